@@ -1,0 +1,2 @@
+//! The Goldcrest gateway.
+fn main() {}

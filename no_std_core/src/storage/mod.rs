@@ -1,0 +1,1 @@
+//! Bounded memory: pools, queues, indexes, timers, bytes. It knows no MQTT.

@@ -1,0 +1,287 @@
+//! Topic Names and Topic Filters: valid once constructed.
+
+use core::fmt;
+
+/// The longest Topic Name or Topic Filter in bytes: it stands in a two-byte length `[MQTT-4.7.3-3]`.
+const MAX_LEN: usize = 65_535;
+
+/// A Topic Name that a PUBLISH may carry: 1 to 65,535 bytes of UTF-8 without `+`, `#` or U+0000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicName<'a>(&'a str);
+
+/// Why a string is no Topic Name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicNameError {
+    /// It has no character `[MQTT-4.7.3-1]`.
+    Empty,
+    /// It is longer than 65,535 bytes `[MQTT-4.7.3-3]`.
+    TooLong,
+    /// It contains `+` or `#` `[MQTT-3.3.2-2]`.
+    Wildcard,
+    /// It contains U+0000 `[MQTT-4.7.3-2]`.
+    Null,
+}
+
+impl<'a> TopicName<'a> {
+    /// Checks `name`.
+    pub fn new(name: &'a str) -> Result<Self, TopicNameError> {
+        if name.is_empty() {
+            return Err(TopicNameError::Empty);
+        }
+        if name.len() > MAX_LEN {
+            return Err(TopicNameError::TooLong);
+        }
+        for byte in name.bytes() {
+            match byte {
+                b'+' | b'#' => return Err(TopicNameError::Wildcard),
+                0 => return Err(TopicNameError::Null),
+                _ => {}
+            }
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as it stands in a packet.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// Its levels, the empty ones included: `/a/` has three.
+    pub fn levels(self) -> Levels<'a> {
+        Levels { rest: Some(self.0) }
+    }
+
+    /// Whether it starts with `$`, which a leading wildcard does not match `[MQTT-4.7.2-1]`.
+    pub fn is_reserved(self) -> bool {
+        self.0.starts_with('$')
+    }
+}
+
+/// A Topic Filter that a SUBSCRIBE may carry, shared subscriptions included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicFilter<'a> {
+    whole: &'a str,
+    /// Bytes of `whole` before the filter proper: the length of `$share/group/`, or 0.
+    prefix: usize,
+}
+
+/// Why a string is no Topic Filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicFilterError {
+    /// It has no character `[MQTT-4.7.3-1]`.
+    Empty,
+    /// It is longer than 65,535 bytes `[MQTT-4.7.3-3]`.
+    TooLong,
+    /// `+` does not fill its level, or `#` is not the last level `[MQTT-4.7.1-1]` `[MQTT-4.7.1-2]`.
+    MisplacedWildcard,
+    /// It contains U+0000 `[MQTT-4.7.3-2]`.
+    Null,
+    /// `$share/` without a group name of at least one character that has no `+`, `#` or `/`, or
+    /// without a filter behind it `[MQTT-4.8.2-1]` `[MQTT-4.8.2-2]`.
+    MalformedShare,
+}
+
+impl<'a> TopicFilter<'a> {
+    /// Checks `filter`; `$share/group/filter` is taken apart.
+    pub fn new(filter: &'a str) -> Result<Self, TopicFilterError> {
+        if filter.is_empty() {
+            return Err(TopicFilterError::Empty);
+        }
+        if filter.len() > MAX_LEN {
+            return Err(TopicFilterError::TooLong);
+        }
+        if filter.bytes().any(|byte| byte == 0) {
+            return Err(TopicFilterError::Null);
+        }
+        let prefix = match filter.strip_prefix("$share") {
+            // `$share` alone and `$shared/x` are ordinary filters: only `$share/` opens a shared subscription.
+            Some(rest) if rest.starts_with('/') => {
+                let mut parts = rest.splitn(3, '/');
+                let (_, group, proper) = (parts.next(), parts.next(), parts.next());
+                match (group, proper) {
+                    (Some(group), Some(proper))
+                        if !group.is_empty() && !group.contains(['+', '#']) && !proper.is_empty() =>
+                    {
+                        filter.len() - proper.len()
+                    }
+                    _ => return Err(TopicFilterError::MalformedShare),
+                }
+            }
+            _ => 0,
+        };
+        let this = Self { whole: filter, prefix };
+        let mut levels = this.levels();
+        while let Some(level) = levels.next() {
+            let misplaced = match level {
+                "+" => false,
+                "#" => levels.rest.is_some(),
+                _ => level.bytes().any(|byte| byte == b'+' || byte == b'#'),
+            };
+            if misplaced {
+                return Err(TopicFilterError::MisplacedWildcard);
+            }
+        }
+        Ok(this)
+    }
+
+    /// The filter as it stands in a packet, `$share/group/` included.
+    pub fn as_str(self) -> &'a str {
+        self.whole
+    }
+
+    /// The filter that topics are matched against: without `$share/group/`.
+    pub fn proper(self) -> &'a str {
+        self.whole.get(self.prefix..).unwrap_or("")
+    }
+
+    /// The ShareName, if this is a shared subscription.
+    pub fn share_name(self) -> Option<&'a str> {
+        self.whole.get("$share/".len()..self.prefix.checked_sub(1)?)
+    }
+
+    /// The levels of [`TopicFilter::proper`], the empty ones included.
+    pub fn levels(self) -> Levels<'a> {
+        Levels { rest: Some(self.proper()) }
+    }
+
+    /// Whether `topic` matches; the rule for one filter and one name, which the trie applies to many.
+    pub fn matches(self, topic: TopicName<'_>) -> bool {
+        let mut filter = self.levels();
+        let mut name = topic.levels();
+        let mut first = true;
+        loop {
+            match (filter.next(), name.next()) {
+                (Some("#"), _) => return !(first && topic.is_reserved()),
+                (Some("+"), Some(_)) if first && topic.is_reserved() => return false,
+                (Some("+"), Some(_)) => {}
+                (Some(level), Some(part)) if level == part => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+            first = false;
+        }
+    }
+}
+
+/// The levels of a Topic Name or Topic Filter, from the first to the last.
+#[derive(Clone, Debug)]
+pub struct Levels<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Iterator for Levels<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        match rest.split_once('/') {
+            Some((level, behind)) => {
+                self.rest = Some(behind);
+                Some(level)
+            }
+            None => {
+                self.rest = None;
+                Some(rest)
+            }
+        }
+    }
+}
+
+impl fmt::Display for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Display for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.whole)
+    }
+}
+
+impl fmt::Display for TopicNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "a Topic Name has at least one character",
+            Self::TooLong => "a Topic Name has at most 65,535 bytes",
+            Self::Wildcard => "a Topic Name has no '+' and no '#'",
+            Self::Null => "a Topic Name has no U+0000",
+        })
+    }
+}
+
+impl fmt::Display for TopicFilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "a Topic Filter has at least one character",
+            Self::TooLong => "a Topic Filter has at most 65,535 bytes",
+            Self::MisplacedWildcard => "'+' fills a level and '#' is the whole last level",
+            Self::Null => "a Topic Filter has no U+0000",
+            Self::MalformedShare => "a shared subscription is '$share/group/filter'",
+        })
+    }
+}
+
+impl core::error::Error for TopicNameError {}
+impl core::error::Error for TopicFilterError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn shared_filters_are_taken_apart_or_refused() {
+        let shared = TopicFilter::new("$share/g/a/+").unwrap();
+        assert_eq!(shared.share_name(), Some("g"));
+        assert_eq!(shared.proper(), "a/+");
+        assert_eq!(TopicFilter::new("$share/g//").unwrap().proper(), "/");
+        for plain in ["$share", "$shared/a", "$share2", "a/$share/g/b"] {
+            assert_eq!(TopicFilter::new(plain).unwrap().share_name(), None, "{plain}");
+        }
+        for bad in ["$share/", "$share/g", "$share//t", "$share/+/t", "$share/g#/t", "$share/g/"] {
+            assert_eq!(TopicFilter::new(bad), Err(TopicFilterError::MalformedShare), "{bad}");
+        }
+    }
+
+    #[test]
+    fn wildcards_stand_where_they_may() {
+        for good in ["#", "+", "/", "a/#", "+/+", "/+/", "a//b", "$SYS/#"] {
+            assert!(TopicFilter::new(good).is_ok(), "{good}");
+        }
+        for bad in ["a#", "#/a", "a+", "+a", "a/#/b", "##", "a/b#", "$share/g/#/a"] {
+            assert!(TopicFilter::new(bad).is_err(), "{bad}");
+        }
+        assert_eq!(TopicName::new("a/+"), Err(TopicNameError::Wildcard));
+        assert_eq!(TopicName::new(""), Err(TopicNameError::Empty));
+    }
+
+    #[test]
+    fn matching_follows_section_4_7() {
+        let cases = [
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/+", "a", false),
+            ("a/+", "a/", true),
+            ("+/+", "/a", true),
+            ("/+", "/a", true),
+            ("+", "/a", false),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("$SYS/+", "$SYS/x", true),
+            ("a/b", "a/b/", false),
+            ("#", "/", true),
+        ];
+        for (filter, topic, expected) in cases {
+            let matched = TopicFilter::new(filter).unwrap().matches(TopicName::new(topic).unwrap());
+            assert_eq!(matched, expected, "{filter} against {topic}");
+        }
+    }
+
+    #[test]
+    fn levels_keep_the_empty_ones() {
+        let levels: Vec<_> = TopicName::new("/a//").unwrap().levels().collect();
+        assert_eq!(levels, ["", "a", "", ""]);
+    }
+}
