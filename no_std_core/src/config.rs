@@ -1,0 +1,216 @@
+//! What the embedder decides: limits and policies. All of it is fixed while a broker runs.
+
+use crate::codec::QoS;
+use crate::router::ShareStrategy;
+use crate::topic::{TopicFilter, TopicName};
+
+/// The configuration of a [`Broker`](crate::Broker).
+#[derive(Clone, Debug)]
+pub struct Config<'m> {
+    /// Keys every hash and seeds the assigned Client Identifiers. Outsiders must not know it: draw it at random at start.
+    pub seed: u64,
+    /// This broker's place among its siblings.
+    pub shard: Shard,
+    /// Bounds on what one client can make the broker keep.
+    pub limits: Limits,
+    /// Whether CONNECT waits for the embedder's verdict.
+    pub authentication: Authentication,
+    /// Time from the opening of a Network Connection to its CONNECT, in ms; then it is closed.
+    pub connect_timeout_ms: u32,
+    /// The longest Keep Alive in seconds; a client that asks for more, or for none, gets this as Server Keep Alive
+    /// `[MQTT-3.1.2-21]`. 0: no bound.
+    pub keep_alive_max: u16,
+    /// The longest Session Expiry Interval in seconds; `u32::MAX`: no bound.
+    pub session_expiry_max: u32,
+    /// The highest QoS a client may publish with `[MQTT-3.2.2-9]`.
+    pub maximum_qos: QoS,
+    /// Whether retained messages are kept `[MQTT-3.2.2-13]`.
+    pub retain_available: bool,
+    /// What to do when the queue of a Session is full.
+    pub overflow: Overflow,
+    /// Exceptions to [`Config::overflow`]: the first rule whose filter matches the topic counts.
+    pub overflow_rules: &'m [OverflowRule<'m>],
+    /// Which member of a shared subscription gets a message.
+    pub share_strategy: ShareStrategy,
+    /// Exceptions to [`Config::share_strategy`] by ShareName.
+    pub share_rules: &'m [ShareRule<'m>],
+    /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
+    pub response_information: Option<&'m str>,
+}
+
+/// Which of several sibling brokers this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Counted from 0.
+    pub index: u16,
+    /// At least 1.
+    pub count: u16,
+}
+
+impl Shard {
+    /// A broker without siblings.
+    pub const ONLY: Self = Self { index: 0, count: 1 };
+
+    /// The index of the shard on which the Session with this Client Identifier lives. The same for ever, whatever
+    /// the seed.
+    pub fn home_of(client_id: &[u8], count: u16) -> u16 {
+        let hash = client_id
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        // The high half mixed in, then scaled: no division, no bias to the low bits.
+        let mixed = (hash ^ (hash >> 32)) & 0xffff_ffff;
+        ((mixed * u64::from(count)) >> 32) as u16
+    }
+
+    pub(crate) fn is_home_of(self, client_id: &[u8]) -> bool {
+        self.count <= 1 || Self::home_of(client_id, self.count) == self.index
+    }
+}
+
+/// Bounds on what one client can make the broker keep or do. [`Limits::GATEWAY`] and [`Limits::FIRMWARE`] are the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size.
+    /// Beyond it: DISCONNECT 0x95.
+    pub packet_bytes: u32,
+    /// QoS 2 messages from one client that may wait for their PUBREL: the server's Receive Maximum. Beyond it:
+    /// DISCONNECT 0x93.
+    pub receive_maximum: u16,
+    /// Topic Aliases a client may set. Beyond it: DISCONNECT 0x94.
+    pub topic_aliases_in: u16,
+    /// Topic Aliases the server sets towards one client, if that allows so many.
+    pub topic_aliases_out: u16,
+    /// QoS 1 and 2 messages in flight to one client, if its Receive Maximum allows so many. Further ones wait in the queue.
+    pub inflight: u16,
+    /// Messages that wait for one Session. Beyond it: [`Overflow`].
+    pub queued_messages: u32,
+    /// Bytes of topics, properties and payloads that wait for one Session. Beyond it: [`Overflow`].
+    pub queued_bytes: u32,
+    /// Messages that wait for the group of a shared subscription while no member is connected. Beyond it: [`Overflow`].
+    pub group_messages: u32,
+    /// Subscriptions of one Session. Beyond it: SUBACK 0x97.
+    pub subscriptions: u32,
+    /// Levels in a Topic Name that is retained or in a Topic Filter. Beyond it: 0x97.
+    pub topic_levels: u16,
+    /// Properties in one packet. Beyond it: 0x97.
+    pub properties: u16,
+    /// Retained messages in all. Beyond it: 0x97.
+    pub retained_messages: u32,
+    /// Replies (acknowledgements, PINGRESP …) owed to one client that does not read. Beyond it nothing more is taken from it.
+    pub owed_replies: u16,
+}
+
+impl Limits {
+    /// For a gateway.
+    pub const GATEWAY: Self = Self {
+        packet_bytes: 1024 * 1024 + 64 * 1024,
+        receive_maximum: 256,
+        topic_aliases_in: 64,
+        topic_aliases_out: 64,
+        inflight: 256,
+        queued_messages: 10_000,
+        queued_bytes: 64 * 1024 * 1024,
+        group_messages: 10_000,
+        subscriptions: 100_000,
+        topic_levels: 128,
+        properties: 128,
+        retained_messages: 1_000_000,
+        owed_replies: 1024,
+    };
+
+    /// For a microcontroller with 64 KiB of RAM.
+    pub const FIRMWARE: Self = Self {
+        packet_bytes: 1024,
+        receive_maximum: 4,
+        topic_aliases_in: 4,
+        topic_aliases_out: 0,
+        inflight: 4,
+        queued_messages: 16,
+        queued_bytes: 4096,
+        group_messages: 8,
+        subscriptions: 8,
+        topic_levels: 12,
+        properties: 16,
+        retained_messages: 16,
+        owed_replies: 8,
+    };
+}
+
+/// Who decides whether a CONNECT is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Everybody may connect, as [`Principal::ANONYMOUS`](crate::Principal::ANONYMOUS); enhanced authentication is
+    /// refused with 0x8C.
+    Open,
+    /// Each CONNECT waits for [`Broker::handle_verdict`](crate::Broker::handle_verdict).
+    Ask,
+}
+
+/// What happens to a message for a Session whose queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The new message is dropped and counted.
+    DropNewest,
+    /// The longest-waiting message is dropped and counted.
+    DropOldest,
+    /// An older message of the same topic is dropped and counted; without one, the longest-waiting.
+    KeepLatest,
+    /// Nobody gets the message, and the publisher is told so: 0x97 Quota exceeded, in MQTT 3.1 and 3.1.1 by withholding the
+    /// acknowledgement. A QoS 0 message is dropped and counted.
+    Refuse,
+}
+
+/// An [`Overflow`] policy for some topics.
+#[derive(Clone, Copy, Debug)]
+pub struct OverflowRule<'m> {
+    /// The topics.
+    pub filter: TopicFilter<'m>,
+    /// The policy.
+    pub policy: Overflow,
+}
+
+/// A [`ShareStrategy`] for the shared subscriptions of one ShareName.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareRule<'m> {
+    /// The ShareName.
+    pub group: &'m str,
+    /// The strategy.
+    pub strategy: ShareStrategy,
+}
+
+impl<'m> Config<'m> {
+    /// The defaults of the gateway, with a seed.
+    pub const fn gateway(seed: u64) -> Self {
+        Self {
+            seed,
+            shard: Shard::ONLY,
+            limits: Limits::GATEWAY,
+            authentication: Authentication::Open,
+            connect_timeout_ms: 10_000,
+            keep_alive_max: 0,
+            session_expiry_max: u32::MAX,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            overflow: Overflow::DropNewest,
+            overflow_rules: &[],
+            share_strategy: ShareStrategy::RoundRobin,
+            share_rules: &[],
+            response_information: None,
+        }
+    }
+
+    /// The defaults of a microcontroller, with a seed.
+    pub const fn firmware(seed: u64) -> Self {
+        Self { limits: Limits::FIRMWARE, ..Self::gateway(seed) }
+    }
+
+    pub(crate) fn overflow_for(&self, topic: TopicName<'_>) -> Overflow {
+        let rule = self.overflow_rules.iter().find(|rule| rule.filter.matches(topic));
+        rule.map_or(self.overflow, |rule| rule.policy)
+    }
+
+    /// Whether any message could be refused for a full queue: otherwise nobody has to look before delivering.
+    pub(crate) fn may_refuse(&self) -> bool {
+        self.overflow == Overflow::Refuse || self.overflow_rules.iter().any(|rule| rule.policy == Overflow::Refuse)
+    }
+}

@@ -1,0 +1,118 @@
+//! Plain counters that shells read: for logs, `$SYS` and metrics.
+
+/// Why a message that somebody was to get was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// The queue of the Session or group had no room, by [`Overflow`](crate::Overflow).
+    QueueFull,
+    /// A pool of the broker was full.
+    OutOfMemory,
+    /// Its Message Expiry Interval ended.
+    Expired,
+    /// It is larger than the client's Maximum Packet Size `[MQTT-3.1.2-25]`.
+    TooLarge,
+    /// The client may not publish or receive it.
+    NotAuthorized,
+    /// The Session ended while it waited.
+    SessionEnded,
+    /// QoS 0, and the client was not connected.
+    Offline,
+    /// The receiver answered with a Reason Code of 0x80 or above.
+    Refused,
+    /// The connection broke while a QoS 0 message was half written.
+    CutOff,
+}
+
+impl DropReason {
+    /// All reasons, in the order of [`Dropped::counts`].
+    pub const ALL: [Self; 9] = [
+        Self::QueueFull,
+        Self::OutOfMemory,
+        Self::Expired,
+        Self::TooLarge,
+        Self::NotAuthorized,
+        Self::SessionEnded,
+        Self::Offline,
+        Self::Refused,
+        Self::CutOff,
+    ];
+
+    /// A name for logs, metrics and topics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Expired => "expired",
+            Self::TooLarge => "too_large",
+            Self::NotAuthorized => "not_authorized",
+            Self::SessionEnded => "session_ended",
+            Self::Offline => "offline",
+            Self::Refused => "refused",
+            Self::CutOff => "cut_off",
+        }
+    }
+}
+
+/// Lost messages by reason. A message lost to three Sessions counts three times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    counts: [u32; DropReason::ALL.len()],
+}
+
+impl Dropped {
+    /// How many were lost for `reason`. It wraps at 2^32.
+    pub fn by(&self, reason: DropReason) -> u32 {
+        self.counts.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// How many were lost in all.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    pub(crate) fn count(&mut self, reason: DropReason) {
+        if let Some(count) = self.counts.get_mut(reason as usize) {
+            *count = count.wrapping_add(1);
+        }
+    }
+}
+
+/// What a broker has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes that were taken from clients.
+    pub bytes_received: u64,
+    /// Bytes that were handed out for clients.
+    pub bytes_sent: u64,
+    /// Control Packets that were taken from clients.
+    pub packets_received: u64,
+    /// Control Packets that were handed out whole.
+    pub packets_sent: u64,
+    /// PUBLISH packets that were taken, by QoS.
+    pub publish_received: [u64; 3],
+    /// PUBLISH packets that were handed out, by QoS.
+    pub publish_sent: [u64; 3],
+    /// Network Connections opened since start.
+    pub connections_opened: u64,
+    /// CONNECT packets refused.
+    pub connections_refused: u64,
+    /// PUBLISH packets refused with a Reason Code of 0x80 or above or by a withheld acknowledgement.
+    pub publish_refused: u64,
+    /// Lost messages by reason, over all Sessions.
+    pub dropped: Dropped,
+    /// Network Connections now.
+    pub connections: u32,
+    /// Sessions now, connected or not.
+    pub sessions: u32,
+    /// Subscriptions now.
+    pub subscriptions: u32,
+    /// Retained messages now.
+    pub retained: u32,
+    /// Application Messages in memory now.
+    pub messages: u32,
+    /// Deliveries that wait in queues or for an acknowledgement now.
+    pub deliveries: u32,
+    /// Bytes of bodies and texts in memory now.
+    pub bytes: u64,
+}
