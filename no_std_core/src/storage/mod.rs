@@ -1,1 +1,51 @@
-//! Bounded memory: pools, queues, indexes, timers, bytes. It knows no MQTT.
+//! Bounded memory: slots, pools, lists, indexes, timers and bytes. It knows no MQTT.
+//!
+//! Everything the broker remembers stands in a few tables whose size is decided once. Entries refer to
+//! each other by [`Handle`]s of four bytes, never by pointers, so that an entry may be in several lists
+//! and indexes at the same time: the links are fields of the entry (intrusive), and joining a list can't
+//! fail for want of memory.
+//!
+//! There are two kinds of memory, and everything here works the same on both:
+//!
+//! - **Borrowed**: `&'m mut [T]` handed in once, usually `'static`. Its length is the limit. This is all
+//!   there is without the feature `alloc`, and what a microcontroller uses.
+//! - **Owned** (feature `alloc`): a vector that grows as it is filled, up to a limit. Entries given back
+//!   are used again; a vector does not shrink.
+//!
+//! [`Slots`] is that choice. Above it:
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Pool`] | a slab: insert gives a handle, remove gives the entry back, both in O(1) |
+//! | [`Fifo`], [`List`] | lists through a pool's entries, singly and doubly linked |
+//! | [`HashIndex`] | finds a pool's entries by a keyed hash |
+//! | [`Hasher`] | that keyed hash |
+//! | [`Bytes`] | everything that varies in size: level texts, names, payloads |
+//! | [`Timers`] | deadlines, the earliest first |
+//!
+//! Nothing here panics in a release build. A handle that refers to nothing is a bug of ours: tests meet an
+//! assertion, a release build meets an empty spare entry.
+
+mod bytes;
+mod handle;
+mod hasher;
+mod index;
+mod list;
+mod pool;
+mod slots;
+mod timers;
+
+pub use bytes::{Blob, Block, Bytes, Chunks};
+pub use handle::Handle;
+pub use hasher::Hasher;
+pub use index::{Chained, HashIndex};
+pub use list::{DoublyLinked, Fifo, Linked, List};
+pub use pool::{Pool, PoolSlot};
+pub use slots::Slots;
+pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
+
+#[cfg(feature = "alloc")]
+pub use bytes::SharedBytes;
+
+#[cfg(test)]
+mod testing;

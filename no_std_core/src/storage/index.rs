@@ -1,0 +1,243 @@
+//! A hash index over the entries of a pool.
+
+use super::{Handle, Pool, Slots};
+
+/// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
+pub trait Chained<L = ()>: Sized {
+    /// The hash of the entry's key. It must not change while the entry is in the index.
+    fn hash(&self) -> u32;
+    /// The next entry in the same bucket.
+    fn chain(&self) -> Option<Handle<Self>>;
+    /// Changes that.
+    fn set_chain(&mut self, chain: Option<Handle<Self>>);
+}
+
+/// Finds entries by their hash: buckets of chained entries.
+///
+/// Inserting never fails. Owned buckets grow with the entries, one at a time (linear hashing: each new bucket
+/// takes over a share of one older bucket), so there is never a moment at which everything is rehashed. With
+/// borrowed buckets, or beyond the limit, the chains grow longer instead. One bucket more than the memory
+/// holds stands in the index itself, so even no memory at all is enough.
+#[derive(Debug)]
+pub struct HashIndex<'m, T, L = ()> {
+    /// Bucket 0.
+    first: Option<Handle<T>>,
+    /// Buckets 1 and up.
+    rest: Slots<'m, Option<Handle<T>>>,
+    /// Buckets in use.
+    count: u32,
+    /// The least power of two that is not less than `count`, minus 1.
+    mask: u32,
+    len: u32,
+    kind: core::marker::PhantomData<fn() -> L>,
+}
+
+impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
+    /// An empty index whose buckets are `slots`, whatever they hold.
+    pub fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
+        slots.as_mut_slice().fill(None);
+        let mut this = Self { first: None, rest: slots, count: 0, mask: 0, len: 0, kind: core::marker::PhantomData };
+        this.set_count(this.rest.as_slice().len() + 1);
+        this
+    }
+
+    /// An index that owns its buckets, made for `limit` entries.
+    #[cfg(feature = "alloc")]
+    pub fn owned(limit: usize) -> Self {
+        Self::new(Slots::owned(limit))
+    }
+
+    /// Entries in the index.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The entry with this hash that `is_it`.
+    #[inline]
+    pub fn find(&self, pool: &Pool<'_, T>, hash: u32, mut is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
+        let mut next = self.bucket(self.bucket_of(hash));
+        while let Some(handle) = next {
+            let entry = &pool[handle];
+            if entry.hash() == hash && is_it(entry) {
+                return Some(handle);
+            }
+            next = entry.chain();
+        }
+        None
+    }
+
+    /// Puts an entry of the pool into the index. It must not be in it already.
+    pub fn insert(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        if self.len >= self.count {
+            self.split(pool);
+        }
+        self.len += 1;
+        let bucket = self.bucket_of(pool[handle].hash());
+        self.push(pool, bucket, handle);
+    }
+
+    /// Takes an entry out of the index; it stays in the pool.
+    pub fn remove(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        let bucket = self.bucket_of(pool[handle].hash());
+        let behind = pool[handle].chain();
+        pool[handle].set_chain(None);
+        let mut before = None;
+        let mut next = self.bucket(bucket);
+        while let Some(found) = next {
+            if found == handle {
+                match before {
+                    Some(before) => pool[before].set_chain(behind),
+                    None => self.set_bucket(bucket, behind),
+                }
+                self.len -= 1;
+                return;
+            }
+            before = next;
+            next = pool[found].chain();
+        }
+        debug_assert!(false, "removed an entry that is not in the index: {handle:?}");
+    }
+
+    /// Adds a bucket, if the memory allows, and gives it its share of the bucket that it splits.
+    fn split(&mut self, pool: &mut Pool<'_, T>) {
+        // `rest` holds all buckets but the first: its length is the number of the new bucket.
+        if !self.rest.grow_to(self.count as usize) {
+            return;
+        }
+        let new = self.count as usize;
+        self.set_count(new + 1);
+        let old = new & (self.mask >> 1) as usize;
+        let mut next = self.bucket(old);
+        self.set_bucket(old, None);
+        while let Some(handle) = next {
+            next = pool[handle].chain();
+            let bucket = self.bucket_of(pool[handle].hash());
+            debug_assert!(bucket == old || bucket == new);
+            self.push(pool, bucket, handle);
+        }
+    }
+
+    fn push(&mut self, pool: &mut Pool<'_, T>, bucket: usize, handle: Handle<T>) {
+        pool[handle].set_chain(self.bucket(bucket));
+        self.set_bucket(bucket, Some(handle));
+    }
+
+    fn set_count(&mut self, count: usize) {
+        self.count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.mask = self.count.checked_next_power_of_two().map_or(u32::MAX, |power| power - 1);
+    }
+
+    /// The low bits of the hash; where these name a bucket that is not there yet, one bit less.
+    #[inline]
+    fn bucket_of(&self, hash: u32) -> usize {
+        let bucket = hash & self.mask;
+        (if bucket < self.count { bucket } else { hash & (self.mask >> 1) }) as usize
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: usize) -> Option<Handle<T>> {
+        // Bucket 0 has no place in `rest`, and wraps to a place that nothing has.
+        *self.rest.as_slice().get(bucket.wrapping_sub(1)).unwrap_or(&self.first)
+    }
+
+    fn set_bucket(&mut self, bucket: usize, head: Option<Handle<T>>) {
+        *self.rest.as_mut_slice().get_mut(bucket.wrapping_sub(1)).unwrap_or(&mut self.first) = head;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::testing::{Random, with_slots};
+    use super::super::{Hasher, PoolSlot};
+    use super::*;
+
+    #[derive(Clone, Default, Debug)]
+    struct Item {
+        key: u32,
+        hash: u32,
+        chain: Option<Handle<Item>>,
+    }
+
+    impl Chained for Item {
+        fn hash(&self) -> u32 {
+            self.hash
+        }
+        fn chain(&self) -> Option<Handle<Self>> {
+            self.chain
+        }
+        fn set_chain(&mut self, chain: Option<Handle<Self>>) {
+            self.chain = chain;
+        }
+    }
+
+    fn behaves_like_a_map(index: &mut HashIndex<'_, Item>, hash_of: impl Fn(u32) -> u32) {
+        let mut memory = std::vec![PoolSlot::default(); 300];
+        let mut pool = Pool::new(Slots::borrowed(&mut memory));
+        let mut model = BTreeMap::new();
+        let mut random = Random::new(4);
+        for _ in 0..20_000 {
+            let key = random.below(400) as u32;
+            let hash = hash_of(key);
+            let found = index.find(&pool, hash, |item| item.key == key);
+            assert_eq!(found, model.get(&key).copied());
+            match found {
+                Some(handle) => {
+                    index.remove(&mut pool, handle);
+                    pool.remove(handle);
+                    model.remove(&key);
+                }
+                None => {
+                    if let Some(handle) = pool.insert(Item { key, hash, chain: None }) {
+                        index.insert(&mut pool, handle);
+                        model.insert(key, handle);
+                    }
+                }
+            }
+            assert_eq!((index.len(), index.is_empty()), (model.len(), model.is_empty()));
+        }
+        for handle in model.into_values() {
+            index.remove(&mut pool, handle);
+        }
+        assert!(index.is_empty());
+    }
+
+    #[test]
+    fn it_finds_what_was_inserted_and_nothing_else() {
+        let hasher = Hasher::new(5);
+        for buckets in [0, 1, 2, 3, 7, 8, 64, 1000] {
+            with_slots(buckets, |slots| {
+                behaves_like_a_map(&mut HashIndex::new(slots), |key| hasher.hash_u64(key.into()));
+            });
+        }
+    }
+
+    #[test]
+    fn equal_hashes_are_told_apart_by_their_keys() {
+        with_slots(16, |slots| behaves_like_a_map(&mut HashIndex::new(slots), |key| key % 3));
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn owned_buckets_keep_the_chains_short() {
+        let hasher = Hasher::new(6);
+        let mut pool = Pool::owned(10_000);
+        let mut index = HashIndex::<Item>::owned(10_000);
+        for key in 0..10_000 {
+            let hash = hasher.hash_u64(key.into());
+            let handle = pool.insert(Item { key, hash, chain: None }).unwrap();
+            index.insert(&mut pool, handle);
+        }
+        for bucket in 0..index.count as usize {
+            let chain = core::iter::successors(index.bucket(bucket), |handle| pool[*handle].chain());
+            assert!(chain.count() < 16);
+        }
+        assert_eq!(index.count, 10_000);
+    }
+}

@@ -1,0 +1,369 @@
+//! Lists through the entries of a pool.
+//!
+//! The links are fields of the entry. A type that is in several lists at once tells them apart by a marker
+//! type: `impl Linked<ByNode> for Subscription`, and the list is a `List<Subscription, ByNode>`.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use super::{Handle, Pool};
+
+/// An entry that can be in a list; `L` names the list where there is more than one.
+pub trait Linked<L = ()>: Sized {
+    /// The entry behind this one.
+    fn next(&self) -> Option<Handle<Self>>;
+    /// Changes that.
+    fn set_next(&mut self, next: Option<Handle<Self>>);
+}
+
+/// An entry that can be taken out of the middle of a list in O(1).
+pub trait DoublyLinked<L = ()>: Linked<L> {
+    /// The entry before this one. Only the list reads and writes it; for the first entry it is the last.
+    fn prev(&self) -> Option<Handle<Self>>;
+    /// Changes that.
+    fn set_prev(&mut self, prev: Option<Handle<Self>>);
+}
+
+/// A singly linked queue. An entry is in at most one list of its kind.
+pub struct Fifo<T, L = ()> {
+    head: Option<Handle<T>>,
+    tail: Option<Handle<T>>,
+    len: u32,
+    kind: PhantomData<fn() -> L>,
+}
+
+impl<T, L> Fifo<T, L> {
+    /// An empty queue.
+    pub const EMPTY: Self = Self { head: None, tail: None, len: 0, kind: PhantomData };
+
+    /// The first entry.
+    pub const fn front(&self) -> Option<Handle<T>> {
+        self.head
+    }
+
+    /// The last entry.
+    pub const fn back(&self) -> Option<Handle<T>> {
+        self.tail
+    }
+
+    /// Entries.
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is no entry.
+    pub const fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+}
+
+impl<T: Linked<L> + Default, L> Fifo<T, L> {
+    /// Puts `handle` behind all others.
+    pub fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        pool[handle].set_next(None);
+        match self.tail {
+            Some(tail) => pool[tail].set_next(Some(handle)),
+            None => self.head = Some(handle),
+        }
+        self.tail = Some(handle);
+        self.len += 1;
+    }
+
+    /// Puts `handle` before all others.
+    pub fn push_front(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        pool[handle].set_next(self.head);
+        self.head = Some(handle);
+        self.tail = self.tail.or(Some(handle));
+        self.len += 1;
+    }
+
+    /// Takes the first entry off the queue; it stays in the pool.
+    pub fn pop_front(&mut self, pool: &mut Pool<'_, T>) -> Option<Handle<T>> {
+        let handle = self.head?;
+        self.unlink_after(pool, None, handle);
+        Some(handle)
+    }
+
+    /// Takes `handle`, which stands behind `prev` (`None`: it is the first), off the queue.
+    pub fn unlink_after(&mut self, pool: &mut Pool<'_, T>, prev: Option<Handle<T>>, handle: Handle<T>) {
+        let next = pool[handle].next();
+        pool[handle].set_next(None);
+        match prev {
+            Some(prev) => {
+                debug_assert_eq!(pool[prev].next(), Some(handle));
+                pool[prev].set_next(next);
+            }
+            None => {
+                debug_assert_eq!(self.head, Some(handle));
+                self.head = next;
+            }
+        }
+        if self.tail == Some(handle) {
+            self.tail = prev;
+        }
+        self.len = self.len.saturating_sub(1);
+    }
+
+    /// Puts all of `other` behind `self`, in O(1); `other` is empty then.
+    pub fn append(&mut self, pool: &mut Pool<'_, T>, other: &mut Self) {
+        let other = core::mem::take(other);
+        match self.tail {
+            None => *self = other,
+            Some(tail) if !other.is_empty() => {
+                pool[tail].set_next(other.head);
+                self.tail = other.tail;
+                self.len += other.len;
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The entries from the first to the last.
+    pub fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
+        core::iter::successors(self.head, |handle| pool[*handle].next())
+    }
+}
+
+/// A doubly linked list of four bytes.
+///
+/// It keeps its first entry only; the last one is the first one's `prev`, so both ends and any removal are O(1).
+pub struct List<T, L = ()> {
+    head: Option<Handle<T>>,
+    kind: PhantomData<fn() -> L>,
+}
+
+impl<T, L> List<T, L> {
+    /// An empty list.
+    pub const EMPTY: Self = Self { head: None, kind: PhantomData };
+
+    /// The first entry.
+    #[inline(always)]
+    pub const fn front(&self) -> Option<Handle<T>> {
+        self.head
+    }
+
+    /// Whether there is no entry.
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+}
+
+impl<T: DoublyLinked<L> + Default, L> List<T, L> {
+    /// The last entry.
+    pub fn back(&self, pool: &Pool<'_, T>) -> Option<Handle<T>> {
+        pool[self.head?].prev()
+    }
+
+    /// Puts `handle` behind all others.
+    pub fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        pool[handle].set_next(None);
+        match self.head {
+            Some(head) => {
+                let last = pool[head].prev().unwrap_or(head);
+                pool[last].set_next(Some(handle));
+                pool[handle].set_prev(Some(last));
+                pool[head].set_prev(Some(handle));
+            }
+            None => {
+                pool[handle].set_prev(Some(handle));
+                self.head = Some(handle);
+            }
+        }
+    }
+
+    /// Puts `handle` before all others.
+    pub fn push_front(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        match self.head {
+            Some(head) => {
+                let last = pool[head].prev();
+                pool[handle].set_prev(last);
+                pool[handle].set_next(Some(head));
+                pool[head].set_prev(Some(handle));
+                self.head = Some(handle);
+            }
+            None => self.push_back(pool, handle),
+        }
+    }
+
+    /// Takes `handle`, which must be in this list, out of it; it stays in the pool.
+    pub fn unlink(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        let (prev, next) = (pool[handle].prev(), pool[handle].next());
+        pool[handle].set_prev(None);
+        pool[handle].set_next(None);
+        if self.head == Some(handle) {
+            self.head = next;
+        } else if let Some(prev) = prev {
+            pool[prev].set_next(next);
+        }
+        // Whoever comes behind it, or the first entry if it was the last, now has its `prev`.
+        if let Some(behind) = next.or(self.head) {
+            pool[behind].set_prev(prev);
+        }
+    }
+
+    /// The entries from the first to the last.
+    pub fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
+        core::iter::successors(self.head, |handle| pool[*handle].next())
+    }
+}
+
+// By hand, because deriving would ask `T` and `L` for the same trait.
+impl<T, L> Clone for Fifo<T, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, L> Copy for Fifo<T, L> {}
+
+impl<T, L> Default for Fifo<T, L> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<T, L> fmt::Debug for Fifo<T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fifo({:?}..={:?}, {})", self.head, self.tail, self.len)
+    }
+}
+
+impl<T, L> Clone for List<T, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, L> Copy for List<T, L> {}
+
+impl<T, L> Default for List<T, L> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<T, L> fmt::Debug for List<T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "List({:?}..)", self.head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::vec::Vec;
+
+    use super::super::testing::{Random, with_slots};
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Item {
+        next: Option<Handle<Item>>,
+        prev: Option<Handle<Item>>,
+    }
+
+    impl Linked for Item {
+        fn next(&self) -> Option<Handle<Self>> {
+            self.next
+        }
+        fn set_next(&mut self, next: Option<Handle<Self>>) {
+            self.next = next;
+        }
+    }
+
+    impl DoublyLinked for Item {
+        fn prev(&self) -> Option<Handle<Self>> {
+            self.prev
+        }
+        fn set_prev(&mut self, prev: Option<Handle<Self>>) {
+            self.prev = prev;
+        }
+    }
+
+    #[test]
+    fn a_fifo_behaves_like_a_deque() {
+        with_slots(40, |slots| {
+            let mut pool = Pool::<Item>::new(slots);
+            let mut random = Random::new(2);
+            let mut fifos = [Fifo::<Item>::default(); 2];
+            let mut models = [VecDeque::new(), VecDeque::new()];
+            for _ in 0..20_000 {
+                let which = random.below(2);
+                let (fifo, model) = (&mut fifos[which], &mut models[which]);
+                match random.below(9) {
+                    0..=2 => {
+                        if let Some(handle) = pool.insert(Item::default()) {
+                            fifo.push_back(&mut pool, handle);
+                            model.push_back(handle);
+                        }
+                    }
+                    3 => {
+                        if let Some(handle) = pool.insert(Item::default()) {
+                            fifo.push_front(&mut pool, handle);
+                            model.push_front(handle);
+                        }
+                    }
+                    4 | 5 => {
+                        let popped = fifo.pop_front(&mut pool);
+                        assert_eq!(popped, model.pop_front());
+                        popped.map(|handle| pool.remove(handle));
+                    }
+                    6 | 7 if !model.is_empty() => {
+                        let at = random.below(model.len());
+                        let prev = at.checked_sub(1).map(|before| model[before]);
+                        let handle = model.remove(at).unwrap();
+                        fifo.unlink_after(&mut pool, prev, handle);
+                        pool.remove(handle);
+                    }
+                    _ => {
+                        let [first, second] = &mut fifos;
+                        first.append(&mut pool, second);
+                        let moved = core::mem::take(&mut models[1]);
+                        models[0].extend(moved);
+                    }
+                }
+                for (fifo, model) in fifos.iter().zip(&models) {
+                    assert_eq!(fifo.len(), model.len());
+                    assert_eq!(fifo.is_empty(), model.is_empty());
+                    assert_eq!((fifo.front(), fifo.back()), (model.front().copied(), model.back().copied()));
+                    assert!(fifo.iter(&pool).eq(model.iter().copied()));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_list_gives_up_any_entry() {
+        with_slots(20, |slots| {
+            let mut pool = Pool::<Item>::new(slots);
+            let mut random = Random::new(3);
+            let mut list = List::<Item>::default();
+            let mut model = Vec::new();
+            for _ in 0..20_000 {
+                match random.below(4) {
+                    0 | 1 if !model.is_empty() => {
+                        let handle = model.remove(random.below(model.len()));
+                        list.unlink(&mut pool, handle);
+                        pool.remove(handle);
+                    }
+                    2 => {
+                        if let Some(handle) = pool.insert(Item::default()) {
+                            list.push_front(&mut pool, handle);
+                            model.insert(0, handle);
+                        }
+                    }
+                    _ => {
+                        if let Some(handle) = pool.insert(Item::default()) {
+                            list.push_back(&mut pool, handle);
+                            model.push(handle);
+                        }
+                    }
+                }
+                assert_eq!((list.front(), list.back(&pool)), (model.first().copied(), model.last().copied()));
+                assert!(list.iter(&pool).eq(model.iter().copied()));
+            }
+        });
+        assert_eq!(size_of::<List<Item>>(), 4);
+    }
+}

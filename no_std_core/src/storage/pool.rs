@@ -1,0 +1,241 @@
+//! A slab with a free list.
+
+use core::ops::{Index, IndexMut};
+
+use super::{Handle, Slots};
+
+/// The link of a slot that holds a live entry.
+const LIVE: u32 = u32::MAX;
+/// The link of the last free slot.
+const END: u32 = u32::MAX - 1;
+
+/// One place of a [`Pool`]: firmware declares an array of these.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSlot<T> {
+    /// `T::default()` while the slot is free.
+    value: T,
+    /// `LIVE`, or the index of the next free slot, or `END`.
+    link: u32,
+}
+
+impl<T> PoolSlot<T> {
+    /// A free place, filled with `empty`, which must be what `T::default()` gives.
+    pub const fn vacant(empty: T) -> Self {
+        Self { value: empty, link: END }
+    }
+}
+
+impl<T: Default> Default for PoolSlot<T> {
+    fn default() -> Self {
+        Self::vacant(T::default())
+    }
+}
+
+/// Entries of one type, found by [`Handle`], inserted and removed in O(1).
+///
+/// The place given back last is used first. Indexing with a handle whose entry was removed is a bug of the
+/// caller: it is asserted in debug builds, and gives an empty entry in release builds.
+#[derive(Debug)]
+pub struct Pool<'m, T> {
+    slots: Slots<'m, PoolSlot<T>>,
+    /// What an impossible handle gives.
+    spare: T,
+    /// The head of the free list, or `END`.
+    free: u32,
+    /// Slots that were ever used: those from here on are not in the free list.
+    fresh: u32,
+    len: u32,
+}
+
+impl<'m, T: Default> Pool<'m, T> {
+    /// An empty pool in `slots`, whatever they hold.
+    pub fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
+        Self { slots, spare: T::default(), free: END, fresh: 0, len: 0 }
+    }
+
+    /// A pool that owns its memory and grows up to `limit` entries.
+    #[cfg(feature = "alloc")]
+    pub fn owned(limit: usize) -> Self {
+        Self::new(Slots::owned(limit))
+    }
+
+    /// Live entries.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is no live entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many entries there may be.
+    pub fn limit(&self) -> usize {
+        self.slots.limit().min(END as usize)
+    }
+
+    /// How many more entries there is room for.
+    pub fn available(&self) -> usize {
+        self.limit() - self.len()
+    }
+
+    /// Whether [`Pool::insert`] would refuse.
+    pub fn is_full(&self) -> bool {
+        self.available() == 0
+    }
+
+    /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
+    pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
+        let index = if self.free != END {
+            self.free as usize
+        } else {
+            let index = self.fresh as usize;
+            if index >= self.limit() || !self.slots.grow_to(index + 1) {
+                return None;
+            }
+            self.fresh += 1;
+            if let Some(slot) = self.slots.as_mut_slice().get_mut(index) {
+                slot.link = END;
+            }
+            index
+        };
+        let slot = self.slots.as_mut_slice().get_mut(index)?;
+        self.free = slot.link;
+        *slot = PoolSlot { value, link: LIVE };
+        self.len += 1;
+        Some(Handle::from_index(index))
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, handle: Handle<T>) -> T {
+        let index = handle.index();
+        let live = index < self.fresh as usize;
+        match self.slots.as_mut_slice().get_mut(index) {
+            Some(slot) if live && slot.link == LIVE => {
+                slot.link = self.free;
+                self.free = index as u32;
+                self.len -= 1;
+                core::mem::take(&mut slot.value)
+            }
+            _ => {
+                debug_assert!(false, "removed an entry that is not there: {handle:?}");
+                T::default()
+            }
+        }
+    }
+
+    /// Whether `handle` refers to a live entry (not necessarily the one it was made for).
+    pub fn is_live(&self, handle: Handle<T>) -> bool {
+        let slot = self.slots.as_slice().get(handle.index());
+        handle.index() < self.fresh as usize && slot.is_some_and(|slot| slot.link == LIVE)
+    }
+
+    /// The live entries, in the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = (Handle<T>, &T)> {
+        let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate();
+        used.filter(|(_, slot)| slot.link == LIVE).map(|(index, slot)| (Handle::from_index(index), &slot.value))
+    }
+}
+
+impl<T: Default> Index<Handle<T>> for Pool<'_, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, handle: Handle<T>) -> &T {
+        debug_assert!(self.is_live(handle), "no entry is there: {handle:?}");
+        match self.slots.as_slice().get(handle.index()) {
+            Some(slot) => &slot.value,
+            None => &self.spare,
+        }
+    }
+}
+
+impl<T: Default> IndexMut<Handle<T>> for Pool<'_, T> {
+    #[inline(always)]
+    fn index_mut(&mut self, handle: Handle<T>) -> &mut T {
+        debug_assert!(self.is_live(handle), "no entry is there: {handle:?}");
+        match self.slots.as_mut_slice().get_mut(handle.index()) {
+            Some(slot) => &mut slot.value,
+            None => {
+                self.spare = T::default();
+                &mut self.spare
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::testing::{Random, with_slots};
+    use super::*;
+
+    #[test]
+    fn it_behaves_like_a_map_and_fills_to_its_limit() {
+        with_slots(50, |slots| {
+            let mut pool = Pool::new(slots);
+            let mut model = BTreeMap::new();
+            let mut random = Random::new(1);
+            for step in 0..20_000u32 {
+                // Phases that mostly fill alternate with phases that mostly empty.
+                let fill = if (step / 500) % 2 == 0 { 70 } else { 30 };
+                if random.below(100) < fill {
+                    match pool.insert(step) {
+                        Some(handle) => assert_eq!(model.insert(handle, step), None, "a live place was given away"),
+                        None => assert_eq!(model.len(), 50),
+                    }
+                } else if let Some(handle) = random.choose(model.keys()).copied() {
+                    assert_eq!(pool.remove(handle), model.remove(&handle).unwrap());
+                    assert!(!pool.is_live(handle));
+                }
+                assert_eq!((pool.len(), pool.available()), (model.len(), 50 - model.len()));
+                assert_eq!(pool.is_full(), model.len() == 50);
+            }
+            for (handle, value) in &model {
+                assert_eq!(pool[*handle], *value);
+            }
+            assert!(pool.iter().eq(model.iter().map(|(handle, value)| (*handle, value))));
+        });
+    }
+
+    #[test]
+    fn the_place_given_back_last_is_used_first() {
+        with_slots(4, |slots| {
+            let mut pool = Pool::new(slots);
+            let handles = [1u32, 2, 3].map(|value| pool.insert(value).unwrap());
+            pool.remove(handles[0]);
+            pool.remove(handles[2]);
+            assert_eq!(pool.insert(0), Some(handles[2]));
+            assert_eq!(pool.insert(0), Some(handles[0]));
+        });
+    }
+
+    #[test]
+    fn memory_that_was_used_before_is_as_good_as_new() {
+        let mut memory = [PoolSlot { value: 7u32, link: LIVE }; 3];
+        let mut pool = Pool::new(Slots::borrowed(&mut memory));
+        assert_eq!(pool.iter().count(), 0);
+        assert!(!pool.is_live(Handle::from_index(1)));
+        let handle = pool.insert(1).unwrap();
+        assert_eq!((pool[handle], pool.len()), (1, 1));
+        assert!(pool.insert(2).is_some() && pool.insert(3).is_some() && pool.insert(4).is_none());
+    }
+
+    #[test]
+    fn a_pool_without_memory_is_full() {
+        let mut pool = Pool::<u8>::new(Slots::borrowed(&mut []));
+        assert!(pool.is_full() && pool.insert(1).is_none());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "no entry is there")]
+    fn a_stale_handle_is_noticed_in_debug_builds() {
+        let mut memory = [PoolSlot::default(); 2];
+        let mut pool = Pool::new(Slots::borrowed(&mut memory));
+        let handle = pool.insert(5u8).unwrap();
+        pool.remove(handle);
+        let _ = pool[handle];
+    }
+}

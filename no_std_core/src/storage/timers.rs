@@ -1,0 +1,252 @@
+//! Deadlines, the earliest first.
+
+use super::{Handle, Pool, PoolSlot, Slots};
+use crate::time::Instant;
+
+/// Children of one place of the heap. Four of them lie in one cache line.
+const ARITY: usize = 4;
+
+/// A timer that is armed. It is void once the timer was popped or cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerId(Handle<()>);
+
+impl TimerId {
+    fn handle<K>(self) -> Handle<Timer<K>> {
+        Handle::from_index(self.0.index())
+    }
+}
+
+/// The memory of one timer: what it is for.
+pub type TimerSlot<K> = PoolSlot<Timer<K>>;
+
+/// A timer in its pool.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timer<K> {
+    key: K,
+    /// Where in the heap its deadline stands.
+    position: u32,
+}
+
+impl<K> Timer<K> {
+    /// What firmware fills its [`TimerSlot`]s with; `key` must be what `K::default()` gives.
+    pub const fn vacant(key: K) -> Self {
+        Self { key, position: 0 }
+    }
+}
+
+/// The memory of one timer: when it is due.
+#[derive(Clone, Copy, Debug)]
+pub struct HeapSlot {
+    deadline: Instant,
+    timer: Handle<()>,
+}
+
+impl HeapSlot {
+    /// A slot as firmware declares it.
+    pub const EMPTY: Self = Self { deadline: Instant::NEVER, timer: Handle::from_index(0) };
+}
+
+impl Default for HeapSlot {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// Timers, each with a key that says what it is for. Arming, rearming and cancelling cost O(log n).
+///
+/// Of timers that are due at the same moment any may come first.
+#[derive(Debug)]
+pub struct Timers<'m, K> {
+    timers: Pool<'m, Timer<K>>,
+    /// A heap: no deadline is earlier than its parent's. The first `timers.len()` places are in use.
+    heap: Slots<'m, HeapSlot>,
+}
+
+impl<'m, K: Copy + Default> Timers<'m, K> {
+    /// No timers, in memory for as many as the smaller of both tables takes.
+    pub fn new(timers: Slots<'m, TimerSlot<K>>, heap: Slots<'m, HeapSlot>) -> Self {
+        Self { timers: Pool::new(timers), heap }
+    }
+
+    /// No timers, growing up to `limit`.
+    #[cfg(feature = "alloc")]
+    pub fn owned(limit: usize) -> Self {
+        Self::new(Slots::owned(limit), Slots::owned(limit))
+    }
+
+    /// Armed timers.
+    pub fn len(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Whether no timer is armed.
+    pub fn is_empty(&self) -> bool {
+        self.timers.is_empty()
+    }
+
+    /// Arms a timer that is due at `deadline`. None if there is no room.
+    pub fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
+        let position = self.timers.len();
+        if !self.heap.grow_to(position + 1) {
+            return None;
+        }
+        let timer = self.timers.insert(Timer { key, position: position as u32 })?;
+        let id = TimerId(Handle::from_index(timer.index()));
+        self.settle(position, HeapSlot { deadline, timer: id.0 });
+        Some(id)
+    }
+
+    /// Changes when a timer is due.
+    pub fn rearm(&mut self, id: TimerId, deadline: Instant) {
+        if self.timers.is_live(id.handle()) {
+            let position = self.timers[id.handle()].position as usize;
+            self.settle(position, HeapSlot { deadline, timer: id.0 });
+        }
+    }
+
+    /// Takes a timer away before it is due; gives its key.
+    pub fn cancel(&mut self, id: TimerId) -> Option<K> {
+        if !self.timers.is_live(id.handle()) {
+            return None;
+        }
+        let timer = self.timers.remove(id.handle());
+        let position = timer.position as usize;
+        // The last deadline of the heap fills the gap.
+        let last = self.timers.len();
+        if position < last {
+            let moved = self.at(last);
+            self.settle(position, moved);
+        }
+        Some(timer.key)
+    }
+
+    /// Takes the earliest timer that is due at `now`; gives its key.
+    pub fn pop_due(&mut self, now: Instant) -> Option<K> {
+        if self.next()? > now {
+            return None;
+        }
+        self.cancel(TimerId(self.at(0).timer))
+    }
+
+    /// When the earliest timer is due.
+    pub fn next(&self) -> Option<Instant> {
+        (!self.timers.is_empty()).then(|| self.at(0).deadline)
+    }
+
+    /// When this timer is due.
+    pub fn deadline(&self, id: TimerId) -> Option<Instant> {
+        self.timers.is_live(id.handle()).then(|| self.at(self.timers[id.handle()].position as usize).deadline)
+    }
+
+    /// Puts `slot` where it belongs, given that what stands at `position` may be overwritten.
+    fn settle(&mut self, position: usize, slot: HeapSlot) {
+        let up = self.sift_up(position, slot.deadline);
+        let place = if up == position { self.sift_down(position, slot.deadline) } else { up };
+        self.put(place, slot);
+    }
+
+    /// Moves parents later than `deadline` down; gives the place that became free.
+    fn sift_up(&mut self, mut place: usize, deadline: Instant) -> usize {
+        while let Some(above) = place.checked_sub(1) {
+            let parent = above / ARITY;
+            let slot = self.at(parent);
+            if slot.deadline <= deadline {
+                break;
+            }
+            self.put(place, slot);
+            place = parent;
+        }
+        place
+    }
+
+    /// Moves children earlier than `deadline` up; gives the place that became free.
+    fn sift_down(&mut self, mut place: usize, deadline: Instant) -> usize {
+        loop {
+            let first = place * ARITY + 1;
+            let children = first..(first + ARITY).min(self.timers.len());
+            let Some(child) = children.min_by_key(|child| self.at(*child).deadline) else { return place };
+            let slot = self.at(child);
+            if slot.deadline >= deadline {
+                return place;
+            }
+            self.put(place, slot);
+            place = child;
+        }
+    }
+
+    fn at(&self, place: usize) -> HeapSlot {
+        self.heap.as_slice().get(place).copied().unwrap_or_default()
+    }
+
+    fn put(&mut self, place: usize, slot: HeapSlot) {
+        if let Some(target) = self.heap.as_mut_slice().get_mut(place) {
+            *target = slot;
+            self.timers[TimerId(slot.timer).handle()].position = place as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    use super::super::testing::{Random, with_slots};
+    use super::*;
+
+    #[test]
+    fn they_come_due_in_order_whatever_happens_to_them() {
+        with_slots(64, |slots| {
+            let mut heap = [HeapSlot::EMPTY; 100];
+            let mut timers = Timers::new(slots, Slots::borrowed(&mut heap));
+            let mut random = Random::new(8);
+            let mut model: Vec<(u64, u32, TimerId)> = Vec::new();
+            let mut now = 0;
+            for key in 0..20_000u32 {
+                match random.below(10) {
+                    0..=4 => {
+                        let at = now + random.below(1_000) as u64;
+                        match timers.arm(Instant::from_millis(at), key) {
+                            Some(id) => model.push((at, key, id)),
+                            None => assert_eq!(model.len(), 64),
+                        }
+                    }
+                    5 | 6 if !model.is_empty() => {
+                        let entry = random.below(model.len());
+                        model[entry].0 = now + random.below(1_000) as u64;
+                        timers.rearm(model[entry].2, Instant::from_millis(model[entry].0));
+                    }
+                    7 if !model.is_empty() => {
+                        let (at, key, id) = model.swap_remove(random.below(model.len()));
+                        assert_eq!(timers.deadline(id), Some(Instant::from_millis(at)));
+                        assert_eq!(timers.cancel(id), Some(key));
+                        assert_eq!(timers.cancel(id), None);
+                    }
+                    _ => {
+                        now += random.below(100) as u64;
+                        let due: BTreeSet<_> =
+                            model.extract_if(.., |(at, ..)| *at <= now).map(|(_, key, _)| key).collect();
+                        let popped: BTreeSet<_> =
+                            core::iter::from_fn(|| timers.pop_due(Instant::from_millis(now))).collect();
+                        assert_eq!(popped, due);
+                    }
+                }
+                assert_eq!((timers.len(), timers.is_empty()), (model.len(), model.is_empty()));
+                let earliest = model.iter().map(|(at, ..)| Instant::from_millis(*at)).min();
+                assert_eq!(timers.next(), earliest);
+            }
+        });
+    }
+
+    #[test]
+    fn the_smaller_table_is_the_limit() {
+        let mut heap = [HeapSlot::EMPTY; 1];
+        with_slots(3, |slots| {
+            let mut timers = Timers::new(slots, Slots::borrowed(&mut heap));
+            let first = timers.arm(Instant::from_millis(5), 1u8).unwrap();
+            assert_eq!(timers.arm(Instant::from_millis(4), 2), None);
+            timers.cancel(first);
+            assert!(timers.arm(Instant::from_millis(4), 2).is_some());
+        });
+    }
+}
