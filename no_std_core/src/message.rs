@@ -1,12 +1,14 @@
-//! A stored Application Message: kept once, referred to by every queue that holds it.
+//! Stored Application Messages and their deliveries: a body is kept once, every queue only refers to it.
 
 use crate::codec::QoS;
+use crate::router::Group;
 use crate::storage::{Blob, Bytes, Handle, Linked, Pool};
 use crate::time::Instant;
+use crate::topic::TopicName;
 
-/// An Application Message in the pool. Its body is one blob: topic, then the wire bytes of the properties that are
+/// An Application Message in the pool. Its body is one blob: the topic, then the wire bytes of the Properties that are
 /// forwarded unchanged, then the payload.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Message {
     pub(crate) body: Blob,
     pub(crate) topic_len: u16,
@@ -21,9 +23,23 @@ pub struct Message {
     pub(crate) expires: Instant,
 }
 
+impl Default for Message {
+    fn default() -> Self {
+        Self {
+            body: Blob::EMPTY,
+            topic_len: 0,
+            properties_len: 0,
+            references: 0,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires: Instant::NEVER,
+        }
+    }
+}
+
 impl Message {
     pub(crate) fn payload_len(&self) -> u32 {
-        self.body.len().saturating_sub(u32::from(self.topic_len)).saturating_sub(self.properties_len)
+        (self.body.len() as u32).saturating_sub(u32::from(self.topic_len)).saturating_sub(self.properties_len)
     }
 
     /// Whole seconds left of the Message Expiry Interval, rounded up so that a live message never shows 0
@@ -46,25 +62,39 @@ pub struct Delivery {
     next: Option<Handle<Delivery>>,
     /// `None` once the receiver has the message and only the handshake of QoS 2 is left.
     pub(crate) message: Option<Handle<Message>>,
-    /// 0 where the subscription has no Subscription Identifier.
+    /// The Subscription Identifier; 0 where the subscription has none.
     pub(crate) identifier: u32,
+    /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without message.
+    more: Option<Handle<Delivery>>,
+    /// The shared subscription it came through: back to its group if this Session does not take it.
+    pub(crate) group: Option<Handle<Group>>,
     /// 0 until it is first transmitted, and for QoS 0.
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
-    pub(crate) flags: DeliveryFlags,
+    pub(crate) flags: u8,
 }
 
-/// What else there is to say of a [`Delivery`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DeliveryFlags {
+impl Delivery {
     /// The RETAIN flag the subscriber gets.
-    pub(crate) retain: bool,
-    /// It came through a shared subscription: never merged with the Session's other subscriptions.
-    pub(crate) shared: bool,
-    /// Not a message but one more Subscription Identifier of the delivery before it.
-    pub(crate) more: bool,
+    pub(crate) const RETAIN: u8 = 1;
     /// PUBREC has come: PUBREL is what is sent again `[MQTT-4.3.3-5]`.
-    pub(crate) received: bool,
+    pub(crate) const RECEIVED: u8 = 2;
+    /// Transmitted on this Network Connection and not completed: it counts towards the client's Receive Maximum.
+    pub(crate) const OUTSTANDING: u8 = 4;
+    /// Transmitted before: DUP is set when it is sent again `[MQTT-3.3.1-1]`.
+    pub(crate) const SENT: u8 = 8;
+
+    pub(crate) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: u8, on: bool) {
+        if on {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
+    }
 }
 
 impl Linked for Delivery {
@@ -77,59 +107,156 @@ impl Linked for Delivery {
     }
 }
 
-/// The pool of Application Messages with the bytes they stand in.
+/// All stored messages, their deliveries, and the bytes they and all other texts stand in.
+///
+/// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it.
 pub(crate) struct Messages<'m> {
     pool: Pool<'m, Message>,
+    pub(crate) deliveries: Pool<'m, Delivery>,
+    pub(crate) bytes: Bytes<'m>,
 }
 
 impl<'m> Messages<'m> {
-    pub(crate) fn new(pool: Pool<'m, Message>) -> Self {
-        Self { pool }
+    pub(crate) fn new(pool: Pool<'m, Message>, deliveries: Pool<'m, Delivery>, bytes: Bytes<'m>) -> Self {
+        Self { pool, deliveries, bytes }
     }
 
-    /// Stores a message with no reference yet: follow with [`Messages::hold`] or [`Messages::discard_unheld`].
-    pub(crate) fn store(&mut self, bytes: &mut Bytes<'m>, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
+    /// Stores a message whose body is `parts` together, with no reference yet: [`Messages::hold`] it, or
+    /// [`Messages::discard_unheld`] at the end. `None` if there is no memory.
+    pub(crate) fn store(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if self.pool.is_full() {
             return None;
         }
-        let body = bytes.store(parts)?;
-        self.insert(bytes, Message { body, references: 0, ..draft })
+        let body = self.bytes.store(parts)?;
+        self.pool.insert(Message { body, references: 0, ..draft })
     }
 
-    /// As [`Messages::store`] for a body that is in memory already.
-    pub(crate) fn insert(&mut self, bytes: &mut Bytes<'m>, message: Message) -> Option<Handle<Message>> {
-        let stored = self.pool.insert(message);
-        if stored.is_none() {
-            bytes.release(message.body);
+    /// As [`Messages::store`], with a body that siblings hold too.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn adopt(&mut self, draft: Message, body: crate::storage::SharedBytes) -> Option<Handle<Message>> {
+        if self.pool.is_full() {
+            return None;
         }
-        stored
+        let body = self.bytes.adopt(body)?;
+        self.pool.insert(Message { body, references: 0, ..draft })
     }
 
+    #[inline]
     pub(crate) fn get(&self, handle: Handle<Message>) -> &Message {
         &self.pool[handle]
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.pool.len()
+    }
+
+    #[inline]
     pub(crate) fn hold(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         message.references = message.references.saturating_add(1);
     }
 
-    /// Takes one reference away; the last one gives the memory back.
-    pub(crate) fn release(&mut self, bytes: &mut Bytes<'m>, handle: Handle<Message>) {
+    /// Takes one reference away; with the last one the memory is given back.
+    #[inline]
+    pub(crate) fn release(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         message.references = message.references.saturating_sub(1);
-        self.discard_unheld(bytes, handle);
-    }
-
-    /// Gives the memory back if nothing refers to the message.
-    pub(crate) fn discard_unheld(&mut self, bytes: &mut Bytes<'m>, handle: Handle<Message>) {
-        if self.pool[handle].references == 0 {
-            let message = self.pool.remove(handle);
-            bytes.release(message.body);
+        if message.references == 0 {
+            self.discard_unheld(handle);
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.pool.len()
+    /// Gives the memory back if nothing refers to the message.
+    pub(crate) fn discard_unheld(&mut self, handle: Handle<Message>) {
+        if self.pool[handle].references == 0 {
+            let message = self.pool.remove(handle);
+            self.bytes.release(message.body);
+        }
+    }
+
+    /// A delivery of `message`, which it holds; `None` if there is no memory.
+    #[inline]
+    pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
+        let handle = self.deliveries.insert(delivery)?;
+        if let Some(message) = delivery.message {
+            self.hold(message);
+        }
+        Some(handle)
+    }
+
+    /// Ends a delivery that is in no list any more.
+    pub(crate) fn end_delivery(&mut self, handle: Handle<Delivery>) {
+        self.drop_message_of(handle);
+        self.deliveries.remove(handle);
+    }
+
+    /// The receiver has the message; what is left of the delivery is a handshake.
+    pub(crate) fn drop_message_of(&mut self, handle: Handle<Delivery>) {
+        let delivery = &mut self.deliveries[handle];
+        let (message, mut more) = (delivery.message.take(), delivery.more.take());
+        if let Some(message) = message {
+            self.release(message);
+        }
+        while let Some(extra) = more {
+            more = self.deliveries.remove(extra).more;
+        }
+    }
+
+    /// Adds one more Subscription Identifier to a delivery; without memory for it, it is left out.
+    pub(crate) fn add_identifier(&mut self, handle: Handle<Delivery>, identifier: u32) {
+        if identifier == 0 {
+            return;
+        }
+        if self.deliveries[handle].identifier == 0 {
+            self.deliveries[handle].identifier = identifier;
+            return;
+        }
+        let more = self.deliveries[handle].more;
+        if let Some(extra) = self.deliveries.insert(Delivery { identifier, more, ..Delivery::default() }) {
+            self.deliveries[handle].more = Some(extra);
+        }
+    }
+
+    /// The Subscription Identifiers of a delivery.
+    pub(crate) fn identifiers(&self, handle: Handle<Delivery>) -> Identifiers<'_, 'm> {
+        Identifiers { deliveries: &self.deliveries, next: Some(handle) }
+    }
+
+    /// Bytes of topic, Properties and payload: what a waiting delivery costs.
+    pub(crate) fn cost(&self, handle: Handle<Delivery>) -> u32 {
+        self.deliveries[handle].message.map_or(0, |message| self.get(message).body.len() as u32)
+    }
+
+    pub(crate) fn has_topic(&self, message: Handle<Message>, topic: TopicName<'_>) -> bool {
+        let message = self.get(message);
+        let mut rest = topic.as_str().as_bytes();
+        if usize::from(message.topic_len) != rest.len() {
+            return false;
+        }
+        for chunk in self.bytes.chunks(message.body, 0..usize::from(message.topic_len)) {
+            match rest.strip_prefix(chunk) {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// See [`Messages::identifiers`].
+#[derive(Clone, Copy)]
+pub(crate) struct Identifiers<'a, 'm> {
+    deliveries: &'a Pool<'m, Delivery>,
+    next: Option<Handle<Delivery>>,
+}
+
+impl Iterator for Identifiers<'_, '_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        let delivery = &self.deliveries[self.next?];
+        self.next = delivery.more;
+        (delivery.identifier != 0).then_some(delivery.identifier)
     }
 }

@@ -1,0 +1,132 @@
+//! The receiver's side of QoS 2: which Packet Identifiers wait for their PUBREL (section 4.3.3).
+//!
+//! The message itself is passed on when its PUBLISH comes; the receipt only keeps a second PUBLISH with the same
+//! identifier from being passed on again `[MQTT-4.3.3-10]`.
+
+use super::Session;
+use crate::storage::{Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool};
+
+/// A Packet Identifier that a client has used for a QoS 2 PUBLISH and has not released.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipt {
+    next: Option<Handle<Receipt>>,
+    previous: Option<Handle<Receipt>>,
+    chain: Option<Handle<Receipt>>,
+    hash: u32,
+    session: Option<Handle<Session>>,
+    packet_id: u16,
+}
+
+/// The receipts of one Session.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    receipts: List<Receipt>,
+    count: u16,
+}
+
+impl Inbound {
+    /// How many wait for their PUBREL.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+}
+
+/// The receipts of all Sessions, found by Session and Packet Identifier.
+pub(crate) struct Receipts<'m> {
+    pool: Pool<'m, Receipt>,
+    index: HashIndex<'m, Receipt>,
+    hasher: Hasher,
+}
+
+impl<'m> Receipts<'m> {
+    pub(crate) fn new(pool: Pool<'m, Receipt>, index: HashIndex<'m, Receipt>, hasher: Hasher) -> Self {
+        Self { pool, index, hasher }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.pool.is_full()
+    }
+
+    pub(crate) fn contains(&self, session: Handle<Session>, packet_id: u16) -> bool {
+        self.find(session, packet_id).is_some()
+    }
+
+    /// Notes an identifier; `false` if there is no memory.
+    pub(crate) fn insert(&mut self, session: Handle<Session>, inbound: &mut Inbound, packet_id: u16) -> bool {
+        let hash = self.hash(session, packet_id);
+        let receipt = Receipt { hash, session: Some(session), packet_id, ..Receipt::default() };
+        let Some(handle) = self.pool.insert(receipt) else {
+            return false;
+        };
+        self.index.insert(&mut self.pool, handle);
+        inbound.receipts.push_back(&mut self.pool, handle);
+        inbound.count = inbound.count.saturating_add(1);
+        true
+    }
+
+    /// PUBREL: whether the identifier was waiting for it.
+    pub(crate) fn release(&mut self, session: Handle<Session>, inbound: &mut Inbound, packet_id: u16) -> bool {
+        let Some(handle) = self.find(session, packet_id) else {
+            return false;
+        };
+        self.remove(inbound, handle);
+        true
+    }
+
+    pub(crate) fn release_all(&mut self, inbound: &mut Inbound) {
+        while let Some(handle) = inbound.receipts.front() {
+            self.remove(inbound, handle);
+        }
+    }
+
+    fn remove(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {
+        inbound.receipts.unlink(&mut self.pool, handle);
+        inbound.count = inbound.count.saturating_sub(1);
+        self.index.remove(&mut self.pool, handle);
+        self.pool.remove(handle);
+    }
+
+    fn find(&self, session: Handle<Session>, packet_id: u16) -> Option<Handle<Receipt>> {
+        self.index.find(&self.pool, self.hash(session, packet_id), |receipt| {
+            receipt.packet_id == packet_id && receipt.session == Some(session)
+        })
+    }
+
+    fn hash(&self, session: Handle<Session>, packet_id: u16) -> u32 {
+        self.hasher.combine(session.index() as u32, u32::from(packet_id))
+    }
+}
+
+impl Linked for Receipt {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.next
+    }
+
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.next = next;
+    }
+}
+
+impl DoublyLinked for Receipt {
+    fn prev(&self) -> Option<Handle<Self>> {
+        self.previous
+    }
+
+    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
+        self.previous = prev;
+    }
+}
+
+impl Chained for Receipt {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    fn chain(&self) -> Option<Handle<Self>> {
+        self.chain
+    }
+
+    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
+        self.chain = chain;
+    }
+}

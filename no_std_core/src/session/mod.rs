@@ -1,0 +1,107 @@
+//! Session State: what the broker keeps of a client, connected or not (section 4.1).
+
+mod inbound;
+mod outbound;
+
+pub(crate) use inbound::{Inbound, Receipts};
+pub use inbound::Receipt;
+pub(crate) use outbound::{Acknowledged, Outbound};
+
+use crate::authorize::Principal;
+use crate::connection::Connection;
+use crate::counters::Dropped;
+use crate::message::Message;
+use crate::router::Subscriber;
+use crate::storage::{Blob, Chained, Fifo, Handle, Linked, TimerId};
+use crate::time::Instant;
+
+/// A Session in the pool.
+#[derive(Debug, Default)]
+pub struct Session {
+    hash: u32,
+    chain: Option<Handle<Session>>,
+    pub(crate) client_id: Blob,
+    /// Whose it is: nobody else resumes it.
+    pub(crate) principal: Principal,
+    /// The Network Connection it is bound to now.
+    pub(crate) connection: Option<Handle<Connection>>,
+    /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
+    pub(crate) expiry_secs: u32,
+    /// When it ends, counted from the end of the Network Connection; [`Instant::NEVER`] while connected.
+    pub(crate) ends: Instant,
+    /// The Will, until it is published or removed.
+    pub(crate) will: Option<StoredWill>,
+    /// Armed while disconnected, for whatever comes first: the Will's delay or the Session's end.
+    pub(crate) timer: Option<TimerId>,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Inbound,
+    /// Subscriptions, the shared ones included.
+    pub(crate) subscriptions: u32,
+    /// Retained messages that are still to be sent for new subscriptions; before anything in the queue.
+    pub(crate) replays: Fifo<Replay>,
+    pub(crate) dropped: Dropped,
+}
+
+/// A Will Message, stored when the client connects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredWill {
+    /// Held by this reference.
+    pub(crate) message: Handle<Message>,
+    /// Will Delay Interval in seconds.
+    pub(crate) delay_secs: u32,
+    /// When it is published; [`Instant::NEVER`] while connected.
+    pub(crate) due: Instant,
+    /// Message Expiry Interval in seconds: it starts when the Will is published.
+    pub(crate) expiry_secs: Option<u32>,
+}
+
+impl Session {
+    pub(crate) fn new(hash: u32, client_id: Blob, principal: Principal) -> Self {
+        Self { hash, client_id, principal, ends: Instant::NEVER, ..Self::default() }
+    }
+}
+
+impl Chained for Session {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    fn chain(&self) -> Option<Handle<Self>> {
+        self.chain
+    }
+
+    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
+        self.chain = chain;
+    }
+}
+
+/// A Session is the subscriber with the number of its slot.
+pub(crate) fn subscriber_of(session: Handle<Session>) -> Subscriber {
+    Subscriber(session.index() as u32)
+}
+
+/// The Session that a subscriber is; the caller knows that it is one.
+pub(crate) fn session_of(subscriber: Subscriber) -> Handle<Session> {
+    Handle::from_index(subscriber.0 as usize)
+}
+
+/// The retained messages that match one new subscription, sent one after another as the client takes them.
+#[derive(Debug, Default)]
+pub struct Replay {
+    next: Option<Handle<Replay>>,
+    pub(crate) subscription: Option<Handle<crate::router::Subscription>>,
+    /// The Topic Filter.
+    pub(crate) filter: Blob,
+    /// The retained entry that was sent last; the walk goes on behind it.
+    pub(crate) cursor: crate::router::RetainedCursor,
+}
+
+impl Linked for Replay {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.next
+    }
+
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.next = next;
+    }
+}

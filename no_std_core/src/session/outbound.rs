@@ -1,0 +1,280 @@
+//! The sender's side of a Session: the queue, what is in flight, and the QoS 1 and 2 handshakes (section 4.3).
+//!
+//! ```text
+//!              start                acknowledge(PUBACK)
+//!  queue ──────────────▶ in flight ─────────────────────▶ gone                        QoS 1
+//!                        in flight ──receive(PUBREC)──▶ received ──complete(PUBCOMP)──▶ gone      QoS 2
+//!        (QoS 0: gone as soon as it is written)
+//! ```
+//!
+//! After a reconnection everything in flight is sent again in its order: PUBLISH with DUP, or PUBREL where PUBREC
+//! had come `[MQTT-4.4.0-1]`. Only then the queue goes on.
+
+use crate::codec::QoS;
+use crate::message::{Delivery, Messages};
+use crate::storage::{Fifo, Handle};
+use crate::topic::TopicName;
+
+/// What is to be sent to one client.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Never transmitted yet.
+    queue: Fifo<Delivery>,
+    /// Topics, Properties and payloads of the queue, in bytes.
+    queued_bytes: u32,
+    /// QoS 1 and 2 in the order of their first transmission, which is the order of their Packet Identifiers.
+    in_flight: Fifo<Delivery>,
+    /// In flight and to be sent again on this connection: this one and all behind it.
+    resend: Option<Handle<Delivery>>,
+    /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
+    outstanding: u16,
+    last_packet_id: u16,
+}
+
+/// What an acknowledgement from the client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// It ended a delivery, or moved it on.
+    Done,
+    /// No delivery with this Packet Identifier waits for it.
+    Unknown,
+}
+
+impl Outbound {
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u32 {
+        self.queued_bytes
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The delivery that was queued last, if it waits still.
+    pub(crate) fn newest(&self) -> Option<Handle<Delivery>> {
+        self.queue.back()
+    }
+
+    /// Queues a delivery; the caller has looked for room.
+    #[inline]
+    pub(crate) fn push(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        self.queued_bytes = self.queued_bytes.saturating_add(messages.cost(delivery));
+        self.queue.push_back(&mut messages.deliveries, delivery);
+    }
+
+    /// Takes the longest-waiting delivery off the queue.
+    pub(crate) fn pop(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
+        let delivery = self.queue.pop_front(&mut messages.deliveries)?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
+        Some(delivery)
+    }
+
+    /// Takes the longest-waiting delivery of `topic` off the queue. Linear in the length of the queue.
+    pub(crate) fn pop_topic(&mut self, messages: &mut Messages<'_>, topic: TopicName<'_>) -> Option<Handle<Delivery>> {
+        self.pop_where(messages, |messages, delivery| {
+            messages.deliveries[delivery].message.is_some_and(|message| messages.has_topic(message, topic))
+        })
+    }
+
+    /// Takes the first delivery that `wanted` accepts off the queue.
+    pub(crate) fn pop_where(
+        &mut self,
+        messages: &mut Messages<'_>,
+        mut wanted: impl FnMut(&Messages<'_>, Handle<Delivery>) -> bool,
+    ) -> Option<Handle<Delivery>> {
+        let mut previous = None;
+        let mut at = self.queue.front();
+        while let Some(delivery) = at {
+            if wanted(messages, delivery) {
+                self.queue.unlink_after(&mut messages.deliveries, previous, delivery);
+                self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
+                return Some(delivery);
+            }
+            previous = at;
+            at = crate::storage::Linked::<()>::next(&messages.deliveries[delivery]);
+        }
+        None
+    }
+
+    /// The next delivery to transmit, taken off the queue: in flight from now on if its QoS is above 0. `None` if there
+    /// is none, or if the client has `window` messages outstanding already.
+    #[inline]
+    pub(crate) fn start(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
+        let front = self.queue.front()?;
+        if messages.deliveries[front].qos == QoS::AtMostOnce {
+            return self.pop(messages);
+        }
+        if self.outstanding >= window {
+            return None;
+        }
+        let packet_id = self.next_packet_id(messages)?;
+        let delivery = self.pop(messages)?;
+        self.put_in_flight(messages, delivery, packet_id);
+        Some(delivery)
+    }
+
+    /// As [`Outbound::start`] for a delivery that never was in the queue. `false` if it can't be sent now.
+    pub(crate) fn start_unqueued(
+        &mut self,
+        messages: &mut Messages<'_>,
+        delivery: Handle<Delivery>,
+        window: u16,
+    ) -> bool {
+        if messages.deliveries[delivery].qos == QoS::AtMostOnce {
+            return true;
+        }
+        if self.outstanding >= window {
+            return false;
+        }
+        let Some(packet_id) = self.next_packet_id(messages) else {
+            return false;
+        };
+        self.put_in_flight(messages, delivery, packet_id);
+        true
+    }
+
+    /// Whether a further QoS 1 or 2 message may be transmitted now.
+    pub(crate) fn has_window(&self, window: u16) -> bool {
+        self.outstanding < window
+    }
+
+    fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) {
+        self.last_packet_id = packet_id;
+        self.outstanding = self.outstanding.saturating_add(1);
+        let entry = &mut messages.deliveries[delivery];
+        entry.packet_id = packet_id;
+        entry.set(Delivery::OUTSTANDING, true);
+        self.in_flight.push_back(&mut messages.deliveries, delivery);
+    }
+
+    /// Identifiers are given out in a circle, and what is in flight stands in that order; so the only identifier that
+    /// the next one can meet is that of the longest in flight. A client that never acknowledges that one while it
+    /// acknowledges 65,534 others waits here, and nobody else does.
+    fn next_packet_id(&self, messages: &Messages<'_>) -> Option<u16> {
+        let next = match self.last_packet_id.wrapping_add(1) {
+            0 => 1,
+            id => id,
+        };
+        let taken = self.in_flight.front().is_some_and(|oldest| messages.deliveries[oldest].packet_id == next);
+        (!taken).then_some(next)
+    }
+
+    /// A new Network Connection goes on with this Session: everything in flight is to be sent again.
+    pub(crate) fn resume(&mut self, messages: &mut Messages<'_>) {
+        self.outstanding = 0;
+        self.resend = self.in_flight.front();
+        let mut at = self.resend;
+        while let Some(delivery) = at {
+            messages.deliveries[delivery].set(Delivery::OUTSTANDING, false);
+            at = crate::storage::Linked::<()>::next(&messages.deliveries[delivery]);
+        }
+    }
+
+    pub(crate) fn is_resending(&self) -> bool {
+        self.resend.is_some()
+    }
+
+    /// The next delivery to send again. `None` if there is none, or if the client has `window` messages outstanding.
+    pub(crate) fn start_resend(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
+        let delivery = self.resend?;
+        let entry = &mut messages.deliveries[delivery];
+        if !entry.is(Delivery::RECEIVED) {
+            if self.outstanding >= window {
+                return None;
+            }
+            self.outstanding = self.outstanding.saturating_add(1);
+            entry.set(Delivery::OUTSTANDING, true);
+        }
+        self.resend = crate::storage::Linked::<()>::next(entry);
+        Some(delivery)
+    }
+
+    /// PUBACK for QoS 1, or a PUBREC with an error for QoS 2: the delivery, now in no list, is over.
+    pub(crate) fn acknowledge(
+        &mut self,
+        messages: &mut Messages<'_>,
+        packet_id: u16,
+        qos: QoS,
+    ) -> Option<Handle<Delivery>> {
+        self.take(messages, packet_id, |delivery| delivery.qos == qos && !delivery.is(Delivery::RECEIVED))
+    }
+
+    /// PUBREC without an error: the client has the message, PUBREL follows. Unknown if there is no such delivery.
+    pub(crate) fn receive(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged {
+        let mut found = None;
+        for delivery in self.in_flight.iter(&messages.deliveries) {
+            let entry = &messages.deliveries[delivery];
+            if entry.packet_id == packet_id {
+                found = (entry.qos == QoS::ExactlyOnce).then_some(delivery);
+                break;
+            }
+        }
+        let Some(delivery) = found else {
+            return Acknowledged::Unknown;
+        };
+        if !messages.deliveries[delivery].is(Delivery::RECEIVED) {
+            messages.deliveries[delivery].set(Delivery::RECEIVED, true);
+            messages.drop_message_of(delivery);
+        }
+        Acknowledged::Done
+    }
+
+    /// PUBCOMP: the delivery is over.
+    pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged {
+        match self.take(messages, packet_id, |delivery| delivery.is(Delivery::RECEIVED)) {
+            Some(delivery) => {
+                messages.end_delivery(delivery);
+                Acknowledged::Done
+            }
+            None => Acknowledged::Unknown,
+        }
+    }
+
+    /// Takes a delivery that can't be sent after all out of flight.
+    pub(crate) fn abandon(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        let packet_id = messages.deliveries[delivery].packet_id;
+        let taken = self.take(messages, packet_id, |_| true);
+        debug_assert_eq!(taken, Some(delivery));
+    }
+
+    /// Takes anything that is left, in flight first.
+    pub(crate) fn take_any(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
+        self.resend = None;
+        let taken = self.in_flight.pop_front(&mut messages.deliveries);
+        taken.or_else(|| self.pop(messages))
+    }
+
+    /// Acknowledgements come in the order of the messages from any honest client: the first step finds it.
+    fn take(
+        &mut self,
+        messages: &mut Messages<'_>,
+        packet_id: u16,
+        expected: impl Fn(&Delivery) -> bool,
+    ) -> Option<Handle<Delivery>> {
+        let mut previous = None;
+        let mut at = self.in_flight.front();
+        while let Some(delivery) = at {
+            let entry = &messages.deliveries[delivery];
+            let next = crate::storage::Linked::<()>::next(entry);
+            if entry.packet_id == packet_id {
+                if !expected(entry) {
+                    return None;
+                }
+                if entry.is(Delivery::OUTSTANDING) {
+                    self.outstanding = self.outstanding.saturating_sub(1);
+                }
+                if self.resend == at {
+                    self.resend = next;
+                }
+                self.in_flight.unlink_after(&mut messages.deliveries, previous, delivery);
+                return Some(delivery);
+            }
+            previous = at;
+            at = next;
+        }
+        None
+    }
+}
