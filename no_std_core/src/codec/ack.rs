@@ -1,0 +1,83 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: the answers of the QoS protocols (sections 3.4 to 3.7).
+
+use super::primitive::Reader;
+use super::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version};
+
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet; which of them, [`Packet`](super::Packet) says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack<'a> {
+    /// That of the PUBLISH.
+    pub packet_id: PacketId,
+    /// What became of the message; always success before MQTT 5.0, which has no way to say anything else.
+    pub code: ReasonCode,
+    /// Its Properties.
+    pub properties: Properties<'a>,
+}
+
+/// Which of the four answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AckKind {
+    /// PUBACK.
+    PubAck,
+    /// PUBREC.
+    PubRec,
+    /// PUBREL.
+    PubRel,
+    /// PUBCOMP.
+    PubComp,
+}
+
+impl AckKind {
+    /// The type of packet.
+    pub const fn packet_type(self) -> PacketType {
+        match self {
+            Self::PubAck => PacketType::PubAck,
+            Self::PubRec => PacketType::PubRec,
+            Self::PubRel => PacketType::PubRel,
+            Self::PubComp => PacketType::PubComp,
+        }
+    }
+}
+
+impl<'a> Ack<'a> {
+    /// An answer without Properties.
+    pub const fn new(packet_id: PacketId, code: ReasonCode) -> Self {
+        Self { packet_id, code, properties: Properties::EMPTY }
+    }
+
+    /// Without Reason Code it means success; without Property Length there are no Properties.
+    #[inline]
+    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(frame.body());
+        let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
+        if version.is_v5() && !reader.is_empty() {
+            ack.code = ReasonCode::decode(&mut reader, frame.packet_type())?;
+            if !reader.is_empty() {
+                ack.properties = Properties::decode(&mut reader, frame.packet_type().bit())?;
+            }
+        }
+        reader.finish()?;
+        Ok(ack)
+    }
+}
+
+/// An answer and its kind, in the shortest form.
+pub(super) struct Answer<'a>(pub(super) AckKind, pub(super) &'a Ack<'a>);
+
+impl Encode for Answer<'_> {
+    fn first_byte(&self) -> u8 {
+        self.0.packet_type().first_byte()
+    }
+
+    #[inline]
+    fn put_body(&self, version: Version, out: &mut impl Sink) {
+        let Self(_, ack) = self;
+        out.put_u16(ack.packet_id.get());
+        if version.is_v5() && !(ack.code == ReasonCode::Success && ack.properties.is_empty()) {
+            out.put_u8(ack.code.as_u8());
+            if !ack.properties.is_empty() {
+                ack.properties.encode(version, out);
+            }
+        }
+    }
+}

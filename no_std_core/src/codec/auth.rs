@@ -1,0 +1,55 @@
+//! AUTH: a step of an enhanced authentication (section 3.15).
+
+use super::primitive::Reader;
+use super::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
+
+/// An AUTH packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auth<'a> {
+    /// Success (from the Server), Continue authentication, or Re-authenticate (from the Client).
+    pub code: ReasonCode,
+    /// Its Properties; the Authentication Method is among them unless the packet is the short form of success.
+    pub properties: Properties<'a>,
+}
+
+impl<'a> Auth<'a> {
+    /// Only the short form of success, without any byte, may leave out the Authentication Method
+    /// (sections 3.15.2.1 and 3.15.2.2.2).
+    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        if !version.is_v5() {
+            return Err(Refusal::protocol_error("there is no AUTH before MQTT 5.0"));
+        }
+        let mut reader = Reader::new(frame.body());
+        if reader.is_empty() {
+            return Ok(Self { code: ReasonCode::Success, properties: Properties::EMPTY });
+        }
+        let code = ReasonCode::decode(&mut reader, PacketType::Auth)?;
+        let properties = Properties::decode(&mut reader, property::AUTH)?;
+        reader.finish()?;
+        if !properties.contains(PropertyId::AuthenticationMethod) {
+            return Err(Refusal::protocol_error("an AUTH names its Authentication Method (section 3.15.2.2.2)"));
+        }
+        Ok(Self { code, properties })
+    }
+
+    /// Success is the Server's to say (section 3.15.2.1).
+    pub(super) fn check_from_client(&self) -> Result<(), Refusal> {
+        match self.code {
+            ReasonCode::Success => Err(Refusal::protocol_error("only a Server sends AUTH with success")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Encode for Auth<'_> {
+    fn first_byte(&self) -> u8 {
+        PacketType::Auth.first_byte()
+    }
+
+    fn put_body(&self, version: Version, out: &mut impl Sink) {
+        if !(self.code == ReasonCode::Success && self.properties.is_empty()) {
+            out.put_u8(self.code.as_u8());
+            self.properties.encode(version, out);
+        }
+    }
+}

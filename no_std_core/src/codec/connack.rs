@@ -1,0 +1,103 @@
+//! CONNACK: the Server's answer to CONNECT (section 3.2).
+
+use super::primitive::Reader;
+use super::{Encode, Frame, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
+
+/// A CONNACK packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnAck<'a> {
+    /// Whether the Server had a Session for this Client; never with an error `[MQTT-3.2.2-6]` nor in MQTT 3.1.
+    pub session_present: bool,
+    /// Success, or why the connection is refused.
+    pub code: ReasonCode,
+    /// Its Properties.
+    pub properties: Properties<'a>,
+}
+
+impl<'a> ConnAck<'a> {
+    /// A CONNACK without Session and Properties.
+    pub const fn new(code: ReasonCode) -> Self {
+        Self { session_present: false, code, properties: Properties::EMPTY }
+    }
+
+    /// The Connect Return Code of MQTT 3.x for `code`; `None` where none fits, and then a Server closes the Network
+    /// Connection without a CONNACK (section 3.2.2.3 of MQTT 3.1.1).
+    pub const fn return_code(code: ReasonCode) -> Option<u8> {
+        Some(match code {
+            ReasonCode::Success => 0,
+            ReasonCode::UnsupportedProtocolVersion => 1,
+            ReasonCode::ClientIdentifierNotValid => 2,
+            ReasonCode::BadUserNameOrPassword | ReasonCode::BadAuthenticationMethod => 4,
+            ReasonCode::NotAuthorized
+            | ReasonCode::Banned
+            | ReasonCode::TopicNameInvalid
+            | ReasonCode::PacketTooLarge
+            | ReasonCode::PayloadFormatInvalid
+            | ReasonCode::RetainNotSupported
+            | ReasonCode::QoSNotSupported => 5,
+            ReasonCode::UnspecifiedError
+            | ReasonCode::ImplementationSpecificError
+            | ReasonCode::ServerUnavailable
+            | ReasonCode::ServerBusy
+            | ReasonCode::ServerShuttingDown
+            | ReasonCode::QuotaExceeded
+            | ReasonCode::UseAnotherServer
+            | ReasonCode::ServerMoved
+            | ReasonCode::ConnectionRateExceeded => SERVER_UNAVAILABLE,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(frame.body());
+        let flags = reader.u8()?;
+        // MQTT 3.1 leaves the whole byte unused.
+        if flags > 1 && version != Version::V3_1 {
+            return Err(Refusal::malformed("the reserved Connect Acknowledge Flags are 0 [MQTT-3.2.2-1]"));
+        }
+        let session_present = flags == 1 && version != Version::V3_1;
+        let (code, properties) = if version.is_v5() {
+            let code = ReasonCode::decode(&mut reader, PacketType::ConnAck)?;
+            (code, Properties::decode(&mut reader, property::CONNACK)?)
+        } else {
+            (from_return_code(reader.u8()?)?, Properties::EMPTY)
+        };
+        reader.finish()?;
+        if session_present && code != ReasonCode::Success {
+            return Err(Refusal::protocol_error("a refusing CONNACK has no Session Present [MQTT-3.2.2-6]"));
+        }
+        Ok(Self { session_present, code, properties })
+    }
+}
+
+const SERVER_UNAVAILABLE: u8 = 3;
+
+fn from_return_code(return_code: u8) -> Result<ReasonCode, Refusal> {
+    Ok(match return_code {
+        0 => ReasonCode::Success,
+        1 => ReasonCode::UnsupportedProtocolVersion,
+        2 => ReasonCode::ClientIdentifierNotValid,
+        SERVER_UNAVAILABLE => ReasonCode::ServerUnavailable,
+        4 => ReasonCode::BadUserNameOrPassword,
+        5 => ReasonCode::NotAuthorized,
+        _ => return Err(Refusal::protocol_error("Connect Return Codes end at 5 (section 3.2.2.3 of MQTT 3.1.1)")),
+    })
+}
+
+impl Encode for ConnAck<'_> {
+    fn first_byte(&self) -> u8 {
+        PacketType::ConnAck.first_byte()
+    }
+
+    /// Where no Return Code fits, it is Server unavailable; see [`ConnAck::return_code`].
+    fn put_body(&self, version: Version, out: &mut impl Sink) {
+        let session_present = self.session_present && self.code == ReasonCode::Success && version != Version::V3_1;
+        out.put_u8(session_present.into());
+        if version.is_v5() {
+            out.put_u8(self.code.as_u8());
+            self.properties.encode(version, out);
+        } else {
+            out.put_u8(Self::return_code(self.code).unwrap_or(SERVER_UNAVAILABLE));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The fixed header: where a packet ends, and what kind it is (section 2.1).
+
+use super::primitive::varint;
+use super::{ReasonCode, Refusal};
+
+/// The longest packet in bytes: one byte, four of Remaining Length, and as many as those can say.
+pub const MAX_PACKET_LEN: u32 = super::MAX_VARINT + 5;
+
+/// The kinds of MQTT Control Packets (section 2.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PacketType {
+    /// Client requests a connection.
+    Connect = 1,
+    /// Server answers CONNECT.
+    ConnAck = 2,
+    /// An Application Message.
+    Publish = 3,
+    /// Answers a QoS 1 PUBLISH.
+    PubAck = 4,
+    /// Answers a QoS 2 PUBLISH.
+    PubRec = 5,
+    /// Answers PUBREC.
+    PubRel = 6,
+    /// Answers PUBREL.
+    PubComp = 7,
+    /// Client subscribes.
+    Subscribe = 8,
+    /// Server answers SUBSCRIBE.
+    SubAck = 9,
+    /// Client unsubscribes.
+    Unsubscribe = 10,
+    /// Server answers UNSUBSCRIBE.
+    UnsubAck = 11,
+    /// Client asks for a sign of life.
+    PingReq = 12,
+    /// Server answers PINGREQ.
+    PingResp = 13,
+    /// The last packet of a connection.
+    Disconnect = 14,
+    /// A step of an enhanced authentication; MQTT 5.0 only.
+    Auth = 15,
+}
+
+impl PacketType {
+    /// The type in a packet's first byte; `None` for 0, which is forbidden.
+    pub const fn from_first_byte(first: u8) -> Option<Self> {
+        Some(match first >> 4 {
+            1 => Self::Connect,
+            2 => Self::ConnAck,
+            3 => Self::Publish,
+            4 => Self::PubAck,
+            5 => Self::PubRec,
+            6 => Self::PubRel,
+            7 => Self::PubComp,
+            8 => Self::Subscribe,
+            9 => Self::SubAck,
+            10 => Self::Unsubscribe,
+            11 => Self::UnsubAck,
+            12 => Self::PingReq,
+            13 => Self::PingResp,
+            14 => Self::Disconnect,
+            15 => Self::Auth,
+            _ => return None,
+        })
+    }
+
+    /// Whether a Client may send it. What a Server alone sends is a Protocol Error from a Client.
+    pub const fn is_from_client(self) -> bool {
+        !matches!(self, Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp)
+    }
+
+    /// The first byte of a packet of this type whose flags are reserved (section 2.1.3).
+    pub(super) const fn first_byte(self) -> u8 {
+        let flags = match self {
+            Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
+            _ => 0,
+        };
+        (self as u8) << 4 | flags
+    }
+
+    /// Its bit in a set of packet types.
+    pub(super) const fn bit(self) -> u16 {
+        1 << self as u8
+    }
+}
+
+/// One whole packet, not decoded yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    packet_type: PacketType,
+    flags: u8,
+    body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// What it is.
+    pub fn packet_type(&self) -> PacketType {
+        self.packet_type
+    }
+
+    /// The lower four bits of its first byte. They are DUP, QoS and RETAIN of a PUBLISH and otherwise have their
+    /// fixed values, but for DUP (see [`split`]).
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    /// What follows the fixed header: as many bytes as the Remaining Length says.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+}
+
+/// The type of the packet that `bytes` begin with; `None` if there are no bytes or the type is forbidden.
+///
+/// Lets a receiver turn a type away before the packet is complete.
+pub fn peek_type(bytes: &[u8]) -> Option<PacketType> {
+    bytes.first().and_then(|&first| PacketType::from_first_byte(first))
+}
+
+/// Cuts the first packet off `bytes`: the packet and its length in bytes, fixed header included; `None` if more
+/// bytes are needed.
+///
+/// `max_packet_size` counts the whole packet. A refusal comes as soon as it is certain, before the packet is
+/// complete: type and reserved flags (0x81) with the first byte `[MQTT-2.1.3-1]`, a Remaining Length of too many
+/// bytes (0x81) or beyond `max_packet_size` (0x95) with the fixed header.
+///
+/// PUBREL, SUBSCRIBE and UNSUBSCRIBE had a DUP flag in MQTT 3.1. As the version is unknown here, the flag passes
+/// and is refused in later versions when the packet is decoded.
+#[inline]
+pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Option<(Frame<'_>, usize)>, Refusal> {
+    let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
+    let packet_type = check_first(first)?;
+    let Some((remaining, varint_len)) = varint(rest)? else { return Ok(None) };
+    let header = varint_len + 1;
+    // At most MAX_PACKET_LEN, which a u32 holds easily.
+    if remaining.saturating_add(header as u32) > max_packet_size {
+        return Err(Refusal { code: ReasonCode::PacketTooLarge, why: "the packet exceeds the Maximum Packet Size" });
+    }
+    let len = header.saturating_add(remaining as usize);
+    let Some(body) = bytes.get(header..len) else { return Ok(None) };
+    Ok(Some((Frame { packet_type, flags: first & 0x0F, body }, len)))
+}
+
+#[inline]
+fn check_first(first: u8) -> Result<PacketType, Refusal> {
+    let packet_type =
+        PacketType::from_first_byte(first).ok_or(Refusal::malformed("packet type 0 is forbidden (section 2.1.2)"))?;
+    let flags = first & 0x0F;
+    let valid = match packet_type {
+        PacketType::Publish => return check_publish_flags(flags).map(|()| packet_type),
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => flags & 0b0111 == 0b0010,
+        _ => flags == 0,
+    };
+    if valid { Ok(packet_type) } else { Err(RESERVED_FLAGS) }
+}
+
+pub(super) const RESERVED_FLAGS: Refusal =
+    Refusal::malformed("the reserved flags of the fixed header have fixed values [MQTT-2.1.3-1]");
+
+#[inline]
+fn check_publish_flags(flags: u8) -> Result<(), Refusal> {
+    match (flags >> 1 & 0b11, flags & 0b1000 != 0) {
+        (3, _) => Err(Refusal::malformed("a PUBLISH has QoS 0, 1 or 2 [MQTT-3.3.1-4]")),
+        (0, true) => Err(Refusal::malformed("a PUBLISH with QoS 0 has no DUP flag [MQTT-3.3.1-2]")),
+        _ => Ok(()),
+    }
+}

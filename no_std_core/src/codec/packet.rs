@@ -1,0 +1,181 @@
+//! All packets as one type.
+
+use super::ack::Answer;
+use super::frame::RESERVED_FLAGS;
+use super::{
+    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Frame, Length, MAX_VARINT, PacketType, PropertyId, Publish,
+    Refusal, Sink, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, varint_len,
+};
+
+/// An MQTT Control Packet. It borrows from the bytes that it was decoded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is explained at its type or at `PacketType`")]
+pub enum Packet<'a> {
+    Connect(Connect<'a>),
+    ConnAck(ConnAck<'a>),
+    Publish(Publish<'a>),
+    PubAck(Ack<'a>),
+    PubRec(Ack<'a>),
+    PubRel(Ack<'a>),
+    PubComp(Ack<'a>),
+    Subscribe(Subscribe<'a>),
+    SubAck(SubAck<'a>),
+    Unsubscribe(Unsubscribe<'a>),
+    UnsubAck(UnsubAck<'a>),
+    PingReq,
+    PingResp,
+    Disconnect(Disconnect<'a>),
+    Auth(Auth<'a>),
+}
+
+/// A packet that can be put into a [`Sink`].
+pub trait Encode {
+    /// The packet's first byte: its type and flags.
+    fn first_byte(&self) -> u8;
+
+    /// Puts what follows the fixed header.
+    fn put_body(&self, version: Version, out: &mut impl Sink);
+
+    /// Puts the whole packet as `version` has it; what the version lacks is left out. A CONNECT is put in its own
+    /// version.
+    ///
+    /// A packet beyond [`MAX_PACKET_LEN`](super::MAX_PACKET_LEN) has no encoding: what is put then is not a packet.
+    /// Who composes packets of such a size asks for [`Encode::encoded_len`] first.
+    #[inline]
+    fn encode(&self, version: Version, out: &mut impl Sink) {
+        out.put_u8(self.first_byte());
+        out.put_varint(remaining_len(self, version));
+        self.put_body(version, out);
+    }
+
+    /// Bytes of the whole packet; `u32::MAX` where it exceeds what a packet can be.
+    #[inline]
+    fn encoded_len(&self, version: Version) -> u32 {
+        let remaining = remaining_len(self, version);
+        if remaining > MAX_VARINT { u32::MAX } else { 1 + varint_len(remaining) + remaining }
+    }
+}
+
+#[inline]
+fn remaining_len(packet: &(impl Encode + ?Sized), version: Version) -> u32 {
+    let mut length = Length::default();
+    packet.put_body(version, &mut length);
+    length.get()
+}
+
+/// A packet that is nothing but its type.
+struct Empty(PacketType);
+
+impl Encode for Empty {
+    fn first_byte(&self) -> u8 {
+        self.0.first_byte()
+    }
+
+    fn put_body(&self, _: Version, _: &mut impl Sink) {}
+}
+
+impl<'a> Packet<'a> {
+    /// Reads a packet of a connection that speaks `version`. A CONNECT is read in its own version.
+    #[inline]
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        let packet_type = frame.packet_type();
+        if packet_type == PacketType::Publish {
+            return Publish::decode(version, frame).map(Self::Publish);
+        }
+        // DUP, which MQTT 3.1 has in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
+        if frame.flags() & 0b1000 != 0 && version != Version::V3_1 {
+            return Err(RESERVED_FLAGS);
+        }
+        Ok(match packet_type {
+            PacketType::Publish => Self::Publish(Publish::decode(version, frame)?),
+            PacketType::Connect => Self::Connect(Connect::decode(frame)?),
+            PacketType::ConnAck => Self::ConnAck(ConnAck::decode(version, frame)?),
+            PacketType::PubAck => Self::PubAck(Ack::decode(version, frame)?),
+            PacketType::PubRec => Self::PubRec(Ack::decode(version, frame)?),
+            PacketType::PubRel => Self::PubRel(Ack::decode(version, frame)?),
+            PacketType::PubComp => Self::PubComp(Ack::decode(version, frame)?),
+            PacketType::Subscribe => Self::Subscribe(Subscribe::decode(version, frame)?),
+            PacketType::SubAck => Self::SubAck(SubAck::decode(version, frame)?),
+            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(version, frame)?),
+            PacketType::UnsubAck => Self::UnsubAck(UnsubAck::decode(version, frame)?),
+            PacketType::PingReq => check_empty(frame).map(|()| Self::PingReq)?,
+            PacketType::PingResp => check_empty(frame).map(|()| Self::PingResp)?,
+            PacketType::Disconnect => Self::Disconnect(Disconnect::decode(version, frame)?),
+            PacketType::Auth => Self::Auth(Auth::decode(version, frame)?),
+        })
+    }
+
+    /// What it is.
+    pub const fn packet_type(&self) -> PacketType {
+        match self {
+            Self::Connect(_) => PacketType::Connect,
+            Self::ConnAck(_) => PacketType::ConnAck,
+            Self::Publish(_) => PacketType::Publish,
+            Self::PubAck(_) => PacketType::PubAck,
+            Self::PubRec(_) => PacketType::PubRec,
+            Self::PubRel(_) => PacketType::PubRel,
+            Self::PubComp(_) => PacketType::PubComp,
+            Self::Subscribe(_) => PacketType::Subscribe,
+            Self::SubAck(_) => PacketType::SubAck,
+            Self::Unsubscribe(_) => PacketType::Unsubscribe,
+            Self::UnsubAck(_) => PacketType::UnsubAck,
+            Self::PingReq => PacketType::PingReq,
+            Self::PingResp => PacketType::PingResp,
+            Self::Disconnect(_) => PacketType::Disconnect,
+            Self::Auth(_) => PacketType::Auth,
+        }
+    }
+
+    /// Refuses what a Server may send and a Client may not; the codec does not know who sent it.
+    #[inline]
+    pub fn check_from_client(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Publish(publish) if publish.properties.contains(PropertyId::SubscriptionIdentifier) => {
+                Err(Refusal::protocol_error("a Client sends no Subscription Identifier in PUBLISH [MQTT-3.3.4-6]"))
+            }
+            Self::ConnAck(_) | Self::SubAck(_) | Self::UnsubAck(_) | Self::PingResp => {
+                Err(Refusal::protocol_error("only a Server sends this packet (section 2.1.2)"))
+            }
+            Self::Disconnect(disconnect) => disconnect.check_from_client(),
+            Self::Auth(auth) => auth.check_from_client(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the whole packet; see [`Encode::encode`].
+    #[inline]
+    pub fn encode(&self, version: Version, out: &mut impl Sink) {
+        match self {
+            Self::Connect(packet) => packet.encode(version, out),
+            Self::ConnAck(packet) => packet.encode(version, out),
+            Self::Publish(packet) => packet.encode(version, out),
+            Self::PubAck(ack) => Answer(AckKind::PubAck, ack).encode(version, out),
+            Self::PubRec(ack) => Answer(AckKind::PubRec, ack).encode(version, out),
+            Self::PubRel(ack) => Answer(AckKind::PubRel, ack).encode(version, out),
+            Self::PubComp(ack) => Answer(AckKind::PubComp, ack).encode(version, out),
+            Self::Subscribe(packet) => packet.encode(version, out),
+            Self::SubAck(packet) => packet.encode(version, out),
+            Self::Unsubscribe(packet) => packet.encode(version, out),
+            Self::UnsubAck(packet) => packet.encode(version, out),
+            Self::PingReq | Self::PingResp => Empty(self.packet_type()).encode(version, out),
+            Self::Disconnect(packet) => packet.encode(version, out),
+            Self::Auth(packet) => packet.encode(version, out),
+        }
+    }
+
+    /// Bytes of the whole packet; `u32::MAX` where it exceeds what a packet can be,
+    /// [`MAX_PACKET_LEN`](super::MAX_PACKET_LEN).
+    pub fn encoded_len(&self, version: Version) -> u32 {
+        let mut length = Length::default();
+        self.encode(version, &mut length);
+        if length.get() > super::MAX_PACKET_LEN { u32::MAX } else { length.get() }
+    }
+}
+
+fn check_empty(frame: Frame<'_>) -> Result<(), Refusal> {
+    if frame.body().is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::malformed("PINGREQ and PINGRESP have a Remaining Length of 0 (section 3.12)"))
+    }
+}

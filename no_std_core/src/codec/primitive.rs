@@ -1,0 +1,143 @@
+//! The data representations of section 1.5, read from a packet.
+
+use super::{PacketId, Refusal};
+
+const OVERRUN: Refusal = Refusal::malformed("a field reaches beyond the end of the packet");
+
+/// Reads the fields of a packet one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// All that was not read yet.
+    #[inline]
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Refuses bytes behind the last field.
+    #[inline]
+    pub(super) fn finish(self) -> Result<(), Refusal> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Refusal::malformed("the packet goes on after its last field")) }
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Refusal> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(OVERRUN)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(OVERRUN)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    #[inline]
+    pub(super) fn u8(&mut self) -> Result<u8, Refusal> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    #[inline]
+    pub(super) fn u16(&mut self) -> Result<u16, Refusal> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    #[inline]
+    pub(super) fn u32(&mut self) -> Result<u32, Refusal> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    #[inline]
+    pub(super) fn varint(&mut self) -> Result<u32, Refusal> {
+        let (value, len) = varint(self.rest)?.ok_or(OVERRUN)?;
+        self.take(len)?;
+        Ok(value)
+    }
+
+    /// A Packet Identifier, which is not 0 `[MQTT-2.2.1-3]`.
+    #[inline]
+    pub(super) fn packet_id(&mut self) -> Result<PacketId, Refusal> {
+        PacketId::new(self.u16()?).ok_or(Refusal::protocol_error("a Packet Identifier is not 0 [MQTT-2.2.1-3]"))
+    }
+
+    /// Binary Data: a two-byte length and as many bytes.
+    #[inline]
+    pub(super) fn binary(&mut self) -> Result<&'a [u8], Refusal> {
+        let len = self.u16()?;
+        self.take(usize::from(len))
+    }
+
+    /// A UTF-8 Encoded String: well-formed, hence without surrogates `[MQTT-1.5.4-1]`, and without U+0000
+    /// `[MQTT-1.5.4-2]`. U+FEFF is kept as the character that it is `[MQTT-1.5.4-3]`.
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<&'a str, Refusal> {
+        let text = utf8(self.binary()?)?;
+        if text.bytes().fold(false, |found, byte| found | (byte == 0)) {
+            return Err(NULL);
+        }
+        Ok(text)
+    }
+
+    /// A string used as Topic Name: no U+0000, no wildcards `[MQTT-3.3.2-2]`. It may be empty.
+    ///
+    /// A wildcard here is well-formed text that the protocol does not allow, so a Protocol Error; Topic Name invalid
+    /// (0x90) is for names that are correctly formed but not accepted.
+    #[inline]
+    pub(super) fn topic_name(&mut self) -> Result<&'a str, Refusal> {
+        let text = utf8(self.binary()?)?;
+        if text.bytes().fold(false, |found, byte| found | matches!(byte, 0 | b'+' | b'#')) {
+            return Err(if text.contains('\0') {
+                NULL
+            } else {
+                Refusal::protocol_error("a Topic Name has no wildcard '+' or '#' [MQTT-3.3.2-2]")
+            });
+        }
+        Ok(text)
+    }
+}
+
+const NULL: Refusal = Refusal::malformed("a string has no U+0000 [MQTT-1.5.4-2]");
+
+#[inline]
+fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
+    core::str::from_utf8(bytes)
+        .map_err(|_| Refusal::malformed("a string is well-formed UTF-8 without surrogates [MQTT-1.5.4-1]"))
+}
+
+/// The Variable Byte Integer at the beginning of `bytes` and its length; `None` if more bytes are needed to tell.
+///
+/// At most four bytes, and no more than the value needs `[MQTT-1.5.5-1]`.
+#[inline]
+pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
+    let mut value = 0;
+    let mut len = 0;
+    for &byte in bytes.iter().take(4) {
+        value |= u32::from(byte & 0x7F) << (7 * len);
+        len += 1;
+        if byte & 0x80 == 0 {
+            return if byte == 0 && len > 1 {
+                Err(Refusal::malformed("a Variable Byte Integer takes as few bytes as hold it [MQTT-1.5.5-1]"))
+            } else {
+                Ok(Some((value, len)))
+            };
+        }
+    }
+    if len == 4 {
+        return Err(Refusal::malformed("a Variable Byte Integer has at most four bytes (section 1.5.5)"));
+    }
+    Ok(None)
+}

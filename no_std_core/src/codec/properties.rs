@@ -1,0 +1,297 @@
+//! Lists of Properties (section 2.2.2).
+
+use super::primitive::Reader;
+use super::property::Places;
+use super::{Length, Property, PropertyId, QoS, Refusal, Sink, Version};
+use core::fmt;
+
+/// The Properties of a packet or of a Will: the bytes of a decoded packet, found valid, or a list to be encoded.
+///
+/// Getters of one Property cost one test of a bit when it is absent. Two lists are equal when they have equal
+/// Properties in the same order, however they are stored.
+#[derive(Clone, Copy)]
+pub struct Properties<'a> {
+    /// The bits of [`PropertyId::bit`] of all that are in the list.
+    present: u64,
+    count: u32,
+    source: Source<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Raw(&'a [u8]),
+    List(&'a [Property<'a>]),
+}
+
+/// The Properties that mean something between one Client and the Server alone, and are not passed on with the
+/// message. The Server computes their successors.
+const NOT_FORWARDED: u64 = PropertyId::TopicAlias.bit()
+    | PropertyId::MessageExpiryInterval.bit()
+    | PropertyId::SubscriptionIdentifier.bit()
+    | PropertyId::WillDelayInterval.bit();
+
+impl<'a> Properties<'a> {
+    /// None at all.
+    pub const EMPTY: Self = Self { present: 0, count: 0, source: Source::Raw(&[]) };
+
+    /// Properties to be encoded, in this order. That they may stand in the packet, and with these values, is up to
+    /// the caller.
+    pub fn new(list: &'a [Property<'a>]) -> Self {
+        let present = list.iter().fold(0, |bits, property| bits | property.id().bit());
+        Self { present, count: u32::try_from(list.len()).unwrap_or(u32::MAX), source: Source::List(list) }
+    }
+
+    /// Reads Property Length and Properties, which stand at `place`.
+    #[inline]
+    pub(super) fn decode(reader: &mut Reader<'a>, place: Places) -> Result<Self, Refusal> {
+        match reader.varint()? {
+            0 => Ok(Self::EMPTY),
+            len => Self::check(reader.take(len as usize)?, place),
+        }
+    }
+
+    fn check(raw: &'a [u8], place: Places) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(raw);
+        let mut present = 0;
+        let mut count: u32 = 0;
+        while !reader.is_empty() {
+            present |= Property::decode(&mut reader, place, present)?.id().bit();
+            count = count.saturating_add(1);
+        }
+        let data_alone = PropertyId::AuthenticationData.bit();
+        if present & (data_alone | PropertyId::AuthenticationMethod.bit()) == data_alone {
+            return Err(Refusal::protocol_error("there is Authentication Data without an Authentication Method"));
+        }
+        Ok(Self { present, count, source: Source::Raw(raw) })
+    }
+
+    /// Puts Property Length and Properties; nothing before MQTT 5.0, which has neither.
+    #[inline]
+    pub(super) fn encode(&self, version: Version, out: &mut impl Sink) {
+        if version.is_v5() {
+            out.put_varint(self.wire_len());
+            self.put(out);
+        }
+    }
+
+    /// Puts the Properties without their Property Length.
+    fn put(&self, out: &mut impl Sink) {
+        match self.source {
+            Source::Raw(raw) => out.put(raw),
+            Source::List(list) => list.iter().for_each(|property| property.encode(out)),
+        }
+    }
+
+    /// Their encoded length in bytes: the Property Length.
+    pub fn wire_len(&self) -> u32 {
+        let mut length = Length::default();
+        self.put(&mut length);
+        length.get()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether one or several of this kind are there.
+    #[inline]
+    pub fn contains(&self, id: PropertyId) -> bool {
+        self.present & id.bit() != 0
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> PropertiesIter<'a> {
+        PropertiesIter(self.source)
+    }
+
+    /// Their encoded bytes without the Property Length, if this was decoded.
+    pub fn raw(&self) -> Option<&'a [u8]> {
+        match self.source {
+            Source::Raw(raw) => Some(raw),
+            Source::List(_) => None,
+        }
+    }
+
+    /// The encoded bytes of all of them, if each is passed on with a message unchanged (see
+    /// [`Properties::put_forwardable`]): no piecing together is needed.
+    pub fn forwardable_verbatim(&self) -> Option<&'a [u8]> {
+        if self.present & NOT_FORWARDED == 0 { self.raw() } else { None }
+    }
+
+    /// Puts the encoded bytes of those that a Server passes on with an Application Message: Payload Format Indicator,
+    /// Content Type, Response Topic, Correlation Data and User Properties, in their order and unaltered
+    /// `[MQTT-3.3.2-4]` `[MQTT-3.3.2-15]` `[MQTT-3.3.2-16]` `[MQTT-3.3.2-17]` `[MQTT-3.3.2-18]` `[MQTT-3.3.2-20]`.
+    ///
+    /// `self` are the Properties of a PUBLISH or of a Will.
+    pub fn put_forwardable(&self, out: &mut impl Sink) {
+        if self.present & NOT_FORWARDED == 0 {
+            self.put(out);
+        } else {
+            // Decoding found the shortest encoding of each, so encoding it again gives the same bytes.
+            self.iter().filter(|property| property.id().bit() & NOT_FORWARDED == 0).for_each(|p| p.encode(out));
+        }
+    }
+
+    /// The bytes that [`Properties::put_forwardable`] puts.
+    pub fn forwardable_len(&self) -> u32 {
+        let mut length = Length::default();
+        self.put_forwardable(&mut length);
+        length.get()
+    }
+
+    #[inline]
+    fn find<T>(&self, id: PropertyId, value: impl FnMut(Property<'a>) -> Option<T>) -> Option<T> {
+        if self.contains(id) { self.iter().find_map(value) } else { None }
+    }
+}
+
+/// Generates the getters of Properties that stand once.
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident: $property:ident -> $value:ty;)*) => {
+        impl<'a> Properties<'a> {
+            $(
+                $(#[$doc])*
+                #[inline]
+                pub fn $name(&self) -> Option<$value> {
+                    self.find(PropertyId::$property, |property| match property {
+                        Property::$property(value) => Some(value),
+                        _ => None,
+                    })
+                }
+            )*
+        }
+    };
+}
+
+getters! {
+    /// See [`Property::PayloadFormatIndicator`].
+    payload_format_indicator: PayloadFormatIndicator -> bool;
+    /// See [`Property::MessageExpiryInterval`].
+    message_expiry_interval: MessageExpiryInterval -> u32;
+    /// See [`Property::ContentType`].
+    content_type: ContentType -> &'a str;
+    /// See [`Property::ResponseTopic`].
+    response_topic: ResponseTopic -> &'a str;
+    /// See [`Property::CorrelationData`].
+    correlation_data: CorrelationData -> &'a [u8];
+    /// The first one, which is the only one in a SUBSCRIBE; see [`Properties::subscription_identifiers`].
+    subscription_identifier: SubscriptionIdentifier -> u32;
+    /// See [`Property::SessionExpiryInterval`]; [`Connect::session_expiry_interval`](super::Connect) has the default.
+    session_expiry_interval: SessionExpiryInterval -> u32;
+    /// See [`Property::AssignedClientIdentifier`].
+    assigned_client_identifier: AssignedClientIdentifier -> &'a str;
+    /// See [`Property::ServerKeepAlive`].
+    server_keep_alive: ServerKeepAlive -> u16;
+    /// See [`Property::AuthenticationMethod`].
+    authentication_method: AuthenticationMethod -> &'a str;
+    /// See [`Property::AuthenticationData`].
+    authentication_data: AuthenticationData -> &'a [u8];
+    /// See [`Property::RequestProblemInformation`]; absent means `true`.
+    request_problem_information: RequestProblemInformation -> bool;
+    /// See [`Property::WillDelayInterval`]; absent means 0.
+    will_delay_interval: WillDelayInterval -> u32;
+    /// See [`Property::RequestResponseInformation`]; absent means `false`.
+    request_response_information: RequestResponseInformation -> bool;
+    /// See [`Property::ResponseInformation`].
+    response_information: ResponseInformation -> &'a str;
+    /// See [`Property::ServerReference`].
+    server_reference: ServerReference -> &'a str;
+    /// See [`Property::ReasonString`].
+    reason_string: ReasonString -> &'a str;
+    /// See [`Property::ReceiveMaximum`]; absent means 65,535.
+    receive_maximum: ReceiveMaximum -> u16;
+    /// See [`Property::TopicAliasMaximum`]; absent means 0.
+    topic_alias_maximum: TopicAliasMaximum -> u16;
+    /// See [`Property::TopicAlias`].
+    topic_alias: TopicAlias -> u16;
+    /// See [`Property::MaximumQoS`]; absent means QoS 2.
+    maximum_qos: MaximumQoS -> QoS;
+    /// See [`Property::RetainAvailable`]; absent means `true`.
+    retain_available: RetainAvailable -> bool;
+    /// See [`Property::MaximumPacketSize`]; absent means no limit.
+    maximum_packet_size: MaximumPacketSize -> u32;
+    /// See [`Property::WildcardSubscriptionAvailable`]; absent means `true`.
+    wildcard_subscription_available: WildcardSubscriptionAvailable -> bool;
+    /// See [`Property::SubscriptionIdentifierAvailable`]; absent means `true`.
+    subscription_identifier_available: SubscriptionIdentifierAvailable -> bool;
+    /// See [`Property::SharedSubscriptionAvailable`]; absent means `true`.
+    shared_subscription_available: SharedSubscriptionAvailable -> bool;
+}
+
+impl<'a> Properties<'a> {
+    /// All Subscription Identifiers, in order.
+    pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + Clone + use<'a> {
+        self.iter().filter_map(|property| match property {
+            Property::SubscriptionIdentifier(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// All User Properties as name and value, in order `[MQTT-3.3.2-18]`.
+    pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
+        self.iter().filter_map(|property| match property {
+            Property::UserProperty(name, value) => Some((name, value)),
+            _ => None,
+        })
+    }
+}
+
+impl Default for Properties<'_> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl PartialEq for Properties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Properties<'_> {}
+
+impl fmt::Debug for Properties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a> IntoIterator for Properties<'a> {
+    type Item = Property<'a>;
+    type IntoIter = PropertiesIter<'a>;
+
+    fn into_iter(self) -> PropertiesIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over [`Properties`].
+#[derive(Clone)]
+pub struct PropertiesIter<'a>(Source<'a>);
+
+impl<'a> Iterator for PropertiesIter<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Property<'a>> {
+        match &mut self.0 {
+            Source::Raw(raw) => {
+                let mut reader = Reader::new(raw);
+                // Found valid before, so the only way to fail is to be at the end.
+                let property = Property::decode(&mut reader, Places::MAX, 0).ok()?;
+                *raw = reader.rest();
+                Some(property)
+            }
+            Source::List(list) => {
+                let (first, rest) = list.split_first()?;
+                *list = rest;
+                Some(*first)
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Reason Codes: what the receiver made of a packet (section 2.4).
+
+use super::PacketType::*;
+use super::primitive::Reader;
+use super::{PacketType, Refusal};
+use core::fmt;
+
+/// Writes the table of section 2.4 down once: variant, value, name, and the packets that may carry it.
+macro_rules! reason_codes {
+    ($($(#[$doc:meta])* $code:ident = $value:literal, $name:literal, [$($packet:ident),*];)*) => {
+        /// The result of an operation; the values are those of MQTT 5.0.
+        ///
+        /// `Success` doubles as Normal disconnection and Granted QoS 0, which share the value 0x00.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum ReasonCode {
+            $($(#[$doc])* $code = $value,)*
+        }
+
+        impl ReasonCode {
+            /// All of them, in ascending order.
+            pub const ALL: &'static [Self] = &[$(Self::$code),*];
+
+            /// The code with this value, if the specification defines one.
+            pub const fn from_u8(value: u8) -> Option<Self> {
+                match value {
+                    $($value => Some(Self::$code),)*
+                    _ => None,
+                }
+            }
+
+            /// The specification's name of it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)*
+                }
+            }
+
+            /// The packets that may carry it, one bit for each [`PacketType`].
+            const fn packets(self) -> u16 {
+                match self {
+                    $(Self::$code => 0 $(| $packet.bit())*,)*
+                }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    /// Success, Normal disconnection or Granted QoS 0.
+    #[default]
+    Success = 0x00, "Success", [ConnAck, PubAck, PubRec, PubRel, PubComp, SubAck, UnsubAck, Disconnect, Auth];
+    /// The subscription gets messages at QoS 1 at most.
+    GrantedQoS1 = 0x01, "Granted QoS 1", [SubAck];
+    /// The subscription gets messages at QoS 2 at most.
+    GrantedQoS2 = 0x02, "Granted QoS 2", [SubAck];
+    /// The Client leaves and wants its Will published.
+    DisconnectWithWill = 0x04, "Disconnect with Will Message", [Disconnect];
+    /// The message was accepted, but nobody subscribes to its topic.
+    NoMatchingSubscribers = 0x10, "No matching subscribers", [PubAck, PubRec];
+    /// There was nothing to unsubscribe from.
+    NoSubscriptionExisted = 0x11, "No subscription existed", [UnsubAck];
+    /// Authentication goes on.
+    ContinueAuthentication = 0x18, "Continue authentication", [Auth];
+    /// The Client starts a re-authentication.
+    ReAuthenticate = 0x19, "Re-authenticate", [Auth];
+    /// The peer keeps its reason for itself, or none of the others fits.
+    UnspecifiedError = 0x80, "Unspecified error", [ConnAck, PubAck, PubRec, SubAck, UnsubAck, Disconnect];
+    /// The packet could not be parsed.
+    MalformedPacket = 0x81, "Malformed Packet", [ConnAck, Disconnect];
+    /// The packet says what the protocol does not allow, or came when it must not.
+    ProtocolError = 0x82, "Protocol Error", [ConnAck, Disconnect];
+    /// The packet is valid, but this implementation does not take it.
+    ImplementationSpecificError = 0x83, "Implementation specific error",
+        [ConnAck, PubAck, PubRec, SubAck, UnsubAck, Disconnect];
+    /// The Server does not speak the version that the Client asks for.
+    UnsupportedProtocolVersion = 0x84, "Unsupported Protocol Version", [ConnAck];
+    /// The Client Identifier is a valid string, but the Server does not allow it.
+    ClientIdentifierNotValid = 0x85, "Client Identifier not valid", [ConnAck];
+    /// The Server does not accept the User Name or Password.
+    BadUserNameOrPassword = 0x86, "Bad User Name or Password", [ConnAck];
+    /// The Client may not do this.
+    NotAuthorized = 0x87, "Not authorized", [ConnAck, PubAck, PubRec, SubAck, UnsubAck, Disconnect];
+    /// The Server is not available.
+    ServerUnavailable = 0x88, "Server unavailable", [ConnAck];
+    /// The Server is busy; try again later.
+    ServerBusy = 0x89, "Server busy", [ConnAck, Disconnect];
+    /// An administrator banned the Client.
+    Banned = 0x8A, "Banned", [ConnAck];
+    /// The Server is shutting down.
+    ServerShuttingDown = 0x8B, "Server shutting down", [Disconnect];
+    /// The authentication method is not supported, or differs from the one in use.
+    BadAuthenticationMethod = 0x8C, "Bad authentication method", [ConnAck, Disconnect];
+    /// Nothing was received for 1.5 times the Keep Alive.
+    KeepAliveTimeout = 0x8D, "Keep Alive timeout", [Disconnect];
+    /// Another Network Connection uses the Client Identifier now.
+    SessionTakenOver = 0x8E, "Session taken over", [Disconnect];
+    /// The Topic Filter is not accepted.
+    TopicFilterInvalid = 0x8F, "Topic Filter invalid", [SubAck, UnsubAck, Disconnect];
+    /// The Topic Name is well-formed, but not accepted.
+    TopicNameInvalid = 0x90, "Topic Name invalid", [ConnAck, PubAck, PubRec, Disconnect];
+    /// The Packet Identifier is in use already: the two sides disagree on the Session State.
+    PacketIdentifierInUse = 0x91, "Packet Identifier in use", [PubAck, PubRec, SubAck, UnsubAck];
+    /// The Packet Identifier is unknown; no error during recovery.
+    PacketIdentifierNotFound = 0x92, "Packet Identifier not found", [PubRel, PubComp];
+    /// More QoS 1 and 2 messages are in flight than Receive Maximum allows.
+    ReceiveMaximumExceeded = 0x93, "Receive Maximum exceeded", [Disconnect];
+    /// The Topic Alias is 0 or greater than the Topic Alias Maximum.
+    TopicAliasInvalid = 0x94, "Topic Alias invalid", [Disconnect];
+    /// The packet is larger than the Maximum Packet Size.
+    PacketTooLarge = 0x95, "Packet too large", [ConnAck, Disconnect];
+    /// Messages come too fast.
+    MessageRateTooHigh = 0x96, "Message rate too high", [Disconnect];
+    /// A limit that the implementation or an administrator set is exceeded.
+    QuotaExceeded = 0x97, "Quota exceeded", [ConnAck, PubAck, PubRec, SubAck, Disconnect];
+    /// An administrator closed the connection.
+    AdministrativeAction = 0x98, "Administrative action", [Disconnect];
+    /// The payload is not what the Payload Format Indicator says.
+    PayloadFormatInvalid = 0x99, "Payload format invalid", [ConnAck, PubAck, PubRec, Disconnect];
+    /// The Server keeps no retained messages.
+    RetainNotSupported = 0x9A, "Retain not supported", [ConnAck, Disconnect];
+    /// The QoS is greater than the Maximum QoS.
+    QoSNotSupported = 0x9B, "QoS not supported", [ConnAck, Disconnect];
+    /// The Client should use another Server for now.
+    UseAnotherServer = 0x9C, "Use another server", [ConnAck, Disconnect];
+    /// The Client should use another Server for good.
+    ServerMoved = 0x9D, "Server moved", [ConnAck, Disconnect];
+    /// The Server has no Shared Subscriptions.
+    SharedSubscriptionsNotSupported = 0x9E, "Shared Subscriptions not supported", [SubAck, Disconnect];
+    /// Connections are opened too fast.
+    ConnectionRateExceeded = 0x9F, "Connection rate exceeded", [ConnAck, Disconnect];
+    /// The time that a connection may last is over.
+    MaximumConnectTime = 0xA0, "Maximum connect time", [Disconnect];
+    /// The Server has no Subscription Identifiers.
+    SubscriptionIdentifiersNotSupported = 0xA1, "Subscription Identifiers not supported", [SubAck, Disconnect];
+    /// The Server has no Wildcard Subscriptions.
+    WildcardSubscriptionsNotSupported = 0xA2, "Wildcard Subscriptions not supported", [SubAck, Disconnect];
+}
+
+impl ReasonCode {
+    /// Its value in a packet.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether it reports a failure: 0x80 and above.
+    pub const fn is_error(self) -> bool {
+        self.as_u8() >= 0x80
+    }
+
+    /// Whether a packet of this type may carry it (section 2.4).
+    pub const fn is_allowed_in(self, packet: PacketType) -> bool {
+        self.packets() & packet.bit() != 0
+    }
+
+    /// The code of a SUBACK that grants `qos`.
+    pub const fn granted(qos: super::QoS) -> Self {
+        match qos {
+            super::QoS::AtMostOnce => Self::Success,
+            super::QoS::AtLeastOnce => Self::GrantedQoS1,
+            super::QoS::ExactlyOnce => Self::GrantedQoS2,
+        }
+    }
+}
+
+impl From<ReasonCode> for u8 {
+    fn from(code: ReasonCode) -> u8 {
+        code.as_u8()
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (0x{:02X})", self.name(), self.as_u8())
+    }
+}
+
+impl ReasonCode {
+    /// Reads a code that a packet of this type may carry.
+    pub(super) fn decode(reader: &mut Reader<'_>, packet: PacketType) -> Result<Self, Refusal> {
+        match Self::from_u8(reader.u8()?) {
+            Some(code) if code.is_allowed_in(packet) => Ok(code),
+            _ => Err(Refusal::protocol_error("the packet does not have this Reason Code (section 2.4)")),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Where encoded bytes go: counted, written to memory, or written from the middle of a packet on.
+//!
+//! There is one encode function for each packet. It runs into a [`Length`] to learn the Remaining Length and then
+//! into the caller's sink.
+
+/// The greatest Variable Byte Integer, 268,435,455 (section 1.5.5).
+pub const MAX_VARINT: u32 = 0x0FFF_FFFF;
+
+/// The bytes that `value` takes as a Variable Byte Integer: 1 to 4.
+pub const fn varint_len(value: u32) -> u32 {
+    match value {
+        0..=0x7F => 1,
+        0x80..=0x3FFF => 2,
+        0x4000..=0x1F_FFFF => 3,
+        _ => 4,
+    }
+}
+
+/// Takes the bytes of an encoded packet in order.
+pub trait Sink {
+    /// Takes `bytes`.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Takes one byte.
+    #[inline]
+    fn put_u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+
+    /// Takes a Two Byte Integer.
+    #[inline]
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Takes a Four Byte Integer.
+    #[inline]
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Takes a Variable Byte Integer in as few bytes as hold it `[MQTT-1.5.5-1]`; beyond [`MAX_VARINT`], that.
+    #[inline]
+    fn put_varint(&mut self, value: u32) {
+        let value = value.min(MAX_VARINT);
+        let group = |index: u32| (value >> (7 * index)) as u8 & 0x7F;
+        match varint_len(value) {
+            1 => self.put(&[group(0)]),
+            2 => self.put(&[group(0) | 0x80, group(1)]),
+            3 => self.put(&[group(0) | 0x80, group(1) | 0x80, group(2)]),
+            _ => self.put(&[group(0) | 0x80, group(1) | 0x80, group(2) | 0x80, group(3)]),
+        }
+    }
+
+    /// Takes a UTF-8 Encoded String. What does not fit its two-byte length is cut off between characters.
+    #[inline]
+    fn put_string(&mut self, text: &str) {
+        let mut end = text.len().min(usize::from(u16::MAX));
+        while !text.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        self.put_binary(text.as_bytes().get(..end).unwrap_or_default());
+    }
+
+    /// Takes Binary Data. What does not fit its two-byte length is cut off.
+    #[inline]
+    fn put_binary(&mut self, bytes: &[u8]) {
+        let bytes = bytes.get(..usize::from(u16::MAX)).unwrap_or(bytes);
+        self.put_u16(bytes.len() as u16);
+        self.put(bytes);
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        (**self).put(bytes);
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Sink for alloc::vec::Vec<u8> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Counts bytes and keeps none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Length(u32);
+
+impl Length {
+    /// The bytes put so far; `u32::MAX` where they were more.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Sink for Length {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 = self.0.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    }
+}
+
+/// Writes to memory of a fixed size, and remembers when it did not suffice.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut [u8],
+    len: usize,
+    overflowed: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes to `out` from its beginning.
+    pub fn new(out: &'a mut [u8]) -> Self {
+        Self { out, len: 0, overflowed: false }
+    }
+
+    /// The bytes written; `None` if some did not fit, and then what was written is of no use.
+    pub fn finish(self) -> Option<&'a [u8]> {
+        let Self { out, len, overflowed } = self;
+        if overflowed { None } else { out.get(..len) }
+    }
+
+    /// The bytes written so far.
+    pub fn written(&self) -> usize {
+        self.len
+    }
+
+    /// Whether some bytes did not fit.
+    pub fn has_overflowed(&self) -> bool {
+        self.overflowed
+    }
+}
+
+impl Sink for Writer<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len.saturating_add(bytes.len());
+        match self.out.get_mut(self.len..end) {
+            Some(slot) if !self.overflowed => {
+                slot.copy_from_slice(bytes);
+                self.len = end;
+            }
+            _ => self.overflowed = true,
+        }
+    }
+}
+
+/// Lets the first bytes of a packet pass and writes as many of the others as fit: a sender resumes in mid-packet by
+/// encoding the packet again, and keeps no bytes in between.
+#[derive(Debug)]
+pub struct Window<'a> {
+    skip: usize,
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Window<'a> {
+    /// Drops the first `skip` bytes, then writes to `out` from its beginning.
+    pub fn new(skip: u32, out: &'a mut [u8]) -> Self {
+        Self { skip: skip as usize, out, len: 0 }
+    }
+
+    /// The bytes written to `out`.
+    pub fn written(&self) -> usize {
+        self.len
+    }
+}
+
+impl Sink for Window<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let Some(wanted) = bytes.get(self.skip..) else {
+            self.skip = self.skip.saturating_sub(bytes.len());
+            return;
+        };
+        self.skip = 0;
+        let Some(room) = self.out.get_mut(self.len..) else { return };
+        let fits = wanted.len().min(room.len());
+        if let (Some(slot), Some(head)) = (room.get_mut(..fits), wanted.get(..fits)) {
+            slot.copy_from_slice(head);
+            self.len = self.len.saturating_add(fits);
+        }
+    }
+}
