@@ -150,6 +150,10 @@ impl<'m> Messages<'m> {
         self.pool.len()
     }
 
+    pub(crate) fn set_expiry(&mut self, handle: Handle<Message>, expires: Instant) {
+        self.pool[handle].expires = expires;
+    }
+
     #[inline]
     pub(crate) fn hold(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];

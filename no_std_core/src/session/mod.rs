@@ -11,7 +11,6 @@ use crate::authorize::Principal;
 use crate::connection::Connection;
 use crate::counters::Dropped;
 use crate::message::Message;
-use crate::router::Subscriber;
 use crate::storage::{Blob, Chained, Fifo, Handle, Linked, TimerId};
 use crate::time::Instant;
 
@@ -73,16 +72,6 @@ impl Chained for Session {
     fn set_chain(&mut self, chain: Option<Handle<Self>>) {
         self.chain = chain;
     }
-}
-
-/// A Session is the subscriber with the number of its slot.
-pub(crate) fn subscriber_of(session: Handle<Session>) -> Subscriber {
-    Subscriber(session.index() as u32)
-}
-
-/// The Session that a subscriber is; the caller knows that it is one.
-pub(crate) fn session_of(subscriber: Subscriber) -> Handle<Session> {
-    Handle::from_index(subscriber.0 as usize)
 }
 
 /// The retained messages that match one new subscription, sent one after another as the client takes them.

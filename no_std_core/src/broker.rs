@@ -1,0 +1,302 @@
+//! The broker and its verbs. What each Control Packet does is told in `control/`.
+
+use crate::authorize::{Ask, Authorize, Verdict};
+use crate::codec::{QoS, ReasonCode, Version};
+use crate::config::Config;
+use crate::connection::{Aliases, Connection, ConnectionId, Owed, Phase};
+use crate::control::{GroupQueue, TimerKey};
+use crate::counters::Counters;
+use crate::message::Messages;
+use crate::random::Random;
+use crate::resources::Memory;
+use crate::router::Router;
+use crate::session::{Receipts, Replay, Session};
+use crate::storage::{Fifo, Handle, HashIndex, Hasher, Pool, Slots, Timers};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// A whole MQTT broker without sockets, files, clock or threads.
+///
+/// - Something happened: [`handle_connected`](Self::handle_connected), [`handle_bytes`](Self::handle_bytes),
+///   [`handle_closed`](Self::handle_closed), [`handle_verdict`](Self::handle_verdict),
+///   [`handle_timeout`](Self::handle_timeout)
+/// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down)
+/// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
+///   [`poll_timeout`](Self::poll_timeout)
+/// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id)
+///
+/// A fault of a peer is not an error of these calls: its connection moves to closing, which its shell learns from
+/// [`Next::Close`] and [`Then::Close`].
+pub struct Broker<'m> {
+    pub(crate) config: Config<'m>,
+    pub(crate) authorize: &'m dyn Authorize,
+    pub(crate) hasher: Hasher,
+    pub(crate) random: Random,
+    pub(crate) connections: Pool<'m, Connection>,
+    pub(crate) sessions: Pool<'m, Session>,
+    pub(crate) session_index: HashIndex<'m, Session>,
+    pub(crate) messages: Messages<'m>,
+    pub(crate) router: Router<'m>,
+    pub(crate) receipts: Receipts<'m>,
+    pub(crate) aliases: Aliases<'m>,
+    pub(crate) owed: Pool<'m, Owed>,
+    pub(crate) replays: Pool<'m, Replay>,
+    pub(crate) group_queues: Pool<'m, GroupQueue>,
+    pub(crate) timers: Timers<'m, TimerKey>,
+    pub(crate) scratch: Slots<'m, u8>,
+    /// Connections that have something to do.
+    pub(crate) ready: Fifo<Connection>,
+    pub(crate) generations: u32,
+    /// Whether some message could have to be refused for a full queue.
+    pub(crate) may_refuse: bool,
+    pub(crate) counters: Counters,
+    /// Links to the sibling brokers.
+    #[cfg(feature = "alloc")]
+    pub(crate) mesh: crate::mesh::Mesh,
+}
+
+/// There is no room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl core::fmt::Display for Full {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the broker's memory for it is full")
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// What [`Broker::handle_bytes`] made of the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'b> {
+    /// Bytes that are done with. The shell keeps the rest and puts what arrives next behind it.
+    pub consumed: usize,
+    /// What the shell does now.
+    pub next: Next<'b>,
+}
+
+/// What a shell does after [`Broker::handle_bytes`].
+#[derive(Clone, Copy, Debug)]
+pub enum Next<'b> {
+    /// Call again when more bytes have arrived.
+    Read,
+    /// Don't read: call again with the rest once [`Broker::poll_ready`] has named the connection.
+    Wait,
+    /// Decide, call [`Broker::handle_verdict`], and go on as after [`Next::Wait`].
+    Ask(Ask<'b>),
+    /// Transmit what is left, close the Network Connection, and call [`Broker::handle_closed`]. Nothing more is taken
+    /// from the client.
+    Close,
+}
+
+/// What [`Broker::poll_transmit`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Bytes of the buffer that are to be written.
+    pub written: usize,
+    /// What the shell does then.
+    pub then: Then,
+}
+
+/// What a shell does after [`Broker::poll_transmit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Call again: the buffer was too small for all there is.
+    More,
+    /// Nothing more now; [`Broker::poll_ready`] will name the connection.
+    Idle,
+    /// Everything is out: close the Network Connection and call [`Broker::handle_closed`].
+    Close,
+}
+
+/// A message of the embedder's own.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalPublish<'a> {
+    /// Its topic; `$SYS/` is allowed here.
+    pub topic: TopicName<'a>,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// The QoS it is routed with.
+    pub qos: QoS,
+    /// Whether it becomes the retained message of its topic.
+    pub retain: bool,
+    /// Message Expiry Interval in seconds.
+    pub expiry_secs: Option<u32>,
+}
+
+/// What is known of a Network Connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// What it speaks, once CONNECT was taken.
+    pub version: Version,
+    /// CONNECT was accepted, and the connection is not closing.
+    pub is_open: bool,
+    /// Why it is being closed by the broker, with a sentence for people.
+    pub closing: Option<(ReasonCode, &'static str)>,
+    /// Messages that wait for its Session.
+    pub queued: usize,
+    /// Messages it has not acknowledged.
+    pub in_flight: usize,
+    /// Lost messages of its Session.
+    pub dropped: crate::counters::Dropped,
+}
+
+impl<'m> Broker<'m> {
+    /// A broker without connections and Sessions.
+    pub fn new(memory: Memory<'m>, config: Config<'m>, authorize: &'m dyn Authorize) -> Self {
+        let hasher = Hasher::new(config.seed);
+        let siblings = u32::from(config.shard.count);
+        Self {
+            hasher,
+            random: Random::new(config.seed),
+            connections: Pool::new(memory.connections),
+            sessions: Pool::new(memory.sessions),
+            session_index: HashIndex::new(memory.session_buckets),
+            messages: Messages::new(Pool::new(memory.messages), Pool::new(memory.deliveries), memory.bytes),
+            router: Router::new(memory.router, hasher, siblings),
+            receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher),
+            aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher),
+            owed: Pool::new(memory.owed),
+            replays: Pool::new(memory.replays),
+            group_queues: Pool::new(memory.group_queues),
+            timers: Timers::new(memory.timers, memory.timer_heap),
+            scratch: memory.scratch,
+            ready: Fifo::EMPTY,
+            generations: 0,
+            may_refuse: config.may_refuse(),
+            counters: Counters::default(),
+            #[cfg(feature = "alloc")]
+            mesh: crate::mesh::Mesh::new(config.shard),
+            config,
+            authorize,
+        }
+    }
+
+    /// A Network Connection was opened. `Err` if there is no room: close it.
+    pub fn handle_connected(&mut self, now: Instant) -> Result<ConnectionId, Full> {
+        self.open_connection(now)
+    }
+
+    /// Bytes arrived. All whole packets in them are taken, unless [`Next`] says otherwise.
+    ///
+    /// A connection that is gone takes everything and is [`Next::Close`].
+    pub fn handle_bytes<'b>(&mut self, now: Instant, id: ConnectionId, bytes: &'b [u8]) -> Received<'b> {
+        match self.find(id) {
+            Some(connection) => self.receive(now, connection, bytes),
+            None => Received { consumed: bytes.len(), next: Next::Close },
+        }
+    }
+
+    /// The Network Connection is gone, whoever closed it. The id refers to nothing from now on.
+    pub fn handle_closed(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.find(id) {
+            self.end_connection(now, connection);
+        }
+    }
+
+    /// The answer to [`Next::Ask`]. Without an open question it is ignored.
+    pub fn handle_verdict(&mut self, now: Instant, id: ConnectionId, verdict: Verdict<'_>) {
+        if let Some(connection) = self.find(id) {
+            self.on_verdict(now, connection, verdict);
+        }
+    }
+
+    /// The moment of [`Broker::poll_timeout`] has come; an early call does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.on_timeout(now);
+    }
+
+    /// Publishes a message of the embedder's own to all who subscribed to it.
+    pub fn publish(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
+        self.publish_local(now, message)
+    }
+
+    /// Closes every connection, with DISCONNECT 0x8B in MQTT 5.0. Transmit what is left, then drop the broker.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.close_all(now);
+    }
+
+    /// A connection that has something to transmit, that can take bytes again after [`Next::Wait`], or that is to be
+    /// closed: call [`Broker::poll_transmit`] and, after [`Next::Wait`], [`Broker::handle_bytes`].
+    pub fn poll_ready(&mut self) -> Option<ConnectionId> {
+        loop {
+            let slot = self.ready.pop_front(&mut self.connections)?;
+            let connection = &mut self.connections[slot];
+            connection.is_ready = false;
+            if !connection.is_gone {
+                return Some(ConnectionId { slot, generation: connection.generation });
+            }
+            self.connections.remove(slot);
+        }
+    }
+
+    /// Puts what the client is to be sent into `out`.
+    pub fn poll_transmit(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> Transmit {
+        match self.find(id) {
+            Some(connection) => self.transmit(now, connection, out),
+            None => Transmit { written: 0, then: Then::Close },
+        }
+    }
+
+    /// When [`Broker::handle_timeout`] is to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// What the broker has done and holds.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters;
+        counters.connections = self.connections.len() as u32;
+        counters.sessions = self.sessions.len() as u32;
+        counters.subscriptions = self.router.local_subscription_count() as u32;
+        counters.retained = self.router.retained_count() as u32;
+        counters.messages = self.messages.len() as u32;
+        counters.deliveries = self.messages.deliveries.len() as u32;
+        counters.bytes = self.messages.bytes.used() as u64;
+        counters
+    }
+
+    /// What is known of a connection; `None` if it is gone.
+    pub fn describe(&self, id: ConnectionId) -> Option<ConnectionInfo> {
+        let connection = &self.connections[self.find(id)?];
+        let session = connection.session.map(|session| &self.sessions[session]);
+        Some(ConnectionInfo {
+            version: connection.version,
+            is_open: connection.phase == Phase::Open,
+            closing: connection.reason.map(|reason| (reason.code, reason.why)),
+            queued: session.map_or(0, |session| session.outbound.queued()),
+            in_flight: session.map_or(0, |session| session.outbound.in_flight()),
+            dropped: session.map_or_else(Default::default, |session| session.dropped),
+        })
+    }
+
+    /// Copies the Client Identifier of a connection, cut to the size of `out`; how many bytes that are.
+    pub fn client_id(&self, id: ConnectionId, out: &mut [u8]) -> usize {
+        let Some(connection) = self.find(id) else {
+            return 0;
+        };
+        let connection = &self.connections[connection];
+        let text = connection.session.map_or(connection.draft.client_id, |session| self.sessions[session].client_id);
+        self.messages.bytes.copy(text, 0, out)
+    }
+
+    /// The slot, if the id is not stale.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<Handle<Connection>> {
+        if !self.connections.is_live(id.slot) {
+            return None;
+        }
+        let connection = &self.connections[id.slot];
+        (connection.generation == id.generation && !connection.is_gone).then_some(id.slot)
+    }
+
+    /// Has [`Broker::poll_ready`] name the connection.
+    #[inline]
+    pub(crate) fn mark_ready(&mut self, handle: Handle<Connection>) {
+        let connection = &mut self.connections[handle];
+        if !connection.is_ready {
+            connection.is_ready = true;
+            self.ready.push_back(&mut self.connections, handle);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A Network Connection: its phase, what its CONNECT said, the replies it is owed, and what is being transmitted.
+//!
+//! ```text
+//!                    CONNECT                  Accept
+//!  AwaitingConnect ──────────▶ AwaitingVerdict ─────▶ Open ◀──────────┐ Accept
+//!        │      └── (nobody asks) ───────│───────────▶ │ ──AUTH 0x19──▶ AwaitingVerdict (re-authentication)
+//!        │                      Continue ▼ ▲ AUTH 0x18 │
+//!        │                        AwaitingAuth         │
+//!        └──────────── any fault, time-out, DISCONNECT, takeover, shutdown ──────▶ Closing ──▶ Dead
+//! ```
+//!
+//! While a verdict is awaited nothing is taken from the client. In Closing what is owed and a DISCONNECT may still be
+//! transmitted; a Dead one transmits nothing.
+
+mod alias;
+mod reply;
+
+pub use alias::Alias;
+pub(crate) use alias::Aliases;
+pub use reply::Owed;
+pub(crate) use reply::{CODES_IN_OWED, Reply};
+
+use crate::codec::{Refusal, Version};
+use crate::message::Delivery;
+use crate::session::{Session, StoredWill};
+use crate::storage::{Blob, Fifo, Handle, Linked, List, TimerId};
+use crate::time::Instant;
+
+/// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    pub(crate) slot: Handle<Connection>,
+    pub(crate) generation: u32,
+}
+
+impl ConnectionId {
+    /// The slot, counted from 0: dense, and used again when the connection is gone. An index for the shell's own table.
+    pub fn index(self) -> usize {
+        self.slot.index()
+    }
+}
+
+/// How far a Network Connection is; see the [diagram](self).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    #[default]
+    AwaitingConnect,
+    AwaitingVerdict,
+    AwaitingAuth,
+    Open,
+    Closing,
+    Dead,
+}
+
+/// A Network Connection in the pool.
+#[derive(Debug)]
+pub struct Connection {
+    next_ready: Option<Handle<Connection>>,
+    /// It is in the list of those that have something to do.
+    pub(crate) is_ready: bool,
+    /// The shell knows it no more; the slot is given back when it leaves that list.
+    pub(crate) is_gone: bool,
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    /// What it speaks; MQTT 3.1.1 until CONNECT has said so.
+    pub(crate) version: Version,
+    pub(crate) session: Option<Handle<Session>>,
+    /// The time without a packet after which it is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`; 0: never.
+    pub(crate) idle_limit_ms: u32,
+    pub(crate) last_packet: Instant,
+    pub(crate) timer: Option<TimerId>,
+    /// The client's Receive Maximum, or our own bound if that is lower.
+    pub(crate) window: u16,
+    /// The client's Maximum Packet Size.
+    pub(crate) maximum_packet_size: u32,
+    /// Topic Aliases we may still set towards the client, and have set.
+    pub(crate) aliases_out: u16,
+    pub(crate) aliases_out_limit: u16,
+    pub(crate) aliases: List<Alias>,
+    /// Request Problem Information: whether Reason Strings may be sent elsewhere than in CONNACK and DISCONNECT
+    /// `[MQTT-3.1.2-29]`.
+    pub(crate) problem_information: bool,
+    /// The client waits for the embedder's verdict on a re-authentication, or for the next step of one.
+    pub(crate) reauthenticating: bool,
+    /// The Authentication Method of an enhanced authentication.
+    pub(crate) method: Blob,
+    /// Authentication Data for the CONNACK or AUTH that is owed.
+    pub(crate) auth_data: Blob,
+    /// What CONNECT said, until the connection is open; and what CONNACK says.
+    pub(crate) draft: Draft,
+    pub(crate) owed: Fifo<Owed>,
+    /// Why the broker closes it.
+    pub(crate) reason: Option<Refusal>,
+    /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
+    pub(crate) goodbye: bool,
+    /// What is half transmitted.
+    pub(crate) sending: Option<Sending>,
+}
+
+/// What is needed to open a connection and to say so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) client_id: Blob,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) expiry_secs: u32,
+    pub(crate) will: Option<StoredWill>,
+    pub(crate) wants_response_information: bool,
+    pub(crate) assigned_client_id: bool,
+    pub(crate) server_keep_alive: Option<u16>,
+    pub(crate) granted_expiry_secs: Option<u32>,
+}
+
+/// A packet that did not fit: what it is, and how much of it is out. It is encoded again from the same values and cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) what: Outgoing,
+    /// Bytes that are out already.
+    pub(crate) written: u32,
+    /// Bytes in all.
+    pub(crate) len: u32,
+}
+
+/// One outgoing packet, decided and not to be changed any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outgoing {
+    /// The first reply that is owed.
+    Owed,
+    Publish(Publishing),
+    /// PUBREL, sent again after a reconnection.
+    PubRel(u16),
+    Disconnect,
+}
+
+/// A PUBLISH on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publishing {
+    pub(crate) delivery: Handle<Delivery>,
+    pub(crate) dup: bool,
+    /// Seconds, as of when it was begun.
+    pub(crate) message_expiry_interval: Option<u32>,
+    /// 0: without.
+    pub(crate) topic_alias: u16,
+    /// The alias stands instead of the topic.
+    pub(crate) alias_known: bool,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            next_ready: None,
+            is_ready: false,
+            is_gone: false,
+            generation: 0,
+            phase: Phase::AwaitingConnect,
+            version: Version::V3_1_1,
+            session: None,
+            idle_limit_ms: 0,
+            last_packet: Instant::default(),
+            timer: None,
+            window: 0,
+            maximum_packet_size: u32::MAX,
+            aliases_out: 0,
+            aliases_out_limit: 0,
+            aliases: List::default(),
+            problem_information: true,
+            reauthenticating: false,
+            method: Blob::EMPTY,
+            auth_data: Blob::EMPTY,
+            draft: Draft::default(),
+            owed: Fifo::EMPTY,
+            reason: None,
+            goodbye: false,
+            sending: None,
+        }
+    }
+}
+
+impl Linked for Connection {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.next_ready
+    }
+
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.next_ready = next;
+    }
+}

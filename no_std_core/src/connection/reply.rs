@@ -1,0 +1,55 @@
+//! Replies that a client is owed: one small entry each, encoded only when the client takes them.
+
+use crate::codec::{AckKind, ReasonCode};
+use crate::storage::{Handle, Linked};
+
+/// Reason Codes of a SUBACK or UNSUBACK in one [`Owed`].
+pub(crate) const CODES_IN_OWED: usize = 8;
+
+/// A reply in the queue of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owed {
+    next: Option<Handle<Owed>>,
+    pub(crate) reply: Reply,
+    pub(crate) code: ReasonCode,
+    pub(crate) packet_id: u16,
+    /// A Reason String; empty: none.
+    pub(crate) why: &'static str,
+}
+
+/// Which reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reply {
+    #[default]
+    PingResp,
+    ConnAck {
+        session_present: bool,
+    },
+    Ack(AckKind),
+    /// `count` codes follow in entries of kind [`Reply::Codes`].
+    SubAck {
+        count: u16,
+    },
+    /// As [`Reply::SubAck`].
+    UnsubAck {
+        count: u16,
+    },
+    Codes([ReasonCode; CODES_IN_OWED]),
+    Auth,
+}
+
+impl Owed {
+    pub(crate) fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: &'static str) -> Self {
+        Self { next: None, reply, code, packet_id, why }
+    }
+}
+
+impl Linked for Owed {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.next
+    }
+
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.next = next;
+    }
+}

@@ -1,0 +1,297 @@
+//! CONNECT: checked, kept until there is a verdict, then a Session is found or made (section 3.1.4).
+
+use super::{Taken, TimerKey};
+use crate::authorize::{Ask, Principal};
+use crate::broker::Broker;
+use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version};
+use crate::config::Authentication;
+use crate::connection::{Connection, Draft, Owed, Phase, Reply};
+use crate::session::Session;
+use crate::storage::Handle;
+use crate::time::Instant;
+
+/// A Receive Maximum that the client does not give (section 3.1.2.11.3).
+const DEFAULT_RECEIVE_MAXIMUM: u16 = 65_535;
+
+/// A Session Expiry Interval without end (section 3.1.2.11.2).
+const NEVER: u32 = u32::MAX;
+
+impl<'m> Broker<'m> {
+    pub(super) fn on_connect<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let connect = match Connect::decode(frame) {
+            Ok(connect) => connect,
+            Err(refused) => {
+                let refusal = Refusal { code: refused.code, why: refused.why };
+                match refused.version {
+                    Some(version) => {
+                        self.connections[handle].version = version;
+                        self.refuse_connect(now, handle, refusal);
+                    }
+                    None => self.close(now, handle, refusal, false),
+                }
+                self.counters.connections_refused += 1;
+                return Ok(Taken::Done);
+            }
+        };
+        self.connections[handle].version = connect.version;
+        if let Err(refusal) = self.keep_connect(handle, &connect) {
+            self.refuse_connect(now, handle, refusal);
+            return Ok(Taken::Done);
+        }
+        match self.config.authentication {
+            Authentication::Open => {
+                self.open(now, handle, Principal::ANONYMOUS);
+                Ok(Taken::Done)
+            }
+            Authentication::Ask => {
+                self.connections[handle].phase = Phase::AwaitingVerdict;
+                Ok(Taken::Ask(Ask::Connect(connect)))
+            }
+        }
+    }
+
+    /// Checks what needs no verdict, and notes all that is needed once there is one.
+    fn keep_connect(&mut self, handle: Handle<Connection>, connect: &Connect<'_>) -> Result<(), Refusal> {
+        self.check_property_count(connect.properties.count())?;
+        if connect.client_id.is_empty() {
+            check_empty_client_id(connect)?;
+        }
+        let properties = &connect.properties;
+        let method = properties.authentication_method();
+        if method.is_some() && self.config.authentication == Authentication::Open {
+            return Err(Refusal {
+                code: ReasonCode::BadAuthenticationMethod,
+                why: "this server knows no enhanced authentication",
+            });
+        }
+        let limits = &self.config.limits;
+        let window = properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM).min(limits.inflight);
+        let aliases_out_limit = properties.topic_alias_maximum().unwrap_or(0).min(limits.topic_aliases_out);
+        let connection = &mut self.connections[handle];
+        connection.window = window;
+        connection.aliases_out_limit = aliases_out_limit;
+        connection.maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        connection.problem_information = properties.request_problem_information().unwrap_or(true);
+        connection.draft = Draft {
+            clean_start: connect.clean_start,
+            keep_alive: connect.keep_alive,
+            expiry_secs: connect.session_expiry_interval(),
+            wants_response_information: properties.request_response_information().unwrap_or(false),
+            ..Draft::default()
+        };
+        let client_id = self.messages.bytes.store(&[connect.client_id.as_bytes()]).ok_or(NO_MEMORY)?;
+        self.connections[handle].draft.client_id = client_id;
+        if let Some(method) = method {
+            self.connections[handle].method = self.messages.bytes.store(&[method.as_bytes()]).ok_or(NO_MEMORY)?;
+        }
+        if let Some(will) = &connect.will {
+            self.connections[handle].draft.will = Some(self.keep_will(will)?);
+        }
+        Ok(())
+    }
+
+    /// The client is accepted: it gets its Session and its CONNACK.
+    pub(super) fn open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) {
+        if let Err(refusal) = self.try_open(now, handle, principal) {
+            self.refuse_connect(now, handle, refusal);
+        }
+    }
+
+    fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
+        self.check_will(handle, principal)?;
+        if self.connections[handle].draft.client_id.is_empty() {
+            self.assign_client_id(handle)?;
+        }
+        let (session, session_present) = self.session_for(now, handle, principal)?;
+
+        let draft = &mut self.connections[handle].draft;
+        let granted = draft.expiry_secs.min(self.config.session_expiry_max);
+        draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
+        let bound = self.config.keep_alive_max;
+        let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
+        draft.server_keep_alive = too_long.then_some(bound);
+        // Before MQTT 5.0 a client can't be told, and pings as it said.
+        let version = self.connections[handle].version;
+        let draft = &mut self.connections[handle].draft;
+        let keep_alive = if version.is_v5() { draft.server_keep_alive.unwrap_or(draft.keep_alive) } else { draft.keep_alive };
+        let will = draft.will.take();
+
+        let connection = &mut self.connections[handle];
+        connection.phase = Phase::Open;
+        connection.session = Some(session);
+        connection.idle_limit_ms = u32::from(keep_alive) * 1500;
+        connection.last_packet = now;
+        let idle_limit = connection.idle_limit_ms;
+        self.rearm_connection(now, handle, idle_limit);
+
+        let bound = &mut self.sessions[session];
+        bound.connection = Some(handle);
+        bound.expiry_secs = granted;
+        bound.principal = principal;
+        bound.will = will;
+        bound.outbound.resume(&mut self.messages);
+
+        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, ""));
+        self.member_came(now, session);
+        Ok(())
+    }
+
+    /// Finds the Session or makes one; whether it was there `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
+    fn session_for(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        principal: Principal,
+    ) -> Result<(Handle<Session>, bool), Refusal> {
+        let draft = self.connections[handle].draft;
+        let mut id = [0; CLIENT_ID_ON_STACK];
+        let hash = match self.messages.bytes.contiguous(draft.client_id) {
+            Some(text) => self.hasher.hash_bytes(text),
+            None => {
+                // In borrowed memory only, where long identifiers are refused.
+                let len = self.messages.bytes.copy(draft.client_id, 0, &mut id);
+                if len < draft.client_id.len() {
+                    return Err(Refusal {
+                        code: ReasonCode::ClientIdentifierNotValid,
+                        why: "a Client Identifier has at most 128 bytes here",
+                    });
+                }
+                self.hasher.hash_bytes(id.get(..len).unwrap_or(&[]))
+            }
+        };
+        let bytes = &self.messages.bytes;
+        let found = self.session_index.find(&self.sessions, hash, |session| {
+            session.client_id.len() == draft.client_id.len() && same(bytes, session.client_id, draft.client_id)
+        });
+        if let Some(session) = found {
+            if self.sessions[session].principal != principal {
+                return Err(Refusal {
+                    code: ReasonCode::NotAuthorized,
+                    why: "the Session with this Client Identifier belongs to somebody else",
+                });
+            }
+            if let Some(old) = self.sessions[session].connection {
+                const TAKEN_OVER: Refusal = Refusal {
+                    code: ReasonCode::SessionTakenOver,
+                    why: "another Network Connection uses this Client Identifier",
+                };
+                // Its Will is due now, unless it is delayed and this client goes on with the Session.
+                self.close(now, old, TAKEN_OVER, true);
+            }
+            // An interval of 0 ends a Session with its connection: closing the old one may have done so.
+            let lives = self.sessions.is_live(session);
+            if lives && !draft.clean_start {
+                self.end_absence(session);
+                let given = core::mem::take(&mut self.connections[handle].draft.client_id);
+                self.messages.bytes.release(given);
+                return Ok((session, true));
+            }
+            if lives {
+                self.end_session(now, session);
+            }
+        }
+        let session = self.sessions.insert(Session::new(hash, draft.client_id, principal)).ok_or(NO_MEMORY)?;
+        self.connections[handle].draft.client_id = Default::default();
+        self.session_index.insert(&mut self.sessions, session);
+        Ok((session, false))
+    }
+
+    /// Gives the client an identifier of ours, which lives on this shard `[MQTT-3.1.3-6]`.
+    fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
+        let mut id = *b"goldcrest-0000000000000000";
+        // One in as many as there are shards fits; this many tries fail never in practice.
+        for _ in 0..4096 {
+            let mut random = self.random.next();
+            for digit in id.iter_mut().skip(10) {
+                *digit = match (random & 15) as u8 {
+                    nibble @ 0..=9 => b'0' + nibble,
+                    nibble => b'a' + nibble - 10,
+                };
+                random >>= 4;
+            }
+            if self.config.shard.is_home_of(&id) {
+                break;
+            }
+        }
+        let stored = self.messages.bytes.store(&[&id]).ok_or(NO_MEMORY)?;
+        let draft = &mut self.connections[handle].draft;
+        draft.client_id = stored;
+        draft.assigned_client_id = true;
+        Ok(())
+    }
+
+    /// CONNACK with an error, where the version has a way to say it, and the end of the connection `[MQTT-3.1.4-1]`.
+    pub(super) fn refuse_connect(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
+        self.counters.connections_refused += 1;
+        let version = self.connections[handle].version;
+        self.close(now, handle, refusal, false);
+        if version.is_v5() || crate::codec::ConnAck::return_code(refusal.code).is_some() {
+            let reply = Reply::ConnAck { session_present: false };
+            self.owe(handle, Owed::new(reply, 0, refusal.code, refusal.why));
+        }
+    }
+
+    pub(super) fn check_property_count(&self, count: u32) -> Result<(), Refusal> {
+        if count > u32::from(self.config.limits.properties) {
+            return Err(Refusal { code: ReasonCode::QuotaExceeded, why: "too many Properties in one packet" });
+        }
+        Ok(())
+    }
+
+    /// Sets when the connection's timer comes; 0: never.
+    pub(super) fn rearm_connection(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
+        let deadline = now.plus_millis(u64::from(after_ms));
+        match (self.connections[handle].timer, after_ms) {
+            (Some(timer), 0) => {
+                self.timers.cancel(timer);
+                self.connections[handle].timer = None;
+            }
+            (Some(timer), _) => self.timers.rearm(timer, deadline),
+            (None, 0) => {}
+            (None, _) => self.connections[handle].timer = self.timers.arm(deadline, TimerKey::Connection(handle)),
+        }
+    }
+}
+
+/// Client Identifiers in borrowed memory have at most this many bytes.
+const CLIENT_ID_ON_STACK: usize = 128;
+
+pub(super) const NO_MEMORY: Refusal =
+    Refusal { code: ReasonCode::QuotaExceeded, why: "the server has no memory left for this" };
+
+/// Without an identifier there is nothing to keep a Session by `[MQTT-3.1.3-8]` of MQTT 3.1.1; MQTT 3.1 always wants one.
+fn check_empty_client_id(connect: &Connect<'_>) -> Result<(), Refusal> {
+    let keeps = connect.version == Version::V3_1_1 && connect.session_expiry_interval() == NEVER;
+    if keeps || connect.version == Version::V3_1 {
+        return Err(Refusal {
+            code: ReasonCode::ClientIdentifierNotValid,
+            why: "a Session that is to be kept needs a Client Identifier",
+        });
+    }
+    Ok(())
+}
+
+fn same(bytes: &crate::storage::Bytes<'_>, one: crate::storage::Blob, other: crate::storage::Blob) -> bool {
+    if let Some(text) = bytes.contiguous(one) {
+        return bytes.equals(other, text);
+    }
+    let mut at = 0;
+    bytes.chunks(one, 0..one.len()).all(|chunk| {
+        let end = at + chunk.len();
+        let mut pending = chunk;
+        let equal = bytes.chunks(other, at..end).all(|piece| match pending.strip_prefix(piece) {
+            Some(rest) => {
+                pending = rest;
+                true
+            }
+            None => false,
+        });
+        at = end;
+        equal
+    })
+}

@@ -1,0 +1,221 @@
+//! DISCONNECT and all other ends: of a Network Connection, of a client's presence, of a Session.
+
+use super::TimerKey;
+use crate::broker::Broker;
+use crate::codec::{Disconnect, QoS, ReasonCode, Refusal};
+use crate::connection::{Connection, Outgoing, Phase};
+use crate::counters::DropReason;
+use crate::message::Delivery;
+use crate::session::Session;
+use crate::storage::Handle;
+use crate::time::Instant;
+
+/// How long a closing connection may take to be told why, in ms.
+const CLOSE_TIMEOUT_MS: u32 = 5_000;
+
+impl Broker<'_> {
+    pub(super) fn on_disconnect(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        disconnect: &Disconnect<'_>,
+    ) -> Result<(), Refusal> {
+        if let Some(session) = self.connections[handle].session {
+            if let Some(expiry_secs) = disconnect.properties.session_expiry_interval() {
+                // A Session that was to end with its connection can't be kept after all (section 3.14.2.2.2).
+                if self.sessions[session].expiry_secs == 0 && expiry_secs != 0 {
+                    return Err(Refusal::protocol_error(
+                        "a Session Expiry Interval of 0 in CONNECT can't be raised in DISCONNECT",
+                    ));
+                }
+                self.sessions[session].expiry_secs = expiry_secs.min(self.config.session_expiry_max);
+            }
+            if disconnect.code == ReasonCode::Success {
+                self.remove_will(session);
+            }
+        }
+        let gone = Refusal { code: disconnect.code, why: "the client disconnected" };
+        self.close(now, handle, gone, false);
+        self.connections[handle].phase = Phase::Dead;
+        Ok(())
+    }
+
+    /// Begins to close a connection: what is owed may still go out, and behind it, if `goodbye`, a DISCONNECT where the
+    /// version has one. The Session goes on without the client from now on.
+    pub(crate) fn close(&mut self, now: Instant, handle: Handle<Connection>, reason: Refusal, goodbye: bool) {
+        let connection = &mut self.connections[handle];
+        if matches!(connection.phase, Phase::Closing | Phase::Dead) {
+            return;
+        }
+        connection.phase = Phase::Closing;
+        connection.reason = Some(reason);
+        connection.goodbye = goodbye && connection.version.is_v5();
+        self.forget_sending(handle);
+        let session = self.connections[handle].session.take();
+        self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);
+        self.forget_draft(handle);
+        self.mark_ready(handle);
+        if let Some(session) = session {
+            self.begin_absence(now, session);
+        }
+    }
+
+    /// The Network Connection is gone.
+    pub(crate) fn end_connection(&mut self, now: Instant, handle: Handle<Connection>) {
+        self.forget_sending(handle);
+        self.forget_draft(handle);
+        let connection = &mut self.connections[handle];
+        let session = connection.session.take();
+        let timer = connection.timer.take();
+        let method = core::mem::take(&mut connection.method);
+        let data = core::mem::take(&mut connection.auth_data);
+        self.messages.bytes.release(method);
+        self.messages.bytes.release(data);
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+        self.aliases.forget(&mut self.messages.bytes, &mut self.connections[handle].aliases);
+        while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
+            self.owed.remove(entry);
+        }
+        if self.connections[handle].is_ready {
+            self.connections[handle].is_gone = true;
+        } else {
+            self.connections.remove(handle);
+        }
+        if let Some(session) = session {
+            self.begin_absence(now, session);
+        }
+    }
+
+    /// The client is away: its Will, and then its Session, have their time.
+    pub(super) fn begin_absence(&mut self, now: Instant, session: Handle<Session>) {
+        let entry = &mut self.sessions[session];
+        entry.connection = None;
+        if entry.expiry_secs == 0 {
+            self.end_session(now, session);
+            return;
+        }
+        entry.ends = match entry.expiry_secs {
+            u32::MAX => Instant::NEVER,
+            seconds => now.plus_secs(u64::from(seconds)),
+        };
+        if let Some(will) = &mut entry.will {
+            will.due = now.plus_secs(u64::from(will.delay_secs));
+        }
+        self.member_went(now, session);
+        self.watch_absence(now, session);
+    }
+
+    /// Does what is due of an absent client's Will and Session, and sets the timer for the rest.
+    pub(super) fn watch_absence(&mut self, now: Instant, session: Handle<Session>) {
+        if self.sessions[session].ends <= now {
+            self.end_session(now, session);
+            return;
+        }
+        if self.sessions[session].will.is_some_and(|will| will.due <= now) {
+            self.publish_will(now, session);
+        }
+        let entry = &self.sessions[session];
+        let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
+        if due != Instant::NEVER {
+            self.sessions[session].timer = self.timers.arm(due, TimerKey::Session(session));
+        }
+    }
+
+    /// The client is back before its Session ended: a Will that was delayed is not published `[MQTT-3.1.3-9]`.
+    pub(super) fn end_absence(&mut self, session: Handle<Session>) {
+        self.remove_will(session);
+        let entry = &mut self.sessions[session];
+        entry.ends = Instant::NEVER;
+        if let Some(timer) = entry.timer.take() {
+            self.timers.cancel(timer);
+        }
+    }
+
+    /// The Session ends, and gives all memory back. Its Will is due at the latest now (section 3.1.3.2.2).
+    pub(super) fn end_session(&mut self, now: Instant, session: Handle<Session>) {
+        self.publish_will(now, session);
+        if let Some(timer) = self.sessions[session].timer.take() {
+            self.timers.cancel(timer);
+        }
+        // In flight first: what may still go to another member of its group was sent before what is queued.
+        while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
+            self.end_with_session(now, session, delivery);
+        }
+        self.unsubscribe_all(session);
+        self.receipts.release_all(&mut self.sessions[session].inbound);
+        self.session_index.remove(&mut self.sessions, session);
+        let ended = self.sessions.remove(session);
+        self.messages.bytes.release(ended.client_id);
+    }
+
+    fn end_with_session(&mut self, now: Instant, session: Handle<Session>, delivery: Handle<Delivery>) {
+        let entry = self.messages.deliveries[delivery];
+        let begun = entry.is(Delivery::SENT);
+        if entry.group.is_some() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
+            self.give_back_to_group(now, session, delivery);
+            return;
+        }
+        if entry.message.is_some() {
+            self.count_drop(Some(session), DropReason::SessionEnded);
+        }
+        self.messages.end_delivery(delivery);
+    }
+
+    /// A packet that is half out can't be finished: nothing may follow it.
+    fn forget_sending(&mut self, handle: Handle<Connection>) {
+        let connection = &mut self.connections[handle];
+        let Some(sending) = connection.sending else {
+            return;
+        };
+        match sending.what {
+            // It is the connection's own, and can still be finished.
+            Outgoing::Owed | Outgoing::Disconnect => {}
+            Outgoing::PubRel(_) => {
+                connection.sending = None;
+                connection.phase = Phase::Dead;
+            }
+            Outgoing::Publish(publishing) => {
+                connection.sending = None;
+                connection.phase = Phase::Dead;
+                let session = connection.session;
+                if self.messages.deliveries[publishing.delivery].qos == QoS::AtMostOnce {
+                    self.messages.end_delivery(publishing.delivery);
+                    self.count_drop(session, DropReason::CutOff);
+                }
+            }
+        }
+    }
+
+    fn forget_draft(&mut self, handle: Handle<Connection>) {
+        let draft = &mut self.connections[handle].draft;
+        let will = draft.will.take();
+        let client_id = core::mem::take(&mut draft.client_id);
+        self.messages.bytes.release(client_id);
+        if let Some(will) = will {
+            self.messages.release(will.message);
+        }
+    }
+
+    pub(crate) fn close_all(&mut self, now: Instant) {
+        const SHUTTING_DOWN: Refusal =
+            Refusal { code: ReasonCode::ServerShuttingDown, why: "the server is shutting down" };
+        let mut slot = 0;
+        while slot < self.connections.slots() {
+            let handle = Handle::from_index(slot);
+            if self.connections.is_live(handle) {
+                let open = self.connections[handle].phase == Phase::Open;
+                self.close(now, handle, SHUTTING_DOWN, open);
+            }
+            slot += 1;
+        }
+    }
+
+    pub(super) fn count_drop(&mut self, session: Option<Handle<Session>>, reason: DropReason) {
+        self.counters.dropped.count(reason);
+        if let Some(session) = session {
+            self.sessions[session].dropped.count(reason);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What each Control Packet does. Here Network Connections, Sessions and the router meet, and nowhere else.
+//!
+//! Each file holds the part of [`Broker`] that one kind of packet or one happening needs. This one takes bytes
+//! apart and hands each packet to its file.
+
+mod ack;
+mod auth;
+mod connect;
+mod deliver;
+mod disconnect;
+mod group;
+mod publish;
+mod replay;
+mod subscribe;
+mod timeout;
+mod transmit;
+mod will;
+
+pub use group::GroupQueue;
+pub use timeout::TimerKey;
+
+use crate::authorize::Ask;
+use crate::broker::{Broker, Full, Next, Received};
+use crate::codec::{Packet, PacketType, ReasonCode, Refusal, peek_type, split};
+use crate::connection::{Connection, ConnectionId, Owed, Phase, Reply};
+use crate::router::Subscriber;
+use crate::session::Session;
+use crate::storage::Handle;
+use crate::time::Instant;
+
+/// What became of one packet.
+pub(crate) enum Taken<'b> {
+    /// It is done with.
+    Done,
+    /// Not yet: it is to be handed in again.
+    NotNow,
+    /// It is done with, and the embedder has to decide.
+    Ask(Ask<'b>),
+}
+
+impl Broker<'_> {
+    pub(crate) fn open_connection(&mut self, now: Instant) -> Result<ConnectionId, Full> {
+        self.generations = self.generations.wrapping_add(1);
+        let connection = Connection { generation: self.generations, last_packet: now, ..Connection::default() };
+        let slot = self.connections.insert(connection).ok_or(Full)?;
+        let deadline = now.plus_millis(u64::from(self.config.connect_timeout_ms));
+        self.connections[slot].timer = self.timers.arm(deadline, TimerKey::Connection(slot));
+        self.counters.connections_opened += 1;
+        Ok(ConnectionId { slot, generation: self.generations })
+    }
+
+    /// Takes packet after packet, as long as the connection may.
+    pub(crate) fn receive<'b>(&mut self, now: Instant, handle: Handle<Connection>, bytes: &'b [u8]) -> Received<'b> {
+        let mut rest = bytes;
+        let next = loop {
+            let connection = &self.connections[handle];
+            match connection.phase {
+                Phase::Closing | Phase::Dead => {
+                    rest = &[];
+                    break Next::Close;
+                }
+                Phase::AwaitingVerdict => break Next::Wait,
+                _ if connection.reauthenticating && connection.owed.is_empty() && self.awaits_verdict(handle) => {
+                    break Next::Wait;
+                }
+                _ => {}
+            }
+            if connection.owed.len() >= usize::from(self.config.limits.owed_replies) {
+                break Next::Wait;
+            }
+            let (frame, len) = match self.next_frame(handle, rest) {
+                Ok(Some(found)) => found,
+                Ok(None) => break Next::Read,
+                Err(refusal) => {
+                    self.refuse(now, handle, refusal);
+                    continue;
+                }
+            };
+            self.connections[handle].last_packet = now;
+            match self.take(now, handle, frame) {
+                Ok(Taken::NotNow) => break Next::Wait,
+                Ok(taken) => {
+                    self.counters.packets_received += 1;
+                    rest = rest.get(len..).unwrap_or(&[]);
+                    if let Taken::Ask(ask) = taken {
+                        break Next::Ask(ask);
+                    }
+                }
+                Err(refusal) => self.refuse(now, handle, refusal),
+            }
+        };
+        let consumed = bytes.len() - rest.len();
+        self.counters.bytes_received += consumed as u64;
+        Received { consumed, next }
+    }
+
+    /// The next whole packet, and its length. What is sure to be refused is refused before it is whole.
+    fn next_frame<'b>(
+        &self,
+        handle: Handle<Connection>,
+        bytes: &'b [u8],
+    ) -> Result<Option<(crate::codec::Frame<'b>, usize)>, Refusal> {
+        if let Some(kind) = peek_type(bytes) {
+            let first = self.connections[handle].phase == Phase::AwaitingConnect;
+            if first != (kind == PacketType::Connect) {
+                return Err(if first {
+                    Refusal::protocol_error("the first packet of a Network Connection is CONNECT [MQTT-3.1.0-1]")
+                } else {
+                    Refusal::protocol_error("a Network Connection has one CONNECT [MQTT-3.1.0-2]")
+                });
+            }
+            if !kind.is_from_client() {
+                return Err(Refusal::protocol_error("only a Server sends this packet"));
+            }
+        }
+        split(bytes, self.config.limits.packet_bytes)
+    }
+
+    #[inline]
+    fn take<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: crate::codec::Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        if frame.packet_type() == PacketType::Connect {
+            return self.on_connect(now, handle, frame);
+        }
+        let packet = Packet::decode(self.connections[handle].version, frame)?;
+        if let Packet::Publish(publish) = &packet {
+            // By far the most frequent one; it checks for itself what a client may not say.
+            return self.on_publish(now, handle, publish);
+        }
+        packet.check_from_client()?;
+        if self.connections[handle].phase == Phase::AwaitingAuth
+            && !matches!(packet, Packet::Auth(_) | Packet::Disconnect(_))
+        {
+            return Err(Refusal::protocol_error(
+                "until CONNACK a Client sends nothing but AUTH and DISCONNECT [MQTT-3.1.2-30]",
+            ));
+        }
+        match &packet {
+            Packet::PubAck(ack) => self.on_puback(now, handle, ack),
+            Packet::PubRec(ack) => self.on_pubrec(now, handle, ack),
+            Packet::PubRel(ack) => self.on_pubrel(handle, ack),
+            Packet::PubComp(ack) => self.on_pubcomp(handle, ack),
+            Packet::Subscribe(subscribe) => return self.on_subscribe(now, handle, subscribe),
+            Packet::Unsubscribe(unsubscribe) => return self.on_unsubscribe(now, handle, unsubscribe),
+            Packet::PingReq => self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, "")),
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, handle, disconnect)?,
+            Packet::Auth(auth) => return self.on_auth(handle, *auth),
+            _ => return Err(Refusal::protocol_error("only a Server sends this packet")),
+        }
+        Ok(Taken::Done)
+    }
+
+    /// A fault of the client: a CONNACK before the connection is open, else a DISCONNECT, each where the version has one.
+    fn refuse(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
+        match self.connections[handle].phase {
+            // Nothing is known of the version: silence `[MQTT-3.1.4-1]`.
+            Phase::AwaitingConnect => self.close(now, handle, refusal, false),
+            Phase::AwaitingVerdict | Phase::AwaitingAuth => self.refuse_connect(now, handle, refusal),
+            _ => self.close(now, handle, refusal, true),
+        }
+    }
+
+    /// Queues a reply. The caller has seen that the connection may owe one more.
+    pub(crate) fn owe(&mut self, handle: Handle<Connection>, owed: Owed) {
+        let Some(entry) = self.owed.insert(owed) else {
+            debug_assert!(false, "Limits::owed_replies for each connection is what the pool has room for");
+            return;
+        };
+        self.connections[handle].owed.push_back(&mut self.owed, entry);
+        self.mark_ready(handle);
+    }
+
+    /// A Session is the subscriber with the number of its slot, behind those of the siblings.
+    pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
+        Subscriber((session.index() as u32).saturating_add(u32::from(self.config.shard.count)))
+    }
+
+    /// The Session that a subscriber is; `None` for a sibling.
+    #[inline]
+    pub(crate) fn session_of(&self, subscriber: Subscriber) -> Option<Handle<Session>> {
+        let slot = subscriber.0.checked_sub(u32::from(self.config.shard.count))?;
+        Some(Handle::from_index(slot as usize))
+    }
+}

@@ -1,0 +1,366 @@
+//! PUBLISH: checked, then routed to everybody who subscribed (section 3.3).
+
+use super::Taken;
+use super::deliver::Terms;
+use crate::broker::{Broker, Full, LocalPublish};
+use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Writer};
+use crate::config::Overflow;
+use crate::connection::{Connection, Owed, Reply};
+use crate::counters::DropReason;
+use crate::message::Message;
+use crate::router::Match;
+use crate::session::Session;
+use crate::storage::{Handle, Slots};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// A message on its way to its subscribers.
+pub(super) struct Routing<'a> {
+    pub(super) topic: TopicName<'a>,
+    /// The topic, the Properties that are forwarded, and the payload, as long as it is not stored.
+    parts: [&'a [u8]; 3],
+    draft: Message,
+    /// It is stored once there is a subscriber, or a topic to retain it for.
+    stored: Option<Handle<Message>>,
+    pub(super) publisher: Option<Handle<Session>>,
+    /// The same for all messages of one publisher.
+    pub(super) publisher_key: u32,
+}
+
+impl<'a> Routing<'a> {
+    /// A message that is stored already, and held by the caller.
+    pub(super) fn stored(
+        topic: TopicName<'a>,
+        message: Handle<Message>,
+        publisher: Option<Handle<Session>>,
+        publisher_key: u32,
+    ) -> Self {
+        let draft = Message::default();
+        Self { topic, parts: [&[]; 3], draft, stored: Some(message), publisher, publisher_key }
+    }
+}
+
+/// Topics that only the server publishes to (section 4.7.2).
+pub(super) fn is_reserved_for_server(topic: TopicName<'_>) -> bool {
+    topic.as_str().starts_with("$SYS/")
+}
+
+impl<'m> Broker<'m> {
+    pub(super) fn on_publish<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        publish: &Publish<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let Some(session) = self.connections[handle].session else {
+            return Err(Refusal::protocol_error("until CONNACK a Client sends no PUBLISH [MQTT-3.1.2-30]"));
+        };
+        self.check_publish(publish)?;
+        #[cfg(feature = "alloc")]
+        if self.mesh.is_congested() {
+            self.mesh.wait_for_room(self.id_of(handle));
+            return Ok(Taken::NotNow);
+        }
+        let packet_id = publish.packet_id.map_or(0, |id| id.get());
+        if publish.qos == QoS::ExactlyOnce {
+            if self.receipts.contains(session, packet_id) {
+                // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
+                self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRec), packet_id, ReasonCode::Success, ""));
+                return Ok(Taken::Done);
+            }
+            if self.sessions[session].inbound.count() >= self.config.limits.receive_maximum {
+                return Err(Refusal {
+                    code: ReasonCode::ReceiveMaximumExceeded,
+                    why: "more QoS 2 messages wait for their PUBREL than the server's Receive Maximum allows",
+                });
+            }
+        }
+        let outcome = if publish.properties.is_empty() {
+            // The frequent case: all parts of the body stand in the packet.
+            let topic = TopicName::new_checked(publish.topic);
+            self.publish_from(now, session, topic, publish, &[])
+        } else {
+            self.publish_with_properties(now, handle, session, publish)?
+        };
+        if let Some(count) = self.counters.publish_received.get_mut(publish.qos as usize) {
+            *count += 1;
+        }
+        self.answer_publish(now, handle, session, publish, packet_id, outcome)?;
+        Ok(Taken::Done)
+    }
+
+    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
+        if publish.qos > self.config.maximum_qos {
+            return Err(Refusal { code: ReasonCode::QoSNotSupported, why: "the QoS is above Maximum QoS" });
+        }
+        if publish.retain && !self.config.retain_available {
+            return Err(Refusal { code: ReasonCode::RetainNotSupported, why: "no retained messages are kept here" });
+        }
+        if !publish.properties.is_empty() {
+            self.check_property_count(publish.properties.count())?;
+            if publish.properties.subscription_identifiers().next().is_some() {
+                return Err(Refusal::protocol_error(
+                    "a Client sends no Subscription Identifier in PUBLISH [MQTT-3.3.4-6]",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves a Topic Alias and puts those Properties together that are forwarded.
+    fn publish_with_properties(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        publish: &Publish<'_>,
+    ) -> Result<Result<bool, ReasonCode>, Refusal> {
+        let alias = self.resolve_alias(handle, publish)?;
+        let topic_len = alias.map_or(0, |topic| topic.len());
+        let verbatim = publish.properties.forwardable_verbatim();
+        let properties_len = if verbatim.is_some() { 0 } else { publish.properties.forwardable_len() as usize };
+        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+        let mut outcome = Err(ReasonCode::QuotaExceeded);
+        if scratch.grow_to(topic_len + properties_len) {
+            let (text, space) = scratch.as_mut_slice().split_at_mut_checked(topic_len).unwrap_or_default();
+            let topic = match alias {
+                Some(stored) => {
+                    self.messages.bytes.copy(stored, 0, text);
+                    core::str::from_utf8(text).unwrap_or("")
+                }
+                None => publish.topic,
+            };
+            let mut writer = Writer::new(space);
+            if verbatim.is_none() {
+                publish.properties.put_forwardable(&mut writer);
+            }
+            let properties = verbatim.or_else(|| writer.finish()).unwrap_or(&[]);
+            outcome = self.publish_from(now, session, TopicName::new_checked(topic), publish, properties);
+        }
+        self.scratch = scratch;
+        Ok(outcome)
+    }
+
+    /// The topic that a Topic Alias stands for; `None` where the packet names it.
+    fn resolve_alias(
+        &mut self,
+        handle: Handle<Connection>,
+        publish: &Publish<'_>,
+    ) -> Result<Option<crate::storage::Blob>, Refusal> {
+        const INVALID: ReasonCode = ReasonCode::TopicAliasInvalid;
+        let Some(alias) = publish.properties.topic_alias() else {
+            return Ok(None);
+        };
+        if alias > self.config.limits.topic_aliases_in {
+            return Err(Refusal { code: INVALID, why: "the Topic Alias is above Topic Alias Maximum [MQTT-3.3.2-9]" });
+        }
+        if publish.topic.is_empty() {
+            let known = self.aliases.topic_of(handle, alias);
+            return known.map(Some).ok_or(Refusal {
+                code: ReasonCode::ProtocolError,
+                why: "the Topic Alias was not set on this Network Connection (section 3.3.2.3.4)",
+            });
+        }
+        let list = &mut self.connections[handle].aliases;
+        if !self.aliases.set_incoming(&mut self.messages.bytes, handle, list, alias, publish.topic) {
+            return Err(Refusal { code: ReasonCode::QuotaExceeded, why: "no memory for another Topic Alias" });
+        }
+        Ok(None)
+    }
+
+    /// Routes a client's message if the client may publish it. Whether anybody subscribed, or why it is refused.
+    fn publish_from(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        topic: TopicName<'_>,
+        publish: &Publish<'_>,
+        properties: &[u8],
+    ) -> Result<bool, ReasonCode> {
+        let principal = self.sessions[session].principal;
+        if is_reserved_for_server(topic)
+            || !self.authorize.publish(principal, topic, publish.qos, publish.retain)
+        {
+            self.count_drop(Some(session), DropReason::NotAuthorized);
+            return Err(ReasonCode::NotAuthorized);
+        }
+        if publish.qos == QoS::ExactlyOnce && self.receipts.is_full() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let expires = match publish.properties.message_expiry_interval() {
+            Some(seconds) => now.plus_secs(u64::from(seconds)),
+            None => Instant::NEVER,
+        };
+        let draft = Message {
+            topic_len: topic.as_str().len() as u16,
+            properties_len: properties.len() as u32,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires,
+            ..Message::default()
+        };
+        let publisher_key = self.publisher_key(session);
+        let parts = [topic.as_str().as_bytes(), properties, publish.payload];
+        self.route(now, Routing { topic, parts, draft, stored: None, publisher: Some(session), publisher_key })
+    }
+
+    /// PUBACK or PUBREC; in MQTT 3.x, which has no refusing ones, the end of the connection or silence.
+    fn answer_publish(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        publish: &Publish<'_>,
+        packet_id: u16,
+        outcome: Result<bool, ReasonCode>,
+    ) -> Result<(), Refusal> {
+        if let Err(code) = outcome {
+            self.counters.publish_refused += 1;
+            if publish.qos == QoS::AtMostOnce {
+                if code != ReasonCode::NotAuthorized {
+                    self.count_drop(Some(session), DropReason::QueueFull);
+                }
+                return Ok(());
+            }
+            if !self.connections[handle].version.is_v5() {
+                if code == ReasonCode::NotAuthorized {
+                    // Nobody could tell a success from it `[MQTT-3.3.5-2]` of MQTT 3.1.1.
+                    let refusal = Refusal { code, why: "the client may not publish to this topic" };
+                    self.close(now, handle, refusal, false);
+                }
+                // Otherwise the acknowledgement is withheld: the client keeps the message and sends it again.
+                return Ok(());
+            }
+        }
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return Ok(()),
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        let (code, why) = match outcome {
+            Ok(true) => (ReasonCode::Success, ""),
+            Ok(false) => (ReasonCode::NoMatchingSubscribers, ""),
+            Err(ReasonCode::NotAuthorized) => (ReasonCode::NotAuthorized, "the client may not publish to this topic"),
+            Err(code) => (code, "a queue, the store of retained messages or the memory is full"),
+        };
+        if publish.qos == QoS::ExactlyOnce && !code.is_error() {
+            let noted = self.receipts.insert(session, &mut self.sessions[session].inbound, packet_id);
+            debug_assert!(noted, "there was room before");
+        }
+        self.owe(handle, Owed::new(Reply::Ack(kind), packet_id, code, why));
+        Ok(())
+    }
+
+    pub(crate) fn publish_local(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
+        let draft = Message {
+            topic_len: message.topic.as_str().len() as u16,
+            qos: message.qos,
+            retain: message.retain,
+            expires: message.expiry_secs.map_or(Instant::NEVER, |seconds| now.plus_secs(u64::from(seconds))),
+            ..Message::default()
+        };
+        let parts = [message.topic.as_str().as_bytes(), &[], message.payload];
+        let routing =
+            Routing { topic: message.topic, parts, draft, stored: None, publisher: None, publisher_key: 0 };
+        self.route(now, routing).map(|_| ()).map_err(|_| Full)
+    }
+
+    /// Hands a message to all who subscribed to its topic, and retains it. Whether anybody subscribed; or why nobody
+    /// got it.
+    pub(super) fn route(&mut self, now: Instant, routing: Routing<'_>) -> Result<bool, ReasonCode> {
+        let (retain, cost) = match routing.stored {
+            Some(message) => (self.messages.get(message).retain, self.messages.get(message).body.len() as u32),
+            None => (routing.draft.retain, routing.parts.iter().map(|part| part.len() as u32).sum()),
+        };
+        if retain {
+            self.check_retain(routing.topic, &routing)?;
+        }
+        if self.may_refuse && self.config.overflow_for(routing.topic) == Overflow::Refuse {
+            self.check_room(&routing, cost)?;
+        }
+        let mut message = routing.stored;
+        let mut matches = self.router.matches(routing.topic);
+        let mut found = matches.next(&self.router);
+        let anybody = found.is_some();
+        if message.is_none() && (anybody || retain) {
+            let stored = self.messages.store(routing.draft, &routing.parts).ok_or(ReasonCode::QuotaExceeded)?;
+            // Held while it is handed out, so that it outlives every queue that drops it.
+            self.messages.hold(stored);
+            message = Some(stored);
+        }
+        let Some(message) = message else {
+            return Ok(false);
+        };
+        while let Some(matched) = found {
+            match matched {
+                Match::Subscription(subscription) => self.deliver_to(subscription, message, &routing),
+                Match::Group(group) => self.deliver_to_group(now, group, message, &routing),
+            }
+            found = matches.next(&self.router);
+        }
+        if retain {
+            self.retain(routing.topic, message);
+        }
+        if routing.stored.is_none() {
+            self.messages.release(message);
+        }
+        Ok(anybody)
+    }
+
+    #[inline]
+    fn deliver_to(
+        &mut self,
+        subscription: Handle<crate::router::Subscription>,
+        message: Handle<Message>,
+        routing: &Routing<'_>,
+    ) {
+        let entry = self.router.subscription(subscription);
+        let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
+        let Some(session) = self.session_of(subscriber) else {
+            #[cfg(feature = "alloc")]
+            self.forward(subscriber, message);
+            return;
+        };
+        if options.no_local && routing.publisher == Some(session) {
+            return;
+        }
+        let (qos, retain) = {
+            let message = self.messages.get(message);
+            (message.qos, message.retain)
+        };
+        let terms = Terms {
+            qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
+            retain: retain && options.retain_as_published,
+            identifier,
+            group: None,
+        };
+        self.deliver(session, message, routing.topic, terms);
+    }
+
+    /// Whether everybody who is to get the message has room, for a topic whose publisher is to be refused otherwise.
+    fn check_room(&mut self, routing: &Routing<'_>, cost: u32) -> Result<(), ReasonCode> {
+        let mut matches = self.router.matches(routing.topic);
+        while let Some(matched) = matches.next(&self.router) {
+            let room = match matched {
+                Match::Subscription(subscription) => {
+                    let entry = self.router.subscription(subscription);
+                    let own = entry.options().no_local;
+                    match self.session_of(entry.subscriber()) {
+                        Some(session) => (own && routing.publisher == Some(session)) || self.has_room(session, cost),
+                        None => true,
+                    }
+                }
+                Match::Group(group) => self.group_has_room(group, cost),
+            };
+            if !room {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for all messages of one Session: what shared subscriptions that go by the publisher hash.
+    pub(super) fn publisher_key(&self, session: Handle<Session>) -> u32 {
+        crate::storage::Chained::<()>::hash(&self.sessions[session])
+    }
+}

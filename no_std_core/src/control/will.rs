@@ -1,0 +1,128 @@
+//! The Will: kept at CONNECT, published when the client is lost (section 3.1.2.5).
+
+use super::connect::NO_MEMORY;
+use super::publish::{Routing, is_reserved_for_server};
+use crate::authorize::Principal;
+use crate::broker::Broker;
+use crate::codec::{QoS, ReasonCode, Refusal, Will, Writer};
+use crate::connection::Connection;
+use crate::counters::DropReason;
+use crate::message::Message;
+use crate::session::{Session, StoredWill};
+use crate::storage::{Handle, Slots};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+impl<'m> Broker<'m> {
+    /// Stores the Will of a CONNECT.
+    pub(super) fn keep_will(&mut self, will: &Will<'_>) -> Result<StoredWill, Refusal> {
+        self.check_property_count(will.properties.count())?;
+        if will.qos > self.config.maximum_qos {
+            return Err(Refusal { code: ReasonCode::QoSNotSupported, why: "the Will's QoS is above Maximum QoS" });
+        }
+        if will.retain && !self.config.retain_available {
+            return Err(Refusal { code: ReasonCode::RetainNotSupported, why: "no retained messages are kept here" });
+        }
+        let topic = TopicName::new(will.topic)
+            .ok()
+            .filter(|topic| !is_reserved_for_server(*topic))
+            .ok_or(Refusal { code: ReasonCode::TopicNameInvalid, why: "the Will Topic is no topic to publish to" })?;
+        let len = will.properties.forwardable_len();
+        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+        let stored = scratch.grow_to(len as usize).then_some(()).and_then(|()| {
+            let mut properties = Writer::new(scratch.as_mut_slice());
+            will.properties.put_forwardable(&mut properties);
+            let draft = Message {
+                topic_len: topic.as_str().len() as u16,
+                properties_len: len,
+                qos: will.qos,
+                retain: will.retain,
+                ..Message::default()
+            };
+            self.messages.store(draft, &[topic.as_str().as_bytes(), properties.finish()?, will.payload])
+        });
+        self.scratch = scratch;
+        let message = stored.ok_or(NO_MEMORY)?;
+        self.messages.hold(message);
+        Ok(StoredWill {
+            message,
+            delay_secs: will.properties.will_delay_interval().unwrap_or(0),
+            due: Instant::NEVER,
+            expiry_secs: will.properties.message_expiry_interval(),
+        })
+    }
+
+    /// May `principal` leave this Will?
+    pub(super) fn check_will(&mut self, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
+        let Some(will) = self.connections[handle].draft.will else {
+            return Ok(());
+        };
+        if self.will_is_permitted(will.message, principal) {
+            return Ok(());
+        }
+        Err(Refusal { code: ReasonCode::NotAuthorized, why: "the Will may not be published by this client" })
+    }
+
+    pub(super) fn remove_will(&mut self, session: Handle<Session>) {
+        if let Some(will) = self.sessions[session].will.take() {
+            self.messages.release(will.message);
+        }
+    }
+
+    /// Publishes the Will, if there is one, and removes it `[MQTT-3.1.2-10]`.
+    pub(super) fn publish_will(&mut self, now: Instant, session: Handle<Session>) {
+        let Some(will) = self.sessions[session].will.take() else {
+            return;
+        };
+        let principal = self.sessions[session].principal;
+        if self.will_is_permitted(will.message, principal) {
+            if let Some(seconds) = will.expiry_secs {
+                self.messages.set_expiry(will.message, now.plus_secs(u64::from(seconds)));
+            }
+            self.with_topic(will.message, |broker, topic| {
+                let publisher_key = broker.publisher_key(session);
+                let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
+                if broker.route(now, routing).is_err() {
+                    broker.count_drop(Some(session), DropReason::QueueFull);
+                }
+            });
+        } else {
+            self.count_drop(Some(session), DropReason::NotAuthorized);
+        }
+        self.messages.release(will.message);
+    }
+
+    fn will_is_permitted(&mut self, message: Handle<Message>, principal: Principal) -> bool {
+        let (qos, retain): (QoS, bool) = {
+            let message = self.messages.get(message);
+            (message.qos, message.retain)
+        };
+        self.with_topic(message, |broker, topic| broker.authorize.publish(principal, topic, qos, retain))
+            .unwrap_or(false)
+    }
+
+    /// Calls `act` with the topic of a stored message; `None` if it can't be put together in one piece.
+    pub(super) fn with_topic<R>(
+        &mut self,
+        message: Handle<Message>,
+        act: impl FnOnce(&mut Self, TopicName<'_>) -> R,
+    ) -> Option<R> {
+        let (body, len) = {
+            let message = self.messages.get(message);
+            (message.body, usize::from(message.topic_len))
+        };
+        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+        let mut result = None;
+        if scratch.grow_to(len) {
+            if let Some(space) = scratch.as_mut_slice().get_mut(..len) {
+                self.messages.bytes.copy(body, 0, space);
+                let text = core::str::from_utf8(space).ok();
+                if let Some(topic) = text.and_then(|text| TopicName::new(text).ok()) {
+                    result = Some(act(self, topic));
+                }
+            }
+        }
+        self.scratch = scratch;
+        result
+    }
+}
