@@ -139,7 +139,7 @@ impl<'m> Bytes<'m> {
         let Some(at) = blob.at.filter(|_| left > 0) else { return Chunks::NONE };
         match &self.0 {
             Kind::Blocks(blocks) => {
-                let mut next = Some(Handle::from_index(at.index()));
+                let mut next = Some(at.cast());
                 let mut skip = range.start;
                 while skip >= BLOCK {
                     next = next.and_then(|handle| blocks.get(handle)).and_then(|block| block.next);
@@ -278,7 +278,7 @@ impl Blocks<'_> {
                 part = tail;
             }
         }
-        Some(Handle::from_index(first.index()))
+        Some(first.cast())
     }
 
     /// A block with no other behind it. There is one as long as `used` is below the limit.
@@ -298,7 +298,7 @@ impl Blocks<'_> {
     }
 
     fn release(&mut self, at: Handle<()>) {
-        let mut next = Some(Handle::from_index(at.index()));
+        let mut next = Some(at.cast());
         while let Some(handle) = next {
             let free = self.free;
             let Some(block) = self.get_mut(handle) else { return };
@@ -321,11 +321,11 @@ struct Owned {
 #[cfg(feature = "alloc")]
 impl Owned {
     fn get(&self, at: Handle<()>) -> &[u8] {
-        self.blobs[Handle::from_index(at.index())].as_deref().unwrap_or(&[])
+        self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
 
     fn shared(&self, at: Handle<()>) -> Option<SharedBytes> {
-        self.blobs[Handle::from_index(at.index())].clone()
+        self.blobs[at.cast()].clone()
     }
 
     fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
@@ -342,11 +342,11 @@ impl Owned {
         }
         let at = self.blobs.insert(Some(bytes))?;
         self.used += len;
-        Some(Handle::from_index(at.index()))
+        Some(at.cast())
     }
 
     fn release(&mut self, at: Handle<()>) {
-        let bytes = self.blobs.remove(Handle::from_index(at.index()));
+        let bytes = self.blobs.remove(at.cast());
         self.used -= bytes.map_or(0, |bytes| bytes.len());
     }
 }
