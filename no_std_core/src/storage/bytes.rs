@@ -183,11 +183,12 @@ impl<'m> Bytes<'m> {
     }
 
     /// The bytes of `blob` to be held beyond its release: without copying if they are on the heap already.
+    /// None if there is no such blob.
     #[cfg(feature = "alloc")]
-    pub fn share(&self, blob: Blob) -> SharedBytes {
+    pub fn share(&self, blob: Blob) -> Option<SharedBytes> {
         match (&self.0, blob.at) {
-            (Kind::Owned(owned), Some(at)) => owned.shared(at).unwrap_or_default(),
-            _ => concatenate(self.chunks(blob, 0..blob.len()), blob.len()),
+            (Kind::Owned(owned), Some(at)) => owned.shared(at),
+            _ => Some(concatenate(self.chunks(blob, 0..blob.len()), blob.len())),
         }
     }
 
@@ -482,18 +483,18 @@ mod tests {
     fn shared_bytes_outlive_their_blob() {
         with_bytes(10, |mut bytes| {
             let blob = bytes.store(&[b"payload of ", &[b'x'; 100]]).unwrap();
-            let shared = bytes.share(blob);
+            let shared = bytes.share(blob).unwrap();
             assert!(bytes.equals(blob, &shared));
             bytes.release(blob);
             assert_eq!((shared.len(), bytes.used()), (111, 0));
             let adopted = bytes.adopt(shared.clone()).unwrap();
             assert!(bytes.equals(adopted, &shared));
             assert!(bytes.adopt(std::vec![0; 601].into()).is_none());
-            assert_eq!(bytes.share(Blob::EMPTY).len(), 0);
+            assert_eq!(bytes.share(Blob::EMPTY).unwrap().len(), 0);
         });
         let mut bytes = Bytes::owned(100);
         let shared: SharedBytes = b"abc".as_slice().into();
         let blob = bytes.adopt(shared.clone()).unwrap();
-        assert!(SharedBytes::ptr_eq(&bytes.share(blob), &shared), "no copy in owned memory");
+        assert!(SharedBytes::ptr_eq(&bytes.share(blob).unwrap(), &shared), "no copy in owned memory");
     }
 }
