@@ -139,7 +139,7 @@ impl<'m> Bytes<'m> {
         let Some(at) = blob.at.filter(|_| left > 0) else { return Chunks::NONE };
         match &self.0 {
             Kind::Blocks(blocks) => {
-                let mut next = Some(Handle::from_index(at.index()));
+                let mut next = Some(at.cast());
                 let mut skip = range.start;
                 while skip >= BLOCK {
                     next = next.and_then(|handle| blocks.get(handle)).and_then(|block| block.next);
@@ -183,11 +183,12 @@ impl<'m> Bytes<'m> {
     }
 
     /// The bytes of `blob` to be held beyond its release: without copying if they are on the heap already.
+    /// None if there is no such blob.
     #[cfg(feature = "alloc")]
-    pub fn share(&self, blob: Blob) -> SharedBytes {
+    pub fn share(&self, blob: Blob) -> Option<SharedBytes> {
         match (&self.0, blob.at) {
-            (Kind::Owned(owned), Some(at)) => owned.shared(at).unwrap_or_default(),
-            _ => concatenate(self.chunks(blob, 0..blob.len()), blob.len()),
+            (Kind::Owned(owned), Some(at)) => owned.shared(at),
+            _ => Some(concatenate(self.chunks(blob, 0..blob.len()), blob.len())),
         }
     }
 
@@ -278,7 +279,7 @@ impl Blocks<'_> {
                 part = tail;
             }
         }
-        Some(Handle::from_index(first.index()))
+        Some(first.cast())
     }
 
     /// A block with no other behind it. There is one as long as `used` is below the limit.
@@ -298,7 +299,7 @@ impl Blocks<'_> {
     }
 
     fn release(&mut self, at: Handle<()>) {
-        let mut next = Some(Handle::from_index(at.index()));
+        let mut next = Some(at.cast());
         while let Some(handle) = next {
             let free = self.free;
             let Some(block) = self.get_mut(handle) else { return };
@@ -321,11 +322,11 @@ struct Owned {
 #[cfg(feature = "alloc")]
 impl Owned {
     fn get(&self, at: Handle<()>) -> &[u8] {
-        self.blobs[Handle::from_index(at.index())].as_deref().unwrap_or(&[])
+        self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
 
     fn shared(&self, at: Handle<()>) -> Option<SharedBytes> {
-        self.blobs[Handle::from_index(at.index())].clone()
+        self.blobs[at.cast()].clone()
     }
 
     fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
@@ -342,11 +343,11 @@ impl Owned {
         }
         let at = self.blobs.insert(Some(bytes))?;
         self.used += len;
-        Some(Handle::from_index(at.index()))
+        Some(at.cast())
     }
 
     fn release(&mut self, at: Handle<()>) {
-        let bytes = self.blobs.remove(Handle::from_index(at.index()));
+        let bytes = self.blobs.remove(at.cast());
         self.used -= bytes.map_or(0, |bytes| bytes.len());
     }
 }
@@ -482,18 +483,18 @@ mod tests {
     fn shared_bytes_outlive_their_blob() {
         with_bytes(10, |mut bytes| {
             let blob = bytes.store(&[b"payload of ", &[b'x'; 100]]).unwrap();
-            let shared = bytes.share(blob);
+            let shared = bytes.share(blob).unwrap();
             assert!(bytes.equals(blob, &shared));
             bytes.release(blob);
             assert_eq!((shared.len(), bytes.used()), (111, 0));
             let adopted = bytes.adopt(shared.clone()).unwrap();
             assert!(bytes.equals(adopted, &shared));
             assert!(bytes.adopt(std::vec![0; 601].into()).is_none());
-            assert_eq!(bytes.share(Blob::EMPTY).len(), 0);
+            assert_eq!(bytes.share(Blob::EMPTY).unwrap().len(), 0);
         });
         let mut bytes = Bytes::owned(100);
         let shared: SharedBytes = b"abc".as_slice().into();
         let blob = bytes.adopt(shared.clone()).unwrap();
-        assert!(SharedBytes::ptr_eq(&bytes.share(blob), &shared), "no copy in owned memory");
+        assert!(SharedBytes::ptr_eq(&bytes.share(blob).unwrap(), &shared), "no copy in owned memory");
     }
 }

@@ -26,6 +26,11 @@ impl<T> Handle<T> {
         let number = if index < u32::MAX as usize { index as u32 + 1 } else { u32::MAX };
         Self { number: NonZeroU32::MIN.saturating_add(number - 1), of: PhantomData }
     }
+
+    /// The same index as a handle of another type: for layers that pass handles on without knowing the type.
+    pub const fn cast<U>(self) -> Handle<U> {
+        Handle { number: self.number, of: PhantomData }
+    }
 }
 
 // By hand, because deriving would ask `T` for the same trait.

@@ -48,4 +48,4 @@ pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 pub use bytes::SharedBytes;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

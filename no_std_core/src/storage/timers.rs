@@ -12,7 +12,7 @@ pub struct TimerId(Handle<()>);
 
 impl TimerId {
     fn handle<K>(self) -> Handle<Timer<K>> {
-        Handle::from_index(self.0.index())
+        self.0.cast()
     }
 }
 
@@ -91,7 +91,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
             return None;
         }
         let timer = self.timers.insert(Timer { key, position: position as u32 })?;
-        let id = TimerId(Handle::from_index(timer.index()));
+        let id = TimerId(timer.cast());
         self.settle(position, HeapSlot { deadline, timer: id.0 });
         Some(id)
     }

@@ -1,0 +1,141 @@
+//! Where a walk through the tree stands in a Topic Name or Topic Filter.
+
+use crate::storage::Hasher;
+
+/// How many levels, counted back from the deepest, are remembered with their hashes. A power of two.
+const REMEMBERED: usize = 16;
+
+/// One level of a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LevelText<'t> {
+    pub(super) text: &'t [u8],
+    pub(super) hash: u32,
+}
+
+/// A place between two levels of a text, which moves forward and back.
+///
+/// Walks go back and forth over the last levels of long texts many times. What is remembered of them keeps each
+/// step O(1), whatever the length of the level.
+#[derive(Clone, Debug)]
+pub(super) struct Position<'t> {
+    /// At most 65,535 bytes.
+    text: &'t [u8],
+    /// Where the level ahead starts. Behind the last level this is `text.len() + 1`.
+    start: usize,
+    /// Levels passed.
+    depth: usize,
+    remembered: [Remembered; REMEMBERED],
+}
+
+/// What is known of a level: nothing while `start > end`.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    start: u16,
+    end: u16,
+    hash: u32,
+}
+
+impl<'t> Position<'t> {
+    /// Before the first level of `text`.
+    pub(super) fn new(text: &'t str) -> Self {
+        debug_assert!(text.len() <= usize::from(u16::MAX));
+        let nothing = Remembered { start: 1, end: 0, hash: 0 };
+        Self { text: text.as_bytes(), start: 0, depth: 0, remembered: [nothing; REMEMBERED] }
+    }
+
+    /// Whether no level was passed yet.
+    #[inline]
+    pub(super) fn is_start(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// Whether all levels were passed.
+    #[inline]
+    pub(super) fn is_end(&self) -> bool {
+        self.start > self.text.len()
+    }
+
+    /// All levels ahead.
+    pub(super) fn rest(&self) -> &'t [u8] {
+        self.text.get(self.start..).unwrap_or(&[])
+    }
+
+    /// The level ahead.
+    #[inline]
+    pub(super) fn ahead(&mut self, hasher: &Hasher) -> Option<LevelText<'t>> {
+        let rest = self.text.get(self.start..)?;
+        let slot = self.remembered.get_mut(self.depth % REMEMBERED)?;
+        if !(usize::from(slot.start) == self.start && slot.start <= slot.end) {
+            let text = rest.get(..find_slash(rest))?;
+            // The text is no longer than 65,535 bytes, so neither number is cut.
+            *slot = Remembered {
+                start: self.start as u16,
+                end: (self.start + text.len()) as u16,
+                hash: hasher.hash_bytes(text),
+            };
+        }
+        let text = self.text.get(self.start..usize::from(slot.end))?;
+        Some(LevelText { text, hash: slot.hash })
+    }
+
+    /// Passes `level`, which is the level ahead.
+    #[inline]
+    pub(super) fn forward(&mut self, level: LevelText<'t>) {
+        self.start += level.text.len() + 1;
+        self.depth += 1;
+    }
+
+    /// Goes back by one level.
+    #[inline]
+    pub(super) fn back(&mut self) {
+        let (Some(end), Some(depth)) = (self.start.checked_sub(1), self.depth.checked_sub(1)) else { return };
+        self.depth = depth;
+        self.start = match self.remembered.get(depth % REMEMBERED) {
+            Some(slot) if usize::from(slot.end) == end && slot.start <= slot.end => slot.start.into(),
+            _ => {
+                let before = self.text.get(..end).unwrap_or(&[]);
+                before.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)
+            }
+        };
+    }
+}
+
+/// Where the first level of `text` ends.
+#[inline]
+fn find_slash(text: &[u8]) -> usize {
+    text.iter().position(|byte| *byte == b'/').unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn it_goes_forth_and_back_over_any_number_of_levels() {
+        let hasher = Hasher::new(1);
+        let long = std::format!("{}/x/", "ab/".repeat(40));
+        for text in ["a", "/", "//", "a/b", "/a", "a/", "/a//b/", &long] {
+            let levels: Vec<_> = text.split('/').collect();
+            let mut position = Position::new(text);
+            for _ in 0..2 {
+                assert!(position.is_start());
+                for level in &levels {
+                    assert!(!position.is_end());
+                    for _ in 0..2 {
+                        let ahead = position.ahead(&hasher).unwrap();
+                        assert_eq!((ahead.text, ahead.hash), (level.as_bytes(), hasher.hash_bytes(level.as_bytes())));
+                    }
+                    let ahead = position.ahead(&hasher).unwrap();
+                    position.forward(ahead);
+                }
+                assert!(position.is_end() && position.ahead(&hasher).is_none());
+                for level in levels.iter().rev() {
+                    position.back();
+                    assert_eq!(position.clone().ahead(&hasher).unwrap().text, level.as_bytes());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Who subscribed to what.
+
+use super::shared::Group;
+use super::trie::{Node, write_before};
+use super::{Full, Router, Subscriber};
+use crate::storage::{Chained, DoublyLinked, Handle, Linked, PoolSlot};
+use crate::topic::TopicFilter;
+
+/// A Subscription Identifier is at most 268,435,455, see section 3.8.2.1.2 of MQTT 5.0.
+const IDENTIFIER: u32 = (1 << 28) - 1;
+const QOS_SHIFT: u32 = 28;
+const NO_LOCAL: u32 = 1 << 30;
+const RETAIN_AS_PUBLISHED: u32 = 1 << 31;
+
+/// What a subscriber asked for, so far as it matters for each message. Section 3.8.3.1 of MQTT 5.0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionOptions {
+    /// The Maximum QoS, 0 to 2.
+    pub qos: u8,
+    /// Not what the subscriber published itself.
+    pub no_local: bool,
+    /// The RETAIN flag as the publisher set it.
+    pub retain_as_published: bool,
+}
+
+/// One subscription of one subscriber.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// None in unused memory only.
+    node: Option<Handle<Node>>,
+    group: Option<Handle<Group>>,
+    subscriber: Subscriber,
+    /// The Subscription Identifier (bits 0 to 27) and the options.
+    packed: u32,
+    /// Of the group or node, and of the subscriber.
+    hash: u32,
+    chain: Option<Handle<Subscription>>,
+    place_next: Option<Handle<Subscription>>,
+    place_prev: Option<Handle<Subscription>>,
+    subscriber_next: Option<Handle<Subscription>>,
+    subscriber_prev: Option<Handle<Subscription>>,
+}
+
+impl Subscription {
+    /// The subscription that fills unused memory.
+    pub const EMPTY: Self = Self {
+        node: None,
+        group: None,
+        subscriber: Subscriber(0),
+        packed: 0,
+        hash: 0,
+        chain: None,
+        place_next: None,
+        place_prev: None,
+        subscriber_next: None,
+        subscriber_prev: None,
+    };
+
+    /// Who subscribed.
+    pub fn subscriber(&self) -> Subscriber {
+        self.subscriber
+    }
+
+    /// The group, if this is a shared subscription.
+    pub fn group(&self) -> Option<Handle<Group>> {
+        self.group
+    }
+
+    /// The options of the last SUBSCRIBE.
+    pub fn options(&self) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos: (self.packed >> QOS_SHIFT & 3) as u8,
+            no_local: self.packed & NO_LOCAL != 0,
+            retain_as_published: self.packed & RETAIN_AS_PUBLISHED != 0,
+        }
+    }
+
+    /// The Subscription Identifier of the last SUBSCRIBE; 0 if it had none.
+    pub fn identifier(&self) -> u32 {
+        self.packed & IDENTIFIER
+    }
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// What [`Router::subscribe`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The subscription, new or not.
+    pub handle: Handle<Subscription>,
+    /// It was there already, and has new options now `[MQTT-3.8.4-3]`.
+    pub replaced: bool,
+    /// Before, no local subscriber had this filter, be it shared or not: siblings have to hear of it.
+    pub first: bool,
+}
+
+/// What ended with a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsubscribed {
+    /// No local subscriber has this filter any more, be it shared or not: siblings have to hear of it.
+    pub last: bool,
+    /// Its group had no other member and ended; this was its [`Group::tag`].
+    pub group_ended: Option<u32>,
+}
+
+impl Router<'_> {
+    /// Adds a subscription or replaces the options of the one that has the same filter `[MQTT-3.8.4-3]`.
+    ///
+    /// A filter with a ShareName joins or makes a group. `identifier` is the Subscription Identifier (1 to
+    /// 268,435,455), or 0. How many levels a filter may have is for the caller to limit.
+    pub fn subscribe(
+        &mut self,
+        filter: TopicFilter<'_>,
+        subscriber: Subscriber,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Result<Subscribed, Full> {
+        let packed = pack(options, identifier);
+        if let Some(handle) = self.find(filter, subscriber) {
+            self.subscriptions[handle].packed = packed;
+            return Ok(Subscribed { handle, replaced: true, first: false });
+        }
+        if !self.subscribers.grow_to((subscriber.0 as usize).saturating_add(1)) {
+            return Err(Full);
+        }
+        let node = self.trie.ensure(filter.proper())?;
+        let first = self.is_local(subscriber) && !self.has_local(node);
+        let added = match filter.share_name() {
+            None => self.add_subscription(node, None, subscriber, packed),
+            Some(name) => match self.ensure_group(node, name) {
+                None => None,
+                Some(group) => {
+                    let added = self.add_subscription(node, Some(group), subscriber, packed);
+                    if added.is_none() {
+                        self.end_group_without_members(group);
+                    }
+                    added
+                }
+            },
+        };
+        match added {
+            Some(handle) => Ok(Subscribed { handle, replaced: false, first }),
+            None => {
+                self.trie.prune(node);
+                Err(Full)
+            }
+        }
+    }
+
+    /// Removes the subscription with exactly this filter `[MQTT-3.10.4-1]`. None if there was none.
+    pub fn unsubscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Unsubscribed> {
+        let handle = self.find(filter, subscriber)?;
+        Some(self.remove(handle))
+    }
+
+    /// Removes one subscription of `subscriber`; called until it gives None, all of them.
+    pub fn pop_subscription(&mut self, subscriber: Subscriber) -> Option<Unsubscribed> {
+        let handle = self.subscriber_slot(subscriber)?.subscriptions.front()?;
+        Some(self.remove(handle))
+    }
+
+    /// Removes a subscription.
+    pub fn remove(&mut self, handle: Handle<Subscription>) -> Unsubscribed {
+        let subscription = &self.subscriptions[handle];
+        let (node, group, subscriber) = (subscription.node, subscription.group, subscription.subscriber);
+        self.subscription_index.remove(&mut self.subscriptions, handle);
+        if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
+            slot.subscriptions.unlink(&mut self.subscriptions, handle);
+            slot.count = slot.count.saturating_sub(1);
+        }
+        let mut group_ended = None;
+        match (group, node) {
+            (Some(group), _) => {
+                self.groups[group].leave(&mut self.subscriptions, handle);
+                group_ended = self.end_group_without_members(group);
+            }
+            (None, Some(node)) => self.trie.nodes[node].subscriptions.unlink(&mut self.subscriptions, handle),
+            (None, None) => {}
+        }
+        self.subscriptions.remove(handle);
+        let Some(node) = node else { return Unsubscribed { last: false, group_ended } };
+        let last = self.is_local(subscriber) && !self.has_local(node);
+        self.trie.prune(node);
+        Unsubscribed { last, group_ended }
+    }
+
+    /// The subscription of `subscriber` with exactly this filter.
+    pub fn find(&self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Handle<Subscription>> {
+        let node = self.trie.find(filter.proper())?;
+        let group = match filter.share_name() {
+            Some(name) => Some(self.find_group(node, name)?),
+            None => None,
+        };
+        self.subscription_index.find(&self.subscriptions, self.subscription_hash(node, group, subscriber), |found| {
+            found.subscriber == subscriber && found.node == Some(node) && found.group == group
+        })
+    }
+
+    /// A subscription that [`Router::subscribe`] or a walk gave.
+    #[inline]
+    pub fn subscription(&self, handle: Handle<Subscription>) -> &Subscription {
+        &self.subscriptions[handle]
+    }
+
+    /// All subscriptions, in no order that means anything.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (Handle<Subscription>, &Subscription)> {
+        self.subscriptions.iter()
+    }
+
+    /// The subscriptions of `subscriber`, in the order in which they were made.
+    pub fn subscriptions_of(&self, subscriber: Subscriber) -> impl Iterator<Item = Handle<Subscription>> {
+        let list = self.subscriber_slot(subscriber).map(|slot| slot.subscriptions).unwrap_or_default();
+        list.iter(&self.subscriptions)
+    }
+
+    /// How many subscriptions `subscriber` has.
+    pub fn subscription_count_of(&self, subscriber: Subscriber) -> usize {
+        self.subscriber_slot(subscriber).map_or(0, |slot| slot.count as usize)
+    }
+
+    /// The Topic Filter of a subscription as the subscriber wrote it, `$share/group/` included. It is put at the end of
+    /// `out`; None if that is too short (65,535 bytes are enough for any).
+    pub fn filter_of<'b>(&self, handle: Handle<Subscription>, out: &'b mut [u8]) -> Option<&'b str> {
+        let subscription = &self.subscriptions[handle];
+        let mut start = self.trie.write_path(subscription.node?, out)?;
+        if let Some(group) = subscription.group {
+            let name = self.groups[group].name;
+            start = write_before(out, start, b"/")?;
+            let end = start;
+            start = start.checked_sub(name.len())?;
+            self.trie.texts.copy(name, 0, out.get_mut(start..end)?);
+            start = write_before(out, start, b"$share/")?;
+        }
+        core::str::from_utf8(out.get(start..)?).ok()
+    }
+
+    fn add_subscription(
+        &mut self,
+        node: Handle<Node>,
+        group: Option<Handle<Group>>,
+        subscriber: Subscriber,
+        packed: u32,
+    ) -> Option<Handle<Subscription>> {
+        let hash = self.subscription_hash(node, group, subscriber);
+        let new = Subscription { node: Some(node), group, subscriber, packed, hash, ..Subscription::EMPTY };
+        let handle = self.subscriptions.insert(new)?;
+        self.subscription_index.insert(&mut self.subscriptions, handle);
+        if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
+            slot.subscriptions.push_back(&mut self.subscriptions, handle);
+            slot.count += 1;
+        }
+        match group {
+            Some(group) => self.groups[group].join(&mut self.subscriptions, handle),
+            // Siblings first: then the last one says whether there is a local subscriber.
+            None if subscriber.0 < self.siblings => {
+                self.trie.nodes[node].subscriptions.push_front(&mut self.subscriptions, handle);
+            }
+            None => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
+        }
+        Some(handle)
+    }
+
+    fn is_local(&self, subscriber: Subscriber) -> bool {
+        subscriber.0 >= self.siblings
+    }
+
+    /// Whether a local subscriber has the filter of `node`. Groups are local.
+    fn has_local(&self, node: Handle<Node>) -> bool {
+        let node = &self.trie.nodes[node];
+        let last = node.subscriptions.back(&self.subscriptions);
+        !node.groups.is_empty() || last.is_some_and(|last| self.is_local(self.subscriptions[last].subscriber))
+    }
+
+    fn subscriber_slot(&self, subscriber: Subscriber) -> Option<&super::SubscriberSlot> {
+        self.subscribers.as_slice().get(subscriber.0 as usize)
+    }
+
+    fn subscription_hash(&self, node: Handle<Node>, group: Option<Handle<Group>>, subscriber: Subscriber) -> u32 {
+        // A group has one node, so it is enough of a key; inverted, so that it is not mistaken for a node.
+        let place = group.map_or(node.index() as u32, |group| !(group.index() as u32));
+        self.trie.hasher.combine(place, subscriber.0)
+    }
+}
+
+fn pack(options: SubscriptionOptions, identifier: u32) -> u32 {
+    debug_assert!(options.qos <= 2 && identifier <= IDENTIFIER);
+    identifier & IDENTIFIER
+        | u32::from(options.qos & 3) << QOS_SHIFT
+        | if options.no_local { NO_LOCAL } else { 0 }
+        | if options.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 }
+}
+
+/// Names the list of a node's subscriptions, or of a group's members.
+#[derive(Clone, Copy, Debug)]
+pub struct ByPlace;
+
+/// Names the list of a subscriber's subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub struct BySubscriber;
+
+impl Linked<ByPlace> for Subscription {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.place_next
+    }
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.place_next = next;
+    }
+}
+
+impl DoublyLinked<ByPlace> for Subscription {
+    fn prev(&self) -> Option<Handle<Self>> {
+        self.place_prev
+    }
+    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
+        self.place_prev = prev;
+    }
+}
+
+impl Linked<BySubscriber> for Subscription {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.subscriber_next
+    }
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.subscriber_next = next;
+    }
+}
+
+impl DoublyLinked<BySubscriber> for Subscription {
+    fn prev(&self) -> Option<Handle<Self>> {
+        self.subscriber_prev
+    }
+    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
+        self.subscriber_prev = prev;
+    }
+}
+
+impl Chained for Subscription {
+    fn hash(&self) -> u32 {
+        self.hash
+    }
+    fn chain(&self) -> Option<Handle<Self>> {
+        self.chain
+    }
+    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
+        self.chain = chain;
+    }
+}
+
+const _: () = assert!(size_of::<PoolSlot<Subscription>>() == 44);
