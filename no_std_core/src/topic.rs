@@ -41,6 +41,13 @@ impl<'a> TopicName<'a> {
         Ok(Self(name))
     }
 
+    /// A name that the codec has checked already.
+    #[inline]
+    pub(crate) fn new_checked(name: &'a str) -> Self {
+        debug_assert!(Self::new(name).is_ok());
+        Self(name)
+    }
+
     /// The name as it stands in a packet.
     pub fn as_str(self) -> &'a str {
         self.0

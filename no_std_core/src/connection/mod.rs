@@ -60,6 +60,8 @@ pub struct Connection {
     pub(crate) is_ready: bool,
     /// The shell knows it no more; the slot is given back when it leaves that list.
     pub(crate) is_gone: bool,
+    /// Nothing more was taken from it because it is owed too many replies.
+    pub(crate) is_choked: bool,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
     /// What it speaks; MQTT 3.1.1 until CONNECT has said so.
@@ -80,8 +82,10 @@ pub struct Connection {
     /// Request Problem Information: whether Reason Strings may be sent elsewhere than in CONNACK and DISCONNECT
     /// `[MQTT-3.1.2-29]`.
     pub(crate) problem_information: bool,
-    /// The client waits for the embedder's verdict on a re-authentication, or for the next step of one.
+    /// A re-authentication is going on.
     pub(crate) reauthenticating: bool,
+    /// ... and it is the embedder's turn: nothing is taken meanwhile.
+    pub(crate) awaits_verdict: bool,
     /// The Authentication Method of an enhanced authentication.
     pub(crate) method: Blob,
     /// Authentication Data for the CONNACK or AUTH that is owed.
@@ -151,6 +155,7 @@ impl Default for Connection {
             next_ready: None,
             is_ready: false,
             is_gone: false,
+            is_choked: false,
             generation: 0,
             phase: Phase::AwaitingConnect,
             version: Version::V3_1_1,
@@ -165,6 +170,7 @@ impl Default for Connection {
             aliases: List::default(),
             problem_information: true,
             reauthenticating: false,
+            awaits_verdict: false,
             method: Blob::EMPTY,
             auth_data: Blob::EMPTY,
             draft: Draft::default(),

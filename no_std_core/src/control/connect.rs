@@ -149,25 +149,15 @@ impl<'m> Broker<'m> {
         principal: Principal,
     ) -> Result<(Handle<Session>, bool), Refusal> {
         let draft = self.connections[handle].draft;
-        let mut id = [0; CLIENT_ID_ON_STACK];
-        let hash = match self.messages.bytes.contiguous(draft.client_id) {
-            Some(text) => self.hasher.hash_bytes(text),
-            None => {
-                // In borrowed memory only, where long identifiers are refused.
-                let len = self.messages.bytes.copy(draft.client_id, 0, &mut id);
-                if len < draft.client_id.len() {
-                    return Err(Refusal {
-                        code: ReasonCode::ClientIdentifierNotValid,
-                        why: "a Client Identifier has at most 128 bytes here",
-                    });
-                }
-                self.hasher.hash_bytes(id.get(..len).unwrap_or(&[]))
-            }
-        };
+        let hash = self.messages.bytes.with(draft.client_id, |text| self.hasher.hash_bytes(text)).ok_or(Refusal {
+            code: ReasonCode::ClientIdentifierNotValid,
+            why: "a Client Identifier has at most 256 bytes here",
+        })?;
         let bytes = &self.messages.bytes;
-        let found = self.session_index.find(&self.sessions, hash, |session| {
-            session.client_id.len() == draft.client_id.len() && same(bytes, session.client_id, draft.client_id)
+        let found = bytes.with(draft.client_id, |text| {
+            self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, text))
         });
+        let found = found.flatten();
         if let Some(session) = found {
             if self.sessions[session].principal != principal {
                 return Err(Refusal {
@@ -258,9 +248,6 @@ impl<'m> Broker<'m> {
     }
 }
 
-/// Client Identifiers in borrowed memory have at most this many bytes.
-const CLIENT_ID_ON_STACK: usize = 128;
-
 pub(super) const NO_MEMORY: Refusal =
     Refusal { code: ReasonCode::QuotaExceeded, why: "the server has no memory left for this" };
 
@@ -274,24 +261,4 @@ fn check_empty_client_id(connect: &Connect<'_>) -> Result<(), Refusal> {
         });
     }
     Ok(())
-}
-
-fn same(bytes: &crate::storage::Bytes<'_>, one: crate::storage::Blob, other: crate::storage::Blob) -> bool {
-    if let Some(text) = bytes.contiguous(one) {
-        return bytes.equals(other, text);
-    }
-    let mut at = 0;
-    bytes.chunks(one, 0..one.len()).all(|chunk| {
-        let end = at + chunk.len();
-        let mut pending = chunk;
-        let equal = bytes.chunks(other, at..end).all(|piece| match pending.strip_prefix(piece) {
-            Some(rest) => {
-                pending = rest;
-                true
-            }
-            None => false,
-        });
-        at = end;
-        equal
-    })
 }

@@ -36,7 +36,6 @@ impl Broker<'_> {
         }
         let gone = Refusal { code: disconnect.code, why: "the client disconnected" };
         self.close(now, handle, gone, false);
-        self.connections[handle].phase = Phase::Dead;
         Ok(())
     }
 
@@ -103,7 +102,7 @@ impl Broker<'_> {
         if let Some(will) = &mut entry.will {
             will.due = now.plus_secs(u64::from(will.delay_secs));
         }
-        self.member_went(now, session);
+        self.member_went(session);
         self.watch_absence(now, session);
     }
 
@@ -141,7 +140,7 @@ impl Broker<'_> {
         }
         // In flight first: what may still go to another member of its group was sent before what is queued.
         while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
-            self.end_with_session(now, session, delivery);
+            self.end_with_session(session, delivery);
         }
         self.unsubscribe_all(session);
         self.receipts.release_all(&mut self.sessions[session].inbound);
@@ -150,11 +149,11 @@ impl Broker<'_> {
         self.messages.bytes.release(ended.client_id);
     }
 
-    fn end_with_session(&mut self, now: Instant, session: Handle<Session>, delivery: Handle<Delivery>) {
+    fn end_with_session(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
         let begun = entry.is(Delivery::SENT);
         if entry.group.is_some() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
-            self.give_back_to_group(now, session, delivery);
+            self.give_back_to_group(session, delivery);
             return;
         }
         if entry.message.is_some() {
@@ -174,11 +173,15 @@ impl Broker<'_> {
             Outgoing::Owed | Outgoing::Disconnect => {}
             Outgoing::PubRel(_) => {
                 connection.sending = None;
-                connection.phase = Phase::Dead;
+                if sending.written > 0 {
+                    connection.phase = Phase::Dead;
+                }
             }
             Outgoing::Publish(publishing) => {
                 connection.sending = None;
-                connection.phase = Phase::Dead;
+                if sending.written > 0 {
+                    connection.phase = Phase::Dead;
+                }
                 let session = connection.session;
                 if self.messages.deliveries[publishing.delivery].qos == QoS::AtMostOnce {
                     self.messages.end_delivery(publishing.delivery);

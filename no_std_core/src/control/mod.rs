@@ -60,12 +60,11 @@ impl Broker<'_> {
                     break Next::Close;
                 }
                 Phase::AwaitingVerdict => break Next::Wait,
-                _ if connection.reauthenticating && connection.owed.is_empty() && self.awaits_verdict(handle) => {
-                    break Next::Wait;
-                }
+                _ if connection.awaits_verdict => break Next::Wait,
                 _ => {}
             }
             if connection.owed.len() >= usize::from(self.config.limits.owed_replies) {
+                self.connections[handle].is_choked = true;
                 break Next::Wait;
             }
             let (frame, len) = match self.next_frame(handle, rest) {

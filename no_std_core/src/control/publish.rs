@@ -40,6 +40,16 @@ impl<'a> Routing<'a> {
     }
 }
 
+impl Routing<'_> {
+    /// Whether it has no payload: as a retained message it removes the one that is kept `[MQTT-3.3.1-6]`.
+    pub(super) fn clears(&self, messages: &crate::message::Messages<'_>) -> bool {
+        match self.stored {
+            Some(message) => messages.get(message).payload_len() == 0,
+            None => self.parts.last().is_none_or(|payload| payload.is_empty()),
+        }
+    }
+}
+
 /// Topics that only the server publishes to (section 4.7.2).
 pub(super) fn is_reserved_for_server(topic: TopicName<'_>) -> bool {
     topic.as_str().starts_with("$SYS/")
@@ -291,15 +301,24 @@ impl<'m> Broker<'m> {
         let Some(message) = message else {
             return Ok(false);
         };
+        // First, since it may fail, and then nobody gets the message.
+        if retain {
+            if !self.retain(routing.topic, message) {
+                if routing.stored.is_none() {
+                    self.messages.release(message);
+                }
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            // The tree may have changed under the walk.
+            matches = self.router.matches(routing.topic);
+            found = matches.next(&self.router);
+        }
         while let Some(matched) = found {
             match matched {
                 Match::Subscription(subscription) => self.deliver_to(subscription, message, &routing),
-                Match::Group(group) => self.deliver_to_group(now, group, message, &routing),
+                Match::Group(group) => self.deliver_to_group(group, message, &routing),
             }
             found = matches.next(&self.router);
-        }
-        if retain {
-            self.retain(routing.topic, message);
         }
         if routing.stored.is_none() {
             self.messages.release(message);

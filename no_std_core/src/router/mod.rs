@@ -36,7 +36,7 @@ mod subscription;
 mod trie;
 
 pub use matching::{Match, Matches};
-pub use retained::{Retained, RetainedMatches};
+pub use retained::{Retained, RetainedCursor, RetainedMatches};
 pub use shared::{Group, PickKeys, ShareStrategy};
 pub use subscription::{Subscribed, Subscription, SubscriptionOptions, Unsubscribed};
 pub use trie::Node;
@@ -167,6 +167,12 @@ impl<'m> Router<'m> {
     /// Subscriptions of all subscribers, siblings included.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.len()
+    }
+
+    /// Subscriptions of local subscribers.
+    pub fn local_subscription_count(&self) -> usize {
+        let of_siblings = (0..self.siblings).map(|sibling| self.subscription_count_of(Subscriber(sibling)));
+        self.subscriptions.len().saturating_sub(of_siblings.sum())
     }
 
     /// Groups of shared subscriptions.

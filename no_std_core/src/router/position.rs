@@ -60,6 +60,16 @@ impl<'t> Position<'t> {
         self.text.get(self.start..).unwrap_or(&[])
     }
 
+    /// Goes on at a [`place`](Self::place) in the same text.
+    pub(super) fn at(text: &'t str, start: usize, depth: usize) -> Self {
+        Self { start, depth, ..Self::new(text) }
+    }
+
+    /// Bytes and levels passed.
+    pub(super) fn place(&self) -> (usize, usize) {
+        (self.start, self.depth)
+    }
+
     /// The level ahead.
     #[inline]
     pub(super) fn ahead(&mut self, hasher: &Hasher) -> Option<LevelText<'t>> {

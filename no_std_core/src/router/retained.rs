@@ -52,9 +52,49 @@ pub struct RetainedMatches<'t> {
     choices: u32,
 }
 
+/// A place in a walk that is interrupted: on a topic with a retained message, or before the first.
+///
+/// Retained messages may come and go meanwhile, and subscriptions too, except that the one it stands on stays:
+/// [`Router::stands_on`] tells. Those that come behind it may be met, or not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RetainedCursor {
+    at: At,
+    choices: u32,
+    start: u32,
+    depth: u32,
+}
+
+impl Router<'_> {
+    /// Goes on with a walk through the retained messages that match `filter`.
+    pub fn resume_retained<'t>(&self, filter: &'t str, cursor: RetainedCursor) -> RetainedMatches<'t> {
+        let position = Position::at(filter, cursor.start as usize, cursor.depth as usize);
+        RetainedMatches { position, at: cursor.at, choices: cursor.choices }
+    }
+
+    /// The retained message a walk stands on.
+    pub fn retained_under(&self, cursor: RetainedCursor) -> Option<Retained> {
+        self.trie.nodes[cursor.node()?].retained
+    }
+
+    /// Whether a walk stands on the retained message of `topic`.
+    pub fn stands_on(&self, cursor: RetainedCursor, topic: TopicName<'_>) -> bool {
+        cursor.node().is_some_and(|node| self.trie.find(topic.as_str()) == Some(node))
+    }
+}
+
+impl RetainedCursor {
+    fn node(self) -> Option<Handle<Node>> {
+        match self.at {
+            At::Node(node) | At::Below(node, _) => Some(node),
+            At::Start | At::End => None,
+        }
+    }
+}
+
 /// Where the walk stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum At {
+    #[default]
     Start,
     /// The way to this node matches the filter's levels before the position.
     Node(Handle<Node>),
@@ -64,6 +104,12 @@ enum At {
 }
 
 impl RetainedMatches<'_> {
+    /// Interrupts the walk where it is.
+    pub fn suspend(&self) -> RetainedCursor {
+        let (start, depth) = self.position.place();
+        RetainedCursor { at: self.at, choices: self.choices, start: start as u32, depth: depth as u32 }
+    }
+
     /// The next one. The retained messages must be the same as at the last call.
     pub fn next(&mut self, router: &Router<'_>) -> Option<Retained> {
         let trie = &router.trie;

@@ -163,6 +163,11 @@ impl Router<'_> {
         &self.groups[group]
     }
 
+    /// Whether `name` is the group's ShareName.
+    pub fn group_has_name(&self, group: Handle<Group>, name: &str) -> bool {
+        self.trie.texts.equals(self.groups[group].name, name.as_bytes())
+    }
+
     /// Lets the caller keep a number with the group: where its queue stands, for example.
     pub fn set_group_tag(&mut self, group: Handle<Group>, tag: u32) {
         self.groups[group].tag = tag;

@@ -217,6 +217,11 @@ impl Router<'_> {
         list.iter(&self.subscriptions)
     }
 
+    /// The subscription behind `handle` in [`subscriptions_of`](Self::subscriptions_of) its subscriber.
+    pub fn next_of_subscriber(&self, handle: Handle<Subscription>) -> Option<Handle<Subscription>> {
+        Linked::<BySubscriber>::next(&self.subscriptions[handle])
+    }
+
     /// How many subscriptions `subscriber` has.
     pub fn subscription_count_of(&self, subscriber: Subscriber) -> usize {
         self.subscriber_slot(subscriber).map_or(0, |slot| slot.count as usize)

@@ -12,7 +12,8 @@
 
 use crate::codec::QoS;
 use crate::message::{Delivery, Messages};
-use crate::storage::{Fifo, Handle};
+use crate::router::Group;
+use crate::storage::{Fifo, Handle, Linked};
 use crate::topic::TopicName;
 
 /// What is to be sent to one client.
@@ -58,6 +59,25 @@ impl Outbound {
         self.queue.back()
     }
 
+    /// The delivery that waits longest.
+    pub(crate) fn oldest(&self) -> Option<Handle<Delivery>> {
+        self.queue.front()
+    }
+
+    /// Nothing here goes back to `group` any more.
+    pub(crate) fn forget_group(&mut self, messages: &mut Messages<'_>, group: Handle<Group>) {
+        for start in [self.queue.front(), self.in_flight.front()] {
+            let mut at = start;
+            while let Some(delivery) = at {
+                let entry = &mut messages.deliveries[delivery];
+                if entry.group == Some(group) {
+                    entry.group = None;
+                }
+                at = entry.next();
+            }
+        }
+    }
+
     /// Queues a delivery; the caller has looked for room.
     #[inline]
     pub(crate) fn push(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
@@ -94,7 +114,7 @@ impl Outbound {
                 return Some(delivery);
             }
             previous = at;
-            at = crate::storage::Linked::<()>::next(&messages.deliveries[delivery]);
+            at = messages.deliveries[delivery].next();
         }
         None
     }
@@ -169,7 +189,7 @@ impl Outbound {
         let mut at = self.resend;
         while let Some(delivery) = at {
             messages.deliveries[delivery].set(Delivery::OUTSTANDING, false);
-            at = crate::storage::Linked::<()>::next(&messages.deliveries[delivery]);
+            at = messages.deliveries[delivery].next();
         }
     }
 
@@ -188,7 +208,7 @@ impl Outbound {
             self.outstanding = self.outstanding.saturating_add(1);
             entry.set(Delivery::OUTSTANDING, true);
         }
-        self.resend = crate::storage::Linked::<()>::next(entry);
+        self.resend = entry.next();
         Some(delivery)
     }
 
@@ -258,7 +278,7 @@ impl Outbound {
         let mut at = self.in_flight.front();
         while let Some(delivery) = at {
             let entry = &messages.deliveries[delivery];
-            let next = crate::storage::Linked::<()>::next(entry);
+            let next = entry.next();
             if entry.packet_id == packet_id {
                 if !expected(entry) {
                     return None;

@@ -18,6 +18,9 @@ pub type SharedBytes = Arc<[u8]>;
 #[cfg(all(feature = "alloc", not(target_has_atomic = "ptr")))]
 pub type SharedBytes = Rc<[u8]>;
 
+/// See [`Bytes::with`].
+pub(crate) const TEXT_ON_STACK: usize = 256;
+
 /// Bytes in one [`Block`].
 const BLOCK: usize = 60;
 
@@ -172,6 +175,18 @@ impl<'m> Bytes<'m> {
                 rest = tail;
                 head == chunk
             })
+    }
+
+    /// Calls `act` with the bytes in one piece. In borrowed memory they are copied to the stack for that; `None` if
+    /// they are more than [`TEXT_ON_STACK`] there.
+    pub(crate) fn with<R>(&self, blob: Blob, act: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        if let Some(whole) = self.contiguous(blob) {
+            return Some(act(whole));
+        }
+        let mut copy = [0; TEXT_ON_STACK];
+        let space = copy.get_mut(..blob.len())?;
+        self.copy(blob, 0, space);
+        Some(act(space))
     }
 
     /// The bytes of `blob` in one piece, if they lie so: always in owned memory, else up to 60 bytes.

@@ -27,6 +27,19 @@ impl<T> Handle<T> {
         Self { number: NonZeroU32::MIN.saturating_add(number - 1), of: PhantomData }
     }
 
+    /// A number from which [`Handle::from_tag`] makes the handle again; never 0.
+    pub(crate) const fn tag(self) -> u32 {
+        self.number.get()
+    }
+
+    /// The handle whose tag it is; none for 0.
+    pub(crate) const fn from_tag(tag: u32) -> Option<Self> {
+        match NonZeroU32::new(tag) {
+            Some(number) => Some(Self { number, of: PhantomData }),
+            None => None,
+        }
+    }
+
     /// The same index as a handle of another type: for layers that pass handles on without knowing the type.
     pub const fn cast<U>(self) -> Handle<U> {
         Handle { number: self.number, of: PhantomData }

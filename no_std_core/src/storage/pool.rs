@@ -124,6 +124,11 @@ impl<'m, T: Default> Pool<'m, T> {
         }
     }
 
+    /// Slots in use or used before: every live entry's index is below it.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.as_slice().len()
+    }
+
     /// Whether `handle` refers to a live entry (not necessarily the one it was made for).
     pub fn is_live(&self, handle: Handle<T>) -> bool {
         let slot = self.slots.as_slice().get(handle.index());

@@ -19,6 +19,9 @@ pub enum Slots<'m, T> {
 }
 
 impl<'m, T: Default> Slots<'m, T> {
+    /// No memory at all.
+    pub(crate) const EMPTY: Self = Self::Borrowed(&mut []);
+
     /// A table in the memory `entries`.
     pub fn borrowed(entries: &'m mut [T]) -> Self {
         Self::Borrowed(entries)

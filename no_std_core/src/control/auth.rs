@@ -1,0 +1,98 @@
+//! The embedder's verdicts, and AUTH: enhanced authentication and re-authentication (section 4.12).
+
+use super::Taken;
+use crate::authorize::{Ask, Verdict};
+use crate::broker::Broker;
+use crate::codec::{Auth, ReasonCode, Refusal};
+use crate::connection::{Connection, Owed, Phase, Reply};
+use crate::storage::{Blob, Handle, TEXT_ON_STACK};
+use crate::time::Instant;
+
+impl Broker<'_> {
+    pub(super) fn on_auth<'b>(&mut self, handle: Handle<Connection>, auth: Auth<'b>) -> Result<Taken<'b>, Refusal> {
+        self.check_property_count(auth.properties.count())?;
+        let connection = &self.connections[handle];
+        let method = auth.properties.authentication_method().unwrap_or("");
+        if connection.method.is_empty() || !self.messages.bytes.equals(connection.method, method.as_bytes()) {
+            return Err(Refusal::protocol_error(
+                "AUTH has the Authentication Method of CONNECT [MQTT-4.12.0-5] [MQTT-4.12.1-1]",
+            ));
+        }
+        let expected = match (connection.phase, connection.reauthenticating) {
+            (Phase::Open, false) => auth.code == ReasonCode::ReAuthenticate,
+            _ => auth.code == ReasonCode::ContinueAuthentication,
+        };
+        if !expected {
+            return Err(Refusal::protocol_error("the Reason Code of AUTH does not fit the state [MQTT-4.12.0-3]"));
+        }
+        let connection = &mut self.connections[handle];
+        if connection.phase == Phase::Open {
+            connection.reauthenticating = true;
+            connection.awaits_verdict = true;
+        } else {
+            connection.phase = Phase::AwaitingVerdict;
+        }
+        Ok(Taken::Ask(Ask::Auth(auth)))
+    }
+
+    pub(crate) fn on_verdict(&mut self, now: Instant, handle: Handle<Connection>, verdict: Verdict<'_>) {
+        let connection = &self.connections[handle];
+        if connection.phase != Phase::AwaitingVerdict && !connection.awaits_verdict {
+            return;
+        }
+        let reauthenticating = connection.reauthenticating;
+        let data = match verdict {
+            Verdict::Accept { data, .. } => data,
+            Verdict::Continue { data } => Some(data),
+            Verdict::Refuse(_) => None,
+        };
+        if let Err(refusal) = self.keep_auth_data(handle, data) {
+            self.refuse_verdict(now, handle, refusal);
+            return;
+        }
+        self.connections[handle].awaits_verdict = false;
+        match verdict {
+            Verdict::Accept { principal, .. } if reauthenticating => {
+                self.connections[handle].reauthenticating = false;
+                if let Some(session) = self.connections[handle].session {
+                    self.sessions[session].principal = principal;
+                }
+                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, ""));
+            }
+            Verdict::Accept { principal, .. } => self.open(now, handle, principal),
+            Verdict::Continue { .. } => {
+                if !reauthenticating {
+                    self.connections[handle].phase = Phase::AwaitingAuth;
+                }
+                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::ContinueAuthentication, ""));
+            }
+            Verdict::Refuse(code) => self.refuse_verdict(now, handle, Refusal { code, why: "" }),
+        }
+        self.mark_ready(handle);
+    }
+
+    fn refuse_verdict(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
+        if self.connections[handle].phase == Phase::Open {
+            self.close(now, handle, refusal, true);
+        } else {
+            self.refuse_connect(now, handle, refusal);
+        }
+    }
+
+    fn keep_auth_data(&mut self, handle: Handle<Connection>, data: Option<&[u8]>) -> Result<(), Refusal> {
+        let old = core::mem::replace(&mut self.connections[handle].auth_data, Blob::EMPTY);
+        self.messages.bytes.release(old);
+        let Some(data) = data else {
+            return Ok(());
+        };
+        let stored = self.messages.bytes.store(&[data]).ok_or(super::connect::NO_MEMORY)?;
+        self.connections[handle].auth_data = stored;
+        if self.messages.bytes.contiguous(stored).is_none() && data.len() > TEXT_ON_STACK {
+            return Err(Refusal {
+                code: ReasonCode::ImplementationSpecificError,
+                why: "the Authentication Data are longer than this server can send",
+            });
+        }
+        Ok(())
+    }
+}

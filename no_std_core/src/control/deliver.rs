@@ -1,0 +1,123 @@
+//! A message for one Session: merged with what it gets anyway, queued, or lost by the configured policy.
+
+use crate::broker::Broker;
+use crate::codec::QoS;
+use crate::config::Overflow;
+use crate::counters::DropReason;
+use crate::message::{Delivery, Message};
+use crate::router::Group;
+use crate::session::Session;
+use crate::storage::Handle;
+use crate::topic::TopicName;
+
+/// How a Session gets a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// The lower of the message's and the subscription's.
+    pub(super) qos: QoS,
+    /// The RETAIN flag of the delivery.
+    pub(super) retain: bool,
+    /// The Subscription Identifier; 0: none.
+    pub(super) identifier: u32,
+    /// The shared subscription it comes through.
+    pub(super) group: Option<Handle<Group>>,
+}
+
+impl Terms {
+    pub(super) fn delivery(self, message: Handle<Message>) -> Delivery {
+        Delivery {
+            message: Some(message),
+            identifier: self.identifier,
+            group: self.group,
+            qos: self.qos,
+            flags: if self.retain { Delivery::RETAIN } else { 0 },
+            ..Delivery::default()
+        }
+    }
+}
+
+impl Broker<'_> {
+    /// Queues `message` for `session`.
+    pub(super) fn deliver(
+        &mut self,
+        session: Handle<Session>,
+        message: Handle<Message>,
+        topic: TopicName<'_>,
+        terms: Terms,
+    ) {
+        let entry = &self.sessions[session];
+        let connection = entry.connection;
+        if connection.is_none() && terms.qos == QoS::AtMostOnce {
+            self.count_drop(Some(session), DropReason::Offline);
+            return;
+        }
+        if terms.group.is_none() && self.merge(session, message, terms) {
+            return;
+        }
+        let cost = self.messages.get(message).body.len() as u32;
+        if !self.has_room(session, cost) && !self.make_room(session, topic, cost) {
+            self.count_drop(Some(session), DropReason::QueueFull);
+            return;
+        }
+        let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
+            self.count_drop(Some(session), DropReason::OutOfMemory);
+            return;
+        };
+        self.sessions[session].outbound.push(&mut self.messages, delivery);
+        if let Some(connection) = connection {
+            self.mark_ready(connection);
+        }
+    }
+
+    /// A Session with several matching subscriptions gets one copy, with the highest QoS and all identifiers
+    /// `[MQTT-3.3.4-2]` `[MQTT-3.3.4-4]`. While a message is handed out nothing is taken off a queue, so an earlier copy
+    /// is the newest entry.
+    #[inline]
+    fn merge(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
+        let Some(newest) = self.sessions[session].outbound.newest() else {
+            return false;
+        };
+        let entry = &mut self.messages.deliveries[newest];
+        if entry.message != Some(message) || entry.group.is_some() {
+            return false;
+        }
+        entry.qos = entry.qos.max(terms.qos);
+        if terms.retain {
+            entry.set(Delivery::RETAIN, true);
+        }
+        self.messages.add_identifier(newest, terms.identifier);
+        true
+    }
+
+    #[inline]
+    pub(super) fn has_room(&self, session: Handle<Session>, cost: u32) -> bool {
+        let (limits, outbound) = (&self.config.limits, &self.sessions[session].outbound);
+        outbound.queued() < limits.queued_messages as usize
+            && outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
+    }
+
+    /// Drops older messages, as far as the policy for `topic` says so, until there is room.
+    fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32) -> bool {
+        let policy = self.config.overflow_for(topic);
+        if cost > self.config.limits.queued_bytes || self.config.limits.queued_messages == 0 {
+            return false;
+        }
+        while !self.has_room(session, cost) {
+            let outbound = &mut self.sessions[session].outbound;
+            let dropped = match policy {
+                Overflow::DropNewest | Overflow::Refuse => None,
+                Overflow::DropOldest => outbound.pop(&mut self.messages),
+                Overflow::KeepLatest => {
+                    let same = outbound.pop_topic(&mut self.messages, topic);
+                    same.or_else(|| outbound.pop(&mut self.messages))
+                }
+            };
+            let Some(delivery) = dropped else {
+                return false;
+            };
+            self.messages.end_delivery(delivery);
+            self.count_drop(Some(session), DropReason::QueueFull);
+        }
+        true
+    }
+}

@@ -1,0 +1,277 @@
+//! Shared subscriptions: one member of a group gets each message (section 4.8.2).
+//!
+//! While no member is connected the group keeps the messages itself, and gives them to the first that comes. A member
+//! that goes gives back what was never sent to it.
+
+use super::deliver::Terms;
+use super::publish::Routing;
+use crate::broker::Broker;
+use crate::codec::QoS;
+use crate::config::Overflow;
+use crate::counters::DropReason;
+use crate::message::{Delivery, Message};
+use crate::router::{Group, PickKeys, Subscription};
+use crate::session::{Outbound, Session};
+use crate::storage::Handle;
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// The messages of a group none of whose members is connected.
+#[derive(Debug, Default)]
+pub struct GroupQueue {
+    queue: Outbound,
+}
+
+impl Broker<'_> {
+    pub(super) fn deliver_to_group(
+        &mut self,
+        group: Handle<Group>,
+        message: Handle<Message>,
+        routing: &Routing<'_>,
+    ) {
+        let keys = PickKeys {
+            random: self.random.next() as u32,
+            publisher: routing.publisher_key,
+            topic: self.hasher.hash_bytes(routing.topic.as_str().as_bytes()),
+        };
+        self.give_to_member(group, message, routing.topic, keys);
+    }
+
+    /// Queues `message` for a connected member that has room; for one without, if none has; or for the group.
+    fn give_to_member(
+        &mut self,
+        group: Handle<Group>,
+        message: Handle<Message>,
+        topic: TopicName<'_>,
+        keys: PickKeys,
+    ) {
+        let strategy = self.strategy_of(group);
+        let cost = self.messages.get(message).body.len() as u32;
+        let offset = u32::from(self.config.shard.count);
+        let (sessions, limits) = (&self.sessions, &self.config.limits);
+        let mut pick = |wants_room: bool| {
+            self.router.pick(group, strategy, keys, |subscriber| {
+                let slot = subscriber.0.checked_sub(offset)?;
+                let session = &sessions[Handle::from_index(slot as usize)];
+                session.connection?;
+                let outbound = &session.outbound;
+                let full = outbound.queued() >= limits.queued_messages as usize
+                    || outbound.queued_bytes().saturating_add(cost) > limits.queued_bytes;
+                if wants_room && full {
+                    return None;
+                }
+                Some((outbound.queued() + outbound.in_flight()) as u32)
+            })
+        };
+        let member = pick(true).or_else(|| pick(false));
+        match member {
+            Some(member) => self.give(group, member, message, topic),
+            None => self.keep_for_group(group, message, topic),
+        }
+    }
+
+    fn give(
+        &mut self,
+        group: Handle<Group>,
+        member: Handle<Subscription>,
+        message: Handle<Message>,
+        topic: TopicName<'_>,
+    ) {
+        let entry = self.router.subscription(member);
+        let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
+        let Some(session) = self.session_of(subscriber) else {
+            return;
+        };
+        let (qos, retain) = {
+            let message = self.messages.get(message);
+            (message.qos, message.retain)
+        };
+        let terms = Terms {
+            qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
+            retain: retain && options.retain_as_published,
+            identifier,
+            group: Some(group),
+        };
+        self.deliver(session, message, topic, terms);
+    }
+
+    fn strategy_of(&self, group: Handle<Group>) -> crate::router::ShareStrategy {
+        let rule = self.config.share_rules.iter().find(|rule| self.router.group_has_name(group, rule.group));
+        rule.map_or(self.config.share_strategy, |rule| rule.strategy)
+    }
+
+    /// No member is connected: the message waits with the group.
+    fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>, topic: TopicName<'_>) {
+        let qos = self.messages.get(message).qos;
+        if qos == QoS::AtMostOnce {
+            self.count_drop(None, DropReason::Offline);
+            return;
+        }
+        let Some(queue) = self.group_queue(group) else {
+            self.count_drop(None, DropReason::OutOfMemory);
+            return;
+        };
+        let cost = self.messages.get(message).body.len() as u32;
+        if !self.group_has_room(group, cost) && !self.make_group_room(group, queue, topic, cost) {
+            self.count_drop(None, DropReason::QueueFull);
+            return;
+        }
+        let terms = Terms { qos, retain: false, identifier: 0, group: Some(group) };
+        match self.messages.deliver(terms.delivery(message)) {
+            Some(delivery) => self.group_queues[queue].queue.push(&mut self.messages, delivery),
+            None => self.count_drop(None, DropReason::OutOfMemory),
+        }
+    }
+
+    fn make_group_room(
+        &mut self,
+        group: Handle<Group>,
+        queue: Handle<GroupQueue>,
+        topic: TopicName<'_>,
+        cost: u32,
+    ) -> bool {
+        let policy = self.config.overflow_for(topic);
+        while !self.group_has_room(group, cost) {
+            let queue = &mut self.group_queues[queue].queue;
+            let dropped = match policy {
+                Overflow::DropNewest | Overflow::Refuse => None,
+                Overflow::DropOldest => queue.pop(&mut self.messages),
+                Overflow::KeepLatest => {
+                    let same = queue.pop_topic(&mut self.messages, topic);
+                    same.or_else(|| queue.pop(&mut self.messages))
+                }
+            };
+            let Some(delivery) = dropped else {
+                return false;
+            };
+            self.messages.end_delivery(delivery);
+            self.count_drop(None, DropReason::QueueFull);
+        }
+        true
+    }
+
+    /// Whether some connected member, or the group itself, has room for one more message.
+    pub(super) fn group_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
+        let mut connected = self.router.members_of(group).filter_map(|member| {
+            let session = self.session_of(self.router.subscription(member).subscriber())?;
+            self.sessions[session].connection.map(|_| session)
+        });
+        if let Some(first) = connected.next() {
+            return self.has_room(first, cost) || connected.any(|session| self.has_room(session, cost));
+        }
+        let limits = &self.config.limits;
+        match Handle::from_tag(self.router.group(group).tag()) {
+            Some(queue) => {
+                let queue: &GroupQueue = &self.group_queues[queue];
+                queue.queue.queued() < limits.group_messages as usize
+                    && queue.queue.queued_bytes().saturating_add(cost) <= limits.queued_bytes
+            }
+            None => limits.group_messages > 0,
+        }
+    }
+
+    /// The queue of a group, made if it is not there.
+    fn group_queue(&mut self, group: Handle<Group>) -> Option<Handle<GroupQueue>> {
+        if let Some(queue) = Handle::from_tag(self.router.group(group).tag()) {
+            return Some(queue);
+        }
+        let queue = self.group_queues.insert(GroupQueue::default())?;
+        self.router.set_group_tag(group, queue.tag());
+        Some(queue)
+    }
+
+    /// A client is here: it gets what its groups keep, as far as it has room.
+    pub(super) fn member_came(&mut self, now: Instant, session: Handle<Session>) {
+        if self.group_queues.is_empty() || self.sessions[session].connection.is_none() {
+            return;
+        }
+        let subscriber = self.subscriber_of(session);
+        let mut at = self.router.subscriptions_of(subscriber).next();
+        while let Some(subscription) = at {
+            if let Some(group) = self.router.subscription(subscription).group() {
+                self.drain_group(now, group, subscription, session);
+            }
+            at = self.router.next_of_subscriber(subscription);
+        }
+    }
+
+    fn drain_group(
+        &mut self,
+        now: Instant,
+        group: Handle<Group>,
+        member: Handle<Subscription>,
+        session: Handle<Session>,
+    ) {
+        let Some(queue) = Handle::from_tag(self.router.group(group).tag()) else {
+            return;
+        };
+        while let Some(delivery) = self.group_queues[queue].queue.oldest() {
+            let cost = self.messages.cost(delivery);
+            if !self.has_room(session, cost) {
+                return;
+            }
+            let Some(taken) = self.group_queues[queue].queue.pop(&mut self.messages) else {
+                break;
+            };
+            if let Some(message) = self.messages.deliveries[taken].message {
+                if self.messages.get(message).has_expired(now) {
+                    self.count_drop(None, DropReason::Expired);
+                } else {
+                    self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
+                }
+            }
+            self.messages.end_delivery(taken);
+        }
+        self.group_queues.remove(queue);
+        self.router.set_group_tag(group, 0);
+    }
+
+    /// A client is away: what it was never sent goes back to its groups `[MQTT-4.8.2-4]`.
+    pub(super) fn member_went(&mut self, session: Handle<Session>) {
+        if self.router.group_count() == 0 {
+            return;
+        }
+        // Once round the queue, so that what stays keeps its order.
+        for _ in 0..self.sessions[session].outbound.queued() {
+            let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages) else {
+                break;
+            };
+            if self.messages.deliveries[delivery].group.is_some() {
+                self.give_back_to_group(session, delivery);
+            } else {
+                self.sessions[session].outbound.push(&mut self.messages, delivery);
+            }
+        }
+    }
+
+    /// Ends a delivery, which is in no list, by giving its message to another member of the group.
+    pub(super) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
+        let entry = self.messages.deliveries[delivery];
+        if let (Some(group), Some(message)) = (entry.group, entry.message) {
+            debug_assert!(self.sessions[from].connection.is_none());
+            self.with_topic(message, |broker, topic| {
+                let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
+                let keys = PickKeys { random: broker.random.next() as u32, publisher: hash, topic: hash };
+                broker.give_to_member(group, message, topic, keys);
+            });
+        }
+        self.messages.end_delivery(delivery);
+    }
+
+    /// A Session leaves a group: what it was given through it stays its own.
+    pub(super) fn leave_group(&mut self, session: Handle<Session>, group: Handle<Group>) {
+        self.sessions[session].outbound.forget_group(&mut self.messages, group);
+    }
+
+    /// A group has ended: so have the messages it kept.
+    pub(super) fn end_group_queue(&mut self, tag: u32) {
+        let Some(queue) = Handle::from_tag(tag) else {
+            return;
+        };
+        while let Some(delivery) = self.group_queues[queue].queue.pop(&mut self.messages) {
+            self.messages.end_delivery(delivery);
+            self.count_drop(None, DropReason::SessionEnded);
+        }
+        self.group_queues.remove(queue);
+    }
+}

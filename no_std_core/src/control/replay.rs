@@ -1,0 +1,170 @@
+//! Retained messages: kept one a topic, and sent for new subscriptions (section 3.3.1.3).
+//!
+//! A new subscription may match a million of them. They are not queued: a [`Replay`] remembers where in the tree it is,
+//! and each message is taken when the client has room for it, before anything that was published since.
+
+use super::deliver::Terms;
+use super::publish::Routing;
+use crate::broker::Broker;
+use crate::codec::{QoS, ReasonCode};
+use crate::message::{Delivery, Message};
+use crate::router::{Retained, RetainedCursor, Subscription};
+use crate::session::{Replay, Session};
+use crate::storage::{Handle, TEXT_ON_STACK};
+use crate::time::Instant;
+use crate::topic::{TopicFilter, TopicName};
+
+impl Broker<'_> {
+    /// Whether a message may be retained; nothing is changed.
+    pub(super) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
+        if routing.clears(&self.messages) {
+            return Ok(());
+        }
+        if topic.levels().count() > usize::from(self.config.limits.topic_levels) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let full = self.router.retained_count() >= self.config.limits.retained_messages as usize;
+        if full && self.router.retained_at(topic).is_none() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if
+    /// there is no memory.
+    pub(super) fn retain(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        if self.messages.get(message).payload_len() == 0 {
+            self.unretain(topic);
+            return true;
+        }
+        match self.router.retain(topic, Retained(message.cast())) {
+            Ok(old) => {
+                self.messages.hold(message);
+                if let Some(Retained(old)) = old {
+                    self.messages.release(old.cast());
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn unretain(&mut self, topic: TopicName<'_>) {
+        if !self.replays.is_empty() {
+            self.move_replays_on(topic);
+        }
+        if let Some(Retained(old)) = self.router.unretain(topic) {
+            self.messages.release(old.cast());
+        }
+    }
+
+    /// No replay may stand on a retained message that goes.
+    fn move_replays_on(&mut self, topic: TopicName<'_>) {
+        for slot in 0..self.replays.slots() {
+            let replay = Handle::from_index(slot);
+            if self.replays.is_live(replay) && self.router.stands_on(self.replays[replay].cursor, topic) {
+                self.advance(replay);
+            }
+        }
+    }
+
+    /// Begins to send what is retained for a new subscription; `false` if there is no memory to remember it by.
+    pub(super) fn begin_replay(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: TopicFilter<'_>,
+    ) -> bool {
+        let mut walk = self.router.retained(filter);
+        if walk.next(&self.router).is_none() {
+            return true;
+        }
+        let cursor = walk.suspend();
+        // One that is going on for the same subscription begins again.
+        self.end_replays_of(session, Some(subscription));
+        let Some(text) = self.messages.bytes.store(&[filter.proper().as_bytes()]) else {
+            return false;
+        };
+        let too_long = self.messages.bytes.contiguous(text).is_none() && text.len() > TEXT_ON_STACK;
+        let replay = Replay { subscription: Some(subscription), filter: text, cursor, ..Replay::default() };
+        let inserted = if too_long { None } else { self.replays.insert(replay) };
+        let Some(replay) = inserted else {
+            self.messages.bytes.release(text);
+            return false;
+        };
+        self.sessions[session].replays.push_back(&mut self.replays, replay);
+        if let Some(connection) = self.sessions[session].connection {
+            self.mark_ready(connection);
+        }
+        true
+    }
+
+    /// Ends the replays of a Session: all, or those of one subscription.
+    pub(super) fn end_replays_of(&mut self, session: Handle<Session>, only: Option<Handle<Subscription>>) {
+        for _ in 0..self.sessions[session].replays.len() {
+            let Some(replay) = self.sessions[session].replays.pop_front(&mut self.replays) else {
+                return;
+            };
+            if only.is_none() || self.replays[replay].subscription == only {
+                let ended = self.replays.remove(replay);
+                self.messages.bytes.release(ended.filter);
+            } else {
+                self.sessions[session].replays.push_back(&mut self.replays, replay);
+            }
+        }
+    }
+
+    /// The next retained message for the client, as a delivery that is in no queue. `None` if there is none, or no room
+    /// for it now.
+    pub(super) fn next_replayed(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        window: u16,
+    ) -> Option<Handle<Delivery>> {
+        loop {
+            let replay = self.sessions[session].replays.front()?;
+            let current = self.replays[replay].subscription.zip(self.router.retained_under(self.replays[replay].cursor));
+            let Some((subscription, Retained(message))) = current else {
+                let only = self.replays[replay].subscription;
+                self.sessions[session].replays.pop_front(&mut self.replays);
+                debug_assert!(only.is_some());
+                let ended = self.replays.remove(replay);
+                self.messages.bytes.release(ended.filter);
+                continue;
+            };
+            let message: Handle<Message> = message.cast();
+            let stored = *self.messages.get(message);
+            let entry = self.router.subscription(subscription);
+            let terms = Terms {
+                qos: stored.qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default()),
+                retain: true,
+                identifier: entry.identifier(),
+                group: None,
+            };
+            let expired = stored.has_expired(now);
+            if !expired && terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
+                return None;
+            }
+            let delivery = if expired { None } else { Some(self.messages.deliver(terms.delivery(message))?) };
+            self.advance(replay);
+            if expired {
+                self.with_topic(message, |broker, topic| broker.unretain(topic));
+            }
+            if delivery.is_some() {
+                return delivery;
+            }
+        }
+    }
+
+    /// To the next retained message.
+    fn advance(&mut self, replay: Handle<Replay>) {
+        let Replay { filter, cursor, .. } = self.replays[replay];
+        let next = self.messages.bytes.with(filter, |text| {
+            let mut walk = self.router.resume_retained(core::str::from_utf8(text).unwrap_or(""), cursor);
+            walk.next(&self.router);
+            walk.suspend()
+        });
+        self.replays[replay].cursor = next.unwrap_or_else(RetainedCursor::default);
+    }
+}

@@ -1,0 +1,201 @@
+//! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11).
+
+use super::Taken;
+use crate::broker::Broker;
+use crate::codec::{ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
+use crate::connection::{CODES_IN_OWED, Connection, Owed, Reply};
+use crate::router;
+use crate::session::Session;
+use crate::storage::Handle;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
+
+const TOO_MANY: Refusal =
+    Refusal { code: ReasonCode::QuotaExceeded, why: "more Topic Filters in one packet than this server answers" };
+
+impl<'m> Broker<'m> {
+    pub(super) fn on_subscribe<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        subscribe: &Subscribe<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let Some(session) = self.connections[handle].session else {
+            return Ok(Taken::Done);
+        };
+        self.check_property_count(subscribe.properties.count())?;
+        let count = subscribe.filters().count();
+        if !self.can_answer(handle, count)? {
+            return Ok(Taken::NotNow);
+        }
+        for (text, options) in subscribe.filters() {
+            if TopicFilter::new(text).is_ok_and(|filter| !options.are_allowed_for(filter)) {
+                return Err(Refusal::protocol_error("a shared subscription has no No Local [MQTT-3.8.3-4]"));
+            }
+        }
+        #[cfg(feature = "alloc")]
+        if !self.siblings_know(now, handle, subscribe) {
+            return Ok(Taken::NotNow);
+        }
+        let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
+        let mut codes = subscribe.filters();
+        let reply = Reply::SubAck { count: count as u16 };
+        self.owe_codes(handle, reply, subscribe.packet_id.get(), count, |broker| {
+            let (text, options) = codes.next()?;
+            Some(broker.subscribe(now, session, text, options, identifier))
+        });
+        Ok(Taken::Done)
+    }
+
+    /// Subscribes, and gives the Reason Code for it.
+    fn subscribe(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        text: &str,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> ReasonCode {
+        let Ok(filter) = TopicFilter::new(text) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        if filter.levels().count() > usize::from(self.config.limits.topic_levels) {
+            return ReasonCode::QuotaExceeded;
+        }
+        if !self.authorize.subscribe(self.sessions[session].principal, filter, options.qos) {
+            return ReasonCode::NotAuthorized;
+        }
+        let subscriber = self.subscriber_of(session);
+        let known = self.router.find(filter, subscriber);
+        if known.is_none() && self.sessions[session].subscriptions >= self.config.limits.subscriptions {
+            return ReasonCode::QuotaExceeded;
+        }
+        let kept = router::SubscriptionOptions {
+            qos: options.qos.bits(),
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+        };
+        let Ok(subscribed) = self.router.subscribe(filter, subscriber, kept, identifier) else {
+            return ReasonCode::QuotaExceeded;
+        };
+        if !subscribed.replaced {
+            self.sessions[session].subscriptions += 1;
+        }
+        if filter.share_name().is_some() {
+            self.member_came(now, session);
+            return ReasonCode::granted(options.qos);
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !subscribed.replaced,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_retained && !self.begin_replay(session, subscribed.handle, filter) {
+            // Without what it was promised it is none.
+            self.unsubscribe(session, filter);
+            return ReasonCode::QuotaExceeded;
+        }
+        ReasonCode::granted(options.qos)
+    }
+
+    pub(super) fn on_unsubscribe<'b>(
+        &mut self,
+        _now: Instant,
+        handle: Handle<Connection>,
+        unsubscribe: &Unsubscribe<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let Some(session) = self.connections[handle].session else {
+            return Ok(Taken::Done);
+        };
+        self.check_property_count(unsubscribe.properties.count())?;
+        let count = unsubscribe.filters().count();
+        if !self.can_answer(handle, count)? {
+            return Ok(Taken::NotNow);
+        }
+        let mut filters = unsubscribe.filters();
+        let reply = Reply::UnsubAck { count: count as u16 };
+        self.owe_codes(handle, reply, unsubscribe.packet_id.get(), count, |broker| {
+            Some(match TopicFilter::new(filters.next()?) {
+                Ok(filter) if broker.unsubscribe(session, filter) => ReasonCode::Success,
+                Ok(_) => ReasonCode::NoSubscriptionExisted,
+                Err(_) => ReasonCode::TopicFilterInvalid,
+            })
+        });
+        Ok(Taken::Done)
+    }
+
+    /// Whether there was such a subscription.
+    fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
+        let subscriber = self.subscriber_of(session);
+        let Some(subscription) = self.router.find(filter, subscriber) else {
+            return false;
+        };
+        self.remove_subscription(session, subscription);
+        true
+    }
+
+    /// All subscriptions of a Session that ends.
+    pub(super) fn unsubscribe_all(&mut self, session: Handle<Session>) {
+        self.end_replays_of(session, None);
+        let subscriber = self.subscriber_of(session);
+        loop {
+            let first = self.router.subscriptions_of(subscriber).next();
+            match first {
+                Some(subscription) => self.remove_subscription(session, subscription),
+                None => return,
+            }
+        }
+    }
+
+    fn remove_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
+        if !self.sessions[session].replays.is_empty() {
+            self.end_replays_of(session, Some(subscription));
+        }
+        if let Some(group) = self.router.subscription(subscription).group() {
+            self.leave_group(session, group);
+        }
+        #[cfg(feature = "alloc")]
+        self.note_lost_interest(subscription);
+        let removed = self.router.remove(subscription);
+        self.sessions[session].subscriptions = self.sessions[session].subscriptions.saturating_sub(1);
+        if let Some(tag) = removed.group_ended {
+            self.end_group_queue(tag);
+        }
+        #[cfg(feature = "alloc")]
+        self.tell_lost_interest(removed.last);
+    }
+
+    /// Whether an answer with `count` codes can be owed now; an error if it never can.
+    fn can_answer(&mut self, handle: Handle<Connection>, count: usize) -> Result<bool, Refusal> {
+        let needed = 1 + count.div_ceil(CODES_IN_OWED);
+        let limit = usize::from(self.config.limits.owed_replies);
+        if needed > limit || count > usize::from(u16::MAX) {
+            return Err(TOO_MANY);
+        }
+        let fits = self.connections[handle].owed.len() + needed <= limit;
+        self.connections[handle].is_choked |= !fits;
+        Ok(fits)
+    }
+
+    /// Queues a SUBACK or UNSUBACK whose codes come one by one.
+    fn owe_codes(
+        &mut self,
+        handle: Handle<Connection>,
+        reply: Reply,
+        packet_id: u16,
+        count: usize,
+        mut next: impl FnMut(&mut Self) -> Option<ReasonCode>,
+    ) {
+        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ""));
+        for _ in 0..count.div_ceil(CODES_IN_OWED) {
+            let mut codes = [ReasonCode::Success; CODES_IN_OWED];
+            for code in &mut codes {
+                match next(self) {
+                    Some(result) => *code = result,
+                    None => break,
+                }
+            }
+            self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, ""));
+        }
+    }
+}

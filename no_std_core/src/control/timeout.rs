@@ -1,0 +1,62 @@
+//! What happens when a moment has come: Keep Alive, a late CONNECT, a delayed Will, the end of a Session.
+
+use crate::broker::Broker;
+use crate::codec::{ReasonCode, Refusal};
+use crate::connection::{Connection, Phase};
+use crate::session::Session;
+use crate::storage::Handle;
+use crate::time::Instant;
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum TimerKey {
+    /// Of nobody.
+    #[default]
+    None,
+    /// CONNECT, Keep Alive, or the time to close.
+    Connection(Handle<Connection>),
+    /// An absent client's Will and Session.
+    Session(Handle<Session>),
+}
+
+impl Broker<'_> {
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            match key {
+                TimerKey::None => {}
+                TimerKey::Connection(handle) => self.on_connection_timeout(now, handle),
+                TimerKey::Session(session) => {
+                    self.sessions[session].timer = None;
+                    self.watch_absence(now, session);
+                }
+            }
+        }
+    }
+
+    fn on_connection_timeout(&mut self, now: Instant, handle: Handle<Connection>) {
+        self.connections[handle].timer = None;
+        match self.connections[handle].phase {
+            Phase::Open => {
+                // The timer is not moved with every packet: it looks, when it comes, how long it has been quiet.
+                let connection = &self.connections[handle];
+                let limit = connection.idle_limit_ms;
+                let quiet = now.millis_since(connection.last_packet);
+                if quiet >= u64::from(limit) {
+                    let why = "nothing came for one and a half times the Keep Alive";
+                    self.close(now, handle, Refusal { code: ReasonCode::KeepAliveTimeout, why }, true);
+                } else {
+                    self.rearm_connection(now, handle, limit.saturating_sub(quiet as u32));
+                }
+            }
+            Phase::AwaitingConnect | Phase::AwaitingVerdict | Phase::AwaitingAuth => {
+                let why = "the Network Connection was not opened in time";
+                self.close(now, handle, Refusal { code: ReasonCode::MaximumConnectTime, why }, false);
+                self.connections[handle].phase = Phase::Dead;
+            }
+            Phase::Closing | Phase::Dead => {
+                self.connections[handle].phase = Phase::Dead;
+                self.mark_ready(handle);
+            }
+        }
+    }
+}
