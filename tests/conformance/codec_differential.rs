@@ -344,7 +344,13 @@ proptest! {
                 v5::ConnectReturnCode::BadAuthenticationMethod, v5::ConnectReturnCode::ConnectionRateExceeded,
             ][..]).prop_map(|code| (false, code)),
         ],
-        numbers in (any::<Option<u32>>(), option::of(1..=u16::MAX), option::of(1..=u32::MAX), any::<Option<u16>>(), any::<Option<u16>>()),
+        numbers in (
+            any::<Option<u32>>(),
+            option::of(1..=u16::MAX),
+            option::of(1..=u32::MAX),
+            any::<Option<u16>>(),
+            any::<Option<u16>>(),
+        ),
         flags in proptest::array::uniform5(option::of(0u8..2)),
         texts in proptest::array::uniform4(option::of(text(0..10))),
         users in user_properties(),
@@ -448,12 +454,17 @@ proptest! {
     }
 
     #[test]
-    fn acknowledgements_of_5_0(pkid in 1..=u16::MAX, reason_string in option::of(text(0..10)), users in user_properties()) {
+    fn acknowledgements_of_5_0(
+        pkid in 1..=u16::MAX,
+        reason_string in option::of(text(0..10)),
+        users in user_properties(),
+    ) {
         let list = || properties(reason_string.as_deref().map(Property::ReasonString).into_iter()
             .chain(our_user_properties(&users)).collect());
         let empty = reason_string.is_none() && users.is_empty();
         let ours = |code| Ack { packet_id: id(pkid), code, properties: list() };
-        for reason in [v5::PubAckReason::Success, v5::PubAckReason::NoMatchingSubscribers, v5::PubAckReason::QuotaExceeded] {
+        use v5::PubAckReason;
+        for reason in [PubAckReason::Success, PubAckReason::NoMatchingSubscribers, PubAckReason::QuotaExceeded] {
             let properties = (!empty).then(|| v5::PubAckProperties {
                 reason_string: reason_string.clone(), user_properties: users.clone(),
             });
@@ -506,7 +517,9 @@ proptest! {
         let theirs = v5::Subscribe {
             pkid,
             filters: their_filters,
-            properties: (!users.is_empty()).then(|| v5::SubscribeProperties { id: None, user_properties: users.clone() }),
+            properties: (!users.is_empty()).then(|| v5::SubscribeProperties {
+                id: None, user_properties: users.clone(),
+            }),
         };
         let our_filters: Vec<_> = filters.iter().map(|(path, qos, no_local, retain_as_published, handling)| {
             let retain_handling = match handling {

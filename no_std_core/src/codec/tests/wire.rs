@@ -34,17 +34,17 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
         (
             V3_1_1,
             b"\x10\x1B\0\x04MQTT\x04\xEE\0\x3C\0\x01c\0\x01w\0\x02\0\xFF\0\x01u\0\x02\xC0\x80",
-            Packet::Connect(Connect {
-                will: Some(will),
-                user_name: Some("u"),
-                password: Some(b"\xC0\x80"),
-                ..connect
-            }),
+            Packet::Connect(Connect { will: Some(will), user_name: Some("u"), password: Some(b"\xC0\x80"), ..connect }),
         ),
-        (V5, b"\x10\x0E\0\x04MQTT\x05\x00\0\x3C\0\0\x01c", Packet::Connect(Connect { version: V5, clean_start: false, ..connect })),
         (
             V5,
-            b"\x10\x29\0\x04MQTT\x05\x56\0\x3C\x08\x11\0\0\x0E\x10\x21\0\x0A\0\x01c\x05\x18\0\0\0\x05\0\x01w\0\x03bye\0\x03\0\x01\x02",
+            b"\x10\x0E\0\x04MQTT\x05\x00\0\x3C\0\0\x01c",
+            Packet::Connect(Connect { version: V5, clean_start: false, ..connect }),
+        ),
+        (
+            V5,
+            b"\x10\x29\0\x04MQTT\x05\x56\0\x3C\x08\x11\0\0\x0E\x10\x21\0\x0A\
+              \0\x01c\x05\x18\0\0\0\x05\0\x01w\0\x03bye\0\x03\0\x01\x02",
             Packet::Connect(Connect {
                 version: V5,
                 properties: Properties::new(&[Property::SessionExpiryInterval(3600), Property::ReceiveMaximum(10)]),
@@ -60,7 +60,11 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
             }),
         ),
         (V3_1, b"\x20\x02\0\0", Packet::ConnAck(ConnAck::new(ReasonCode::Success))),
-        (V3_1_1, b"\x20\x02\x01\0", Packet::ConnAck(ConnAck { session_present: true, ..ConnAck::new(ReasonCode::Success) })),
+        (
+            V3_1_1,
+            b"\x20\x02\x01\0",
+            Packet::ConnAck(ConnAck { session_present: true, ..ConnAck::new(ReasonCode::Success) }),
+        ),
         (V3_1_1, b"\x20\x02\0\x01", Packet::ConnAck(ConnAck::new(ReasonCode::UnsupportedProtocolVersion))),
         (V3_1_1, b"\x20\x02\0\x02", Packet::ConnAck(ConnAck::new(ReasonCode::ClientIdentifierNotValid))),
         (V3_1_1, b"\x20\x02\0\x03", Packet::ConnAck(ConnAck::new(ReasonCode::ServerUnavailable))),
@@ -86,7 +90,13 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
         (
             V3_1_1,
             b"\x3D\x09\0\x03a/b\0\x07hi",
-            Packet::Publish(Publish { dup: true, qos: QoS::ExactlyOnce, retain: true, packet_id: Some(id(7)), ..publish }),
+            Packet::Publish(Publish {
+                dup: true,
+                qos: QoS::ExactlyOnce,
+                retain: true,
+                packet_id: Some(id(7)),
+                ..publish
+            }),
         ),
         (V3_1_1, b"\x31\x05\0\x03a/b", Packet::Publish(Publish { retain: true, payload: b"", ..publish })),
         (V5, b"\x30\x08\0\x03a/b\0hi", Packet::Publish(publish)),
@@ -126,7 +136,14 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
             Packet::Subscribe(Subscribe {
                 packet_id: id(1),
                 properties: Properties::EMPTY,
-                filters: Filters::new(const { &[("#", SubscriptionOptions::with_qos(QoS::ExactlyOnce)), ("a/+", SubscriptionOptions::with_qos(QoS::AtMostOnce))] }),
+                filters: Filters::new(
+                    const {
+                        &[
+                            ("#", SubscriptionOptions::with_qos(QoS::ExactlyOnce)),
+                            ("a/+", SubscriptionOptions::with_qos(QoS::AtMostOnce)),
+                        ]
+                    },
+                ),
             }),
         ),
         (
@@ -176,7 +193,11 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
         (
             V5,
             b"\xA2\x06\0\x02\0\0\x01#",
-            Packet::Unsubscribe(Unsubscribe { packet_id: id(2), properties: Properties::EMPTY, filters: Topics::new(&["#"]) }),
+            Packet::Unsubscribe(Unsubscribe {
+                packet_id: id(2),
+                properties: Properties::EMPTY,
+                filters: Topics::new(&["#"]),
+            }),
         ),
         (
             V3_1_1,
