@@ -34,6 +34,11 @@ mod sink;
 mod subscribe;
 mod unsubscribe;
 
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod tests;
+
 pub use ack::{Ack, AckKind};
 pub use auth::Auth;
 pub use connack::ConnAck;

@@ -79,30 +79,27 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let packet_type = frame.packet_type();
-        if packet_type == PacketType::Publish {
-            return Publish::decode(version, frame).map(Self::Publish);
-        }
-        // DUP, which MQTT 3.1 has in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-        if frame.flags() & 0b1000 != 0 && version != Version::V3_1 {
+        // Only MQTT 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
+        if frame.flags() & 0b1000 != 0 && packet_type != PacketType::Publish && version != Version::V3_1 {
             return Err(RESERVED_FLAGS);
         }
-        Ok(match packet_type {
-            PacketType::Publish => Self::Publish(Publish::decode(version, frame)?),
-            PacketType::Connect => Self::Connect(Connect::decode(frame)?),
-            PacketType::ConnAck => Self::ConnAck(ConnAck::decode(version, frame)?),
-            PacketType::PubAck => Self::PubAck(Ack::decode(version, frame)?),
-            PacketType::PubRec => Self::PubRec(Ack::decode(version, frame)?),
-            PacketType::PubRel => Self::PubRel(Ack::decode(version, frame)?),
-            PacketType::PubComp => Self::PubComp(Ack::decode(version, frame)?),
-            PacketType::Subscribe => Self::Subscribe(Subscribe::decode(version, frame)?),
-            PacketType::SubAck => Self::SubAck(SubAck::decode(version, frame)?),
-            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(version, frame)?),
-            PacketType::UnsubAck => Self::UnsubAck(UnsubAck::decode(version, frame)?),
-            PacketType::PingReq => check_empty(frame).map(|()| Self::PingReq)?,
-            PacketType::PingResp => check_empty(frame).map(|()| Self::PingResp)?,
-            PacketType::Disconnect => Self::Disconnect(Disconnect::decode(version, frame)?),
-            PacketType::Auth => Self::Auth(Auth::decode(version, frame)?),
-        })
+        match packet_type {
+            PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),
+            PacketType::ConnAck => ConnAck::decode(version, frame).map(Self::ConnAck),
+            PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),
+            PacketType::PubAck => Ack::decode(version, frame).map(Self::PubAck),
+            PacketType::PubRec => Ack::decode(version, frame).map(Self::PubRec),
+            PacketType::PubRel => Ack::decode(version, frame).map(Self::PubRel),
+            PacketType::PubComp => Ack::decode(version, frame).map(Self::PubComp),
+            PacketType::Subscribe => Subscribe::decode(version, frame).map(Self::Subscribe),
+            PacketType::SubAck => SubAck::decode(version, frame).map(Self::SubAck),
+            PacketType::Unsubscribe => Unsubscribe::decode(version, frame).map(Self::Unsubscribe),
+            PacketType::UnsubAck => UnsubAck::decode(version, frame).map(Self::UnsubAck),
+            PacketType::PingReq => check_empty(frame).map(|()| Self::PingReq),
+            PacketType::PingResp => check_empty(frame).map(|()| Self::PingResp),
+            PacketType::Disconnect => Disconnect::decode(version, frame).map(Self::Disconnect),
+            PacketType::Auth => Auth::decode(version, frame).map(Self::Auth),
+        }
     }
 
     /// What it is.

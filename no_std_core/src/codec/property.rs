@@ -60,7 +60,7 @@ const ANSWERS: Places = CONNACK
 const EVERYWHERE: Places = WILL | CONNECT | PUBLISH | SUBSCRIBE | UNSUBSCRIBE | DISCONNECT | AUTH | ANSWERS;
 
 /// Table 2-4: where each Property may stand.
-const TABLE: [(PropertyId, Places); 27] = [
+pub(super) const TABLE: [(PropertyId, Places); 27] = [
     (PropertyId::PayloadFormatIndicator, PUBLISH | WILL),
     (PropertyId::MessageExpiryInterval, PUBLISH | WILL),
     (PropertyId::ContentType, PUBLISH | WILL),

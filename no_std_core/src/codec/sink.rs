@@ -140,11 +140,11 @@ impl Sink for Writer<'_> {
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len());
         match self.out.get_mut(self.len..end) {
-            Some(slot) if !self.overflowed => {
+            Some(slot) => {
                 slot.copy_from_slice(bytes);
                 self.len = end;
             }
-            _ => self.overflowed = true,
+            None => self.overflowed = true,
         }
     }
 }

@@ -1,0 +1,188 @@
+//! What is malformed, and the Reason Code that it is refused with.
+
+use super::*;
+
+#[test]
+fn malformed_packets_are_refused_with_the_right_code() {
+    use Version::*;
+    let cases: &[(&str, Version, &[u8], u8)] = &[
+        // Fixed header.
+        ("packet type 0", V5, b"\0\0", 0x81),
+        ("flags of CONNACK", V5, b"\x21\x03\0\0\0", 0x81),
+        ("flags of PUBACK", V5, b"\x42\x02\0\x01", 0x81),
+        ("flags of PUBREL", V5, b"\x60\x02\0\x01", 0x81),
+        ("flags of SUBSCRIBE", V5, b"\x80\x06\0\x01\0\0\x01a\0", 0x81),
+        ("flags of UNSUBSCRIBE", V5, b"\xA0\x06\0\x01\0\0\x01a", 0x81),
+        ("DUP in PUBREL after 3.1", V3_1_1, b"\x6A\x02\0\x01", 0x81),
+        ("DUP in SUBSCRIBE after 3.1", V5, b"\x8A\x07\0\x01\0\0\x01a\0", 0x81),
+        ("flags of PINGREQ", V3_1_1, b"\xC1\0", 0x81),
+        ("flags of DISCONNECT", V5, b"\xE1\0", 0x81),
+        ("flags of AUTH", V5, b"\xF8\0", 0x81),
+        ("Remaining Length in two bytes for one", V5, b"\xC0\x80\0", 0x81),
+        ("Remaining Length in five bytes", V5, b"\xC0\x80\x80\x80\x80\x01", 0x81),
+        // PUBLISH.
+        ("QoS 3", V5, b"\x36\x06\0\x01a\0\x01\0", 0x81),
+        ("DUP with QoS 0", V5, b"\x38\x04\0\x01a\0", 0x81),
+        ("'+' in the topic", V5, b"\x30\x06\0\x03a/+\0", 0x82),
+        ("'#' in the topic", V3_1_1, b"\x30\x03\0\x01#", 0x82),
+        ("empty topic in 3.1.1", V3_1_1, b"\x30\x02\0\0", 0x82),
+        ("empty topic without alias", V5, b"\x30\x03\0\0\0", 0x82),
+        ("U+0000 in the topic", V5, b"\x30\x06\0\x03a\0b\0", 0x81),
+        ("U+0000 and a wildcard", V5, b"\x30\x06\0\x03+\0b\0", 0x81),
+        ("surrogate in the topic", V5, b"\x30\x06\0\x03\xED\xA0\x80\0", 0x81),
+        ("overlong '/' in the topic", V5, b"\x30\x05\0\x02\xC0\xAF\0", 0x81),
+        ("topic beyond the packet", V5, b"\x30\x04\0\x05ab", 0x81),
+        ("half a topic length", V5, b"\x30\x01\0", 0x81),
+        ("no Packet Identifier", V3_1_1, b"\x32\x03\0\x01a", 0x81),
+        ("Packet Identifier 0", V5, b"\x32\x06\0\x01a\0\0\0", 0x82),
+        ("no Property Length", V5, b"\x30\x03\0\x01a", 0x81),
+        ("Property Length beyond the packet", V5, b"\x30\x05\0\x01a\x02\x01", 0x81),
+        ("Property Length in too many bytes", V5, b"\x30\x05\0\x01a\x80\0", 0x81),
+        ("unknown Property", V5, b"\x30\x06\0\x01a\x02\x04\0", 0x81),
+        ("identifier of a Property in two bytes", V5, b"\x30\x07\0\x01a\x03\x81\0\0", 0x81),
+        ("Property of another packet", V5, b"\x30\x07\0\x01a\x03\x13\0\0", 0x81),
+        ("Property of the Will", V5, b"\x30\x09\0\x01a\x05\x18\0\0\0\0", 0x81),
+        ("repeated Property", V5, b"\x30\x08\0\x01a\x04\x01\0\x01\0", 0x82),
+        ("truncated Property", V5, b"\x30\x07\0\x01a\x03\x02\0\0", 0x81),
+        ("Payload Format 2", V5, b"\x30\x06\0\x01a\x02\x01\x02", 0x82),
+        ("Topic Alias 0", V5, b"\x30\x07\0\x01a\x03\x23\0\0", 0x94),
+        ("Subscription Identifier 0", V5, b"\x30\x06\0\x01a\x02\x0B\0", 0x82),
+        ("Subscription Identifier in five bytes", V5, b"\x30\x0A\0\x01a\x06\x0B\x80\x80\x80\x80\x01", 0x81),
+        ("wildcard in the Response Topic", V5, b"\x30\x08\0\x01a\x04\x08\0\x01#", 0x82),
+        ("empty Response Topic", V5, b"\x30\x07\0\x01a\x03\x08\0\0", 0x82),
+        ("bad UTF-8 in a User Property", V5, b"\x30\x0A\0\x01a\x06\x26\0\x01\xFF\0\0", 0x81),
+        ("U+0000 in a User Property", V5, b"\x30\x0A\0\x01a\x06\x26\0\x01\0\0\0", 0x81),
+        ("User Property without value", V5, b"\x30\x08\0\x01a\x04\x26\0\x01k", 0x81),
+        // Acknowledgements.
+        ("PUBACK 0", V3_1_1, b"\x40\x02\0\0", 0x82),
+        ("PUBACK of one byte", V5, b"\x40\x01\x01", 0x81),
+        ("Reason Code in 3.1.1", V3_1_1, b"\x40\x03\0\x01\0", 0x81),
+        ("PUBACK code of SUBACK", V5, b"\x40\x03\0\x01\x01", 0x82),
+        ("PUBREC code that does not exist", V5, b"\x50\x03\0\x01\x7F", 0x82),
+        ("PUBREL code of PUBREC", V5, b"\x62\x03\0\x01\x10", 0x82),
+        ("PUBCOMP code of PUBREC", V5, b"\x70\x03\0\x01\x97", 0x82),
+        ("PUBACK with a Property of PUBLISH", V5, b"\x40\x06\0\x01\0\x02\x01\0", 0x81),
+        ("PUBREL with a second Reason String", V5, b"\x62\x0A\0\x01\0\x06\x1F\0\0\x1F\0\0", 0x82),
+        ("PUBACK that goes on", V5, b"\x40\x05\0\x01\0\0\0", 0x81),
+        // SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK.
+        ("SUBSCRIBE to nothing", V3_1_1, b"\x82\x02\0\x01", 0x82),
+        ("SUBSCRIBE to nothing", V5, b"\x82\x03\0\x01\0", 0x82),
+        ("SUBSCRIBE 0", V5, b"\x82\x07\0\0\0\0\x01a\0", 0x82),
+        ("SUBSCRIBE without options", V5, b"\x82\x06\0\x01\0\0\x01a", 0x81),
+        ("SUBSCRIBE with QoS 3", V5, b"\x82\x07\0\x01\0\0\x01a\x03", 0x82),
+        ("SUBSCRIBE with Retain Handling 3", V5, b"\x82\x07\0\x01\0\0\x01a\x30", 0x82),
+        ("SUBSCRIBE with reserved options", V5, b"\x82\x07\0\x01\0\0\x01a\x40", 0x81),
+        ("SUBSCRIBE with No Local in 3.1.1", V3_1_1, b"\x82\x06\0\x01\0\x01a\x04", 0x81),
+        ("SUBSCRIBE with U+0000", V5, b"\x82\x07\0\x01\0\0\x01\0\0", 0x81),
+        ("SUBSCRIBE with two identifiers", V5, b"\x82\x0B\0\x01\x04\x0B\x01\x0B\x02\0\x01a\0", 0x82),
+        ("SUBACK of nothing", V5, b"\x90\x03\0\x01\0", 0x82),
+        ("SUBACK with a code of PUBACK", V5, b"\x90\x04\0\x01\0\x10", 0x82),
+        ("SUBACK with a code of 5.0", V3_1_1, b"\x90\x03\0\x01\x87", 0x82),
+        ("UNSUBSCRIBE from nothing", V3_1_1, b"\xA2\x02\0\x01", 0x82),
+        ("UNSUBSCRIBE from nothing", V5, b"\xA2\x03\0\x01\0", 0x82),
+        ("UNSUBSCRIBE with a filter cut short", V5, b"\xA2\x06\0\x01\0\0\x02a", 0x81),
+        ("UNSUBACK with codes in 3.1.1", V3_1_1, b"\xB0\x03\0\x01\0", 0x81),
+        ("UNSUBACK with a code of SUBACK", V5, b"\xB0\x04\0\x01\0\x01", 0x82),
+        // The others.
+        ("PINGREQ with a body", V5, b"\xC0\x01\0", 0x81),
+        ("PINGRESP with a body", V3_1_1, b"\xD0\x01\0", 0x81),
+        ("DISCONNECT with a body in 3.1.1", V3_1_1, b"\xE0\x01\0", 0x81),
+        ("DISCONNECT with a code of CONNACK", V5, b"\xE0\x01\x85", 0x82),
+        ("DISCONNECT that goes on", V5, b"\xE0\x03\0\0\0", 0x81),
+        ("AUTH in 3.1.1", V3_1_1, b"\xF0\0", 0x82),
+        ("AUTH without Property Length", V5, b"\xF0\x01\x18", 0x81),
+        ("AUTH without method", V5, b"\xF0\x02\x18\0", 0x82),
+        ("AUTH with data alone", V5, b"\xF0\x05\x18\x03\x16\0\0", 0x82),
+        ("AUTH with a code of DISCONNECT", V5, b"\xF0\x02\x04\0", 0x82),
+        ("CONNACK with reserved flags", V3_1_1, b"\x20\x02\x02\0", 0x81),
+        ("CONNACK with a Session and an error", V3_1_1, b"\x20\x02\x01\x05", 0x82),
+        ("CONNACK with a Session and an error", V5, b"\x20\x03\x01\x87\0", 0x82),
+        ("CONNACK with Return Code 6", V3_1_1, b"\x20\x02\0\x06", 0x82),
+        ("CONNACK with a code of SUBACK", V5, b"\x20\x03\0\x01\0", 0x82),
+        ("CONNACK without Properties", V5, b"\x20\x02\0\0", 0x81),
+        ("CONNACK with Maximum QoS 2", V5, b"\x20\x05\0\0\x02\x24\x02", 0x82),
+        ("CONNACK with Retain Available 2", V5, b"\x20\x05\0\0\x02\x25\x02", 0x82),
+    ];
+    for &(what, version, bytes, code) in cases {
+        let refusal = decoded(version, bytes).expect_err(what);
+        assert_eq!(refusal.code.as_u8(), code, "{what} ({version}): {refusal}");
+    }
+}
+
+#[test]
+fn a_malformed_connect_is_refused_in_the_version_that_the_client_speaks() {
+    use Version::*;
+    let cases: &[(&str, &[u8], Option<Version>, u8)] = &[
+        ("not MQTT", b"\x10\x0D\0\x04HTTP\x04\x02\0\x3C\0\x01c", None, 0x84),
+        ("name in lower case", b"\x10\x0D\0\x04mqtt\x04\x02\0\x3C\0\x01c", None, 0x84),
+        ("name cut short", b"\x10\x04\0\x04MQ", None, 0x81),
+        ("no level", b"\x10\x06\0\x04MQTT", None, 0x81),
+        ("no body", b"\x10\0", None, 0x81),
+        ("not CONNECT", b"\xC0\0", None, 0x82),
+        ("MQTT 3", b"\x10\x0D\0\x04MQTT\x03\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
+        ("MQTT 6", b"\x10\x0E\0\x04MQTT\x06\x02\0\x3C\0\0\x01c", Some(V5), 0x84),
+        ("a bridge's MQTT 4", b"\x10\x0D\0\x04MQTT\x84\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
+        ("MQIsdp 4", b"\x10\x0F\0\x06MQIsdp\x04\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
+        ("reserved flag", b"\x10\x0D\0\x04MQTT\x04\x03\0\x3C\0\x01c", Some(V3_1_1), 0x81),
+        ("Will QoS without Will", b"\x10\x0D\0\x04MQTT\x04\x0A\0\x3C\0\x01c", Some(V3_1_1), 0x81),
+        ("Will Retain without Will", b"\x10\x0E\0\x04MQTT\x05\x22\0\x3C\0\0\x01c", Some(V5), 0x81),
+        ("Will QoS 3", b"\x10\x14\0\x04MQTT\x05\x1E\0\x3C\0\0\x01c\0\0\x01w\0\0", Some(V5), 0x81),
+        ("Password without User Name", b"\x10\x0F\0\x04MQTT\x04\x42\0\x3C\0\x01c\0\0", Some(V3_1_1), 0x82),
+        ("Will Topic with wildcard", b"\x10\x14\0\x04MQTT\x05\x06\0\x3C\0\0\x01c\0\0\x01+\0\0", Some(V5), 0x82),
+        ("empty Will Topic", b"\x10\x11\0\x04MQTT\x04\x06\0\x3C\0\x01c\0\0\0\0", Some(V3_1_1), 0x82),
+        ("no Will", b"\x10\x0D\0\x04MQTT\x04\x06\0\x3C\0\x01c", Some(V3_1_1), 0x81),
+        ("no User Name", b"\x10\x0D\0\x04MQTT\x04\x82\0\x3C\0\x01c", Some(V3_1_1), 0x81),
+        ("more behind the last field", b"\x10\x0E\0\x04MQTT\x04\x02\0\x3C\0\x01c\0", Some(V3_1_1), 0x81),
+        ("no Client Identifier", b"\x10\x0A\0\x04MQTT\x04\x02\0\x3C", Some(V3_1_1), 0x81),
+        ("U+0000 in the Client Identifier", b"\x10\x0D\0\x04MQTT\x04\x02\0\x3C\0\x01\0", Some(V3_1_1), 0x81),
+        ("Receive Maximum 0", b"\x10\x11\0\x04MQTT\x05\x02\0\x3C\x03\x21\0\0\0\x01c", Some(V5), 0x82),
+        ("Maximum Packet Size 0", b"\x10\x13\0\x04MQTT\x05\x02\0\x3C\x05\x27\0\0\0\0\0\x01c", Some(V5), 0x82),
+        ("Authentication Data alone", b"\x10\x11\0\x04MQTT\x05\x02\0\x3C\x03\x16\0\0\0\x01c", Some(V5), 0x82),
+        ("Will Delay outside the Will", b"\x10\x13\0\x04MQTT\x05\x02\0\x3C\x05\x18\0\0\0\0\0\x01c", Some(V5), 0x81),
+    ];
+    for &(what, bytes, version, code) in cases {
+        let (frame, _) = split(bytes, NO_LIMIT).unwrap().expect(what);
+        let refusal = Connect::decode(frame).expect_err(what);
+        assert_eq!((refusal.version, refusal.code.as_u8()), (version, code), "{what}: {}", refusal.why);
+    }
+}
+
+#[test]
+fn a_refusal_comes_as_soon_as_it_is_certain() {
+    let code = |bytes, max| split(bytes, max).map_err(|refusal| refusal.code);
+    assert_eq!(code(b"\x0F", NO_LIMIT), Err(ReasonCode::MalformedPacket));
+    assert_eq!(code(b"\x36", NO_LIMIT), Err(ReasonCode::MalformedPacket));
+    assert_eq!(code(b"\x80", NO_LIMIT), Err(ReasonCode::MalformedPacket));
+    assert_eq!(code(b"\x30\xFF\xFF\xFF\xFF", NO_LIMIT), Err(ReasonCode::MalformedPacket));
+    // The whole packet counts: 2 bytes of fixed header and 8 more, 3 and 128.
+    assert_eq!(code(b"\x30\x08", 10), Ok(None));
+    assert_eq!(code(b"\x30\x08", 9), Err(ReasonCode::PacketTooLarge));
+    assert_eq!(code(b"\x30\x80\x01", 131), Ok(None));
+    assert_eq!(code(b"\x30\x80\x01", 130), Err(ReasonCode::PacketTooLarge));
+    assert_eq!(code(b"\x30\xFF\xFF\xFF\x7F", MAX_PACKET_LEN), Ok(None));
+    assert_eq!(code(b"\x30\xFF\xFF\xFF\x7F", MAX_PACKET_LEN - 1), Err(ReasonCode::PacketTooLarge));
+    assert_eq!(code(b"", 0), Ok(None));
+    assert_eq!(peek_type(b"\x20"), Some(PacketType::ConnAck));
+    assert_eq!(peek_type(b"\x0F"), None);
+}
+
+#[test]
+fn what_a_server_alone_sends_is_refused_from_a_client() {
+    let cases: &[&[u8]] = &[
+        b"\x20\x03\0\0\0",
+        b"\x90\x04\0\x01\0\0",
+        b"\xB0\x04\0\x01\0\0",
+        b"\xD0\0",
+        b"\x30\x06\0\x01a\x02\x0B\x01",
+        b"\xE0\x01\x8E",
+        b"\xE0\x05\0\x03\x1C\0\0",
+        b"\xF0\0",
+    ];
+    for bytes in cases {
+        let refusal = decoded(Version::V5, bytes).unwrap().check_from_client().unwrap_err();
+        assert_eq!(refusal.code, ReasonCode::ProtocolError, "{bytes:02X?}");
+    }
+    for bytes in [&b"\x30\x04\0\x01a\0"[..], b"\xC0\0", b"\xE0\x01\x04", b"\xF0\x06\x19\x04\x15\0\x01m"] {
+        assert_eq!(decoded(Version::V5, bytes).unwrap().check_from_client(), Ok(()), "{bytes:02X?}");
+    }
+}
