@@ -19,10 +19,10 @@ use crate::topic::TopicName;
 ///
 /// - Something happened: [`handle_connected`](Self::handle_connected), [`handle_bytes`](Self::handle_bytes),
 ///   [`handle_closed`](Self::handle_closed), [`handle_verdict`](Self::handle_verdict),
-///   [`handle_timeout`](Self::handle_timeout)
+///   [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
 /// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down)
 /// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
-///   [`poll_timeout`](Self::poll_timeout)
+///   [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
 /// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id)
 ///
 /// A fault of a peer is not an error of these calls: its connection moves to closing, which its shell learns from
@@ -47,6 +47,9 @@ pub struct Broker<'m> {
     /// Connections that have something to do.
     pub(crate) ready: Fifo<Connection>,
     pub(crate) generations: u32,
+    /// Sessions made so far.
+    #[cfg(feature = "alloc")]
+    pub(crate) session_numbers: u32,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
     pub(crate) counters: Counters,
@@ -148,15 +151,14 @@ impl<'m> Broker<'m> {
         let hasher = Hasher::new(config.seed);
         let siblings = u32::from(config.shard.count);
         Self {
-            hasher,
             random: Random::new(config.seed),
             connections: Pool::new(memory.connections),
             sessions: Pool::new(memory.sessions),
             session_index: HashIndex::new(memory.session_buckets),
             messages: Messages::new(Pool::new(memory.messages), Pool::new(memory.deliveries), memory.bytes),
-            router: Router::new(memory.router, hasher, siblings),
-            receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher),
-            aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher),
+            router: Router::new(memory.router, hasher.clone(), siblings),
+            receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher.clone()),
+            aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher.clone()),
             owed: Pool::new(memory.owed),
             replays: Pool::new(memory.replays),
             group_queues: Pool::new(memory.group_queues),
@@ -164,10 +166,13 @@ impl<'m> Broker<'m> {
             scratch: memory.scratch,
             ready: Fifo::EMPTY,
             generations: 0,
+            #[cfg(feature = "alloc")]
+            session_numbers: 0,
             may_refuse: config.may_refuse(),
             counters: Counters::default(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard),
+            hasher,
             config,
             authorize,
         }
@@ -231,6 +236,19 @@ impl<'m> Broker<'m> {
         }
     }
 
+    /// What a sibling broker is to be handed, and the sibling's index. Hand all of them over, in order, before writing to
+    /// clients.
+    #[cfg(feature = "alloc")]
+    pub fn poll_forward(&mut self) -> Option<(u16, crate::Forward)> {
+        self.mesh.poll()
+    }
+
+    /// A sibling broker handed something over.
+    #[cfg(feature = "alloc")]
+    pub fn handle_forward(&mut self, now: Instant, from: u16, forward: crate::Forward) {
+        self.on_forward(now, from, forward);
+    }
+
     /// Puts what the client is to be sent into `out`.
     pub fn poll_transmit(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> Transmit {
         match self.find(id) {
@@ -249,6 +267,10 @@ impl<'m> Broker<'m> {
         let mut counters = self.counters;
         counters.connections = self.connections.len() as u32;
         counters.sessions = self.sessions.len() as u32;
+        #[cfg(feature = "alloc")]
+        {
+            counters.sessions -= self.mesh.remotes.len() as u32;
+        }
         counters.subscriptions = self.router.local_subscription_count() as u32;
         counters.retained = self.router.retained_count() as u32;
         counters.messages = self.messages.len() as u32;

@@ -21,6 +21,9 @@ pub struct Message {
     pub(crate) retain: bool,
     /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
     pub(crate) expires: Instant,
+    /// Orders the retained messages of one topic among sibling brokers.
+    #[cfg(feature = "alloc")]
+    pub(crate) stamp: u64,
 }
 
 impl Default for Message {
@@ -33,6 +36,8 @@ impl Default for Message {
             qos: QoS::AtMostOnce,
             retain: false,
             expires: Instant::NEVER,
+            #[cfg(feature = "alloc")]
+            stamp: 0,
         }
     }
 }
@@ -59,15 +64,17 @@ impl Message {
 /// One message on its way to one Session, or to the group of a shared subscription.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delivery {
-    next: Option<Handle<Delivery>>,
+    pub(crate) next: Option<Handle<Delivery>>,
     /// `None` once the receiver has the message and only the handshake of QoS 2 is left.
     pub(crate) message: Option<Handle<Message>>,
     /// The Subscription Identifier; 0 where the subscription has none.
     pub(crate) identifier: u32,
     /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without message.
-    more: Option<Handle<Delivery>>,
+    pub(crate) more: Option<Handle<Delivery>>,
     /// The shared subscription it came through: back to its group if this Session does not take it.
     pub(crate) group: Option<Handle<Group>>,
+    /// Came through a group that a sibling owns: this is the subscription here.
+    pub(crate) foreign: Option<Handle<crate::router::Subscription>>,
     /// 0 until it is first transmitted, and for QoS 0.
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
@@ -83,6 +90,11 @@ impl Delivery {
     pub(crate) const OUTSTANDING: u8 = 4;
     /// Transmitted before: DUP is set when it is sent again `[MQTT-3.3.1-1]`.
     pub(crate) const SENT: u8 = 8;
+
+    /// Whether it came through a shared subscription.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.group.is_some() || self.foreign.is_some()
+    }
 
     pub(crate) fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
@@ -148,6 +160,11 @@ impl<'m> Messages<'m> {
 
     pub(crate) fn len(&self) -> usize {
         self.pool.len()
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) fn set_stamp(&mut self, handle: Handle<Message>, stamp: u64) {
+        self.pool[handle].stamp = stamp;
     }
 
     pub(crate) fn set_expiry(&mut self, handle: Handle<Message>, expires: Instant) {
@@ -251,7 +268,7 @@ impl<'m> Messages<'m> {
 #[derive(Clone, Copy)]
 pub(crate) struct Identifiers<'a, 'm> {
     deliveries: &'a Pool<'m, Delivery>,
-    next: Option<Handle<Delivery>>,
+    pub(crate) next: Option<Handle<Delivery>>,
 }
 
 impl Iterator for Identifiers<'_, '_> {

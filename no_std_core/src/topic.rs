@@ -131,6 +131,12 @@ impl<'a> TopicFilter<'a> {
         Ok(this)
     }
 
+    /// A filter that needs no check: it is no shared subscription.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn new_checked(filter: &'a str) -> Self {
+        Self { whole: filter, prefix: 0 }
+    }
+
     /// The filter as it stands in a packet, `$share/group/` included.
     pub fn as_str(self) -> &'a str {
         self.whole

@@ -39,6 +39,18 @@ impl AckKind {
     }
 }
 
+impl AckKind {
+    /// The whole packet.
+    pub const fn of(self, ack: Ack<'_>) -> super::Packet<'_> {
+        match self {
+            Self::PubAck => super::Packet::PubAck(ack),
+            Self::PubRec => super::Packet::PubRec(ack),
+            Self::PubRel => super::Packet::PubRel(ack),
+            Self::PubComp => super::Packet::PubComp(ack),
+        }
+    }
+}
+
 impl<'a> Ack<'a> {
     /// An answer without Properties.
     pub const fn new(packet_id: PacketId, code: ReasonCode) -> Self {

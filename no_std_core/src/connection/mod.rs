@@ -55,7 +55,7 @@ pub(crate) enum Phase {
 /// A Network Connection in the pool.
 #[derive(Debug)]
 pub struct Connection {
-    next_ready: Option<Handle<Connection>>,
+    pub(crate) next_ready: Option<Handle<Connection>>,
     /// It is in the list of those that have something to do.
     pub(crate) is_ready: bool,
     /// The shell knows it no more; the slot is given back when it leaves that list.
@@ -93,6 +93,12 @@ pub struct Connection {
     /// What CONNECT said, until the connection is open; and what CONNACK says.
     pub(crate) draft: Draft,
     pub(crate) owed: Fifo<Owed>,
+    /// The packet that comes next waits until the siblings have passed this fence; 0: none.
+    #[cfg(feature = "alloc")]
+    pub(crate) fence: u64,
+    /// A sibling has no room for the message that waits.
+    #[cfg(feature = "alloc")]
+    pub(crate) sibling_refuses: bool,
     /// Why the broker closes it.
     pub(crate) reason: Option<Refusal>,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
@@ -175,6 +181,10 @@ impl Default for Connection {
             auth_data: Blob::EMPTY,
             draft: Draft::default(),
             owed: Fifo::EMPTY,
+            #[cfg(feature = "alloc")]
+            fence: 0,
+            #[cfg(feature = "alloc")]
+            sibling_refuses: false,
             reason: None,
             goodbye: false,
             sending: None,

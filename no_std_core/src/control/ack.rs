@@ -53,10 +53,14 @@ impl Broker<'_> {
         let Some(session) = self.connections[handle].session else {
             return;
         };
-        let done = self.sessions[session].outbound.complete(&mut self.messages, ack.packet_id.get());
-        if done == Acknowledged::Done {
-            self.mark_ready(handle);
-        }
+        let outbound = &mut self.sessions[session].outbound;
+        let Some(delivery) = outbound.complete(&mut self.messages, ack.packet_id.get()) else {
+            return;
+        };
+        #[cfg(feature = "alloc")]
+        self.settle(session, delivery);
+        self.messages.end_delivery(delivery);
+        self.mark_ready(handle);
     }
 
     fn end_delivery(&mut self, handle: Handle<Connection>, ack: &Ack<'_>, qos: QoS) {
@@ -71,6 +75,8 @@ impl Broker<'_> {
         let Some(delivery) = outbound.acknowledge(&mut self.messages, ack.packet_id.get(), qos) else {
             return;
         };
+        #[cfg(feature = "alloc")]
+        self.settle(session, delivery);
         self.messages.end_delivery(delivery);
         if ack.code.is_error() {
             // Not for any other member of a shared subscription either `[MQTT-4.8.2-6]`.
@@ -83,9 +89,7 @@ impl Broker<'_> {
     fn is_half_sent(&self, handle: Handle<Connection>, packet_id: u16) -> bool {
         match self.connections[handle].sending {
             Some(sending) => match sending.what {
-                Outgoing::Publish(publishing) => {
-                    self.messages.deliveries[publishing.delivery].packet_id == packet_id
-                }
+                Outgoing::Publish(publishing) => self.messages.deliveries[publishing.delivery].packet_id == packet_id,
                 _ => false,
             },
             None => false,

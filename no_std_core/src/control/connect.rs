@@ -118,7 +118,8 @@ impl<'m> Broker<'m> {
         // Before MQTT 5.0 a client can't be told, and pings as it said.
         let version = self.connections[handle].version;
         let draft = &mut self.connections[handle].draft;
-        let keep_alive = if version.is_v5() { draft.server_keep_alive.unwrap_or(draft.keep_alive) } else { draft.keep_alive };
+        let keep_alive =
+            if version.is_v5() { draft.server_keep_alive.unwrap_or(draft.keep_alive) } else { draft.keep_alive };
         let will = draft.will.take();
 
         let connection = &mut self.connections[handle];
@@ -138,6 +139,8 @@ impl<'m> Broker<'m> {
 
         self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, ""));
         self.member_came(now, session);
+        #[cfg(feature = "alloc")]
+        self.tell_presence(session, true);
         Ok(())
     }
 
@@ -186,6 +189,8 @@ impl<'m> Broker<'m> {
             }
         }
         let session = self.sessions.insert(Session::new(hash, draft.client_id, principal)).ok_or(NO_MEMORY)?;
+        #[cfg(feature = "alloc")]
+        self.number_session(session);
         self.connections[handle].draft.client_id = Default::default();
         self.session_index.insert(&mut self.sessions, session);
         Ok((session, false))

@@ -5,7 +5,7 @@ use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
-use crate::router::Group;
+use crate::router::{Group, Subscription};
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::topic::TopicName;
@@ -21,6 +21,8 @@ pub(super) struct Terms {
     pub(super) identifier: u32,
     /// The shared subscription it comes through.
     pub(super) group: Option<Handle<Group>>,
+    /// The same, if a sibling owns the group: the subscription here.
+    pub(super) foreign: Option<Handle<Subscription>>,
 }
 
 impl Terms {
@@ -29,6 +31,7 @@ impl Terms {
             message: Some(message),
             identifier: self.identifier,
             group: self.group,
+            foreign: self.foreign,
             qos: self.qos,
             flags: if self.retain { Delivery::RETAIN } else { 0 },
             ..Delivery::default()
@@ -51,7 +54,7 @@ impl Broker<'_> {
             self.count_drop(Some(session), DropReason::Offline);
             return;
         }
-        if terms.group.is_none() && self.merge(session, message, terms) {
+        if terms.group.is_none() && terms.foreign.is_none() && self.merge(session, message, terms) {
             return;
         }
         let cost = self.messages.get(message).body.len() as u32;
@@ -78,7 +81,7 @@ impl Broker<'_> {
             return false;
         };
         let entry = &mut self.messages.deliveries[newest];
-        if entry.message != Some(message) || entry.group.is_some() {
+        if entry.message != Some(message) || entry.is_shared() {
             return false;
         }
         entry.qos = entry.qos.max(terms.qos);

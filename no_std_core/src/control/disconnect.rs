@@ -103,6 +103,8 @@ impl Broker<'_> {
             will.due = now.plus_secs(u64::from(will.delay_secs));
         }
         self.member_went(session);
+        #[cfg(feature = "alloc")]
+        self.tell_presence(session, false);
         self.watch_absence(now, session);
     }
 
@@ -152,7 +154,7 @@ impl Broker<'_> {
     fn end_with_session(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
         let begun = entry.is(Delivery::SENT);
-        if entry.group.is_some() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
+        if entry.is_shared() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
             self.give_back_to_group(session, delivery);
             return;
         }

@@ -23,12 +23,7 @@ pub struct GroupQueue {
 }
 
 impl Broker<'_> {
-    pub(super) fn deliver_to_group(
-        &mut self,
-        group: Handle<Group>,
-        message: Handle<Message>,
-        routing: &Routing<'_>,
-    ) {
+    pub(super) fn deliver_to_group(&mut self, group: Handle<Group>, message: Handle<Message>, routing: &Routing<'_>) {
         let keys = PickKeys {
             random: self.random.next() as u32,
             publisher: routing.publisher_key,
@@ -38,7 +33,7 @@ impl Broker<'_> {
     }
 
     /// Queues `message` for a connected member that has room; for one without, if none has; or for the group.
-    fn give_to_member(
+    pub(super) fn give_to_member(
         &mut self,
         group: Handle<Group>,
         message: Handle<Message>,
@@ -53,14 +48,16 @@ impl Broker<'_> {
             self.router.pick(group, strategy, keys, |subscriber| {
                 let slot = subscriber.0.checked_sub(offset)?;
                 let session = &sessions[Handle::from_index(slot as usize)];
-                session.connection?;
+                if !session.is_here() {
+                    return None;
+                }
                 let outbound = &session.outbound;
                 let full = outbound.queued() >= limits.queued_messages as usize
                     || outbound.queued_bytes().saturating_add(cost) > limits.queued_bytes;
                 if wants_room && full {
                     return None;
                 }
-                Some((outbound.queued() + outbound.in_flight()) as u32)
+                Some(session.load())
             })
         };
         let member = pick(true).or_else(|| pick(false));
@@ -91,7 +88,13 @@ impl Broker<'_> {
             retain: retain && options.retain_as_published,
             identifier,
             group: Some(group),
+            foreign: None,
         };
+        #[cfg(feature = "alloc")]
+        if self.sessions[session].remote.is_some() {
+            self.deliver_to_remote(session, member, message, terms);
+            return;
+        }
         self.deliver(session, message, topic, terms);
     }
 
@@ -116,7 +119,7 @@ impl Broker<'_> {
             self.count_drop(None, DropReason::QueueFull);
             return;
         }
-        let terms = Terms { qos, retain: false, identifier: 0, group: Some(group) };
+        let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
         match self.messages.deliver(terms.delivery(message)) {
             Some(delivery) => self.group_queues[queue].queue.push(&mut self.messages, delivery),
             None => self.count_drop(None, DropReason::OutOfMemory),
@@ -154,7 +157,7 @@ impl Broker<'_> {
     pub(super) fn group_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
         let mut connected = self.router.members_of(group).filter_map(|member| {
             let session = self.session_of(self.router.subscription(member).subscriber())?;
-            self.sessions[session].connection.map(|_| session)
+            self.sessions[session].is_here().then_some(session)
         });
         if let Some(first) = connected.next() {
             return self.has_room(first, cost) || connected.any(|session| self.has_room(session, cost));
@@ -182,7 +185,7 @@ impl Broker<'_> {
 
     /// A client is here: it gets what its groups keep, as far as it has room.
     pub(super) fn member_came(&mut self, now: Instant, session: Handle<Session>) {
-        if self.group_queues.is_empty() || self.sessions[session].connection.is_none() {
+        if self.group_queues.is_empty() || !self.sessions[session].is_here() {
             return;
         }
         let subscriber = self.subscriber_of(session);
@@ -228,7 +231,7 @@ impl Broker<'_> {
 
     /// A client is away: what it was never sent goes back to its groups `[MQTT-4.8.2-4]`.
     pub(super) fn member_went(&mut self, session: Handle<Session>) {
-        if self.router.group_count() == 0 {
+        if !self.has_shared(session) {
             return;
         }
         // Once round the queue, so that what stays keeps its order.
@@ -236,7 +239,7 @@ impl Broker<'_> {
             let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages) else {
                 break;
             };
-            if self.messages.deliveries[delivery].group.is_some() {
+            if self.messages.deliveries[delivery].is_shared() {
                 self.give_back_to_group(session, delivery);
             } else {
                 self.sessions[session].outbound.push(&mut self.messages, delivery);
@@ -244,9 +247,22 @@ impl Broker<'_> {
         }
     }
 
+    fn has_shared(&self, session: Handle<Session>) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.sessions[session].foreign_groups > 0 {
+            return true;
+        }
+        let _ = session;
+        self.router.group_count() > 0
+    }
+
     /// Ends a delivery, which is in no list, by giving its message to another member of the group.
     pub(super) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
+        #[cfg(feature = "alloc")]
+        if let (Some(foreign), Some(message)) = (entry.foreign, entry.message) {
+            self.return_to_owner(from, foreign, message);
+        }
         if let (Some(group), Some(message)) = (entry.group, entry.message) {
             debug_assert!(self.sessions[from].connection.is_none());
             self.with_topic(message, |broker, topic| {
@@ -260,7 +276,7 @@ impl Broker<'_> {
 
     /// A Session leaves a group: what it was given through it stays its own.
     pub(super) fn leave_group(&mut self, session: Handle<Session>, group: Handle<Group>) {
-        self.sessions[session].outbound.forget_group(&mut self.messages, group);
+        self.sessions[session].outbound.forget_group(&mut self.messages, |delivery| delivery.group == Some(group));
     }
 
     /// A group has ended: so have the messages it kept.

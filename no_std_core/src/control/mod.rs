@@ -11,6 +11,8 @@ mod disconnect;
 mod group;
 mod publish;
 mod replay;
+#[cfg(feature = "alloc")]
+mod sibling;
 mod subscribe;
 mod timeout;
 mod transmit;

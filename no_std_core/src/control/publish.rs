@@ -25,6 +25,9 @@ pub(super) struct Routing<'a> {
     pub(super) publisher: Option<Handle<Session>>,
     /// The same for all messages of one publisher.
     pub(super) publisher_key: u32,
+    /// A sibling handed it over: the other siblings have it already.
+    #[cfg(feature = "alloc")]
+    pub(super) from_sibling: bool,
 }
 
 impl<'a> Routing<'a> {
@@ -36,7 +39,16 @@ impl<'a> Routing<'a> {
         publisher_key: u32,
     ) -> Self {
         let draft = Message::default();
-        Self { topic, parts: [&[]; 3], draft, stored: Some(message), publisher, publisher_key }
+        Self {
+            topic,
+            parts: [&[]; 3],
+            draft,
+            stored: Some(message),
+            publisher,
+            publisher_key,
+            #[cfg(feature = "alloc")]
+            from_sibling: false,
+        }
     }
 }
 
@@ -69,6 +81,10 @@ impl<'m> Broker<'m> {
         #[cfg(feature = "alloc")]
         if self.mesh.is_congested() {
             self.mesh.wait_for_room(self.id_of(handle));
+            return Ok(Taken::NotNow);
+        }
+        #[cfg(feature = "alloc")]
+        if self.may_refuse && !self.siblings_have_room(handle, publish) {
             return Ok(Taken::NotNow);
         }
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
@@ -188,13 +204,15 @@ impl<'m> Broker<'m> {
         properties: &[u8],
     ) -> Result<bool, ReasonCode> {
         let principal = self.sessions[session].principal;
-        if is_reserved_for_server(topic)
-            || !self.authorize.publish(principal, topic, publish.qos, publish.retain)
-        {
+        if is_reserved_for_server(topic) || !self.authorize.publish(principal, topic, publish.qos, publish.retain) {
             self.count_drop(Some(session), DropReason::NotAuthorized);
             return Err(ReasonCode::NotAuthorized);
         }
         if publish.qos == QoS::ExactlyOnce && self.receipts.is_full() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        #[cfg(feature = "alloc")]
+        if self.sessions[session].connection.is_some_and(|connection| self.take_sibling_refusal(connection)) {
             return Err(ReasonCode::QuotaExceeded);
         }
         let expires = match publish.properties.message_expiry_interval() {
@@ -211,7 +229,16 @@ impl<'m> Broker<'m> {
         };
         let publisher_key = self.publisher_key(session);
         let parts = [topic.as_str().as_bytes(), properties, publish.payload];
-        self.route(now, Routing { topic, parts, draft, stored: None, publisher: Some(session), publisher_key })
+        self.route(Routing {
+            topic,
+            parts,
+            draft,
+            stored: None,
+            publisher: Some(session),
+            publisher_key,
+            #[cfg(feature = "alloc")]
+            from_sibling: false,
+        })
     }
 
     /// PUBACK or PUBREC; in MQTT 3.x, which has no refusing ones, the end of the connection or silence.
@@ -270,14 +297,22 @@ impl<'m> Broker<'m> {
             ..Message::default()
         };
         let parts = [message.topic.as_str().as_bytes(), &[], message.payload];
-        let routing =
-            Routing { topic: message.topic, parts, draft, stored: None, publisher: None, publisher_key: 0 };
-        self.route(now, routing).map(|_| ()).map_err(|_| Full)
+        let routing = Routing {
+            topic: message.topic,
+            parts,
+            draft,
+            stored: None,
+            publisher: None,
+            publisher_key: 0,
+            #[cfg(feature = "alloc")]
+            from_sibling: false,
+        };
+        self.route(routing).map(|_| ()).map_err(|_| Full)
     }
 
     /// Hands a message to all who subscribed to its topic, and retains it. Whether anybody subscribed; or why nobody
     /// got it.
-    pub(super) fn route(&mut self, now: Instant, routing: Routing<'_>) -> Result<bool, ReasonCode> {
+    pub(super) fn route(&mut self, routing: Routing<'_>) -> Result<bool, ReasonCode> {
         let (retain, cost) = match routing.stored {
             Some(message) => (self.messages.get(message).retain, self.messages.get(message).body.len() as u32),
             None => (routing.draft.retain, routing.parts.iter().map(|part| part.len() as u32).sum()),
@@ -301,6 +336,10 @@ impl<'m> Broker<'m> {
         let Some(message) = message else {
             return Ok(false);
         };
+        #[cfg(feature = "alloc")]
+        if self.mesh.has_siblings() {
+            self.begin_route(message, retain, &routing);
+        }
         // First, since it may fail, and then nobody gets the message.
         if retain {
             if !self.retain(routing.topic, message) {
@@ -337,7 +376,7 @@ impl<'m> Broker<'m> {
         let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
         let Some(session) = self.session_of(subscriber) else {
             #[cfg(feature = "alloc")]
-            self.forward(subscriber, message);
+            self.forward(subscriber.0 as u16, message, routing);
             return;
         };
         if options.no_local && routing.publisher == Some(session) {
@@ -352,12 +391,13 @@ impl<'m> Broker<'m> {
             retain: retain && options.retain_as_published,
             identifier,
             group: None,
+            foreign: None,
         };
         self.deliver(session, message, routing.topic, terms);
     }
 
     /// Whether everybody who is to get the message has room, for a topic whose publisher is to be refused otherwise.
-    fn check_room(&mut self, routing: &Routing<'_>, cost: u32) -> Result<(), ReasonCode> {
+    pub(super) fn check_room(&mut self, routing: &Routing<'_>, cost: u32) -> Result<(), ReasonCode> {
         let mut matches = self.router.matches(routing.topic);
         while let Some(matched) = matches.next(&self.router) {
             let room = match matched {

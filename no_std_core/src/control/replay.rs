@@ -8,7 +8,7 @@ use super::publish::Routing;
 use crate::broker::Broker;
 use crate::codec::{QoS, ReasonCode};
 use crate::message::{Delivery, Message};
-use crate::router::{Retained, RetainedCursor, Subscription};
+use crate::router::{Retained, Subscription};
 use crate::session::{Replay, Session};
 use crate::storage::{Handle, TEXT_ON_STACK};
 use crate::time::Instant;
@@ -33,6 +33,10 @@ impl Broker<'_> {
     /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if
     /// there is no memory.
     pub(super) fn retain(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.is_outdated(topic, message) {
+            return true;
+        }
         if self.messages.get(message).payload_len() == 0 {
             self.unretain(topic);
             return true;
@@ -124,7 +128,8 @@ impl Broker<'_> {
     ) -> Option<Handle<Delivery>> {
         loop {
             let replay = self.sessions[session].replays.front()?;
-            let current = self.replays[replay].subscription.zip(self.router.retained_under(self.replays[replay].cursor));
+            let current =
+                self.replays[replay].subscription.zip(self.router.retained_under(self.replays[replay].cursor));
             let Some((subscription, Retained(message))) = current else {
                 let only = self.replays[replay].subscription;
                 self.sessions[session].replays.pop_front(&mut self.replays);
@@ -141,6 +146,7 @@ impl Broker<'_> {
                 retain: true,
                 identifier: entry.identifier(),
                 group: None,
+                foreign: None,
             };
             let expired = stored.has_expired(now);
             if !expired && terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
@@ -165,6 +171,6 @@ impl Broker<'_> {
             walk.next(&self.router);
             walk.suspend()
         });
-        self.replays[replay].cursor = next.unwrap_or_else(RetainedCursor::default);
+        self.replays[replay].cursor = next.unwrap_or_default();
     }
 }

@@ -34,7 +34,7 @@ impl<'m> Broker<'m> {
             }
         }
         #[cfg(feature = "alloc")]
-        if !self.siblings_know(now, handle, subscribe) {
+        if !self.siblings_know(now, handle, session, subscribe) {
             return Ok(Taken::NotNow);
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
@@ -44,11 +44,13 @@ impl<'m> Broker<'m> {
             let (text, options) = codes.next()?;
             Some(broker.subscribe(now, session, text, options, identifier))
         });
+        #[cfg(feature = "alloc")]
+        self.withdraw_unused(subscribe);
         Ok(Taken::Done)
     }
 
     /// Subscribes, and gives the Reason Code for it.
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         now: Instant,
         session: Handle<Session>,
@@ -66,7 +68,13 @@ impl<'m> Broker<'m> {
             return ReasonCode::NotAuthorized;
         }
         let subscriber = self.subscriber_of(session);
-        let known = self.router.find(filter, subscriber);
+        #[cfg(feature = "alloc")]
+        let owned_text = self.foreign_filter(filter);
+        #[cfg(feature = "alloc")]
+        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        #[cfg(not(feature = "alloc"))]
+        let kept_filter = filter;
+        let known = self.router.find(kept_filter, subscriber);
         if known.is_none() && self.sessions[session].subscriptions >= self.config.limits.subscriptions {
             return ReasonCode::QuotaExceeded;
         }
@@ -75,11 +83,20 @@ impl<'m> Broker<'m> {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
         };
-        let Ok(subscribed) = self.router.subscribe(filter, subscriber, kept, identifier) else {
+        let Ok(subscribed) = self.router.subscribe(kept_filter, subscriber, kept, identifier) else {
             return ReasonCode::QuotaExceeded;
         };
         if !subscribed.replaced {
             self.sessions[session].subscriptions += 1;
+        }
+        #[cfg(feature = "alloc")]
+        if owned_text.is_some() {
+            self.join_foreign(session, filter, subscribed, options, identifier);
+            return ReasonCode::granted(options.qos);
+        }
+        #[cfg(feature = "alloc")]
+        if subscribed.first {
+            self.tell_interest(filter, true);
         }
         if filter.share_name().is_some() {
             self.member_came(now, session);
@@ -127,6 +144,10 @@ impl<'m> Broker<'m> {
     /// Whether there was such a subscription.
     fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         let subscriber = self.subscriber_of(session);
+        #[cfg(feature = "alloc")]
+        let owned_text = self.foreign_filter(filter);
+        #[cfg(feature = "alloc")]
+        let filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
         let Some(subscription) = self.router.find(filter, subscriber) else {
             return false;
         };
@@ -147,7 +168,7 @@ impl<'m> Broker<'m> {
         }
     }
 
-    fn remove_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
+    pub(super) fn remove_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
         if !self.sessions[session].replays.is_empty() {
             self.end_replays_of(session, Some(subscription));
         }
@@ -155,14 +176,16 @@ impl<'m> Broker<'m> {
             self.leave_group(session, group);
         }
         #[cfg(feature = "alloc")]
-        self.note_lost_interest(subscription);
+        let filter = self.filter_for_siblings(subscription);
         let removed = self.router.remove(subscription);
         self.sessions[session].subscriptions = self.sessions[session].subscriptions.saturating_sub(1);
         if let Some(tag) = removed.group_ended {
             self.end_group_queue(tag);
         }
         #[cfg(feature = "alloc")]
-        self.tell_lost_interest(removed.last);
+        if let Some(filter) = filter {
+            self.subscription_ended(session, subscription, &filter, removed.last);
+        }
     }
 
     /// Whether an answer with `count` codes can be owed now; an error if it never can.

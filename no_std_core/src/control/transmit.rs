@@ -5,7 +5,7 @@
 
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
-    Ack, AckKind, Auth, ConnAck, DeliveryHead, Disconnect, Length, Packet, PacketId, Properties, Property, QoS,
+    Ack, Auth, ConnAck, DeliveryHead, Disconnect, Encode, Length, Packet, PacketId, Properties, Property, QoS,
     ReasonCode, Sink, SubAck, UnsubAck, Version, Window, Writer,
 };
 use crate::connection::{CODES_IN_OWED, Connection, Outgoing, Owed, Phase, Publishing, Reply, Sending};
@@ -74,7 +74,9 @@ impl Broker<'_> {
         }
         let session = match self.connections[handle].phase {
             Phase::Open => self.connections[handle].session?,
-            Phase::Closing if self.connections[handle].goodbye => return Some(self.begin(handle, Outgoing::Disconnect)),
+            Phase::Closing if self.connections[handle].goodbye => {
+                return Some(self.begin(handle, Outgoing::Disconnect));
+            }
             _ => return None,
         };
         let window = self.connections[handle].window;
@@ -190,11 +192,27 @@ impl Broker<'_> {
         let Some(message) = self.messages.deliveries[publishing.delivery].message else {
             return;
         };
-        let aliases = &mut self.aliases;
-        let connections = &mut self.connections;
-        let bytes = &mut self.messages.bytes;
-        let stored = self.messages_pool_get(message);
-        let _ = (aliases, connections, bytes, stored);
+        let (alias, known) = self
+            .with_topic(message, |broker, topic| {
+                let topic = topic.as_str();
+                if let Some(alias) = broker.aliases.outgoing(&broker.messages.bytes, handle, topic.as_bytes()) {
+                    return (alias, true);
+                }
+                let connection = &mut broker.connections[handle];
+                if connection.aliases_out >= connection.aliases_out_limit {
+                    return (0, false);
+                }
+                let alias = connection.aliases_out.saturating_add(1);
+                let bytes = &mut broker.messages.bytes;
+                if !broker.aliases.set_outgoing(bytes, handle, &mut connection.aliases, alias, topic) {
+                    return (0, false);
+                }
+                connection.aliases_out = alias;
+                (alias, false)
+            })
+            .unwrap_or_default();
+        publishing.topic_alias = alias;
+        publishing.alias_known = known;
     }
 
     #[inline]
@@ -240,11 +258,180 @@ impl Broker<'_> {
             }
             Outgoing::Disconnect => {
                 if let Some(reason) = self.connections[handle].reason {
-                    self.put_with_reason(handle, reason.why, sink, |properties, sink: &mut dyn FnMut(&Packet<'_>)| {
-                        sink(&Packet::Disconnect(Disconnect { code: reason.code, properties }));
-                    });
+                    let list = [Property::ReasonString(reason.why)];
+                    let mut packet = Disconnect { code: reason.code, properties: Properties::new(&list) };
+                    if reason.why.is_empty() || self.is_too_large(handle, &packet) {
+                        packet.properties = Properties::EMPTY;
+                    }
+                    packet.encode(version, sink);
                 }
             }
+        }
+    }
+
+    /// The reply that is owed first.
+    fn put_reply(&self, handle: Handle<Connection>, version: Version, sink: &mut impl Sink) {
+        let Some(front) = self.connections[handle].owed.front() else {
+            return;
+        };
+        let owed = &self.owed[front];
+        let id = PacketId::new(owed.packet_id);
+        match (owed.reply, id) {
+            (Reply::PingResp, _) => Packet::PingResp.encode(version, sink),
+            (Reply::ConnAck { session_present }, _) => self.put_connack(handle, session_present, owed, sink),
+            (Reply::Auth, _) => self.put_auth(handle, owed.code, sink),
+            (Reply::Ack(kind), Some(id)) => {
+                let list = [Property::ReasonString(owed.why)];
+                let mut ack = Ack::new(id, owed.code);
+                if !owed.why.is_empty() && self.connections[handle].problem_information {
+                    ack.properties = Properties::new(&list);
+                    if kind.of(ack).encoded_len(version) > self.connections[handle].maximum_packet_size {
+                        ack.properties = Properties::EMPTY;
+                    }
+                }
+                kind.of(ack).encode(version, sink);
+            }
+            (Reply::SubAck { count }, Some(packet_id)) => {
+                let codes = self.codes_behind(owed, count);
+                SubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, sink);
+            }
+            (Reply::UnsubAck { count }, Some(packet_id)) => {
+                let codes = self.codes_behind(owed, count);
+                UnsubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, sink);
+            }
+            (Reply::Codes(_) | Reply::Ack(_) | Reply::SubAck { .. } | Reply::UnsubAck { .. }, _) => {
+                debug_assert!(false, "codes go with the entry before them, and these replies have an identifier");
+            }
+        }
+    }
+
+    fn put_connack(&self, handle: Handle<Connection>, session_present: bool, owed: &Owed, sink: &mut impl Sink) {
+        let connection = &self.connections[handle];
+        let (draft, limits) = (&connection.draft, &self.config.limits);
+        let (mut id, mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
+        let client_id = connection.session.map_or(Blob::EMPTY, |session| self.sessions[session].client_id);
+        let assigned = draft.assigned_client_id.then(|| self.text(client_id, &mut id));
+        let method = self.text(connection.method, &mut method);
+        let data = self.binary(connection.auth_data, &mut data);
+
+        let accepted = owed.code == ReasonCode::Success;
+        let mut list = [Property::ReasonString(""); 12];
+        let mut count = 0;
+        let candidates = [
+            (accepted, draft.granted_expiry_secs.map(Property::SessionExpiryInterval)),
+            (accepted, Some(Property::ReceiveMaximum(limits.receive_maximum))),
+            (
+                accepted && self.config.maximum_qos < QoS::ExactlyOnce,
+                Some(Property::MaximumQoS(self.config.maximum_qos)),
+            ),
+            (accepted && !self.config.retain_available, Some(Property::RetainAvailable(false))),
+            (accepted, Some(Property::MaximumPacketSize(limits.packet_bytes))),
+            (accepted, assigned.map(Property::AssignedClientIdentifier)),
+            (accepted, Some(Property::TopicAliasMaximum(limits.topic_aliases_in))),
+            (!owed.why.is_empty(), Some(Property::ReasonString(owed.why))),
+            (accepted, draft.server_keep_alive.map(Property::ServerKeepAlive)),
+            (
+                accepted && draft.wants_response_information,
+                self.config.response_information.map(Property::ResponseInformation),
+            ),
+            (!method.is_empty(), Some(Property::AuthenticationMethod(method))),
+            (!method.is_empty() && !connection.auth_data.is_empty(), Some(Property::AuthenticationData(data))),
+        ];
+        for (wanted, property) in candidates {
+            if let (true, Some(property), Some(place)) = (wanted, property, list.get_mut(count)) {
+                *place = property;
+                count += 1;
+            }
+        }
+        let properties = Properties::new(list.get(..count).unwrap_or(&[]));
+        let mut packet = ConnAck { session_present, code: owed.code, properties };
+        if !accepted && self.is_too_large(handle, &packet) {
+            packet.properties = Properties::EMPTY;
+        }
+        packet.encode(connection.version, sink);
+    }
+
+    fn put_auth(&self, handle: Handle<Connection>, code: ReasonCode, sink: &mut impl Sink) {
+        let connection = &self.connections[handle];
+        let (mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
+        let list = [
+            Property::AuthenticationMethod(self.text(connection.method, &mut method)),
+            Property::AuthenticationData(self.binary(connection.auth_data, &mut data)),
+        ];
+        let used = if connection.auth_data.is_empty() { list.get(..1) } else { list.get(..) };
+        Auth { code, properties: Properties::new(used.unwrap_or(&[])) }.encode(connection.version, sink);
+    }
+
+    fn is_too_large(&self, handle: Handle<Connection>, packet: &impl Encode) -> bool {
+        packet.encoded_len(self.connections[handle].version) > self.connections[handle].maximum_packet_size
+    }
+
+    fn binary<'a>(&'a self, blob: Blob, space: &'a mut [u8]) -> &'a [u8] {
+        match self.messages.bytes.contiguous(blob) {
+            Some(whole) => whole,
+            None => {
+                let len = self.messages.bytes.copy(blob, 0, space);
+                space.get(..len).unwrap_or(&[])
+            }
+        }
+    }
+
+    fn text<'a>(&'a self, blob: Blob, space: &'a mut [u8]) -> &'a str {
+        core::str::from_utf8(self.binary(blob, space)).unwrap_or("")
+    }
+
+    /// The codes in the entries behind a SUBACK or UNSUBACK.
+    fn codes_behind(&self, owed: &Owed, count: u16) -> impl Iterator<Item = ReasonCode> + Clone {
+        let first = owed.next();
+        let entries = core::iter::successors(first, |entry| self.owed[*entry].next());
+        entries
+            .flat_map(|entry| match self.owed[entry].reply {
+                Reply::Codes(codes) => codes,
+                _ => [ReasonCode::Success; CODES_IN_OWED],
+            })
+            .take(usize::from(count))
+    }
+
+    /// The packet is out whole.
+    #[inline]
+    fn finish(&mut self, handle: Handle<Connection>, what: Outgoing) {
+        self.counters.packets_sent += 1;
+        match what {
+            Outgoing::Publish(publishing) => {
+                let entry = &mut self.messages.deliveries[publishing.delivery];
+                let qos = entry.qos;
+                entry.set(Delivery::SENT, true);
+                if qos == QoS::AtMostOnce {
+                    self.messages.end_delivery(publishing.delivery);
+                }
+                if let Some(count) = self.counters.publish_sent.get_mut(qos as usize) {
+                    *count += 1;
+                }
+            }
+            Outgoing::Owed => self.finish_reply(handle),
+            Outgoing::PubRel(_) => {}
+            Outgoing::Disconnect => self.connections[handle].goodbye = false,
+        }
+    }
+
+    fn finish_reply(&mut self, handle: Handle<Connection>) {
+        let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) else {
+            return;
+        };
+        let owed = self.owed.remove(entry);
+        match owed.reply {
+            Reply::SubAck { count } | Reply::UnsubAck { count } => {
+                for _ in 0..usize::from(count).div_ceil(CODES_IN_OWED) {
+                    if let Some(codes) = self.connections[handle].owed.pop_front(&mut self.owed) {
+                        self.owed.remove(codes);
+                    }
+                }
+            }
+            Reply::ConnAck { .. } | Reply::Auth => {
+                let data = core::mem::take(&mut self.connections[handle].auth_data);
+                self.messages.bytes.release(data);
+            }
+            Reply::PingResp | Reply::Ack(_) | Reply::Codes(_) => {}
         }
     }
 

@@ -82,7 +82,7 @@ impl<'m> Broker<'m> {
             self.with_topic(will.message, |broker, topic| {
                 let publisher_key = broker.publisher_key(session);
                 let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
-                if broker.route(now, routing).is_err() {
+                if broker.route(routing).is_err() {
                     broker.count_drop(Some(session), DropReason::QueueFull);
                 }
             });
@@ -113,13 +113,13 @@ impl<'m> Broker<'m> {
         };
         let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
         let mut result = None;
-        if scratch.grow_to(len) {
-            if let Some(space) = scratch.as_mut_slice().get_mut(..len) {
-                self.messages.bytes.copy(body, 0, space);
-                let text = core::str::from_utf8(space).ok();
-                if let Some(topic) = text.and_then(|text| TopicName::new(text).ok()) {
-                    result = Some(act(self, topic));
-                }
+        if scratch.grow_to(len)
+            && let Some(space) = scratch.as_mut_slice().get_mut(..len)
+        {
+            self.messages.bytes.copy(body, 0, space);
+            let text = core::str::from_utf8(space).ok();
+            if let Some(topic) = text.and_then(|text| TopicName::new(text).ok()) {
+                result = Some(act(self, topic));
             }
         }
         self.scratch = scratch;

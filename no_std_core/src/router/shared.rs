@@ -4,6 +4,7 @@ use super::subscription::{ByPlace, Subscription};
 use super::trie::Node;
 use super::{Router, Subscriber};
 use crate::storage::{Blob, Chained, DoublyLinked, Handle, Hasher, Linked, List, Pool};
+use crate::topic::TopicFilter;
 
 /// The subscribers that share one Topic Filter under one ShareName.
 #[derive(Clone, Debug)]
@@ -161,6 +162,11 @@ impl Router<'_> {
     /// A group that a walk gave.
     pub fn group(&self, group: Handle<Group>) -> &Group {
         &self.groups[group]
+    }
+
+    /// The group of a shared subscription, if it has members.
+    pub fn group_of(&self, filter: TopicFilter<'_>) -> Option<Handle<Group>> {
+        self.find_group(self.trie.find(filter.proper())?, filter.share_name()?)
     }
 
     /// Whether `name` is the group's ShareName.

@@ -217,6 +217,11 @@ impl Router<'_> {
         list.iter(&self.subscriptions)
     }
 
+    /// Whether a local subscriber has this filter, shared or not.
+    pub fn has_local_subscriber(&self, filter: TopicFilter<'_>) -> bool {
+        self.trie.find(filter.proper()).is_some_and(|node| self.has_local(node))
+    }
+
     /// The subscription behind `handle` in [`subscriptions_of`](Self::subscriptions_of) its subscriber.
     pub fn next_of_subscriber(&self, handle: Handle<Subscription>) -> Option<Handle<Subscription>> {
         Linked::<BySubscriber>::next(&self.subscriptions[handle])

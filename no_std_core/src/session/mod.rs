@@ -3,8 +3,8 @@
 mod inbound;
 mod outbound;
 
-pub(crate) use inbound::{Inbound, Receipts};
 pub use inbound::Receipt;
+pub(crate) use inbound::{Inbound, Receipts};
 pub(crate) use outbound::{Acknowledged, Outbound};
 
 use crate::authorize::Principal;
@@ -39,6 +39,15 @@ pub struct Session {
     /// Retained messages that are still to be sent for new subscriptions; before anything in the queue.
     pub(crate) replays: Fifo<Replay>,
     pub(crate) dropped: Dropped,
+    /// Never used again, unlike the slot.
+    #[cfg(feature = "alloc")]
+    pub(crate) number: u32,
+    /// It lives on a sibling, and is here as a member of groups only.
+    #[cfg(feature = "alloc")]
+    pub(crate) remote: Option<crate::mesh::Remote>,
+    /// Its shared subscriptions whose groups a sibling owns.
+    #[cfg(feature = "alloc")]
+    pub(crate) foreign_groups: u32,
 }
 
 /// A Will Message, stored when the client connects.
@@ -55,6 +64,24 @@ pub(crate) struct StoredWill {
 }
 
 impl Session {
+    /// Whether a message can be handed to the client now.
+    pub(crate) fn is_here(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        if let Some(remote) = &self.remote {
+            return remote.online;
+        }
+        self.connection.is_some()
+    }
+
+    /// Messages it was given and has not acknowledged.
+    pub(crate) fn load(&self) -> u32 {
+        #[cfg(feature = "alloc")]
+        if let Some(remote) = &self.remote {
+            return remote.outstanding;
+        }
+        (self.outbound.queued() + self.outbound.in_flight()) as u32
+    }
+
     pub(crate) fn new(hash: u32, client_id: Blob, principal: Principal) -> Self {
         Self { hash, client_id, principal, ends: Instant::NEVER, ..Self::default() }
     }
@@ -77,7 +104,7 @@ impl Chained for Session {
 /// The retained messages that match one new subscription, sent one after another as the client takes them.
 #[derive(Debug, Default)]
 pub struct Replay {
-    next: Option<Handle<Replay>>,
+    pub(crate) next: Option<Handle<Replay>>,
     pub(crate) subscription: Option<Handle<crate::router::Subscription>>,
     /// The Topic Filter.
     pub(crate) filter: Blob,

@@ -12,7 +12,6 @@
 
 use crate::codec::QoS;
 use crate::message::{Delivery, Messages};
-use crate::router::Group;
 use crate::storage::{Fifo, Handle, Linked};
 use crate::topic::TopicName;
 
@@ -64,14 +63,15 @@ impl Outbound {
         self.queue.front()
     }
 
-    /// Nothing here goes back to `group` any more.
-    pub(crate) fn forget_group(&mut self, messages: &mut Messages<'_>, group: Handle<Group>) {
+    /// Deliveries that came through a group that the Session leaves don't go back to it any more.
+    pub(crate) fn forget_group(&mut self, messages: &mut Messages<'_>, left: impl Fn(&Delivery) -> bool) {
         for start in [self.queue.front(), self.in_flight.front()] {
             let mut at = start;
             while let Some(delivery) = at {
                 let entry = &mut messages.deliveries[delivery];
-                if entry.group == Some(group) {
+                if left(entry) {
                     entry.group = None;
+                    entry.foreign = None;
                 }
                 at = entry.next();
             }
@@ -242,15 +242,9 @@ impl Outbound {
         Acknowledged::Done
     }
 
-    /// PUBCOMP: the delivery is over.
-    pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged {
-        match self.take(messages, packet_id, |delivery| delivery.is(Delivery::RECEIVED)) {
-            Some(delivery) => {
-                messages.end_delivery(delivery);
-                Acknowledged::Done
-            }
-            None => Acknowledged::Unknown,
-        }
+    /// PUBCOMP: the delivery, now in no list, is over.
+    pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Option<Handle<Delivery>> {
+        self.take(messages, packet_id, |delivery| delivery.is(Delivery::RECEIVED))
     }
 
     /// Takes a delivery that can't be sent after all out of flight.

@@ -1,0 +1,584 @@
+//! Sibling brokers: together they behave as one (see [`Mesh`](crate::mesh::Mesh)).
+//!
+//! - **Interest.** A sibling that has the first subscriber to a filter tells all others, and they subscribe it in their
+//!   router. A SUBSCRIBE is not taken before all have heard of its filters: whoever has seen the SUBACK gets what is
+//!   published from then on, wherever.
+//! - **Messages** go to each sibling with interest once, and from there to its own subscribers. Retained ones go to all;
+//!   of two for one topic the one with the greater stamp stays, so all siblings end with the same.
+//! - **Shared subscriptions.** A group is owned by the home shard of its filter. Members elsewhere stand in the owner's
+//!   group as remote Sessions. Where they live, their subscription is kept under a filter that no topic matches.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use super::deliver::Terms;
+use super::publish::Routing;
+use crate::authorize::Principal;
+use crate::broker::Broker;
+use crate::codec::{Publish, QoS, Subscribe, SubscriptionOptions};
+use crate::config::{Overflow, Shard};
+use crate::connection::{Connection, ConnectionId};
+use crate::counters::DropReason;
+use crate::mesh::{Content, Forward, Member, Remote, SharedMessage};
+use crate::message::{Delivery, Message};
+use crate::router::{self, PickKeys, Retained, Subscribed, Subscriber, Subscription};
+use crate::session::Session;
+use crate::storage::{Blob, Handle, SharedBytes};
+use crate::time::Instant;
+use crate::topic::{TopicFilter, TopicName};
+
+/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. No topic has a U+0000.
+const FOREIGN: char = '\0';
+
+const SHARE: &str = "$share";
+
+/// The longest Topic Filter, `$share/group/` included.
+const LONGEST_FILTER: usize = 65_535;
+
+impl Broker<'_> {
+    pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
+        match forward.0 {
+            Content::Message(shared) => {
+                self.mesh.confirm(from);
+                self.take_message(now, &shared);
+            }
+            Content::Confirmed(count) => {
+                let waiting = self.mesh.confirmed(from, count);
+                self.wake(waiting);
+            }
+            Content::Interest { filter, wanted } => self.take_interest(from, &filter, wanted),
+            Content::Room { topic, cost, fence } => {
+                if TopicName::new(&topic).is_ok_and(|topic| !self.has_room_for(topic, cost)) {
+                    self.mesh.send(from, Content::NoRoom { fence });
+                }
+            }
+            Content::NoRoom { fence } => self.take_no_room(fence),
+            Content::Fence(fence) => self.mesh.answer_fence(from, fence),
+            Content::Passed(fence) => {
+                let waiting = self.mesh.passed(from, fence);
+                self.wake(waiting);
+            }
+            Content::Probe(probe) => self.mesh.send(from, Content::Probed(probe)),
+            Content::Probed(probe) => self.mesh.probed(from, probe),
+            Content::Join { filter, member, qos, retain_as_published, identifier } => {
+                let options = router::SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
+                self.take_member(now, from, &filter, member, options, identifier);
+            }
+            Content::Leave { filter, member } => {
+                let Some(session) = self.remote(from, member) else { return };
+                let found = TopicFilter::new(&filter)
+                    .ok()
+                    .and_then(|filter| self.router.find(filter, self.subscriber_of(session)));
+                if let Some(subscription) = found {
+                    self.remove_subscription(session, subscription);
+                }
+                if self.sessions[session].subscriptions == 0 {
+                    self.end_remote(from, session, member);
+                }
+            }
+            Content::Presence { member, online } => {
+                let Some(session) = self.remote(from, member) else { return };
+                if let Some(remote) = &mut self.sessions[session].remote {
+                    remote.online = online;
+                    remote.outstanding = 0;
+                }
+                self.member_came(now, session);
+            }
+            Content::Deliver { member, message, qos, retain, identifier } => {
+                self.mesh.confirm(from);
+                self.take_delivery(now, member, &message, (qos, retain, identifier));
+            }
+            Content::Returned { filter, member, message } => {
+                if let Some(session) = self.remote(from, member)
+                    && let Some(remote) = &mut self.sessions[session].remote
+                {
+                    remote.online = false;
+                }
+                self.take_returned(&filter, &message);
+            }
+            Content::Settled { member } => {
+                if let Some(session) = self.remote(from, member)
+                    && let Some(remote) = &mut self.sessions[session].remote
+                {
+                    remote.outstanding = remote.outstanding.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, waiting: impl IntoIterator<Item = ConnectionId>) {
+        for id in waiting {
+            if let Some(connection) = self.find(id) {
+                self.mark_ready(connection);
+            }
+        }
+    }
+
+    pub(super) fn id_of(&self, handle: Handle<Connection>) -> ConnectionId {
+        ConnectionId { slot: handle, generation: self.connections[handle].generation }
+    }
+
+    // ---- messages
+
+    /// A message is about to be handed out: it gets its stamp, and all siblings that must have it in any case get it.
+    pub(super) fn begin_route(&mut self, message: Handle<Message>, retain: bool, routing: &Routing<'_>) {
+        self.mesh.begin_route();
+        if routing.from_sibling {
+            return;
+        }
+        if retain {
+            let stamp = self.mesh.stamp();
+            self.messages.set_stamp(message, stamp);
+        }
+        for other in self.mesh.others() {
+            if retain || self.mesh.wants_everything(other) {
+                self.forward(other, message, routing);
+            }
+        }
+    }
+
+    /// Sends a message to a sibling that has interest in it, once.
+    pub(super) fn forward(&mut self, to: u16, message: Handle<Message>, routing: &Routing<'_>) {
+        if routing.from_sibling || !self.mesh.first_on_route(to) {
+            return;
+        }
+        if let Some(shared) = self.share(message, routing.publisher_key) {
+            self.mesh.send(to, Content::Message(shared));
+        }
+    }
+
+    fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
+        let message = *self.messages.get(message);
+        let body: SharedBytes = self.messages.bytes.share(message.body)?;
+        let message = Message { body: Blob::EMPTY, references: 0, ..message };
+        Some(SharedMessage { body, message, publisher_key })
+    }
+
+    /// Stores a sibling's message, held for the caller.
+    fn adopt(&mut self, shared: &SharedMessage) -> Option<Handle<Message>> {
+        let stored = self.messages.adopt(shared.message, shared.body.clone())?;
+        self.messages.hold(stored);
+        Some(stored)
+    }
+
+    fn take_message(&mut self, now: Instant, shared: &SharedMessage) {
+        self.mesh.see(shared.message.stamp);
+        let Ok(topic) = TopicName::new(shared.topic()) else { return };
+        if shared.has_expired(now) {
+            self.count_drop(None, DropReason::Expired);
+            return;
+        }
+        let Some(message) = self.adopt(shared) else {
+            self.count_drop(None, DropReason::OutOfMemory);
+            return;
+        };
+        let mut routing = Routing::stored(topic, message, None, shared.publisher_key);
+        routing.from_sibling = true;
+        if self.route(routing).is_err() {
+            self.count_drop(None, DropReason::QueueFull);
+        }
+        self.messages.release(message);
+    }
+
+    /// Whether the topic has a retained message that is newer, or had one removed later, than `message`.
+    pub(super) fn is_outdated(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        if !self.mesh.has_siblings() {
+            return false;
+        }
+        let (stamp, clears) = {
+            let message = self.messages.get(message);
+            (message.stamp, message.payload_len() == 0)
+        };
+        let kept = self.router.retained_at(topic).map(|Retained(kept)| self.messages.get(kept.cast()).stamp);
+        let hash = self.hasher.hash_bytes(topic.as_str().as_bytes());
+        if kept.is_some_and(|kept| kept > stamp) || self.mesh.was_removed_since(hash, stamp) {
+            return true;
+        }
+        if clears {
+            self.mesh.note_removed(hash, stamp);
+        }
+        false
+    }
+
+    // ---- interest
+
+    /// Whether all siblings have heard of the filters of a SUBSCRIBE. If not they are told, and the connection is woken
+    /// when they have.
+    pub(super) fn siblings_know(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        subscribe: &Subscribe<'_>,
+    ) -> bool {
+        if !self.mesh.has_siblings() {
+            return true;
+        }
+        if let Some(passed) = self.pass_fence(handle) {
+            return passed;
+        }
+        let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
+        for (text, options) in subscribe.filters() {
+            let Ok(filter) = TopicFilter::new(text) else { continue };
+            if self.owner_of(filter).is_some() {
+                // The owner has to have the member before SUBACK. Taking SUBSCRIBE once more changes nothing.
+                self.subscribe(now, session, text, options, identifier);
+            } else {
+                self.tell_interest(filter, true);
+            }
+        }
+        self.wait_for_siblings(handle);
+        false
+    }
+
+    /// Has the connection wait until all siblings have taken what was sent to them so far.
+    fn wait_for_siblings(&mut self, handle: Handle<Connection>) {
+        let fence = self.mesh.raise_fence();
+        self.connections[handle].fence = fence;
+        let id = self.id_of(handle);
+        self.mesh.wait_for(fence, id);
+    }
+
+    /// Whether the fence that the connection waits for was passed by all; `None` if it waits for none.
+    fn pass_fence(&mut self, handle: Handle<Connection>) -> Option<bool> {
+        let fence = self.connections[handle].fence;
+        if fence == 0 {
+            return None;
+        }
+        let passed = self.mesh.has_passed(fence);
+        if passed {
+            self.connections[handle].fence = 0;
+        }
+        Some(passed)
+    }
+
+    /// A SUBSCRIBE was taken: what siblings were told of, and nobody subscribed to after all, is taken back.
+    pub(super) fn withdraw_unused(&mut self, subscribe: &Subscribe<'_>) {
+        if !self.mesh.has_siblings() {
+            return;
+        }
+        for (text, _) in subscribe.filters() {
+            if let Ok(filter) = TopicFilter::new(text)
+                && self.owner_of(filter).is_none()
+                && !self.router.has_local_subscriber(filter)
+            {
+                self.tell_interest(filter, false);
+            }
+        }
+    }
+
+    /// Tells all siblings that there is, or is no longer, a subscriber to `filter` here.
+    pub(super) fn tell_interest(&mut self, filter: TopicFilter<'_>, wanted: bool) {
+        for other in self.mesh.others() {
+            self.mesh.send(other, Content::Interest { filter: filter.proper().into(), wanted });
+        }
+    }
+
+    fn take_interest(&mut self, from: u16, filter: &str, wanted: bool) {
+        let filter = TopicFilter::new_checked(filter);
+        let sibling = Subscriber(u32::from(from));
+        if wanted {
+            let options = router::SubscriptionOptions { qos: 2, no_local: false, retain_as_published: true };
+            if self.router.subscribe(filter, sibling, options, 0).is_err() {
+                self.mesh.set_wants_everything(from);
+            }
+        } else {
+            self.router.unsubscribe(filter, sibling);
+        }
+    }
+
+    /// What siblings have to hear when a subscription ends: its filter as they know it.
+    pub(super) fn filter_for_siblings(&self, subscription: Handle<Subscription>) -> Option<Box<str>> {
+        if !self.mesh.has_siblings() {
+            return None;
+        }
+        let mut space = alloc::vec![0; LONGEST_FILTER];
+        self.router.filter_of(subscription, &mut space).map(Into::into)
+    }
+
+    /// A subscription ended; `filter` is what [`Broker::filter_for_siblings`] gave for it.
+    pub(super) fn subscription_ended(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: &str,
+        last: bool,
+    ) {
+        self.mesh.records.remove(&subscription);
+        if let Some(behind) = filter.strip_prefix(FOREIGN) {
+            self.sessions[session].foreign_groups = self.sessions[session].foreign_groups.saturating_sub(1);
+            let outbound = &mut self.sessions[session].outbound;
+            outbound.forget_group(&mut self.messages, |delivery| delivery.foreign == Some(subscription));
+            let filter = [SHARE, behind].concat();
+            let member = self.member(session, subscription);
+            if let Some(owner) = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
+                self.mesh.send(owner, Content::Leave { filter: filter.into(), member });
+            }
+        } else if last && let Ok(filter) = TopicFilter::new(filter) {
+            self.tell_interest(filter, false);
+        }
+    }
+
+    // ---- the policy that refuses the publisher
+
+    /// Whether it is known if siblings have room for a message whose publisher is to be refused otherwise. If not they
+    /// are asked, and the connection is woken when they have answered.
+    pub(super) fn siblings_have_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
+        if let Some(passed) = self.pass_fence(handle) {
+            return passed;
+        }
+        let Ok(topic) = TopicName::new(publish.topic) else { return true };
+        if !self.mesh.has_siblings() || self.config.overflow_for(topic) != Overflow::Refuse {
+            return true;
+        }
+        let mut asked = false;
+        let fence = self.mesh.next_fence();
+        let cost = (publish.topic.len() + publish.payload.len()) as u32 + publish.properties.forwardable_len();
+        let mut matches = self.router.matches(topic);
+        while let Some(matched) = matches.next(&self.router) {
+            if let router::Match::Subscription(subscription) = matched {
+                let subscriber = self.router.subscription(subscription).subscriber();
+                if self.session_of(subscriber).is_none() {
+                    let topic = topic.as_str().into();
+                    self.mesh.send(subscriber.0 as u16, Content::Room { topic, cost, fence });
+                    asked = true;
+                }
+            }
+        }
+        if asked {
+            self.wait_for_siblings(handle);
+        }
+        !asked
+    }
+
+    fn has_room_for(&mut self, topic: TopicName<'_>, cost: u32) -> bool {
+        let mut routing = Routing::stored(topic, Handle::from_index(0), None, 0);
+        routing.from_sibling = true;
+        self.check_room(&routing, cost).is_ok()
+    }
+
+    fn take_no_room(&mut self, fence: u64) {
+        if let Some(id) = self.mesh.waiter_of(fence)
+            && let Some(connection) = self.find(id)
+        {
+            self.connections[connection].sibling_refuses = true;
+        }
+    }
+
+    pub(super) fn take_sibling_refusal(&mut self, handle: Handle<Connection>) -> bool {
+        core::mem::take(&mut self.connections[handle].sibling_refuses)
+    }
+
+    // ---- groups that a sibling owns
+
+    /// The sibling that owns the group of a shared subscription; `None` for other filters, and if we own it.
+    fn owner_of(&self, filter: TopicFilter<'_>) -> Option<u16> {
+        filter.share_name()?;
+        let owner = Shard::home_of(filter.as_str().as_bytes(), self.config.shard.count);
+        (owner != self.config.shard.index).then_some(owner)
+    }
+
+    /// The filter under which a subscription to a sibling's group is kept here.
+    pub(super) fn foreign_filter(&self, filter: TopicFilter<'_>) -> Option<String> {
+        self.owner_of(filter)?;
+        let behind = filter.as_str().strip_prefix(SHARE)?;
+        let mut kept = String::with_capacity(1 + behind.len());
+        kept.push(FOREIGN);
+        kept.push_str(behind);
+        Some(kept)
+    }
+
+    pub(super) fn number_session(&mut self, session: Handle<Session>) {
+        self.session_numbers = self.session_numbers.wrapping_add(1);
+        self.sessions[session].number = self.session_numbers;
+    }
+
+    fn member(&self, session: Handle<Session>, subscription: Handle<Subscription>) -> Member {
+        Member { number: self.sessions[session].number, session, subscription }
+    }
+
+    /// A Session has subscribed to a group that a sibling owns.
+    pub(super) fn join_foreign(
+        &mut self,
+        session: Handle<Session>,
+        filter: TopicFilter<'_>,
+        subscribed: Subscribed,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) {
+        if !subscribed.replaced {
+            self.sessions[session].foreign_groups += 1;
+        }
+        let Some(owner) = self.owner_of(filter) else { return };
+        let member = self.member(session, subscribed.handle);
+        self.mesh.send(
+            owner,
+            Content::Join {
+                filter: filter.as_str().into(),
+                member,
+                qos: options.qos,
+                retain_as_published: options.retain_as_published,
+                identifier,
+            },
+        );
+    }
+
+    /// Tells the owners of a Session's groups that it came or went.
+    pub(super) fn tell_presence(&mut self, session: Handle<Session>, online: bool) {
+        if self.sessions[session].foreign_groups == 0 {
+            return;
+        }
+        let subscriber = self.subscriber_of(session);
+        let Some(any) = self.router.subscriptions_of(subscriber).next() else { return };
+        let member = self.member(session, any);
+        for other in self.mesh.others() {
+            self.mesh.send(other, Content::Presence { member, online });
+        }
+    }
+
+    /// A message for one of our Sessions, from the owner of its group.
+    fn take_delivery(
+        &mut self,
+        now: Instant,
+        member: Member,
+        shared: &SharedMessage,
+        (qos, retain, identifier): (QoS, bool, u32),
+    ) {
+        let session = member.session;
+        if !self.sessions.is_live(session) || self.sessions[session].number != member.number {
+            self.count_drop(None, DropReason::SessionEnded);
+            return;
+        }
+        let Ok(topic) = TopicName::new(shared.topic()) else { return };
+        if shared.has_expired(now) {
+            self.count_drop(Some(session), DropReason::Expired);
+            return;
+        }
+        let Some(message) = self.adopt(shared) else {
+            self.count_drop(Some(session), DropReason::OutOfMemory);
+            return;
+        };
+        let still_there = self
+            .router
+            .subscriptions_of(self.subscriber_of(session))
+            .any(|subscription| subscription == member.subscription);
+        if self.sessions[session].connection.is_none() && still_there {
+            self.return_to_owner(session, member.subscription, message);
+        } else {
+            let foreign = still_there.then_some(member.subscription);
+            self.deliver(session, message, topic, Terms { qos, retain, identifier, group: None, foreign });
+        }
+        self.messages.release(message);
+    }
+
+    /// A message that a Session was given through a sibling's group is for another member.
+    pub(super) fn return_to_owner(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+    ) {
+        let member = self.member(session, subscription);
+        let filter = self.filter_for_siblings(subscription);
+        let filter = filter.as_deref().and_then(|filter| filter.strip_prefix(FOREIGN)).unwrap_or("");
+        let filter = [SHARE, filter].concat();
+        let owner = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter));
+        match owner.zip(self.share(message, 0)) {
+            Some((owner, message)) => {
+                self.mesh.send(owner, Content::Returned { filter: filter.into(), member, message });
+            }
+            None => self.count_drop(Some(session), DropReason::SessionEnded),
+        }
+    }
+
+    /// A delivery was acknowledged: the owner of its group counts what its members have to do.
+    pub(super) fn settle(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
+        let Some(subscription) = self.messages.deliveries[delivery].foreign else { return };
+        let member = self.member(session, subscription);
+        for other in self.mesh.others() {
+            self.mesh.send(other, Content::Settled { member });
+        }
+    }
+
+    // ---- groups that we own, with members elsewhere
+
+    fn remote(&self, shard: u16, member: Member) -> Option<Handle<Session>> {
+        self.mesh.remotes.get(&(shard, member.number)).copied()
+    }
+
+    fn take_member(
+        &mut self,
+        now: Instant,
+        from: u16,
+        filter: &str,
+        member: Member,
+        options: router::SubscriptionOptions,
+        identifier: u32,
+    ) {
+        let Ok(filter) = TopicFilter::new(filter) else { return };
+        let session = match self.remote(from, member) {
+            Some(session) => session,
+            None => {
+                let remote = Remote { shard: from, member, online: true, outstanding: 0 };
+                let mut entry = Session::new(0, Blob::EMPTY, Principal::ANONYMOUS);
+                entry.remote = Some(remote);
+                let Some(session) = self.sessions.insert(entry) else { return };
+                self.mesh.remotes.insert((from, member.number), session);
+                session
+            }
+        };
+        let subscriber = self.subscriber_of(session);
+        let Ok(subscribed) = self.router.subscribe(filter, subscriber, options, identifier) else { return };
+        self.mesh.records.insert(subscribed.handle, member.subscription);
+        if !subscribed.replaced {
+            self.sessions[session].subscriptions += 1;
+        }
+        if subscribed.first {
+            self.tell_interest(filter, true);
+            self.mesh.raise_probe();
+        }
+        self.member_came(now, session);
+    }
+
+    fn end_remote(&mut self, shard: u16, session: Handle<Session>, member: Member) {
+        self.unsubscribe_all(session);
+        self.mesh.remotes.remove(&(shard, member.number));
+        self.sessions.remove(session);
+    }
+
+    /// A member on a sibling gets a message.
+    pub(super) fn deliver_to_remote(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+        terms: Terms,
+    ) {
+        let there = self.mesh.records.get(&subscription).copied();
+        let Some(shared) = self.share(message, 0) else { return };
+        let Some(remote) = &mut self.sessions[session].remote else { return };
+        if terms.qos > QoS::AtMostOnce {
+            remote.outstanding += 1;
+        }
+        let Remote { shard, member, .. } = *remote;
+        let member = Member { subscription: there.unwrap_or(member.subscription), ..member };
+        let Terms { qos, retain, identifier, .. } = terms;
+        self.mesh.send(shard, Content::Deliver { member, message: shared, qos, retain, identifier });
+    }
+
+    fn take_returned(&mut self, filter: &str, shared: &SharedMessage) {
+        let group = TopicFilter::new(filter).ok().and_then(|filter| self.router.group_of(filter));
+        let (Some(group), Ok(topic)) = (group, TopicName::new(shared.topic())) else {
+            self.count_drop(None, DropReason::SessionEnded);
+            return;
+        };
+        let Some(message) = self.adopt(shared) else {
+            self.count_drop(None, DropReason::OutOfMemory);
+            return;
+        };
+        let hash = self.hasher.hash_bytes(topic.as_str().as_bytes());
+        let keys = PickKeys { random: self.random.next() as u32, publisher: shared.publisher_key, topic: hash };
+        self.give_to_member(group, message, topic, keys);
+        self.messages.release(message);
+    }
+}

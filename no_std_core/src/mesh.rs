@@ -1,0 +1,388 @@
+//! Links between sibling brokers: what is on its way to each of them, and what they have answered.
+//!
+//! A gateway runs one broker on each core. Each Session lives on one of them, its home; messages go to the siblings that
+//! have a matching subscription. The embedder carries [`Forward`]s from [`Broker::poll_forward`] to the sibling's
+//! [`Broker::handle_forward`], in order and without loss; what they mean is told in `control/sibling.rs`.
+//!
+//! [`Broker::poll_forward`]: crate::Broker::poll_forward
+//! [`Broker::handle_forward`]: crate::Broker::handle_forward
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::codec::QoS;
+use crate::config::Shard;
+use crate::connection::ConnectionId;
+use crate::message::Message;
+use crate::router::Subscription;
+use crate::session::Session;
+use crate::storage::{Handle, SharedBytes};
+use crate::time::Instant;
+
+/// Messages to one sibling that it has not confirmed. Beyond them publishers wait.
+const MAX_IN_TRANSIT: u32 = 8192;
+
+/// A sibling confirms messages in portions of this many.
+const CONFIRMED_AT_ONCE: u32 = 256;
+
+/// Removed retained topics that are remembered, so that an older message that is late does not bring one back.
+const MAX_REMOVED: usize = 1024;
+
+/// Something for a sibling broker. All siblings' [`Instant`]s count from the same origin.
+#[derive(Debug)]
+pub struct Forward(pub(crate) Content);
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// For the sibling's own subscribers; retained there too if it says so.
+    Message(SharedMessage),
+    /// So many messages were taken.
+    Confirmed(u32),
+    /// The sender has subscribers to this filter, or has none any more.
+    Interest {
+        filter: Box<str>,
+        wanted: bool,
+    },
+    /// Have your subscribers room for such a message? Answered with [`Content::NoRoom`] or not at all.
+    Room {
+        topic: Box<str>,
+        cost: u32,
+        fence: u64,
+    },
+    NoRoom {
+        fence: u64,
+    },
+    /// Answer when everything before this was taken, and when those have heard of it who must.
+    Fence(u64),
+    Passed(u64),
+    /// As [`Content::Fence`], but answered at once: so no two siblings wait for each other.
+    Probe(u64),
+    Probed(u64),
+    /// A Session of the sender joined a group that the receiver owns.
+    Join {
+        filter: Box<str>,
+        member: Member,
+        qos: QoS,
+        retain_as_published: bool,
+        identifier: u32,
+    },
+    Leave {
+        filter: Box<str>,
+        member: Member,
+    },
+    /// A member connected or disconnected.
+    Presence {
+        member: Member,
+        online: bool,
+    },
+    /// For one member of a group that the sender owns.
+    Deliver {
+        member: Member,
+        message: SharedMessage,
+        qos: QoS,
+        retain: bool,
+        identifier: u32,
+    },
+    /// The member could not be given it: for another one of this group.
+    Returned {
+        filter: Box<str>,
+        member: Member,
+        message: SharedMessage,
+    },
+    /// A member has acknowledged a message.
+    Settled {
+        member: Member,
+    },
+}
+
+/// A member of a group of a shared subscription, as the sibling on which it lives knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Member {
+    /// The Session's number, which is never used again.
+    pub(crate) number: u32,
+    pub(crate) session: Handle<Session>,
+    /// Its subscription there.
+    pub(crate) subscription: Handle<Subscription>,
+}
+
+/// A stored message as siblings hand it to each other: the body is shared, not copied.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedMessage {
+    pub(crate) body: SharedBytes,
+    /// All but the body.
+    pub(crate) message: Message,
+    pub(crate) publisher_key: u32,
+}
+
+/// A Session of a sibling that is a member of a group here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote {
+    pub(crate) shard: u16,
+    pub(crate) member: Member,
+    pub(crate) online: bool,
+    /// Messages it was given and has not acknowledged.
+    pub(crate) outstanding: u32,
+}
+
+/// All links of one broker.
+pub(crate) struct Mesh {
+    shard: Shard,
+    siblings: Vec<Sibling>,
+    /// Counts fences; the last one that was asked for.
+    fence: u64,
+    /// Connections that wait for a fence, in its order.
+    waiting: VecDeque<(u64, ConnectionId)>,
+    /// Connections that wait until siblings have confirmed more.
+    congested: Vec<ConnectionId>,
+    /// Counts probes; the last one.
+    probe: u64,
+    /// Answers that wait until a probe of ours was answered: to whom, which fence, and the probe.
+    held: VecDeque<(u16, u64, u64)>,
+    /// A Lamport clock that orders retained messages.
+    clock: u64,
+    removed: VecDeque<(u32, u64)>,
+    /// The route that is being walked: a sibling gets a message once, however many of its filters match.
+    route: u64,
+    /// Members of our groups that live on siblings, by shard and number.
+    pub(crate) remotes: BTreeMap<(u16, u32), Handle<Session>>,
+    /// Their subscriptions here, and which ones those are there.
+    pub(crate) records: BTreeMap<Handle<Subscription>, Handle<Subscription>>,
+}
+
+#[derive(Debug, Default)]
+struct Sibling {
+    outgoing: VecDeque<Forward>,
+    /// Messages it has not confirmed.
+    in_transit: u32,
+    /// Messages from it that we have not confirmed.
+    unconfirmed: u32,
+    /// The last fence it has passed.
+    passed: u64,
+    /// The last probe it has answered.
+    probed: u64,
+    last_route: u64,
+    /// Our table had no room for a filter of its: it gets everything.
+    wants_everything: bool,
+}
+
+impl Mesh {
+    pub(crate) fn new(shard: Shard) -> Self {
+        let siblings = if shard.count > 1 { usize::from(shard.count) } else { 0 };
+        Self {
+            shard,
+            siblings: (0..siblings).map(|_| Sibling::default()).collect(),
+            fence: 0,
+            waiting: VecDeque::new(),
+            congested: Vec::new(),
+            probe: 0,
+            held: VecDeque::new(),
+            clock: 0,
+            removed: VecDeque::new(),
+            route: 0,
+            remotes: BTreeMap::new(),
+            records: BTreeMap::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_siblings(&self) -> bool {
+        !self.siblings.is_empty()
+    }
+
+    /// The siblings' indexes.
+    pub(crate) fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let Shard { index, count } = self.shard;
+        (0..if count > 1 { count } else { 0 }).filter(move |other| *other != index)
+    }
+
+    pub(crate) fn send(&mut self, to: u16, content: Content) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
+            if matches!(content, Content::Message(_) | Content::Deliver { .. }) {
+                sibling.in_transit = sibling.in_transit.saturating_add(1);
+            }
+            sibling.outgoing.push_back(Forward(content));
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<(u16, Forward)> {
+        self.siblings.iter_mut().enumerate().find_map(|(to, sibling)| Some((to as u16, sibling.outgoing.pop_front()?)))
+    }
+
+    #[inline]
+    pub(crate) fn is_congested(&self) -> bool {
+        self.siblings.iter().any(|sibling| sibling.in_transit >= MAX_IN_TRANSIT)
+    }
+
+    pub(crate) fn wait_for_room(&mut self, id: ConnectionId) {
+        self.congested.push(id);
+    }
+
+    /// A message from a sibling was taken.
+    pub(crate) fn confirm(&mut self, from: u16) {
+        let Some(sibling) = self.siblings.get_mut(usize::from(from)) else {
+            return;
+        };
+        sibling.unconfirmed += 1;
+        if sibling.unconfirmed == CONFIRMED_AT_ONCE {
+            sibling.unconfirmed = 0;
+            sibling.outgoing.push_back(Forward(Content::Confirmed(CONFIRMED_AT_ONCE)));
+        }
+    }
+
+    /// A sibling confirmed messages; those that waited for that.
+    pub(crate) fn confirmed(&mut self, by: u16, count: u32) -> Vec<ConnectionId> {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.in_transit = sibling.in_transit.saturating_sub(count);
+        }
+        if self.is_congested() { Vec::new() } else { core::mem::take(&mut self.congested) }
+    }
+
+    /// Begins to hand out a message.
+    #[inline]
+    pub(crate) fn begin_route(&mut self) {
+        self.route += 1;
+    }
+
+    /// Whether `to` has not got the message that is being handed out.
+    pub(crate) fn first_on_route(&mut self, to: u16) -> bool {
+        let route = self.route;
+        self.siblings.get_mut(usize::from(to)).is_some_and(|sibling| {
+            let first = sibling.last_route != route;
+            sibling.last_route = route;
+            first
+        })
+    }
+
+    pub(crate) fn set_wants_everything(&mut self, from: u16) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(from)) {
+            sibling.wants_everything = true;
+        }
+    }
+
+    pub(crate) fn wants_everything(&self, to: u16) -> bool {
+        self.siblings.get(usize::from(to)).is_some_and(|sibling| sibling.wants_everything)
+    }
+
+    /// The number that the next fence will have.
+    pub(crate) fn next_fence(&self) -> u64 {
+        self.fence + 1
+    }
+
+    /// Asks all siblings to answer when they have taken what was sent so far.
+    pub(crate) fn raise_fence(&mut self) -> u64 {
+        self.fence += 1;
+        let fence = self.fence;
+        for other in self.others() {
+            self.send(other, Content::Fence(fence));
+        }
+        fence
+    }
+
+    pub(crate) fn wait_for(&mut self, fence: u64, id: ConnectionId) {
+        self.waiting.push_back((fence, id));
+    }
+
+    /// The connection that waits for a fence.
+    pub(crate) fn waiter_of(&self, fence: u64) -> Option<ConnectionId> {
+        self.waiting.iter().find(|(waited_for, _)| *waited_for == fence).map(|(_, id)| *id)
+    }
+
+    /// Whether all siblings have passed a fence.
+    pub(crate) fn has_passed(&self, fence: u64) -> bool {
+        self.others().all(|other| self.siblings.get(usize::from(other)).is_none_or(|sibling| sibling.passed >= fence))
+    }
+
+    /// A sibling passed a fence; the connections that waited for it.
+    pub(crate) fn passed(&mut self, by: u16, fence: u64) -> Vec<ConnectionId> {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.passed = sibling.passed.max(fence);
+        }
+        let mut done = Vec::new();
+        while let Some((fence, id)) = self.waiting.front().copied() {
+            if !self.has_passed(fence) {
+                break;
+            }
+            self.waiting.pop_front();
+            done.push(id);
+        }
+        done
+    }
+
+    /// Has all siblings take note of what was sent so far; fences of others are answered only after that.
+    pub(crate) fn raise_probe(&mut self) {
+        self.probe += 1;
+        let probe = self.probe;
+        for other in self.others() {
+            self.send(other, Content::Probe(probe));
+        }
+    }
+
+    /// A sibling answered a probe.
+    pub(crate) fn probed(&mut self, by: u16, probe: u64) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.probed = sibling.probed.max(probe);
+        }
+        while let Some((to, fence, ours)) = self.held.front().copied() {
+            if !self.all_probed(ours) {
+                break;
+            }
+            self.held.pop_front();
+            self.send(to, Content::Passed(fence));
+        }
+    }
+
+    /// Answers a fence: at once, or when our last probe was answered.
+    pub(crate) fn answer_fence(&mut self, from: u16, fence: u64) {
+        if self.held.is_empty() && self.all_probed(self.probe) {
+            self.send(from, Content::Passed(fence));
+        } else {
+            self.held.push_back((from, fence, self.probe));
+        }
+    }
+
+    fn all_probed(&self, probe: u64) -> bool {
+        self.others().all(|other| self.siblings.get(usize::from(other)).is_none_or(|sibling| sibling.probed >= probe))
+    }
+
+    /// The stamp of a message that is retained now: later ones are greater, and no two are equal.
+    pub(crate) fn stamp(&mut self) -> u64 {
+        if self.siblings.is_empty() {
+            return 0;
+        }
+        self.clock += 1;
+        self.clock << 16 | u64::from(self.shard.index)
+    }
+
+    /// A sibling's stamp: ours will be greater from now on.
+    pub(crate) fn see(&mut self, stamp: u64) {
+        self.clock = self.clock.max(stamp >> 16);
+    }
+
+    /// A retained message was removed at `stamp`.
+    pub(crate) fn note_removed(&mut self, topic_hash: u32, stamp: u64) {
+        if self.siblings.is_empty() {
+            return;
+        }
+        if self.removed.len() == MAX_REMOVED {
+            self.removed.pop_front();
+        }
+        self.removed.push_back((topic_hash, stamp));
+    }
+
+    /// Whether the retained message of this topic was removed after `stamp`.
+    pub(crate) fn was_removed_since(&self, topic_hash: u32, stamp: u64) -> bool {
+        self.removed.iter().any(|(hash, removed)| *hash == topic_hash && *removed > stamp)
+    }
+}
+
+impl SharedMessage {
+    pub(crate) fn topic(&self) -> &str {
+        let text = self.body.get(..usize::from(self.message.topic_len)).unwrap_or(&[]);
+        core::str::from_utf8(text).unwrap_or("")
+    }
+
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        self.message.has_expired(now)
+    }
+}

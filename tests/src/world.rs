@@ -1,0 +1,300 @@
+//! Brokers, byte-level clients and one virtual clock in one struct, driven until quiet.
+//!
+//! One or several core brokers stand in for the gateway's shards. Nothing here sleeps or reads a clock, and nothing is
+//! random: a run is its calls.
+
+use std::collections::BTreeMap;
+
+use goldcrest_core::codec::{Connect, split};
+use goldcrest_core::{
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Instant, Memory, Next, Shard, Then, Verdict,
+};
+
+/// How the embedder answers [`Next::Ask`].
+pub type Judge = Box<dyn FnMut(&Ask<'_>) -> Judgement>;
+
+/// A [`Verdict`] that owns its data.
+#[derive(Clone, Debug)]
+pub enum Judgement {
+    /// See [`Verdict::Accept`].
+    Accept(u32, Option<Vec<u8>>),
+    /// See [`Verdict::Continue`].
+    Continue(Vec<u8>),
+    /// See [`Verdict::Refuse`].
+    Refuse(goldcrest_core::codec::ReasonCode),
+}
+
+/// A client's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientId(usize);
+
+/// Everything at once.
+pub struct World {
+    now: Instant,
+    shards: Vec<Broker<'static>>,
+    clients: BTreeMap<ClientId, Client>,
+    next_client: usize,
+    judge: Judge,
+    /// Bytes handed out at once; small values cut every packet.
+    pub transmit_size: usize,
+}
+
+#[derive(Default)]
+struct Client {
+    /// The shard and the connection there, once the first packet has shown where it belongs.
+    at: Option<(usize, ConnectionId)>,
+    /// Sent by the client and not taken yet.
+    to_broker: Vec<u8>,
+    /// Received and not read yet.
+    from_broker: Vec<u8>,
+    /// The broker closed the Network Connection.
+    closed: bool,
+    /// The client reads nothing: the broker's output stays where it is.
+    stalled: bool,
+    waits: bool,
+}
+
+impl World {
+    /// A gateway of `shards` brokers with this configuration (its shard is set here) and everything permitted.
+    pub fn new(shards: u16, config: Config<'static>) -> Self {
+        Self::with_authorize(shards, config, &AllowAll)
+    }
+
+    /// The same with permissions.
+    pub fn with_authorize(shards: u16, config: Config<'static>, authorize: &'static dyn Authorize) -> Self {
+        let brokers = (0..shards)
+            .map(|index| {
+                let shard = Shard { index, count: shards };
+                let config = Config { shard, seed: config.seed.wrapping_add(u64::from(index)), ..config.clone() };
+                Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, authorize)
+            })
+            .collect();
+        Self::of(brokers)
+    }
+
+    /// A world of these brokers, which are siblings in this order, or one alone.
+    pub fn of(shards: Vec<Broker<'static>>) -> Self {
+        Self {
+            now: Instant::from_millis(1_000),
+            shards,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            judge: Box::new(|_| Judgement::Accept(0, None)),
+            transmit_size: 64 * 1024,
+        }
+    }
+
+    /// Has `judge` answer what is asked from now on.
+    pub fn set_judge(&mut self, judge: Judge) {
+        self.judge = judge;
+    }
+
+    /// A broker, for its getters.
+    pub fn shard(&self, index: usize) -> &Broker<'static> {
+        &self.shards[index]
+    }
+
+    /// A broker, for its commands; [`World::drive`] afterwards.
+    pub fn shard_mut(&mut self, index: usize) -> &mut Broker<'static> {
+        &mut self.shards[index]
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// A new Network Connection.
+    pub fn open(&mut self) -> ClientId {
+        let id = ClientId(self.next_client);
+        self.next_client += 1;
+        self.clients.insert(id, Client::default());
+        id
+    }
+
+    /// The client sends bytes; all of their consequences happen.
+    pub fn send(&mut self, id: ClientId, bytes: &[u8]) {
+        self.client(id).to_broker.extend_from_slice(bytes);
+        self.drive();
+    }
+
+    /// The client sends bytes, and nothing happens before [`World::drive`].
+    pub fn send_later(&mut self, id: ClientId, bytes: &[u8]) {
+        self.client(id).to_broker.extend_from_slice(bytes);
+    }
+
+    /// What the client has received since the last call.
+    pub fn receive(&mut self, id: ClientId) -> Vec<u8> {
+        core::mem::take(&mut self.client(id).from_broker)
+    }
+
+    /// Whether the broker closed the connection.
+    pub fn is_closed(&mut self, id: ClientId) -> bool {
+        self.client(id).closed
+    }
+
+    /// The client stops to read, or reads again.
+    pub fn stall(&mut self, id: ClientId, stalled: bool) {
+        self.client(id).stalled = stalled;
+        if !stalled {
+            self.client(id).waits = false;
+        }
+        self.drive();
+    }
+
+    /// The connection breaks without a DISCONNECT.
+    pub fn cut(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(&id)
+            && let Some((shard, connection)) = client.at
+            && !client.closed
+        {
+            self.shards[shard].handle_closed(self.now, connection);
+        }
+        self.drive();
+    }
+
+    /// Time passes, with everything that falls due on the way.
+    pub fn advance(&mut self, millis: u64) {
+        let end = self.now.plus_millis(millis);
+        loop {
+            self.drive();
+            let due = self.shards.iter().filter_map(Broker::poll_timeout).min();
+            match due.filter(|due| *due <= end) {
+                Some(due) => {
+                    self.now = self.now.max(due);
+                    for shard in &mut self.shards {
+                        shard.handle_timeout(self.now);
+                    }
+                }
+                None => break,
+            }
+        }
+        self.now = end;
+        self.drive();
+    }
+
+    /// All consequences of what happened so far happen.
+    pub fn drive(&mut self) {
+        loop {
+            let mut quiet = true;
+            let ids: Vec<_> = self.clients.keys().copied().collect();
+            for id in ids {
+                quiet &= !self.feed(id);
+            }
+            for from in 0..self.shards.len() {
+                while let Some((to, forward)) = self.shards[from].poll_forward() {
+                    self.shards[usize::from(to)].handle_forward(self.now, from as u16, forward);
+                    quiet = false;
+                }
+            }
+            for shard in 0..self.shards.len() {
+                while let Some(connection) = self.shards[shard].poll_ready() {
+                    let found = self.clients.iter().find(|(_, client)| client.at == Some((shard, connection)));
+                    if let Some((id, _)) = found {
+                        let id = *id;
+                        self.client(id).waits = false;
+                        self.feed(id);
+                        self.flush(id);
+                    }
+                    quiet = false;
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// Hands the client's bytes to its broker; whether there was any progress.
+    fn feed(&mut self, id: ClientId) -> bool {
+        let now = self.now;
+        let Some(client) = self.clients.get_mut(&id) else {
+            return false;
+        };
+        if client.closed || client.waits || client.to_broker.is_empty() {
+            return false;
+        }
+        let (shard, connection) = match client.at {
+            Some(at) => at,
+            None => {
+                let shard = home(&client.to_broker, self.shards.len());
+                let Ok(connection) = self.shards[shard].handle_connected(now) else {
+                    client.closed = true;
+                    return true;
+                };
+                client.at = Some((shard, connection));
+                (shard, connection)
+            }
+        };
+        let broker = &mut self.shards[shard];
+        let received = broker.handle_bytes(now, connection, &client.to_broker);
+        let progress = received.consumed > 0;
+        match received.next {
+            Next::Ask(ask) => {
+                match (self.judge)(&ask) {
+                    Judgement::Accept(principal, data) => {
+                        let principal = goldcrest_core::Principal(principal);
+                        broker.handle_verdict(now, connection, Verdict::Accept { principal, data: data.as_deref() });
+                    }
+                    Judgement::Continue(data) => {
+                        broker.handle_verdict(now, connection, Verdict::Continue { data: &data });
+                    }
+                    Judgement::Refuse(code) => broker.handle_verdict(now, connection, Verdict::Refuse(code)),
+                }
+                client.to_broker.drain(..received.consumed);
+                return true;
+            }
+            Next::Wait => client.waits = true,
+            Next::Read | Next::Close => {}
+        }
+        client.to_broker.drain(..received.consumed);
+        progress
+    }
+
+    fn flush(&mut self, id: ClientId) {
+        let mut out = vec![0; self.transmit_size];
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let Some((shard, connection)) = client.at else {
+            return;
+        };
+        if client.closed {
+            return;
+        }
+        loop {
+            // A client that does not read leaves no room to write to.
+            if client.stalled {
+                return;
+            }
+            let transmit = self.shards[shard].poll_transmit(self.now, connection, &mut out);
+            client.from_broker.extend_from_slice(&out[..transmit.written]);
+            match transmit.then {
+                Then::More => {}
+                Then::Idle => return,
+                Then::Close => {
+                    client.closed = true;
+                    self.shards[shard].handle_closed(self.now, connection);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn client(&mut self, id: ClientId) -> &mut Client {
+        self.clients.get_mut(&id).expect("the client's connection was cut before")
+    }
+}
+
+/// Where a client belongs by its first packet, as the gateway finds it out.
+fn home(bytes: &[u8], shards: usize) -> usize {
+    let Ok(Some((frame, _))) = split(bytes, u32::MAX) else {
+        return 0;
+    };
+    match Connect::decode(frame) {
+        Ok(connect) if !connect.client_id.is_empty() => {
+            usize::from(Shard::home_of(connect.client_id.as_bytes(), shards as u16))
+        }
+        _ => 0,
+    }
+}
