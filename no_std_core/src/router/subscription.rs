@@ -119,36 +119,31 @@ impl Router<'_> {
         options: SubscriptionOptions,
         identifier: u32,
     ) -> Result<Subscribed, Full> {
-        let packed = pack(options, identifier);
-        if let Some(handle) = self.find(filter, subscriber) {
-            self.subscriptions[handle].packed = packed;
-            return Ok(Subscribed { handle, replaced: true, first: false });
-        }
         if !self.subscribers.grow_to((subscriber.0 as usize).saturating_add(1)) {
             return Err(Full);
         }
+        let packed = pack(options, identifier);
         let node = self.trie.ensure(filter.proper())?;
+        if let Some(handle) = self.find_at(node, filter.share_name(), subscriber) {
+            self.subscriptions[handle].packed = packed;
+            return Ok(Subscribed { handle, replaced: true, first: false });
+        }
         let first = self.is_local(subscriber) && !self.has_local(node);
         let added = match filter.share_name() {
             None => self.add_subscription(node, None, subscriber, packed),
-            Some(name) => match self.ensure_group(node, name) {
-                None => None,
-                Some(group) => {
-                    let added = self.add_subscription(node, Some(group), subscriber, packed);
-                    if added.is_none() {
-                        self.end_group_without_members(group);
-                    }
-                    added
+            Some(name) => self.ensure_group(node, name).and_then(|group| {
+                let added = self.add_subscription(node, Some(group), subscriber, packed);
+                if added.is_none() {
+                    self.end_group_without_members(group);
                 }
-            },
+                added
+            }),
         };
-        match added {
-            Some(handle) => Ok(Subscribed { handle, replaced: false, first }),
-            None => {
-                self.trie.prune(node);
-                Err(Full)
-            }
-        }
+        let Some(handle) = added else {
+            self.trie.prune(node);
+            return Err(Full);
+        };
+        Ok(Subscribed { handle, replaced: false, first })
     }
 
     /// Removes the subscription with exactly this filter `[MQTT-3.10.4-1]`. None if there was none.
@@ -190,14 +185,7 @@ impl Router<'_> {
 
     /// The subscription of `subscriber` with exactly this filter.
     pub fn find(&self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Handle<Subscription>> {
-        let node = self.trie.find(filter.proper())?;
-        let group = match filter.share_name() {
-            Some(name) => Some(self.find_group(node, name)?),
-            None => None,
-        };
-        self.subscription_index.find(&self.subscriptions, self.subscription_hash(node, group, subscriber), |found| {
-            found.subscriber == subscriber && found.node == Some(node) && found.group == group
-        })
+        self.find_at(self.trie.find(filter.proper())?, filter.share_name(), subscriber)
     }
 
     /// A subscription that [`Router::subscribe`] or a walk gave.
@@ -246,6 +234,22 @@ impl Router<'_> {
             start = write_before(out, start, b"$share/")?;
         }
         core::str::from_utf8(out.get(start..)?).ok()
+    }
+
+    fn find_at(
+        &self,
+        node: Handle<Node>,
+        share_name: Option<&str>,
+        subscriber: Subscriber,
+    ) -> Option<Handle<Subscription>> {
+        let group = match share_name {
+            Some(name) => Some(self.find_group(node, name)?),
+            None => None,
+        };
+        let hash = self.subscription_hash(node, group, subscriber);
+        self.subscription_index.find(&self.subscriptions, hash, |found| {
+            found.subscriber == subscriber && found.node == Some(node) && found.group == group
+        })
     }
 
     fn add_subscription(

@@ -13,7 +13,10 @@ use crate::storage::{
 const SHORT: usize = 15;
 
 /// One level of the tree.
+///
+/// What a PUBLISH looks at comes first and fits in 48 bytes, so that it mostly lies in one cache line.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Node {
     pub(super) level: Level,
     /// None for the root.
@@ -22,14 +25,14 @@ pub struct Node {
     hash: u32,
     chain: Option<Handle<Node>>,
     pub(super) next: Option<Handle<Node>>,
-    prev: Option<Handle<Node>>,
-    /// Children that are no wildcards; those with `retained_below` are the first.
-    pub(super) children: List<Node>,
     /// The `+` child, then the `#` child, so far as they are there.
     wildcards: List<Node>,
     /// Subscriptions to this filter that are not shared, those of siblings first.
     pub(super) subscriptions: List<Subscription, ByPlace>,
     pub(super) groups: List<Group>,
+    /// Children that are no wildcards; those with `retained_below` are the first.
+    pub(super) children: List<Node>,
+    prev: Option<Handle<Node>>,
     pub(super) retained: Option<Retained>,
     /// How many retained entries stand here and below.
     pub(super) retained_below: u32,
@@ -53,11 +56,11 @@ impl Node {
         hash: 0,
         chain: None,
         next: None,
-        prev: None,
-        children: List::EMPTY,
         wildcards: List::EMPTY,
         subscriptions: List::EMPTY,
         groups: List::EMPTY,
+        children: List::EMPTY,
+        prev: None,
         retained: None,
         retained_below: 0,
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::storage::testing::Random;
 
-const STEPS: usize = 6_000;
+const STEPS: usize = 2_500;
 const SIBLINGS: u32 = 2;
 const SUBSCRIBERS: u32 = 8;
 
@@ -198,5 +198,52 @@ fn it_finds_what_a_naive_matcher_finds() {
             router.unretain(topic(name)).unwrap();
         }
         assert_eq!(counts(&router), [0; 5]);
+    });
+}
+
+#[test]
+fn an_interrupted_walk_gives_every_message_that_stays_once() {
+    with_router(PLENTY, 0, |mut router| {
+        let mut random = Random::new(13);
+        let mut kept: BTreeMap<String, u32> = BTreeMap::new();
+        let mut number = 0;
+        for _ in 0..300 {
+            let text = random_path(&mut random, true);
+            let mut walk = router.retained(filter(&text));
+            walk.next(&router);
+            let mut cursor = walk.suspend();
+            let mut stay: BTreeSet<String> =
+                kept.keys().filter(|name| filter(&text).matches(topic(name))).cloned().collect();
+            let mut met = BTreeSet::new();
+            while let Some(found) = router.retained_under(cursor) {
+                let name = kept.iter().find(|(_, value)| retained(**value) == found).unwrap().0;
+                assert!(filter(&text).matches(topic(name)));
+                assert!(router.stands_on(cursor, topic(name)));
+                assert!(met.insert(name.clone()), "{name} was met twice");
+                let mut walk = router.resume_retained(&text, cursor);
+                walk.next(&router);
+                cursor = walk.suspend();
+                for _ in 0..random.below(4) {
+                    let name = random_path(&mut random, false);
+                    if random.below(5) < 3 {
+                        router.retain(topic(&name), retained(number)).unwrap();
+                        kept.insert(name, number);
+                        number += 1;
+                    } else if let Some(name) = random.choose(kept.keys()).cloned() {
+                        if router.stands_on(cursor, topic(&name)) {
+                            let mut walk = router.resume_retained(&text, cursor);
+                            walk.next(&router);
+                            cursor = walk.suspend();
+                        }
+                        router.unretain(topic(&name)).unwrap();
+                        kept.remove(&name);
+                        stay.remove(&name);
+                    }
+                    let _ = subscribe(&mut router, &random_filter(&mut random), 0);
+                    router.pop_subscription(Subscriber(0));
+                }
+            }
+            assert!(met.is_superset(&stay), "for {text}");
+        }
     });
 }
