@@ -35,8 +35,11 @@ fn every_qos_reaches_a_subscriber() {
             let publisher = connect(&mut world, version, "pub-x");
             let filters = [("a/+", SubscriptionOptions::with_qos(QoS::ExactlyOnce))];
             let id = PacketId::new(1).unwrap();
-            let subscribe =
-                Packet::Subscribe(Subscribe { packet_id: id, properties: Properties::EMPTY, filters: Filters::new(&filters) });
+            let subscribe = Packet::Subscribe(Subscribe {
+                packet_id: id,
+                properties: Properties::EMPTY,
+                filters: Filters::new(&filters),
+            });
             send(&mut world, subscriber, version, &subscribe);
             println!("{:02x?}", world.receive(subscriber));
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
