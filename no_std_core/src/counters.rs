@@ -25,7 +25,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All reasons, in the order of [`Dropped::counts`].
+    /// All reasons, in the order in which they are counted.
     pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::OutOfMemory,
