@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const HELP: &str = "\
 Goldcrest, an MQTT broker
@@ -142,12 +142,12 @@ fn serve(flags: Flags) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on no signal kills: not even one that comes while the gateway starts.
-        let (first, second) = (termination()?, termination()?);
+        let mut termination = Termination::listen()?;
         let shutdown = async {
-            first.await;
+            termination.next().await;
             tracing::info!("stopping; a second signal ends at once");
-            tokio::spawn(async {
-                second.await;
+            tokio::spawn(async move {
+                termination.next().await;
                 std::process::exit(1);
             });
         };
@@ -155,15 +155,23 @@ fn serve(flags: Flags) -> Result<(), Failure> {
     })
 }
 
-/// Ready with the next SIGTERM or SIGINT that comes once it is polled.
-fn termination() -> std::io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+/// SIGTERM and SIGINT.
+struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
