@@ -1,1 +1,58 @@
-//! The Goldcrest gateway.
+//! The Goldcrest gateway: `goldcrest-core`, the whole MQTT broker, served over TCP.
+//!
+//! It knows sockets, threads, clocks and files, and neither the layout of a packet nor a rule of QoS. Each
+//! worker thread, a shard, has a core broker of its own and no locks:
+//!
+//! ```text
+//! listener    accepts, reads CONNECT for the Client Identifier, sends the socket to its home shard
+//! shard       the thread with its runtime: a task for each socket, and one that ends each turn
+//! turn        what happens in one turn: bytes in, forwards to siblings, bytes out
+//! socket      one Network Connection: reads, writes, and what waits in between
+//! mesh        what shards pass to each other, in batches
+//! ```
+//!
+//! ```
+//! # use goldcrest::{Config, Listener, run};
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let config = Config { listeners: vec![Listener::new("127.0.0.1:0".parse().unwrap())], ..Config::default() };
+//! let shutdown = std::future::ready(());
+//! run(&config, shutdown, |addresses| println!("{addresses:?}")).await.unwrap();
+//! # });
+//! ```
+
+mod backlog;
+pub mod cli;
+mod client;
+pub mod config;
+mod descriptors;
+mod gateway;
+mod listener;
+mod log;
+mod mesh;
+mod shard;
+mod socket;
+mod turn;
+
+pub use config::{Config, ConfigError, Listener};
+pub use gateway::{Gateway, ShardFailed, StartError};
+
+use std::net::SocketAddr;
+
+/// Serves clients until `shutdown` is ready, then stops in order. `started` is told where the gateway listens.
+///
+/// # Errors
+/// The gateway cannot start, or one of its shards fails.
+pub async fn run(
+    config: &Config,
+    shutdown: impl Future<Output = ()>,
+    started: impl FnOnce(&[SocketAddr]),
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut gateway = Gateway::start(config)?;
+    started(gateway.addresses());
+    let failure = tokio::select! {
+        () = shutdown => None,
+        failure = gateway.failed() => Some(failure),
+    };
+    gateway.shut_down().await;
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
+}

@@ -1,2 +1,5 @@
-//! The Goldcrest gateway.
-fn main() {}
+//! The `goldcrest` command.
+
+fn main() -> std::process::ExitCode {
+    goldcrest::cli::main()
+}

@@ -1,0 +1,283 @@
+//! The command line of `goldcrest`: without a subcommand it serves.
+
+use crate::client;
+use crate::config::{Config, Listener, MAX_SHARDS};
+use lexopt::ValueExt;
+use lexopt::prelude::{Long, Short, Value};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const HELP: &str = "\
+Goldcrest, an MQTT broker
+
+Usage: goldcrest [OPTIONS]         serve clients
+       goldcrest sub [OPTIONS]     subscribe and print messages; see goldcrest sub --help
+       goldcrest pub [OPTIONS]     publish messages; see goldcrest pub --help
+
+Options:
+      --config FILE        read the configuration from a TOML file
+      --listen ADDR        listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one.
+                           May be repeated; replaces the listeners of the file [default: 127.0.0.1:1883]
+      --allow-anonymous    let anybody connect on each --listen, not from this machine alone
+      --data-dir DIR       where sessions and messages will be kept; nothing is, until there is a store
+      --shards N           worker threads [default: one for each core]
+      --log LEVEL          off, error, warn, info, debug or trace, or a list like info,goldcrest::listener=debug
+  -h, --help               print this
+  -V, --version            print the version
+";
+
+/// The exit code for a command line that makes no sense.
+const USAGE: u8 = 2;
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let subcommand =
+        args.get(1).and_then(|arg| arg.to_str()).filter(|arg| matches!(*arg, "sub" | "pub")).map(str::to_owned);
+    let parsed = match subcommand.as_deref() {
+        Some(subcommand) => {
+            args.remove(1);
+            client::command(subcommand, lexopt::Parser::from_iter(args)).map(Command::Client)
+        }
+        None => parse(lexopt::Parser::from_iter(args)),
+    };
+    let done = match parsed {
+        Ok(Command::Serve(flags)) => serve(flags),
+        Ok(Command::Client(command)) => command.run(),
+        Ok(Command::Print(text)) => {
+            print(&text);
+            Ok(())
+        }
+        Err(error) => {
+            let help = subcommand.map_or(String::new(), |subcommand| format!(" {subcommand}"));
+            eprintln!("goldcrest: {error}\nTry goldcrest{help} --help.");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("goldcrest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Command {
+    Serve(Flags),
+    Client(client::Command),
+    Print(String),
+}
+
+/// What the command line says about serving.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flags {
+    config: Option<PathBuf>,
+    listen: Vec<SocketAddr>,
+    allow_anonymous: bool,
+    data_dir: Option<PathBuf>,
+    shards: Option<u16>,
+    log: Option<String>,
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut flags = Flags::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("config") => flags.config = Some(parser.value()?.into()),
+            Long("listen") => flags.listen.push(parser.value()?.parse_with(parse_address)?),
+            Long("allow-anonymous") => flags.allow_anonymous = true,
+            Long("data-dir") => flags.data_dir = Some(parser.value()?.into()),
+            Long("shards") => flags.shards = Some(parser.value()?.parse_with(parse_shards)?),
+            Long("log") => flags.log = Some(parser.value()?.string()?),
+            Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
+            Short('V') | Long("version") => return Ok(Command::Print(format!("goldcrest {VERSION}\n"))),
+            Value(word) => {
+                return Err(
+                    format!("{word:?} is no subcommand; there are sub and pub, and without one it serves").into()
+                );
+            }
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if flags.allow_anonymous && flags.listen.is_empty() {
+        return Err("--allow-anonymous is about --listen, which is missing".into());
+    }
+    Ok(Command::Serve(flags))
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an IP address and port are wanted, like 127.0.0.1:1883 or [::1]:1883".to_owned())
+}
+
+fn parse_shards(text: &str) -> Result<u16, String> {
+    let shards = text.parse().ok().filter(|shards| (1..=MAX_SHARDS).contains(shards));
+    shards.ok_or_else(|| format!("a number from 1 to {MAX_SHARDS} is wanted"))
+}
+
+impl Flags {
+    fn into_config(self) -> Result<Config, crate::ConfigError> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file)?;
+        if !self.listen.is_empty() {
+            let allow_anonymous = self.allow_anonymous;
+            config.listeners = self.listen.into_iter().map(|address| Listener { address, allow_anonymous }).collect();
+        }
+        config.data_dir = self.data_dir.or(config.data_dir);
+        config.shards = self.shards.unwrap_or(config.shards);
+        config.log = self.log.or(config.log);
+        Ok(config)
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn serve(flags: Flags) -> Result<(), Failure> {
+    let config = flags.into_config()?;
+    crate::log::init(config.log.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // From here on no signal kills: not even one that comes while the gateway starts.
+        let mut termination = Termination::listen()?;
+        let shutdown = async {
+            termination.next().await;
+            tracing::info!("stopping; a second signal ends at once");
+            tokio::spawn(async move {
+                termination.next().await;
+                std::process::exit(1);
+            });
+        };
+        crate::run(&config, shutdown, |addresses| print(&greeting(&config, addresses))).await
+    })
+}
+
+/// SIGTERM and SIGINT.
+struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a newcomer reads first. The lines `listening on ADDRESS` are for programs too.
+fn greeting(config: &Config, addresses: &[SocketAddr]) -> String {
+    let mut text = format!("Goldcrest {VERSION}\n");
+    for address in addresses {
+        let _ = writeln!(text, "listening on {address}");
+    }
+    text += if config.listeners.iter().any(|listener| listener.allow_anonymous) {
+        "anybody who reaches it may publish and subscribe: there are no users yet\n"
+    } else {
+        "clients of this machine may publish and subscribe, without a password\n"
+    };
+    text += "sessions, retained and queued messages are kept in memory alone, and gone after a stop\n";
+    if let Some(data_dir) = &config.data_dir {
+        let _ = writeln!(text, "nothing is kept in {} yet: there is no store so far", data_dir.display());
+    }
+    if let Some(address) = addresses.first() {
+        let at = reach(*address);
+        let program = std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned());
+        let _ = write!(
+            text,
+            "try it from two other terminals:\n\
+             \x20 {program} sub {at} -v -t 'demo/#'\n\
+             \x20 {program} pub {at} -t demo/room -m 21.5\n\
+             or:\n\
+             \x20 mosquitto_sub {at} -v -t 'demo/#'\n\
+             \x20 mosquitto_pub {at} -t demo/room -m 21.5\n"
+        );
+    }
+    text
+}
+
+/// Options of the clients to reach `address` from this machine.
+fn reach(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() && ip.is_ipv6() => "::1".to_owned(),
+        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => ip.to_string(),
+    };
+    format!("-h {host} -p {}", address.port())
+}
+
+/// Prints to standard output; that nobody reads it is no failure.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(args: &[&str]) -> Result<Flags, String> {
+        match parse(lexopt::Parser::from_args(args)) {
+            Ok(Command::Serve(flags)) => Ok(flags),
+            Ok(_) => Err("it does not serve".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn flags_arrive() {
+        assert_eq!(flags(&[]), Ok(Flags::default()));
+        let all =
+            ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];
+        assert_eq!(
+            flags(&[&all[..], &["--log", "debug", "--allow-anonymous"]].concat()),
+            Ok(Flags {
+                config: Some("a.toml".into()),
+                listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:1884".parse().unwrap()],
+                allow_anonymous: true,
+                data_dir: Some("d".into()),
+                shards: Some(2),
+                log: Some("debug".to_owned()),
+            })
+        );
+    }
+
+    #[test]
+    fn mistakes_say_what_is_wanted() {
+        assert!(flags(&["--listen", "localhost"]).unwrap_err().contains("like 127.0.0.1:1883"));
+        assert!(flags(&["--shards", "0"]).unwrap_err().contains("a number from 1 to 256"));
+        assert!(flags(&["--shards"]).unwrap_err().contains("--shards"));
+        assert!(flags(&["--lisen", "x"]).unwrap_err().contains("--lisen"));
+        assert!(flags(&["serve"]).unwrap_err().contains("sub and pub"));
+        assert!(flags(&["--allow-anonymous"]).unwrap_err().contains("--listen"));
+    }
+
+    #[test]
+    fn flags_override_the_defaults() {
+        let config =
+            flags(&["--listen", "0.0.0.0:7", "--allow-anonymous", "--shards", "5"]).unwrap().into_config().unwrap();
+        assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
+        assert_eq!(config.shards, 5);
+    }
+
+    #[test]
+    fn the_greeting_names_real_ports_and_says_what_is_kept() {
+        let config = Config { data_dir: Some("/data".into()), ..Config::default() };
+        let text = greeting(&config, &["[::]:41234".parse().unwrap()]);
+        assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
+        assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
+        assert!(text.contains("nothing is kept in /data yet"), "{text}");
+    }
+}

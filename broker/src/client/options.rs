@@ -1,0 +1,242 @@
+//! The command lines of the clients.
+
+use super::Command;
+use crate::config::DEFAULT_PORT;
+use goldcrest_core::codec::{QoS, Version};
+use goldcrest_core::{TopicFilter, TopicName};
+use lexopt::prelude::{Long, Short, Value};
+use lexopt::{Arg, Parser, ValueExt};
+
+const SUB_HELP: &str = "\
+Subscribes and prints the payload of each message as a line
+
+Usage: goldcrest sub -t FILTER [OPTIONS]
+
+Options:
+  -t, --topic FILTER    a Topic Filter, like sensors/+/temperature or 'sensors/#'; may be repeated
+  -q, --qos N           the highest QoS of deliveries: 0, 1 or 2 [default: 0]
+  -v, --verbose         print the topic before each payload
+  -C, --count N         leave after so many messages
+  -h, --host HOST       [default: localhost]
+  -p, --port PORT       [default: 1883]
+  -i, --id ID           the Client Identifier [default: the broker chooses one]
+      --mqtt VERSION    3.1, 3.1.1 or 5 [default: 5]
+      --help            print this
+";
+
+const PUB_HELP: &str = "\
+Publishes a message, or each line of standard input as one
+
+Usage: goldcrest pub -t TOPIC [OPTIONS]
+
+Options:
+  -t, --topic TOPIC        the Topic Name
+  -m, --message PAYLOAD    the message; without it each line of standard input is one
+  -q, --qos N              0, 1 or 2 [default: 0]
+  -r, --retain             let the broker keep the message for later subscribers
+  -h, --host HOST          [default: localhost]
+  -p, --port PORT          [default: 1883]
+  -i, --id ID              the Client Identifier [default: the broker chooses one]
+      --mqtt VERSION       3.1, 3.1.1 or 5 [default: 5]
+      --help               print this
+";
+
+/// What both clients are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) client_id: String,
+    pub(crate) version: Version,
+    pub(crate) qos: QoS,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriberOptions {
+    pub(crate) common: Options,
+    /// At least one.
+    pub(crate) filters: Vec<String>,
+    pub(crate) verbose: bool,
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublisherOptions {
+    pub(crate) common: Options,
+    pub(crate) topic: String,
+    /// `None`: standard input.
+    pub(crate) message: Option<Vec<u8>>,
+    pub(crate) retain: bool,
+}
+
+/// Reads the command line of the subcommand `sub` or `pub`.
+pub(crate) fn command(subcommand: &str, parser: Parser) -> Result<Command, lexopt::Error> {
+    if subcommand == "sub" { subscriber(parser) } else { publisher(parser) }
+}
+
+fn subscriber(mut parser: Parser) -> Result<Command, lexopt::Error> {
+    let mut options =
+        SubscriberOptions { common: Options::default(), filters: Vec::new(), verbose: false, count: None };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('t') | Long("topic") => options.filters.push(parser.value()?.parse_with(filter)?),
+            Short('v') | Long("verbose") => options.verbose = true,
+            Short('C') | Long("count") => options.count = Some(parser.value()?.parse_with(count)?),
+            Long("help") => return Ok(Command::Help(SUB_HELP)),
+            _ => options.common.read(owned(arg), &mut parser)?,
+        }
+    }
+    if options.filters.is_empty() {
+        return Err("-t FILTER is missing: what to subscribe to".into());
+    }
+    Ok(Command::Subscribe(options))
+}
+
+fn publisher(mut parser: Parser) -> Result<Command, lexopt::Error> {
+    let mut topic = None;
+    let mut options =
+        PublisherOptions { common: Options::default(), topic: String::new(), message: None, retain: false };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('t') | Long("topic") => topic = Some(parser.value()?.parse_with(topic_name)?),
+            Short('m') | Long("message") => {
+                use std::os::unix::ffi::OsStringExt;
+                options.message = Some(parser.value()?.into_vec());
+            }
+            Short('r') | Long("retain") => options.retain = true,
+            Long("help") => return Ok(Command::Help(PUB_HELP)),
+            _ => options.common.read(owned(arg), &mut parser)?,
+        }
+    }
+    options.topic = topic.ok_or("-t TOPIC is missing: what to publish to")?;
+    Ok(Command::Publish(options))
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: DEFAULT_PORT,
+            client_id: String::new(),
+            version: Version::V5,
+            qos: QoS::AtMostOnce,
+        }
+    }
+}
+
+/// An option, free of the parser that it came from.
+enum Name {
+    Short(char),
+    Long(String),
+    Value(std::ffi::OsString),
+}
+
+fn owned(arg: Arg<'_>) -> Name {
+    match arg {
+        Short(name) => Name::Short(name),
+        Long(name) => Name::Long(name.to_owned()),
+        Value(value) => Name::Value(value),
+    }
+}
+
+impl Options {
+    fn read(&mut self, name: Name, parser: &mut Parser) -> Result<(), lexopt::Error> {
+        let long = match &name {
+            Name::Short('h') => "host",
+            Name::Short('p') => "port",
+            Name::Short('i') => "id",
+            Name::Short('q') => "qos",
+            Name::Short(short) => return Err(format!("-{short} is no option").into()),
+            Name::Long(long) => long,
+            Name::Value(value) => return Err(format!("{value:?} belongs to no option").into()),
+        };
+        match long {
+            "host" => self.host = parser.value()?.string()?,
+            "port" => self.port = parser.value()?.parse()?,
+            "id" => self.client_id = parser.value()?.string()?,
+            "qos" => self.qos = parser.value()?.parse_with(qos)?,
+            "mqtt" => self.version = parser.value()?.parse_with(version)?,
+            _ => return Err(format!("--{long} is no option").into()),
+        }
+        Ok(())
+    }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    TopicFilter::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn topic_name(text: &str) -> Result<String, String> {
+    TopicName::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn qos(text: &str) -> Result<QoS, &'static str> {
+    text.parse().ok().and_then(QoS::from_bits).ok_or("0, 1 or 2 is wanted")
+}
+
+fn count(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("a number above 0 is wanted")
+}
+
+fn version(text: &str) -> Result<Version, &'static str> {
+    match text {
+        "3.1" => Ok(Version::V3_1),
+        "3.1.1" => Ok(Version::V3_1_1),
+        "5" | "5.0" => Ok(Version::V5),
+        _ => Err("3.1, 3.1.1 or 5 is wanted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(subcommand: &str, args: &[&str]) -> Result<Command, String> {
+        command(subcommand, Parser::from_args(args)).map_err(|error| error.to_string())
+    }
+
+    fn mistake(subcommand: &str, args: &[&str]) -> String {
+        read(subcommand, args).err().expect("the command line has a mistake")
+    }
+
+    #[test]
+    fn options_of_a_subscriber_arrive() {
+        let args =
+            ["-h", "::1", "-p", "7", "-t", "a/+", "--topic=b", "-q2", "-v", "-C", "3", "-i", "me", "--mqtt", "3.1"];
+        let Ok(Command::Subscribe(options)) = read("sub", &args) else { panic!("it subscribes") };
+        assert_eq!(options.filters, ["a/+", "b"]);
+        assert_eq!((options.verbose, options.count), (true, Some(3)));
+        let common = Options {
+            host: "::1".to_owned(),
+            port: 7,
+            client_id: "me".to_owned(),
+            version: Version::V3_1,
+            qos: QoS::ExactlyOnce,
+        };
+        assert_eq!(options.common, common);
+    }
+
+    #[test]
+    fn options_of_a_publisher_arrive() {
+        let Ok(Command::Publish(options)) = read("pub", &["-t", "a", "-m", "21.5", "-r"]) else {
+            panic!("it publishes")
+        };
+        assert_eq!(
+            (options.topic.as_str(), options.message.as_deref(), options.retain),
+            ("a", Some(&b"21.5"[..]), true)
+        );
+        assert_eq!(options.common, Options::default());
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        assert!(mistake("sub", &[]).contains("-t FILTER"));
+        assert!(mistake("pub", &["-m", "x"]).contains("-t TOPIC"));
+        assert!(mistake("pub", &["-t", "a/#"]).contains("a/#"));
+        assert!(mistake("sub", &["-t", "a/#/b"]).contains("a/#/b"));
+        assert!(mistake("sub", &["-t", "a", "-q", "3"]).contains("0, 1 or 2"));
+        assert!(mistake("sub", &["-t", "a", "--mqtt", "4"]).contains("3.1, 3.1.1 or 5"));
+        assert!(mistake("sub", &["-t", "a", "-x"]).contains("-x"));
+        assert!(mistake("sub", &["-t", "a", "b"]).contains("\"b\""));
+    }
+}

@@ -1,0 +1,161 @@
+//! `goldcrest sub`.
+
+use super::SubscriberOptions;
+use super::connection::{Connection, Failure};
+use goldcrest_core::codec::{
+    Ack, Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, SubAck, Subscribe, SubscriptionOptions,
+};
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+/// Prints messages until there were as many as wanted, or for ever.
+pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
+    let mut connection = Connection::open(&options.common)?;
+    let wanted = SubscriptionOptions::with_qos(options.common.qos);
+    let filters: Vec<_> = options.filters.iter().map(|filter| (filter.as_str(), wanted)).collect();
+    let packet_id = connection.next_packet_id();
+    connection.send(Packet::Subscribe(Subscribe {
+        packet_id,
+        properties: Properties::EMPTY,
+        filters: Filters::new(&filters),
+    }))?;
+    let mut printer = Printer { options, out: io::stdout().lock(), printed: 0, unreleased: HashSet::new() };
+    while !printer.is_done() {
+        let answer = connection.next(None, |packet| printer.handle(packet));
+        match answer {
+            Ok(Some(answer)) => connection.send(answer)?,
+            Ok(None) => {}
+            // Who read the messages has had enough of them.
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(failure) => return Err(failure),
+        }
+    }
+    connection.close()
+}
+
+struct Printer<'a, W> {
+    options: &'a SubscriberOptions,
+    out: W,
+    printed: u64,
+    /// QoS 2 messages that were printed and whose PUBREL is to come.
+    unreleased: HashSet<PacketId>,
+}
+
+impl<W: Write> Printer<'_, W> {
+    fn has_enough(&self) -> bool {
+        self.options.count.is_some_and(|count| self.printed >= count)
+    }
+
+    fn is_done(&self) -> bool {
+        self.has_enough() && self.unreleased.is_empty()
+    }
+
+    /// Takes a packet and gives the answer to it.
+    fn handle(&mut self, packet: Packet<'_>) -> Result<Option<Packet<'static>>, Failure> {
+        Ok(match packet {
+            Packet::SubAck(ack) => {
+                self.check(ack)?;
+                None
+            }
+            Packet::Publish(publish) => match (publish.qos, publish.packet_id) {
+                (QoS::AtLeastOnce, Some(id)) => {
+                    self.print(publish)?;
+                    Some(Packet::PubAck(Ack::new(id, ReasonCode::Success)))
+                }
+                (QoS::ExactlyOnce, Some(id)) => {
+                    if self.unreleased.insert(id) {
+                        self.print(publish)?;
+                    }
+                    Some(Packet::PubRec(Ack::new(id, ReasonCode::Success)))
+                }
+                _ => {
+                    self.print(publish)?;
+                    None
+                }
+            },
+            Packet::PubRel(ack) => {
+                self.unreleased.remove(&ack.packet_id);
+                Some(Packet::PubComp(Ack::new(ack.packet_id, ReasonCode::Success)))
+            }
+            _ => None,
+        })
+    }
+
+    fn check(&self, ack: SubAck<'_>) -> Result<(), Failure> {
+        match self.options.filters.iter().zip(ack.codes).find(|(_, code)| code.is_error()) {
+            Some((filter, code)) => Err(Failure::Rejected(format!("the subscription to {filter}"), code)),
+            None => Ok(()),
+        }
+    }
+
+    fn print(&mut self, publish: Publish<'_>) -> Result<(), Failure> {
+        if self.has_enough() {
+            return Ok(());
+        }
+        self.printed += 1;
+        let mut line = Vec::new();
+        if self.options.verbose {
+            line.extend_from_slice(publish.topic.as_bytes());
+            line.push(b' ');
+        }
+        line.extend_from_slice(publish.payload);
+        line.push(b'\n');
+        self.out.write_all(&line).and_then(|()| self.out.flush()).map_err(Failure::Output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Options;
+    use goldcrest_core::codec::Codes;
+
+    fn options(count: u64) -> SubscriberOptions {
+        let filters = vec!["a".to_owned(), "b".to_owned()];
+        SubscriberOptions { common: Options::default(), filters, verbose: true, count: Some(count) }
+    }
+
+    fn printer(options: &SubscriberOptions) -> Printer<'_, Vec<u8>> {
+        Printer { options, out: Vec::new(), printed: 0, unreleased: HashSet::new() }
+    }
+
+    fn message(qos: QoS, id: u16) -> Packet<'static> {
+        let packet_id = PacketId::new(id);
+        let properties = Properties::EMPTY;
+        Packet::Publish(Publish { dup: false, qos, retain: false, topic: "a", packet_id, properties, payload: b"hi" })
+    }
+
+    #[test]
+    fn a_qos_2_message_is_printed_once_and_released_before_it_leaves() {
+        let options = options(1);
+        let mut printer = printer(&options);
+        let ack = Ack::new(PacketId::MIN, ReasonCode::Success);
+        for _ in 0..2 {
+            assert_eq!(printer.handle(message(QoS::ExactlyOnce, 1)).unwrap(), Some(Packet::PubRec(ack)));
+        }
+        assert!(!printer.is_done());
+        assert_eq!(printer.handle(Packet::PubRel(ack)).unwrap(), Some(Packet::PubComp(ack)));
+        assert!(printer.is_done());
+        assert_eq!(printer.out, b"a hi\n");
+    }
+
+    #[test]
+    fn it_prints_no_more_than_wanted() {
+        let options = options(2);
+        let mut printer = printer(&options);
+        assert_eq!(printer.handle(message(QoS::AtMostOnce, 0)).unwrap(), None);
+        let ack = Ack::new(PacketId::MIN, ReasonCode::Success);
+        assert_eq!(printer.handle(message(QoS::AtLeastOnce, 1)).unwrap(), Some(Packet::PubAck(ack)));
+        assert!(printer.is_done());
+        printer.handle(message(QoS::AtMostOnce, 0)).unwrap();
+        assert_eq!(printer.out, b"a hi\na hi\n");
+    }
+
+    #[test]
+    fn a_refused_subscription_is_named() {
+        let codes = Codes::new(&[ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized]);
+        let refusal = SubAck { packet_id: PacketId::MIN, properties: Properties::EMPTY, codes };
+        let failure = printer(&options(1)).handle(Packet::SubAck(refusal)).unwrap_err();
+        assert_eq!(failure.to_string(), "the broker refused the subscription to b: Not authorized (0x87)");
+    }
+}

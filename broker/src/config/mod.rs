@@ -1,0 +1,216 @@
+//! What the gateway is told: defaults, a TOML file, and flags of the command line that override it.
+
+mod document;
+#[cfg(test)]
+mod tests;
+
+pub use document::ConfigError;
+
+use document::{Section, read_document};
+use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
+use goldcrest_core::router::ShareStrategy;
+use goldcrest_core::{Limits, Overflow, OverflowRule, ShareRule, TopicFilter};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The configuration of a [`Gateway`](crate::Gateway).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Core brokers, each with a thread of its own; at least 1.
+    pub shards: u16,
+    /// Where sessions and messages are kept across restarts: nothing is, until there is a store.
+    pub data_dir: Option<PathBuf>,
+    /// Which log lines are written: a level, or directives as in `RUST_LOG`.
+    pub log: Option<String>,
+    /// Network Connections in all. A connection beyond it is closed at once.
+    pub connections: u32,
+    /// Connections in all whose CONNECT is awaited. Beyond it the ones that wait for longest go first.
+    pub unfinished_connections: u32,
+    /// What every shard's broker is told. Its seed and shard are set at start.
+    pub broker: goldcrest_core::Config<'static>,
+}
+
+/// A place where clients connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Port 0 lets the system choose one.
+    pub address: SocketAddr,
+    /// Whether clients that nobody asked who they are may connect from other machines. From this machine they may.
+    pub allow_anonymous: bool,
+}
+
+impl Listener {
+    /// A listener on `address` that is open to this machine only.
+    pub const fn new(address: SocketAddr) -> Self {
+        Self { address, allow_anonymous: false }
+    }
+
+    /// Whether it would let anybody in who reaches it, without being told so.
+    pub(crate) fn is_open_by_mistake(&self) -> bool {
+        !self.allow_anonymous && !self.address.ip().to_canonical().is_loopback()
+    }
+}
+
+/// The port of MQTT without TLS.
+pub const DEFAULT_PORT: u16 = 1883;
+
+/// The largest number of shards.
+pub const MAX_SHARDS: u16 = 256;
+
+impl Default for Config {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            listeners: vec![Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())],
+            shards: u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS),
+            data_dir: None,
+            log: None,
+            connections: 1_000_000,
+            unfinished_connections: 1024,
+            broker: goldcrest_core::Config::gateway(0),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the TOML file at `path` over the defaults.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, or has a key or value that is not allowed.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            file: path.to_owned(),
+            line: 0,
+            key: String::new(),
+            message: error.to_string(),
+        })?;
+        Self::from_toml(path, &text)
+    }
+
+    /// As [`Config::from_file`] for `text` that was read from `path`.
+    ///
+    /// # Errors
+    /// The text is no TOML, or has a key or value that is not allowed.
+    pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        read_document(path, text, |document| read_config(&mut config, document))?;
+        Ok(config)
+    }
+}
+
+fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), ConfigError> {
+    set(&mut config.shards, document.integer("shards", 1..=MAX_SHARDS)?);
+    config.data_dir = document.string("data_dir", "a path", |path| Some(PathBuf::from(path)))?;
+    document.section("log", |log| {
+        config.log =
+            log.string("level", LOG_LEVELS, |level| crate::log::parse_filter(level).map(|_| level.to_owned()))?;
+        Ok(())
+    })?;
+    set(&mut config.listeners, document.sections("listener", read_listener)?);
+    document.section("limits", |limits| read_limits(config, limits))?;
+    document.section("session", |session| read_session(&mut config.broker, session))?;
+    document.section("overflow", |overflow| read_overflow(&mut config.broker, overflow))?;
+    document.section("shared", |shared| read_shared(&mut config.broker, shared))?;
+    Ok(())
+}
+
+fn read_listener(listener: &mut Section<'_>) -> Result<Listener, ConfigError> {
+    let address =
+        listener.string("address", "an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\"", |text| {
+            text.parse().ok()
+        })?;
+    let allow_anonymous = listener.boolean("allow_anonymous")?.unwrap_or(false);
+    Ok(Listener { address: listener.required("address", address)?, allow_anonymous })
+}
+
+fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    set(&mut config.connections, section.integer("connections", 1..=u32::MAX)?);
+    set(&mut config.unfinished_connections, section.integer("unfinished_connections", 1..=1_000_000)?);
+    let limits: &mut Limits = &mut config.broker.limits;
+    set(&mut limits.packet_bytes, section.bytes("packet_bytes", 1024..=MAX_PACKET_LEN)?);
+    set(&mut limits.receive_maximum, section.integer("receive_maximum", 1..=u16::MAX)?);
+    set(&mut limits.topic_aliases_in, section.integer("topic_aliases_in", 0..=u16::MAX)?);
+    set(&mut limits.topic_aliases_out, section.integer("topic_aliases_out", 0..=u16::MAX)?);
+    set(&mut limits.inflight, section.integer("inflight", 1..=u16::MAX)?);
+    set(&mut limits.queued_messages, section.integer("queued_messages", 1..=u32::MAX)?);
+    set(&mut limits.queued_bytes, section.bytes("queued_bytes", 1024..=u32::MAX)?);
+    set(&mut limits.group_messages, section.integer("group_messages", 0..=u32::MAX)?);
+    set(&mut limits.subscriptions, section.integer("subscriptions", 1..=u32::MAX)?);
+    set(&mut limits.topic_levels, section.integer("topic_levels", 1..=u16::MAX)?);
+    set(&mut limits.properties, section.integer("properties", 1..=u16::MAX)?);
+    set(&mut limits.retained_messages, section.integer("retained_messages", 0..=u32::MAX)?);
+    set(&mut limits.owed_replies, section.integer("owed_replies", 1..=u16::MAX)?);
+    Ok(())
+}
+
+fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    set(&mut broker.connect_timeout_ms, section.integer("connect_timeout_ms", 100..=600_000)?);
+    set(&mut broker.keep_alive_max, section.integer("keep_alive_max_s", 0..=u16::MAX)?);
+    set(&mut broker.session_expiry_max, section.integer("expiry_max_s", 0..=u32::MAX)?);
+    let qos = section.integer("maximum_qos", 0..=2)?.and_then(QoS::from_bits);
+    set(&mut broker.maximum_qos, qos);
+    set(&mut broker.retain_available, section.boolean("retain_available")?);
+    broker.response_information =
+        section.string("response_information", "a string of at most 65,535 bytes", |text| {
+            (text.len() <= usize::from(u16::MAX)).then(|| leak(text))
+        })?;
+    Ok(())
+}
+
+const POLICIES: &[(&str, Overflow)] = &[
+    ("drop_newest", Overflow::DropNewest),
+    ("drop_oldest", Overflow::DropOldest),
+    ("keep_latest", Overflow::KeepLatest),
+    ("refuse", Overflow::Refuse),
+];
+
+fn read_overflow(broker: &mut goldcrest_core::Config<'static>, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    set(&mut broker.overflow, section.choice("default", POLICIES)?);
+    let rules = section.sections("rule", |rule| {
+        let filter = rule.string("filter", "a Topic Filter, like \"sensors/+/alarm\"", |text| {
+            TopicFilter::new(text).is_ok().then(|| leak(text)).and_then(|text| TopicFilter::new(text).ok())
+        })?;
+        let policy = rule.choice("policy", POLICIES)?;
+        Ok(OverflowRule { filter: rule.required("filter", filter)?, policy: rule.required("policy", policy)? })
+    })?;
+    set(&mut broker.overflow_rules, rules.map(|rules| &*rules.leak()));
+    Ok(())
+}
+
+const STRATEGIES: &[(&str, ShareStrategy)] = &[
+    ("round_robin", ShareStrategy::RoundRobin),
+    ("least_inflight", ShareStrategy::LeastInflight),
+    ("random", ShareStrategy::Random),
+    ("sticky", ShareStrategy::Sticky),
+    ("hash_publisher", ShareStrategy::HashPublisher),
+    ("hash_topic", ShareStrategy::HashTopic),
+];
+
+fn read_shared(broker: &mut goldcrest_core::Config<'static>, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    set(&mut broker.share_strategy, section.choice("strategy", STRATEGIES)?);
+    let rules = section.sections("rule", |rule| {
+        let group = rule.string("group", "a ShareName: at least one character, without /, + and #", |text| {
+            (!text.is_empty() && !text.contains(['/', '+', '#'])).then(|| leak(text))
+        })?;
+        let strategy = rule.choice("strategy", STRATEGIES)?;
+        Ok(ShareRule { group: rule.required("group", group)?, strategy: rule.required("strategy", strategy)? })
+    })?;
+    set(&mut broker.share_rules, rules.map(|rules| &*rules.leak()));
+    Ok(())
+}
+
+pub(crate) const LOG_LEVELS: &str =
+    "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::listener=debug\"";
+
+/// Brokers refer to these strings for as long as their threads live, which is as long as the process does.
+fn leak(text: &str) -> &'static str {
+    text.to_owned().leak()
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}

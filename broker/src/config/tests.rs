@@ -1,0 +1,172 @@
+use super::*;
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::from_toml(Path::new("gateway.toml"), text).map_err(|error| error.to_string())
+}
+
+fn mistake(text: &str) -> String {
+    read(text).expect_err("the configuration has a mistake")
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    let config = read("").unwrap();
+    assert_eq!(config.listeners, [Listener::new("127.0.0.1:1883".parse().unwrap())]);
+    assert_eq!(config.broker.limits, Limits::GATEWAY);
+    assert!(config.shards >= 1);
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let config = read(
+        r#"
+        shards = 3
+        data_dir = "/var/lib/goldcrest"
+        [log]
+        level = "info,goldcrest=debug"
+        [[listener]]
+        address = "127.0.0.1:1884"
+        [[listener]]
+        address = "[::]:1883"
+        allow_anonymous = true
+        [limits]
+        connections = 10
+        unfinished_connections = 5
+        packet_bytes = "2MiB"
+        receive_maximum = 20
+        topic_aliases_in = 1
+        topic_aliases_out = 2
+        inflight = 3
+        queued_messages = 4
+        queued_bytes = 4096
+        group_messages = 6
+        subscriptions = 7
+        topic_levels = 8
+        properties = 9
+        retained_messages = 1_000
+        owed_replies = 11
+        [session]
+        connect_timeout_ms = 1000
+        keep_alive_max_s = 60
+        expiry_max_s = 3600
+        maximum_qos = 1
+        retain_available = false
+        response_information = "reply/here"
+        [overflow]
+        default = "drop_oldest"
+        [[overflow.rule]]
+        filter = "alarm/#"
+        policy = "refuse"
+        [shared]
+        strategy = "sticky"
+        [[shared.rule]]
+        group = "workers"
+        strategy = "hash_topic"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.shards, 3);
+    assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
+    assert_eq!(config.log.as_deref(), Some("info,goldcrest=debug"));
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners[1].address, "[::]:1883".parse().unwrap());
+    assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);
+    assert_eq!((config.connections, config.unfinished_connections), (10, 5));
+    let broker = &config.broker;
+    assert_eq!(
+        broker.limits,
+        Limits {
+            packet_bytes: 2 * 1024 * 1024,
+            receive_maximum: 20,
+            topic_aliases_in: 1,
+            topic_aliases_out: 2,
+            inflight: 3,
+            queued_messages: 4,
+            queued_bytes: 4096,
+            group_messages: 6,
+            subscriptions: 7,
+            topic_levels: 8,
+            properties: 9,
+            retained_messages: 1000,
+            owed_replies: 11,
+        }
+    );
+    assert_eq!((broker.connect_timeout_ms, broker.keep_alive_max, broker.session_expiry_max), (1000, 60, 3600));
+    assert_eq!((broker.maximum_qos, broker.retain_available), (QoS::AtLeastOnce, false));
+    assert_eq!(broker.response_information, Some("reply/here"));
+    assert_eq!(broker.overflow, Overflow::DropOldest);
+    assert_eq!(broker.overflow_rules.len(), 1);
+    assert_eq!(broker.overflow_rules[0].filter.as_str(), "alarm/#");
+    assert_eq!(broker.overflow_rules[0].policy, Overflow::Refuse);
+    assert_eq!(broker.share_strategy, ShareStrategy::Sticky);
+    assert_eq!((broker.share_rules[0].group, broker.share_rules[0].strategy), ("workers", ShareStrategy::HashTopic));
+}
+
+#[test]
+fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
+    assert_eq!(
+        mistake("shards = 1\n\n[overflow]\ndefualt = \"refuse\"\n"),
+        "gateway.toml:4: overflow.defualt: unknown key; allowed here: default, rule"
+    );
+    assert!(
+        mistake("[limit]\n").starts_with("gateway.toml:1: limit: unknown key; allowed here: shards, data_dir, log")
+    );
+    assert_eq!(
+        mistake("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true"),
+        "gateway.toml:5: listener.tls: unknown key; allowed here: address, allow_anonymous"
+    );
+}
+
+#[test]
+fn a_wrong_value_says_what_is_allowed() {
+    assert_eq!(
+        mistake("[limits]\nreceive_maximum = 65536"),
+        "gateway.toml:2: limits.receive_maximum: 65536 is not allowed; allowed: an integer from 1 to 65535"
+    );
+    assert_eq!(
+        mistake("[limits]\ninflight = \"many\""),
+        "gateway.toml:2: limits.inflight: \"many\" is not allowed; allowed: an integer from 1 to 65535"
+    );
+    assert_eq!(mistake("shards = 0"), "gateway.toml:1: shards: 0 is not allowed; allowed: an integer from 1 to 256");
+    assert_eq!(
+        mistake("[overflow]\ndefault = \"drop\""),
+        "gateway.toml:2: overflow.default: \"drop\" is not allowed; \
+         allowed: one of \"drop_newest\", \"drop_oldest\", \"keep_latest\", \"refuse\""
+    );
+    assert_eq!(
+        mistake("[[listener]]\naddress = \"localhost\""),
+        "gateway.toml:2: listener.address: \"localhost\" is not allowed; \
+         allowed: an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\""
+    );
+    assert!(mistake("[limits]\npacket_bytes = \"1TB\"").contains("bytes from 1024 to 268435460"));
+    assert!(mistake("[limits]\npacket_bytes = \"5GiB\"").contains("bytes from 1024 to 268435460"));
+    assert!(mistake("limits = 3").contains("gateway.toml:1: limits: 3 is not allowed; allowed: a table: [limits]"));
+    assert!(mistake("listener = 3").contains("allowed: a list of tables: [[listener]]"));
+    assert!(mistake("listener = [3]").contains("gateway.toml:1: listener: 3 is not allowed"));
+    assert!(mistake("[[overflow.rule]]\nfilter = \"a/#/b\"\npolicy = \"refuse\"").contains("a Topic Filter"));
+    assert!(mistake("[log]\nlevel = \"loud\"").contains("off, error, warn, info, debug or trace"));
+}
+
+#[test]
+fn a_missing_key_and_broken_toml_name_their_line() {
+    assert_eq!(
+        mistake("\n[[listener]]\nallow_anonymous = true"),
+        "gateway.toml:3: listener.address: missing; this table needs it"
+    );
+    assert!(mistake("shards = 1\nshards = = 2").starts_with("gateway.toml:2: "));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::from_file(Path::new("/does/not/exist.toml")).unwrap_err().to_string();
+    assert!(error.starts_with("/does/not/exist.toml: No such file"), "{error}");
+}
+
+#[test]
+fn only_loopback_is_open_by_itself() {
+    let open = |address: &str| Listener::new(address.parse().unwrap()).is_open_by_mistake();
+    assert!(
+        !open("127.0.0.1:1883") && !open("127.1.2.3:1883") && !open("[::1]:1883") && !open("[::ffff:127.0.0.1]:1883")
+    );
+    assert!(open("0.0.0.0:1883") && open("[::]:1883") && open("192.168.0.1:1883"));
+}

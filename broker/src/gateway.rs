@@ -1,0 +1,187 @@
+//! Starting and stopping all shards.
+
+use crate::config::Config;
+use crate::descriptors;
+use crate::listener::{self, Lobby};
+use crate::mesh::Mesh;
+use crate::shard::{self, Plan};
+use crate::turn::Clock;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+
+/// A gateway that serves clients on threads of its own, until it is shut down or dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    addresses: Vec<SocketAddr>,
+    mesh: MeshHandle,
+    /// One message from each thread when it ends.
+    ended: UnboundedReceiver<u16>,
+    running: usize,
+}
+
+/// Why a gateway could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Somebody else may have the port, or the address is not one of this machine.
+    Listen(SocketAddr, io::Error),
+    /// The listener would let anybody in who reaches it, and nobody said that this is meant.
+    OpenToAll(SocketAddr),
+    /// The system refuses a thread or what it needs.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::OpenToAll(address) => write!(
+                f,
+                "will not listen on {address}: there are no users yet, so anybody who reaches it could publish and subscribe; \
+                 if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
+            ),
+            Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A shard's thread ended though nobody asked it to: a bug, and the panic that told of it is on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardFailed(
+    /// Its index.
+    pub u16,
+);
+
+impl fmt::Display for ShardFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {} failed", self.0)
+    }
+}
+
+impl std::error::Error for ShardFailed {}
+
+impl Gateway {
+    /// Opens all listeners and starts all shards.
+    ///
+    /// # Errors
+    /// Nothing is left running then.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        for listener in &config.listeners {
+            if listener.is_open_by_mistake() {
+                return Err(StartError::OpenToAll(listener.address));
+            }
+            let bound = listener::bind(listener.address);
+            listeners.push(bound.map_err(|error| StartError::Listen(listener.address, error))?);
+        }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>();
+        let addresses = addresses.map_err(StartError::Thread)?;
+        let shards = config.shards.max(1);
+        let (end, ended) = unbounded_channel();
+        let mesh = Arc::new(Mesh::new(shards));
+        let mut gateway = Self { addresses, mesh: MeshHandle(mesh.clone()), ended, running: 0 };
+        let mut plans = plans(config, mesh);
+        for (index, listener) in listeners.into_iter().enumerate() {
+            plans[index % usize::from(shards)].listeners.push(listener);
+        }
+        for plan in plans {
+            start_shard(plan, end.clone()).map_err(StartError::Thread)?;
+            gateway.running += 1;
+        }
+        Ok(gateway)
+    }
+
+    /// Where it listens, in the order of [`Config::listeners`]; ports that the system chose are filled in.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits until a shard fails. Never ready while all is well.
+    pub async fn failed(&mut self) -> ShardFailed {
+        match self.ended.recv().await {
+            Some(shard) => {
+                self.running -= 1;
+                ShardFailed(shard)
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops: no connection is accepted any more, clients are told (0x8B in MQTT 5.0) and have two seconds to leave.
+    pub async fn shut_down(mut self) {
+        self.mesh.0.shut_down();
+        let all_ended = async {
+            while self.running > 0 && self.ended.recv().await.is_some() {
+                self.running -= 1;
+            }
+        };
+        if timeout(shard::SHUTDOWN_TIME + Duration::from_secs(1), all_ended).await.is_err() {
+            tracing::error!("a shard did not stop in time");
+        }
+    }
+}
+
+/// The shards of a gateway that was dropped stop too.
+struct MeshHandle(Arc<Mesh>);
+
+impl Drop for MeshHandle {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
+impl fmt::Debug for MeshHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} shards", self.0.shards())
+    }
+}
+
+fn plans(config: &Config, mesh: Arc<Mesh>) -> Vec<Plan> {
+    let seats = config.connections.min(descriptors::raise_limit());
+    let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
+    let packet_bytes = config.broker.limits.packet_bytes;
+    let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, packet_bytes));
+    let clock = Clock::start();
+    // The standard library draws the keys of its hash tables at random from the system.
+    let seed = RandomState::new().hash_one(0);
+    let count = mesh.shards();
+    let plan = |index| Plan {
+        config: goldcrest_core::Config { seed, shard: goldcrest_core::Shard { index, count }, ..config.broker.clone() },
+        clock,
+        mesh: mesh.clone(),
+        lobby: lobby.clone(),
+        listeners: Vec::new(),
+    };
+    (0..count).map(plan).collect()
+}
+
+fn start_shard(plan: Plan, end: UnboundedSender<u16>) -> io::Result<()> {
+    let index = plan.config.shard.index;
+    let (started, has_started) = sync_channel(1);
+    thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        let _ending = Ending { index, end };
+        shard::run(plan, &started);
+    })?;
+    has_started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+}
+
+/// Tells that the thread ends, also when it panics.
+struct Ending {
+    index: u16,
+    end: UnboundedSender<u16>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.end.send(self.index);
+    }
+}

@@ -1,0 +1,96 @@
+//! The first packet: it says whose home a connection belongs to.
+
+use super::lobby::{GRACE, Seat, Ticket};
+use crate::log::Escaped;
+use crate::mesh::Arrival;
+use crate::shard::Shard;
+use goldcrest_core::codec::{Connect, PacketType, peek_type, split};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
+pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAddr, seat: Seat, mut ticket: Ticket) {
+    let deadline = shard.lobby.connect_timeout;
+    let (home, bytes) = match timeout(deadline, read(&shard, &stream, peer, &mut ticket)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(Gone::Peer(error))) => return tracing::debug!(address = %peer, %error, "closed before CONNECT"),
+        Ok(Err(Gone::Pressed(why))) => return shard.lobby.turn_away(peer, why),
+        Err(_) => return tracing::debug!(address = %peer, "closed: no CONNECT in time"),
+    };
+    drop(ticket);
+    if home == shard.index {
+        return shard.open_connection(stream, peer, &bytes, seat);
+    }
+    match stream.into_std() {
+        Ok(stream) => shard.mesh.send_home(home, Arrival { stream, peer, bytes, seat }),
+        Err(error) => tracing::warn!(address = %peer, %error, "a connection could not be sent home"),
+    }
+}
+
+/// Why a connection does not go on.
+enum Gone {
+    Peer(io::Error),
+    Pressed(&'static str),
+}
+
+/// The home of the connection, and the bytes read.
+async fn read(
+    shard: &Shard,
+    stream: &TcpStream,
+    peer: SocketAddr,
+    ticket: &mut Ticket,
+) -> Result<(u16, Vec<u8>), Gone> {
+    let since = Instant::now();
+    let mut bytes = Vec::new();
+    loop {
+        tokio::select! {
+            ready = stream.readable() => ready.map_err(Gone::Peer)?,
+            () = shard.lobby.pressure.notified() => {
+                if since.elapsed() >= GRACE {
+                    return Err(Gone::Pressed("too many others wait to say CONNECT too"));
+                }
+                continue;
+            }
+        }
+        let read = match read_chunk(stream, &mut bytes) {
+            Ok(0) => return Err(Gone::Peer(io::ErrorKind::UnexpectedEof.into())),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(Gone::Peer(error)),
+        };
+        if !ticket.grow(read) {
+            return Err(Gone::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
+        }
+        if let Some(home) = home(&bytes, shard, peer) {
+            return Ok((home, bytes));
+        }
+    }
+}
+
+fn read_chunk(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut chunk = [0; 4096];
+    let read = stream.try_read(&mut chunk)?;
+    bytes.extend_from_slice(&chunk[..read]);
+    Ok(read)
+}
+
+/// The home shard, once `bytes` tell. What is no CONNECT, or a wrong one, has its home wherever it came in: the
+/// core there refuses it as it should be refused.
+fn home(bytes: &[u8], shard: &Shard, peer: SocketAddr) -> Option<u16> {
+    let here = Some(shard.index);
+    if peek_type(bytes) != Some(PacketType::Connect) {
+        return here;
+    }
+    let Ok(whole) = split(bytes, shard.lobby.packet_bytes) else { return here };
+    let (frame, _) = whole?;
+    let Ok(connect) = Connect::decode(frame) else { return here };
+    tracing::debug!(client = %Escaped(connect.client_id), address = %peer, version = %connect.version, "CONNECT");
+    if connect.client_id.is_empty() {
+        return here;
+    }
+    Some(goldcrest_core::Shard::home_of(connect.client_id.as_bytes(), shard.mesh.shards()))
+}

@@ -1,0 +1,153 @@
+//! The bounds on connections: on all of them, and on those that have not said CONNECT yet.
+
+use crate::log::Throttle;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Time that a client has for its CONNECT even when others wait to be let in.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of unfinished CONNECT packets in all.
+const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Counts connections for all shards.
+pub(crate) struct Lobby {
+    pub(super) connect_timeout: Duration,
+    pub(super) packet_bytes: u32,
+    /// Signalled while somebody waits for a ticket.
+    pub(super) pressure: Notify,
+    seats: usize,
+    taken: AtomicUsize,
+    tickets: Arc<Semaphore>,
+    unfinished_bytes: AtomicUsize,
+    complaints: Throttle,
+    turned_away: Throttle,
+}
+
+/// The right to be one of the open connections.
+pub(crate) struct Seat(Arc<Lobby>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The right to be one of the connections without CONNECT, with so many bytes.
+pub(super) struct Ticket {
+    lobby: Arc<Lobby>,
+    bytes: usize,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lobby {
+    pub(crate) fn new(seats: u32, tickets: u32, connect_timeout: Duration, packet_bytes: u32) -> Self {
+        Self {
+            connect_timeout,
+            packet_bytes,
+            pressure: Notify::new(),
+            seats: seats as usize,
+            taken: AtomicUsize::new(0),
+            tickets: Arc::new(Semaphore::new(tickets as usize)),
+            unfinished_bytes: AtomicUsize::new(0),
+            complaints: Throttle::default(),
+            turned_away: Throttle::default(),
+        }
+    }
+
+    /// A seat, if one is free.
+    pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
+        // Counted before it is known to be allowed: the drop takes it back.
+        let seat = Seat(self.clone());
+        (self.taken.fetch_add(1, Ordering::Relaxed) < self.seats).then_some(seat)
+    }
+
+    /// A ticket. If there is none, those who have had one for longer than [`GRACE`] lose it: honest clients say
+    /// CONNECT sooner, and whoever only holds tickets can't keep them out.
+    pub(super) async fn wait_for_ticket(self: &Arc<Self>) -> Ticket {
+        let permit = loop {
+            if let Ok(permit) = timeout(GRACE / 10, self.tickets.clone().acquire_owned()).await {
+                break permit.ok();
+            }
+            self.pressure.notify_waiters();
+        };
+        Ticket { lobby: self.clone(), bytes: 0, _permit: permit }
+    }
+
+    /// Logs that a connection was closed for want of room.
+    pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
+        if let Some(others) = self.turned_away.pass() {
+            tracing::warn!(address = %peer, others, "turned a connection away: {why}");
+        }
+    }
+
+    /// Logs what keeps connections from coming in.
+    pub(super) fn complain(&self, what: &str, error: &io::Error) {
+        if let Some(others) = self.complaints.pass() {
+            tracing::warn!(%error, others, "{what}");
+        }
+    }
+}
+
+impl Ticket {
+    /// Counts `more` bytes of an unfinished CONNECT. Whether there is room for them.
+    pub(super) fn grow(&mut self, more: usize) -> bool {
+        self.bytes += more;
+        self.lobby.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= UNFINISHED_BYTES
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.lobby.unfinished_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lobby(seats: u32, tickets: u32) -> Arc<Lobby> {
+        Arc::new(Lobby::new(seats, tickets, Duration::from_secs(10), 1024))
+    }
+
+    #[test]
+    fn seats_are_counted_and_given_back() {
+        let lobby = lobby(2, 1);
+        let first = lobby.seat().unwrap();
+        let _second = lobby.seat().unwrap();
+        assert!(lobby.seat().is_none());
+        assert!(lobby.seat().is_none());
+        drop(first);
+        assert!(lobby.seat().is_some());
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn who_waits_for_a_ticket_presses_on_those_who_have_one() {
+        let lobby = lobby(1, 1);
+        let ticket = lobby.wait_for_ticket().await;
+        tokio::select! {
+            _ = lobby.wait_for_ticket() => panic!("there was one ticket"),
+            () = lobby.pressure.notified() => {}
+        }
+        drop(ticket);
+        lobby.wait_for_ticket().await;
+    }
+
+    #[tokio::test]
+    async fn bytes_of_unfinished_packets_are_bounded() {
+        let lobby = lobby(1, 2);
+        let mut first = lobby.wait_for_ticket().await;
+        let mut second = lobby.wait_for_ticket().await;
+        assert!(first.grow(UNFINISHED_BYTES - 10));
+        assert!(second.grow(10));
+        assert!(!second.grow(1));
+        drop(first);
+        assert!(second.grow(1));
+    }
+}

@@ -1,0 +1,119 @@
+//! Log lines on standard error, and what clients may put into them.
+
+use std::fmt;
+use std::io;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Writes log lines to standard error from now on: those that `filter` lets pass, else those of `RUST_LOG`, else
+/// from info up. A second call changes nothing.
+///
+/// # Errors
+/// A filter is neither a level nor a list of directives.
+pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
+    let given = match filter {
+        Some(filter) => Some(filter.to_owned()),
+        None => std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty()),
+    };
+    let filter = given.as_deref().unwrap_or("info");
+    let targets = parse_filter(filter)
+        .ok_or_else(|| format!("{filter:?} is no log level; allowed: {}", crate::config::LOG_LEVELS))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false);
+    // It fails if a subscriber is there already, as in tests that start several gateways.
+    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    Ok(())
+}
+
+/// Reads a level or a list of directives like `info,goldcrest::listener=debug`.
+pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
+    // A bare word that is no level would be taken for the name of a target, and silence all others.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    let is_directive = |part: &str| part.contains('=') || is_level(part);
+    if filter.split(',').map(str::trim).all(is_directive) { filter.parse().ok() } else { None }
+}
+
+/// Text from a client as it may stand in a log line: control and invisible characters are escaped, and what is too
+/// long is cut off.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 128;
+        let mut chars = self.0.chars();
+        for c in chars.by_ref().take(MOST) {
+            match c {
+                // Left as they are: a topic or name in any language stays readable, quotes do no harm.
+                '\'' | '"' => fmt::Write::write_char(f, c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        if chars.next().is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
+/// Lets one log line of its kind pass each second and counts the others, so that clients can't fill the log.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<Throttled>);
+
+#[derive(Debug, Default)]
+struct Throttled {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Throttle {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// Whether a line may be written now: if so, how many were not since the last one.
+    pub(crate) fn pass(&self) -> Option<u64> {
+        let mut throttled = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if throttled.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
+            throttled.suppressed += 1;
+            return None;
+        }
+        throttled.last = Some(Instant::now());
+        Some(std::mem::take(&mut throttled.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_pass() {
+        let escaped = Escaped("a\r\nINFO faked\u{1b}[31m\u{0}\u{85}\u{202e}\u{2028}é'\"\\").to_string();
+        assert!(!escaped.chars().any(char::is_control), "{escaped}");
+        assert!(!escaped.contains(['\u{202e}', '\u{2028}']), "{escaped}");
+        assert!(escaped.starts_with("a\\r\\nINFO faked\\u{1b}[31m\\0\\u{85}\\u{202e}\\u{2028}é'\"\\\\"), "{escaped}");
+    }
+
+    #[test]
+    fn long_text_is_cut_off() {
+        assert_eq!(Escaped(&"ü".repeat(128)).to_string(), "ü".repeat(128));
+        assert_eq!(Escaped(&"ü".repeat(65_535)).to_string(), format!("{}…", "ü".repeat(128)));
+    }
+
+    #[test]
+    fn a_filter_is_a_level_or_directives() {
+        for good in ["info", "OFF", "debug", "warn,goldcrest=trace", "goldcrest::listener=debug"] {
+            assert!(parse_filter(good).is_some(), "{good}");
+        }
+        for bad in ["", "loud", "info,loud", "goldcrest=loud"] {
+            assert!(parse_filter(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_throttle_counts_what_it_holds_back() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.pass(), Some(0));
+        assert_eq!(throttle.pass(), None);
+        assert_eq!(throttle.pass(), None);
+        throttle.0.lock().unwrap().last = Instant::now().checked_sub(Throttle::PAUSE);
+        assert_eq!(throttle.pass(), Some(2));
+    }
+}

@@ -1,0 +1,177 @@
+//! A shard: one core broker on one thread, with a runtime of its own and no locks.
+
+use crate::listener::{self, Lobby, Seat};
+use crate::mesh::{Mail, Mesh};
+use crate::turn::{Clock, Turn};
+use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, unconstrained};
+use tokio::time::{Sleep, sleep, timeout};
+
+/// What clients have at most to read their DISCONNECT and close when the gateway stops.
+pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// What a shard needs to begin.
+pub(crate) struct Plan {
+    pub(crate) config: goldcrest_core::Config<'static>,
+    pub(crate) clock: Clock,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) lobby: Arc<Lobby>,
+    /// Those that this shard accepts on, for all.
+    pub(crate) listeners: Vec<TcpListener>,
+}
+
+/// Runs a shard on this thread until the gateway stops. Says on `started` whether it could begin.
+pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
+    let begun = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let result = match begun {
+        Ok(runtime) => runtime.block_on(serve(plan, || started.send(Ok(())).is_ok())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        let _ = started.send(Err(error));
+    }
+}
+
+/// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
+async fn serve(plan: Plan, tell_started: impl FnOnce() -> bool) -> io::Result<()> {
+    let Plan { config, clock, mesh, lobby, listeners } = plan;
+    let index = config.shard.index;
+    let broker = Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, config.shard), config, &AllowAll);
+    let turn = RefCell::new(Turn::new(index, mesh.clone(), clock, broker));
+    let shard = Rc::new(Shard { index, mesh, lobby, turn, stopping: Cell::new(false), stop: Notify::new() });
+    let mut accepting = Vec::new();
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        accepting.push(spawn_local(listener::accept(shard.clone(), listener)));
+    }
+    spawn_local(unconstrained(Flusher::new(shard.clone(), clock)));
+    if !tell_started() {
+        return Ok(());
+    }
+    shard.stop.notified().await;
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    let everybody_left = async {
+        while !shard.turn.borrow().is_idle() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = timeout(SHUTDOWN_TIME, everybody_left).await;
+    Ok(())
+}
+
+/// What the tasks of a shard share.
+pub(crate) struct Shard {
+    pub(crate) index: u16,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) lobby: Arc<Lobby>,
+    turn: RefCell<Turn>,
+    stopping: Cell<bool>,
+    stop: Notify,
+}
+
+impl Shard {
+    /// Serves a connection whose home this shard is.
+    pub(crate) fn open_connection(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, bytes: &[u8], seat: Seat) {
+        if self.stopping.get() {
+            return;
+        }
+        let opened = self.turn.borrow_mut().open_connection(stream, peer, bytes, seat);
+        match opened {
+            Some(id) => drop(spawn_local(Serve { shard: self.clone(), id })),
+            None => self.lobby.turn_away(peer, "the broker has no room for another connection"),
+        }
+    }
+
+    fn receive(self: &Rc<Self>, mail: &mut Mail) {
+        self.turn.borrow_mut().receive_forwards(mail);
+        for arrival in mail.arrivals.drain(..) {
+            match TcpStream::from_std(arrival.stream) {
+                Ok(stream) => self.open_connection(stream, arrival.peer, &arrival.bytes, arrival.seat),
+                Err(error) => tracing::warn!(address = %arrival.peer, %error, "a connection did not get home"),
+            }
+        }
+        if std::mem::take(&mut mail.shut_down) && !self.stopping.replace(true) {
+            self.turn.borrow_mut().shut_down();
+            self.stop.notify_one();
+        }
+    }
+}
+
+/// The task of one socket: it is woken by the socket and leaves the rest to the [`Turn`].
+struct Serve {
+    shard: Rc<Shard>,
+    id: ConnectionId,
+}
+
+impl Future for Serve {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.shard.turn.borrow_mut().poll_socket(cx, self.id)
+    }
+}
+
+/// The task that ends each turn, and has turns of its own: with mail, and when a timer of the core is due.
+struct Flusher {
+    shard: Rc<Shard>,
+    clock: Clock,
+    /// Empty between two polls; kept for its memory.
+    mail: Mail,
+    timer: Pin<Box<Sleep>>,
+    /// When `timer` is to fire. It may fire in vain: most deadlines move on before they come, and moving the timer each
+    /// time would cost more.
+    armed: Instant,
+    is_listening: bool,
+}
+
+impl Flusher {
+    fn new(shard: Rc<Shard>, clock: Clock) -> Self {
+        let timer = Box::pin(sleep(Duration::ZERO));
+        Self { shard, clock, mail: Mail::default(), timer, armed: Instant::NEVER, is_listening: false }
+    }
+
+    fn arm(&mut self, cx: &mut Context<'_>, due: Instant) {
+        if due >= self.armed && !self.timer.is_elapsed() {
+            return;
+        }
+        self.armed = due;
+        if let Some(at) = self.clock.at(due) {
+            self.timer.as_mut().reset(at.into());
+            if self.timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+impl Future for Flusher {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.shard.turn.borrow_mut().begin_flush(cx.waker());
+        if !this.is_listening {
+            this.shard.mesh.listen(this.shard.index, cx.waker());
+            this.is_listening = true;
+        }
+        if this.shard.mesh.collect(this.shard.index, &mut this.mail) {
+            this.shard.receive(&mut this.mail);
+        }
+        let due = this.shard.turn.borrow_mut().flush();
+        this.arm(cx, due);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,197 @@
+//! One Network Connection as its shard sees it: bytes in, bytes out, and what waits in between.
+
+use crate::backlog::Backlog;
+use crate::listener::Seat;
+use goldcrest_core::ConnectionId;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Bytes that one read takes at most, and one write gives.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// A rest of up to this many bytes is copied in front of what is read next; behind a longer one the new bytes are
+/// put.
+const SHORT_REST: usize = 16 * 1024;
+
+/// The length of a buffer for [`Socket::poll_read`].
+pub(crate) const READ_BUFFER: usize = SHORT_REST + CHUNK;
+
+/// A connection that has nothing to do holds no buffer.
+pub(crate) struct Socket {
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) reading: Reading,
+    stream: TcpStream,
+    /// Of the task that waits for this socket.
+    waker: Option<Waker>,
+    /// Read, but not consumed by the core.
+    unread: Backlog,
+    /// Handed out by the core, but not taken by the system.
+    unsent: Backlog,
+    seat: Seat,
+}
+
+/// Whether bytes are taken from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As they come.
+    Open,
+    /// Not before the core has named the connection.
+    Waiting,
+    /// Never again.
+    Closed,
+}
+
+/// Where the bytes are that the core is to see.
+pub(crate) enum Arrived {
+    /// The first so many of the buffer; the socket itself holds none.
+    InBuffer(usize),
+    /// In the socket: [`Socket::unread`].
+    InSocket,
+    /// There will be no more.
+    End,
+}
+
+impl Socket {
+    pub(crate) fn new(id: ConnectionId, peer: SocketAddr, stream: TcpStream, seat: Seat) -> Self {
+        Self {
+            id,
+            peer,
+            reading: Reading::Open,
+            stream,
+            waker: None,
+            unread: Backlog::default(),
+            unsent: Backlog::default(),
+            seat,
+        }
+    }
+
+    /// Says which task waits for this socket.
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
+        if self.waker.is_none() {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    /// Lets the task look after the socket again.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Reads once. `buffer` has [`READ_BUFFER`] bytes.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Arrived>> {
+        let rest = if self.unread.len() <= SHORT_REST { self.unread.len() } else { 0 };
+        buffer[..rest].copy_from_slice(&self.unread.as_slice()[..rest]);
+        let mut read = ReadBuf::new(&mut buffer[rest..rest + CHUNK]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        let filled = read.filled();
+        Poll::Ready(Ok(if filled.is_empty() {
+            Arrived::End
+        } else if self.unread.len() > rest {
+            self.unread.push(filled);
+            Arrived::InSocket
+        } else {
+            let len = rest + filled.len();
+            self.unread = Backlog::default();
+            Arrived::InBuffer(len)
+        }))
+    }
+
+    /// What was read and not consumed.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.unread.as_slice()
+    }
+
+    /// Keeps what the core did not consume of the buffer.
+    pub(crate) fn keep_unread(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.unread.push(rest);
+        }
+    }
+
+    /// The core consumed `count` of the unread bytes.
+    pub(crate) fn consume_unread(&mut self, count: usize) {
+        self.unread.consume(count);
+    }
+
+    /// Whether bytes wait for the system to take them: then the core is not asked for more.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Writes once, and keeps what the system did not take.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(!self.is_blocked());
+        let written = match self.stream.try_write(bytes) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if written < bytes.len() {
+            self.unsent.push(&bytes[written..]);
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Writes what is kept, as far as the system takes it. Ready when nothing is left.
+    pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.is_blocked() {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write(self.unsent.as_slice()) {
+                Ok(written) => self.unsent.consume(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes leave after the core has said all it had to say: writes the rest, tells the peer that nothing follows, and
+    /// gives it a moment to read that. Closing at once, with bytes of the peer unread, would make the system send a
+    /// reset that overtakes a last DISCONNECT.
+    pub(crate) async fn linger(self) {
+        const WRITE: Duration = Duration::from_secs(5);
+        const DRAIN: Duration = Duration::from_secs(1);
+        let Self { stream, unsent, seat: _seat, .. } = self;
+        let said = timeout(WRITE, write_rest(&stream, unsent)).await;
+        if matches!(said, Ok(Ok(()))) && socket2::SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
+            let _ = timeout(DRAIN, drain(&stream)).await;
+        }
+    }
+}
+
+async fn write_rest(stream: &TcpStream, mut unsent: Backlog) -> io::Result<()> {
+    while !unsent.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(unsent.as_slice()) {
+            Ok(written) => unsent.consume(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads and forgets until the peer has closed its side too, or has sent more than it could not know to be in vain.
+async fn drain(stream: &TcpStream) -> io::Result<()> {
+    let mut budget = 1024 * 1024;
+    while budget > 0 {
+        stream.readable().await?;
+        match stream.try_read(&mut [0; 4096]) {
+            Ok(0) => break,
+            Ok(read) => budget -= read.min(budget),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

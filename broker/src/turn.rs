@@ -1,0 +1,331 @@
+//! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
+//! to the siblings in one batch each, then writes once to each connection that has something to send.
+//!
+//! The order comes from the queue of the runtime, first in, first out: the sockets that are ready are in it already
+//! when the first of them puts the flush behind them.
+
+use crate::listener::Seat;
+use crate::mesh::{Mail, Mesh};
+use crate::socket::{Arrived, CHUNK, READ_BUFFER, Reading, Socket};
+use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::net::TcpStream;
+
+/// A core broker with its sockets, and what all of them share.
+pub(crate) struct Turn {
+    shard: u16,
+    mesh: Arc<Mesh>,
+    clock: Clock,
+    /// Read once a turn; `None` before the first event of a turn.
+    now: Option<Instant>,
+    broker: Broker<'static>,
+    /// By [`ConnectionId::index`].
+    sockets: Vec<Option<Socket>>,
+    /// How many of `sockets` are there.
+    open: usize,
+    /// Held by each connection that takes leave.
+    leaving: Rc<()>,
+    read_buffer: Box<[u8]>,
+    write_buffer: Box<[u8]>,
+    /// Connections that have more to send than the core names, because a write of theirs was cut short.
+    again: Vec<ConnectionId>,
+    /// A batch for each sibling.
+    outgoing: Box<[Vec<Forward>]>,
+    /// Of the task that flushes, and whether it was woken.
+    flusher: Option<Waker>,
+    flush_is_due: bool,
+}
+
+impl Turn {
+    pub(crate) fn new(shard: u16, mesh: Arc<Mesh>, clock: Clock, broker: Broker<'static>) -> Self {
+        Self {
+            shard,
+            clock,
+            now: None,
+            broker,
+            sockets: Vec::new(),
+            open: 0,
+            leaving: Rc::default(),
+            read_buffer: vec![0; READ_BUFFER].into(),
+            write_buffer: vec![0; CHUNK].into(),
+            again: Vec::new(),
+            outgoing: (0..mesh.shards()).map(|_| Vec::new()).collect(),
+            flusher: None,
+            flush_is_due: false,
+            mesh,
+        }
+    }
+
+    /// Whether there is no connection, not even one that takes leave.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open == 0 && Rc::strong_count(&self.leaving) == 1
+    }
+
+    /// Gives a connection to the core, with the bytes that were read from it so far; `None` if the core has no room.
+    pub(crate) fn open_connection(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        bytes: &[u8],
+        seat: Seat,
+    ) -> Option<ConnectionId> {
+        let now = self.begin();
+        let Ok(id) = self.broker.handle_connected(now) else { return None };
+        let mut socket = Socket::new(id, peer, stream, seat);
+        socket.keep_unread(bytes);
+        if self.sockets.len() <= id.index() {
+            self.sockets.resize_with(id.index() + 1, || None);
+        }
+        self.sockets[id.index()] = Some(socket);
+        self.open += 1;
+        self.hand_in_unread(id);
+        Some(id)
+    }
+
+    /// Looks after one socket, as its task does whenever the system has news of it. Ready when it is gone.
+    pub(crate) fn poll_socket(&mut self, cx: &mut Context<'_>, id: ConnectionId) -> Poll<()> {
+        let Some(socket) = self.socket(id) else { return Poll::Ready(()) };
+        socket.set_waker(cx.waker());
+        if socket.is_blocked() {
+            match socket.poll_unblock(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.begin();
+                    self.again.push(id);
+                }
+                Poll::Ready(Err(_)) => return self.lose(id),
+                Poll::Pending => {}
+            }
+        }
+        self.poll_receive(cx, id)
+    }
+
+    /// Hands in what siblings sent.
+    pub(crate) fn receive_forwards(&mut self, mail: &mut Mail) {
+        let now = self.begin();
+        for (from, forward) in mail.forwards.drain(..) {
+            self.broker.handle_forward(now, from, forward);
+        }
+    }
+
+    /// Lets the core disconnect everybody.
+    pub(crate) fn shut_down(&mut self) {
+        let now = self.begin();
+        self.broker.shut_down(now);
+    }
+
+    /// The flusher runs: it need not be woken for what comes up until [`Turn::flush`], which is to follow.
+    pub(crate) fn begin_flush(&mut self, flusher: &Waker) {
+        if self.flusher.is_none() {
+            self.flusher = Some(flusher.clone());
+        }
+        self.flush_is_due = true;
+    }
+
+    /// Ends a turn: what all its events led to is sent. The moment when a turn is due without any event.
+    pub(crate) fn flush(&mut self) -> Instant {
+        let now = self.begin();
+        if self.broker.poll_timeout().is_some_and(|due| due <= now) {
+            self.broker.handle_timeout(now);
+        }
+        self.send_forwards();
+        let mut again = std::mem::take(&mut self.again);
+        while let Some(id) = self.broker.poll_ready() {
+            self.attend(now, id);
+        }
+        for id in again.drain(..) {
+            self.attend(now, id);
+        }
+        self.send_forwards();
+        self.flush_is_due = false;
+        if self.again.is_empty() {
+            self.again = again;
+        } else {
+            self.wake_flusher();
+        }
+        self.now = None;
+        self.broker.poll_timeout().unwrap_or(Instant::NEVER)
+    }
+
+    /// The current time of this turn, which begins with the first call; the flush that ends it will come.
+    fn begin(&mut self) -> Instant {
+        self.wake_flusher();
+        *self.now.get_or_insert_with(|| self.clock.now())
+    }
+
+    fn wake_flusher(&mut self) {
+        if !self.flush_is_due {
+            self.flush_is_due = true;
+            if let Some(flusher) = &self.flusher {
+                flusher.wake_by_ref();
+            }
+        }
+    }
+
+    fn socket(&mut self, id: ConnectionId) -> Option<&mut Socket> {
+        let socket = self.sockets.get_mut(id.index())?.as_mut()?;
+        (socket.id == id).then_some(socket)
+    }
+
+    /// Takes what has arrived on a socket, a chunk at a time; with more to come the others have their turn first.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId) -> Poll<()> {
+        loop {
+            let Self { sockets, read_buffer, .. } = self;
+            let Some(Some(socket)) = sockets.get_mut(id.index()) else { return Poll::Ready(()) };
+            if socket.reading != Reading::Open {
+                return Poll::Pending;
+            }
+            let arrived = match socket.poll_read(cx, read_buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return self.lose(id),
+                Poll::Ready(Ok(arrived)) => arrived,
+            };
+            let now = self.begin();
+            match arrived {
+                Arrived::End => {
+                    // What was read before may have answers, and a peer that closed one side may still listen.
+                    self.transmit(now, id);
+                    return self.lose(id);
+                }
+                Arrived::InSocket => {
+                    self.hand_in_unread(id);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Arrived::InBuffer(len) => {
+                    let Self { broker, sockets, read_buffer, .. } = self;
+                    let Some(Some(socket)) = sockets.get_mut(id.index()) else { return Poll::Ready(()) };
+                    let bytes = &read_buffer[..len];
+                    let received = broker.handle_bytes(now, id, bytes);
+                    socket.keep_unread(&bytes[received.consumed..]);
+                    socket.reading = after(broker, now, id, &received.next);
+                    if len >= CHUNK {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Offers the core what it left before, with what has come since.
+    fn hand_in_unread(&mut self, id: ConnectionId) {
+        let now = self.begin();
+        let Self { broker, sockets, .. } = self;
+        let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+        let received = broker.handle_bytes(now, id, socket.unread());
+        let consumed = received.consumed;
+        let reading = after(broker, now, id, &received.next);
+        socket.consume_unread(consumed);
+        if socket.reading == Reading::Waiting && reading == Reading::Open {
+            socket.wake();
+        }
+        socket.reading = reading;
+    }
+
+    /// Does what the core named a connection for.
+    fn attend(&mut self, now: Instant, id: ConnectionId) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.reading == Reading::Waiting {
+            self.hand_in_unread(id);
+        }
+        self.transmit(now, id);
+    }
+
+    /// Writes once what the core has for a connection, unless an earlier write is not through: then it comes after that.
+    fn transmit(&mut self, now: Instant, id: ConnectionId) {
+        let Self { broker, sockets, write_buffer, .. } = self;
+        let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+        if socket.is_blocked() {
+            return;
+        }
+        let transmit = broker.poll_transmit(now, id, write_buffer);
+        if transmit.written > 0 && socket.write(&write_buffer[..transmit.written]).is_err() {
+            let _ = self.lose(id);
+            return;
+        }
+        match transmit.then {
+            Then::Idle => {}
+            Then::More if socket.is_blocked() => {}
+            Then::More => self.again.push(id),
+            Then::Close => self.finish(now, id),
+        }
+    }
+
+    /// The core has closed a connection: it keeps nothing of it, but the peer is to read what was said last.
+    fn finish(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(socket) = self.take(now, id) {
+            socket.wake();
+            let leaving = self.leaving.clone();
+            tokio::task::spawn_local(async move {
+                socket.linger().await;
+                drop(leaving);
+            });
+        }
+    }
+
+    /// The Network Connection is gone.
+    fn lose(&mut self, id: ConnectionId) -> Poll<()> {
+        let now = self.begin();
+        if let Some(socket) = self.take(now, id) {
+            socket.wake();
+        }
+        Poll::Ready(())
+    }
+
+    fn take(&mut self, now: Instant, id: ConnectionId) -> Option<Socket> {
+        let socket = self.sockets.get_mut(id.index())?.take_if(|socket| socket.id == id)?;
+        self.open -= 1;
+        tracing::debug!(address = %socket.peer, "closed");
+        self.broker.handle_closed(now, id);
+        Some(socket)
+    }
+
+    fn send_forwards(&mut self) {
+        while let Some((to, forward)) = self.broker.poll_forward() {
+            self.outgoing[usize::from(to)].push(forward);
+        }
+        for (to, batch) in (0..).zip(&mut self.outgoing) {
+            if !batch.is_empty() {
+                self.mesh.forward(self.shard, to, batch);
+            }
+        }
+    }
+}
+
+/// What the core wants of the socket next.
+fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Next<'_>) -> Reading {
+    match next {
+        Next::Read => Reading::Open,
+        Next::Wait => Reading::Waiting,
+        Next::Ask(_) => {
+            // Nobody is asked before there are users; a core that asks all the same gets the safe answer.
+            broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
+            Reading::Waiting
+        }
+        Next::Close => Reading::Closed,
+    }
+}
+
+/// The monotonic clock of the gateway, in whole milliseconds since its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: std::time::Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+
+    pub(crate) fn now(self) -> Instant {
+        Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The system's name for `instant`; `None` for one that never comes.
+    pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
+        self.origin.checked_add(std::time::Duration::from_millis(instant.as_millis()))
+    }
+}
