@@ -147,9 +147,12 @@ pub struct ConnectionInfo {
 
 impl<'m> Broker<'m> {
     /// A broker without connections and Sessions.
-    pub fn new(memory: Memory<'m>, config: Config<'m>, authorize: &'m dyn Authorize) -> Self {
+    pub fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: &'m dyn Authorize) -> Self {
+        // A reply that is owed always has a place: no connection may be owed more than its share.
+        let share = memory.owed.limit().checked_div(memory.connections.limit()).unwrap_or(0);
+        config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
         let hasher = Hasher::new(config.seed);
-        let siblings = u32::from(config.shard.count);
+        let siblings = config.shard.siblings();
         Self {
             random: Random::new(config.seed),
             connections: Pool::new(memory.connections),

@@ -62,6 +62,11 @@ impl Shard {
         ((mixed * u64::from(count)) >> 32) as u16
     }
 
+    /// How many numbers of [`Subscriber`](crate::router::Subscriber)s stand for shards: none for a broker that is alone.
+    pub(crate) fn siblings(self) -> u32 {
+        if self.count > 1 { u32::from(self.count) } else { 0 }
+    }
+
     pub(crate) fn is_home_of(self, client_id: &[u8]) -> bool {
         self.count <= 1 || Self::home_of(client_id, self.count) == self.index
     }

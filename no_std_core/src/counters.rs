@@ -61,6 +61,8 @@ pub struct Dropped {
 }
 
 impl Dropped {
+    pub(crate) const NONE: Self = Self { counts: [0; DropReason::ALL.len()] };
+
     /// How many were lost for `reason`. It wraps at 2^32.
     pub fn by(&self, reason: DropReason) -> u32 {
         self.counts.get(reason as usize).copied().unwrap_or(0)

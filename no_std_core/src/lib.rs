@@ -1,4 +1,95 @@
-//! The whole Goldcrest MQTT broker, sans-IO.
+//! The whole Goldcrest MQTT broker, sans-IO: a gateway, a microcontroller and a simulator run the same code.
+//!
+//! This crate never touches a socket, a clock, a file or a source of random numbers. Bytes and the time go in, bytes come
+//! out. Where to begin:
+//!
+//! - [`Broker`] is everything; its documentation sorts its verbs.
+//! - [`Resources`] is its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
+//!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
+//! - [`Authorize`] and [`Verdict`] say who may do what.
+//! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
+//! - [`router`] and [`storage`] are the rooms below; an embedder needs them for sizes only.
+//!
+//! # The loop
+//!
+//! Who embeds the broker turns one crank: receive, then transmit. A "socket" here is two vectors of bytes.
+//!
+//! ```
+//! use goldcrest_core::{AllowAll, Broker, Config, ConnectionId, Instant, Next, Resources, Then};
+//!
+//! struct Socket {
+//!     id: ConnectionId,
+//!     /// Arrived, and not taken by the broker yet.
+//!     incoming: Vec<u8>,
+//!     outgoing: Vec<u8>,
+//!     closed: bool,
+//! }
+//!
+//! fn turn(broker: &mut Broker<'_>, now: Instant, sockets: &mut [Socket]) {
+//!     // 1. Receive: hand in what has arrived. What is not consumed comes again, with what arrives next behind it.
+//!     for socket in sockets.iter_mut().filter(|socket| !socket.incoming.is_empty()) {
+//!         let received = broker.handle_bytes(now, socket.id, &socket.incoming);
+//!         match received.next {
+//!             // Wait: what is left comes again in the turn after 3. has named the connection. Close: 3. says when.
+//!             Next::Read | Next::Wait | Next::Close => {}
+//!             // With `Authentication::Ask` only: look the client up, and `broker.handle_verdict(..)`.
+//!             Next::Ask(_) => unreachable!("this broker is open to everybody"),
+//!         }
+//!         let consumed = received.consumed;
+//!         socket.incoming.drain(..consumed);
+//!     }
+//!
+//!     // 2. Time: Keep Alive, Wills, the ends of Sessions.
+//!     if broker.poll_timeout().is_some_and(|due| due <= now) {
+//!         broker.handle_timeout(now);
+//!     }
+//!
+//!     // 3. Transmit: the broker names who has something to do, so nobody ever looks through all sockets.
+//!     let mut buffer = [0; 512];
+//!     while let Some(id) = broker.poll_ready() {
+//!         let Some(socket) = sockets.iter_mut().find(|socket| socket.id == id) else { continue };
+//!         loop {
+//!             let transmit = broker.poll_transmit(now, id, &mut buffer);
+//!             socket.outgoing.extend_from_slice(&buffer[..transmit.written]);
+//!             match transmit.then {
+//!                 Then::More => continue,
+//!                 Then::Idle => {}
+//!                 Then::Close => {
+//!                     socket.closed = true;
+//!                     broker.handle_closed(now, id);
+//!                 }
+//!             }
+//!             break;
+//!         }
+//!     }
+//!
+//!     // 4. Sleep until bytes arrive or `broker.poll_timeout()` is due.
+//! }
+//!
+//! // Room for 4 clients, 8 subscriptions and 16 messages, all of it in this variable.
+//! let mut resources: Resources<4, 4, 8, 16, 16, 16, 16> = Resources::new();
+//! let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
+//! let mut now = Instant::from_millis(0);
+//!
+//! let id = broker.handle_connected(now)?;
+//! let mut sockets = [Socket { id, incoming: Vec::new(), outgoing: Vec::new(), closed: false }];
+//!
+//! // CONNECT of MQTT 3.1.1, SUBSCRIBE to "t" with QoS 0, PUBLISH of "hi" to it.
+//! sockets[0].incoming.extend(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c");
+//! sockets[0].incoming.extend(b"\x82\x06\0\x01\0\x01t\0");
+//! sockets[0].incoming.extend(b"\x30\x05\0\x01thi");
+//! turn(&mut broker, now, &mut sockets);
+//! // CONNACK, SUBACK, and the message.
+//! assert_eq!(sockets[0].outgoing, b"\x20\x02\0\0\x90\x03\0\x01\0\x30\x05\0\x01thi");
+//!
+//! // DISCONNECT: the broker asks for the socket to be closed, and nothing is left.
+//! now = now.plus_secs(1);
+//! sockets[0].incoming.extend(b"\xe0\0");
+//! turn(&mut broker, now, &mut sockets);
+//! assert!(sockets[0].closed);
+//! assert_eq!((broker.counters().connections, broker.counters().bytes), (0, 0));
+//! # Ok::<(), goldcrest_core::Full>(())
+//! ```
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -50,7 +141,7 @@ pub use mesh::Forward;
 pub use message::{Delivery, Message};
 #[cfg(feature = "alloc")]
 pub use resources::Capacity;
-pub use resources::Memory;
+pub use resources::{Memory, Resources};
 pub use session::{Receipt, Replay, Session};
 pub use time::{Duration, Instant};
 pub use topic::{Levels, TopicFilter, TopicFilterError, TopicName, TopicNameError};

@@ -26,23 +26,20 @@ pub struct Message {
     pub(crate) stamp: u64,
 }
 
-impl Default for Message {
-    fn default() -> Self {
-        Self {
-            body: Blob::EMPTY,
-            topic_len: 0,
-            properties_len: 0,
-            references: 0,
-            qos: QoS::AtMostOnce,
-            retain: false,
-            expires: Instant::NEVER,
-            #[cfg(feature = "alloc")]
-            stamp: 0,
-        }
-    }
-}
-
 impl Message {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        body: Blob::EMPTY,
+        topic_len: 0,
+        properties_len: 0,
+        references: 0,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        expires: Instant::NEVER,
+        #[cfg(feature = "alloc")]
+        stamp: 0,
+    };
+
     pub(crate) fn payload_len(&self) -> u32 {
         (self.body.len() as u32).saturating_sub(u32::from(self.topic_len)).saturating_sub(self.properties_len)
     }
@@ -61,8 +58,14 @@ impl Message {
     }
 }
 
+impl Default for Message {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 /// One message on its way to one Session, or to the group of a shared subscription.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Delivery {
     pub(crate) next: Option<Handle<Delivery>>,
     /// `None` once the receiver has the message and only the handshake of QoS 2 is left.
@@ -82,6 +85,19 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        next: None,
+        message: None,
+        identifier: 0,
+        more: None,
+        group: None,
+        foreign: None,
+        packet_id: 0,
+        qos: QoS::AtMostOnce,
+        flags: 0,
+    };
+
     /// The RETAIN flag the subscriber gets.
     pub(crate) const RETAIN: u8 = 1;
     /// PUBREC has come: PUBREL is what is sent again `[MQTT-4.3.3-5]`.
@@ -106,6 +122,12 @@ impl Delivery {
         } else {
             self.flags &= !flag;
         }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self::EMPTY
     }
 }
 

@@ -4,7 +4,7 @@ use super::Connection;
 use crate::storage::{Blob, Bytes, Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool};
 
 /// One alias of one connection in one direction.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Alias {
     next: Option<Handle<Alias>>,
     previous: Option<Handle<Alias>>,
@@ -15,6 +15,26 @@ pub struct Alias {
     alias: u16,
     /// Set by us towards the client; otherwise by the client.
     outgoing: bool,
+}
+
+impl Alias {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        next: None,
+        previous: None,
+        chain: None,
+        hash: 0,
+        connection: None,
+        topic: Blob::EMPTY,
+        alias: 0,
+        outgoing: false,
+    };
+}
+
+impl Default for Alias {
+    fn default() -> Self {
+        Self::EMPTY
+    }
 }
 
 /// All aliases. Those of clients are found by their number, ours by their topic.

@@ -108,7 +108,7 @@ pub struct Connection {
 }
 
 /// What is needed to open a connection and to say so.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft {
     pub(crate) client_id: Blob,
     pub(crate) clean_start: bool,
@@ -119,6 +119,20 @@ pub(crate) struct Draft {
     pub(crate) assigned_client_id: bool,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
+}
+
+impl Draft {
+    pub(crate) const EMPTY: Self = Self {
+        client_id: Blob::EMPTY,
+        clean_start: false,
+        keep_alive: 0,
+        expiry_secs: 0,
+        will: None,
+        wants_response_information: false,
+        assigned_client_id: false,
+        server_keep_alive: None,
+        granted_expiry_secs: None,
+    };
 }
 
 /// A packet that did not fit: what it is, and how much of it is out. It is encoded again from the same values and cut.
@@ -155,40 +169,45 @@ pub(crate) struct Publishing {
     pub(crate) alias_known: bool,
 }
 
+impl Connection {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        next_ready: None,
+        is_ready: false,
+        is_gone: false,
+        is_choked: false,
+        generation: 0,
+        phase: Phase::AwaitingConnect,
+        version: Version::V3_1_1,
+        session: None,
+        idle_limit_ms: 0,
+        last_packet: Instant::from_millis(0),
+        timer: None,
+        window: 0,
+        maximum_packet_size: u32::MAX,
+        aliases_out: 0,
+        aliases_out_limit: 0,
+        aliases: List::EMPTY,
+        problem_information: true,
+        reauthenticating: false,
+        awaits_verdict: false,
+        method: Blob::EMPTY,
+        auth_data: Blob::EMPTY,
+        draft: Draft::EMPTY,
+        owed: Fifo::EMPTY,
+        #[cfg(feature = "alloc")]
+        fence: 0,
+        #[cfg(feature = "alloc")]
+        sibling_refuses: false,
+        reason: None,
+        goodbye: false,
+        sending: None,
+    };
+}
+
 impl Default for Connection {
     fn default() -> Self {
-        Self {
-            next_ready: None,
-            is_ready: false,
-            is_gone: false,
-            is_choked: false,
-            generation: 0,
-            phase: Phase::AwaitingConnect,
-            version: Version::V3_1_1,
-            session: None,
-            idle_limit_ms: 0,
-            last_packet: Instant::default(),
-            timer: None,
-            window: 0,
-            maximum_packet_size: u32::MAX,
-            aliases_out: 0,
-            aliases_out_limit: 0,
-            aliases: List::default(),
-            problem_information: true,
-            reauthenticating: false,
-            awaits_verdict: false,
-            method: Blob::EMPTY,
-            auth_data: Blob::EMPTY,
-            draft: Draft::default(),
-            owed: Fifo::EMPTY,
-            #[cfg(feature = "alloc")]
-            fence: 0,
-            #[cfg(feature = "alloc")]
-            sibling_refuses: false,
-            reason: None,
-            goodbye: false,
-            sending: None,
-        }
+        Self::EMPTY
     }
 }
 

@@ -7,7 +7,7 @@ use crate::storage::{Handle, Linked};
 pub(crate) const CODES_IN_OWED: usize = 8;
 
 /// A reply in the queue of a connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Owed {
     next: Option<Handle<Owed>>,
     pub(crate) reply: Reply,
@@ -39,8 +39,17 @@ pub(crate) enum Reply {
 }
 
 impl Owed {
-    pub(crate) fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: &'static str) -> Self {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self::new(Reply::PingResp, 0, ReasonCode::Success, "");
+
+    pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: &'static str) -> Self {
         Self { next: None, reply, code, packet_id, why }
+    }
+}
+
+impl Default for Owed {
+    fn default() -> Self {
+        Self::EMPTY
     }
 }
 

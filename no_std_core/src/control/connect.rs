@@ -82,7 +82,7 @@ impl<'m> Broker<'m> {
             keep_alive: connect.keep_alive,
             expiry_secs: connect.session_expiry_interval(),
             wants_response_information: properties.request_response_information().unwrap_or(false),
-            ..Draft::default()
+            ..Draft::EMPTY
         };
         let client_id = self.messages.bytes.store(&[connect.client_id.as_bytes()]).ok_or(NO_MEMORY)?;
         self.connections[handle].draft.client_id = client_id;

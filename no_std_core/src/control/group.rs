@@ -17,9 +17,20 @@ use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// The messages of a group none of whose members is connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct GroupQueue {
     queue: Outbound,
+}
+
+impl GroupQueue {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self { queue: Outbound::EMPTY };
+}
+
+impl Default for GroupQueue {
+    fn default() -> Self {
+        Self::EMPTY
+    }
 }
 
 impl Broker<'_> {
@@ -42,7 +53,7 @@ impl Broker<'_> {
     ) {
         let strategy = self.strategy_of(group);
         let cost = self.messages.get(message).body.len() as u32;
-        let offset = u32::from(self.config.shard.count);
+        let offset = self.config.shard.siblings();
         let (sessions, limits) = (&self.sessions, &self.config.limits);
         let mut pick = |wants_room: bool| {
             self.router.pick(group, strategy, keys, |subscriber| {

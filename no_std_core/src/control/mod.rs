@@ -177,13 +177,13 @@ impl Broker<'_> {
 
     /// A Session is the subscriber with the number of its slot, behind those of the siblings.
     pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
-        Subscriber((session.index() as u32).saturating_add(u32::from(self.config.shard.count)))
+        Subscriber((session.index() as u32).saturating_add(self.config.shard.siblings()))
     }
 
     /// The Session that a subscriber is; `None` for a sibling.
     #[inline]
     pub(crate) fn session_of(&self, subscriber: Subscriber) -> Option<Handle<Session>> {
-        let slot = subscriber.0.checked_sub(u32::from(self.config.shard.count))?;
+        let slot = subscriber.0.checked_sub(self.config.shard.siblings())?;
         Some(Handle::from_index(slot as usize))
     }
 }

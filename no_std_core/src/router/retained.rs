@@ -83,6 +83,9 @@ impl Router<'_> {
 }
 
 impl RetainedCursor {
+    /// Before the first.
+    pub const START: Self = Self { at: At::Start, choices: 0, start: 0, depth: 0 };
+
     fn node(self) -> Option<Handle<Node>> {
         match self.at {
             At::Node(node) | At::Below(node, _) => Some(node),

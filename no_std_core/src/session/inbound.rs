@@ -7,7 +7,7 @@ use super::Session;
 use crate::storage::{Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool};
 
 /// A Packet Identifier that a client has used for a QoS 2 PUBLISH and has not released.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Receipt {
     next: Option<Handle<Receipt>>,
     previous: Option<Handle<Receipt>>,
@@ -17,14 +17,27 @@ pub struct Receipt {
     packet_id: u16,
 }
 
+impl Receipt {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self { next: None, previous: None, chain: None, hash: 0, session: None, packet_id: 0 };
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 /// The receipts of one Session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbound {
     receipts: List<Receipt>,
     count: u16,
 }
 
 impl Inbound {
+    pub(crate) const EMPTY: Self = Self { receipts: List::EMPTY, count: 0 };
+
     /// How many wait for their PUBREL.
     pub(crate) fn count(&self) -> u16 {
         self.count

@@ -15,7 +15,7 @@ use crate::storage::{Blob, Chained, Fifo, Handle, Linked, TimerId};
 use crate::time::Instant;
 
 /// A Session in the pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Session {
     hash: u32,
     chain: Option<Handle<Session>>,
@@ -64,6 +64,30 @@ pub(crate) struct StoredWill {
 }
 
 impl Session {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        hash: 0,
+        chain: None,
+        client_id: Blob::EMPTY,
+        principal: Principal::ANONYMOUS,
+        connection: None,
+        expiry_secs: 0,
+        ends: Instant::NEVER,
+        will: None,
+        timer: None,
+        outbound: Outbound::EMPTY,
+        inbound: Inbound::EMPTY,
+        subscriptions: 0,
+        replays: Fifo::EMPTY,
+        dropped: Dropped::NONE,
+        #[cfg(feature = "alloc")]
+        number: 0,
+        #[cfg(feature = "alloc")]
+        remote: None,
+        #[cfg(feature = "alloc")]
+        foreign_groups: 0,
+    };
+
     /// Whether a message can be handed to the client now.
     pub(crate) fn is_here(&self) -> bool {
         #[cfg(feature = "alloc")]
@@ -83,7 +107,13 @@ impl Session {
     }
 
     pub(crate) fn new(hash: u32, client_id: Blob, principal: Principal) -> Self {
-        Self { hash, client_id, principal, ends: Instant::NEVER, ..Self::default() }
+        Self { hash, client_id, principal, ..Self::EMPTY }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::EMPTY
     }
 }
 
@@ -102,7 +132,7 @@ impl Chained for Session {
 }
 
 /// The retained messages that match one new subscription, sent one after another as the client takes them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replay {
     pub(crate) next: Option<Handle<Replay>>,
     pub(crate) subscription: Option<Handle<crate::router::Subscription>>,
@@ -110,6 +140,18 @@ pub struct Replay {
     pub(crate) filter: Blob,
     /// The retained entry that was sent last; the walk goes on behind it.
     pub(crate) cursor: crate::router::RetainedCursor,
+}
+
+impl Replay {
+    /// What fills unused memory.
+    pub const EMPTY: Self =
+        Self { next: None, subscription: None, filter: Blob::EMPTY, cursor: crate::router::RetainedCursor::START };
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self::EMPTY
+    }
 }
 
 impl Linked for Replay {

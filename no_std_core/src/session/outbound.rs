@@ -16,7 +16,7 @@ use crate::storage::{Fifo, Handle, Linked};
 use crate::topic::TopicName;
 
 /// What is to be sent to one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbound {
     /// Never transmitted yet.
     queue: Fifo<Delivery>,
@@ -41,6 +41,15 @@ pub(crate) enum Acknowledged {
 }
 
 impl Outbound {
+    pub(crate) const EMPTY: Self = Self {
+        queue: Fifo::EMPTY,
+        queued_bytes: 0,
+        in_flight: Fifo::EMPTY,
+        resend: None,
+        outstanding: 0,
+        last_packet_id: 0,
+    };
+
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
     }
