@@ -23,7 +23,8 @@ use crate::topic::TopicName;
 /// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down)
 /// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
-/// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id)
+/// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id),
+///   [`visit_sessions`](Self::visit_sessions)
 ///
 /// A fault of a peer is not an error of these calls: its connection moves to closing, which its shell learns from
 /// [`Next::Close`] and [`Then::Close`].
@@ -128,6 +129,25 @@ pub struct LocalPublish<'a> {
     pub expiry_secs: Option<u32>,
 }
 
+/// What is known of a Session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// A client is connected to it.
+    pub is_connected: bool,
+    /// Subscriptions, the shared ones included.
+    pub subscriptions: u32,
+    /// Messages that wait for the client.
+    pub queued: usize,
+    /// Topics, Properties and payloads of these, in bytes.
+    pub queued_bytes: u32,
+    /// Messages the client has not acknowledged.
+    pub in_flight: usize,
+    /// QoS 2 messages of the client that wait for their PUBREL.
+    pub receipts: u16,
+    /// Messages that were lost to it, by reason.
+    pub dropped: crate::counters::Dropped,
+}
+
 /// What is known of a Network Connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
@@ -137,12 +157,8 @@ pub struct ConnectionInfo {
     pub is_open: bool,
     /// Why it is being closed by the broker, with a sentence for people.
     pub closing: Option<(ReasonCode, &'static str)>,
-    /// Messages that wait for its Session.
-    pub queued: usize,
-    /// Messages it has not acknowledged.
-    pub in_flight: usize,
-    /// Lost messages of its Session.
-    pub dropped: crate::counters::Dropped,
+    /// Its Session, while it is open.
+    pub session: Option<SessionInfo>,
 }
 
 impl<'m> Broker<'m> {
@@ -285,15 +301,27 @@ impl<'m> Broker<'m> {
     /// What is known of a connection; `None` if it is gone.
     pub fn describe(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         let connection = &self.connections[self.find(id)?];
-        let session = connection.session.map(|session| &self.sessions[session]);
         Some(ConnectionInfo {
             version: connection.version,
             is_open: connection.phase == Phase::Open,
             closing: connection.reason.map(|reason| (reason.code, reason.why)),
-            queued: session.map_or(0, |session| session.outbound.queued()),
-            in_flight: session.map_or(0, |session| session.outbound.in_flight()),
-            dropped: session.map_or_else(Default::default, |session| session.dropped),
+            session: connection.session.map(|session| self.sessions[session].info()),
         })
+    }
+
+    /// Shows all Sessions, connected or not, with their Client Identifiers. Linear in their number.
+    ///
+    /// In borrowed memory an identifier of more than 256 bytes is shown as an empty one.
+    pub fn visit_sessions(&self, mut visit: impl FnMut(&str, SessionInfo)) {
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.is_local()) {
+            let info = session.info();
+            let shown = self.messages.bytes.with(session.client_id, |text| {
+                visit(core::str::from_utf8(text).unwrap_or(""), info);
+            });
+            if shown.is_none() {
+                visit("", info);
+            }
+        }
     }
 
     /// Copies the Client Identifier of a connection, cut to the size of `out`; how many bytes that are.

@@ -131,7 +131,7 @@ mod time;
 mod topic;
 
 pub use authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
-pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, Then, Transmit};
+pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Then, Transmit};
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, ShareRule};
 pub use connection::{Alias, Connection, ConnectionId, Owed};
 pub use control::{GroupQueue, TimerKey};

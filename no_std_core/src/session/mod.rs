@@ -8,6 +8,7 @@ pub(crate) use inbound::{Inbound, Receipts};
 pub(crate) use outbound::{Acknowledged, Outbound};
 
 use crate::authorize::Principal;
+use crate::broker::SessionInfo;
 use crate::connection::Connection;
 use crate::counters::Dropped;
 use crate::message::Message;
@@ -95,6 +96,27 @@ impl Session {
             return remote.online;
         }
         self.connection.is_some()
+    }
+
+    /// Whether it lives on this broker.
+    pub(crate) fn is_local(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.remote.is_some() {
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn info(&self) -> SessionInfo {
+        SessionInfo {
+            is_connected: self.connection.is_some(),
+            subscriptions: self.subscriptions,
+            queued: self.outbound.queued(),
+            queued_bytes: self.outbound.queued_bytes(),
+            in_flight: self.outbound.in_flight(),
+            receipts: self.inbound.count(),
+            dropped: self.dropped,
+        }
     }
 
     /// Messages it was given and has not acknowledged.
