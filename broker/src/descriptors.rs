@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 const RESERVED: u64 = 64;
 
 /// Raises this process's limit as far as it may, and returns how many connections that allows.
-pub(crate) fn raise_limit() -> u32 {
+pub(crate) fn raise_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -17,5 +17,5 @@ pub(crate) fn raise_limit() -> u32 {
     }
     // No limit at all is said by none.
     let descriptors = limit.current.unwrap_or(u64::MAX);
-    u32::try_from(descriptors.saturating_sub(RESERVED).max(1)).unwrap_or(u32::MAX)
+    usize::try_from(descriptors.saturating_sub(RESERVED).max(1)).unwrap_or(usize::MAX)
 }

@@ -146,7 +146,8 @@ impl fmt::Debug for MeshHandle {
 }
 
 fn plans(config: &Config, mesh: Arc<Mesh>) -> Vec<Plan> {
-    let seats = config.connections.min(descriptors::raise_limit());
+    let seats = config.capacity.connections.saturating_mul(config.shards.into());
+    let seats = seats.min(descriptors::raise_limit());
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let packet_bytes = config.broker.limits.packet_bytes;
     let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, packet_bytes));
@@ -156,6 +157,7 @@ fn plans(config: &Config, mesh: Arc<Mesh>) -> Vec<Plan> {
     let count = mesh.shards();
     let plan = |index| Plan {
         config: goldcrest_core::Config { seed, shard: goldcrest_core::Shard { index, count }, ..config.broker.clone() },
+        capacity: config.capacity,
         clock,
         mesh: mesh.clone(),
         lobby: lobby.clone(),

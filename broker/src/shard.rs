@@ -26,6 +26,7 @@ pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 /// What a shard needs to begin.
 pub(crate) struct Plan {
     pub(crate) config: goldcrest_core::Config<'static>,
+    pub(crate) capacity: Capacity,
     pub(crate) clock: Clock,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) lobby: Arc<Lobby>,
@@ -47,9 +48,10 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
 
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
 async fn serve(plan: Plan, tell_started: impl FnOnce() -> bool) -> io::Result<()> {
-    let Plan { config, clock, mesh, lobby, listeners } = plan;
+    let Plan { config, capacity, clock, mesh, lobby, listeners } = plan;
     let index = config.shard.index;
-    let broker = Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, config.shard), config, &AllowAll);
+    let memory = Memory::owned(&capacity, &config.limits, config.shard);
+    let broker = Broker::new(memory, config, &AllowAll);
     let turn = RefCell::new(Turn::new(index, mesh.clone(), clock, broker));
     let shard = Rc::new(Shard { index, mesh, lobby, turn, stopping: Cell::new(false), stop: Notify::new() });
     let mut accepting = Vec::new();

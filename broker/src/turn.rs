@@ -5,6 +5,7 @@
 //! when the first of them puts the flush behind them.
 
 use crate::listener::Seat;
+use crate::log::Escaped;
 use crate::mesh::{Mail, Mesh};
 use crate::socket::{Arrived, CHUNK, READ_BUFFER, Reading, Socket};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
@@ -239,6 +240,11 @@ impl Turn {
         let Self { broker, sockets, write_buffer, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
         if socket.is_blocked() {
+            // The core gives up in the end on a client that does not even read why it is disconnected.
+            let is_closing = broker.describe(id).is_some_and(|info| info.closing.is_some());
+            if is_closing && broker.poll_transmit(now, id, &mut []).then == Then::Close {
+                self.finish(now, id);
+            }
             return;
         }
         let transmit = broker.poll_transmit(now, id, write_buffer);
@@ -278,9 +284,20 @@ impl Turn {
     fn take(&mut self, now: Instant, id: ConnectionId) -> Option<Socket> {
         let socket = self.sockets.get_mut(id.index())?.take_if(|socket| socket.id == id)?;
         self.open -= 1;
-        tracing::debug!(address = %socket.peer, "closed");
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.log_closed(&socket);
+        }
         self.broker.handle_closed(now, id);
         Some(socket)
+    }
+
+    fn log_closed(&self, socket: &Socket) {
+        let mut client = [0; 256];
+        let len = self.broker.client_id(socket.id, &mut client);
+        let client = String::from_utf8_lossy(&client[..len]);
+        let closing = self.broker.describe(socket.id).and_then(|info| info.closing);
+        let why = closing.map_or("the client is gone", |(_, why)| why);
+        tracing::debug!(client = %Escaped(&client), address = %socket.peer, "closed: {why}");
     }
 
     fn send_forwards(&mut self) {

@@ -129,7 +129,7 @@ impl<'d> Section<'d> {
     }
 
     /// A number of bytes within `range`: an integer, or a string with a unit like `"64KiB"`.
-    pub(super) fn bytes(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Result<Option<u32>, ConfigError> {
+    pub(super) fn bytes(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let bytes = match value.get_ref() {
             DeValue::String(text) => bytes_with_unit(text).filter(|bytes| range.contains(bytes)),
@@ -210,7 +210,7 @@ where
     T::try_from(integer).ok().filter(|integer| range.contains(integer))
 }
 
-fn bytes_with_unit(text: &str) -> Option<u32> {
+fn bytes_with_unit(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor = match text.strip_prefix(digits)?.trim_start() {
         "" | "B" => 1,
@@ -219,5 +219,5 @@ fn bytes_with_unit(text: &str) -> Option<u32> {
         "GiB" => 1 << 30,
         _ => return None,
     };
-    digits.parse::<u32>().ok()?.checked_mul(factor)
+    digits.parse::<u64>().ok()?.checked_mul(factor)
 }

@@ -9,7 +9,7 @@ pub use document::ConfigError;
 use document::{Section, read_document};
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
 use goldcrest_core::router::ShareStrategy;
-use goldcrest_core::{Limits, Overflow, OverflowRule, ShareRule, TopicFilter};
+use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ShareRule, TopicFilter};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
     pub log: Option<String>,
-    /// Network Connections in all. A connection beyond it is closed at once.
-    pub connections: u32,
+    /// How much the memory of each shard may grow to. A connection beyond it is closed at once.
+    pub capacity: Capacity,
     /// Connections in all whose CONNECT is awaited. Beyond it the ones that wait for longest go first.
     pub unfinished_connections: u32,
     /// What every shard's broker is told. Its seed and shard are set at start.
@@ -67,7 +67,7 @@ impl Default for Config {
             shards: u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS),
             data_dir: None,
             log: None,
-            connections: 1_000_000,
+            capacity: Capacity::GATEWAY,
             unfinished_connections: 1024,
             broker: goldcrest_core::Config::gateway(0),
         }
@@ -110,6 +110,7 @@ fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), Co
     })?;
     set(&mut config.listeners, document.sections("listener", read_listener)?);
     document.section("limits", |limits| read_limits(config, limits))?;
+    document.section("capacity", |capacity| read_capacity(&mut config.capacity, capacity))?;
     document.section("session", |session| read_session(&mut config.broker, session))?;
     document.section("overflow", |overflow| read_overflow(&mut config.broker, overflow))?;
     document.section("shared", |shared| read_shared(&mut config.broker, shared))?;
@@ -126,22 +127,34 @@ fn read_listener(listener: &mut Section<'_>) -> Result<Listener, ConfigError> {
 }
 
 fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut config.connections, section.integer("connections", 1..=u32::MAX)?);
     set(&mut config.unfinished_connections, section.integer("unfinished_connections", 1..=1_000_000)?);
     let limits: &mut Limits = &mut config.broker.limits;
-    set(&mut limits.packet_bytes, section.bytes("packet_bytes", 1024..=MAX_PACKET_LEN)?);
+    set(&mut limits.packet_bytes, section.bytes("packet_bytes", 1024..=MAX_PACKET_LEN.into())?.map(clamp));
     set(&mut limits.receive_maximum, section.integer("receive_maximum", 1..=u16::MAX)?);
     set(&mut limits.topic_aliases_in, section.integer("topic_aliases_in", 0..=u16::MAX)?);
     set(&mut limits.topic_aliases_out, section.integer("topic_aliases_out", 0..=u16::MAX)?);
     set(&mut limits.inflight, section.integer("inflight", 1..=u16::MAX)?);
     set(&mut limits.queued_messages, section.integer("queued_messages", 1..=u32::MAX)?);
-    set(&mut limits.queued_bytes, section.bytes("queued_bytes", 1024..=u32::MAX)?);
+    set(&mut limits.queued_bytes, section.bytes("queued_bytes", 1024..=u32::MAX.into())?.map(clamp));
     set(&mut limits.group_messages, section.integer("group_messages", 0..=u32::MAX)?);
     set(&mut limits.subscriptions, section.integer("subscriptions", 1..=u32::MAX)?);
     set(&mut limits.topic_levels, section.integer("topic_levels", 1..=u16::MAX)?);
     set(&mut limits.properties, section.integer("properties", 1..=u16::MAX)?);
     set(&mut limits.retained_messages, section.integer("retained_messages", 0..=u32::MAX)?);
     set(&mut limits.owed_replies, section.integer("owed_replies", 1..=u16::MAX)?);
+    Ok(())
+}
+
+fn read_capacity(capacity: &mut Capacity, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    // What refers to another entry does so by a number of 32 bits.
+    const MOST: usize = u32::MAX as usize - 1;
+    set(&mut capacity.connections, section.integer("connections", 1..=MOST)?);
+    set(&mut capacity.sessions, section.integer("sessions", 1..=MOST)?);
+    set(&mut capacity.subscriptions, section.integer("subscriptions", 1..=MOST)?);
+    set(&mut capacity.topic_levels, section.integer("topic_levels", 1..=MOST)?);
+    set(&mut capacity.messages, section.integer("messages", 1..=MOST)?);
+    set(&mut capacity.deliveries, section.integer("deliveries", 1..=MOST)?);
+    set(&mut capacity.bytes, section.bytes("bytes", 1 << 20..=1 << 40)?.and_then(|bytes| usize::try_from(bytes).ok()));
     Ok(())
 }
 
@@ -207,6 +220,10 @@ pub(crate) const LOG_LEVELS: &str =
 /// Brokers refer to these strings for as long as their threads live, which is as long as the process does.
 fn leak(text: &str) -> &'static str {
     text.to_owned().leak()
+}
+
+fn clamp(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn set<T>(field: &mut T, value: Option<T>) {

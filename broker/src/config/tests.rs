@@ -30,7 +30,6 @@ fn every_key_arrives_where_it_belongs() {
         address = "[::]:1883"
         allow_anonymous = true
         [limits]
-        connections = 10
         unfinished_connections = 5
         packet_bytes = "2MiB"
         receive_maximum = 20
@@ -45,6 +44,14 @@ fn every_key_arrives_where_it_belongs() {
         properties = 9
         retained_messages = 1_000
         owed_replies = 11
+        [capacity]
+        connections = 21
+        sessions = 22
+        subscriptions = 23
+        topic_levels = 24
+        messages = 25
+        deliveries = 26
+        bytes = "2GiB"
         [session]
         connect_timeout_ms = 1000
         keep_alive_max_s = 60
@@ -71,7 +78,19 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address, "[::]:1883".parse().unwrap());
     assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);
-    assert_eq!((config.connections, config.unfinished_connections), (10, 5));
+    assert_eq!(config.unfinished_connections, 5);
+    assert_eq!(
+        config.capacity,
+        Capacity {
+            connections: 21,
+            sessions: 22,
+            subscriptions: 23,
+            topic_levels: 24,
+            messages: 25,
+            deliveries: 26,
+            bytes: 2 << 30,
+        }
+    );
     let broker = &config.broker;
     assert_eq!(
         broker.limits,

@@ -89,8 +89,10 @@ fn home(bytes: &[u8], shard: &Shard, peer: SocketAddr) -> Option<u16> {
     let (frame, _) = whole?;
     let Ok(connect) = Connect::decode(frame) else { return here };
     tracing::debug!(client = %Escaped(connect.client_id), address = %peer, version = %connect.version, "CONNECT");
-    if connect.client_id.is_empty() {
-        return here;
-    }
-    Some(goldcrest_core::Shard::home_of(connect.client_id.as_bytes(), shard.mesh.shards()))
+    let shards = shard.mesh.shards();
+    Some(match connect.client_id {
+        // The core there assigns an identifier whose home it is.
+        "" => shard.lobby.any_home(shards),
+        id => goldcrest_core::Shard::home_of(id.as_bytes(), shards),
+    })
 }

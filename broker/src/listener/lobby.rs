@@ -25,6 +25,7 @@ pub(crate) struct Lobby {
     taken: AtomicUsize,
     tickets: Arc<Semaphore>,
     unfinished_bytes: AtomicUsize,
+    without_id: AtomicUsize,
     complaints: Throttle,
     turned_away: Throttle,
 }
@@ -46,15 +47,16 @@ pub(super) struct Ticket {
 }
 
 impl Lobby {
-    pub(crate) fn new(seats: u32, tickets: u32, connect_timeout: Duration, packet_bytes: u32) -> Self {
+    pub(crate) fn new(seats: usize, tickets: u32, connect_timeout: Duration, packet_bytes: u32) -> Self {
         Self {
             connect_timeout,
             packet_bytes,
             pressure: Notify::new(),
-            seats: seats as usize,
+            seats,
             taken: AtomicUsize::new(0),
             tickets: Arc::new(Semaphore::new(tickets as usize)),
             unfinished_bytes: AtomicUsize::new(0),
+            without_id: AtomicUsize::new(0),
             complaints: Throttle::default(),
             turned_away: Throttle::default(),
         }
@@ -77,6 +79,11 @@ impl Lobby {
             self.pressure.notify_waiters();
         };
         Ticket { lobby: self.clone(), bytes: 0, _permit: permit }
+    }
+
+    /// Any of the shards for a client that brings no Client Identifier, and then the next for the next.
+    pub(super) fn any_home(&self, shards: u16) -> u16 {
+        (self.without_id.fetch_add(1, Ordering::Relaxed) % usize::from(shards.max(1))) as u16
     }
 
     /// Logs that a connection was closed for want of room.
@@ -112,7 +119,7 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
 
-    fn lobby(seats: u32, tickets: u32) -> Arc<Lobby> {
+    fn lobby(seats: usize, tickets: u32) -> Arc<Lobby> {
         Arc::new(Lobby::new(seats, tickets, Duration::from_secs(10), 1024))
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
                 let Some(seat) = shard.lobby.seat() else {
                     shard
                         .lobby
-                        .turn_away(peer, "as many connections are open as limits.connections or the system allows");
+                        .turn_away(peer, "as many connections are open as capacity.connections or the system allows");
                     continue;
                 };
                 // Answers are whole packets already; to hold them back for more would only delay them.

@@ -1,0 +1,166 @@
+//! The `goldcrest` command as its users meet it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn goldcrest(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    goldcrest(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A running gateway.
+struct Server {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// What it said before it was ready.
+    greeting: String,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        let mut child = goldcrest(&[&["--listen", "127.0.0.1:0"], args].concat()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut greeting = String::new();
+        while !greeting.contains("listening on ") {
+            assert!(out.read_line(&mut greeting).unwrap() > 0, "it ended: {greeting}");
+        }
+        let address = greeting.lines().last().unwrap().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { child, out, greeting, address }
+    }
+
+    fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// What else it said, and its exit code.
+    fn wait(mut self) -> (String, Option<i32>) {
+        self.out.read_to_string(&mut self.greeting).unwrap();
+        (std::mem::take(&mut self.greeting), self.child.wait().unwrap().code())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_says_what_it_does_and_stops_in_order() {
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(&["--data-dir", "/does/not/exist"]);
+        let port = server.port();
+        let mut subscriber = goldcrest(&["sub", "-p", &port, "-t", "a"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        server.signal(signal);
+        let (said, code) = server.wait();
+        assert_eq!(code, Some(0));
+        assert!(said.contains("nothing is kept in /does/not/exist yet"), "{said}");
+        assert!(said.contains(&format!("mosquitto_pub -h 127.0.0.1 -p {port} -t")), "{said}");
+        assert_eq!(subscriber.wait().unwrap().code(), Some(1));
+        let mut complaint = String::new();
+        subscriber.stderr.unwrap().read_to_string(&mut complaint).unwrap();
+        assert!(complaint.contains("Server shutting down (0x8B)"), "{complaint}");
+        assert!(!std::path::Path::new("/does/not/exist").exists());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = Server::start(&[]);
+    let mut silent = std::net::TcpStream::connect(server.address).unwrap();
+    // A connected client that neither reads its DISCONNECT nor closes would be waited for.
+    silent.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0, 0, 0]).unwrap();
+    silent.read_exact(&mut [0; 4]).unwrap();
+    let since = Instant::now();
+    server.signal("TERM");
+    std::thread::sleep(Duration::from_millis(200));
+    server.signal("TERM");
+    let (_, code) = server.wait();
+    assert_eq!(code, Some(1));
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+}
+
+#[test]
+fn messages_go_from_pub_to_sub() {
+    let server = Server::start(&["--shards", "2"]);
+    let port = server.port();
+    for (version, qos) in [("3.1", "0"), ("3.1.1", "1"), ("5", "2")] {
+        let sub = ["sub", "-p", &port, "-t", "demo/+", "-t", "other", "-v", "-C", "4", "-q", qos, "--mqtt", version];
+        let subscriber = goldcrest(&sub).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let published = run(&["pub", "-p", &port, "-t", "demo/room", "-m", "21.5", "-q", qos, "--mqtt", version]);
+        assert!(published.status.success(), "{}", text(&published.stderr));
+        let mut lines =
+            goldcrest(&["pub", "-p", &port, "-t", "other", "-q", qos]).stdin(Stdio::piped()).spawn().unwrap();
+        lines.stdin.take().unwrap().write_all(b"one\n\ntwo").unwrap();
+        assert!(lines.wait().unwrap().success());
+        let printed = subscriber.wait_with_output().unwrap();
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        assert_eq!(text(&printed.stdout), "demo/room 21.5\nother one\nother \nother two\n");
+    }
+}
+
+#[test]
+fn a_retained_message_awaits_its_subscriber() {
+    let server = Server::start(&[]);
+    let port = server.port();
+    assert!(run(&["pub", "-p", &port, "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
+    let printed = run(&["sub", "-p", &port, "-t", "state", "-C", "1"]);
+    assert_eq!((text(&printed.stdout).as_str(), printed.status.code()), ("on\n", Some(0)));
+}
+
+#[test]
+fn mistakes_are_one_line_and_an_exit_code() {
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let free = "127.0.0.1:0";
+    let in_use = format!("goldcrest: cannot listen on {address}: Address already in use");
+    for (args, code, complaint) in [
+        (vec!["--listen", &address], 1, in_use.as_str()),
+        (vec!["--listen", "0.0.0.0:0"], 1, "goldcrest: will not listen on 0.0.0.0:0: there are no users yet"),
+        (vec!["--listen", "nowhere"], 2, "goldcrest: cannot parse argument \"nowhere\""),
+        (vec!["--listen", free, "--log", "loud"], 1, "goldcrest: \"loud\" is no log level"),
+        (vec!["--config", "/does/not/exist.toml"], 1, "goldcrest: /does/not/exist.toml: No such file"),
+        (
+            vec!["pub", "-t", "a", "-m", "b", "-h", "127.0.0.1", "-p", "1"],
+            1,
+            "goldcrest: cannot connect to 127.0.0.1:1",
+        ),
+        (vec!["pub", "-t", "#", "-m", "b"], 2, "goldcrest: cannot parse argument \"#\""),
+        (vec!["sub"], 2, "goldcrest: -t FILTER is missing"),
+    ] {
+        let output = run(&args);
+        let said = text(&output.stderr);
+        assert!(said.starts_with(complaint), "{args:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert_eq!(said.lines().count(), if code == 2 { 2 } else { 1 }, "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn help_and_version_are_there() {
+    assert!(text(&run(&["--help"]).stdout).contains("--allow-anonymous"));
+    assert!(text(&run(&["sub", "--help"]).stdout).contains("goldcrest sub -t FILTER"));
+    assert!(text(&run(&["pub", "--help"]).stdout).contains("--retain"));
+    assert_eq!(text(&run(&["--version"]).stdout), format!("goldcrest {}\n", env!("CARGO_PKG_VERSION")));
+}

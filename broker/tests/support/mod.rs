@@ -1,0 +1,133 @@
+//! A gateway on a port of its own, and a client that sends and expects packets.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use goldcrest::{Config, Gateway, Listener};
+use goldcrest_core::codec::{
+    ConnAck, Connect, Filters, MAX_PACKET_LEN, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Subscribe,
+    SubscriptionOptions, Version, split,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Runs a test against a gateway with one shard, and against one with three.
+pub(crate) fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(SocketAddr)) {
+    for shards in [1, 3] {
+        let mut config = Config { shards, ..local() };
+        change(&mut config);
+        let gateway = Gateway::start(&config).unwrap();
+        test(gateway.addresses()[0]);
+        let stopping = std::time::Instant::now();
+        runtime().block_on(gateway.shut_down());
+        assert!(stopping.elapsed() < Duration::from_secs(4));
+    }
+}
+
+/// The defaults, on a port that the system chooses.
+pub(crate) fn local() -> Config {
+    Config { listeners: vec![Listener::new("127.0.0.1:0".parse().unwrap())], ..Config::default() }
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    version: Version,
+    received: Vec<u8>,
+}
+
+impl Client {
+    /// A Network Connection without CONNECT.
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self { stream, version: Version::V5, received: Vec::new() }
+    }
+
+    /// A connected client of MQTT 5.0 with a new Session.
+    pub(crate) fn connect(address: SocketAddr, client_id: &str) -> Self {
+        let mut client = Self::open(address);
+        client.send(Packet::Connect(connect_packet(client_id)));
+        client.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+        client
+    }
+
+    pub(crate) fn send(&mut self, packet: Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes);
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: QoS) {
+        let filters = [(filter, SubscriptionOptions::with_qos(qos))];
+        let properties = Properties::EMPTY;
+        let filters = Filters::new(&filters);
+        self.send(Packet::Subscribe(Subscribe { packet_id: PacketId::MIN, properties, filters }));
+        self.receive(|packet| match packet {
+            Packet::SubAck(ack) => assert_eq!(ack.codes.into_iter().collect::<Vec<_>>(), [ReasonCode::granted(qos)]),
+            other => panic!("SUBACK was expected, not {other:?}"),
+        });
+    }
+
+    /// Takes the next packet.
+    pub(crate) fn receive<T>(&mut self, take: impl FnOnce(Packet<'_>) -> T) -> T {
+        loop {
+            if let Some((frame, len)) = split(&self.received, MAX_PACKET_LEN).unwrap() {
+                let taken = take(Packet::decode(self.version, frame).unwrap());
+                self.received.drain(..len);
+                return taken;
+            }
+            let mut chunk = [0; 65_536];
+            let read = self.stream.read(&mut chunk).expect("a packet in time");
+            assert_ne!(read, 0, "the connection was closed");
+            self.received.extend_from_slice(&chunk[..read]);
+        }
+    }
+
+    /// The next packet is `wanted`, apart from its Properties.
+    pub(crate) fn expect(&mut self, wanted: Packet<'_>) {
+        self.receive(|mut packet| {
+            match &mut packet {
+                Packet::ConnAck(ack) => ack.properties = Properties::EMPTY,
+                Packet::Disconnect(disconnect) => disconnect.properties = Properties::EMPTY,
+                _ => {}
+            }
+            assert_eq!(packet, wanted);
+        });
+    }
+
+    /// The broker closes the connection, without anything said before, and without a reset.
+    pub(crate) fn expect_end(&mut self) {
+        assert!(self.received.is_empty());
+        assert_eq!(self.stream.read(&mut [0; 16]).expect("an orderly end"), 0);
+    }
+
+    /// Whether the connection is gone, however.
+    pub(crate) fn is_gone_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let read = self.stream.read(&mut [0; 16]);
+        !matches!(&read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    }
+}
+
+pub(crate) fn connect_packet(client_id: &str) -> Connect<'_> {
+    Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive: 60,
+        properties: Properties::EMPTY,
+        client_id,
+        will: None,
+        user_name: None,
+        password: None,
+    }
+}
+
+pub(crate) fn message<'a>(topic: &'a str, payload: &'a [u8], qos: QoS) -> Publish<'a> {
+    let packet_id = (qos > QoS::AtMostOnce).then_some(PacketId::MIN);
+    Publish { dup: false, qos, retain: false, topic, packet_id, properties: Properties::EMPTY, payload }
+}
