@@ -5,4 +5,7 @@
 
 mod connack;
 mod connect;
+mod fields;
+mod fixed_header;
 mod publish;
+mod text;

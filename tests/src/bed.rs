@@ -167,6 +167,11 @@ impl Bed {
         }
     }
 
+    /// Forgets what was sent so far, in a test that sends too much to show.
+    pub fn forget_transcript(&mut self) {
+        self.transcript.borrow_mut().clear();
+    }
+
     /// What one client did has reached all others: time for the shards of the binary, nothing in memory.
     pub fn settle(&mut self) {
         if !self.is_in_memory() {

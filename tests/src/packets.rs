@@ -64,6 +64,28 @@ pub fn properties(version: Version, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A CONNECT of any flags and payload, with Keep Alive 60 and no Properties.
+pub fn raw_connect(version: Version, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let name = field(version.protocol_name().as_bytes());
+    raw(0x10, &[&name[..], &[version.level(), flags, 0, 60], &properties(version, &[]), payload].concat())
+}
+
+/// A PUBLISH of any first byte, topic and Properties, and without a payload; `id` from QoS 1 on.
+pub fn raw_publish(version: Version, first: u8, topic: &[u8], id: Option<u16>, list: &[u8]) -> Vec<u8> {
+    let id = id.map_or(Vec::new(), |id| id.to_be_bytes().to_vec());
+    raw(first, &[field(topic), id, properties(version, list)].concat())
+}
+
+/// A SUBSCRIBE with the Packet Identifier 10, and with any payload.
+pub fn raw_subscribe(version: Version, payload: &[u8]) -> Vec<u8> {
+    raw(0x82, &[&[0, 10][..], &properties(version, &[]), payload].concat())
+}
+
+/// An UNSUBSCRIBE with the Packet Identifier 11, and with any payload.
+pub fn raw_unsubscribe(version: Version, payload: &[u8]) -> Vec<u8> {
+    raw(0xA2, &[&[0, 11][..], &properties(version, &[]), payload].concat())
+}
+
 /// The level with this number.
 pub fn qos(level: u8) -> QoS {
     QoS::from_bits(level).expect("QoS 0, 1 or 2")

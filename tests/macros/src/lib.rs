@@ -25,17 +25,16 @@ pub fn conformance(arguments: TokenStream, function: TokenStream) -> TokenStream
 }
 
 fn expand(arguments: &str, function: TokenStream) -> Result<TokenStream, String> {
-    let mut versions = VERSIONS.to_vec();
-    let mut in_memory_only = false;
-    for argument in arguments.splitn(2, ',').map(str::trim).filter(|argument| !argument.is_empty()) {
-        match argument.split_once('=') {
-            None if VERSIONS.iter().any(|(word, _)| *word == argument) => {
-                versions.retain(|(word, _)| *word == argument);
-            }
-            Some((word, why)) if word.trim() == "in_memory" && why.trim().starts_with('"') => in_memory_only = true,
-            _ => return Err(format!("{argument}: allowed are v3, v5 and in_memory = \"WHY\"")),
-        }
+    let (which, why) = match arguments.find("in_memory") {
+        Some(at) => (arguments[..at].trim().trim_end_matches(',').trim(), Some(arguments[at..].trim())),
+        None => (arguments.trim(), None),
+    };
+    let is_reason = |why: &str| why.split_once('=').is_some_and(|(_, text)| text.trim().starts_with('"'));
+    let versions: Vec<_> = VERSIONS.into_iter().filter(|(word, _)| which.is_empty() || which == *word).collect();
+    if versions.is_empty() || why.is_some_and(|why| !is_reason(why)) {
+        return Err(format!("{arguments}: allowed are v3 or v5, and in_memory = \"WHY\""));
     }
+    let in_memory_only = why.is_some();
     let name = function_name(function.clone()).ok_or("#[conformance] stands at a function")?;
     let mut tests = String::new();
     for (backend_name, backend, in_memory) in BACKENDS {
