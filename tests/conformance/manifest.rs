@@ -6,8 +6,8 @@
 //! /// A second CONNECT ends the connection.
 //! /// [MQTT-3.1.0-2] [MQTT-4.13.1-1]
 //! /// v3.1.1 [MQTT-3.1.0-2]
-//! #[test]
-//! fn second_connect_is_refused() {
+//! #[conformance]
+//! fn second_connect_is_refused(bed: &mut Bed) {
 //! ```
 //!
 //! A line without a version claims statements of MQTT 5.0. Ids within prose claim nothing. The lists in `manifest/`
@@ -41,7 +41,7 @@ fn every_server_statement_is_claimed() {
 
 /// Whether an attribute makes the function below it a test that runs.
 fn registers(attribute: &str) -> bool {
-    attribute == "#[test]"
+    attribute == "#[test]" || attribute == "#[conformance]" || attribute.starts_with("#[conformance(")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -299,6 +299,14 @@ mod tests {
         let scan = scan(&[claim, "#[allow(", "dead_code,", ")]", "#[test] // Why.", "pub(crate) async fn a<T>() {}"]);
         assert_eq!(ids(&scan), [(Version::V5_0, "MQTT-3.1.0-1")]);
         assert_eq!(scan.claims[0].test, "file.rs: a");
+    }
+
+    #[test]
+    fn the_attribute_of_conformance_tests_registers_them() {
+        for attribute in ["#[conformance]", "#[conformance(v5)]", "#[conformance(in_memory = \"its permissions\")]"] {
+            let scan = scan(&["/// [MQTT-3.1.0-1]", attribute, "fn a(bed: &mut Bed) {}"]);
+            assert_eq!(ids(&scan), [(Version::V5_0, "MQTT-3.1.0-1")], "{attribute}");
+        }
     }
 
     #[test]

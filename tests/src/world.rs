@@ -34,6 +34,7 @@ pub struct World {
     shards: Vec<Broker<'static>>,
     clients: BTreeMap<ClientId, Client>,
     next_client: usize,
+    connect_timeout_ms: u64,
     judge: Judge,
     /// Bytes handed out at once; small values cut every packet.
     pub transmit_size: usize,
@@ -52,6 +53,8 @@ struct Client {
     /// The client reads nothing: the broker's output stays where it is.
     stalled: bool,
     waits: bool,
+    /// When it is closed if nothing shows yet where it belongs.
+    deadline: Instant,
 }
 
 impl World {
@@ -62,6 +65,7 @@ impl World {
 
     /// The same with permissions.
     pub fn with_authorize(shards: u16, config: Config<'static>, authorize: &'static dyn Authorize) -> Self {
+        let connect_timeout_ms = u64::from(config.connect_timeout_ms);
         let brokers = (0..shards)
             .map(|index| {
                 let shard = Shard { index, count: shards };
@@ -69,7 +73,7 @@ impl World {
                 Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, authorize)
             })
             .collect();
-        Self::of(brokers)
+        Self { connect_timeout_ms, ..Self::of(brokers) }
     }
 
     /// A world of these brokers, which are siblings in this order, or one alone.
@@ -79,6 +83,7 @@ impl World {
             shards,
             clients: BTreeMap::new(),
             next_client: 0,
+            connect_timeout_ms: 10_000,
             judge: Box::new(|_| Judgement::Accept(0, None)),
             transmit_size: 64 * 1024,
         }
@@ -108,7 +113,14 @@ impl World {
     pub fn open(&mut self) -> ClientId {
         let id = ClientId(self.next_client);
         self.next_client += 1;
-        self.clients.insert(id, Client::default());
+        let mut client = Client { deadline: self.now.plus_millis(self.connect_timeout_ms), ..Client::default() };
+        if let [only] = &mut self.shards[..] {
+            match only.handle_connected(self.now) {
+                Ok(connection) => client.at = Some((0, connection)),
+                Err(_) => client.closed = true,
+            }
+        }
+        self.clients.insert(id, client);
         id
     }
 
@@ -158,10 +170,16 @@ impl World {
         let end = self.now.plus_millis(millis);
         loop {
             self.drive();
-            let due = self.shards.iter().filter_map(Broker::poll_timeout).min();
+            let homeless = self.clients.values().filter(|client| client.at.is_none() && !client.closed);
+            let deadlines = homeless.map(|client| client.deadline);
+            let due = self.shards.iter().filter_map(Broker::poll_timeout).chain(deadlines).min();
             match due.filter(|due| *due <= end) {
                 Some(due) => {
                     self.now = self.now.max(due);
+                    let now = self.now;
+                    for client in self.clients.values_mut() {
+                        client.closed |= client.at.is_none() && client.deadline <= now;
+                    }
                     for shard in &mut self.shards {
                         shard.handle_timeout(self.now);
                     }
@@ -217,7 +235,9 @@ impl World {
         let (shard, connection) = match client.at {
             Some(at) => at,
             None => {
-                let shard = home(&client.to_broker, self.shards.len());
+                let Some(shard) = home(&client.to_broker, self.shards.len()) else {
+                    return false;
+                };
                 let Ok(connection) = self.shards[shard].handle_connected(now) else {
                     client.closed = true;
                     return true;
@@ -286,15 +306,16 @@ impl World {
     }
 }
 
-/// Where a client belongs by its first packet, as the gateway finds it out.
-fn home(bytes: &[u8], shards: usize) -> usize {
-    let Ok(Some((frame, _))) = split(bytes, u32::MAX) else {
-        return 0;
-    };
-    match Connect::decode(frame) {
-        Ok(connect) if !connect.client_id.is_empty() => {
-            usize::from(Shard::home_of(connect.client_id.as_bytes(), shards as u16))
-        }
-        _ => 0,
+/// Where a client belongs by its first packet, as the gateway finds it out; `None` while that is not whole.
+fn home(bytes: &[u8], shards: usize) -> Option<usize> {
+    match split(bytes, u32::MAX) {
+        Ok(None) => None,
+        Ok(Some((frame, _))) => match Connect::decode(frame) {
+            Ok(connect) if !connect.client_id.is_empty() => {
+                Some(usize::from(Shard::home_of(connect.client_id.as_bytes(), shards as u16)))
+            }
+            _ => Some(0),
+        },
+        Err(_) => Some(0),
     }
 }

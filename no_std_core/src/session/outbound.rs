@@ -22,13 +22,15 @@ pub(crate) struct Outbound {
     queue: Fifo<Delivery>,
     /// Topics, Properties and payloads of the queue, in bytes.
     queued_bytes: u32,
-    /// QoS 1 and 2 in the order of their first transmission, which is the order of their Packet Identifiers.
+    /// QoS 1 and 2 in the order of their first transmission.
     in_flight: Fifo<Delivery>,
     /// In flight and to be sent again on this connection: this one and all behind it.
     resend: Option<Handle<Delivery>>,
     /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
     outstanding: u16,
     last_packet_id: u16,
+    /// The circle of Packet Identifiers went past one that is still in flight: those in flight are in no order.
+    lapped: bool,
 }
 
 /// What an acknowledgement from the client did.
@@ -180,15 +182,26 @@ impl Outbound {
     }
 
     /// Identifiers are given out in a circle, and what is in flight stands in that order; so the only identifier that
-    /// the next one can meet is that of the longest in flight. A client that never acknowledges that one while it
-    /// acknowledges 65,534 others waits here, and nobody else does.
-    fn next_packet_id(&self, messages: &Messages<'_>) -> Option<u16> {
-        let next = match self.last_packet_id.wrapping_add(1) {
-            0 => 1,
-            id => id,
+    /// the next one can meet is that of the longest in flight. Once a client has held that one back for a whole circle,
+    /// all in flight are looked at, until nothing is.
+    fn next_packet_id(&mut self, messages: &Messages<'_>) -> Option<u16> {
+        let mut next = following(self.last_packet_id);
+        let Some(oldest) = self.in_flight.front() else {
+            self.lapped = false;
+            return Some(next);
         };
-        let taken = self.in_flight.front().is_some_and(|oldest| messages.deliveries[oldest].packet_id == next);
-        (!taken).then_some(next)
+        self.lapped |= messages.deliveries[oldest].packet_id == next;
+        if !self.lapped {
+            return Some(next);
+        }
+        for _ in 0..=self.in_flight.len() {
+            let mut in_flight = self.in_flight.iter(&messages.deliveries);
+            if !in_flight.any(|delivery| messages.deliveries[delivery].packet_id == next) {
+                return Some(next);
+            }
+            next = following(next);
+        }
+        None
     }
 
     /// A new Network Connection goes on with this Session: everything in flight is to be sent again.
@@ -299,5 +312,13 @@ impl Outbound {
             at = next;
         }
         None
+    }
+}
+
+/// The Packet Identifier behind this one; 0 is none.
+fn following(id: u16) -> u16 {
+    match id.wrapping_add(1) {
+        0 => 1,
+        next => next,
     }
 }

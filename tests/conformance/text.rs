@@ -1,0 +1,114 @@
+//! UTF-8 encoded strings, wherever they stand (section 1.5.4).
+
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+
+const MALFORMED: &[ReasonCode] = &[ReasonCode::MalformedPacket];
+
+/// What is no UTF-8: a stray byte, an overlong U+0000, a surrogate, a code point above U+10FFFF, a character cut off.
+const ILL_FORMED: [&[u8]; 5] = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"a\xe2\x82"];
+
+/// Each string field of CONNECT holds `text`, and nothing else is wrong.
+fn connects_with(version: Version, text: &[u8]) -> [Vec<u8>; 3] {
+    let no_properties = properties(version, &[]);
+    let will = |topic: &[u8]| [field(b"c"), no_properties.clone(), field(topic), field(b"payload")].concat();
+    [
+        raw_connect(version, 0b0000_0010, &field(text)),
+        raw_connect(version, 0b0000_0110, &will(text)),
+        raw_connect(version, 0b1000_0010, &[field(b"c"), field(text)].concat()),
+    ]
+}
+
+/// Each string field of the packets behind CONNECT that every version has.
+fn packets_with(version: Version, text: &[u8]) -> [Vec<u8>; 3] {
+    [
+        raw_publish(version, 0x30, text, None, &[]),
+        raw_subscribe(version, &[field(text), vec![0]].concat()),
+        raw_unsubscribe(version, &field(text)),
+    ]
+}
+
+/// Each string among the Properties of a PUBLISH.
+fn properties_with(text: &[u8]) -> [Vec<u8>; 4] {
+    let (text, other) = (field(text), field(b"x"));
+    [
+        [&[0x08][..], &text].concat(),
+        [&[0x03][..], &text].concat(),
+        [&[0x26][..], &text, &other].concat(),
+        [&[0x26][..], &other, &text].concat(),
+    ]
+}
+
+/// [MQTT-1.5.4-1] [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.3.2-1] [MQTT-3.8.3-1] [MQTT-3.10.3-1]
+/// v3.1.1 [MQTT-1.5.3-1] [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] [MQTT-3.3.2-1] [MQTT-3.8.3-1] [MQTT-3.10.3-1]
+#[conformance]
+fn utf8_ill_formed(bed: &mut Bed) {
+    for text in ILL_FORMED {
+        for connect in connects_with(bed.version(), text) {
+            bed.refuse_connect(connect, MALFORMED, None);
+        }
+        for packet in packets_with(bed.version(), text) {
+            let c = bed.connect("c");
+            bed.refuse(c, packet, MALFORMED);
+        }
+    }
+}
+
+/// [MQTT-1.5.4-1] [MQTT-1.5.7-1] [MQTT-3.3.2-13] [MQTT-3.3.2-19]
+#[conformance(v5)]
+fn utf8_properties_ill_formed(bed: &mut Bed) {
+    for property in properties_with(b"\xff") {
+        let c = bed.connect("c");
+        bed.refuse(c, raw_publish(Version::V5, 0x30, b"a", None, &property), MALFORMED);
+    }
+    let method = [&[0x15][..], &field(b"\xff")].concat();
+    let head = [&field(b"MQTT")[..], &[5, 2, 0, 60]].concat();
+    let connect = raw(0x10, &[head, properties(Version::V5, &method), field(b"c")].concat());
+    bed.refuse_connect(connect, MALFORMED, None);
+}
+
+/// [MQTT-1.5.4-2] [MQTT-1.5.7-1] [MQTT-4.7.3-2]
+/// v3.1.1 [MQTT-1.5.3-2] [MQTT-4.7.3-2]
+#[conformance]
+fn utf8_null(bed: &mut Bed) {
+    for connect in connects_with(bed.version(), b"a\0b") {
+        bed.refuse_connect(connect, MALFORMED, None);
+    }
+    for packet in packets_with(bed.version(), b"a\0b") {
+        let c = bed.connect("c");
+        bed.refuse(c, packet, MALFORMED);
+    }
+    if bed.is_v5() {
+        for property in properties_with(b"a\0b") {
+            let c = bed.connect("c");
+            bed.refuse(c, raw_publish(Version::V5, 0x30, b"a", None, &property), MALFORMED);
+        }
+    }
+}
+
+/// U+FEFF is a character like others, wherever it stands.
+/// [MQTT-1.5.4-3]
+/// v3.1.1 [MQTT-1.5.3-3]
+#[conformance]
+fn bom_is_kept(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a/\u{feff}b", 0);
+    let mut p = bed.connect("p");
+    p.publish("a/b", "other", 0);
+    p.publish("a/\u{feff}b", "same", 0);
+    let got = s.expect_publish("a/\u{feff}b", "same", 0);
+    assert_eq!(got.bytes()[4..10], *b"a/\xef\xbb\xbfb");
+    s.expect_quiet();
+}
+
+/// Control characters and noncharacters should not be sent, and may be.
+#[conformance]
+fn controls_and_noncharacters_are_kept(bed: &mut Bed) {
+    let topic = "a/\u{1}\u{7f}\u{9f}\u{fdd0}\u{ffff}";
+    let mut s = bed.connect("s");
+    s.subscribe(1, topic, 0);
+    bed.connect("p").publish(topic, "x", 0);
+    s.expect_publish(topic, "x", 0);
+}

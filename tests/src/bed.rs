@@ -1,0 +1,261 @@
+//! The bed of a conformance test: a fresh broker, whether it is the core in memory or the real binary over TCP.
+//!
+//! A test is written once, as `fn name(bed: &mut Bed)`; [`conformance`](crate::conformance) makes a test of it for each
+//! version of MQTT on each [`Backend`]. The bed starts the broker when the first client connects, so what
+//! [`Bed::configure`] and its siblings say comes before.
+
+use crate::link::Link;
+use crate::packets::{Client, Wire, client};
+use crate::peer::{Got, Peer, Transcript};
+use crate::server::Server;
+use crate::world::{Judge, World};
+use goldcrest_core::codec::{ReasonCode, Version};
+use goldcrest_core::{AllowAll, Authentication, Authorize, Config};
+use std::cell::{RefCell, RefMut};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Where a test runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The core in this process, under a virtual clock.
+    Memory {
+        /// Brokers.
+        shards: u16,
+    },
+    /// The real binary.
+    Tcp {
+        /// Its `--shards`.
+        shards: u16,
+    },
+}
+
+/// A broker and its clients.
+pub struct Bed {
+    version: Version,
+    backend: Backend,
+    config: Config<'static>,
+    authorize: &'static dyn Authorize,
+    judge: Option<Judge>,
+    site: Option<Site>,
+    transcript: Transcript,
+    honest: Option<Honest>,
+}
+
+enum Site {
+    Memory(Rc<RefCell<World>>),
+    Tcp(Server),
+}
+
+/// Two clients that do nothing wrong and must not suffer from those who do.
+struct Honest {
+    subscriber: Peer,
+    publisher: Peer,
+    count: u32,
+}
+
+/// The topic between the honest clients.
+const HONEST: &str = "honest/clients";
+
+/// Runs one test.
+pub fn run(backend: Backend, version: Version, test: fn(&mut Bed)) {
+    let mut bed = Bed {
+        version,
+        backend,
+        config: Config::gateway(7),
+        authorize: &AllowAll,
+        judge: None,
+        site: None,
+        transcript: Transcript::default(),
+        honest: None,
+    };
+    test(&mut bed);
+    bed.check_server();
+}
+
+impl Bed {
+    /// The version that this run of the test is for.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether that is MQTT 5.0.
+    pub fn is_v5(&self) -> bool {
+        self.version.is_v5()
+    }
+
+    /// What of two values this run's version has.
+    pub fn either<T>(&self, v3: T, v5: T) -> T {
+        if self.is_v5() { v5 } else { v3 }
+    }
+
+    /// Whether the core runs in this process: everything is exact, and time costs nothing.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.backend, Backend::Memory { .. })
+    }
+
+    /// Changes the configuration of the broker to come.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Config<'static>)) {
+        self.not_yet();
+        change(&mut self.config);
+    }
+
+    /// Has `authorize` decide; in memory alone.
+    pub fn authorize(&mut self, authorize: impl Authorize + 'static) {
+        self.not_yet();
+        assert!(self.is_in_memory(), "the binary's permissions can't be replaced");
+        self.authorize = Box::leak(Box::new(authorize));
+    }
+
+    /// Has each CONNECT wait for `judge`; in memory alone.
+    pub fn judge(&mut self, judge: Judge) {
+        self.not_yet();
+        assert!(self.is_in_memory(), "the binary's verdicts can't be replaced");
+        self.config.authentication = Authentication::Ask;
+        self.judge = Some(judge);
+    }
+
+    /// The brokers; in memory alone.
+    pub fn world(&mut self) -> RefMut<'_, World> {
+        match self.site() {
+            Site::Memory(world) => world.borrow_mut(),
+            Site::Tcp(_) => panic!("only a test with in_memory = \"WHY\" sees the brokers"),
+        }
+    }
+
+    /// A new connection that nothing was sent on. Packets are read in the test's version until a CONNECT says another.
+    pub fn open(&mut self, name: &str) -> Peer {
+        let link = match self.site() {
+            Site::Memory(world) => {
+                let client = world.borrow_mut().open();
+                Link::Memory { world: world.clone(), client }
+            }
+            Site::Tcp(server) => Link::Tcp(server.connect()),
+        };
+        Peer::new(name.to_owned(), self.version, link, self.transcript.clone())
+    }
+
+    /// A connected client.
+    pub fn connect<'a>(&mut self, client: impl Into<Client<'a>>) -> Peer {
+        self.connect_for(client).0
+    }
+
+    /// A connected client, and its CONNACK.
+    pub fn connect_for<'a>(&mut self, client: impl Into<Client<'a>>) -> (Peer, Got) {
+        let mut peer = self.begin(client);
+        let connack = peer.expect_connack(ReasonCode::Success);
+        (peer, connack)
+    }
+
+    /// A client that has sent its CONNECT and read nothing.
+    pub fn begin<'a>(&mut self, client: impl Into<Client<'a>>) -> Peer {
+        let client = client.into();
+        let mut peer = self.open(client.id);
+        peer.send(client);
+        peer
+    }
+
+    /// Time passes: virtual time in memory, real time over TCP.
+    pub fn wait(&mut self, millis: u64) {
+        self.transcript.borrow_mut().push(format!("+{millis} ms"));
+        match self.site() {
+            Site::Memory(world) => world.borrow_mut().advance(millis),
+            Site::Tcp(_) => {
+                assert!(millis <= 5_000, "a test that waits so long says in_memory = \"WHY\"");
+                std::thread::sleep(Duration::from_millis(millis));
+            }
+        }
+    }
+
+    /// Forgets what was sent so far, in a test that sends too much to show.
+    pub fn forget_transcript(&mut self) {
+        self.transcript.borrow_mut().clear();
+    }
+
+    /// What one client did has reached all others: time for the shards of the binary, nothing in memory.
+    pub fn settle(&mut self) {
+        if !self.is_in_memory() {
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// `peer` sends what the server refuses with DISCONNECT and one of these codes, in MQTT 3.x by closing alone. Honest
+    /// clients beside it notice nothing.
+    #[track_caller]
+    pub fn refuse(&mut self, mut peer: Peer, packet: impl Wire, codes: &[ReasonCode]) {
+        self.check_honest();
+        peer.send(packet);
+        peer.expect_refused(codes);
+        self.check_honest();
+    }
+
+    /// A CONNECT that is refused: with a CONNACK with one of these codes in MQTT 5.0, with `return_code` or, for `None`,
+    /// in silence in MQTT 3.x. Honest clients beside it notice nothing.
+    #[track_caller]
+    pub fn refuse_connect(&mut self, packet: impl Wire, codes: &[ReasonCode], return_code: Option<u8>) {
+        self.check_honest();
+        let mut peer = self.open("refused");
+        peer.send(packet);
+        if peer.is_v5() {
+            let connack = peer.expect();
+            assert!(codes.contains(&connack.code()), "expected one of {codes:?}");
+            assert!(!connack.session_present(), "[MQTT-3.2.2-6]");
+        } else if let Some(return_code) = return_code {
+            peer.expect_bytes(&[0x20, 2, 0, return_code]);
+        }
+        peer.expect_closed();
+        self.check_honest();
+    }
+
+    /// Two honest clients are served.
+    pub fn check_honest(&mut self) {
+        let mut honest = self.honest.take().unwrap_or_else(|| {
+            let mut subscriber = self.connect(client("honest-subscriber").keep_alive(0));
+            subscriber.subscribe(1, HONEST, 1);
+            let publisher = self.connect(client("honest-publisher").keep_alive(0));
+            Honest { subscriber, publisher, count: 0 }
+        });
+        honest.count += 1;
+        let payload = honest.count.to_string();
+        honest.publisher.publish(HONEST, &payload, 1);
+        honest.subscriber.take_publish(HONEST, &payload, 1);
+        self.honest = Some(honest);
+    }
+
+    fn site(&mut self) -> &Site {
+        let (backend, config, authorize) = (self.backend, &self.config, self.authorize);
+        let judge = &mut self.judge;
+        self.site.get_or_insert_with(|| match backend {
+            Backend::Memory { shards } => {
+                let mut world = World::with_authorize(shards, config.clone(), authorize);
+                if let Some(judge) = judge.take() {
+                    world.set_judge(judge);
+                }
+                Site::Memory(Rc::new(RefCell::new(world)))
+            }
+            Backend::Tcp { shards } => Site::Tcp(Server::start(shards, config)),
+        })
+    }
+
+    fn not_yet(&self) {
+        assert!(self.site.is_none(), "the broker runs already");
+    }
+
+    fn check_server(&mut self) {
+        if let Some(Site::Tcp(server)) = &mut self.site {
+            assert!(server.is_alive(), "the server died");
+        }
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what was sent (>) and received (<), with {:?} and MQTT {}:", self.backend, self.version);
+            self.transcript.borrow().iter().for_each(|line| eprintln!("  {line}"));
+            if let Some(Site::Tcp(server)) = &self.site {
+                eprintln!("what the server logged:\n{}", server.log());
+            }
+        }
+    }
+}

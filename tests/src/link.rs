@@ -1,0 +1,110 @@
+//! One Network Connection, in memory or over TCP.
+
+use crate::world::{ClientId, World};
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long the real binary gets to notice that a connection was cut, or to pass on what it was handed.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// The client's end of a Network Connection. Dropping it cuts the connection.
+pub enum Link {
+    /// To the core in this process.
+    Memory {
+        /// The brokers.
+        world: Rc<RefCell<World>>,
+        /// The connection there.
+        client: ClientId,
+    },
+    /// To the real binary.
+    Tcp(TcpStream),
+}
+
+/// What [`Link::receive`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// More bytes.
+    Bytes,
+    /// Nothing, and the connection is open.
+    Nothing,
+    /// The server closed the connection.
+    Closed,
+}
+
+impl Link {
+    /// Sends bytes. Those that a closed connection does not take are lost, as in life.
+    pub fn send(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Memory { world, client } => world.borrow_mut().send(*client, bytes),
+            Self::Tcp(stream) => {
+                let _ = stream.write_all(bytes);
+            }
+        }
+    }
+
+    /// Appends to `inbox` what has arrived. In memory everything has arrived; over TCP it waits for something.
+    pub fn receive(&mut self, inbox: &mut Vec<u8>, patience: Duration) -> Arrived {
+        match self {
+            Self::Memory { world, client } => {
+                let mut world = world.borrow_mut();
+                let bytes = world.receive(*client);
+                inbox.extend_from_slice(&bytes);
+                match bytes.is_empty() {
+                    false => Arrived::Bytes,
+                    true if world.is_closed(*client) => Arrived::Closed,
+                    true => Arrived::Nothing,
+                }
+            }
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(patience)).expect("a time-out above 0");
+                let mut buffer = vec![0; 64 * 1024];
+                match stream.read(&mut buffer) {
+                    Ok(0) => Arrived::Closed,
+                    Ok(len) => {
+                        inbox.extend_from_slice(&buffer[..len]);
+                        Arrived::Bytes
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                        Arrived::Nothing
+                    }
+                    Err(_) => Arrived::Closed,
+                }
+            }
+        }
+    }
+
+    /// Gives the real binary time for what it may still do. In memory all is done.
+    pub fn settle(&self) {
+        if matches!(self, Self::Tcp(_)) {
+            std::thread::sleep(SETTLE);
+        }
+    }
+
+    /// Whether everything that is to arrive has arrived, so that no barrier is needed.
+    pub fn is_exact(&self) -> bool {
+        matches!(self, Self::Memory { .. })
+    }
+
+    /// Cuts the connection without a DISCONNECT; the server has noticed it afterwards.
+    pub fn cut(self) {
+        let tcp = matches!(self, Self::Tcp(_));
+        drop(self);
+        if tcp {
+            std::thread::sleep(SETTLE);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Self::Memory { world, client } = self
+            && let Ok(mut world) = world.try_borrow_mut()
+            && !std::thread::panicking()
+        {
+            world.cut(*client);
+        }
+    }
+}

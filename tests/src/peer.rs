@@ -1,0 +1,458 @@
+//! A client of which each byte is seen: sends what a test says, and fails where the server says anything else.
+
+use crate::link::{Arrived, Link};
+use crate::packets::{PINGREQ, Wire, puback, pubcomp, publish, pubrec, pubrel, subscribe, unsubscribe};
+use crate::watch::{Watch, properties_of};
+use goldcrest_core::codec::*;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What all clients of a test sent and received, in order; shown when the test fails.
+pub type Transcript = Rc<RefCell<Vec<String>>>;
+
+/// How long a packet may take over TCP.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client.
+pub struct Peer {
+    name: String,
+    link: Link,
+    watch: Watch,
+    inbox: Vec<u8>,
+    /// Packets that came before one that was waited for.
+    stash: VecDeque<Got>,
+    transcript: Transcript,
+}
+
+/// A packet from the server.
+#[derive(Clone, Debug)]
+pub struct Got {
+    version: Version,
+    bytes: Vec<u8>,
+    topic: Option<String>,
+}
+
+impl Peer {
+    /// A client on a new connection.
+    pub fn new(name: String, version: Version, link: Link, transcript: Transcript) -> Self {
+        let (inbox, stash) = (Vec::new(), VecDeque::new());
+        Self { name, link, watch: Watch::new(version), inbox, stash, transcript }
+    }
+
+    /// What it speaks.
+    pub fn version(&self) -> Version {
+        self.watch.version()
+    }
+
+    /// Whether it speaks MQTT 5.0.
+    pub fn is_v5(&self) -> bool {
+        self.version().is_v5()
+    }
+
+    /// Sends a packet, or any bytes.
+    pub fn send(&mut self, packet: impl Wire) {
+        let bytes = packet.wire(self.version());
+        self.note('>', &bytes);
+        self.watch.sent(&bytes);
+        self.link.send(&bytes);
+    }
+
+    /// The next packet, which must come.
+    pub fn expect(&mut self) -> Got {
+        match self.next_packet(PATIENCE) {
+            Some(got) => got,
+            None => self.fail("a packet was expected"),
+        }
+    }
+
+    /// The next packet, which must be these bytes.
+    pub fn expect_bytes(&mut self, bytes: &[u8]) -> Got {
+        let got = self.expect();
+        if got.bytes != bytes {
+            self.fail(&format!("expected {}", hex(bytes)));
+        }
+        got
+    }
+
+    /// The next packet, which must be of this type.
+    pub fn expect_type(&mut self, kind: PacketType) -> Got {
+        let got = self.expect();
+        if got.packet().packet_type() != kind {
+            self.fail(&format!("expected {kind:?}"));
+        }
+        got
+    }
+
+    /// A CONNACK with this code.
+    pub fn expect_connack(&mut self, code: ReasonCode) -> Got {
+        let got = self.expect_type(PacketType::ConnAck);
+        self.check_code(&got, &[code]);
+        got
+    }
+
+    /// A PUBLISH of this message.
+    pub fn expect_publish(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) -> Got {
+        let got = self.expect_type(PacketType::Publish);
+        let publish = got.publish();
+        if (got.topic(), publish.payload, publish.qos.bits()) != (topic, payload.as_ref(), level) {
+            let payload = String::from_utf8_lossy(payload.as_ref());
+            self.fail(&format!("expected the message {payload:?} of topic {topic} with QoS {level}"));
+        }
+        got
+    }
+
+    /// A PUBLISH of this message, with the handshake of its QoS to its end.
+    pub fn take_publish(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) -> Got {
+        let got = self.expect_publish(topic, payload, level);
+        match level {
+            0 => {}
+            1 => self.send(puback(got.id())),
+            _ => {
+                self.send(pubrec(got.id()));
+                self.expect_ack(PacketType::PubRel, got.id(), ReasonCode::Success);
+                self.send(pubcomp(got.id()));
+            }
+        }
+        got
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP for this message, with this code; MQTT 3.x has success alone.
+    pub fn expect_ack(&mut self, kind: PacketType, id: u16, code: ReasonCode) -> Got {
+        let got = self.expect_type(kind);
+        if got.id() != id {
+            self.fail(&format!("expected the Packet Identifier {id}"));
+        }
+        if self.is_v5() {
+            self.check_code(&got, &[code]);
+        }
+        got
+    }
+
+    /// A PUBACK that accepts, whether anybody subscribed or not.
+    pub fn expect_puback(&mut self, id: u16) -> Got {
+        self.expect_accepting(PacketType::PubAck, id)
+    }
+
+    /// A PUBREC that accepts, whether anybody subscribed or not.
+    pub fn expect_pubrec(&mut self, id: u16) -> Got {
+        self.expect_accepting(PacketType::PubRec, id)
+    }
+
+    /// A PUBREL with success.
+    pub fn expect_pubrel(&mut self, id: u16) -> Got {
+        self.expect_ack(PacketType::PubRel, id, ReasonCode::Success)
+    }
+
+    /// A PUBCOMP with success.
+    pub fn expect_pubcomp(&mut self, id: u16) -> Got {
+        self.expect_ack(PacketType::PubComp, id, ReasonCode::Success)
+    }
+
+    fn expect_accepting(&mut self, kind: PacketType, id: u16) -> Got {
+        let got = self.expect_type(kind);
+        if got.id() != id {
+            self.fail(&format!("expected the Packet Identifier {id}"));
+        }
+        self.check_code(&got, &[ReasonCode::Success, ReasonCode::NoMatchingSubscribers]);
+        got
+    }
+
+    /// The SUBACK for `id` with these codes. Retained messages may come before it; they stay to be expected.
+    pub fn expect_suback(&mut self, id: u16, codes: &[u8]) -> Got {
+        let mut before = VecDeque::new();
+        let got = loop {
+            let got = self.expect();
+            match got.packet() {
+                Packet::SubAck(_) => break got,
+                Packet::Publish(_) => before.push_back(got),
+                _ => self.fail("expected SUBACK"),
+            }
+        };
+        before.append(&mut self.stash);
+        self.stash = before;
+        if got.id() != id || got.codes() != codes {
+            self.fail(&format!("expected SUBACK {id} with the codes {}", hex(codes)));
+        }
+        got
+    }
+
+    /// The UNSUBACK for `id` with these codes, which MQTT 3.x does not have.
+    pub fn expect_unsuback(&mut self, id: u16, codes: &[u8]) -> Got {
+        let got = self.expect_type(PacketType::UnsubAck);
+        if got.id() != id || (self.is_v5() && got.codes() != codes) {
+            self.fail(&format!("expected UNSUBACK {id} with the codes {}", hex(codes)));
+        }
+        got
+    }
+
+    /// SUBSCRIBE to one filter, granted as asked.
+    pub fn subscribe(&mut self, id: u16, filter: &str, level: u8) {
+        self.send(subscribe(id, filter, level));
+        self.expect_suback(id, &[level]);
+    }
+
+    /// UNSUBSCRIBE from one filter that was subscribed to.
+    pub fn unsubscribe(&mut self, id: u16, filter: &str) {
+        self.send(unsubscribe(id, &[filter]));
+        self.expect_unsuback(id, &[0]);
+    }
+
+    /// Publishes a message, with the handshake of its QoS to its end. It must be accepted.
+    pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) {
+        self.deliver(publish(topic, payload.as_ref()).qos(level, 0x7001), level);
+    }
+
+    /// Publishes a retained message in the same way.
+    pub fn publish_retained(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) {
+        self.deliver(publish(topic, payload.as_ref()).qos(level, 0x7002).retain(), level);
+    }
+
+    /// Sends a PUBLISH and goes through the handshake of its QoS.
+    pub fn deliver(&mut self, packet: impl Wire, level: u8) {
+        self.send(packet);
+        match level {
+            0 => {}
+            1 => {
+                let got = self.expect_type(PacketType::PubAck);
+                self.check_code(&got, &[ReasonCode::Success, ReasonCode::NoMatchingSubscribers]);
+            }
+            _ => {
+                let got = self.expect_type(PacketType::PubRec);
+                self.check_code(&got, &[ReasonCode::Success, ReasonCode::NoMatchingSubscribers]);
+                self.send(pubrel(got.id()));
+                self.expect_pubcomp(got.id());
+            }
+        }
+    }
+
+    /// PINGREQ and its answer; nothing comes before it.
+    pub fn ping(&mut self) {
+        self.send(PINGREQ);
+        self.expect_bytes(&[0xD0, 0]);
+    }
+
+    /// Nothing comes, and the connection is open. Over TCP a PINGRESP is the barrier where the connection is open for
+    /// packets, and a pause where it is not.
+    pub fn expect_quiet(&mut self) {
+        if self.link.is_exact() {
+            if self.next_packet(PATIENCE).is_some() {
+                self.fail("nothing was expected");
+            }
+            if self.closes_within(PATIENCE) {
+                self.fail("the connection was to stay open");
+            }
+            return;
+        }
+        self.link.settle();
+        if self.watch.is_open() {
+            self.ping();
+        } else if self.next_packet(Duration::from_millis(1)).is_some() {
+            self.fail("nothing was expected");
+        }
+    }
+
+    /// The server closes the connection, and sends nothing more before.
+    pub fn expect_closed(&mut self) {
+        if self.next_packet(PATIENCE).is_some() {
+            self.fail("the end of the connection was expected");
+        }
+        if !self.inbox.is_empty() {
+            self.fail("the connection ended within a packet");
+        }
+        if !self.closes_within(PATIENCE) {
+            self.fail("the connection was to be closed");
+        }
+    }
+
+    /// DISCONNECT with one of these codes in MQTT 5.0, then, and in MQTT 3.x at once, the end of the connection.
+    pub fn expect_refused(&mut self, codes: &[ReasonCode]) {
+        if self.is_v5() {
+            let got = self.expect_type(PacketType::Disconnect);
+            self.check_code(&got, codes);
+        }
+        self.expect_closed();
+    }
+
+    /// All packets that are there.
+    pub fn drain(&mut self) -> Vec<Got> {
+        self.link.settle();
+        let patience = if self.link.is_exact() { PATIENCE } else { Duration::from_millis(30) };
+        std::iter::from_fn(|| self.next_packet(patience)).collect()
+    }
+
+    /// The transport breaks; the server has noticed it afterwards.
+    pub fn cut(self) {
+        self.transcript.borrow_mut().push(format!("{}! is cut", self.name));
+        self.link.cut();
+    }
+
+    /// DISCONNECT, and the server closes.
+    pub fn disconnect(mut self) {
+        self.send(crate::packets::DISCONNECT);
+        self.expect_closed();
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&mut self) -> bool {
+        self.closes_within(Duration::from_millis(1))
+    }
+
+    /// Fails the test.
+    #[track_caller]
+    pub fn fail(&self, why: &str) -> ! {
+        panic!("{}: {why}", self.name);
+    }
+
+    #[track_caller]
+    fn check_code(&self, got: &Got, codes: &[ReasonCode]) {
+        if !codes.contains(&got.code()) {
+            self.fail(&format!("expected one of {codes:?}"));
+        }
+    }
+
+    /// The next packet, if one comes in time and before the end.
+    fn next_packet(&mut self, patience: Duration) -> Option<Got> {
+        if let Some(got) = self.stash.pop_front() {
+            return Some(got);
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(got) = self.split_inbox() {
+                return Some(got);
+            }
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            if self.link.receive(&mut self.inbox, left) != Arrived::Bytes {
+                return None;
+            }
+        }
+    }
+
+    fn split_inbox(&mut self) -> Option<Got> {
+        let (frame, len) = match split(&self.inbox, u32::MAX) {
+            Ok(found) => found?,
+            Err(refusal) => self.fail(&format!("what came is no packet: {} {refusal}", hex(&self.inbox))),
+        };
+        self.note('<', &self.inbox[..len]);
+        let version = self.version();
+        let packet = match Packet::decode(version, frame) {
+            Ok(packet) => packet,
+            Err(refusal) => self.fail(&format!("what came is malformed: {refusal}")),
+        };
+        if let Err(fault) = self.watch.received(&self.inbox[..len], &packet) {
+            self.fail(&fault);
+        }
+        let topic = match &packet {
+            Packet::Publish(publish) if publish.topic.is_empty() => {
+                publish.properties.topic_alias().and_then(|alias| self.watch.topic_of(alias)).map(str::to_owned)
+            }
+            Packet::Publish(publish) => Some(publish.topic.to_owned()),
+            _ => None,
+        };
+        let bytes = self.inbox.drain(..len).collect();
+        Some(Got { version, bytes, topic })
+    }
+
+    fn closes_within(&mut self, patience: Duration) -> bool {
+        self.link.receive(&mut self.inbox, patience) == Arrived::Closed
+    }
+
+    fn note(&self, direction: char, bytes: &[u8]) {
+        let text = match split(bytes, u32::MAX) {
+            Ok(Some((frame, len))) if len == bytes.len() => match Packet::decode(self.version(), frame) {
+                Ok(packet) => abridged(format!("{packet:?}")),
+                Err(_) => String::new(),
+            },
+            _ => String::new(),
+        };
+        self.transcript.borrow_mut().push(format!("{}{direction} {}  {text}", self.name, hex(bytes)));
+    }
+}
+
+impl Got {
+    /// The packet.
+    pub fn packet(&self) -> Packet<'_> {
+        let (frame, _) = split(&self.bytes, u32::MAX).expect("it was split before").expect("it was whole before");
+        Packet::decode(self.version, frame).expect("it was decoded before")
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its Properties.
+    pub fn properties(&self) -> Properties<'_> {
+        properties_of(&self.packet())
+    }
+
+    /// The PUBLISH that it must be.
+    pub fn publish(&self) -> Publish<'_> {
+        match self.packet() {
+            Packet::Publish(publish) => publish,
+            other => panic!("expected PUBLISH, not {other:?}"),
+        }
+    }
+
+    /// The topic of a PUBLISH, also where a Topic Alias stands for it.
+    pub fn topic(&self) -> &str {
+        self.topic.as_deref().expect("a PUBLISH")
+    }
+
+    /// Session Present of the CONNACK that it must be.
+    pub fn session_present(&self) -> bool {
+        match self.packet() {
+            Packet::ConnAck(connack) => connack.session_present,
+            other => panic!("expected CONNACK, not {other:?}"),
+        }
+    }
+
+    /// Its Packet Identifier, which it must have.
+    pub fn id(&self) -> u16 {
+        let id = match self.packet() {
+            Packet::Publish(publish) => publish.packet_id,
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
+                Some(ack.packet_id)
+            }
+            Packet::SubAck(suback) => Some(suback.packet_id),
+            Packet::UnsubAck(unsuback) => Some(unsuback.packet_id),
+            _ => None,
+        };
+        id.unwrap_or_else(|| panic!("no Packet Identifier in {:?}", self.packet())).get()
+    }
+
+    /// Its one Reason Code, which it must have.
+    pub fn code(&self) -> ReasonCode {
+        match self.packet() {
+            Packet::ConnAck(connack) => connack.code,
+            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => ack.code,
+            Packet::Disconnect(disconnect) => disconnect.code,
+            Packet::Auth(auth) => auth.code,
+            other => panic!("no Reason Code in {other:?}"),
+        }
+    }
+
+    /// The codes of a SUBACK or UNSUBACK.
+    pub fn codes(&self) -> Vec<u8> {
+        match self.packet() {
+            Packet::SubAck(suback) => suback.codes.into_iter().map(ReasonCode::as_u8).collect(),
+            Packet::UnsubAck(unsuback) => unsuback.codes.into_iter().map(ReasonCode::as_u8).collect(),
+            other => panic!("no list of codes in {other:?}"),
+        }
+    }
+}
+
+/// Bytes as the specification prints them, cut where they get long.
+pub fn hex(bytes: &[u8]) -> String {
+    let shown: Vec<String> = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
+    let rest = if bytes.len() > 64 { format!(" … {} bytes", bytes.len()) } else { String::new() };
+    shown.join(" ") + &rest
+}
+
+fn abridged(text: String) -> String {
+    match text.char_indices().nth(400) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text,
+    }
+}

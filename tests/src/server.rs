@@ -1,0 +1,161 @@
+//! The real binary as a process of its own.
+
+use goldcrest_core::{Config, Limits, Overflow};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A running `goldcrest`; killed when dropped.
+pub struct Server {
+    process: Child,
+    address: SocketAddr,
+    files: Files,
+}
+
+/// The configuration it reads and the log it writes.
+struct Files {
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts one on a free port.
+    pub fn start(shards: u16, config: &Config<'static>) -> Self {
+        let files = Files::new();
+        std::fs::write(&files.config, to_toml(config)).expect("a writable temporary directory");
+        let log = std::fs::File::create(&files.log).expect("a writable temporary directory");
+        let mut process = Command::new(binary())
+            .args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string(), "--config"])
+            .arg(&files.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut said = String::new();
+        let address = loop {
+            let start = said.len();
+            if output.read_line(&mut said).unwrap_or(0) == 0 {
+                let log = std::fs::read_to_string(&files.log).unwrap_or_default();
+                panic!("{} ended before it listened:\n{said}{log}", binary().display());
+            }
+            if let Some(address) = said[start..].trim().strip_prefix("listening on ") {
+                break address.parse().expect("an address");
+            }
+        };
+        // Nobody may be stopped by a full pipe.
+        std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
+        Self { process, address, files }
+    }
+
+    /// A new connection to it.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the server listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.files.log).unwrap_or_default()
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.files.config);
+        let _ = std::fs::remove_file(&self.files.log);
+    }
+}
+
+impl Files {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let file = |end| std::env::temp_dir().join(format!("goldcrest-test-{}-{number}.{end}", std::process::id()));
+        Self { config: file("toml"), log: file("log") }
+    }
+}
+
+/// The binary under test: `GOLDCREST_BIN`, or the one of this workspace, built now so that it is never an old one.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("GOLDCREST_BIN") {
+        Some(path) => path.into(),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    // target/PROFILE/deps/TEST
+    let profile = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
+    let target = profile.parent().expect("PROFILE is in the target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "goldcrest", "--bin", "goldcrest", "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "the binary under test can't be built: {cargo:?}; GOLDCREST_BIN names one that was built elsewhere"
+    );
+    profile.join("goldcrest")
+}
+
+/// What of `config` a configuration file can say. Tests that need more run in memory.
+fn to_toml(config: &Config<'static>) -> String {
+    let Limits {
+        packet_bytes,
+        receive_maximum,
+        topic_aliases_in,
+        topic_aliases_out,
+        inflight,
+        queued_messages,
+        queued_bytes,
+        group_messages,
+        subscriptions,
+        topic_levels,
+        properties,
+        retained_messages,
+        owed_replies,
+    } = config.limits;
+    let mut text = format!(
+        "[limits]\npacket_bytes = {packet_bytes}\nreceive_maximum = {receive_maximum}\n\
+         topic_aliases_in = {topic_aliases_in}\ntopic_aliases_out = {topic_aliases_out}\ninflight = {inflight}\n\
+         queued_messages = {queued_messages}\nqueued_bytes = {queued_bytes}\ngroup_messages = {group_messages}\n\
+         subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nproperties = {properties}\n\
+         retained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
+         [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nmaximum_qos = {}\n\
+         retain_available = {}\n",
+        config.connect_timeout_ms,
+        config.keep_alive_max,
+        config.session_expiry_max,
+        config.maximum_qos.bits(),
+        config.retain_available,
+    );
+    if let Some(information) = config.response_information {
+        let _ = writeln!(text, "response_information = {information:?}");
+    }
+    let policy = match config.overflow {
+        Overflow::DropNewest => "drop_newest",
+        Overflow::DropOldest => "drop_oldest",
+        Overflow::KeepLatest => "keep_latest",
+        Overflow::Refuse => "refuse",
+    };
+    let _ = writeln!(text, "[overflow]\ndefault = \"{policy}\"");
+    text
+}
