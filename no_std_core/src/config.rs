@@ -67,7 +67,33 @@ impl Shard {
     }
 }
 
-/// Bounds on what one client can make the broker keep or do. [`Limits::GATEWAY`] and [`Limits::FIRMWARE`] are the defaults.
+/// Bounds on what one client can make the broker keep or do.
+///
+/// | limit | [gateway](Self::GATEWAY) | [firmware](Self::FIRMWARE) | beyond it the client gets |
+/// |---|---|---|---|
+/// | [`packet_bytes`](Self::packet_bytes) | 1,114,112 | 1,024 | DISCONNECT 0x95 |
+/// | [`receive_maximum`](Self::receive_maximum) | 256 | 4 | DISCONNECT 0x93 |
+/// | [`topic_aliases_in`](Self::topic_aliases_in) | 64 | 4 | DISCONNECT 0x94 |
+/// | [`topic_aliases_out`](Self::topic_aliases_out) | 64 | 0 | the topic in full |
+/// | [`inflight`](Self::inflight) | 256 | 4 | the next messages when it has acknowledged some |
+/// | [`queued_messages`](Self::queued_messages) | 10,000 | 16 | what [`Overflow`] says; each loss is counted |
+/// | [`queued_bytes`](Self::queued_bytes) | 67,108,864 | 4,096 | what [`Overflow`] says; each loss is counted |
+/// | [`group_messages`](Self::group_messages) | 10,000 | 8 | what [`Overflow`] says; each loss is counted |
+/// | [`subscriptions`](Self::subscriptions) | 100,000 | 8 | SUBACK 0x97 |
+/// | [`topic_levels`](Self::topic_levels) | 128 | 12 | SUBACK 0x97; PUBACK or PUBREC 0x97 for a retained message |
+/// | [`properties`](Self::properties) | 128 | 16 | DISCONNECT or CONNACK 0x97 |
+/// | [`retained_messages`](Self::retained_messages) | 1,000,000 | 16 | PUBACK or PUBREC 0x97 |
+/// | [`owed_replies`](Self::owed_replies) | 1,024 | 8 | nothing more is read from it until it reads |
+/// | [`connect_timeout_ms`](Config::connect_timeout_ms) | 10,000 | 10,000 | its Network Connection is closed |
+/// | [`Memory::connections`](crate::Memory::connections) | 65,536 | as handed in | its Network Connection is closed |
+/// | [`Memory::sessions`](crate::Memory::sessions) | 262,144 | as handed in | CONNACK 0x97 |
+/// | subscriptions in all | 4,194,304 | as handed in | SUBACK 0x97 |
+/// | [`Memory::messages`](crate::Memory::messages) | 4,194,304 | as handed in | PUBACK or PUBREC 0x97 |
+/// | [`Memory::deliveries`](crate::Memory::deliveries) | 16,777,216 | as handed in | the message is lost to that Session, and counted |
+/// | [`Memory::bytes`](crate::Memory::bytes) | 1 GiB | as handed in | PUBACK, PUBREC, SUBACK or CONNACK 0x97 |
+///
+/// Where MQTT 3.1 and 3.1.1 have no such Reason Code the connection is closed, SUBACK says 0x80, CONNACK 3, and a PUBACK or
+/// PUBREC is withheld, so that the client keeps its message. A QoS 0 message is dropped and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size.
