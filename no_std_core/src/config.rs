@@ -57,9 +57,11 @@ impl Shard {
         let hash = client_id
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        // The high half mixed in, then scaled: no division, no bias to the low bits.
-        let mixed = (hash ^ (hash >> 32)) & 0xffff_ffff;
-        ((mixed * u64::from(count)) >> 32) as u16
+        // The last characters of an identifier reach only some bits of that: these steps spread them over all of it.
+        let spread = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let spread = (spread ^ (spread >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        // Scaled instead of divided.
+        (((spread >> 32) * u64::from(count)) >> 32) as u16
     }
 
     /// How many numbers of [`Subscriber`](crate::router::Subscriber)s stand for shards: none for a broker that is alone.

@@ -133,6 +133,10 @@ pub(crate) struct Mesh {
     fence: u64,
     /// Connections that wait for a fence, in its order.
     waiting: VecDeque<(u64, ConnectionId)>,
+    /// Filters that siblings were told of for a SUBSCRIBE that waits, by the generation of its connection.
+    promises: BTreeMap<u32, Vec<Box<str>>>,
+    /// How often each filter stands in `promises`.
+    promised: BTreeMap<Box<str>, u32>,
     /// Connections that wait until siblings have confirmed more.
     congested: Vec<ConnectionId>,
     /// Counts probes; the last one.
@@ -174,6 +178,8 @@ impl Mesh {
             siblings: (0..siblings).map(|_| Sibling::default()).collect(),
             fence: 0,
             waiting: VecDeque::new(),
+            promises: BTreeMap::new(),
+            promised: BTreeMap::new(),
             congested: Vec::new(),
             probe: 0,
             held: VecDeque::new(),
@@ -307,6 +313,31 @@ impl Mesh {
             done.push(id);
         }
         done
+    }
+
+    /// Siblings are told of a filter for the SUBSCRIBE that a connection waits with.
+    pub(crate) fn promise(&mut self, generation: u32, filter: &str) {
+        self.promises.entry(generation).or_default().push(filter.into());
+        *self.promised.entry(filter.into()).or_default() += 1;
+    }
+
+    /// Whether some connection waits to subscribe to the filter.
+    pub(crate) fn is_promised(&self, filter: &str) -> bool {
+        self.promised.contains_key(filter)
+    }
+
+    /// The connection does not wait any more; the filters it waited for.
+    pub(crate) fn end_promise(&mut self, generation: u32) -> Vec<Box<str>> {
+        let filters = self.promises.remove(&generation).unwrap_or_default();
+        for filter in &filters {
+            if let Some(count) = self.promised.get_mut(filter) {
+                *count -= 1;
+                if *count == 0 {
+                    self.promised.remove(filter);
+                }
+            }
+        }
+        filters
     }
 
     /// Has all siblings take note of what was sent so far; fences of others are answered only after that.

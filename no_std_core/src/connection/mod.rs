@@ -116,7 +116,8 @@ pub(crate) struct Draft {
     pub(crate) expiry_secs: u32,
     pub(crate) will: Option<StoredWill>,
     pub(crate) wants_response_information: bool,
-    pub(crate) assigned_client_id: bool,
+    /// The number in the Client Identifier that we gave, see [`assigned_client_id`].
+    pub(crate) assigned_number: Option<u64>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
 }
@@ -129,10 +130,23 @@ impl Draft {
         expiry_secs: 0,
         will: None,
         wants_response_information: false,
-        assigned_client_id: false,
+        assigned_number: None,
         server_keep_alive: None,
         granted_expiry_secs: None,
     };
+}
+
+/// The Client Identifier that the Server assigns with this number. CONNACK says it even if the Session has ended since.
+pub(crate) fn assigned_client_id(mut number: u64) -> [u8; 26] {
+    let mut id = *b"goldcrest-0000000000000000";
+    for digit in id.iter_mut().skip(10) {
+        *digit = match (number & 15) as u8 {
+            nibble @ 0..=9 => b'0' + nibble,
+            nibble => b'a' + nibble - 10,
+        };
+        number >>= 4;
+    }
+    id
 }
 
 /// A packet that did not fit: what it is, and how much of it is out. It is encoded again from the same values and cut.

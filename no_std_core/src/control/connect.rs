@@ -5,7 +5,7 @@ use crate::authorize::{Ask, Principal};
 use crate::broker::Broker;
 use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version};
 use crate::config::Authentication;
-use crate::connection::{Connection, Draft, Owed, Phase, Reply};
+use crate::connection::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
@@ -32,9 +32,11 @@ impl<'m> Broker<'m> {
                         self.connections[handle].version = version;
                         self.refuse_connect(now, handle, refusal);
                     }
-                    None => self.close(now, handle, refusal, false),
+                    None => {
+                        self.counters.connections_refused += 1;
+                        self.close(now, handle, refusal, false);
+                    }
                 }
-                self.counters.connections_refused += 1;
                 return Ok(Taken::Done);
             }
         };
@@ -198,25 +200,18 @@ impl<'m> Broker<'m> {
 
     /// Gives the client an identifier of ours, which lives on this shard `[MQTT-3.1.3-6]`.
     fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
-        let mut id = *b"goldcrest-0000000000000000";
+        let mut number = self.random.next();
         // One in as many as there are shards fits; this many tries fail never in practice.
         for _ in 0..4096 {
-            let mut random = self.random.next();
-            for digit in id.iter_mut().skip(10) {
-                *digit = match (random & 15) as u8 {
-                    nibble @ 0..=9 => b'0' + nibble,
-                    nibble => b'a' + nibble - 10,
-                };
-                random >>= 4;
-            }
-            if self.config.shard.is_home_of(&id) {
+            if self.config.shard.is_home_of(&assigned_client_id(number)) {
                 break;
             }
+            number = self.random.next();
         }
-        let stored = self.messages.bytes.store(&[&id]).ok_or(NO_MEMORY)?;
+        let stored = self.messages.bytes.store(&[&assigned_client_id(number)]).ok_or(NO_MEMORY)?;
         let draft = &mut self.connections[handle].draft;
         draft.client_id = stored;
-        draft.assigned_client_id = true;
+        draft.assigned_number = Some(number);
         Ok(())
     }
 

@@ -47,12 +47,16 @@ impl Broker<'_> {
             return;
         }
         connection.phase = Phase::Closing;
+        // A verdict that comes later finds nothing to decide.
+        connection.awaits_verdict = false;
         connection.reason = Some(reason);
         connection.goodbye = goodbye && connection.version.is_v5();
         self.forget_sending(handle);
         let session = self.connections[handle].session.take();
         self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);
         self.forget_draft(handle);
+        #[cfg(feature = "alloc")]
+        self.end_promise(handle);
         self.mark_ready(handle);
         if let Some(session) = session {
             self.begin_absence(now, session);
@@ -73,11 +77,15 @@ impl Broker<'_> {
         if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
+        #[cfg(feature = "alloc")]
+        self.end_promise(handle);
         self.aliases.forget(&mut self.messages.bytes, &mut self.connections[handle].aliases);
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
             self.owed.remove(entry);
         }
         if self.connections[handle].is_ready {
+            // Nobody may close it once more: it would get a timer that outlives it.
+            self.connections[handle].phase = Phase::Dead;
             self.connections[handle].is_gone = true;
         } else {
             self.connections.remove(handle);

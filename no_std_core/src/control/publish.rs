@@ -10,7 +10,7 @@ use crate::counters::DropReason;
 use crate::message::Message;
 use crate::router::Match;
 use crate::session::Session;
-use crate::storage::{Handle, Slots};
+use crate::storage::{Blob, Handle, Slots};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -87,6 +87,8 @@ impl<'m> Broker<'m> {
         if self.may_refuse && !self.siblings_have_room(handle, publish) {
             return Ok(Taken::NotNow);
         }
+        // A packet that is a duplicate sets its alias all the same.
+        let alias = if publish.properties.is_empty() { None } else { self.resolve_alias(handle, publish)? };
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
         if publish.qos == QoS::ExactlyOnce {
             if self.receipts.contains(session, packet_id) {
@@ -106,7 +108,7 @@ impl<'m> Broker<'m> {
             let topic = TopicName::new_checked(publish.topic);
             self.publish_from(now, session, topic, publish, &[])
         } else {
-            self.publish_with_properties(now, handle, session, publish)?
+            self.publish_with_properties(now, session, publish, alias)
         };
         if let Some(count) = self.counters.publish_received.get_mut(publish.qos as usize) {
             *count += 1;
@@ -133,15 +135,14 @@ impl<'m> Broker<'m> {
         Ok(())
     }
 
-    /// Resolves a Topic Alias and puts those Properties together that are forwarded.
+    /// Puts those Properties together that are forwarded. The topic is `alias`, where there is one.
     fn publish_with_properties(
         &mut self,
         now: Instant,
-        handle: Handle<Connection>,
         session: Handle<Session>,
         publish: &Publish<'_>,
-    ) -> Result<Result<bool, ReasonCode>, Refusal> {
-        let alias = self.resolve_alias(handle, publish)?;
+        alias: Option<Blob>,
+    ) -> Result<bool, ReasonCode> {
         let topic_len = alias.map_or(0, |topic| topic.len());
         let verbatim = publish.properties.forwardable_verbatim();
         let properties_len = if verbatim.is_some() { 0 } else { publish.properties.forwardable_len() as usize };
@@ -164,15 +165,11 @@ impl<'m> Broker<'m> {
             outcome = self.publish_from(now, session, TopicName::new_checked(topic), publish, properties);
         }
         self.scratch = scratch;
-        Ok(outcome)
+        outcome
     }
 
     /// The topic that a Topic Alias stands for; `None` where the packet names it.
-    fn resolve_alias(
-        &mut self,
-        handle: Handle<Connection>,
-        publish: &Publish<'_>,
-    ) -> Result<Option<crate::storage::Blob>, Refusal> {
+    fn resolve_alias(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> Result<Option<Blob>, Refusal> {
         const INVALID: ReasonCode = ReasonCode::TopicAliasInvalid;
         let Some(alias) = publish.properties.topic_alias() else {
             return Ok(None);

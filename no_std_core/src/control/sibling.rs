@@ -218,12 +218,14 @@ impl Broker<'_> {
             return passed;
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
+        let generation = self.connections[handle].generation;
         for (text, options) in subscribe.filters() {
             let Ok(filter) = TopicFilter::new(text) else { continue };
             if self.owner_of(filter).is_some() {
                 // The owner has to have the member before SUBACK. Taking SUBSCRIBE once more changes nothing.
                 self.subscribe(now, session, text, options, identifier);
             } else {
+                self.mesh.promise(generation, filter.proper());
                 self.tell_interest(filter, true);
             }
         }
@@ -252,18 +254,20 @@ impl Broker<'_> {
         Some(passed)
     }
 
-    /// A SUBSCRIBE was taken: what siblings were told of, and nobody subscribed to after all, is taken back.
-    pub(super) fn withdraw_unused(&mut self, subscribe: &Subscribe<'_>) {
-        if !self.mesh.has_siblings() {
-            return;
-        }
-        for (text, _) in subscribe.filters() {
-            if let Ok(filter) = TopicFilter::new(text)
-                && self.owner_of(filter).is_none()
-                && !self.router.has_local_subscriber(filter)
-            {
-                self.tell_interest(filter, false);
+    /// A SUBSCRIBE that waited for siblings was taken, or will never be: what they were told of, and nobody subscribes to
+    /// after all, is taken back.
+    pub(super) fn end_promise(&mut self, handle: Handle<Connection>) {
+        let generation = self.connections[handle].generation;
+        for text in self.mesh.end_promise(generation) {
+            if let Ok(filter) = TopicFilter::new(&text) {
+                self.withdraw_interest(filter);
             }
+        }
+    }
+
+    fn withdraw_interest(&mut self, filter: TopicFilter<'_>) {
+        if !self.mesh.is_promised(filter.proper()) && !self.router.has_local_subscriber(filter) {
+            self.tell_interest(filter, false);
         }
     }
 
@@ -315,7 +319,7 @@ impl Broker<'_> {
                 self.mesh.send(owner, Content::Leave { filter: filter.into(), member });
             }
         } else if last && let Ok(filter) = TopicFilter::new(filter) {
-            self.tell_interest(filter, false);
+            self.withdraw_interest(filter);
         }
     }
 
@@ -327,13 +331,21 @@ impl Broker<'_> {
         if let Some(passed) = self.pass_fence(handle) {
             return passed;
         }
-        let Ok(topic) = TopicName::new(publish.topic) else { return true };
+        // What they answered to an earlier message, which did not ask for it in the end, says nothing about this one.
+        self.connections[handle].sibling_refuses = false;
+        let aliased = match publish.properties.topic_alias() {
+            Some(alias) if publish.topic.is_empty() => self.aliases.topic_of(handle, alias),
+            _ => None,
+        };
+        let aliased = aliased.and_then(|topic| self.messages.bytes.share(topic));
+        let text = aliased.as_deref().map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""));
+        let Ok(topic) = TopicName::new(text) else { return true };
         if !self.mesh.has_siblings() || self.config.overflow_for(topic) != Overflow::Refuse {
             return true;
         }
         let mut asked = false;
         let fence = self.mesh.next_fence();
-        let cost = (publish.topic.len() + publish.payload.len()) as u32 + publish.properties.forwardable_len();
+        let cost = (text.len() + publish.payload.len()) as u32 + publish.properties.forwardable_len();
         let mut matches = self.router.matches(topic);
         while let Some(matched) = matches.next(&self.router) {
             if let router::Match::Subscription(subscription) = matched {

@@ -45,7 +45,7 @@ impl<'m> Broker<'m> {
             Some(broker.subscribe(now, session, text, options, identifier))
         });
         #[cfg(feature = "alloc")]
-        self.withdraw_unused(subscribe);
+        self.end_promise(handle);
         Ok(Taken::Done)
     }
 

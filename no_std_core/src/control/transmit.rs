@@ -6,11 +6,13 @@
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
     Ack, Auth, ConnAck, DeliveryHead, Disconnect, Encode, Length, Packet, PacketId, Properties, Property, QoS,
-    ReasonCode, Sink, SubAck, UnsubAck, Version, Window, Writer,
+    ReasonCode, Refusal, Sink, SubAck, UnsubAck, Version, Window, Writer,
 };
-use crate::connection::{CODES_IN_OWED, Connection, Outgoing, Owed, Phase, Publishing, Reply, Sending};
+use crate::connection::{
+    CODES_IN_OWED, Connection, Outgoing, Owed, Phase, Publishing, Reply, Sending, assigned_client_id,
+};
 use crate::counters::DropReason;
-use crate::message::Delivery;
+use crate::message::{Delivery, Message};
 use crate::session::Session;
 use crate::storage::{Blob, Handle, Linked, TEXT_ON_STACK};
 use crate::time::Instant;
@@ -69,13 +71,18 @@ impl Broker<'_> {
     /// Decides on the next packet, and takes it from where it waited.
     #[inline]
     fn next_outgoing(&mut self, now: Instant, handle: Handle<Connection>) -> Option<Sending> {
-        if !self.connections[handle].owed.is_empty() {
-            return Some(self.begin(handle, Outgoing::Owed));
+        while !self.connections[handle].owed.is_empty() {
+            let reply = self.begin(handle, Outgoing::Owed);
+            if reply.len <= self.connections[handle].maximum_packet_size {
+                return Some(reply);
+            }
+            self.give_up_replies(now, handle);
         }
         let session = match self.connections[handle].phase {
             Phase::Open => self.connections[handle].session?,
             Phase::Closing if self.connections[handle].goodbye => {
-                return Some(self.begin(handle, Outgoing::Disconnect));
+                let goodbye = self.begin(handle, Outgoing::Disconnect);
+                return (goodbye.len <= self.connections[handle].maximum_packet_size).then_some(goodbye);
             }
             _ => return None,
         };
@@ -125,6 +132,26 @@ impl Broker<'_> {
         }
     }
 
+    /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it the two would not agree
+    /// on what was done, so this is the end of the connection; without CONNACK there is no DISCONNECT either
+    /// `[MQTT-3.14.0-1]`.
+    fn give_up_replies(&mut self, now: Instant, handle: Handle<Connection>) {
+        const UNSAYABLE: Refusal = Refusal {
+            code: ReasonCode::ImplementationSpecificError,
+            why: "the answer exceeds the client's Maximum Packet Size",
+        };
+        let mut was_connack = false;
+        while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
+            was_connack |= matches!(self.owed.remove(entry).reply, Reply::ConnAck { .. });
+        }
+        if was_connack {
+            self.close(now, handle, UNSAYABLE, false);
+            self.connections[handle].goodbye = false;
+        } else {
+            self.refuse(now, handle, UNSAYABLE);
+        }
+    }
+
     fn begin(&self, handle: Handle<Connection>, what: Outgoing) -> Sending {
         let mut len = Length::default();
         self.put(handle, what, &mut len);
@@ -156,8 +183,6 @@ impl Broker<'_> {
                 return None;
             }
         }
-        let connection = &self.connections[handle];
-        let is_v5 = connection.version.is_v5();
         let mut publishing = Publishing {
             delivery,
             dup: resent,
@@ -166,13 +191,18 @@ impl Broker<'_> {
             topic_alias: 0,
             alias_known: false,
         };
-        if is_v5 && connection.aliases_out_limit > 0 {
-            self.choose_alias(handle, &mut publishing);
+        let connection = &self.connections[handle];
+        let with_aliases = connection.version.is_v5() && connection.aliases_out_limit > 0;
+        if with_aliases {
+            self.use_alias(handle, message, &mut publishing);
         }
-        let len = self.head(handle, &publishing).packet_len();
+        let mut len = self.head(handle, &publishing).packet_len();
         if len > self.connections[handle].maximum_packet_size {
             self.abandon(session, delivery, DropReason::TooLarge);
             return None;
+        }
+        if with_aliases && !publishing.alias_known {
+            len = self.set_alias(handle, message, &mut publishing).unwrap_or(len);
         }
         Some(Sending { what: Outgoing::Publish(publishing), written: 0, len })
     }
@@ -186,33 +216,46 @@ impl Broker<'_> {
         self.count_drop(Some(session), reason);
     }
 
-    /// A Topic Alias instead of the topic where one is set, or a new one beside it while there are any left
-    /// `[MQTT-3.1.2-26]`.
-    fn choose_alias(&mut self, handle: Handle<Connection>, publishing: &mut Publishing) {
-        let Some(message) = self.messages.deliveries[publishing.delivery].message else {
-            return;
-        };
-        let (alias, known) = self
-            .with_topic(message, |broker, topic| {
-                let topic = topic.as_str();
-                if let Some(alias) = broker.aliases.outgoing(&broker.messages.bytes, handle, topic.as_bytes()) {
-                    return (alias, true);
-                }
-                let connection = &mut broker.connections[handle];
-                if connection.aliases_out >= connection.aliases_out_limit {
-                    return (0, false);
-                }
-                let alias = connection.aliases_out.saturating_add(1);
-                let bytes = &mut broker.messages.bytes;
-                if !broker.aliases.set_outgoing(bytes, handle, &mut connection.aliases, alias, topic) {
-                    return (0, false);
-                }
-                connection.aliases_out = alias;
-                (alias, false)
-            })
-            .unwrap_or_default();
-        publishing.topic_alias = alias;
-        publishing.alias_known = known;
+    /// A Topic Alias instead of the topic, where one is set.
+    fn use_alias(&mut self, handle: Handle<Connection>, message: Handle<Message>, publishing: &mut Publishing) {
+        let known = self.with_topic(message, |broker, topic| {
+            broker.aliases.outgoing(&broker.messages.bytes, handle, topic.as_str().as_bytes())
+        });
+        if let Some(alias) = known.flatten() {
+            publishing.topic_alias = alias;
+            publishing.alias_known = true;
+        }
+    }
+
+    /// Sets a new Topic Alias beside the topic, if there are any left `[MQTT-3.1.2-26]` and the packet is then not too
+    /// large; gives the packet's length. The packet is sent: otherwise the client would not know the alias.
+    fn set_alias(
+        &mut self,
+        handle: Handle<Connection>,
+        message: Handle<Message>,
+        publishing: &mut Publishing,
+    ) -> Option<u32> {
+        let Connection { aliases_out, aliases_out_limit, maximum_packet_size, .. } = self.connections[handle];
+        if aliases_out >= aliases_out_limit {
+            return None;
+        }
+        let alias = aliases_out.saturating_add(1);
+        let with_alias = Publishing { topic_alias: alias, ..*publishing };
+        let len = self.head(handle, &with_alias).packet_len();
+        if len > maximum_packet_size {
+            return None;
+        }
+        let set = self.with_topic(message, |broker, topic| {
+            let connection = &mut broker.connections[handle];
+            let bytes = &mut broker.messages.bytes;
+            broker.aliases.set_outgoing(bytes, handle, &mut connection.aliases, alias, topic.as_str())
+        });
+        if set != Some(true) {
+            return None;
+        }
+        self.connections[handle].aliases_out = alias;
+        *publishing = with_alias;
+        Some(len)
     }
 
     #[inline]
@@ -308,9 +351,9 @@ impl Broker<'_> {
     fn put_connack(&self, handle: Handle<Connection>, session_present: bool, owed: &Owed, sink: &mut impl Sink) {
         let connection = &self.connections[handle];
         let (draft, limits) = (&connection.draft, &self.config.limits);
-        let (mut id, mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
-        let client_id = connection.session.map_or(Blob::EMPTY, |session| self.sessions[session].client_id);
-        let assigned = draft.assigned_client_id.then(|| self.text(client_id, &mut id));
+        let (mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
+        let id = draft.assigned_number.map(assigned_client_id);
+        let assigned = id.as_ref().and_then(|id| core::str::from_utf8(id).ok());
         let method = self.text(connection.method, &mut method);
         let data = self.binary(connection.auth_data, &mut data);
 

@@ -1,0 +1,359 @@
+//! Edges where two things happen at once: each of these went wrong before, or nearly.
+
+use goldcrest_core::codec::*;
+use goldcrest_core::{Authentication, Broker, Capacity, Config, Limits, Memory, Next, Overflow, Shard, Verdict};
+use goldcrest_tests::world::{ClientId, World};
+
+/// An MQTT 5.0 client that connected with Clean Start 1.
+fn connect(world: &mut World, id: &str, properties: &[Property<'_>]) -> ClientId {
+    let client = connecting(world, id, true, properties);
+    let connack = take(world, client);
+    assert_eq!(connack.first().map(|packet| packet[0]), Some(0x20), "{connack:02x?}");
+    client
+}
+
+fn connecting(world: &mut World, id: &str, clean_start: bool, properties: &[Property<'_>]) -> ClientId {
+    let client = world.open();
+    let bytes = connect_bytes(id, clean_start, properties);
+    world.send(client, &bytes);
+    client
+}
+
+fn connect_bytes(id: &str, clean_start: bool, properties: &[Property<'_>]) -> Vec<u8> {
+    bytes(&Packet::Connect(Connect {
+        version: Version::V5,
+        clean_start,
+        keep_alive: 0,
+        properties: Properties::new(properties),
+        client_id: id,
+        will: None,
+        user_name: None,
+        password: None,
+    }))
+}
+
+fn bytes(packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(Version::V5, &mut bytes);
+    bytes
+}
+
+fn subscribe_bytes(filter: &str, qos: QoS) -> Vec<u8> {
+    let filters = [(filter, SubscriptionOptions::with_qos(qos))];
+    bytes(&Packet::Subscribe(Subscribe {
+        packet_id: PacketId::MIN,
+        properties: Properties::EMPTY,
+        filters: Filters::new(&filters),
+    }))
+}
+
+fn subscribe(world: &mut World, client: ClientId, filter: &str, qos: QoS) {
+    world.send(client, &subscribe_bytes(filter, qos));
+    let suback = take(world, client);
+    assert!(suback.iter().any(|packet| packet[0] == 0x90 && packet[packet.len() - 1] < 0x80), "{suback:02x?}");
+}
+
+fn publish_bytes(topic: &str, qos: QoS, id: u16, properties: &[Property<'_>], payload: &[u8]) -> Vec<u8> {
+    bytes(&Packet::Publish(Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_id: (qos > QoS::AtMostOnce).then(|| PacketId::new(id).unwrap()),
+        properties: Properties::new(properties),
+        payload,
+    }))
+}
+
+/// The packets that the client has received since.
+fn take(world: &mut World, client: ClientId) -> Vec<Vec<u8>> {
+    let received = world.receive(client);
+    let mut rest = &received[..];
+    let mut packets = Vec::new();
+    while !rest.is_empty() {
+        let (_, len) = split(rest, u32::MAX).expect("well-formed").expect("whole");
+        packets.push(rest[..len].to_vec());
+        rest = &rest[len..];
+    }
+    packets
+}
+
+/// Topic, Topic Alias and payload of a PUBLISH.
+fn read_publish(packet: &[u8]) -> (String, Option<u16>, Vec<u8>) {
+    let (frame, _) = split(packet, u32::MAX).unwrap().unwrap();
+    let Packet::Publish(publish) = Packet::decode(Version::V5, frame).unwrap() else { panic!("{packet:02x?}") };
+    (publish.topic.into(), publish.properties.topic_alias(), publish.payload.into())
+}
+
+/// A client without an identifier sends CONNECT and, in the same write, something that ends its connection: the Session
+/// has gone when CONNACK is transmitted, and CONNACK still says which identifier was assigned.
+#[test]
+fn connack_names_the_assigned_identifier_of_a_session_that_has_ended() {
+    let mut world = World::new(1, Config::gateway(1));
+    let client = world.open();
+    world.send(client, &[connect_bytes("", true, &[]), vec![0xd0, 0]].concat());
+    let packets = take(&mut world, client);
+    let (frame, _) = split(&packets[0], u32::MAX).unwrap().unwrap();
+    let Packet::ConnAck(connack) = Packet::decode(Version::V5, frame).unwrap() else { panic!() };
+    let assigned = connack.properties.assigned_client_identifier().unwrap();
+    assert!(assigned.starts_with("goldcrest-") && assigned.len() == 26, "{assigned}");
+    assert_eq!(packets[1][0], 0xe0);
+}
+
+/// The broker sets an alias together with the first message of a topic. If that message is too large for the client
+/// and dropped, the client has not heard of the alias.
+#[test]
+fn an_alias_is_not_set_by_a_message_that_is_too_large() {
+    let mut world = World::new(1, Config::gateway(1));
+    let limits = [Property::TopicAliasMaximum(5), Property::MaximumPacketSize(40)];
+    let subscriber = connect(&mut world, "s", &limits);
+    let publisher = connect(&mut world, "p", &[]);
+    subscribe(&mut world, subscriber, "a/b", QoS::AtMostOnce);
+    world.send(publisher, &publish_bytes("a/b", QoS::AtMostOnce, 0, &[], &[7; 40]));
+    assert!(take(&mut world, subscriber).is_empty());
+    world.send(publisher, &publish_bytes("a/b", QoS::AtMostOnce, 0, &[], b"1"));
+    world.send(publisher, &publish_bytes("a/b", QoS::AtMostOnce, 0, &[], b"2"));
+    let got: Vec<_> = take(&mut world, subscriber).iter().map(|packet| read_publish(packet)).collect();
+    assert_eq!(got, [("a/b".into(), Some(1), b"1".to_vec()), (String::new(), Some(1), b"2".to_vec())]);
+    // 40 bytes with the topic, and 3 more with an alias: it goes without.
+    world.send(publisher, &publish_bytes("a/c", QoS::AtMostOnce, 0, &[], b""));
+    subscribe(&mut world, subscriber, "a/c", QoS::AtMostOnce);
+    world.send(publisher, &publish_bytes("a/c", QoS::AtMostOnce, 0, &[], &[7; 32]));
+    let got: Vec<_> = take(&mut world, subscriber).iter().map(|packet| read_publish(packet)).collect();
+    assert_eq!(got, [("a/c".into(), None, vec![7; 32])]);
+}
+
+/// A QoS 2 PUBLISH that is sent again on a new Network Connection sets a Topic Alias there, although its message is not
+/// passed on again.
+#[test]
+fn a_duplicate_sets_its_topic_alias() {
+    let mut world = World::new(1, Config::gateway(1));
+    let lasting = [Property::SessionExpiryInterval(100)];
+    let subscriber = connect(&mut world, "s", &[]);
+    subscribe(&mut world, subscriber, "#", QoS::AtMostOnce);
+    let publisher = connect(&mut world, "p", &lasting);
+    let first = publish_bytes("a", QoS::ExactlyOnce, 1, &[Property::TopicAlias(1)], b"1");
+    world.send(publisher, &first);
+    world.cut(publisher);
+    let publisher = connecting(&mut world, "p", false, &lasting);
+    world.send(publisher, &first);
+    world.send(publisher, &publish_bytes("", QoS::AtMostOnce, 0, &[Property::TopicAlias(1)], b"2"));
+    assert!(!world.is_closed(publisher), "{:02x?}", take(&mut world, publisher));
+    let got: Vec<_> = take(&mut world, subscriber).iter().map(|packet| read_publish(packet).2).collect();
+    assert_eq!(got, [b"1".to_vec(), b"2".to_vec()]);
+}
+
+fn broker(config: Config<'static>) -> Broker<'static> {
+    let memory = Memory::owned(&Capacity::GATEWAY, &config.limits, Shard::ONLY);
+    Broker::new(memory, config, &goldcrest_core::AllowAll)
+}
+
+/// All that a connection of a bare broker has to transmit.
+fn transmit(broker: &mut Broker<'_>, now: goldcrest_core::Instant, id: goldcrest_core::ConnectionId) -> Vec<u8> {
+    let mut out = [0; 1000];
+    let transmit = broker.poll_transmit(now, id, &mut out);
+    out[..transmit.written].to_vec()
+}
+
+/// Another client takes the Session over while the embedder thinks about a re-authentication: the verdict that comes
+/// then says nothing any more, and nothing follows DISCONNECT `[MQTT-3.14.4-1]`.
+#[test]
+fn a_verdict_after_the_end_is_ignored() {
+    for refuse in [false, true] {
+        let now = goldcrest_core::Instant::from_millis(1);
+        let mut broker = broker(Config { authentication: Authentication::Ask, ..Config::gateway(1) });
+        let accept = Verdict::Accept { principal: Default::default(), data: None };
+        let method = [Property::AuthenticationMethod("m")];
+        let old = broker.handle_connected(now).unwrap();
+        let bytes = connect_bytes("c", true, &method);
+        assert!(matches!(broker.handle_bytes(now, old, &bytes).next, Next::Ask(_)));
+        broker.handle_verdict(now, old, accept);
+        assert_eq!(transmit(&mut broker, now, old)[0], 0x20);
+        let auth =
+            self::bytes(&Packet::Auth(Auth { code: ReasonCode::ReAuthenticate, properties: Properties::new(&method) }));
+        assert!(matches!(broker.handle_bytes(now, old, &auth).next, Next::Ask(_)));
+        let new = broker.handle_connected(now).unwrap();
+        broker.handle_bytes(now, new, &bytes);
+        broker.handle_verdict(now, new, accept);
+        let goodbye = transmit(&mut broker, now, old);
+        assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x8e));
+        broker.handle_verdict(now, old, if refuse { Verdict::Refuse(ReasonCode::NotAuthorized) } else { accept });
+        assert!(transmit(&mut broker, now, old).is_empty());
+    }
+}
+
+/// A connection that is gone, and that `poll_ready` has not named since, is not closed once more by a shutdown: its
+/// timer would outlive it.
+#[test]
+fn a_shutdown_leaves_connections_alone_that_are_gone() {
+    let now = goldcrest_core::Instant::from_millis(1);
+    let mut broker = broker(Config::gateway(1));
+    let id = broker.handle_connected(now).unwrap();
+    broker.handle_bytes(now, id, &connect_bytes("c", true, &[]));
+    broker.handle_closed(now, id);
+    broker.shut_down(now);
+    assert_eq!(broker.poll_ready(), None);
+    assert_eq!(broker.poll_timeout(), None);
+    assert_eq!(broker.counters().connections, 0);
+}
+
+/// No packet exceeds the client's Maximum Packet Size `[MQTT-3.1.2-24]`: without CONNACK or SUBACK there is no way to
+/// go on, and the connection is closed.
+#[test]
+fn no_answer_exceeds_maximum_packet_size() {
+    let mut world = World::new(1, Config::gateway(1));
+    let client = connecting(&mut world, "small", true, &[Property::MaximumPacketSize(5)]);
+    assert!(world.is_closed(client) && take(&mut world, client).is_empty());
+
+    let client = connect(&mut world, "larger", &[Property::MaximumPacketSize(30)]);
+    let filters: Vec<_> = (0..40).map(|_| ("a", SubscriptionOptions::with_qos(QoS::AtMostOnce))).collect();
+    let packet = Packet::Subscribe(Subscribe {
+        packet_id: PacketId::MIN,
+        properties: Properties::EMPTY,
+        filters: Filters::new(&filters),
+    });
+    world.send(client, &bytes(&packet));
+    assert!(world.is_closed(client));
+    let packets = take(&mut world, client);
+    assert_eq!(packets.len(), 1, "{packets:02x?}");
+    assert!(packets[0][0] == 0xe0 && packets[0].len() <= 30);
+}
+
+/// With many shards a queue that is full elsewhere refuses the message whose publisher asked, and no other: not the next
+/// one, when the one that asked was a duplicate.
+#[test]
+fn a_refusal_by_a_sibling_is_for_one_message() {
+    let limits = Limits { queued_messages: 1, inflight: 1, ..Limits::GATEWAY };
+    let filter = goldcrest_core::TopicFilter::new("refuse/#").unwrap();
+    let rule = goldcrest_core::OverflowRule { filter, policy: Overflow::Refuse };
+    let overflow_rules = Box::leak(Box::new([rule]));
+    let mut world = World::new(2, Config { limits, overflow_rules, ..Config::gateway(1) });
+    let home = |id: &str| Shard::home_of(id.as_bytes(), 2);
+    let names: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+    let here = names.iter().find(|name| home(name) == 0).unwrap();
+    let there = names.iter().find(|name| home(name) == 1).unwrap();
+    let publisher = connect(&mut world, here, &[]);
+    let subscriber = connect(&mut world, there, &[]);
+    subscribe(&mut world, subscriber, "refuse/x", QoS::AtLeastOnce);
+    let first = publish_bytes("refuse/x", QoS::ExactlyOnce, 1, &[], b"1");
+    world.send(publisher, &first);
+    world.send(publisher, &publish_bytes("refuse/x", QoS::AtLeastOnce, 2, &[], b"2"));
+    take(&mut world, publisher);
+    // One is in flight and one waits.
+    let code = |packets: &[Vec<u8>]| packets[0].get(4).copied().unwrap_or(0);
+    world.send(publisher, &publish_bytes("refuse/x", QoS::AtLeastOnce, 3, &[], b"3"));
+    assert_eq!(code(&take(&mut world, publisher)), 0x97);
+    world.send(publisher, &first);
+    assert_eq!(code(&take(&mut world, publisher)), 0);
+    world.send(publisher, &publish_bytes("other", QoS::AtLeastOnce, 4, &[], b"4"));
+    assert_eq!(code(&take(&mut world, publisher)), 0x10);
+    // A topic that an alias stands for is asked about as well.
+    let alias = [Property::TopicAlias(1)];
+    world.send(publisher, &publish_bytes("refuse/x", QoS::AtLeastOnce, 5, &alias, b"5"));
+    world.send(publisher, &publish_bytes("", QoS::AtLeastOnce, 6, &alias, b"6"));
+    let codes: Vec<_> = take(&mut world, publisher).chunks(1).map(code).collect();
+    assert_eq!(codes, [0x97, 0x97]);
+}
+
+/// Client Identifiers are often one word and a number: no shard gets many more of them than another.
+#[test]
+fn numbered_clients_spread_over_the_shards() {
+    for (prefix, numbers) in [("c", 0..1000), ("sensor-", 10_000..11_000), ("", 0..1000)] {
+        for count in [2, 3, 8] {
+            let mut clients = vec![0; usize::from(count)];
+            for number in numbers.clone() {
+                clients[usize::from(Shard::home_of(format!("{prefix}{number}").as_bytes(), count))] += 1;
+            }
+            let fair = 1000 / i32::from(count);
+            assert!(clients.iter().all(|many| (many - fair).abs() < fair / 3), "{prefix}: {clients:?}");
+        }
+    }
+}
+
+/// Two bare siblings whose forwards wait until [`Pair::exchange`].
+struct Pair {
+    brokers: [Broker<'static>; 2],
+    now: goldcrest_core::Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let broker = |index| {
+            let shard = Shard { index, count: 2 };
+            let config = Config { shard, ..Config::gateway(u64::from(index)) };
+            Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, &goldcrest_core::AllowAll)
+        };
+        Self { brokers: [broker(0), broker(1)], now: goldcrest_core::Instant::from_millis(1) }
+    }
+
+    /// A connected client with this number; its Client Identifier lives on the shard.
+    fn connect(&mut self, shard: usize, number: usize) -> goldcrest_core::ConnectionId {
+        let names = (0..).map(|suffix| format!("c{number}-{suffix}"));
+        let name = names.into_iter().find(|name| usize::from(Shard::home_of(name.as_bytes(), 2)) == shard).unwrap();
+        let id = self.brokers[shard].handle_connected(self.now).unwrap();
+        self.send(shard, id, &connect_bytes(&name, true, &[]));
+        id
+    }
+
+    fn send(&mut self, shard: usize, id: goldcrest_core::ConnectionId, bytes: &[u8]) -> usize {
+        self.brokers[shard].handle_bytes(self.now, id, bytes).consumed
+    }
+
+    fn transmit(&mut self, shard: usize, id: goldcrest_core::ConnectionId) -> Vec<u8> {
+        transmit(&mut self.brokers[shard], self.now, id)
+    }
+
+    fn exchange(&mut self) {
+        let mut quiet = false;
+        while !quiet {
+            quiet = true;
+            for from in 0..2 {
+                while let Some((to, forward)) = self.brokers[from].poll_forward() {
+                    self.brokers[usize::from(to)].handle_forward(self.now, from as u16, forward);
+                    quiet = false;
+                }
+            }
+        }
+    }
+}
+
+/// A client sends SUBSCRIBE and is gone before the siblings have answered: they forget the filter again.
+#[test]
+fn a_subscribe_that_nobody_waits_for_leaves_nothing_with_siblings() {
+    let mut pair = Pair::new();
+    let client = pair.connect(0, 0);
+    let subscribe = subscribe_bytes("some/filter", QoS::AtMostOnce);
+    assert_eq!(pair.send(0, client, &subscribe), 0);
+    pair.brokers[0].handle_closed(pair.now, client);
+    pair.exchange();
+    let publisher = pair.connect(1, 1);
+    pair.transmit(1, publisher);
+    pair.send(1, publisher, &publish_bytes("some/filter", QoS::AtLeastOnce, 1, &[], b""));
+    let puback = pair.transmit(1, publisher);
+    assert_eq!(puback.get(4).copied(), Some(0x10), "{puback:02x?}");
+}
+
+/// Two clients subscribe to one filter at once, and one of them leaves it before the other is answered. Whoever has its
+/// SUBACK gets what siblings publish from then on.
+#[test]
+fn siblings_keep_sending_what_another_client_waits_to_subscribe_to() {
+    let mut pair = Pair::new();
+    let (leaver, stayer, publisher) = (pair.connect(0, 0), pair.connect(0, 1), pair.connect(1, 2));
+    for (shard, id) in [(0, leaver), (0, stayer), (1, publisher)] {
+        pair.transmit(shard, id);
+    }
+    let subscribe = subscribe_bytes("t", QoS::AtMostOnce);
+    pair.send(0, leaver, &subscribe);
+    pair.exchange();
+    assert_eq!(pair.send(0, leaver, &subscribe), subscribe.len());
+    // The stayer's SUBSCRIBE is on its way round when the leaver goes.
+    assert_eq!(pair.send(0, stayer, &subscribe), 0);
+    pair.brokers[0].handle_closed(pair.now, leaver);
+    pair.exchange();
+    assert_eq!(pair.send(0, stayer, &subscribe), subscribe.len());
+    assert_eq!(pair.transmit(0, stayer)[0], 0x90);
+    // What the stayer's shard has to say about it now is still on its way when somebody publishes.
+    pair.send(1, publisher, &publish_bytes("t", QoS::AtMostOnce, 0, &[], b"x"));
+    pair.exchange();
+    assert_eq!(pair.transmit(0, stayer).first(), Some(&0x30));
+}
