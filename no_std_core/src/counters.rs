@@ -25,7 +25,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All reasons, in the order of [`Dropped::counts`].
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::OutOfMemory,

@@ -1,3 +1,6 @@
 //! What the tests share.
 
+pub mod honest;
+pub mod memory;
+pub mod random;
 pub mod world;
