@@ -16,6 +16,9 @@ const SMALL: Capacity = Capacity {
     bytes: 60 * 120,
 };
 
+const NO_WILL: Will<'static> =
+    Will { qos: QoS::AtMostOnce, retain: false, properties: Properties::EMPTY, topic: "", payload: &[] };
+
 const LIMITS: Limits = Limits { packet_bytes: 4096, owed_replies: 64, queued_messages: 1_000, ..Limits::GATEWAY };
 
 fn config(limits: Limits) -> Config<'static> {
@@ -147,7 +150,9 @@ fn full_memory_costs_messages_that_are_refused_or_counted() {
                 assert_eq!(counters.publish_refused, refused);
                 let lost = u64::from(counters.dropped.by(DropReason::OutOfMemory));
                 assert!(refused + lost >= 10, "{policy:?}: memory was full");
-                let again = Opening { clean_start: false, ..kept };
+                // Whatever is full, its owner can come and take it, with a Will too.
+                let last = Will { topic: "w", payload: b"w", ..NO_WILL };
+                let again = Opening { clean_start: false, will: Some((last, 0)), ..kept };
                 let mut subscriber = Honest::connect(world, Version::V5, &again);
                 let got = self::messages(subscriber.take(world));
                 assert_eq!(got.len() as u64 + lost, accepted, "{policy:?}: what was accepted came or was counted");
@@ -224,12 +229,12 @@ fn a_full_queue_is_handled_by_the_policy() {
 
 #[test]
 fn retained_messages_beyond_the_limit_are_refused_and_nobody_gets_them() {
-    // By the quota, by levels of topics, by memory for messages.
+    // By the quota, by levels of topics, by memory for messages, of which an eighth is for those who connect.
     let by_quota = Limits { retained_messages: 10, ..LIMITS };
     for (limits, capacity) in [
         (by_quota, SMALL),
         (LIMITS, Capacity { topic_levels: 12, ..SMALL }),
-        (LIMITS, Capacity { messages: 10, ..SMALL }),
+        (LIMITS, Capacity { messages: 12, ..SMALL }),
     ] {
         both(capacity, &config(limits), |world| {
             let mut client = Honest::accepted(world, Version::V5, &Opening::new("c"));
@@ -345,8 +350,7 @@ fn a_broker_in_resources_serves_its_clients_and_is_empty_again() {
     for _ in 0..20 {
         let mut subscriber = Honest::accepted(&mut world, Version::V5, &Opening::new("sub"));
         subscriber.subscribe(&mut world, "t/#", QoS::ExactlyOnce);
-        let last =
-            Will { qos: QoS::AtMostOnce, retain: true, properties: Properties::EMPTY, topic: "t/w", payload: b"w" };
+        let last = Will { retain: true, topic: "t/w", payload: b"w", ..NO_WILL };
         let opening = Opening { will: Some((last, 0)), ..Opening::new("pub") };
         let publisher = Honest::accepted(&mut world, Version::V3_1_1, &opening);
         for (number, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().enumerate() {
