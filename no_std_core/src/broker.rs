@@ -169,12 +169,15 @@ impl<'m> Broker<'m> {
         config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
         let hasher = Hasher::new(config.seed);
         let siblings = config.shard.siblings();
+        let connections = Pool::new(memory.connections);
+        let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
+        let messages = Messages::new(pool, deliveries, memory.bytes, connections.limit());
         Self {
             random: Random::new(config.seed),
-            connections: Pool::new(memory.connections),
+            connections,
             sessions: Pool::new(memory.sessions),
             session_index: HashIndex::new(memory.session_buckets),
-            messages: Messages::new(Pool::new(memory.messages), Pool::new(memory.deliveries), memory.bytes),
+            messages,
             router: Router::new(memory.router, hasher.clone(), siblings),
             receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher.clone()),
             aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher.clone()),

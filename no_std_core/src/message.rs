@@ -144,20 +144,52 @@ impl Linked for Delivery {
 /// All stored messages, their deliveries, and the bytes they and all other texts stand in.
 ///
 /// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it.
+///
+/// A part of the memory is kept from what is published: when queues have filled everything, their clients can still connect,
+/// Wills included, and take what waits for them.
 pub(crate) struct Messages<'m> {
     pool: Pool<'m, Message>,
     pub(crate) deliveries: Pool<'m, Delivery>,
     pub(crate) bytes: Bytes<'m>,
+    /// Messages and bytes that only those who connect may take.
+    reserved: usize,
+    reserved_bytes: usize,
 }
 
+/// The reserve is one message and so many bytes for each connection, but no more than an eighth of all.
+const RESERVED_BYTES: usize = 120;
+
 impl<'m> Messages<'m> {
-    pub(crate) fn new(pool: Pool<'m, Message>, deliveries: Pool<'m, Delivery>, bytes: Bytes<'m>) -> Self {
-        Self { pool, deliveries, bytes }
+    /// Nothing stored, for a broker of so many connections.
+    pub(crate) fn new(
+        pool: Pool<'m, Message>,
+        deliveries: Pool<'m, Delivery>,
+        bytes: Bytes<'m>,
+        connections: usize,
+    ) -> Self {
+        let reserved = connections.min(pool.limit() / 8);
+        let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
+        Self { pool, deliveries, bytes, reserved, reserved_bytes }
+    }
+
+    /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
+    #[inline]
+    fn has_room(&self, len: usize) -> bool {
+        let rest = self.bytes.limit().saturating_sub(self.bytes.used());
+        self.pool.available() > self.reserved && rest >= self.reserved_bytes.saturating_add(len)
     }
 
     /// Stores a message whose body is `parts` together, with no reference yet: [`Messages::hold`] it, or
     /// [`Messages::discard_unheld`] at the end. `None` if there is no memory.
     pub(crate) fn store(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
+        if !self.has_room(parts.iter().map(|part| part.len()).sum()) {
+            return None;
+        }
+        self.store_will(draft, parts)
+    }
+
+    /// The same from the reserve.
+    pub(crate) fn store_will(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if self.pool.is_full() {
             return None;
         }
@@ -168,7 +200,7 @@ impl<'m> Messages<'m> {
     /// As [`Messages::store`], with a body that siblings hold too.
     #[cfg(feature = "alloc")]
     pub(crate) fn adopt(&mut self, draft: Message, body: crate::storage::SharedBytes) -> Option<Handle<Message>> {
-        if self.pool.is_full() {
+        if !self.has_room(body.len()) {
             return None;
         }
         let body = self.bytes.adopt(body)?;

@@ -18,7 +18,8 @@ pub struct Memory<'m> {
     pub sessions: Slots<'m, PoolSlot<Session>>,
     /// To find Sessions by their Client Identifier; may be fewer than these.
     pub session_buckets: Slots<'m, Option<Handle<Session>>>,
-    /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97.
+    /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97. Of these and of the bytes
+    /// up to an eighth is kept for those who connect.
     pub messages: Slots<'m, PoolSlot<Message>>,
     /// Messages on their way to Sessions. Beyond them a message is lost to a Session, and counted.
     pub deliveries: Slots<'m, PoolSlot<Delivery>>,

@@ -1,9 +1,12 @@
 //! What the tests share.
 
 pub mod bed;
+pub mod honest;
 pub mod link;
+pub mod memory;
 pub mod packets;
 pub mod peer;
+pub mod random;
 pub mod server;
 pub mod watch;
 pub mod world;

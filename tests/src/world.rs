@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Instant, Memory, Next, Shard, Then, Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Instant, Next, Shard, Then, Verdict,
 };
+
+use crate::memory::{MODEST, Storage};
 
 /// How the embedder answers [`Next::Ask`].
 pub type Judge = Box<dyn FnMut(&Ask<'_>) -> Judgement>;
@@ -24,6 +26,9 @@ pub enum Judgement {
     Refuse(goldcrest_core::codec::ReasonCode),
 }
 
+/// More turns than any test needs for the consequences of one step.
+const MAX_BEATS: usize = 1_000_000;
+
 /// A client's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(usize);
@@ -38,6 +43,8 @@ pub struct World {
     judge: Judge,
     /// Bytes handed out at once; small values cut every packet.
     pub transmit_size: usize,
+    /// What brokers transmit into.
+    buffer: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -50,8 +57,8 @@ struct Client {
     from_broker: Vec<u8>,
     /// The broker closed the Network Connection.
     closed: bool,
-    /// The client reads nothing: the broker's output stays where it is.
-    stalled: bool,
+    /// How many bytes the client still reads; the broker's further output stays where it is.
+    room: Option<usize>,
     waits: bool,
     /// When it is closed if nothing shows yet where it belongs.
     deadline: Instant,
@@ -63,14 +70,29 @@ impl World {
         Self::with_authorize(shards, config, &AllowAll)
     }
 
-    /// The same with permissions.
+    /// The same in memory that was handed in once, as in firmware.
+    pub fn borrowed(shards: u16, config: Config<'static>) -> Self {
+        Self::in_storage(Storage::Borrowed(MODEST), shards, config, &AllowAll)
+    }
+
+    /// As [`World::new`] with permissions.
     pub fn with_authorize(shards: u16, config: Config<'static>, authorize: &'static dyn Authorize) -> Self {
+        Self::in_storage(Storage::Owned(Capacity::GATEWAY), shards, config, authorize)
+    }
+
+    /// A gateway of `shards` brokers, each with memory like that.
+    pub fn in_storage(
+        storage: Storage,
+        shards: u16,
+        config: Config<'static>,
+        authorize: &'static dyn Authorize,
+    ) -> Self {
         let connect_timeout_ms = u64::from(config.connect_timeout_ms);
         let brokers = (0..shards)
             .map(|index| {
                 let shard = Shard { index, count: shards };
                 let config = Config { shard, seed: config.seed.wrapping_add(u64::from(index)), ..config.clone() };
-                Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, authorize)
+                Broker::new(storage.memory(&config.limits, shard), config, authorize)
             })
             .collect();
         Self { connect_timeout_ms, ..Self::of(brokers) }
@@ -86,6 +108,7 @@ impl World {
             connect_timeout_ms: 10_000,
             judge: Box::new(|_| Judgement::Accept(0, None)),
             transmit_size: 64 * 1024,
+            buffer: Vec::new(),
         }
     }
 
@@ -147,10 +170,14 @@ impl World {
 
     /// The client stops to read, or reads again.
     pub fn stall(&mut self, id: ClientId, stalled: bool) {
-        self.client(id).stalled = stalled;
-        if !stalled {
-            self.client(id).waits = false;
-        }
+        self.read_only(id, stalled.then_some(0));
+    }
+
+    /// The client reads so many bytes and then no more, or reads on without end.
+    pub fn read_only(&mut self, id: ClientId, room: Option<usize>) {
+        self.client(id).room = room;
+        // What it was named for meanwhile is still to be done.
+        self.flush(id);
         self.drive();
     }
 
@@ -192,21 +219,32 @@ impl World {
     }
 
     /// All consequences of what happened so far happen.
+    ///
+    /// # Panics
+    /// If they never end.
     pub fn drive(&mut self) {
+        let mut beats = 0;
+        let mut beat = || {
+            beats += 1;
+            assert!(beats < MAX_BEATS, "the brokers don't come to rest");
+        };
         loop {
             let mut quiet = true;
+            beat();
             let ids: Vec<_> = self.clients.keys().copied().collect();
             for id in ids {
                 quiet &= !self.feed(id);
             }
             for from in 0..self.shards.len() {
                 while let Some((to, forward)) = self.shards[from].poll_forward() {
+                    beat();
                     self.shards[usize::from(to)].handle_forward(self.now, from as u16, forward);
                     quiet = false;
                 }
             }
             for shard in 0..self.shards.len() {
                 while let Some(connection) = self.shards[shard].poll_ready() {
+                    beat();
                     let found = self.clients.iter().find(|(_, client)| client.at == Some((shard, connection)));
                     if let Some((id, _)) = found {
                         let id = *id;
@@ -272,7 +310,8 @@ impl World {
     }
 
     fn flush(&mut self, id: ClientId) {
-        let mut out = vec![0; self.transmit_size];
+        self.buffer.resize(self.transmit_size, 0);
+        let out = &mut self.buffer[..];
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
@@ -284,14 +323,20 @@ impl World {
         }
         loop {
             // A client that does not read leaves no room to write to.
-            if client.stalled {
+            let room = client.room.unwrap_or(usize::MAX).min(out.len());
+            // A closing connection may have nothing more to say.
+            let closing = |broker: &Broker<'_>| broker.describe(connection).is_some_and(|info| info.closing.is_some());
+            if room == 0 && !closing(&self.shards[shard]) {
                 return;
             }
-            let transmit = self.shards[shard].poll_transmit(self.now, connection, &mut out);
+            let transmit = self.shards[shard].poll_transmit(self.now, connection, &mut out[..room]);
             client.from_broker.extend_from_slice(&out[..transmit.written]);
+            if let Some(room) = &mut client.room {
+                *room -= transmit.written;
+            }
             match transmit.then {
-                Then::More => {}
-                Then::Idle => return,
+                Then::More if room > 0 => {}
+                Then::More | Then::Idle => return,
                 Then::Close => {
                     client.closed = true;
                     self.shards[shard].handle_closed(self.now, connection);

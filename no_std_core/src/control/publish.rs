@@ -325,7 +325,13 @@ impl<'m> Broker<'m> {
         let mut found = matches.next(&self.router);
         let anybody = found.is_some();
         if message.is_none() && (anybody || retain) {
-            let stored = self.messages.store(routing.draft, &routing.parts).ok_or(ReasonCode::QuotaExceeded)?;
+            let mut stored = self.messages.store(routing.draft, &routing.parts);
+            if stored.is_none() && retain && routing.clears(&self.messages) {
+                // What is full of retained messages can be cleared all the same.
+                self.unretain(routing.topic);
+                stored = self.messages.store(routing.draft, &routing.parts);
+            }
+            let stored = stored.ok_or(ReasonCode::QuotaExceeded)?;
             // Held while it is handed out, so that it outlives every queue that drops it.
             self.messages.hold(stored);
             message = Some(stored);

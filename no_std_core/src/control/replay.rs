@@ -7,6 +7,7 @@ use super::deliver::Terms;
 use super::publish::Routing;
 use crate::broker::Broker;
 use crate::codec::{QoS, ReasonCode};
+use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
 use crate::router::{Retained, Subscription};
 use crate::session::{Replay, Session};
@@ -53,7 +54,7 @@ impl Broker<'_> {
         }
     }
 
-    fn unretain(&mut self, topic: TopicName<'_>) {
+    pub(super) fn unretain(&mut self, topic: TopicName<'_>) {
         if !self.replays.is_empty() {
             self.move_replays_on(topic);
         }
@@ -152,7 +153,15 @@ impl Broker<'_> {
             if !expired && terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
                 return None;
             }
-            let delivery = if expired { None } else { Some(self.messages.deliver(terms.delivery(message))?) };
+            let delivery = if expired { None } else { self.messages.deliver(terms.delivery(message)) };
+            if !expired && delivery.is_none() {
+                if self.sessions[session].outbound.in_flight() > 0 {
+                    // Its acknowledgement makes room, and comes back here.
+                    return None;
+                }
+                // Nobody would come back here.
+                self.count_drop(Some(session), DropReason::OutOfMemory);
+            }
             self.advance(replay);
             if expired {
                 self.with_topic(message, |broker, topic| broker.unretain(topic));

@@ -39,7 +39,7 @@ impl<'m> Broker<'m> {
                 retain: will.retain,
                 ..Message::default()
             };
-            self.messages.store(draft, &[topic.as_str().as_bytes(), properties.finish()?, will.payload])
+            self.messages.store_will(draft, &[topic.as_str().as_bytes(), properties.finish()?, will.payload])
         });
         self.scratch = scratch;
         let message = stored.ok_or(NO_MEMORY)?;
