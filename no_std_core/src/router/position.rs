@@ -141,8 +141,13 @@ mod tests {
                     position.forward(ahead);
                 }
                 assert!(position.is_end() && position.ahead(&hasher).is_none());
+                // Going on at the same place later, nothing is remembered.
+                let (start, depth) = position.place();
+                let mut resumed = Position::at(text, start, depth);
                 for level in levels.iter().rev() {
                     position.back();
+                    resumed.back();
+                    assert_eq!(resumed.place(), position.place());
                     assert_eq!(position.clone().ahead(&hasher).unwrap().text, level.as_bytes());
                 }
             }

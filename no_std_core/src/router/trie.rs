@@ -341,3 +341,28 @@ impl Chained for Node {
 }
 
 const _: () = assert!(size_of::<PoolSlot<Node>>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Block;
+
+    #[test]
+    fn a_level_is_its_whole_text_and_no_more() {
+        let mut blocks = [Block::EMPTY; 2];
+        let mut texts = Bytes::borrowed(&mut blocks);
+        let mut short = [0; SHORT];
+        short[..2].copy_from_slice(b"ab");
+        let levels = [
+            (Level::Short([0; SHORT]), &b""[..]),
+            (Level::Short(short), b"ab"),
+            (Level::Short(*b"fifteen-bytes-x"), b"fifteen-bytes-x"),
+            (Level::Long(texts.store(&[b"sixteen-bytes-xx"]).unwrap()), b"sixteen-bytes-xx"),
+        ];
+        for (level, text) in levels {
+            for other in [&b""[..], b"a", b"ab", b"abc", b"fifteen-bytes-x", b"sixteen-bytes-xx", b"sixteen-bytes-xy"] {
+                assert_eq!(level.is(other, &texts), other == text);
+            }
+        }
+    }
+}

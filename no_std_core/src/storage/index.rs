@@ -223,6 +223,14 @@ mod tests {
         with_slots(16, |slots| behaves_like_a_map(&mut HashIndex::new(slots), |key| key % 3));
     }
 
+    #[test]
+    fn memory_that_was_used_before_is_as_good_as_new() {
+        let mut memory = [Some(Handle::from_index(3)); 8];
+        let index = HashIndex::<Item>::new(Slots::borrowed(&mut memory));
+        let pool = Pool::new(Slots::EMPTY);
+        assert!((0..100).all(|hash| index.find(&pool, hash, |_| true).is_none()));
+    }
+
     #[cfg(feature = "alloc")]
     #[test]
     fn owned_buckets_keep_the_chains_short() {

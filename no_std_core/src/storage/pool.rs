@@ -235,6 +235,17 @@ mod tests {
 
     #[test]
     #[cfg(debug_assertions)]
+    #[should_panic(expected = "removed an entry that is not there")]
+    fn what_was_removed_is_not_removed_again() {
+        let mut memory = [PoolSlot::default(); 2];
+        let mut pool = Pool::new(Slots::borrowed(&mut memory));
+        let handle = pool.insert(5u8).unwrap();
+        pool.remove(handle);
+        pool.remove(handle);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
     #[should_panic(expected = "no entry is there")]
     fn a_stale_handle_is_noticed_in_debug_builds() {
         let mut memory = [PoolSlot::default(); 2];
