@@ -5,6 +5,7 @@ pub mod link;
 pub mod packets;
 pub mod peer;
 pub mod server;
+pub mod transcript;
 pub mod watch;
 pub mod world;
 
