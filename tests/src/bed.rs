@@ -6,8 +6,9 @@
 
 use crate::link::Link;
 use crate::packets::{Client, Wire, client};
-use crate::peer::{Got, Peer, Transcript};
+use crate::peer::{Got, Peer};
 use crate::server::Server;
+use crate::transcript::Transcript;
 use crate::world::{Judge, World};
 use goldcrest_core::codec::{ReasonCode, Version};
 use goldcrest_core::{AllowAll, Authentication, Authorize, Config};
@@ -132,7 +133,7 @@ impl Bed {
             }
             Site::Tcp(server) => Link::Tcp(server.connect()),
         };
-        Peer::new(name.to_owned(), self.version, link, self.transcript.clone())
+        Peer::new(name, self.version, link, self.transcript.clone())
     }
 
     /// A connected client.
@@ -157,7 +158,7 @@ impl Bed {
 
     /// Time passes: virtual time in memory, real time over TCP.
     pub fn wait(&mut self, millis: u64) {
-        self.transcript.borrow_mut().push(format!("+{millis} ms"));
+        self.transcript.remark(format!("+{millis} ms"));
         match self.site() {
             Site::Memory(world) => world.borrow_mut().advance(millis),
             Site::Tcp(_) => {
@@ -169,7 +170,7 @@ impl Bed {
 
     /// Forgets what was sent so far, in a test that sends too much to show.
     pub fn forget_transcript(&mut self) {
-        self.transcript.borrow_mut().clear();
+        self.transcript.clear();
     }
 
     /// What one client did has reached all others: time for the shards of the binary, nothing in memory.
@@ -252,7 +253,7 @@ impl Drop for Bed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("what was sent (>) and received (<), with {:?} and MQTT {}:", self.backend, self.version);
-            self.transcript.borrow().iter().for_each(|line| eprintln!("  {line}"));
+            eprint!("{}", self.transcript);
             if let Some(Site::Tcp(server)) = &self.site {
                 eprintln!("what the server logged:\n{}", server.log());
             }

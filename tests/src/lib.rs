@@ -8,6 +8,7 @@ pub mod packets;
 pub mod peer;
 pub mod random;
 pub mod server;
+pub mod transcript;
 pub mod watch;
 pub mod world;
 

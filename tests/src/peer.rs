@@ -2,22 +2,19 @@
 
 use crate::link::{Arrived, Link};
 use crate::packets::{PINGREQ, Wire, puback, pubcomp, publish, pubrec, pubrel, subscribe, unsubscribe};
+use crate::transcript::{Transcript, hex};
 use crate::watch::{Watch, properties_of};
 use goldcrest_core::codec::*;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// What all clients of a test sent and received, in order; shown when the test fails.
-pub type Transcript = Rc<RefCell<Vec<String>>>;
 
 /// How long a packet may take over TCP.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client.
 pub struct Peer {
-    name: String,
+    name: Rc<str>,
     link: Link,
     watch: Watch,
     inbox: Vec<u8>,
@@ -36,9 +33,9 @@ pub struct Got {
 
 impl Peer {
     /// A client on a new connection.
-    pub fn new(name: String, version: Version, link: Link, transcript: Transcript) -> Self {
+    pub fn new(name: &str, version: Version, link: Link, transcript: Transcript) -> Self {
         let (inbox, stash) = (Vec::new(), VecDeque::new());
-        Self { name, link, watch: Watch::new(version), inbox, stash, transcript }
+        Self { name: name.into(), link, watch: Watch::new(version), inbox, stash, transcript }
     }
 
     /// What it speaks.
@@ -284,7 +281,7 @@ impl Peer {
 
     /// The transport breaks; the server has noticed it afterwards.
     pub fn cut(self) {
-        self.transcript.borrow_mut().push(format!("{}! is cut", self.name));
+        self.transcript.remark(format!("{}! is cut", self.name));
         self.link.cut();
     }
 
@@ -359,14 +356,7 @@ impl Peer {
     }
 
     fn note(&self, direction: char, bytes: &[u8]) {
-        let text = match split(bytes, u32::MAX) {
-            Ok(Some((frame, len))) if len == bytes.len() => match Packet::decode(self.version(), frame) {
-                Ok(packet) => abridged(format!("{packet:?}")),
-                Err(_) => String::new(),
-            },
-            _ => String::new(),
-        };
-        self.transcript.borrow_mut().push(format!("{}{direction} {}  {text}", self.name, hex(bytes)));
+        self.transcript.note(&self.name, direction, self.version(), bytes);
     }
 }
 
@@ -440,19 +430,5 @@ impl Got {
             Packet::UnsubAck(unsuback) => unsuback.codes.into_iter().map(ReasonCode::as_u8).collect(),
             other => panic!("no list of codes in {other:?}"),
         }
-    }
-}
-
-/// Bytes as the specification prints them, cut where they get long.
-pub fn hex(bytes: &[u8]) -> String {
-    let shown: Vec<String> = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
-    let rest = if bytes.len() > 64 { format!(" … {} bytes", bytes.len()) } else { String::new() };
-    shown.join(" ") + &rest
-}
-
-fn abridged(text: String) -> String {
-    match text.char_indices().nth(400) {
-        Some((end, _)) => format!("{} …", &text[..end]),
-        None => text,
     }
 }
