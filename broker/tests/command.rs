@@ -158,6 +158,28 @@ fn mistakes_are_one_line_and_an_exit_code() {
 }
 
 #[test]
+fn clients_beyond_the_file_descriptors_are_told_and_the_next_are_served() {
+    let server = Server::start(&[]);
+    let pid = rustix::process::Pid::from_raw(server.child.id().try_into().unwrap());
+    let few = rustix::process::Rlimit { current: Some(40), maximum: Some(40) };
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, few).unwrap();
+    let connect = || {
+        let mut client = std::net::TcpStream::connect(server.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let written = client.write_all(&[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 0]);
+        // The one answer is a CONNACK, the other an end or a reset; a time-out would be none.
+        let answer = written.and_then(|()| client.read(&mut [0; 4]));
+        assert!(!matches!(&answer, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "no answer");
+        (answer.is_ok_and(|read| read == 4)).then_some(client)
+    };
+    let served: Vec<_> = (0..60).filter_map(|_| connect()).collect();
+    assert!((10..40).contains(&served.len()), "{} were served", served.len());
+    drop(served);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(connect().is_some());
+}
+
+#[test]
 fn help_and_version_are_there() {
     assert!(text(&run(&["--help"]).stdout).contains("--allow-anonymous"));
     assert!(text(&run(&["sub", "--help"]).stdout).contains("goldcrest sub -t FILTER"));

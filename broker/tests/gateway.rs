@@ -216,7 +216,7 @@ fn silent_connections_keep_nobody_out() {
     with_gateways(
         |config| config.unfinished_connections = 8,
         |address| {
-            let mut silent: Vec<Client> = (0..40).map(|_| Client::open(address)).collect();
+            let mut silent: Vec<Client> = (0..20).map(|_| Client::open(address)).collect();
             let before = Instant::now();
             Client::connect(address, "honest");
             assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());

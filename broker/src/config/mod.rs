@@ -68,7 +68,7 @@ impl Default for Config {
             data_dir: None,
             log: None,
             capacity: Capacity::GATEWAY,
-            unfinished_connections: 1024,
+            unfinished_connections: 4096,
             broker: goldcrest_core::Config::gateway(0),
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Time that a client has for its CONNECT even when others wait to be let in.
-pub(super) const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Bytes of unfinished CONNECT packets in all.
 const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;

@@ -9,9 +9,11 @@ use crate::shard::Shard;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
@@ -82,12 +84,18 @@ impl Reserve {
         Self(File::open("/dev/null").ok())
     }
 
-    /// Whether a connection was accepted and closed.
+    /// Closes the connection that waits to be accepted, if one does: without a free descriptor the system does not even
+    /// look. Whether that could be found out.
     async fn turn_one_away(&mut self, listener: &TcpListener) -> bool {
-        let had_one = self.0.take().is_some();
-        let accepted = had_one && listener.accept().await.is_ok();
+        if self.0.take().is_none() {
+            *self = Self::open();
+            return false;
+        }
+        let accepted = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await;
+        let is_known = !matches!(accepted, Poll::Ready(Err(_)));
+        drop(accepted);
         *self = Self::open();
-        accepted
+        is_known
     }
 }
 
