@@ -54,6 +54,7 @@ fn expand(arguments: &str, function: TokenStream) -> Result<TokenStream, String>
 }
 
 fn function_name(function: TokenStream) -> Option<String> {
-    let mut tokens = function.into_iter().skip_while(|token| !matches!(token, TokenTree::Ident(word) if word.to_string() == "fn"));
+    let mut tokens =
+        function.into_iter().skip_while(|token| !matches!(token, TokenTree::Ident(word) if word.to_string() == "fn"));
     tokens.nth(1).map(|name| name.to_string())
 }
