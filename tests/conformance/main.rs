@@ -9,3 +9,8 @@ mod fields;
 mod fixed_header;
 mod publish;
 mod text;
+
+mod disconnect;
+mod retained;
+mod subscribe;
+mod unsubscribe;

@@ -192,6 +192,14 @@ impl World {
         self.drive();
     }
 
+    /// All brokers shut down.
+    pub fn shut_down(&mut self) {
+        for shard in &mut self.shards {
+            shard.shut_down(self.now);
+        }
+        self.drive();
+    }
+
     /// Time passes, with everything that falls due on the way.
     pub fn advance(&mut self, millis: u64) {
         let end = self.now.plus_millis(millis);

@@ -27,8 +27,9 @@ use crate::storage::{Blob, Handle, SharedBytes};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
-/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. No topic has a U+0000.
-const FOREIGN: char = '\0';
+/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. A level of any Topic Name or
+/// Topic Filter that has a `#` is this alone.
+const FOREIGN: &str = "#share";
 
 const SHARE: &str = "$share";
 
@@ -394,10 +395,7 @@ impl Broker<'_> {
     pub(super) fn foreign_filter(&self, filter: TopicFilter<'_>) -> Option<String> {
         self.owner_of(filter)?;
         let behind = filter.as_str().strip_prefix(SHARE)?;
-        let mut kept = String::with_capacity(1 + behind.len());
-        kept.push(FOREIGN);
-        kept.push_str(behind);
-        Some(kept)
+        Some([FOREIGN, behind].concat())
     }
 
     pub(super) fn number_session(&mut self, session: Handle<Session>) {

@@ -1,0 +1,347 @@
+//! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
+
+use goldcrest_core::codec::*;
+use goldcrest_core::{Authorize, Principal, TopicFilter, TopicName};
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+
+const MALFORMED: ReasonCode = ReasonCode::MalformedPacket;
+const PROTOCOL_ERROR: ReasonCode = ReasonCode::ProtocolError;
+
+/// SUBACK has the Packet Identifier of SUBSCRIBE and its code.
+/// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-6]
+/// v3.1.1 [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5]
+#[conformance]
+fn suback(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    for (id, level) in [(1, 0), (0x1234, 1), (65_535, 2)] {
+        s.send(subscribe(id, "a", level));
+        let suback = s.expect_suback(id, &[level]);
+        let expected = bed.either(vec![0x90, 3], vec![0x90, 4]);
+        assert_eq!(suback.bytes()[..2], expected);
+    }
+}
+
+/// A SUBSCRIBE without a filter is refused.
+/// [MQTT-3.8.3-2]
+/// v3.1.1 [MQTT-3.8.3-3]
+#[conformance]
+fn no_filter(bed: &mut Bed) {
+    let c = bed.connect("c");
+    bed.refuse(c, raw_subscribe(bed.version(), &[]), &[MALFORMED, PROTOCOL_ERROR]);
+}
+
+/// Reserved bits of the options are 0.
+/// [MQTT-3.8.3-5]
+/// v3.1.1 [MQTT-3.8.3-4]
+#[conformance]
+fn options_reserved(bed: &mut Bed) {
+    let first = bed.either(2, 6);
+    for bit in first..8 {
+        let c = bed.connect("c");
+        let payload = [&field(b"a")[..], &[1 << bit]].concat();
+        bed.refuse(c, raw_subscribe(bed.version(), &payload), &[MALFORMED]);
+    }
+}
+
+/// A filter with QoS 3 is refused, and with it all others of the packet.
+/// [MQTT-4.13.1-1]
+/// v3.1.1 [MQTT-3.8.3-4]
+#[conformance]
+fn qos_3(bed: &mut Bed) {
+    let c = bed.connect(client("c").keep());
+    let payload = [&field(b"a")[..], &[1], &field(b"b"), &[3]].concat();
+    bed.refuse(c, raw_subscribe(bed.version(), &payload), &[MALFORMED, PROTOCOL_ERROR]);
+    let mut c = bed.connect(client("c").keep());
+    bed.connect("p").publish("a", "x", 1);
+    c.expect_quiet();
+}
+
+/// Retain Handling 3 is refused.
+/// [MQTT-4.13.1-1]
+#[conformance(v5)]
+fn retain_handling_3(bed: &mut Bed) {
+    let c = bed.connect("c");
+    let payload = [&field(b"a")[..], &[0x30]].concat();
+    bed.refuse(c, raw_subscribe(bed.version(), &payload), &[PROTOCOL_ERROR]);
+}
+
+/// A filter without its options is refused.
+/// [MQTT-3.8.3-2]
+/// v3.1.1 [MQTT-3.8.3-3]
+#[conformance]
+fn missing_options(bed: &mut Bed) {
+    for payload in [field(b"a"), [&field(b"a")[..], &[1], &field(b"b")].concat()] {
+        let c = bed.connect("c");
+        bed.refuse(c, raw_subscribe(bed.version(), &payload), &[MALFORMED]);
+    }
+}
+
+/// Denies all that begins with `denied`.
+struct Denied;
+
+impl Authorize for Denied {
+    fn publish(&self, _: Principal, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+        true
+    }
+
+    fn subscribe(&self, _: Principal, filter: TopicFilter<'_>, _: QoS) -> bool {
+        !filter.as_str().starts_with("denied")
+    }
+}
+
+/// Several filters in one packet are answered by one SUBACK with a code for each, in their order, and work as if each had
+/// come in a packet of its own: of two for one filter the later counts.
+/// [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.9.3-1]
+/// v3.1.1 [MQTT-3.8.4-4] [MQTT-3.8.4-5] [MQTT-3.9.3-1]
+#[conformance(in_memory = "permissions are set by the test")]
+fn several_filters(bed: &mut Bed) {
+    bed.authorize(Denied);
+    let mut s = bed.connect("s");
+    s.send(subscribe(5, "a", 0).and("denied", 1).and("$share/g/b", 1).and("c", 2).and("a", 1));
+    s.expect_suback(5, &[0, bed.either(0x80, 0x87), 1, 2, 1]);
+    let mut p = bed.connect("p");
+    p.publish("denied", "x", 2);
+    s.expect_quiet();
+    p.publish("a", "a", 2);
+    s.take_publish("a", "a", 1);
+    p.publish("b", "b", 2);
+    s.take_publish("b", "b", 1);
+    p.publish("c", "c", 2);
+    s.take_publish("c", "c", 2);
+    s.expect_quiet();
+}
+
+/// SUBACK says what was granted, or why not: no permission, no valid filter, too many of them. What was refused delivers
+/// nothing.
+/// [MQTT-3.8.4-7] [MQTT-3.9.3-2]
+/// v3.1.1 [MQTT-3.8.4-5] [MQTT-3.9.3-2]
+#[conformance(in_memory = "permissions are set by the test")]
+fn codes(bed: &mut Bed) {
+    bed.authorize(Denied);
+    bed.configure(|config| config.limits.subscriptions = 3);
+    let mut s = bed.connect("s");
+    for level in [0, 1, 2] {
+        s.subscribe(1, &format!("granted/{level}"), level);
+    }
+    let refused = |code| bed.either(0x80, code);
+    s.send(subscribe(2, "denied/#", 1).and("a/#/b", 1).and("one/more", 1));
+    s.expect_suback(2, &[refused(0x87), refused(0x8F), refused(0x97)]);
+    // What is there already may be changed.
+    s.send(subscribe(3, "granted/0", 1));
+    s.expect_suback(3, &[1]);
+    let mut p = bed.connect("p");
+    p.publish("denied/x", "x", 1);
+    p.publish("one/more", "x", 1);
+    s.expect_quiet();
+}
+
+/// A SUBSCRIBE for a filter that is there already replaces its options; one UNSUBSCRIBE ends it.
+/// [MQTT-3.8.4-3]
+/// v3.1.1 [MQTT-3.8.4-3]
+#[conformance]
+fn replaced(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    let mut p = bed.connect("p");
+    s.subscribe(1, "a", 2);
+    s.subscribe(2, "a", 0);
+    p.publish("a", "one", 2);
+    s.take_publish("a", "one", 0);
+    if bed.is_v5() {
+        let identifier = [Property::SubscriptionIdentifier(5)];
+        s.send(subscribe(3, "a", 1).no_local().retain_as_published().with(&identifier));
+        s.expect_suback(3, &[1]);
+        p.publish_retained("a", "two", 2);
+        let two = s.take_publish("a", "two", 1);
+        assert!(two.publish().retain);
+        assert_eq!(two.properties().subscription_identifiers().collect::<Vec<_>>(), [5]);
+        s.publish("a", "own", 1);
+    }
+    s.expect_quiet();
+    s.unsubscribe(4, "a");
+    p.publish("a", "three", 2);
+    s.expect_quiet();
+}
+
+/// Nothing is lost or out of order while a subscription is replaced.
+/// [MQTT-3.8.4-4] [MQTT-4.6.0-5]
+/// v3.1.1 [MQTT-3.8.4-3]
+#[conformance]
+fn replaced_loses_nothing(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a", 1);
+    let mut p = bed.connect("p");
+    for number in 1..=100 {
+        p.send(publish("a", &number.to_string()).q1(number));
+        if number % 10 == 0 {
+            s.send(subscribe(number, "a", 1));
+        }
+    }
+    let (mut expected, mut subacks) = (1, 0);
+    while expected <= 100 || subacks < 10 {
+        let got = s.expect();
+        match got.packet() {
+            Packet::Publish(publish) => {
+                assert_eq!(publish.payload, expected.to_string().as_bytes());
+                expected += 1;
+                s.send(puback(got.id()));
+            }
+            Packet::SubAck(_) => subacks += 1,
+            _ => s.fail("PUBLISH and SUBACK were expected"),
+        }
+    }
+    s.expect_quiet();
+}
+
+/// A message is delivered with the lower of its QoS and the granted one.
+/// [MQTT-3.8.4-8]
+/// v3.1.1 [MQTT-3.8.4-6]
+#[conformance]
+fn qos_is_min(bed: &mut Bed) {
+    let mut p = bed.connect("p");
+    for granted in 0..3 {
+        let mut s = bed.connect("s");
+        s.subscribe(1, "a", granted);
+        for published in 0..3 {
+            p.publish("a", "x", published);
+            s.take_publish("a", "x", granted.min(published));
+        }
+        s.disconnect();
+    }
+}
+
+/// With No Local a client does not get its own messages, on this connection or the next one.
+/// [MQTT-3.8.3-3]
+#[conformance(v5)]
+fn no_local(bed: &mut Bed) {
+    let mut c = bed.connect(client("c").keep());
+    c.send(subscribe(1, "a", 1).no_local().and("b", 1));
+    c.expect_suback(1, &[1, 1]);
+    c.publish("a", "own", 1);
+    c.expect_quiet();
+    // The PUBACK and the own message may come in any order.
+    c.send(publish("b", "own").q1(2));
+    let got = [c.expect(), c.expect()];
+    for packet in &got {
+        match packet.packet() {
+            Packet::Publish(publish) => {
+                assert_eq!(publish.payload, b"own");
+                c.send(puback(packet.id()));
+            }
+            Packet::PubAck(_) => {}
+            _ => c.fail("PUBLISH and PUBACK were expected"),
+        }
+    }
+    bed.connect("p").publish("a", "other", 1);
+    c.take_publish("a", "other", 1);
+    let mut again = bed.connect(client("c").keep());
+    again.publish("a", "own", 1);
+    again.expect_quiet();
+}
+
+/// SUBACK keeps to the client's Maximum Packet Size. If its codes alone are too many, it is not sent, and since the client
+/// would wait for it, the connection ends.
+/// [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.1.2-24]
+#[conformance(v5, in_memory = "permissions are set by the test")]
+fn suback_fits(bed: &mut Bed) {
+    bed.authorize(Denied);
+    let limit = [Property::MaximumPacketSize(30)];
+    let mut c = bed.connect(client("c").with(&limit));
+    c.send(subscribe(1, "denied", 1));
+    assert!(c.expect_suback(1, &[0x87]).bytes().len() <= 30);
+    let many = (1..40).fold(subscribe(2, "a", 1), |packet, _| packet.and("a", 1));
+    c.send(many);
+    c.expect_refused(&[ReasonCode::ImplementationSpecificError]);
+}
+
+/// The Subscription Identifier comes back with each message; 0 and two of them are refused.
+/// [MQTT-3.3.4-3]
+#[conformance(v5)]
+fn subscription_identifier(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    let mut p = bed.connect("p");
+    for id in [1, 127, 128, 268_435_455] {
+        s.send(subscribe(1, "a", 1).with(&[Property::SubscriptionIdentifier(id)]));
+        s.expect_suback(1, &[1]);
+        p.publish("a", "x", 1);
+        let got = s.take_publish("a", "x", 1);
+        assert_eq!(got.properties().subscription_identifiers().collect::<Vec<_>>(), [id]);
+    }
+    for list in [&[0x0B, 0][..], &[0x0B, 1, 0x0B, 2]] {
+        let c = bed.connect("c");
+        let body = [&[0, 10, list.len() as u8][..], list, &field(b"a"), &[1]].concat();
+        bed.refuse(c, raw(0x82, &body), &[PROTOCOL_ERROR]);
+    }
+}
+
+/// Overlapping subscriptions: one copy with the highest QoS and all identifiers, or one copy for each with its own.
+/// [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5]
+#[conformance(v5)]
+fn overlapping_identifiers(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.send(subscribe(1, "a/#", 0).with(&[Property::SubscriptionIdentifier(1)]));
+    s.expect_suback(1, &[0]);
+    s.send(subscribe(2, "a/b", 1).with(&[Property::SubscriptionIdentifier(2)]));
+    s.expect_suback(2, &[1]);
+    s.subscribe(3, "+/b", 0);
+    bed.connect("p").publish("a/b", "x", 2);
+    let copies = s.drain();
+    let mut identifiers: Vec<_> =
+        copies.iter().flat_map(|copy| copy.properties().subscription_identifiers().collect::<Vec<_>>()).collect();
+    identifiers.sort_unstable();
+    assert_eq!(identifiers, [1, 2]);
+    let mut levels: Vec<_> = copies.iter().map(|copy| copy.publish().qos.bits()).collect();
+    levels.sort_unstable();
+    assert!(levels == [1] || levels == [0, 0, 1], "{levels:?}");
+}
+
+/// Overlapping subscriptions in MQTT 3.1.1: the highest QoS of all that match.
+/// v3.1.1 [MQTT-3.3.5-1]
+#[conformance(v3)]
+fn overlapping(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    for (id, filter, level) in [(1, "a/#", 0), (2, "a/b", 2), (3, "+/b", 1)] {
+        s.subscribe(id, filter, level);
+    }
+    bed.connect("p").publish("a/b", "x", 2);
+    let levels: Vec<_> = s.drain().iter().map(|copy| copy.publish().qos.bits()).collect();
+    assert_eq!(levels.iter().max(), Some(&2));
+}
+
+/// Two filters with one identifier.
+/// [MQTT-3.3.4-4]
+#[conformance(v5)]
+fn same_identifier_twice(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    let identifier = [Property::SubscriptionIdentifier(5)];
+    s.send(subscribe(1, "a/#", 1).and("a/+", 1).with(&identifier));
+    s.expect_suback(1, &[1, 1]);
+    bed.connect("p").publish("a/b", "x", 1);
+    for copy in s.drain() {
+        let identifiers: Vec<_> = copy.properties().subscription_identifiers().collect();
+        assert!(!identifiers.is_empty() && identifiers.iter().all(|id| *id == 5), "{identifiers:?}");
+    }
+}
+
+/// The identifier is part of the Session; a SUBSCRIBE without one takes it away.
+/// [MQTT-3.8.4-3] [MQTT-3.3.4-3]
+#[conformance(v5)]
+fn identifier_kept_and_cleared(bed: &mut Bed) {
+    let mut s = bed.connect(client("s").keep());
+    s.send(subscribe(1, "a", 1).with(&[Property::SubscriptionIdentifier(1)]));
+    s.expect_suback(1, &[1]);
+    s.cut();
+    let mut p = bed.connect("p");
+    p.publish("a", "queued", 1);
+    let mut s = bed.connect(client("s").keep());
+    let queued = s.take_publish("a", "queued", 1);
+    p.publish("a", "live", 1);
+    let live = s.take_publish("a", "live", 1);
+    for got in [queued, live] {
+        assert_eq!(got.properties().subscription_identifiers().collect::<Vec<_>>(), [1]);
+    }
+    s.subscribe(2, "a", 1);
+    p.publish("a", "without", 1);
+    assert_eq!(s.take_publish("a", "without", 1).properties().subscription_identifiers().count(), 0);
+}
