@@ -48,6 +48,8 @@ pub struct Broker<'m> {
     /// Connections that have something to do.
     pub(crate) ready: Fifo<Connection>,
     pub(crate) generations: u32,
+    /// Messages handed out so far.
+    pub(crate) routed: u64,
     /// Sessions made so far.
     #[cfg(feature = "alloc")]
     pub(crate) session_numbers: u32,
@@ -188,6 +190,7 @@ impl<'m> Broker<'m> {
             scratch: memory.scratch,
             ready: Fifo::EMPTY,
             generations: 0,
+            routed: 0,
             #[cfg(feature = "alloc")]
             session_numbers: 0,
             may_refuse: config.may_refuse(),

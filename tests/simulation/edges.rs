@@ -357,3 +357,29 @@ fn siblings_keep_sending_what_another_client_waits_to_subscribe_to() {
     pair.exchange();
     assert_eq!(pair.transmit(0, stayer).first(), Some(&0x30));
 }
+
+/// A client subscribed once more while it did not read. The retained message was then sent as it stood at that moment of
+/// sending, before older live messages that still waited in the queue: 5, 1, 2, 3, 4, 5.
+#[test]
+fn a_retained_message_does_not_overtake_older_ones_in_the_queue() {
+    for shards in [1, 2] {
+        let mut world = World::new(shards, Config::gateway(11));
+        let publisher = connect(&mut world, "p", &[]);
+        let subscriber = connect(&mut world, "s", &[]);
+        let retained = |world: &mut World, value: u8| {
+            let mut packet = publish_bytes("t", QoS::AtLeastOnce, u16::from(value), &[], &[value]);
+            packet[0] |= 1;
+            world.send(publisher, &packet);
+        };
+        subscribe(&mut world, subscriber, "t", QoS::AtMostOnce);
+        world.stall(subscriber, true);
+        (1..=3).for_each(|value| retained(&mut world, value));
+        world.send(subscriber, &subscribe_bytes("t", QoS::AtMostOnce));
+        (4..=5).for_each(|value| retained(&mut world, value));
+        world.stall(subscriber, false);
+        let got = take(&mut world, subscriber);
+        let values: Vec<u8> =
+            got.iter().filter(|packet| packet[0] >> 4 == 3).map(|packet| packet[packet.len() - 1]).collect();
+        assert!(values.is_sorted() && values.len() >= 5, "{shards} shards: {values:?}");
+    }
+}

@@ -339,6 +339,8 @@ impl<'m> Broker<'m> {
         let Some(message) = message else {
             return Ok(false);
         };
+        self.routed += 1;
+        self.messages.set_order(message, self.routed);
         #[cfg(feature = "alloc")]
         if self.mesh.has_siblings() {
             self.begin_route(message, retain, &routing);

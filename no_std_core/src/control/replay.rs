@@ -1,7 +1,9 @@
 //! Retained messages: kept one a topic, and sent for new subscriptions (section 3.3.1.3).
 //!
 //! A new subscription may match a million of them. They are not queued: a [`Replay`] remembers where in the tree it is,
-//! and each message is taken when the client has room for it, before anything that was published since.
+//! and each message is taken when the client has room for it: after what was queued before the SUBSCRIBE, and before what
+//! came since. A message that was retained since is left out, because it is among the latter. So nobody gets an older
+//! value of a topic after a newer one.
 
 use super::deliver::Terms;
 use super::publish::Routing;
@@ -91,7 +93,8 @@ impl Broker<'_> {
             return false;
         };
         let too_long = self.messages.bytes.contiguous(text).is_none() && text.len() > TEXT_ON_STACK;
-        let replay = Replay { subscription: Some(subscription), filter: text, cursor, ..Replay::default() };
+        let replay =
+            Replay { subscription: Some(subscription), begun: self.routed, filter: text, cursor, ..Replay::default() };
         let inserted = if too_long { None } else { self.replays.insert(replay) };
         let Some(replay) = inserted else {
             self.messages.bytes.release(text);
@@ -119,7 +122,17 @@ impl Broker<'_> {
         }
     }
 
-    /// The next retained message for the client, as a delivery that is in no queue. `None` if there is none, or no room
+    /// Whether the Session has messages in its queue that came before the SUBSCRIBE whose retained messages are next.
+    pub(super) fn queue_goes_first(&self, session: Handle<Session>) -> bool {
+        let session = &self.sessions[session];
+        let (Some(replay), Some(oldest)) = (session.replays.front(), session.outbound.oldest()) else {
+            return false;
+        };
+        let message = self.messages.deliveries[oldest].message;
+        message.is_some_and(|message| self.messages.get(message).order <= self.replays[replay].begun)
+    }
+
+    /// The next retained message for the client, as a delivery in flight or in no list. `None` if there is none, or no room
     /// for it now.
     pub(super) fn next_replayed(
         &mut self,
@@ -150,6 +163,10 @@ impl Broker<'_> {
                 foreign: None,
             };
             let expired = stored.has_expired(now);
+            if stored.order > self.replays[replay].begun {
+                self.advance(replay);
+                continue;
+            }
             if !expired && terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
                 return None;
             }
@@ -166,9 +183,15 @@ impl Broker<'_> {
             if expired {
                 self.with_topic(message, |broker, topic| broker.unretain(topic));
             }
-            if delivery.is_some() {
-                return delivery;
+            let Some(delivery) = delivery else {
+                continue;
+            };
+            if self.sessions[session].outbound.start_unqueued(&mut self.messages, delivery, window) {
+                return Some(delivery);
             }
+            self.messages.end_delivery(delivery);
+            self.count_drop(Some(session), DropReason::OutOfMemory);
+            return None;
         }
     }
 

@@ -97,39 +97,36 @@ impl Broker<'_> {
                 return Some(sending);
             }
         }
-        while !self.sessions[session].replays.is_empty() {
-            let delivery = self.next_replayed(now, session, window);
-            let Some(delivery) = delivery else {
-                if self.sessions[session].replays.is_empty() {
-                    break;
-                }
-                return None;
-            };
-            if !self.sessions[session].outbound.start_unqueued(&mut self.messages, delivery, window) {
-                self.messages.end_delivery(delivery);
-                self.count_drop(Some(session), DropReason::OutOfMemory);
-                return None;
-            }
-            if let Some(sending) = self.begin_publish(now, handle, session, delivery) {
-                return Some(sending);
-            }
-        }
         loop {
-            let started = self.sessions[session].outbound.start(&mut self.messages, window);
-            let Some(delivery) = started else {
-                if !self.group_queues.is_empty() && self.sessions[session].outbound.queued() == 0 {
-                    // There is room for what the groups of shared subscriptions still keep.
-                    self.member_came(now, session);
-                    if self.sessions[session].outbound.queued() > 0 {
-                        continue;
+            let replaying = !self.sessions[session].replays.is_empty() && !self.queue_goes_first(session);
+            let next = if replaying {
+                self.next_replayed(now, session, window)
+            } else {
+                self.next_queued(now, session, window)
+            };
+            match next {
+                Some(delivery) => {
+                    if let Some(sending) = self.begin_publish(now, handle, session, delivery) {
+                        return Some(sending);
                     }
                 }
-                return None;
-            };
-            if let Some(sending) = self.begin_publish(now, handle, session, delivery) {
-                return Some(sending);
+                // The last replay may have ended without another message.
+                None if replaying && self.sessions[session].replays.is_empty() => {}
+                None => return None,
             }
         }
+    }
+
+    /// The next delivery of the queue.
+    #[inline]
+    fn next_queued(&mut self, now: Instant, session: Handle<Session>, window: u16) -> Option<Handle<Delivery>> {
+        let started = self.sessions[session].outbound.start(&mut self.messages, window);
+        if started.is_some() || self.group_queues.is_empty() || self.sessions[session].outbound.queued() > 0 {
+            return started;
+        }
+        // There is room for what the groups of shared subscriptions still keep.
+        self.member_came(now, session);
+        self.sessions[session].outbound.start(&mut self.messages, window)
     }
 
     /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it the two would not agree

@@ -37,7 +37,7 @@ pub struct Session {
     pub(crate) inbound: Inbound,
     /// Subscriptions, the shared ones included.
     pub(crate) subscriptions: u32,
-    /// Retained messages that are still to be sent for new subscriptions; before anything in the queue.
+    /// Retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
     pub(crate) dropped: Dropped,
     /// Never used again, unlike the slot.
@@ -158,6 +158,8 @@ impl Chained for Session {
 pub struct Replay {
     pub(crate) next: Option<Handle<Replay>>,
     pub(crate) subscription: Option<Handle<crate::router::Subscription>>,
+    /// How many messages had been handed out when it was subscribed: what came later is delivered as it came.
+    pub(crate) begun: u64,
     /// The Topic Filter.
     pub(crate) filter: Blob,
     /// The retained entry that was sent last; the walk goes on behind it.
@@ -166,8 +168,13 @@ pub struct Replay {
 
 impl Replay {
     /// What fills unused memory.
-    pub const EMPTY: Self =
-        Self { next: None, subscription: None, filter: Blob::EMPTY, cursor: crate::router::RetainedCursor::START };
+    pub const EMPTY: Self = Self {
+        next: None,
+        subscription: None,
+        begun: 0,
+        filter: Blob::EMPTY,
+        cursor: crate::router::RetainedCursor::START,
+    };
 }
 
 impl Default for Replay {
