@@ -5,10 +5,15 @@
 
 mod connack;
 mod connect;
+mod connect_form;
 mod fields;
 mod fixed_header;
+mod identifier;
+mod keep_alive;
 mod publish;
+mod takeover;
 mod text;
+mod verdict;
 
 mod disconnect;
 mod retained;

@@ -158,11 +158,7 @@ impl<'m> Broker<'m> {
             code: ReasonCode::ClientIdentifierNotValid,
             why: "a Client Identifier has at most 256 bytes here",
         })?;
-        let bytes = &self.messages.bytes;
-        let found = bytes.with(draft.client_id, |text| {
-            self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, text))
-        });
-        let found = found.flatten();
+        let found = self.messages.bytes.with(draft.client_id, |text| self.find_session(hash, text)).flatten();
         if let Some(session) = found {
             if self.sessions[session].principal != principal {
                 return Err(Refusal {
@@ -198,12 +194,19 @@ impl<'m> Broker<'m> {
         Ok((session, false))
     }
 
-    /// Gives the client an identifier of ours, which lives on this shard `[MQTT-3.1.3-6]`.
+    /// The Session with this Client Identifier, whose hash is `hash`.
+    fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
+        let bytes = &self.messages.bytes;
+        self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
+    }
+
+    /// Gives the client an identifier of ours that nobody has, which lives on this shard `[MQTT-3.1.3-6]`.
     fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
         let mut number = self.random.next();
         // One in as many as there are shards fits; this many tries fail never in practice.
         for _ in 0..4096 {
-            if self.config.shard.is_home_of(&assigned_client_id(number)) {
+            let id = assigned_client_id(number);
+            if self.config.shard.is_home_of(&id) && self.find_session(self.hasher.hash_bytes(&id), &id).is_none() {
                 break;
             }
             number = self.random.next();
