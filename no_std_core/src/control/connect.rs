@@ -59,11 +59,13 @@ impl<'m> Broker<'m> {
 
     /// Checks what needs no verdict, and notes all that is needed once there is one.
     fn keep_connect(&mut self, handle: Handle<Connection>, connect: &Connect<'_>) -> Result<(), Refusal> {
-        self.check_property_count(connect.properties.count())?;
+        let properties = &connect.properties;
+        // First what bounds a refusal too.
+        self.connections[handle].maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        self.check_property_count(properties.count())?;
         if connect.client_id.is_empty() {
             check_empty_client_id(connect)?;
         }
-        let properties = &connect.properties;
         let method = properties.authentication_method();
         if method.is_some() && self.config.authentication == Authentication::Open {
             return Err(Refusal {
@@ -77,7 +79,6 @@ impl<'m> Broker<'m> {
         let connection = &mut self.connections[handle];
         connection.window = window;
         connection.aliases_out_limit = aliases_out_limit;
-        connection.maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
         connection.problem_information = properties.request_problem_information().unwrap_or(true);
         connection.draft = Draft {
             clean_start: connect.clean_start,
