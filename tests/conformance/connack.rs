@@ -1,8 +1,22 @@
 //! CONNACK (section 3.2).
 
+use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
+use goldcrest_tests::world::Judgement;
+use std::cell::Cell;
+use std::rc::Rc;
+
+const METHOD: Property<'static> = Property::AuthenticationMethod("TEST");
+
+/// [MQTT-3.1.4-5] [MQTT-3.2.2-1]
+/// v3.1.1 [MQTT-3.1.4-4] [MQTT-3.2.0-1]
+#[conformance]
+fn accepted(bed: &mut Bed) {
+    let (_c, connack) = bed.connect_for("c");
+    assert_eq!(connack.bytes()[2..4], [0, 0]);
+}
 
 /// Session Present is 0 for a Clean Start, though there is a Session.
 /// [MQTT-3.2.2-2] [MQTT-3.1.2-4]
@@ -10,6 +24,94 @@ use goldcrest_tests::packets::*;
 #[conformance]
 fn session_present_clean(bed: &mut Bed) {
     bed.connect(client("c").keep()).cut();
-    let (_, connack) = bed.connect_for("c");
-    assert!(!connack.session_present());
+    let (_c, connack) = bed.connect_for("c");
+    assert_eq!(connack.bytes()[2..4], [0, 0]);
+}
+
+/// [MQTT-3.2.2-3] [MQTT-3.1.2-5] [MQTT-3.1.2-6]
+/// v3.1.1 [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4]
+#[conformance]
+fn session_present_resumed(bed: &mut Bed) {
+    let short = client("c").clean_start(false).session_expiry(1);
+    let (c, connack) = bed.connect_for(short);
+    assert_eq!(connack.bytes()[2..4], [0, 0]);
+    c.cut();
+    let (c, connack) = bed.connect_for(short);
+    assert_eq!(connack.bytes()[2..4], [1, 0]);
+    c.cut();
+    if bed.is_v5() {
+        bed.wait(1_100);
+        let (_c, connack) = bed.connect_for(short);
+        assert_eq!(connack.bytes()[2..4], [0, 0]);
+    }
+}
+
+/// Each way to refuse that CONNACK has a code for.
+/// [MQTT-3.2.2-1] [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8]
+#[conformance(v5, in_memory = "its verdicts")]
+fn refusal_over_all_codes(bed: &mut Bed) {
+    let code = Rc::new(Cell::new(ReasonCode::Success));
+    let verdict = code.clone();
+    bed.judge(Box::new(move |_| match verdict.get() {
+        ReasonCode::Success => Judgement::Accept(0, None),
+        code => Judgement::Refuse(code),
+    }));
+    bed.connect(client("c").keep()).cut();
+    let refusals = ReasonCode::ALL.iter().filter(|code| code.is_error() && code.is_allowed_in(PacketType::ConnAck));
+    for refused in refusals {
+        code.set(*refused);
+        let mut c = bed.begin(client("c").keep());
+        assert_eq!(c.expect_connack(*refused).bytes()[2..4], [0, refused.as_u8()]);
+        c.expect_closed();
+    }
+}
+
+/// [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.1.2-24]
+#[conformance(v5)]
+fn reason_string_fits(bed: &mut Bed) {
+    for (size, explains) in [(12, false), (1000, true)] {
+        let mut c = bed.begin(client("c").with(&[METHOD, Property::MaximumPacketSize(size)]));
+        let connack = c.expect_connack(ReasonCode::BadAuthenticationMethod);
+        assert_eq!(connack.properties().reason_string().is_some(), explains);
+        c.expect_closed();
+    }
+}
+
+/// A client that takes no CONNACK gets none.
+/// [MQTT-3.1.2-24]
+#[conformance(v5)]
+fn connack_itself_too_large(bed: &mut Bed) {
+    for size in [1, 4, 12] {
+        let mut c = bed.begin(client("c").with(&[Property::MaximumPacketSize(size)]));
+        c.expect_closed();
+        let mut c = bed.begin(client("c").with(&[METHOD, Property::MaximumPacketSize(size.min(4))]));
+        c.expect_closed();
+    }
+    bed.connect(client("c").with(&[Property::MaximumPacketSize(40)]));
+}
+
+/// The codec that reads CONNACK here refuses a Property that stands twice.
+/// [MQTT-3.2.2-8]
+#[conformance(v5)]
+fn capabilities(bed: &mut Bed) {
+    bed.configure(|config| {
+        config.limits.topic_aliases_in = 7;
+        config.limits.receive_maximum = 8;
+        config.limits.packet_bytes = 9_000;
+        config.maximum_qos = QoS::AtLeastOnce;
+        config.retain_available = false;
+    });
+    let (_c, connack) = bed.connect_for("c");
+    let properties = connack.properties();
+    assert_eq!(properties.topic_alias_maximum(), Some(7));
+    assert_eq!(properties.receive_maximum(), Some(8));
+    assert_eq!(properties.maximum_packet_size(), Some(9_000));
+    assert_eq!(properties.maximum_qos(), Some(QoS::AtLeastOnce));
+    assert_eq!(properties.retain_available(), Some(false));
+}
+
+/// v3.1.1 [MQTT-3.1.4-4]
+#[conformance(v3)]
+fn no_v5_extras_for_older(bed: &mut Bed) {
+    bed.begin("c").expect_bytes(&[0x20, 2, 0, 0]);
 }

@@ -4,11 +4,17 @@
 //! [`goldcrest_tests::bed`].
 
 mod connack;
-mod connect;
+mod connect_form;
 mod fields;
 mod fixed_header;
+mod identifier;
+mod keep_alive;
 mod publish;
+mod publish_properties;
+mod takeover;
 mod text;
+mod topic_alias;
+mod verdict;
 
 mod disconnect;
 mod retained;

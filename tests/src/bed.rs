@@ -95,6 +95,13 @@ impl Bed {
         matches!(self.backend, Backend::Memory { .. })
     }
 
+    /// How many brokers there are.
+    pub fn shards(&self) -> u16 {
+        match self.backend {
+            Backend::Memory { shards } | Backend::Tcp { shards } => shards,
+        }
+    }
+
     /// Changes the configuration of the broker to come.
     pub fn configure(&mut self, change: impl FnOnce(&mut Config<'static>)) {
         self.not_yet();
@@ -126,6 +133,11 @@ impl Bed {
 
     /// A new connection that nothing was sent on. Packets are read in the test's version until a CONNECT says another.
     pub fn open(&mut self, name: &str) -> Peer {
+        self.open_in(self.version, name)
+    }
+
+    /// The same, with packets read in any version.
+    pub fn open_in(&mut self, version: Version, name: &str) -> Peer {
         let link = match self.site() {
             Site::Memory(world) => {
                 let client = world.borrow_mut().open();
@@ -133,7 +145,7 @@ impl Bed {
             }
             Site::Tcp(server) => Link::Tcp(server.connect()),
         };
-        Peer::new(name, self.version, link, self.transcript.clone())
+        Peer::new(name, version, link, self.transcript.clone())
     }
 
     /// A connected client.

@@ -4,6 +4,7 @@ use crate::link::{Arrived, Link};
 use crate::packets::{PINGREQ, Wire, puback, pubcomp, publish, pubrec, pubrel, subscribe, unsubscribe};
 use crate::transcript::{Transcript, hex};
 use crate::watch::{Watch, properties_of};
+use crate::world::Judgement;
 use goldcrest_core::codec::*;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -294,6 +295,22 @@ impl Peer {
     /// Whether the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         self.closes_within(Duration::from_millis(1))
+    }
+
+    /// The verdict on this client that its judge left for later; in memory alone.
+    pub fn decide(&mut self, judgement: &Judgement) {
+        match &self.link {
+            Link::Memory { world, client } => world.borrow_mut().decide(*client, judgement),
+            Link::Tcp(_) => panic!("the binary's verdicts can't be replaced"),
+        }
+    }
+
+    /// The client stops to read, or reads again; in memory alone.
+    pub fn stall(&mut self, stalled: bool) {
+        match &self.link {
+            Link::Memory { world, client } => world.borrow_mut().stall(*client, stalled),
+            Link::Tcp(_) => panic!("how much a socket takes is not known"),
+        }
     }
 
     /// Fails the test.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Instant, Next, Shard, Then, Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Instant, Next, Principal, Shard, Then, Verdict,
 };
 
 use crate::memory::{MODEST, Storage};
@@ -24,6 +24,8 @@ pub enum Judgement {
     Continue(Vec<u8>),
     /// See [`Verdict::Refuse`].
     Refuse(goldcrest_core::codec::ReasonCode),
+    /// The answer comes with [`World::decide`].
+    Later,
 }
 
 /// More turns than any test needs for the consequences of one step.
@@ -115,6 +117,13 @@ impl World {
     /// Has `judge` answer what is asked from now on.
     pub fn set_judge(&mut self, judge: Judge) {
         self.judge = judge;
+    }
+
+    /// The answer to what was asked for this client and left for later.
+    pub fn decide(&mut self, id: ClientId, judgement: &Judgement) {
+        let (shard, connection) = self.client(id).at.expect("a client that was asked for");
+        answer(&mut self.shards[shard], self.now, connection, judgement);
+        self.drive();
     }
 
     /// A broker, for its getters.
@@ -297,17 +306,10 @@ impl World {
         let progress = received.consumed > 0;
         match received.next {
             Next::Ask(ask) => {
-                match (self.judge)(&ask) {
-                    Judgement::Accept(principal, data) => {
-                        let principal = goldcrest_core::Principal(principal);
-                        broker.handle_verdict(now, connection, Verdict::Accept { principal, data: data.as_deref() });
-                    }
-                    Judgement::Continue(data) => {
-                        broker.handle_verdict(now, connection, Verdict::Continue { data: &data });
-                    }
-                    Judgement::Refuse(code) => broker.handle_verdict(now, connection, Verdict::Refuse(code)),
-                }
+                let judgement = (self.judge)(&ask);
+                client.waits = true;
                 client.to_broker.drain(..received.consumed);
+                answer(broker, now, connection, &judgement);
                 return true;
             }
             Next::Wait => client.waits = true,
@@ -357,6 +359,18 @@ impl World {
     fn client(&mut self, id: ClientId) -> &mut Client {
         self.clients.get_mut(&id).expect("the client's connection was cut before")
     }
+}
+
+fn answer(broker: &mut Broker<'static>, now: Instant, connection: ConnectionId, judgement: &Judgement) {
+    let verdict = match judgement {
+        Judgement::Accept(principal, data) => {
+            Verdict::Accept { principal: Principal(*principal), data: data.as_deref() }
+        }
+        Judgement::Continue(data) => Verdict::Continue { data },
+        Judgement::Refuse(code) => Verdict::Refuse(*code),
+        Judgement::Later => return,
+    };
+    broker.handle_verdict(now, connection, verdict);
 }
 
 /// Where a client belongs by its first packet, as the gateway finds it out; `None` while that is not whole.

@@ -59,11 +59,13 @@ impl<'m> Broker<'m> {
 
     /// Checks what needs no verdict, and notes all that is needed once there is one.
     fn keep_connect(&mut self, handle: Handle<Connection>, connect: &Connect<'_>) -> Result<(), Refusal> {
-        self.check_property_count(connect.properties.count())?;
+        let properties = &connect.properties;
+        // First what bounds a refusal too.
+        self.connections[handle].maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        self.check_property_count(properties.count())?;
         if connect.client_id.is_empty() {
             check_empty_client_id(connect)?;
         }
-        let properties = &connect.properties;
         let method = properties.authentication_method();
         if method.is_some() && self.config.authentication == Authentication::Open {
             return Err(Refusal {
@@ -77,7 +79,6 @@ impl<'m> Broker<'m> {
         let connection = &mut self.connections[handle];
         connection.window = window;
         connection.aliases_out_limit = aliases_out_limit;
-        connection.maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
         connection.problem_information = properties.request_problem_information().unwrap_or(true);
         connection.draft = Draft {
             clean_start: connect.clean_start,
@@ -158,11 +159,7 @@ impl<'m> Broker<'m> {
             code: ReasonCode::ClientIdentifierNotValid,
             why: "a Client Identifier has at most 256 bytes here",
         })?;
-        let bytes = &self.messages.bytes;
-        let found = bytes.with(draft.client_id, |text| {
-            self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, text))
-        });
-        let found = found.flatten();
+        let found = self.messages.bytes.with(draft.client_id, |text| self.find_session(hash, text)).flatten();
         if let Some(session) = found {
             if self.sessions[session].principal != principal {
                 return Err(Refusal {
@@ -198,12 +195,19 @@ impl<'m> Broker<'m> {
         Ok((session, false))
     }
 
-    /// Gives the client an identifier of ours, which lives on this shard `[MQTT-3.1.3-6]`.
+    /// The Session with this Client Identifier, whose hash is `hash`.
+    fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
+        let bytes = &self.messages.bytes;
+        self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
+    }
+
+    /// Gives the client an identifier of ours that nobody has, which lives on this shard `[MQTT-3.1.3-6]`.
     fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
         let mut number = self.random.next();
         // One in as many as there are shards fits; this many tries fail never in practice.
         for _ in 0..4096 {
-            if self.config.shard.is_home_of(&assigned_client_id(number)) {
+            let id = assigned_client_id(number);
+            if self.config.shard.is_home_of(&id) && self.find_session(self.hasher.hash_bytes(&id), &id).is_none() {
                 break;
             }
             number = self.random.next();

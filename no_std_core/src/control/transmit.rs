@@ -189,12 +189,19 @@ impl Broker<'_> {
             alias_known: false,
         };
         let connection = &self.connections[handle];
-        let with_aliases = connection.version.is_v5() && connection.aliases_out_limit > 0;
+        let mut with_aliases = connection.version.is_v5() && connection.aliases_out_limit > 0;
         if with_aliases {
             self.use_alias(handle, message, &mut publishing);
         }
         let mut len = self.head(handle, &publishing).packet_len();
-        if len > self.connections[handle].maximum_packet_size {
+        let maximum = self.connections[handle].maximum_packet_size;
+        if len > maximum && publishing.alias_known {
+            // An alias takes three bytes: a topic may take less.
+            publishing = Publishing { topic_alias: 0, alias_known: false, ..publishing };
+            with_aliases = false;
+            len = self.head(handle, &publishing).packet_len();
+        }
+        if len > maximum {
             self.abandon(session, delivery, DropReason::TooLarge);
             return None;
         }

@@ -1,0 +1,57 @@
+//! A second connection with the same Client Identifier (section 3.1.4).
+
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+
+/// [MQTT-3.1.4-3] [MQTT-3.14.2-2]
+/// v3.1.1 [MQTT-3.1.4-2]
+#[conformance]
+fn takeover(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a", 0);
+    let mut first = bed.connect("c");
+    let mut second = bed.connect("c");
+    first.expect_refused(&[ReasonCode::SessionTakenOver]);
+    first.send(publish("a", "too late"));
+    second.publish("a", "x", 0);
+    s.expect_publish("a", "x", 0);
+    s.expect_quiet();
+}
+
+/// [MQTT-3.1.4-3]
+/// v3.1.1 [MQTT-3.1.4-2]
+#[conformance]
+fn takeover_across_versions(bed: &mut Bed) {
+    let other = bed.either(Version::V5, Version::V3_1_1);
+    let mut first = bed.connect("c");
+    let mut second = bed.connect(client("c").version(other));
+    first.expect_refused(&[ReasonCode::SessionTakenOver]);
+    second.ping();
+}
+
+/// [MQTT-3.1.4-4] [MQTT-3.1.3-2]
+/// v3.1.1 [MQTT-3.1.4-3] [MQTT-3.1.3-2]
+#[conformance]
+fn takeover_keeps_the_session(bed: &mut Bed) {
+    let mut first = bed.connect(client("c").keep());
+    first.subscribe(1, "a", 1);
+    let mut p = bed.connect("p");
+    p.publish("a", "one", 1);
+    let id = first.expect_publish("a", "one", 1).id();
+
+    let (mut second, connack) = bed.connect_for(client("c").keep());
+    assert!(connack.session_present());
+    first.expect_refused(&[ReasonCode::SessionTakenOver]);
+    let again = second.expect_publish("a", "one", 1);
+    assert!(again.publish().dup && again.id() == id);
+    p.publish("a", "two", 0);
+    second.expect_publish("a", "two", 0);
+
+    let (mut third, connack) = bed.connect_for("c");
+    assert!(!connack.session_present());
+    second.expect_refused(&[ReasonCode::SessionTakenOver]);
+    p.publish("a", "three", 0);
+    third.expect_quiet();
+}
