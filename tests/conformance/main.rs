@@ -11,6 +11,10 @@ mod publish;
 mod text;
 
 mod disconnect;
+mod ordering;
 mod retained;
+mod session;
 mod subscribe;
+mod topic;
 mod unsubscribe;
+mod will;
