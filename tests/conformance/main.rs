@@ -10,10 +10,12 @@ mod fixed_header;
 mod publish;
 mod text;
 
+mod auth;
 mod disconnect;
 mod ordering;
 mod retained;
 mod session;
+mod shared;
 mod subscribe;
 mod topic;
 mod unsubscribe;

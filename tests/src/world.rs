@@ -94,6 +94,11 @@ impl World {
         self.judge = judge;
     }
 
+    /// How many brokers there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// A broker, for its getters.
     pub fn shard(&self, index: usize) -> &Broker<'static> {
         &self.shards[index]
