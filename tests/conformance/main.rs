@@ -16,7 +16,13 @@ mod text;
 mod topic_alias;
 mod verdict;
 
+mod auth;
 mod disconnect;
+mod ordering;
 mod retained;
+mod session;
+mod shared;
 mod subscribe;
+mod topic;
 mod unsubscribe;
+mod will;

@@ -126,6 +126,11 @@ impl World {
         self.drive();
     }
 
+    /// How many brokers there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// A broker, for its getters.
     pub fn shard(&self, index: usize) -> &Broker<'static> {
         &self.shards[index]

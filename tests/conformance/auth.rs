@@ -1,0 +1,272 @@
+//! Enhanced authentication (section 4.12): the embedder knows the method `TEST`, which takes two rounds.
+
+use goldcrest_core::Ask;
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+use goldcrest_tests::peer::Peer;
+use goldcrest_tests::world::Judgement;
+
+const METHOD: [Property<'static>; 1] = [Property::AuthenticationMethod("TEST")];
+const CONTINUE: ReasonCode = ReasonCode::ContinueAuthentication;
+const AGAIN: ReasonCode = ReasonCode::ReAuthenticate;
+const PROTOCOL_ERROR: ReasonCode = ReasonCode::ProtocolError;
+
+/// Asks for `one` and `two`; anything else is refused.
+fn two_rounds(bed: &mut Bed) {
+    bed.judge(Box::new(|ask| match ask {
+        Ask::Connect(connect) => match connect.properties.authentication_method() {
+            None => Judgement::Accept(0, None),
+            Some("TEST") => Judgement::Continue(b"first?".to_vec()),
+            Some(_) => Judgement::Refuse(ReasonCode::BadAuthenticationMethod),
+        },
+        Ask::Auth(auth) => match auth.properties.authentication_data() {
+            None | Some(b"again") => Judgement::Continue(b"first?".to_vec()),
+            Some(b"one") => Judgement::Continue(b"second?".to_vec()),
+            Some(b"two") => Judgement::Accept(0, Some(b"welcome".to_vec())),
+            Some(_) => Judgement::Refuse(ReasonCode::NotAuthorized),
+        },
+    }));
+}
+
+fn auth(code: ReasonCode, data: &str) -> Vec<u8> {
+    let list = [METHOD[0], Property::AuthenticationData(data.as_bytes())];
+    Packet::Auth(Auth { code, properties: Properties::new(&list) }).wire(Version::V5)
+}
+
+/// An AUTH from the server with these data.
+fn expect_auth(c: &mut Peer, code: ReasonCode, data: &str) {
+    let got = c.expect_type(PacketType::Auth);
+    assert_eq!(got.code(), code);
+    assert_eq!(got.properties().authentication_method(), Some("TEST"));
+    assert_eq!(got.properties().authentication_data(), Some(data.as_bytes()));
+}
+
+/// A client in the middle of its first round.
+fn begun(bed: &mut Bed, client: Client<'_>) -> Peer {
+    let mut c = bed.begin(client);
+    expect_auth(&mut c, CONTINUE, "first?");
+    c
+}
+
+/// A client that has got through both rounds.
+fn authenticated(bed: &mut Bed, client: Client<'_>) -> Peer {
+    let mut c = begun(bed, client);
+    c.send(auth(CONTINUE, "one"));
+    expect_auth(&mut c, CONTINUE, "second?");
+    c.send(auth(CONTINUE, "two"));
+    c.expect_connack(ReasonCode::Success);
+    c
+}
+
+/// A CONNACK with one of these codes, and the end.
+fn expect_unaccepted(mut c: Peer, codes: &[ReasonCode]) {
+    let connack = c.expect_type(PacketType::ConnAck);
+    assert!(codes.contains(&connack.code()), "{:?}", connack.code());
+    c.expect_closed();
+}
+
+/// A method that the server does not know is refused; so is any where it knows none.
+/// [MQTT-4.12.0-1]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn unknown_method(bed: &mut Bed) {
+    two_rounds(bed);
+    let c = bed.begin(client("c").with(&[Property::AuthenticationMethod("OTHER")]));
+    expect_unaccepted(c, &[ReasonCode::BadAuthenticationMethod]);
+}
+
+/// A server that knows no method refuses each.
+/// [MQTT-4.12.0-1]
+#[conformance(v5)]
+fn no_method_known(bed: &mut Bed) {
+    let c = bed.begin(client("c").with(&METHOD));
+    expect_unaccepted(c, &[ReasonCode::BadAuthenticationMethod]);
+}
+
+/// AUTH goes to and fro until CONNACK, always with the method of CONNECT.
+/// [MQTT-4.12.0-2] [MQTT-4.12.0-5] [MQTT-3.15.2-1] [MQTT-3.2.0-1]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn rounds(bed: &mut Bed) {
+    two_rounds(bed);
+    let mut c = begun(bed, client("c").with(&METHOD));
+    c.send(auth(CONTINUE, "one"));
+    expect_auth(&mut c, CONTINUE, "second?");
+    c.send(auth(CONTINUE, "two"));
+    let connack = c.expect_connack(ReasonCode::Success);
+    assert_eq!(connack.properties().authentication_method(), Some("TEST"));
+    assert_eq!(connack.properties().authentication_data(), Some(&b"welcome"[..]));
+    c.subscribe(1, "a", 1);
+}
+
+/// Before CONNACK a client's AUTH says Continue authentication.
+/// [MQTT-4.12.0-3]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn wrong_code(bed: &mut Bed) {
+    two_rounds(bed);
+    for packet in [auth(AGAIN, "one"), auth(ReasonCode::Success, "one"), vec![0xF0, 0]] {
+        let mut c = begun(bed, client("c").with(&METHOD));
+        c.send(packet);
+        expect_unaccepted(c, &[PROTOCOL_ERROR]);
+    }
+}
+
+/// ... and names the method of CONNECT.
+/// [MQTT-4.12.0-5]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn wrong_method(bed: &mut Bed) {
+    two_rounds(bed);
+    let other = [Property::AuthenticationMethod("OTHER")];
+    for list in [&other[..], &[]] {
+        let mut c = begun(bed, client("c").with(&METHOD));
+        c.send(Packet::Auth(Auth { code: CONTINUE, properties: Properties::new(list) }));
+        expect_unaccepted(c, &[PROTOCOL_ERROR, ReasonCode::BadAuthenticationMethod]);
+    }
+}
+
+/// Nothing but AUTH and DISCONNECT comes from a client before CONNACK.
+/// [MQTT-3.1.2-30]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn nothing_else_before_connack(bed: &mut Bed) {
+    two_rounds(bed);
+    let mut s = bed.connect("s");
+    s.subscribe(1, "#", 1);
+    for packet in [publish("a", "x").wire(Version::V5), subscribe(1, "a", 1).wire(Version::V5), PINGREQ.to_vec()] {
+        let mut c = begun(bed, client("c").with(&METHOD).will(will("will", "x", 1)));
+        c.send(packet);
+        expect_unaccepted(c, &[PROTOCOL_ERROR]);
+    }
+    let mut c = begun(bed, client("c").with(&METHOD).will(will("will", "x", 1)));
+    c.send(DISCONNECT);
+    c.expect_closed();
+    s.expect_quiet();
+}
+
+/// A refusal in the second round: CONNACK, and no Session.
+/// [MQTT-4.12.0-4] [MQTT-3.1.4-2]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn rejected_midway(bed: &mut Bed) {
+    two_rounds(bed);
+    let mut c = begun(bed, client("c").keep().with(&METHOD));
+    c.send(auth(CONTINUE, "one"));
+    expect_auth(&mut c, CONTINUE, "second?");
+    c.send(auth(CONTINUE, "wrong"));
+    expect_unaccepted(c, &[ReasonCode::NotAuthorized]);
+    assert!(!bed.connect_for(client("c").keep()).1.session_present());
+}
+
+/// Without a method in CONNECT there is none in CONNACK, and no AUTH either way.
+/// [MQTT-4.12.0-6] [MQTT-4.12.0-7]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn no_method_no_auth(bed: &mut Bed) {
+    two_rounds(bed);
+    for code in [CONTINUE, AGAIN] {
+        let (c, connack) = bed.connect_for("c");
+        assert_eq!(connack.properties().authentication_method(), None);
+        bed.refuse(c, auth(code, "one"), &[PROTOCOL_ERROR]);
+    }
+}
+
+/// A client authenticates anew while everything else goes on.
+/// [MQTT-4.12.1-1] [MQTT-3.15.2-1]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn reauthenticate(bed: &mut Bed) {
+    two_rounds(bed);
+    let mut c = authenticated(bed, client("c").with(&METHOD));
+    c.subscribe(1, "a", 1);
+    let mut p = bed.connect("p");
+    for _ in 0..2 {
+        c.send(auth(AGAIN, "again"));
+        expect_auth(&mut c, CONTINUE, "first?");
+        p.publish("a", "meanwhile", 1);
+        c.take_publish("a", "meanwhile", 1);
+        c.ping();
+        c.send(auth(CONTINUE, "one"));
+        expect_auth(&mut c, CONTINUE, "second?");
+        c.send(auth(CONTINUE, "two"));
+        expect_auth(&mut c, ReasonCode::Success, "welcome");
+    }
+    p.publish("a", "afterwards", 1);
+    c.take_publish("a", "afterwards", 1);
+}
+
+/// ... with the method of before.
+/// [MQTT-4.12.1-1]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn reauthenticate_with_other_method(bed: &mut Bed) {
+    two_rounds(bed);
+    let other = [Property::AuthenticationMethod("OTHER")];
+    let mut c = authenticated(bed, client("c").with(&METHOD));
+    c.send(Packet::Auth(Auth { code: AGAIN, properties: Properties::new(&other) }));
+    c.expect_refused(&[PROTOCOL_ERROR, ReasonCode::BadAuthenticationMethod]);
+}
+
+/// A client that fails to is disconnected, as any that is refused: its Will is published, its Session stays.
+/// [MQTT-4.12.1-2]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn reauthentication_fails(bed: &mut Bed) {
+    two_rounds(bed);
+    let mut s = bed.connect("s");
+    s.subscribe(1, "will", 1);
+    let mut c = authenticated(bed, client("c").keep().with(&METHOD).will(will("will", "x", 1)));
+    c.send(auth(AGAIN, "wrong"));
+    c.expect_refused(&[ReasonCode::NotAuthorized]);
+    s.take_publish("will", "x", 1);
+    assert!(bed.connect_for(client("c").keep()).1.session_present());
+}
+
+/// AUTH with reserved flags, with a Property twice or without a method.
+/// [MQTT-3.15.1-1]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn flags_and_properties(bed: &mut Bed) {
+    two_rounds(bed);
+    let method = [&[0x15][..], &field(b"TEST")].concat();
+    let data = [&[0x16][..], &field(b"again")].concat();
+    let body = |list: &[&[u8]]| [&[0x19][..], &properties(Version::V5, &list.concat())].concat();
+    let packets = [
+        raw(0xF1, &body(&[&method, &data])),
+        raw(0xF0, &body(&[&method, &method])),
+        raw(0xF0, &body(&[&method, &data, &data])),
+        raw(0xF0, &body(&[&data])),
+        raw(0xF0, &body(&[])),
+        raw(0xF0, &body(&[&method, &[0x21, 0, 1]])),
+    ];
+    for packet in packets {
+        let mut c = authenticated(bed, client("c").with(&METHOD));
+        c.send(packet);
+        c.expect_refused(&[PROTOCOL_ERROR, ReasonCode::MalformedPacket]);
+    }
+}
+
+/// AUTH keeps to the client's Maximum Packet Size. If method and data are too much for it, the client is not accepted.
+/// [MQTT-3.15.2-2] [MQTT-3.15.2-3]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn auth_fits(bed: &mut Bed) {
+    two_rounds(bed);
+    let room = |size| [METHOD[0], Property::MaximumPacketSize(size)];
+    let enough = room(100);
+    let mut c = begun(bed, client("c").with(&enough));
+    c.send(DISCONNECT);
+    let little = room(18);
+    expect_unaccepted(
+        bed.begin(client("c").with(&little)),
+        &[ReasonCode::ImplementationSpecificError, ReasonCode::PacketTooLarge],
+    );
+}
+
+/// AUTH is no packet of MQTT 3.1.1.
+/// v3.1.1 [MQTT-4.8.0-1]
+#[conformance(v3)]
+fn before_5_0(bed: &mut Bed) {
+    let c = bed.connect("c");
+    bed.refuse(c, [0xF0, 0], &[]);
+}
+
+/// What comes behind a CONNECT that is refused is not answered.
+/// [MQTT-3.1.4-6]
+#[conformance(v5)]
+fn nothing_after_refusal(bed: &mut Bed) {
+    let mut c = bed.open("c");
+    c.send([client("c").with(&METHOD).wire(Version::V5), auth(CONTINUE, "one")].concat());
+    expect_unaccepted(c, &[ReasonCode::BadAuthenticationMethod]);
+}

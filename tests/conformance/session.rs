@@ -1,0 +1,241 @@
+//! Session State (sections 3.1.2.4, 3.1.2.11.2 and 4.1).
+
+use super::ordering::take_all;
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+
+/// A year, in ms.
+const YEAR: u64 = 365 * 24 * 3600 * 1000;
+
+/// A Session goes on with all that belongs to it: subscriptions, the queue, what is in flight both ways.
+/// [MQTT-3.1.2-5] [MQTT-3.1.2-23] [MQTT-4.1.0-1]
+/// v3.1.1 [MQTT-3.1.2-4] [MQTT-4.1.0-1]
+#[conformance]
+fn resume(bed: &mut Bed) {
+    let mut c = bed.connect(client("c").keep());
+    c.subscribe(1, "a", 2);
+    let mut p = bed.connect("p");
+    p.publish("a", "in flight", 1);
+    c.expect_publish("a", "in flight", 1);
+    c.send(publish("b", "x").q2(9));
+    c.expect_pubrec(9);
+    c.cut();
+    p.publish("a", "queued", 2);
+    let (mut c, connack) = bed.connect_for(client("c").keep());
+    assert!(connack.session_present());
+    assert!(c.take_publish("a", "in flight", 1).publish().dup);
+    assert!(!c.take_publish("a", "queued", 2).publish().dup);
+    c.send(pubrel(9));
+    c.expect_pubcomp(9);
+    p.publish("a", "live", 1);
+    c.take_publish("a", "live", 1);
+    c.expect_quiet();
+}
+
+/// Clean Start discards it all: a Packet Identifier of before means a new message.
+/// [MQTT-3.1.2-4] [MQTT-3.1.4-4]
+/// v3.1.1 [MQTT-3.1.2-6] [MQTT-3.1.4-3]
+#[conformance]
+fn clean_start_discards(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "b", 2);
+    let mut c = bed.connect(client("c").keep());
+    c.subscribe(1, "a", 2);
+    let mut p = bed.connect("p");
+    p.publish("a", "in flight", 1);
+    c.expect_publish("a", "in flight", 1);
+    c.send(publish("b", "one").q2(9));
+    c.expect_pubrec(9);
+    s.take_publish("b", "one", 2);
+    c.cut();
+    p.publish("a", "queued", 1);
+    let (mut c, connack) = bed.connect_for("c");
+    assert!(!connack.session_present());
+    c.expect_quiet();
+    p.publish("a", "live", 1);
+    c.expect_quiet();
+    c.send(publish("b", "two").q2(9));
+    c.expect_pubrec(9);
+    s.take_publish("b", "two", 2);
+}
+
+/// Without a Session, Clean Start 0 begins a new one.
+/// [MQTT-3.1.2-6]
+/// v3.1.1 [MQTT-3.1.2-4] [MQTT-3.2.2-3]
+#[conformance]
+fn new_session_when_none(bed: &mut Bed) {
+    let (mut c, connack) = bed.connect_for(client("c").keep());
+    assert!(!connack.session_present());
+    c.subscribe(1, "a", 1);
+}
+
+/// Messages of QoS 1 and 2 wait for an absent client, in order.
+/// [MQTT-4.5.0-1] [MQTT-3.1.2-23]
+/// v3.1.1 [MQTT-3.1.2-5] [MQTT-4.5.0-1]
+#[conformance]
+fn offline_queue(bed: &mut Bed) {
+    let mut c = bed.connect(client("c").keep());
+    c.subscribe(1, "a", 2);
+    c.cut();
+    let mut p = bed.connect("p");
+    for number in 1..=50_u32 {
+        p.publish("a", number.to_string(), (number % 3) as u8);
+    }
+    let mut c = bed.connect(client("c").keep());
+    let waited: Vec<_> = (1..=50).filter(|number| number % 3 > 0).map(|number| ((number % 3) as u8, number)).collect();
+    assert_eq!(take_all(&mut c, waited.len()), waited);
+    c.expect_quiet();
+}
+
+/// CleanSession 1: the Session ends with its connection.
+/// v3.1.1 [MQTT-3.1.2-6] [MQTT-3.2.2-3] [MQTT-4.1.0-2]
+#[conformance(v3)]
+fn clean_session_ends_with_its_connection(bed: &mut Bed) {
+    let mut c = bed.connect("c");
+    c.subscribe(1, "a", 1);
+    c.cut();
+    let mut p = bed.connect("p");
+    p.publish("a", "missed", 1);
+    let (mut c, connack) = bed.connect_for(client("c").keep());
+    assert!(!connack.session_present());
+    p.publish("a", "live", 1);
+    c.expect_quiet();
+}
+
+/// The Session Expiry Interval counts from the end of the connection.
+/// [MQTT-4.1.0-1] [MQTT-4.1.0-2] [MQTT-3.1.2-23]
+#[conformance(v5, in_memory = "it waits for an hour")]
+fn expiry(bed: &mut Bed) {
+    for (wait, present) in [(9_000, true), (9_999, true), (10_000, false)] {
+        let c = bed.connect(client("c").keep_alive(0).session_expiry(10));
+        bed.wait(3_600_000);
+        c.cut();
+        bed.wait(wait);
+        let (c, connack) = bed.connect_for(client("c").clean_start(false));
+        assert_eq!(connack.session_present(), present, "after {wait} ms");
+        c.disconnect();
+    }
+}
+
+/// With a Session Expiry Interval of 0 or none the Session ends with its connection.
+/// [MQTT-4.1.0-2]
+#[conformance(v5)]
+fn expiry_0_and_absent(bed: &mut Bed) {
+    for list in [&[Property::SessionExpiryInterval(0)][..], &[]] {
+        bed.connect(client("c").with(list)).cut();
+        let (c, connack) = bed.connect_for(client("c").clean_start(false));
+        assert!(!connack.session_present());
+        c.disconnect();
+    }
+}
+
+/// 0xFFFFFFFF: the Session does not end.
+/// [MQTT-3.1.2-23]
+#[conformance(v5, in_memory = "it waits for years")]
+fn expiry_never(bed: &mut Bed) {
+    let mut c = bed.connect(client("c").session_expiry(u32::MAX));
+    c.subscribe(1, "a", 1);
+    c.cut();
+    bed.wait(200 * YEAR);
+    bed.connect("p").publish("a", "x", 1);
+    let (mut c, connack) = bed.connect_for(client("c").clean_start(false));
+    assert!(connack.session_present());
+    c.take_publish("a", "x", 1);
+}
+
+/// Each connection says anew how long the Session outlives it.
+/// [MQTT-4.1.0-2] [MQTT-3.1.2-23]
+#[conformance(v5, in_memory = "it waits for Sessions to end")]
+fn expiry_of_this_connection(bed: &mut Bed) {
+    bed.connect(client("c").session_expiry(100)).cut();
+    bed.connect(client("c").clean_start(false).session_expiry(10)).cut();
+    bed.wait(11_000);
+    let (c, connack) = bed.connect_for(client("c").clean_start(false).session_expiry(10));
+    assert!(!connack.session_present());
+    c.cut();
+    bed.connect(client("c").clean_start(false).session_expiry(100)).cut();
+    bed.wait(50_000);
+    assert!(bed.connect_for(client("c").clean_start(false)).1.session_present());
+}
+
+/// Clean Start 1 says nothing about the end of the Session.
+/// [MQTT-3.1.2-4] [MQTT-3.1.2-23]
+#[conformance(v5)]
+fn clean_start_1_with_expiry(bed: &mut Bed) {
+    bed.connect(client("c").session_expiry(3600)).cut();
+    assert!(bed.connect_for(client("c").clean_start(false)).1.session_present());
+}
+
+/// A Session is the Client Identifier's: two that differ at all are two, and one is one in every version of MQTT.
+/// [MQTT-3.1.3-2]
+/// v3.1.1 [MQTT-3.1.3-2]
+#[conformance]
+fn identified_by_client_identifier(bed: &mut Bed) {
+    for id in ["client", "Client", "client2", "clien"] {
+        let (mut c, connack) = bed.connect_for(client(id).keep());
+        assert!(!connack.session_present(), "{id}");
+        c.subscribe(1, id, 1);
+        c.cut();
+    }
+    bed.connect("p").publish("client", "x", 1);
+    for (id, gets) in [("Client", false), ("client2", false), ("clien", false), ("client", true)] {
+        for version in [Version::V3_1_1, Version::V5] {
+            let (mut c, connack) = bed.connect_for(client(id).keep().version(version));
+            assert!(connack.session_present(), "{id}");
+            if gets && version == Version::V3_1_1 {
+                c.take_publish("client", "x", 1);
+            }
+            c.expect_quiet();
+            c.cut();
+        }
+    }
+}
+
+/// A Session lasts as long as its connection, however long that is.
+/// [MQTT-4.1.0-1]
+/// v3.1.1 [MQTT-4.1.0-2]
+#[conformance(in_memory = "it waits for a year")]
+fn lasts_while_connected(bed: &mut Bed) {
+    let mut c = bed.connect(client("c").keep_alive(0));
+    c.subscribe(1, "a", 1);
+    let mut p = bed.connect(client("p").keep_alive(0));
+    p.publish("a", "one", 1);
+    let one = c.expect_publish("a", "one", 1).id();
+    bed.wait(YEAR);
+    p.publish("a", "two", 1);
+    let two = c.expect_publish("a", "two", 1).id();
+    assert_ne!(one, two);
+    c.send(puback(one));
+    c.send(puback(two));
+    c.expect_quiet();
+}
+
+/// Every Session with a matching subscription gets the message, connected or not.
+/// [MQTT-4.5.0-1]
+/// v3.1.1 [MQTT-4.5.0-1]
+#[conformance]
+fn each_matching_session_gets_it(bed: &mut Bed) {
+    let ids: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    let mut connected = Vec::new();
+    for (number, id) in ids.iter().enumerate() {
+        let mut c = bed.connect(client(id).keep());
+        c.subscribe(1, ["a", "+", "#", "other", "a/b"][number % 5], 1);
+        if number % 2 == 0 {
+            connected.push((number, c));
+        } else {
+            c.cut();
+        }
+    }
+    bed.connect("p").publish("a", "x", 1);
+    for (number, id) in ids.iter().enumerate().filter(|(number, _)| number % 2 == 1) {
+        connected.push((number, bed.connect(client(id).keep())));
+    }
+    for (number, mut c) in connected {
+        if number % 5 < 3 {
+            c.take_publish("a", "x", 1);
+        }
+        c.expect_quiet();
+    }
+}

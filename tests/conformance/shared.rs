@@ -1,0 +1,270 @@
+//! Shared Subscriptions (section 4.8.2 of MQTT 5.0; the server serves them to older clients as well).
+
+use goldcrest_core::DropReason;
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+use goldcrest_tests::peer::Peer;
+use std::collections::BTreeSet;
+
+const FILTER: &str = "$share/g/t";
+
+/// A member of the group.
+fn member(bed: &mut Bed, client: Client<'_>, level: u8) -> Peer {
+    let mut s = bed.connect(client);
+    s.subscribe(1, FILTER, level);
+    s
+}
+
+/// The payloads that are there, as numbers; QoS 1 is acknowledged.
+fn numbers(s: &mut Peer) -> Vec<u32> {
+    s.drain()
+        .iter()
+        .map(|got| {
+            if got.publish().qos == QoS::AtLeastOnce {
+                s.send(puback(got.id()));
+            }
+            std::str::from_utf8(got.publish().payload).unwrap().parse().unwrap()
+        })
+        .collect()
+}
+
+/// Messages that all brokers lost for this reason.
+fn dropped(bed: &mut Bed, reason: DropReason) -> u32 {
+    let world = bed.world();
+    (0..world.shards()).map(|shard| world.shard(shard).counters().dropped.by(reason)).sum()
+}
+
+/// Each message goes to one member of the group, and to everybody who subscribed for himself.
+/// [MQTT-4.8.2-1]
+#[conformance]
+fn one_member_each(bed: &mut Bed) {
+    let mut members: Vec<Peer> = ["m1", "m2", "m3"].into_iter().map(|id| member(bed, client(id), 1)).collect();
+    let mut plain = bed.connect("plain");
+    plain.subscribe(1, "t", 1);
+    let mut p = bed.connect("p");
+    for number in 1..=30 {
+        p.publish("t", number.to_string(), 1);
+    }
+    bed.settle();
+    assert_eq!(numbers(&mut plain), (1..=30).collect::<Vec<_>>());
+    let shares: Vec<Vec<u32>> = members.iter_mut().map(numbers).collect();
+    for share in &shares {
+        assert!(share.len() == 10 && share.is_sorted(), "{shares:?}");
+    }
+    assert_eq!(shares.concat().into_iter().collect::<BTreeSet<_>>(), (1..=30).collect());
+}
+
+/// A ShareName has at least one character and none of `/`, `+` and `#`, and a Topic Filter follows it. (`$share` alone is
+/// an ordinary Topic Filter.)
+/// [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+#[conformance]
+fn name_invalid(bed: &mut Bed) {
+    let filters = [
+        "$share/",
+        "$share/g",
+        "$share/g/",
+        "$share//t",
+        "$share/+/t",
+        "$share/#/t",
+        "$share/g#/t",
+        "$share/g+/t",
+        "$share/g/a#",
+        "$share/g/#/a",
+    ];
+    for filter in filters {
+        let mut c = bed.connect("c");
+        c.send(raw_subscribe(bed.version(), &[&field(filter.as_bytes())[..], &[1]].concat()));
+        match c.drain().first() {
+            Some(got) if got.packet().packet_type() == PacketType::SubAck => {
+                assert_eq!(got.codes(), [bed.either(0x80, 0x8F)], "{filter}");
+                bed.connect("p").publish("t", "x", 1);
+                c.expect_quiet();
+            }
+            _ => c.expect_closed(),
+        }
+    }
+}
+
+/// Any other ShareName is one. It is no part of the topic, and publishing to it reaches nobody.
+/// [MQTT-4.8.2-2]
+#[conformance]
+fn name_valid(bed: &mut Bed) {
+    for (filter, topic) in [("$share/g/t", "t"), ("$share/g//t", "/t"), ("$share/g/+/#", "a/b"), ("$share/ü/t", "t")] {
+        let mut s = bed.connect("s");
+        s.subscribe(1, filter, 1);
+        let mut p = bed.connect("p");
+        p.publish(topic, "x", 1);
+        s.take_publish(topic, "x", 1);
+        p.publish("$share/g/t", "x", 0);
+        s.expect_quiet();
+    }
+}
+
+/// No Local is a Protocol Error here.
+/// [MQTT-3.8.3-4]
+#[conformance(v5)]
+fn no_local_refused(bed: &mut Bed) {
+    let c = bed.connect("c");
+    bed.refuse(c, subscribe(1, FILTER, 1).no_local(), &[ReasonCode::ProtocolError]);
+}
+
+/// A message reaches a member with the lower of its QoS and the member's granted one.
+/// [MQTT-4.8.2-3]
+#[conformance]
+fn granted_qos(bed: &mut Bed) {
+    let mut p = bed.connect("p");
+    for level in 0..3 {
+        let mut s = member(bed, client("s"), level);
+        p.publish("t", "x", 2);
+        s.take_publish("t", "x", level);
+        s.disconnect();
+    }
+}
+
+/// A QoS 2 message that a member was sent stays its own while it is away, and is completed when it is back.
+/// [MQTT-4.8.2-4]
+#[conformance]
+fn qos_2_stays(bed: &mut Bed) {
+    let mut first = member(bed, client("first").keep(), 2);
+    let mut p = bed.connect("p");
+    p.publish("t", "x", 2);
+    first.expect_publish("t", "x", 2);
+    let mut second = member(bed, client("second"), 2);
+    first.cut();
+    second.expect_quiet();
+    let mut first = bed.connect(client("first").keep());
+    assert!(first.take_publish("t", "x", 2).publish().dup);
+    second.expect_quiet();
+}
+
+/// If that member's Session ends, nobody gets the message.
+/// [MQTT-4.8.2-5]
+#[conformance]
+fn qos_2_session_ends(bed: &mut Bed) {
+    let mut first = member(bed, client("first").keep(), 2);
+    let mut p = bed.connect("p");
+    p.publish("t", "x", 2);
+    first.expect_publish("t", "x", 2);
+    let mut second = member(bed, client("second"), 2);
+    first.cut();
+    let mut first = bed.connect("first");
+    second.expect_quiet();
+    first.expect_quiet();
+    if bed.is_in_memory() {
+        assert_eq!(dropped(bed, DropReason::SessionEnded), 1);
+    }
+}
+
+/// A message that a member refuses goes to nobody else, and not to it again.
+/// [MQTT-4.8.2-6]
+#[conformance(v5)]
+fn negative_acknowledgement(bed: &mut Bed) {
+    let mut members: Vec<Peer> = ["m1", "m2"].into_iter().map(|id| member(bed, client(id), 2)).collect();
+    let mut p = bed.connect("p");
+    for level in [1, 2] {
+        p.publish("t", "x", level);
+        bed.settle();
+        let mut taken = 0;
+        for s in &mut members {
+            for got in s.drain() {
+                taken += 1;
+                let refusal = if level == 1 { puback(got.id()) } else { pubrec(got.id()) };
+                s.send(refusal.code(ReasonCode::UnspecifiedError));
+            }
+        }
+        assert_eq!(taken, 1);
+        bed.settle();
+        members.iter_mut().for_each(Peer::expect_quiet);
+    }
+}
+
+/// A QoS 1 message that a member did not acknowledge is not lost with the member's connection or Session.
+#[conformance]
+fn qos_1_is_not_lost(bed: &mut Bed) {
+    let mut first = member(bed, client("first").keep(), 1);
+    let mut p = bed.connect("p");
+    p.publish("t", "x", 1);
+    first.expect_publish("t", "x", 1);
+    let mut second = member(bed, client("second"), 1);
+    first.cut();
+    let _first = bed.connect("first");
+    second.take_publish("t", "x", 1);
+    second.expect_quiet();
+}
+
+/// What an absent member was never sent is for the others; while all are absent it waits for the first that comes.
+#[conformance]
+fn absent_members_do_not_hoard(bed: &mut Bed) {
+    member(bed, client("absent").keep(), 1).cut();
+    let mut here = member(bed, client("here").keep(), 1);
+    let mut p = bed.connect("p");
+    for number in 1..=10 {
+        p.publish("t", number.to_string(), 1);
+    }
+    bed.settle();
+    assert_eq!(numbers(&mut here), (1..=10).collect::<Vec<_>>());
+    here.cut();
+    for number in 11..=20 {
+        p.publish("t", number.to_string(), 1);
+    }
+    let mut back = bed.connect(client("absent").keep());
+    bed.settle();
+    assert_eq!(numbers(&mut back), (11..=20).collect::<Vec<_>>());
+    let mut here = bed.connect(client("here").keep());
+    here.expect_quiet();
+}
+
+/// A shared subscription is sent no retained messages, whatever its Retain Handling.
+#[conformance]
+fn no_retained(bed: &mut Bed) {
+    bed.connect("p").publish_retained("t", "kept", 1);
+    for handling in 0..3 {
+        let mut s = bed.connect("s");
+        s.send(subscribe(1, FILTER, 1).retain_handling(handling));
+        s.expect_suback(1, &[1]);
+        s.expect_quiet();
+        s.disconnect();
+    }
+}
+
+/// A client in two groups and for itself has three subscriptions.
+/// [MQTT-3.3.4-3]
+#[conformance(v5)]
+fn two_groups_and_plain(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    for (id, filter) in [(1, "$share/g/t"), (2, "$share/h/t"), (3, "t")] {
+        s.send(subscribe(1, filter, 1).with(&[Property::SubscriptionIdentifier(id)]));
+        s.expect_suback(1, &[1]);
+    }
+    bed.connect("p").publish("t", "x", 1);
+    bed.settle();
+    let mut identifiers: Vec<u32> =
+        s.drain().iter().flat_map(|got| got.properties().subscription_identifiers().collect::<Vec<_>>()).collect();
+    identifiers.sort_unstable();
+    assert_eq!(identifiers, [1, 2, 3]);
+}
+
+/// A member that leaves is given nothing more, and the others take its share.
+/// [MQTT-3.10.4-2]
+/// v3.1.1 [MQTT-3.10.4-2]
+#[conformance]
+fn unsubscribe_member(bed: &mut Bed) {
+    let mut stays = member(bed, client("stays"), 1);
+    let mut leaves = member(bed, client("leaves"), 1);
+    let mut p = bed.connect("p");
+    for number in 1..=10 {
+        p.publish("t", number.to_string(), 1);
+    }
+    bed.settle();
+    assert_eq!(numbers(&mut stays).len() + numbers(&mut leaves).len(), 10);
+    leaves.unsubscribe(2, FILTER);
+    bed.settle();
+    for number in 11..=20 {
+        p.publish("t", number.to_string(), 1);
+    }
+    bed.settle();
+    leaves.expect_quiet();
+    assert_eq!(numbers(&mut stays), (11..=20).collect::<Vec<_>>());
+}
