@@ -558,6 +558,8 @@ impl System {
             if self.model.sessions.contains_key(&client) {
                 self.connect(client, true, 0, None, 0, None);
                 self.disconnect(client, false);
+                // Wills of those who went.
+                self.observe();
             }
         }
         let clearer = Honest::accepted(&mut self.world, Version::V5, &Opening::new("clearer"));
