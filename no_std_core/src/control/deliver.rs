@@ -50,11 +50,11 @@ impl Broker<'_> {
     ) {
         let entry = &self.sessions[session];
         let connection = entry.connection;
-        if connection.is_none() && terms.qos == QoS::AtMostOnce {
-            self.count_drop(Some(session), DropReason::Offline);
+        if terms.group.is_none() && terms.foreign.is_none() && self.merge(session, message, terms) {
             return;
         }
-        if terms.group.is_none() && terms.foreign.is_none() && self.merge(session, message, terms) {
+        if connection.is_none() && terms.qos == QoS::AtMostOnce {
+            self.count_drop(Some(session), DropReason::Offline);
             return;
         }
         let cost = self.messages.get(message).body.len() as u32;

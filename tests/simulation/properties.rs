@@ -1,0 +1,135 @@
+//! Random runs of whole brokers against a naive model.
+//!
+//! QoS 0 comes at most once, QoS 1 at least once, QoS 2 exactly once to each Session, across connections that break;
+//! messages of one publisher and topic keep their order; what does not come is counted; retained messages are those of
+//! the model; and when all have gone nothing is left. `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer.
+
+mod model;
+mod network;
+mod system;
+mod transitions;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use goldcrest_core::{Capacity, Config, Limits, Overflow};
+use goldcrest_tests::memory::Storage;
+use goldcrest_tests::random::{Random, setting};
+use system::{Setup, System};
+use transitions::{Mix, Transition};
+
+const PLENTY: Capacity = Capacity {
+    connections: 24,
+    sessions: 48,
+    subscriptions: 512,
+    topic_levels: 512,
+    messages: 20_000,
+    deliveries: 60_000,
+    bytes: 6 << 20,
+};
+
+/// Messages, deliveries and bytes run out all the time.
+const SCARCE: Capacity = Capacity { messages: 96, deliveries: 120, bytes: 60 * 300, ..PLENTY };
+
+const ALL: Mix = Mix { clients: 7, stalls: true, bursts: true, shared: true, retained_wills: true };
+
+fn limits() -> Limits {
+    Limits { packet_bytes: 4_096, queued_messages: 100_000, ..Limits::GATEWAY }
+}
+
+fn generous(shards: u16, storage: Storage, transmit_size: usize, mix: Mix) -> Setup {
+    let config = Config { limits: limits(), ..Config::gateway(1) };
+    Setup { shards, storage, config, transmit_size, mix, generous: true }
+}
+
+fn run(seed: u64, steps: u64, setup: Setup) -> System {
+    let mut random = Random::new(seed);
+    let mut system = System::new(setup.clone());
+    let mut history: Vec<Transition> = Vec::new();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        for _ in 0..steps {
+            history.push(Transition::draw(&mut random, &setup.mix));
+            system.step(history.last().unwrap());
+        }
+        system.finish();
+    }));
+    if let Err(panic) = outcome {
+        println!("seed {seed}, step {} of {steps}, of {setup:?}; the last transitions:", history.len());
+        history.iter().rev().take(12).rev().for_each(|transition| println!("  {transition:?}"));
+        resume_unwind(panic);
+    }
+    assert!(system.happened > steps / 3, "most transitions make sense: {} of {steps}", system.happened);
+    system
+}
+
+fn seeds() -> impl Iterator<Item = u64> {
+    1..=setting("GOLDCREST_SIM_SEEDS", 1)
+}
+
+fn steps(usual: u64) -> u64 {
+    setting("GOLDCREST_SIM_STEPS", usual)
+}
+
+#[test]
+fn one_broker_does_what_the_model_does() {
+    for seed in seeds() {
+        run(seed, steps(10_000), generous(1, Storage::Owned(PLENTY), 64 * 1024, ALL));
+    }
+}
+
+#[test]
+fn a_broker_in_borrowed_memory_does_what_the_model_does() {
+    for seed in seeds() {
+        run(100 + seed, steps(10_000), generous(1, Storage::Borrowed(PLENTY), 100, ALL));
+    }
+}
+
+#[test]
+fn buffers_of_any_size_do() {
+    for seed in seeds() {
+        for (at, transmit_size) in [1, 2, 3, 7, 64, 1_000].into_iter().enumerate() {
+            run(200 + 10 * seed + at as u64, steps(1_500), generous(1, Storage::Owned(PLENTY), transmit_size, ALL));
+        }
+    }
+}
+
+#[test]
+fn siblings_do_together_what_the_model_does() {
+    for seed in seeds() {
+        for shards in [2, 3, 4] {
+            let storage = if shards == 3 { Storage::Borrowed(PLENTY) } else { Storage::Owned(PLENTY) };
+            run(300 + 10 * seed + u64::from(shards), steps(4_000), generous(shards, storage, 5_000, ALL));
+        }
+    }
+}
+
+#[test]
+fn scarce_memory_and_short_queues_lose_nothing_that_is_not_counted() {
+    let mix = Mix { bursts: false, shared: false, retained_wills: false, ..ALL };
+    let short = Limits { queued_messages: 6, queued_bytes: 600, inflight: 8, ..limits() };
+    for seed in seeds() {
+        let mut at = 0;
+        for overflow in [Overflow::DropNewest, Overflow::DropOldest, Overflow::KeepLatest, Overflow::Refuse] {
+            for (capacity, limits) in [(SCARCE, limits()), (PLENTY, short), (SCARCE, short)] {
+                for shards in [1, 3] {
+                    at += 1;
+                    let storage = if at % 2 == 0 { Storage::Owned(capacity) } else { Storage::Borrowed(capacity) };
+                    let config = Config { limits, overflow, ..Config::gateway(1) };
+                    let setup = Setup { shards, storage, config, transmit_size: 500, mix, generous: false };
+                    run(400 + 100 * seed + at, steps(500), setup);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn it_makes_no_difference_how_many_siblings_there_are() {
+    let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
+    for seed in seeds() {
+        let alone = run(500 + seed, steps(2_000), generous(1, Storage::Owned(PLENTY), 64 * 1024, mix));
+        for shards in [2, 4] {
+            let together = run(500 + seed, steps(2_000), generous(shards, Storage::Owned(PLENTY), 64 * 1024, mix));
+            assert_eq!(together.came, alone.came, "seed {}", 500 + seed);
+        }
+    }
+}
