@@ -1,0 +1,90 @@
+"""Starts the real binary, and stops it."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("GOLDCREST", ROOT / "target/release/goldcrest"))
+SECONDS = 30
+"""How long anything may take that is waited for."""
+
+
+def shards():
+    """How many shards the brokers of this run have."""
+    return os.environ["GOLDCREST_SHARDS"]
+
+
+def wait_until(condition, what):
+    """Waits for a condition that nothing can announce."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"after {SECONDS} s still not: {what}")
+        time.sleep(0.005)
+
+
+class Broker:
+    """A broker on a port that the system chose, to be used in a `with` statement."""
+
+    def __init__(self, *arguments, config=None, listen=("127.0.0.1:0",), preexec_fn=None):
+        self.expected_code = 0
+        self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
+        command = [BINARY, "--shards", shards(), "--log", "warn"]
+        if config is not None:
+            file = Path(self.folder.name) / "goldcrest.toml"
+            file.write_text(config)
+            command += ["--config", file]
+        for address in listen:
+            command += ["--listen", address]
+        self.log = open(Path(self.folder.name) / "log", "w+")
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            preexec_fn=preexec_fn,
+        )
+        self.ports = []
+        while len(self.ports) < len(listen):
+            line = self.process.stdout.readline()
+            if not line:
+                raise AssertionError(f"the broker did not start: {self.read_log()}")
+            if line.startswith("listening on "):
+                self.ports.append(int(line.rsplit(":", 1)[1]))
+        self.port = self.ports[0]
+
+    def read_log(self):
+        """What it wrote to standard error."""
+        self.log.seek(0)
+        return self.log.read()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        """The exit code, once it has ended."""
+        return self.process.wait(SECONDS)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failure, *_):
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        log = self.read_log()
+        self.process.stdout.close()
+        self.log.close()
+        self.folder.cleanup()
+        if failure is not None:
+            print(log)
+        elif code != self.expected_code or "panicked" in log:
+            raise AssertionError(f"the broker ended with {code}: {log}")

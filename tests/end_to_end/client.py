@@ -1,0 +1,115 @@
+"""paho-mqtt's client with waiting built in: each call returns when the broker has answered."""
+
+import queue
+import uuid
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from broker import SECONDS
+
+V3_1, V3_1_1, V5 = paho.MQTTv31, paho.MQTTv311, paho.MQTTv5
+VERSIONS = {"3.1": V3_1, "3.1.1": V3_1_1, "5": V5}
+
+
+def unique(prefix):
+    """A name that no other test has: tests share a broker."""
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def properties(packet_type, **values):
+    """Properties for a packet; a list gives a property several times."""
+    result = Properties(packet_type)
+    for name, value in values.items():
+        setattr(result, name, value)
+    return result
+
+
+class Client:
+    """A connected client, to be used in a `with` statement."""
+
+    def __init__(self, port, version, client_id=None, keep_session=False, will=None, manual_ack=False, **connect):
+        """`connect` are Properties of CONNECT; `will` are arguments of paho's will_set."""
+        self.version = version
+        self.messages = queue.Queue()
+        self.answers = queue.Queue()
+        self.ends = queue.Queue()
+        clean = {} if version == V5 else {"clean_session": not keep_session}
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id or unique("p"), protocol=version, manual_ack=manual_ack, **clean
+        )
+        client.on_connect = lambda _c, _u, flags, code, props: self.answers.put((flags, code, props))
+        client.on_subscribe = lambda _c, _u, mid, codes, _p: self.answers.put((mid, [code.value for code in codes]))
+        client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self.answers.put((mid, [code.value for code in codes]))
+        client.on_message = lambda _c, _u, message: self.messages.put(message)
+        client.on_disconnect = lambda _c, _u, flags, code, _p: self.ends.put((flags, code))
+        client.reconnect_delay_set(3600, 3600)
+        client.max_inflight_messages_set(0xFFFF if version != V5 else 20)
+        if will:
+            client.will_set(**will)
+        options = {}
+        if version == V5:
+            if keep_session:
+                connect.setdefault("SessionExpiryInterval", 300)
+            options = {
+                "clean_start": not keep_session,
+                "properties": properties(PacketTypes.CONNECT, **connect),
+            }
+        client.connect("127.0.0.1", port, **options)
+        client.loop_start()
+        self.paho = client
+        flags, code, self.connack = self.answers.get(timeout=SECONDS)
+        assert not code.is_failure, code
+        self.session_present = flags.session_present
+
+    def subscribe(self, topic_filter, qos=0, **options):
+        """Returns the Reason Code; `options` are those of MQTT 5."""
+        if options:
+            given = {"options": SubscribeOptions(qos=qos, **options)}
+        else:
+            given = {"qos": qos}
+        result, mid = self.paho.subscribe(topic_filter, **given)
+        assert result == paho.MQTT_ERR_SUCCESS, result
+        answered, codes = self.answers.get(timeout=SECONDS)
+        assert answered == mid
+        return codes[0]
+
+    def unsubscribe(self, topic_filter):
+        _, mid = self.paho.unsubscribe(topic_filter)
+        assert self.answers.get(timeout=SECONDS)[0] == mid
+
+    def publish(self, topic, payload, qos=0, retain=False, **props):
+        """Returns when the message is acknowledged, or for QoS 0 written; `props` are Properties of PUBLISH."""
+        given = properties(PacketTypes.PUBLISH, **props) if props else None
+        info = self.paho.publish(topic, payload, qos, retain, given)
+        info.wait_for_publish(SECONDS)
+        assert info.is_published(), f"{topic} is not acknowledged"
+
+    def next(self):
+        """The next message."""
+        return self.messages.get(timeout=SECONDS)
+
+    def next_payloads(self, count):
+        return [self.next().payload for _ in range(count)]
+
+    def assert_nothing_for(self, topic, publisher):
+        """Nothing is on its way here. A message that `publisher` sends now to `topic` would come later: it comes first."""
+        marker = unique("marker").encode()
+        publisher.publish(topic, marker, qos=1)
+        message = self.next()
+        assert message.payload == marker, f"unexpected: {message.topic} {message.payload[:60]!r}"
+
+    def drop(self):
+        """Closes the socket without DISCONNECT."""
+        self.paho._sock_close()
+        self.paho.loop_stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.paho.disconnect()
+        self.paho.loop_stop()

@@ -1,0 +1,123 @@
+//! rumqttc as a program, for the matrix: `rumqttc-client pub|sub VERSION PORT NAME`.
+
+use std::time::Duration;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Requests that wait in the client; more than there are.
+const REQUESTS: usize = 16;
+/// The packets of each message that end its way: none, PUBACK, PUBCOMP.
+const ACKNOWLEDGED: usize = 6;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [command, version, port, name] = arguments.as_slice() else {
+        panic!("the arguments are: pub|sub 3.1.1|5 PORT NAME");
+    };
+    let port = port.parse().expect("a port");
+    match (command.as_str(), version.as_str()) {
+        ("pub", "3.1.1") => v3_1_1::publish(port, name).await,
+        ("sub", "3.1.1") => v3_1_1::subscribe(port).await,
+        ("pub", "5") => v5::publish(port, name).await,
+        ("sub", "5") => v5::subscribe(port).await,
+        _ => panic!("it can pub and sub in 3.1.1 and 5"),
+    }
+}
+
+mod v3_1_1 {
+    use super::{ACKNOWLEDGED, KEEP_ALIVE, REQUESTS};
+    use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS};
+
+    const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+    fn connect(port: u16) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new(format!("rumqttc-{}", std::process::id()), "127.0.0.1", port);
+        options.set_keep_alive(KEEP_ALIVE);
+        AsyncClient::new(options, REQUESTS)
+    }
+
+    pub(crate) async fn publish(port: u16, name: &str) {
+        let (client, mut events) = connect(port);
+        for granted in 0..3 {
+            for qos in 0..3 {
+                client.publish(format!("q{granted}/{name}/{qos}"), QOS[qos], false, name).await.expect("room");
+            }
+        }
+        let mut acknowledged = 0;
+        loop {
+            match events.poll().await.expect("a connection") {
+                Event::Incoming(Incoming::PubAck(_) | Incoming::PubComp(_)) => {
+                    acknowledged += 1;
+                    if acknowledged == ACKNOWLEDGED {
+                        client.disconnect().await.expect("room");
+                    }
+                }
+                Event::Outgoing(Outgoing::Disconnect) => return,
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) async fn subscribe(port: u16) {
+        let (client, mut events) = connect(port);
+        for (granted, qos) in QOS.into_iter().enumerate() {
+            client.subscribe(format!("q{granted}/#"), qos).await.expect("room");
+        }
+        loop {
+            if let Event::Incoming(Incoming::Publish(message)) = events.poll().await.expect("a connection") {
+                println!("{} {} {}", message.topic, message.qos as u8, String::from_utf8_lossy(&message.payload));
+            }
+        }
+    }
+}
+
+mod v5 {
+    use super::{ACKNOWLEDGED, KEEP_ALIVE, REQUESTS};
+    use rumqttc::Outgoing;
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::{AsyncClient, Event, EventLoop, Incoming, MqttOptions};
+
+    const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+    fn connect(port: u16) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new(format!("rumqttc-{}", std::process::id()), "127.0.0.1", port);
+        options.set_keep_alive(KEEP_ALIVE);
+        AsyncClient::new(options, REQUESTS)
+    }
+
+    pub(crate) async fn publish(port: u16, name: &str) {
+        let (client, mut events) = connect(port);
+        for granted in 0..3 {
+            for qos in 0..3 {
+                let topic = format!("q{granted}/{name}/{qos}");
+                client.publish(topic, QOS[qos], false, name.to_owned()).await.expect("room");
+            }
+        }
+        let mut acknowledged = 0;
+        loop {
+            match events.poll().await.expect("a connection") {
+                Event::Incoming(Incoming::PubAck(_) | Incoming::PubComp(_)) => {
+                    acknowledged += 1;
+                    if acknowledged == ACKNOWLEDGED {
+                        client.disconnect().await.expect("room");
+                    }
+                }
+                Event::Outgoing(Outgoing::Disconnect) => return,
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) async fn subscribe(port: u16) {
+        let (client, mut events) = connect(port);
+        for (granted, qos) in QOS.into_iter().enumerate() {
+            client.subscribe(format!("q{granted}/#"), qos).await.expect("room");
+        }
+        loop {
+            if let Event::Incoming(Incoming::Publish(message)) = events.poll().await.expect("a connection") {
+                let topic = String::from_utf8_lossy(&message.topic);
+                println!("{topic} {} {}", message.qos as u8, String::from_utf8_lossy(&message.payload));
+            }
+        }
+    }
+}
