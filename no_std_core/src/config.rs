@@ -79,7 +79,7 @@ impl Shard {
 /// | limit | [gateway](Self::GATEWAY) | [firmware](Self::FIRMWARE) | beyond it the client gets |
 /// |---|---|---|---|
 /// | [`packet_bytes`](Self::packet_bytes) | 1,114,112 | 1,024 | DISCONNECT 0x95 |
-/// | [`receive_maximum`](Self::receive_maximum) | 256 | 4 | DISCONNECT 0x93 |
+/// | [`receive_maximum`](Self::receive_maximum) | 256 | 4 | DISCONNECT 0x93; MQTT 3.1 and 3.1.1 know no such limit, and receipts take what memory there is |
 /// | [`topic_aliases_in`](Self::topic_aliases_in) | 64 | 4 | DISCONNECT 0x94 |
 /// | [`topic_aliases_out`](Self::topic_aliases_out) | 64 | 0 | the topic in full |
 /// | [`inflight`](Self::inflight) | 256 | 4 | the next messages when it has acknowledged some |
@@ -106,8 +106,8 @@ pub struct Limits {
     /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size.
     /// Beyond it: DISCONNECT 0x95.
     pub packet_bytes: u32,
-    /// QoS 2 messages from one client that may wait for their PUBREL: the server's Receive Maximum. Beyond it:
-    /// DISCONNECT 0x93.
+    /// QoS 2 messages from one MQTT 5.0 client that may wait for their PUBREL: the server's Receive Maximum. Beyond it:
+    /// DISCONNECT 0x93. Older clients are never told it and may burst.
     pub receive_maximum: u16,
     /// Topic Aliases a client may set. Beyond it: DISCONNECT 0x94.
     pub topic_aliases_in: u16,

@@ -317,6 +317,38 @@ impl Pair {
     }
 }
 
+/// MQTT.js in 3.1.1 sends all QoS 2 messages that its user has before it reads the first PUBREC. It was closed for going
+/// beyond a Receive Maximum that MQTT 3.1.1 does not have, connected again, sent them all again, and so on for ever.
+#[test]
+fn clients_that_know_no_receive_maximum_may_burst() {
+    let config = Config::gateway(1);
+    let burst = config.limits.receive_maximum + 100;
+    for (version, level, name) in [(Version::V3_1, 3, "MQIsdp"), (Version::V3_1_1, 4, "MQTT")] {
+        let mut world = World::new(1, config.clone());
+        let client = world.open();
+        let mut connect = vec![0x10, name.len() as u8 + 9, 0, name.len() as u8];
+        connect.extend([name.as_bytes(), &[level, 2, 0, 0, 0, 1, b'c']].concat());
+        world.send(client, &connect);
+        assert_eq!(take(&mut world, client), [[0x20, 2, 0, 0]]);
+        let mut publishes = Vec::new();
+        for id in 1..=burst {
+            Packet::Publish(Publish {
+                dup: false,
+                qos: QoS::ExactlyOnce,
+                retain: false,
+                topic: "t",
+                packet_id: PacketId::new(id),
+                properties: Properties::EMPTY,
+                payload: b"",
+            })
+            .encode(version, &mut publishes);
+        }
+        world.send(client, &publishes);
+        let expected: Vec<_> = (1..=burst).map(|id| vec![0x50, 2, (id >> 8) as u8, id as u8]).collect();
+        assert_eq!(take(&mut world, client), expected);
+    }
+}
+
 /// A client sends SUBSCRIBE and is gone before the siblings have answered: they forget the filter again.
 #[test]
 fn a_subscribe_that_nobody_waits_for_leaves_nothing_with_siblings() {

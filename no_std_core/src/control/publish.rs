@@ -97,7 +97,9 @@ impl<'m> Broker<'m> {
                 self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRec), packet_id, ReasonCode::Success, ""));
                 return Ok(Taken::Done);
             }
-            if self.sessions[session].inbound.count() >= self.config.limits.receive_maximum {
+            let count = self.sessions[session].inbound.count();
+            // Receive Maximum is of MQTT 5.0: who has never heard of it may use each Packet Identifier, until memory ends.
+            if self.connections[handle].version.is_v5() && count >= self.config.limits.receive_maximum {
                 return Err(Refusal {
                     code: ReasonCode::ReceiveMaximumExceeded,
                     why: "more QoS 2 messages wait for their PUBREL than the server's Receive Maximum allows",
