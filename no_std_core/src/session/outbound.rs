@@ -50,6 +50,7 @@ impl Outbound {
         resend: None,
         outstanding: 0,
         last_packet_id: 0,
+        lapped: false,
     };
 
     pub(crate) fn queued(&self) -> usize {
