@@ -7,5 +7,6 @@ mod connack;
 mod connect;
 mod fields;
 mod fixed_header;
+mod out_of_step;
 mod publish;
 mod text;
