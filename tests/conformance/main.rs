@@ -9,6 +9,7 @@ mod fields;
 mod fixed_header;
 mod identifier;
 mod keep_alive;
+mod out_of_step;
 mod publish;
 mod publish_properties;
 mod takeover;

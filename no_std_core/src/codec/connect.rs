@@ -146,7 +146,8 @@ struct Flags {
 impl Flags {
     /// Reads the Connect Flags (section 3.1.2.3).
     fn decode(version: Version, bits: u8) -> Result<Self, Refusal> {
-        if bits & 0b0000_0001 != 0 {
+        // MQTT 3.1 does not use this bit, and asks for no value.
+        if bits & 0b0000_0001 != 0 && version != Version::V3_1 {
             return Err(Refusal::malformed("the reserved Connect Flag is 0 [MQTT-3.1.2-3]"));
         }
         let has_will = bits & 0b0000_0100 != 0;

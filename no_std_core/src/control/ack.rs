@@ -1,37 +1,53 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP: the handshakes of QoS 1 and 2 (section 4.3).
 
 use crate::broker::Broker;
-use crate::codec::{Ack, AckKind, QoS, ReasonCode};
+use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal};
 use crate::connection::{Connection, Outgoing, Owed, Reply};
 use crate::counters::DropReason;
 use crate::session::Acknowledged;
 use crate::storage::Handle;
 use crate::time::Instant;
 
+/// PUBACK for QoS 2, PUBREC for QoS 1, PUBCOMP before PUBREC: the client has lost the thread of a handshake, and going on
+/// would leave the delivery in flight for ever (section 4.13; `[MQTT-4.8.0-1]` of MQTT 3.1.1).
+const OUT_OF_STEP: Refusal =
+    Refusal::protocol_error("the message with this Packet Identifier waits for another acknowledgement (section 4.3)");
+
 impl Broker<'_> {
     /// The receiver of a QoS 1 message has it, or refuses it.
-    pub(super) fn on_puback(&mut self, _now: Instant, handle: Handle<Connection>, ack: &Ack<'_>) {
-        self.end_delivery(handle, ack, QoS::AtLeastOnce);
+    pub(super) fn on_puback(
+        &mut self,
+        _now: Instant,
+        handle: Handle<Connection>,
+        ack: &Ack<'_>,
+    ) -> Result<(), Refusal> {
+        self.end_delivery(handle, ack, QoS::AtLeastOnce)
     }
 
     /// The receiver of a QoS 2 message has it: PUBREL follows. Or it refuses it, which ends the delivery
     /// `[MQTT-4.3.3-4]`.
-    pub(super) fn on_pubrec(&mut self, _now: Instant, handle: Handle<Connection>, ack: &Ack<'_>) {
+    pub(super) fn on_pubrec(
+        &mut self,
+        _now: Instant,
+        handle: Handle<Connection>,
+        ack: &Ack<'_>,
+    ) -> Result<(), Refusal> {
         if ack.code.is_error() {
-            self.end_delivery(handle, ack, QoS::ExactlyOnce);
-            return;
+            return self.end_delivery(handle, ack, QoS::ExactlyOnce);
         }
         let Some(session) = self.connections[handle].session else {
-            return;
+            return Ok(());
         };
         if self.is_half_sent(handle, ack.packet_id.get()) {
-            return;
+            return Ok(());
         }
         let code = match self.sessions[session].outbound.receive(&mut self.messages, ack.packet_id.get()) {
-            Acknowledged::Done => ReasonCode::Success,
+            Acknowledged::Done(()) => ReasonCode::Success,
             Acknowledged::Unknown => ReasonCode::PacketIdentifierNotFound,
+            Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
         self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, ""));
+        Ok(())
     }
 
     /// The sender of a QoS 2 message has our PUBREC: its identifier is free again.
@@ -49,31 +65,34 @@ impl Broker<'_> {
     }
 
     /// The receiver of a QoS 2 message has our PUBREL: the delivery is over.
-    pub(super) fn on_pubcomp(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) {
+    pub(super) fn on_pubcomp(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         let Some(session) = self.connections[handle].session else {
-            return;
+            return Ok(());
         };
-        let outbound = &mut self.sessions[session].outbound;
-        let Some(delivery) = outbound.complete(&mut self.messages, ack.packet_id.get()) else {
-            return;
+        let delivery = match self.sessions[session].outbound.complete(&mut self.messages, ack.packet_id.get()) {
+            Acknowledged::Done(delivery) => delivery,
+            Acknowledged::Unknown => return Ok(()),
+            Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
         #[cfg(feature = "alloc")]
         self.settle(session, delivery);
         self.messages.end_delivery(delivery);
         self.mark_ready(handle);
+        Ok(())
     }
 
-    fn end_delivery(&mut self, handle: Handle<Connection>, ack: &Ack<'_>, qos: QoS) {
+    fn end_delivery(&mut self, handle: Handle<Connection>, ack: &Ack<'_>, qos: QoS) -> Result<(), Refusal> {
         let Some(session) = self.connections[handle].session else {
-            return;
+            return Ok(());
         };
         if self.is_half_sent(handle, ack.packet_id.get()) {
-            return;
+            return Ok(());
         }
-        let outbound = &mut self.sessions[session].outbound;
-        // An identifier that nothing waits for is no error (section 4.3.2); it changes nothing.
-        let Some(delivery) = outbound.acknowledge(&mut self.messages, ack.packet_id.get(), qos) else {
-            return;
+        let delivery = match self.sessions[session].outbound.acknowledge(&mut self.messages, ack.packet_id.get(), qos) {
+            Acknowledged::Done(delivery) => delivery,
+            // An identifier that nothing waits for is no error (section 4.3.2); it changes nothing.
+            Acknowledged::Unknown => return Ok(()),
+            Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
         #[cfg(feature = "alloc")]
         self.settle(session, delivery);
@@ -83,6 +102,7 @@ impl Broker<'_> {
             self.count_drop(Some(session), DropReason::Refused);
         }
         self.mark_ready(handle);
+        Ok(())
     }
 
     /// An acknowledgement of what the client can't have seen yet would free what is being transmitted.

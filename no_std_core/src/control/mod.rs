@@ -141,10 +141,10 @@ impl Broker<'_> {
             ));
         }
         match &packet {
-            Packet::PubAck(ack) => self.on_puback(now, handle, ack),
-            Packet::PubRec(ack) => self.on_pubrec(now, handle, ack),
+            Packet::PubAck(ack) => self.on_puback(now, handle, ack)?,
+            Packet::PubRec(ack) => self.on_pubrec(now, handle, ack)?,
             Packet::PubRel(ack) => self.on_pubrel(handle, ack),
-            Packet::PubComp(ack) => self.on_pubcomp(handle, ack),
+            Packet::PubComp(ack) => self.on_pubcomp(handle, ack)?,
             Packet::Subscribe(subscribe) => return self.on_subscribe(now, handle, subscribe),
             Packet::Unsubscribe(unsubscribe) => return self.on_unsubscribe(now, handle, unsubscribe),
             Packet::PingReq => self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, "")),

@@ -35,11 +35,13 @@ pub(crate) struct Outbound {
 
 /// What an acknowledgement from the client did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Acknowledged {
+pub(crate) enum Acknowledged<T> {
     /// It ended a delivery, or moved it on.
-    Done,
-    /// No delivery with this Packet Identifier waits for it.
+    Done(T),
+    /// No delivery has this Packet Identifier.
     Unknown,
+    /// The delivery with this Packet Identifier waits for another packet.
+    OutOfStep,
 }
 
 impl Outbound {
@@ -241,32 +243,29 @@ impl Outbound {
         messages: &mut Messages<'_>,
         packet_id: u16,
         qos: QoS,
-    ) -> Option<Handle<Delivery>> {
+    ) -> Acknowledged<Handle<Delivery>> {
         self.take(messages, packet_id, |delivery| delivery.qos == qos && !delivery.is(Delivery::RECEIVED))
     }
 
-    /// PUBREC without an error: the client has the message, PUBREL follows. Unknown if there is no such delivery.
-    pub(crate) fn receive(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged {
-        let mut found = None;
-        for delivery in self.in_flight.iter(&messages.deliveries) {
-            let entry = &messages.deliveries[delivery];
-            if entry.packet_id == packet_id {
-                found = (entry.qos == QoS::ExactlyOnce).then_some(delivery);
-                break;
-            }
-        }
+    /// PUBREC without an error: the client has the message, PUBREL follows. It may come again until PUBCOMP.
+    pub(crate) fn receive(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged<()> {
+        let deliveries = &messages.deliveries;
+        let found = self.in_flight.iter(deliveries).find(|delivery| deliveries[*delivery].packet_id == packet_id);
         let Some(delivery) = found else {
             return Acknowledged::Unknown;
         };
+        if messages.deliveries[delivery].qos != QoS::ExactlyOnce {
+            return Acknowledged::OutOfStep;
+        }
         if !messages.deliveries[delivery].is(Delivery::RECEIVED) {
             messages.deliveries[delivery].set(Delivery::RECEIVED, true);
             messages.drop_message_of(delivery);
         }
-        Acknowledged::Done
+        Acknowledged::Done(())
     }
 
     /// PUBCOMP: the delivery, now in no list, is over.
-    pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Option<Handle<Delivery>> {
+    pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged<Handle<Delivery>> {
         self.take(messages, packet_id, |delivery| delivery.is(Delivery::RECEIVED))
     }
 
@@ -274,7 +273,7 @@ impl Outbound {
     pub(crate) fn abandon(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
         let packet_id = messages.deliveries[delivery].packet_id;
         let taken = self.take(messages, packet_id, |_| true);
-        debug_assert_eq!(taken, Some(delivery));
+        debug_assert_eq!(taken, Acknowledged::Done(delivery));
     }
 
     /// Takes anything that is left, in flight first.
@@ -290,7 +289,7 @@ impl Outbound {
         messages: &mut Messages<'_>,
         packet_id: u16,
         expected: impl Fn(&Delivery) -> bool,
-    ) -> Option<Handle<Delivery>> {
+    ) -> Acknowledged<Handle<Delivery>> {
         let mut previous = None;
         let mut at = self.in_flight.front();
         while let Some(delivery) = at {
@@ -298,7 +297,7 @@ impl Outbound {
             let next = entry.next();
             if entry.packet_id == packet_id {
                 if !expected(entry) {
-                    return None;
+                    return Acknowledged::OutOfStep;
                 }
                 if entry.is(Delivery::OUTSTANDING) {
                     self.outstanding = self.outstanding.saturating_sub(1);
@@ -307,12 +306,12 @@ impl Outbound {
                     self.resend = next;
                 }
                 self.in_flight.unlink_after(&mut messages.deliveries, previous, delivery);
-                return Some(delivery);
+                return Acknowledged::Done(delivery);
             }
             previous = at;
             at = next;
         }
-        None
+        Acknowledged::Unknown
     }
 }
 

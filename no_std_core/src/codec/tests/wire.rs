@@ -272,6 +272,13 @@ fn an_mqtt_3_1_client_may_announce_strings_and_leave_them_out() {
 }
 
 #[test]
+fn an_mqtt_3_1_client_may_set_the_connect_flag_that_is_not_used() {
+    let bytes = b"\x10\x0F\0\x06MQIsdp\x03\x03\0\x3C\0\x01c";
+    let Ok(Packet::Connect(connect)) = decoded(Version::V3_1, bytes) else { panic!("refused") };
+    assert!(connect.clean_start);
+}
+
+#[test]
 fn clean_session_says_when_the_session_ends() {
     let expiry = |bytes| {
         let Ok(Packet::Connect(connect)) = decoded(Version::V5, bytes) else { panic!("refused") };
