@@ -38,7 +38,10 @@ pub(crate) struct Plan {
 pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     let begun = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let result = match begun {
-        Ok(runtime) => runtime.block_on(serve(plan, || started.send(Ok(())).is_ok())),
+        Ok(runtime) => runtime.block_on(async {
+            let (shard, listeners) = set_up(plan);
+            serve(shard, listeners, || started.send(Ok(())).is_ok()).await
+        }),
         Err(error) => Err(error),
     };
     if let Err(error) = result {
@@ -46,27 +49,34 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     }
 }
 
-/// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
-async fn serve(plan: Plan, tell_started: impl FnOnce() -> bool) -> io::Result<()> {
+fn set_up(plan: Plan) -> (Rc<Shard>, Vec<TcpListener>) {
     let Plan { config, capacity, clock, mesh, lobby, listeners } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
     let broker = Broker::new(memory, config, &AllowAll);
     let turn = RefCell::new(Turn::new(index, mesh.clone(), clock, broker));
-    let shard = Rc::new(Shard { index, mesh, lobby, turn, stopping: Cell::new(false), stop: Notify::new() });
+    let shard = Shard { index, mesh, lobby, clock, turn, stopping: Cell::new(false), stop: Notify::new() };
+    (Rc::new(shard), listeners)
+}
+
+/// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
+async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl FnOnce() -> bool) -> io::Result<()> {
     let mut accepting = Vec::new();
     for listener in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         accepting.push(spawn_local(listener::accept(shard.clone(), listener)));
     }
-    spawn_local(unconstrained(Flusher::new(shard.clone(), clock)));
+    spawn_local(unconstrained(Flusher::new(shard.clone())));
     if !tell_started() {
         return Ok(());
     }
     shard.stop.notified().await;
+    if !shard.stopping.get() {
+        return Ok(());
+    }
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     let everybody_left = async {
-        while !shard.turn.borrow().is_idle() {
+        while !shard.turn(|turn| turn.is_idle()) {
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -79,6 +89,7 @@ pub(crate) struct Shard {
     pub(crate) index: u16,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) lobby: Arc<Lobby>,
+    clock: Clock,
     turn: RefCell<Turn>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -90,15 +101,29 @@ impl Shard {
         if self.stopping.get() {
             return;
         }
-        let opened = self.turn.borrow_mut().open_connection(stream, peer, bytes, seat);
-        match opened {
+        match self.turn(|turn| turn.open_connection(stream, peer, bytes, seat)) {
             Some(id) => drop(spawn_local(Serve { shard: self.clone(), id })),
             None => self.lobby.turn_away(peer, "the broker has no room for another connection"),
         }
     }
 
+    /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
+    /// with the other tasks, but the shard ends.
+    fn turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
+        struct EndIfPanicking<'s>(&'s Shard);
+        impl Drop for EndIfPanicking<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.stop.notify_one();
+                }
+            }
+        }
+        let _guard = EndIfPanicking(self);
+        work(&mut self.turn.borrow_mut())
+    }
+
     fn receive(self: &Rc<Self>, mail: &mut Mail) {
-        self.turn.borrow_mut().receive_forwards(mail);
+        self.turn(|turn| turn.receive_forwards(mail));
         for arrival in mail.arrivals.drain(..) {
             match TcpStream::from_std(arrival.stream) {
                 Ok(stream) => self.open_connection(stream, arrival.peer, &arrival.bytes, arrival.seat),
@@ -106,7 +131,7 @@ impl Shard {
             }
         }
         if std::mem::take(&mut mail.shut_down) && !self.stopping.replace(true) {
-            self.turn.borrow_mut().shut_down();
+            self.turn(Turn::shut_down);
             self.stop.notify_one();
         }
     }
@@ -122,14 +147,13 @@ impl Future for Serve {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.shard.turn.borrow_mut().poll_socket(cx, self.id)
+        self.shard.turn(|turn| turn.poll_socket(cx, self.id))
     }
 }
 
 /// The task that ends each turn, and has turns of its own: with mail, and when a timer of the core is due.
 struct Flusher {
     shard: Rc<Shard>,
-    clock: Clock,
     /// Empty between two polls; kept for its memory.
     mail: Mail,
     timer: Pin<Box<Sleep>>,
@@ -140,9 +164,9 @@ struct Flusher {
 }
 
 impl Flusher {
-    fn new(shard: Rc<Shard>, clock: Clock) -> Self {
+    fn new(shard: Rc<Shard>) -> Self {
         let timer = Box::pin(sleep(Duration::ZERO));
-        Self { shard, clock, mail: Mail::default(), timer, armed: Instant::NEVER, is_listening: false }
+        Self { shard, mail: Mail::default(), timer, armed: Instant::NEVER, is_listening: false }
     }
 
     fn arm(&mut self, cx: &mut Context<'_>, due: Instant) {
@@ -150,7 +174,7 @@ impl Flusher {
             return;
         }
         self.armed = due;
-        if let Some(at) = self.clock.at(due) {
+        if let Some(at) = self.shard.clock.at(due) {
             self.timer.as_mut().reset(at.into());
             if self.timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
@@ -164,7 +188,7 @@ impl Future for Flusher {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.shard.turn.borrow_mut().begin_flush(cx.waker());
+        this.shard.turn(|turn| turn.begin_flush(cx.waker()));
         if !this.is_listening {
             this.shard.mesh.listen(this.shard.index, cx.waker());
             this.is_listening = true;
@@ -172,8 +196,38 @@ impl Future for Flusher {
         if this.shard.mesh.collect(this.shard.index, &mut this.mail) {
             this.shard.receive(&mut this.mail);
         }
-        let due = this.shard.turn.borrow_mut().flush();
+        let due = this.shard.turn(Turn::flush);
         this.arm(cx, due);
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn a_panic_in_a_task_ends_the_shard() {
+        let plan = Plan {
+            config: goldcrest_core::Config::gateway(1),
+            capacity: Capacity::GATEWAY,
+            clock: Clock::start(),
+            mesh: Arc::new(Mesh::new(1)),
+            lobby: Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)),
+            listeners: Vec::new(),
+        };
+        let (done, is_done) = sync_channel(1);
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+            let serving = runtime.block_on(async {
+                let (shard, listeners) = set_up(plan);
+                let panicking = shard.clone();
+                spawn_local(async move { panicking.turn(|_| panic!("as a bug would")) });
+                serve(shard, listeners, || true).await
+            });
+            done.send(serving.is_ok()).unwrap();
+        });
+        assert!(is_done.recv_timeout(Duration::from_secs(5)).expect("the shard ends"));
     }
 }

@@ -17,6 +17,20 @@ fn an_empty_file_is_the_default() {
 }
 
 #[test]
+fn the_example_has_all_keys_with_their_defaults() {
+    let example = include_str!("../../goldcrest.toml");
+    assert_eq!(format!("{:?}", read(example).unwrap()), format!("{:?}", Config::default()));
+    // What has no default to be written down, or is an example, is commented out, without a space.
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    let uncommented: String = example.lines().map(uncommented).collect();
+    let config = read(&uncommented).unwrap();
+    assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
+}
+
+#[test]
 fn every_key_arrives_where_it_belongs() {
     let config = read(
         r#"

@@ -7,7 +7,7 @@ pub(crate) use lobby::{Lobby, Seat};
 
 use crate::shard::Shard;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
@@ -31,6 +31,8 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         // [::] is IPv6 alone on every system, and can stand beside 0.0.0.0.
         socket.set_only_v6(true)?;
     }
+    // Clients that vanish without Keep Alive are noticed all the same. The sockets that are accepted inherit it.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(300)))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
