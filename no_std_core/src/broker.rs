@@ -331,6 +331,8 @@ impl<'m> Broker<'m> {
     }
 
     /// Copies the Client Identifier of a connection, cut to the size of `out`; how many bytes that are.
+    ///
+    /// Of a closing connection it is known with the feature `alloc` only.
     pub fn client_id(&self, id: ConnectionId, out: &mut [u8]) -> usize {
         let Some(connection) = self.find(id) else {
             return 0;

@@ -56,11 +56,22 @@ impl Broker<'_> {
         self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);
         self.forget_draft(handle);
         #[cfg(feature = "alloc")]
-        self.end_promise(handle);
+        {
+            self.keep_client_id(handle, session);
+            self.end_promise(handle);
+        }
         self.mark_ready(handle);
         if let Some(session) = session {
             self.begin_absence(now, session);
         }
+    }
+
+    /// Who it was is known as long as the connection is, for the shell's log.
+    #[cfg(feature = "alloc")]
+    fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
+        let bytes = &mut self.messages.bytes;
+        let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));
+        self.connections[handle].draft.client_id = shared.and_then(|id| bytes.adopt(id)).unwrap_or_default();
     }
 
     /// The Network Connection is gone.
