@@ -415,3 +415,21 @@ fn a_retained_message_does_not_overtake_older_ones_in_the_queue() {
         assert!(values.is_sorted() && values.len() >= 5, "{shards} shards: {values:?}");
     }
 }
+
+/// The Session left a closing connection at once, and with it went the Client Identifier that logs want to tell.
+#[test]
+fn a_closing_connection_still_has_its_client_identifier() {
+    let now = goldcrest_core::Instant::from_millis(1);
+    let mut broker = broker(Config::gateway(1));
+    let old = broker.handle_connected(now).unwrap();
+    broker.handle_bytes(now, old, &connect_bytes("sensor", true, &[]));
+    let new = broker.handle_connected(now).unwrap();
+    broker.handle_bytes(now, new, &connect_bytes("sensor", true, &[]));
+    for id in [old, new] {
+        let mut text = [0; 16];
+        let len = broker.client_id(id, &mut text);
+        assert_eq!(&text[..len], b"sensor");
+        broker.handle_closed(now, id);
+    }
+    assert_eq!(broker.counters().bytes, 0);
+}
