@@ -48,6 +48,8 @@ pub struct Broker<'m> {
     /// Connections that have something to do.
     pub(crate) ready: Fifo<Connection>,
     pub(crate) generations: u32,
+    /// Messages that have become retained so far; it wraps.
+    pub(crate) retained_so_far: u32,
     /// Sessions made so far.
     #[cfg(feature = "alloc")]
     pub(crate) session_numbers: u32,
@@ -188,6 +190,7 @@ impl<'m> Broker<'m> {
             scratch: memory.scratch,
             ready: Fifo::EMPTY,
             generations: 0,
+            retained_so_far: 0,
             #[cfg(feature = "alloc")]
             session_numbers: 0,
             may_refuse: config.may_refuse(),

@@ -21,6 +21,8 @@ pub struct Message {
     pub(crate) retain: bool,
     /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
     pub(crate) expires: Instant,
+    /// As which it became retained here, counted over all; it wraps.
+    pub(crate) retained_as: u32,
     /// Orders the retained messages of one topic among sibling brokers.
     #[cfg(feature = "alloc")]
     pub(crate) stamp: u64,
@@ -36,6 +38,7 @@ impl Message {
         qos: QoS::AtMostOnce,
         retain: false,
         expires: Instant::NEVER,
+        retained_as: 0,
         #[cfg(feature = "alloc")]
         stamp: 0,
     };
@@ -219,6 +222,10 @@ impl<'m> Messages<'m> {
     #[cfg(feature = "alloc")]
     pub(crate) fn set_stamp(&mut self, handle: Handle<Message>, stamp: u64) {
         self.pool[handle].stamp = stamp;
+    }
+
+    pub(crate) fn set_retained_as(&mut self, handle: Handle<Message>, number: u32) {
+        self.pool[handle].retained_as = number;
     }
 
     pub(crate) fn set_expiry(&mut self, handle: Handle<Message>, expires: Instant) {

@@ -45,6 +45,8 @@ impl Broker<'_> {
         match self.router.retain(topic, Retained(message.cast())) {
             Ok(old) => {
                 self.messages.hold(message);
+                self.retained_so_far = self.retained_so_far.wrapping_add(1);
+                self.messages.set_retained_as(message, self.retained_so_far);
                 if let Some(Retained(old)) = old {
                     self.messages.release(old.cast());
                 }
@@ -91,7 +93,8 @@ impl Broker<'_> {
             return false;
         };
         let too_long = self.messages.bytes.contiguous(text).is_none() && text.len() > TEXT_ON_STACK;
-        let replay = Replay { subscription: Some(subscription), filter: text, cursor, ..Replay::default() };
+        let until = self.retained_so_far;
+        let replay = Replay { subscription: Some(subscription), filter: text, cursor, until, ..Replay::default() };
         let inserted = if too_long { None } else { self.replays.insert(replay) };
         let Some(replay) = inserted else {
             self.messages.bytes.release(text);
@@ -141,6 +144,11 @@ impl Broker<'_> {
             };
             let message: Handle<Message> = message.cast();
             let stored = *self.messages.get(message);
+            if stored.retained_as.wrapping_sub(self.replays[replay].until).cast_signed() > 0 {
+                // It waits in the queue, behind older messages of its topic: here it would come twice, and out of order.
+                self.advance(replay);
+                continue;
+            }
             let entry = self.router.subscription(subscription);
             let terms = Terms {
                 qos: stored.qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default()),

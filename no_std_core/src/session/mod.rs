@@ -162,12 +162,19 @@ pub struct Replay {
     pub(crate) filter: Blob,
     /// The retained entry that was sent last; the walk goes on behind it.
     pub(crate) cursor: crate::router::RetainedCursor,
+    /// The last message that had become retained when it began. Later ones the subscription has got as they were published.
+    pub(crate) until: u32,
 }
 
 impl Replay {
     /// What fills unused memory.
-    pub const EMPTY: Self =
-        Self { next: None, subscription: None, filter: Blob::EMPTY, cursor: crate::router::RetainedCursor::START };
+    pub const EMPTY: Self = Self {
+        next: None,
+        subscription: None,
+        filter: Blob::EMPTY,
+        cursor: crate::router::RetainedCursor::START,
+        until: 0,
+    };
 }
 
 impl Default for Replay {
