@@ -60,8 +60,6 @@ pub(crate) struct Session {
     pub(crate) expected: BTreeMap<Number, Expected>,
     /// Received, and not acknowledged: the broker counts them as lost when the Session ends.
     pub(crate) unacknowledged: u32,
-    /// Subscriptions whose retained messages may still be on their way.
-    pub(crate) replaying: Vec<&'static str>,
 }
 
 /// What all groups of shared subscriptions together are to get of one message.
@@ -205,11 +203,6 @@ impl Model {
                 expected.most += 1;
                 self.slack += mine.len() as u64 - 1;
             }
-            let retains = message.retain && message.number != 0;
-            if retains && session.replaying.iter().any(|filter| matches(filter, message.topic)) {
-                expect(&mut session.expected, message).most += 1;
-                self.slack += 1;
-            }
         }
         if !groups.is_empty() {
             self.shared.entry(message.number).or_default().wanted += groups.len() as u32;
@@ -244,9 +237,6 @@ impl Model {
             expected.most += 1;
             expected.wanted += u32::from(exact);
             self.slack += u64::from(!exact);
-        }
-        if !exact {
-            session.replaying.push(filter);
         }
     }
 
