@@ -1,0 +1,144 @@
+//! Receive Maximum and flow control (section 4.9).
+
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+
+/// A client that takes so many messages at once, and keeps its Session.
+fn receiver<'a>(maximum: &'a [Property<'a>; 1]) -> Client<'a> {
+    client("s").keep().with(maximum)
+}
+
+/// PUBACK, PUBCOMP and a PUBREC that refuses let the next message out; a PUBREC that does not refuse doesn't.
+/// [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2]
+#[conformance(v5)]
+fn never_more_than_receive_maximum(bed: &mut Bed) {
+    let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(2)]));
+    s.subscribe(1, "a", 2);
+    let mut p = bed.connect("p");
+    for (at, level) in [1, 2, 2, 1, 2, 1].into_iter().enumerate() {
+        p.publish("a", at.to_string(), level);
+    }
+    let zero = s.expect_publish("a", "0", 1).id();
+    let one = s.expect_publish("a", "1", 2).id();
+    s.expect_quiet();
+    s.send(pubrec(one));
+    s.expect_pubrel(one);
+    s.expect_quiet();
+    s.send(pubcomp(one));
+    let two = s.expect_publish("a", "2", 2).id();
+    s.expect_quiet();
+    s.send(puback(zero));
+    s.expect_publish("a", "3", 1);
+    s.expect_quiet();
+    s.send(pubrec(two).code(ReasonCode::QuotaExceeded));
+    s.expect_publish("a", "4", 2);
+    s.expect_quiet();
+}
+
+/// [MQTT-4.9.0-1]
+#[conformance(v5, in_memory = "70,000 messages")]
+fn absent_means_65535(bed: &mut Bed) {
+    bed.configure(|config| {
+        config.limits.inflight = u16::MAX;
+        config.limits.queued_messages = 100_000;
+    });
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a", 1);
+    let mut p = bed.connect("p");
+    for _ in 0..70_000 {
+        p.publish("a", "", 1);
+        bed.forget_transcript();
+    }
+    assert_eq!(s.drain().len(), 65_535);
+    s.send(puback(1));
+    s.expect_publish("a", "", 1);
+    s.expect_quiet();
+    bed.forget_transcript();
+}
+
+/// [MQTT-3.3.4-10] [MQTT-4.9.0-3]
+#[conformance(v5)]
+fn others_flow_at_quota_zero(bed: &mut Bed) {
+    let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(1)]));
+    s.subscribe(1, "a", 2);
+    let mut p = bed.connect("p");
+    p.publish("a", "held", 2);
+    let id = s.expect_publish("a", "held", 2).id();
+    s.subscribe(2, "zero", 0);
+    p.publish("zero", "x", 0);
+    s.expect_publish("zero", "x", 0);
+    p.publish("a", "waits", 1);
+    s.expect_quiet();
+    s.ping();
+    s.publish("b", "own", 1);
+    s.publish("b", "own", 2);
+    s.unsubscribe(3, "zero");
+    s.send(pubrec(id));
+    s.expect_pubrel(id);
+    s.expect_quiet();
+    s.send(pubcomp(id));
+    s.take_publish("a", "waits", 1);
+}
+
+/// The next connection's Receive Maximum holds for what is sent again; PUBREL is not held back.
+/// [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-3.3.4-9]
+#[conformance(v5)]
+fn quota_on_resume(bed: &mut Bed) {
+    let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(10)]));
+    s.subscribe(1, "a", 2);
+    let mut p = bed.connect("p");
+    for (payload, level) in [("one", 2), ("two", 1), ("three", 1)] {
+        p.publish("a", payload, level);
+    }
+    let one = s.expect_publish("a", "one", 2).id();
+    let two = s.expect_publish("a", "two", 1).id();
+    s.expect_publish("a", "three", 1);
+    s.send(pubrec(one));
+    s.expect_pubrel(one);
+    s.cut();
+    let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(1)]));
+    s.expect_pubrel(one);
+    s.expect_publish("a", "two", 1);
+    s.expect_quiet();
+    s.send(puback(two));
+    s.take_publish("a", "three", 1);
+    s.send(pubcomp(one));
+    s.expect_quiet();
+}
+
+/// [MQTT-4.9.0-2]
+#[conformance(v5)]
+fn qos0_does_not_count(bed: &mut Bed) {
+    let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(1)]));
+    s.subscribe(1, "a", 0);
+    let mut p = bed.connect("p");
+    for at in 0..100 {
+        p.publish("a", at.to_string(), 0);
+    }
+    for at in 0..100 {
+        s.expect_publish("a", at.to_string(), 0);
+    }
+}
+
+/// An acknowledgement too many gives no right to a message more.
+/// [MQTT-4.9.0-1]
+#[conformance(v5)]
+fn superfluous_acks(bed: &mut Bed) {
+    let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(2)]));
+    s.subscribe(1, "a", 2);
+    let mut p = bed.connect("p");
+    for at in 0..8 {
+        p.publish("a", at.to_string(), 1);
+    }
+    let first = s.expect_publish("a", "0", 1).id();
+    s.expect_publish("a", "1", 1);
+    for _ in 0..3 {
+        s.send(puback(first));
+    }
+    s.send(puback(0x7777));
+    s.send(pubcomp(0x7777));
+    s.expect_publish("a", "2", 1);
+    s.expect_quiet();
+}
