@@ -32,6 +32,10 @@ async function connect(protocolVersion, options = {}) {
     waiting.length ? waiting.shift()(message) : arrived.push(message);
   });
   client.next = () => (arrived.length ? arrived.shift() : new Promise((resolve) => waiting.push(resolve)));
+  // Thrown where no promise waits for it, so that it fails the test that runs.
+  client.on("close", () => {
+    if (!client.disconnecting && !client.isExpectedToClose) throw new Error("the broker closed the connection");
+  });
   [client.connack] = await once(client, "connect");
   return client;
 }
@@ -111,6 +115,7 @@ eachVersion("a lost connection leaves the Will", async (version) => {
   const watcher = await connect(version);
   await watcher.subscribeAsync(topic, { qos: 2 });
   const lost = await connect(version, { will: { topic, payload: Buffer.from("gone"), qos: 2, retain: false } });
+  lost.isExpectedToClose = true;
   lost.stream.destroy();
   const { payload, packet } = await watcher.next();
   assert.deepEqual([payload.toString(), packet.qos], ["gone", 2]);
