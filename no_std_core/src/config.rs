@@ -87,7 +87,7 @@ impl Shard {
 /// | [`queued_bytes`](Self::queued_bytes) | 67,108,864 | 4,096 | what [`Overflow`] says; each loss is counted |
 /// | [`group_messages`](Self::group_messages) | 10,000 | 8 | what [`Overflow`] says; each loss is counted |
 /// | [`subscriptions`](Self::subscriptions) | 100,000 | 8 | SUBACK 0x97 |
-/// | [`topic_levels`](Self::topic_levels) | 128 | 12 | SUBACK 0x97; PUBACK or PUBREC 0x97 for a retained message |
+/// | [`topic_levels`](Self::topic_levels) | 256 | 12 | SUBACK 0x97; PUBACK or PUBREC 0x97 for a retained message |
 /// | [`properties`](Self::properties) | 128 | 16 | DISCONNECT or CONNACK 0x97 |
 /// | [`retained_messages`](Self::retained_messages) | 1,000,000 | 16 | PUBACK or PUBREC 0x97 |
 /// | [`owed_replies`](Self::owed_replies) | 1,024 | 8 | nothing more is read from it until it reads |
@@ -145,7 +145,7 @@ impl Limits {
         queued_bytes: 64 * 1024 * 1024,
         group_messages: 10_000,
         subscriptions: 100_000,
-        topic_levels: 128,
+        topic_levels: 256,
         properties: 128,
         retained_messages: 1_000_000,
         owed_replies: 1024,
