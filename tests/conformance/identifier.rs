@@ -4,8 +4,8 @@ use goldcrest_core::Config;
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
+use goldcrest_tests::got::Got;
 use goldcrest_tests::packets::*;
-use goldcrest_tests::peer::Got;
 use goldcrest_tests::world::World;
 
 fn assigned(connack: &Got) -> String {

@@ -3,8 +3,8 @@
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
+use goldcrest_tests::got::Got;
 use goldcrest_tests::packets::*;
-use goldcrest_tests::peer::Got;
 
 const ALL_FORWARDED: [Property<'static>; 5] = [
     Property::PayloadFormatIndicator(true),

@@ -4,9 +4,10 @@
 //! version of MQTT on each [`Backend`]. The bed starts the broker when the first client connects, so what
 //! [`Bed::configure`] and its siblings say comes before.
 
+use crate::got::Got;
 use crate::link::Link;
 use crate::packets::{Client, Wire, client};
-use crate::peer::{Got, Peer};
+use crate::peer::Peer;
 use crate::server::Server;
 use crate::transcript::Transcript;
 use crate::world::{Judge, World};

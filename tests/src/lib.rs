@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod bed;
+pub mod got;
 pub mod honest;
 pub mod link;
 pub mod memory;

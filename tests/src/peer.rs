@@ -1,9 +1,10 @@
 //! A client of which each byte is seen: sends what a test says, and fails where the server says anything else.
 
+use crate::got::Got;
 use crate::link::{Arrived, Link};
 use crate::packets::{PINGREQ, Wire, puback, pubcomp, publish, pubrec, pubrel, subscribe, unsubscribe};
 use crate::transcript::{Transcript, hex};
-use crate::watch::{Watch, properties_of};
+use crate::watch::Watch;
 use crate::world::Judgement;
 use goldcrest_core::codec::*;
 use std::collections::VecDeque;
@@ -22,14 +23,6 @@ pub struct Peer {
     /// Packets that came before one that was waited for.
     stash: VecDeque<Got>,
     transcript: Transcript,
-}
-
-/// A packet from the server.
-#[derive(Clone, Debug)]
-pub struct Got {
-    version: Version,
-    bytes: Vec<u8>,
-    topic: Option<String>,
 }
 
 impl Peer {
@@ -68,7 +61,7 @@ impl Peer {
     /// The next packet, which must be these bytes.
     pub fn expect_bytes(&mut self, bytes: &[u8]) -> Got {
         let got = self.expect();
-        if got.bytes != bytes {
+        if got.bytes() != bytes {
             self.fail(&format!("expected {}", hex(bytes)));
         }
         got
@@ -365,7 +358,7 @@ impl Peer {
             _ => None,
         };
         let bytes = self.inbox.drain(..len).collect();
-        Some(Got { version, bytes, topic })
+        Some(Got::new(version, bytes, topic))
     }
 
     fn closes_within(&mut self, patience: Duration) -> bool {
@@ -374,78 +367,5 @@ impl Peer {
 
     fn note(&self, direction: char, bytes: &[u8]) {
         self.transcript.note(&self.name, direction, self.version(), bytes);
-    }
-}
-
-impl Got {
-    /// The packet.
-    pub fn packet(&self) -> Packet<'_> {
-        let (frame, _) = split(&self.bytes, u32::MAX).expect("it was split before").expect("it was whole before");
-        Packet::decode(self.version, frame).expect("it was decoded before")
-    }
-
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Its Properties.
-    pub fn properties(&self) -> Properties<'_> {
-        properties_of(&self.packet())
-    }
-
-    /// The PUBLISH that it must be.
-    pub fn publish(&self) -> Publish<'_> {
-        match self.packet() {
-            Packet::Publish(publish) => publish,
-            other => panic!("expected PUBLISH, not {other:?}"),
-        }
-    }
-
-    /// The topic of a PUBLISH, also where a Topic Alias stands for it.
-    pub fn topic(&self) -> &str {
-        self.topic.as_deref().expect("a PUBLISH")
-    }
-
-    /// Session Present of the CONNACK that it must be.
-    pub fn session_present(&self) -> bool {
-        match self.packet() {
-            Packet::ConnAck(connack) => connack.session_present,
-            other => panic!("expected CONNACK, not {other:?}"),
-        }
-    }
-
-    /// Its Packet Identifier, which it must have.
-    pub fn id(&self) -> u16 {
-        let id = match self.packet() {
-            Packet::Publish(publish) => publish.packet_id,
-            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
-                Some(ack.packet_id)
-            }
-            Packet::SubAck(suback) => Some(suback.packet_id),
-            Packet::UnsubAck(unsuback) => Some(unsuback.packet_id),
-            _ => None,
-        };
-        id.unwrap_or_else(|| panic!("no Packet Identifier in {:?}", self.packet())).get()
-    }
-
-    /// Its one Reason Code, which it must have.
-    pub fn code(&self) -> ReasonCode {
-        match self.packet() {
-            Packet::ConnAck(connack) => connack.code,
-            Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => ack.code,
-            Packet::Disconnect(disconnect) => disconnect.code,
-            Packet::Auth(auth) => auth.code,
-            other => panic!("no Reason Code in {other:?}"),
-        }
-    }
-
-    /// The codes of a SUBACK or UNSUBACK.
-    pub fn codes(&self) -> Vec<u8> {
-        match self.packet() {
-            Packet::SubAck(suback) => suback.codes.into_iter().map(ReasonCode::as_u8).collect(),
-            Packet::UnsubAck(unsuback) => unsuback.codes.into_iter().map(ReasonCode::as_u8).collect(),
-            other => panic!("no list of codes in {other:?}"),
-        }
     }
 }
