@@ -137,6 +137,8 @@ pub(crate) struct Mesh {
     promises: BTreeMap<u32, Vec<Box<str>>>,
     /// How often each filter stands in `promises`.
     promised: BTreeMap<Box<str>, u32>,
+    /// Groups of siblings that an UNSUBSCRIBE which waits has left, by the generation of its connection.
+    left: BTreeMap<u32, Vec<Box<str>>>,
     /// Connections that wait until siblings have confirmed more.
     congested: Vec<ConnectionId>,
     /// Counts probes; the last one.
@@ -180,6 +182,7 @@ impl Mesh {
             waiting: VecDeque::new(),
             promises: BTreeMap::new(),
             promised: BTreeMap::new(),
+            left: BTreeMap::new(),
             congested: Vec::new(),
             probe: 0,
             held: VecDeque::new(),
@@ -326,8 +329,25 @@ impl Mesh {
         self.promised.contains_key(filter)
     }
 
+    /// A connection leaves a group, and waits with its UNSUBSCRIBE.
+    pub(crate) fn leave(&mut self, generation: u32, filter: &str) {
+        self.left.entry(generation).or_default().push(filter.into());
+    }
+
+    /// Whether the connection has left this group, and has not been told so.
+    pub(crate) fn has_left(&mut self, generation: u32, filter: &str) -> bool {
+        let Some(left) = self.left.get_mut(&generation) else { return false };
+        let Some(place) = left.iter().position(|other| **other == *filter) else { return false };
+        left.swap_remove(place);
+        if left.is_empty() {
+            self.left.remove(&generation);
+        }
+        true
+    }
+
     /// The connection does not wait any more; the filters it waited for.
     pub(crate) fn end_promise(&mut self, generation: u32) -> Vec<Box<str>> {
+        self.left.remove(&generation);
         let filters = self.promises.remove(&generation).unwrap_or_default();
         for filter in &filters {
             if let Some(count) = self.promised.get_mut(filter) {

@@ -433,3 +433,39 @@ fn a_closing_connection_still_has_its_client_identifier() {
     }
     assert_eq!(broker.counters().bytes, 0);
 }
+
+/// A member of a sibling's group leaves it: behind its UNSUBACK it gets nothing more, wherever the news of it is
+/// `[MQTT-3.10.4-2]`.
+#[test]
+fn nothing_comes_from_a_siblings_group_behind_unsuback() {
+    let mut pair = Pair::new();
+    let (member, publisher) = (pair.connect(0, 0), pair.connect(1, 1));
+    pair.transmit(0, member);
+    pair.transmit(1, publisher);
+    let filter = (0..)
+        .map(|number| format!("$share/g{number}/t"))
+        .find(|filter| Shard::home_of(filter.as_bytes(), 2) == 1)
+        .unwrap();
+    let subscribe = subscribe_bytes(&filter, QoS::AtMostOnce);
+    pair.send(0, member, &subscribe);
+    pair.exchange();
+    pair.send(0, member, &subscribe);
+    assert_eq!(pair.transmit(0, member)[0], 0x90);
+    let topics = [&filter[..], &filter];
+    let unsubscribe = bytes(&Packet::Unsubscribe(Unsubscribe {
+        packet_id: PacketId::MIN,
+        properties: Properties::EMPTY,
+        filters: Topics::new(&topics),
+    }));
+    // The owner has not heard of it, and nobody has said that it is done.
+    assert_eq!(pair.send(0, member, &unsubscribe), 0);
+    pair.send(1, publisher, &publish_bytes("t", QoS::AtMostOnce, 0, &[], b"x"));
+    pair.exchange();
+    assert_eq!(pair.send(0, member, &unsubscribe), unsubscribe.len());
+    let mut answer = pair.transmit(0, member);
+    assert_eq!(answer.drain(..7).collect::<Vec<_>>(), [0xb0, 5, 0, 1, 0, 0, 0x11]);
+    assert_eq!(answer.first(), Some(&0x30), "it was published before");
+    pair.send(1, publisher, &publish_bytes("t", QoS::AtMostOnce, 0, &[], b"y"));
+    pair.exchange();
+    assert!(pair.transmit(0, member).is_empty());
+}

@@ -15,7 +15,7 @@ use super::deliver::Terms;
 use super::publish::Routing;
 use crate::authorize::Principal;
 use crate::broker::Broker;
-use crate::codec::{Publish, QoS, Subscribe, SubscriptionOptions};
+use crate::codec::{Publish, QoS, Subscribe, SubscriptionOptions, Unsubscribe};
 use crate::config::{Overflow, Shard};
 use crate::connection::{Connection, ConnectionId};
 use crate::counters::DropReason;
@@ -253,6 +253,40 @@ impl Broker<'_> {
             self.connections[handle].fence = 0;
         }
         Some(passed)
+    }
+
+    /// Whether the owners of groups that an UNSUBSCRIBE leaves have heard of it: behind UNSUBACK they send nothing more
+    /// `[MQTT-3.10.4-2]`. If not they are told, and the connection is woken when they have.
+    pub(super) fn siblings_let_go(
+        &mut self,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> bool {
+        if !self.mesh.has_siblings() {
+            return true;
+        }
+        if let Some(passed) = self.pass_fence(handle) {
+            return passed;
+        }
+        let generation = self.connections[handle].generation;
+        let mut waits = false;
+        for text in unsubscribe.filters() {
+            let Ok(filter) = TopicFilter::new(text) else { continue };
+            if self.owner_of(filter).is_some() && self.unsubscribe(session, filter) {
+                self.mesh.leave(generation, text);
+                waits = true;
+            }
+        }
+        if waits {
+            self.wait_for_siblings(handle);
+        }
+        !waits
+    }
+
+    /// Whether the UNSUBSCRIBE that is taken now left this group before it waited.
+    pub(super) fn has_left(&mut self, handle: Handle<Connection>, filter: TopicFilter<'_>) -> bool {
+        self.mesh.has_left(self.connections[handle].generation, filter.as_str())
     }
 
     /// A SUBSCRIBE that waited for siblings was taken, or will never be: what they were told of, and nobody subscribes to

@@ -129,11 +129,17 @@ impl<'m> Broker<'m> {
         if !self.can_answer(handle, count)? {
             return Ok(Taken::NotNow);
         }
+        #[cfg(feature = "alloc")]
+        if !self.siblings_let_go(handle, session, unsubscribe) {
+            return Ok(Taken::NotNow);
+        }
         let mut filters = unsubscribe.filters();
         let reply = Reply::UnsubAck { count: count as u16 };
         self.owe_codes(handle, reply, unsubscribe.packet_id.get(), count, |broker| {
             Some(match TopicFilter::new(filters.next()?) {
                 Ok(filter) if broker.unsubscribe(session, filter) => ReasonCode::Success,
+                #[cfg(feature = "alloc")]
+                Ok(filter) if broker.has_left(handle, filter) => ReasonCode::Success,
                 Ok(_) => ReasonCode::NoSubscriptionExisted,
                 Err(_) => ReasonCode::TopicFilterInvalid,
             })
@@ -142,7 +148,7 @@ impl<'m> Broker<'m> {
     }
 
     /// Whether there was such a subscription.
-    fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
+    pub(super) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         let subscriber = self.subscriber_of(session);
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
