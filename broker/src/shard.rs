@@ -1,7 +1,7 @@
 //! A shard: one core broker on one thread, with a runtime of its own and no locks.
 
 use crate::listener::{self, Lobby, Seat};
-use crate::mesh::{Mail, Mesh};
+use crate::mesh::{Arrival, Mail, Mesh};
 use crate::turn::{Clock, Turn};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
-use tokio::task::{spawn_local, unconstrained};
+use tokio::task::{spawn_local, unconstrained, yield_now};
 use tokio::time::{Sleep, sleep, timeout};
 
 /// What clients have at most to read their DISCONNECT and close when the gateway stops.
@@ -96,12 +96,24 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Serves a connection whose home this shard is.
-    pub(crate) fn open_connection(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, bytes: &[u8], seat: Seat) {
+    /// Serves a connection whose home this shard is, once all sockets that have news by now had their turn.
+    ///
+    /// A client may say its last words, DISCONNECT among them, close and come again at once. If it found its old connection
+    /// open still, it would take it over: what it said last would be lost, and its Will sent. Its old socket has had that
+    /// to read since before its new one had CONNECT, and the runtime looks at all sockets again before it goes on with a
+    /// task that has yielded.
+    pub(crate) async fn open_connection(
+        self: Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        bytes: Vec<u8>,
+        seat: Seat,
+    ) {
+        yield_now().await;
         if self.stopping.get() {
             return;
         }
-        match self.turn(|turn| turn.open_connection(stream, peer, bytes, seat)) {
+        match self.turn(|turn| turn.open_connection(stream, peer, &bytes, seat)) {
             Some(id) => drop(spawn_local(Serve { shard: self.clone(), id })),
             None => self.lobby.turn_away(peer, "the broker has no room for another connection"),
         }
@@ -126,7 +138,10 @@ impl Shard {
         self.turn(|turn| turn.receive_forwards(mail));
         for arrival in mail.arrivals.drain(..) {
             match TcpStream::from_std(arrival.stream) {
-                Ok(stream) => self.open_connection(stream, arrival.peer, &arrival.bytes, arrival.seat),
+                Ok(stream) => {
+                    let Arrival { peer, bytes, seat, .. } = arrival;
+                    drop(spawn_local(self.clone().open_connection(stream, peer, bytes, seat)));
+                }
                 Err(error) => tracing::warn!(address = %arrival.peer, %error, "a connection did not get home"),
             }
         }

@@ -3,7 +3,7 @@
 mod support;
 
 use goldcrest::{Gateway, Listener, StartError};
-use goldcrest_core::codec::{Ack, ConnAck, Disconnect, Packet, PacketId, QoS, ReasonCode};
+use goldcrest_core::codec::{Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Will};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -70,6 +70,35 @@ fn order_is_kept_from_a_publisher_to_a_subscriber_of_another_shard() {
                         other => panic!("a message was expected, not {other:?}"),
                     });
                 }
+            }
+        },
+    );
+}
+
+/// A client's last words are heard before its next connection takes the old one over: nothing that it published is lost,
+/// and it has said DISCONNECT, so there is no Will.
+#[test]
+fn a_client_may_leave_and_come_again_at_once() {
+    with_gateways(
+        |_| {},
+        |address| {
+            const ROUNDS: u32 = 1_000;
+            let mut subscriber = Client::connect(address, "subscriber");
+            subscriber.subscribe("n", QoS::AtMostOnce);
+            let will =
+                Will { qos: QoS::AtMostOnce, retain: false, properties: Properties::EMPTY, topic: "n", payload: b"" };
+            for n in 0..ROUNDS {
+                let mut sensor = Client::open(address);
+                sensor.send(Packet::Connect(Connect { will: Some(will), ..connect_packet("sensor") }));
+                sensor.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+                sensor.send(Packet::Publish(message("n", &n.to_be_bytes(), QoS::AtMostOnce)));
+                sensor.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+            }
+            for n in 0..ROUNDS {
+                subscriber.receive(|packet| match packet {
+                    Packet::Publish(publish) => assert_eq!(publish.payload, n.to_be_bytes()),
+                    other => panic!("a message was expected, not {other:?}"),
+                });
             }
         },
     );

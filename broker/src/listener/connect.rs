@@ -23,7 +23,7 @@ pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAdd
     };
     drop(ticket);
     if home == shard.index {
-        return shard.open_connection(stream, peer, &bytes, seat);
+        return shard.open_connection(stream, peer, bytes, seat).await;
     }
     match stream.into_std() {
         Ok(stream) => shard.mesh.send_home(home, Arrival { stream, peer, bytes, seat }),
