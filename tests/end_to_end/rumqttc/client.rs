@@ -39,8 +39,8 @@ mod v3_1_1 {
     pub(crate) async fn publish(port: u16, name: &str) {
         let (client, mut events) = connect(port);
         for granted in 0..3 {
-            for qos in 0..3 {
-                client.publish(format!("q{granted}/{name}/{qos}"), QOS[qos], false, name).await.expect("room");
+            for (number, qos) in QOS.into_iter().enumerate() {
+                client.publish(format!("q{granted}/{name}/{number}"), qos, false, name).await.expect("room");
             }
         }
         let mut acknowledged = 0;
@@ -88,9 +88,9 @@ mod v5 {
     pub(crate) async fn publish(port: u16, name: &str) {
         let (client, mut events) = connect(port);
         for granted in 0..3 {
-            for qos in 0..3 {
-                let topic = format!("q{granted}/{name}/{qos}");
-                client.publish(topic, QOS[qos], false, name.to_owned()).await.expect("room");
+            for (number, qos) in QOS.into_iter().enumerate() {
+                let topic = format!("q{granted}/{name}/{number}");
+                client.publish(topic, qos, false, name.to_owned()).await.expect("room");
             }
         }
         let mut acknowledged = 0;
