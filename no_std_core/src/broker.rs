@@ -50,6 +50,8 @@ pub struct Broker<'m> {
     pub(crate) generations: u32,
     /// Messages handed out so far.
     pub(crate) routed: u64,
+    /// The slot of the message that was last looked at for its expiry.
+    pub(crate) swept: usize,
     /// Sessions made so far.
     #[cfg(feature = "alloc")]
     pub(crate) session_numbers: u32,
@@ -191,6 +193,7 @@ impl<'m> Broker<'m> {
             ready: Fifo::EMPTY,
             generations: 0,
             routed: 0,
+            swept: 0,
             #[cfg(feature = "alloc")]
             session_numbers: 0,
             may_refuse: config.may_refuse(),

@@ -154,6 +154,10 @@ pub(crate) struct Mesh {
     pub(crate) remotes: BTreeMap<(u16, u32), Handle<Session>>,
     /// Their subscriptions here, and which ones those are there.
     pub(crate) records: BTreeMap<Handle<Subscription>, Handle<Subscription>>,
+    /// Which sibling owns the group of a subscription here.
+    pub(crate) owners: BTreeMap<Handle<Subscription>, u16>,
+    /// Where filters are put together.
+    pub(crate) filter_space: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -191,6 +195,8 @@ impl Mesh {
             route: 0,
             remotes: BTreeMap::new(),
             records: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            filter_space: Vec::new(),
         }
     }
 
@@ -224,7 +230,9 @@ impl Mesh {
     }
 
     pub(crate) fn wait_for_room(&mut self, id: ConnectionId) {
-        self.congested.push(id);
+        if !self.congested.contains(&id) {
+            self.congested.push(id);
+        }
     }
 
     /// A message from a sibling was taken.

@@ -469,3 +469,32 @@ fn nothing_comes_from_a_siblings_group_behind_unsuback() {
     pair.exchange();
     assert!(pair.transmit(0, member).is_empty());
 }
+
+/// Retained messages whose time was over counted towards the quota until somebody subscribed to them: a publisher of
+/// short-lived topics was refused for ever.
+#[test]
+fn expired_retained_messages_give_way_to_new_ones() {
+    const QUOTA: u32 = 16;
+    let limits = Limits { retained_messages: QUOTA, ..Limits::GATEWAY };
+    let mut world = World::new(1, Config { limits, ..Config::gateway(5) });
+    let publisher = connect(&mut world, "p", &[]);
+    let refused = |world: &mut World, round: u32| {
+        (0..QUOTA)
+            .filter(|number| {
+                let topic = format!("{round}/{number}");
+                let mut packet =
+                    publish_bytes(&topic, QoS::AtLeastOnce, 1, &[Property::MessageExpiryInterval(1)], b"x");
+                packet[0] |= 1;
+                world.send(publisher, &packet);
+                take(world, publisher).iter().any(|packet| packet.get(4) == Some(&0x97))
+            })
+            .count()
+    };
+    assert_eq!(refused(&mut world, 0), 0);
+    assert_eq!(refused(&mut world, 1), QUOTA as usize);
+    for round in 2..5 {
+        world.advance(2_000);
+        assert_eq!(refused(&mut world, round), 0, "round {round}");
+    }
+    assert!(world.shard(0).counters().retained <= QUOTA);
+}

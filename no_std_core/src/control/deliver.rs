@@ -118,6 +118,8 @@ impl Broker<'_> {
             let Some(delivery) = dropped else {
                 return false;
             };
+            #[cfg(feature = "alloc")]
+            self.settle(session, delivery);
             self.messages.end_delivery(delivery);
             self.count_drop(Some(session), DropReason::QueueFull);
         }

@@ -106,6 +106,9 @@ impl<'m> Broker<'m> {
                 });
             }
         }
+        if publish.retain {
+            self.sweep_retained(now);
+        }
         let outcome = if publish.properties.is_empty() {
             // The frequent case: all parts of the body stand in the packet.
             let topic = TopicName::new_checked(publish.topic);
@@ -359,6 +362,10 @@ impl<'m> Broker<'m> {
             // The tree may have changed under the walk.
             matches = self.router.matches(routing.topic);
             found = matches.next(&self.router);
+        }
+        #[cfg(feature = "alloc")]
+        if self.mesh.has_siblings() {
+            self.forward_to_all(message, retain, &routing);
         }
         while let Some(matched) = found {
             match matched {

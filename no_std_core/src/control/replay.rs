@@ -56,6 +56,24 @@ impl Broker<'_> {
         }
     }
 
+    /// Removes some of the retained messages whose time is over: a few at each call, all of them in turn, so that they
+    /// don't stand in the way of others for ever.
+    pub(super) fn sweep_retained(&mut self, now: Instant) {
+        const AT_ONCE: usize = 8;
+        let slots = self.messages.slots();
+        for _ in 0..AT_ONCE.min(slots) {
+            self.swept = if self.swept + 1 < slots { self.swept + 1 } else { 0 };
+            let Some(message) = self.messages.expired_at(self.swept, now) else {
+                continue;
+            };
+            self.with_topic(message, |broker, topic| {
+                if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
+                    broker.unretain(topic);
+                }
+            });
+        }
+    }
+
     pub(super) fn unretain(&mut self, topic: TopicName<'_>) {
         if !self.replays.is_empty() {
             self.move_replays_on(topic);
@@ -67,9 +85,12 @@ impl Broker<'_> {
 
     /// No replay may stand on a retained message that goes.
     fn move_replays_on(&mut self, topic: TopicName<'_>) {
+        let Some(topic) = self.router.node_of(topic) else {
+            return;
+        };
         for slot in 0..self.replays.slots() {
             let replay = Handle::from_index(slot);
-            if self.replays.is_live(replay) && self.router.stands_on(self.replays[replay].cursor, topic) {
+            if self.replays.is_live(replay) && self.replays[replay].cursor.is_at(topic) {
                 self.advance(replay);
             }
         }

@@ -121,7 +121,7 @@ impl Broker<'_> {
 
     // ---- messages
 
-    /// A message is about to be handed out: it gets its stamp, and all siblings that must have it in any case get it.
+    /// A message is about to be handed out: as a retained one it gets its stamp.
     pub(super) fn begin_route(&mut self, message: Handle<Message>, retain: bool, routing: &Routing<'_>) {
         self.mesh.begin_route();
         if routing.from_sibling {
@@ -131,6 +131,10 @@ impl Broker<'_> {
             let stamp = self.mesh.stamp();
             self.messages.set_stamp(message, stamp);
         }
+    }
+
+    /// Sends a message to those siblings that must have it in any case.
+    pub(super) fn forward_to_all(&mut self, message: Handle<Message>, retain: bool, routing: &Routing<'_>) {
         for other in self.mesh.others() {
             if retain || self.mesh.wants_everything(other) {
                 self.forward(other, message, routing);
@@ -327,12 +331,15 @@ impl Broker<'_> {
     }
 
     /// What siblings have to hear when a subscription ends: its filter as they know it.
-    pub(super) fn filter_for_siblings(&self, subscription: Handle<Subscription>) -> Option<Box<str>> {
+    pub(super) fn filter_for_siblings(&mut self, subscription: Handle<Subscription>) -> Option<Box<str>> {
         if !self.mesh.has_siblings() {
             return None;
         }
-        let mut space = alloc::vec![0; LONGEST_FILTER];
-        self.router.filter_of(subscription, &mut space).map(Into::into)
+        let mut space = core::mem::take(&mut self.mesh.filter_space);
+        space.resize(LONGEST_FILTER, 0);
+        let filter = self.router.filter_of(subscription, &mut space).map(|filter| Box::from(filter));
+        self.mesh.filter_space = space;
+        filter
     }
 
     /// A subscription ended; `filter` is what [`Broker::filter_for_siblings`] gave for it.
@@ -344,6 +351,7 @@ impl Broker<'_> {
         last: bool,
     ) {
         self.mesh.records.remove(&subscription);
+        self.mesh.owners.remove(&subscription);
         if let Some(behind) = filter.strip_prefix(FOREIGN) {
             self.sessions[session].foreign_groups = self.sessions[session].foreign_groups.saturating_sub(1);
             let outbound = &mut self.sessions[session].outbound;
@@ -454,6 +462,7 @@ impl Broker<'_> {
             self.sessions[session].foreign_groups += 1;
         }
         let Some(owner) = self.owner_of(filter) else { return };
+        self.mesh.owners.insert(subscribed.handle, owner);
         let member = self.member(session, subscribed.handle);
         self.mesh.send(
             owner,
@@ -502,10 +511,7 @@ impl Broker<'_> {
             self.count_drop(Some(session), DropReason::OutOfMemory);
             return;
         };
-        let still_there = self
-            .router
-            .subscriptions_of(self.subscriber_of(session))
-            .any(|subscription| subscription == member.subscription);
+        let still_there = self.router.holds(member.subscription, self.subscriber_of(session));
         if self.sessions[session].connection.is_none() && still_there {
             self.return_to_owner(session, member.subscription, message);
         } else {
@@ -535,12 +541,12 @@ impl Broker<'_> {
         }
     }
 
-    /// A delivery was acknowledged: the owner of its group counts what its members have to do.
+    /// A delivery is over: the owner of its group counts what its members have to do.
     pub(super) fn settle(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
         let Some(subscription) = self.messages.deliveries[delivery].foreign else { return };
         let member = self.member(session, subscription);
-        for other in self.mesh.others() {
-            self.mesh.send(other, Content::Settled { member });
+        if let Some(owner) = self.mesh.owners.get(&subscription).copied() {
+            self.mesh.send(owner, Content::Settled { member });
         }
     }
 

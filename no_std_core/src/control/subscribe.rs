@@ -108,8 +108,10 @@ impl<'m> Broker<'m> {
             RetainHandling::DoNotSend => false,
         };
         if wants_retained && !self.begin_replay(session, subscribed.handle, filter) {
-            // Without what it was promised it is none.
-            self.unsubscribe(session, filter);
+            // Without what it was promised a new one is none.
+            if !subscribed.replaced {
+                self.unsubscribe(session, filter);
+            }
             return ReasonCode::QuotaExceeded;
         }
         ReasonCode::granted(options.qos)

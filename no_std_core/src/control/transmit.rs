@@ -216,6 +216,8 @@ impl Broker<'_> {
         if self.messages.deliveries[delivery].packet_id != 0 {
             self.sessions[session].outbound.abandon(&mut self.messages, delivery);
         }
+        #[cfg(feature = "alloc")]
+        self.settle(session, delivery);
         self.messages.end_delivery(delivery);
         self.count_drop(Some(session), reason);
     }

@@ -55,7 +55,7 @@ pub struct RetainedMatches<'t> {
 /// A place in a walk that is interrupted: on a topic with a retained message, or before the first.
 ///
 /// Retained messages may come and go meanwhile, and subscriptions too, except that the one it stands on stays:
-/// [`Router::stands_on`] tells. Those that come behind it may be met, or not.
+/// [`RetainedCursor::is_at`] tells. Those that come behind it may be met, or not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RetainedCursor {
     at: At,
@@ -76,15 +76,20 @@ impl Router<'_> {
         self.trie.nodes[cursor.node()?].retained
     }
 
-    /// Whether a walk stands on the retained message of `topic`.
-    pub fn stands_on(&self, cursor: RetainedCursor, topic: TopicName<'_>) -> bool {
-        cursor.node().is_some_and(|node| self.trie.find(topic.as_str()) == Some(node))
+    /// Where `topic` stands in the tree, for [`RetainedCursor::is_at`]; `None` if nothing is kept for it.
+    pub fn node_of(&self, topic: TopicName<'_>) -> Option<Handle<Node>> {
+        self.trie.find(topic.as_str())
     }
 }
 
 impl RetainedCursor {
     /// Before the first.
     pub const START: Self = Self { at: At::Start, choices: 0, start: 0, depth: 0 };
+
+    /// Whether the walk stands on the retained message of this topic.
+    pub fn is_at(self, topic: Handle<Node>) -> bool {
+        self.node() == Some(topic)
+    }
 
     fn node(self) -> Option<Handle<Node>> {
         match self.at {

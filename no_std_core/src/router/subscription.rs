@@ -205,6 +205,11 @@ impl Router<'_> {
         list.iter(&self.subscriptions)
     }
 
+    /// Whether `handle` is a subscription of `subscriber`, whatever it was before.
+    pub fn holds(&self, handle: Handle<Subscription>, subscriber: Subscriber) -> bool {
+        self.subscriptions.is_live(handle) && self.subscriptions[handle].subscriber == subscriber
+    }
+
     /// Whether a local subscriber has this filter, shared or not.
     pub fn has_local_subscriber(&self, filter: TopicFilter<'_>) -> bool {
         self.trie.find(filter.proper()).is_some_and(|node| self.has_local(node))
