@@ -498,3 +498,43 @@ fn expired_retained_messages_give_way_to_new_ones() {
     }
     assert!(world.shard(0).counters().retained <= QUOTA);
 }
+
+/// Retained messages wait to be sent for a subscription, and one is replaced meanwhile: the new one was left out, since it
+/// comes by the queue. But it does not where its subscriber is away and has QoS 0, or is its publisher and has No Local.
+#[test]
+fn a_retained_message_that_is_replaced_while_it_waits_is_not_lost() {
+    let retained = |value: u8| {
+        let mut packet = publish_bytes("t", QoS::AtLeastOnce, u16::from(value), &[], &[value]);
+        packet[0] |= 1;
+        packet
+    };
+    let lasting = [Property::SessionExpiryInterval(100)];
+    for no_local in [false, true] {
+        let mut world = World::new(1, Config::gateway(1));
+        let publisher = connect(&mut world, "p", &[]);
+        let subscriber = connect(&mut world, "s", &lasting);
+        world.send(publisher, &retained(1));
+        world.stall(subscriber, true);
+        let options = SubscriptionOptions { no_local, ..SubscriptionOptions::with_qos(QoS::AtMostOnce) };
+        let filters = [("t", options)];
+        let packet = Packet::Subscribe(Subscribe {
+            packet_id: PacketId::MIN,
+            properties: Properties::EMPTY,
+            filters: Filters::new(&filters),
+        });
+        world.send(subscriber, &bytes(&packet));
+        let subscriber = if no_local {
+            world.send(subscriber, &retained(2));
+            world.stall(subscriber, false);
+            subscriber
+        } else {
+            world.cut(subscriber);
+            world.send(publisher, &retained(2));
+            connecting(&mut world, "s", false, &lasting)
+        };
+        let got = take(&mut world, subscriber);
+        let values: Vec<u8> =
+            got.iter().filter(|packet| packet[0] >> 4 == 3).map(|packet| packet[packet.len() - 1]).collect();
+        assert_eq!(values, [2], "No Local: {no_local}");
+    }
+}

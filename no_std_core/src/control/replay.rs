@@ -150,7 +150,8 @@ impl Broker<'_> {
             return false;
         };
         let message = self.messages.deliveries[oldest].message;
-        message.is_some_and(|message| self.messages.get(message).order <= self.replays[replay].begun)
+        let begun = self.replays[replay].begun.max(session.missed);
+        message.is_some_and(|message| self.messages.get(message).order <= begun)
     }
 
     /// The next retained message for the client, as a delivery in flight or in no list. `None` if there is none, or no room
@@ -184,7 +185,7 @@ impl Broker<'_> {
                 foreign: None,
             };
             let expired = stored.has_expired(now);
-            if stored.order > self.replays[replay].begun {
+            if stored.order > self.replays[replay].begun.max(self.sessions[session].missed) {
                 self.advance(replay);
                 continue;
             }

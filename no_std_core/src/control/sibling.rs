@@ -337,7 +337,7 @@ impl Broker<'_> {
         }
         let mut space = core::mem::take(&mut self.mesh.filter_space);
         space.resize(LONGEST_FILTER, 0);
-        let filter = self.router.filter_of(subscription, &mut space).map(|filter| Box::from(filter));
+        let filter = self.router.filter_of(subscription, &mut space).map(Box::from);
         self.mesh.filter_space = space;
         filter
     }
