@@ -54,16 +54,16 @@ impl Broker<'_> {
             return;
         }
         if connection.is_none() && terms.qos == QoS::AtMostOnce {
-            self.miss(session, DropReason::Offline);
+            self.count_drop(Some(session), DropReason::Offline);
             return;
         }
         let cost = self.messages.get(message).body.len() as u32;
         if !self.has_room(session, cost) && !self.make_room(session, topic, cost) {
-            self.miss(session, DropReason::QueueFull);
+            self.count_drop(Some(session), DropReason::QueueFull);
             return;
         }
         let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
-            self.miss(session, DropReason::OutOfMemory);
+            self.count_drop(Some(session), DropReason::OutOfMemory);
             return;
         };
         self.sessions[session].outbound.push(&mut self.messages, delivery);
@@ -121,14 +121,8 @@ impl Broker<'_> {
             #[cfg(feature = "alloc")]
             self.settle(session, delivery);
             self.messages.end_delivery(delivery);
-            self.miss(session, DropReason::QueueFull);
+            self.count_drop(Some(session), DropReason::QueueFull);
         }
         true
-    }
-
-    /// A message is lost to a Session.
-    fn miss(&mut self, session: Handle<Session>, reason: DropReason) {
-        self.sessions[session].missed = self.routed;
-        self.count_drop(Some(session), reason);
     }
 }

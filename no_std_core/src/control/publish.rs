@@ -395,7 +395,6 @@ impl<'m> Broker<'m> {
             return;
         };
         if options.no_local && routing.publisher == Some(session) {
-            self.sessions[session].missed = self.routed;
             return;
         }
         let (qos, retain) = {

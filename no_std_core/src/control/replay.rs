@@ -2,8 +2,8 @@
 //!
 //! A new subscription may match a million of them. They are not queued: a [`Replay`] remembers where in the tree it is,
 //! and each message is taken when the client has room for it: after what was queued before the SUBSCRIBE, and before what
-//! came since. A message that was retained since is left out, because it is among the latter. So nobody gets an older
-//! value of a topic after a newer one.
+//! came since. A message that was retained since is left out, because it is among the latter, or was lost and counted like
+//! any other. So nobody gets an older value of a topic after a newer one, or one message twice.
 
 use super::deliver::Terms;
 use super::publish::Routing;
@@ -150,8 +150,7 @@ impl Broker<'_> {
             return false;
         };
         let message = self.messages.deliveries[oldest].message;
-        let begun = self.replays[replay].begun.max(session.missed);
-        message.is_some_and(|message| self.messages.get(message).order <= begun)
+        message.is_some_and(|message| self.messages.get(message).order <= self.replays[replay].begun)
     }
 
     /// The next retained message for the client, as a delivery in flight or in no list. `None` if there is none, or no room
@@ -185,7 +184,7 @@ impl Broker<'_> {
                 foreign: None,
             };
             let expired = stored.has_expired(now);
-            if stored.order > self.replays[replay].begun.max(self.sessions[session].missed) {
+            if stored.order > self.replays[replay].begun {
                 self.advance(replay);
                 continue;
             }

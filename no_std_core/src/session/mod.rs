@@ -39,9 +39,6 @@ pub struct Session {
     pub(crate) subscriptions: u32,
     /// Retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
-    /// The last message that should have come to the queue, and did not or was dropped from it, by its order. What is
-    /// retained up to here is to be sent by a replay: no copy of it is sure to be in the queue.
-    pub(crate) missed: u64,
     pub(crate) dropped: Dropped,
     /// Never used again, unlike the slot.
     #[cfg(feature = "alloc")]
@@ -83,7 +80,6 @@ impl Session {
         inbound: Inbound::EMPTY,
         subscriptions: 0,
         replays: Fifo::EMPTY,
-        missed: 0,
         dropped: Dropped::NONE,
         #[cfg(feature = "alloc")]
         number: 0,
