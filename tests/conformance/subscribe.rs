@@ -126,7 +126,7 @@ fn codes(bed: &mut Bed) {
         s.subscribe(1, &format!("granted/{level}"), level);
     }
     let refused = |code| bed.either(0x80, code);
-    s.send(subscribe(2, "denied/#", 1).and("a/#/b", 1).and("one/more", 1));
+    s.send(subscribe(2, "denied/#", 1).and("$share/g", 1).and("one/more", 1));
     s.expect_suback(2, &[refused(0x87), refused(0x8F), refused(0x97)]);
     // What is there already may be changed.
     s.send(subscribe(3, "granted/0", 1));
@@ -135,6 +135,31 @@ fn codes(bed: &mut Bed) {
     p.publish("denied/x", "x", 1);
     p.publish("one/more", "x", 1);
     s.expect_quiet();
+}
+
+/// One filter that is not well-formed among others: in MQTT 5.0 it has its code and the others work; before, the whole
+/// packet is a protocol violation, and nothing of it works.
+/// [MQTT-3.8.4-6]
+/// v3.1.1 [MQTT-4.8.0-1]
+#[conformance]
+fn one_filter_is_none(bed: &mut Bed) {
+    for bad in ["", "a/#/b", "a#", "+a", "a/b+"] {
+        let packet = subscribe(1, "a", 1).and(bad, 1);
+        if bed.is_v5() {
+            let mut s = bed.connect("s");
+            s.send(packet);
+            s.expect_suback(1, &[1, 0x8F]);
+            s.send(unsubscribe(2, &["a", bad]));
+            s.expect_unsuback(2, &[0, 0x8F]);
+            continue;
+        }
+        let s = bed.connect(client("s").keep());
+        bed.refuse(s, packet, &[]);
+        let mut s = bed.connect(client("s").keep());
+        bed.connect("p").publish("a", "x", 1);
+        s.expect_quiet();
+        bed.refuse(s, unsubscribe(2, &["a", bad]), &[]);
+    }
 }
 
 /// A SUBSCRIBE for a filter that is there already replaces its options; one UNSUBSCRIBE ends it.

@@ -8,7 +8,7 @@ use crate::router;
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
-use crate::topic::TopicFilter;
+use crate::topic::{TopicFilter, TopicFilterError};
 
 const TOO_MANY: Refusal =
     Refusal { code: ReasonCode::QuotaExceeded, why: "more Topic Filters in one packet than this server answers" };
@@ -28,6 +28,7 @@ impl<'m> Broker<'m> {
         if !self.can_answer(handle, count)? {
             return Ok(Taken::NotNow);
         }
+        self.check_filters(handle, subscribe.filters().map(|(text, _)| text))?;
         for (text, options) in subscribe.filters() {
             if TopicFilter::new(text).is_ok_and(|filter| !options.are_allowed_for(filter)) {
                 return Err(Refusal::protocol_error("a shared subscription has no No Local [MQTT-3.8.3-4]"));
@@ -131,6 +132,7 @@ impl<'m> Broker<'m> {
         if !self.can_answer(handle, count)? {
             return Ok(Taken::NotNow);
         }
+        self.check_filters(handle, unsubscribe.filters())?;
         #[cfg(feature = "alloc")]
         if !self.siblings_let_go(handle, session, unsubscribe) {
             return Ok(Taken::NotNow);
@@ -194,6 +196,21 @@ impl<'m> Broker<'m> {
         if let Some(filter) = filter {
             self.subscription_ended(session, subscription, &filter, removed.last);
         }
+    }
+
+    /// MQTT 5.0 has a code for a Topic Filter that is none, one by one. Before, SUBACK's 0x80 is for what the Server does not
+    /// grant and UNSUBACK has no code at all: the packet is a protocol violation, `[MQTT-4.8.0-1]` of MQTT 3.1.1. A
+    /// malformed `$share` is not, as those versions do not know shared subscriptions.
+    fn check_filters<'f>(
+        &self,
+        handle: Handle<Connection>,
+        mut filters: impl Iterator<Item = &'f str>,
+    ) -> Result<(), Refusal> {
+        let is_wrong = |text| !matches!(TopicFilter::new(text), Ok(_) | Err(TopicFilterError::MalformedShare));
+        if !self.connections[handle].version.is_v5() && filters.any(is_wrong) {
+            return Err(Refusal::protocol_error("a Topic Filter is not well-formed (section 4.7)"));
+        }
+        Ok(())
     }
 
     /// Whether an answer with `count` codes can be owed now; an error if it never can.
