@@ -1,0 +1,9 @@
+//! Tells the linker about the memory of the board. Here and not in `.cargo/config.toml`, so that it holds wherever cargo is
+//! called from.
+
+fn main() {
+    println!("cargo::rerun-if-changed=memory.x");
+    println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
+    println!("cargo::rustc-link-arg-bins=-Tlink.x");
+    println!("cargo::rustc-link-arg-bins=--nmagic");
+}

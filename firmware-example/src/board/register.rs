@@ -1,0 +1,24 @@
+//! Memory-mapped registers of this board, by address.
+
+/// A register of 32 bits.
+#[derive(Clone, Copy)]
+pub(super) struct Register(usize);
+
+impl Register {
+    /// # Safety
+    /// At `address` there is a device register of 32 bits on this board, and neither reading nor writing it touches memory that
+    /// Rust owns.
+    pub(super) const unsafe fn at(address: usize) -> Self {
+        Self(address)
+    }
+
+    pub(super) fn read(self) -> u32 {
+        // SAFETY: `at` was promised a device register.
+        unsafe { core::ptr::read_volatile(self.0 as *const u32) }
+    }
+
+    pub(super) fn write(self, value: u32) {
+        // SAFETY: `at` was promised a device register.
+        unsafe { core::ptr::write_volatile(self.0 as *mut u32, value) }
+    }
+}
