@@ -92,8 +92,7 @@ impl<'m> Broker<'m> {
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
         if publish.qos == QoS::ExactlyOnce {
             if self.receipts.contains(session, packet_id) {
-                // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`. The Topic Alias is of this connection.
-                self.resolve_alias(handle, publish)?;
+                // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
                 self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRec), packet_id, ReasonCode::Success, ""));
                 return Ok(Taken::Done);
             }

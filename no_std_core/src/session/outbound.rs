@@ -200,6 +200,9 @@ impl Outbound {
         if !self.lapped {
             return Some(next);
         }
+        if self.in_flight.len() >= usize::from(u16::MAX) {
+            return None;
+        }
         // In steps of 64 identifiers, so that a long row of those in flight costs few looks at all.
         (0..=u16::MAX / 64).find_map(|step| {
             let first = next.wrapping_add(step * 64);
