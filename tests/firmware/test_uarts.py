@@ -32,6 +32,12 @@ def publish(topic, payload):
     return bytes([0x30, len(body)]) + body
 
 
+def publish_at_least_once(topic, packet_id):
+    """PUBLISH of QoS 1 with 40 bytes of payload."""
+    body = len(topic).to_bytes(2, "big") + topic.encode() + packet_id.to_bytes(2, "big") + bytes(40)
+    return bytes([0x32, len(body)]) + body
+
+
 class Line(socket.socket):
     """A UART, byte by byte."""
 
@@ -143,6 +149,13 @@ class Uarts(unittest.TestCase):
         line.sendall(once * 5 + CONNECT + publish("at/once", b"y") + once)
         line.expect(CONNACK * 7)
         self.assertEqual(witness.next_payloads(7), [b"x"] * 5 + [b"y", b"x"])
+
+    def test_a_burst_is_held_back_and_nothing_of_it_is_lost(self):
+        """More than queue and buffers have room for, from a client that may have 8 unacknowledged packets taken at a time."""
+        line = self.line(1)
+        line.sendall(CONNECT + b"".join(publish_at_least_once("burst", number) for number in range(1, 1501)))
+        line.expect(CONNACK + b"".join(bytes.fromhex("40 02") + number.to_bytes(2, "big") for number in range(1, 1501)))
+        line.sendall(DISCONNECT)
 
     def test_noise_on_one_uart_disturbs_no_other(self):
         publisher, subscriber = self.client(0), self.client(1)
