@@ -6,7 +6,6 @@ use crate::connection::{Connection, Outgoing, Owed, Reply};
 use crate::counters::DropReason;
 use crate::session::Acknowledged;
 use crate::storage::Handle;
-use crate::time::Instant;
 
 /// PUBACK for QoS 2, PUBREC for QoS 1, PUBCOMP before PUBREC: the client has lost the thread of a handshake, and going on
 /// would leave the delivery in flight for ever (section 4.13; `[MQTT-4.8.0-1]` of MQTT 3.1.1).
@@ -15,23 +14,13 @@ const OUT_OF_STEP: Refusal =
 
 impl Broker<'_> {
     /// The receiver of a QoS 1 message has it, or refuses it.
-    pub(super) fn on_puback(
-        &mut self,
-        _now: Instant,
-        handle: Handle<Connection>,
-        ack: &Ack<'_>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn on_puback(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         self.end_delivery(handle, ack, QoS::AtLeastOnce)
     }
 
     /// The receiver of a QoS 2 message has it: PUBREL follows. Or it refuses it, which ends the delivery
     /// `[MQTT-4.3.3-4]`.
-    pub(super) fn on_pubrec(
-        &mut self,
-        _now: Instant,
-        handle: Handle<Connection>,
-        ack: &Ack<'_>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn on_pubrec(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         if ack.code.is_error() {
             return self.end_delivery(handle, ack, QoS::ExactlyOnce);
         }

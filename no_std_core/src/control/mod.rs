@@ -141,12 +141,12 @@ impl Broker<'_> {
             ));
         }
         match &packet {
-            Packet::PubAck(ack) => self.on_puback(now, handle, ack)?,
-            Packet::PubRec(ack) => self.on_pubrec(now, handle, ack)?,
+            Packet::PubAck(ack) => self.on_puback(handle, ack)?,
+            Packet::PubRec(ack) => self.on_pubrec(handle, ack)?,
             Packet::PubRel(ack) => self.on_pubrel(handle, ack),
             Packet::PubComp(ack) => self.on_pubcomp(handle, ack)?,
             Packet::Subscribe(subscribe) => return self.on_subscribe(now, handle, subscribe),
-            Packet::Unsubscribe(unsubscribe) => return self.on_unsubscribe(now, handle, unsubscribe),
+            Packet::Unsubscribe(unsubscribe) => return self.on_unsubscribe(handle, unsubscribe),
             Packet::PingReq => self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, "")),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, handle, disconnect)?,
             Packet::Auth(auth) => return self.on_auth(handle, *auth),

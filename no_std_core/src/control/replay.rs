@@ -166,9 +166,7 @@ impl Broker<'_> {
             let current =
                 self.replays[replay].subscription.zip(self.router.retained_under(self.replays[replay].cursor));
             let Some((subscription, Retained(message))) = current else {
-                let only = self.replays[replay].subscription;
                 self.sessions[session].replays.pop_front(&mut self.replays);
-                debug_assert!(only.is_some());
                 let ended = self.replays.remove(replay);
                 self.messages.bytes.release(ended.filter);
                 continue;

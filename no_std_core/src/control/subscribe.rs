@@ -120,7 +120,6 @@ impl<'m> Broker<'m> {
 
     pub(super) fn on_unsubscribe<'b>(
         &mut self,
-        _now: Instant,
         handle: Handle<Connection>,
         unsubscribe: &Unsubscribe<'b>,
     ) -> Result<Taken<'b>, Refusal> {
