@@ -3,11 +3,13 @@
 use crate::authorize::{Ask, Authorize, Verdict};
 use crate::codec::{QoS, ReasonCode, Version};
 use crate::config::Config;
-use crate::connection::{Aliases, Connection, ConnectionId, Owed, Phase};
-use crate::control::{GroupQueue, TimerKey};
+use crate::connection::{Aliases, Connection, ConnectionId, Owed, Phase, Waiting};
+use crate::control::{GroupQueue, Polled, Restored, TimerKey, Unfit};
 use crate::counters::Counters;
+use crate::journal::{Batch, Journal};
 use crate::message::Messages;
 use crate::random::Random;
+use crate::record::Record;
 use crate::resources::Memory;
 use crate::router::Router;
 use crate::session::{Receipts, Replay, Session};
@@ -20,7 +22,9 @@ use crate::topic::TopicName;
 /// - Something happened: [`handle_connected`](Self::handle_connected), [`handle_bytes`](Self::handle_bytes),
 ///   [`handle_closed`](Self::handle_closed), [`handle_verdict`](Self::handle_verdict),
 ///   [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
-/// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down)
+/// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full)
+/// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
+///   [`seal`](Self::seal), [`persisted`](Self::persisted); [`restore`](Self::restore), [`restored`](Self::restored)
 /// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
 /// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id),
@@ -57,6 +61,10 @@ pub struct Broker<'m> {
     pub(crate) session_numbers: u32,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
+    /// Nothing may need another record.
+    pub(crate) store_is_full: bool,
+    /// Connections with something that waits for a batch.
+    pub(crate) waiting: Fifo<Connection, Waiting>,
     pub(crate) counters: Counters,
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
@@ -175,7 +183,8 @@ impl<'m> Broker<'m> {
         let siblings = config.shard.siblings();
         let connections = Pool::new(memory.connections);
         let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
-        let messages = Messages::new(pool, deliveries, memory.bytes, connections.limit());
+        let journal = Journal::new(memory.journal, config.durable);
+        let messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
         Self {
             random: Random::new(config.seed),
             connections,
@@ -197,6 +206,8 @@ impl<'m> Broker<'m> {
             #[cfg(feature = "alloc")]
             session_numbers: 0,
             may_refuse: config.may_refuse(),
+            store_is_full: false,
+            waiting: Fifo::EMPTY,
             counters: Counters::default(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard),
@@ -275,6 +286,58 @@ impl<'m> Broker<'m> {
     #[cfg(feature = "alloc")]
     pub fn handle_forward(&mut self, now: Instant, from: u16, forward: crate::Forward) {
         self.on_forward(now, from, forward);
+    }
+
+    /// Whether there is something for [`Broker::poll_record`] or [`Broker::seal`].
+    pub fn has_records(&self) -> bool {
+        self.messages.journal.has_records()
+    }
+
+    /// The next record that is to be stored, sealed into `out`: a thing as it is now, or that it is gone.
+    ///
+    /// Poll until there is [`Polled::Nothing`], then [`Broker::seal`] the batch, store it, and report it by
+    /// [`Broker::persisted`]; meanwhile the next batch may be gathered. Within a batch records have no order, and no key
+    /// comes twice if nothing else was called between. A store must show a batch whole or not at all, and none without
+    /// all those before it.
+    pub fn poll_record(&mut self, out: &mut [u8]) -> Polled {
+        self.next_record(out)
+    }
+
+    /// All records that were polled since the last call are a batch: which one. To be called when there is
+    /// [`Polled::Nothing`] more; before that, or if there is nothing to wait for, it gives the last batch again.
+    ///
+    /// A batch may have no records: there is something that waits for it all the same.
+    pub fn seal(&mut self) -> Batch {
+        self.messages.journal.seal()
+    }
+
+    /// The batch, and all before it, are safe: what waited for that is transmittable, and [`Broker::poll_ready`] names the
+    /// connections. Forgotten, it lets them wait; nothing is lost.
+    pub fn persisted(&mut self, now: Instant, batch: Batch) {
+        let _ = now;
+        self.on_persisted(batch);
+    }
+
+    /// Takes one record back after a restart, before the first connection: each key once, as it was stored last, without those
+    /// that were deleted, and all of one [`Kind`](crate::record::Kind) before those of the next one.
+    ///
+    /// `Err`: this record is left out, with a reason that is worth a line in a log; go on with the others. The shell's
+    /// clock must go on where it stood when the records were made, see [`Instant`].
+    pub fn restore(&mut self, now: Instant, record: Record<'_>) -> Result<(), Unfit> {
+        let _ = now;
+        self.take_back(record)
+    }
+
+    /// Ends restoring: what refers to nothing is dropped, queues get their order, absent clients their timers. What all
+    /// that has changed is to be polled as records.
+    pub fn restored(&mut self, now: Instant) -> Restored {
+        self.end_restoring(now)
+    }
+
+    /// The store takes no more, or does again. While it is full what needs another record is refused like at any other limit:
+    /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement. QoS 0 flows on, acknowledgements and what ends too.
+    pub fn set_store_full(&mut self, full: bool) {
+        self.store_is_full = full;
     }
 
     /// Puts what the client is to be sent into `out`.

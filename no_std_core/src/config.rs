@@ -34,6 +34,9 @@ pub struct Config<'m> {
     pub share_strategy: ShareStrategy,
     /// Exceptions to [`Config::share_strategy`] by ShareName.
     pub share_rules: &'m [ShareRule<'m>],
+    /// Whether what must survive a restart is recorded: then call [`Broker::poll_record`](crate::Broker::poll_record) in each
+    /// turn, or nothing that promises durability is ever transmitted. Needs the feature `durable`.
+    pub durable: bool,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
     pub response_information: Option<&'m str>,
 }
@@ -228,6 +231,7 @@ impl<'m> Config<'m> {
             overflow_rules: &[],
             share_strategy: ShareStrategy::RoundRobin,
             share_rules: &[],
+            durable: false,
             response_information: None,
         }
     }

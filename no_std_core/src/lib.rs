@@ -112,6 +112,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+pub mod record;
 pub mod router;
 pub mod storage;
 
@@ -121,6 +122,7 @@ mod config;
 mod connection;
 mod control;
 mod counters;
+mod journal;
 #[cfg(feature = "alloc")]
 mod mesh;
 mod message;
@@ -135,7 +137,9 @@ pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, Ses
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, ShareRule};
 pub use connection::{Alias, Connection, ConnectionId, Owed};
 pub use control::{GroupQueue, TimerKey};
+pub use control::{Polled, Restored, Unfit};
 pub use counters::{Counters, DropReason, Dropped};
+pub use journal::{Batch, JournalMemory};
 #[cfg(feature = "alloc")]
 pub use mesh::Forward;
 pub use message::{Delivery, Message};

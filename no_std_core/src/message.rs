@@ -1,6 +1,7 @@
 //! Stored Application Messages and their deliveries: a body is kept once, every queue only refers to it.
 
 use crate::codec::QoS;
+use crate::journal::Journal;
 use crate::router::Group;
 use crate::storage::{Blob, Bytes, Handle, Linked, Pool};
 use crate::time::Instant;
@@ -154,6 +155,8 @@ pub(crate) struct Messages<'m> {
     pool: Pool<'m, Message>,
     pub(crate) deliveries: Pool<'m, Delivery>,
     pub(crate) bytes: Bytes<'m>,
+    /// The marks on everything durable: here, because whoever changes such a thing has the messages in hand.
+    pub(crate) journal: Journal<'m>,
     /// Messages and bytes that only those who connect may take.
     reserved: usize,
     reserved_bytes: usize,
@@ -168,11 +171,12 @@ impl<'m> Messages<'m> {
         pool: Pool<'m, Message>,
         deliveries: Pool<'m, Delivery>,
         bytes: Bytes<'m>,
+        journal: Journal<'m>,
         connections: usize,
     ) -> Self {
         let reserved = connections.min(pool.limit() / 8);
         let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
-        Self { pool, deliveries, bytes, reserved, reserved_bytes }
+        Self { pool, deliveries, bytes, journal, reserved, reserved_bytes }
     }
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.

@@ -3,6 +3,7 @@
 use crate::config::Limits;
 use crate::connection::{Alias, Connection, Owed};
 use crate::control::{GroupQueue, TimerKey};
+use crate::journal::JournalMemory;
 use crate::message::{Delivery, Message};
 use crate::router::{Group, Node, RouterMemory, SubscriberSlot, Subscription};
 use crate::session::{Receipt, Replay, Session};
@@ -48,6 +49,8 @@ pub struct Memory<'m> {
     pub router: RouterMemory<'m>,
     /// Where texts are put together: at least the longest topic with its Properties that is to be taken, in bytes.
     pub scratch: Slots<'m, u8>,
+    /// Marks on what is to be recorded.
+    pub journal: JournalMemory<'m>,
 }
 
 const OWED_EACH: usize = Limits::FIRMWARE.owed_replies as usize;
@@ -119,6 +122,13 @@ pub struct Resources<
     group_buckets: [Option<Handle<Group>>; SESSIONS],
     texts: [Block; SUBSCRIPTIONS],
     scratch: [u8; PACKET],
+    session_marks: [u8; SESSIONS],
+    group_marks: [u8; SESSIONS],
+    subscription_marks: [u8; SUBSCRIPTIONS],
+    message_marks: [u8; MESSAGES],
+    retained_marks: [u8; MESSAGES],
+    delivery_marks: [u8; DELIVERIES],
+    receipt_marks: [[u8; RECEIPTS_EACH]; SESSIONS],
 }
 
 impl<
@@ -159,6 +169,13 @@ impl<
             group_buckets: [None; SESSIONS],
             texts: [Block::EMPTY; SUBSCRIPTIONS],
             scratch: [0; PACKET],
+            session_marks: [0; SESSIONS],
+            group_marks: [0; SESSIONS],
+            subscription_marks: [0; SUBSCRIPTIONS],
+            message_marks: [0; MESSAGES],
+            retained_marks: [0; MESSAGES],
+            delivery_marks: [0; DELIVERIES],
+            receipt_marks: [[0; RECEIPTS_EACH]; SESSIONS],
         }
     }
 
@@ -191,6 +208,15 @@ impl<
                 texts: Bytes::borrowed(&mut self.texts),
             },
             scratch: Slots::borrowed(&mut self.scratch),
+            journal: JournalMemory {
+                sessions: Slots::borrowed(&mut self.session_marks),
+                groups: Slots::borrowed(&mut self.group_marks),
+                subscriptions: Slots::borrowed(&mut self.subscription_marks),
+                messages: Slots::borrowed(&mut self.message_marks),
+                retained: Slots::borrowed(&mut self.retained_marks),
+                deliveries: Slots::borrowed(&mut self.delivery_marks),
+                receipts: Slots::borrowed(self.receipt_marks.as_flattened_mut()),
+            },
         }
     }
 }
@@ -276,6 +302,15 @@ impl Memory<'_> {
                 text_bytes: capacity.bytes,
             }),
             scratch: Slots::owned(limits.packet_bytes as usize),
+            journal: JournalMemory {
+                sessions: Slots::owned(capacity.sessions),
+                groups: Slots::owned(capacity.subscriptions),
+                subscriptions: Slots::owned(capacity.subscriptions),
+                messages: Slots::owned(capacity.messages),
+                retained: Slots::owned(capacity.messages),
+                deliveries: Slots::owned(capacity.deliveries),
+                receipts: Slots::owned(receipts),
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use goldcrest_core::router::RouterMemory;
 use goldcrest_core::storage::{Block, Bytes, Slots};
-use goldcrest_core::{Capacity, Limits, Memory, Shard};
+use goldcrest_core::{Capacity, JournalMemory, Limits, Memory, Shard};
 
 /// Where a broker keeps everything, and how much that is.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,15 @@ fn borrowed(capacity: &Capacity, limits: &Limits, shard: Shard) -> Memory<'stati
             texts: blocks(capacity.topic_levels * 60),
         },
         scratch: table(limits.packet_bytes as usize),
+        journal: JournalMemory {
+            sessions: table(capacity.sessions),
+            groups: table(capacity.subscriptions),
+            subscriptions: table(capacity.subscriptions),
+            messages: table(capacity.messages),
+            retained: table(capacity.messages),
+            deliveries: table(capacity.deliveries),
+            receipts: table(receipts),
+        },
     }
 }
 

@@ -56,8 +56,11 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) next_ready: Option<Handle<Connection>>,
+    pub(crate) next_waiting: Option<Handle<Connection>>,
     /// It is in the list of those that have something to do.
     pub(crate) is_ready: bool,
+    /// It is in the list of those that wait for a batch.
+    pub(crate) is_waiting: bool,
     /// The shell knows it no more; the slot is given back when it leaves that list.
     pub(crate) is_gone: bool,
     /// Nothing more was taken from it because it is owed too many replies.
@@ -187,7 +190,9 @@ impl Connection {
     /// What fills unused memory.
     pub const EMPTY: Self = Self {
         next_ready: None,
+        next_waiting: None,
         is_ready: false,
+        is_waiting: false,
         is_gone: false,
         is_choked: false,
         generation: 0,
@@ -232,5 +237,19 @@ impl Linked for Connection {
 
     fn set_next(&mut self, next: Option<Handle<Self>>) {
         self.next_ready = next;
+    }
+}
+
+/// Names the list of those that wait for a batch.
+#[derive(Debug)]
+pub(crate) struct Waiting;
+
+impl Linked<Waiting> for Connection {
+    fn next(&self) -> Option<Handle<Self>> {
+        self.next_waiting
+    }
+
+    fn set_next(&mut self, next: Option<Handle<Self>>) {
+        self.next_waiting = next;
     }
 }

@@ -9,8 +9,10 @@ mod connect;
 mod deliver;
 mod disconnect;
 mod group;
+mod persist;
 mod publish;
 mod replay;
+mod restore;
 #[cfg(feature = "alloc")]
 mod sibling;
 mod subscribe;
@@ -19,6 +21,8 @@ mod transmit;
 mod will;
 
 pub use group::GroupQueue;
+pub use persist::Polled;
+pub use restore::{Restored, Unfit};
 pub use timeout::TimerKey;
 
 use crate::authorize::Ask;

@@ -1,0 +1,310 @@
+//! What has changed since it was last recorded, and what waits until that is safe.
+//!
+//! Nothing is written down when it happens. A change leaves a mark on the thing that changed, and `control/persist.rs` makes
+//! a record of the thing as it is when the shell asks: put, if it lives and is durable, or deleted, if the store has it
+//! and it is gone. So a message that came and went between two questions costs no record at all.
+//!
+//! Records that are polled together are a batch, which the store shows whole or not at all. A reply that promises
+//! something waits for the batch that is being gathered when it is decided on; what the reply is about is in that one or
+//! in an earlier one.
+
+use crate::record::Kind;
+use crate::storage::Slots;
+
+/// The store has a record of the slot.
+const STORED: u8 = 1;
+/// What is in the slot is to be recorded.
+const DIRTY: u8 = 2;
+
+/// Memory for the marks: a byte for each slot of the tables that are named here. All may be empty where
+/// [`Config::durable`](crate::Config::durable) is not set.
+#[derive(Debug)]
+pub struct JournalMemory<'m> {
+    /// As many as there may be Sessions.
+    pub sessions: Slots<'m, u8>,
+    /// As many as there may be groups of shared subscriptions.
+    pub groups: Slots<'m, u8>,
+    /// As many as there may be subscriptions.
+    pub subscriptions: Slots<'m, u8>,
+    /// As many as there may be messages.
+    pub messages: Slots<'m, u8>,
+    /// The same again.
+    pub retained: Slots<'m, u8>,
+    /// As many as there may be deliveries.
+    pub deliveries: Slots<'m, u8>,
+    /// As many as there may be receipts.
+    pub receipts: Slots<'m, u8>,
+}
+
+/// Records that become safe together; see [`Broker::seal`](crate::Broker::seal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Batch(pub(crate) u32);
+
+/// Marks on what is durable, and the batches.
+///
+/// Batches are numbered on the circle of `u32`. A number that something waits for is unsafe only while it is one of the few
+/// between the last safe one and the one being gathered; so a number that was forgotten for a whole circle holds nobody up.
+#[derive(Debug)]
+pub(crate) struct Journal<'m> {
+    on: bool,
+    sessions: Marks<'m>,
+    groups: Marks<'m>,
+    subscriptions: Marks<'m>,
+    messages: Marks<'m>,
+    retained: Marks<'m>,
+    deliveries: Marks<'m>,
+    receipts: Marks<'m>,
+    /// There is but one slot.
+    counters: u8,
+    /// Counts changes that somebody may have to wait for.
+    changes: u32,
+    /// Such a change is not recorded yet.
+    is_urgent: bool,
+    /// Something waits for the batch that is being gathered.
+    is_awaited: bool,
+    /// Records were polled for it.
+    has_records: bool,
+    gathering: u32,
+    /// The batch before it.
+    sealed: u32,
+    safe: u32,
+}
+
+impl<'m> Journal<'m> {
+    pub(crate) fn new(memory: JournalMemory<'m>, on: bool) -> Self {
+        Self {
+            on,
+            sessions: Marks::new(memory.sessions),
+            groups: Marks::new(memory.groups),
+            subscriptions: Marks::new(memory.subscriptions),
+            messages: Marks::new(memory.messages),
+            retained: Marks::new(memory.retained),
+            deliveries: Marks::new(memory.deliveries),
+            receipts: Marks::new(memory.receipts),
+            counters: 0,
+            changes: 0,
+            is_urgent: false,
+            is_awaited: false,
+            has_records: false,
+            gathering: 1,
+            sealed: 0,
+            safe: 0,
+        }
+    }
+
+    /// Whether anything is durable.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        cfg!(feature = "durable") && self.on
+    }
+
+    /// A durable thing has changed, has come or gone.
+    pub(crate) fn mark(&mut self, kind: Kind, slot: usize) {
+        if self.is_on() {
+            self.set(kind, slot, DIRTY);
+            self.changes = self.changes.wrapping_add(1);
+            self.is_urgent = true;
+        }
+    }
+
+    /// As [`Journal::mark`], for what is recorded with the next batch that there is anyway.
+    pub(crate) fn mark_lazily(&mut self, kind: Kind, slot: usize) {
+        if self.is_on() {
+            self.set(kind, slot, DIRTY);
+        }
+    }
+
+    /// The store has a record of the slot already.
+    pub(crate) fn mark_stored(&mut self, kind: Kind, slot: usize) {
+        if self.is_on() {
+            self.set(kind, slot, STORED);
+        }
+    }
+
+    /// Changes so far: to see whether there was one between two looks.
+    #[inline]
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// The batch that a promise about the latest change waits for; 0, none, if there was none since `changes`.
+    #[inline]
+    pub(crate) fn batch_since(&mut self, changes: u32) -> u32 {
+        if self.changes == changes { 0 } else { self.gathering() }
+    }
+
+    /// The batch that is being gathered, for something that waits for it; 0 if nothing is durable.
+    pub(crate) fn gathering(&mut self) -> u32 {
+        if !self.is_on() {
+            return 0;
+        }
+        self.is_awaited = true;
+        self.gathering
+    }
+
+    /// The batch with which all that has changed so far is safe; 0 if it is now.
+    pub(crate) fn barrier(&mut self) -> u32 {
+        if self.is_urgent || self.has_records {
+            return self.gathering();
+        }
+        if self.sealed == self.safe { 0 } else { self.sealed }
+    }
+
+    /// Whether what waits for `batch` has to wait still.
+    #[inline]
+    pub(crate) fn is_unsafe(&self, batch: u32) -> bool {
+        batch != 0 && batch.wrapping_sub(self.safe).wrapping_sub(1) < self.gathering.wrapping_sub(self.safe)
+    }
+
+    /// Whether there is something to be polled or sealed.
+    pub(crate) fn has_records(&self) -> bool {
+        self.is_urgent || self.is_awaited || self.has_records
+    }
+
+    /// The next thing that is to be recorded. It stays so until [`Journal::recorded`].
+    pub(crate) fn next(&mut self) -> Option<(Kind, u32)> {
+        if !self.has_records() {
+            return None;
+        }
+        let marked = Kind::ALL.iter().find_map(|kind| match kind {
+            Kind::Counters => (self.counters & DIRTY != 0).then_some((*kind, 0)),
+            _ => Some((*kind, self.marks(*kind)?.next()?)),
+        });
+        if marked.is_none() {
+            self.is_urgent = false;
+        }
+        marked
+    }
+
+    /// Whether the store has, or will have with this batch, a record of the slot.
+    pub(crate) fn is_stored(&mut self, kind: Kind, slot: u32) -> bool {
+        match kind {
+            Kind::Counters => self.counters & STORED != 0,
+            _ => self.marks(kind).is_some_and(|marks| marks.get(slot) & STORED != 0),
+        }
+    }
+
+    /// A record of the slot was made: it `is_stored` then or it is not. Or there was nothing to be recorded.
+    pub(crate) fn recorded(&mut self, kind: Kind, slot: u32, is_stored: bool, any: bool) {
+        let bits = if is_stored { STORED } else { 0 };
+        match self.marks(kind) {
+            Some(marks) => marks.clean(slot, bits),
+            None => self.counters = bits,
+        }
+        self.has_records |= any;
+    }
+
+    /// Ends the batch that is being gathered; gives its number, or that of the one before if there is nothing in it, or
+    /// not everything yet.
+    pub(crate) fn seal(&mut self) -> Batch {
+        if !self.is_urgent && self.has_records() {
+            self.sealed = self.gathering;
+            // 0 stands for no batch.
+            self.gathering = self.sealed.checked_add(1).unwrap_or(1);
+            self.is_awaited = false;
+            self.has_records = false;
+        }
+        Batch(self.sealed)
+    }
+
+    /// `batch` and all before are safe. A number that is none of those that are sealed and unsafe changes nothing.
+    pub(crate) fn persisted(&mut self, batch: Batch) {
+        if batch.0 != self.gathering && self.is_unsafe(batch.0) {
+            self.safe = batch.0;
+        }
+    }
+
+    fn set(&mut self, kind: Kind, slot: usize, bit: u8) {
+        match self.marks(kind) {
+            Some(marks) => marks.set(slot, bit),
+            None => self.counters |= bit,
+        }
+    }
+
+    #[inline]
+    fn marks(&mut self, kind: Kind) -> Option<&mut Marks<'m>> {
+        Some(match kind {
+            Kind::Session => &mut self.sessions,
+            Kind::Group => &mut self.groups,
+            Kind::Subscription => &mut self.subscriptions,
+            Kind::Message => &mut self.messages,
+            Kind::Retained => &mut self.retained,
+            Kind::Delivery => &mut self.deliveries,
+            Kind::Receipt => &mut self.receipts,
+            Kind::Transit | Kind::Sibling | Kind::Counters => return None,
+        })
+    }
+}
+
+/// The marks on one kind of things.
+#[derive(Debug)]
+struct Marks<'m> {
+    /// [`STORED`] and [`DIRTY`] of each slot.
+    bits: Slots<'m, u8>,
+    /// How many are dirty.
+    dirty: u32,
+    /// In borrowed memory, where the tables are short: all dirty ones are looked for from here on, all around.
+    at: u32,
+    /// In owned memory: the dirty ones.
+    #[cfg(feature = "alloc")]
+    queue: alloc::vec::Vec<u32>,
+}
+
+impl<'m> Marks<'m> {
+    fn new(mut bits: Slots<'m, u8>) -> Self {
+        bits.as_mut_slice().fill(0);
+        Self {
+            bits,
+            dirty: 0,
+            at: 0,
+            #[cfg(feature = "alloc")]
+            queue: alloc::vec::Vec::new(),
+        }
+    }
+
+    fn get(&self, slot: u32) -> u8 {
+        self.bits.as_slice().get(slot as usize).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, slot: usize, bit: u8) {
+        let there = self.bits.grow_to(slot.saturating_add(1));
+        debug_assert!(there, "the marks are as many as the slots");
+        let Some(bits) = self.bits.as_mut_slice().get_mut(slot) else { return };
+        let is_new = bit == DIRTY && *bits & DIRTY == 0;
+        *bits |= bit;
+        if is_new {
+            self.dirty += 1;
+            #[cfg(feature = "alloc")]
+            if matches!(self.bits, Slots::Owned { .. }) {
+                self.queue.push(slot as u32);
+            }
+        }
+    }
+
+    fn clean(&mut self, slot: u32, left: u8) {
+        let Some(bits) = self.bits.as_mut_slice().get_mut(slot as usize) else { return };
+        if *bits & DIRTY != 0 {
+            self.dirty = self.dirty.saturating_sub(1);
+            #[cfg(feature = "alloc")]
+            if self.queue.last() == Some(&slot) {
+                self.queue.pop();
+            }
+        }
+        *bits = left;
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        if self.dirty == 0 {
+            return None;
+        }
+        #[cfg(feature = "alloc")]
+        if matches!(self.bits, Slots::Owned { .. }) {
+            return self.queue.last().copied();
+        }
+        let (before, from) = self.bits.as_slice().split_at_checked(self.at as usize)?;
+        let is_dirty = |bits: &u8| bits & DIRTY != 0;
+        let found = from.iter().position(is_dirty).map(|place| place + before.len());
+        self.at = found.or_else(|| before.iter().position(is_dirty))? as u32;
+        Some(self.at)
+    }
+}

@@ -1,0 +1,498 @@
+//! What survives a restart: the broker's durable state as small records, each by itself.
+//!
+//! A record is a [`Key`] with a [`Value`], or with the word that there is none any more. For a store the last record of a
+//! key is the one that counts, so it needs to know keys and bytes and nothing else:
+//!
+//! ```text
+//! CRC-32 of all that follows │ format │ kind │ slot │ the value
+//! 4 bytes, little-endian     │ 1      │ 1    │ 1..5 │ postcard; for a Message its body is all the rest
+//! ```
+//!
+//! The top bit of the kind says that the thing is gone; then there is no value. How long a record is, the store knows: no
+//! record says it. The checksum is CRC-32/ISO-HDLC. Numbers are varints of the postcard format, with an
+//! [`Instant`] as its milliseconds plus one, and [`Instant::NEVER`] as 0.
+//!
+//! Where records come from, and where they go after a restart, is told at [`Broker::poll_record`] and [`Broker::restore`].
+//!
+//! [`Broker::poll_record`]: crate::Broker::poll_record
+//! [`Broker::restore`]: crate::Broker::restore
+
+use serde::{Deserialize, Serialize};
+
+use crate::counters::DropReason;
+use crate::time::Instant;
+
+/// The format that is written, and the newest one that is read.
+pub const FORMAT: u8 = 1;
+
+/// A record needs at most this many bytes besides its text, its identifiers or its body.
+pub const OVERHEAD: usize = 128;
+
+/// In the byte of the kind: the thing is gone.
+const GONE: u8 = 0x80;
+
+/// What a record is about. The order is the one in which records are restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Kind {
+    /// A Session that outlives its Network Connection.
+    Session = 1,
+    /// The group of a shared subscription.
+    Group = 2,
+    /// A subscription of such a Session.
+    Subscription = 3,
+    /// An Application Message that something durable refers to.
+    Message = 4,
+    /// The message in the same slot is the retained one of its topic.
+    Retained = 5,
+    /// A QoS 1 or 2 message on its way to such a Session, or waiting for a group.
+    Delivery = 6,
+    /// A QoS 2 message of such a Session's client that waits for its PUBREL.
+    Receipt = 7,
+    /// A message that a sibling broker has not confirmed.
+    Transit = 8,
+    /// How far the messages of a sibling broker were taken.
+    Sibling = 9,
+    /// What was lost so far.
+    Counters = 10,
+}
+
+impl Kind {
+    /// All kinds, in the order in which they are restored.
+    pub const ALL: [Self; 10] = [
+        Self::Session,
+        Self::Group,
+        Self::Subscription,
+        Self::Message,
+        Self::Retained,
+        Self::Delivery,
+        Self::Receipt,
+        Self::Transit,
+        Self::Sibling,
+        Self::Counters,
+    ];
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte).checked_sub(1)?).copied()
+    }
+}
+
+/// What a record is about: a kind of thing, and its slot, counted densely from 0 and used again when the thing is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// Which table.
+    pub kind: Kind,
+    /// The place in it.
+    pub slot: u32,
+}
+
+impl Key {
+    /// The key as a number. Numbers have the order of restoring.
+    pub const fn to_bits(self) -> u64 {
+        (self.kind as u64) << 32 | self.slot as u64
+    }
+
+    /// The key that has this number.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let kind = u8::try_from(bits >> 32).ok().and_then(Kind::from_byte)?;
+        Some(Self { kind, slot: bits as u32 })
+    }
+}
+
+/// A record, opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// The thing is so from now on.
+    Put(Key, Value<'a>),
+    /// The thing is gone.
+    Delete(Key),
+}
+
+/// What a thing is. Other things are referred to by their slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "each is told at its struct")]
+pub enum Value<'a> {
+    Session(Session<'a>),
+    Group(Group<'a>),
+    Subscription(Subscription<'a>),
+    Message(Message<'a>),
+    Retained,
+    Delivery(Delivery<'a>),
+    Receipt(Receipt),
+    Transit(Transit),
+    Sibling(Sibling),
+    Counters(Counters),
+}
+
+/// A Session that outlives its Network Connection (section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session<'a> {
+    /// The Client Identifier.
+    pub client_id: &'a str,
+    /// Whose it is: a [`Principal`](crate::Principal).
+    pub principal: u32,
+    /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
+    pub expiry_secs: u32,
+    /// When it ends; [`Instant::NEVER`] while the client is connected.
+    #[serde(with = "moment")]
+    pub ends: Instant,
+    /// The Will.
+    pub will: Option<Will>,
+    /// Messages lost to it, by [`DropReason`].
+    pub dropped: [u32; DropReason::ALL.len()],
+}
+
+/// The Will of a Session (section 3.1.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Will {
+    /// The slot of its Message.
+    pub message: u32,
+    /// Will Delay Interval in seconds.
+    pub delay_secs: u32,
+    /// When it is published; [`Instant::NEVER`] while the client is connected.
+    #[serde(with = "moment")]
+    pub due: Instant,
+    /// Message Expiry Interval in seconds, which starts when it is published.
+    pub expiry_secs: Option<u32>,
+}
+
+/// The group of a shared subscription (section 4.8.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group<'a> {
+    /// `$share/`, the ShareName, `/` and the Topic Filter.
+    pub filter: &'a str,
+}
+
+/// A subscription (section 3.8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription<'a> {
+    /// The slot of its Session.
+    pub session: u32,
+    /// The Topic Filter, with its ShareName if it is a shared one.
+    pub filter: &'a str,
+    /// The Maximum QoS, 0 to 2.
+    pub qos: u8,
+    /// No Local.
+    pub no_local: bool,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+    /// The Subscription Identifier; 0: none.
+    pub identifier: u32,
+    /// Not all retained messages that it was promised are sent.
+    pub replaying: bool,
+}
+
+/// An Application Message (section 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message<'a> {
+    /// The first so many bytes of the body are the Topic Name.
+    pub topic_len: u16,
+    /// So many behind it are the Properties that are forwarded, as they stand in a packet.
+    pub properties_len: u32,
+    /// As it was published, 0 to 2.
+    pub qos: u8,
+    /// The RETAIN flag of the PUBLISH.
+    pub retain: bool,
+    /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
+    #[serde(with = "moment")]
+    pub expires: Instant,
+    /// Its place among all messages.
+    pub order: u64,
+    /// Orders the retained messages of one topic among sibling brokers.
+    pub stamp: u64,
+    /// Topic Name, Properties and payload. Not part of the postcard value, but all that comes behind it.
+    #[serde(skip)]
+    pub body: &'a [u8],
+}
+
+/// A message on its way (section 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery<'a> {
+    /// Who is to get it.
+    pub to: Receiver,
+    /// The slot of its Message; none once the receiver has it and only the handshake of QoS 2 is left.
+    pub message: Option<u32>,
+    /// The QoS it is sent with, 1 or 2.
+    pub qos: u8,
+    /// The RETAIN flag the subscriber gets.
+    pub retain: bool,
+    /// PUBREC has come.
+    pub received: bool,
+    /// The Packet Identifier; 0: it has none yet, and was never sent.
+    pub packet_id: u16,
+    /// The shared subscription it came through.
+    pub through: Through,
+    /// The Subscription Identifiers it is sent with.
+    #[serde(borrow)]
+    pub identifiers: Identifiers<'a>,
+}
+
+/// Who is to get a [`Delivery`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Receiver {
+    /// The Session in this slot.
+    Session(u32),
+    /// Whoever comes first of the group in this slot.
+    Group(u32),
+}
+
+/// Through which shared subscription a [`Delivery`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Through {
+    /// None.
+    Nothing,
+    /// The group in this slot.
+    Group(u32),
+    /// A group that a sibling owns; the slot of the subscription to it.
+    Foreign(u32),
+}
+
+/// Subscription Identifiers, one varint behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identifiers<'a>(pub &'a [u8]);
+
+/// A Packet Identifier that a client used for a QoS 2 message and has not released (section 4.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The slot of its Session.
+    pub session: u32,
+    /// The Packet Identifier.
+    pub packet_id: u16,
+}
+
+/// A message on its way to a sibling broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transit {
+    /// The sibling's index.
+    pub sibling: u16,
+    /// Its place among all messages to that sibling.
+    pub sequence: u64,
+    /// The slot of its Message.
+    pub message: u32,
+    /// See [`ShareStrategy`](crate::router::ShareStrategy): the same for all messages of one publisher.
+    pub publisher_key: u32,
+}
+
+/// How far the messages of the sibling broker, whose index is the slot, were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    /// The place of the last one, see [`Transit`].
+    pub sequence: u64,
+}
+
+/// What was lost so far, in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// By [`DropReason`].
+    pub dropped: [u32; DropReason::ALL.len()],
+}
+
+/// Why a record can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// These are not the bytes that were written.
+    Damaged,
+    /// A later version of this program wrote it, in this format.
+    Newer(u8),
+}
+
+impl core::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Damaged => f.write_str("the record is damaged"),
+            Self::Newer(format) => write!(f, "the record has format {format}, and only {FORMAT} is known here"),
+        }
+    }
+}
+
+impl core::error::Error for Unreadable {}
+
+/// Reads a sealed record.
+///
+/// All single flipped bits are noticed, and all else with a chance of one in 2^32 to slip through. An undamaged record of a
+/// newer format is told apart from a damaged one.
+pub fn open(sealed: &[u8]) -> Result<Record<'_>, Unreadable> {
+    let (stored, content) = sealed.split_first_chunk().ok_or(Unreadable::Damaged)?;
+    if checksum(content) != u32::from_le_bytes(*stored) {
+        return Err(Unreadable::Damaged);
+    }
+    match content.first() {
+        Some(&FORMAT) => open_content(sealed).ok_or(Unreadable::Damaged),
+        Some(&newer) if newer > FORMAT => Err(Unreadable::Newer(newer)),
+        _ => Err(Unreadable::Damaged),
+    }
+}
+
+/// What a sealed record is about, and whether it says that the thing is gone. The checksum is not looked at.
+pub fn key(sealed: &[u8]) -> Option<(Key, bool)> {
+    read_key(sealed).map(|(key, gone, _)| (key, gone))
+}
+
+impl Record<'_> {
+    /// What it is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => *key,
+        }
+    }
+
+    /// Seals the record; how many bytes of `out` that took. `None` if `out` is too short, or if the value is not of the
+    /// key's kind.
+    pub fn seal(&self, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Delete(key) => seal(*key, None, [].into_iter(), out),
+            Self::Put(key, Value::Message(message)) => {
+                seal(*key, Some(&Value::Message(*message)), [message.body].into_iter(), out)
+            }
+            Self::Put(key, value) => seal(*key, Some(value), [].into_iter(), out),
+        }
+    }
+}
+
+/// As [`Record::seal`], with the body of a Message in pieces.
+pub(crate) fn seal<'a>(
+    key: Key,
+    value: Option<&Value<'_>>,
+    body: impl Iterator<Item = &'a [u8]>,
+    out: &mut [u8],
+) -> Option<usize> {
+    let whole = out.len();
+    let (place, content) = out.split_first_chunk_mut::<4>()?;
+    let gone = if value.is_some() { 0 } else { GONE };
+    let mut rest = put(content, &(FORMAT, key.kind as u8 | gone, key.slot))?;
+    rest = match (key.kind, value) {
+        (_, None) | (Kind::Retained, Some(Value::Retained)) => rest,
+        (Kind::Session, Some(Value::Session(value))) => put(rest, value)?,
+        (Kind::Group, Some(Value::Group(value))) => put(rest, value)?,
+        (Kind::Subscription, Some(Value::Subscription(value))) => put(rest, value)?,
+        (Kind::Message, Some(Value::Message(value))) => put(rest, value)?,
+        (Kind::Delivery, Some(Value::Delivery(value))) => put(rest, value)?,
+        (Kind::Receipt, Some(Value::Receipt(value))) => put(rest, value)?,
+        (Kind::Transit, Some(Value::Transit(value))) => put(rest, value)?,
+        (Kind::Sibling, Some(Value::Sibling(value))) => put(rest, value)?,
+        (Kind::Counters, Some(Value::Counters(value))) => put(rest, value)?,
+        _ => return None,
+    };
+    for piece in body {
+        let (head, tail) = rest.split_at_mut_checked(piece.len())?;
+        head.copy_from_slice(piece);
+        rest = tail;
+    }
+    let len = whole.checked_sub(rest.len())?;
+    let written = content.get(..len.checked_sub(place.len())?)?;
+    *place = checksum(written).to_le_bytes();
+    Some(len)
+}
+
+/// Writes `value` to the beginning of `out`; gives the rest.
+fn put<'o>(out: &'o mut [u8], value: &impl Serialize) -> Option<&'o mut [u8]> {
+    let len = postcard::to_slice(value, out).ok()?.len();
+    out.get_mut(len..)
+}
+
+fn read_key(sealed: &[u8]) -> Option<(Key, bool, &[u8])> {
+    let ((_, kind, slot), rest): ((u8, u8, u32), _) = postcard::take_from_bytes(sealed.get(4..)?).ok()?;
+    Some((Key { kind: Kind::from_byte(kind & !GONE)?, slot }, kind & GONE != 0, rest))
+}
+
+fn open_content(sealed: &[u8]) -> Option<Record<'_>> {
+    let (key, gone, rest) = read_key(sealed)?;
+    if gone {
+        return rest.is_empty().then_some(Record::Delete(key));
+    }
+    let value = match key.kind {
+        Kind::Session => Value::Session(whole(rest)?),
+        Kind::Group => Value::Group(whole(rest)?),
+        Kind::Subscription => Value::Subscription(whole(rest)?),
+        Kind::Message => {
+            let (message, body) = postcard::take_from_bytes::<Message<'_>>(rest).ok()?;
+            Value::Message(Message { body, ..message })
+        }
+        Kind::Retained => rest.is_empty().then_some(Value::Retained)?,
+        Kind::Delivery => Value::Delivery(whole(rest)?),
+        Kind::Receipt => Value::Receipt(whole(rest)?),
+        Kind::Transit => Value::Transit(whole(rest)?),
+        Kind::Sibling => Value::Sibling(whole(rest)?),
+        Kind::Counters => Value::Counters(whole(rest)?),
+    };
+    Some(Record::Put(key, value))
+}
+
+/// A value with nothing behind it.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(value)
+}
+
+impl Identifiers<'_> {
+    /// Writes identifiers to the beginning of `out`, as far as there is room; how many bytes they take.
+    pub(crate) fn write(identifiers: impl Iterator<Item = u32>, out: &mut [u8]) -> usize {
+        let mut used = 0;
+        for identifier in identifiers {
+            let Some(written) = out.get_mut(used..).and_then(|rest| postcard::to_slice(&identifier, rest).ok()) else {
+                break;
+            };
+            used += written.len();
+        }
+        used
+    }
+}
+
+impl Iterator for Identifiers<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let (identifier, rest) = postcard::take_from_bytes(self.0).ok()?;
+        self.0 = rest;
+        Some(identifier)
+    }
+}
+
+/// An [`Instant`] in a record: [`Instant::NEVER`], which is frequent, takes one byte.
+mod moment {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::time::Instant;
+
+    pub(super) fn serialize<S: Serializer>(instant: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+        instant.as_millis().wrapping_add(1).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+        u64::deserialize(deserializer).map(|number| Instant::from_millis(number.wrapping_sub(1)))
+    }
+}
+
+#[cfg(feature = "alloc")]
+fn checksum(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+#[cfg(not(feature = "alloc"))]
+use small_checksum as checksum;
+
+/// CRC-32/ISO-HDLC with a table of 64 bytes, half a byte at a time.
+#[cfg(any(not(feature = "alloc"), test))]
+fn small_checksum(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 16] = {
+        let mut table = [0; 16];
+        let mut at = 0;
+        #[allow(clippy::indexing_slicing, reason = "at compile time")]
+        while at < table.len() {
+            let mut value = at as u32;
+            let mut bit = 0;
+            while bit < 4 {
+                value = if value & 1 == 0 { value >> 1 } else { value >> 1 ^ 0xEDB8_8320 };
+                bit += 1;
+            }
+            table[at] = value;
+            at += 1;
+        }
+        table
+    };
+    let step = |crc: u32| crc >> 4 ^ TABLE.get((crc & 15) as usize).copied().unwrap_or(0);
+    !bytes.iter().fold(!0, |crc, byte| step(step(crc ^ u32::from(*byte))))
+}
+
+#[cfg(test)]
+mod tests;

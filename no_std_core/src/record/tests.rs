@@ -1,0 +1,218 @@
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One record of each kind, put and deleted, with everything in them that can be.
+fn samples() -> Vec<Record<'static>> {
+    let dropped = [0, 1, 127, 128, 16_384, u32::MAX, 7, 8, 9];
+    let will = Will { message: 3, delay_secs: 60, due: Instant::from_millis(u64::MAX - 1), expiry_secs: Some(0) };
+    let values = [
+        Value::Session(Session {
+            client_id: "sensor-é",
+            principal: u32::MAX,
+            expiry_secs: 3600,
+            ends: Instant::NEVER,
+            will: Some(will),
+            dropped,
+        }),
+        Value::Group(Group { filter: "$share/workers/jobs/#" }),
+        Value::Subscription(Subscription {
+            session: 1,
+            filter: "home/+/state",
+            qos: 2,
+            no_local: true,
+            retain_as_published: false,
+            identifier: (1 << 28) - 1,
+            replaying: true,
+        }),
+        Value::Message(Message {
+            topic_len: 4,
+            properties_len: 2,
+            qos: 1,
+            retain: true,
+            expires: Instant::from_millis(0),
+            order: u64::MAX,
+            stamp: 1 << 40,
+            body: b"home\x01\x01hello",
+        }),
+        Value::Retained,
+        Value::Delivery(Delivery {
+            to: Receiver::Session(70_000),
+            message: Some(4),
+            qos: 2,
+            retain: true,
+            received: false,
+            packet_id: u16::MAX,
+            through: Through::Group(2),
+            identifiers: Identifiers(&[1, 0xFF, 0xFF, 0x7F]),
+        }),
+        Value::Receipt(Receipt { session: 9, packet_id: 1 }),
+        Value::Transit(Transit { sibling: 3, sequence: 1 << 33, message: 5, publisher_key: 99 }),
+        Value::Sibling(Sibling { sequence: 12 }),
+        Value::Counters(Counters { dropped }),
+    ];
+    let keys = Kind::ALL.iter().zip([0, 1, 127, 128, 16_383, 70_000, u32::MAX, 5, 6, 0]);
+    keys.zip(values)
+        .flat_map(|((kind, slot), value)| {
+            let key = Key { kind: *kind, slot };
+            [Record::Put(key, value), Record::Delete(key)]
+        })
+        .collect()
+}
+
+fn sealed(record: &Record<'_>) -> Vec<u8> {
+    let mut out = vec![0; 512];
+    let len = record.seal(&mut out).unwrap();
+    out.truncate(len);
+    out
+}
+
+#[test]
+fn a_record_comes_back_as_it_was() {
+    for record in samples() {
+        let bytes = sealed(&record);
+        assert_eq!(open(&bytes), Ok(record));
+        assert_eq!(key(&bytes), Some((record.key(), matches!(record, Record::Delete(_)))));
+        assert_eq!(Key::from_bits(record.key().to_bits()), Some(record.key()));
+    }
+}
+
+#[test]
+fn keys_sort_in_the_order_of_restoring() {
+    let keys: Vec<_> = samples().iter().map(Record::key).collect();
+    assert!(keys.is_sorted() && keys.iter().map(|key| key.to_bits()).is_sorted());
+    assert_eq!(Key::from_bits(0), None);
+    assert_eq!(Key::from_bits(11 << 32), None);
+    assert_eq!(Key::from_bits(257 << 32), None);
+}
+
+#[test]
+fn each_flipped_bit_is_noticed() {
+    for record in samples() {
+        let mut bytes = sealed(&record);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open(&bytes), Err(Unreadable::Damaged), "bit {bit} of {record:?}");
+            let _ = key(&bytes);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn each_truncation_is_noticed_and_nothing_may_follow() {
+    for record in samples() {
+        let mut bytes = sealed(&record);
+        for len in 0..bytes.len() {
+            assert_eq!(open(&bytes[..len]), Err(Unreadable::Damaged), "{len} bytes of {record:?}");
+        }
+        bytes.push(0);
+        assert_eq!(open(&bytes), Err(Unreadable::Damaged));
+    }
+}
+
+#[test]
+fn what_is_whole_and_not_understood_is_told_apart() {
+    let resealed = |format: u8, kind: u8| {
+        let mut bytes = vec![0, 0, 0, 0, format, kind, 0];
+        let sum = checksum(&bytes[4..]);
+        bytes[..4].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    };
+    assert_eq!(open(&resealed(FORMAT + 1, 0xFF)), Err(Unreadable::Newer(FORMAT + 1)));
+    assert_eq!(open(&resealed(0, 1)), Err(Unreadable::Damaged));
+    assert_eq!(open(&resealed(FORMAT, 0)), Err(Unreadable::Damaged));
+    assert_eq!(open(&resealed(FORMAT, 11)), Err(Unreadable::Damaged));
+    assert_eq!(open(&resealed(FORMAT, 5)), Ok(Record::Put(Key { kind: Kind::Retained, slot: 0 }, Value::Retained)));
+}
+
+#[test]
+fn what_does_not_fit_is_not_sealed() {
+    for record in samples() {
+        let bytes = sealed(&record);
+        for len in 0..bytes.len() {
+            assert_eq!(record.seal(&mut vec![0; len]), None);
+        }
+        assert_eq!(record.seal(&mut vec![0; bytes.len()]), Some(bytes.len()));
+        let (text, other) = match record {
+            Record::Put(_, Value::Message(message)) => (message.body.len(), Kind::Retained),
+            Record::Put(_, Value::Session(session)) => (session.client_id.len(), Kind::Group),
+            Record::Put(_, Value::Group(group)) => (group.filter.len(), Kind::Session),
+            Record::Put(_, Value::Subscription(subscription)) => (subscription.filter.len(), Kind::Session),
+            Record::Put(_, Value::Delivery(delivery)) => (delivery.identifiers.0.len(), Kind::Session),
+            _ => (0, Kind::Message),
+        };
+        assert!(bytes.len() <= OVERHEAD + text);
+        if let Record::Put(key, value) = record {
+            assert_eq!(Record::Put(Key { kind: other, ..key }, value).seal(&mut vec![0; 512]), None);
+        }
+    }
+}
+
+#[test]
+fn the_longest_fixed_part_is_within_the_overhead() {
+    let worst = Value::Session(Session {
+        client_id: "",
+        principal: u32::MAX,
+        expiry_secs: u32::MAX,
+        ends: Instant::from_millis(u64::MAX - 1),
+        will: Some(Will {
+            message: u32::MAX,
+            delay_secs: u32::MAX,
+            due: Instant::from_millis(u64::MAX - 1),
+            expiry_secs: Some(u32::MAX),
+        }),
+        dropped: [u32::MAX; 9],
+    });
+    let key = Key { kind: Kind::Session, slot: u32::MAX };
+    assert!(sealed(&Record::Put(key, worst)).len() <= OVERHEAD);
+}
+
+#[test]
+fn identifiers_come_back_as_far_as_they_fit() {
+    let all = [1, 127, 128, (1 << 28) - 1];
+    let mut out = [0; 16];
+    let len = Identifiers::write(all.into_iter(), &mut out);
+    assert!(Identifiers(&out[..len]).eq(all));
+    let cut = Identifiers::write(all.into_iter(), &mut out[..len - 1]);
+    assert!(Identifiers(&out[..cut]).eq([1, 127, 128]));
+}
+
+#[test]
+fn both_checksums_are_the_same_and_the_one_that_is_known() {
+    // The check value of CRC-32/ISO-HDLC.
+    assert_eq!(small_checksum(b"123456789"), 0xCBF4_3926);
+    let bytes: Vec<u8> = (0..1000u32).map(|at| ((at * at) >> 3) as u8).collect();
+    for len in 0..bytes.len() {
+        assert_eq!(small_checksum(&bytes[..len]), checksum(&bytes[..len]));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let _ = open(&bytes);
+        let _ = key(&bytes);
+        // The same behind a checksum that fits.
+        let mut bytes = bytes;
+        if bytes.len() > 6 {
+            bytes[4] = FORMAT;
+            bytes[5] = (bytes[5] % 11) | (bytes[5] & GONE);
+            let sum = checksum(&bytes[4..]);
+            bytes[..4].copy_from_slice(&sum.to_le_bytes());
+            let again = open(&bytes).map(|record| {
+                if let Record::Put(_, Value::Delivery(delivery)) = record {
+                    let _ = delivery.identifiers.count();
+                }
+                sealed(&record)
+            });
+            if let Ok(again) = again {
+                let record = open(&again).unwrap();
+                prop_assert_eq!(Ok(record), open(&bytes));
+            }
+        }
+    }
+}
