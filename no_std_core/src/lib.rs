@@ -118,6 +118,7 @@ pub mod storage;
 
 mod authorize;
 mod broker;
+mod budget;
 mod config;
 mod connection;
 mod control;
@@ -134,6 +135,7 @@ mod topic;
 
 pub use authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
 pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Then, Transmit};
+pub use budget::{Counts, Entries, EntryBytes, TABLES, Table};
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, ShareRule};
 pub use connection::{Alias, Connection, ConnectionId, Owed};
 pub use control::{GroupQueue, TimerKey};

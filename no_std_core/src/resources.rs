@@ -1,6 +1,6 @@
 //! All memory of a broker, sized once.
 
-use crate::config::Limits;
+use crate::budget::{self, Counts, Entries};
 use crate::connection::{Alias, Connection, Owed};
 use crate::control::{GroupQueue, TimerKey};
 use crate::journal::JournalMemory;
@@ -53,19 +53,14 @@ pub struct Memory<'m> {
     pub journal: JournalMemory<'m>,
 }
 
-const OWED_EACH: usize = Limits::FIRMWARE.owed_replies as usize;
-const RECEIPTS_EACH: usize = Limits::FIRMWARE.receive_maximum as usize;
-const ALIASES_EACH: usize = Limits::FIRMWARE.topic_aliases_in as usize + Limits::FIRMWARE.topic_aliases_out as usize;
-const PACKET: usize = Limits::FIRMWARE.packet_bytes as usize;
-
 /// All tables of a broker in one struct, for firmware: declare it `static`, and hand its [`memory`](Self::memory) in once.
 ///
 /// The numbers are:
 ///
 /// | parameter | entries | what also has so many |
 /// |---|---|---|
-/// | `CONNECTIONS` | Network Connections | the replies and Topic Aliases of [`Limits::FIRMWARE`] for each |
-/// | `SESSIONS` | Sessions, at least `CONNECTIONS` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`] and 2 runs of retained messages for each; as many groups of shared subscriptions |
+/// | `CONNECTIONS` | Network Connections | the replies and Topic Aliases of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) for each |
+/// | `SESSIONS` | Sessions, at least `CONNECTIONS` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) and 2 runs of retained messages for each; as many groups of shared subscriptions |
 /// | `SUBSCRIPTIONS` | subscriptions of all Sessions | blocks of 60 bytes for levels of more than 15 bytes and ShareNames |
 /// | `LEVELS` | levels of all Topic Filters and retained topics, those that they share once, and one more | |
 /// | `MESSAGES` | stored Application Messages: queued, retained, Wills | |
@@ -85,8 +80,17 @@ const PACKET: usize = Limits::FIRMWARE.packet_bytes as usize;
 /// let broker = Broker::new(resources.memory(), Config::firmware(7), &AllowAll);
 /// assert_eq!(broker.counters().connections, 0);
 ///
-/// // On a machine with pointers of 8 bytes; on a microcontroller it is less.
-/// assert!(size_of::<Small>() <= 24 * 1024);
+/// // The size is exact, and a build that goes beyond what the board has for it fails.
+/// const _: () = Small::assert_fits::<{ 24 * 1024 }>();
+/// ```
+///
+/// Here the compiler stops and says "these Resources take … bytes, … more than the 16384 that they may take", with the bytes
+/// of each table:
+///
+/// ```compile_fail,E0080
+/// # use goldcrest_core::Resources;
+/// # type Small = Resources<8, 8, 16, 48, 32, 32, 48>;
+/// const _: () = Small::assert_fits::<{ 16 * 1024 }>();
 /// ```
 #[derive(Debug)]
 pub struct Resources<
@@ -104,15 +108,15 @@ pub struct Resources<
     messages: [PoolSlot<Message>; MESSAGES],
     deliveries: [PoolSlot<Delivery>; DELIVERIES],
     blocks: [Block; BLOCKS],
-    owed: [[PoolSlot<Owed>; OWED_EACH]; CONNECTIONS],
-    receipts: [[PoolSlot<Receipt>; RECEIPTS_EACH]; SESSIONS],
+    owed: [[PoolSlot<Owed>; budget::OWED_EACH]; CONNECTIONS],
+    receipts: [[PoolSlot<Receipt>; budget::RECEIPTS_EACH]; SESSIONS],
     receipt_buckets: [Option<Handle<Receipt>>; SESSIONS],
-    aliases: [[PoolSlot<Alias>; ALIASES_EACH]; CONNECTIONS],
+    aliases: [[PoolSlot<Alias>; budget::ALIASES_EACH]; CONNECTIONS],
     alias_buckets: [Option<Handle<Alias>>; CONNECTIONS],
-    replays: [[PoolSlot<Replay>; 2]; SESSIONS],
+    replays: [[PoolSlot<Replay>; budget::REPLAYS_EACH]; SESSIONS],
     group_queues: [PoolSlot<GroupQueue>; SESSIONS],
-    timers: [[TimerSlot<TimerKey>; 2]; SESSIONS],
-    timer_heap: [[HeapSlot; 2]; SESSIONS],
+    timers: [[TimerSlot<TimerKey>; budget::TIMERS_EACH]; SESSIONS],
+    timer_heap: [[HeapSlot; budget::TIMERS_EACH]; SESSIONS],
     nodes: [PoolSlot<Node>; LEVELS],
     node_buckets: [Option<Handle<Node>>; LEVELS],
     subscriptions: [PoolSlot<Subscription>; SUBSCRIPTIONS],
@@ -121,14 +125,14 @@ pub struct Resources<
     groups: [PoolSlot<Group>; SESSIONS],
     group_buckets: [Option<Handle<Group>>; SESSIONS],
     texts: [Block; SUBSCRIPTIONS],
-    scratch: [u8; PACKET],
+    scratch: [u8; budget::SCRATCH],
     session_marks: [u8; SESSIONS],
     group_marks: [u8; SESSIONS],
     subscription_marks: [u8; SUBSCRIPTIONS],
     message_marks: [u8; MESSAGES],
     retained_marks: [u8; MESSAGES],
     delivery_marks: [u8; DELIVERIES],
-    receipt_marks: [[u8; RECEIPTS_EACH]; SESSIONS],
+    receipt_marks: [[u8; budget::RECEIPTS_EACH]; SESSIONS],
 }
 
 impl<
@@ -141,6 +145,26 @@ impl<
     const BLOCKS: usize,
 > Resources<CONNECTIONS, SESSIONS, SUBSCRIPTIONS, LEVELS, MESSAGES, DELIVERIES, BLOCKS>
 {
+    /// Bytes of RAM, exactly, on the machine this is compiled for.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// How many entries each table has; [`Entries::tables`] tells their bytes.
+    pub const ENTRIES: Entries = Entries::of_resources(&Counts {
+        connections: CONNECTIONS,
+        sessions: SESSIONS,
+        subscriptions: SUBSCRIPTIONS,
+        levels: LEVELS,
+        messages: MESSAGES,
+        deliveries: DELIVERIES,
+        blocks: BLOCKS,
+    });
+
+    /// Fails to compile with more than so many bytes, and says how much each table takes: write
+    /// `const _: () = Memory::assert_fits::<{ 24 * 1024 }>();` beside your `type Memory`.
+    pub const fn assert_fits<const BYTES: usize>() {
+        const { assert!(Self::SIZE <= BYTES, "{}", budget::complaint(&Self::ENTRIES, Self::SIZE, BYTES).as_str()) }
+    }
+
     /// Empty tables. Fails to compile with fewer Sessions than connections.
     pub const fn new() -> Self {
         const { assert!(SESSIONS >= CONNECTIONS, "each connection needs a Session") };
@@ -151,15 +175,15 @@ impl<
             messages: [PoolSlot::vacant(Message::EMPTY); MESSAGES],
             deliveries: [PoolSlot::vacant(Delivery::EMPTY); DELIVERIES],
             blocks: [Block::EMPTY; BLOCKS],
-            owed: [[PoolSlot::vacant(Owed::EMPTY); OWED_EACH]; CONNECTIONS],
-            receipts: [[PoolSlot::vacant(Receipt::EMPTY); RECEIPTS_EACH]; SESSIONS],
+            owed: [[PoolSlot::vacant(Owed::EMPTY); budget::OWED_EACH]; CONNECTIONS],
+            receipts: [[PoolSlot::vacant(Receipt::EMPTY); budget::RECEIPTS_EACH]; SESSIONS],
             receipt_buckets: [None; SESSIONS],
-            aliases: [[PoolSlot::vacant(Alias::EMPTY); ALIASES_EACH]; CONNECTIONS],
+            aliases: [[PoolSlot::vacant(Alias::EMPTY); budget::ALIASES_EACH]; CONNECTIONS],
             alias_buckets: [None; CONNECTIONS],
-            replays: [const { [const { PoolSlot::vacant(Replay::EMPTY) }; 2] }; SESSIONS],
+            replays: [const { [const { PoolSlot::vacant(Replay::EMPTY) }; budget::REPLAYS_EACH] }; SESSIONS],
             group_queues: [const { PoolSlot::vacant(GroupQueue::EMPTY) }; SESSIONS],
-            timers: [[PoolSlot::vacant(Timer::vacant(TimerKey::None)); 2]; SESSIONS],
-            timer_heap: [[HeapSlot::EMPTY; 2]; SESSIONS],
+            timers: [[PoolSlot::vacant(Timer::vacant(TimerKey::None)); budget::TIMERS_EACH]; SESSIONS],
+            timer_heap: [[HeapSlot::EMPTY; budget::TIMERS_EACH]; SESSIONS],
             nodes: [const { PoolSlot::vacant(Node::EMPTY) }; LEVELS],
             node_buckets: [None; LEVELS],
             subscriptions: [const { PoolSlot::vacant(Subscription::EMPTY) }; SUBSCRIPTIONS],
@@ -168,14 +192,14 @@ impl<
             groups: [const { PoolSlot::vacant(Group::EMPTY) }; SESSIONS],
             group_buckets: [None; SESSIONS],
             texts: [Block::EMPTY; SUBSCRIPTIONS],
-            scratch: [0; PACKET],
+            scratch: [0; budget::SCRATCH],
             session_marks: [0; SESSIONS],
             group_marks: [0; SESSIONS],
             subscription_marks: [0; SUBSCRIPTIONS],
             message_marks: [0; MESSAGES],
             retained_marks: [0; MESSAGES],
             delivery_marks: [0; DELIVERIES],
-            receipt_marks: [[0; RECEIPTS_EACH]; SESSIONS],
+            receipt_marks: [[0; budget::RECEIPTS_EACH]; SESSIONS],
         }
     }
 
@@ -274,42 +298,39 @@ impl Capacity {
 impl Memory<'_> {
     /// Memory that is owned, and grows up to `capacity`.
     pub fn owned(capacity: &Capacity, limits: &crate::Limits, shard: crate::Shard) -> Self {
-        let per_connection = |each: u16| capacity.connections.saturating_mul(usize::from(each));
-        let aliases = per_connection(limits.topic_aliases_in.saturating_add(limits.topic_aliases_out));
-        let receipts = capacity.sessions.saturating_mul(usize::from(limits.receive_maximum));
-        let timers = capacity.connections.saturating_add(capacity.sessions);
+        let entries = Entries::of_owned(capacity, limits, shard);
         Self {
-            connections: Slots::owned(capacity.connections),
-            sessions: Slots::owned(capacity.sessions),
-            session_buckets: Slots::owned(capacity.sessions),
-            messages: Slots::owned(capacity.messages),
-            deliveries: Slots::owned(capacity.deliveries),
+            connections: Slots::owned(entries.connections),
+            sessions: Slots::owned(entries.sessions),
+            session_buckets: Slots::owned(entries.sessions),
+            messages: Slots::owned(entries.messages),
+            deliveries: Slots::owned(entries.deliveries),
             bytes: Bytes::owned(capacity.bytes),
-            owed: Slots::owned(per_connection(limits.owed_replies)),
-            receipts: Slots::owned(receipts),
-            receipt_buckets: Slots::owned(receipts),
-            aliases: Slots::owned(aliases),
-            alias_buckets: Slots::owned(aliases),
-            replays: Slots::owned(capacity.subscriptions),
-            group_queues: Slots::owned(capacity.subscriptions),
-            timers: Slots::owned(timers),
-            timer_heap: Slots::owned(timers),
+            owed: Slots::owned(entries.owed),
+            receipts: Slots::owned(entries.receipts),
+            receipt_buckets: Slots::owned(entries.receipts),
+            aliases: Slots::owned(entries.aliases),
+            alias_buckets: Slots::owned(entries.aliases),
+            replays: Slots::owned(entries.replays),
+            group_queues: Slots::owned(entries.group_queues),
+            timers: Slots::owned(entries.timers),
+            timer_heap: Slots::owned(entries.timers),
             router: RouterMemory::owned(crate::router::RouterLimits {
                 nodes: capacity.topic_levels,
-                subscriptions: capacity.subscriptions,
-                subscribers: capacity.sessions.saturating_add(shard.siblings() as usize),
-                groups: capacity.subscriptions,
+                subscriptions: entries.subscriptions,
+                subscribers: entries.subscribers,
+                groups: entries.groups,
                 text_bytes: capacity.bytes,
             }),
-            scratch: Slots::owned(limits.packet_bytes as usize),
+            scratch: Slots::owned(entries.scratch),
             journal: JournalMemory {
-                sessions: Slots::owned(capacity.sessions),
-                groups: Slots::owned(capacity.subscriptions),
-                subscriptions: Slots::owned(capacity.subscriptions),
-                messages: Slots::owned(capacity.messages),
-                retained: Slots::owned(capacity.messages),
-                deliveries: Slots::owned(capacity.deliveries),
-                receipts: Slots::owned(receipts),
+                sessions: Slots::owned(entries.sessions),
+                groups: Slots::owned(entries.groups),
+                subscriptions: Slots::owned(entries.subscriptions),
+                messages: Slots::owned(entries.messages),
+                retained: Slots::owned(entries.messages),
+                deliveries: Slots::owned(entries.deliveries),
+                receipts: Slots::owned(entries.receipts),
             },
         }
     }
