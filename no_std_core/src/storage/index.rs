@@ -213,7 +213,7 @@ mod tests {
         let hasher = Hasher::new(5);
         for buckets in [0, 1, 2, 3, 7, 8, 64, 1000] {
             with_slots(buckets, |slots| {
-                behaves_like_a_map(&mut HashIndex::new(slots), |key| hasher.hash_u64(key.into()));
+                behaves_like_a_map(&mut HashIndex::new(slots), |key| hasher.combine(0, key));
             });
         }
     }
@@ -238,7 +238,7 @@ mod tests {
         let mut pool = Pool::owned(10_000);
         let mut index = HashIndex::<Item>::owned(10_000);
         for key in 0..10_000 {
-            let hash = hasher.hash_u64(key.into());
+            let hash = hasher.combine(0, key);
             let handle = pool.insert(Item { key, hash, chain: None }).unwrap();
             index.insert(&mut pool, handle);
         }

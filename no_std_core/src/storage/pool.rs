@@ -142,10 +142,12 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 }
 
+// There are some 700 places that index. A server wants each of them fast; without `alloc` each of them is to be small.
 impl<T: Default> Index<Handle<T>> for Pool<'_, T> {
     type Output = T;
 
-    #[inline(always)]
+    #[cfg_attr(feature = "alloc", inline(always))]
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     fn index(&self, handle: Handle<T>) -> &T {
         debug_assert!(self.is_live(handle), "no entry is there: {handle:?}");
         match self.slots.as_slice().get(handle.index()) {
@@ -156,7 +158,8 @@ impl<T: Default> Index<Handle<T>> for Pool<'_, T> {
 }
 
 impl<T: Default> IndexMut<Handle<T>> for Pool<'_, T> {
-    #[inline(always)]
+    #[cfg_attr(feature = "alloc", inline(always))]
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     fn index_mut(&mut self, handle: Handle<T>) -> &mut T {
         debug_assert!(self.is_live(handle), "no entry is there: {handle:?}");
         match self.slots.as_mut_slice().get_mut(handle.index()) {
