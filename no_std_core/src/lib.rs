@@ -6,6 +6,7 @@
 //! - [`Broker`] is everything; its documentation sorts its verbs.
 //! - [`Resources`] is its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
 //!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
+//! - [`Broker::publish`] and [`Local`] make the code around the broker a participant.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
 //! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
 //! - [`router`] and [`storage`] are the rooms below; an embedder needs them for sizes only.
@@ -121,6 +122,7 @@ mod config;
 mod connection;
 mod control;
 mod counters;
+mod local;
 #[cfg(feature = "alloc")]
 mod mesh;
 mod message;
@@ -136,6 +138,7 @@ pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, 
 pub use connection::{Alias, Connection, ConnectionId, Owed};
 pub use control::{GroupQueue, TimerKey};
 pub use counters::{Counters, DropReason, Dropped};
+pub use local::Local;
 #[cfg(feature = "alloc")]
 pub use mesh::Forward;
 pub use message::{Delivery, Message};
