@@ -6,6 +6,7 @@
 //! - [`Broker`] is everything; its documentation sorts its verbs.
 //! - [`Resources`] is its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
 //!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
+//! - [`Broker::publish`] and [`Local`] make the code around the broker a participant.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
 //! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
 //! - [`router`] and [`storage`] are the rooms below; an embedder needs them for sizes only.
@@ -124,6 +125,7 @@ mod connection;
 mod control;
 mod counters;
 mod journal;
+mod local;
 #[cfg(feature = "alloc")]
 mod mesh;
 mod message;
@@ -142,6 +144,7 @@ pub use control::{GroupQueue, TimerKey};
 pub use control::{Polled, Restored, Unfit};
 pub use counters::{Counters, DropReason, Dropped};
 pub use journal::{Batch, JournalMemory};
+pub use local::Local;
 #[cfg(feature = "alloc")]
 pub use mesh::Forward;
 pub use message::{Delivery, Message};

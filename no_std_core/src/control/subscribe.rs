@@ -51,7 +51,7 @@ impl<'m> Broker<'m> {
     }
 
     /// Subscribes, and gives the Reason Code for it.
-    pub(super) fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         now: Instant,
         session: Handle<Session>,
@@ -151,7 +151,7 @@ impl<'m> Broker<'m> {
     }
 
     /// Whether there was such a subscription.
-    pub(super) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
+    pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         let subscriber = self.subscriber_of(session);
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
