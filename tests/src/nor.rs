@@ -98,7 +98,7 @@ impl Chip {
                 let units = self.units(*address, bytes);
                 // A plain chip writes one unit after the other, one with a page buffer many at a time.
                 let in_order = random.percent(50);
-                let whole = random.below(units.len());
+                let whole = if random.percent(50) { units.len() - 1 } else { random.below(units.len()) };
                 for (index, (at, unit)) in units.into_iter().enumerate() {
                     self.check(at, unit);
                     let fate = if in_order { index.cmp(&whole) } else { random.choose(&[Less, Equal, Greater]) };
@@ -111,16 +111,21 @@ impl Chip {
             }
             Operation::Erase(address) => {
                 self.wear(*address);
-                let (some, all) = (random.percent(50), random.percent(50));
-                for at in *address..*address + self.sector {
-                    if some {
-                        // Charge has only begun to leave: ones are still ones.
-                        self.loose[at] |= !self.bytes[at] & random.draw() as u8;
-                    } else {
-                        self.bytes[at] = random.draw() as u8;
-                        self.loose[at] = if all { 0xFF } else { random.draw() as u8 };
+                let sector = *address..*address + self.sector;
+                self.used[sector.clone()].fill(true);
+                match random.below(3) {
+                    // It has hardly begun: a few zeros are on their way.
+                    0 => {
+                        for _ in 0..1 + random.below(3) {
+                            let at = address + random.below(self.sector);
+                            self.loose[at] |= !self.bytes[at] & 1 << random.below(8);
+                        }
                     }
-                    self.used[at] = true;
+                    1 => sector.for_each(|at| self.loose[at] |= !self.bytes[at] & random.draw() as u8),
+                    _ => sector.for_each(|at| {
+                        self.bytes[at] = random.draw() as u8;
+                        self.loose[at] = random.draw() as u8;
+                    }),
                 }
                 self.torn.retain(|at, _| !(*address..*address + self.sector).contains(at));
             }
@@ -141,14 +146,24 @@ impl Chip {
     }
 
     fn half_program(&mut self, at: usize, unit: &[u8], random: &mut Random) {
-        let looks_erased = random.percent(20);
-        for (index, byte) in unit.iter().enumerate() {
-            let clearing = !byte;
-            let (cleared, loose) = if looks_erased { (0, 0) } else { (random.draw() as u8, random.draw() as u8) };
-            self.bytes[at + index] &= !(clearing & cleared);
-            self.loose[at + index] |= clearing & loose;
-            self.used[at + index] = true;
+        let units = at..at + self.unit;
+        match random.below(4) {
+            // It looks erased.
+            0 => {}
+            // All but done: one bit is not sure of itself.
+            1 | 2 => {
+                self.bytes[units.clone()].copy_from_slice(unit);
+                let index = random.below(unit.len());
+                self.loose[at + index] |= !unit[index] & 1 << random.below(8);
+            }
+            _ => {
+                for (at, byte) in units.clone().zip(unit) {
+                    self.bytes[at] &= !(!byte & random.draw() as u8);
+                    self.loose[at] |= !byte & random.draw() as u8;
+                }
+            }
         }
+        self.used[units].fill(true);
         self.torn.insert(at, unit.to_vec());
     }
 

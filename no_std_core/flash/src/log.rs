@@ -26,6 +26,8 @@ pub struct Log<'p, F> {
     pub(crate) snapshot_end: u32,
     /// The first entry of the current area that may be written.
     pub(crate) free_entry: u32,
+    /// The other area looked erased at the start.
+    pub(crate) other_is_blank: bool,
     /// The current area says that the other one is void, so that may be erased.
     is_marked: bool,
     /// Nothing that was written before the start is the last of its area: see [`Log::settle`].
@@ -70,6 +72,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
             next: 0,
             snapshot_end: 0,
             free_entry: 0,
+            other_is_blank: false,
             is_marked: false,
             is_settled: false,
             erased: 0,
@@ -325,12 +328,13 @@ impl<'p, F: NorFlash> Log<'p, F> {
 
     /// Before the other area is erased the current one gets another entry. The power may have gone while its last one was
     /// written, or while the erasing of the other had begun: now the current one is certainly valid, and the other is void
-    /// even if it looks valid.
+    /// even if it looks valid. There is no need if nothing is there that could: then the current one is valid since its last
+    /// entry was written, or nothing was ever committed.
     fn mark(&mut self) -> Result<(), Error<F::Error>> {
         // Without a free entry there were so many power cuts here that the ones before will do.
         if self.free_entry < ENTRIES {
             self.next = self.next.max(self.generation).saturating_add(1);
-            if self.generation > 0 {
+            if self.generation > 0 && !self.other_is_blank {
                 let entry = Entry { generation: self.generation, next: self.next, end: self.snapshot_end };
                 self.write_entry(self.current, self.free_entry, entry)?;
                 self.free_entry += 1;
@@ -368,6 +372,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         self.next = 0;
         self.snapshot_end = self.at;
         self.free_entry = COMMIT_ENTRIES;
+        self.other_is_blank = false;
         self.is_marked = false;
         self.is_settled = true;
         self.erased = 0;

@@ -29,6 +29,8 @@ struct Row {
     /// The first one behind all that were written, and behind the two of the commit in any case: these may look erased, and
     /// what is written over them would differ. (A later one that looks erased is written again as it was.)
     free: u32,
+    /// All of them look erased.
+    is_blank: bool,
 }
 
 /// The last frame of a batch.
@@ -42,15 +44,17 @@ impl<F: NorFlash> Log<'_, F> {
     pub(crate) fn scan(&mut self) -> Result<Found, Error<F::Error>> {
         let mut found = Found::default();
         let (a, b) = (self.row(Area::A)?, self.row(Area::B)?);
-        let Some((current, entry, free)) = choose(a, b) else {
+        let Some((current, entry)) = choose(a.entry, b.entry) else {
             found.is_new = true;
             return Ok(found);
         };
+        let (row, other) = if current == Area::A { (a, b) } else { (b, a) };
         self.current = current;
         self.generation = entry.generation;
         self.next = entry.next;
         self.snapshot_end = entry.end;
-        self.free_entry = free;
+        self.free_entry = row.free;
+        self.other_is_blank = other.is_blank;
 
         self.take(Device::<F>::DATA, entry.end, &mut found)?;
         let mut start = entry.end;
@@ -69,11 +73,12 @@ impl<F: NorFlash> Log<'_, F> {
     }
 
     fn row(&mut self, area: Area) -> Result<Row, Error<F::Error>> {
-        let mut row = Row { entry: None, free: COMMIT_ENTRIES };
+        let mut row = Row { entry: None, free: COMMIT_ENTRIES, is_blank: true };
         for index in 0..ENTRIES {
             let bytes: [u8; ENTRY] = self.device.read_array(area, index * Device::<F>::padded(ENTRY))?;
             if bytes != [0xFF; ENTRY] {
                 row.free = row.free.max(index + 1);
+                row.is_blank = false;
             }
             let ends = Device::<F>::DATA..=self.device.len;
             let entry = Entry::from_bytes(bytes).filter(|entry| entry.generation > 0 && ends.contains(&entry.end));
@@ -149,10 +154,11 @@ impl<F: NorFlash> Log<'_, F> {
 }
 
 /// The later one, unless the earlier says that it is void.
-fn choose(a: Row, b: Row) -> Option<(Area, Entry, u32)> {
-    let a = a.entry.map(|entry| (Area::A, entry, a.free));
-    let b = b.entry.map(|entry| (Area::B, entry, b.free));
-    let (Some(one), Some(other)) = (a, b) else { return a.or(b) };
-    let (later, earlier) = if one.1.generation > other.1.generation { (one, other) } else { (other, one) };
-    if later.1.generation < earlier.1.next { Some(earlier) } else { Some(later) }
+fn choose(a: Option<Entry>, b: Option<Entry>) -> Option<(Area, Entry)> {
+    match (a, b) {
+        (Some(a), Some(b)) if a.generation < b.generation && b.generation < a.next => Some((Area::A, a)),
+        (Some(a), Some(b)) if b.generation < a.generation && a.generation >= b.next => Some((Area::A, a)),
+        (Some(a), None) => Some((Area::A, a)),
+        (_, b) => b.map(|b| (Area::B, b)),
+    }
 }
