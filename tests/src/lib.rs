@@ -5,6 +5,7 @@ pub mod got;
 pub mod honest;
 pub mod link;
 pub mod memory;
+pub mod nor;
 pub mod packets;
 pub mod peer;
 pub mod random;

@@ -1,0 +1,59 @@
+//! Where records are: the log's memory.
+
+use crate::Key;
+use crate::device::Area;
+
+/// Where the live record of a key is, in 2 bytes. The log works in a table of these, one for each slot of [`Slots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u16);
+
+impl Place {
+    /// Nowhere.
+    pub const NONE: Self = Self(0);
+    /// As many units of an area can be told apart.
+    pub(crate) const UNITS: u32 = 1 << 15;
+
+    /// `unit` is above 0, as an area begins with its entries.
+    pub(crate) fn new(area: Area, unit: u32) -> Self {
+        let side = if area == Area::B { 1 << 15 } else { 0 };
+        Self(side | (unit & 0x7FFF) as u16)
+    }
+
+    /// The area and the unit.
+    pub(crate) fn get(self) -> Option<(Area, u32)> {
+        let unit = u32::from(self.0 & 0x7FFF);
+        let area = if self.0 >> 15 == 1 { Area::B } else { Area::A };
+        (unit > 0).then_some((area, unit))
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// How many slots each kind has, and so which [`Place`] is whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    counts: [u16; Key::KINDS],
+}
+
+impl Slots {
+    /// `counts` begins with kind 1; a kind has at most [`Key::SLOTS`].
+    pub const fn new(counts: [u16; Key::KINDS]) -> Self {
+        Self { counts }
+    }
+
+    /// How long the table of places must be.
+    pub fn total(&self) -> usize {
+        self.counts.iter().map(|count| usize::from(*count)).sum()
+    }
+
+    /// Which place is the key's; these ascend with kind and slot. `None` if the kind has no such slot.
+    pub(crate) fn index(&self, key: Key) -> Option<usize> {
+        let kind = usize::from(key.kind()).checked_sub(1)?;
+        let before: usize = self.counts.iter().take(kind).map(|count| usize::from(*count)).sum();
+        (key.slot() < *self.counts.get(kind)?).then_some(before + usize::from(key.slot()))
+    }
+}
