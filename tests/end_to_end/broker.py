@@ -30,10 +30,11 @@ def wait_until(condition, what):
 class Broker:
     """A broker on a port that the system chose, to be used in a `with` statement."""
 
-    def __init__(self, *arguments, config=None, listen=("127.0.0.1:0",), preexec_fn=None):
+    def __init__(self, *arguments, config=None, listen=("127.0.0.1:0",), preexec_fn=None, under=()):
+        """`under` is a command that runs the broker, like strace with its arguments."""
         self.expected_code = 0
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
-        command = [BINARY, "--shards", shards(), "--log", "warn"]
+        command = [*under, BINARY, "--shards", shards(), "--log", "warn"]
         if config is not None:
             file = Path(self.folder.name) / "goldcrest.toml"
             file.write_text(config)

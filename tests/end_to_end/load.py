@@ -1,0 +1,127 @@
+"""Clients that know what they were promised: publishers that number their messages, subscribers that keep what came.
+
+They come back whenever the broker is there again, and go on with their Sessions.
+"""
+
+import collections
+import threading
+import time
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+
+from broker import wait_until
+from client import V5, properties
+
+WINDOW = 20
+"""Messages that a publisher has outstanding at most."""
+
+
+class Returning:
+    """A client with a Session that outlives connections, and that connects again by itself."""
+
+    def __init__(self, port, client_id, version):
+        clean = {} if version == V5 else {"clean_session": False}
+        self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=version, **clean)
+        self.paho.reconnect_delay_set(0.02, 0.02)
+        self.paho.max_inflight_messages_set(WINDOW)
+        self.options = {}
+        if version == V5:
+            self.options = {
+                "clean_start": False,
+                "properties": properties(PacketTypes.CONNECT, SessionExpiryInterval=3600, ReceiveMaximum=WINDOW),
+            }
+        self.port = port
+        self.lost_session = threading.Event()
+        self.connections = 0
+        self.paho.on_connect = self.on_connect
+
+    def on_connect(self, _client, _userdata, flags, code, _properties):
+        if code.is_failure:
+            return
+        if self.connections and not flags.session_present:
+            self.lost_session.set()
+        self.connections += 1
+
+    def start(self):
+        self.paho.connect("127.0.0.1", self.port, **self.options)
+        self.paho.loop_start()
+        wait_until(self.paho.is_connected, "the client is connected")
+
+    def leave(self):
+        """Disconnects in order; the Session stays."""
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+    def come_back(self):
+        self.paho.reconnect()
+        self.paho.loop_start()
+
+
+class Publisher(Returning):
+    """Publishes 0, 1, 2 ... to a topic, never more than `WINDOW` ahead of what was acknowledged."""
+
+    def __init__(self, port, topic, qos, version):
+        super().__init__(port, f"publisher-{topic.replace('/', '-')}", version)
+        self.topic, self.qos = topic, qos
+        self.sent = self.acknowledged = 0
+        self.paho.on_publish = self.on_publish
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def start(self):
+        super().start()
+        self.thread.start()
+
+    def on_publish(self, *_):
+        self.acknowledged += 1
+
+    def run(self):
+        while not self.stopping.is_set():
+            if self.sent - self.acknowledged >= WINDOW or not self.paho.is_connected():
+                time.sleep(0.001)
+                continue
+            # Without a connection it is sent with the next one.
+            self.paho.publish(self.topic, str(self.sent), self.qos)
+            self.sent += 1
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join()
+
+    def is_acknowledged(self):
+        return self.acknowledged == self.sent
+
+
+class Subscriber(Returning):
+    """Keeps the numbers that come, by topic."""
+
+    def __init__(self, port, client_id, version):
+        super().__init__(port, client_id, version)
+        self.got = collections.defaultdict(list)
+        self.paho.on_message = lambda _c, _u, message: self.got[message.topic].append(int(message.payload))
+
+    def subscribe(self, topic_filter, qos):
+        granted = threading.Event()
+        self.paho.on_subscribe = lambda *_: granted.set()
+        self.paho.subscribe(topic_filter, qos)
+        wait_until(granted.is_set, "SUBACK")
+
+    def has_all_of(self, publisher):
+        return len(set(self.got[publisher.topic])) == publisher.sent
+
+    def check(self, publisher, exactly_once):
+        """Everything came, in order: once, or again and again for QoS 1."""
+        got = self.got[publisher.topic]
+        seen = got if exactly_once else list(dict.fromkeys(got))
+        expected = list(range(publisher.sent))
+        if seen == expected:
+            return
+        repeated = sorted({number for number in seen if seen.count(number) > 1})[:10]
+        missing = sorted(set(expected) - set(seen))[:10]
+        at = next(i for i, pair in enumerate(zip(seen + [None], expected + [None])) if pair[0] != pair[1])
+        raise AssertionError(
+            f"{publisher.topic}: {publisher.sent} sent, {len(seen)} came; missing {missing}, twice {repeated}, "
+            f"the first that differs is at {at}: {seen[max(0, at - 3) : at + 4]}"
+        )

@@ -1,0 +1,192 @@
+"""The broker is killed again and again under load, its disk fails, and nothing that it acknowledged may be missing.
+
+GOLDCREST_CRASHES=N has so many kills instead of the usual number, GOLDCREST_SEED=N other moments.
+"""
+
+import os
+import random
+import signal
+import socket
+import tempfile
+import time
+import unittest
+
+from broker import SECONDS, Broker, wait_until
+from client import V3_1_1, V5
+from load import Publisher, Subscriber
+
+CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 25))
+SEED = int(os.environ.get("GOLDCREST_SEED", 1))
+MESSAGES = 12
+"""Those of a run in which one call to the disk goes wrong."""
+
+
+class Crash(unittest.TestCase):
+    def test_kill_9_under_load_loses_nothing(self):
+        chance = random.Random(SEED)
+        with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
+            broker = Broker("--data-dir", folder)
+            port = broker.port
+            publishers = [
+                Publisher(port, f"load/{qos}/{number}", qos, version)
+                for qos in (1, 2)
+                for number, version in enumerate((V3_1_1, V5))
+            ]
+            # One that stays, and one that is away for every other crash.
+            subscribers = [Subscriber(port, "stays", V5), Subscriber(port, "comes-and-goes", V3_1_1)]
+            for subscriber in subscribers:
+                subscriber.start()
+                subscriber.subscribe("load/#", 2)
+            for publisher in publishers:
+                publisher.start()
+
+            away = False
+            for crash in range(CRASHES):
+                time.sleep(chance.uniform(0.02, 0.4))
+                broker.expected_code = -signal.SIGKILL
+                broker.signal(signal.SIGKILL)
+                broker.wait()
+                broker.__exit__(None)
+                started = time.monotonic()
+                broker = Broker("--data-dir", folder, listen=(f"127.0.0.1:{port}",))
+                self.assertLess(time.monotonic() - started, 5)
+                if crash % 2:
+                    subscribers[1].come_back() if away else subscribers[1].leave()
+                    away = not away
+                wait_until(lambda: all(p.paho.is_connected() for p in publishers), "the publishers are back")
+            if away:
+                subscribers[1].come_back()
+
+            with broker:
+                for publisher in publishers:
+                    publisher.stop()
+                    wait_until(publisher.is_acknowledged, f"all of {publisher.topic} is acknowledged")
+                for subscriber in subscribers:
+                    for publisher in publishers:
+                        wait_until(lambda: subscriber.has_all_of(publisher), f"all of {publisher.topic} has come")
+                        subscriber.check(publisher, exactly_once=publisher.qos == 2)
+                    self.assertFalse(subscriber.lost_session.is_set(), "a Session was lost")
+                total = sum(publisher.sent for publisher in publishers)
+                print(f"{CRASHES} crashes, seed {SEED}: {total} messages acknowledged, each came to both subscribers")
+                for client in [*publishers, *subscribers]:
+                    client.leave()
+
+    def test_each_call_to_the_disk_may_be_the_last(self):
+        """strace kills the broker in its n-th call of a kind, or has its n-th sync fail, for each n there is."""
+        for calls, fault in (
+            ("fdatasync,fsync", "error=EIO"),
+            ("fdatasync,fsync", "signal=KILL"),
+            ("pwrite64,pwritev", "signal=KILL"),
+            ("rename,renameat,renameat2,unlink,unlinkat,ftruncate,fallocate", "signal=KILL"),
+        ):
+            number = 1
+            while self.ends_early(calls, fault, number):
+                number += 1
+            print(f"{calls} with {fault}: the broker ended {number - 1} times and lost nothing")
+            if "sync" in calls:
+                self.assertGreater(number, MESSAGES, "each acknowledgement waits for a sync")
+
+    def ends_early(self, calls, fault, number):
+        """Publishes until the fault comes, and checks what was kept. Whether it came before all were published."""
+        under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}"]
+        under += ["-e", f"inject={calls}:{fault}:when={number}"]
+        with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
+            try:
+                broker = Broker("--data-dir", folder, under=under)
+            except AssertionError:
+                # It ended before it listened; nothing was promised.
+                with Broker("--data-dir", folder):
+                    return True
+            port, promised, is_subscribed = broker.port, [], False
+            try:
+                with Raw(port, "reader") as reader:
+                    reader.subscribe("#")
+                    is_subscribed = True
+                with Raw(port, "writer") as writer:
+                    for message in range(MESSAGES):
+                        writer.publish(message)
+                        promised.append(message)
+            except OSError:
+                pass
+            came_through = len(promised) == MESSAGES
+            if came_through:
+                broker.signal(signal.SIGTERM)
+            code = broker.wait()
+            if not came_through:
+                self.assertEqual(code, -signal.SIGKILL) if "KILL" in fault else self.assertGreater(code, 0)
+            if "EIO" in fault and code:
+                self.assertIn("os error 5", broker.read_log())
+            broker.expected_code = code
+            broker.__exit__(None)
+            with Broker("--data-dir", folder) as broker, Raw(broker.port, "reader") as reader:
+                self.assertEqual(reader.session_present, is_subscribed or reader.session_present)
+                got = reader.drain(len(promised) if is_subscribed else 0)
+            self.assertEqual(got, list(range(len(got))), "in order, and once")
+            return code != 0
+
+
+class Raw:
+    """A client of MQTT 3.1.1 with a Session that is kept, which sends one packet and waits for what it is owed."""
+
+    def __init__(self, port, client_id):
+        self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
+        self.file = self.socket.makefile("rb")
+        name = client_id.encode()
+        self.send(0x10, b"\0\4MQTT\4\0\0\0" + len(name).to_bytes(2) + name)
+        self.session_present = self.expect(0x20)[0] == 1
+
+    def send(self, first, body):
+        assert len(body) < 128
+        self.socket.sendall(bytes([first, len(body)]) + body)
+
+    def receive(self):
+        head = self.file.read(2)
+        if len(head) < 2:
+            raise ConnectionError("the broker closed the connection")
+        return head[0], self.file.read(head[1])
+
+    def expect(self, first):
+        got, body = self.receive()
+        assert got == first, f"{got:#x} instead of {first:#x}"
+        return body
+
+    def subscribe(self, topic_filter):
+        name = topic_filter.encode()
+        self.send(0x82, b"\0\1" + len(name).to_bytes(2) + name + b"\2")
+        self.expect(0x90)
+
+    def publish(self, number):
+        """With QoS 1 and 2 in turn."""
+        qos = 1 + number % 2
+        identifier = (number + 1).to_bytes(2)
+        self.send(0x30 | qos << 1, b"\0\1t" + identifier + str(number).encode())
+        if qos == 1:
+            self.expect(0x40)
+        else:
+            self.expect(0x50)
+            self.send(0x62, identifier)
+            self.expect(0x70)
+
+    def drain(self, at_least):
+        """The messages that wait."""
+        got = []
+        quiet = False
+        while not quiet or len(got) < at_least:
+            quiet = True
+            self.send(0xC0, b"")
+            while (packet := self.receive())[0] != 0xD0:
+                first, body = packet
+                quiet = False
+                if first >> 4 == 3:
+                    got.append(int(body[5:]))
+                    self.send(0x40 if first & 6 == 2 else 0x50, body[3:5])
+                elif first == 0x62:
+                    self.send(0x70, body)
+        return got
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.socket.close()
