@@ -13,7 +13,7 @@ use crate::record::Record;
 use crate::resources::Memory;
 use crate::router::Router;
 use crate::session::{Receipts, Replay, Session};
-use crate::storage::{Fifo, Handle, HashIndex, Hasher, Pool, Slots, Timers};
+use crate::storage::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -64,7 +64,7 @@ pub struct Broker<'m> {
     /// Nothing may need another record.
     pub(crate) store_is_full: bool,
     /// Connections with something that waits for a batch.
-    pub(crate) waiting: Fifo<Connection, Waiting>,
+    pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
@@ -207,7 +207,7 @@ impl<'m> Broker<'m> {
             session_numbers: 0,
             may_refuse: config.may_refuse(),
             store_is_full: false,
-            waiting: Fifo::EMPTY,
+            waiting: List::EMPTY,
             counters: Counters::default(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard),

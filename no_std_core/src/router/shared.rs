@@ -159,6 +159,11 @@ impl Router<'_> {
         }
     }
 
+    /// Whether there is a group in the slot.
+    pub(crate) fn is_live_group(&self, group: Handle<Group>) -> bool {
+        self.groups.is_live(group)
+    }
+
     /// A group that a walk gave.
     pub fn group(&self, group: Handle<Group>) -> &Group {
         &self.groups[group]

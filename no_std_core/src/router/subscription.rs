@@ -194,6 +194,11 @@ impl Router<'_> {
         &self.subscriptions[handle]
     }
 
+    /// The subscription in a slot, if there is one.
+    pub(crate) fn live_subscription(&self, handle: Handle<Subscription>) -> Option<&Subscription> {
+        self.subscriptions.is_live(handle).then(|| &self.subscriptions[handle])
+    }
+
     /// All subscriptions, in no order that means anything.
     pub fn subscriptions(&self) -> impl Iterator<Item = (Handle<Subscription>, &Subscription)> {
         self.subscriptions.iter()
