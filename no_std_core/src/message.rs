@@ -2,10 +2,10 @@
 
 use crate::codec::QoS;
 use crate::journal::Journal;
-use crate::record::Kind;
+use crate::record::{Identifiers, Kind};
 use crate::router::{Group, Subscription};
 use crate::session::Session;
-use crate::storage::{Blob, Bytes, Handle, Linked, Pool};
+use crate::storage::{Blob, Bytes, Fifo, Handle, Linked, Pool};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -402,6 +402,78 @@ impl<'m> Messages<'m> {
         }
     }
 
+    /// Puts a message back into its slot after a restart, held by nobody.
+    pub(crate) fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
+        let body = self.bytes.store(&[body])?;
+        match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
+            Ok(handle) => Some(handle),
+            Err(_) => {
+                self.bytes.release(body);
+                None
+            }
+        }
+    }
+
+    /// Puts a delivery back into its slot, with the identifiers behind its first one, which wait there in their own form until
+    /// all slots of deliveries are known. It is durable, holds its message, and is in no list.
+    pub(crate) fn restore_delivery(
+        &mut self,
+        slot: usize,
+        delivery: Delivery,
+        owner: Owner,
+        identifiers: Identifiers<'_>,
+    ) -> Option<Handle<Delivery>> {
+        let handle = self.deliveries.restore(slot, delivery).ok()?;
+        if let Some(message) = delivery.message {
+            self.hold(message);
+        }
+        let mut rest = identifiers;
+        self.deliveries[handle].identifier = rest.next().unwrap_or(0);
+        if !delivery.is_shared()
+            && !rest.0.is_empty()
+            && let Some(text) = self.bytes.store(&[rest.0])
+        {
+            let entry = &mut self.deliveries[handle];
+            (entry.beside, entry.batch) = text.into_parts();
+            entry.set(Delivery::OUTSTANDING, true);
+        }
+        self.make_durable(handle, owner);
+        Some(handle)
+    }
+
+    /// Sorts deliveries by the places of their messages among all messages.
+    pub(crate) fn sort_by_order(&mut self, queue: &mut Fifo<Delivery>) {
+        let pool = &self.pool;
+        queue.sort_by_key(&mut self.deliveries, |deliveries, delivery| {
+            deliveries[delivery].message.map_or(0, |message| pool[message].order)
+        });
+    }
+
+    /// All slots are known: the identifiers get theirs.
+    pub(crate) fn end_restoring(&mut self) {
+        self.pool.end_restoring();
+        self.deliveries.end_restoring();
+        for slot in 0..self.deliveries.slots() {
+            let handle = Handle::from_index(slot);
+            if !self.deliveries.is_live(handle) || !self.deliveries[handle].is(Delivery::OUTSTANDING) {
+                continue;
+            }
+            let entry = &mut self.deliveries[handle];
+            entry.set(Delivery::OUTSTANDING, false);
+            let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
+            // A few at once, because they stand in the memory that grows meanwhile.
+            let (mut at, mut piece) = (0, [0; 64]);
+            while at < text.len() {
+                let len = self.bytes.copy(text, at, &mut piece);
+                let mut some = Identifiers(piece.get(..len).unwrap_or(&[]));
+                let Some(identifier) = some.next() else { break };
+                at += len - some.0.len();
+                self.add_identifier(handle, identifier);
+            }
+            self.bytes.release(text);
+        }
+    }
+
     /// Whether a delivery has to wait until a batch is safe.
     #[inline]
     pub(crate) fn must_wait(&self, handle: Handle<Delivery>) -> bool {
@@ -481,8 +553,8 @@ impl<'m> Messages<'m> {
     }
 
     /// The Subscription Identifiers of a delivery.
-    pub(crate) fn identifiers(&self, handle: Handle<Delivery>) -> Identifiers<'_, 'm> {
-        Identifiers { deliveries: &self.deliveries, next: Some(handle) }
+    pub(crate) fn identifiers(&self, handle: Handle<Delivery>) -> SubscriptionIdentifiers<'_, 'm> {
+        SubscriptionIdentifiers { deliveries: &self.deliveries, next: Some(handle) }
     }
 
     /// Bytes of topic, Properties and payload: what a waiting delivery costs.
@@ -508,12 +580,12 @@ impl<'m> Messages<'m> {
 
 /// See [`Messages::identifiers`].
 #[derive(Clone, Copy)]
-pub(crate) struct Identifiers<'a, 'm> {
+pub(crate) struct SubscriptionIdentifiers<'a, 'm> {
     deliveries: &'a Pool<'m, Delivery>,
     pub(crate) next: Option<Handle<Delivery>>,
 }
 
-impl Iterator for Identifiers<'_, '_> {
+impl Iterator for SubscriptionIdentifiers<'_, '_> {
     type Item = u32;
 
     #[inline]

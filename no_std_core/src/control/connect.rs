@@ -203,7 +203,7 @@ impl<'m> Broker<'m> {
     }
 
     /// The Session with this Client Identifier, whose hash is `hash`.
-    fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
+    pub(super) fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
         let bytes = &self.messages.bytes;
         self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
     }

@@ -142,6 +142,26 @@ impl Broker<'_> {
         }
     }
 
+    /// A message that the group kept before a restart.
+    pub(super) fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
+        match self.group_queue(group) {
+            Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
+            None => {
+                self.messages.end_delivery(delivery);
+                self.count_drop(None, DropReason::OutOfMemory);
+            }
+        }
+    }
+
+    pub(super) fn sort_group_queues(&mut self) {
+        for slot in 0..self.group_queues.slots() {
+            let queue = Handle::from_index(slot);
+            if self.group_queues.is_live(queue) {
+                self.group_queues[queue].queue.end_restoring(&mut self.messages);
+            }
+        }
+    }
+
     fn make_group_room(
         &mut self,
         group: Handle<Group>,

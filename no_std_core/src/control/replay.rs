@@ -12,7 +12,7 @@ use crate::codec::{QoS, ReasonCode};
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
 use crate::record::Kind;
-use crate::router::{Retained, Subscription};
+use crate::router::{Retained, RetainedCursor, Subscription};
 use crate::session::{Replay, Session, Started};
 use crate::storage::{Handle, TEXT_ON_STACK};
 use crate::time::Instant;
@@ -119,6 +119,22 @@ impl Broker<'_> {
         let cursor = walk.suspend();
         // One that is going on for the same subscription begins again.
         self.end_replays_of(session, Some(subscription));
+        if !self.insert_replay(session, subscription, filter, cursor) {
+            return false;
+        }
+        if let Some(connection) = self.sessions[session].connection {
+            self.mark_ready(connection);
+        }
+        true
+    }
+
+    pub(super) fn insert_replay(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: TopicFilter<'_>,
+        cursor: RetainedCursor,
+    ) -> bool {
         let Some(text) = self.messages.bytes.store(&[filter.proper().as_bytes()]) else {
             return false;
         };
@@ -131,9 +147,6 @@ impl Broker<'_> {
             return false;
         };
         self.sessions[session].replays.push_back(&mut self.replays, replay);
-        if let Some(connection) = self.sessions[session].connection {
-            self.mark_ready(connection);
-        }
         true
     }
 
@@ -237,7 +250,7 @@ impl Broker<'_> {
     }
 
     /// To the next retained message.
-    fn advance(&mut self, replay: Handle<Replay>) {
+    pub(super) fn advance(&mut self, replay: Handle<Replay>) {
         let Replay { filter, cursor, .. } = self.replays[replay];
         let next = self.messages.bytes.with(filter, |text| {
             let mut walk = self.router.resume_retained(core::str::from_utf8(text).unwrap_or(""), cursor);

@@ -281,7 +281,7 @@ impl Broker<'_> {
         &self,
         handle: Handle<Connection>,
         publishing: &Publishing,
-    ) -> DeliveryHead<crate::message::Identifiers<'_, '_>> {
+    ) -> DeliveryHead<crate::message::SubscriptionIdentifiers<'_, '_>> {
         let entry = &self.messages.deliveries[publishing.delivery];
         let (topic_len, stored_properties_len, payload_len) = match entry.message {
             Some(message) => {

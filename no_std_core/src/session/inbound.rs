@@ -95,6 +95,33 @@ impl<'m> Receipts<'m> {
         Some(handle)
     }
 
+    /// Puts a receipt back into its slot after a restart; `false` if there is the same already, or no room.
+    pub(crate) fn restore(
+        &mut self,
+        slot: usize,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> bool {
+        if self.contains(session, packet_id) {
+            return false;
+        }
+        let hash = self.hash(session, packet_id);
+        let receipt = Receipt { hash, session: Some(session), packet_id, ..Receipt::default() };
+        match self.pool.restore(slot, receipt) {
+            Ok(handle) => {
+                self.join(inbound, handle);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends restoring: all free slots are known then.
+    pub(crate) fn end_restoring(&mut self) {
+        self.pool.end_restoring();
+    }
+
     /// PUBREL: which one had waited for it.
     pub(crate) fn release(
         &mut self,

@@ -280,6 +280,53 @@ impl Outbound {
         }
     }
 
+    /// Takes a delivery back after a restart, in any order; [`Outbound::end_restoring`] is due after the last one.
+    pub(crate) fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        if messages.deliveries[delivery].packet_id == 0 {
+            self.push(messages, delivery);
+        } else {
+            self.in_flight.push_back(&mut messages.deliveries, delivery);
+        }
+    }
+
+    /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
+    /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
+    ///
+    /// Gives those back, in no list, that have the identifier of another one.
+    pub(crate) fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
+        let mut twice = Fifo::EMPTY;
+        let mut queue = core::mem::take(&mut self.queue);
+        messages.sort_by_order(&mut queue);
+        self.queue = queue;
+
+        let deliveries = &mut messages.deliveries;
+        self.in_flight.sort_by_key(deliveries, |deliveries, delivery| deliveries[delivery].packet_id);
+        let mut sorted = core::mem::take(&mut self.in_flight);
+        let mut last = sorted.back().map_or(0, |last| deliveries[last].packet_id);
+        // How far back on the circle the one before the first is.
+        let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
+        let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
+        while let Some(delivery) = sorted.pop_front(deliveries) {
+            let previous = behind.back().or(before.back()).map(|before: Handle<Delivery>| deliveries[before].packet_id);
+            deliveries[delivery].set(Delivery::SENT, true);
+            let packet_id = deliveries[delivery].packet_id;
+            match previous {
+                Some(previous) if previous == packet_id => twice.push_back(deliveries, delivery),
+                Some(previous) if packet_id - previous > largest => {
+                    largest = packet_id - previous;
+                    last = previous;
+                    before.append(deliveries, &mut behind);
+                    behind.push_back(deliveries, delivery);
+                }
+                _ => behind.push_back(deliveries, delivery),
+            }
+        }
+        behind.append(deliveries, &mut before);
+        self.in_flight = behind;
+        self.last_packet_id = last;
+        twice
+    }
+
     pub(crate) fn is_resending(&self) -> bool {
         self.resend.is_some()
     }
