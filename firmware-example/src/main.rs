@@ -8,14 +8,16 @@
 mod board;
 mod buffer;
 mod line;
+mod memory;
 
-use goldcrest_core::{AllowAll, Broker, Config, Instant, Resources};
+use goldcrest_core::{AllowAll, Broker, Instant};
 
 use board::Board;
 use line::Line;
+use memory::Memory;
 
-/// 3 clients at once, 6 that are remembered with 16 subscriptions, 48 messages of up to 60 bytes or fewer that are longer.
-type Memory = Resources<3, 6, 16, 48, 48, 64, 96>;
+// Of the 64 KiB of RAM. Beyond it the build fails and says how much each table takes.
+const _: () = Memory::assert_fits::<{ 38 * 1024 }>();
 
 #[board::entry]
 fn main() -> ! {
@@ -30,7 +32,7 @@ fn main() -> ! {
         board::sleep();
     }
     // The board has no source of random numbers. The moment of the first byte is the best there is.
-    let config = Config::firmware(clock.jitter());
+    let config = memory::config(clock.jitter());
     let mut broker = Broker::new(MEMORY.memory(), config, &AllowAll);
 
     loop {

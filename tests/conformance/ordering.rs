@@ -48,10 +48,11 @@ fn each_qos_in_order(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
-    for number in 1..=300_u32 {
+    let count = bed.queue(300);
+    for number in 1..=count {
         p.publish("a", number.to_string(), (number % 3) as u8);
     }
-    assert_ordered(&take_all(&mut s, 300), 1..=300);
+    assert_ordered(&take_all(&mut s, count as usize), 1..=count);
 }
 
 /// The order holds across the seam between the queue of an absent client and what comes when it is back, and for a
@@ -66,7 +67,7 @@ fn through_the_queue(bed: &mut Bed) {
     s.subscribe(1, "a", 2);
     s.cut();
     let mut p = bed.connect("p");
-    let sent: Vec<u32> = (1..=100).filter(|number| number % 3 > 0).collect();
+    let sent: Vec<u32> = (1..=bed.queue(100)).filter(|number| number % 3 > 0).collect();
     let (absent, present) = sent.split_at(sent.len() / 2);
     for number in absent {
         p.publish("a", number.to_string(), (number % 3) as u8);
@@ -108,14 +109,15 @@ fn many_to_many(bed: &mut Bed) {
         })
         .collect();
     let mut publishers: Vec<Peer> = (0..4).map(|number| bed.connect(client(&format!("p{number}")))).collect();
-    for count in 1..=30 {
+    let each = bed.queues(120, subscribers.len()) as u16 / 4;
+    for count in 1..=each {
         for (number, p) in publishers.iter_mut().enumerate() {
             p.send(publish(&format!("a/{number}"), &count.to_string()).q1(count));
         }
     }
     for s in &mut subscribers {
         let mut last = [0; 4];
-        for _ in 0..120 {
+        for _ in 0..4 * each {
             let got = s.expect_type(PacketType::Publish);
             let publisher: usize = got.topic()[2..].parse().unwrap();
             let count: u32 = std::str::from_utf8(got.publish().payload).unwrap().parse().unwrap();

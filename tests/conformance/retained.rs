@@ -16,18 +16,23 @@ fn retained_for(bed: &mut Bed, id: &str, filter: &str, level: u8) -> Vec<(String
     got
 }
 
-/// Topics and payloads that are there, all with RETAIN 1 and acknowledged.
+/// Topics and payloads that are there, and those that come when these are acknowledged, all with RETAIN 1.
 fn messages(s: &mut Peer) -> Vec<(String, String)> {
     let mut got = Vec::new();
-    for packet in s.drain() {
-        let publish = packet.publish();
-        assert!(publish.retain, "it was kept");
-        got.push((packet.topic().to_owned(), String::from_utf8_lossy(publish.payload).into_owned()));
-        if publish.qos == QoS::AtLeastOnce {
-            s.send(puback(packet.id()));
+    loop {
+        let before = got.len();
+        for packet in s.drain() {
+            let publish = packet.publish();
+            assert!(publish.retain, "it was kept");
+            got.push((packet.topic().to_owned(), String::from_utf8_lossy(publish.payload).into_owned()));
+            if publish.qos == QoS::AtLeastOnce {
+                s.send(puback(packet.id()));
+            }
+        }
+        if got.len() == before {
+            return got;
         }
     }
-    got
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -80,11 +80,13 @@ fn offline_queue(bed: &mut Bed) {
     c.subscribe(1, "a", 2);
     c.cut();
     let mut p = bed.connect("p");
-    for number in 1..=50_u32 {
+    let count = bed.queue(50);
+    for number in 1..=count {
         p.publish("a", number.to_string(), (number % 3) as u8);
     }
     let mut c = bed.connect(client("c").keep());
-    let waited: Vec<_> = (1..=50).filter(|number| number % 3 > 0).map(|number| ((number % 3) as u8, number)).collect();
+    let waited: Vec<_> =
+        (1..=count).filter(|number| number % 3 > 0).map(|number| ((number % 3) as u8, number)).collect();
     assert_eq!(take_all(&mut c, waited.len()), waited);
     c.expect_quiet();
 }
@@ -217,7 +219,7 @@ fn lasts_while_connected(bed: &mut Bed) {
 /// v3.1.1 [MQTT-4.5.0-1]
 #[conformance]
 fn each_matching_session_gets_it(bed: &mut Bed) {
-    let ids: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    let ids: Vec<String> = (0..bed.clients(50)).map(|number| format!("c{number}")).collect();
     let mut connected = Vec::new();
     for (number, id) in ids.iter().enumerate() {
         let mut c = bed.connect(client(id).keep());

@@ -146,11 +146,12 @@ fn extremes(bed: &mut Bed) {
     for topic in ["/", "//", " ", "/ /"] {
         check(bed, topic, &[topic], &["x", "///"]);
     }
-    let long = "x".repeat(65_535);
+    let longest = (bed.limits().packet_bytes as usize / 2 - 64).min(65_535);
+    let long = "x".repeat(longest);
     check(bed, &long, &[&long], &["x"]);
     bed.forget_transcript();
     bed.check_honest();
-    for filter in ["/".repeat(65_535), "+/".repeat(32_767), format!("{}#", "a/".repeat(32_767))] {
+    for filter in ["/".repeat(longest), "+/".repeat(longest / 2), format!("{}#", "a/".repeat(longest / 2))] {
         let mut c = bed.connect("c");
         c.send(subscribe(1, &filter, 1));
         c.expect_suback(1, &[bed.either(0x80, 0x97)]);

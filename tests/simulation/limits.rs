@@ -1,7 +1,7 @@
 //! Every pool filled to its limit, in both kinds of memory: refusals are right and counted, and nothing leaks.
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{AllowAll, Broker, Capacity, Config, Counters, DropReason, Limits, Overflow, Resources};
+use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Resources};
 use goldcrest_tests::honest::{Got, Honest, Message, Opening};
 use goldcrest_tests::memory::Storage;
 use goldcrest_tests::world::World;
@@ -33,16 +33,6 @@ fn both(capacity: Capacity, config: &Config<'static>, test: impl Fn(&mut World))
     }
 }
 
-fn nothing_is_left(world: &World) {
-    let counters = world.shard(0).counters();
-    let left = Counters { bytes: counters.bytes, ..Counters::default() };
-    let of = |counters: &Counters| {
-        let Counters { connections, sessions, subscriptions, retained, messages, deliveries, bytes, .. } = *counters;
-        (connections, sessions, subscriptions, retained, messages, deliveries, bytes)
-    };
-    assert_eq!(of(&counters), of(&Counters { bytes: 0, ..left }));
-}
-
 fn messages(got: Vec<Got>) -> Vec<Message> {
     got.into_iter().filter_map(|got| if let Got::Message(message) = got { Some(message) } else { None }).collect()
 }
@@ -65,7 +55,7 @@ fn connections_beyond_the_limit_are_not_taken_until_one_ends() {
         for client in clients.iter().chain([&last]) {
             world.cut(client.at);
         }
-        nothing_is_left(world);
+        world.expect_nothing_left();
     });
 }
 
@@ -91,7 +81,7 @@ fn sessions_beyond_the_limit_are_refused_with_quota_exceeded() {
         assert_eq!(found.take(world), [Got::ConnAck(true, ReasonCode::Success)]);
         world.cut(found.at);
         world.advance(61_000);
-        nothing_is_left(world);
+        world.expect_nothing_left();
     });
 }
 
@@ -118,7 +108,7 @@ fn subscriptions_and_levels_beyond_the_limit_are_refused_one_by_one() {
             let shared = client.subscribe(world, "$share/g/x", QoS::AtMostOnce);
             assert_eq!(shared, ReasonCode::Success, "what was given back can be had");
             world.cut(client.at);
-            nothing_is_left(world);
+            world.expect_nothing_left();
         });
     }
 }
@@ -171,7 +161,7 @@ fn full_memory_costs_messages_that_are_refused_or_counted() {
                 world.advance(1);
                 subscriber.send(world, &end);
                 world.advance(61_000);
-                nothing_is_left(world);
+                world.expect_nothing_left();
             });
         }
     }
@@ -221,7 +211,7 @@ fn a_full_queue_is_handled_by_the_policy() {
                 for client in [subscriber, v3, v5] {
                     world.cut(client.at);
                 }
-                nothing_is_left(world);
+                world.expect_nothing_left();
             });
         }
     }
@@ -258,7 +248,7 @@ fn retained_messages_beyond_the_limit_are_refused_and_nobody_gets_them() {
             }
             assert_eq!(world.shard(0).counters().retained, 0);
             world.cut(client.at);
-            nothing_is_left(world);
+            world.expect_nothing_left();
         });
     }
 }
@@ -293,7 +283,7 @@ fn the_group_of_a_shared_subscription_keeps_so_many_messages() {
             assert_eq!(payloads(member.take(world)), expected, "{policy:?}");
             world.cut(member.at);
             world.cut(publisher.at);
-            nothing_is_left(world);
+            world.expect_nothing_left();
         });
     }
 }
@@ -337,7 +327,7 @@ fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
         publisher.publish(world, "kept", b"", QoS::AtMostOnce, true, 1);
         world.cut(publisher.at);
         world.cut(client.at);
-        nothing_is_left(world);
+        world.expect_nothing_left();
     });
 }
 
@@ -365,7 +355,7 @@ fn a_broker_in_resources_serves_its_clients_and_is_empty_again() {
     clearer.publish(&mut world, "t/x", b"", QoS::AtMostOnce, true, 1);
     clearer.publish(&mut world, "t/w", b"", QoS::AtMostOnce, true, 1);
     clearer.disconnect(&mut world);
-    nothing_is_left(&world);
+    world.expect_nothing_left();
     let dropped = world.shard(0).counters().dropped;
     assert_eq!(dropped.total(), u64::from(dropped.by(DropReason::SessionEnded)), "it acknowledged nothing");
 }

@@ -4,15 +4,17 @@
 //! version of MQTT on each [`Backend`]. The bed starts the broker when the first client connects, so what
 //! [`Bed::configure`] and its siblings say comes before.
 
+use crate::firmware;
 use crate::got::Got;
 use crate::link::Link;
+use crate::memory::Storage;
 use crate::packets::{Client, Wire, client};
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::transcript::Transcript;
 use crate::world::{Judge, World};
 use goldcrest_core::codec::{ReasonCode, Version};
-use goldcrest_core::{AllowAll, Authentication, Authorize, Config};
+use goldcrest_core::{AllowAll, Authentication, Authorize, Capacity, Config, Limits};
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub enum Backend {
         /// Brokers.
         shards: u16,
     },
+    /// The same in exactly the memory and with the configuration of the firmware example.
+    Firmware,
     /// The real binary.
     Tcp {
         /// Its `--shards`.
@@ -64,7 +68,7 @@ pub fn run(backend: Backend, version: Version, test: fn(&mut Bed)) {
     let mut bed = Bed {
         version,
         backend,
-        config: Config::gateway(7),
+        config: if backend == Backend::Firmware { firmware::config(7) } else { Config::gateway(7) },
         authorize: &AllowAll,
         judge: None,
         site: None,
@@ -93,13 +97,14 @@ impl Bed {
 
     /// Whether the core runs in this process: everything is exact, and time costs nothing.
     pub fn is_in_memory(&self) -> bool {
-        matches!(self.backend, Backend::Memory { .. })
+        !matches!(self.backend, Backend::Tcp { .. })
     }
 
     /// How many brokers there are.
     pub fn shards(&self) -> u16 {
         match self.backend {
             Backend::Memory { shards } | Backend::Tcp { shards } => shards,
+            Backend::Firmware => 1,
         }
     }
 
@@ -107,6 +112,40 @@ impl Bed {
     pub fn configure(&mut self, change: impl FnOnce(&mut Config<'static>)) {
         self.not_yet();
         change(&mut self.config);
+    }
+
+    /// The same of a gateway alone: the firmware's memory is made for the limits it has.
+    pub fn configure_gateway(&mut self, change: impl FnOnce(&mut Config<'static>)) {
+        if self.backend != Backend::Firmware {
+            self.configure(change);
+        }
+    }
+
+    /// What the broker lets a client do.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// So many messages, or as many as may wait for one Session.
+    pub fn queue(&self, wanted: u32) -> u32 {
+        self.queues(wanted, 1)
+    }
+
+    /// So many messages, or as many as may wait for each of so many Sessions at the same time.
+    pub fn queues(&self, wanted: u32, sessions: usize) -> u32 {
+        let together = match self.backend {
+            Backend::Firmware => firmware::Memory::ENTRIES.deliveries / sessions,
+            Backend::Memory { .. } | Backend::Tcp { .. } => usize::MAX,
+        };
+        wanted.min(self.config.limits.queued_messages).min(u32::try_from(together).unwrap_or(u32::MAX))
+    }
+
+    /// So many clients, or as many as there may be together with another one.
+    pub fn clients(&self, wanted: usize) -> usize {
+        match self.backend {
+            Backend::Firmware => wanted.min(firmware::Memory::ENTRIES.connections - 1),
+            Backend::Memory { .. } | Backend::Tcp { .. } => wanted,
+        }
     }
 
     /// Has `authorize` decide; in memory alone.
@@ -238,10 +277,12 @@ impl Bed {
 
     fn site(&mut self) -> &Site {
         let (backend, config, authorize) = (self.backend, &self.config, self.authorize);
+        let shards = self.shards();
         let judge = &mut self.judge;
+        let storage = if backend == Backend::Firmware { Storage::Firmware } else { Storage::Owned(Capacity::GATEWAY) };
         self.site.get_or_insert_with(|| match backend {
-            Backend::Memory { shards } => {
-                let mut world = World::with_authorize(shards, config.clone(), authorize);
+            Backend::Memory { .. } | Backend::Firmware => {
+                let mut world = World::in_storage(storage, shards, config.clone(), authorize);
                 if let Some(judge) = judge.take() {
                     world.set_judge(judge);
                 }

@@ -1,6 +1,8 @@
 //! What the tests share.
 
 pub mod bed;
+#[path = "../../firmware-example/src/memory.rs"]
+pub mod firmware;
 pub mod got;
 pub mod honest;
 pub mod link;

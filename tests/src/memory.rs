@@ -1,5 +1,6 @@
 //! Both kinds of memory for brokers under test.
 
+use crate::firmware;
 use goldcrest_core::router::RouterMemory;
 use goldcrest_core::storage::{Block, Bytes, Slots};
 use goldcrest_core::{Capacity, JournalMemory, Limits, Memory, Shard};
@@ -11,6 +12,8 @@ pub enum Storage {
     Owned(Capacity),
     /// Tables of that length, filled once and leaked: what firmware hands in.
     Borrowed(Capacity),
+    /// Exactly what the firmware example hands in.
+    Firmware,
 }
 
 /// Enough for any test of a few clients, small enough to be leaked by each.
@@ -30,6 +33,7 @@ impl Storage {
         match self {
             Self::Owned(capacity) => Memory::owned(capacity, limits, shard),
             Self::Borrowed(capacity) => borrowed(capacity, limits, shard),
+            Self::Firmware => Box::leak(Box::new(firmware::Memory::new())).memory(),
         }
     }
 }

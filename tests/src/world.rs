@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Instant, Next, Principal, Shard, Then, Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Instant, Next, Principal, Shard, Then,
+    Verdict,
 };
 
 use crate::memory::{MODEST, Storage};
@@ -139,6 +140,17 @@ impl World {
     /// A broker, for its commands; [`World::drive`] afterwards.
     pub fn shard_mut(&mut self, index: usize) -> &mut Broker<'static> {
         &mut self.shards[index]
+    }
+
+    /// Everything the first broker held was given back.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn expect_nothing_left(&self) {
+        let Counters { connections, sessions, subscriptions, retained, messages, deliveries, bytes, .. } =
+            self.shards[0].counters();
+        let left = (connections, sessions, subscriptions, retained, messages, deliveries, bytes);
+        assert_eq!(left, (0, 0, 0, 0, 0, 0, 0));
     }
 
     /// The virtual time.

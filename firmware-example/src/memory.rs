@@ -1,0 +1,11 @@
+//! How much the broker of this firmware serves. The conformance tests of the core include this file and run with exactly that.
+
+use goldcrest_core::{Config, Resources};
+
+/// 12 clients with 32 subscriptions, 32 messages of 256 bytes on their way and a reserve for those who connect.
+pub type Memory = Resources<12, 12, 32, 40, 40, 40, 188>;
+
+/// The limits and policies, with a seed that outsiders must not know.
+pub const fn config(seed: u64) -> Config<'static> {
+    Config::firmware(seed)
+}
