@@ -59,7 +59,7 @@ impl<'a> Ack<'a> {
 
     /// Without Reason Code it means success; without Property Length there are no Properties.
     #[inline]
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {

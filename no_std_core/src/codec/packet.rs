@@ -1,6 +1,5 @@
 //! All packets as one type.
 
-use super::frame::RESERVED_FLAGS;
 use super::{
     Ack, AckKind, Answer, Auth, ConnAck, Connect, Disconnect, Frame, Length, MAX_VARINT, PacketType, PropertyId,
     Publish, Refusal, Sink, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Window, varint_len,
@@ -92,12 +91,8 @@ impl<'a> Packet<'a> {
     /// Reads a packet of a connection that speaks `version`. A CONNECT is read in its own version.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let packet_type = frame.packet_type();
-        // Only MQTT 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-        if frame.flags() & 0b1000 != 0 && packet_type != PacketType::Publish && version != Version::V3_1 {
-            return Err(RESERVED_FLAGS);
-        }
-        match packet_type {
+        frame.check_dup(version)?;
+        match frame.packet_type() {
             PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),
             PacketType::ConnAck => ConnAck::decode(version, frame).map(Self::ConnAck),
             PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),
@@ -109,8 +104,8 @@ impl<'a> Packet<'a> {
             PacketType::SubAck => SubAck::decode(version, frame).map(Self::SubAck),
             PacketType::Unsubscribe => Unsubscribe::decode(version, frame).map(Self::Unsubscribe),
             PacketType::UnsubAck => UnsubAck::decode(version, frame).map(Self::UnsubAck),
-            PacketType::PingReq => check_empty(frame).map(|()| Self::PingReq),
-            PacketType::PingResp => check_empty(frame).map(|()| Self::PingResp),
+            PacketType::PingReq => frame.check_empty().map(|()| Self::PingReq),
+            PacketType::PingResp => frame.check_empty().map(|()| Self::PingResp),
             PacketType::Disconnect => Disconnect::decode(version, frame).map(Self::Disconnect),
             PacketType::Auth => Auth::decode(version, frame).map(Self::Auth),
         }
@@ -181,13 +176,5 @@ impl<'a> Packet<'a> {
         let mut length = Length::default();
         self.encode(version, &mut length);
         if length.get() > super::MAX_PACKET_LEN { u32::MAX } else { length.get() }
-    }
-}
-
-fn check_empty(frame: Frame<'_>) -> Result<(), Refusal> {
-    if frame.body().is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::malformed("PINGREQ and PINGRESP have a Remaining Length of 0 (section 3.12)"))
     }
 }
