@@ -1,7 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: the answers of the QoS protocols (sections 3.4 to 3.7).
 
 use super::primitive::Reader;
-use super::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version};
+use super::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, varint_len};
 
 /// A PUBACK, PUBREC, PUBREL or PUBCOMP packet; which of them, [`Packet`](super::Packet) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl<'a> Ack<'a> {
 
     /// Without Reason Code it means success; without Property Length there are no Properties.
     #[inline]
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
@@ -74,7 +74,15 @@ impl<'a> Ack<'a> {
 }
 
 /// An answer and its kind, in the shortest form.
-pub(super) struct Answer<'a>(pub(super) AckKind, pub(super) &'a Ack<'a>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a>(pub AckKind, pub &'a Ack<'a>);
+
+impl Answer<'_> {
+    /// Whether the Packet Identifier says it all.
+    fn is_short(&self, version: Version) -> bool {
+        !version.is_v5() || self.1.code == ReasonCode::Success && self.1.properties.is_empty()
+    }
+}
 
 impl Encode for Answer<'_> {
     fn first_byte(&self) -> u8 {
@@ -82,10 +90,20 @@ impl Encode for Answer<'_> {
     }
 
     #[inline]
+    fn body_len(&self, version: Version) -> u32 {
+        const ID_AND_CODE: u32 = 3;
+        if self.is_short(version) {
+            return 2;
+        }
+        let properties = self.1.properties.wire_len();
+        if properties == 0 { ID_AND_CODE } else { ID_AND_CODE + varint_len(properties) + properties }
+    }
+
+    #[inline]
     fn put_body(&self, version: Version, out: &mut impl Sink) {
         let Self(_, ack) = self;
         out.put_u16(ack.packet_id.get());
-        if version.is_v5() && !(ack.code == ReasonCode::Success && ack.properties.is_empty()) {
+        if !self.is_short(version) {
             out.put_u8(ack.code.as_u8());
             if !ack.properties.is_empty() {
                 ack.properties.encode(version, out);

@@ -15,7 +15,7 @@ pub struct Auth<'a> {
 impl<'a> Auth<'a> {
     /// Only the short form of success, without any byte, may leave out the Authentication Method
     /// (sections 3.15.2.1 and 3.15.2.2.2).
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         if !version.is_v5() {
             return Err(Refusal::protocol_error("there is no AUTH before MQTT 5.0"));
         }
@@ -33,7 +33,7 @@ impl<'a> Auth<'a> {
     }
 
     /// Success is the Server's to say (section 3.15.2.1).
-    pub(super) fn check_from_client(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_from_client(&self) -> Result<(), Refusal> {
         match self.code {
             ReasonCode::Success => Err(Refusal::protocol_error("only a Server sends AUTH with success")),
             _ => Ok(()),

@@ -1,7 +1,7 @@
 //! The head of a PUBLISH whose topic, Properties and payload are stored elsewhere.
 
 use super::publish::first_byte;
-use super::{Length, MAX_PACKET_LEN, MAX_VARINT, PacketId, Property, QoS, Sink, Version, varint_len};
+use super::{MAX_PACKET_LEN, MAX_VARINT, PacketId, Property, QoS, Sink, Version, varint_len};
 
 /// Writes a PUBLISH around a stored message, whose parts need not be contiguous: a delivery copies them from where
 /// they are to where they are sent.
@@ -89,9 +89,12 @@ impl<I: Iterator<Item = u32> + Clone> DeliveryHead<I> {
 
     #[inline]
     fn own_properties_len(&self) -> u32 {
-        let mut length = Length::default();
-        self.put_own_properties(&mut length);
-        length.get()
+        const WITH_TWO_BYTES: u32 = 3;
+        const WITH_FOUR_BYTES: u32 = 5;
+        let topic_alias = self.topic_alias.map_or(0, |_| WITH_TWO_BYTES);
+        let expiry = self.message_expiry_interval.map_or(0, |_| WITH_FOUR_BYTES);
+        let identifiers = self.subscription_identifiers.clone().map(|id| 1 + varint_len(id));
+        identifiers.fold(topic_alias + expiry, u32::saturating_add)
     }
 
     #[inline]

@@ -20,7 +20,7 @@ impl<'a> Disconnect<'a> {
 
     /// Without Reason Code it means 0x00; without Property Length there are no Properties. Before MQTT 5.0 it has
     /// no body, and it comes from the Client only.
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let mut disconnect = Self::new(ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
@@ -34,7 +34,7 @@ impl<'a> Disconnect<'a> {
     }
 
     /// What a Server alone may say is a Protocol Error from a Client (sections 3.14.2.1 and 3.14.2.2.5).
-    pub(super) fn check_from_client(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_from_client(&self) -> Result<(), Refusal> {
         let from_client = matches!(
             self.code,
             ReasonCode::Success

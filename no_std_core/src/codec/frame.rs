@@ -1,7 +1,7 @@
 //! The fixed header: where a packet ends, and what kind it is (section 2.1).
 
 use super::primitive::varint;
-use super::{ReasonCode, Refusal};
+use super::{ReasonCode, Refusal, Version};
 
 /// The longest packet in bytes: one byte, four of Remaining Length, and as many as those can say.
 pub const MAX_PACKET_LEN: u32 = super::MAX_VARINT + 5;
@@ -105,6 +105,24 @@ impl<'a> Frame<'a> {
         self.flags
     }
 
+    /// Only MQTT 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
+    #[inline]
+    pub(crate) fn check_dup(&self, version: Version) -> Result<(), Refusal> {
+        if self.flags & 0b1000 != 0 && self.packet_type != PacketType::Publish && version != Version::V3_1 {
+            return Err(RESERVED_FLAGS);
+        }
+        Ok(())
+    }
+
+    /// PINGREQ and PINGRESP have no body.
+    pub(crate) fn check_empty(&self) -> Result<(), Refusal> {
+        if self.body.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::malformed("PINGREQ and PINGRESP have a Remaining Length of 0 (section 3.12)"))
+        }
+    }
+
     /// What follows the fixed header: as many bytes as the Remaining Length says.
     pub fn body(&self) -> &'a [u8] {
         self.body
@@ -155,7 +173,7 @@ fn check_first(first: u8) -> Result<PacketType, Refusal> {
     if valid { Ok(packet_type) } else { Err(RESERVED_FLAGS) }
 }
 
-pub(super) const RESERVED_FLAGS: Refusal =
+const RESERVED_FLAGS: Refusal =
     Refusal::malformed("the reserved flags of the fixed header have fixed values [MQTT-2.1.3-1]");
 
 #[inline]

@@ -39,14 +39,14 @@ mod arbitrary;
 #[cfg(test)]
 mod tests;
 
-pub use ack::{Ack, AckKind};
+pub use ack::{Ack, AckKind, Answer};
 pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, ConnectRefusal, Will};
 pub use delivery::DeliveryHead;
 pub use disconnect::Disconnect;
 pub use frame::{Frame, MAX_PACKET_LEN, PacketType, peek_type, split};
-pub use packet::{Encode, Packet};
+pub use packet::{Encode, Packet, PingReq, PingResp};
 pub use properties::{Properties, PropertiesIter};
 pub use property::{Property, PropertyId};
 pub use publish::Publish;

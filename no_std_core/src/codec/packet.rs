@@ -1,10 +1,8 @@
 //! All packets as one type.
 
-use super::ack::Answer;
-use super::frame::RESERVED_FLAGS;
 use super::{
-    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Frame, Length, MAX_VARINT, PacketType, PropertyId, Publish,
-    Refusal, Sink, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, varint_len,
+    Ack, AckKind, Answer, Auth, ConnAck, Connect, Disconnect, Frame, Length, MAX_VARINT, PacketType, PropertyId,
+    Publish, Refusal, Sink, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Window, varint_len,
 };
 
 /// An MQTT Control Packet. It borrows from the bytes that it was decoded from.
@@ -36,6 +34,15 @@ pub trait Encode {
     /// Puts what follows the fixed header.
     fn put_body(&self, version: Version, out: &mut impl Sink);
 
+    /// Bytes that [`Encode::put_body`] puts: the Remaining Length.
+    #[inline]
+    fn body_len(&self, version: Version) -> u32 {
+        // Not a `Length`: the broker encodes into windows, and so each packet is compiled for one sink.
+        let mut window = Window::closed();
+        self.put_body(version, &mut window);
+        window.total()
+    }
+
     /// Puts the whole packet as `version` has it; what the version lacks is left out. A CONNECT is put in its own
     /// version.
     ///
@@ -44,31 +51,37 @@ pub trait Encode {
     #[inline]
     fn encode(&self, version: Version, out: &mut impl Sink) {
         out.put_u8(self.first_byte());
-        out.put_varint(remaining_len(self, version));
+        out.put_varint(self.body_len(version));
         self.put_body(version, out);
     }
 
     /// Bytes of the whole packet; `u32::MAX` where it exceeds what a packet can be.
     #[inline]
     fn encoded_len(&self, version: Version) -> u32 {
-        let remaining = remaining_len(self, version);
+        let remaining = self.body_len(version);
         if remaining > MAX_VARINT { u32::MAX } else { 1 + varint_len(remaining) + remaining }
     }
 }
 
-#[inline]
-fn remaining_len(packet: &(impl Encode + ?Sized), version: Version) -> u32 {
-    let mut length = Length::default();
-    packet.put_body(version, &mut length);
-    length.get()
+/// A PINGREQ packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PingReq;
+
+/// A PINGRESP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PingResp;
+
+impl Encode for PingReq {
+    fn first_byte(&self) -> u8 {
+        PacketType::PingReq.first_byte()
+    }
+
+    fn put_body(&self, _: Version, _: &mut impl Sink) {}
 }
 
-/// A packet that is nothing but its type.
-struct Empty(PacketType);
-
-impl Encode for Empty {
+impl Encode for PingResp {
     fn first_byte(&self) -> u8 {
-        self.0.first_byte()
+        PacketType::PingResp.first_byte()
     }
 
     fn put_body(&self, _: Version, _: &mut impl Sink) {}
@@ -78,12 +91,8 @@ impl<'a> Packet<'a> {
     /// Reads a packet of a connection that speaks `version`. A CONNECT is read in its own version.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let packet_type = frame.packet_type();
-        // Only MQTT 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-        if frame.flags() & 0b1000 != 0 && packet_type != PacketType::Publish && version != Version::V3_1 {
-            return Err(RESERVED_FLAGS);
-        }
-        match packet_type {
+        frame.check_dup(version)?;
+        match frame.packet_type() {
             PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),
             PacketType::ConnAck => ConnAck::decode(version, frame).map(Self::ConnAck),
             PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),
@@ -95,8 +104,8 @@ impl<'a> Packet<'a> {
             PacketType::SubAck => SubAck::decode(version, frame).map(Self::SubAck),
             PacketType::Unsubscribe => Unsubscribe::decode(version, frame).map(Self::Unsubscribe),
             PacketType::UnsubAck => UnsubAck::decode(version, frame).map(Self::UnsubAck),
-            PacketType::PingReq => check_empty(frame).map(|()| Self::PingReq),
-            PacketType::PingResp => check_empty(frame).map(|()| Self::PingResp),
+            PacketType::PingReq => frame.check_empty().map(|()| Self::PingReq),
+            PacketType::PingResp => frame.check_empty().map(|()| Self::PingResp),
             PacketType::Disconnect => Disconnect::decode(version, frame).map(Self::Disconnect),
             PacketType::Auth => Auth::decode(version, frame).map(Self::Auth),
         }
@@ -154,7 +163,8 @@ impl<'a> Packet<'a> {
             Self::SubAck(packet) => packet.encode(version, out),
             Self::Unsubscribe(packet) => packet.encode(version, out),
             Self::UnsubAck(packet) => packet.encode(version, out),
-            Self::PingReq | Self::PingResp => Empty(self.packet_type()).encode(version, out),
+            Self::PingReq => PingReq.encode(version, out),
+            Self::PingResp => PingResp.encode(version, out),
             Self::Disconnect(packet) => packet.encode(version, out),
             Self::Auth(packet) => packet.encode(version, out),
         }
@@ -166,13 +176,5 @@ impl<'a> Packet<'a> {
         let mut length = Length::default();
         self.encode(version, &mut length);
         if length.get() > super::MAX_PACKET_LEN { u32::MAX } else { length.get() }
-    }
-}
-
-fn check_empty(frame: Frame<'_>) -> Result<(), Refusal> {
-    if frame.body().is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::malformed("PINGREQ and PINGRESP have a Remaining Length of 0 (section 3.12)"))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::primitive::Reader;
 use super::property::Places;
-use super::{Length, Property, PropertyId, QoS, Refusal, Sink, Version};
+use super::{Property, PropertyId, QoS, Refusal, Sink, Version, Window};
 use core::fmt;
 
 /// The Properties of a packet or of a Will: the bytes of a decoded packet, found valid, or a list to be encoded.
@@ -84,9 +84,9 @@ impl<'a> Properties<'a> {
 
     /// Their encoded length in bytes: the Property Length.
     pub fn wire_len(&self) -> u32 {
-        let mut length = Length::default();
-        self.put(&mut length);
-        length.get()
+        let mut window = Window::closed();
+        self.put(&mut window);
+        window.total()
     }
 
     /// How many there are.
@@ -140,9 +140,9 @@ impl<'a> Properties<'a> {
 
     /// The bytes that [`Properties::put_forwardable`] puts.
     pub fn forwardable_len(&self) -> u32 {
-        let mut length = Length::default();
-        self.put_forwardable(&mut length);
-        length.get()
+        let mut window = Window::closed();
+        self.put_forwardable(&mut window);
+        window.total()
     }
 
     #[inline]

@@ -24,7 +24,7 @@ pub struct Publish<'a> {
 
 impl<'a> Publish<'a> {
     #[inline]
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let flags = frame.flags();
         // `split` refused QoS 3 and DUP with QoS 0 at the first byte.
         let qos = QoS::from_bits(flags >> 1 & 0b11).unwrap_or_default();

@@ -155,34 +155,62 @@ impl Sink for Writer<'_> {
 pub struct Window<'a> {
     skip: usize,
     out: &'a mut [u8],
-    len: usize,
+    /// Where in `out` the next byte goes; nowhere while bytes are dropped.
+    at: usize,
+    /// Bytes that were dropped or did not fit.
+    left_out: u32,
 }
 
 impl<'a> Window<'a> {
     /// Drops the first `skip` bytes, then writes to `out` from its beginning.
     pub fn new(skip: u32, out: &'a mut [u8]) -> Self {
-        Self { skip: skip as usize, out, len: 0 }
+        Self { skip: skip as usize, out, at: if skip == 0 { 0 } else { usize::MAX }, left_out: 0 }
+    }
+
+    /// Writes nothing.
+    pub(crate) fn closed() -> Self {
+        Self::new(0, &mut [])
     }
 
     /// The bytes written to `out`.
     pub fn written(&self) -> usize {
-        self.len
+        if self.skip == 0 { self.at } else { 0 }
+    }
+
+    /// The bytes put so far, also those that were dropped or did not fit; `u32::MAX` where they were more.
+    pub fn total(&self) -> u32 {
+        self.left_out.saturating_add(u32::try_from(self.written()).unwrap_or(u32::MAX))
+    }
+
+    /// What is to be dropped, or does not fit whole.
+    fn put_partly(&mut self, bytes: &[u8]) {
+        let dropped = self.skip.min(bytes.len());
+        self.skip -= dropped;
+        if self.skip == 0 && dropped > 0 {
+            self.at = 0;
+        }
+        let wanted = bytes.get(dropped..).unwrap_or(&[]);
+        let room = self.out.get_mut(self.at..).unwrap_or(&mut []);
+        let fits = wanted.len().min(room.len());
+        if let (Some(slot), Some(head)) = (room.get_mut(..fits), wanted.get(..fits)) {
+            slot.copy_from_slice(head);
+            self.at = self.at.saturating_add(fits);
+        }
+        let left_out = bytes.len().saturating_sub(fits);
+        self.left_out = self.left_out.saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
     }
 }
 
 impl Sink for Window<'_> {
-    #[inline]
+    #[cfg_attr(feature = "alloc", inline)]
     fn put(&mut self, bytes: &[u8]) {
-        let Some(wanted) = bytes.get(self.skip..) else {
-            self.skip = self.skip.saturating_sub(bytes.len());
-            return;
-        };
-        self.skip = 0;
-        let Some(room) = self.out.get_mut(self.len..) else { return };
-        let fits = wanted.len().min(room.len());
-        if let (Some(slot), Some(head)) = (room.get_mut(..fits), wanted.get(..fits)) {
-            slot.copy_from_slice(head);
-            self.len = self.len.saturating_add(fits);
+        let end = self.at.saturating_add(bytes.len());
+        match self.out.get_mut(self.at..end) {
+            Some(slot) => {
+                slot.copy_from_slice(bytes);
+                self.at = end;
+            }
+            None => self.put_partly(bytes),
         }
     }
 }

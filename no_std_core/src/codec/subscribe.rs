@@ -88,7 +88,7 @@ impl<'a> Subscribe<'a> {
         self.filters.into_iter()
     }
 
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let packet_id = reader.packet_id()?;
         let properties =

@@ -3,13 +3,21 @@
 use super::Taken;
 use crate::authorize::{Ask, Verdict};
 use crate::broker::Broker;
-use crate::codec::{Auth, ReasonCode, Refusal};
+use crate::codec::{Auth, Frame, ReasonCode, Refusal, Version};
 use crate::connection::{Connection, Owed, Phase, Reply};
 use crate::storage::{Blob, Handle, TEXT_ON_STACK};
 use crate::time::Instant;
 
 impl Broker<'_> {
-    pub(super) fn on_auth<'b>(&mut self, handle: Handle<Connection>, auth: Auth<'b>) -> Result<Taken<'b>, Refusal> {
+    #[inline(never)]
+    pub(super) fn on_auth<'b>(
+        &mut self,
+        handle: Handle<Connection>,
+        version: Version,
+        frame: Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let auth = Auth::decode(version, frame)?;
+        auth.check_from_client()?;
         self.check_property_count(auth.properties.count())?;
         let connection = &self.connections[handle];
         let method = auth.properties.authentication_method().unwrap_or("");

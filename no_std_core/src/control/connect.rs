@@ -17,6 +17,7 @@ const DEFAULT_RECEIVE_MAXIMUM: u16 = 65_535;
 const NEVER: u32 = u32::MAX;
 
 impl<'m> Broker<'m> {
+    #[inline(never)]
     pub(super) fn on_connect<'b>(
         &mut self,
         now: Instant,

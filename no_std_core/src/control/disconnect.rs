@@ -2,7 +2,7 @@
 
 use super::TimerKey;
 use crate::broker::Broker;
-use crate::codec::{Disconnect, QoS, ReasonCode, Refusal};
+use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
 use crate::connection::{Connection, Outgoing, Phase};
 use crate::counters::DropReason;
 use crate::message::Delivery;
@@ -15,12 +15,16 @@ use crate::time::Instant;
 const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
 impl Broker<'_> {
+    #[inline(never)]
     pub(super) fn on_disconnect(
         &mut self,
         now: Instant,
         handle: Handle<Connection>,
-        disconnect: &Disconnect<'_>,
+        version: Version,
+        frame: Frame<'_>,
     ) -> Result<(), Refusal> {
+        let disconnect = Disconnect::decode(version, frame)?;
+        disconnect.check_from_client()?;
         if let Some(session) = self.connections[handle].session {
             if let Some(expiry_secs) = disconnect.properties.session_expiry_interval() {
                 // A Session that was to end with its connection can't be kept after all (section 3.14.2.2.2).

@@ -27,7 +27,7 @@ pub use timeout::TimerKey;
 
 use crate::authorize::Ask;
 use crate::broker::{Broker, Full, Next, Received};
-use crate::codec::{Packet, PacketType, ReasonCode, Refusal, peek_type, split};
+use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, peek_type, split};
 use crate::connection::{Connection, ConnectionId, Owed, Phase, Reply};
 use crate::router::Subscriber;
 use crate::session::Session;
@@ -128,32 +128,33 @@ impl Broker<'_> {
         handle: Handle<Connection>,
         frame: crate::codec::Frame<'b>,
     ) -> Result<Taken<'b>, Refusal> {
-        if frame.packet_type() == PacketType::Connect {
-            return self.on_connect(now, handle, frame);
+        // Each kind is decoded by itself: an enum of all would be as large as CONNECT, and bring what only servers send.
+        let kind = frame.packet_type();
+        let Connection { version, phase, .. } = self.connections[handle];
+        match kind {
+            // By far the most frequent one.
+            PacketType::Publish => return self.on_publish(now, handle, &Publish::decode(version, frame)?),
+            PacketType::Connect => return self.on_connect(now, handle, frame),
+            _ => frame.check_dup(version)?,
         }
-        let packet = Packet::decode(self.connections[handle].version, frame)?;
-        if let Packet::Publish(publish) = &packet {
-            // By far the most frequent one; it checks for itself what a client may not say.
-            return self.on_publish(now, handle, publish);
-        }
-        packet.check_from_client()?;
-        if self.connections[handle].phase == Phase::AwaitingAuth
-            && !matches!(packet, Packet::Auth(_) | Packet::Disconnect(_))
-        {
+        if phase == Phase::AwaitingAuth && !matches!(kind, PacketType::Auth | PacketType::Disconnect) {
             return Err(Refusal::protocol_error(
                 "until CONNACK a Client sends nothing but AUTH and DISCONNECT [MQTT-3.1.2-30]",
             ));
         }
-        match &packet {
-            Packet::PubAck(ack) => self.on_puback(handle, ack)?,
-            Packet::PubRec(ack) => self.on_pubrec(handle, ack)?,
-            Packet::PubRel(ack) => self.on_pubrel(handle, ack),
-            Packet::PubComp(ack) => self.on_pubcomp(handle, ack)?,
-            Packet::Subscribe(subscribe) => return self.on_subscribe(now, handle, subscribe),
-            Packet::Unsubscribe(unsubscribe) => return self.on_unsubscribe(handle, unsubscribe),
-            Packet::PingReq => self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, "")),
-            Packet::Disconnect(disconnect) => self.on_disconnect(now, handle, disconnect)?,
-            Packet::Auth(auth) => return self.on_auth(handle, *auth),
+        match kind {
+            PacketType::PubAck => self.on_puback(handle, &Ack::decode(version, frame)?)?,
+            PacketType::PubRec => self.on_pubrec(handle, &Ack::decode(version, frame)?)?,
+            PacketType::PubRel => self.on_pubrel(handle, &Ack::decode(version, frame)?),
+            PacketType::PubComp => self.on_pubcomp(handle, &Ack::decode(version, frame)?)?,
+            PacketType::Subscribe => return self.on_subscribe(now, handle, version, frame),
+            PacketType::Unsubscribe => return self.on_unsubscribe(handle, version, frame),
+            PacketType::PingReq => {
+                frame.check_empty()?;
+                self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, ""));
+            }
+            PacketType::Disconnect => self.on_disconnect(now, handle, version, frame)?,
+            PacketType::Auth => return self.on_auth(handle, version, frame),
             _ => return Err(Refusal::protocol_error("only a Server sends this packet")),
         }
         Ok(Taken::Done)

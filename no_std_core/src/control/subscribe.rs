@@ -2,7 +2,7 @@
 
 use super::Taken;
 use crate::broker::Broker;
-use crate::codec::{ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
+use crate::codec::{Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version};
 use crate::connection::{CODES_IN_OWED, Connection, Owed, Reply};
 use crate::record::Kind;
 use crate::router;
@@ -15,12 +15,15 @@ const TOO_MANY: Refusal =
     Refusal { code: ReasonCode::QuotaExceeded, why: "more Topic Filters in one packet than this server answers" };
 
 impl<'m> Broker<'m> {
+    #[inline(never)]
     pub(super) fn on_subscribe<'b>(
         &mut self,
         now: Instant,
         handle: Handle<Connection>,
-        subscribe: &Subscribe<'b>,
+        version: Version,
+        frame: Frame<'b>,
     ) -> Result<Taken<'b>, Refusal> {
+        let subscribe = Subscribe::decode(version, frame)?;
         let Some(session) = self.connections[handle].session else {
             return Ok(Taken::Done);
         };
@@ -36,7 +39,7 @@ impl<'m> Broker<'m> {
             }
         }
         #[cfg(feature = "alloc")]
-        if !self.siblings_know(now, handle, session, subscribe) {
+        if !self.siblings_know(now, handle, session, &subscribe) {
             return Ok(Taken::NotNow);
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
@@ -120,11 +123,14 @@ impl<'m> Broker<'m> {
         ReasonCode::granted(options.qos)
     }
 
+    #[inline(never)]
     pub(super) fn on_unsubscribe<'b>(
         &mut self,
         handle: Handle<Connection>,
-        unsubscribe: &Unsubscribe<'b>,
+        version: Version,
+        frame: Frame<'b>,
     ) -> Result<Taken<'b>, Refusal> {
+        let unsubscribe = Unsubscribe::decode(version, frame)?;
         let Some(session) = self.connections[handle].session else {
             return Ok(Taken::Done);
         };
@@ -135,7 +141,7 @@ impl<'m> Broker<'m> {
         }
         self.check_filters(handle, unsubscribe.filters())?;
         #[cfg(feature = "alloc")]
-        if !self.siblings_let_go(handle, session, unsubscribe) {
+        if !self.siblings_let_go(handle, session, &unsubscribe) {
             return Ok(Taken::NotNow);
         }
         let mut filters = unsubscribe.filters();

@@ -5,8 +5,8 @@
 
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
-    Ack, Auth, ConnAck, DeliveryHead, Disconnect, Encode, Length, Packet, PacketId, Properties, Property, QoS,
-    ReasonCode, Refusal, Sink, SubAck, UnsubAck, Version, Window, Writer,
+    Ack, AckKind, Answer, Auth, ConnAck, DeliveryHead, Disconnect, Encode, PacketId, PingResp, Properties, Property,
+    QoS, ReasonCode, Refusal, Sink, SubAck, UnsubAck, Version, Window,
 };
 use crate::connection::{
     CODES_IN_OWED, Connection, Outgoing, Owed, Phase, Publishing, Reply, Sending, assigned_client_id,
@@ -38,21 +38,14 @@ impl Broker<'_> {
             };
             let space = out.get_mut(written..).unwrap_or(&mut []);
             let missing = sending.len.saturating_sub(sending.written) as usize;
-            if sending.written == 0 && missing <= space.len() {
-                let mut writer = Writer::new(space);
-                self.put(handle, sending.what, &mut writer);
-                debug_assert_eq!(writer.written(), missing);
-                written += missing;
-                self.finish(handle, sending.what);
-                continue;
-            }
-            if sending.written == 0 && written > 0 {
+            if sending.written == 0 && written > 0 && missing > space.len() {
                 // It may fit into the next buffer whole.
                 self.connections[handle].sending = Some(sending);
                 break Then::More;
             }
             let mut window = Window::new(sending.written, space);
             self.put(handle, sending.what, &mut window);
+            debug_assert_eq!(window.total(), sending.len);
             let piece = window.written().min(missing);
             written += piece;
             if piece == missing {
@@ -162,9 +155,9 @@ impl Broker<'_> {
     }
 
     fn begin(&self, handle: Handle<Connection>, what: Outgoing) -> Sending {
-        let mut len = Length::default();
-        self.put(handle, what, &mut len);
-        Sending { what, written: 0, len: len.get() }
+        let mut window = Window::closed();
+        self.put_short(handle, what, &mut window);
+        Sending { what, written: 0, len: window.total() }
     }
 
     /// Decides how a delivery, which is in flight or in no list, is sent; `None`, and it is over, if it must not be.
@@ -307,14 +300,23 @@ impl Broker<'_> {
 
     /// Encodes a packet that was decided on: always the same bytes for the same decision.
     #[inline]
-    fn put(&self, handle: Handle<Connection>, what: Outgoing, sink: &mut impl Sink) {
+    fn put(&self, handle: Handle<Connection>, what: Outgoing, out: &mut Window<'_>) {
+        match what {
+            Outgoing::Publish(publishing) => self.put_publish(handle, &publishing, out),
+            _ => self.put_short(handle, what, out),
+        }
+    }
+
+    /// Encodes any packet but PUBLISH.
+    #[inline(never)]
+    fn put_short(&self, handle: Handle<Connection>, what: Outgoing, out: &mut Window<'_>) {
         let version = self.connections[handle].version;
         match what {
-            Outgoing::Publish(publishing) => self.put_publish(handle, &publishing, sink),
-            Outgoing::Owed => self.put_reply(handle, version, sink),
+            Outgoing::Publish(_) => {}
+            Outgoing::Owed => self.put_reply(handle, version, out),
             Outgoing::PubRel(id) => {
                 if let Some(id) = PacketId::new(id) {
-                    Packet::PubRel(Ack::new(id, ReasonCode::Success)).encode(version, sink);
+                    Answer(AckKind::PubRel, &Ack::new(id, ReasonCode::Success)).encode(version, out);
                 }
             }
             Outgoing::Disconnect => {
@@ -324,41 +326,41 @@ impl Broker<'_> {
                     if reason.why.is_empty() || self.is_too_large(handle, &packet) {
                         packet.properties = Properties::EMPTY;
                     }
-                    packet.encode(version, sink);
+                    packet.encode(version, out);
                 }
             }
         }
     }
 
     /// The reply that is owed first.
-    fn put_reply(&self, handle: Handle<Connection>, version: Version, sink: &mut impl Sink) {
+    fn put_reply(&self, handle: Handle<Connection>, version: Version, out: &mut Window<'_>) {
         let Some(front) = self.connections[handle].owed.front() else {
             return;
         };
         let owed = &self.owed[front];
         let id = PacketId::new(owed.packet_id);
         match (owed.reply, id) {
-            (Reply::PingResp, _) => Packet::PingResp.encode(version, sink),
-            (Reply::ConnAck { session_present }, _) => self.put_connack(handle, session_present, owed, sink),
-            (Reply::Auth, _) => self.put_auth(handle, owed.code, sink),
+            (Reply::PingResp, _) => PingResp.encode(version, out),
+            (Reply::ConnAck { session_present }, _) => self.put_connack(handle, session_present, owed, out),
+            (Reply::Auth, _) => self.put_auth(handle, owed.code, out),
             (Reply::Ack(kind), Some(id)) => {
                 let list = [Property::ReasonString(owed.why)];
                 let mut ack = Ack::new(id, owed.code);
                 if !owed.why.is_empty() && self.connections[handle].problem_information {
                     ack.properties = Properties::new(&list);
-                    if kind.of(ack).encoded_len(version) > self.connections[handle].maximum_packet_size {
+                    if self.is_too_large(handle, &Answer(kind, &ack)) {
                         ack.properties = Properties::EMPTY;
                     }
                 }
-                kind.of(ack).encode(version, sink);
+                Answer(kind, &ack).encode(version, out);
             }
             (Reply::SubAck { count }, Some(packet_id)) => {
                 let codes = self.codes_behind(owed, count);
-                SubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, sink);
+                SubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, out);
             }
             (Reply::UnsubAck { count }, Some(packet_id)) => {
                 let codes = self.codes_behind(owed, count);
-                UnsubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, sink);
+                UnsubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, out);
             }
             (Reply::Codes(_) | Reply::Ack(_) | Reply::SubAck { .. } | Reply::UnsubAck { .. }, _) => {
                 debug_assert!(false, "codes go with the entry before them, and these replies have an identifier");
@@ -366,7 +368,7 @@ impl Broker<'_> {
         }
     }
 
-    fn put_connack(&self, handle: Handle<Connection>, session_present: bool, owed: &Owed, sink: &mut impl Sink) {
+    fn put_connack(&self, handle: Handle<Connection>, session_present: bool, owed: &Owed, out: &mut Window<'_>) {
         let connection = &self.connections[handle];
         let (draft, limits) = (&connection.draft, &self.config.limits);
         let (mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
@@ -409,10 +411,10 @@ impl Broker<'_> {
         if !accepted && self.is_too_large(handle, &packet) {
             packet.properties = Properties::EMPTY;
         }
-        packet.encode(connection.version, sink);
+        packet.encode(connection.version, out);
     }
 
-    fn put_auth(&self, handle: Handle<Connection>, code: ReasonCode, sink: &mut impl Sink) {
+    fn put_auth(&self, handle: Handle<Connection>, code: ReasonCode, out: &mut Window<'_>) {
         let connection = &self.connections[handle];
         let (mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
         let list = [
@@ -420,7 +422,7 @@ impl Broker<'_> {
             Property::AuthenticationData(self.binary(connection.auth_data, &mut data)),
         ];
         let used = if connection.auth_data.is_empty() { list.get(..1) } else { list.get(..) };
-        Auth { code, properties: Properties::new(used.unwrap_or(&[])) }.encode(connection.version, sink);
+        Auth { code, properties: Properties::new(used.unwrap_or(&[])) }.encode(connection.version, out);
     }
 
     fn is_too_large(&self, handle: Handle<Connection>, packet: &impl Encode) -> bool {
@@ -497,7 +499,7 @@ impl Broker<'_> {
     }
 
     #[inline]
-    fn put_publish(&self, handle: Handle<Connection>, publishing: &Publishing, sink: &mut impl Sink) {
+    fn put_publish(&self, handle: Handle<Connection>, publishing: &Publishing, out: &mut Window<'_>) {
         let Some(message) = self.messages.deliveries[publishing.delivery].message else {
             return;
         };
@@ -506,14 +508,14 @@ impl Broker<'_> {
         let topic_len = usize::from(message.topic_len);
         let properties_end = topic_len + message.properties_len as usize;
         let bytes = &self.messages.bytes;
-        head.put_before_topic(sink);
+        head.put_before_topic(out);
         if !publishing.alias_known {
-            bytes.chunks(message.body, 0..topic_len).for_each(|chunk| sink.put(chunk));
+            bytes.chunks(message.body, 0..topic_len).for_each(|chunk| out.put(chunk));
         }
-        head.put_between(sink);
+        head.put_between(out);
         if head.stored_properties_len() > 0 {
-            bytes.chunks(message.body, topic_len..properties_end).for_each(|chunk| sink.put(chunk));
+            bytes.chunks(message.body, topic_len..properties_end).for_each(|chunk| out.put(chunk));
         }
-        bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| sink.put(chunk));
+        bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| out.put(chunk));
     }
 }
