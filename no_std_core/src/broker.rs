@@ -13,7 +13,7 @@ use crate::record::Record;
 use crate::resources::Memory;
 use crate::router::Router;
 use crate::session::{Receipts, Replay, Session};
-use crate::storage::{Fifo, Handle, HashIndex, Hasher, Pool, Slots, Timers};
+use crate::storage::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -63,8 +63,10 @@ pub struct Broker<'m> {
     pub(crate) may_refuse: bool,
     /// Nothing may need another record.
     pub(crate) store_is_full: bool,
+    /// Records that were not taken back.
+    pub(crate) left_out: u32,
     /// Connections with something that waits for a batch.
-    pub(crate) waiting: Fifo<Connection, Waiting>,
+    pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
@@ -207,7 +209,8 @@ impl<'m> Broker<'m> {
             session_numbers: 0,
             may_refuse: config.may_refuse(),
             store_is_full: false,
-            waiting: Fifo::EMPTY,
+            left_out: 0,
+            waiting: List::EMPTY,
             counters: Counters::default(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard),
@@ -321,8 +324,9 @@ impl<'m> Broker<'m> {
     /// Takes one record back after a restart, before the first connection: each key once, as it was stored last, without those
     /// that were deleted, and all of one [`Kind`](crate::record::Kind) before those of the next one.
     ///
-    /// `Err`: this record is left out, with a reason that is worth a line in a log; go on with the others. The shell's
-    /// clock must go on where it stood when the records were made, see [`Instant`].
+    /// `Err`: this record is left out, with a reason that is worth a line in a log; go on with the others. What is left out is
+    /// deleted by the first records that are polled then, unless its slot is beyond the table: who would rather not lose
+    /// it stops here. The shell's clock must go on where it stood when the records were made, see [`Instant`].
     pub fn restore(&mut self, now: Instant, record: Record<'_>) -> Result<(), Unfit> {
         let _ = now;
         self.take_back(record)

@@ -63,6 +63,14 @@ pub struct Dropped {
 impl Dropped {
     pub(crate) const NONE: Self = Self { counts: [0; DropReason::ALL.len()] };
 
+    pub(crate) fn counts(&self) -> [u32; DropReason::ALL.len()] {
+        self.counts
+    }
+
+    pub(crate) const fn of(counts: [u32; DropReason::ALL.len()]) -> Self {
+        Self { counts }
+    }
+
     /// How many were lost for `reason`. It wraps at 2^32.
     pub fn by(&self, reason: DropReason) -> u32 {
         self.counts.get(reason as usize).copied().unwrap_or(0)

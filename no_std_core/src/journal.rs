@@ -47,6 +47,8 @@ pub struct Batch(pub(crate) u32);
 #[derive(Debug)]
 pub(crate) struct Journal<'m> {
     on: bool,
+    /// What is restored needs no marks.
+    is_paused: bool,
     sessions: Marks<'m>,
     groups: Marks<'m>,
     subscriptions: Marks<'m>,
@@ -74,6 +76,7 @@ impl<'m> Journal<'m> {
     pub(crate) fn new(memory: JournalMemory<'m>, on: bool) -> Self {
         Self {
             on,
+            is_paused: false,
             sessions: Marks::new(memory.sessions),
             groups: Marks::new(memory.groups),
             subscriptions: Marks::new(memory.subscriptions),
@@ -100,7 +103,7 @@ impl<'m> Journal<'m> {
 
     /// A durable thing has changed, has come or gone.
     pub(crate) fn mark(&mut self, kind: Kind, slot: usize) {
-        if self.is_on() {
+        if self.is_on() && !self.is_paused {
             self.set(kind, slot, DIRTY);
             self.changes = self.changes.wrapping_add(1);
             self.is_urgent = true;
@@ -109,16 +112,25 @@ impl<'m> Journal<'m> {
 
     /// As [`Journal::mark`], for what is recorded with the next batch that there is anyway.
     pub(crate) fn mark_lazily(&mut self, kind: Kind, slot: usize) {
-        if self.is_on() {
+        if self.is_on() && !self.is_paused {
             self.set(kind, slot, DIRTY);
         }
     }
 
-    /// The store has a record of the slot already.
-    pub(crate) fn mark_stored(&mut self, kind: Kind, slot: usize) {
-        if self.is_on() {
-            self.set(kind, slot, STORED);
+    /// Whether changes leave no marks.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.is_paused = paused;
+    }
+
+    /// The store has a record of the slot already. `false` if there can't be such a slot.
+    pub(crate) fn mark_stored(&mut self, kind: Kind, slot: usize) -> bool {
+        match self.marks(kind) {
+            Some(marks) if slot >= marks.bits.limit() => return false,
+            None if kind != Kind::Counters || slot > 0 => return false,
+            _ => {}
         }
+        self.set(kind, slot, STORED);
+        true
     }
 
     /// Changes so far: to see whether there was one between two looks.

@@ -2,8 +2,10 @@
 
 use crate::codec::QoS;
 use crate::journal::Journal;
-use crate::router::Group;
-use crate::storage::{Blob, Bytes, Handle, Linked, Pool};
+use crate::record::{Identifiers, Kind};
+use crate::router::{Group, Subscription};
+use crate::session::Session;
+use crate::storage::{Blob, Bytes, Fifo, Handle, Linked, Pool};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -16,6 +18,8 @@ pub struct Message {
     pub(crate) properties_len: u32,
     /// How many queues, retained entries and Wills refer to it; it goes when this is 0.
     pub(crate) references: u32,
+    /// How many of these are durable, and, as [`KEPT`], whether it is the retained one of its topic.
+    pub(crate) durable: u32,
     /// As it was published; what a subscriber gets may be lower.
     pub(crate) qos: QoS,
     /// The RETAIN flag of the PUBLISH it came in.
@@ -29,6 +33,9 @@ pub struct Message {
     pub(crate) stamp: u64,
 }
 
+/// In [`Message::durable`]: one of the references is a retained entry, and durable.
+const KEPT: u32 = 1 << 31;
+
 impl Message {
     /// What fills unused memory.
     pub const EMPTY: Self = Self {
@@ -36,6 +43,7 @@ impl Message {
         topic_len: 0,
         properties_len: 0,
         references: 0,
+        durable: 0,
         qos: QoS::AtMostOnce,
         retain: false,
         expires: Instant::NEVER,
@@ -43,6 +51,16 @@ impl Message {
         #[cfg(feature = "alloc")]
         stamp: 0,
     };
+
+    /// Whether it has to survive a restart.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable != 0
+    }
+
+    /// Whether it has to survive as the retained message of its topic.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.durable & KEPT != 0
+    }
 
     pub(crate) fn payload_len(&self) -> u32 {
         (self.body.len() as u32).saturating_sub(u32::from(self.topic_len)).saturating_sub(self.properties_len)
@@ -76,13 +94,15 @@ pub struct Delivery {
     pub(crate) message: Option<Handle<Message>>,
     /// The Subscription Identifier; 0 where the subscription has none.
     pub(crate) identifier: u32,
-    /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without message.
-    pub(crate) more: Option<Handle<Delivery>>,
-    /// The shared subscription it came through: back to its group if this Session does not take it.
-    pub(crate) group: Option<Handle<Group>>,
-    /// Came through a group that a sibling owns: this is the subscription here.
-    pub(crate) foreign: Option<Handle<crate::router::Subscription>>,
-    /// 0 until it is first transmitted, and for QoS 0.
+    /// By the flags: the group it came through, the subscription here to a group that a sibling owns, or else further
+    /// Subscription Identifiers of other subscriptions that match, a chain of deliveries without message. What came
+    /// through a shared subscription has one identifier only.
+    pub(crate) beside: Option<Handle<()>>,
+    /// Of a durable one: whose it is, a Session's or, by the flags, a group's.
+    pub(crate) owner: Option<Handle<()>>,
+    /// Of a durable one: the batch it must not be transmitted before; 0: none.
+    pub(crate) batch: u32,
+    /// 0 for QoS 0, and until it is to be transmitted soon.
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
     pub(crate) flags: u8,
@@ -94,9 +114,9 @@ impl Delivery {
         next: None,
         message: None,
         identifier: 0,
-        more: None,
-        group: None,
-        foreign: None,
+        beside: None,
+        owner: None,
+        batch: 0,
         packet_id: 0,
         qos: QoS::AtMostOnce,
         flags: 0,
@@ -111,9 +131,62 @@ impl Delivery {
     /// Transmitted before: DUP is set when it is sent again `[MQTT-3.3.1-1]`.
     pub(crate) const SENT: u8 = 8;
 
+    const GROUP: u8 = 16;
+    const FOREIGN: u8 = 32;
+    /// It has to survive a restart.
+    pub(crate) const DURABLE: u8 = 64;
+    const OF_GROUP: u8 = 128;
+
     /// Whether it came through a shared subscription.
     pub(crate) fn is_shared(&self) -> bool {
-        self.group.is_some() || self.foreign.is_some()
+        self.is(Self::GROUP | Self::FOREIGN)
+    }
+
+    /// The shared subscription it came through: back to its group if this Session does not take it.
+    pub(crate) fn group(&self) -> Option<Handle<Group>> {
+        self.beside.filter(|_| self.is(Self::GROUP)).map(Handle::cast)
+    }
+
+    /// Came through a group that a sibling owns: this is the subscription here.
+    pub(crate) fn foreign(&self) -> Option<Handle<Subscription>> {
+        self.beside.filter(|_| self.is(Self::FOREIGN)).map(Handle::cast)
+    }
+
+    /// It came through this group.
+    pub(crate) fn set_group(&mut self, group: Handle<Group>) {
+        self.beside = Some(group.cast());
+        self.set(Self::GROUP, true);
+    }
+
+    /// It came through a group that a sibling owns.
+    pub(crate) fn set_foreign(&mut self, subscription: Handle<Subscription>) {
+        self.beside = Some(subscription.cast());
+        self.set(Self::FOREIGN, true);
+    }
+
+    /// It came through no shared subscription any more.
+    pub(crate) fn forget_share(&mut self) {
+        self.beside = self.beside.filter(|_| !self.is_shared());
+        self.set(Self::GROUP | Self::FOREIGN, false);
+    }
+
+    fn more(&self) -> Option<Handle<Self>> {
+        self.beside.filter(|_| !self.is_shared()).map(Handle::cast)
+    }
+
+    /// Of a durable one: whose it is.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        let owner = self.owner?;
+        Some(if self.is(Self::OF_GROUP) { Owner::Group(owner.cast()) } else { Owner::Session(owner.cast()) })
+    }
+
+    /// It belongs to that one.
+    pub(crate) fn set_owner(&mut self, owner: Owner) {
+        self.set(Self::OF_GROUP, matches!(owner, Owner::Group(_)));
+        self.owner = Some(match owner {
+            Owner::Session(session) => session.cast(),
+            Owner::Group(group) => group.cast(),
+        });
     }
 
     pub(crate) fn is(&self, flag: u8) -> bool {
@@ -127,6 +200,13 @@ impl Delivery {
             self.flags &= !flag;
         }
     }
+}
+
+/// In whose queue a delivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Session(Handle<Session>),
+    Group(Handle<Group>),
 }
 
 impl Default for Delivery {
@@ -147,7 +227,8 @@ impl Linked for Delivery {
 
 /// All stored messages, their deliveries, and the bytes they and all other texts stand in.
 ///
-/// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it.
+/// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it, and `durable` the
+/// number of those among them that have to survive a restart.
 ///
 /// A part of the memory is kept from what is published: when queues have filled everything, their clients can still connect,
 /// Wills included, and take what waits for them.
@@ -201,7 +282,7 @@ impl<'m> Messages<'m> {
             return None;
         }
         let body = self.bytes.store(parts)?;
-        self.pool.insert(Message { body, references: 0, ..draft })
+        self.pool.insert(Message { body, references: 0, durable: 0, ..draft })
     }
 
     /// As [`Messages::store`], with a body that siblings hold too.
@@ -211,12 +292,16 @@ impl<'m> Messages<'m> {
             return None;
         }
         let body = self.bytes.adopt(body)?;
-        self.pool.insert(Message { body, references: 0, ..draft })
+        self.pool.insert(Message { body, references: 0, durable: 0, ..draft })
     }
 
     #[inline]
     pub(crate) fn get(&self, handle: Handle<Message>) -> &Message {
         &self.pool[handle]
+    }
+
+    pub(crate) fn live(&self, handle: Handle<Message>) -> Option<&Message> {
+        self.pool.is_live(handle).then(|| &self.pool[handle])
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -226,6 +311,7 @@ impl<'m> Messages<'m> {
     #[cfg(feature = "alloc")]
     pub(crate) fn set_stamp(&mut self, handle: Handle<Message>, stamp: u64) {
         self.pool[handle].stamp = stamp;
+        self.note_message(handle);
     }
 
     /// Slots in use or used before.
@@ -241,10 +327,12 @@ impl<'m> Messages<'m> {
 
     pub(crate) fn set_order(&mut self, handle: Handle<Message>, order: u64) {
         self.pool[handle].order = order;
+        self.note_message(handle);
     }
 
     pub(crate) fn set_expiry(&mut self, handle: Handle<Message>, expires: Instant) {
         self.pool[handle].expires = expires;
+        self.note_message(handle);
     }
 
     #[inline]
@@ -283,19 +371,168 @@ impl<'m> Messages<'m> {
 
     /// Ends a delivery that is in no list any more.
     pub(crate) fn end_delivery(&mut self, handle: Handle<Delivery>) {
+        if self.deliveries[handle].is(Delivery::DURABLE) {
+            self.journal.mark(Kind::Delivery, handle.index());
+        }
         self.drop_message_of(handle);
         self.deliveries.remove(handle);
+    }
+
+    /// A delivery has to survive a restart from now on.
+    pub(crate) fn make_durable(&mut self, handle: Handle<Delivery>, owner: Owner) {
+        let delivery = &mut self.deliveries[handle];
+        debug_assert!(!delivery.is(Delivery::DURABLE));
+        delivery.set(Delivery::DURABLE, true);
+        delivery.set_owner(owner);
+        if let Some(message) = delivery.message {
+            self.hold_durably(message);
+        }
+        self.note(handle);
+    }
+
+    /// A delivery has changed in a way that has to survive, if it has to at all. One of QoS 2 waits until that is safe.
+    #[inline]
+    pub(crate) fn note(&mut self, handle: Handle<Delivery>) {
+        let delivery = &mut self.deliveries[handle];
+        if delivery.is(Delivery::DURABLE) {
+            self.journal.mark(Kind::Delivery, handle.index());
+            if delivery.qos == QoS::ExactlyOnce {
+                delivery.batch = self.journal.gathering();
+            }
+        }
+    }
+
+    /// Puts a message back into its slot after a restart, held by nobody.
+    pub(crate) fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
+        let body = self.bytes.store(&[body])?;
+        match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
+            Ok(handle) => Some(handle),
+            Err(_) => {
+                self.bytes.release(body);
+                None
+            }
+        }
+    }
+
+    /// Puts a delivery back into its slot, with the identifiers behind its first one, which wait there in their own form until
+    /// all slots of deliveries are known. It is durable, holds its message, and is in no list.
+    pub(crate) fn restore_delivery(
+        &mut self,
+        slot: usize,
+        delivery: Delivery,
+        owner: Owner,
+        identifiers: Identifiers<'_>,
+    ) -> Option<Handle<Delivery>> {
+        let handle = self.deliveries.restore(slot, delivery).ok()?;
+        if let Some(message) = delivery.message {
+            self.hold(message);
+        }
+        let mut rest = identifiers;
+        self.deliveries[handle].identifier = rest.next().unwrap_or(0);
+        if !delivery.is_shared()
+            && !rest.0.is_empty()
+            && let Some(text) = self.bytes.store(&[rest.0])
+        {
+            let entry = &mut self.deliveries[handle];
+            (entry.beside, entry.batch) = text.into_parts();
+            entry.set(Delivery::OUTSTANDING, true);
+        }
+        self.make_durable(handle, owner);
+        Some(handle)
+    }
+
+    /// Sorts deliveries by the places of their messages among all messages.
+    pub(crate) fn sort_by_order(&mut self, queue: &mut Fifo<Delivery>) {
+        let pool = &self.pool;
+        queue.sort_by_key(&mut self.deliveries, |deliveries, delivery| {
+            deliveries[delivery].message.map_or(0, |message| pool[message].order)
+        });
+    }
+
+    /// All slots are known: the identifiers get theirs.
+    pub(crate) fn end_restoring(&mut self) {
+        self.pool.end_restoring();
+        self.deliveries.end_restoring();
+        for slot in 0..self.deliveries.slots() {
+            let handle = Handle::from_index(slot);
+            if !self.deliveries.is_live(handle) || !self.deliveries[handle].is(Delivery::OUTSTANDING) {
+                continue;
+            }
+            let entry = &mut self.deliveries[handle];
+            entry.set(Delivery::OUTSTANDING, false);
+            let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
+            // A few at once, because they stand in the memory that grows meanwhile.
+            let (mut at, mut piece) = (0, [0; 64]);
+            while at < text.len() {
+                let len = self.bytes.copy(text, at, &mut piece);
+                let mut some = Identifiers(piece.get(..len).unwrap_or(&[]));
+                let Some(identifier) = some.next() else { break };
+                at += len - some.0.len();
+                self.add_identifier(handle, identifier);
+            }
+            self.bytes.release(text);
+        }
+    }
+
+    /// Whether a delivery has to wait until a batch is safe.
+    #[inline]
+    pub(crate) fn must_wait(&self, handle: Handle<Delivery>) -> bool {
+        self.journal.is_unsafe(self.deliveries[handle].batch)
+    }
+
+    /// One of those that hold the message is durable. It holds it besides.
+    pub(crate) fn hold_durably(&mut self, handle: Handle<Message>) {
+        let message = &mut self.pool[handle];
+        if message.durable == 0 {
+            self.journal.mark(Kind::Message, handle.index());
+        }
+        message.durable = message.durable.saturating_add(1);
+    }
+
+    /// It holds it no more, or is not durable any more.
+    pub(crate) fn release_durably(&mut self, handle: Handle<Message>) {
+        let message = &mut self.pool[handle];
+        message.durable = message.durable.saturating_sub(1);
+        if message.durable == 0 {
+            self.journal.mark(Kind::Message, handle.index());
+        }
+    }
+
+    /// The message is, or is not any more, the retained one of its topic, and that has to survive.
+    pub(crate) fn set_kept(&mut self, handle: Handle<Message>, kept: bool) {
+        let message = &mut self.pool[handle];
+        if message.is_kept() == kept {
+            return;
+        }
+        self.journal.mark(Kind::Retained, handle.index());
+        message.durable ^= KEPT;
+        if message.durable & !KEPT == 0 {
+            self.journal.mark(Kind::Message, handle.index());
+        }
+    }
+
+    fn note_message(&mut self, handle: Handle<Message>) {
+        if self.pool[handle].is_durable() {
+            self.journal.mark(Kind::Message, handle.index());
+        }
     }
 
     /// The receiver has the message; what is left of the delivery is a handshake.
     pub(crate) fn drop_message_of(&mut self, handle: Handle<Delivery>) {
         let delivery = &mut self.deliveries[handle];
-        let (message, mut more) = (delivery.message.take(), delivery.more.take());
+        let is_durable = delivery.is(Delivery::DURABLE);
+        let (message, mut more) = (delivery.message.take(), delivery.more());
+        if more.is_some() {
+            delivery.beside = None;
+        }
         if let Some(message) = message {
+            if is_durable {
+                self.release_durably(message);
+            }
             self.release(message);
         }
         while let Some(extra) = more {
-            more = self.deliveries.remove(extra).more;
+            more = self.deliveries.remove(extra).more();
         }
     }
 
@@ -308,15 +545,16 @@ impl<'m> Messages<'m> {
             self.deliveries[handle].identifier = identifier;
             return;
         }
-        let more = self.deliveries[handle].more;
-        if let Some(extra) = self.deliveries.insert(Delivery { identifier, more, ..Delivery::default() }) {
-            self.deliveries[handle].more = Some(extra);
+        debug_assert!(!self.deliveries[handle].is_shared());
+        let beside = self.deliveries[handle].beside;
+        if let Some(extra) = self.deliveries.insert(Delivery { identifier, beside, ..Delivery::default() }) {
+            self.deliveries[handle].beside = Some(extra.cast());
         }
     }
 
     /// The Subscription Identifiers of a delivery.
-    pub(crate) fn identifiers(&self, handle: Handle<Delivery>) -> Identifiers<'_, 'm> {
-        Identifiers { deliveries: &self.deliveries, next: Some(handle) }
+    pub(crate) fn identifiers(&self, handle: Handle<Delivery>) -> SubscriptionIdentifiers<'_, 'm> {
+        SubscriptionIdentifiers { deliveries: &self.deliveries, next: Some(handle) }
     }
 
     /// Bytes of topic, Properties and payload: what a waiting delivery costs.
@@ -342,18 +580,18 @@ impl<'m> Messages<'m> {
 
 /// See [`Messages::identifiers`].
 #[derive(Clone, Copy)]
-pub(crate) struct Identifiers<'a, 'm> {
+pub(crate) struct SubscriptionIdentifiers<'a, 'm> {
     deliveries: &'a Pool<'m, Delivery>,
     pub(crate) next: Option<Handle<Delivery>>,
 }
 
-impl Iterator for Identifiers<'_, '_> {
+impl Iterator for SubscriptionIdentifiers<'_, '_> {
     type Item = u32;
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
         let delivery = &self.deliveries[self.next?];
-        self.next = delivery.more;
+        self.next = delivery.more();
         (delivery.identifier != 0).then_some(delivery.identifier)
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use reply::{CODES_IN_OWED, Reply};
 use crate::codec::{Refusal, Version};
 use crate::message::Delivery;
 use crate::session::{Session, StoredWill};
-use crate::storage::{Blob, Fifo, Handle, Linked, List, TimerId};
+use crate::storage::{Blob, DoublyLinked, Fifo, Handle, Linked, List, TimerId};
 use crate::time::Instant;
 
 /// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
@@ -57,6 +57,7 @@ pub(crate) enum Phase {
 pub struct Connection {
     pub(crate) next_ready: Option<Handle<Connection>>,
     pub(crate) next_waiting: Option<Handle<Connection>>,
+    pub(crate) previous_waiting: Option<Handle<Connection>>,
     /// It is in the list of those that have something to do.
     pub(crate) is_ready: bool,
     /// It is in the list of those that wait for a batch.
@@ -191,6 +192,7 @@ impl Connection {
     pub const EMPTY: Self = Self {
         next_ready: None,
         next_waiting: None,
+        previous_waiting: None,
         is_ready: false,
         is_waiting: false,
         is_gone: false,
@@ -251,5 +253,15 @@ impl Linked<Waiting> for Connection {
 
     fn set_next(&mut self, next: Option<Handle<Self>>) {
         self.next_waiting = next;
+    }
+}
+
+impl DoublyLinked<Waiting> for Connection {
+    fn prev(&self) -> Option<Handle<Self>> {
+        self.previous_waiting
+    }
+
+    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
+        self.previous_waiting = prev;
     }
 }

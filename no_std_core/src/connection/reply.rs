@@ -13,6 +13,8 @@ pub struct Owed {
     pub(crate) reply: Reply,
     pub(crate) code: ReasonCode,
     pub(crate) packet_id: u16,
+    /// The batch before which it must not be transmitted; 0: none.
+    pub(crate) batch: u32,
     /// A Reason String; empty: none.
     pub(crate) why: &'static str,
 }
@@ -43,7 +45,12 @@ impl Owed {
     pub const EMPTY: Self = Self::new(Reply::PingResp, 0, ReasonCode::Success, "");
 
     pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: &'static str) -> Self {
-        Self { next: None, reply, code, packet_id, why }
+        Self { next: None, reply, code, packet_id, batch: 0, why }
+    }
+
+    /// The same, but not to be transmitted before this batch is safe.
+    pub(crate) const fn after(self, batch: u32) -> Self {
+        Self { batch, ..self }
     }
 }
 

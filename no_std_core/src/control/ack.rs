@@ -4,6 +4,7 @@ use crate::broker::Broker;
 use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal};
 use crate::connection::{Connection, Outgoing, Owed, Reply};
 use crate::counters::DropReason;
+use crate::record::Kind;
 use crate::session::Acknowledged;
 use crate::storage::Handle;
 
@@ -35,7 +36,8 @@ impl Broker<'_> {
             Acknowledged::Unknown => ReasonCode::PacketIdentifierNotFound,
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
-        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, ""));
+        let batch = self.barrier_of(session);
+        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, "").after(batch));
         Ok(())
     }
 
@@ -44,13 +46,19 @@ impl Broker<'_> {
         let Some(session) = self.connections[handle].session else {
             return;
         };
-        let inbound = &mut self.sessions[session].inbound;
-        let code = if self.receipts.release(session, inbound, ack.packet_id.get()) {
-            ReasonCode::Success
-        } else {
-            ReasonCode::PacketIdentifierNotFound
+        let entry = &mut self.sessions[session];
+        let code = match self.receipts.release(session, &mut entry.inbound, ack.packet_id.get()) {
+            Some(receipt) => {
+                if entry.is_durable {
+                    self.messages.journal.mark(Kind::Receipt, receipt.index());
+                }
+                ReasonCode::Success
+            }
+            None => ReasonCode::PacketIdentifierNotFound,
         };
-        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, ""));
+        // Not found: the answer to an earlier PUBREL may not be safe yet, and the client may use the identifier again.
+        let batch = self.barrier_of(session);
+        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, "").after(batch));
     }
 
     /// The receiver of a QoS 2 message has our PUBREL: the delivery is over.

@@ -56,6 +56,7 @@ impl Broker<'_> {
                 self.connections[handle].reauthenticating = false;
                 if let Some(session) = self.connections[handle].session {
                     self.sessions[session].principal = principal;
+                    self.note_session(session);
                 }
                 self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, ""));
             }

@@ -107,6 +107,7 @@ impl<'m> Broker<'m> {
 
     fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
         self.check_will(handle, principal)?;
+        let changes = self.messages.journal.changes();
         if self.connections[handle].draft.client_id.is_empty() {
             self.assign_client_id(handle)?;
         }
@@ -135,12 +136,18 @@ impl<'m> Broker<'m> {
 
         let bound = &mut self.sessions[session];
         bound.connection = Some(handle);
+        bound.is_durable |= granted > 0 && self.messages.journal.is_on();
         bound.expiry_secs = granted;
         bound.principal = principal;
         bound.will = will;
         bound.outbound.resume(&mut self.messages);
+        if let (true, Some(will)) = (bound.is_durable, will) {
+            self.messages.hold_durably(will.message);
+        }
+        self.note_session(session);
 
-        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, ""));
+        let batch = self.messages.journal.batch_since(changes);
+        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, "").after(batch));
         self.member_came(now, session);
         #[cfg(feature = "alloc")]
         self.tell_presence(session, true);
@@ -196,7 +203,7 @@ impl<'m> Broker<'m> {
     }
 
     /// The Session with this Client Identifier, whose hash is `hash`.
-    fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
+    pub(super) fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
         let bytes = &self.messages.bytes;
         self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
     }

@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::counters::DropReason;
-use crate::message::{Delivery, Message};
+use crate::message::{Delivery, Message, Owner};
 use crate::router::{Group, Subscription};
 use crate::session::Session;
 use crate::storage::Handle;
@@ -27,15 +27,19 @@ pub(super) struct Terms {
 
 impl Terms {
     pub(super) fn delivery(self, message: Handle<Message>) -> Delivery {
-        Delivery {
+        let mut delivery = Delivery {
             message: Some(message),
             identifier: self.identifier,
-            group: self.group,
-            foreign: self.foreign,
             qos: self.qos,
             flags: if self.retain { Delivery::RETAIN } else { 0 },
             ..Delivery::default()
+        };
+        if let Some(group) = self.group {
+            delivery.set_group(group);
+        } else if let Some(subscription) = self.foreign {
+            delivery.set_foreign(subscription);
         }
+        delivery
     }
 }
 
@@ -66,7 +70,17 @@ impl Broker<'_> {
             self.count_drop(Some(session), DropReason::OutOfMemory);
             return;
         };
-        self.sessions[session].outbound.push(&mut self.messages, delivery);
+        let entry = &mut self.sessions[session];
+        if entry.is_durable && terms.qos > QoS::AtMostOnce {
+            if let Some(connection) = connection
+                && entry.replays.is_empty()
+            {
+                let window = self.connections[connection].window;
+                entry.outbound.reserve(&mut self.messages, delivery, window);
+            }
+            self.messages.make_durable(delivery, Owner::Session(session));
+        }
+        entry.outbound.push(&mut self.messages, delivery);
         if let Some(connection) = connection {
             self.mark_ready(connection);
         }
@@ -88,7 +102,14 @@ impl Broker<'_> {
         if terms.retain {
             entry.set(Delivery::RETAIN, true);
         }
+        let is_durable = entry.is(Delivery::DURABLE);
+        let becomes_durable = !is_durable && entry.qos > QoS::AtMostOnce && self.sessions[session].is_durable;
         self.messages.add_identifier(newest, terms.identifier);
+        if is_durable {
+            self.messages.note(newest);
+        } else if becomes_durable {
+            self.messages.make_durable(newest, Owner::Session(session));
+        }
         true
     }
 

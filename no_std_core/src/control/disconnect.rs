@@ -6,6 +6,7 @@ use crate::codec::{Disconnect, QoS, ReasonCode, Refusal};
 use crate::connection::{Connection, Outgoing, Phase};
 use crate::counters::DropReason;
 use crate::message::Delivery;
+use crate::record::Kind;
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
@@ -29,6 +30,7 @@ impl Broker<'_> {
                     ));
                 }
                 self.sessions[session].expiry_secs = expiry_secs.min(self.config.session_expiry_max);
+                self.note_session(session);
             }
             if disconnect.code == ReasonCode::Success {
                 self.remove_will(session);
@@ -91,6 +93,7 @@ impl Broker<'_> {
         #[cfg(feature = "alloc")]
         self.end_promise(handle);
         self.aliases.forget(&mut self.messages.bytes, &mut self.connections[handle].aliases);
+        self.stop_waiting(handle);
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
             self.owed.remove(entry);
         }
@@ -121,6 +124,7 @@ impl Broker<'_> {
         if let Some(will) = &mut entry.will {
             will.due = now.plus_secs(u64::from(will.delay_secs));
         }
+        self.note_session(session);
         self.member_went(session);
         #[cfg(feature = "alloc")]
         self.tell_presence(session, false);
@@ -164,7 +168,13 @@ impl Broker<'_> {
             self.end_with_session(session, delivery);
         }
         self.unsubscribe_all(session);
-        self.receipts.release_all(&mut self.sessions[session].inbound);
+        let entry = &mut self.sessions[session];
+        while let Some(receipt) = self.receipts.release_any(&mut entry.inbound) {
+            if entry.is_durable {
+                self.messages.journal.mark(Kind::Receipt, receipt.index());
+            }
+        }
+        self.note_session(session);
         self.session_index.remove(&mut self.sessions, session);
         let ended = self.sessions.remove(session);
         self.messages.bytes.release(ended.client_id);
@@ -238,8 +248,12 @@ impl Broker<'_> {
 
     pub(super) fn count_drop(&mut self, session: Option<Handle<Session>>, reason: DropReason) {
         self.counters.dropped.count(reason);
+        self.messages.journal.mark_lazily(Kind::Counters, 0);
         if let Some(session) = session {
             self.sessions[session].dropped.count(reason);
+            if self.sessions[session].is_durable {
+                self.messages.journal.mark_lazily(Kind::Session, session.index());
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::broker::Broker;
 use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::counters::DropReason;
-use crate::message::{Delivery, Message};
+use crate::message::{Delivery, Message, Owner};
 use crate::router::{Group, PickKeys, Subscription};
 use crate::session::{Outbound, Session};
 use crate::storage::Handle;
@@ -132,8 +132,33 @@ impl Broker<'_> {
         }
         let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
         match self.messages.deliver(terms.delivery(message)) {
-            Some(delivery) => self.group_queues[queue].queue.push(&mut self.messages, delivery),
+            Some(delivery) => {
+                if self.messages.journal.is_on() {
+                    self.messages.make_durable(delivery, Owner::Group(group));
+                }
+                self.group_queues[queue].queue.push(&mut self.messages, delivery);
+            }
             None => self.count_drop(None, DropReason::OutOfMemory),
+        }
+    }
+
+    /// A message that the group kept before a restart.
+    pub(super) fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
+        match self.group_queue(group) {
+            Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
+            None => {
+                self.messages.end_delivery(delivery);
+                self.count_drop(None, DropReason::OutOfMemory);
+            }
+        }
+    }
+
+    pub(super) fn sort_group_queues(&mut self) {
+        for slot in 0..self.group_queues.slots() {
+            let queue = Handle::from_index(slot);
+            if self.group_queues.is_live(queue) {
+                self.group_queues[queue].queue.end_restoring(&mut self.messages);
+            }
         }
     }
 
@@ -271,10 +296,10 @@ impl Broker<'_> {
     pub(super) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
         #[cfg(feature = "alloc")]
-        if let (Some(foreign), Some(message)) = (entry.foreign, entry.message) {
+        if let (Some(foreign), Some(message)) = (entry.foreign(), entry.message) {
             self.return_to_owner(from, foreign, message);
         }
-        if let (Some(group), Some(message)) = (entry.group, entry.message) {
+        if let (Some(group), Some(message)) = (entry.group(), entry.message) {
             debug_assert!(self.sessions[from].connection.is_none());
             self.with_topic(message, |broker, topic| {
                 let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
@@ -287,7 +312,7 @@ impl Broker<'_> {
 
     /// A Session leaves a group: what it was given through it stays its own.
     pub(super) fn leave_group(&mut self, session: Handle<Session>, group: Handle<Group>) {
-        self.sessions[session].outbound.forget_group(&mut self.messages, |delivery| delivery.group == Some(group));
+        self.sessions[session].outbound.forget_group(&mut self.messages, |delivery| delivery.group() == Some(group));
     }
 
     /// A group has ended: so have the messages it kept.

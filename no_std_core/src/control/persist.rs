@@ -1,8 +1,16 @@
 //! Records of what has changed, and what waits until they are safe.
 
 use crate::broker::Broker;
+use crate::connection::{Connection, Owed, Waiting};
 use crate::journal::Batch;
-use crate::record::Key;
+use crate::message::{Delivery, Owner};
+use crate::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
+use crate::router::{Group, Subscription};
+use crate::session::Session;
+use crate::storage::{Handle, Linked, Slots};
+
+/// The longest Topic Filter, in bytes.
+const LONGEST_TEXT: usize = 65_535;
 
 /// What [`Broker::poll_record`] gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +32,215 @@ pub enum Polled {
 
 impl Broker<'_> {
     pub(crate) fn next_record(&mut self, out: &mut [u8]) -> Polled {
-        let _ = (out, self.messages.journal.next());
+        while let Some((kind, slot)) = self.messages.journal.next() {
+            let key = Key { kind, slot };
+            let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+            // Also the longest Topic Filter came in a packet that this is made for.
+            space.grow_to(space.limit().min(LONGEST_TEXT));
+            let sealed = self.seal_present(key, space.as_mut_slice(), out);
+            self.scratch = space;
+            match sealed {
+                Some(Ok(len)) => {
+                    self.messages.journal.recorded(kind, slot, true, true);
+                    return Polled::Record { key, delete: false, len };
+                }
+                Some(Err(needed)) => return Polled::TooSmall(needed),
+                None if self.messages.journal.is_stored(kind, slot) => {
+                    let Some(len) = Record::Delete(key).seal(out) else {
+                        return Polled::TooSmall(record::OVERHEAD);
+                    };
+                    self.messages.journal.recorded(kind, slot, false, true);
+                    return Polled::Record { key, delete: true, len };
+                }
+                None => self.messages.journal.recorded(kind, slot, false, false),
+            }
+        }
         Polled::Nothing
     }
 
+    /// Seals what is in the slot now; or how much space is enough for it; or `None` if nothing durable is there. Texts are
+    /// put together in `space`.
+    fn seal_present(&self, key: Key, space: &mut [u8], out: &mut [u8]) -> Option<Result<usize, usize>> {
+        let slot = key.slot as usize;
+        let (value, text_len) = match key.kind {
+            Kind::Session => self.session_value(Handle::from_index(slot), space)?,
+            Kind::Group => {
+                let member = self.durable_member(Handle::from_index(slot))?;
+                let filter = self.router.filter_of(member, space).unwrap_or("");
+                (Value::Group(record::Group { filter }), filter.len())
+            }
+            Kind::Subscription => self.subscription_value(Handle::from_index(slot), space)?,
+            Kind::Message => {
+                let message = self.messages.live(Handle::from_index(slot)).filter(|message| message.is_durable())?;
+                let value = Value::Message(record::Message {
+                    topic_len: message.topic_len,
+                    properties_len: message.properties_len,
+                    qos: message.qos.bits(),
+                    retain: message.retain,
+                    expires: message.expires,
+                    order: message.order,
+                    #[cfg(feature = "alloc")]
+                    stamp: message.stamp,
+                    #[cfg(not(feature = "alloc"))]
+                    stamp: 0,
+                    body: &[],
+                });
+                let body = self.messages.bytes.chunks(message.body, 0..message.body.len());
+                let sealed = record::seal(key, Some(&value), body, out);
+                return Some(sealed.ok_or(record::OVERHEAD + message.body.len()));
+            }
+            Kind::Retained => {
+                self.messages.live(Handle::from_index(slot)).filter(|message| message.is_kept())?;
+                (Value::Retained, 0)
+            }
+            Kind::Delivery => self.delivery_value(Handle::from_index(slot), space)?,
+            Kind::Receipt => {
+                let receipt = Handle::from_index(slot);
+                let receipt = self.receipts.is_live(receipt).then(|| self.receipts.get(receipt))?;
+                let session = receipt.session().filter(|session| self.sessions[*session].is_durable)?;
+                let session = session.index() as u32;
+                (Value::Receipt(record::Receipt { session, packet_id: receipt.packet_id() }), 0)
+            }
+            Kind::Counters => (Value::Counters(record::Counters { dropped: self.counters.dropped.counts() }), 0),
+            Kind::Transit | Kind::Sibling => return None,
+        };
+        let sealed = record::seal(key, Some(&value), [].into_iter(), out);
+        Some(sealed.ok_or(record::OVERHEAD + text_len))
+    }
+
+    fn session_value<'a>(&self, handle: Handle<Session>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
+        let session = self.sessions.is_live(handle).then(|| &self.sessions[handle])?;
+        if !session.is_durable {
+            return None;
+        }
+        let len = self.messages.bytes.copy(session.client_id, 0, space);
+        let value = Value::Session(record::Session {
+            client_id: core::str::from_utf8(space.get(..len)?).ok()?,
+            principal: session.principal.0,
+            expiry_secs: session.expiry_secs,
+            ends: session.ends,
+            will: session.will.map(|will| record::Will {
+                message: will.message.index() as u32,
+                delay_secs: will.delay_secs,
+                due: will.due,
+                expiry_secs: will.expiry_secs,
+            }),
+            dropped: session.dropped.counts(),
+        });
+        Some((value, len))
+    }
+
+    /// A member of the group whose Session has to survive.
+    fn durable_member(&self, group: Handle<Group>) -> Option<Handle<Subscription>> {
+        if !self.router.is_live_group(group) {
+            return None;
+        }
+        self.router.members_of(group).find(|member| {
+            let session = self.session_of(self.router.subscription(*member).subscriber());
+            session.is_some_and(|session| self.sessions[session].is_durable)
+        })
+    }
+
+    fn subscription_value<'a>(&self, handle: Handle<Subscription>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
+        let subscription = self.router.live_subscription(handle)?;
+        let session = self.session_of(subscription.subscriber())?;
+        let entry = &self.sessions[session];
+        if !entry.is_durable {
+            return None;
+        }
+        let options = subscription.options();
+        let mut replays = entry.replays.iter(&self.replays);
+        let filter = self.router.filter_of(handle, space)?;
+        let value = Value::Subscription(record::Subscription {
+            session: session.index() as u32,
+            filter,
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            identifier: subscription.identifier(),
+            replaying: replays.any(|replay| self.replays[replay].subscription == Some(handle)),
+        });
+        Some((value, filter.len()))
+    }
+
+    fn delivery_value<'a>(&self, handle: Handle<Delivery>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
+        let delivery = self.messages.deliveries.is_live(handle).then(|| &self.messages.deliveries[handle])?;
+        let to = match delivery.owner().filter(|_| delivery.is(Delivery::DURABLE))? {
+            Owner::Session(session) => Receiver::Session(session.index() as u32),
+            Owner::Group(group) => Receiver::Group(group.index() as u32),
+        };
+        let through = match (delivery.group(), delivery.foreign()) {
+            (Some(group), _) => Through::Group(group.index() as u32),
+            (None, Some(subscription)) => Through::Foreign(subscription.index() as u32),
+            (None, None) => Through::Nothing,
+        };
+        let len = Identifiers::write(self.messages.identifiers(handle), space);
+        let value = Value::Delivery(record::Delivery {
+            to,
+            message: delivery.message.map(|message| message.index() as u32),
+            qos: delivery.qos.bits(),
+            retain: delivery.is(Delivery::RETAIN),
+            received: delivery.is(Delivery::RECEIVED),
+            packet_id: delivery.packet_id,
+            through,
+            identifiers: Identifiers(space.get(..len)?),
+        });
+        Some((value, len))
+    }
+
+    /// Names the connections for which the batch made something transmittable.
     pub(crate) fn on_persisted(&mut self, batch: Batch) {
         self.messages.journal.persisted(batch);
+        let mut at = self.waiting.front();
+        while let Some(connection) = at {
+            at = Linked::<Waiting>::next(&self.connections[connection]);
+            if self.may_go_on(connection) {
+                self.stop_waiting(connection);
+                self.mark_ready(connection);
+            }
+        }
+    }
+
+    /// Whether something that waited for a batch does so no more.
+    fn may_go_on(&self, handle: Handle<Connection>) -> bool {
+        let connection = &self.connections[handle];
+        let is_safe = |first: Handle<Owed>| !self.messages.journal.is_unsafe(self.owed[first].batch);
+        connection.owed.front().is_some_and(is_safe)
+            || connection.session.is_some_and(|session| self.sessions[session].outbound.may_resend(&self.messages))
+    }
+
+    /// Whether what the client is to be sent next waits for a batch.
+    pub(super) fn waits(&self, handle: Handle<Connection>) -> bool {
+        let connection = &self.connections[handle];
+        if connection.owed.front().is_some_and(|first| self.messages.journal.is_unsafe(self.owed[first].batch)) {
+            return true;
+        }
+        connection.session.is_some_and(|session| self.sessions[session].outbound.waits(&self.messages))
+    }
+
+    pub(super) fn begin_waiting(&mut self, handle: Handle<Connection>) {
+        if !self.connections[handle].is_waiting {
+            self.connections[handle].is_waiting = true;
+            self.waiting.push_back(&mut self.connections, handle);
+        }
+    }
+
+    pub(super) fn stop_waiting(&mut self, handle: Handle<Connection>) {
+        if self.connections[handle].is_waiting {
+            self.connections[handle].is_waiting = false;
+            self.waiting.unlink(&mut self.connections, handle);
+        }
+    }
+
+    /// The batch with which all is safe that a durable Session was promised so far; 0 for others.
+    pub(super) fn barrier_of(&mut self, session: Handle<Session>) -> u32 {
+        if self.sessions[session].is_durable { self.messages.journal.barrier() } else { 0 }
+    }
+
+    /// A Session has changed, or is about to end.
+    pub(super) fn note_session(&mut self, session: Handle<Session>) {
+        if self.sessions[session].is_durable {
+            self.messages.journal.mark(Kind::Session, session.index());
+        }
     }
 }

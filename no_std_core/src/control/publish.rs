@@ -8,6 +8,7 @@ use crate::config::Overflow;
 use crate::connection::{Connection, Owed, Reply};
 use crate::counters::DropReason;
 use crate::message::Message;
+use crate::record::Kind;
 use crate::router::Match;
 use crate::session::Session;
 use crate::storage::{Blob, Handle, Slots};
@@ -93,7 +94,9 @@ impl<'m> Broker<'m> {
         if publish.qos == QoS::ExactlyOnce {
             if self.receipts.contains(session, packet_id) {
                 // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
-                self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRec), packet_id, ReasonCode::Success, ""));
+                let batch = self.messages.journal.barrier();
+                let reply = Reply::Ack(AckKind::PubRec);
+                self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, "").after(batch));
                 return Ok(Taken::Done);
             }
             let count = self.sessions[session].inbound.count();
@@ -108,6 +111,7 @@ impl<'m> Broker<'m> {
         if publish.retain {
             self.sweep_retained(now);
         }
+        let changes = self.messages.journal.changes();
         let outcome = if publish.properties.is_empty() {
             // The frequent case: all parts of the body stand in the packet.
             let topic = TopicName::new_checked(publish.topic);
@@ -118,7 +122,7 @@ impl<'m> Broker<'m> {
         if let Some(count) = self.counters.publish_received.get_mut(publish.qos as usize) {
             *count += 1;
         }
-        self.answer_publish(now, handle, session, publish, packet_id, outcome)?;
+        self.answer_publish(now, handle, session, publish, outcome, changes)?;
         Ok(Taken::Done)
     }
 
@@ -250,9 +254,10 @@ impl<'m> Broker<'m> {
         handle: Handle<Connection>,
         session: Handle<Session>,
         publish: &Publish<'_>,
-        packet_id: u16,
         outcome: Result<bool, ReasonCode>,
+        changes: u32,
     ) -> Result<(), Refusal> {
+        let packet_id = publish.packet_id.map_or(0, |id| id.get());
         if let Err(code) = outcome {
             self.counters.publish_refused += 1;
             if publish.qos == QoS::AtMostOnce {
@@ -283,10 +288,16 @@ impl<'m> Broker<'m> {
             Err(code) => (code, "a queue, the store of retained messages or the memory is full"),
         };
         if publish.qos == QoS::ExactlyOnce && !code.is_error() {
-            let noted = self.receipts.insert(session, &mut self.sessions[session].inbound, packet_id);
-            debug_assert!(noted, "there was room before");
+            let entry = &mut self.sessions[session];
+            let receipt = self.receipts.insert(session, &mut entry.inbound, packet_id);
+            debug_assert!(receipt.is_some(), "there was room before");
+            if let (true, Some(receipt)) = (entry.is_durable, receipt) {
+                self.messages.journal.mark(Kind::Receipt, receipt.index());
+            }
         }
-        self.owe(handle, Owed::new(Reply::Ack(kind), packet_id, code, why));
+        // Whatever has to survive is in the batch that is being gathered.
+        let batch = self.messages.journal.batch_since(changes);
+        self.owe(handle, Owed::new(Reply::Ack(kind), packet_id, code, why).after(batch));
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use super::publish::Routing;
 use crate::broker::Broker;
 use crate::codec::{QoS, ReasonCode};
 use crate::counters::DropReason;
-use crate::message::{Delivery, Message};
-use crate::router::{Retained, Subscription};
-use crate::session::{Replay, Session};
+use crate::message::{Delivery, Message, Owner};
+use crate::record::Kind;
+use crate::router::{Retained, RetainedCursor, Subscription};
+use crate::session::{Replay, Session, Started};
 use crate::storage::{Handle, TEXT_ON_STACK};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
@@ -47,8 +48,11 @@ impl Broker<'_> {
         match self.router.retain(topic, Retained(message.cast())) {
             Ok(old) => {
                 self.messages.hold(message);
+                if self.messages.journal.is_on() {
+                    self.messages.set_kept(message, true);
+                }
                 if let Some(Retained(old)) = old {
-                    self.messages.release(old.cast());
+                    self.release_retained(old.cast());
                 }
                 true
             }
@@ -79,8 +83,13 @@ impl Broker<'_> {
             self.move_replays_on(topic);
         }
         if let Some(Retained(old)) = self.router.unretain(topic) {
-            self.messages.release(old.cast());
+            self.release_retained(old.cast());
         }
+    }
+
+    fn release_retained(&mut self, message: Handle<Message>) {
+        self.messages.set_kept(message, false);
+        self.messages.release(message);
     }
 
     /// No replay may stand on a retained message that goes.
@@ -110,6 +119,22 @@ impl Broker<'_> {
         let cursor = walk.suspend();
         // One that is going on for the same subscription begins again.
         self.end_replays_of(session, Some(subscription));
+        if !self.insert_replay(session, subscription, filter, cursor) {
+            return false;
+        }
+        if let Some(connection) = self.sessions[session].connection {
+            self.mark_ready(connection);
+        }
+        true
+    }
+
+    pub(super) fn insert_replay(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: TopicFilter<'_>,
+        cursor: RetainedCursor,
+    ) -> bool {
         let Some(text) = self.messages.bytes.store(&[filter.proper().as_bytes()]) else {
             return false;
         };
@@ -122,9 +147,6 @@ impl Broker<'_> {
             return false;
         };
         self.sessions[session].replays.push_back(&mut self.replays, replay);
-        if let Some(connection) = self.sessions[session].connection {
-            self.mark_ready(connection);
-        }
         true
     }
 
@@ -135,11 +157,18 @@ impl Broker<'_> {
                 return;
             };
             if only.is_none() || self.replays[replay].subscription == only {
-                let ended = self.replays.remove(replay);
-                self.messages.bytes.release(ended.filter);
+                self.end_replay(replay);
             } else {
                 self.sessions[session].replays.push_back(&mut self.replays, replay);
             }
+        }
+    }
+
+    fn end_replay(&mut self, replay: Handle<Replay>) {
+        let ended = self.replays.remove(replay);
+        self.messages.bytes.release(ended.filter);
+        if let Some(subscription) = ended.subscription {
+            self.messages.journal.mark_lazily(Kind::Subscription, subscription.index());
         }
     }
 
@@ -167,8 +196,7 @@ impl Broker<'_> {
                 self.replays[replay].subscription.zip(self.router.retained_under(self.replays[replay].cursor));
             let Some((subscription, Retained(message))) = current else {
                 self.sessions[session].replays.pop_front(&mut self.replays);
-                let ended = self.replays.remove(replay);
-                self.messages.bytes.release(ended.filter);
+                self.end_replay(replay);
                 continue;
             };
             let message: Handle<Message> = message.cast();
@@ -205,17 +233,24 @@ impl Broker<'_> {
             let Some(delivery) = delivery else {
                 continue;
             };
-            if self.sessions[session].outbound.start_unqueued(&mut self.messages, delivery, window) {
-                return Some(delivery);
+            let entry = &mut self.sessions[session];
+            if entry.is_durable && terms.qos > QoS::AtMostOnce {
+                self.messages.make_durable(delivery, Owner::Session(session));
             }
-            self.messages.end_delivery(delivery);
-            self.count_drop(Some(session), DropReason::OutOfMemory);
-            return None;
+            match entry.outbound.start_unqueued(&mut self.messages, delivery, window) {
+                Started::Now => return Some(delivery),
+                Started::Later => continue,
+                Started::Not => {
+                    self.messages.end_delivery(delivery);
+                    self.count_drop(Some(session), DropReason::OutOfMemory);
+                    return None;
+                }
+            }
         }
     }
 
     /// To the next retained message.
-    fn advance(&mut self, replay: Handle<Replay>) {
+    pub(super) fn advance(&mut self, replay: Handle<Replay>) {
         let Replay { filter, cursor, .. } = self.replays[replay];
         let next = self.messages.bytes.with(filter, |text| {
             let mut walk = self.router.resume_retained(core::str::from_utf8(text).unwrap_or(""), cursor);

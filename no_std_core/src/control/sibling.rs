@@ -355,7 +355,7 @@ impl Broker<'_> {
         if let Some(behind) = filter.strip_prefix(FOREIGN) {
             self.sessions[session].foreign_groups = self.sessions[session].foreign_groups.saturating_sub(1);
             let outbound = &mut self.sessions[session].outbound;
-            outbound.forget_group(&mut self.messages, |delivery| delivery.foreign == Some(subscription));
+            outbound.forget_group(&mut self.messages, |delivery| delivery.foreign() == Some(subscription));
             let filter = [SHARE, behind].concat();
             let member = self.member(session, subscription);
             if let Some(owner) = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
@@ -543,7 +543,7 @@ impl Broker<'_> {
 
     /// A delivery is over: the owner of its group counts what its members have to do.
     pub(super) fn settle(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
-        let Some(subscription) = self.messages.deliveries[delivery].foreign else { return };
+        let Some(subscription) = self.messages.deliveries[delivery].foreign() else { return };
         let member = self.member(session, subscription);
         if let Some(owner) = self.mesh.owners.get(&subscription).copied() {
             self.mesh.send(owner, Content::Settled { member });

@@ -4,6 +4,7 @@ use super::Taken;
 use crate::broker::Broker;
 use crate::codec::{ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
 use crate::connection::{CODES_IN_OWED, Connection, Owed, Reply};
+use crate::record::Kind;
 use crate::router;
 use crate::session::Session;
 use crate::storage::Handle;
@@ -90,6 +91,7 @@ impl<'m> Broker<'m> {
         if !subscribed.replaced {
             self.sessions[session].subscriptions += 1;
         }
+        self.note_subscription(session, subscribed.handle);
         #[cfg(feature = "alloc")]
         if owned_text.is_some() {
             self.join_foreign(session, filter, subscribed, options, identifier);
@@ -181,6 +183,7 @@ impl<'m> Broker<'m> {
         if !self.sessions[session].replays.is_empty() {
             self.end_replays_of(session, Some(subscription));
         }
+        self.note_subscription(session, subscription);
         if let Some(group) = self.router.subscription(subscription).group() {
             self.leave_group(session, group);
         }
@@ -194,6 +197,17 @@ impl<'m> Broker<'m> {
         #[cfg(feature = "alloc")]
         if let Some(filter) = filter {
             self.subscription_ended(session, subscription, &filter, removed.last);
+        }
+    }
+
+    /// A subscription was made, changed, or is about to end.
+    fn note_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
+        if !self.sessions[session].is_durable {
+            return;
+        }
+        self.messages.journal.mark(Kind::Subscription, subscription.index());
+        if let Some(group) = self.router.subscription(subscription).group() {
+            self.messages.journal.mark(Kind::Group, group.index());
         }
     }
 
@@ -233,7 +247,9 @@ impl<'m> Broker<'m> {
         count: usize,
         mut next: impl FnMut(&mut Self) -> Option<ReasonCode>,
     ) {
-        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ""));
+        let is_durable = self.connections[handle].session.is_some_and(|session| self.sessions[session].is_durable);
+        let batch = if is_durable { self.messages.journal.gathering() } else { 0 };
+        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, "").after(batch));
         for _ in 0..count.div_ceil(CODES_IN_OWED) {
             let mut codes = [ReasonCode::Success; CODES_IN_OWED];
             for code in &mut codes {

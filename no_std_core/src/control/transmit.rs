@@ -28,6 +28,10 @@ impl Broker<'_> {
                 Some(begun) => begun,
                 None => match self.next_outgoing(now, handle) {
                     Some(begun) => begun,
+                    None if self.waits(handle) => {
+                        self.begin_waiting(handle);
+                        break Then::Idle;
+                    }
                     None if self.connections[handle].phase == Phase::Closing => break Then::Close,
                     None => break Then::Idle,
                 },
@@ -71,7 +75,15 @@ impl Broker<'_> {
     /// Decides on the next packet, and takes it from where it waited.
     #[inline]
     fn next_outgoing(&mut self, now: Instant, handle: Handle<Connection>) -> Option<Sending> {
-        while !self.connections[handle].owed.is_empty() {
+        while let Some(first) = self.connections[handle].owed.front() {
+            let owed = &self.owed[first];
+            if self.messages.journal.is_unsafe(owed.batch) {
+                // Messages needn't wait with the replies, but nothing comes before CONNACK or after the last reply.
+                if matches!(owed.reply, Reply::ConnAck { .. }) || self.connections[handle].phase != Phase::Open {
+                    return None;
+                }
+                break;
+            }
             let reply = self.begin(handle, Outgoing::Owed);
             if reply.len <= self.connections[handle].maximum_packet_size {
                 return Some(reply);
@@ -269,7 +281,7 @@ impl Broker<'_> {
         &self,
         handle: Handle<Connection>,
         publishing: &Publishing,
-    ) -> DeliveryHead<crate::message::Identifiers<'_, '_>> {
+    ) -> DeliveryHead<crate::message::SubscriptionIdentifiers<'_, '_>> {
         let entry = &self.messages.deliveries[publishing.delivery];
         let (topic_len, stored_properties_len, payload_len) = match entry.message {
             Some(message) => {

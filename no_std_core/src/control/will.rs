@@ -65,7 +65,7 @@ impl<'m> Broker<'m> {
 
     pub(super) fn remove_will(&mut self, session: Handle<Session>) {
         if let Some(will) = self.sessions[session].will.take() {
-            self.messages.release(will.message);
+            self.release_will(session, will);
         }
     }
 
@@ -88,6 +88,14 @@ impl<'m> Broker<'m> {
             });
         } else {
             self.count_drop(Some(session), DropReason::NotAuthorized);
+        }
+        self.release_will(session, will);
+    }
+
+    fn release_will(&mut self, session: Handle<Session>, will: StoredWill) {
+        if self.sessions[session].is_durable {
+            self.messages.release_durably(will.message);
+            self.note_session(session);
         }
         self.messages.release(will.message);
     }

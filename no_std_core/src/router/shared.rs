@@ -159,6 +159,11 @@ impl Router<'_> {
         }
     }
 
+    /// Whether there is a group in the slot.
+    pub(crate) fn is_live_group(&self, group: Handle<Group>) -> bool {
+        self.groups.is_live(group)
+    }
+
     /// A group that a walk gave.
     pub fn group(&self, group: Handle<Group>) -> &Group {
         &self.groups[group]
@@ -205,6 +210,49 @@ impl Router<'_> {
         self.group_index.insert(&mut self.groups, group);
         self.trie.nodes[node].groups.push_back(&mut self.groups, group);
         Some(group)
+    }
+
+    /// Puts a group back into its slot after a restart; whether there was room, and no such group.
+    pub(crate) fn restore_group(&mut self, slot: usize, filter: TopicFilter<'_>) -> bool {
+        let Some(share_name) = filter.share_name() else { return false };
+        let Ok(node) = self.trie.ensure(filter.proper()) else { return false };
+        let mut restored = None;
+        if self.find_group(node, share_name).is_none()
+            && let Some(name) = self.trie.texts.store(&[share_name.as_bytes()])
+        {
+            let hash = self.group_hash(node, share_name);
+            restored = self.groups.restore(slot, Group { node: Some(node), name, hash, ..Group::EMPTY }).ok();
+            if restored.is_none() {
+                self.trie.texts.release(name);
+            }
+        }
+        match restored {
+            Some(group) => {
+                self.group_index.insert(&mut self.groups, group);
+                self.trie.nodes[node].groups.push_back(&mut self.groups, group);
+            }
+            None => self.trie.prune(node),
+        }
+        restored.is_some()
+    }
+
+    /// Ends the group in a slot that was restored, if it has no members; whether it did.
+    pub(crate) fn end_restored_group(&mut self, slot: usize) -> bool {
+        let group = Handle::from_index(slot);
+        if !self.groups.is_live(group) {
+            return false;
+        }
+        let node = self.groups[group].node;
+        let ended = self.end_group_without_members(group).is_some();
+        if let (true, Some(node)) = (ended, node) {
+            self.trie.prune(node);
+        }
+        ended
+    }
+
+    /// Slots in use or used before.
+    pub(crate) fn group_slots(&self) -> usize {
+        self.groups.slots()
     }
 
     /// Removes `group` if it has no members; gives its tag. Its node stays, needed or not.

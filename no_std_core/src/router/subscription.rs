@@ -146,6 +146,45 @@ impl Router<'_> {
         Ok(Subscribed { handle, replaced: false, first })
     }
 
+    /// Puts a subscription back into its slot after a restart; `None` if that is taken, if there is the same already, or if there
+    /// is no room. [`Router::end_restoring`] is due after the last one.
+    pub(crate) fn restore_subscription(
+        &mut self,
+        slot: usize,
+        filter: TopicFilter<'_>,
+        subscriber: Subscriber,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Option<Subscribed> {
+        if !self.subscribers.grow_to((subscriber.0 as usize).saturating_add(1)) {
+            return None;
+        }
+        let packed = pack(options, identifier);
+        let node = self.trie.ensure(filter.proper()).ok()?;
+        let first = self.is_local(subscriber) && !self.has_local(node);
+        let is_new = self.find_at(node, filter.share_name(), subscriber).is_none();
+        let group = filter.share_name().filter(|_| is_new).map(|name| self.ensure_group(node, name));
+        let mut restored = None;
+        if is_new && group != Some(None) {
+            let group = group.flatten();
+            let hash = self.subscription_hash(node, group, subscriber);
+            let new = Subscription { node: Some(node), group, subscriber, packed, hash, ..Subscription::EMPTY };
+            restored = self.subscriptions.restore(slot, new).ok();
+        }
+        match restored {
+            Some(handle) => self.join(handle),
+            // A group without members ends when restoring does.
+            None => self.trie.prune(node),
+        }
+        restored.map(|handle| Subscribed { handle, replaced: false, first })
+    }
+
+    /// Ends restoring: all free slots are known then.
+    pub(crate) fn end_restoring(&mut self) {
+        self.subscriptions.end_restoring();
+        self.groups.end_restoring();
+    }
+
     /// Removes the subscription with exactly this filter `[MQTT-3.10.4-1]`. None if there was none.
     pub fn unsubscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Unsubscribed> {
         let handle = self.find(filter, subscriber)?;
@@ -192,6 +231,11 @@ impl Router<'_> {
     #[inline]
     pub fn subscription(&self, handle: Handle<Subscription>) -> &Subscription {
         &self.subscriptions[handle]
+    }
+
+    /// The subscription in a slot, if there is one.
+    pub(crate) fn live_subscription(&self, handle: Handle<Subscription>) -> Option<&Subscription> {
+        self.subscriptions.is_live(handle).then(|| &self.subscriptions[handle])
     }
 
     /// All subscriptions, in no order that means anything.
@@ -267,20 +311,27 @@ impl Router<'_> {
         let hash = self.subscription_hash(node, group, subscriber);
         let new = Subscription { node: Some(node), group, subscriber, packed, hash, ..Subscription::EMPTY };
         let handle = self.subscriptions.insert(new)?;
+        self.join(handle);
+        Some(handle)
+    }
+
+    /// Puts a subscription, which is in the pool, where it is found.
+    fn join(&mut self, handle: Handle<Subscription>) {
+        let Subscription { node, group, subscriber, .. } = self.subscriptions[handle];
         self.subscription_index.insert(&mut self.subscriptions, handle);
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.push_back(&mut self.subscriptions, handle);
             slot.count += 1;
         }
-        match group {
-            Some(group) => self.groups[group].join(&mut self.subscriptions, handle),
+        match (group, node) {
+            (Some(group), _) => self.groups[group].join(&mut self.subscriptions, handle),
             // Siblings first: then the last one says whether there is a local subscriber.
-            None if subscriber.0 < self.siblings => {
+            (None, Some(node)) if subscriber.0 < self.siblings => {
                 self.trie.nodes[node].subscriptions.push_front(&mut self.subscriptions, handle);
             }
-            None => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
+            (None, Some(node)) => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
+            (None, None) => {}
         }
-        Some(handle)
     }
 
     fn is_local(&self, subscriber: Subscriber) -> bool {

@@ -18,6 +18,16 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Whose client used the identifier.
+    pub(crate) fn session(&self) -> Option<Handle<Session>> {
+        self.session
+    }
+
+    /// The identifier.
+    pub(crate) fn packet_id(&self) -> u16 {
+        self.packet_id
+    }
+
     /// What fills unused memory.
     pub const EMPTY: Self = Self { next: None, previous: None, chain: None, hash: 0, session: None, packet_id: 0 };
 }
@@ -56,6 +66,14 @@ impl<'m> Receipts<'m> {
         Self { pool, index, hasher }
     }
 
+    pub(crate) fn is_live(&self, receipt: Handle<Receipt>) -> bool {
+        self.pool.is_live(receipt)
+    }
+
+    pub(crate) fn get(&self, receipt: Handle<Receipt>) -> &Receipt {
+        &self.pool[receipt]
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.pool.is_full()
     }
@@ -64,32 +82,69 @@ impl<'m> Receipts<'m> {
         self.find(session, packet_id).is_some()
     }
 
-    /// Notes an identifier; `false` if there is no memory.
-    pub(crate) fn insert(&mut self, session: Handle<Session>, inbound: &mut Inbound, packet_id: u16) -> bool {
+    /// Notes an identifier; `None` if there is no memory.
+    pub(crate) fn insert(
+        &mut self,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> Option<Handle<Receipt>> {
+        let hash = self.hash(session, packet_id);
+        let handle = self.pool.insert(Receipt { hash, session: Some(session), packet_id, ..Receipt::default() })?;
+        self.join(inbound, handle);
+        Some(handle)
+    }
+
+    /// Puts a receipt back into its slot after a restart; `false` if there is the same already, or no room.
+    pub(crate) fn restore(
+        &mut self,
+        slot: usize,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> bool {
+        if self.contains(session, packet_id) {
+            return false;
+        }
         let hash = self.hash(session, packet_id);
         let receipt = Receipt { hash, session: Some(session), packet_id, ..Receipt::default() };
-        let Some(handle) = self.pool.insert(receipt) else {
-            return false;
-        };
+        match self.pool.restore(slot, receipt) {
+            Ok(handle) => {
+                self.join(inbound, handle);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends restoring: all free slots are known then.
+    pub(crate) fn end_restoring(&mut self) {
+        self.pool.end_restoring();
+    }
+
+    /// PUBREL: which one had waited for it.
+    pub(crate) fn release(
+        &mut self,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> Option<Handle<Receipt>> {
+        let handle = self.find(session, packet_id)?;
+        self.remove(inbound, handle);
+        Some(handle)
+    }
+
+    /// Takes any one out.
+    pub(crate) fn release_any(&mut self, inbound: &mut Inbound) -> Option<Handle<Receipt>> {
+        let handle = inbound.receipts.front()?;
+        self.remove(inbound, handle);
+        Some(handle)
+    }
+
+    fn join(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {
         self.index.insert(&mut self.pool, handle);
         inbound.receipts.push_back(&mut self.pool, handle);
         inbound.count = inbound.count.saturating_add(1);
-        true
-    }
-
-    /// PUBREL: whether the identifier was waiting for it.
-    pub(crate) fn release(&mut self, session: Handle<Session>, inbound: &mut Inbound, packet_id: u16) -> bool {
-        let Some(handle) = self.find(session, packet_id) else {
-            return false;
-        };
-        self.remove(inbound, handle);
-        true
-    }
-
-    pub(crate) fn release_all(&mut self, inbound: &mut Inbound) {
-        while let Some(handle) = inbound.receipts.front() {
-            self.remove(inbound, handle);
-        }
     }
 
     fn remove(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {

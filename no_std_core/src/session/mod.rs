@@ -5,7 +5,7 @@ mod outbound;
 
 pub use inbound::Receipt;
 pub(crate) use inbound::{Inbound, Receipts};
-pub(crate) use outbound::{Acknowledged, Outbound};
+pub(crate) use outbound::{Acknowledged, Outbound, Started};
 
 use crate::authorize::Principal;
 use crate::broker::SessionInfo;
@@ -23,6 +23,8 @@ pub struct Session {
     pub(crate) client_id: Blob,
     /// Whose it is: nobody else resumes it.
     pub(crate) principal: Principal,
+    /// It has to survive a restart: its first Session Expiry Interval was above 0.
+    pub(crate) is_durable: bool,
     /// The Network Connection it is bound to now.
     pub(crate) connection: Option<Handle<Connection>>,
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
@@ -71,6 +73,7 @@ impl Session {
         chain: None,
         client_id: Blob::EMPTY,
         principal: Principal::ANONYMOUS,
+        is_durable: false,
         connection: None,
         expiry_secs: 0,
         ends: Instant::NEVER,

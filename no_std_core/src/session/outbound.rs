@@ -9,6 +9,10 @@
 //!
 //! After a reconnection everything in flight is sent again in its order: PUBLISH with DUP, or PUBREL where PUBREC
 //! had come `[MQTT-4.4.0-1]`. Only then the queue goes on.
+//!
+//! What has to survive a restart gets its Packet Identifier as soon as it is sure to be among the next to be transmitted,
+//! mostly when it is queued: so message and identifier are in one batch. What is in flight and waits for its batch is
+//! transmitted in the same way as what is sent again.
 
 use crate::codec::QoS;
 use crate::message::{Delivery, Messages};
@@ -24,7 +28,7 @@ pub(crate) struct Outbound {
     queued_bytes: u32,
     /// QoS 1 and 2 in the order of their first transmission.
     in_flight: Fifo<Delivery>,
-    /// In flight and to be sent again on this connection: this one and all behind it.
+    /// In flight and to be sent on this connection, again or for the first time: this one and all behind it.
     resend: Option<Handle<Delivery>>,
     /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
     outstanding: u16,
@@ -42,6 +46,17 @@ pub(crate) enum Acknowledged<T> {
     Unknown,
     /// The delivery with this Packet Identifier waits for another packet.
     OutOfStep,
+}
+
+/// What became of a delivery that was to be transmitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Started {
+    /// It is to be transmitted.
+    Now,
+    /// It is in flight, and waits for its batch.
+    Later,
+    /// There is no room for it.
+    Not,
 }
 
 impl Outbound {
@@ -83,11 +98,12 @@ impl Outbound {
             let mut at = start;
             while let Some(delivery) = at {
                 let entry = &mut messages.deliveries[delivery];
+                let next = entry.next();
                 if left(entry) {
-                    entry.group = None;
-                    entry.foreign = None;
+                    entry.forget_share();
+                    messages.note(delivery);
                 }
-                at = entry.next();
+                at = next;
             }
         }
     }
@@ -137,51 +153,89 @@ impl Outbound {
     /// is none, or if the client has `window` messages outstanding already.
     #[inline]
     pub(crate) fn start(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
-        let front = self.queue.front()?;
-        if messages.deliveries[front].qos == QoS::AtMostOnce {
-            return self.pop(messages);
+        loop {
+            let front = self.queue.front()?;
+            if messages.deliveries[front].qos == QoS::AtMostOnce {
+                return if self.resend.is_some() { None } else { self.pop(messages) };
+            }
+            if !self.has_window(window) {
+                return None;
+            }
+            let packet_id = match messages.deliveries[front].packet_id {
+                0 => self.next_packet_id(messages)?,
+                reserved => reserved,
+            };
+            let delivery = self.pop(messages)?;
+            if self.put_in_flight(messages, delivery, packet_id) {
+                return Some(delivery);
+            }
         }
-        if self.outstanding >= window {
-            return None;
-        }
-        let packet_id = self.next_packet_id(messages)?;
-        let delivery = self.pop(messages)?;
-        self.put_in_flight(messages, delivery, packet_id);
-        Some(delivery)
     }
 
-    /// As [`Outbound::start`] for a delivery that never was in the queue. `false` if it can't be sent now.
+    /// Gives a delivery, which is about to be queued, the Packet Identifier that it would get when it is transmitted, if
+    /// there is nothing before it that would make it wait.
+    pub(crate) fn reserve(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) {
+        // So those in the queue that have an identifier are its first ones, and have them in order.
+        let all_have = self.queue.back().is_none_or(|newest| messages.deliveries[newest].packet_id != 0);
+        if !all_have || self.in_flight.len() + self.queue.len() >= usize::from(window) {
+            return;
+        }
+        if let Some(packet_id) = self.next_packet_id(messages) {
+            self.last_packet_id = packet_id;
+            messages.deliveries[delivery].packet_id = packet_id;
+        }
+    }
+
+    /// As [`Outbound::start`] for a delivery that never was in the queue.
     pub(crate) fn start_unqueued(
         &mut self,
         messages: &mut Messages<'_>,
         delivery: Handle<Delivery>,
         window: u16,
-    ) -> bool {
+    ) -> Started {
         if messages.deliveries[delivery].qos == QoS::AtMostOnce {
-            return true;
+            return Started::Now;
         }
-        if self.outstanding >= window {
-            return false;
+        if !self.has_window(window) {
+            return Started::Not;
         }
         let Some(packet_id) = self.next_packet_id(messages) else {
-            return false;
+            return Started::Not;
         };
-        self.put_in_flight(messages, delivery, packet_id);
-        true
+        if self.put_in_flight(messages, delivery, packet_id) { Started::Now } else { Started::Later }
     }
 
-    /// Whether a further QoS 1 or 2 message may be transmitted now.
+    /// Whether a further QoS 1 or 2 message may be put in flight now.
     pub(crate) fn has_window(&self, window: u16) -> bool {
-        self.outstanding < window
+        self.outstanding < window && (self.resend.is_none() || self.in_flight.len() < usize::from(window))
     }
 
-    fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) {
-        self.last_packet_id = packet_id;
-        self.outstanding = self.outstanding.saturating_add(1);
+    /// Whether what is to be transmitted first waits for its batch.
+    pub(crate) fn waits(&self, messages: &Messages<'_>) -> bool {
+        self.resend.is_some_and(|delivery| messages.must_wait(delivery))
+    }
+
+    /// Whether there is something in flight to be transmitted, and no batch that it waits for.
+    pub(crate) fn may_resend(&self, messages: &Messages<'_>) -> bool {
+        self.resend.is_some_and(|delivery| !messages.must_wait(delivery))
+    }
+
+    /// Whether it may be transmitted now: otherwise it, and all that come behind it, are as those that are sent again.
+    fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) -> bool {
         let entry = &mut messages.deliveries[delivery];
-        entry.packet_id = packet_id;
-        entry.set(Delivery::OUTSTANDING, true);
+        if entry.packet_id == 0 {
+            self.last_packet_id = packet_id;
+            entry.packet_id = packet_id;
+            messages.note(delivery);
+        }
         self.in_flight.push_back(&mut messages.deliveries, delivery);
+        if self.resend.is_some() || messages.must_wait(delivery) {
+            self.resend.get_or_insert(delivery);
+            return false;
+        }
+        self.outstanding = self.outstanding.saturating_add(1);
+        messages.deliveries[delivery].set(Delivery::OUTSTANDING, true);
+        true
     }
 
     /// Identifiers are given out in a circle, and what is in flight stands in that order; so the only identifier that
@@ -192,7 +246,8 @@ impl Outbound {
             0 => 1,
             id => id,
         };
-        let Some(oldest) = self.in_flight.front() else {
+        let reserved = |delivery: &Handle<Delivery>| messages.deliveries[*delivery].packet_id != 0;
+        let Some(oldest) = self.in_flight.front().or(self.queue.front().filter(reserved)) else {
             self.lapped = false;
             return Some(next);
         };
@@ -207,8 +262,9 @@ impl Outbound {
         (0..=u16::MAX / 64).find_map(|step| {
             let first = next.wrapping_add(step * 64);
             let bit = |id: u16| 1_u64.checked_shl(u32::from(id.wrapping_sub(first))).unwrap_or(0);
-            let in_flight = self.in_flight.iter(&messages.deliveries);
-            let taken = in_flight.fold(bit(0), |taken, delivery| taken | bit(messages.deliveries[delivery].packet_id));
+            let queued = self.queue.iter(&messages.deliveries).take_while(reserved);
+            let in_use = self.in_flight.iter(&messages.deliveries).chain(queued);
+            let taken = in_use.fold(bit(0), |taken, delivery| taken | bit(messages.deliveries[delivery].packet_id));
             (taken != u64::MAX).then(|| first.wrapping_add((!taken).trailing_zeros() as u16))
         })
     }
@@ -224,13 +280,64 @@ impl Outbound {
         }
     }
 
+    /// Takes a delivery back after a restart, in any order; [`Outbound::end_restoring`] is due after the last one.
+    pub(crate) fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        if messages.deliveries[delivery].packet_id == 0 {
+            self.push(messages, delivery);
+        } else {
+            self.in_flight.push_back(&mut messages.deliveries, delivery);
+        }
+    }
+
+    /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
+    /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
+    ///
+    /// Gives those back, in no list, that have the identifier of another one.
+    pub(crate) fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
+        let mut twice = Fifo::EMPTY;
+        let mut queue = core::mem::take(&mut self.queue);
+        messages.sort_by_order(&mut queue);
+        self.queue = queue;
+
+        let deliveries = &mut messages.deliveries;
+        self.in_flight.sort_by_key(deliveries, |deliveries, delivery| deliveries[delivery].packet_id);
+        let mut sorted = core::mem::take(&mut self.in_flight);
+        let mut last = sorted.back().map_or(0, |last| deliveries[last].packet_id);
+        // How far back on the circle the one before the first is.
+        let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
+        let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
+        while let Some(delivery) = sorted.pop_front(deliveries) {
+            let previous = behind.back().or(before.back()).map(|before: Handle<Delivery>| deliveries[before].packet_id);
+            deliveries[delivery].set(Delivery::SENT, true);
+            let packet_id = deliveries[delivery].packet_id;
+            match previous {
+                Some(previous) if previous == packet_id => twice.push_back(deliveries, delivery),
+                Some(previous) if packet_id - previous > largest => {
+                    largest = packet_id - previous;
+                    last = previous;
+                    before.append(deliveries, &mut behind);
+                    behind.push_back(deliveries, delivery);
+                }
+                _ => behind.push_back(deliveries, delivery),
+            }
+        }
+        behind.append(deliveries, &mut before);
+        self.in_flight = behind;
+        self.last_packet_id = last;
+        twice
+    }
+
     pub(crate) fn is_resending(&self) -> bool {
         self.resend.is_some()
     }
 
-    /// The next delivery to send again. `None` if there is none, or if the client has `window` messages outstanding.
+    /// The next delivery to send again. `None` if there is none, if it waits for its batch, or if the client has `window`
+    /// messages outstanding.
     pub(crate) fn start_resend(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
         let delivery = self.resend?;
+        if messages.must_wait(delivery) {
+            return None;
+        }
         let entry = &mut messages.deliveries[delivery];
         if !entry.is(Delivery::RECEIVED) {
             if self.outstanding >= window {
@@ -266,6 +373,7 @@ impl Outbound {
         if !messages.deliveries[delivery].is(Delivery::RECEIVED) {
             messages.deliveries[delivery].set(Delivery::RECEIVED, true);
             messages.drop_message_of(delivery);
+            messages.note(delivery);
         }
         Acknowledged::Done(())
     }

@@ -45,6 +45,16 @@ impl Blob {
     pub const fn is_empty(self) -> bool {
         self.len == 0
     }
+
+    /// What it is made of, for [`Blob::from_parts`].
+    pub(crate) const fn into_parts(self) -> (Option<Handle<()>>, u32) {
+        (self.at, self.len)
+    }
+
+    /// The blob that had these parts.
+    pub(crate) const fn from_parts((at, len): (Option<Handle<()>>, u32)) -> Self {
+        Self { at, len }
+    }
 }
 
 /// 64 bytes of borrowed memory: a blob is a chain of these.

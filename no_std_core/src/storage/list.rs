@@ -118,6 +118,64 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         }
     }
 
+    /// Sorts by `key`, the least first. Equal ones keep their order.
+    ///
+    /// A merge sort that begins with the runs that are in order already: linear if all are.
+    pub fn sort_by_key<K: Ord>(&mut self, pool: &mut Pool<'_, T>, key: impl Fn(&Pool<'_, T>, Handle<T>) -> K) {
+        // Each place has no run, or one that was merged from up to 2^place runs; later places have earlier entries.
+        let mut places = [Self::EMPTY; 32];
+        loop {
+            let mut run = self.take_run(pool, &key);
+            if run.is_empty() {
+                break;
+            }
+            for place in &mut places {
+                if place.is_empty() {
+                    *place = core::mem::take(&mut run);
+                    break;
+                }
+                run = Self::merge(pool, core::mem::take(place), run, &key);
+            }
+            // More than 2^32 runs there can't be.
+            debug_assert!(run.is_empty());
+        }
+        for place in places {
+            let later = core::mem::take(self);
+            *self = Self::merge(pool, place, later, &key);
+        }
+    }
+
+    /// Takes entries off the front as long as they are in order.
+    fn take_run<K: Ord>(&mut self, pool: &mut Pool<'_, T>, key: &impl Fn(&Pool<'_, T>, Handle<T>) -> K) -> Self {
+        let mut run = Self::EMPTY;
+        while let Some(front) = self.head {
+            if run.tail.is_some_and(|last| key(pool, last) > key(pool, front)) {
+                break;
+            }
+            self.pop_front(pool);
+            run.push_back(pool, front);
+        }
+        run
+    }
+
+    fn merge<K: Ord>(
+        pool: &mut Pool<'_, T>,
+        mut first: Self,
+        mut second: Self,
+        key: &impl Fn(&Pool<'_, T>, Handle<T>) -> K,
+    ) -> Self {
+        let mut merged = Self::EMPTY;
+        while let (Some(one), Some(two)) = (first.head, second.head) {
+            let from = if key(pool, two) < key(pool, one) { &mut second } else { &mut first };
+            if let Some(least) = from.pop_front(pool) {
+                merged.push_back(pool, least);
+            }
+        }
+        merged.append(pool, &mut first);
+        merged.append(pool, &mut second);
+        merged
+    }
+
     /// The entries from the first to the last.
     pub fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
         core::iter::successors(self.head, |handle| pool[*handle].next())
@@ -328,6 +386,28 @@ mod tests {
                     assert_eq!(fifo.is_empty(), model.is_empty());
                     assert_eq!((fifo.front(), fifo.back()), (model.front().copied(), model.back().copied()));
                     assert!(fifo.iter(&pool).eq(model.iter().copied()));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_fifo_is_sorted_and_equal_entries_keep_their_order() {
+        with_slots(300, |slots| {
+            let mut pool = Pool::<Item>::new(slots);
+            let mut random = Random::new(4);
+            for len in (0..20).chain([63, 64, 65, 300]) {
+                let keys: Vec<usize> = (0..300).map(|_| random.below(len + 1)).collect();
+                let mut fifo = Fifo::<Item>::default();
+                let handles: Vec<_> = (0..len).map(|_| pool.insert(Item::default()).unwrap()).collect();
+                handles.iter().for_each(|handle| fifo.push_back(&mut pool, *handle));
+                fifo.sort_by_key(&mut pool, |_, handle| keys[handle.index()]);
+                let mut model = handles.clone();
+                model.sort_by_key(|handle| keys[handle.index()]);
+                assert_eq!((fifo.front(), fifo.back()), (model.first().copied(), model.last().copied()));
+                assert_eq!((fifo.len(), fifo.iter(&pool).collect::<Vec<_>>()), (len, model));
+                for handle in handles {
+                    pool.remove(handle);
                 }
             }
         });

@@ -106,6 +106,37 @@ impl<'m, T: Default> Pool<'m, T> {
         Some(Handle::from_index(index))
     }
 
+    /// Puts `value` into the place `index`, after a restart; gives it back if the place is taken or beyond the limit. After the
+    /// last one [`Pool::end_restoring`] is due.
+    pub fn restore(&mut self, index: usize, value: T) -> Result<Handle<T>, T> {
+        let handle = Handle::from_index(index);
+        if index >= self.limit() || self.is_live(handle) || !self.slots.grow_to(index + 1) {
+            return Err(value);
+        }
+        let used = self.fresh as usize;
+        if index >= used {
+            for slot in self.slots.as_mut_slice().iter_mut().take(index).skip(used) {
+                *slot = PoolSlot::default();
+            }
+            self.fresh = index as u32 + 1;
+        }
+        let Some(slot) = self.slots.as_mut_slice().get_mut(index) else { return Err(value) };
+        *slot = PoolSlot { value, link: LIVE };
+        self.len += 1;
+        Ok(handle)
+    }
+
+    /// Finds all free places: the first ones are used first.
+    pub fn end_restoring(&mut self) {
+        self.free = END;
+        for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
+            if slot.link != LIVE {
+                slot.link = self.free;
+                self.free = index as u32;
+            }
+        }
+    }
+
     /// Takes an entry out.
     pub fn remove(&mut self, handle: Handle<T>) -> T {
         let index = handle.index();
@@ -228,6 +259,27 @@ mod tests {
         let handle = pool.insert(1).unwrap();
         assert_eq!((pool[handle], pool.len()), (1, 1));
         assert!(pool.insert(2).is_some() && pool.insert(3).is_some() && pool.insert(4).is_none());
+    }
+
+    #[test]
+    fn what_is_restored_stands_in_its_place_and_leaves_no_place_out() {
+        with_slots(9, |slots| {
+            let mut pool = Pool::new(slots);
+            assert_eq!(pool.insert(1u32), Some(Handle::from_index(0)));
+            for index in [6, 2, 3] {
+                assert_eq!(pool.restore(index, index as u32), Ok(Handle::from_index(index)));
+            }
+            assert_eq!(pool.restore(3, 30), Err(30));
+            assert_eq!(pool.restore(9, 90), Err(90));
+            assert_eq!(pool.restore(usize::MAX, 90), Err(90));
+            pool.end_restoring();
+            assert!(!pool.is_live(Handle::from_index(5)));
+            assert_eq!((pool.len(), pool.iter().map(|(_, value)| *value).sum::<u32>()), (4, 1 + 6 + 2 + 3));
+            let new: std::vec::Vec<_> = core::iter::from_fn(|| pool.insert(7)).map(Handle::index).collect();
+            assert_eq!(new, [1, 4, 5, 7, 8]);
+            pool.remove(Handle::from_index(2));
+            assert_eq!(pool.insert(8), Some(Handle::from_index(2)));
+        });
     }
 
     #[test]
