@@ -81,11 +81,13 @@ mod format;
 mod log;
 mod place;
 mod scan;
+mod store;
 
 pub use format::Key;
 pub use log::Log;
 pub use place::{Place, Slots};
 pub use scan::Found;
+pub use store::{RECORD_BYTES, Store, places};
 
 #[cfg(doc)]
 use embedded_storage::nor_flash::NorFlash;

@@ -171,20 +171,21 @@ impl<'p, F: NorFlash> Log<'p, F> {
             if *cursor >= self.places.len() {
                 return Ok(None);
             }
-            if let Some(Stored { area, at, header: Some(header), .. }) = self.stored(*cursor)? {
-                let len = usize::from(header.len);
-                let mut out = out.get_mut(..len).ok_or(Error::Small(len))?;
-                self.device.pieces(area, at, HEADER, (HEADER + len) as u32, |_, piece| {
-                    let (to, rest) = core::mem::take(&mut out).split_at_mut_checked(piece.len()).unwrap_or_default();
-                    to.copy_from_slice(piece);
-                    out = rest;
-                    Ok(())
-                })?;
-                *cursor += 1;
-                return Ok(Some((header.key, len)));
-            }
+            let record = self.read(*cursor, out)?;
             *cursor += 1;
+            if record.is_some() {
+                return Ok(record);
+            }
         }
+    }
+
+    /// The key's record, in `out`; how long it is.
+    ///
+    /// # Errors
+    /// As [`Log::next_record`].
+    pub fn get(&mut self, key: Key, out: &mut [u8]) -> Result<Option<usize>, Error<F::Error>> {
+        let Some(index) = self.slots.index(key) else { return Ok(None) };
+        Ok(self.read(index, out)?.map(|(_, len)| len))
     }
 
     /// How many bytes the live records may still grow by, with 4 bytes (and padding) for each.
@@ -245,6 +246,19 @@ impl<'p, F: NorFlash> Log<'p, F> {
         let header = header.filter(|header| self.slots.index(header.key) == Some(index));
         let size = header.map_or(0, |header| Device::<F>::padded(HEADER + usize::from(header.len)));
         Ok(Some(Stored { area, at, header, size }))
+    }
+
+    fn read(&mut self, index: usize, out: &mut [u8]) -> Result<Option<(Key, usize)>, Error<F::Error>> {
+        let Some(Stored { area, at, header: Some(header), .. }) = self.stored(index)? else { return Ok(None) };
+        let len = usize::from(header.len);
+        let mut out = out.get_mut(..len).ok_or(Error::Small(len))?;
+        self.device.pieces(area, at, HEADER, (HEADER + len) as u32, |_, piece| {
+            let (to, rest) = core::mem::take(&mut out).split_at_mut_checked(piece.len()).unwrap_or_default();
+            to.copy_from_slice(piece);
+            out = rest;
+            Ok(())
+        })?;
+        Ok(Some((header.key, len)))
     }
 
     /// The frame of a place is another one now, or none.
