@@ -1,0 +1,227 @@
+//! What is counted, instruction by instruction: run under callgrind by the script beside this file.
+//!
+//! Each case does its work once to warm up, and once more within [`measured`], a thousand times. There is one thread, no
+//! clock and no source of random numbers: the counts of one binary differ by nothing but what the C library does.
+
+use goldcrest_core::codec::{Packet, Version, split};
+use goldcrest_core::router::{Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
+use goldcrest_core::storage::Hasher;
+use goldcrest_core::{
+    AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Shard, Then, TopicFilter, TopicName,
+};
+use std::hint::black_box;
+use std::ops::Range;
+
+const TIMES: usize = 1000;
+const NOW: Instant = Instant::from_millis(0);
+
+/// The name of each case, and what it does with all of it but `measured` excluded.
+const CASES: &[(&str, fn())] = &[
+    ("decode-qos-0", || decode(Version::V3_1_1, 0)),
+    ("decode-qos-1-mqtt-5", || decode(Version::V5, 1)),
+    ("match-exact", || find(|n| format!("plant/{n:05}/state"))),
+    ("match-plus", || find(|n| format!("plant/{n:05}/+"))),
+    ("match-hash", || find(|n| format!("plant/{n:05}/#"))),
+    ("enqueue-qos-0", || pair(0, Stage::Receive)),
+    ("encode-qos-0", || pair(0, Stage::Transmit)),
+    ("enqueue-qos-1", || pair(1, Stage::Receive)),
+    ("encode-qos-1", || pair(1, Stage::Transmit)),
+    ("acknowledge-qos-1", || pair(1, Stage::Acknowledge)),
+    ("enqueue-qos-2", || pair(2, Stage::Receive)),
+    ("fan-out-enqueue-qos-0", || fan_out(0, Stage::Receive)),
+    ("fan-out-encode-qos-0", || fan_out(0, Stage::Transmit)),
+    ("fan-out-enqueue-qos-1", || fan_out(1, Stage::Receive)),
+    ("fan-out-encode-qos-1", || fan_out(1, Stage::Transmit)),
+];
+
+fn main() {
+    let wanted = std::env::args().nth(1);
+    match wanted {
+        None => CASES.iter().for_each(|(name, _)| println!("{name}")),
+        Some(wanted) => match CASES.iter().find(|(name, _)| *name == wanted) {
+            Some((_, case)) => case(),
+            None => panic!("there is no case {wanted}"),
+        },
+    }
+}
+
+/// Callgrind counts in here and nowhere else.
+#[inline(never)]
+fn measured(work: &mut dyn FnMut()) {
+    work();
+}
+
+fn twice(mut work: impl FnMut()) {
+    work();
+    measured(&mut work);
+}
+
+fn decode(version: Version, qos: u8) {
+    let packet = publish(version, qos, "plant/00007/state", 1);
+    twice(|| {
+        for _ in 0..TIMES {
+            let Ok(Some((frame, _))) = split(black_box(&packet), 1 << 20) else { panic!("not whole") };
+            assert!(black_box(Packet::decode(version, frame)).is_ok());
+        }
+    });
+}
+
+/// Topics among ten thousand filters, one of which matches each.
+fn find(filter: fn(usize) -> String) {
+    let limits =
+        RouterLimits { nodes: 100_000, subscriptions: 20_000, subscribers: 100, groups: 10, text_bytes: 1 << 22 };
+    let mut router = Router::new(RouterMemory::owned(limits), Hasher::new(1), 0);
+    let options = SubscriptionOptions::default();
+    for n in 0..10_000 {
+        let filter = filter(n);
+        let subscriber = Subscriber(n as u32 % 100);
+        let subscribed = router.subscribe(TopicFilter::new(&filter).expect("a filter"), subscriber, options, 0);
+        assert!(subscribed.is_ok());
+    }
+    let topics: Vec<_> = (0..TIMES).map(|n| format!("plant/{:05}/state", n * 7919 % 10_000)).collect();
+    twice(|| {
+        for topic in &topics {
+            let mut matches = router.matches(TopicName::new(topic).expect("a topic"));
+            let mut count = 0;
+            while matches.next(&router).is_some() {
+                count += 1;
+            }
+            assert_eq!(count, 1);
+        }
+    });
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Decode, match, enqueue.
+    Receive,
+    /// Take from the queue, encode.
+    Transmit,
+    /// What the subscriber acknowledges.
+    Acknowledge,
+}
+
+/// A publisher and a subscriber; batches of 50 messages, as many as may be in flight.
+fn pair(qos: u8, stage: Stage) {
+    deliver(qos, stage, 1, 50);
+}
+
+/// A publisher and a hundred subscribers; ten messages make a thousand deliveries.
+fn fan_out(qos: u8, stage: Stage) {
+    deliver(qos, stage, 100, 10);
+}
+
+fn deliver(qos: u8, stage: Stage, subscribers: usize, batch: usize) {
+    let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+    let mut bed = Bed {
+        broker: Broker::new(memory, Config::gateway(1), &AllowAll),
+        out: vec![0; 1 << 20],
+        sent: Vec::with_capacity(1024),
+    };
+    let publisher = bed.connect("publisher");
+    for n in 0..subscribers {
+        let subscriber = bed.connect(&format!("subscriber-{n}"));
+        bed.hand_in(subscriber, &frame(0x82, &[&[0, 1, 0, 5], "bench".as_bytes(), &[qos]].concat()));
+    }
+    bed.settle();
+    let rounds = TIMES / (subscribers * batch);
+    for round in 0..2 * rounds {
+        let count = |now, work: &mut dyn FnMut()| {
+            if round >= rounds && now == stage { measured(work) } else { work() }
+        };
+        let id = |n| (round * batch + n) as u16 + 1;
+        let packets: Vec<u8> = (0..batch).flat_map(|n| publish(Version::V3_1_1, qos, "bench", id(n))).collect();
+        count(Stage::Receive, &mut || bed.hand_in(publisher, &packets));
+        count(Stage::Transmit, &mut || bed.transmit());
+        let answers = bed.answers();
+        count(Stage::Acknowledge, &mut || {
+            for (id, bytes) in &answers {
+                bed.hand_in(*id, bytes);
+            }
+        });
+        bed.settle();
+    }
+    assert_eq!(bed.broker.counters().deliveries, 0);
+}
+
+struct Bed {
+    broker: Broker<'static>,
+    /// What was transmitted last, and which part of it to whom.
+    out: Vec<u8>,
+    sent: Vec<(ConnectionId, Range<usize>)>,
+}
+
+impl Bed {
+    fn connect(&mut self, client_id: &str) -> ConnectionId {
+        let id = self.broker.handle_connected(NOW).expect("room");
+        let len = [0, client_id.len() as u8];
+        self.hand_in(id, &frame(0x10, &[&b"\0\x04MQTT\x04\x02\0\0"[..], &len, client_id.as_bytes()].concat()));
+        id
+    }
+
+    fn hand_in(&mut self, id: ConnectionId, bytes: &[u8]) {
+        assert_eq!(self.broker.handle_bytes(NOW, id, bytes).consumed, bytes.len());
+    }
+
+    fn transmit(&mut self) {
+        self.sent.clear();
+        let mut start = 0;
+        while let Some(id) = self.broker.poll_ready() {
+            let transmit = self.broker.poll_transmit(NOW, id, &mut self.out[start..]);
+            assert_eq!(transmit.then, Then::Idle);
+            self.sent.push((id, start..start + transmit.written));
+            start += transmit.written;
+        }
+    }
+
+    /// What clients acknowledge of that.
+    fn answers(&self) -> Vec<(ConnectionId, Vec<u8>)> {
+        let answers = self.sent.iter().map(|(id, part)| {
+            let (mut bytes, mut answer) = (&self.out[part.clone()], Vec::new());
+            while let Ok(Some((frame, len))) = split(bytes, 1 << 20) {
+                let id = |at: usize| [frame.body()[at], frame.body()[at + 1]];
+                match bytes[0] {
+                    0x32 => answer.extend([[0x40, 2], id(7)].concat()),
+                    0x34 => answer.extend([[0x50, 2], id(7)].concat()),
+                    0x50 => answer.extend([[0x62, 2], id(0)].concat()),
+                    0x62 => answer.extend([[0x70, 2], id(0)].concat()),
+                    _ => {}
+                }
+                bytes = &bytes[len..];
+            }
+            (*id, answer)
+        });
+        answers.filter(|(_, answer)| !answer.is_empty()).collect()
+    }
+
+    /// Until nobody has anything to say.
+    fn settle(&mut self) {
+        loop {
+            self.transmit();
+            let answers = self.answers();
+            if answers.is_empty() {
+                return;
+            }
+            for (id, bytes) in answers {
+                self.hand_in(id, &bytes);
+            }
+        }
+    }
+}
+
+fn publish(version: Version, qos: u8, topic: &str, packet_id: u16) -> Vec<u8> {
+    let mut body = [&[0, topic.len() as u8], topic.as_bytes()].concat();
+    if qos > 0 {
+        body.extend(packet_id.to_be_bytes());
+    }
+    if version == Version::V5 {
+        body.push(0);
+    }
+    body.extend([b'x'; 64]);
+    frame(0x30 | qos << 1, &body)
+}
+
+/// For bodies of less than 128 bytes.
+fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+    [&[first, body.len() as u8], body].concat()
+}
