@@ -306,6 +306,11 @@ impl<'m> Broker<'m> {
         self.next_record(out)
     }
 
+    /// Has everything durable recorded anew with the next batch, as if the store had nothing but what it has to delete.
+    pub fn record_all(&mut self) {
+        self.mark_all();
+    }
+
     /// All records that were polled since the last call are a batch: which one. To be called when there is
     /// [`Polled::Nothing`] more; before that, or if there is nothing to wait for, it gives the last batch again.
     ///

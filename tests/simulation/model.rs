@@ -53,6 +53,8 @@ pub(crate) struct Session {
     /// Tells it from all other Sessions.
     pub(crate) incarnation: u32,
     pub(crate) connected: bool,
+    /// It survives a crash.
+    durable: bool,
     expiry_secs: u32,
     ends: Option<u64>,
     will: Option<(Message, u32, Option<u64>)>,
@@ -110,7 +112,8 @@ impl Model {
         let present = self.sessions.contains_key(&client);
         if !present {
             self.incarnations += 1;
-            let session = Session { incarnation: self.incarnations, ..Session::default() };
+            let durable = expiry_secs > 0;
+            let session = Session { incarnation: self.incarnations, durable, ..Session::default() };
             self.sessions.insert(client, session);
         }
         let session = self.sessions.get_mut(&client).unwrap();
@@ -140,6 +143,27 @@ impl Model {
             *due = Some(now + u64::from(*delay) * 1_000);
         }
         self.advance(now);
+    }
+
+    /// The power goes and comes back.
+    pub(crate) fn crash(&mut self) {
+        self.sessions.retain(|_, session| session.durable);
+        for session in self.sessions.values_mut() {
+            for expected in session.expected.values_mut() {
+                if expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce {
+                    // What waited in memory alone is lost, and nobody knows of it.
+                    expected.wanted = expected.wanted.min(expected.got);
+                }
+                if expected.message.retain {
+                    // Retained messages for a new subscription start over.
+                    expected.most += expected.most;
+                    self.slack += 1;
+                }
+            }
+        }
+        let connected: Vec<_> = self.sessions.iter().filter(|(_, session)| session.connected).collect();
+        let connected: Vec<_> = connected.into_iter().map(|(client, _)| *client).collect();
+        connected.into_iter().for_each(|client| self.lose(client));
     }
 
     /// Time passes, with everything that falls due on the way.

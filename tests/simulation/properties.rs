@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use goldcrest_core::{Capacity, Config, Limits, Overflow};
 use goldcrest_tests::memory::Storage;
 use goldcrest_tests::random::{Random, setting};
+use goldcrest_tests::world::Sync;
 use system::{Setup, System};
 use transitions::{Mix, Transition};
 
@@ -30,7 +31,7 @@ const PLENTY: Capacity = Capacity {
 /// Messages, deliveries and bytes run out all the time.
 const SCARCE: Capacity = Capacity { messages: 96, deliveries: 120, bytes: 60 * 300, ..PLENTY };
 
-const ALL: Mix = Mix { clients: 7, stalls: true, bursts: true, shared: true, retained_wills: true };
+const ALL: Mix = Mix { clients: 7, stalls: true, bursts: true, shared: true, retained_wills: true, crashes: false };
 
 fn limits() -> Limits {
     Limits { packet_bytes: 4_096, queued_messages: 100_000, ..Limits::GATEWAY }
@@ -38,7 +39,7 @@ fn limits() -> Limits {
 
 fn generous(shards: u16, storage: Storage, transmit_size: usize, mix: Mix) -> Setup {
     let config = Config { limits: limits(), ..Config::gateway(1) };
-    Setup { shards, storage, config, transmit_size, mix, generous: true }
+    Setup { shards, storage, config, transmit_size, mix, generous: true, sync: Sync::AtOnce }
 }
 
 fn run(seed: u64, steps: u64, setup: Setup) -> System {
@@ -114,10 +115,51 @@ fn scarce_memory_and_short_queues_lose_nothing_that_is_not_counted() {
                     at += 1;
                     let storage = if at % 2 == 0 { Storage::Owned(capacity) } else { Storage::Borrowed(capacity) };
                     let config = Config { limits, overflow, ..Config::gateway(1) };
-                    let setup = Setup { shards, storage, config, transmit_size: 500, mix, generous: false };
+                    let setup =
+                        Setup { shards, storage, config, transmit_size: 500, mix, generous: false, sync: Sync::AtOnce };
                     run(400 + 100 * seed + at, steps(500), setup);
                 }
             }
+        }
+    }
+}
+
+/// The same as `setup`, with records, which are safe at once or late.
+fn durable(setup: Setup, sync: Sync) -> Setup {
+    Setup { config: Config { durable: true, ..setup.config }, sync, ..setup }
+}
+
+const BOTH: [Storage; 2] = [Storage::Owned(PLENTY), Storage::Borrowed(PLENTY)];
+
+#[test]
+fn records_make_no_difference_to_clients() {
+    let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
+    for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
+        let setup = generous(1, storage, 64 * 1024, mix);
+        let without = run(600 + seed, steps(1_500), setup.clone());
+        for sync in [Sync::AtOnce, Sync::Late] {
+            let with = run(600 + seed, steps(1_500), durable(setup.clone(), sync));
+            let difference: Vec<_> = with.came.symmetric_difference(&without.came).collect();
+            assert!(difference.is_empty(), "seed {}, {sync:?}: {difference:?}", 600 + seed);
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_keeps_records_does_what_the_model_does() {
+    for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
+        for sync in [Sync::AtOnce, Sync::Late] {
+            run(700 + seed, steps(2_000), durable(generous(1, storage, 100, ALL), sync));
+        }
+    }
+}
+
+#[test]
+fn a_broker_goes_on_after_a_crash_as_if_only_connections_were_lost() {
+    let mix = Mix { retained_wills: false, crashes: true, ..ALL };
+    for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
+        for sync in [Sync::AtOnce, Sync::Late] {
+            run(800 + seed, steps(3_000), durable(generous(1, storage, 64 * 1024, mix), sync));
         }
     }
 }

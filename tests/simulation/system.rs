@@ -7,7 +7,7 @@ use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Config, DropReason, Shard};
 use goldcrest_tests::honest::{Got, Honest, Message as Delivered, Opening, bytes_of, id, publication as packet_of};
 use goldcrest_tests::memory::Storage;
-use goldcrest_tests::world::World;
+use goldcrest_tests::world::{Sync, World};
 
 use super::model::{Message, Model, Number, Subscription};
 use super::network::{Device, Seen, is_delivery, only_answers, payload};
@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) mix: Mix,
     /// There is room for everything: nothing may be refused or lost for want of it.
     pub(crate) generous: bool,
+    /// When records are safe.
+    pub(crate) sync: Sync,
 }
 
 pub(crate) struct System {
@@ -45,6 +47,7 @@ impl System {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut world = World::in_storage(setup.storage, setup.shards, setup.config.clone(), &AllowAll);
         world.transmit_size = setup.transmit_size;
+        world.sync = setup.sync;
         let versions = [Version::V5, Version::V3_1_1, Version::V5, Version::V5, Version::V3_1, Version::V5];
         let device = |number: usize| Device::new(format!("client {number}"), versions[number % versions.len()]);
         Self {
@@ -68,6 +71,9 @@ impl System {
             self.happened += 1;
         }
         self.observe();
+        if self.setup.config.durable && self.happened.is_multiple_of(20) {
+            self.world.check_stores();
+        }
     }
 
     /// Whether it made sense.
@@ -105,6 +111,10 @@ impl System {
             }
             Transition::Pass { millis } => {
                 self.pass(*millis);
+                true
+            }
+            Transition::Crash => {
+                self.crash();
                 true
             }
         }
@@ -187,6 +197,21 @@ impl System {
         assert!(self.world.is_closed(link.at) || device.throttled);
         self.world.cut(link.at);
         true
+    }
+
+    fn crash(&mut self) {
+        // So that the counters are recorded, too.
+        self.world.check_stores();
+        self.world.crash();
+        for device in &mut self.devices {
+            device.saw_crash = true;
+            if let Some(link) = device.link.take() {
+                self.world.cut(link.at);
+            }
+        }
+        self.model.crash();
+        self.pass(0);
+        self.world.check_stores();
     }
 
     fn fresh_number(&mut self) -> Number {

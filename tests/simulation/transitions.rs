@@ -41,6 +41,8 @@ pub(crate) struct Mix {
     pub(crate) shared: bool,
     /// Retained Wills.
     pub(crate) retained_wills: bool,
+    /// The power goes and comes back.
+    pub(crate) crashes: bool,
 }
 
 /// One happening.
@@ -100,6 +102,8 @@ pub(crate) enum Transition {
     Pass {
         millis: u64,
     },
+    /// The power goes and comes back.
+    Crash,
 }
 
 /// A message to be published.
@@ -184,6 +188,7 @@ impl Transition {
                 let room = random.choose(&[None, None, Some(0), Some(1), Some(17), Some(200)]);
                 Self::Read { client, room: room.filter(|_| mix.stalls) }
             }
+            94 if mix.crashes => Self::Crash,
             _ => Self::Pass { millis: random.choose(&[1, 300, 1_000, 5_000, 60_000]) },
         }
     }

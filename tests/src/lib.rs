@@ -12,6 +12,7 @@ pub mod packets;
 pub mod peer;
 pub mod random;
 pub mod server;
+pub mod store;
 pub mod transcript;
 pub mod watch;
 pub mod world;

@@ -12,6 +12,7 @@ use goldcrest_core::{
 };
 
 use crate::memory::{MODEST, Storage};
+use crate::store::Store;
 
 /// How the embedder answers [`Next::Ask`].
 pub type Judge = Box<dyn FnMut(&Ask<'_>) -> Judgement>;
@@ -36,10 +37,27 @@ const MAX_BEATS: usize = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(usize);
 
+/// When a batch of records becomes safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// In the same turn.
+    AtOnce,
+    /// When nothing else is left to be done.
+    Late,
+    /// With [`World::sync`].
+    ByHand,
+}
+
 /// Everything at once.
 pub struct World {
     now: Instant,
     shards: Vec<Broker<'static>>,
+    /// What survives of each broker.
+    stores: Vec<Store>,
+    /// When it is safe.
+    pub sync: Sync,
+    /// Makes the brokers anew.
+    remake: Option<Box<dyn Fn() -> Vec<Broker<'static>>>>,
     clients: BTreeMap<ClientId, Client>,
     next_client: usize,
     connect_timeout_ms: u64,
@@ -91,20 +109,24 @@ impl World {
         authorize: &'static dyn Authorize,
     ) -> Self {
         let connect_timeout_ms = u64::from(config.connect_timeout_ms);
-        let brokers = (0..shards)
-            .map(|index| {
+        let make = move || {
+            let one = |index| {
                 let shard = Shard { index, count: shards };
                 let config = Config { shard, seed: config.seed.wrapping_add(u64::from(index)), ..config.clone() };
                 Broker::new(storage.memory(&config.limits, shard), config, authorize)
-            })
-            .collect();
-        Self { connect_timeout_ms, ..Self::of(brokers) }
+            };
+            (0..shards).map(one).collect()
+        };
+        Self { connect_timeout_ms, remake: Some(Box::new(make.clone())), ..Self::of(make()) }
     }
 
     /// A world of these brokers, which are siblings in this order, or one alone.
     pub fn of(shards: Vec<Broker<'static>>) -> Self {
         Self {
             now: Instant::from_millis(1_000),
+            stores: shards.iter().map(|_| Store::default()).collect(),
+            sync: Sync::AtOnce,
+            remake: None,
             shards,
             clients: BTreeMap::new(),
             next_client: 0,
@@ -218,6 +240,51 @@ impl World {
         self.drive();
     }
 
+    /// The power goes and comes back: what is safe is taken back by new brokers, and all Network Connections are gone.
+    ///
+    /// # Panics
+    /// Where the brokers were made elsewhere.
+    pub fn crash(&mut self) {
+        let remake = self.remake.as_ref().expect("brokers that the world made");
+        self.shards = remake();
+        for client in self.clients.values_mut() {
+            client.closed = true;
+            client.at = None;
+        }
+        for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+            store.lose_power();
+            store.restore(self.now, broker);
+        }
+        self.drive();
+    }
+
+    /// The oldest batch of each broker becomes safe, with all consequences; whether there was one.
+    pub fn sync(&mut self) -> bool {
+        let synced = self.sync_oldest();
+        self.drive();
+        synced
+    }
+
+    fn sync_oldest(&mut self) -> bool {
+        let mut any = false;
+        for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+            any |= store.sync(self.now, broker);
+        }
+        any
+    }
+
+    /// What survives of a broker.
+    pub fn store(&self, shard: usize) -> &Store {
+        &self.stores[shard]
+    }
+
+    /// Holds what is stored against what is; everything must be safe.
+    pub fn check_stores(&mut self) {
+        for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+            store.check(broker);
+        }
+    }
+
     /// All brokers shut down.
     pub fn shut_down(&mut self) {
         for shard in &mut self.shards {
@@ -276,6 +343,13 @@ impl World {
                     quiet = false;
                 }
             }
+            for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+                if store.take(broker) {
+                    beat();
+                    quiet = false;
+                }
+            }
+            while self.sync == Sync::AtOnce && self.sync_oldest() {}
             for shard in 0..self.shards.len() {
                 while let Some(connection) = self.shards[shard].poll_ready() {
                     beat();
@@ -289,7 +363,7 @@ impl World {
                     quiet = false;
                 }
             }
-            if quiet {
+            if quiet && !(self.sync == Sync::Late && self.sync_oldest()) {
                 return;
             }
         }

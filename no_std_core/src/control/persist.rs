@@ -188,6 +188,24 @@ impl Broker<'_> {
         Some((value, len))
     }
 
+    pub(crate) fn mark_all(&mut self) {
+        let slots = [
+            (Kind::Session, self.sessions.slots()),
+            (Kind::Group, self.router.group_slots()),
+            (Kind::Subscription, self.router.subscription_slots()),
+            (Kind::Message, self.messages.slots()),
+            (Kind::Retained, self.messages.slots()),
+            (Kind::Delivery, self.messages.deliveries.slots()),
+            (Kind::Receipt, self.receipts.slots()),
+            (Kind::Counters, 1),
+        ];
+        for (kind, slots) in slots {
+            for slot in 0..slots {
+                self.messages.journal.mark(kind, slot);
+            }
+        }
+    }
+
     /// Names the connections for which the batch made something transmittable.
     pub(crate) fn on_persisted(&mut self, batch: Batch) {
         self.messages.journal.persisted(batch);

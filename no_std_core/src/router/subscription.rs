@@ -233,6 +233,11 @@ impl Router<'_> {
         &self.subscriptions[handle]
     }
 
+    /// Slots in use or used before.
+    pub(crate) fn subscription_slots(&self) -> usize {
+        self.subscriptions.slots()
+    }
+
     /// The subscription in a slot, if there is one.
     pub(crate) fn live_subscription(&self, handle: Handle<Subscription>) -> Option<&Subscription> {
         self.subscriptions.is_live(handle).then(|| &self.subscriptions[handle])

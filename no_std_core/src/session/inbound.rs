@@ -66,6 +66,11 @@ impl<'m> Receipts<'m> {
         Self { pool, index, hasher }
     }
 
+    /// Slots in use or used before.
+    pub(crate) fn slots(&self) -> usize {
+        self.pool.slots()
+    }
+
     pub(crate) fn is_live(&self, receipt: Handle<Receipt>) -> bool {
         self.pool.is_live(receipt)
     }

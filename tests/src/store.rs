@@ -1,0 +1,146 @@
+//! A store in memory: what survives when a broker is dropped in mid-work, and what does not.
+//!
+//! It is as dumb as a store may be, keys and bytes, and as unforgiving: a batch that is not synced when the power goes is
+//! gone whole, and a record that makes no sense fails the test.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use goldcrest_core::record::{self, Key, Record, Value};
+use goldcrest_core::{Batch, Broker, Instant, Polled, Restored};
+
+/// The records of one broker.
+#[derive(Default)]
+pub struct Store {
+    /// What is safe, by [`Key::to_bits`].
+    safe: BTreeMap<u64, Vec<u8>>,
+    /// What was taken and is not safe yet.
+    waiting: VecDeque<(Batch, Changes)>,
+    buffer: Vec<u8>,
+    /// Batches and records taken so far.
+    pub taken: (u64, u64),
+}
+
+type Changes = Vec<(Key, Option<Vec<u8>>)>;
+
+impl Store {
+    /// Takes what the broker has to record, as one batch; whether there was anything to wait for.
+    ///
+    /// # Panics
+    /// If it deletes what is not there, says one thing twice, or seals what can't be opened.
+    pub fn take(&mut self, broker: &mut Broker<'_>) -> bool {
+        if !broker.has_records() {
+            return false;
+        }
+        let mut changes = Vec::new();
+        let mut seen = BTreeSet::new();
+        while let Some((key, record)) = poll(broker, &mut self.buffer) {
+            assert!(seen.insert(key), "{key:?} comes twice in one batch");
+            let stands = self.stands(key);
+            assert!(record.is_some() || stands, "{key:?} is deleted, and the store never had it");
+            changes.push((key, record));
+        }
+        let batch = broker.seal();
+        self.taken.0 += 1;
+        self.taken.1 += changes.len() as u64;
+        self.waiting.push_back((batch, changes));
+        true
+    }
+
+    /// Whether the key is there once all that was taken is safe.
+    fn stands(&self, key: Key) -> bool {
+        let last = self.waiting.iter().rev().flat_map(|(_, changes)| changes).find(|(other, _)| *other == key);
+        last.map_or_else(|| self.safe.contains_key(&key.to_bits()), |(_, record)| record.is_some())
+    }
+
+    /// The oldest batch becomes safe; whether there was one.
+    pub fn sync(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
+        let Some((batch, changes)) = self.waiting.pop_front() else { return false };
+        for (key, record) in changes {
+            match record {
+                Some(record) => self.safe.insert(key.to_bits(), record),
+                None => self.safe.remove(&key.to_bits()),
+            };
+        }
+        broker.persisted(now, batch);
+        true
+    }
+
+    /// The power goes.
+    pub fn lose_power(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Hands everything to a new broker, which must take it.
+    ///
+    /// # Panics
+    /// If it leaves anything out.
+    pub fn restore(&self, now: Instant, broker: &mut Broker<'_>) -> Restored {
+        for sealed in self.safe.values() {
+            let record = record::open(sealed).expect("a store in memory damages nothing");
+            broker.restore(now, record).unwrap_or_else(|unfit| panic!("{unfit}: {record:?}"));
+        }
+        let restored = broker.restored(now);
+        assert_eq!(restored.dropped, 0);
+        restored
+    }
+
+    /// Holds what is stored against the whole state of the broker, of which nothing may wait to be recorded. What is recorded
+    /// lazily may differ.
+    ///
+    /// # Panics
+    /// If the two are not the same.
+    pub fn check(&mut self, broker: &mut Broker<'_>) {
+        assert!(self.waiting.is_empty() && !broker.has_records());
+        broker.record_all();
+        let mut all = BTreeMap::new();
+        while let Some((key, record)) = poll(broker, &mut self.buffer) {
+            all.insert(key.to_bits(), record.unwrap_or_else(|| panic!("{key:?} should have been deleted before")));
+        }
+        let counters = |bits: &u64| *bits >> 32 == record::Kind::Counters as u64;
+        for (bits, sealed) in self.safe.iter().filter(|(bits, _)| !counters(bits)) {
+            let Some(now) = all.get(bits) else { panic!("there is no {:?} any more", record::open(sealed)) };
+            assert_eq!(without_lazy(sealed), without_lazy(now), "what is stored, and what is");
+        }
+        let more = all.iter().find(|(bits, _)| !counters(bits) && !self.safe.contains_key(bits));
+        assert!(more.is_none(), "it was never recorded: {:?}", more.map(|(_, sealed)| record::open(sealed)));
+        self.safe = all;
+        let batch = broker.seal();
+        broker.persisted(Instant::default(), batch);
+    }
+
+    /// All records.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.safe.values().map(|sealed| record::open(sealed).expect("it was sealed"))
+    }
+}
+
+/// The next record, in a buffer that is too short at first.
+fn poll(broker: &mut Broker<'_>, buffer: &mut Vec<u8>) -> Option<(Key, Option<Vec<u8>>)> {
+    buffer.resize(24, 0);
+    loop {
+        match broker.poll_record(buffer) {
+            Polled::Nothing => return None,
+            Polled::TooSmall(enough) => {
+                assert!(enough > buffer.len());
+                buffer.resize(enough, 0);
+            }
+            Polled::Record { key, delete, len } => {
+                let sealed = buffer[..len].to_vec();
+                assert_eq!(record::key(&sealed), Some((key, delete)));
+                assert_eq!(record::open(&sealed).map(|record| record.key()), Ok(key));
+                return Some((key, (!delete).then_some(sealed)));
+            }
+        }
+    }
+}
+
+/// The record with that left out which may come later than the rest.
+fn without_lazy(sealed: &[u8]) -> Record<'_> {
+    let mut record = record::open(sealed).expect("it was sealed");
+    match &mut record {
+        Record::Put(_, Value::Session(session)) => session.dropped = Default::default(),
+        Record::Put(_, Value::Subscription(subscription)) => subscription.replaying = false,
+        _ => {}
+    }
+    record
+}
