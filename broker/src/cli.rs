@@ -18,6 +18,7 @@ Goldcrest, an MQTT broker
 Usage: goldcrest [OPTIONS]         serve clients
        goldcrest sub [OPTIONS]     subscribe and print messages; see goldcrest sub --help
        goldcrest pub [OPTIONS]     publish messages; see goldcrest pub --help
+       goldcrest budget [OPTIONS]  print what the memory costs at worst; see goldcrest budget --help
 
 Options:
       --config FILE        read the configuration from a TOML file
@@ -37,12 +38,19 @@ const USAGE: u8 = 2;
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    let subcommand =
-        args.get(1).and_then(|arg| arg.to_str()).filter(|arg| matches!(*arg, "sub" | "pub")).map(str::to_owned);
+    let subcommand = args
+        .get(1)
+        .and_then(|arg| arg.to_str())
+        .filter(|arg| matches!(*arg, "sub" | "pub" | "budget"))
+        .map(str::to_owned);
     let parsed = match subcommand.as_deref() {
         Some(subcommand) => {
             args.remove(1);
-            client::command(subcommand, lexopt::Parser::from_iter(args)).map(Command::Client)
+            let parser = lexopt::Parser::from_iter(args);
+            match subcommand {
+                "budget" => crate::budget::command(parser).map(Command::Print),
+                _ => client::command(subcommand, parser).map(Command::Client),
+            }
         }
         None => parse(lexopt::Parser::from_iter(args)),
     };
@@ -98,9 +106,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
             Short('V') | Long("version") => return Ok(Command::Print(format!("goldcrest {VERSION}\n"))),
             Value(word) => {
-                return Err(
-                    format!("{word:?} is no subcommand; there are sub and pub, and without one it serves").into()
-                );
+                return Err(format!(
+                    "{word:?} is no subcommand; there are sub, pub and budget, and without one it serves"
+                )
+                .into());
             }
             _ => return Err(arg.unexpected()),
         }
@@ -115,7 +124,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "an IP address and port are wanted, like 127.0.0.1:1883 or [::1]:1883".to_owned())
 }
 
-fn parse_shards(text: &str) -> Result<u16, String> {
+pub(crate) fn parse_shards(text: &str) -> Result<u16, String> {
     let shards = text.parse().ok().filter(|shards| (1..=MAX_SHARDS).contains(shards));
     shards.ok_or_else(|| format!("a number from 1 to {MAX_SHARDS} is wanted"))
 }
@@ -260,7 +269,7 @@ mod tests {
         assert!(flags(&["--shards", "0"]).unwrap_err().contains("a number from 1 to 256"));
         assert!(flags(&["--shards"]).unwrap_err().contains("--shards"));
         assert!(flags(&["--lisen", "x"]).unwrap_err().contains("--lisen"));
-        assert!(flags(&["serve"]).unwrap_err().contains("sub and pub"));
+        assert!(flags(&["serve"]).unwrap_err().contains("sub, pub and budget"));
         assert!(flags(&["--allow-anonymous"]).unwrap_err().contains("--listen"));
     }
 

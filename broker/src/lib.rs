@@ -9,6 +9,7 @@
 //! turn        what happens in one turn: bytes in, forwards to siblings, bytes out
 //! socket      one Network Connection: reads, writes, and what waits in between
 //! mesh        what shards pass to each other, in batches
+//! budget      what the memory of all of it costs at worst
 //! ```
 //!
 //! ```
@@ -21,6 +22,7 @@
 //! ```
 
 mod backlog;
+mod budget;
 pub mod cli;
 mod client;
 pub mod config;

@@ -10,6 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
+/// The most that one shard has under way to another, when each message is as large as a packet may be.
+pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
+    // The list of them doubles.
+    (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<(u16, Forward)>()))
+}
+
 /// The inboxes of all shards.
 pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,

@@ -59,6 +59,12 @@ pub(crate) enum Arrived {
 }
 
 impl Socket {
+    /// The most that waits in both directions, as vectors that doubled: a packet that is not whole and what was read last,
+    /// and the rest of one write.
+    pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
+        packet_bytes.saturating_add(CHUNK).saturating_mul(2).saturating_add(CHUNK)
+    }
+
     pub(crate) fn new(id: ConnectionId, peer: SocketAddr, stream: TcpStream, seat: Seat) -> Self {
         Self {
             id,

@@ -41,6 +41,14 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// Bytes of what all sockets share.
+    pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK;
+
+    /// The most that one connection takes, beside what its core holds for it.
+    pub(crate) const fn most_bytes_each(packet_bytes: usize) -> usize {
+        size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes))
+    }
+
     pub(crate) fn new(shard: u16, mesh: Arc<Mesh>, clock: Clock, broker: Broker<'static>) -> Self {
         Self {
             shard,

@@ -6,10 +6,10 @@
 use crate::config::Limits;
 use crate::connection::{Alias, Connection, Owed};
 use crate::control::{GroupQueue, TimerKey};
-use crate::message::{Delivery, Message};
+use crate::message::{Delivery, Message, RESERVED_BYTES};
 use crate::router::{Group, Node, SubscriberSlot, Subscription};
 use crate::session::{Receipt, Replay, Session};
-use crate::storage::{Block, Handle, HeapSlot, PoolSlot, TimerSlot};
+use crate::storage::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 
 /// What [`Resources`](crate::Resources) are made for: its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,26 @@ pub struct Counts {
     pub deliveries: usize,
     /// Blocks of 60 bytes for bodies, Client Identifiers, aliased topics.
     pub blocks: usize,
+}
+
+impl Counts {
+    /// The same with room for so many messages of so many bytes each (topic, Properties and payload together), and for
+    /// Client Identifiers of up to 60 bytes, beside the reserve that is kept for those who connect.
+    pub const fn holding(self, messages: usize, message_bytes: usize) -> Self {
+        let blocks = messages.saturating_mul(message_bytes.div_ceil(BLOCK)).saturating_add(self.sessions);
+        Self {
+            messages: beside_reserve(messages, self.connections),
+            blocks: beside_reserve(blocks, self.connections.saturating_mul(RESERVED_BYTES / BLOCK)),
+            ..self
+        }
+    }
+}
+
+/// The smallest table of which so many entries are left when `reserve` of them, or an eighth, is kept, and one more.
+const fn beside_reserve(wanted: usize, reserve: usize) -> usize {
+    let eighth = wanted.saturating_add(1).saturating_mul(8).div_ceil(7);
+    let all = wanted.saturating_add(reserve).saturating_add(1);
+    if eighth < all { eighth } else { all }
 }
 
 /// Entries of each table of [`Memory`](crate::Memory) that is no index.
@@ -66,6 +86,10 @@ pub struct Entries {
     /// Blocks of [`Memory::bytes`](crate::Memory::bytes) and of
     /// [`RouterMemory::texts`](crate::router::RouterMemory::texts), where they are borrowed.
     pub blocks: usize,
+    /// Bytes of bodies and texts, where they are owned.
+    pub bytes: usize,
+    /// How many bodies and texts there may be, where they are owned.
+    pub blobs: usize,
     /// Bytes of [`Memory::scratch`](crate::Memory::scratch).
     pub scratch: usize,
     /// Bytes of [`Memory::journal`](crate::Memory::journal).
@@ -108,6 +132,8 @@ impl Entries {
             // Sessions, receipts and groups have as many as there are Sessions.
             buckets: 3 * sessions + connections + levels + subscriptions,
             blocks: blocks + subscriptions,
+            bytes: 0,
+            blobs: 0,
             scratch: SCRATCH,
             marks: 2 * sessions + subscriptions + 2 * messages + deliveries + sessions * RECEIPTS_EACH,
         }
@@ -128,6 +154,8 @@ impl Entries {
             capacity.deliveries,
             receipts,
         ];
+        // Client Identifiers, what three fields of a connection hold, aliased topics, levels and ShareNames.
+        let texts = [capacity.sessions, per_connection(3), aliases, capacity.topic_levels, capacity.subscriptions];
         let indexed = [capacity.sessions, receipts, aliases, capacity.topic_levels];
         Self {
             connections: capacity.connections,
@@ -147,6 +175,9 @@ impl Entries {
             // Subscriptions and groups are indexed too.
             buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
             blocks: 0,
+            // Those of the router have a limit of their own, which is the same.
+            bytes: capacity.bytes.saturating_mul(2),
+            blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
             scratch: limits.packet_bytes as usize,
             marks: marked.into_iter().fold(0, usize::saturating_add),
         }
@@ -171,6 +202,8 @@ impl Entries {
             Table::new("messages", self.messages, bytes.message),
             Table::new("deliveries", self.deliveries, bytes.delivery),
             Table::new("blocks of bytes", self.blocks, bytes.block),
+            Table::new("bodies and texts", self.blobs, bytes.blob),
+            Table::new("their bytes", self.bytes, 1),
             Table::new("index buckets", self.buckets, bytes.bucket),
             Table::new("scratch", self.scratch, 1),
             Table::new("marks on what is durable", self.marks, 1),
@@ -191,7 +224,7 @@ impl Entries {
 }
 
 /// How many tables [`Entries::tables`] tells apart.
-pub const TABLES: usize = 19;
+pub const TABLES: usize = 21;
 
 /// One table of [`Memory`](crate::Memory), as [`Entries::tables`] tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +268,7 @@ pub struct EntryBytes {
     group: usize,
     bucket: usize,
     block: usize,
+    blob: usize,
 }
 
 impl EntryBytes {
@@ -257,6 +291,7 @@ impl EntryBytes {
         group: size_of::<PoolSlot<Group>>(),
         bucket: size_of::<Option<Handle<()>>>(),
         block: size_of::<Block>(),
+        blob: OWNED_BLOB,
     };
 
     /// On a 32-bit ARM or RISC-V without the feature `alloc`.
@@ -278,12 +313,13 @@ impl EntryBytes {
         group: 48,
         bucket: 4,
         block: 64,
+        blob: 0,
     };
 }
 
 impl EntryBytes {
     /// With their names, in the order of the struct.
-    const fn fields(&self) -> [(&'static str, usize); 17] {
+    const fn fields(&self) -> [(&'static str, usize); 18] {
         [
             ("connection", self.connection),
             ("session", self.session),
@@ -302,6 +338,7 @@ impl EntryBytes {
             ("group", self.group),
             ("bucket", self.bucket),
             ("block", self.block),
+            ("blob", self.blob),
         ]
     }
 
@@ -448,6 +485,8 @@ mod tests {
             subscribers: router.subscribers.limit(),
             groups: router.groups.limit(),
             buckets: buckets.iter().sum(),
+            bytes: 0,
+            blobs: 0,
             blocks: (memory.bytes.limit() + router.texts.limit()) / 60,
             scratch: memory.scratch.limit(),
             marks: marks.iter().sum(),

@@ -20,9 +20,6 @@ use crate::session::Session;
 use crate::storage::{Handle, SharedBytes};
 use crate::time::Instant;
 
-/// Messages to one sibling that it has not confirmed. Beyond them publishers wait.
-const MAX_IN_TRANSIT: u32 = 8192;
-
 /// A sibling confirms messages in portions of this many.
 const CONFIRMED_AT_ONCE: u32 = 256;
 
@@ -32,6 +29,11 @@ const MAX_REMOVED: usize = 1024;
 /// Something for a sibling broker. All siblings' [`Instant`]s count from the same origin.
 #[derive(Debug)]
 pub struct Forward(pub(crate) Content);
+
+impl Forward {
+    /// Messages to one sibling that it has not confirmed. Beyond them publishers wait.
+    pub const MAX_IN_TRANSIT: u32 = 8192;
+}
 
 #[derive(Debug)]
 pub(crate) enum Content {
@@ -226,7 +228,7 @@ impl Mesh {
 
     #[inline]
     pub(crate) fn is_congested(&self) -> bool {
-        self.siblings.iter().any(|sibling| sibling.in_transit >= MAX_IN_TRANSIT)
+        self.siblings.iter().any(|sibling| sibling.in_transit >= Forward::MAX_IN_TRANSIT)
     }
 
     pub(crate) fn wait_for_room(&mut self, id: ConnectionId) {

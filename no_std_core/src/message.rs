@@ -244,7 +244,7 @@ pub(crate) struct Messages<'m> {
 }
 
 /// The reserve is one message and so many bytes for each connection, but no more than an eighth of all.
-const RESERVED_BYTES: usize = 120;
+pub(crate) const RESERVED_BYTES: usize = 120;
 
 impl<'m> Messages<'m> {
     /// Nothing stored, for a broker of so many connections.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Bytes of unfinished CONNECT packets in all.
-const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Counts connections for all shards.
 pub(crate) struct Lobby {

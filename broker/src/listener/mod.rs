@@ -3,7 +3,7 @@
 mod connect;
 mod lobby;
 
-pub(crate) use lobby::{Lobby, Seat};
+pub(crate) use lobby::{Lobby, Seat, UNFINISHED_BYTES};
 
 use crate::shard::Shard;
 use rustix::io::Errno;

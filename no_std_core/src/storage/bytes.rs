@@ -22,7 +22,13 @@ pub type SharedBytes = Rc<[u8]>;
 pub(crate) const TEXT_ON_STACK: usize = 256;
 
 /// Bytes in one [`Block`].
-const BLOCK: usize = 60;
+pub(crate) const BLOCK: usize = 60;
+
+/// Bytes that each blob in owned memory takes beside its own: its slot, and the counts of its allocation.
+#[cfg(feature = "alloc")]
+pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<SharedBytes>>>() + 2 * size_of::<usize>();
+#[cfg(not(feature = "alloc"))]
+pub(crate) const OWNED_BLOB: usize = 0;
 
 /// A string of bytes in [`Bytes`]. It is a reference: whoever stored it releases it, once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

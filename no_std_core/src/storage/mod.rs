@@ -35,7 +35,7 @@ mod pool;
 mod slots;
 mod timers;
 
-pub(crate) use bytes::TEXT_ON_STACK;
+pub(crate) use bytes::{BLOCK, OWNED_BLOB, TEXT_ON_STACK};
 pub use bytes::{Blob, Block, Bytes, Chunks};
 pub use handle::Handle;
 pub use hasher::Hasher;

@@ -1,0 +1,253 @@
+//! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
+
+use crate::config::{Config, MAX_SHARDS};
+use crate::turn::Turn;
+use goldcrest_core::{Counts, Entries, EntryBytes, Shard};
+use lexopt::ValueExt;
+use lexopt::prelude::Long;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+const HELP: &str = "\
+Prints the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
+
+Usage: goldcrest budget [OPTIONS]                the gateway, by its configuration and where these differ
+       goldcrest budget --firmware [OPTIONS]     Resources of goldcrest-core on a 32-bit microcontroller
+
+Options:
+      --config FILE        the configuration of the gateway
+      --shards N           its worker threads [default: one for each core]
+      --connections N      clients at once, in each shard of a gateway [firmware: 8]
+      --sessions N         sessions, connected or not [firmware: as many]
+      --subscriptions N    subscriptions of all sessions [firmware: 4 for each session]
+      --topic-levels N     levels of all filters and retained topics [firmware: 2 for each subscription]
+      --messages N         stored messages: queued, retained, Wills [firmware: 32]
+      --message-bytes N    of each: topic, properties and payload [firmware: 60; gateway: its capacity for all of them]
+      --deliveries N       messages on their way to sessions [firmware: as many as messages]
+      --help               print this
+";
+
+/// What the command line says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    firmware: bool,
+    config: Option<PathBuf>,
+    shards: Option<u16>,
+    connections: Option<usize>,
+    sessions: Option<usize>,
+    subscriptions: Option<usize>,
+    topic_levels: Option<usize>,
+    messages: Option<usize>,
+    message_bytes: Option<usize>,
+    deliveries: Option<usize>,
+}
+
+/// The text that the command prints.
+pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Error> {
+    let mut options = Options::default();
+    while let Some(arg) = parser.next()? {
+        let count = match arg {
+            Long("help") => return Ok(HELP.to_owned()),
+            Long("firmware") => {
+                options.firmware = true;
+                continue;
+            }
+            Long("config") => {
+                options.config = Some(parser.value()?.into());
+                continue;
+            }
+            Long("shards") => {
+                options.shards = Some(parser.value()?.parse_with(crate::cli::parse_shards)?);
+                continue;
+            }
+            Long("connections") => &mut options.connections,
+            Long("sessions") => &mut options.sessions,
+            Long("subscriptions") => &mut options.subscriptions,
+            Long("topic-levels") => &mut options.topic_levels,
+            Long("messages") => &mut options.messages,
+            Long("message-bytes") => &mut options.message_bytes,
+            Long("deliveries") => &mut options.deliveries,
+            _ => return Err(arg.unexpected()),
+        };
+        *count = Some(parser.value()?.parse_with(parse_count)?);
+    }
+    if options.firmware {
+        if options.config.is_some() || options.shards.is_some() {
+            return Err("a firmware has no --config and no --shards".into());
+        }
+        return Ok(firmware(&options)?);
+    }
+    gateway(options).map_err(|error| error.to_string().into())
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    // What refers to an entry does so by a number of 32 bits.
+    let count = text.parse().ok().filter(|count| (1..u32::MAX as usize).contains(count));
+    count.ok_or_else(|| format!("a number from 1 to {} is wanted", u32::MAX - 1))
+}
+
+fn firmware(options: &Options) -> Result<String, String> {
+    let connections = options.connections.unwrap_or(8);
+    let sessions = options.sessions.unwrap_or(connections);
+    if sessions < connections {
+        return Err("each connection needs a session".to_owned());
+    }
+    let subscriptions = options.subscriptions.unwrap_or(sessions.saturating_mul(4));
+    let messages = options.messages.unwrap_or(32);
+    let message_bytes = options.message_bytes.unwrap_or(60);
+    let counts = Counts {
+        connections,
+        sessions,
+        subscriptions,
+        // One more than is used: the root.
+        levels: options.topic_levels.unwrap_or(subscriptions.saturating_mul(2)).saturating_add(1),
+        messages,
+        deliveries: options.deliveries.unwrap_or(messages),
+        blocks: 0,
+    }
+    .holding(messages, message_bytes);
+    let Counts { levels, deliveries, blocks, .. } = counts;
+    let entries = Entries::of_resources(&counts);
+    let mut table = Table::default();
+    table.add_all(&entries, &EntryBytes::FIRMWARE);
+    table.total("in all", entries.bytes(&EntryBytes::FIRMWARE));
+    Ok(format!(
+        "On a 32-bit ARM or RISC-V, with {messages} messages of {message_bytes} bytes beside the reserve for those who connect:\n\n\
+         {}\n\
+         type Memory = goldcrest_core::Resources<{connections}, {sessions}, {subscriptions}, {levels}, {}, {deliveries}, {blocks}>;\n",
+        table.text, counts.messages,
+    ))
+}
+
+fn gateway(options: Options) -> Result<String, crate::ConfigError> {
+    let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file)?;
+    let shards = options.shards.unwrap_or(config.shards).clamp(1, MAX_SHARDS);
+    let mut capacity = config.capacity;
+    let set = |limit: &mut usize, option: Option<usize>| *limit = option.unwrap_or(*limit);
+    set(&mut capacity.connections, options.connections);
+    set(&mut capacity.sessions, options.sessions.or(options.connections));
+    set(&mut capacity.subscriptions, options.subscriptions);
+    set(&mut capacity.topic_levels, options.topic_levels);
+    set(&mut capacity.messages, options.messages);
+    set(&mut capacity.deliveries, options.deliveries.or(options.messages));
+    set(&mut capacity.bytes, options.message_bytes.map(|bytes| bytes.saturating_mul(capacity.messages)));
+
+    let limits = &config.broker.limits;
+    let entries = Entries::of_owned(&capacity, limits, Shard { index: 0, count: shards });
+    let mut table = Table::default();
+    table.add_all(&entries, &EntryBytes::HERE);
+    let core = entries.bytes(&EntryBytes::HERE);
+    table.total("broker of a shard", core);
+    let packet_bytes = limits.packet_bytes as usize;
+    let sockets =
+        table.add("sockets, packets half received", capacity.connections, Turn::most_bytes_each(packet_bytes));
+    let in_transit = crate::mesh::most_bytes_in_transit(packet_bytes);
+    let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
+    let shard = core.saturating_add(sockets).saturating_add(shared).saturating_add(Turn::BUFFERS);
+    table.total("a shard", shard);
+    let lobby = crate::listener::UNFINISHED_BYTES;
+    table.total(
+        &format!("{shards} shards, and {lobby} B for CONNECT packets"),
+        shard.saturating_mul(shards.into()).saturating_add(lobby),
+    );
+    Ok(format!(
+        "A gateway when everything in each of its {shards} shards is full. Nothing is taken before it is needed; a table that\n\
+         grows needs up to half its size more for that moment, and the allocator adds its own.\n\n{}",
+        table.text
+    ))
+}
+
+/// Rows of a name, how many, bytes of each, bytes in all.
+#[derive(Default)]
+struct Table {
+    text: String,
+}
+
+impl Table {
+    fn add_all(&mut self, entries: &Entries, bytes: &EntryBytes) {
+        for table in entries.tables(bytes).iter().filter(|table| table.bytes() > 0) {
+            self.add(table.name, table.entries, table.entry_bytes);
+        }
+    }
+
+    /// Returns the bytes in all.
+    fn add(&mut self, name: &str, count: usize, each: usize) -> usize {
+        let bytes = count.saturating_mul(each);
+        let _ = writeln!(self.text, "{name:<32}{count:>12} x {each:>10} B {bytes:>18} B");
+        bytes
+    }
+
+    fn total(&mut self, name: &str, bytes: usize) {
+        let _ = writeln!(self.text, "{name:<58} {bytes:>18} B  {}", Rounded(bytes));
+    }
+}
+
+/// Bytes in the unit that suits them.
+struct Rounded(usize);
+
+impl std::fmt::Display for Rounded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let units = ["KiB", "MiB", "GiB", "TiB"];
+        let steps = (self.0.max(1).ilog2() / 10).clamp(1, 4);
+        write!(f, "{:.1} {}", self.0 as f64 / f64::from(1 << 10).powi(steps as i32), units[steps as usize - 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goldcrest_core::{Limits, Memory};
+
+    fn printed(args: &[&str]) -> Result<String, String> {
+        command(lexopt::Parser::from_args(args)).map_err(|error| error.to_string())
+    }
+
+    /// The bytes of the row that begins so.
+    fn bytes(text: &str, row: &str) -> usize {
+        let line = text.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("{row}: {text}"));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.iter().rev().skip_while(|word| **word != "B").nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn the_firmware_of_the_issue_fits_into_its_board() {
+        let args = ["--firmware", "--connections=11", "--sessions=12", "--subscriptions=32", "--message-bytes=256"];
+        let text = printed(&args).unwrap();
+        assert!((24_000..40_000).contains(&bytes(&text, "in all")), "{text}");
+        assert!(text.contains("goldcrest_core::Resources<11, 12, 32, 65, 38, 32, "), "{text}");
+        assert!(printed(&["--firmware", "--connections=3", "--sessions=2"]).unwrap_err().contains("needs a session"));
+        assert!(printed(&["--firmware", "--shards=2"]).unwrap_err().contains("no --shards"));
+    }
+
+    #[test]
+    fn the_gateway_is_the_sum_of_its_tables() {
+        let text = printed(&["--shards=3", "--connections=1000", "--messages=500", "--message-bytes=100"]).unwrap();
+        let of_shard = bytes(&text, "broker of a shard");
+        let tables = text.lines().take_while(|line| !line.starts_with("broker of")).filter(|line| line.contains(" x "));
+        let sum: usize = tables.map(|line| bytes(&text, line)).sum();
+        assert_eq!(of_shard, sum.next_multiple_of(8));
+        assert_eq!(bytes(&text, "their bytes"), 2 * 50_000, "of messages, and of the router");
+        let all = bytes(&text, "3 shards");
+        assert_eq!(all, 3 * bytes(&text, "a shard") + crate::listener::UNFINISHED_BYTES);
+    }
+
+    /// What is printed is what the shards' brokers are given.
+    #[test]
+    fn a_default_gateway_is_printed_with_its_capacity() {
+        let text = printed(&["--shards=1"]).unwrap();
+        let config = Config::default();
+        let memory = Memory::owned(&config.capacity, &Limits::GATEWAY, Shard::ONLY);
+        for (row, limit) in [("sessions", memory.sessions.limit()), ("deliveries", memory.deliveries.limit())] {
+            let line = text.lines().find(|line| line.starts_with(row)).unwrap();
+            assert!(line.contains(&format!(" {limit} x ")), "{line}");
+        }
+        assert!(bytes(&text, "messages to other shards") == 0);
+    }
+
+    #[test]
+    fn mistakes_say_what_is_wanted() {
+        assert!(printed(&["--messages=0"]).unwrap_err().contains("a number from 1"));
+        assert!(printed(&["--mesages=1"]).unwrap_err().contains("--mesages"));
+        assert!(printed(&["--config=/no/such/file"]).unwrap_err().contains("/no/such/file"));
+    }
+}
