@@ -20,6 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::counters::DropReason;
+use crate::storage::copy;
 use crate::time::Instant;
 
 /// The format that is written, and the newest one that is read.
@@ -375,7 +376,7 @@ pub(crate) fn seal<'a>(
     };
     for piece in body {
         let (head, tail) = rest.split_at_mut_checked(piece.len())?;
-        head.copy_from_slice(piece);
+        copy(head, piece);
         rest = tail;
     }
     let len = whole.checked_sub(rest.len())?;

@@ -103,16 +103,13 @@ impl<'a> TopicFilter<'a> {
         let prefix = match filter.strip_prefix("$share") {
             // `$share` alone and `$shared/x` are ordinary filters: only `$share/` opens a shared subscription.
             Some(rest) if rest.starts_with('/') => {
-                let mut parts = rest.splitn(3, '/');
-                let (_, group, proper) = (parts.next(), parts.next(), parts.next());
-                match (group, proper) {
-                    (Some(group), Some(proper))
-                        if !group.is_empty() && !group.contains(['+', '#']) && !proper.is_empty() =>
-                    {
-                        filter.len() - proper.len()
-                    }
-                    _ => return Err(TopicFilterError::MalformedShare),
+                let mut parts = Levels { rest: Some(rest) };
+                let (_, group) = (parts.next(), parts.next().unwrap_or(""));
+                let proper = parts.rest.unwrap_or("");
+                if group.is_empty() || has_wildcard(group) || proper.is_empty() {
+                    return Err(TopicFilterError::MalformedShare);
                 }
+                filter.len() - proper.len()
             }
             _ => 0,
         };
@@ -122,7 +119,7 @@ impl<'a> TopicFilter<'a> {
             let misplaced = match level {
                 "+" => false,
                 "#" => levels.rest.is_some(),
-                _ => level.bytes().any(|byte| byte == b'+' || byte == b'#'),
+                _ => has_wildcard(level),
             };
             if misplaced {
                 return Err(TopicFilterError::MisplacedWildcard);
@@ -176,6 +173,10 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
+fn has_wildcard(level: &str) -> bool {
+    level.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
 /// The levels of a Topic Name or Topic Filter, from the first to the last.
 #[derive(Clone, Debug)]
 pub struct Levels<'a> {
@@ -187,16 +188,10 @@ impl<'a> Iterator for Levels<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest?;
-        match rest.split_once('/') {
-            Some((level, behind)) => {
-                self.rest = Some(behind);
-                Some(level)
-            }
-            None => {
-                self.rest = None;
-                Some(rest)
-            }
-        }
+        // Searching for a character would have a path to a panic.
+        let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+        self.rest = rest.get(end + 1..);
+        rest.get(..end)
     }
 }
 

@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     pub(super) fn topic_name(&mut self) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
         if text.bytes().fold(false, |found, byte| found | matches!(byte, 0 | b'+' | b'#')) {
-            return Err(if text.contains('\0') {
+            return Err(if text.bytes().any(|byte| byte == 0) {
                 NULL
             } else {
                 Refusal::protocol_error("a Topic Name has no wildcard '+' or '#' [MQTT-3.3.2-2]")

@@ -3,6 +3,8 @@
 //! There is one encode function for each packet. It runs into a [`Length`] to learn the Remaining Length and then
 //! into the caller's sink.
 
+use crate::storage::copy;
+
 /// The greatest Variable Byte Integer, 268,435,455 (section 1.5.5).
 pub const MAX_VARINT: u32 = 0x0FFF_FFFF;
 
@@ -141,7 +143,7 @@ impl Sink for Writer<'_> {
         let end = self.len.saturating_add(bytes.len());
         match self.out.get_mut(self.len..end) {
             Some(slot) => {
-                slot.copy_from_slice(bytes);
+                copy(slot, bytes);
                 self.len = end;
             }
             None => self.overflowed = true,
@@ -193,7 +195,7 @@ impl<'a> Window<'a> {
         let room = self.out.get_mut(self.at..).unwrap_or(&mut []);
         let fits = wanted.len().min(room.len());
         if let (Some(slot), Some(head)) = (room.get_mut(..fits), wanted.get(..fits)) {
-            slot.copy_from_slice(head);
+            copy(slot, head);
             self.at = self.at.saturating_add(fits);
         }
         let left_out = bytes.len().saturating_sub(fits);
@@ -207,7 +209,7 @@ impl Sink for Window<'_> {
         let end = self.at.saturating_add(bytes.len());
         match self.out.get_mut(self.at..end) {
             Some(slot) => {
-                slot.copy_from_slice(bytes);
+                copy(slot, bytes);
                 self.at = end;
             }
             None => self.put_partly(bytes),

@@ -3,7 +3,7 @@
 use crate::storage::Hasher;
 
 /// How many levels, counted back from the deepest, are remembered with their hashes. A power of two.
-const REMEMBERED: usize = 16;
+const REMEMBERED: usize = if cfg!(feature = "alloc") { 16 } else { 4 };
 
 /// One level of a text.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use super::retained::Retained;
 use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
 use crate::storage::{
-    Blob, Bytes, Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool, PoolSlot, Slots,
+    Blob, Bytes, Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool, PoolSlot, Slots, copy,
 };
 
 /// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
@@ -271,7 +271,7 @@ impl<'m> Trie<'m> {
                 let mut short = [0; SHORT];
                 match short.get_mut(..text.len()) {
                     Some(place) => {
-                        place.copy_from_slice(text);
+                        copy(place, text);
                         Level::Short(short)
                     }
                     None => Level::Long(self.texts.store(&[text])?),
@@ -306,7 +306,7 @@ impl<'m> Trie<'m> {
 /// Puts `text` into `out` so that it ends at `end`; says where it starts.
 pub(super) fn write_before(out: &mut [u8], end: usize, text: &[u8]) -> Option<usize> {
     let start = end.checked_sub(text.len())?;
-    out.get_mut(start..end)?.copy_from_slice(text);
+    copy(out.get_mut(start..end)?, text);
     Some(start)
 }
 

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{Handle, Slots};
+use super::{Handle, Slots, copy};
 #[cfg(feature = "alloc")]
 use super::{Pool, PoolSlot};
 
@@ -176,7 +176,7 @@ impl<'m> Bytes<'m> {
         let mut copied = 0;
         for chunk in self.chunks(blob, offset..offset.saturating_add(out.len())) {
             let Some(target) = out.get_mut(copied..copied + chunk.len()) else { break };
-            target.copy_from_slice(chunk);
+            copy(target, chunk);
             copied += chunk.len();
         }
         copied
@@ -305,7 +305,7 @@ impl Blocks<'_> {
                     (block, filled) = (next, 0);
                 }
                 let (head, tail) = part.split_at_checked(BLOCK - filled).unwrap_or((part, &[]));
-                self.get_mut(block)?.data.get_mut(filled..filled + head.len())?.copy_from_slice(head);
+                copy(self.get_mut(block)?.data.get_mut(filled..)?, head);
                 filled += head.len();
                 part = tail;
             }

@@ -48,5 +48,13 @@ pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 #[cfg(feature = "alloc")]
 pub use bytes::SharedBytes;
 
+/// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
+#[inline]
+pub(crate) fn copy(target: &mut [u8], source: &[u8]) {
+    for (place, byte) in target.iter_mut().zip(source) {
+        *place = *byte;
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,0 +1,99 @@
+//! An image of the core alone, in which every verb of the broker is called with arguments that nobody can foresee. It is
+//! linked and looked at, never run: how large it is, how much stack its calls take, and that no call leads to a panic.
+
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+
+use goldcrest_core::{
+    Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, TopicFilter, TopicName,
+    Verdict, codec::QoS,
+};
+
+static mut MEMORY: Resources<8, 8, 32, 48, 32, 32, 64> = Resources::new();
+
+/// Without the feature `allow-panics` this is nowhere: as soon as a panic can be reached, the image does not link.
+#[cfg(not(feature = "allow-panics"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        fn the_core_can_panic() -> !;
+    }
+    // SAFETY: it is never linked.
+    unsafe { the_core_can_panic() }
+}
+
+#[cfg(feature = "allow-panics")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// An embedder's permissions, of which the compiler knows nothing.
+struct Unforeseeable;
+
+impl Authorize for Unforeseeable {
+    fn publish(&self, who: Principal, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool {
+        black_box((who, topic, qos, retain)).3
+    }
+
+    fn subscribe(&self, who: Principal, filter: TopicFilter<'_>, qos: QoS) -> bool {
+        black_box((who, filter, qos)).0 == Principal::ANONYMOUS
+    }
+
+    fn deliver(&self, who: Principal, topic: TopicName<'_>) -> bool {
+        black_box((who, topic)).0 == Principal::ANONYMOUS
+    }
+
+    fn asks_deliveries(&self) -> bool {
+        black_box(true)
+    }
+}
+
+/// Where the linker begins.
+#[unsafe(no_mangle)]
+pub extern "C" fn start() -> ! {
+    // SAFETY: nothing else names it.
+    let memory = unsafe { &mut *(&raw mut MEMORY) };
+    let mut broker = Broker::new(memory.memory(), black_box(Config::firmware(1)), black_box(&Unforeseeable));
+    let mut id: Option<ConnectionId> = None;
+    let mut buffer = [0; 64];
+    loop {
+        let now = Instant::from_millis(black_box(0));
+        if black_box(false) {
+            id = broker.handle_connected(now).ok();
+        }
+        let Some(id) = id else { continue };
+        match black_box(0) {
+            0 => {
+                let received = broker.handle_bytes(now, id, black_box(&[]));
+                black_box((received.consumed, matches!(received.next, Next::Ask(_))));
+            }
+            1 => {
+                black_box(broker.poll_transmit(now, id, black_box(&mut buffer)));
+            }
+            2 => {
+                black_box(broker.poll_ready());
+            }
+            3 => broker.handle_closed(now, id),
+            4 => broker.handle_timeout(now),
+            5 => {
+                black_box(broker.poll_timeout());
+            }
+            6 => broker.handle_verdict(now, id, black_box(Verdict::Continue { data: &[] })),
+            7 => broker.shut_down(now),
+            8 => {
+                let Ok(topic) = TopicName::new(black_box("a")) else { continue };
+                let message = LocalPublish { topic, payload: &[], qos: QoS::AtMostOnce, retain: false, expiry_secs: None };
+                let _ = black_box(broker.publish(now, black_box(message)));
+            }
+            9 => {
+                black_box((broker.counters(), broker.describe(id), broker.client_id(id, black_box(&mut buffer))));
+            }
+            _ => broker.visit_sessions(|client_id, info| {
+                black_box((client_id, info));
+            }),
+        }
+    }
+}
