@@ -12,7 +12,7 @@ use crate::buffer::Buffer;
 use crate::connection::{Connection, Ends};
 
 const PACKET: usize = Limits::FIRMWARE.packet_bytes as usize;
-const OUTPUT: usize = 256;
+const OUTPUT: usize = 128;
 
 /// The memory of a line. Declare it as a `static`.
 pub(crate) struct Buffers {

@@ -23,7 +23,7 @@ pub(crate) const SOCKETS: usize = 8;
 /// A packet lies in the receive buffer until it is whole.
 const RECEIVE: usize = Limits::FIRMWARE.packet_bytes as usize;
 /// Longer packets go out in pieces.
-const TRANSMIT: usize = 512;
+const TRANSMIT: usize = 256;
 /// Frames that are read in one turn, so that a flood of them leaves time for the rest.
 const FRAMES_IN_A_TURN: usize = 8;
 
@@ -225,8 +225,9 @@ impl Port {
             has_moved = true;
             take(socket, consumed);
         }
-        // Whole packets that came with the end count, the beginning of one does not.
-        if !socket.may_send() || is_over(socket) && !connection.is_waiting() {
+        // A client that has closed its side may still read what is to be sent for the last whole packets that came before.
+        let is_done = !has_moved && !connection.is_waiting() && !connection.is_ready();
+        if !socket.may_send() || socket.state() == State::CloseWait && is_done {
             self.close(now, socket, broker);
             has_moved = true;
         }
@@ -258,11 +259,6 @@ impl Port {
         }
         socket.close();
     }
-}
-
-/// The client has closed its side, and no whole packet is left of what it sent.
-fn is_over(socket: &Socket<'_>) -> bool {
-    socket.state() == State::CloseWait
 }
 
 /// Takes `count` bytes out of the receive buffer, in which they may lie in two pieces.

@@ -76,10 +76,6 @@ class Machine:
                 while "return" not in (answer := json.loads(answers.readline())):
                     assert "error" not in answer, answer
 
-    def end(self):
-        """The exit code, once it has ended by itself."""
-        return self.process.wait(SECONDS)
-
     def __enter__(self):
         return self
 

@@ -53,12 +53,16 @@ class Stream(socket.socket):
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connect(("127.0.0.1", port))
 
-    def expect(self, expected):
+    def read(self, count):
         got = b""
-        while len(got) < len(expected):
-            piece = self.recv(len(expected) - len(got))
+        while len(got) < count:
+            piece = self.recv(count - len(got))
             assert piece, f"{got.hex()}, then the end"
             got += piece
+        return got
+
+    def expect(self, expected):
+        got = self.read(len(expected))
         assert got == expected, f"{got.hex()} instead of {expected.hex()}"
 
     def expect_end(self):
