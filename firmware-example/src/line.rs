@@ -6,46 +6,71 @@
 
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 use goldcrest_core::codec::{PacketType, peek_type, split};
-use goldcrest_core::{Broker, ConnectionId, Instant, Limits, Next, Then};
+use goldcrest_core::{Broker, ConnectionId, Instant, Limits};
 
 use crate::buffer::Buffer;
+use crate::connection::{Connection, Ends};
 
 const PACKET: usize = Limits::FIRMWARE.packet_bytes as usize;
-const OUTPUT: usize = 256;
+const OUTPUT: usize = 128;
 
-/// A line of whatever is a byte stream both ways.
-pub(crate) struct Line<U> {
-    uart: U,
-    connection: Option<Connection>,
+/// The memory of a line. Declare it as a `static`.
+pub(crate) struct Buffers {
     /// What has arrived and was not taken by the broker. Begins with the first byte of a packet, and has room for the largest.
     input: Buffer<PACKET>,
     output: Buffer<OUTPUT>,
 }
 
-struct Connection {
-    id: ConnectionId,
-    /// The broker has taken its CONNECT: another one is another connection's.
-    has_begun: bool,
-    /// The broker takes no more bytes until it names the connection again.
-    is_waiting: bool,
-    /// The broker has named it: there may be something to transmit.
-    is_ready: bool,
+impl Buffers {
+    pub(crate) const fn new() -> Self {
+        Self { input: Buffer::new(), output: Buffer::new() }
+    }
 }
 
-impl<U: Read + ReadReady + Write + WriteReady> Line<U> {
-    pub(crate) fn new(uart: U) -> Self {
-        Self { uart, connection: None, input: Buffer::new(), output: Buffer::new() }
+/// A line of whatever is a byte stream both ways.
+pub(crate) struct Line<'b, U> {
+    uart: U,
+    connection: Option<Connection>,
+    /// The broker has taken the connection's CONNECT: another one is another connection's.
+    has_begun: bool,
+    input: &'b mut Buffer<PACKET>,
+    output: &'b mut Buffer<OUTPUT>,
+    /// Times that bytes were lost.
+    damages: u32,
+}
+
+impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
+    pub(crate) fn new(uart: U, buffers: &'b mut Buffers) -> Self {
+        let Buffers { input, output } = buffers;
+        Self { uart, connection: None, has_begun: false, input, output, damages: 0 }
     }
 
+    /// Whether bytes have arrived that were not read.
     pub(crate) fn has_input(&mut self) -> bool {
         // A line that fails has news too.
         self.uart.read_ready().unwrap_or(true)
     }
 
+    /// Whether bytes wait to be written, for which nothing but time makes room.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.filled().is_empty()
+    }
+
+    /// How often bytes were lost or damaged on the line.
+    pub(crate) fn damages(&self) -> u32 {
+        self.damages
+    }
+
     /// Hands in what has arrived. Whether anything was.
     pub(crate) fn receive(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = self.fill(now, broker);
-        while self.hand_in(now, broker) {
+        // What the former connection is owed goes out before it ends.
+        let is_done = self.connection.as_ref().is_some_and(|former| !former.is_waiting() && !former.is_ready());
+        if self.is_at_next_connect() && is_done {
+            self.end(now, broker);
+            has_moved = true;
+        }
+        while !self.is_at_next_connect() && self.hand_in(now, broker) {
             has_moved = true;
         }
         has_moved
@@ -53,12 +78,7 @@ impl<U: Read + ReadReady + Write + WriteReady> Line<U> {
 
     /// The broker has named `id`: its line will transmit, and hand in what waited. Whether it is this one's.
     pub(crate) fn wake(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.connection.as_mut().filter(|connection| connection.id == id) else {
-            return false;
-        };
-        connection.is_ready = true;
-        connection.is_waiting = false;
-        true
+        self.connection.as_mut().is_some_and(|connection| connection.wake(id))
     }
 
     /// Writes as much as the line takes now. Whether anything was.
@@ -74,15 +94,13 @@ impl<U: Read + ReadReady + Write + WriteReady> Line<U> {
                 self.output.take(written);
                 has_moved = true;
             }
-            let Some(connection) = self.connection.as_mut().filter(|connection| connection.is_ready) else {
+            let Some(connection) = self.connection.as_mut().filter(|connection| connection.is_ready()) else {
                 return has_moved;
             };
-            let transmit = broker.poll_transmit(now, connection.id, self.output.space());
-            self.output.put(transmit.written);
-            match transmit.then {
-                Then::More => {}
-                Then::Idle => connection.is_ready = false,
-                Then::Close => self.end(now, broker),
+            let (written, ends) = connection.transmit(now, broker, self.output.space());
+            self.output.put(written);
+            if ends == Ends::Yes {
+                self.end(now, broker);
             }
         }
     }
@@ -95,6 +113,7 @@ impl<U: Read + ReadReady + Write + WriteReady> Line<U> {
                 Ok(count) => self.input.put(count),
                 // Where the next packet begins is not known any more.
                 Err(_) => {
+                    self.damages = self.damages.wrapping_add(1);
                     self.input.take(usize::MAX);
                     self.end(now, broker);
                 }
@@ -103,38 +122,35 @@ impl<U: Read + ReadReady + Write + WriteReady> Line<U> {
         has_moved
     }
 
+    /// Whether what comes next is another connection's CONNECT.
+    fn is_at_next_connect(&self) -> bool {
+        self.has_begun && peek_type(self.input.filled()) == Some(PacketType::Connect)
+    }
+
     /// Hands in all whole packets up to the next CONNECT. Whether the broker took any of it.
     fn hand_in(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
-        let bytes = self.input.filled();
-        if bytes.is_empty() {
+        if self.input.filled().is_empty() {
             return false;
         }
-        let begins = peek_type(bytes) == Some(PacketType::Connect);
-        if self.connection.as_ref().is_some_and(|connection| connection.has_begun && !connection.is_waiting && begins) {
-            self.end(now, broker);
-        }
-        if self.connection.is_none() {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
             // The slot of one that has just ended may be free in the next turn only.
-            let Ok(id) = broker.handle_connected(now) else { return false };
-            self.connection = Some(Connection { id, has_begun: false, is_waiting: false, is_ready: false });
-        }
-        let Some(connection) = self.connection.as_mut().filter(|connection| !connection.is_waiting) else {
-            return false;
+            none => match Connection::open(now, broker) {
+                Ok(connection) => none.insert(connection),
+                Err(_) => return false,
+            },
         };
-        let bytes = self.input.filled();
-        let received = broker.handle_bytes(now, connection.id, until_next_connect(bytes));
-        connection.has_begun |= received.consumed > 0;
-        // After Close the broker names the connection, and `transmit` learns when it has ended.
-        connection.is_waiting = !matches!(received.next, Next::Read);
-        let consumed = received.consumed;
+        let consumed = connection.hand_in(now, broker, until_next_connect(self.input.filled()));
+        self.has_begun |= consumed > 0;
         self.input.take(consumed);
         consumed > 0
     }
 
     fn end(&mut self, now: Instant, broker: &mut Broker<'_>) {
         if let Some(connection) = self.connection.take() {
-            broker.handle_closed(now, connection.id);
+            connection.end(now, broker);
         }
+        self.has_begun = false;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Goldcrest MQTT broker on a Cortex-M3 without a heap: each UART is a Network Connection.
+//! The Goldcrest MQTT broker on a Cortex-M3 without a heap, for clients on Ethernet and on UARTs, and for the board itself.
 
 #![no_std]
 #![no_main]
@@ -7,54 +7,138 @@
 #[allow(unsafe_code)]
 mod board;
 mod buffer;
+mod connection;
+mod faults;
 mod line;
 mod memory;
+mod network;
+#[cfg_attr(not(feature = "stall"), allow(dead_code, reason = "only tests stall"))]
+mod stall;
+mod station;
+mod supervisor;
 
 use goldcrest_core::{AllowAll, Broker, Instant};
 
-use board::Board;
+use board::{Board, Clock, Uart};
+use faults::Faults;
 use line::Line;
 use memory::Memory;
+use network::Network;
+use stall::is_stalled;
+use station::Station;
+use supervisor::{Supervisor, Task};
 
 // Of the 64 KiB of RAM. Beyond it the build fails and says how much each table takes.
-const _: () = Memory::assert_fits::<{ 38 * 1024 }>();
+const _: () = Memory::assert_fits::<{ 40 * 1024 }>();
+
+type Lines = [Line<'static, Uart>; board::UARTS];
+
+/// The largest packet that the board itself takes.
+const LOCAL_BYTES: usize = 64;
 
 #[board::entry]
 fn main() -> ! {
-    // `entry` makes it a `static`, lent out once.
+    // `entry` makes these `static`, lent out once.
     static mut MEMORY: Memory = Memory::new();
+    static mut BROKER: Option<Broker<'static>> = None;
+    static mut SOCKETS: network::Storage = network::Storage::new();
+    static mut NETWORK: Option<Network> = None;
+    static mut BUFFERS: [line::Buffers; board::UARTS] = [const { line::Buffers::new() }; board::UARTS];
+    static mut LOCAL: [u8; LOCAL_BYTES] = [0; LOCAL_BYTES];
 
-    let Some(Board { clock, uarts }) = Board::take() else { panic!("main runs once") };
-    let mut lines = uarts.map(Line::new);
-    board::say("goldcrest: MQTT on UART0, UART1 and UART2; README.md says how to connect to them");
+    let Some(Board { clock, uarts, led, watchdog }) = Board::take() else { panic!("main runs once") };
+    let [uart0, uart1, uart2] = uarts;
+    let [buffers0, buffers1, buffers2] = BUFFERS;
+    let mut lines = [Line::new(uart0, buffers0), Line::new(uart1, buffers1), Line::new(uart2, buffers2)];
+    let address = SOCKETS.start();
+    board::say(format_args!("MQTT on TCP port 1883 and on UART0, UART1 and UART2"));
 
-    while !lines.iter_mut().any(Line::has_input) {
-        board::sleep();
-    }
+    board::sleep(&clock, u64::MAX);
     // The board has no source of random numbers. The moment of the first byte is the best there is.
-    let config = memory::config(clock.jitter());
-    let mut broker = Broker::new(MEMORY.memory(), config, &AllowAll);
+    let seed = clock.jitter();
+    let now = time(&clock);
+    let broker = open_broker(BROKER, MEMORY, seed);
+    let network = open_network(NETWORK, now, SOCKETS, address, seed);
+    let mut station = Station::new(now, led, LOCAL);
+    let mut supervisor = Supervisor::start(watchdog);
+    let mut faults = Faults::NONE;
 
     loop {
-        let now = Instant::from_millis(clock.millis());
+        let now = time(&clock);
         let mut has_moved = false;
 
-        for line in &mut lines {
-            has_moved |= line.receive(now, &mut broker);
+        // Receive.
+        for (line, task) in lines.iter_mut().zip(Task::UARTS) {
+            let has_received = !is_stalled(task) && line.receive(now, broker);
+            supervisor.note(task, has_received || !line.has_input());
+            has_moved |= has_received;
         }
-        if broker.poll_timeout().is_some_and(|due| due <= now) {
+        let has_received = !is_stalled(Task::Network) && network.receive(now, broker);
+        supervisor.note(Task::Network, has_received || !network.has_input());
+        has_moved |= has_received;
+        if !is_stalled(Task::Broker) && broker.poll_timeout().is_some_and(|due| due <= now) {
             broker.handle_timeout(now);
         }
+        supervisor.note(Task::Broker, broker.poll_timeout().is_none_or(|due| due > now));
+        let has_published = !is_stalled(Task::Station) && station.turn(now, broker, &mut faults);
+        supervisor.note(Task::Station, has_published);
+
+        // Transmit.
         while let Some(id) = broker.poll_ready() {
             // Of a connection that has ended there may be a last word.
-            let _ = lines.iter_mut().any(|line| line.wake(id));
+            has_moved |= station.is(id) || network.wake(id) || lines.iter_mut().any(|line| line.wake(id));
         }
-        for line in &mut lines {
-            has_moved |= line.transmit(now, &mut broker);
+        for line in lines.iter_mut() {
+            has_moved |= line.transmit(now, broker);
         }
+        has_moved |= network.transmit(now, broker);
 
+        faults.damages = lines.iter().map(Line::damages).sum();
+        (faults.refused, faults.oversized) = (network.refused(), network.oversized());
+        supervisor.end_turn();
         if !has_moved {
-            board::sleep();
+            board::sleep(&clock, next_turn(now, broker, network, &station, &lines).as_millis());
         }
     }
+}
+
+// The two are so large that they shall not be on the stack for ever, as they are while they are being made.
+
+#[inline(never)]
+fn open_broker(
+    place: &'static mut Option<Broker<'static>>,
+    memory: &'static mut Memory,
+    seed: u64,
+) -> &'static mut Broker<'static> {
+    place.insert(Broker::new(memory.memory(), memory::config(seed), &AllowAll))
+}
+
+#[inline(never)]
+fn open_network(
+    place: &'static mut Option<Network>,
+    now: Instant,
+    sockets: &'static mut network::Storage,
+    address: [u8; 6],
+    seed: u64,
+) -> &'static mut Network {
+    place.insert(Network::new(now, sockets, address, seed))
+}
+
+/// When there is something to do, if no device has anything before.
+fn next_turn(
+    now: Instant,
+    broker: &Broker<'_>,
+    network: &mut Network,
+    station: &Station<'_>,
+    lines: &Lines,
+) -> Instant {
+    // Nothing tells when a UART takes more.
+    let retry = if lines.iter().any(Line::has_output) { now.plus_millis(1) } else { Instant::NEVER };
+    let network = network.poll_timeout(now).unwrap_or(Instant::NEVER);
+    let broker = broker.poll_timeout().unwrap_or(Instant::NEVER);
+    station.due().min(broker).min(network).min(retry)
+}
+
+fn time(clock: &Clock) -> Instant {
+    Instant::from_millis(clock.millis())
 }

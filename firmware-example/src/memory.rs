@@ -2,8 +2,9 @@
 
 use goldcrest_core::{Config, Resources};
 
-/// 12 clients with 32 subscriptions, 32 messages of 256 bytes on their way and a reserve for those who connect.
-pub type Memory = Resources<12, 12, 32, 40, 40, 40, 188>;
+/// 12 clients at once: 8 by TCP, 3 by UART, and the board itself. 32 subscriptions, and 32 messages of 256 bytes on their way, beside
+/// what the board keeps retained and a reserve for those who connect.
+pub type Memory = Resources<12, 12, 32, 40, 44, 40, 204>;
 
 /// The limits and policies, with a seed that outsiders must not know.
 pub const fn config(seed: u64) -> Config<'static> {

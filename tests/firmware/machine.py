@@ -1,40 +1,80 @@
-"""Runs the firmware example in QEMU, with each UART on a TCP port of its own."""
+"""Runs the firmware example in QEMU, with each UART and TCP port 1883 on a port of its own."""
 
+import json
 import os
+import queue
+import re
 import socket
 import subprocess
+import tempfile
+import threading
 from pathlib import Path
 
+from broker import SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = Path(
-    os.environ.get("FIRMWARE", ROOT / "target/bare-metal/thumbv7m-none-eabi/release/goldcrest-firmware-example")
-)
+IMAGES = ROOT / "target/bare-metal/thumbv7m-none-eabi/release"
+IMAGE = Path(os.environ.get("FIRMWARE", IMAGES / "goldcrest-firmware-example"))
+STALL_IMAGE = Path(os.environ.get("FIRMWARE_STALL", IMAGES / "goldcrest-firmware-stall"))
+"""Built with the feature `stall`."""
 UARTS = 3
+SOCKETS = 8
+"""Clients that the firmware takes by TCP at once."""
 WHOLE_LIFE_SECONDS = 300
 """After this QEMU is ended, whatever became of those who started it."""
+STARTED = "MQTT on TCP port 1883"
 
 
 class Machine:
     """A board that has started, to be used in a `with` statement."""
 
-    def __init__(self):
+    def __init__(self, image=IMAGE):
         # All are held until all are chosen, so that they differ.
-        holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(UARTS)]
-        self.ports = [holder.getsockname()[1] for holder in holders]
+        holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(UARTS + 1)]
+        *self.ports, self.tcp = [holder.getsockname()[1] for holder in holders]
         for holder in holders:
             holder.close()
+        self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
+        self.monitor = f"{self.folder.name}/monitor"
         command = ["timeout", "--kill-after=5", str(WHOLE_LIFE_SECONDS)]
         command += ["qemu-system-arm", "-machine", "lm3s6965evb", "-display", "none", "-monitor", "none"]
         for port in self.ports:
             command += ["-serial", f"tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on"]
-        command += ["-semihosting-config", "enable=on,target=native", "-kernel", IMAGE]
+        command += ["-nic", f"user,id=net,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:{self.tcp}-:1883"]
+        command += ["-qmp", f"unix:{self.monitor},server=on,wait=off"]
+        command += ["-semihosting-config", "enable=on,target=native", "-kernel", image]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = ""
-        while "goldcrest:" not in said:
-            line = self.process.stdout.readline()
-            if not line:
-                raise AssertionError(f"the firmware did not start: {said}")
-            said += line
+        self.said = []
+        self.lines = queue.Queue()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        self.expect(STARTED)
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.said.append(line.rstrip("\n"))
+            self.lines.put(self.said[-1])
+        self.lines.put(None)
+
+    def expect(self, pattern):
+        """The next line that the firmware says and in which `pattern` is found, as a match."""
+        while True:
+            line = self.lines.get(timeout=SECONDS)
+            if line is None:
+                raise AssertionError(f"the firmware has ended without {pattern!r}: {self.said}")
+            if match := re.search(pattern, line):
+                return match
+
+    def plug(self, in_place):
+        """Puts the network cable in, or pulls it: frames are lost both ways."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(SECONDS)
+            monitor.connect(self.monitor)
+            answers = monitor.makefile()
+            for name, arguments in [("qmp_capabilities", {}), ("set_link", {"name": "net", "up": in_place})]:
+                monitor.sendall(json.dumps({"execute": name, "arguments": arguments}).encode())
+                while "return" not in (answer := json.loads(answers.readline())):
+                    assert "error" not in answer, answer
 
     def __enter__(self):
         return self
@@ -42,6 +82,11 @@ class Machine:
     def __exit__(self, *_):
         ended = self.process.poll()
         self.process.terminate()
-        said, _ = self.process.communicate()
-        if ended is not None:
-            raise AssertionError(f"the firmware ended with {ended}: {said}")
+        self.process.wait(SECONDS)
+        self.reader.join(SECONDS)
+        self.process.stdout.close()
+        self.folder.cleanup()
+        if ended not in (None, *self.may_end_with):
+            raise AssertionError(f"the firmware ended with {ended}: {self.said}")
+
+    may_end_with = ()

@@ -1,18 +1,20 @@
 //! Semihosting: words for whoever runs QEMU. On silicon without a debugger there would have to be another console.
 
+use core::fmt::Arguments;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::ExceptionFrame;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE};
 use cortex_m_semihosting::hprintln;
 
-/// Prints a line.
-pub(crate) fn say(line: &str) {
-    hprintln!("{}", line);
+/// Prints a line. The core stands still meanwhile: nothing that comes often may be said.
+pub(crate) fn say(line: Arguments<'_>) {
+    hprintln!("goldcrest: {}", line);
 }
 
-/// Ends QEMU with exit code 1.
-fn give_up() -> ! {
+/// Says a last word and ends QEMU with exit code 1.
+pub(super) fn give_up(why: Arguments<'_>) -> ! {
+    say(why);
     loop {
         debug::exit(EXIT_FAILURE);
     }
@@ -20,12 +22,29 @@ fn give_up() -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    hprintln!("{}", info);
-    give_up()
+    give_up(format_args!("{info}"))
 }
 
-#[cortex_m_rt::exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    hprintln!("hard fault at {:#010x}, called from {:#010x}", frame.pc(), frame.lr());
-    give_up()
+/// The stack may be what has overflowed, so that nothing more could be pushed: begins anew at its top.
+#[unsafe(naked)]
+#[unsafe(export_name = "HardFault")]
+unsafe extern "C" fn on_hard_fault() {
+    core::arch::naked_asm!(
+        "mrs r0, MSP",
+        "ldr r1, ={top}",
+        "msr MSP, r1",
+        "b {report}",
+        top = sym super::stack::_stack_start,
+        report = sym report_fault,
+    );
+}
+
+extern "C" fn report_fault(frame: *const ExceptionFrame) -> ! {
+    if frame.addr() < super::stack::bottom() {
+        give_up(format_args!("the stack has overflowed"));
+    }
+    // SAFETY: the hardware has put the frame onto the stack, there was room for it, and it is read before anything else is
+    // called.
+    let (pc, lr) = unsafe { ((*frame).pc(), (*frame).lr()) };
+    give_up(format_args!("hard fault at {pc:#010x}, called from {lr:#010x}"));
 }

@@ -5,8 +5,6 @@
 
 use core::cell::RefCell;
 
-use cortex_m::interrupt::InterruptNumber;
-use cortex_m::peripheral::NVIC;
 use critical_section::{CriticalSection, Mutex};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use heapless::Deque;
@@ -14,7 +12,7 @@ use heapless::Deque;
 use super::CORE_HZ;
 use super::register::Register;
 
-pub(super) const COUNT: usize = 3;
+pub(crate) const COUNT: usize = 3;
 const RECEIVED_BYTES: usize = 256;
 const BAUD: u32 = 115_200;
 
@@ -22,7 +20,7 @@ const BAUD: u32 = 115_200;
 // SAFETY: the LM3S6965's data sheet has it there.
 const CLOCK_GATES: Register = unsafe { Register::at(0x400F_E104) };
 const BASES: [usize; COUNT] = [0x4000_C000, 0x4000_D000, 0x4000_E000];
-const INTERRUPTS: [Interrupt; COUNT] = [Interrupt(5), Interrupt(6), Interrupt(33)];
+const INTERRUPTS: [u16; COUNT] = [5, 6, 33];
 
 /// Data register: bits 8 to 11 say that the byte is damaged, or that others were lost before it.
 const DATA_ERRORS: u32 = 0xF00;
@@ -84,7 +82,7 @@ impl Read for Uart {
             return Ok(0);
         }
         while !self.read_ready()? {
-            super::sleep();
+            cortex_m::asm::wfi();
         }
         critical_section::with(|cs| {
             let taken = self.received.borrow_ref_mut(cs).take(buffer);
@@ -177,49 +175,32 @@ impl Registers {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Interrupt(u16);
-
-// SAFETY: the numbers in INTERRUPTS are the LM3S6965's and never change.
-unsafe impl InterruptNumber for Interrupt {
-    fn number(self) -> u16 {
-        self.0
-    }
-}
-
 /// To be called once.
 pub(super) fn start() -> [Uart; COUNT] {
     CLOCK_GATES.write(CLOCK_GATES.read() | ((1 << COUNT) - 1));
     core::array::from_fn(|index| {
         let registers = Registers(BASES[index]);
         registers.start();
-        // SAFETY: the handler shares nothing with others but through critical sections.
-        unsafe { NVIC::unmask(INTERRUPTS[index]) };
+        super::unmask(INTERRUPTS[index]);
         Uart { registers, received: &RECEIVED[index] }
     })
 }
 
-pub(super) fn on_interrupt(number: i16) {
-    let Some(index) = INTERRUPTS.iter().position(|interrupt| i32::from(interrupt.0) == i32::from(number)) else {
+pub(super) fn on_interrupt(cs: CriticalSection<'_>, number: u16) {
+    let Some(index) = INTERRUPTS.iter().position(|interrupt| *interrupt == number) else {
         return;
     };
+    super::wake(cs);
     let registers = Registers(BASES[index]);
-    critical_section::with(|cs| {
-        let mut received = RECEIVED[index].borrow_ref_mut(cs);
-        while registers.flags().read() & FLAG_RECEIVE_EMPTY == 0 {
-            if received.bytes.is_full() {
-                // Who reads turns it on again.
-                registers.interrupt_mask().write(0);
-                return;
-            }
-            let data = registers.data().read();
-            received.is_damaged |= data & DATA_ERRORS != 0;
-            let _ = received.bytes.push_back(data as u8);
+    let mut received = RECEIVED[index].borrow_ref_mut(cs);
+    while registers.flags().read() & FLAG_RECEIVE_EMPTY == 0 {
+        if received.bytes.is_full() {
+            // Who reads turns it on again.
+            registers.interrupt_mask().write(0);
+            return;
         }
-    });
-}
-
-/// Whether any UART has bytes that nobody has read.
-pub(super) fn has_received(cs: CriticalSection<'_>) -> bool {
-    RECEIVED.iter().any(|received| received.borrow_ref(cs).has_news())
+        let data = registers.data().read();
+        received.is_damaged |= data & DATA_ERRORS != 0;
+        let _ = received.bytes.push_back(data as u8);
+    }
 }

@@ -1,0 +1,128 @@
+//! The board's own part in the conversation: it publishes its uptime, takes commands for its LED, and tells how it is.
+//!
+//! | topic | |
+//! |---|---|
+//! | `board/uptime` | seconds since the start, each second, retained |
+//! | `board/led/set` | a command: `on` or `off` |
+//! | `board/led` | what the LED is, retained |
+//! | `$SYS/board/stack` | bytes of the stack that were in use at most, and all of them; retained |
+//! | `$SYS/board/faults` | what went wrong since the start, retained |
+
+use core::fmt::Write;
+
+use goldcrest_core::codec::QoS;
+use goldcrest_core::{Broker, ConnectionId, Full, Instant, Local, LocalPublish, TopicFilter, TopicName};
+use heapless::String;
+
+use crate::board::{self, Led, stack};
+use crate::faults::Faults;
+use crate::stall;
+
+const LED_SET: &str = "board/led/set";
+const COMMANDS: &[&str] = if cfg!(feature = "stall") { &[LED_SET, stall::TOPIC] } else { &[LED_SET] };
+const PERIOD_MILLIS: u64 = 1000;
+
+/// The sensor, the LED, and a client of the broker for both.
+pub(crate) struct Station<'b> {
+    led: Led,
+    local: Local<'b>,
+    /// When the next reading is due.
+    due: Instant,
+    /// What was published last, so that it is published when it changes.
+    stack: usize,
+    faults: Faults,
+}
+
+impl<'b> Station<'b> {
+    pub(crate) fn new(now: Instant, led: Led, buffer: &'b mut [u8]) -> Self {
+        Self { led, local: Local::new("board", buffer), due: now, stack: 0, faults: Faults::NONE }
+    }
+
+    /// When [`Station::turn`] has something to do, though no message has come.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Whether the broker has named its connection: there may be a command.
+    pub(crate) fn is(&self, id: ConnectionId) -> bool {
+        self.local.id() == Some(id)
+    }
+
+    /// Obeys commands, and publishes a reading when it is time. Whether it did.
+    pub(crate) fn turn(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
+        let mut is_switched = false;
+        while let Some(command) = self.local.poll(broker, now) {
+            if command.topic == stall::TOPIC {
+                stall::stall(command.payload);
+                continue;
+            }
+            match command.payload {
+                b"on" => self.led.switch(true),
+                b"off" => self.led.switch(false),
+                _ => faults.commands = faults.commands.wrapping_add(1),
+            }
+            is_switched = true;
+        }
+        if is_switched {
+            self.publish_led(now, broker, faults);
+        }
+        if now < self.due {
+            return false;
+        }
+        self.due = self.due.plus_millis(PERIOD_MILLIS);
+        self.connect(now, broker, faults);
+        publish(now, broker, faults, "board/uptime", format_args!("{}", now.as_millis() / 1000));
+        let stack = stack::most_used();
+        if stack != self.stack {
+            self.stack = stack;
+            publish(now, broker, faults, "$SYS/board/stack", format_args!("{stack} of {}", stack::size()));
+        }
+        faults.dropped = broker.counters().dropped.total() as u32;
+        if *faults != self.faults {
+            self.faults = *faults;
+            board::say(format_args!("{faults}"));
+            publish(now, broker, faults, "$SYS/board/faults", format_args!("{}", self.faults));
+        }
+        true
+    }
+
+    /// Connects if it is not: at the start, and when another client had its Client Identifier.
+    fn connect(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
+        if self.local.is_connected() {
+            return;
+        }
+        let mut result = self.local.connect(broker, now);
+        for topic in COMMANDS {
+            let Ok(filter) = TopicFilter::new(topic) else { continue };
+            result = result.and_then(|()| self.local.subscribe(broker, now, filter, QoS::ExactlyOnce));
+        }
+        if result.is_err() {
+            faults.connects = faults.connects.wrapping_add(1);
+        }
+        self.publish_led(now, broker, faults);
+    }
+
+    fn publish_led(&self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
+        let state = if self.led.is_on() { "on" } else { "off" };
+        publish(now, broker, faults, "board/led", format_args!("{state}"));
+    }
+}
+
+/// Publishes a retained message of QoS 1. Without room for it that is a fault, and the next one may fit.
+fn publish(
+    now: Instant,
+    broker: &mut Broker<'_>,
+    faults: &mut Faults,
+    topic: &'static str,
+    payload: core::fmt::Arguments<'_>,
+) {
+    let mut text = String::<160>::new();
+    // What does not fit is cut off.
+    let _ = text.write_fmt(payload);
+    let Ok(topic) = TopicName::new(topic) else { return };
+    let message =
+        LocalPublish { topic, payload: text.as_bytes(), qos: QoS::AtLeastOnce, retain: true, expiry_secs: None };
+    if let Err(Full) = broker.publish(now, message) {
+        faults.publishes = faults.publishes.wrapping_add(1);
+    }
+}

@@ -1,0 +1,97 @@
+"""Packets of MQTT 3.1.1 byte by byte, and streams to send them on."""
+
+import socket
+import time
+
+from broker import SECONDS
+
+CONNECT = bytes.fromhex("10 0c 0004 4d515454 04 02 0000 0000")
+"""Clean Session, without Keep Alive and Client Identifier."""
+CONNACK = bytes.fromhex("20 02 00 00")
+PINGREQ, PINGRESP = bytes.fromhex("c0 00"), bytes.fromhex("d0 00")
+DISCONNECT = bytes.fromhex("e0 00")
+MALFORMED = bytes.fromhex("36 00")
+"""PUBLISH with QoS 3."""
+
+
+def connect_with_will(topic, keep_alive=0):
+    """CONNECT with a Will: "gone", QoS 1."""
+    body = bytes.fromhex("0004 4d515454 04 0e") + keep_alive.to_bytes(2, "big")
+    body += bytes(2) + len(topic).to_bytes(2, "big") + topic.encode() + b"\0\4gone"
+    return bytes([0x10, len(body)]) + body
+
+
+def publish(topic, payload):
+    """PUBLISH of QoS 0."""
+    body = len(topic).to_bytes(2, "big") + topic.encode() + payload
+    return bytes([0x30]) + remaining_length(len(body)) + body
+
+
+def publish_at_least_once(topic, packet_id, payload=bytes(40)):
+    """PUBLISH of QoS 1."""
+    body = len(topic).to_bytes(2, "big") + topic.encode() + packet_id.to_bytes(2, "big") + payload
+    return bytes([0x32]) + remaining_length(len(body)) + body
+
+
+def subscribe(topic_filter, qos=0):
+    """SUBSCRIBE with Packet Identifier 1."""
+    body = b"\0\1" + len(topic_filter).to_bytes(2, "big") + topic_filter.encode() + bytes([qos])
+    return bytes([0x82]) + remaining_length(len(body)) + body
+
+
+def remaining_length(value):
+    """Up to 16,383."""
+    return bytes([value]) if value < 128 else bytes([value % 128 | 128, value // 128])
+
+
+class Stream(socket.socket):
+    """A UART or a TCP connection."""
+
+    def __init__(self, port):
+        super().__init__()
+        self.settimeout(SECONDS)
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connect(("127.0.0.1", port))
+
+    def read(self, count):
+        got = b""
+        while len(got) < count:
+            piece = self.recv(count - len(got))
+            assert piece, f"{got.hex()}, then the end"
+            got += piece
+        return got
+
+    def expect(self, expected):
+        got = self.read(len(expected))
+        assert got == expected, f"{got.hex()} instead of {expected.hex()}"
+
+    def expect_end(self):
+        """Nothing more comes, whether the other side closes or resets."""
+        try:
+            got = self.recv(4096)
+        except ConnectionResetError:
+            return
+        assert not got, f"{got.hex()} instead of the end"
+
+    def connect_at_last(self):
+        """Sends CONNECT until it is answered: what the line was sent before may have begun like a packet."""
+        self.settimeout(0.5)
+        end = time.monotonic() + SECONDS
+        got = b""
+        while not got.endswith(CONNACK):
+            assert time.monotonic() < end, f"no CONNACK but {got.hex()}"
+            self.sendall(CONNECT)
+            try:
+                got += self.recv(4096)
+            except TimeoutError:
+                continue
+        self.settimeout(SECONDS)
+
+    def read_to_the_end(self):
+        """Closes it then."""
+        with self:
+            try:
+                while self.recv(4096):
+                    pass
+            except OSError:
+                pass

@@ -1,0 +1,370 @@
+"""The broker in a microcontroller, on Ethernet: with rumqttc, paho-mqtt, mosquitto's clients and raw bytes."""
+
+import socket
+import struct
+import subprocess
+import threading
+import time
+import unittest
+
+from broker import ROOT, SECONDS, wait_until
+from client import V3_1_1, V5, VERSIONS, Client, unique
+from machine import SOCKETS, UARTS, Machine
+from raw import (
+    CONNACK,
+    CONNECT,
+    DISCONNECT,
+    MALFORMED,
+    PINGREQ,
+    PINGRESP,
+    Stream,
+    connect_with_will,
+    publish,
+    publish_at_least_once,
+    subscribe,
+)
+
+RUMQTTC = ROOT / "target/debug/rumqttc-client"
+QUOTA_EXCEEDED = 0x97
+STACK_BYTES_AT_MOST = 4096
+
+
+class Suite(unittest.TestCase):
+    def client(self, version=V5, **options):
+        return self.enterContext(Client(self.machine.tcp, version, **options))
+
+    def uart_client(self, uart, version=V5, **options):
+        return self.enterContext(Client(self.machine.ports[uart], version, **options))
+
+    def stream(self):
+        return self.enterContext(Stream(self.machine.tcp))
+
+
+class Network(Suite):
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = cls.enterClassContext(Machine())
+
+    @classmethod
+    def tearDownClass(cls):
+        """After all that the tests of this class did."""
+        with Client(cls.machine.tcp, V5) as client:
+            client.subscribe("$SYS/board/stack")
+            used, size = client.next().payload.decode().split(" of ")
+        print(f"stack: {used} of {size} bytes used at most")
+        assert int(used) <= STACK_BYTES_AT_MOST, f"{used} bytes of stack"
+
+    def test_every_qos_among_network_uart_and_versions(self):
+        for name, version in VERSIONS.items():
+            clients = [self.client(version), self.client(), self.uart_client(0, version), self.uart_client(1, V3_1_1)]
+            for index, client in enumerate(clients):
+                self.assertEqual(client.subscribe(f"to/{index}/#", 2), 2)
+            for sender in clients:
+                for index, receiver in enumerate(clients):
+                    for qos in (0, 1, 2):
+                        with self.subTest(version=name, receiver=index, qos=qos):
+                            payload = unique("m").encode()
+                            sender.publish(f"to/{index}/x", payload, qos)
+                            message = receiver.next()
+                            self.assertEqual((message.payload, message.qos), (payload, qos))
+            for client in clients:
+                client.__exit__()
+
+    def test_rumqttc_and_mosquitto_hear_each_other(self):
+        port = str(self.machine.tcp)
+        mosquitto = ["-h", "127.0.0.1", "-p", port]
+        subscribers = [[RUMQTTC, "sub", version, port, "-"] for version in ("3.1.1", "5")]
+        subscribers += [["mosquitto_sub", *mosquitto, "-q", "2", "-t", "q2/#", "-F", "%t %q %p"]]
+        control = self.client()
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in subscribers]
+        try:
+            # A retained message tells when a subscription stands.
+            control.publish("q2/ready", "-", 1, retain=True)
+            for process in processes:
+                self.assertEqual(process.stdout.readline(), "q2/ready 1 -\n")
+            for version in ("3.1.1", "5"):
+                subprocess.run([RUMQTTC, "pub", version, port, f"rumqttc{version}"], check=True, timeout=SECONDS)
+            for qos in ("0", "1", "2"):
+                topic = f"q2/mosquitto/{qos}"
+                subprocess.run(["mosquitto_pub", *mosquitto, "-q", qos, "-t", topic, "-m", "x"], check=True, timeout=SECONDS)
+            publishers = [f"rumqttc{version}" for version in ("3.1.1", "5")]
+            wanted = {
+                f"q{granted}/{name}/{qos} {min(granted, qos)} {name}"
+                for name in publishers
+                for granted in range(3)
+                for qos in range(3)
+            }
+            wanted |= {f"q2/mosquitto/{qos} {qos} x" for qos in range(3)}
+            for process in processes[:2]:
+                self.assertEqual({process.stdout.readline().rstrip() for _ in wanted}, wanted)
+            wanted = {line for line in wanted if line.startswith("q2")}
+            self.assertEqual({processes[2].stdout.readline().rstrip() for _ in wanted}, wanted)
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait(SECONDS)
+                process.stdout.close()
+            control.publish("q2/ready", "", 1, retain=True)
+
+    def test_retained_messages_and_sessions(self):
+        with self.client(V5, client_id="keeps", keep_session=True) as client:
+            client.subscribe("kept", 2)
+        publisher = self.client(V3_1_1)
+        publisher.publish("kept", "later", 2, retain=True)
+        with self.uart_client(1, V5, client_id="keeps", keep_session=True) as client:
+            self.assertTrue(client.session_present)
+            self.assertEqual(client.next().payload, b"later")
+        newcomer = self.client()
+        newcomer.subscribe("kept", 1)
+        message = newcomer.next()
+        self.assertEqual((message.payload, message.retain), (b"later", True))
+        publisher.publish("kept", "", 1, retain=True)
+        self.client(V3_1_1, client_id="keeps").__exit__()
+
+    def test_32_messages_of_256_bytes_wait_for_four_absent_clients(self):
+        names = [f"absent-{number}" for number in range(4)]
+        for name in names:
+            with self.client(V5, client_id=name, keep_session=True) as client:
+                client.subscribe(name, 1)
+        publisher = self.client()
+        for number in range(8):
+            for name in names:
+                publisher.publish(name, bytes([number]) * 256, 1)
+        for name in names:
+            with self.client(V5, client_id=name, keep_session=True) as client:
+                self.assertEqual(client.next_payloads(8), [bytes([number]) * 256 for number in range(8)])
+            self.client(V3_1_1, client_id=name).__exit__()
+
+    def test_all_are_connected_at_once_and_one_more_is_refused(self):
+        clients = [self.client() for _ in range(SOCKETS)] + [self.uart_client(uart) for uart in range(UARTS)]
+        for client in clients:
+            client.subscribe("all", 1)
+        with self.stream() as late:
+            late.sendall(CONNECT)
+            late.expect_end()
+        clients[0].publish("all", "here", 1)
+        for client in clients:
+            self.assertEqual(client.next().payload, b"here")
+        clients[0].__exit__()
+        self.connect_at_last()
+
+    def connect_at_last(self):
+        """A client that comes just when another has gone may find no socket yet."""
+        end = time.monotonic() + 5
+        while True:
+            try:
+                with Stream(self.machine.tcp) as stream:
+                    stream.sendall(CONNECT)
+                    stream.expect(CONNACK)
+                    return
+            except (AssertionError, ConnectionError):
+                assert time.monotonic() < end, "no socket is free"
+                time.sleep(0.05)
+
+    def test_sockets_whose_clients_do_not_close_are_free_again(self):
+        refused = [self.stream() for _ in range(SOCKETS)]
+        for stream in refused:
+            stream.sendall(CONNECT)
+            stream.expect(CONNACK)
+            stream.sendall(MALFORMED)
+        # The broker has closed all of them, and they have not.
+        for _ in range(SOCKETS):
+            self.connect_at_last()
+        for stream in refused:
+            stream.expect_end()
+
+    def test_many_connections_one_after_the_other(self):
+        for number in range(200):
+            with Stream(self.machine.tcp) as stream:
+                stream.sendall(CONNECT + PINGREQ + DISCONNECT)
+                stream.expect(CONNACK + PINGRESP)
+                if number % 2:
+                    stream.expect_end()
+
+    def test_packets_that_come_byte_by_byte_or_all_at_once(self):
+        packets = CONNECT + subscribe("pieces") + publish("pieces", b"x" * 200) + PINGREQ
+        answers = CONNACK + bytes.fromhex("90 03 0001 00")
+        stream = self.stream()
+        for byte in packets:
+            stream.sendall(bytes([byte]))
+        stream.expect(answers)
+        # The answers to the other two come in the order that the turns of the loop have given them.
+        message = publish("pieces", b"x" * 200)
+        rest = stream.read(len(message + PINGRESP))
+        self.assertIn(rest, (message + PINGRESP, PINGRESP + message))
+        stream.sendall(DISCONNECT)
+
+    def test_what_came_before_the_end_of_the_stream_is_answered(self):
+        """The client closes its side while the broker, which owes it 8 answers, takes nothing more until they are out."""
+        stream = self.stream()
+        stream.sendall(CONNECT + PINGREQ * 200)
+        stream.shutdown(socket.SHUT_WR)
+        stream.expect(CONNACK + PINGRESP * 200)
+        stream.expect_end()
+
+    def test_the_largest_packets_go_both_ways(self):
+        publisher, subscriber = self.client(), self.client()
+        subscriber.subscribe("large", 2)
+        for size in (500, 511, 512, 513, 1000, 1024 - 13):
+            payload = bytes(number % 251 for number in range(size))
+            for qos in (1, 2):
+                publisher.publish("large", payload, qos)
+                self.assertEqual(subscriber.next().payload, payload)
+
+    def test_a_burst_is_held_back_and_nothing_of_it_is_lost(self):
+        stream = self.stream()
+        count = 2000
+        packets = CONNECT + b"".join(publish_at_least_once("burst", number) for number in range(1, count + 1))
+        sender = threading.Thread(target=stream.sendall, args=(packets,))
+        sender.start()
+        stream.expect(CONNACK + b"".join(bytes.fromhex("40 02") + number.to_bytes(2, "big") for number in range(1, count + 1)))
+        sender.join()
+
+    def test_a_connection_that_is_reset_publishes_its_will(self):
+        witness = self.uart_client(0)
+        witness.subscribe("wills/#", 1)
+        stream = Stream(self.machine.tcp)
+        stream.sendall(connect_with_will("wills/reset"))
+        stream.expect(CONNACK)
+        # Closing sends a reset instead of an end.
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.close()
+        message = witness.next()
+        self.assertEqual((message.topic, message.payload, message.qos), ("wills/reset", b"gone", 1))
+
+    def test_a_silent_client_loses_its_connection_and_its_will_is_published(self):
+        witness = self.client()
+        witness.subscribe("wills/#", 1)
+        stream = self.stream()
+        started = time.monotonic()
+        stream.sendall(connect_with_will("wills/silent", keep_alive=2))
+        stream.expect(CONNACK)
+        self.assertEqual(witness.next().topic, "wills/silent")
+        self.assertGreater(time.monotonic() - started, 2.5)
+        stream.expect_end()
+
+    def test_a_ninth_subscription_is_refused(self):
+        client = self.client()
+        codes = [client.subscribe(f"many/{number}") for number in range(9)]
+        self.assertEqual(codes, [0] * 8 + [QUOTA_EXCEEDED])
+
+    def test_a_flood_from_one_client_leaves_others_healthy(self):
+        publisher, subscriber = self.client(), self.client()
+        subscriber.subscribe("calm", 1)
+        stop = threading.Event()
+        floods = [self.stream() for _ in range(3)]
+        # One that nobody hears, one that its own client does not read, one to the others.
+        for stream, greeting in zip(floods, (CONNECT, CONNECT + subscribe("flood/#"), CONNECT)):
+            stream.sendall(greeting)
+        messages = [publish("void", bytes(200)), publish("flood/x", bytes(200)), publish_at_least_once("flood/y", 7, bytes(50))]
+
+        def flood(stream, message):
+            stream.settimeout(0.2)
+            while not stop.is_set():
+                try:
+                    stream.sendall(message * 20)
+                except TimeoutError:
+                    continue
+
+        threads = [threading.Thread(target=flood, args=pair) for pair in zip(floods, messages)]
+        for thread in threads:
+            thread.start()
+        longest = 0
+        try:
+            for number in range(200):
+                started = time.monotonic()
+                publisher.publish("calm", str(number), 1)
+                self.assertEqual(subscriber.next().payload, str(number).encode())
+                longest = max(longest, time.monotonic() - started)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        print(f"the longest way of a message during a flood: {longest * 1000:.0f} ms ... ", end="")
+        self.assertLess(longest, 2)
+
+
+class Board(Suite):
+    """The board as a participant."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = cls.enterClassContext(Machine())
+
+    def test_its_uptime_is_published_each_second_to_network_and_uart(self):
+        for client in (self.client(), self.uart_client(0), self.client(V3_1_1)):
+            client.subscribe("board/uptime", 1)
+            first = client.next()
+            self.assertTrue(first.retain)
+            values = [int(first.payload), *map(int, client.next_payloads(3))]
+            self.assertEqual(values, list(range(values[0], values[0] + 4)))
+
+    def test_commands_of_each_qos_switch_its_led(self):
+        client, sender = self.client(), self.uart_client(1, V3_1_1)
+        client.subscribe("board/led", 1)
+        self.assertEqual(client.next().payload, b"off")
+        for qos in (0, 1, 2):
+            for state in ("on", "off"):
+                sender.publish("board/led/set", state, qos)
+                message = client.next()
+                self.assertEqual(message.payload, state.encode())
+        newcomer = self.client()
+        newcomer.subscribe("board/led")
+        message = newcomer.next()
+        self.assertEqual((message.payload, message.retain), (b"off", True))
+
+    def test_what_goes_wrong_is_shown(self):
+        client = self.client()
+        client.subscribe("$SYS/board/faults")
+        client.publish("board/led/set", "dance", 1)
+        self.machine.expect("1 unknown commands")
+        self.assertIn(b"1 unknown commands", client.next().payload)
+
+    def test_it_connects_again_when_another_takes_its_place(self):
+        self.client(V5, client_id="board").ends.get(timeout=SECONDS)
+        client = self.client()
+        client.subscribe("board/led", 1)
+        wait_until(lambda: self.switch(client, "on"), "the LED obeys")
+        self.switch(client, "off")
+
+    def switch(self, client, state):
+        client.publish("board/led/set", state, 1)
+        time.sleep(0.1)
+        payload = None
+        while not client.messages.empty():
+            payload = client.next().payload
+        return payload == state.encode()
+
+
+class Cable(Suite):
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = cls.enterClassContext(Machine())
+
+    def test_pulling_the_cable_publishes_the_wills_of_all_behind_it(self):
+        witness = self.uart_client(0)
+        witness.subscribe("wills/#", 1)
+        streams = [self.stream() for _ in range(SOCKETS)]
+        for number, stream in enumerate(streams):
+            stream.sendall(connect_with_will(f"wills/{number}", keep_alive=2))
+            stream.expect(CONNACK)
+        self.machine.plug(False)
+        topics = {witness.next().topic for _ in streams}
+        self.assertEqual(topics, {f"wills/{number}" for number in range(SOCKETS)})
+        self.machine.plug(True)
+        for stream in streams:
+            stream.close()
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                with Stream(self.machine.tcp) as stream:
+                    stream.sendall(CONNECT)
+                    stream.expect(CONNACK)
+                break
+            except (AssertionError, OSError):
+                self.assertLess(time.monotonic(), end, "nobody can connect after the cable is back")
+                time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    unittest.main()
