@@ -32,6 +32,7 @@ pub const fn places(sessions: usize, subscriptions: usize, messages: usize, deli
 /// 2. [`Store::restore`] fills the new broker.
 /// 3. [`Store::persist`] after all that was received in a turn of the loop, and before anything is transmitted.
 /// 4. [`Store::idle`] when there is nothing else to do.
+// The verbs are never inlined: their buffers shall be on the stack only while they run.
 pub struct Store<'p, F> {
     log: Log<'p, F>,
     clock: Instant,
@@ -46,6 +47,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
     ///
     /// # Errors
     /// As [`Log::open`].
+    #[inline(never)]
     pub fn open(
         flash: F,
         range: Range<u32>,
@@ -71,6 +73,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
     ///
     /// # Errors
     /// [`Error::Small`]: the buffer is shorter than a record; [`RECORD_BYTES`] are enough. [`Error::Flash`].
+    #[inline(never)]
     pub fn restore(
         &mut self,
         now: Instant,
@@ -94,6 +97,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
     /// # Errors
     /// Any error means that nothing is stored any more before the next start, and that the broker confirms nothing that it
     /// would have to remember. [`Error::Full`]: between two calls there came more than fits into the last quarter.
+    #[inline(never)]
     pub fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut [u8]) -> Result<(), Error<F::Error>> {
         if self.has_failed {
             return Err(Error::Failed);
