@@ -23,6 +23,11 @@ pub struct Store {
 type Changes = Vec<(Key, Option<Vec<u8>>)>;
 
 impl Store {
+    /// Has these records from the start; of two with one key the later one.
+    pub fn believe(&mut self, records: impl IntoIterator<Item = (Key, Vec<u8>)>) {
+        self.safe.extend(records.into_iter().map(|(key, sealed)| (key.to_bits(), sealed)));
+    }
+
     /// Takes what the broker has to record, as one batch; whether there was anything to wait for.
     ///
     /// # Panics

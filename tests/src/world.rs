@@ -273,6 +273,11 @@ impl World {
         any
     }
 
+    /// The same, to be changed.
+    pub fn store_mut(&mut self, shard: usize) -> &mut Store {
+        &mut self.stores[shard]
+    }
+
     /// What survives of a broker.
     pub fn store(&self, shard: usize) -> &Store {
         &self.stores[shard]

@@ -102,7 +102,8 @@ impl Broker<'_> {
         self.queue_restored();
         self.drop_unheld();
         for slot in 0..self.router.group_slots() {
-            if self.router.end_restored_group(slot) {
+            if let Some(tag) = self.router.end_restored_group(slot) {
+                self.end_group_queue(tag);
                 self.messages.journal.mark(Kind::Group, slot);
                 self.left_out = self.left_out.saturating_add(1);
             }
@@ -186,7 +187,8 @@ impl Broker<'_> {
         let topic = value.body.get(..usize::from(value.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
         let is_topic = topic.is_some_and(|topic| TopicName::new(topic).is_ok());
         let properties_end = u64::from(value.topic_len) + u64::from(value.properties_len);
-        if !is_topic || properties_end > value.body.len() as u64 || value.qos > 2 {
+        let is_counted = value.order <= u64::MAX / 2;
+        if !is_topic || !is_counted || properties_end > value.body.len() as u64 || value.qos > 2 {
             return Err(Unfit::Invalid);
         }
         let draft = Message {
@@ -250,8 +252,15 @@ impl Broker<'_> {
         delivery.set(Delivery::RETAIN, value.retain);
         delivery.set(Delivery::RECEIVED, value.received);
         match (value.through, owner) {
-            (Through::Group(group), _) if self.router.is_live_group(Handle::from_index(group as usize)) => {
-                delivery.set_group(Handle::from_index(group as usize));
+            (Through::Group(group), owner) => {
+                let group = Handle::from_index(group as usize);
+                let is_its = match owner {
+                    Owner::Group(owner) => owner == group,
+                    Owner::Session(session) => self.router.is_member(group, self.subscriber_of(session)),
+                };
+                if is_its {
+                    delivery.set_group(group);
+                }
             }
             (Through::Foreign(subscription), Owner::Session(session)) => {
                 let subscription = Handle::from_index(subscription as usize);

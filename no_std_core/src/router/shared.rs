@@ -164,6 +164,12 @@ impl Router<'_> {
         self.groups.is_live(group)
     }
 
+    /// Whether the subscriber is a member of the group in a slot, if there is one.
+    pub(crate) fn is_member(&self, group: Handle<Group>, subscriber: Subscriber) -> bool {
+        let node = if self.groups.is_live(group) { self.groups[group].node } else { None };
+        node.is_some_and(|node| self.find_in(node, Some(group), subscriber).is_some())
+    }
+
     /// A group that a walk gave.
     pub fn group(&self, group: Handle<Group>) -> &Group {
         &self.groups[group]
@@ -236,18 +242,18 @@ impl Router<'_> {
         restored.is_some()
     }
 
-    /// Ends the group in a slot that was restored, if it has no members; whether it did.
-    pub(crate) fn end_restored_group(&mut self, slot: usize) -> bool {
+    /// Ends the group in a slot that was restored, if it has no members; gives its tag.
+    pub(crate) fn end_restored_group(&mut self, slot: usize) -> Option<u32> {
         let group = Handle::from_index(slot);
         if !self.groups.is_live(group) {
-            return false;
+            return None;
         }
         let node = self.groups[group].node;
-        let ended = self.end_group_without_members(group).is_some();
-        if let (true, Some(node)) = (ended, node) {
+        let ended = self.end_group_without_members(group)?;
+        if let Some(node) = node {
             self.trie.prune(node);
         }
-        ended
+        Some(ended)
     }
 
     /// Slots in use or used before.

@@ -300,6 +300,16 @@ impl Router<'_> {
             Some(name) => Some(self.find_group(node, name)?),
             None => None,
         };
+        self.find_in(node, group, subscriber)
+    }
+
+    /// The subscription of `subscriber` at a node, or in a group of that node.
+    pub(super) fn find_in(
+        &self,
+        node: Handle<Node>,
+        group: Option<Handle<Group>>,
+        subscriber: Subscriber,
+    ) -> Option<Handle<Subscription>> {
         let hash = self.subscription_hash(node, group, subscriber);
         self.subscription_index.find(&self.subscriptions, hash, |found| {
             found.subscriber == subscriber && found.node == Some(node) && found.group == group

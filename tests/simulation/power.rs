@@ -1,0 +1,519 @@
+//! The power goes at any moment: between two batches, with several of them unsafe, in the midst of each handshake.
+//!
+//! Publishers and subscribers keep their own half of the protocol as the specification wants it, and send again what was not
+//! acknowledged. Then whatever was acknowledged arrives, QoS 2 once, and all in the order in which it was published.
+//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use goldcrest_core::codec::*;
+use goldcrest_core::record::{self, Key, Kind, Record, Value};
+use goldcrest_core::{AllowAll, Broker, Config, Instant, Limits, Shard};
+use goldcrest_tests::honest::{Got, Honest, Opening, publication};
+use goldcrest_tests::memory::{MODEST, Storage};
+use goldcrest_tests::random::{Random, setting};
+use goldcrest_tests::world::{Sync, World};
+
+/// How far a message of a publisher is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Published,
+    /// PUBREC has come.
+    Released,
+}
+
+struct Publisher {
+    id: String,
+    link: Option<Honest>,
+    /// CONNACK was seen: the Session is there from now on.
+    is_known: bool,
+    /// CONNACK was seen on this connection.
+    is_open: bool,
+    next_id: u16,
+    numbers: u32,
+    /// Packet Identifier, number, QoS, and how far it is, in the order of publishing.
+    pending: VecDeque<(u16, u32, QoS, Stage)>,
+    /// What the broker has acknowledged, and whether with QoS 2.
+    acknowledged: BTreeMap<u32, QoS>,
+}
+
+struct Subscriber {
+    id: String,
+    qos: QoS,
+    link: Option<Honest>,
+    is_known: bool,
+    /// SUBACK was seen.
+    is_subscribed: bool,
+    /// By publisher: what was published before that is not to come.
+    from: Vec<u32>,
+    /// QoS 2 messages before their PUBREL.
+    held: BTreeSet<u16>,
+    due: VecDeque<(AckKind, u16)>,
+    /// By publisher: how often each number came.
+    got: Vec<BTreeMap<u32, u32>>,
+    /// By publisher: the newest one that came.
+    newest: Vec<u32>,
+}
+
+struct Test {
+    world: World,
+    random: Random,
+    publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    crashes: u32,
+}
+
+const PUBLISHERS: usize = 3;
+
+impl Test {
+    fn new(seed: u64, storage: Storage) -> Self {
+        let limits = Limits { queued_messages: 2_000, inflight: 6, packet_bytes: 4_096, ..Limits::GATEWAY };
+        let config = Config { durable: true, limits, ..Config::gateway(seed) };
+        let mut world = World::in_storage(storage, 1, config, &AllowAll);
+        world.sync = Sync::ByHand;
+        let publisher = |number| Publisher {
+            id: format!("publisher {number}"),
+            link: None,
+            is_known: false,
+            is_open: false,
+            next_id: 0,
+            numbers: 0,
+            pending: VecDeque::new(),
+            acknowledged: BTreeMap::new(),
+        };
+        let subscriber = |number: usize| Subscriber {
+            id: format!("subscriber {number}"),
+            qos: if number.is_multiple_of(2) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
+            link: None,
+            is_known: false,
+            is_subscribed: false,
+            from: vec![0; PUBLISHERS],
+            held: BTreeSet::new(),
+            due: VecDeque::new(),
+            got: vec![BTreeMap::new(); PUBLISHERS],
+            newest: vec![0; PUBLISHERS],
+        };
+        Self {
+            world,
+            random: Random::new(seed),
+            publishers: (0..PUBLISHERS).map(publisher).collect(),
+            subscribers: (0..4).map(subscriber).collect(),
+            crashes: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        let publisher = self.random.below(self.publishers.len());
+        let subscriber = self.random.below(self.subscribers.len());
+        match self.random.below(100) {
+            0..=39 => self.publish(publisher),
+            40..=64 => self.acknowledge(subscriber),
+            65..=84 => drop(self.world.sync()),
+            85..=88 => self.connect_publisher(publisher),
+            89..=93 => self.connect_subscriber(subscriber),
+            94 => self.cut_subscriber(subscriber),
+            95 => self.cut_publisher(publisher),
+            96 => self.world.advance(100),
+            97 => self.crash(),
+            _ => while self.world.sync() {},
+        }
+        self.read();
+    }
+
+    fn crash(&mut self) {
+        self.read();
+        self.crashes += 1;
+        self.world.crash();
+        (0..self.publishers.len()).for_each(|publisher| self.cut_publisher(publisher));
+        (0..self.subscribers.len()).for_each(|subscriber| self.cut_subscriber(subscriber));
+    }
+
+    fn cut_publisher(&mut self, publisher: usize) {
+        if let Some(link) = self.publishers[publisher].link.take() {
+            self.world.cut(link.at);
+        }
+    }
+
+    fn cut_subscriber(&mut self, subscriber: usize) {
+        let subscriber = &mut self.subscribers[subscriber];
+        subscriber.due.clear();
+        if let Some(link) = subscriber.link.take() {
+            self.world.cut(link.at);
+        }
+    }
+
+    fn connect_publisher(&mut self, publisher: usize) {
+        let publisher = &mut self.publishers[publisher];
+        if publisher.link.is_none() {
+            let opening = Opening { clean_start: false, expiry_secs: u32::MAX, ..Opening::new(&publisher.id) };
+            publisher.is_open = false;
+            publisher.link = Some(Honest::connect(&mut self.world, Version::V5, &opening));
+        }
+    }
+
+    fn connect_subscriber(&mut self, subscriber: usize) {
+        let window = self.random.choose(&[None, Some(2), Some(5)]);
+        let subscriber = &mut self.subscribers[subscriber];
+        if subscriber.link.is_none() {
+            let opening = Opening { clean_start: false, expiry_secs: u32::MAX, window, ..Opening::new(&subscriber.id) };
+            subscriber.link = Some(Honest::connect(&mut self.world, Version::V5, &opening));
+        }
+    }
+
+    fn publish(&mut self, index: usize) {
+        let publisher = &mut self.publishers[index];
+        let Some(link) = publisher.link.as_ref().filter(|_| publisher.is_open && publisher.pending.len() < 12) else {
+            return;
+        };
+        publisher.numbers += 1;
+        while {
+            publisher.next_id = publisher.next_id % 30 + 1;
+            publisher.pending.iter().any(|pending| pending.0 == publisher.next_id)
+        } {}
+        let qos = self.random.choose(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let (number, packet_id) = (publisher.numbers, publisher.next_id);
+        publisher.pending.push_back((packet_id, number, qos, Stage::Published));
+        link.publish(&mut self.world, &format!("p/{index}"), &number.to_be_bytes(), qos, true, packet_id);
+    }
+
+    fn acknowledge(&mut self, subscriber: usize) {
+        let count = self.random.choose(&[1, 2, 20]);
+        let subscriber = &mut self.subscribers[subscriber];
+        let Some(link) = &subscriber.link else { return };
+        for _ in 0..count {
+            let Some((kind, packet_id)) = subscriber.due.pop_front() else { break };
+            link.ack(&mut self.world, kind, packet_id);
+        }
+    }
+
+    /// Takes what has arrived at all clients.
+    fn read(&mut self) {
+        for index in 0..self.publishers.len() {
+            let Some(mut link) = self.publishers[index].link.take() else { continue };
+            let got = link.take(&mut self.world);
+            assert!(!self.world.is_closed(link.at), "{got:?}");
+            got.into_iter().for_each(|got| self.to_publisher(index, &link, got));
+            self.publishers[index].link = Some(link);
+        }
+        for index in 0..self.subscribers.len() {
+            let Some(mut link) = self.subscribers[index].link.take() else { continue };
+            let got = link.take(&mut self.world);
+            assert!(!self.world.is_closed(link.at), "{got:?}");
+            got.into_iter().for_each(|got| self.to_subscriber(index, &link, got));
+            self.subscribers[index].link = Some(link);
+        }
+    }
+
+    fn to_publisher(&mut self, index: usize, link: &Honest, got: Got) {
+        let publisher = &mut self.publishers[index];
+        match got {
+            Got::ConnAck(present, code) => {
+                assert_eq!((present || !publisher.is_known, code), (true, ReasonCode::Success), "{}", publisher.id);
+                publisher.is_known = true;
+                publisher.is_open = true;
+                for (packet_id, number, qos, stage) in publisher.pending.clone() {
+                    match stage {
+                        Stage::Published => {
+                            let (topic, payload) = (format!("p/{index}"), number.to_be_bytes());
+                            let mut packet = publication(&topic, &payload, qos, true, packet_id);
+                            if let Packet::Publish(publish) = &mut packet {
+                                publish.dup = true;
+                            }
+                            link.send(&mut self.world, &packet);
+                        }
+                        Stage::Released => link.ack(&mut self.world, AckKind::PubRel, packet_id),
+                    }
+                }
+            }
+            Got::Ack(AckKind::PubAck, id, code) => {
+                assert!(!code.is_error(), "{code:?}");
+                let at = publisher.pending.iter().position(|pending| pending.0 == id && pending.2 == QoS::AtLeastOnce);
+                let (_, number, qos, _) = publisher.pending.remove(at.expect("it was published")).unwrap();
+                publisher.acknowledged.insert(number, qos);
+            }
+            Got::Ack(AckKind::PubRec, id, code) => {
+                assert!(!code.is_error(), "{code:?}");
+                let pending = publisher.pending.iter_mut().find(|pending| pending.0 == id).expect("it was published");
+                pending.3 = Stage::Released;
+                publisher.acknowledged.insert(pending.1, pending.2);
+                link.ack(&mut self.world, AckKind::PubRel, id);
+            }
+            Got::Ack(AckKind::PubComp, id, _) => {
+                publisher.pending.retain(|pending| pending.0 != id || pending.3 != Stage::Released);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn to_subscriber(&mut self, index: usize, link: &Honest, got: Got) {
+        let subscriber = &mut self.subscribers[index];
+        match got {
+            Got::ConnAck(present, code) => {
+                assert_eq!((present || !subscriber.is_known, code), (true, ReasonCode::Success), "{}", subscriber.id);
+                subscriber.is_known = true;
+                if !subscriber.is_subscribed {
+                    let retain_handling = RetainHandling::DoNotSend;
+                    let options =
+                        SubscriptionOptions { retain_handling, ..SubscriptionOptions::with_qos(subscriber.qos) };
+                    let filters = [("p/#", options)];
+                    let (properties, filters) = (Properties::EMPTY, Filters::new(&filters));
+                    let packet_id = goldcrest_tests::honest::id(1);
+                    link.send(&mut self.world, &Packet::Subscribe(Subscribe { packet_id, properties, filters }));
+                }
+            }
+            Got::SubAck(..) => {
+                subscriber.is_subscribed = true;
+                subscriber.from = self.publishers.iter().map(|publisher| publisher.numbers).collect();
+            }
+            Got::Message(message) => {
+                let publisher: usize = message.topic.strip_prefix("p/").unwrap().parse().unwrap();
+                let number = u32::from_be_bytes(message.payload.try_into().unwrap());
+                let kind = match message.qos {
+                    QoS::ExactlyOnce => AckKind::PubRec,
+                    _ => AckKind::PubAck,
+                };
+                subscriber.due.push_back((kind, message.packet_id));
+                let is_new = message.qos != QoS::ExactlyOnce || subscriber.held.insert(message.packet_id);
+                if !is_new {
+                    return;
+                }
+                let count = subscriber.got[publisher].entry(number).or_default();
+                *count += 1;
+                let first = *count == 1;
+                assert!(
+                    first || message.qos != QoS::ExactlyOnce,
+                    "{}: {number} of publisher {publisher} came twice",
+                    subscriber.id
+                );
+                // What was published before, and lost with the power, may be published again and come then.
+                if first && number > subscriber.from[publisher] {
+                    let newest = &mut subscriber.newest[publisher];
+                    assert!(*newest < number, "{}: {number} after {newest} of {publisher}", subscriber.id);
+                    *newest = number;
+                }
+            }
+            Got::Ack(AckKind::PubRel, id, _) => {
+                subscriber.held.remove(&id);
+                subscriber.due.push_back((AckKind::PubComp, id));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All come, say and take what there is; then whatever was acknowledged has arrived.
+    fn finish(&mut self) {
+        self.crash();
+        for _ in 0..2 {
+            (0..self.publishers.len()).for_each(|publisher| self.connect_publisher(publisher));
+            (0..self.subscribers.len()).for_each(|subscriber| self.connect_subscriber(subscriber));
+            while {
+                self.read();
+                let synced = self.world.sync();
+                let due = self.subscribers.iter().any(|subscriber| !subscriber.due.is_empty());
+                (0..self.subscribers.len()).for_each(|subscriber| self.acknowledge(subscriber));
+                synced || due
+            } {}
+        }
+        for (index, publisher) in self.publishers.iter().enumerate() {
+            assert!(publisher.pending.is_empty(), "{:?}", publisher.pending);
+            for subscriber in &self.subscribers {
+                for number in publisher.acknowledged.keys().filter(|number| **number > subscriber.from[index]) {
+                    let got = subscriber.got[index].get(number).copied().unwrap_or(0);
+                    assert!(got > 0, "{} lacks {number} of publisher {index}", subscriber.id);
+                }
+            }
+        }
+        self.world.check_stores();
+        let counters = self.world.shard(0).counters();
+        assert_eq!((counters.deliveries, counters.dropped.total()), (0, 0));
+        // The retained messages, one for each publisher, and nothing else.
+        assert_eq!(counters.messages, counters.retained);
+        let mut checker = Honest::accepted(&mut self.world, Version::V5, &Opening::new("checker"));
+        checker.send(
+            &mut self.world,
+            &Packet::Subscribe(Subscribe {
+                packet_id: goldcrest_tests::honest::id(1),
+                properties: Properties::EMPTY,
+                filters: Filters::new(&[("p/#", SubscriptionOptions::with_qos(QoS::AtMostOnce))]),
+            }),
+        );
+        let kept = checker.take(&mut self.world).into_iter().filter_map(|got| match got {
+            Got::Message(message) => Some((message.topic, message.payload)),
+            _ => None,
+        });
+        let all = self.publishers.iter().enumerate().filter(|(_, publisher)| publisher.numbers > 0);
+        let last = all.map(|(index, publisher)| (format!("p/{index}"), publisher.numbers.to_be_bytes().to_vec()));
+        assert_eq!(kept.collect::<BTreeMap<_, _>>(), last.collect::<BTreeMap<_, _>>());
+    }
+}
+
+#[test]
+fn what_was_acknowledged_arrives_whenever_the_power_goes() {
+    let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
+    for seed in 1..=seeds {
+        let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
+        let mut test = Test::new(seed, storage);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            (0..steps).for_each(|_| test.step());
+            test.finish();
+        }));
+        if let Err(panic) = outcome {
+            println!("seed {seed}, {} crashes", test.crashes);
+            std::panic::resume_unwind(panic);
+        }
+        let acknowledged: usize = test.publishers.iter().map(|publisher| publisher.acknowledged.len()).sum();
+        assert!(test.crashes as u64 > steps / 200 && acknowledged as u64 > steps / 10);
+    }
+}
+
+fn broker(storage: Storage) -> Broker<'static> {
+    let limits = Limits { receive_maximum: 4, owed_replies: 4, packet_bytes: 2_000, ..Limits::GATEWAY };
+    let config = Config { durable: true, limits, ..Config::gateway(1) };
+    Broker::new(storage.memory(&limits, Shard::ONLY), config, &AllowAll)
+}
+
+/// Records that fit together, and records that don't: each refers to slots that are there, are not there, or are of another
+/// kind; in any order; some twice.
+fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let any = |random: &mut Random| random.below(12) as u32;
+        let key = Key { kind: random.choose(&Kind::ALL), slot: any(random) };
+        let instant = random.choose(&[Instant::NEVER, Instant::from_millis(0), Instant::from_millis(90_000)]);
+        let filters = ["a", "a/#", "+", "$share/g/a", "$share/h/#", "", "a#", "$share/g", "$share//a", "\0"];
+        let client_id = ["one", "two", "three", "four", ""][random.below(5)];
+        let identifiers = &[1u8, 2, 0x80, 0x80, 0x80, 0x80, 0x10, 0xFF][..random.below(9)];
+        let value = match key.kind {
+            Kind::Session => Value::Session(record::Session {
+                client_id,
+                principal: 0,
+                expiry_secs: random.choose(&[0, 5, u32::MAX]),
+                ends: instant,
+                will: random.percent(50).then(|| record::Will {
+                    message: any(random),
+                    delay_secs: random.choose(&[0, 7, u32::MAX]),
+                    due: instant,
+                    expiry_secs: random.choose(&[None, Some(0), Some(u32::MAX)]),
+                }),
+                dropped: [u32::MAX; 9],
+            }),
+            Kind::Group => Value::Group(record::Group { filter: filters[random.below(filters.len())] }),
+            Kind::Subscription => Value::Subscription(record::Subscription {
+                session: any(random),
+                filter: filters[random.below(filters.len())],
+                qos: random.below(4) as u8,
+                no_local: random.percent(30),
+                retain_as_published: random.percent(30),
+                identifier: random.choose(&[0, 1, (1 << 28) - 1, u32::MAX]),
+                replaying: random.percent(50),
+            }),
+            Kind::Message => Value::Message(record::Message {
+                topic_len: random.choose(&[0, 1, 1, 1, 3, 9, u16::MAX]),
+                // Well-formed Properties are the word of who sealed the record.
+                properties_len: random.choose(&[0, 0, 0, u32::MAX]),
+                qos: random.below(4) as u8,
+                retain: random.percent(50),
+                expires: instant,
+                order: random.choose(&[0, 1, 2, 3, u64::MAX]),
+                stamp: random.draw(),
+                body: random.choose(&[
+                    &b"a hello"[..],
+                    b"a/b and a lot more than will fit into one block of sixty bytes",
+                    b"a",
+                    b"",
+                    b"#xy",
+                ]),
+            }),
+            Kind::Retained => Value::Retained,
+            Kind::Delivery => Value::Delivery(record::Delivery {
+                to: if random.percent(80) {
+                    record::Receiver::Session(any(random))
+                } else {
+                    record::Receiver::Group(any(random))
+                },
+                message: random.percent(80).then(|| any(random)),
+                qos: random.below(4) as u8,
+                retain: random.percent(50),
+                received: random.percent(30),
+                packet_id: random.choose(&[0, 0, 1, 2, 3, u16::MAX]),
+                through: match random.below(3) {
+                    0 => record::Through::Nothing,
+                    1 => record::Through::Group(any(random)),
+                    _ => record::Through::Foreign(any(random)),
+                },
+                identifiers: record::Identifiers(identifiers),
+            }),
+            Kind::Receipt => {
+                Value::Receipt(record::Receipt { session: any(random), packet_id: random.choose(&[0, 1, 2]) })
+            }
+            Kind::Transit => Value::Transit(record::Transit {
+                sibling: random.below(3) as u16,
+                sequence: random.draw(),
+                message: any(random),
+                publisher_key: 0,
+            }),
+            Kind::Sibling => Value::Sibling(record::Sibling { sequence: random.draw() }),
+            Kind::Counters => Value::Counters(record::Counters { dropped: [1; 9] }),
+        };
+        let slot = if random.percent(3) { u32::MAX } else { key.slot };
+        let key = Key { slot, ..key };
+        let mut sealed = vec![0; 512];
+        let len = Record::Put(key, value).seal(&mut sealed).unwrap();
+        sealed.truncate(len);
+        all.push((key, sealed));
+    }
+    // Mostly in the order in which records come, so that much of it fits.
+    if random.percent(80) {
+        all.sort_by_key(|(key, _)| key.kind);
+    }
+    all
+}
+
+#[test]
+fn no_records_whatever_do_harm() {
+    for seed in 1..=setting("GOLDCREST_SIM_SEEDS", 6) * 100 {
+        let mut random = Random::new(seed);
+        let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
+        let mut broker = broker(storage);
+        let now = Instant::from_millis(1_000);
+        let records = arbitrary_records(&mut random, 120);
+        let mut refused = 0;
+        for (_, sealed) in &records {
+            refused += u32::from(broker.restore(now, record::open(sealed).unwrap()).is_err());
+        }
+        let restored = broker.restored(now);
+        assert!(restored.dropped >= refused);
+        // Then it is a broker like any other: its clients come, take what there is, and in the end nothing is left.
+        let mut world = World::of(vec![broker]);
+        let can_be = |key: &Key| match key.kind {
+            // There is but one shard here, and one slot for the counters.
+            Kind::Transit | Kind::Sibling => false,
+            Kind::Counters => key.slot == 0,
+            _ => key.slot != u32::MAX,
+        };
+        world.store_mut(0).believe(records.into_iter().filter(|(key, _)| can_be(key)));
+        // What was mended on the way is not recorded by itself.
+        world.shard_mut(0).record_all();
+        world.drive();
+        world.check_stores();
+        world.advance(1_000);
+        for id in ["one", "two", "three", "four"] {
+            let opening = Opening { clean_start: false, expiry_secs: 9, ..Opening::new(id) };
+            let mut client = Honest::accepted(&mut world, Version::V5, &opening);
+            let got = client.take(&mut world);
+            let _ = got;
+            client.subscribe(&mut world, "a/#", QoS::ExactlyOnce);
+            client.publish(&mut world, "a", b"new", QoS::ExactlyOnce, false, 9);
+        }
+        world.check_stores();
+        world.advance(100_000);
+        for id in ["one", "two", "three", "four"] {
+            let client = Honest::connect(&mut world, Version::V5, &Opening::new(id));
+            client.disconnect(&mut world);
+        }
+        world.check_stores();
+        let counters = world.shard(0).counters();
+        assert_eq!((counters.sessions, counters.subscriptions, counters.deliveries), (0, 0, 0), "seed {seed}");
+        assert_eq!(counters.messages, counters.retained, "seed {seed}");
+    }
+}
