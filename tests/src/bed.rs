@@ -12,7 +12,7 @@ use crate::packets::{Client, Wire, client};
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::transcript::Transcript;
-use crate::world::{Judge, World};
+use crate::world::{Judge, Sync, World};
 use goldcrest_core::codec::{ReasonCode, Version};
 use goldcrest_core::{AllowAll, Authentication, Authorize, Capacity, Config, Limits};
 use std::cell::{RefCell, RefMut};
@@ -27,6 +27,8 @@ pub enum Backend {
         /// Brokers.
         shards: u16,
     },
+    /// The same with one broker that keeps records, which are safe only when nothing else is left to be done.
+    Recorded,
     /// The same in exactly the memory and with the configuration of the firmware example.
     Firmware,
     /// The real binary.
@@ -104,7 +106,7 @@ impl Bed {
     pub fn shards(&self) -> u16 {
         match self.backend {
             Backend::Memory { shards } | Backend::Tcp { shards } => shards,
-            Backend::Firmware => 1,
+            Backend::Recorded | Backend::Firmware => 1,
         }
     }
 
@@ -135,7 +137,7 @@ impl Bed {
     pub fn queues(&self, wanted: u32, sessions: usize) -> u32 {
         let together = match self.backend {
             Backend::Firmware => firmware::Memory::ENTRIES.deliveries / sessions,
-            Backend::Memory { .. } | Backend::Tcp { .. } => usize::MAX,
+            Backend::Memory { .. } | Backend::Recorded | Backend::Tcp { .. } => usize::MAX,
         };
         wanted.min(self.config.limits.queued_messages).min(u32::try_from(together).unwrap_or(u32::MAX))
     }
@@ -144,7 +146,7 @@ impl Bed {
     pub fn clients(&self, wanted: usize) -> usize {
         match self.backend {
             Backend::Firmware => wanted.min(firmware::Memory::ENTRIES.connections - 1),
-            Backend::Memory { .. } | Backend::Tcp { .. } => wanted,
+            Backend::Memory { .. } | Backend::Recorded | Backend::Tcp { .. } => wanted,
         }
     }
 
@@ -281,8 +283,11 @@ impl Bed {
         let judge = &mut self.judge;
         let storage = if backend == Backend::Firmware { Storage::Firmware } else { Storage::Owned(Capacity::GATEWAY) };
         self.site.get_or_insert_with(|| match backend {
-            Backend::Memory { .. } | Backend::Firmware => {
-                let mut world = World::in_storage(storage, shards, config.clone(), authorize);
+            Backend::Memory { .. } | Backend::Recorded | Backend::Firmware => {
+                let durable = backend == Backend::Recorded || config.durable;
+                let config = Config { durable, ..config.clone() };
+                let mut world = World::in_storage(storage, shards, config, authorize);
+                world.sync = Sync::Late;
                 if let Some(judge) = judge.take() {
                     world.set_judge(judge);
                 }

@@ -5,8 +5,9 @@ use proc_macro::{TokenStream, TokenTree};
 const FIRMWARE: &str = "in_firmware";
 
 /// Where each conformance test runs: a name, the `Backend`, and whether it is the core alone under a virtual clock.
-const BACKENDS: [(&str, &str, bool); 5] = [
+const BACKENDS: [(&str, &str, bool); 6] = [
     ("in_memory_1_shard", "Memory { shards: 1 }", true),
+    ("in_memory_with_records", "Recorded", true),
     ("in_memory_3_shards", "Memory { shards: 3 }", true),
     (FIRMWARE, "Firmware", true),
     ("tcp_1_shard", "Tcp { shards: 1 }", false),
