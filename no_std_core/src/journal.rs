@@ -320,3 +320,122 @@ impl<'m> Marks<'m> {
         Some(self.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::storage::testing::Random;
+    use super::*;
+
+    fn journal<'m>(slots: impl Fn() -> Slots<'m, u8>) -> Journal<'m> {
+        let memory = JournalMemory {
+            sessions: slots(),
+            groups: slots(),
+            subscriptions: slots(),
+            messages: slots(),
+            retained: slots(),
+            deliveries: slots(),
+            receipts: slots(),
+        };
+        Journal::new(memory, true)
+    }
+
+    fn both(mut test: impl FnMut(Journal<'_>)) {
+        test(journal(|| Slots::borrowed(std::vec![0xFF; 100].leak())));
+        #[cfg(feature = "alloc")]
+        test(journal(|| Slots::owned(100)));
+    }
+
+    #[test]
+    fn each_mark_is_met_once() {
+        both(|mut journal| {
+            let mut random = Random::new(11);
+            let mut dirty = BTreeSet::new();
+            for _ in 0..5_000 {
+                let (kind, slot) = (Kind::ALL[random.below(7)], random.below(100));
+                match random.below(3) {
+                    0 => match journal.next() {
+                        Some((kind, slot)) => {
+                            assert!(dirty.remove(&(kind, slot as usize)));
+                            journal.recorded(kind, slot, true, true);
+                        }
+                        None => assert!(dirty.is_empty()),
+                    },
+                    _ => {
+                        journal.mark(kind, slot);
+                        dirty.insert((kind, slot));
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_lazy_mark_waits_for_company() {
+        both(|mut journal| {
+            journal.mark_lazily(Kind::Session, 3);
+            assert!(!journal.has_records() && journal.next().is_none());
+            journal.mark(Kind::Message, 1);
+            for expected in [(Kind::Session, 3), (Kind::Message, 1)] {
+                assert_eq!(journal.next(), Some(expected));
+                journal.recorded(expected.0, expected.1, true, true);
+            }
+            assert_eq!(journal.next(), None);
+        });
+    }
+
+    #[test]
+    fn what_waits_for_a_batch_waits_for_those_before_it_and_no_longer() {
+        both(|mut journal| {
+            let first = journal.gathering();
+            assert!(journal.is_unsafe(first) && !journal.is_unsafe(0));
+            let one = journal.seal();
+            let second = journal.gathering();
+            let two = journal.seal();
+            assert!(first != second && journal.is_unsafe(first) && journal.is_unsafe(second));
+            journal.persisted(one);
+            assert!(!journal.is_unsafe(first) && journal.is_unsafe(second));
+            journal.persisted(two);
+            journal.persisted(one);
+            assert!(!journal.is_unsafe(second));
+            assert_eq!((journal.seal(), journal.barrier()), (two, 0), "there is nothing new");
+        });
+    }
+
+    #[test]
+    fn a_batch_is_not_sealed_before_all_of_it_was_polled() {
+        both(|mut journal| {
+            let before = journal.seal();
+            journal.mark(Kind::Receipt, 5);
+            let batch = journal.gathering();
+            assert_eq!(journal.seal(), before);
+            journal.persisted(before);
+            assert!(journal.is_unsafe(batch));
+            assert_eq!(journal.next(), Some((Kind::Receipt, 5)));
+            journal.recorded(Kind::Receipt, 5, true, true);
+            assert_eq!(journal.next(), None);
+            let sealed = journal.seal();
+            assert_ne!(sealed, before);
+            journal.persisted(sealed);
+            assert!(!journal.is_unsafe(batch));
+        });
+    }
+
+    #[test]
+    fn numbers_go_round_and_none_is_held_up_by_one_that_was_forgotten() {
+        both(|mut journal| {
+            let forgotten = journal.gathering();
+            (journal.gathering, journal.sealed, journal.safe) = (u32::MAX - 1, u32::MAX - 2, u32::MAX - 2);
+            for _ in 0..5 {
+                let batch = journal.gathering();
+                assert!(batch != 0 && journal.is_unsafe(batch));
+                let sealed = journal.seal();
+                assert!(journal.is_unsafe(batch));
+                journal.persisted(sealed);
+                assert!(!journal.is_unsafe(batch) && !journal.is_unsafe(u32::MAX / 2));
+            }
+            assert!(!journal.is_unsafe(forgotten));
+        });
+    }
+}

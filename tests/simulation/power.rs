@@ -192,19 +192,19 @@ impl Test {
             let Some(mut link) = self.publishers[index].link.take() else { continue };
             let got = link.take(&mut self.world);
             assert!(!self.world.is_closed(link.at), "{got:?}");
-            got.into_iter().for_each(|got| self.to_publisher(index, &link, got));
+            got.into_iter().for_each(|got| self.publisher_got(index, &link, got));
             self.publishers[index].link = Some(link);
         }
         for index in 0..self.subscribers.len() {
             let Some(mut link) = self.subscribers[index].link.take() else { continue };
             let got = link.take(&mut self.world);
             assert!(!self.world.is_closed(link.at), "{got:?}");
-            got.into_iter().for_each(|got| self.to_subscriber(index, &link, got));
+            got.into_iter().for_each(|got| self.subscriber_got(index, &link, got));
             self.subscribers[index].link = Some(link);
         }
     }
 
-    fn to_publisher(&mut self, index: usize, link: &Honest, got: Got) {
+    fn publisher_got(&mut self, index: usize, link: &Honest, got: Got) {
         let publisher = &mut self.publishers[index];
         match got {
             Got::ConnAck(present, code) => {
@@ -245,7 +245,7 @@ impl Test {
         }
     }
 
-    fn to_subscriber(&mut self, index: usize, link: &Honest, got: Got) {
+    fn subscriber_got(&mut self, index: usize, link: &Honest, got: Got) {
         let subscriber = &mut self.subscribers[index];
         match got {
             Got::ConnAck(present, code) => {
@@ -516,4 +516,56 @@ fn no_records_whatever_do_harm() {
         assert_eq!((counters.sessions, counters.subscriptions, counters.deliveries), (0, 0, 0), "seed {seed}");
         assert_eq!(counters.messages, counters.retained, "seed {seed}");
     }
+}
+
+#[test]
+fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
+    let config = Config { durable: true, ..Config::gateway(1) };
+    let mut world = World::in_storage(Storage::Owned(MODEST), 1, config, &AllowAll);
+    let durable = |id| Opening { clean_start: false, expiry_secs: 100, ..Opening::new(id) };
+    let mut keeper = Honest::accepted(&mut world, Version::V5, &durable("keeper"));
+    let mut guest = Honest::accepted(&mut world, Version::V5, &Opening::new("guest"));
+    let mut old = Honest::accepted(&mut world, Version::V3_1_1, &Opening::new("old"));
+    keeper.subscribe(&mut world, "kept", QoS::AtLeastOnce);
+    guest.subscribe(&mut world, "live", QoS::AtLeastOnce);
+    guest.publish(&mut world, "kept", b"before", QoS::AtLeastOnce, true, 1);
+    guest.take(&mut world);
+    assert!(matches!(&keeper.take(&mut world)[..], [Got::Message(message)] if message.payload == b"before"));
+    let records = world.store(0).records().count();
+
+    world.shard_mut(0).set_store_full(true);
+    let answer = |world: &mut World, client: &mut Honest, topic: &str, qos, retain| {
+        client.publish(world, topic, b"x", qos, retain, 2);
+        client.take(world).into_iter().find_map(|got| match got {
+            Got::Ack(_, 2, code) => Some(code),
+            _ => None,
+        })
+    };
+    let refused = Some(ReasonCode::QuotaExceeded);
+    assert_eq!(answer(&mut world, &mut guest, "kept", QoS::AtLeastOnce, false), refused);
+    assert_eq!(answer(&mut world, &mut guest, "other", QoS::AtLeastOnce, true), refused);
+    assert_eq!(answer(&mut world, &mut keeper, "live", QoS::ExactlyOnce, false), refused);
+    // MQTT 3.1.1 has no such code: the client keeps its message.
+    assert_eq!(answer(&mut world, &mut old, "kept", QoS::AtLeastOnce, false), None);
+    assert_eq!(guest.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+    assert_eq!(keeper.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::QuotaExceeded);
+    let mut stranger = Honest::connect(&mut world, Version::V5, &durable("stranger"));
+    assert_eq!(stranger.take(&mut world), [Got::ConnAck(false, ReasonCode::QuotaExceeded)]);
+
+    // Nothing of this needs a record.
+    assert_eq!(answer(&mut world, &mut guest, "live", QoS::ExactlyOnce, false), Some(ReasonCode::Success));
+    guest.publish(&mut world, "kept", b"QoS 0", QoS::AtMostOnce, false, 0);
+    let got = keeper.take(&mut world);
+    assert!(matches!(&got[..], [Got::Message(message)] if message.payload == b"QoS 0"), "{got:?}");
+    // And what takes records away goes on.
+    keeper.ack(&mut world, AckKind::PubAck, 1);
+    guest.publish(&mut world, "kept", b"", QoS::AtMostOnce, true, 0);
+    keeper.disconnect(&mut world);
+    let mut keeper = Honest::accepted(&mut world, Version::V5, &durable("keeper"));
+    assert!(world.store(0).records().count() < records);
+    world.check_stores();
+
+    world.shard_mut(0).set_store_full(false);
+    assert_eq!(keeper.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+    assert_eq!(answer(&mut world, &mut guest, "kept", QoS::AtLeastOnce, true), Some(ReasonCode::Success));
 }

@@ -195,6 +195,10 @@ impl<'m> Broker<'m> {
                 self.end_session(now, session);
             }
         }
+        let expires = self.connections[handle].draft.expiry_secs.min(self.config.session_expiry_max) > 0;
+        if self.store_is_full && expires {
+            return Err(NO_MEMORY);
+        }
         let session = self.sessions.insert(Session::new(hash, draft.client_id, principal)).ok_or(NO_MEMORY)?;
         #[cfg(feature = "alloc")]
         self.number_session(session);

@@ -214,7 +214,8 @@ impl<'m> Broker<'m> {
             self.count_drop(Some(session), DropReason::NotAuthorized);
             return Err(ReasonCode::NotAuthorized);
         }
-        if publish.qos == QoS::ExactlyOnce && self.receipts.is_full() {
+        let no_receipt = self.receipts.is_full() || (self.store_is_full && self.sessions[session].is_durable);
+        if publish.qos == QoS::ExactlyOnce && no_receipt {
             return Err(ReasonCode::QuotaExceeded);
         }
         #[cfg(feature = "alloc")]
@@ -285,7 +286,7 @@ impl<'m> Broker<'m> {
             Ok(true) => (ReasonCode::Success, ""),
             Ok(false) => (ReasonCode::NoMatchingSubscribers, ""),
             Err(ReasonCode::NotAuthorized) => (ReasonCode::NotAuthorized, "the client may not publish to this topic"),
-            Err(code) => (code, "a queue, the store of retained messages or the memory is full"),
+            Err(code) => (code, "a queue, the store or the memory is full"),
         };
         if publish.qos == QoS::ExactlyOnce && !code.is_error() {
             let entry = &mut self.sessions[session];
@@ -332,6 +333,9 @@ impl<'m> Broker<'m> {
         };
         if retain {
             self.check_retain(routing.topic, &routing)?;
+        }
+        if self.store_is_full {
+            self.check_store(&routing, retain)?;
         }
         if self.may_refuse && self.config.overflow_for(routing.topic) == Overflow::Refuse {
             self.check_room(&routing, cost)?;
@@ -441,6 +445,27 @@ impl<'m> Broker<'m> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the message can be handed out without another record, while the store takes none.
+    fn check_store(&self, routing: &Routing<'_>, retain: bool) -> Result<(), ReasonCode> {
+        let qos = routing.stored.map_or(routing.draft.qos, |message| self.messages.get(message).qos);
+        let is_durable = |subscription| {
+            let entry = self.router.subscription(subscription);
+            let session = self.session_of(entry.subscriber());
+            qos > QoS::AtMostOnce
+                && entry.options().qos > 0
+                && session.is_some_and(|session| self.sessions[session].is_durable)
+        };
+        let mut needs = retain && !routing.clears(&self.messages);
+        let mut matches = self.router.matches(routing.topic);
+        while let (false, Some(matched)) = (needs, matches.next(&self.router)) {
+            needs = match matched {
+                Match::Subscription(subscription) => is_durable(subscription),
+                Match::Group(group) => self.router.members_of(group).any(is_durable),
+            };
+        }
+        if needs { Err(ReasonCode::QuotaExceeded) } else { Ok(()) }
     }
 
     /// The same for all messages of one Session: what shared subscriptions that go by the publisher hash.

@@ -83,6 +83,9 @@ impl<'m> Broker<'m> {
         if known.is_none() && self.sessions[session].subscriptions >= self.config.limits.subscriptions {
             return ReasonCode::QuotaExceeded;
         }
+        if self.store_is_full && self.sessions[session].is_durable {
+            return ReasonCode::QuotaExceeded;
+        }
         let kept = router::SubscriptionOptions {
             qos: options.qos.bits(),
             no_local: options.no_local,
