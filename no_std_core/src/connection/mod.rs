@@ -192,6 +192,13 @@ pub(crate) struct Publishing {
 impl Sending {
     pub(crate) const NONE: Self = Self { what: Outgoing::Owed, written: 0, len: 0 };
 
+    /// What was begun, which is then nothing any more.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        let begun = self.begun()?;
+        self.len = 0;
+        Some(begun)
+    }
+
     /// Itself, if there is anything to be sent.
     pub(crate) fn begun(self) -> Option<Self> {
         (self.len > 0).then_some(self)

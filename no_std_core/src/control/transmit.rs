@@ -24,7 +24,7 @@ impl Broker<'_> {
             if self.connections[handle].phase == Phase::Dead {
                 break Then::Close;
             }
-            let sending = match core::mem::replace(&mut self.connections[handle].sending, Sending::NONE).begun() {
+            let sending = match self.connections[handle].sending.take() {
                 Some(begun) => begun,
                 None => match self.next_outgoing(now, handle) {
                     Some(begun) => begun,
