@@ -46,7 +46,7 @@ impl Message {
         durable: 0,
         qos: QoS::AtMostOnce,
         retain: false,
-        expires: Instant::NEVER,
+        expires: Instant::from_millis(0),
         order: 0,
         #[cfg(feature = "alloc")]
         stamp: 0,
@@ -82,7 +82,7 @@ impl Message {
 
 impl Default for Message {
     fn default() -> Self {
-        Self::EMPTY
+        Self { expires: Instant::NEVER, ..Self::EMPTY }
     }
 }
 

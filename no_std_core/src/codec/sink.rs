@@ -185,6 +185,7 @@ impl<'a> Window<'a> {
     }
 
     /// What is to be dropped, or does not fit whole.
+    #[cold]
     fn put_partly(&mut self, bytes: &[u8]) {
         let dropped = self.skip.min(bytes.len());
         self.skip -= dropped;

@@ -20,7 +20,7 @@ pub(crate) use alias::Aliases;
 pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Reply};
 
-use crate::codec::{Refusal, Version};
+use crate::codec::{ReasonCode, Refusal, Version};
 use crate::message::Delivery;
 use crate::session::{Session, StoredWill};
 use crate::storage::{Blob, DoublyLinked, Fifo, Handle, Linked, List, TimerId};
@@ -104,11 +104,12 @@ pub struct Connection {
     #[cfg(feature = "alloc")]
     pub(crate) sibling_refuses: bool,
     /// Why the broker closes it.
-    pub(crate) reason: Option<Refusal>,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) reason_code: ReasonCode,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
     pub(crate) goodbye: bool,
     /// What is half transmitted.
-    pub(crate) sending: Option<Sending>,
+    pub(crate) sending: Sending,
 }
 
 /// What is needed to open a connection and to say so.
@@ -159,12 +160,13 @@ pub(crate) struct Sending {
     pub(crate) what: Outgoing,
     /// Bytes that are out already.
     pub(crate) written: u32,
-    /// Bytes in all.
+    /// Bytes in all; 0: nothing is being sent.
     pub(crate) len: u32,
 }
 
 /// One outgoing packet, decided and not to be changed any more.
 #[derive(Clone, Copy, Debug)]
+#[repr(u32)]
 pub(crate) enum Outgoing {
     /// The first reply that is owed.
     Owed,
@@ -187,8 +189,41 @@ pub(crate) struct Publishing {
     pub(crate) alias_known: bool,
 }
 
+impl Sending {
+    pub(crate) const NONE: Self = Self { what: Outgoing::Owed, written: 0, len: 0 };
+
+    /// What was begun, which is then nothing any more.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        let begun = self.begun()?;
+        self.len = 0;
+        Some(begun)
+    }
+
+    /// Itself, if there is anything to be sent.
+    pub(crate) fn begun(self) -> Option<Self> {
+        (self.len > 0).then_some(self)
+    }
+}
+
 impl Connection {
-    /// What fills unused memory.
+    /// One that was just opened.
+    pub(crate) fn new(generation: u32, now: Instant) -> Self {
+        Self {
+            generation,
+            version: Version::V3_1_1,
+            maximum_packet_size: u32::MAX,
+            problem_information: true,
+            last_packet: now,
+            ..Self::EMPTY
+        }
+    }
+
+    /// Why the broker closes it, once it does.
+    pub(crate) fn closing(&self) -> Option<Refusal> {
+        self.reason.map(|why| Refusal { code: self.reason_code, why })
+    }
+
+    /// What fills unused memory: all bits are 0.
     pub const EMPTY: Self = Self {
         next_ready: None,
         next_waiting: None,
@@ -199,17 +234,17 @@ impl Connection {
         is_choked: false,
         generation: 0,
         phase: Phase::AwaitingConnect,
-        version: Version::V3_1_1,
+        version: Version::V3_1,
         session: None,
         idle_limit_ms: 0,
         last_packet: Instant::from_millis(0),
         timer: None,
         window: 0,
-        maximum_packet_size: u32::MAX,
+        maximum_packet_size: 0,
         aliases_out: 0,
         aliases_out_limit: 0,
         aliases: List::EMPTY,
-        problem_information: true,
+        problem_information: false,
         reauthenticating: false,
         awaits_verdict: false,
         method: Blob::EMPTY,
@@ -221,8 +256,9 @@ impl Connection {
         #[cfg(feature = "alloc")]
         sibling_refuses: false,
         reason: None,
+        reason_code: ReasonCode::Success,
         goodbye: false,
-        sending: None,
+        sending: Sending::NONE,
     };
 }
 

@@ -15,12 +15,12 @@ pub struct Owed {
     pub(crate) packet_id: u16,
     /// The batch before which it must not be transmitted; 0: none.
     pub(crate) batch: u32,
-    /// A Reason String; empty: none.
-    pub(crate) why: &'static str,
+    why: Option<&'static str>,
 }
 
 /// Which reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Reply {
     #[default]
     PingResp,
@@ -41,11 +41,19 @@ pub(crate) enum Reply {
 }
 
 impl Owed {
-    /// What fills unused memory.
+    /// What fills unused memory: all bits are 0.
     pub const EMPTY: Self = Self::new(Reply::PingResp, 0, ReasonCode::Success, "");
 
+    /// A Reason String; empty: none.
+    pub(crate) const fn why(&self) -> &'static str {
+        match self.why {
+            Some(why) => why,
+            None => "",
+        }
+    }
+
     pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: &'static str) -> Self {
-        Self { next: None, reply, code, packet_id, batch: 0, why }
+        Self { next: None, reply, code, packet_id, batch: 0, why: if why.is_empty() { None } else { Some(why) } }
     }
 
     /// The same, but not to be transmitted before this batch is safe.

@@ -104,7 +104,7 @@ impl Broker<'_> {
 
     /// An acknowledgement of what the client can't have seen yet would free what is being transmitted.
     fn is_half_sent(&self, handle: Handle<Connection>, packet_id: u16) -> bool {
-        match self.connections[handle].sending {
+        match self.connections[handle].sending.begun() {
             Some(sending) => match sending.what {
                 Outgoing::Publish(publishing) => self.messages.deliveries[publishing.delivery].packet_id == packet_id,
                 _ => false,

@@ -3,7 +3,7 @@
 use super::TimerKey;
 use crate::broker::Broker;
 use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
-use crate::connection::{Connection, Outgoing, Phase};
+use crate::connection::{Connection, Outgoing, Phase, Sending};
 use crate::counters::DropReason;
 use crate::message::Delivery;
 use crate::record::Kind;
@@ -55,7 +55,7 @@ impl Broker<'_> {
         connection.phase = Phase::Closing;
         // A verdict that comes later finds nothing to decide.
         connection.awaits_verdict = false;
-        connection.reason = Some(reason);
+        (connection.reason, connection.reason_code) = (Some(reason.why), reason.code);
         connection.goodbye = goodbye && connection.version.is_v5();
         self.forget_sending(handle);
         let session = self.connections[handle].session.take();
@@ -200,20 +200,20 @@ impl Broker<'_> {
     /// A packet that is half out can't be finished: nothing may follow it.
     fn forget_sending(&mut self, handle: Handle<Connection>) {
         let connection = &mut self.connections[handle];
-        let Some(sending) = connection.sending else {
+        let Some(sending) = connection.sending.begun() else {
             return;
         };
         match sending.what {
             // It is the connection's own, and can still be finished.
             Outgoing::Owed | Outgoing::Disconnect => {}
             Outgoing::PubRel(_) => {
-                connection.sending = None;
+                connection.sending = Sending::NONE;
                 if sending.written > 0 {
                     connection.phase = Phase::Dead;
                 }
             }
             Outgoing::Publish(publishing) => {
-                connection.sending = None;
+                connection.sending = Sending::NONE;
                 if sending.written > 0 {
                     connection.phase = Phase::Dead;
                 }

@@ -47,8 +47,7 @@ pub(crate) enum Taken<'b> {
 impl Broker<'_> {
     pub(crate) fn open_connection(&mut self, now: Instant) -> Result<ConnectionId, Full> {
         self.generations = self.generations.wrapping_add(1);
-        let connection = Connection { generation: self.generations, last_packet: now, ..Connection::default() };
-        let slot = self.connections.insert(connection).ok_or(Full)?;
+        let slot = self.connections.insert(Connection::new(self.generations, now)).ok_or(Full)?;
         let deadline = now.plus_millis(u64::from(self.config.connect_timeout_ms));
         self.connections[slot].timer = self.timers.arm(deadline, TimerKey::Connection(slot));
         self.counters.connections_opened += 1;

@@ -123,7 +123,7 @@ impl Broker<'_> {
                 message: will.message.index() as u32,
                 delay_secs: will.delay_secs,
                 due: will.due,
-                expiry_secs: will.expiry_secs,
+                expiry_secs: u32::try_from(will.expiry_secs).ok(),
             }),
             dropped: session.dropped.counts(),
         });

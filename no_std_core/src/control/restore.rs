@@ -143,7 +143,7 @@ impl Broker<'_> {
             message: Handle::from_index(will.message as usize),
             delay_secs: will.delay_secs,
             due: will.due,
-            expiry_secs: will.expiry_secs,
+            expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
         session.dropped = Dropped::of(value.dropped);
         let Ok(session) = self.sessions.restore(slot, session) else {

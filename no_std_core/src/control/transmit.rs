@@ -40,7 +40,7 @@ impl Broker<'_> {
             let missing = sending.len.saturating_sub(sending.written) as usize;
             if sending.written == 0 && written > 0 && missing > space.len() {
                 // It may fit into the next buffer whole.
-                self.connections[handle].sending = Some(sending);
+                self.connections[handle].sending = sending;
                 break Then::More;
             }
             let mut window = Window::new(sending.written, space);
@@ -52,7 +52,7 @@ impl Broker<'_> {
                 self.finish(handle, sending.what);
             } else {
                 let sending = Sending { written: sending.written.saturating_add(piece as u32), ..sending };
-                self.connections[handle].sending = Some(sending);
+                self.connections[handle].sending = sending;
                 break Then::More;
             }
         };
@@ -320,7 +320,7 @@ impl Broker<'_> {
                 }
             }
             Outgoing::Disconnect => {
-                if let Some(reason) = self.connections[handle].reason {
+                if let Some(reason) = self.connections[handle].closing() {
                     let list = [Property::ReasonString(reason.why)];
                     let mut packet = Disconnect { code: reason.code, properties: Properties::new(&list) };
                     if reason.why.is_empty() || self.is_too_large(handle, &packet) {
@@ -344,9 +344,9 @@ impl Broker<'_> {
             (Reply::ConnAck { session_present }, _) => self.put_connack(handle, session_present, owed, out),
             (Reply::Auth, _) => self.put_auth(handle, owed.code, out),
             (Reply::Ack(kind), Some(id)) => {
-                let list = [Property::ReasonString(owed.why)];
+                let list = [Property::ReasonString(owed.why())];
                 let mut ack = Ack::new(id, owed.code);
-                if !owed.why.is_empty() && self.connections[handle].problem_information {
+                if !owed.why().is_empty() && self.connections[handle].problem_information {
                     ack.properties = Properties::new(&list);
                     if self.is_too_large(handle, &Answer(kind, &ack)) {
                         ack.properties = Properties::EMPTY;
@@ -391,7 +391,7 @@ impl Broker<'_> {
             (accepted, Some(Property::MaximumPacketSize(limits.packet_bytes))),
             (accepted, assigned.map(Property::AssignedClientIdentifier)),
             (accepted, Some(Property::TopicAliasMaximum(limits.topic_aliases_in))),
-            (!owed.why.is_empty(), Some(Property::ReasonString(owed.why))),
+            (!owed.why().is_empty(), Some(Property::ReasonString(owed.why()))),
             (accepted, draft.server_keep_alive.map(Property::ServerKeepAlive)),
             (
                 accepted && draft.wants_response_information,

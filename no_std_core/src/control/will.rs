@@ -48,7 +48,7 @@ impl<'m> Broker<'m> {
             message,
             delay_secs: will.properties.will_delay_interval().unwrap_or(0),
             due: Instant::NEVER,
-            expiry_secs: will.properties.message_expiry_interval(),
+            expiry_secs: will.properties.message_expiry_interval().map_or(u64::MAX, u64::from),
         })
     }
 
@@ -76,9 +76,7 @@ impl<'m> Broker<'m> {
         };
         let principal = self.sessions[session].principal;
         if self.will_is_permitted(will.message, principal) {
-            if let Some(seconds) = will.expiry_secs {
-                self.messages.set_expiry(will.message, now.plus_secs(u64::from(seconds)));
-            }
+            self.messages.set_expiry(will.message, now.plus_secs(will.expiry_secs));
             self.with_topic(will.message, |broker, topic| {
                 let publisher_key = broker.publisher_key(session);
                 let routing = Routing::stored(topic, will.message, Some(session), publisher_key);

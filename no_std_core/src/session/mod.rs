@@ -62,12 +62,12 @@ pub(crate) struct StoredWill {
     pub(crate) delay_secs: u32,
     /// When it is published; [`Instant::NEVER`] while connected.
     pub(crate) due: Instant,
-    /// Message Expiry Interval in seconds: it starts when the Will is published.
-    pub(crate) expiry_secs: Option<u32>,
+    /// Message Expiry Interval in seconds, `u64::MAX` without: it starts when the Will is published.
+    pub(crate) expiry_secs: u64,
 }
 
 impl Session {
-    /// What fills unused memory.
+    /// What fills unused memory: all bits are 0.
     pub const EMPTY: Self = Self {
         hash: 0,
         chain: None,
@@ -76,7 +76,7 @@ impl Session {
         is_durable: false,
         connection: None,
         expiry_secs: 0,
-        ends: Instant::NEVER,
+        ends: Instant::from_millis(0),
         will: None,
         timer: None,
         outbound: Outbound::EMPTY,
@@ -132,7 +132,7 @@ impl Session {
     }
 
     pub(crate) fn new(hash: u32, client_id: Blob, principal: Principal) -> Self {
-        Self { hash, client_id, principal, ..Self::EMPTY }
+        Self { hash, client_id, principal, ends: Instant::NEVER, ..Self::EMPTY }
     }
 }
 

@@ -51,8 +51,9 @@ pub use bytes::SharedBytes;
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
 #[inline]
 pub(crate) fn copy(target: &mut [u8], source: &[u8]) {
-    for (place, byte) in target.iter_mut().zip(source) {
-        *place = *byte;
+    let len = target.len().min(source.len());
+    if let (Some(target), Some(source)) = (target.get_mut(..len), source.get(..len)) {
+        target.copy_from_slice(source);
     }
 }
 

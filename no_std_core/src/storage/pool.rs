@@ -6,15 +6,16 @@ use super::{Handle, Slots};
 
 /// The link of a slot that holds a live entry.
 const LIVE: u32 = u32::MAX;
-/// The link of the last free slot.
-const END: u32 = u32::MAX - 1;
+/// The link of the last free slot. Like all of `EMPTY` in the entries it is made of bits that are 0: memory that a firmware
+/// declares then takes no flash.
+const END: u32 = 0;
 
 /// One place of a [`Pool`]: firmware declares an array of these.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSlot<T> {
     /// `T::default()` while the slot is free.
     value: T,
-    /// `LIVE`, or the index of the next free slot, or `END`.
+    /// `LIVE`, or the index of the next free slot plus one, or `END`.
     link: u32,
 }
 
@@ -40,7 +41,7 @@ pub struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
     /// What an impossible handle gives.
     spare: T,
-    /// The head of the free list, or `END`.
+    /// The index of the first in the free list plus one, or `END`.
     free: u32,
     /// Slots that were ever used: those from here on are not in the free list.
     fresh: u32,
@@ -71,7 +72,7 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// How many entries there may be.
     pub fn limit(&self) -> usize {
-        self.slots.limit().min(END as usize)
+        self.slots.limit().min(LIVE as usize - 1)
     }
 
     /// How many more entries there is room for.
@@ -86,8 +87,8 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
     pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
-        let index = if self.free != END {
-            self.free as usize
+        let index = if let Some(free) = self.free.checked_sub(1) {
+            free as usize
         } else {
             let index = self.fresh as usize;
             if index >= self.limit() || !self.slots.grow_to(index + 1) {
@@ -144,7 +145,7 @@ impl<'m, T: Default> Pool<'m, T> {
         match self.slots.as_mut_slice().get_mut(index) {
             Some(slot) if live && slot.link == LIVE => {
                 slot.link = self.free;
-                self.free = index as u32;
+                self.free = index as u32 + 1;
                 self.len -= 1;
                 core::mem::take(&mut slot.value)
             }

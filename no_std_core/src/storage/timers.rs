@@ -38,12 +38,13 @@ impl<K> Timer<K> {
 #[derive(Clone, Copy, Debug)]
 pub struct HeapSlot {
     deadline: Instant,
-    timer: Handle<()>,
+    /// There is none beyond the heap.
+    timer: Option<Handle<()>>,
 }
 
 impl HeapSlot {
     /// A slot as firmware declares it.
-    pub const EMPTY: Self = Self { deadline: Instant::NEVER, timer: Handle::from_index(0) };
+    pub const EMPTY: Self = Self { deadline: Instant::from_millis(0), timer: None };
 }
 
 impl Default for HeapSlot {
@@ -92,7 +93,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         }
         let timer = self.timers.insert(Timer { key, position: position as u32 })?;
         let id = TimerId(timer.cast());
-        self.settle(position, HeapSlot { deadline, timer: id.0 });
+        self.settle(position, HeapSlot { deadline, timer: Some(id.0) });
         Some(id)
     }
 
@@ -100,7 +101,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     pub fn rearm(&mut self, id: TimerId, deadline: Instant) {
         if self.timers.is_live(id.handle()) {
             let position = self.timers[id.handle()].position as usize;
-            self.settle(position, HeapSlot { deadline, timer: id.0 });
+            self.settle(position, HeapSlot { deadline, timer: Some(id.0) });
         }
     }
 
@@ -125,7 +126,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         if self.next()? > now {
             return None;
         }
-        self.cancel(TimerId(self.at(0).timer))
+        self.cancel(TimerId(self.at(0).timer?))
     }
 
     /// When the earliest timer is due.
@@ -181,7 +182,9 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     fn put(&mut self, place: usize, slot: HeapSlot) {
         if let Some(target) = self.heap.as_mut_slice().get_mut(place) {
             *target = slot;
-            self.timers[TimerId(slot.timer).handle()].position = place as u32;
+            if let Some(timer) = slot.timer {
+                self.timers[TimerId(timer).handle()].position = place as u32;
+            }
         }
     }
 }
