@@ -124,6 +124,8 @@ mod config;
 mod connection;
 mod control;
 mod counters;
+#[cfg(feature = "embedded-io")]
+pub mod io;
 mod journal;
 mod local;
 #[cfg(feature = "alloc")]
