@@ -296,11 +296,11 @@ impl EntryBytes {
 
     /// On a 32-bit ARM or RISC-V without the feature `alloc`.
     pub const FIRMWARE: Self = Self {
-        connection: 200,
+        connection: 208,
         session: 176,
         message: 48,
         delivery: 32,
-        owed: 28,
+        owed: 32,
         receipt: 28,
         alias: 36,
         replay: 56,

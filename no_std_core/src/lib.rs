@@ -8,6 +8,8 @@
 //!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
 //! - [`Broker::publish`] and [`Local`] make the code around the broker a participant.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
+//! - The module `guide` (feature `embedded-io`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
+//!   of `embedded-io`.
 //! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
 //! - [`router`] and [`storage`] are the rooms below; an embedder needs them for sizes only.
 //!
@@ -113,6 +115,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+#[cfg(feature = "embedded-io")]
+#[doc = include_str!("../EMBED.md")]
+pub mod guide {}
+#[cfg(feature = "embedded-io")]
+pub mod io;
 pub mod record;
 pub mod router;
 pub mod storage;

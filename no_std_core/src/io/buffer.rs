@@ -1,0 +1,35 @@
+//! Bytes on their way, first in, first out, in one piece.
+
+/// As many bytes as the memory it was given.
+#[derive(Debug)]
+pub(super) struct Buffer<'b> {
+    bytes: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Buffer<'b> {
+    pub(super) fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, len: 0 }
+    }
+
+    pub(super) fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Where more may be written, to be followed by [`Buffer::put`].
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.len..).unwrap_or(&mut [])
+    }
+
+    /// So many bytes were written to [`Buffer::space`].
+    pub(super) fn put(&mut self, count: usize) {
+        self.len = self.len.saturating_add(count).min(self.bytes.len());
+    }
+
+    /// Forgets the first `count` bytes, or all if there are fewer.
+    pub(super) fn take(&mut self, count: usize) {
+        let count = count.min(self.len);
+        self.bytes.copy_within(count..self.len, 0);
+        self.len -= count;
+    }
+}
