@@ -53,7 +53,9 @@ fn main() -> ! {
     let [buffers0, buffers1, buffers2] = BUFFERS;
     let mut lines = [Line::new(uart0, buffers0), Line::new(uart1, buffers1), Line::new(uart2, buffers2)];
     let address = FRAMES.start();
-    board::say(format_args!("MQTT on TCP port 1883 and on UART0, UART1 and UART2"));
+    board::say(format_args!("MQTT on TCP port 1883, UART0, UART1 and UART2"));
+    board::say(format_args!("after cargo run: mosquitto_sub -p 1889 -t 'board/#' -v (UARTs: -p 1890, 1891, 1892)"));
+    board::say(format_args!("after cargo run: mosquitto_pub -p 1889 -t board/led/set -m on"));
 
     board::sleep(&clock, u64::MAX);
     // The board has no source of random numbers. The moment of the first byte is the best there is.
