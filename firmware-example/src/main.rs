@@ -10,6 +10,7 @@ mod buffer;
 mod connection;
 mod faults;
 mod line;
+#[allow(unreachable_pub, reason = "tests include this file")]
 mod memory;
 mod network;
 #[cfg_attr(not(feature = "stall"), allow(dead_code, reason = "only tests stall"))]
@@ -41,7 +42,8 @@ fn main() -> ! {
     // `entry` makes these `static`, lent out once.
     static mut MEMORY: Memory = Memory::new();
     static mut BROKER: Option<Broker<'static>> = None;
-    static mut SOCKETS: network::Storage = network::Storage::new();
+    static mut FRAMES: network::Buffers = network::Buffers::new();
+    static mut SOCKETS: network::Sockets = network::NO_SOCKETS;
     static mut NETWORK: Option<Network> = None;
     static mut BUFFERS: [line::Buffers; board::UARTS] = [const { line::Buffers::new() }; board::UARTS];
     static mut LOCAL: [u8; LOCAL_BYTES] = [0; LOCAL_BYTES];
@@ -50,15 +52,17 @@ fn main() -> ! {
     let [uart0, uart1, uart2] = uarts;
     let [buffers0, buffers1, buffers2] = BUFFERS;
     let mut lines = [Line::new(uart0, buffers0), Line::new(uart1, buffers1), Line::new(uart2, buffers2)];
-    let address = SOCKETS.start();
-    board::say(format_args!("MQTT on TCP port 1883 and on UART0, UART1 and UART2"));
+    let address = FRAMES.start();
+    board::say(format_args!("MQTT on TCP port 1883, UART0, UART1 and UART2"));
+    board::say(format_args!("after cargo run: mosquitto_sub -p 1889 -t 'board/#' -v (UARTs: -p 1890, 1891, 1892)"));
+    board::say(format_args!("after cargo run: mosquitto_pub -p 1889 -t board/led/set -m on"));
 
     board::sleep(&clock, u64::MAX);
     // The board has no source of random numbers. The moment of the first byte is the best there is.
     let seed = clock.jitter();
     let now = time(&clock);
     let broker = open_broker(BROKER, MEMORY, seed);
-    let network = open_network(NETWORK, now, SOCKETS, address, seed);
+    let network = open_network(NETWORK, now, FRAMES, SOCKETS, address, seed);
     let mut station = Station::new(now, led, LOCAL);
     let mut supervisor = Supervisor::start(watchdog);
     let mut faults = Faults::NONE;
@@ -117,11 +121,12 @@ fn open_broker(
 fn open_network(
     place: &'static mut Option<Network>,
     now: Instant,
-    sockets: &'static mut network::Storage,
+    buffers: &'static mut network::Buffers,
+    sockets: &'static mut network::Sockets,
     address: [u8; 6],
     seed: u64,
 ) -> &'static mut Network {
-    place.insert(Network::new(now, sockets, address, seed))
+    place.insert(Network::new(now, buffers, sockets, address, seed))
 }
 
 /// When there is something to do, if no device has anything before.

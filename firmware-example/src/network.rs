@@ -35,22 +35,19 @@ const PROBE: Duration = Duration::from_secs(20);
 const HANDSHAKE_MILLIS: u64 = 10_000;
 const HURRIED_MILLIS: u64 = 500;
 
-/// The memory of all of it. Declare it as a `static`.
-pub(crate) struct Storage {
+/// The memory of all of it. Declare them as `static`s: apart, because the buffers begin as zeros and take no flash.
+pub(crate) struct Buffers {
     ethernet: Ethernet,
-    sockets: [SocketStorage<'static>; SOCKETS],
     received: [[u8; RECEIVE]; SOCKETS],
     transmitted: [[u8; TRANSMIT]; SOCKETS],
 }
+pub(crate) type Sockets = [SocketStorage<'static>; SOCKETS];
 
-impl Storage {
+pub(crate) const NO_SOCKETS: Sockets = [const { SocketStorage::EMPTY }; SOCKETS];
+
+impl Buffers {
     pub(crate) const fn new() -> Self {
-        Self {
-            ethernet: Ethernet::new(),
-            sockets: [const { SocketStorage::EMPTY }; SOCKETS],
-            received: [[0; RECEIVE]; SOCKETS],
-            transmitted: [[0; TRANSMIT]; SOCKETS],
-        }
+        Self { ethernet: Ethernet::new(), received: [[0; RECEIVE]; SOCKETS], transmitted: [[0; TRANSMIT]; SOCKETS] }
     }
 
     /// Turns Ethernet on, so that frames can come. Returns its hardware address.
@@ -79,8 +76,14 @@ struct Port {
 
 impl Network {
     /// `seed` makes sequence numbers hard to guess.
-    pub(crate) fn new(now: Instant, storage: &'static mut Storage, address: [u8; 6], seed: u64) -> Self {
-        let Storage { ethernet, sockets, received, transmitted } = storage;
+    pub(crate) fn new(
+        now: Instant,
+        buffers: &'static mut Buffers,
+        sockets: &'static mut Sockets,
+        address: [u8; 6],
+        seed: u64,
+    ) -> Self {
+        let Buffers { ethernet, received, transmitted } = buffers;
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(address)));
         config.random_seed = seed;
         let mut interface = Interface::new(config, ethernet, time(now));
