@@ -228,7 +228,11 @@ impl Broker<'_> {
     }
 
     /// Whether what the client is to be sent next waits for a batch.
+    #[inline]
     pub(super) fn waits(&self, handle: Handle<Connection>) -> bool {
+        if !self.messages.journal.is_on() {
+            return false;
+        }
         let connection = &self.connections[handle];
         if connection.owed.front().is_some_and(|first| self.messages.journal.is_unsafe(self.owed[first].batch)) {
             return true;
