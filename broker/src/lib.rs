@@ -33,6 +33,7 @@ mod log;
 mod mesh;
 mod shard;
 mod socket;
+pub mod store;
 mod turn;
 
 pub use config::{Config, ConfigError, Listener};
