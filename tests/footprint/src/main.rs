@@ -8,7 +8,7 @@ use core::hint::black_box;
 
 use goldcrest_core::{
     Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, TopicFilter, TopicName,
-    Verdict, codec::QoS, record,
+    Verdict, codec::QoS,
 };
 
 static mut MEMORY: Resources<8, 8, 32, 48, 32, 32, 64> = Resources::new();
@@ -92,19 +92,27 @@ pub extern "C" fn start() -> ! {
             9 => {
                 black_box((broker.counters(), broker.describe(id), broker.client_id(id, black_box(&mut buffer))));
             }
+            #[cfg(feature = "records")]
             10 => {
                 black_box((broker.has_records(), broker.poll_record(black_box(&mut buffer)), broker.seal()));
             }
+            #[cfg(feature = "records")]
             11 => {
                 let batch = broker.seal();
                 broker.persisted(now, batch);
                 broker.record_all();
                 broker.set_store_full(black_box(true));
             }
+            #[cfg(feature = "records")]
             12 => {
-                let Ok(record) = record::open(black_box(&[])) else { continue };
+                let Ok(record) = goldcrest_core::record::open(black_box(&[])) else { continue };
                 let _ = black_box(broker.restore(now, record));
                 black_box(broker.restored(now));
+            }
+            #[cfg(feature = "panic-on-purpose")]
+            13 => {
+                let two: &[u8] = black_box(&[1, 2]);
+                black_box(two[black_box(2)]);
             }
             _ => broker.visit_sessions(|client_id, info| {
                 black_box((client_id, info));
