@@ -71,6 +71,7 @@ pub(crate) enum Content {
     Join {
         filter: Box<str>,
         member: Member,
+        online: bool,
         qos: QoS,
         retain_as_published: bool,
         identifier: u32,
@@ -168,6 +169,8 @@ pub(crate) struct Mesh {
     /// A Lamport clock that orders retained messages.
     clock: u64,
     removed: VecDeque<(u32, u64)>,
+    /// The fence behind which all siblings have told of their members after a restart; 0: that is long ago.
+    pub(crate) greeting: u64,
     /// Recorded messages on their way, by their slots.
     transits: Vec<Option<Transit>>,
     free_transits: Vec<u32>,
@@ -226,6 +229,7 @@ impl Mesh {
             held: VecDeque::new(),
             clock: 0,
             removed: VecDeque::new(),
+            greeting: 0,
             transits: Vec::new(),
             free_transits: Vec::new(),
             unsafe_yet: VecDeque::new(),

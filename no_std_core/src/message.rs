@@ -202,6 +202,8 @@ impl Delivery {
     }
 }
 
+const _: () = assert!(size_of::<crate::storage::PoolSlot<Delivery>>() == 32);
+
 /// In whose queue a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {

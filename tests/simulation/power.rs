@@ -602,3 +602,45 @@ fn no_records_whatever_do_harm_to_one_of_several() {
         }
     }
 }
+
+#[test]
+fn what_a_group_keeps_survives_wherever_its_members_live() {
+    for shards in [1, 2, 3] {
+        for name in 0..6 {
+            let config = Config { durable: true, ..Config::gateway(1) };
+            let mut world = World::in_storage(Storage::Owned(MODEST), shards, config, &AllowAll);
+            let id = format!("member {name}");
+            let opening = Opening { clean_start: false, expiry_secs: 100, ..Opening::new(&id) };
+            let mut member = Honest::accepted(&mut world, Version::V5, &opening);
+            assert_eq!(member.subscribe(&mut world, "$share/g/jobs", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+            member.disconnect(&mut world);
+            let mut publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("publisher"));
+            for number in 1..=3 {
+                publisher.publish(&mut world, "jobs", &[number], QoS::AtLeastOnce, false, u16::from(number));
+                let got = publisher.take(&mut world);
+                assert_eq!(got, [Got::Ack(AckKind::PubAck, u16::from(number), ReasonCode::Success)]);
+            }
+            // Twice, so that what was taken back is recorded as it was.
+            for _ in 0..2 {
+                world.check_stores();
+                world.crash();
+                world.check_stores();
+            }
+            let mut member = Honest::connect(&mut world, Version::V5, &opening);
+            let got = member.take(&mut world);
+            assert_eq!(got.first(), Some(&Got::ConnAck(true, ReasonCode::Success)));
+            let payloads = got.into_iter().filter_map(|got| match got {
+                Got::Message(message) => Some(message.payload),
+                _ => None,
+            });
+            assert_eq!(payloads.collect::<Vec<_>>(), [[1], [2], [3]], "{shards} shards, {id}");
+            member.unsubscribe(&mut world, "$share/g/jobs");
+            world.check_stores();
+            world.crash();
+            // Without members no group is left.
+            let left = (0..usize::from(shards)).flat_map(|shard| world.store(shard).records());
+            let groups = left.filter(|record| record.key().kind == Kind::Group);
+            assert_eq!(groups.count(), 0, "{shards} shards, {id}");
+        }
+    }
+}

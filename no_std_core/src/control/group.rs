@@ -10,6 +10,7 @@ use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
+use crate::record::Kind;
 use crate::router::{Group, PickKeys, Subscription};
 use crate::session::{Outbound, Session};
 use crate::storage::Handle;
@@ -216,6 +217,7 @@ impl Broker<'_> {
         }
         let queue = self.group_queues.insert(GroupQueue::default())?;
         self.router.set_group_tag(group, queue.tag());
+        self.messages.journal.mark(Kind::Group, group.index());
         Some(queue)
     }
 
@@ -263,6 +265,7 @@ impl Broker<'_> {
         }
         self.group_queues.remove(queue);
         self.router.set_group_tag(group, 0);
+        self.messages.journal.mark(Kind::Group, group.index());
     }
 
     /// A client is away: what it was never sent goes back to its groups `[MQTT-4.8.2-4]`.

@@ -65,8 +65,11 @@ impl Broker<'_> {
         let (value, text_len) = match key.kind {
             Kind::Session => self.session_value(Handle::from_index(slot), space)?,
             Kind::Group => {
-                let member = self.durable_member(Handle::from_index(slot))?;
-                let filter = self.router.filter_of(member, space).unwrap_or("");
+                let group = Handle::from_index(slot);
+                if !self.is_durable_group(group) {
+                    return None;
+                }
+                let filter = self.router.filter_of_group(group, space).unwrap_or("");
                 (Value::Group(record::Group { filter }), filter.len())
             }
             Kind::Subscription => self.subscription_value(Handle::from_index(slot), space)?,
@@ -147,15 +150,13 @@ impl Broker<'_> {
         Some((value, len))
     }
 
-    /// A member of the group whose Session has to survive.
-    fn durable_member(&self, group: Handle<Group>) -> Option<Handle<Subscription>> {
-        if !self.router.is_live_group(group) {
-            return None;
-        }
-        self.router.members_of(group).find(|member| {
-            let session = self.session_of(self.router.subscription(*member).subscriber());
+    /// Whether the group keeps messages, or a Session that has to survive is a member.
+    fn is_durable_group(&self, group: Handle<Group>) -> bool {
+        let mut members = self.router.is_live_group(group).then(|| self.router.members_of(group)).into_iter().flatten();
+        members.any(|member| {
+            let session = self.session_of(self.router.subscription(member).subscriber());
             session.is_some_and(|session| self.sessions[session].is_durable)
-        })
+        }) || (self.router.is_live_group(group) && self.router.group(group).tag() != 0)
     }
 
     fn subscription_value<'a>(&self, handle: Handle<Subscription>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
@@ -167,7 +168,11 @@ impl Broker<'_> {
         }
         let options = subscription.options();
         let mut replays = entry.replays.iter(&self.replays);
-        let filter = self.router.filter_of(handle, space)?;
+        let len = self.router.filter_of(handle, space)?.len();
+        let filter = space.len().checked_sub(len).and_then(|start| space.get_mut(start..))?;
+        #[cfg(feature = "alloc")]
+        super::sibling::write_as_share(filter);
+        let filter = core::str::from_utf8(filter).ok()?;
         let value = Value::Subscription(record::Subscription {
             session: session.index() as u32,
             filter,

@@ -117,12 +117,8 @@ impl Broker<'_> {
         self.messages.journal.pause(false);
         self.queue_restored();
         self.drop_unheld();
-        for slot in 0..self.router.group_slots() {
-            if let Some(tag) = self.router.end_restored_group(slot) {
-                self.end_group_queue(tag);
-                self.messages.journal.mark(Kind::Group, slot);
-                self.left_out = self.left_out.saturating_add(1);
-            }
+        if self.config.shard.siblings() == 0 {
+            self.end_empty_groups();
         }
         self.begin_replays();
         #[cfg(feature = "alloc")]
@@ -140,6 +136,17 @@ impl Broker<'_> {
             retained: counters.retained,
             deliveries: counters.deliveries,
             dropped: core::mem::take(&mut self.left_out),
+        }
+    }
+
+    /// Ends groups that have no members. With siblings they may have them there: this comes when all have told of theirs.
+    pub(super) fn end_empty_groups(&mut self) {
+        for slot in 0..self.router.group_slots() {
+            if let Some(tag) = self.router.end_restored_group(slot) {
+                self.end_group_queue(tag);
+                self.messages.journal.mark(Kind::Group, slot);
+                self.left_out = self.left_out.saturating_add(1);
+            }
         }
     }
 
@@ -191,7 +198,13 @@ impl Broker<'_> {
             retain_as_published: value.retain_as_published,
         };
         let subscriber = self.subscriber_of(session);
-        let restored = self.router.restore_subscription(slot, filter, subscriber, options, value.identifier);
+        #[cfg(feature = "alloc")]
+        let owned_text = self.foreign_filter(filter);
+        #[cfg(feature = "alloc")]
+        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        #[cfg(not(feature = "alloc"))]
+        let kept_filter = filter;
+        let restored = self.router.restore_subscription(slot, kept_filter, subscriber, options, value.identifier);
         let subscription = restored.ok_or(Unfit::NoRoom)?.handle;
         self.sessions[session].subscriptions += 1;
         if value.replaying && filter.share_name().is_none() {

@@ -15,7 +15,7 @@ use super::deliver::Terms;
 use super::publish::Routing;
 use crate::authorize::Principal;
 use crate::broker::Broker;
-use crate::codec::{Publish, QoS, Subscribe, SubscriptionOptions, Unsubscribe};
+use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
 use crate::config::{Overflow, Shard};
 use crate::connection::{Connection, ConnectionId};
 use crate::counters::DropReason;
@@ -37,6 +37,15 @@ const SHARE: &str = "$share";
 /// The Maximum QoS of a sibling's subscription says whether messages for its subscribers have to survive a restart there.
 const DURABLE_INTEREST: u8 = 2;
 const PLAIN_INTEREST: u8 = 1;
+
+/// A filter as it is kept becomes what the client wrote.
+pub(super) fn write_as_share(filter: &mut [u8]) {
+    if filter.starts_with(FOREIGN.as_bytes())
+        && let Some(head) = filter.get_mut(..SHARE.len())
+    {
+        head.copy_from_slice(SHARE.as_bytes());
+    }
+}
 
 /// The longest Topic Filter, `$share/group/` included.
 const LONGEST_FILTER: usize = 65_535;
@@ -66,12 +75,16 @@ impl Broker<'_> {
             Content::Passed(fence) => {
                 let waiting = self.mesh.passed(from, fence);
                 self.wake(waiting);
+                if self.mesh.greeting != 0 && self.mesh.has_passed(self.mesh.greeting) {
+                    self.mesh.greeting = 0;
+                    self.end_empty_groups();
+                }
             }
             Content::Probe(probe) => self.mesh.send(from, Content::Probed(probe)),
             Content::Probed(probe) => self.mesh.probed(from, probe),
-            Content::Join { filter, member, qos, retain_as_published, identifier } => {
+            Content::Join { filter, member, online, qos, retain_as_published, identifier } => {
                 let options = router::SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
-                self.take_member(now, from, &filter, member, options, identifier);
+                self.take_member(now, (from, online), &filter, member, options, identifier);
             }
             Content::Leave { filter, member } => {
                 let Some(session) = self.remote(from, member) else { return };
@@ -249,13 +262,18 @@ impl Broker<'_> {
         }
         for slot in 0..self.router.subscription_slots() {
             let subscription = Handle::from_index(slot);
-            if self.router.live_subscription(subscription).is_some()
-                && let Some(filter) = self.filter_for_siblings(subscription)
-                && let Ok(filter) = TopicFilter::new(&filter)
-            {
+            let subscriber = self.router.live_subscription(subscription).map(|entry| entry.subscriber());
+            let Some(session) = subscriber.and_then(|subscriber| self.session_of(subscriber)) else { continue };
+            let Some(filter) = self.filter_for_siblings(subscription) else { continue };
+            if let Some(behind) = filter.strip_prefix(FOREIGN) {
+                self.sessions[session].foreign_groups += 1;
+                self.join(session, &[SHARE, behind].concat(), subscription);
+            } else if let Ok(filter) = TopicFilter::new(&filter) {
                 self.tell_interest(filter, true, true);
             }
         }
+        // Behind it the siblings have told us of theirs.
+        self.mesh.greeting = self.mesh.raise_fence();
     }
 
     fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
@@ -559,30 +577,29 @@ impl Broker<'_> {
     }
 
     /// A Session has subscribed to a group that a sibling owns.
-    pub(super) fn join_foreign(
-        &mut self,
-        session: Handle<Session>,
-        filter: TopicFilter<'_>,
-        subscribed: Subscribed,
-        options: SubscriptionOptions,
-        identifier: u32,
-    ) {
+    pub(super) fn join_foreign(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
         if !subscribed.replaced {
             self.sessions[session].foreign_groups += 1;
         }
-        let Some(owner) = self.owner_of(filter) else { return };
-        self.mesh.owners.insert(subscribed.handle, owner);
-        let member = self.member(session, subscribed.handle);
-        self.mesh.send(
-            owner,
-            Content::Join {
-                filter: filter.as_str().into(),
-                member,
-                qos: options.qos,
-                retain_as_published: options.retain_as_published,
-                identifier,
-            },
-        );
+        self.join(session, filter.as_str(), subscribed.handle);
+    }
+
+    /// Makes a Session a member of a sibling's group.
+    fn join(&mut self, session: Handle<Session>, filter: &str, subscription: Handle<Subscription>) {
+        let Some(owner) = TopicFilter::new(filter).ok().and_then(|filter| self.owner_of(filter)) else { return };
+        self.mesh.owners.insert(subscription, owner);
+        let member = self.member(session, subscription);
+        let entry = self.router.subscription(subscription);
+        let options = entry.options();
+        let content = Content::Join {
+            filter: filter.into(),
+            member,
+            online: self.sessions[session].is_here(),
+            qos: QoS::from_bits(options.qos).unwrap_or_default(),
+            retain_as_published: options.retain_as_published,
+            identifier: entry.identifier(),
+        };
+        self.mesh.send(owner, content);
     }
 
     /// Tells the owners of a Session's groups that it came or went.
@@ -668,7 +685,7 @@ impl Broker<'_> {
     fn take_member(
         &mut self,
         now: Instant,
-        from: u16,
+        (from, online): (u16, bool),
         filter: &str,
         member: Member,
         options: router::SubscriptionOptions,
@@ -678,7 +695,7 @@ impl Broker<'_> {
         let session = match self.remote(from, member) {
             Some(session) => session,
             None => {
-                let remote = Remote { shard: from, member, online: true, outstanding: 0 };
+                let remote = Remote { shard: from, member, online, outstanding: 0 };
                 let mut entry = Session::new(0, Blob::EMPTY, Principal::ANONYMOUS);
                 entry.remote = Some(remote);
                 let Some(session) = self.sessions.insert(entry) else { return };

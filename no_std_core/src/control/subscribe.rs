@@ -100,7 +100,7 @@ impl<'m> Broker<'m> {
         self.note_subscription(session, subscribed.handle);
         #[cfg(feature = "alloc")]
         if owned_text.is_some() {
-            self.join_foreign(session, filter, subscribed, options, identifier);
+            self.join_foreign(session, filter, subscribed);
             return ReasonCode::granted(options.qos);
         }
         #[cfg(feature = "alloc")]

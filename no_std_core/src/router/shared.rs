@@ -164,6 +164,11 @@ impl Router<'_> {
         self.groups.is_live(group)
     }
 
+    /// As [`Router::filter_of`] for a group, which may have no members yet.
+    pub(crate) fn filter_of_group<'b>(&self, group: Handle<Group>, out: &'b mut [u8]) -> Option<&'b str> {
+        self.filter_at(self.groups[group].node?, Some(group), out)
+    }
+
     /// Whether the subscriber is a member of the group in a slot, if there is one.
     pub(crate) fn is_member(&self, group: Handle<Group>, subscriber: Subscriber) -> bool {
         let node = if self.groups.is_live(group) { self.groups[group].node } else { None };

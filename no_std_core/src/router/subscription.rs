@@ -278,8 +278,18 @@ impl Router<'_> {
     /// `out`; None if that is too short (65,535 bytes are enough for any).
     pub fn filter_of<'b>(&self, handle: Handle<Subscription>, out: &'b mut [u8]) -> Option<&'b str> {
         let subscription = &self.subscriptions[handle];
-        let mut start = self.trie.write_path(subscription.node?, out)?;
-        if let Some(group) = subscription.group {
+        self.filter_at(subscription.node?, subscription.group, out)
+    }
+
+    /// The filter of a node, with the ShareName of a group there.
+    pub(super) fn filter_at<'b>(
+        &self,
+        node: Handle<Node>,
+        group: Option<Handle<Group>>,
+        out: &'b mut [u8],
+    ) -> Option<&'b str> {
+        let mut start = self.trie.write_path(node, out)?;
+        if let Some(group) = group {
             let name = self.groups[group].name;
             start = write_before(out, start, b"/")?;
             let end = start;
