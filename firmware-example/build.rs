@@ -4,6 +4,8 @@
 fn main() {
     println!("cargo::rerun-if-changed=memory.x");
     println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
-    println!("cargo::rustc-link-arg-bins=-Tlink.x");
-    println!("cargo::rustc-link-arg-bins=--nmagic");
+    for kind in ["bins", "examples"] {
+        println!("cargo::rustc-link-arg-{kind}=-Tlink.x");
+        println!("cargo::rustc-link-arg-{kind}=--nmagic");
+    }
 }

@@ -1,10 +1,14 @@
 //! Bytes that wait: read and not consumed yet, or not written yet.
 
-/// A first-in, first-out queue of bytes that stand in one piece. Empty, it holds no memory.
+/// A first-in, first-out queue of bytes that stand in one piece. Empty, it holds no memory and is as small as a pointer:
+/// most connections have nothing in it most of the time.
 #[derive(Debug, Default)]
-pub(crate) struct Backlog {
+pub(crate) struct Backlog(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
     bytes: Vec<u8>,
-    /// How many of `bytes` have left already.
+    /// How many of `bytes` have left already; never all.
     left: usize,
 }
 
@@ -13,32 +17,39 @@ impl Backlog {
     const KEEP: usize = 16 * 1024;
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.0.is_none()
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.left..]
+        self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.left..])
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.left
+        self.as_slice().len()
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        if self.left > 0 {
-            self.bytes.drain(..self.left);
-            self.left = 0;
+        if bytes.is_empty() {
+            return;
         }
-        self.bytes.extend_from_slice(bytes);
+        let waiting = self.0.get_or_insert_default();
+        if waiting.left > 0 {
+            waiting.bytes.drain(..waiting.left);
+            waiting.left = 0;
+        }
+        waiting.bytes.extend_from_slice(bytes);
     }
 
     /// Lets the first `count` bytes leave.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.left += count;
-        if self.left >= self.bytes.len() {
-            *self = Self::default();
-        } else if self.bytes.capacity() > Self::KEEP && self.len() < self.bytes.capacity() / 4 {
-            *self = Self { bytes: self.as_slice().to_vec(), left: 0 };
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.left += count;
+        let Some(rest) = waiting.bytes.get(waiting.left..).filter(|rest| !rest.is_empty()) else {
+            self.0 = None;
+            return;
+        };
+        if waiting.bytes.capacity() > Self::KEEP && rest.len() < waiting.bytes.capacity() / 4 {
+            **waiting = Waiting { bytes: rest.to_vec(), left: 0 };
         }
     }
 }
@@ -65,8 +76,8 @@ mod tests {
         backlog.push(&vec![7; 1 << 20]);
         backlog.consume((1 << 20) - 10);
         assert_eq!(backlog.as_slice(), [7; 10]);
-        assert!(backlog.bytes.capacity() <= Backlog::KEEP);
+        assert!(backlog.0.as_ref().unwrap().bytes.capacity() <= Backlog::KEEP);
         backlog.consume(10);
-        assert_eq!(backlog.bytes.capacity(), 0);
+        assert!(backlog.0.is_none());
     }
 }

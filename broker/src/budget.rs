@@ -219,6 +219,29 @@ mod tests {
         assert!(printed(&["--firmware", "--shards=2"]).unwrap_err().contains("no --shards"));
     }
 
+    /// The guide's table has rows like `| 2 | 8 | 8 of 60 bytes | 7.0 KiB |`.
+    #[test]
+    fn the_guide_tells_the_same() {
+        let guide = include_str!("../../no_std_core/EMBED.md");
+        let rows = guide.lines().filter(|line| line.ends_with(" KiB |"));
+        let mut seen = 0;
+        for row in rows {
+            let numbers: Vec<&str> = row.split(['|', ' ']).filter(|word| word.starts_with(char::is_numeric)).collect();
+            let [connections, subscriptions, messages, bytes, expected] = numbers[..] else { panic!("{row}") };
+            let text = printed(&[
+                "--firmware",
+                &format!("--connections={connections}"),
+                &format!("--subscriptions={subscriptions}"),
+                &format!("--messages={messages}"),
+                &format!("--message-bytes={bytes}"),
+            ])
+            .unwrap();
+            assert!(text.contains(&format!("B  {expected} KiB\n")), "{row}: {text}");
+            seen += 1;
+        }
+        assert_eq!(seen, 3);
+    }
+
     #[test]
     fn the_gateway_is_the_sum_of_its_tables() {
         let text = printed(&["--shards=3", "--connections=1000", "--messages=500", "--message-bytes=100"]).unwrap();

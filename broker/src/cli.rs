@@ -146,6 +146,7 @@ impl Flags {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn serve(flags: Flags) -> Result<(), Failure> {
+    crate::heap::keep_freed_memory();
     let config = flags.into_config()?;
     crate::log::init(config.log.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

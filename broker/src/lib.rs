@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! listener    accepts, reads CONNECT for the Client Identifier, sends the socket to its home shard
-//! shard       the thread with its runtime: a task for each socket, and one that ends each turn
+//! shard       the thread with its runtime: one task turns it, others accept, read CONNECT and take leave
+//! news        which sockets are to be looked after in the next turn
 //! turn        what happens in one turn: bytes in, forwards to siblings, bytes out
 //! socket      one Network Connection: reads, writes, and what waits in between
 //! mesh        what shards pass to each other, in batches
@@ -28,11 +29,14 @@ mod client;
 pub mod config;
 mod descriptors;
 mod gateway;
+mod heap;
 mod listener;
 mod log;
 mod mesh;
+mod news;
 mod shard;
 mod socket;
+pub mod store;
 mod turn;
 
 pub use config::{Config, ConfigError, Listener};

@@ -66,7 +66,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl
         let listener = tokio::net::TcpListener::from_std(listener)?;
         accepting.push(spawn_local(listener::accept(shard.clone(), listener)));
     }
-    spawn_local(unconstrained(Flusher::new(shard.clone())));
+    spawn_local(unconstrained(Turner::new(shard.clone())));
     if !tell_started() {
         return Ok(());
     }
@@ -113,8 +113,8 @@ impl Shard {
         if self.stopping.get() {
             return;
         }
-        match self.turn(|turn| turn.open_connection(stream, peer, &bytes, seat)) {
-            Some(id) => drop(spawn_local(Serve { shard: self.clone(), id })),
+        match self.turn(|turn| turn.open_connection(stream, &bytes, seat)) {
+            Some(_) => {}
             None => self.lobby.turn_away(peer, "the broker has no room for another connection"),
         }
     }
@@ -152,25 +152,13 @@ impl Shard {
     }
 }
 
-/// The task of one socket: it is woken by the socket and leaves the rest to the [`Turn`].
-struct Serve {
+/// The task that turns the shard: when sockets or siblings have news, when other tasks did something with the turn, and
+/// when a timer of the core is due.
+struct Turner {
     shard: Rc<Shard>,
-    id: ConnectionId,
-}
-
-impl Future for Serve {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.shard.turn(|turn| turn.poll_socket(cx, self.id))
-    }
-}
-
-/// The task that ends each turn, and has turns of its own: with mail, and when a timer of the core is due.
-struct Flusher {
-    shard: Rc<Shard>,
-    /// Empty between two polls; kept for its memory.
+    /// Empty between two polls; kept for their memory.
     mail: Mail,
+    ready: Vec<ConnectionId>,
     timer: Pin<Box<Sleep>>,
     /// When `timer` is to fire. It may fire in vain: most deadlines move on before they come, and moving the timer each
     /// time would cost more.
@@ -178,10 +166,10 @@ struct Flusher {
     is_listening: bool,
 }
 
-impl Flusher {
+impl Turner {
     fn new(shard: Rc<Shard>) -> Self {
         let timer = Box::pin(sleep(Duration::ZERO));
-        Self { shard, mail: Mail::default(), timer, armed: Instant::NEVER, is_listening: false }
+        Self { shard, mail: Mail::default(), ready: Vec::new(), timer, armed: Instant::NEVER, is_listening: false }
     }
 
     fn arm(&mut self, cx: &mut Context<'_>, due: Instant) {
@@ -198,12 +186,12 @@ impl Flusher {
     }
 }
 
-impl Future for Flusher {
+impl Future for Turner {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.shard.turn(|turn| turn.begin_flush(cx.waker()));
+        this.shard.turn(|turn| turn.begin_turn(cx.waker()));
         if !this.is_listening {
             this.shard.mesh.listen(this.shard.index, cx.waker());
             this.is_listening = true;
@@ -211,7 +199,10 @@ impl Future for Flusher {
         if this.shard.mesh.collect(this.shard.index, &mut this.mail) {
             this.shard.receive(&mut this.mail);
         }
-        let due = this.shard.turn(Turn::flush);
+        let due = this.shard.turn(|turn| {
+            turn.poll_sockets(&mut this.ready);
+            turn.flush()
+        });
         this.arm(cx, due);
         Poll::Pending
     }

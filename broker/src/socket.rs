@@ -25,11 +25,10 @@ pub(crate) const READ_BUFFER: usize = SHORT_REST + CHUNK;
 /// A connection that has nothing to do holds no buffer.
 pub(crate) struct Socket {
     pub(crate) id: ConnectionId,
-    pub(crate) peer: SocketAddr,
     pub(crate) reading: Reading,
     stream: TcpStream,
-    /// Of the task that waits for this socket.
-    waker: Option<Waker>,
+    /// Has the shard look after this socket.
+    waker: Waker,
     /// Read, but not consumed by the core.
     unread: Backlog,
     /// Handed out by the core, but not taken by the system.
@@ -65,31 +64,22 @@ impl Socket {
         packet_bytes.saturating_add(CHUNK).saturating_mul(2).saturating_add(CHUNK)
     }
 
-    pub(crate) fn new(id: ConnectionId, peer: SocketAddr, stream: TcpStream, seat: Seat) -> Self {
-        Self {
-            id,
-            peer,
-            reading: Reading::Open,
-            stream,
-            waker: None,
-            unread: Backlog::default(),
-            unsent: Backlog::default(),
-            seat,
-        }
+    pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, seat: Seat) -> Self {
+        Self { id, reading: Reading::Open, stream, waker, unread: Backlog::default(), unsent: Backlog::default(), seat }
     }
 
-    /// Says which task waits for this socket.
-    pub(crate) fn set_waker(&mut self, waker: &Waker) {
-        if self.waker.is_none() {
-            self.waker = Some(waker.clone());
-        }
+    /// Whom it is connected with, as far as the system still knows.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 
-    /// Lets the task look after the socket again.
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Lets the shard look after the socket again.
     pub(crate) fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
+        self.waker.wake_by_ref();
     }
 
     /// Reads once. `buffer` has [`READ_BUFFER`] bytes.

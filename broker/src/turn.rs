@@ -1,15 +1,12 @@
 //! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
-//!
-//! The order comes from the queue of the runtime, first in, first out: the sockets that are ready are in it already
-//! when the first of them puts the flush behind them.
 
 use crate::listener::Seat;
 use crate::log::Escaped;
 use crate::mesh::{Mail, Mesh};
+use crate::news::News;
 use crate::socket::{Arrived, CHUNK, READ_BUFFER, Reading, Socket};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -35,8 +32,10 @@ pub(crate) struct Turn {
     again: Vec<ConnectionId>,
     /// A batch for each sibling.
     outgoing: Box<[Vec<Forward>]>,
-    /// Of the task that flushes, and whether it was woken.
-    flusher: Option<Waker>,
+    /// Which sockets are to be looked after; with their wakers in it.
+    news: Arc<News>,
+    /// Of the task that turns, and whether it was woken.
+    turner: Option<Waker>,
     flush_is_due: bool,
 }
 
@@ -62,7 +61,8 @@ impl Turn {
             write_buffer: vec![0; CHUNK].into(),
             again: Vec::new(),
             outgoing: (0..mesh.shards()).map(|_| Vec::new()).collect(),
-            flusher: None,
+            news: Arc::default(),
+            turner: None,
             flush_is_due: false,
             mesh,
         }
@@ -74,16 +74,11 @@ impl Turn {
     }
 
     /// Gives a connection to the core, with the bytes that were read from it so far; `None` if the core has no room.
-    pub(crate) fn open_connection(
-        &mut self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        bytes: &[u8],
-        seat: Seat,
-    ) -> Option<ConnectionId> {
+    pub(crate) fn open_connection(&mut self, stream: TcpStream, bytes: &[u8], seat: Seat) -> Option<ConnectionId> {
         let now = self.begin();
         let Ok(id) = self.broker.handle_connected(now) else { return None };
-        let mut socket = Socket::new(id, peer, stream, seat);
+        let mut socket = Socket::new(id, stream, News::waker(&self.news, id), seat);
+        socket.wake();
         socket.keep_unread(bytes);
         if self.sockets.len() <= id.index() {
             self.sockets.resize_with(id.index() + 1, || None);
@@ -94,10 +89,20 @@ impl Turn {
         Some(id)
     }
 
-    /// Looks after one socket, as its task does whenever the system has news of it. Ready when it is gone.
-    pub(crate) fn poll_socket(&mut self, cx: &mut Context<'_>, id: ConnectionId) -> Poll<()> {
-        let Some(socket) = self.socket(id) else { return Poll::Ready(()) };
-        socket.set_waker(cx.waker());
+    /// Looks after the sockets that the system has news of, one after the other. `ready` is for their list, to keep its
+    /// memory.
+    pub(crate) fn poll_sockets(&mut self, ready: &mut Vec<ConnectionId>) {
+        self.news.collect(ready);
+        for id in ready.drain(..) {
+            if let Some(socket) = self.socket(id) {
+                let waker = socket.waker();
+                self.poll_socket(&mut Context::from_waker(&waker), id);
+            }
+        }
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>, id: ConnectionId) {
+        let Some(socket) = self.socket(id) else { return };
         if socket.is_blocked() {
             match socket.poll_unblock(cx) {
                 Poll::Ready(Ok(())) => {
@@ -108,7 +113,7 @@ impl Turn {
                 Poll::Pending => {}
             }
         }
-        self.poll_receive(cx, id)
+        self.poll_receive(cx, id);
     }
 
     /// Hands in what siblings sent.
@@ -125,10 +130,11 @@ impl Turn {
         self.broker.shut_down(now);
     }
 
-    /// The flusher runs: it need not be woken for what comes up until [`Turn::flush`], which is to follow.
-    pub(crate) fn begin_flush(&mut self, flusher: &Waker) {
-        if self.flusher.is_none() {
-            self.flusher = Some(flusher.clone());
+    /// The task that turns runs: it need not be woken for what comes up until [`Turn::flush`], which is to follow.
+    pub(crate) fn begin_turn(&mut self, turner: &Waker) {
+        if self.turner.is_none() {
+            self.turner = Some(turner.clone());
+            self.news.listen(turner);
         }
         self.flush_is_due = true;
     }
@@ -152,7 +158,7 @@ impl Turn {
         if self.again.is_empty() {
             self.again = again;
         } else {
-            self.wake_flusher();
+            self.wake_turner();
         }
         self.now = None;
         self.broker.poll_timeout().unwrap_or(Instant::NEVER)
@@ -160,15 +166,15 @@ impl Turn {
 
     /// The current time of this turn, which begins with the first call; the flush that ends it will come.
     fn begin(&mut self) -> Instant {
-        self.wake_flusher();
+        self.wake_turner();
         *self.now.get_or_insert_with(|| self.clock.now())
     }
 
-    fn wake_flusher(&mut self) {
+    fn wake_turner(&mut self) {
         if !self.flush_is_due {
             self.flush_is_due = true;
-            if let Some(flusher) = &self.flusher {
-                flusher.wake_by_ref();
+            if let Some(turner) = &self.turner {
+                turner.wake_by_ref();
             }
         }
     }
@@ -179,15 +185,15 @@ impl Turn {
     }
 
     /// Takes what has arrived on a socket, a chunk at a time; with more to come the others have their turn first.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId) -> Poll<()> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId) {
         loop {
             let Self { sockets, read_buffer, .. } = self;
-            let Some(Some(socket)) = sockets.get_mut(id.index()) else { return Poll::Ready(()) };
+            let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
             if socket.reading != Reading::Open {
-                return Poll::Pending;
+                return;
             }
             let arrived = match socket.poll_read(cx, read_buffer) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return,
                 Poll::Ready(Err(_)) => return self.lose(id),
                 Poll::Ready(Ok(arrived)) => arrived,
             };
@@ -201,18 +207,18 @@ impl Turn {
                 Arrived::InSocket => {
                     self.hand_in_unread(id);
                     cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    return;
                 }
                 Arrived::InBuffer(len) => {
                     let Self { broker, sockets, read_buffer, .. } = self;
-                    let Some(Some(socket)) = sockets.get_mut(id.index()) else { return Poll::Ready(()) };
+                    let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
                     let bytes = &read_buffer[..len];
                     let received = broker.handle_bytes(now, id, bytes);
                     socket.keep_unread(&bytes[received.consumed..]);
                     socket.reading = after(broker, now, id, &received.next);
                     if len >= CHUNK {
                         cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                        return;
                     }
                 }
             }
@@ -257,7 +263,7 @@ impl Turn {
         }
         let transmit = broker.poll_transmit(now, id, write_buffer);
         if transmit.written > 0 && socket.write(&write_buffer[..transmit.written]).is_err() {
-            let _ = self.lose(id);
+            self.lose(id);
             return;
         }
         match transmit.then {
@@ -271,7 +277,6 @@ impl Turn {
     /// The core has closed a connection: it keeps nothing of it, but the peer is to read what was said last.
     fn finish(&mut self, now: Instant, id: ConnectionId) {
         if let Some(socket) = self.take(now, id) {
-            socket.wake();
             let leaving = self.leaving.clone();
             tokio::task::spawn_local(async move {
                 socket.linger().await;
@@ -281,12 +286,9 @@ impl Turn {
     }
 
     /// The Network Connection is gone.
-    fn lose(&mut self, id: ConnectionId) -> Poll<()> {
+    fn lose(&mut self, id: ConnectionId) {
         let now = self.begin();
-        if let Some(socket) = self.take(now, id) {
-            socket.wake();
-        }
-        Poll::Ready(())
+        self.take(now, id);
     }
 
     fn take(&mut self, now: Instant, id: ConnectionId) -> Option<Socket> {
@@ -305,7 +307,8 @@ impl Turn {
         let client = String::from_utf8_lossy(&client[..len]);
         let closing = self.broker.describe(socket.id).and_then(|info| info.closing);
         let why = closing.map_or("the client is gone", |(_, why)| why);
-        tracing::debug!(client = %Escaped(&client), address = %socket.peer, "closed: {why}");
+        let address = socket.peer().map(tracing::field::display);
+        tracing::debug!(client = %Escaped(&client), address, "closed: {why}");
     }
 
     fn send_forwards(&mut self) {

@@ -300,7 +300,7 @@ impl EntryBytes {
         session: 176,
         message: 48,
         delivery: 32,
-        owed: 32,
+        owed: 36,
         receipt: 28,
         alias: 36,
         replay: 56,

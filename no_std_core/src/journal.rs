@@ -56,6 +56,10 @@ pub(crate) struct Journal<'m> {
     retained: Marks<'m>,
     deliveries: Marks<'m>,
     receipts: Marks<'m>,
+    #[cfg(feature = "alloc")]
+    transits: Marks<'m>,
+    #[cfg(feature = "alloc")]
+    siblings: Marks<'m>,
     /// There is but one slot.
     counters: u8,
     /// Counts changes that somebody may have to wait for.
@@ -84,6 +88,10 @@ impl<'m> Journal<'m> {
             retained: Marks::new(memory.retained),
             deliveries: Marks::new(memory.deliveries),
             receipts: Marks::new(memory.receipts),
+            #[cfg(feature = "alloc")]
+            transits: Marks::new(Slots::owned(crate::mesh::MAX_TRANSITS)),
+            #[cfg(feature = "alloc")]
+            siblings: Marks::new(Slots::owned(usize::from(u16::MAX))),
             counters: 0,
             changes: 0,
             is_urgent: false,
@@ -243,7 +251,11 @@ impl<'m> Journal<'m> {
             Kind::Retained => &mut self.retained,
             Kind::Delivery => &mut self.deliveries,
             Kind::Receipt => &mut self.receipts,
-            Kind::Transit | Kind::Sibling | Kind::Counters => return None,
+            #[cfg(feature = "alloc")]
+            Kind::Transit => &mut self.transits,
+            #[cfg(feature = "alloc")]
+            Kind::Sibling => &mut self.siblings,
+            _ => return None,
         })
     }
 }

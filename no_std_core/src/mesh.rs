@@ -20,6 +20,9 @@ use crate::session::Session;
 use crate::storage::{Handle, SharedBytes};
 use crate::time::Instant;
 
+/// Messages to all siblings that are recorded until they are safe there.
+pub(crate) const MAX_TRANSITS: usize = 1 << 20;
+
 /// A sibling confirms messages in portions of this many.
 const CONFIRMED_AT_ONCE: u32 = 256;
 
@@ -41,10 +44,13 @@ pub(crate) enum Content {
     Message(SharedMessage),
     /// So many messages were taken.
     Confirmed(u32),
-    /// The sender has subscribers to this filter, or has none any more.
+    /// All recorded messages up to this place are safe with the sender.
+    Safe(u64),
+    /// The sender has subscribers to this filter, or has none any more; `durable` if messages for them are recorded.
     Interest {
         filter: Box<str>,
         wanted: bool,
+        durable: bool,
     },
     /// Have your subscribers room for such a message? Answered with [`Content::NoRoom`] or not at all.
     Room {
@@ -115,6 +121,18 @@ pub(crate) struct SharedMessage {
     /// All but the body.
     pub(crate) message: Message,
     pub(crate) publisher_key: u32,
+    /// Its place among those that the sender has recorded; 0 if it has not.
+    pub(crate) sequence: u64,
+}
+
+/// A message that is recorded until it is safe with a sibling.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transit {
+    pub(crate) to: u16,
+    pub(crate) sequence: u64,
+    /// Held by this reference.
+    pub(crate) message: Handle<Message>,
+    pub(crate) publisher_key: u32,
 }
 
 /// A Session of a sibling that is a member of a group here.
@@ -150,6 +168,11 @@ pub(crate) struct Mesh {
     /// A Lamport clock that orders retained messages.
     clock: u64,
     removed: VecDeque<(u32, u64)>,
+    /// Recorded messages on their way, by their slots.
+    transits: Vec<Option<Transit>>,
+    free_transits: Vec<u32>,
+    /// What siblings are told to be safe with us once this batch is: to whom, and which place.
+    unsafe_yet: VecDeque<(u32, u16, u64)>,
     /// The route that is being walked: a sibling gets a message once, however many of its filters match.
     route: u64,
     /// Members of our groups that live on siblings, by shard and number.
@@ -165,6 +188,8 @@ pub(crate) struct Mesh {
 #[derive(Debug, Default)]
 struct Sibling {
     outgoing: VecDeque<Forward>,
+    /// Messages that must not be taken there before a batch is safe here, and those behind them, with their batches.
+    held: VecDeque<(u32, Forward)>,
     /// Messages it has not confirmed.
     in_transit: u32,
     /// Messages from it that we have not confirmed.
@@ -174,6 +199,13 @@ struct Sibling {
     /// The last probe it has answered.
     probed: u64,
     last_route: u64,
+    /// The last route on which messages for it are recorded.
+    durable_route: u64,
+    /// Recorded messages to it that are not safe there: their places and slots, in order.
+    transits: VecDeque<(u64, u32)>,
+    /// The last place given out, and the last one that was taken from it.
+    sent: u64,
+    taken: u64,
     /// Our table had no room for a filter of its: it gets everything.
     wants_everything: bool,
 }
@@ -194,6 +226,9 @@ impl Mesh {
             held: VecDeque::new(),
             clock: 0,
             removed: VecDeque::new(),
+            transits: Vec::new(),
+            free_transits: Vec::new(),
+            unsafe_yet: VecDeque::new(),
             route: 0,
             remotes: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -217,8 +252,22 @@ impl Mesh {
         if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
             if matches!(content, Content::Message(_) | Content::Deliver { .. }) {
                 sibling.in_transit = sibling.in_transit.saturating_add(1);
+                if !sibling.held.is_empty() {
+                    // Messages keep their order.
+                    sibling.held.push_back((0, Forward(content)));
+                    return;
+                }
             }
             sibling.outgoing.push_back(Forward(content));
+        }
+    }
+
+    /// Sends a message that is recorded in `batch`, once that is safe: otherwise the sibling could pass on what nobody here
+    /// knows of after a crash, and the publisher sends again.
+    pub(crate) fn send_when_safe(&mut self, to: u16, batch: u32, message: SharedMessage) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
+            sibling.in_transit = sibling.in_transit.saturating_add(1);
+            sibling.held.push_back((batch, Forward(Content::Message(message))));
         }
     }
 
@@ -228,7 +277,8 @@ impl Mesh {
 
     #[inline]
     pub(crate) fn is_congested(&self) -> bool {
-        self.siblings.iter().any(|sibling| sibling.in_transit >= Forward::MAX_IN_TRANSIT)
+        let limit = Forward::MAX_IN_TRANSIT;
+        self.siblings.iter().any(|sibling| sibling.in_transit >= limit || sibling.transits.len() >= limit as usize)
     }
 
     pub(crate) fn wait_for_room(&mut self, id: ConnectionId) {
@@ -271,6 +321,127 @@ impl Mesh {
             sibling.last_route = route;
             first
         })
+    }
+
+    /// The message that is being handed out is to be recorded if it goes to `to`.
+    pub(crate) fn set_durable_on_route(&mut self, to: u16) {
+        let route = self.route;
+        if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
+            sibling.durable_route = route;
+        }
+    }
+
+    pub(crate) fn is_durable_on_route(&self, to: u16) -> bool {
+        self.siblings.get(usize::from(to)).is_some_and(|sibling| sibling.durable_route == self.route)
+    }
+
+    /// Notes a message for `to`: its slot and place. `None` if there are too many.
+    pub(crate) fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32) -> Option<(usize, u64)> {
+        let sibling = self.siblings.get_mut(usize::from(to))?;
+        let slot = match self.free_transits.pop() {
+            Some(slot) => slot,
+            None if self.transits.len() < MAX_TRANSITS => {
+                self.transits.push(None);
+                self.transits.len() as u32 - 1
+            }
+            None => return None,
+        };
+        sibling.sent += 1;
+        let sequence = sibling.sent;
+        sibling.transits.push_back((sequence, slot));
+        *self.transits.get_mut(slot as usize)? = Some(Transit { to, sequence, message, publisher_key: key });
+        Some((slot as usize, sequence))
+    }
+
+    /// Takes a message out that is safe with `by`, where all up to `sequence` are; its slot.
+    pub(crate) fn end_transit(&mut self, by: u16, sequence: u64) -> Option<(usize, Transit)> {
+        let sibling = self.siblings.get_mut(usize::from(by))?;
+        let (_, slot) = *sibling.transits.front().filter(|(first, _)| *first <= sequence)?;
+        sibling.transits.pop_front();
+        self.free_transits.push(slot);
+        Some((slot as usize, self.transits.get_mut(slot as usize)?.take()?))
+    }
+
+    pub(crate) fn transit(&self, slot: usize) -> Option<Transit> {
+        *self.transits.get(slot)?
+    }
+
+    pub(crate) fn transit_slots(&self) -> usize {
+        self.transits.len()
+    }
+
+    /// Whether a recorded message is new, and not one that was taken before a restart.
+    pub(crate) fn take_sequence(&mut self, from: u16, sequence: u64) -> bool {
+        let Some(sibling) = self.siblings.get_mut(usize::from(from)) else { return false };
+        let is_new = sequence > sibling.taken;
+        sibling.taken = sibling.taken.max(sequence);
+        is_new
+    }
+
+    /// The last place that was taken from a sibling, and the last one that was sent to it.
+    pub(crate) fn progress(&self, sibling: usize) -> Option<(u64, u64)> {
+        let sibling = self.siblings.get(sibling)?;
+        (sibling.taken > 0 || sibling.sent > 0).then_some((sibling.taken, sibling.sent))
+    }
+
+    /// A sibling is told that its messages up to `sequence` are safe, once `batch` is.
+    pub(crate) fn confirm_when_safe(&mut self, batch: u32, from: u16, sequence: u64) {
+        match self.unsafe_yet.iter_mut().rev().find(|(_, to, _)| *to == from) {
+            Some(last) if last.0 == batch => last.2 = sequence,
+            _ => self.unsafe_yet.push_back((batch, from, sequence)),
+        }
+    }
+
+    /// Another batch is safe: siblings are told, and get what waited for it.
+    pub(crate) fn on_safe(&mut self, is_unsafe: impl Fn(u32) -> bool) {
+        for sibling in &mut self.siblings {
+            while sibling.held.front().is_some_and(|(batch, _)| !is_unsafe(*batch)) {
+                sibling.outgoing.extend(sibling.held.pop_front().map(|(_, forward)| forward));
+            }
+        }
+        while let Some((_, from, sequence)) = self.unsafe_yet.front().copied().filter(|(batch, ..)| !is_unsafe(*batch))
+        {
+            self.unsafe_yet.pop_front();
+            self.send(from, Content::Safe(sequence));
+        }
+    }
+
+    /// Puts a message back into its slot after a restart; whether it can be there.
+    pub(crate) fn restore_transit(&mut self, slot: usize, transit: Transit) -> bool {
+        let is_other = transit.to != self.shard.index && usize::from(transit.to) < self.siblings.len();
+        if !is_other || slot >= MAX_TRANSITS || transit.sequence == u64::MAX {
+            return false;
+        }
+        if slot >= self.transits.len() {
+            self.transits.resize(slot + 1, None);
+        }
+        match self.transits.get_mut(slot) {
+            Some(place @ None) => *place = Some(transit),
+            _ => return false,
+        }
+        if let Some(sibling) = self.siblings.get_mut(usize::from(transit.to)) {
+            sibling.transits.push_back((transit.sequence, slot as u32));
+        }
+        true
+    }
+
+    pub(crate) fn restore_progress(&mut self, slot: usize, taken: u64, sent: u64) -> bool {
+        let Some(sibling) = self.siblings.get_mut(slot).filter(|_| taken != u64::MAX && sent != u64::MAX) else {
+            return false;
+        };
+        (sibling.taken, sibling.sent) = (taken, sent);
+        true
+    }
+
+    /// What was restored gets its order; the slots, in the order in which the messages are to be sent again.
+    pub(crate) fn end_restoring(&mut self) -> Vec<u32> {
+        let vacant = self.transits.iter().enumerate().filter(|(_, transit)| transit.is_none());
+        self.free_transits = vacant.map(|(slot, _)| slot as u32).collect();
+        for sibling in &mut self.siblings {
+            sibling.transits.make_contiguous().sort_unstable();
+            sibling.sent = sibling.transits.back().map_or(0, |(last, _)| *last).max(sibling.sent);
+        }
+        self.siblings.iter().flat_map(|sibling| sibling.transits.iter().map(|(_, slot)| *slot)).collect()
     }
 
     pub(crate) fn set_wants_everything(&mut self, from: u16) {

@@ -274,11 +274,13 @@ pub struct Transit {
     pub publisher_key: u32,
 }
 
-/// How far the messages of the sibling broker, whose index is the slot, were taken.
+/// How far the messages from and to the sibling broker are whose index is the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sibling {
-    /// The place of the last one, see [`Transit`].
-    pub sequence: u64,
+    /// The place of the last one that was taken, see [`Transit`].
+    pub taken: u64,
+    /// The place of the last one that was sent there.
+    pub sent: u64,
 }
 
 /// What was lost so far, in all.

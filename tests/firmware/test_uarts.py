@@ -111,17 +111,6 @@ class Uarts(unittest.TestCase):
         line.expect(CONNACK + b"".join(bytes.fromhex("40 02") + number.to_bytes(2, "big") for number in range(1, 1501)))
         line.sendall(DISCONNECT)
 
-    def test_a_burst_that_fills_the_queue_of_the_interrupt_goes_on(self):
-        """Answers are owed 8 at a time, so these two bytes come faster than they are taken: the queue fills, its interrupt is
-        turned off, and must be turned on again."""
-        line = self.line(1)
-        count = 10_000
-        sender = threading.Thread(target=line.sendall, args=(CONNECT + PINGREQ * count,))
-        sender.start()
-        line.expect(CONNACK + PINGRESP * count)
-        sender.join()
-        line.sendall(DISCONNECT)
-
     def test_a_reset_peer_gets_first_what_was_owed_before(self):
         """CONNECT ends the connection before it, but not before what that is owed is out."""
         line = self.line(1)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use goldcrest_core::codec::*;
 use goldcrest_core::record::{self, Key, Kind, Record, Value};
-use goldcrest_core::{AllowAll, Broker, Config, Instant, Limits, Shard};
+use goldcrest_core::{AllowAll, Broker, Config, Instant, Limits, Polled, Shard};
 use goldcrest_tests::honest::{Got, Honest, Opening, publication};
 use goldcrest_tests::memory::{MODEST, Storage};
 use goldcrest_tests::random::{Random, setting};
@@ -66,10 +66,10 @@ struct Test {
 const PUBLISHERS: usize = 3;
 
 impl Test {
-    fn new(seed: u64, storage: Storage) -> Self {
+    fn new(seed: u64, storage: Storage, shards: u16) -> Self {
         let limits = Limits { queued_messages: 2_000, inflight: 6, packet_bytes: 4_096, ..Limits::GATEWAY };
         let config = Config { durable: true, limits, ..Config::gateway(seed) };
-        let mut world = World::in_storage(storage, 1, config, &AllowAll);
+        let mut world = World::in_storage(storage, shards, config, &AllowAll);
         world.sync = Sync::ByHand;
         let publisher = |number| Publisher {
             id: format!("publisher {number}"),
@@ -324,10 +324,12 @@ impl Test {
             }
         }
         self.world.check_stores();
-        let counters = self.world.shard(0).counters();
-        assert_eq!((counters.deliveries, counters.dropped.total()), (0, 0));
-        // The retained messages, one for each publisher, and nothing else.
-        assert_eq!(counters.messages, counters.retained);
+        for shard in 0..self.world.shards() {
+            let counters = self.world.shard(shard).counters();
+            assert_eq!((counters.deliveries, counters.dropped.total()), (0, 0));
+            // The retained messages, one for each publisher, and nothing else.
+            assert_eq!(counters.messages, counters.retained);
+        }
         let mut checker = Honest::accepted(&mut self.world, Version::V5, &Opening::new("checker"));
         checker.send(
             &mut self.world,
@@ -349,16 +351,26 @@ impl Test {
 
 #[test]
 fn what_was_acknowledged_arrives_whenever_the_power_goes() {
+    the_power_goes_with(1);
+}
+
+#[test]
+fn what_was_acknowledged_arrives_wherever_it_came_from() {
+    the_power_goes_with(2);
+    the_power_goes_with(3);
+}
+
+fn the_power_goes_with(shards: u16) {
     let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
     for seed in 1..=seeds {
         let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
-        let mut test = Test::new(seed, storage);
+        let mut test = Test::new(seed, storage, shards);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             (0..steps).for_each(|_| test.step());
             test.finish();
         }));
         if let Err(panic) = outcome {
-            println!("seed {seed}, {} crashes", test.crashes);
+            println!("seed {seed}, {shards} shards, {} crashes", test.crashes);
             std::panic::resume_unwind(panic);
         }
         let acknowledged: usize = test.publishers.iter().map(|publisher| publisher.acknowledged.len()).sum();
@@ -366,10 +378,10 @@ fn what_was_acknowledged_arrives_whenever_the_power_goes() {
     }
 }
 
-fn broker(storage: Storage) -> Broker<'static> {
+fn broker(storage: Storage, shard: Shard) -> Broker<'static> {
     let limits = Limits { receive_maximum: 4, owed_replies: 4, packet_bytes: 2_000, ..Limits::GATEWAY };
-    let config = Config { durable: true, limits, ..Config::gateway(1) };
-    Broker::new(storage.memory(&limits, Shard::ONLY), config, &AllowAll)
+    let config = Config { durable: true, limits, shard, ..Config::gateway(1) };
+    Broker::new(storage.memory(&limits, shard), config, &AllowAll)
 }
 
 /// Records that fit together, and records that don't: each refers to slots that are there, are not there, or are of another
@@ -452,7 +464,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 message: any(random),
                 publisher_key: 0,
             }),
-            Kind::Sibling => Value::Sibling(record::Sibling { sequence: random.draw() }),
+            Kind::Sibling => Value::Sibling(record::Sibling { taken: random.draw(), sent: random.draw() }),
             Kind::Counters => Value::Counters(record::Counters { dropped: [1; 9] }),
         };
         let slot = if random.percent(3) { u32::MAX } else { key.slot };
@@ -474,7 +486,7 @@ fn no_records_whatever_do_harm() {
     for seed in 1..=setting("GOLDCREST_SIM_SEEDS", 6) * 100 {
         let mut random = Random::new(seed);
         let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
-        let mut broker = broker(storage);
+        let mut broker = broker(storage, Shard::ONLY);
         let now = Instant::from_millis(1_000);
         let records = arbitrary_records(&mut random, 120);
         let mut refused = 0;
@@ -486,8 +498,7 @@ fn no_records_whatever_do_harm() {
         // Then it is a broker like any other: its clients come, take what there is, and in the end nothing is left.
         let mut world = World::of(vec![broker]);
         let can_be = |key: &Key| match key.kind {
-            // There is but one shard here, and one slot for the counters.
-            Kind::Transit | Kind::Sibling => false,
+            // There is but one slot for the counters.
             Kind::Counters => key.slot == 0,
             _ => key.slot != u32::MAX,
         };
@@ -568,4 +579,26 @@ fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
     world.shard_mut(0).set_store_full(false);
     assert_eq!(keeper.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
     assert_eq!(answer(&mut world, &mut guest, "kept", QoS::AtLeastOnce, true), Some(ReasonCode::Success));
+}
+
+#[test]
+fn no_records_whatever_do_harm_to_one_of_several() {
+    for seed in 1..=setting("GOLDCREST_SIM_SEEDS", 6) * 100 {
+        let mut random = Random::new(seed);
+        let mut broker = broker(Storage::Owned(MODEST), Shard { index: 1, count: 3 });
+        let mut now = Instant::from_millis(1_000);
+        for (_, sealed) in arbitrary_records(&mut random, 120) {
+            let _ = broker.restore(now, record::open(&sealed).unwrap());
+        }
+        broker.restored(now);
+        let mut buffer = [0; 512];
+        for _ in 0..100 {
+            while broker.poll_forward().is_some() {}
+            while broker.poll_record(&mut buffer) != Polled::Nothing {}
+            let batch = broker.seal();
+            broker.persisted(now, batch);
+            now = now.plus_millis(5_000);
+            broker.handle_timeout(now);
+        }
+    }
 }

@@ -165,6 +165,17 @@ fn a_broker_goes_on_after_a_crash_as_if_only_connections_were_lost() {
 }
 
 #[test]
+fn siblings_go_on_after_a_crash_together() {
+    let mix = Mix { retained_wills: false, shared: false, crashes: true, ..ALL };
+    for seed in seeds() {
+        for (shards, sync) in [(2, Sync::AtOnce), (3, Sync::Late)] {
+            let setup = generous(shards, Storage::Owned(PLENTY), 5_000, mix);
+            run(900 + 10 * seed + u64::from(shards), steps(2_000), durable(setup, sync));
+        }
+    }
+}
+
+#[test]
 fn it_makes_no_difference_how_many_siblings_there_are() {
     let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
     for seed in seeds() {

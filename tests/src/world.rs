@@ -341,13 +341,6 @@ impl World {
             for id in ids {
                 quiet &= !self.feed(id);
             }
-            for from in 0..self.shards.len() {
-                while let Some((to, forward)) = self.shards[from].poll_forward() {
-                    beat();
-                    self.shards[usize::from(to)].handle_forward(self.now, from as u16, forward);
-                    quiet = false;
-                }
-            }
             for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
                 if store.take(broker) {
                     beat();
@@ -355,6 +348,13 @@ impl World {
                 }
             }
             while self.sync == Sync::AtOnce && self.sync_oldest() {}
+            for from in 0..self.shards.len() {
+                while let Some((to, forward)) = self.shards[from].poll_forward() {
+                    beat();
+                    self.shards[usize::from(to)].handle_forward(self.now, from as u16, forward);
+                    quiet = false;
+                }
+            }
             for shard in 0..self.shards.len() {
                 while let Some(connection) = self.shards[shard].poll_ready() {
                     beat();

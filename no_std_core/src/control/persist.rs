@@ -102,6 +102,23 @@ impl Broker<'_> {
                 (Value::Receipt(record::Receipt { session, packet_id: receipt.packet_id() }), 0)
             }
             Kind::Counters => (Value::Counters(record::Counters { dropped: self.counters.dropped.counts() }), 0),
+            #[cfg(feature = "alloc")]
+            Kind::Transit => {
+                let transit = self.mesh.transit(slot)?;
+                let value = record::Transit {
+                    sibling: transit.to,
+                    sequence: transit.sequence,
+                    message: transit.message.index() as u32,
+                    publisher_key: transit.publisher_key,
+                };
+                (Value::Transit(value), 0)
+            }
+            #[cfg(feature = "alloc")]
+            Kind::Sibling => {
+                let (taken, sent) = self.mesh.progress(slot)?;
+                (Value::Sibling(record::Sibling { taken, sent }), 0)
+            }
+            #[cfg(not(feature = "alloc"))]
             Kind::Transit | Kind::Sibling => return None,
         };
         let sealed = record::seal(key, Some(&value), [].into_iter(), out);
@@ -197,6 +214,10 @@ impl Broker<'_> {
             (Kind::Retained, self.messages.slots()),
             (Kind::Delivery, self.messages.deliveries.slots()),
             (Kind::Receipt, self.receipts.slots()),
+            #[cfg(feature = "alloc")]
+            (Kind::Transit, self.mesh.transit_slots()),
+            #[cfg(feature = "alloc")]
+            (Kind::Sibling, usize::from(self.config.shard.count)),
             (Kind::Counters, 1),
         ];
         for (kind, slots) in slots {
@@ -209,6 +230,8 @@ impl Broker<'_> {
     /// Names the connections for which the batch made something transmittable.
     pub(crate) fn on_persisted(&mut self, batch: Batch) {
         self.messages.journal.persisted(batch);
+        #[cfg(feature = "alloc")]
+        self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
         let mut at = self.waiting.front();
         while let Some(connection) = at {
             at = Linked::<Waiting>::next(&self.connections[connection]);
@@ -228,7 +251,11 @@ impl Broker<'_> {
     }
 
     /// Whether what the client is to be sent next waits for a batch.
+    #[inline]
     pub(super) fn waits(&self, handle: Handle<Connection>) -> bool {
+        if !self.messages.journal.is_on() {
+            return false;
+        }
         let connection = &self.connections[handle];
         if connection.owed.front().is_some_and(|first| self.messages.journal.is_unsafe(self.owed[first].batch)) {
             return true;

@@ -80,6 +80,22 @@ impl Broker<'_> {
                 self.counters.dropped = Dropped::of(value.dropped);
                 Ok(())
             }
+            #[cfg(feature = "alloc")]
+            Value::Transit(value) => {
+                let transit = crate::mesh::Transit {
+                    to: value.sibling,
+                    sequence: value.sequence,
+                    message: Handle::from_index(value.message as usize),
+                    publisher_key: value.publisher_key,
+                };
+                if self.restore_transit(slot, transit) { Ok(()) } else { Err(Unfit::Invalid) }
+            }
+            #[cfg(feature = "alloc")]
+            Value::Sibling(value) => {
+                let restored = self.mesh.restore_progress(slot, value.taken, value.sent);
+                if restored { Ok(()) } else { Err(Unfit::Invalid) }
+            }
+            #[cfg(not(feature = "alloc"))]
             Value::Transit(_) | Value::Sibling(_) => Err(Unfit::Invalid),
         };
         self.messages.journal.pause(false);
@@ -109,6 +125,8 @@ impl Broker<'_> {
             }
         }
         self.begin_replays();
+        #[cfg(feature = "alloc")]
+        self.greet_siblings();
         for slot in 0..self.sessions.slots() {
             let session = Handle::from_index(slot);
             if self.sessions.is_live(session) {
@@ -204,6 +222,8 @@ impl Broker<'_> {
         };
         self.messages.restore(slot, draft, value.body).ok_or(Unfit::NoRoom)?;
         self.routed = self.routed.max(value.order);
+        #[cfg(feature = "alloc")]
+        self.mesh.see(value.stamp);
         Ok(())
     }
 

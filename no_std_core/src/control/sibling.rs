@@ -19,8 +19,9 @@ use crate::codec::{Publish, QoS, Subscribe, SubscriptionOptions, Unsubscribe};
 use crate::config::{Overflow, Shard};
 use crate::connection::{Connection, ConnectionId};
 use crate::counters::DropReason;
-use crate::mesh::{Content, Forward, Member, Remote, SharedMessage};
+use crate::mesh::{Content, Forward, Member, Remote, SharedMessage, Transit};
 use crate::message::{Delivery, Message};
+use crate::record::Kind;
 use crate::router::{self, PickKeys, Retained, Subscribed, Subscriber, Subscription};
 use crate::session::Session;
 use crate::storage::{Blob, Handle, SharedBytes};
@@ -33,6 +34,10 @@ const FOREIGN: &str = "#share";
 
 const SHARE: &str = "$share";
 
+/// The Maximum QoS of a sibling's subscription says whether messages for its subscribers have to survive a restart there.
+const DURABLE_INTEREST: u8 = 2;
+const PLAIN_INTEREST: u8 = 1;
+
 /// The longest Topic Filter, `$share/group/` included.
 const LONGEST_FILTER: usize = 65_535;
 
@@ -41,13 +46,16 @@ impl Broker<'_> {
         match forward.0 {
             Content::Message(shared) => {
                 self.mesh.confirm(from);
-                self.take_message(now, &shared);
+                if self.is_new(from, &shared) {
+                    self.take_message(now, &shared);
+                }
             }
+            Content::Safe(sequence) => self.end_transits(from, sequence),
             Content::Confirmed(count) => {
                 let waiting = self.mesh.confirmed(from, count);
                 self.wake(waiting);
             }
-            Content::Interest { filter, wanted } => self.take_interest(from, &filter, wanted),
+            Content::Interest { filter, wanted, durable } => self.take_interest(from, &filter, wanted, durable),
             Content::Room { topic, cost, fence } => {
                 if TopicName::new(&topic).is_ok_and(|topic| !self.has_room_for(topic, cost)) {
                     self.mesh.send(from, Content::NoRoom { fence });
@@ -131,6 +139,30 @@ impl Broker<'_> {
             let stamp = self.mesh.stamp();
             self.messages.set_stamp(message, stamp);
         }
+        if self.messages.journal.is_on() {
+            self.find_durable_siblings(message, retain, routing.topic);
+        }
+    }
+
+    /// Finds out which siblings have to record the message: it is recorded here until it is safe there.
+    fn find_durable_siblings(&mut self, message: Handle<Message>, retain: bool, topic: TopicName<'_>) {
+        for other in self.mesh.others() {
+            if retain || self.mesh.wants_everything(other) {
+                self.mesh.set_durable_on_route(other);
+            }
+        }
+        if retain || self.messages.get(message).qos == QoS::AtMostOnce {
+            return;
+        }
+        let mut matches = self.router.matches(topic);
+        while let Some(matched) = matches.next(&self.router) {
+            if let router::Match::Subscription(subscription) = matched {
+                let entry = self.router.subscription(subscription);
+                if self.session_of(entry.subscriber()).is_none() && entry.options().qos == DURABLE_INTEREST {
+                    self.mesh.set_durable_on_route(entry.subscriber().0 as u16);
+                }
+            }
+        }
     }
 
     /// Sends a message to those siblings that must have it in any case.
@@ -147,8 +179,82 @@ impl Broker<'_> {
         if routing.from_sibling || !self.mesh.first_on_route(to) {
             return;
         }
-        if let Some(shared) = self.share(message, routing.publisher_key) {
-            self.mesh.send(to, Content::Message(shared));
+        let Some(shared) = self.share(message, routing.publisher_key) else { return };
+        let is_durable = self.messages.journal.is_on() && self.mesh.is_durable_on_route(to);
+        match is_durable.then(|| self.begin_transit(to, message, routing.publisher_key)).flatten() {
+            Some(sequence) => {
+                let batch = self.messages.journal.gathering();
+                self.mesh.send_when_safe(to, batch, SharedMessage { sequence, ..shared });
+            }
+            None => self.mesh.send(to, Content::Message(shared)),
+        }
+    }
+
+    /// Has a message recorded until it is safe with a sibling; its place there, if there is room.
+    fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32) -> Option<u64> {
+        let (slot, sequence) = self.mesh.begin_transit(to, message, key)?;
+        self.messages.hold(message);
+        self.messages.hold_durably(message);
+        self.messages.journal.mark(Kind::Transit, slot);
+        self.messages.journal.mark(Kind::Sibling, usize::from(to));
+        Some(sequence)
+    }
+
+    /// A sibling has recorded all messages up to that place.
+    fn end_transits(&mut self, by: u16, sequence: u64) {
+        while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
+            self.messages.release_durably(transit.message);
+            self.messages.release(transit.message);
+            self.messages.journal.mark(Kind::Transit, slot);
+        }
+        let waiting = self.mesh.confirmed(by, 0);
+        self.wake(waiting);
+    }
+
+    /// Whether a sibling's message was not taken before a restart. It is told when that is safe here.
+    fn is_new(&mut self, from: u16, shared: &SharedMessage) -> bool {
+        if shared.sequence == 0 {
+            return true;
+        }
+        let is_new = self.mesh.take_sequence(from, shared.sequence);
+        if is_new {
+            self.messages.journal.mark(Kind::Sibling, usize::from(from));
+        }
+        let batch = self.messages.journal.gathering();
+        self.mesh.confirm_when_safe(batch, from, shared.sequence);
+        is_new
+    }
+
+    /// A message that was on its way to a sibling at the restart.
+    pub(super) fn restore_transit(&mut self, slot: usize, transit: Transit) -> bool {
+        if self.messages.live(transit.message).is_none() || !self.mesh.restore_transit(slot, transit) {
+            return false;
+        }
+        self.messages.hold(transit.message);
+        self.messages.hold_durably(transit.message);
+        true
+    }
+
+    /// After a restart: siblings hear what was on its way to them, and of our subscribers.
+    pub(super) fn greet_siblings(&mut self) {
+        for slot in self.mesh.end_restoring() {
+            if let Some(transit) = self.mesh.transit(slot as usize)
+                && let Some(shared) = self.share(transit.message, transit.publisher_key)
+            {
+                self.mesh.send(transit.to, Content::Message(SharedMessage { sequence: transit.sequence, ..shared }));
+            }
+        }
+        if !self.mesh.has_siblings() {
+            return;
+        }
+        for slot in 0..self.router.subscription_slots() {
+            let subscription = Handle::from_index(slot);
+            if self.router.live_subscription(subscription).is_some()
+                && let Some(filter) = self.filter_for_siblings(subscription)
+                && let Ok(filter) = TopicFilter::new(&filter)
+            {
+                self.tell_interest(filter, true, true);
+            }
         }
     }
 
@@ -156,7 +262,7 @@ impl Broker<'_> {
         let message = *self.messages.get(message);
         let body: SharedBytes = self.messages.bytes.share(message.body)?;
         let message = Message { body: Blob::EMPTY, references: 0, ..message };
-        Some(SharedMessage { body, message, publisher_key })
+        Some(SharedMessage { body, message, publisher_key, sequence: 0 })
     }
 
     /// Stores a sibling's message, held for the caller.
@@ -231,7 +337,7 @@ impl Broker<'_> {
                 self.subscribe(now, session, text, options, identifier);
             } else {
                 self.mesh.promise(generation, filter.proper());
-                self.tell_interest(filter, true);
+                self.tell_interest(filter, true, self.sessions[session].is_durable);
             }
         }
         self.wait_for_siblings(handle);
@@ -306,22 +412,25 @@ impl Broker<'_> {
 
     fn withdraw_interest(&mut self, filter: TopicFilter<'_>) {
         if !self.mesh.is_promised(filter.proper()) && !self.router.has_local_subscriber(filter) {
-            self.tell_interest(filter, false);
+            self.tell_interest(filter, false, false);
         }
     }
 
     /// Tells all siblings that there is, or is no longer, a subscriber to `filter` here.
-    pub(super) fn tell_interest(&mut self, filter: TopicFilter<'_>, wanted: bool) {
+    pub(super) fn tell_interest(&mut self, filter: TopicFilter<'_>, wanted: bool, durable: bool) {
         for other in self.mesh.others() {
-            self.mesh.send(other, Content::Interest { filter: filter.proper().into(), wanted });
+            self.mesh.send(other, Content::Interest { filter: filter.proper().into(), wanted, durable });
         }
     }
 
-    fn take_interest(&mut self, from: u16, filter: &str, wanted: bool) {
+    fn take_interest(&mut self, from: u16, filter: &str, wanted: bool, durable: bool) {
         let filter = TopicFilter::new_checked(filter);
         let sibling = Subscriber(u32::from(from));
         if wanted {
-            let options = router::SubscriptionOptions { qos: 2, no_local: false, retain_as_published: true };
+            let known = self.router.find(filter, sibling).map(|known| self.router.subscription(known).options().qos);
+            // Durable it stays until there is no subscriber at all.
+            let qos = if durable || known == Some(DURABLE_INTEREST) { DURABLE_INTEREST } else { PLAIN_INTEREST };
+            let options = router::SubscriptionOptions { qos, no_local: false, retain_as_published: true };
             if self.router.subscribe(filter, sibling, options, 0).is_err() {
                 self.mesh.set_wants_everything(from);
             }
@@ -584,7 +693,7 @@ impl Broker<'_> {
             self.sessions[session].subscriptions += 1;
         }
         if subscribed.first {
-            self.tell_interest(filter, true);
+            self.tell_interest(filter, true, self.messages.journal.is_on());
             self.mesh.raise_probe();
         }
         self.member_came(now, session);

@@ -105,7 +105,7 @@ impl<'m> Broker<'m> {
         }
         #[cfg(feature = "alloc")]
         if subscribed.first {
-            self.tell_interest(filter, true);
+            self.tell_interest(filter, true, self.sessions[session].is_durable);
         }
         if filter.share_name().is_some() {
             self.member_came(now, session);

@@ -51,7 +51,7 @@ fn samples() -> Vec<Record<'static>> {
         }),
         Value::Receipt(Receipt { session: 9, packet_id: 1 }),
         Value::Transit(Transit { sibling: 3, sequence: 1 << 33, message: 5, publisher_key: 99 }),
-        Value::Sibling(Sibling { sequence: 12 }),
+        Value::Sibling(Sibling { taken: 12, sent: 1 << 50 }),
         Value::Counters(Counters { dropped }),
     ];
     let keys = Kind::ALL.iter().zip([0, 1, 127, 128, 16_383, 70_000, u32::MAX, 5, 6, 0]);

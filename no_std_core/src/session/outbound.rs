@@ -222,20 +222,38 @@ impl Outbound {
 
     /// Whether it may be transmitted now: otherwise it, and all that come behind it, are as those that are sent again.
     fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) -> bool {
+        self.in_flight.push_back(&mut messages.deliveries, delivery);
+        let entry = &mut messages.deliveries[delivery];
+        if entry.is(Delivery::DURABLE) && !self.put_durably_in_flight(messages, delivery, packet_id) {
+            return false;
+        }
         let entry = &mut messages.deliveries[delivery];
         if entry.packet_id == 0 {
             self.last_packet_id = packet_id;
             entry.packet_id = packet_id;
+        }
+        entry.set(Delivery::OUTSTANDING, true);
+        self.outstanding = self.outstanding.saturating_add(1);
+        true
+    }
+
+    #[inline(never)]
+    fn put_durably_in_flight(
+        &mut self,
+        messages: &mut Messages<'_>,
+        delivery: Handle<Delivery>,
+        packet_id: u16,
+    ) -> bool {
+        if messages.deliveries[delivery].packet_id == 0 {
+            self.last_packet_id = packet_id;
+            messages.deliveries[delivery].packet_id = packet_id;
             messages.note(delivery);
         }
-        self.in_flight.push_back(&mut messages.deliveries, delivery);
-        if self.resend.is_some() || messages.must_wait(delivery) {
+        let waits = self.resend.is_some() || messages.must_wait(delivery);
+        if waits {
             self.resend.get_or_insert(delivery);
-            return false;
         }
-        self.outstanding = self.outstanding.saturating_add(1);
-        messages.deliveries[delivery].set(Delivery::OUTSTANDING, true);
-        true
+        !waits
     }
 
     /// Identifiers are given out in a circle, and what is in flight stands in that order; so the only identifier that
@@ -247,7 +265,11 @@ impl Outbound {
             id => id,
         };
         let reserved = |delivery: &Handle<Delivery>| messages.deliveries[*delivery].packet_id != 0;
-        let Some(oldest) = self.in_flight.front().or(self.queue.front().filter(reserved)) else {
+        let oldest = match self.in_flight.front() {
+            Some(oldest) => Some(oldest),
+            None => self.queue.front().filter(reserved),
+        };
+        let Some(oldest) = oldest else {
             self.lapped = false;
             return Some(next);
         };

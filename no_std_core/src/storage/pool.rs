@@ -133,7 +133,7 @@ impl<'m, T: Default> Pool<'m, T> {
         for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
             if slot.link != LIVE {
                 slot.link = self.free;
-                self.free = index as u32;
+                self.free = index as u32 + 1;
             }
         }
     }

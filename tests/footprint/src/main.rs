@@ -8,7 +8,7 @@ use core::hint::black_box;
 
 use goldcrest_core::{
     Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, TopicFilter, TopicName,
-    Verdict, codec::QoS,
+    Verdict, codec::QoS, record,
 };
 
 static mut MEMORY: Resources<8, 8, 32, 48, 32, 32, 64> = Resources::new();
@@ -85,11 +85,26 @@ pub extern "C" fn start() -> ! {
             7 => broker.shut_down(now),
             8 => {
                 let Ok(topic) = TopicName::new(black_box("a")) else { continue };
-                let message = LocalPublish { topic, payload: &[], qos: QoS::AtMostOnce, retain: false, expiry_secs: None };
+                let message =
+                    LocalPublish { topic, payload: &[], qos: QoS::AtMostOnce, retain: false, expiry_secs: None };
                 let _ = black_box(broker.publish(now, black_box(message)));
             }
             9 => {
                 black_box((broker.counters(), broker.describe(id), broker.client_id(id, black_box(&mut buffer))));
+            }
+            10 => {
+                black_box((broker.has_records(), broker.poll_record(black_box(&mut buffer)), broker.seal()));
+            }
+            11 => {
+                let batch = broker.seal();
+                broker.persisted(now, batch);
+                broker.record_all();
+                broker.set_store_full(black_box(true));
+            }
+            12 => {
+                let Ok(record) = record::open(black_box(&[])) else { continue };
+                let _ = black_box(broker.restore(now, record));
+                black_box(broker.restored(now));
             }
             _ => broker.visit_sessions(|client_id, info| {
                 black_box((client_id, info));

@@ -1,0 +1,201 @@
+//! The thread of the store: it takes all batches that were handed in, makes them safe with one write and one sync, and
+//! answers; what is handed in meanwhile is next.
+
+use super::{Batch, Failure, Key, Stats, Store};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What a shard hears of the store.
+#[derive(Debug)]
+pub enum Answer {
+    /// A batch is safe, and all of this shard's before it.
+    Persisted {
+        /// As it was handed in.
+        ticket: u64,
+        /// Emptied, for its memory.
+        batch: Batch,
+    },
+    /// What [`Handle::fetch`] asked for.
+    Fetched(Key, io::Result<Option<Vec<u8>>>),
+    /// From now on there is no room for what needs more of it, or there is again.
+    Full(bool),
+    /// The store failed. No batch is safe that was not reported, and none will be.
+    Failed,
+}
+
+enum Request {
+    Commit { shard: u16, ticket: u64, batch: Batch },
+    Fetch(Key),
+    Stats(SyncSender<Stats>),
+    Close,
+}
+
+/// Where shards hand in.
+#[derive(Clone)]
+pub struct Handle(Sender<Request>);
+
+impl Handle {
+    /// Hands in a batch; [`Answer::Persisted`] will name its ticket.
+    pub fn commit(&self, shard: u16, ticket: u64, batch: Batch) {
+        self.send(Request::Commit { shard, ticket, batch });
+    }
+
+    /// Asks for a record; [`Answer::Fetched`] brings it to the shard of the key.
+    pub fn fetch(&self, key: Key) {
+        self.send(Request::Fetch(key));
+    }
+
+    /// What is in the store; `None` if it failed.
+    pub fn stats(&self) -> Option<Stats> {
+        let (tell, told) = sync_channel(1);
+        self.send(Request::Stats(tell));
+        told.recv().ok()
+    }
+
+    fn send(&self, request: Request) {
+        // A thread that has ended said why.
+        let _ = self.0.send(request);
+    }
+}
+
+/// The thread, which ends when this is closed.
+pub struct Committer {
+    handle: Handle,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+impl Committer {
+    /// Starts the thread. It tells its answers by `answer`, which must not block.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start(
+        store: Box<dyn Store>,
+        shards: u16,
+        answer: impl Fn(u16, Answer) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (requests, given) = channel();
+        let answer = Box::new(answer);
+        let mut work = Work { store, shards, answer, batches: Vec::new(), owners: Vec::new(), is_full: false };
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            let result = work.run(&given);
+            if let Err(failure) = &result {
+                tracing::error!("{failure}; nothing more is acknowledged, and the gateway ends");
+                work.tell_all(|| Answer::Failed);
+            }
+            result
+        })?;
+        Ok(Self { handle: Handle(requests), thread })
+    }
+
+    /// For a shard.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Makes safe what was handed in, and ends.
+    ///
+    /// # Errors
+    /// The store failed, now or before.
+    pub fn close(self) -> Result<(), Failure> {
+        self.handle.send(Request::Close);
+        let panicked = |_| Err(Failure::Poisoned(io::Error::other("the thread of the store panicked")));
+        self.thread.join().unwrap_or_else(panicked)
+    }
+}
+
+struct Work {
+    store: Box<dyn Store>,
+    shards: u16,
+    answer: Box<dyn Fn(u16, Answer) + Send>,
+    batches: Vec<Batch>,
+    /// Of `batches`: shard and ticket.
+    owners: Vec<(u16, u64)>,
+    is_full: bool,
+}
+
+impl Work {
+    fn run(&mut self, given: &Receiver<Request>) -> Result<(), Failure> {
+        // Without requests: makes room, looks whether there is room again, syncs what an interval leaves.
+        const PAUSE: Duration = Duration::from_millis(100);
+        let mut waiting = VecDeque::new();
+        let mut is_busy = true;
+        loop {
+            match given.recv_timeout(if is_busy { Duration::ZERO } else { PAUSE }) {
+                Ok(request) => waiting.push_back(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => waiting.push_back(Request::Close),
+            }
+            waiting.extend(given.try_iter());
+            let mut is_closing = false;
+            for request in waiting.drain(..) {
+                is_closing |= self.take(request);
+            }
+            is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit(PAUSE)? };
+            self.tell_whether_full();
+            if is_closing {
+                while !self.batches.is_empty() && !self.commit(PAUSE)? {}
+                return self.store.close();
+            }
+        }
+    }
+
+    /// Whether it is the last one.
+    fn take(&mut self, request: Request) -> bool {
+        match request {
+            Request::Commit { shard, ticket, batch } => {
+                self.batches.push(batch);
+                self.owners.push((shard, ticket));
+            }
+            Request::Fetch(key) => {
+                let mut bytes = Vec::new();
+                let fetched = self.store.fetch(key, &mut bytes);
+                (self.answer)(key.shard, Answer::Fetched(key, fetched.map(|is_there| is_there.then_some(bytes))));
+            }
+            Request::Stats(tell) => drop(tell.send(self.store.stats())),
+            Request::Close => return true,
+        }
+        false
+    }
+
+    /// Whether all that was handed in is safe; if there is no room it has to wait.
+    fn commit(&mut self, wait: Duration) -> Result<bool, Failure> {
+        match self.store.append(&self.batches) {
+            Ok(()) => {}
+            Err(Failure::NoRoom) => {
+                if !self.store.upkeep(wait)? {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                return Ok(false);
+            }
+            Err(failure) => return Err(failure),
+        }
+        for (mut batch, (shard, ticket)) in self.batches.drain(..).zip(self.owners.drain(..)) {
+            batch.clear();
+            (self.answer)(shard, Answer::Persisted { ticket, batch });
+        }
+        Ok(true)
+    }
+
+    fn tell_whether_full(&mut self) {
+        let is_full = self.store.is_full();
+        if is_full != self.is_full {
+            self.is_full = is_full;
+            if is_full {
+                tracing::error!("the store has no room: what needs more is refused until there is some");
+            } else {
+                tracing::info!("the store has room again");
+            }
+            self.tell_all(|| Answer::Full(is_full));
+        }
+    }
+
+    fn tell_all(&self, answer: impl Fn() -> Answer) {
+        for shard in 0..self.shards {
+            (self.answer)(shard, answer());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a store holds, to be read.
+
+use super::disk::Disk;
+use super::format::{HEAD, Head, What, body_is_sound, records};
+use super::index::{Index, Place};
+use super::segment::{Segments, State};
+use super::{Key, Stats};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The segments and where in them each record stands.
+pub(super) struct Contents {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) segments: Segments,
+    pub(super) index: Index,
+}
+
+impl Contents {
+    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, segments: Segments::default(), index: Index::default() }
+    }
+
+    /// The latest record of `key` stands at `place` from now on. The segment that holds nothing any more because of it.
+    pub(super) fn set(&mut self, key: Key, place: Place) -> Option<u32> {
+        let before = self.index.set(key, place);
+        self.segments.get_mut(place.segment).live += u64::from(place.size);
+        before.and_then(|before| self.forget(before))
+    }
+
+    /// Nothing needs to be known about `key` any more.
+    pub(super) fn remove(&mut self, key: Key) -> Option<u32> {
+        self.index.remove(key).and_then(|before| self.forget(before))
+    }
+
+    fn forget(&mut self, place: Place) -> Option<u32> {
+        let segment = self.segments.get_mut(place.segment);
+        segment.live -= u64::from(place.size);
+        (segment.live == 0).then_some(place.segment)
+    }
+
+    /// Reads the record of `key` into `out`, in place of what is there. False if there is none.
+    pub(super) fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
+        out.clear();
+        let Some(place) = self.index.get(key).filter(|place| !place.is_tombstone()) else { return Ok(false) };
+        out.resize(place.size as usize, 0);
+        let file = &self.segments.get(place.segment).file;
+        let filled = file.read_all_at(out, place.offset.into())?;
+        let Some((_, head, body)) = records(&out[..filled]).next().filter(|(_, head, _)| head.key == key) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        if !body_is_sound(&head, body) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let len = body.len();
+        out.drain(..HEAD);
+        out.truncate(len);
+        Ok(true)
+    }
+
+    /// Shows all records of a shard, kinds ascending, until `visit` breaks off.
+    pub(super) fn each<B>(
+        &self,
+        shard: u16,
+        mut visit: impl FnMut(Key, &[u8]) -> ControlFlow<B>,
+    ) -> io::Result<ControlFlow<B>> {
+        // They are read in the order in which they stand, through a window that only moves on: each kind reads the log at
+        // most once.
+        const WINDOW: usize = 1 << 18;
+        let mut window = Vec::new();
+        for kind in 0..=u8::MAX {
+            let mut places: Vec<(Key, Place)> =
+                self.index.places(shard, kind).filter(|(_, place)| !place.is_tombstone()).collect();
+            places.sort_unstable_by_key(|(_, place)| (place.segment, place.offset));
+            let (mut segment, mut start) = (u32::MAX, 0);
+            window.clear();
+            for (key, place) in places {
+                let (offset, size) = (place.offset as usize, place.size as usize);
+                if segment != place.segment || offset + size > start + window.len() {
+                    (segment, start) = (place.segment, offset);
+                    let source = self.segments.get(segment);
+                    let rest = usize::try_from(source.end).unwrap_or(usize::MAX).saturating_sub(offset);
+                    window.resize(WINDOW.min(rest).max(size), 0);
+                    let filled = source.file.read_all_at(&mut window, offset as u64)?;
+                    window.truncate(filled);
+                }
+                let bytes = window.get(offset - start..offset - start + size).unwrap_or_default();
+                let (Some(Head { what: What::Put { len, .. }, .. }), true) = (Head::decode(bytes), bytes.len() == size)
+                else {
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
+                if let ControlFlow::Break(value) = visit(key, &bytes[HEAD..HEAD + len as usize]) {
+                    return Ok(ControlFlow::Break(value));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    pub(super) fn live_by_kind(&self) -> BTreeMap<u8, u64> {
+        let counts = (0..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats { records: self.live_by_kind(), ..Stats::default() };
+        for (_, segment) in self.segments.iter() {
+            stats.segments += 1;
+            stats.bytes += segment.header.len;
+            stats.live_bytes += segment.live;
+            match segment.state {
+                State::Prepared => stats.prepared += 1,
+                State::Dead | State::Leaving | State::Dying => stats.dead += 1,
+                State::Active | State::Sealed => {}
+            }
+        }
+        stats
+    }
+}

@@ -1,0 +1,238 @@
+//! The files under the store, behind a trait: tests put a file system under it that loses and tears what was not
+//! synced.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// One directory of files.
+///
+/// What was written to a file is safe after it was synced; that a name was given, changed or taken away, after
+/// [`Disk::sync_names`].
+pub trait Disk: Send + Sync {
+    /// The names of all files.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes an empty file; one of that name is emptied.
+    ///
+    /// # Errors
+    /// There is no room, or it is not allowed.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name.
+    ///
+    /// # Errors
+    /// There is no file `from`, or the directory cannot be changed.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Takes a file away.
+    ///
+    /// # Errors
+    /// There is none, or the directory cannot be changed.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all changes of names safe.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Asks leave to overwrite or remove files that are no longer needed. False while somebody copies them.
+    fn begin_recycling(&self) -> bool {
+        true
+    }
+
+    /// Ends what [`Disk::begin_recycling`] began.
+    fn end_recycling(&self) {}
+}
+
+/// One file of a [`Disk`].
+#[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+pub trait DiskFile: Send + Sync {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads into `buffer`, perhaps less than would fit; 0 at the end.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes `bytes`, perhaps not all of them. Says how many.
+    ///
+    /// # Errors
+    /// The device fails, or there is no room.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes what was written safe, and the length of the file.
+    ///
+    /// # Errors
+    /// The device fails: what of it is there is not known then, and another call will not tell.
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl dyn DiskFile + '_ {
+    /// Fills `buffer` as far as the file reaches; how far.
+    pub(crate) fn read_all_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.write_at(&bytes[written..], offset + written as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A directory of the file system. While it is there no other process has the store.
+pub struct Directory {
+    path: PathBuf,
+    handle: File,
+    /// Locked for as long as the store is open for writing.
+    _lock: Option<File>,
+    /// Locked by a backup while it copies, and here while files are recycled.
+    recycling: Mutex<File>,
+}
+
+/// Its name is that of no segment. The lock is on the open file, so a process that dies leaves nothing behind.
+const LOCK: &str = "lock";
+const RECYCLING: &str = "recycling";
+
+impl Directory {
+    /// Takes the directory `path` for this process alone, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: another process has it. Else it cannot be made or written to.
+    pub fn take(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let lock = lock_file(path, LOCK)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Self::at(path, Some(lock))
+    }
+
+    /// The directory for reading only, whoever else has it.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub fn look_at(path: &Path) -> io::Result<Self> {
+        Self::at(path, None)
+    }
+
+    fn at(path: &Path, lock: Option<File>) -> io::Result<Self> {
+        let recycling = Mutex::new(lock_file(path, RECYCLING)?);
+        Ok(Self { path: path.to_owned(), handle: File::open(path)?, _lock: lock, recycling })
+    }
+
+    /// Lets nobody recycle a file until the result is dropped.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn hold(&self) -> io::Result<impl Drop + use<>> {
+        struct Hold(File);
+        impl Drop for Hold {
+            fn drop(&mut self) {
+                let _ = self.0.unlock();
+            }
+        }
+        let file = lock_file(&self.path, RECYCLING)?;
+        file.lock_shared()?;
+        Ok(Hold(file))
+    }
+}
+
+fn lock_file(path: &Path, name: &str) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(name))
+}
+
+impl Disk for Directory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = std::fs::read_dir(&self.path)?;
+        let names = entries.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose());
+        names.collect()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let writable = self._lock.is_some();
+        Ok(Box::new(OpenOptions::new().read(true).write(writable).open(self.path.join(name))?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.read(true).write(true).create(true).truncate(true).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn begin_recycling(&self) -> bool {
+        self.recycling.lock().is_ok_and(|file| file.try_lock().is_ok())
+    }
+
+    fn end_recycling(&self) {
+        if let Ok(file) = self.recycling.lock() {
+            let _ = file.unlock();
+        }
+    }
+}
+
+impl DiskFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

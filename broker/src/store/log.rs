@@ -1,0 +1,392 @@
+//! The log: a [`Store`] that appends to one segment after the other.
+
+use super::compact::Compaction;
+use super::contents::Contents;
+use super::disk::Disk;
+use super::draft::Draft;
+use super::format::{FRAME, FrameHeader, HEADER, Head, VOID, VOID_AT, What};
+use super::index::Place;
+use super::recover::{Recovered, recover};
+use super::segment::{State, UNFINISHED, name_of};
+use super::space::Space;
+use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync};
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The store of the gateway. See [the module](super).
+pub struct Log {
+    pub(super) contents: Contents,
+    pub(super) options: Options,
+    /// The segment that is being filled. There is none before the first append.
+    pub(super) active: Option<u32>,
+    pub(super) draft: Draft,
+    /// Of the last frame, in the draft or on disk.
+    number: u64,
+    /// All frames up to this one are synced.
+    synced: u64,
+    /// How many frames of the batch under way are closed.
+    part: u32,
+    /// Something was written to the active segment since it was synced.
+    unsynced_since: Option<Instant>,
+    /// Segments in which nothing is live once what was appended is synced.
+    dying: Vec<u32>,
+    /// How many of them are due to batches that are whole.
+    dying_before_batch: usize,
+    pub(super) space: Space,
+    pub(super) compaction: Option<Compaction>,
+    /// Kept for its memory.
+    pub(super) move_buffer: Vec<u8>,
+    /// When the time was recorded last.
+    marked: Instant,
+    is_poisoned: bool,
+    pub(super) counts: Stats,
+}
+
+impl Log {
+    /// Opens the store in `disk`, which is a new one if it is empty. What is damaged is copied aside; what is torn is closed.
+    ///
+    /// # Errors
+    /// The device fails, or a newer program wrote it.
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
+        let recovered = recover(disk)?;
+        let number = settle(&recovered)?;
+        let Recovered { contents, report, greatest_seq, .. } = recovered;
+        let space = Space::new(greatest_seq + 1, options.thread.then(|| contents.disk.clone()));
+        let counts = Stats { damage: report.damage.clone(), ..Stats::default() };
+        let log = Self {
+            contents,
+            options,
+            active: None,
+            draft: Draft::default(),
+            number,
+            synced: number,
+            part: 0,
+            unsynced_since: None,
+            dying: Vec::new(),
+            dying_before_batch: 0,
+            space,
+            compaction: None,
+            move_buffer: Vec::new(),
+            marked: Instant::now(),
+            is_poisoned: false,
+            counts,
+        };
+        Ok((log, report))
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.is_poisoned
+    }
+
+    /// After an error nothing more is taken.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, io::Error>) -> Result<T, Failure> {
+        if self.is_poisoned {
+            return Err(Failure::Poisoned(io::Error::other("an earlier write or sync failed")));
+        }
+        work(self).map_err(|error| {
+            self.is_poisoned = true;
+            Failure::Poisoned(error)
+        })
+    }
+
+    pub(super) fn begin_batch(&mut self) {
+        self.part = 0;
+        self.dying_before_batch = self.dying.len();
+    }
+
+    pub(super) fn end_batch(&mut self) {
+        self.end_frame(true);
+    }
+
+    fn take_record(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
+        match head.what {
+            What::Put { crc, .. } => self.place(head.key, Some((body, crc)), None),
+            What::Delete { .. } => match self.contents.index.get(head.key) {
+                // No segment holds anything of it, or it is deleted already.
+                None => Ok(()),
+                Some(place) if place.is_tombstone() => Ok(()),
+                Some(_) => self.place(head.key, None, None),
+            },
+        }
+    }
+
+    /// Appends a record, or a tombstone that `covers` segments up to that one, else up to the active one.
+    pub(super) fn place(&mut self, key: Key, put: Option<(&[u8], u32)>, covers: Option<u32>) -> io::Result<()> {
+        let body = put.map_or(&[][..], |(body, _)| body);
+        let delete = What::Delete { covers: covers.unwrap_or(0) };
+        let what = put.map_or(delete, |(body, crc)| What::Put { len: body.len() as u32, crc });
+        let mut head = Head { key, what };
+        let segment = self.make_room(head.size())?;
+        let active = self.contents.segments.get(segment);
+        if put.is_none() && covers.is_none() {
+            head.what = What::Delete { covers: active.header.seq };
+        }
+        let offset = active.end as u32 + self.draft.push(&head, body) as u32;
+        let emptied = self.contents.set(key, Place { segment, offset, size: head.size() as u32 });
+        self.note_emptied(emptied);
+        Ok(())
+    }
+
+    pub(super) fn note_emptied(&mut self, emptied: Option<u32>) {
+        let Some(index) = emptied else { return };
+        let segment = self.contents.segments.get_mut(index);
+        if segment.state == State::Sealed {
+            segment.state = State::Dying;
+            self.dying.push(index);
+        }
+    }
+
+    /// Opens a frame with room for `size` bytes; the segment it is in.
+    fn make_room(&mut self, size: usize) -> io::Result<u32> {
+        if self.draft.frame_len().is_some_and(|len| len > 0 && len + size > FRAME) {
+            self.end_frame(false);
+        }
+        let header = if self.draft.frame_len().is_some() { 0 } else { HEADER };
+        if self.capacity_left() < header + size {
+            self.end_frame(false);
+            self.roll()?;
+        }
+        if self.draft.frame_len().is_none() {
+            self.draft.begin_frame();
+        }
+        self.active.ok_or_else(|| io::Error::other("no segment is active"))
+    }
+
+    /// What fits into the active segment, besides its end frame.
+    pub(super) fn capacity_left(&self) -> usize {
+        let Some(active) = self.active else { return 0 };
+        let segment = self.contents.segments.get(active);
+        (segment.header.len as usize).saturating_sub(segment.end as usize + self.draft.len() + HEADER)
+    }
+
+    fn end_frame(&mut self, is_last: bool) {
+        let (Some(active), Some(_)) = (self.active, self.draft.frame_len()) else { return };
+        self.number += 1;
+        let (instant, wall) = (self.options.time)();
+        self.draft.end_frame(FrameHeader {
+            is_end: false,
+            is_last,
+            nonce: self.contents.segments.get(active).header.nonce,
+            number: self.number,
+            synced: self.synced,
+            instant,
+            wall,
+            part: self.part,
+            ..FrameHeader::default()
+        });
+        self.part += 1;
+        self.marked = Instant::now();
+    }
+
+    /// Each frame records the time, which is to go on from there after a restart. One is written for that alone now and
+    /// then.
+    fn mark_time(&mut self) {
+        const PAUSE: Duration = Duration::from_secs(60);
+        if self.marked.elapsed() >= PAUSE && self.active.is_some() && self.capacity_left() > HEADER {
+            self.begin_batch();
+            self.draft.begin_frame();
+            self.end_batch();
+        }
+    }
+
+    /// Closes the active segment and goes on in the next one. It is synced whatever the mode: a frame in a later segment
+    /// attests all that stands in the earlier ones.
+    fn roll(&mut self) -> io::Result<()> {
+        let next =
+            self.space.next_prepared(&self.contents).ok_or_else(|| io::Error::other("no segment is prepared"))?;
+        self.seal()?;
+        let segment = self.contents.segments.get_mut(next);
+        segment.state = State::Active;
+        segment.end = HEADER as u64;
+        self.active = Some(next);
+        Ok(())
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.take() else { return Ok(()) };
+        self.write(active)?;
+        self.number += 1;
+        let (instant, wall) = (self.options.time)();
+        let (number, synced) = (self.number, self.synced);
+        let segment = self.contents.segments.get_mut(active);
+        segment.file.write_all_at(&end_frame(segment.header.nonce, number, synced, (instant, wall)), segment.end)?;
+        segment.file.sync()?;
+        segment.end += HEADER as u64;
+        self.synced = self.number;
+        self.unsynced_since = None;
+        segment.state = State::Sealed;
+        self.bury(self.dying_before_batch);
+        // What emptied it may be of a batch that is not whole yet.
+        if self.contents.segments.get(active).live == 0 {
+            self.note_emptied(Some(active));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, active: u32) -> io::Result<()> {
+        if self.draft.len() > 0 {
+            let segment = self.contents.segments.get_mut(active);
+            segment.file.write_all_at(self.draft.bytes(), segment.end)?;
+            segment.end += self.draft.len() as u64;
+            self.counts.written_bytes += self.draft.len() as u64;
+            self.draft.clear();
+            self.unsynced_since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    /// Writes the draft, and syncs it if that is due.
+    pub(super) fn commit(&mut self) -> io::Result<()> {
+        if let Some(active) = self.active {
+            self.write(active)?;
+        }
+        let is_due = match (self.options.sync, self.unsynced_since) {
+            (_, None) | (Sync::Never, _) => false,
+            (Sync::Always, Some(_)) => true,
+            (Sync::Interval(interval), Some(since)) => since.elapsed() >= interval,
+        };
+        if is_due { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if let Some(active) = self.active {
+            self.contents.segments.get(active).file.sync()?;
+        }
+        self.synced = self.number;
+        self.unsynced_since = None;
+        self.bury(self.dying.len());
+        Ok(())
+    }
+
+    /// What replaces the first `count` of the dying is safe.
+    fn bury(&mut self, count: usize) {
+        for index in self.dying.drain(..count) {
+            self.contents.segments.get_mut(index).state = State::Dead;
+        }
+        self.dying_before_batch = 0;
+    }
+}
+
+impl Store for Log {
+    fn append(&mut self, batches: &[Batch]) -> Result<(), Failure> {
+        if !self.is_poisoned {
+            self.check_room(batches)?;
+        }
+        self.guarded(|log| {
+            log.begin_batch();
+            for (head, body) in batches.iter().flat_map(Batch::records) {
+                log.take_record(&head, body)?;
+                log.counts.appended += 1;
+            }
+            log.end_batch();
+            log.move_some(log.draft.len())?;
+            log.counts.commits += 1;
+            log.commit()
+        })?;
+        self.tend_space(Duration::ZERO);
+        Ok(())
+    }
+
+    fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure> {
+        self.tend_space(wait);
+        self.guarded(|log| {
+            log.move_some(0)?;
+            log.mark_time();
+            log.commit()?;
+            Ok(log.compaction.is_some())
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.space.is_short
+    }
+
+    fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
+        self.contents.fetch(key, out)
+    }
+
+    fn each(&self, shard: u16, visit: &mut dyn FnMut(Key, &[u8]) -> ControlFlow<()>) -> io::Result<()> {
+        self.contents.each(shard, visit).map(drop)
+    }
+
+    fn stats(&self) -> Stats {
+        let counts = self.counts.clone();
+        let now = self.contents.stats();
+        Stats { segments: now.segments, prepared: now.prepared, dead: now.dead, bytes: now.bytes, ..counts }.with(
+            now.live_bytes,
+            now.records,
+            self.is_full(),
+        )
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        self.space.finish();
+        self.guarded(|log| {
+            // Nothing is under way: all that died did so in whole batches.
+            log.dying_before_batch = log.dying.len();
+            log.seal()
+        })
+    }
+}
+
+impl Stats {
+    fn with(self, live_bytes: u64, records: std::collections::BTreeMap<u8, u64>, is_full: bool) -> Self {
+        Self { live_bytes, records, is_full, ..self }
+    }
+}
+
+fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (u64, u64)) -> [u8; HEADER] {
+    FrameHeader { is_end: true, nonce, number, synced, instant, wall, ..FrameHeader::default() }.encode()
+}
+
+/// Makes what was recovered safe and unambiguous: what is damaged is copied aside, a batch without its end is voided,
+/// and segments that nobody closed are closed. The number of the last frame.
+fn settle(recovered: &Recovered) -> Result<u64, OpenError> {
+    let Recovered { contents, report, damaged, unfinished, open, .. } = recovered;
+    let names = contents.disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
+    if names.iter().any(|name| name == UNFINISHED) {
+        contents.disk.remove(UNFINISHED).map_err(|error| OpenError::Io(UNFINISHED.to_owned(), error))?;
+    }
+    for (index, range) in damaged {
+        let segment = contents.segments.get(*index);
+        let name = format!("damaged-{:08x}-{}", segment.header.seq, range.start);
+        if !names.contains(&name)
+            && let Err(error) = set_aside(contents, *index, range.clone(), &name)
+        {
+            tracing::warn!(%error, "what is damaged could not be copied to {name}");
+        }
+    }
+    for &(index, at) in unfinished {
+        let segment = contents.segments.get(index);
+        let void = segment.file.write_all_at(&[VOID], at + VOID_AT as u64).and_then(|()| segment.file.sync());
+        void.map_err(|error| OpenError::Io(name_of(segment.header.seq), error))?;
+    }
+    let mut number = recovered.number;
+    for &(index, unsynced) in open {
+        let segment = contents.segments.get(index);
+        number += 1;
+        let rewrite = || {
+            // A sync that failed leaves pages that look as if they were written. To be sure they are written once more.
+            let mut bytes = vec![0; (segment.end - unsynced.min(segment.end)) as usize];
+            let filled = segment.file.read_all_at(&mut bytes, unsynced)?;
+            segment.file.write_all_at(&bytes[..filled], unsynced)?;
+            segment.file.sync()?;
+            let end = end_frame(segment.header.nonce, number, number - 1, (report.instant_ms, report.wall_ms));
+            segment.file.write_all_at(&end, segment.end)?;
+            segment.file.sync()
+        };
+        rewrite().map_err(|error| OpenError::Io(name_of(segment.header.seq), error))?;
+    }
+    Ok(number)
+}
+
+fn set_aside(contents: &Contents, segment: u32, range: Range<usize>, name: &str) -> io::Result<()> {
+    let mut bytes = vec![0; range.len()];
+    let filled = contents.segments.get(segment).file.read_all_at(&mut bytes, range.start as u64)?;
+    let file = contents.disk.create(name)?;
+    file.write_all_at(&bytes[..filled], 0)?;
+    file.sync()?;
+    contents.disk.sync_names()
+}

@@ -1,0 +1,107 @@
+//! The segments of the log: files of one size, each in one state.
+
+use super::disk::{Disk, DiskFile};
+use super::format::SegmentHeader;
+
+pub(super) struct Segment {
+    pub(super) header: SegmentHeader,
+    pub(super) file: Box<dyn DiskFile>,
+    /// Of records that are the latest of their keys, tombstones that are needed among them.
+    pub(super) live: u64,
+    /// Where the frames end.
+    pub(super) end: u64,
+    pub(super) state: State,
+    /// Something in it was damaged: what is left moves out as soon as possible.
+    pub(super) is_damaged: bool,
+    /// What is left in it cannot be moved.
+    pub(super) is_stuck: bool,
+}
+
+/// ```text
+/// (made or recycled) -> Prepared -> Active -> Sealed -> Dying -> Dead -> (recycled or removed)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Ready to be written to, nothing in it.
+    Prepared,
+    Active,
+    Sealed,
+    /// Nothing in it is live, but what replaces its records is not synced yet.
+    Dying,
+    /// Nothing in it is needed. It is there all the same, so tombstones that void what it holds are needed still.
+    Dead,
+    /// A job overwrites or removes it. It may be there and may be gone.
+    Leaving,
+}
+
+/// All segments. An index stays with its segment for as long as that is there.
+#[derive(Default)]
+pub(super) struct Segments(Vec<Option<Segment>>);
+
+impl Segments {
+    pub(super) fn add(&mut self, segment: Segment) -> u32 {
+        let free = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
+        if free == self.0.len() {
+            self.0.push(None);
+        }
+        self.0[free] = Some(segment);
+        free as u32
+    }
+
+    pub(super) fn remove(&mut self, index: u32) {
+        self.0[index as usize] = None;
+    }
+
+    pub(super) fn get(&self, index: u32) -> &Segment {
+        self.0[index as usize].as_ref().expect("an index in use names a segment")
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut Segment {
+        self.0[index as usize].as_mut().expect("an index in use names a segment")
+    }
+
+    pub(super) fn find_mut(&mut self, index: u32) -> Option<&mut Segment> {
+        self.0.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The segment at `index` if it is still number `seq`.
+    pub(super) fn get_if(&self, index: u32, seq: u32) -> Option<&Segment> {
+        self.0.get(index as usize)?.as_ref().filter(|segment| segment.header.seq == seq)
+    }
+
+    /// The least number of any segment but the one at `index`.
+    pub(super) fn oldest_besides(&self, index: u32) -> Option<u32> {
+        self.iter().filter(|(other, _)| *other != index).map(|(_, segment)| segment.header.seq).min()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
+        self.0.iter().enumerate().filter_map(|(index, segment)| Some((index as u32, segment.as_ref()?)))
+    }
+
+    pub(super) fn in_state(&self, state: State) -> impl Iterator<Item = (u32, &Segment)> {
+        self.iter().filter(move |(_, segment)| segment.state == state)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.iter().count()
+    }
+}
+
+/// The file of the segment with number `seq`.
+pub(super) fn name_of(seq: u32) -> String {
+    format!("{seq:08x}.segment")
+}
+
+/// A file that is becoming a segment.
+pub(super) const UNFINISHED: &str = "unfinished";
+
+/// The numbers of all segments, ascending.
+pub(super) fn list(disk: &dyn Disk) -> std::io::Result<Vec<u32>> {
+    let number = |name: &String| {
+        let digits = name.strip_suffix(".segment")?;
+        u32::from_str_radix(digits, 16).ok().filter(|&seq| name_of(seq) == *name)
+    };
+    let mut numbers: Vec<u32> = disk.list()?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}

@@ -1,0 +1,334 @@
+//! Room: segments are made before they are needed, used again when they are dead, and given back when there are many.
+//!
+//! Two are kept prepared behind the active one. The last of them is for compaction alone, so that there is always
+//! a way to make room. While there are fewer, and no more can be had, the store says that it is full: deletes and
+//! acknowledgements, which still come, have the rest of the active segment and the other prepared one.
+
+use super::contents::Contents;
+use super::disk::{Disk, DiskFile};
+use super::format::{FRAME, HEADER, SegmentHeader};
+use super::log::Log;
+use super::segment::{Segment, State, UNFINISHED, name_of};
+use super::{Batch, Failure};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Segments that are prepared, besides the active one.
+const PREPARED: usize = 2;
+/// After a failure to make a segment it is not tried again for so long.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 400 });
+/// Batches that were under way when the limit was reached may take so many segments more.
+const BEYOND_LIMIT: u64 = 4;
+
+pub(super) struct Space {
+    next_seq: u32,
+    worker: Option<Worker>,
+    job_is_under_way: bool,
+    /// When a segment could not be made, and whether of a dead one, so that not even that helps.
+    failed: Option<(Instant, bool)>,
+    /// Segments that a batch waits for.
+    wanted: usize,
+    pub(super) is_short: bool,
+}
+
+impl Space {
+    /// Jobs are done on a thread of their own if that is given a disk.
+    pub(super) fn new(next_seq: u32, disk: Option<Arc<dyn Disk>>) -> Self {
+        let worker = disk.and_then(Worker::start);
+        Self { next_seq, worker, job_is_under_way: false, failed: None, wanted: 0, is_short: false }
+    }
+
+    pub(super) fn next_prepared(&self, contents: &Contents) -> Option<u32> {
+        let prepared = contents.segments.in_state(State::Prepared);
+        prepared.min_by_key(|(_, segment)| segment.header.seq).map(|(index, _)| index)
+    }
+
+    /// Waits for a job that is under way.
+    pub(super) fn finish(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.finish();
+        }
+    }
+}
+
+/// Work on files that is not for the thread that commits.
+enum Job {
+    /// Makes a prepared segment, of the dead one if that is given and nobody copies it, else of a new file if that is allowed.
+    Prepare {
+        header: SegmentHeader,
+        dead: Option<Dead>,
+        may_grow: bool,
+    },
+    Remove(Dead),
+}
+
+#[derive(Clone, Copy)]
+struct Dead {
+    index: u32,
+    seq: u32,
+}
+
+struct Done {
+    made: io::Result<Option<(SegmentHeader, Box<dyn DiskFile>)>>,
+    dead: Option<Dead>,
+    /// The dead segment is not there any more.
+    dead_is_gone: bool,
+}
+
+impl Log {
+    /// Refuses batches that would not fit as a whole.
+    pub(super) fn check_room(&mut self, batches: &[Batch]) -> Result<(), Failure> {
+        let total: usize = batches.iter().map(Batch::size).sum();
+        if total + 2 * HEADER * (total / FRAME + 2) <= self.capacity_left() {
+            return Ok(());
+        }
+        let capacity = self.options.segment_bytes as usize - 2 * HEADER;
+        let (mut left, mut frame, mut segments) = (self.capacity_left(), 0, 0);
+        for (head, _) in batches.iter().flat_map(Batch::records) {
+            let size = head.size();
+            if size + HEADER > capacity {
+                return Err(Failure::TooLarge(size));
+            }
+            if frame == 0 || frame + size > FRAME {
+                left = left.saturating_sub(HEADER);
+                frame = 0;
+            }
+            if size > left {
+                segments += 1;
+                left = capacity - HEADER;
+                frame = 0;
+            }
+            left -= size;
+            frame += size;
+        }
+        let prepared = self.contents.segments.in_state(State::Prepared).count();
+        if segments == 0 || segments < prepared {
+            self.space.wanted = 0;
+            return Ok(());
+        }
+        self.space.wanted = segments + 1;
+        Err(Failure::NoRoom)
+    }
+
+    /// Takes what the worker has done and gives it the next job; waits so long for it if a batch waits.
+    pub(super) fn tend_space(&mut self, wait: Duration) {
+        if let Some(worker) = &self.space.worker
+            && self.space.job_is_under_way
+        {
+            let wait = if self.space.wanted > 0 { wait } else { Duration::ZERO };
+            if let Some(done) = worker.done(wait) {
+                self.finish_job(done);
+            }
+        }
+        while !self.space.job_is_under_way
+            && let Some(job) = self.next_job()
+        {
+            self.space.job_is_under_way = true;
+            match &self.space.worker {
+                Some(worker) => worker.give(job),
+                None => {
+                    let done = job.run(&*self.contents.disk);
+                    self.finish_job(done);
+                }
+            }
+        }
+        let prepared = self.contents.segments.in_state(State::Prepared).count();
+        if prepared >= PREPARED {
+            self.space.is_short = false;
+        } else if !self.space.job_is_under_way {
+            self.space.is_short = true;
+        }
+    }
+
+    /// How many more segments there may be.
+    pub(super) fn segments_left(&self) -> u64 {
+        let bytes: u64 = self.contents.segments.iter().map(|(_, segment)| segment.header.len).sum();
+        let beyond = if self.space.wanted > 0 { BEYOND_LIMIT * self.options.segment_bytes } else { 0 };
+        (self.options.max_bytes + beyond).saturating_sub(bytes) / self.options.segment_bytes
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        // Nothing is overwritten once a write or sync has failed: those that replace it may be lost.
+        let failed = self.space.failed.filter(|(at, _)| at.elapsed() < PAUSE);
+        if self.is_poisoned() || failed.is_some_and(|(_, of_dead)| of_dead) {
+            return None;
+        }
+        let segments = &self.contents.segments;
+        let mut dead: Vec<Dead> = Vec::new();
+        let mut unfit = None;
+        for (index, segment) in segments.in_state(State::Dead) {
+            let seq = segment.header.seq;
+            if segment.header.len == self.options.segment_bytes {
+                dead.push(Dead { index, seq });
+            } else {
+                unfit = Some(Dead { index, seq });
+            }
+        }
+        // The oldest first: it lets go of tombstones.
+        dead.sort_unstable_by_key(|dead| dead.seq);
+        let prepared = segments.in_state(State::Prepared).count();
+        let job = if prepared < PREPARED.max(self.space.wanted) {
+            let may_grow = failed.is_none() && self.segments_left() > 0;
+            if dead.is_empty() && !may_grow && unfit.is_none() {
+                return None;
+            }
+            match unfit.filter(|_| dead.is_empty() && !may_grow) {
+                Some(unfit) => Job::Remove(unfit),
+                None => {
+                    let nonce = RandomState::new().hash_one(self.space.next_seq);
+                    let (seq, len) = (self.space.next_seq, self.options.segment_bytes);
+                    self.space.next_seq += 1;
+                    let header = SegmentHeader { seq, nonce, len, shards: self.options.shards };
+                    Job::Prepare { header, dead: dead.first().copied(), may_grow }
+                }
+            }
+        } else {
+            Job::Remove(unfit.or_else(|| dead.get(PREPARED).map(|_| dead[0]))?)
+        };
+        if let Job::Prepare { dead: Some(dead), .. } | Job::Remove(dead) = &job {
+            self.contents.segments.get_mut(dead.index).state = State::Leaving;
+        }
+        Some(job)
+    }
+
+    fn finish_job(&mut self, done: Done) {
+        self.space.job_is_under_way = false;
+        if let Some(dead) = done.dead {
+            if done.dead_is_gone {
+                self.contents.segments.remove(dead.index);
+            } else {
+                self.contents.segments.get_mut(dead.index).state = State::Dead;
+            }
+        }
+        match done.made {
+            Ok(Some((header, file))) => {
+                self.space.failed = None;
+                let end = HEADER as u64;
+                let state = State::Prepared;
+                self.contents.segments.add(Segment {
+                    header,
+                    file,
+                    live: 0,
+                    end,
+                    state,
+                    is_damaged: false,
+                    is_stuck: false,
+                });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if !self.space.is_short {
+                    tracing::warn!(%error, "no segment could be made for the store");
+                }
+                self.space.failed = Some((Instant::now(), done.dead.is_some()));
+            }
+        }
+    }
+}
+
+impl Job {
+    fn run(self, disk: &dyn Disk) -> Done {
+        match self {
+            Self::Prepare { header, dead, may_grow } => {
+                if let Some(dead) = dead
+                    && disk.begin_recycling()
+                {
+                    let taken = disk.rename(&name_of(dead.seq), UNFINISHED);
+                    let is_gone = taken.is_ok();
+                    let made = taken.and_then(|()| disk.sync_names()).and_then(|()| recycle(disk, header));
+                    disk.end_recycling();
+                    return Done {
+                        made: made.map(|file| Some((header, file))),
+                        dead: Some(dead),
+                        dead_is_gone: is_gone,
+                    };
+                }
+                let made = if may_grow { make(disk, header) } else { Err(io::ErrorKind::StorageFull.into()) };
+                if made.is_err() {
+                    // What it took of the disk is better used elsewhere.
+                    let _ = disk.remove(UNFINISHED);
+                }
+                Done { made: made.map(|file| Some((header, file))), dead, dead_is_gone: false }
+            }
+            Self::Remove(dead) => {
+                let removed = if disk.begin_recycling() {
+                    let removed = disk.remove(&name_of(dead.seq)).and_then(|()| disk.sync_names());
+                    disk.end_recycling();
+                    removed
+                } else {
+                    Err(io::ErrorKind::ResourceBusy.into())
+                };
+                let dead_is_gone = removed.is_ok();
+                Done { made: removed.map(|()| None), dead: Some(dead), dead_is_gone }
+            }
+        }
+    }
+}
+
+/// A new file full of zeros: its blocks are there and written to before it is used.
+fn make(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
+    const PIECE: usize = 1 << 20;
+    let file = disk.create(UNFINISHED)?;
+    let zeros = vec![0; PIECE.min(header.len as usize)];
+    let mut at = 0;
+    while at < header.len {
+        let len = zeros.len().min((header.len - at) as usize);
+        file.write_all_at(&zeros[..len], at)?;
+        at += len as u64;
+    }
+    finish(disk, file, header)
+}
+
+fn recycle(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
+    finish(disk, disk.open(UNFINISHED)?, header)
+}
+
+/// Its header is safe before it has its name.
+fn finish(disk: &dyn Disk, file: Box<dyn DiskFile>, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync()?;
+    disk.rename(UNFINISHED, &name_of(header.seq))?;
+    disk.sync_names()?;
+    Ok(file)
+}
+
+/// The thread that does jobs, one at a time.
+struct Worker {
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Without a thread jobs are done by who has them.
+    fn start(disk: Arc<dyn Disk>) -> Option<Self> {
+        let (jobs, jobs_given) = channel::<Job>();
+        let (tell, done) = channel();
+        let work = move || {
+            for job in jobs_given {
+                if tell.send(job.run(&*disk)).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("store-space".to_owned()).spawn(work).ok()?;
+        Some(Self { jobs, done, thread })
+    }
+
+    fn give(&self, job: Job) {
+        // A worker that panicked gives no answer, and no room comes of it: the store is full then.
+        let _ = self.jobs.send(job);
+    }
+
+    fn done(&self, wait: Duration) -> Option<Done> {
+        if wait.is_zero() { self.done.try_recv().ok() } else { self.done.recv_timeout(wait).ok() }
+    }
+
+    fn finish(self) {
+        drop(self.jobs);
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,115 @@
+//! Loss of power at every operation of random workloads: what was reported is there, batches are there as a whole and in
+//! their order, and the store opens unaided.
+
+use super::*;
+
+/// How many workloads: few by default, as many as GOLDCREST_LONG says in a long run.
+fn seeds(few: u64) -> std::ops::Range<u64> {
+    0..std::env::var("GOLDCREST_LONG").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
+}
+
+/// Runs a workload that loses power again and again. How many images were checked.
+fn run(seed: u64, sync: Sync) -> usize {
+    let mut random = Random::new(seed);
+    let mut checked = 0;
+    let (mut files, mut model) = (Files::new(), Model::new());
+    for round in 0..3 {
+        let disk = FaultyDisk::new(files.clone(), seed * 3 + round);
+        disk.take_images();
+        // States of the store in their order: the first is what is surely safe.
+        let mut history = vec![model.clone()];
+        let mut next = files;
+        let mut check = |history: &[Model], images: Vec<Files>, random: &mut Random| {
+            for image in images {
+                checked += 1;
+                let (log, report) = open_files(image.clone());
+                assert!(report.damage.is_none(), "seed {seed}: {report:?}");
+                let found = contents(&log);
+                assert!(history.contains(&found), "seed {seed} round {round}: not a state that was");
+                if random.below(20) == 0 {
+                    (next, model) = (image, found);
+                }
+            }
+        };
+        let (mut log, _) = open(&disk, options(sync)).unwrap();
+        check(&history, disk.take_images(), &mut random);
+        for _ in 0..40 {
+            let mut after = history.last().unwrap().clone();
+            let batches = random_batches(&mut random, &mut after);
+            history.push(after);
+            append(&mut log, &batches).unwrap();
+            check(&history, disk.take_images(), &mut random);
+            assert!(&contents(&log) == history.last().unwrap(), "seed {seed}");
+            if sync == Sync::Always {
+                history.drain(..history.len() - 1);
+                check(&history, vec![disk.crash()], &mut random);
+            }
+        }
+        check(&history[history.len() - 1..], vec![disk.files()], &mut random);
+        if random.below(2) == 0 {
+            log.close().unwrap();
+            check(&history, disk.take_images(), &mut random);
+            let after_close = disk.crash();
+            check(&history[history.len() - 1..], vec![after_close], &mut random);
+        }
+        files = next;
+    }
+    checked
+}
+
+#[test]
+fn nothing_that_was_reported_is_lost_with_power() {
+    let checked: usize = seeds(12).map(|seed| run(seed, Sync::Always)).sum();
+    println!("{checked} images");
+}
+
+/// Without a sync for each batch the end may be missing, but what is there is a state that was.
+#[test]
+fn without_sync_power_takes_whole_batches_from_the_end() {
+    let checked: usize = seeds(6).map(|seed| run(seed, Sync::Never)).sum();
+    println!("{checked} images");
+}
+
+/// A write or sync fails, each of a run in its turn: nothing after it is reported, and what was is there when the store is
+/// opened anew, also when power is lost after that.
+#[test]
+fn after_a_failed_operation_nothing_is_reported() {
+    let mut checked = 0;
+    for seed in seeds(3) {
+        for operation in 1.. {
+            let disk = FaultyDisk::new(Files::new(), seed);
+            disk.fail_at(Some(operation));
+            let mut random = Random::new(seed);
+            let (mut before, mut after) = (Model::new(), Model::new());
+            let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
+            let mut failed = false;
+            for _ in 0..25 {
+                let batches = random_batches(&mut random, &mut after);
+                match append(&mut log, &batches) {
+                    Ok(()) => before = after.clone(),
+                    Err(Failure::Poisoned(_)) => {
+                        failed = true;
+                        break;
+                    }
+                    Err(failure) => panic!("seed {seed}, operation {operation}: {failure}"),
+                }
+            }
+            if failed {
+                let again = log.append(&[]);
+                assert!(matches!(again, Err(Failure::Poisoned(_))), "it stays poisoned");
+            }
+            if disk.operations() < operation {
+                break;
+            }
+            drop(log);
+            let (log, report) = open(&disk, options(Sync::Always)).unwrap();
+            assert!(report.damage.is_none(), "seed {seed}, operation {operation}: {report:?}");
+            let found = contents(&log);
+            assert!(found == before || found == after, "seed {seed}, operation {operation}");
+            let (log, _) = open_files(disk.crash());
+            assert!(contents(&log) == found, "what was shown once stays, seed {seed}, operation {operation}");
+            checked += 1;
+        }
+    }
+    println!("{checked} failures");
+}
