@@ -249,7 +249,7 @@ impl Clients {
         for number in 0..goal {
             let times = subscriber.got[usize::from(number)];
             assert!(times > 0, "message {number} was acknowledged and is lost");
-            assert!(times == 1 || number % 2 == 0, "message {number} of QoS 2 came {times} times");
+            assert!(times == 1 || number.is_multiple_of(2), "message {number} of QoS 2 came {times} times");
         }
         assert_eq!(publisher.acknowledged.len(), usize::from(goal));
     }
@@ -258,7 +258,7 @@ impl Clients {
 impl Publisher {
     fn publish(&mut self, number: u16, dup: bool) {
         let [high, low] = (number + 1).to_be_bytes();
-        let flags = if number % 2 == 0 { 0x32 } else { 0x34 } | if dup { 8 } else { 0 };
+        let flags = if number.is_multiple_of(2) { 0x32 } else { 0x34 } | if dup { 8 } else { 0 };
         let [first, second] = number.to_be_bytes();
         self.wire.output.extend([flags, 7, 0, 1, b't', high, low, first, second]);
     }
