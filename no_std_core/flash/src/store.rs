@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use embedded_storage::nor_flash::NorFlash;
 use goldcrest_core::record::{self, Kind, OVERHEAD};
-use goldcrest_core::{Broker, Instant, JournalMemory, Limits, Polled, Restored};
+use goldcrest_core::{Broker, Entries, Instant, JournalMemory, Limits, Polled, Restored};
 
 use crate::format::Crc;
 use crate::{Error, Found, Key, Log, Place, Slots};
@@ -20,10 +20,11 @@ const NOTE_MILLIS: u64 = 60_000;
 /// How long the buffer for [`Store::persist`] and [`Store::restore`] must be with [`Limits::FIRMWARE`], in bytes.
 pub const RECORD_BYTES: usize = Limits::FIRMWARE.packet_bytes as usize + OVERHEAD;
 
-/// How many places a store needs for a broker in [`Resources`](goldcrest_core::Resources) with these numbers.
-pub const fn places(sessions: usize, subscriptions: usize, messages: usize, deliveries: usize) -> usize {
-    let each = 2 + Limits::FIRMWARE.receive_maximum as usize;
-    sessions * each + subscriptions + 2 * messages + deliveries + 2
+/// How many places a store needs for a broker with such memory; of [`Resources`](goldcrest_core::Resources) it is known at
+/// compile time.
+pub const fn places(entries: &Entries) -> usize {
+    // Those of the journal, the counters, and the clock.
+    entries.marks + 2
 }
 
 /// What a broker must not forget, on NOR flash.
