@@ -8,6 +8,8 @@
 //! shard       the thread with its runtime: a task for each socket, and one that ends each turn
 //! turn        what happens in one turn: bytes in, forwards to siblings, bytes out
 //! socket      one Network Connection: reads, writes, and what waits in between
+//! keeper      what a shard hands to the store, and hears of it
+//! store       what survives a restart, on disk
 //! mesh        what shards pass to each other, in batches
 //! budget      what the memory of all of it costs at worst
 //! ```
@@ -28,6 +30,8 @@ mod client;
 pub mod config;
 mod descriptors;
 mod gateway;
+mod keeper;
+mod kept;
 mod listener;
 mod log;
 mod mesh;
@@ -37,7 +41,7 @@ pub mod store;
 mod turn;
 
 pub use config::{Config, ConfigError, Listener};
-pub use gateway::{Gateway, ShardFailed, StartError};
+pub use gateway::{Failed, Gateway, StartError};
 
 use std::net::SocketAddr;
 

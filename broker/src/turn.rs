@@ -4,6 +4,7 @@
 //! The order comes from the queue of the runtime, first in, first out: the sockets that are ready are in it already
 //! when the first of them puts the flush behind them.
 
+use crate::keeper::Keeper;
 use crate::listener::Seat;
 use crate::log::Escaped;
 use crate::mesh::{Mail, Mesh};
@@ -23,6 +24,8 @@ pub(crate) struct Turn {
     /// Read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
     broker: Broker<'static>,
+    /// Unless all is in memory alone.
+    keeper: Option<Keeper>,
     /// By [`ConnectionId::index`].
     sockets: Vec<Option<Socket>>,
     /// How many of `sockets` are there.
@@ -49,12 +52,19 @@ impl Turn {
         size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes))
     }
 
-    pub(crate) fn new(shard: u16, mesh: Arc<Mesh>, clock: Clock, broker: Broker<'static>) -> Self {
+    pub(crate) fn new(
+        shard: u16,
+        mesh: Arc<Mesh>,
+        clock: Clock,
+        broker: Broker<'static>,
+        keeper: Option<Keeper>,
+    ) -> Self {
         Self {
             shard,
             clock,
             now: None,
             broker,
+            keeper,
             sockets: Vec::new(),
             open: 0,
             leaving: Rc::default(),
@@ -119,6 +129,23 @@ impl Turn {
         }
     }
 
+    /// Takes what the store says.
+    pub(crate) fn receive_answers(&mut self, mail: &mut Mail) {
+        let now = self.begin();
+        if let Some(keeper) = &mut self.keeper {
+            for answer in mail.answers.drain(..) {
+                keeper.receive(&mut self.broker, now, answer);
+            }
+        }
+    }
+
+    /// Hands in what is left to be recorded when the shard ends.
+    pub(crate) fn record_last(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.record_last(&mut self.broker);
+        }
+    }
+
     /// Lets the core disconnect everybody.
     pub(crate) fn shut_down(&mut self) {
         let now = self.begin();
@@ -140,6 +167,7 @@ impl Turn {
             self.broker.handle_timeout(now);
         }
         self.send_forwards();
+        self.record();
         let mut again = std::mem::take(&mut self.again);
         while let Some(id) = self.broker.poll_ready() {
             self.attend(now, id);
@@ -148,6 +176,7 @@ impl Turn {
             self.attend(now, id);
         }
         self.send_forwards();
+        self.record();
         self.flush_is_due = false;
         if self.again.is_empty() {
             self.again = again;
@@ -308,6 +337,12 @@ impl Turn {
         tracing::debug!(client = %Escaped(&client), address = %socket.peer, "closed: {why}");
     }
 
+    fn record(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.record(&mut self.broker);
+        }
+    }
+
     fn send_forwards(&mut self) {
         while let Some((to, forward)) = self.broker.poll_forward() {
             self.outgoing[usize::from(to)].push(forward);
@@ -334,23 +369,27 @@ fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Ne
     }
 }
 
-/// The monotonic clock of the gateway, in whole milliseconds since its start.
+/// The monotonic clock of the gateway, in whole milliseconds. With a store it goes on where it was before a restart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: std::time::Instant,
+    /// What it showed at `origin`.
+    start_ms: u64,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { origin: std::time::Instant::now() }
+    pub(crate) fn start_at(start_ms: u64) -> Self {
+        Self { origin: std::time::Instant::now(), start_ms }
     }
 
     pub(crate) fn now(self) -> Instant {
-        Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Instant::from_millis(self.start_ms.saturating_add(elapsed))
     }
 
     /// The system's name for `instant`; `None` for one that never comes.
     pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
-        self.origin.checked_add(std::time::Duration::from_millis(instant.as_millis()))
+        let after_start = instant.as_millis().saturating_sub(self.start_ms);
+        self.origin.checked_add(std::time::Duration::from_millis(after_start))
     }
 }
