@@ -25,7 +25,7 @@ Options:
       --listen ADDR        listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one.
                            May be repeated; replaces the listeners of the file [default: 127.0.0.1:1883]
       --allow-anonymous    let anybody connect on each --listen, not from this machine alone
-      --data-dir DIR       where sessions and messages will be kept; nothing is, until there is a store
+      --data-dir DIR       keep sessions and messages there across restarts [default: memory alone]
       --shards N           worker threads [default: one for each core]
       --log LEVEL          off, error, warn, info, debug or trace, or a list like info,goldcrest::listener=debug
   -h, --help               print this
@@ -197,9 +197,14 @@ fn greeting(config: &Config, addresses: &[SocketAddr]) -> String {
     } else {
         "clients of this machine may publish and subscribe, without a password\n"
     };
-    text += "sessions, retained and queued messages are kept in memory alone, and gone after a stop\n";
-    if let Some(data_dir) = &config.data_dir {
-        let _ = writeln!(text, "nothing is kept in {} yet: there is no store so far", data_dir.display());
+    match &config.data_dir {
+        Some(data_dir) => {
+            let _ = writeln!(text, "sessions, retained and queued messages are kept in {}", data_dir.display());
+        }
+        None => {
+            text += "sessions, retained and queued messages are kept in memory alone, and gone after a stop; \
+                     --data-dir keeps them\n";
+        }
     }
     if let Some(address) = addresses.first() {
         let at = reach(*address);
@@ -288,6 +293,6 @@ mod tests {
         let text = greeting(&config, &["[::]:41234".parse().unwrap()]);
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
-        assert!(text.contains("nothing is kept in /data yet"), "{text}");
+        assert!(text.contains("messages are kept in /data\n"), "{text}");
     }
 }

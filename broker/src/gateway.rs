@@ -2,14 +2,17 @@
 
 use crate::config::Config;
 use crate::descriptors;
+use crate::kept::Kept;
 use crate::listener::{self, Lobby};
 use crate::mesh::Mesh;
 use crate::shard::{self, Plan};
+use crate::store::{Answer, Committer};
 use crate::turn::Clock;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -23,8 +26,9 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     mesh: MeshHandle,
     /// One message from each thread when it ends.
-    ended: UnboundedReceiver<u16>,
+    ended: UnboundedReceiver<Failed>,
     running: usize,
+    store: Option<Committer>,
 }
 
 /// Why a gateway could not start.
@@ -36,6 +40,8 @@ pub enum StartError {
     OpenToAll(SocketAddr),
     /// The system refuses a thread or what it needs.
     Thread(io::Error),
+    /// The store in this directory cannot be used.
+    Store(PathBuf, Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl fmt::Display for StartError {
@@ -48,26 +54,32 @@ impl fmt::Display for StartError {
                  if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
+            Self::Store(path, error) => write!(f, "cannot use the store in {}: {error}", path.display()),
         }
     }
 }
 
 impl std::error::Error for StartError {}
 
-/// A shard's thread ended though nobody asked it to: a bug, and the panic that told of it is on standard error.
+/// What ended though nobody asked it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardFailed(
-    /// Its index.
-    pub u16,
-);
+pub enum Failed {
+    /// The thread of the shard with this index: a bug, and the panic that told of it is on standard error.
+    Shard(u16),
+    /// The store: the log says why. Nothing is acknowledged that it has not kept.
+    Store,
+}
 
-impl fmt::Display for ShardFailed {
+impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shard {} failed", self.0)
+        match self {
+            Self::Shard(index) => write!(f, "shard {index} failed"),
+            Self::Store => write!(f, "the store failed; a start anew serves what it really holds"),
+        }
     }
 }
 
-impl std::error::Error for ShardFailed {}
+impl std::error::Error for Failed {}
 
 impl Gateway {
     /// Opens all listeners and starts all shards.
@@ -85,17 +97,27 @@ impl Gateway {
         }
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>();
         let addresses = addresses.map_err(StartError::Thread)?;
-        let shards = config.shards.max(1);
+        let kept = Kept::open(config)?;
+        let shards = kept.as_ref().map_or(config.shards.max(1), Kept::shards);
         let (end, ended) = unbounded_channel();
         let mesh = Arc::new(Mesh::new(shards));
-        let mut gateway = Self { addresses, mesh: MeshHandle(mesh.clone()), ended, running: 0 };
-        let mut plans = plans(config, mesh);
+        let mut gateway = Self { addresses, mesh: MeshHandle(mesh.clone()), ended, running: 0, store: None };
+        let mut plans = plans(config, mesh.clone(), kept.as_ref());
         for (index, listener) in listeners.into_iter().enumerate() {
             plans[index % usize::from(shards)].listeners.push(listener);
         }
         for plan in plans {
             start_shard(plan, end.clone()).map_err(StartError::Thread)?;
             gateway.running += 1;
+        }
+        if let Some(kept) = kept {
+            let answer = move |shard, answer| {
+                if matches!(answer, Answer::Failed) {
+                    let _ = end.send(Failed::Store);
+                }
+                mesh.answer(shard, answer);
+            };
+            gateway.store = Some(kept.start(answer)?);
         }
         Ok(gateway)
     }
@@ -105,12 +127,12 @@ impl Gateway {
         &self.addresses
     }
 
-    /// Waits until a shard fails. Never ready while all is well.
-    pub async fn failed(&mut self) -> ShardFailed {
+    /// Waits until a shard or the store fails. Never ready while all is well.
+    pub async fn failed(&mut self) -> Failed {
         match self.ended.recv().await {
-            Some(shard) => {
-                self.running -= 1;
-                ShardFailed(shard)
+            Some(failed) => {
+                self.running -= usize::from(failed != Failed::Store);
+                failed
             }
             None => std::future::pending().await,
         }
@@ -120,12 +142,17 @@ impl Gateway {
     pub async fn shut_down(mut self) {
         self.mesh.0.shut_down();
         let all_ended = async {
-            while self.running > 0 && self.ended.recv().await.is_some() {
-                self.running -= 1;
+            while self.running > 0
+                && let Some(ended) = self.ended.recv().await
+            {
+                self.running -= usize::from(ended != Failed::Store);
             }
         };
         if timeout(shard::SHUTDOWN_TIME + Duration::from_secs(1), all_ended).await.is_err() {
             tracing::error!("a shard did not stop in time");
+        }
+        if let Some(Err(failure)) = self.store.take().map(Committer::close) {
+            tracing::error!("the store was not closed in order: {failure}");
         }
     }
 }
@@ -145,28 +172,34 @@ impl fmt::Debug for MeshHandle {
     }
 }
 
-fn plans(config: &Config, mesh: Arc<Mesh>) -> Vec<Plan> {
+fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
     let seats = config.capacity.connections.saturating_mul(config.shards.into());
     let seats = seats.min(descriptors::raise_limit());
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let packet_bytes = config.broker.limits.packet_bytes;
     let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, packet_bytes));
-    let clock = Clock::start();
+    let clock = kept.map_or_else(|| Clock::start_at(0), |kept| kept.clock);
     // The standard library draws the keys of its hash tables at random from the system.
     let seed = RandomState::new().hash_one(0);
     let count = mesh.shards();
     let plan = |index| Plan {
-        config: goldcrest_core::Config { seed, shard: goldcrest_core::Shard { index, count }, ..config.broker.clone() },
+        config: goldcrest_core::Config {
+            seed,
+            shard: goldcrest_core::Shard { index, count },
+            durable: kept.is_some(),
+            ..config.broker.clone()
+        },
         capacity: config.capacity,
         clock,
         mesh: mesh.clone(),
         lobby: lobby.clone(),
+        store: kept.map(Kept::for_shard),
         listeners: Vec::new(),
     };
     (0..count).map(plan).collect()
 }
 
-fn start_shard(plan: Plan, end: UnboundedSender<u16>) -> io::Result<()> {
+fn start_shard(plan: Plan, end: UnboundedSender<Failed>) -> io::Result<()> {
     let index = plan.config.shard.index;
     let (started, has_started) = sync_channel(1);
     thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -179,11 +212,11 @@ fn start_shard(plan: Plan, end: UnboundedSender<u16>) -> io::Result<()> {
 /// Tells that the thread ends, also when it panics.
 struct Ending {
     index: u16,
-    end: UnboundedSender<u16>,
+    end: UnboundedSender<Failed>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let _ = self.end.send(self.index);
+        let _ = self.end.send(Failed::Shard(self.index));
     }
 }

@@ -9,6 +9,8 @@
 //! news        which sockets are to be looked after in the next turn
 //! turn        what happens in one turn: bytes in, forwards to siblings, bytes out
 //! socket      one Network Connection: reads, writes, and what waits in between
+//! keeper      what a shard hands to the store, and hears of it
+//! store       what survives a restart, on disk
 //! mesh        what shards pass to each other, in batches
 //! budget      what the memory of all of it costs at worst
 //! ```
@@ -30,6 +32,8 @@ pub mod config;
 mod descriptors;
 mod gateway;
 mod heap;
+mod keeper;
+mod kept;
 mod listener;
 mod log;
 mod mesh;
@@ -40,7 +44,7 @@ pub mod store;
 mod turn;
 
 pub use config::{Config, ConfigError, Listener};
-pub use gateway::{Gateway, ShardFailed, StartError};
+pub use gateway::{Failed, Gateway, StartError};
 
 use std::net::SocketAddr;
 

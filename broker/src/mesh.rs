@@ -4,6 +4,7 @@
 //! how many can be under way: they let publishers wait.
 
 use crate::listener::Seat;
+use crate::store::Answer;
 use goldcrest_core::Forward;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,8 @@ pub(crate) struct Mail {
     pub(crate) forwards: Vec<(u16, Forward)>,
     /// Connections whose home is this shard.
     pub(crate) arrivals: Vec<Arrival>,
+    /// From the store.
+    pub(crate) answers: Vec<Answer>,
     /// The gateway stops.
     pub(crate) shut_down: bool,
 }
@@ -65,6 +68,10 @@ impl Mesh {
 
     pub(crate) fn send_home(&self, home: u16, arrival: Arrival) {
         self.post(home, |mail| mail.arrivals.push(arrival));
+    }
+
+    pub(crate) fn answer(&self, shard: u16, answer: Answer) {
+        self.post(shard, |mail| mail.answers.push(answer));
     }
 
     pub(crate) fn shut_down(&self) {

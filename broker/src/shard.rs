@@ -1,13 +1,17 @@
 //! A shard: one core broker on one thread, with a runtime of its own and no locks.
 
+use crate::keeper::Keeper;
 use crate::listener::{self, Lobby, Seat};
 use crate::mesh::{Arrival, Mail, Mesh};
+use crate::store::{Handle, Log, Store as _};
 use crate::turn::{Clock, Turn};
+use goldcrest_core::record::{self, Unreadable};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) clock: Clock,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) lobby: Arc<Lobby>,
+    /// What was stored, and where to store from now on.
+    pub(crate) store: Option<(Arc<Log>, Handle)>,
     /// Those that this shard accepts on, for all.
     pub(crate) listeners: Vec<TcpListener>,
 }
@@ -39,7 +45,7 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     let begun = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let result = match begun {
         Ok(runtime) => runtime.block_on(async {
-            let (shard, listeners) = set_up(plan);
+            let (shard, listeners) = set_up(plan)?;
             serve(shard, listeners, || started.send(Ok(())).is_ok()).await
         }),
         Err(error) => Err(error),
@@ -49,14 +55,57 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     }
 }
 
-fn set_up(plan: Plan) -> (Rc<Shard>, Vec<TcpListener>) {
-    let Plan { config, capacity, clock, mesh, lobby, listeners } = plan;
+fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
+    let Plan { config, capacity, clock, mesh, lobby, store, listeners } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
-    let broker = Broker::new(memory, config, &AllowAll);
-    let turn = RefCell::new(Turn::new(index, mesh.clone(), clock, broker));
+    let mut broker = Broker::new(memory, config, &AllowAll);
+    let keeper = match store {
+        Some((log, handle)) => {
+            restore(&mut broker, index, &log, clock.now())?;
+            Some(Keeper::new(index, handle))
+        }
+        None => None,
+    };
+    let turn = RefCell::new(Turn::new(index, mesh.clone(), clock, broker, keeper));
     let shard = Shard { index, mesh, lobby, clock, turn, stopping: Cell::new(false), stop: Notify::new() };
-    (Rc::new(shard), listeners)
+    Ok((Rc::new(shard), listeners))
+}
+
+/// Gives the core back what it had before the restart.
+fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) -> io::Result<()> {
+    let mut newer = None;
+    let mut left_out = 0_u64;
+    log.each(shard, &mut |_, sealed| match record::open(sealed) {
+        Ok(record) => {
+            left_out += u64::from(broker.restore(now, record).is_err());
+            ControlFlow::Continue(())
+        }
+        Err(error @ Unreadable::Newer(_)) => {
+            newer = Some(error);
+            ControlFlow::Break(())
+        }
+        Err(Unreadable::Damaged) => {
+            left_out += 1;
+            ControlFlow::Continue(())
+        }
+    })?;
+    if let Some(error) = newer {
+        return Err(io::Error::other(format!("{error}; nothing was changed")));
+    }
+    let restored = broker.restored(now);
+    tracing::info!(
+        shard,
+        sessions = restored.sessions,
+        subscriptions = restored.subscriptions,
+        retained = restored.retained,
+        deliveries = restored.deliveries,
+        "restored"
+    );
+    if left_out > 0 || restored.dropped > 0 {
+        tracing::error!(shard, records = left_out.max(restored.dropped.into()), "records of the store were left out");
+    }
+    Ok(())
 }
 
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
@@ -81,6 +130,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl
         }
     };
     let _ = timeout(SHUTDOWN_TIME, everybody_left).await;
+    shard.turn(Turn::record_last);
     Ok(())
 }
 
@@ -136,6 +186,9 @@ impl Shard {
 
     fn receive(self: &Rc<Self>, mail: &mut Mail) {
         self.turn(|turn| turn.receive_forwards(mail));
+        if !mail.answers.is_empty() {
+            self.turn(|turn| turn.receive_answers(mail));
+        }
         for arrival in mail.arrivals.drain(..) {
             match TcpStream::from_std(arrival.stream) {
                 Ok(stream) => {
@@ -218,16 +271,17 @@ mod tests {
         let plan = Plan {
             config: goldcrest_core::Config::gateway(1),
             capacity: Capacity::GATEWAY,
-            clock: Clock::start(),
+            clock: Clock::start_at(0),
             mesh: Arc::new(Mesh::new(1)),
             lobby: Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)),
+            store: None,
             listeners: Vec::new(),
         };
         let (done, is_done) = sync_channel(1);
         std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
             let serving = runtime.block_on(async {
-                let (shard, listeners) = set_up(plan);
+                let (shard, listeners) = set_up(plan).unwrap();
                 let panicking = shard.clone();
                 spawn_local(async move { panicking.turn(|_| panic!("as a bug would")) });
                 serve(shard, listeners, || true).await

@@ -1,6 +1,7 @@
 //! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
 
+use crate::keeper::Keeper;
 use crate::listener::Seat;
 use crate::log::Escaped;
 use crate::mesh::{Mail, Mesh};
@@ -20,6 +21,8 @@ pub(crate) struct Turn {
     /// Read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
     broker: Broker<'static>,
+    /// Unless all is in memory alone.
+    keeper: Option<Keeper>,
     /// By [`ConnectionId::index`].
     sockets: Vec<Option<Socket>>,
     /// How many of `sockets` are there.
@@ -48,12 +51,19 @@ impl Turn {
         size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes))
     }
 
-    pub(crate) fn new(shard: u16, mesh: Arc<Mesh>, clock: Clock, broker: Broker<'static>) -> Self {
+    pub(crate) fn new(
+        shard: u16,
+        mesh: Arc<Mesh>,
+        clock: Clock,
+        broker: Broker<'static>,
+        keeper: Option<Keeper>,
+    ) -> Self {
         Self {
             shard,
             clock,
             now: None,
             broker,
+            keeper,
             sockets: Vec::new(),
             open: 0,
             leaving: Rc::default(),
@@ -124,6 +134,23 @@ impl Turn {
         }
     }
 
+    /// Takes what the store says.
+    pub(crate) fn receive_answers(&mut self, mail: &mut Mail) {
+        let now = self.begin();
+        if let Some(keeper) = &mut self.keeper {
+            for answer in mail.answers.drain(..) {
+                keeper.receive(&mut self.broker, now, answer);
+            }
+        }
+    }
+
+    /// Hands in what is left to be recorded when the shard ends.
+    pub(crate) fn record_last(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.record_last(&mut self.broker);
+        }
+    }
+
     /// Lets the core disconnect everybody.
     pub(crate) fn shut_down(&mut self) {
         let now = self.begin();
@@ -146,6 +173,7 @@ impl Turn {
             self.broker.handle_timeout(now);
         }
         self.send_forwards();
+        self.record();
         let mut again = std::mem::take(&mut self.again);
         while let Some(id) = self.broker.poll_ready() {
             self.attend(now, id);
@@ -154,6 +182,7 @@ impl Turn {
             self.attend(now, id);
         }
         self.send_forwards();
+        self.record();
         self.flush_is_due = false;
         if self.again.is_empty() {
             self.again = again;
@@ -311,6 +340,12 @@ impl Turn {
         tracing::debug!(client = %Escaped(&client), address, "closed: {why}");
     }
 
+    fn record(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.record(&mut self.broker);
+        }
+    }
+
     fn send_forwards(&mut self) {
         while let Some((to, forward)) = self.broker.poll_forward() {
             self.outgoing[usize::from(to)].push(forward);
@@ -337,23 +372,27 @@ fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Ne
     }
 }
 
-/// The monotonic clock of the gateway, in whole milliseconds since its start.
+/// The monotonic clock of the gateway, in whole milliseconds. With a store it goes on where it was before a restart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: std::time::Instant,
+    /// What it showed at `origin`.
+    start_ms: u64,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { origin: std::time::Instant::now() }
+    pub(crate) fn start_at(start_ms: u64) -> Self {
+        Self { origin: std::time::Instant::now(), start_ms }
     }
 
     pub(crate) fn now(self) -> Instant {
-        Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Instant::from_millis(self.start_ms.saturating_add(elapsed))
     }
 
     /// The system's name for `instant`; `None` for one that never comes.
     pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
-        self.origin.checked_add(std::time::Duration::from_millis(instant.as_millis()))
+        let after_start = instant.as_millis().saturating_sub(self.start_ms);
+        self.origin.checked_add(std::time::Duration::from_millis(after_start))
     }
 }

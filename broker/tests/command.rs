@@ -66,14 +66,17 @@ impl Drop for Server {
 #[test]
 fn it_says_what_it_does_and_stops_in_order() {
     for signal in ["TERM", "INT"] {
-        let server = Server::start(&["--data-dir", "/does/not/exist"]);
+        let data_dir = std::env::temp_dir().join(format!("goldcrest-command-{}-{signal}", std::process::id()));
+        let data_dir = data_dir.to_str().unwrap();
+        let server = Server::start(&["--data-dir", data_dir]);
         let port = server.port();
         let mut subscriber = goldcrest(&["sub", "-p", &port, "-t", "a"]).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(300));
         server.signal(signal);
         let (said, code) = server.wait();
         assert_eq!(code, Some(0));
-        assert!(said.contains("nothing is kept in /does/not/exist yet"), "{said}");
+        assert!(said.contains(&format!("messages are kept in {data_dir}\n")), "{said}");
+        std::fs::remove_dir_all(data_dir).unwrap();
         assert!(said.contains(&format!("mosquitto_pub -h 127.0.0.1 -p {port} -t")), "{said}");
         assert_eq!(subscriber.wait().unwrap().code(), Some(1));
         let mut complaint = String::new();

@@ -20,8 +20,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Core brokers, each with a thread of its own; at least 1.
     pub shards: u16,
-    /// Where sessions and messages are kept across restarts: nothing is, until there is a store.
+    /// Where sessions and messages are kept across restarts; without it they are in memory alone.
     pub data_dir: Option<PathBuf>,
+    /// How they are kept there.
+    pub store: StoreConfig,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
     pub log: Option<String>,
     /// How much the memory of each shard may grow to. A connection beyond it is closed at once.
@@ -30,6 +32,36 @@ pub struct Config {
     pub unfinished_connections: u32,
     /// What every shard's broker is told. Its seed and shard are set at start.
     pub broker: goldcrest_core::Config<'static>,
+}
+
+/// How what must survive a restart is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// What an acknowledgement waits for.
+    pub sync: Sync,
+    /// With `"interval"`: what a loss of power can take.
+    pub interval_ms: u32,
+    /// The size of a file. It is raised where a packet could be larger.
+    pub segment_bytes: u64,
+    /// What all files may take; beyond it publishers are refused.
+    pub max_bytes: u64,
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// That what it acknowledges is safe.
+    Always,
+    /// That it is written; it is synced at an interval.
+    Interval,
+    /// That it is written.
+    Never,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { sync: Sync::Always, interval_ms: 1000, segment_bytes: 16 << 20, max_bytes: 4 << 30 }
+    }
 }
 
 /// A place where clients connect.
@@ -66,6 +98,7 @@ impl Default for Config {
             listeners: vec![Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())],
             shards: u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS),
             data_dir: None,
+            store: StoreConfig::default(),
             log: None,
             capacity: Capacity::GATEWAY,
             unfinished_connections: 4096,
@@ -108,12 +141,23 @@ fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), Co
             log.string("level", LOG_LEVELS, |level| crate::log::parse_filter(level).map(|_| level.to_owned()))?;
         Ok(())
     })?;
+    document.section("store", |store| read_store(&mut config.store, store))?;
     set(&mut config.listeners, document.sections("listener", read_listener)?);
     document.section("limits", |limits| read_limits(config, limits))?;
     document.section("capacity", |capacity| read_capacity(&mut config.capacity, capacity))?;
     document.section("session", |session| read_session(&mut config.broker, session))?;
     document.section("overflow", |overflow| read_overflow(&mut config.broker, overflow))?;
     document.section("shared", |shared| read_shared(&mut config.broker, shared))?;
+    Ok(())
+}
+
+const SYNCS: &[(&str, Sync)] = &[("always", Sync::Always), ("interval", Sync::Interval), ("never", Sync::Never)];
+
+fn read_store(store: &mut StoreConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    set(&mut store.sync, section.choice("sync", SYNCS)?);
+    set(&mut store.interval_ms, section.integer("interval_ms", 1..=3_600_000)?);
+    set(&mut store.segment_bytes, section.bytes("segment_bytes", 1 << 20..=512 << 20)?);
+    set(&mut store.max_bytes, section.bytes("max_bytes", 64 << 20..=1 << 44)?);
     Ok(())
 }
 

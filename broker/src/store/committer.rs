@@ -34,7 +34,7 @@ enum Request {
 }
 
 /// Where shards hand in.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Handle(Sender<Request>);
 
 impl Handle {
@@ -61,7 +61,17 @@ impl Handle {
     }
 }
 
+/// What is handed in before there is a thread that takes it.
+pub struct Pending(Receiver<Request>);
+
+/// A place to hand in, and what is handed in there, for [`Committer::start`].
+pub fn requests() -> (Handle, Pending) {
+    let (requests, given) = channel();
+    (Handle(requests), Pending(given))
+}
+
 /// The thread, which ends when this is closed.
+#[derive(Debug)]
 pub struct Committer {
     handle: Handle,
     thread: JoinHandle<Result<(), Failure>>,
@@ -73,27 +83,22 @@ impl Committer {
     /// # Errors
     /// The system refuses a thread.
     pub fn start(
+        (handle, pending): (Handle, Pending),
         store: Box<dyn Store>,
         shards: u16,
         answer: impl Fn(u16, Answer) + Send + 'static,
     ) -> io::Result<Self> {
-        let (requests, given) = channel();
         let answer = Box::new(answer);
         let mut work = Work { store, shards, answer, batches: Vec::new(), owners: Vec::new(), is_full: false };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let result = work.run(&given);
+            let result = work.run(&pending.0);
             if let Err(failure) = &result {
                 tracing::error!("{failure}; nothing more is acknowledged, and the gateway ends");
                 work.tell_all(|| Answer::Failed);
             }
             result
         })?;
-        Ok(Self { handle: Handle(requests), thread })
-    }
-
-    /// For a shard.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        Ok(Self { handle, thread })
     }
 
     /// Makes safe what was handed in, and ends.

@@ -76,6 +76,12 @@ impl Log {
         Ok((log, report))
     }
 
+    /// Says who uses it from now on, once what it holds is known: how many shards, and their time.
+    pub fn use_for(&mut self, shards: u16, time: super::TimeSource) {
+        self.options.shards = shards;
+        self.options.time = time;
+    }
+
     pub(super) fn is_poisoned(&self) -> bool {
         self.is_poisoned
     }

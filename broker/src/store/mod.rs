@@ -36,7 +36,7 @@ mod tests;
 
 pub use batch::Batch;
 pub use clock::{WallClock, resume};
-pub use committer::{Answer, Committer, Handle};
+pub use committer::{Answer, Committer, Handle, Pending, requests};
 pub use disk::{Directory, Disk, DiskFile};
 pub use format::FORMAT;
 pub use log::Log;
@@ -112,6 +112,9 @@ pub enum Sync {
     Never,
 }
 
+/// Gives the broker's time and the time of day, both in milliseconds.
+pub type TimeSource = Arc<dyn Fn() -> (u64, u64) + Send + std::marker::Sync>;
+
 /// How a [`Log`] is to be.
 #[derive(Clone)]
 pub struct Options {
@@ -124,7 +127,7 @@ pub struct Options {
     /// How many shards use it.
     pub shards: u16,
     /// The broker's time and the time of day, both in milliseconds.
-    pub time: Arc<dyn Fn() -> (u64, u64) + Send + std::marker::Sync>,
+    pub time: TimeSource,
     /// Segments are made on a thread of their own. Without, [`Store::upkeep`] does that.
     pub thread: bool,
 }

@@ -12,8 +12,8 @@ use super::segment::{Segment, State, UNFINISHED, name_of};
 use super::{Batch, Failure};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Segments that are prepared, besides the active one.
@@ -298,7 +298,8 @@ fn finish(disk: &dyn Disk, file: Box<dyn DiskFile>, header: SegmentHeader) -> io
 /// The thread that does jobs, one at a time.
 struct Worker {
     jobs: Sender<Job>,
-    done: Receiver<Done>,
+    /// The mutex is for the compiler: many may read the log before one commits to it.
+    done: Mutex<Receiver<Done>>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -315,7 +316,7 @@ impl Worker {
             }
         };
         let thread = std::thread::Builder::new().name("store-space".to_owned()).spawn(work).ok()?;
-        Some(Self { jobs, done, thread })
+        Some(Self { jobs, done: Mutex::new(done), thread })
     }
 
     fn give(&self, job: Job) {
@@ -324,7 +325,8 @@ impl Worker {
     }
 
     fn done(&self, wait: Duration) -> Option<Done> {
-        if wait.is_zero() { self.done.try_recv().ok() } else { self.done.recv_timeout(wait).ok() }
+        let done = self.done.lock().ok()?;
+        if wait.is_zero() { done.try_recv().ok() } else { done.recv_timeout(wait).ok() }
     }
 
     fn finish(self) {

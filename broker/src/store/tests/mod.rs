@@ -54,6 +54,11 @@ fn contents(log: &Log) -> Model {
     model
 }
 
+/// How many of something: few by default, as many as GOLDCREST_LONG says in a long run.
+fn long_or(few: u64) -> u64 {
+    std::env::var("GOLDCREST_LONG").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
+}
+
 fn key(slot: u32) -> Key {
     Key { shard: 0, kind: 1, slot }
 }

@@ -3,11 +3,6 @@
 
 use super::*;
 
-/// How many workloads: few by default, as many as GOLDCREST_LONG says in a long run.
-fn seeds(few: u64) -> std::ops::Range<u64> {
-    0..std::env::var("GOLDCREST_LONG").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
-}
-
 /// Runs a workload that loses power again and again. How many images were checked.
 fn run(seed: u64, sync: Sync) -> usize {
     let mut random = Random::new(seed);
@@ -59,14 +54,14 @@ fn run(seed: u64, sync: Sync) -> usize {
 
 #[test]
 fn nothing_that_was_reported_is_lost_with_power() {
-    let checked: usize = seeds(12).map(|seed| run(seed, Sync::Always)).sum();
+    let checked: usize = (0..long_or(4)).map(|seed| run(seed, Sync::Always)).sum();
     println!("{checked} images");
 }
 
 /// Without a sync for each batch the end may be missing, but what is there is a state that was.
 #[test]
 fn without_sync_power_takes_whole_batches_from_the_end() {
-    let checked: usize = seeds(6).map(|seed| run(seed, Sync::Never)).sum();
+    let checked: usize = (0..long_or(2)).map(|seed| run(seed, Sync::Never)).sum();
     println!("{checked} images");
 }
 
@@ -75,7 +70,7 @@ fn without_sync_power_takes_whole_batches_from_the_end() {
 #[test]
 fn after_a_failed_operation_nothing_is_reported() {
     let mut checked = 0;
-    for seed in seeds(3) {
+    for seed in 0..long_or(1) {
         for operation in 1.. {
             let disk = FaultyDisk::new(Files::new(), seed);
             disk.fail_at(Some(operation));

@@ -1,0 +1,101 @@
+//! Opening the store when the gateway starts.
+
+use crate::config::{Config, Sync};
+use crate::gateway::StartError;
+use crate::store::{self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, WallClock};
+use crate::turn::Clock;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An open store that shards are restored from.
+pub(crate) struct Kept {
+    path: PathBuf,
+    log: Arc<Log>,
+    handle: Handle,
+    pending: Pending,
+    shards: u16,
+    /// Goes on where it was when the store was written last.
+    pub(crate) clock: Clock,
+}
+
+impl Kept {
+    /// Opens the store, if there is to be one.
+    pub(crate) fn open(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(path) = &config.data_dir else { return Ok(None) };
+        let opened = Self::open_in(path, config);
+        opened.map(Some).map_err(|error| StartError::Store(path.clone(), error.into()))
+    }
+
+    fn open_in(path: &Path, config: &Config) -> Result<Self, OpenError> {
+        let directory = Directory::take(path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse,
+            _ => OpenError::Io("the directory".to_owned(), error),
+        })?;
+        let started = std::time::Instant::now();
+        let (mut log, report) = Log::open(Arc::new(directory), options(config))?;
+        tell(&report, started.elapsed());
+        let shards = if report.shards == 0 { config.shards.max(1) } else { report.shards };
+        if shards != config.shards {
+            tracing::warn!("the store belongs to {shards} shards, so there are as many, not {}", config.shards);
+        }
+        let clock = Clock::start_at(store::resume(report.instant_ms, report.wall_ms, WallClock::now_ms()));
+        log.use_for(shards, Arc::new(move || (clock.now().as_millis(), WallClock::now_ms())));
+        let (handle, pending) = store::requests();
+        Ok(Self { path: path.to_owned(), log: Arc::new(log), handle, pending, shards, clock })
+    }
+
+    pub(crate) fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    pub(crate) fn for_shard(&self) -> (Arc<Log>, Handle) {
+        (self.log.clone(), self.handle.clone())
+    }
+
+    /// All shards are restored: from now on they are served.
+    pub(crate) fn start(self, answer: impl Fn(u16, Answer) + Send + 'static) -> Result<Committer, StartError> {
+        let Self { path, log, handle, pending, shards, .. } = self;
+        let started = match Arc::into_inner(log) {
+            Some(log) => Committer::start((handle, pending), Box::new(log), shards, answer),
+            None => Err(io::Error::other("a shard still reads it")),
+        };
+        started.map_err(|error| StartError::Store(path, error.into()))
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let store = &config.store;
+    let sync = match store.sync {
+        Sync::Always => store::Sync::Always,
+        Sync::Interval => store::Sync::Interval(Duration::from_millis(store.interval_ms.into())),
+        Sync::Never => store::Sync::Never,
+    };
+    // A message can be a little larger as a record than as a packet.
+    const MARGIN: u64 = 64 << 10;
+    let largest = u64::from(config.broker.limits.packet_bytes) + MARGIN;
+    let segment_bytes = store.segment_bytes.max(largest.next_multiple_of(1 << 20)).min(Options::SEGMENT_MAX);
+    let time = Arc::new(|| (0, WallClock::now_ms()));
+    Options { sync, segment_bytes, max_bytes: store.max_bytes, shards: config.shards.max(1), time, thread: true }
+}
+
+/// Tells the operator what was found.
+fn tell(report: &Report, took: Duration) {
+    if report.records > 0 {
+        tracing::info!(records = report.records, segments = report.segments, ?took, "the store was read");
+    }
+    if report.torn_bytes > 0 {
+        tracing::warn!("the end of the store was torn, as by a loss of power, and was cut off");
+    }
+    if !report.damage.is_none() {
+        let store::Damage { places, bytes, records, frames } = &report.damage;
+        tracing::error!(
+            places,
+            bytes,
+            ?records,
+            frames,
+            "the store is damaged: records of these kinds, and what was in these frames, are lost; the damaged bytes are in its files damaged-*"
+        );
+    }
+}
