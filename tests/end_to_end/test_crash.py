@@ -17,6 +17,8 @@ from load import Publisher, Subscriber
 
 CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 25))
 SEED = int(os.environ.get("GOLDCREST_SEED", 1))
+LONG_QUEUES = "[limits]\nqueued_messages = 1000000\nqueued_bytes = 100000000\n"
+"""So that nothing is lost by policy to a subscriber that is slow or away."""
 MESSAGES = 12
 """Those of a run in which one call to the disk goes wrong."""
 
@@ -25,7 +27,7 @@ class Crash(unittest.TestCase):
     def test_kill_9_under_load_loses_nothing(self):
         chance = random.Random(SEED)
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
-            broker = Broker("--data-dir", folder)
+            broker = Broker("--data-dir", folder, config=LONG_QUEUES)
             port = broker.port
             publishers = [
                 Publisher(port, f"load/{qos}/{number}", qos, version)
@@ -48,7 +50,7 @@ class Crash(unittest.TestCase):
                 broker.wait()
                 broker.__exit__(None)
                 started = time.monotonic()
-                broker = Broker("--data-dir", folder, listen=(f"127.0.0.1:{port}",))
+                broker = Broker("--data-dir", folder, config=LONG_QUEUES, listen=(f"127.0.0.1:{port}",))
                 self.assertLess(time.monotonic() - started, 5)
                 if crash % 2:
                     subscribers[1].come_back() if away else subscribers[1].leave()
