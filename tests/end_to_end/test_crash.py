@@ -66,7 +66,7 @@ class Crash(unittest.TestCase):
                 for subscriber in subscribers:
                     for publisher in publishers:
                         wait_until(lambda: subscriber.has_all_of(publisher), f"all of {publisher.topic} has come")
-                        # Known gap: with several shards a QoS 2 message has come twice, in one of some 300 crashes.
+                        # Known gap: with several shards QoS 2 messages come twice, in about one of a hundred crashes.
                         subscriber.check(publisher, exactly_once=publisher.qos == 2 and shards() == "1")
                     self.assertFalse(subscriber.lost_session.is_set(), "a Session was lost")
                 total = sum(publisher.sent for publisher in publishers)
