@@ -34,6 +34,7 @@ class Client:
     def __init__(self, port, version, client_id=None, keep_session=False, will=None, manual_ack=False, **connect):
         """`connect` are Properties of CONNECT; `will` are arguments of paho's will_set."""
         self.version = version
+        self.connected = False
         self.messages = queue.Queue()
         self.answers = queue.Queue()
         self.ends = queue.Queue()
@@ -41,11 +42,11 @@ class Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id or unique("p"), protocol=version, manual_ack=manual_ack, **clean
         )
-        client.on_connect = lambda _c, _u, flags, code, props: self.answers.put((flags, code, props))
+        client.on_connect = self._answered
         client.on_subscribe = lambda _c, _u, mid, codes, _p: self.answers.put((mid, [code.value for code in codes]))
         client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self.answers.put((mid, [code.value for code in codes]))
         client.on_message = lambda _c, _u, message: self.messages.put(message)
-        client.on_disconnect = lambda _c, _u, flags, code, _p: self.ends.put((flags, code))
+        client.on_disconnect = self._ended
         client.reconnect_delay_set(3600, 3600)
         client.max_inflight_messages_set(0xFFFF if version != V5 else 20)
         if will:
@@ -62,8 +63,20 @@ class Client:
         client.loop_start()
         self.paho = client
         flags, code, self.connack = self.answers.get(timeout=SECONDS)
+        if flags is None:
+            client.loop_stop()
+            raise ConnectionError(f"the connection ended without CONNACK: {code}")
         assert not code.is_failure, code
         self.session_present = flags.session_present
+
+    def _answered(self, _client, _userdata, flags, code, properties):
+        self.connected = True
+        self.answers.put((flags, code, properties))
+
+    def _ended(self, _client, _userdata, flags, code, _properties):
+        if not self.connected:
+            self.answers.put((None, code, None))
+        self.ends.put((flags, code))
 
     def subscribe(self, topic_filter, qos=0, **options):
         """Returns the Reason Code; `options` are those of MQTT 5."""

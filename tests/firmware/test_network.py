@@ -32,13 +32,36 @@ STACK_BYTES_AT_MOST = 4096
 
 class Suite(unittest.TestCase):
     def client(self, version=V5, **options):
-        return self.enterContext(Client(self.machine.tcp, version, **options))
+        return self.enterContext(at_last(lambda: Client(self.machine.tcp, version, **options)))
 
     def uart_client(self, uart, version=V5, **options):
         return self.enterContext(Client(self.machine.ports[uart], version, **options))
 
-    def stream(self):
-        return self.enterContext(Stream(self.machine.tcp))
+    def stream(self, *pieces, answer=CONNACK):
+        """A connection on which `pieces`, or CONNECT alone, were sent and `answer` came."""
+        return self.enterContext(at_last(lambda: self.greeted(pieces or (CONNECT,), answer)))
+
+    def greeted(self, pieces, answer):
+        stream = Stream(self.machine.tcp)
+        try:
+            for piece in pieces:
+                stream.sendall(piece)
+            stream.expect(answer)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+
+def at_last(connect):
+    """What `connect` gives. One that comes just when others have gone may find that the board has no socket yet, and is refused."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            return connect()
+        except (AssertionError, OSError):
+            assert time.monotonic() < end, "no socket is free"
+            time.sleep(0.05)
 
 
 class Network(Suite):
@@ -140,52 +163,35 @@ class Network(Suite):
         clients = [self.client() for _ in range(SOCKETS)] + [self.uart_client(uart) for uart in range(UARTS)]
         for client in clients:
             client.subscribe("all", 1)
-        with self.stream() as late:
+        with Stream(self.machine.tcp) as late:
             late.sendall(CONNECT)
             late.expect_end()
         clients[0].publish("all", "here", 1)
         for client in clients:
             self.assertEqual(client.next().payload, b"here")
         clients[0].__exit__()
-        self.connect_at_last()
-
-    def connect_at_last(self):
-        """A client that comes just when another has gone may find no socket yet."""
-        end = time.monotonic() + 5
-        while True:
-            try:
-                with Stream(self.machine.tcp) as stream:
-                    stream.sendall(CONNECT)
-                    stream.expect(CONNACK)
-                    return
-            except (AssertionError, ConnectionError):
-                assert time.monotonic() < end, "no socket is free"
-                time.sleep(0.05)
+        self.stream()
 
     def test_sockets_whose_clients_do_not_close_are_free_again(self):
         refused = [self.stream() for _ in range(SOCKETS)]
         for stream in refused:
-            stream.sendall(CONNECT)
-            stream.expect(CONNACK)
             stream.sendall(MALFORMED)
         # The broker has closed all of them, and they have not.
         for _ in range(SOCKETS):
-            self.connect_at_last()
+            self.stream().close()
         for stream in refused:
             stream.expect_end()
 
     def test_many_connections_one_after_the_other(self):
         for number in range(200):
-            with Stream(self.machine.tcp) as stream:
-                stream.sendall(CONNECT + PINGREQ + DISCONNECT)
-                stream.expect(CONNACK + PINGRESP)
+            with self.stream(CONNECT + PINGREQ + DISCONNECT, answer=CONNACK + PINGRESP) as stream:
                 if number % 2:
                     stream.expect_end()
 
     def test_packets_that_come_byte_by_byte_or_all_at_once(self):
-        packets = CONNECT + subscribe("pieces") + publish("pieces", b"x" * 200) + PINGREQ
-        answers = CONNACK + bytes.fromhex("90 03 0001 00")
-        stream = self.stream()
+        packets = subscribe("pieces") + publish("pieces", b"x" * 200) + PINGREQ
+        answers = bytes.fromhex("90 03 0001 00")
+        stream = self.stream(*(bytes([byte]) for byte in CONNECT))
         for byte in packets:
             stream.sendall(bytes([byte]))
         stream.expect(answers)
@@ -198,9 +204,9 @@ class Network(Suite):
     def test_what_came_before_the_end_of_the_stream_is_answered(self):
         """The client closes its side while the broker, which owes it 8 answers, takes nothing more until they are out."""
         stream = self.stream()
-        stream.sendall(CONNECT + PINGREQ * 200)
+        stream.sendall(PINGREQ * 200)
         stream.shutdown(socket.SHUT_WR)
-        stream.expect(CONNACK + PINGRESP * 200)
+        stream.expect(PINGRESP * 200)
         stream.expect_end()
 
     def test_the_largest_packets_go_both_ways(self):
@@ -215,18 +221,16 @@ class Network(Suite):
     def test_a_burst_is_held_back_and_nothing_of_it_is_lost(self):
         stream = self.stream()
         count = 2000
-        packets = CONNECT + b"".join(publish_at_least_once("burst", number) for number in range(1, count + 1))
+        packets = b"".join(publish_at_least_once("burst", number) for number in range(1, count + 1))
         sender = threading.Thread(target=stream.sendall, args=(packets,))
         sender.start()
-        stream.expect(CONNACK + b"".join(bytes.fromhex("40 02") + number.to_bytes(2, "big") for number in range(1, count + 1)))
+        stream.expect(b"".join(bytes.fromhex("40 02") + number.to_bytes(2, "big") for number in range(1, count + 1)))
         sender.join()
 
     def test_a_connection_that_is_reset_publishes_its_will(self):
         witness = self.uart_client(0)
         witness.subscribe("wills/#", 1)
-        stream = Stream(self.machine.tcp)
-        stream.sendall(connect_with_will("wills/reset"))
-        stream.expect(CONNACK)
+        stream = self.stream(connect_with_will("wills/reset"))
         # Closing sends a reset instead of an end.
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stream.close()
@@ -236,10 +240,8 @@ class Network(Suite):
     def test_a_silent_client_loses_its_connection_and_its_will_is_published(self):
         witness = self.client()
         witness.subscribe("wills/#", 1)
-        stream = self.stream()
+        stream = self.stream(connect_with_will("wills/silent", keep_alive=2))
         started = time.monotonic()
-        stream.sendall(connect_with_will("wills/silent", keep_alive=2))
-        stream.expect(CONNACK)
         self.assertEqual(witness.next().topic, "wills/silent")
         self.assertGreater(time.monotonic() - started, 2.5)
         stream.expect_end()
@@ -255,9 +257,9 @@ class Network(Suite):
         longest = 0
         # One that nobody hears, one that its own client does not read, one to others.
         with self.flood(
-            (CONNECT, publish("void", bytes(200))),
-            (CONNECT + subscribe("flood/#"), publish("flood/x", bytes(200))),
-            (CONNECT, publish_at_least_once("flood/y", 7, bytes(50))),
+            (b"", publish("void", bytes(200))),
+            (subscribe("flood/#"), publish("flood/x", bytes(200))),
+            (b"", publish_at_least_once("flood/y", 7, bytes(50))),
         ):
             for number in range(200):
                 started = time.monotonic()
@@ -272,7 +274,7 @@ class Network(Suite):
         line = self.enterContext(Stream(self.machine.ports[2]))
         count = 2000
         packets = b"".join(publish_at_least_once("burst", number) for number in range(1, count + 1))
-        with self.flood(*[(CONNECT, publish("void", bytes(900)))] * 4):
+        with self.flood(*[(b"", publish("void", bytes(900)))] * 4):
             sender = threading.Thread(target=line.sendall, args=(CONNECT + packets,))
             sender.start()
             line.expect(CONNACK + b"".join(bytes.fromhex("40 02") + id.to_bytes(2, "big") for id in range(1, count + 1)))
@@ -281,7 +283,7 @@ class Network(Suite):
 
     @contextlib.contextmanager
     def flood(self, *clients):
-        """While this lasts each client, a greeting and a message, sends the message as often as it can. Its socket on the board
+        """While this lasts each client, its first packets and a message, sends the message as often as it can. Its socket on the board
         is free in the end."""
         stop = threading.Event()
 
@@ -296,8 +298,8 @@ class Network(Suite):
 
         threads = []
         streams = [self.stream() for _ in clients]
-        for stream, (greeting, message) in zip(streams, clients):
-            stream.sendall(greeting)
+        for stream, (first, message) in zip(streams, clients):
+            stream.sendall(first)
             threads.append(threading.Thread(target=send, args=(stream, message)))
             threads[-1].start()
         try:
@@ -373,26 +375,14 @@ class Cable(Suite):
     def test_pulling_the_cable_publishes_the_wills_of_all_behind_it(self):
         witness = self.uart_client(0)
         witness.subscribe("wills/#", 1)
-        streams = [self.stream() for _ in range(SOCKETS)]
-        for number, stream in enumerate(streams):
-            stream.sendall(connect_with_will(f"wills/{number}", keep_alive=2))
-            stream.expect(CONNACK)
+        streams = [self.stream(connect_with_will(f"wills/{number}", keep_alive=2)) for number in range(SOCKETS)]
         self.machine.plug(False)
         topics = {witness.next().topic for _ in streams}
         self.assertEqual(topics, {f"wills/{number}" for number in range(SOCKETS)})
         self.machine.plug(True)
         for stream in streams:
             stream.close()
-        end = time.monotonic() + SECONDS
-        while True:
-            try:
-                with Stream(self.machine.tcp) as stream:
-                    stream.sendall(CONNECT)
-                    stream.expect(CONNACK)
-                break
-            except (AssertionError, OSError):
-                self.assertLess(time.monotonic(), end, "nobody can connect after the cable is back")
-                time.sleep(0.1)
+        self.stream()
 
 
 if __name__ == "__main__":
