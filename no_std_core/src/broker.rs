@@ -255,6 +255,9 @@ impl<'m> Broker<'m> {
     }
 
     /// Publishes a message of the embedder's own to all who subscribed to it.
+    ///
+    /// # Errors
+    /// There is no room for it. Or it is not retained, and siblings have not told yet, after a restart, who subscribed.
     pub fn publish(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
         self.publish_local(now, message)
     }
@@ -339,6 +342,9 @@ impl<'m> Broker<'m> {
 
     /// Ends restoring: what refers to nothing is dropped, queues get their order, absent clients their timers. What all
     /// that has changed is to be polled as records.
+    ///
+    /// With siblings nothing is taken from clients before all have told each other of what they restored: each has to be
+    /// restored before it is handed a forward.
     pub fn restored(&mut self, now: Instant) -> Restored {
         self.end_restoring(now)
     }
@@ -357,9 +363,9 @@ impl<'m> Broker<'m> {
         }
     }
 
-    /// When [`Broker::handle_timeout`] is to be called.
+    /// When [`Broker::handle_timeout`] is to be called; after each other call it may be another time.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.next_timeout()
     }
 
     /// What the broker has done and holds.

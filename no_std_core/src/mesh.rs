@@ -169,7 +169,7 @@ pub(crate) struct Mesh {
     /// A Lamport clock that orders retained messages.
     clock: u64,
     removed: VecDeque<(u32, u64)>,
-    /// The fence behind which all siblings have told of their members after a restart; 0: that is long ago.
+    /// The fence behind which all siblings have told of their subscribers after a restart; 0: that is long ago.
     pub(crate) greeting: u64,
     /// Recorded messages on their way, by their slots.
     transits: Vec<Option<Transit>>,

@@ -3,12 +3,12 @@
 //! One or several core brokers stand in for the gateway's shards. Nothing here sleeps or reads a clock, and nothing is
 //! random: a run is its calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Instant, Next, Principal, Shard, Then,
-    Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Instant, Next, Principal,
+    Shard, Then, Verdict,
 };
 
 use crate::memory::{MODEST, Storage};
@@ -56,6 +56,8 @@ pub struct World {
     stores: Vec<Store>,
     /// When it is safe.
     pub sync: Sync,
+    /// What brokers sent to siblings and is not there yet, by both.
+    links: BTreeMap<(usize, usize), Link>,
     /// Makes the brokers anew.
     remake: Option<Box<dyn Fn() -> Vec<Broker<'static>>>>,
     clients: BTreeMap<ClientId, Client>,
@@ -66,6 +68,13 @@ pub struct World {
     pub transmit_size: usize,
     /// What brokers transmit into.
     buffer: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Link {
+    on_the_way: VecDeque<Forward>,
+    /// Nothing comes through.
+    is_slow: bool,
 }
 
 #[derive(Default)]
@@ -126,6 +135,7 @@ impl World {
             now: Instant::from_millis(1_000),
             stores: shards.iter().map(|_| Store::default()).collect(),
             sync: Sync::AtOnce,
+            links: BTreeMap::new(),
             remake: None,
             shards,
             clients: BTreeMap::new(),
@@ -247,6 +257,7 @@ impl World {
     pub fn crash(&mut self) {
         let remake = self.remake.as_ref().expect("brokers that the world made");
         self.shards = remake();
+        self.links.values_mut().for_each(|link| link.on_the_way.clear());
         for client in self.clients.values_mut() {
             client.closed = true;
             client.at = None;
@@ -255,6 +266,12 @@ impl World {
             store.lose_power();
             store.restore(self.now, broker);
         }
+        self.drive();
+    }
+
+    /// What a broker sends to a sibling stays on the way from now on, also after a crash; or it arrives again.
+    pub fn slow_down(&mut self, from: usize, to: usize, is_slow: bool) {
+        self.links.entry((from, to)).or_default().is_slow = is_slow;
         self.drive();
     }
 
@@ -351,7 +368,12 @@ impl World {
             for from in 0..self.shards.len() {
                 while let Some((to, forward)) = self.shards[from].poll_forward() {
                     beat();
-                    self.shards[usize::from(to)].handle_forward(self.now, from as u16, forward);
+                    self.links.entry((from, usize::from(to))).or_default().on_the_way.push_back(forward);
+                }
+            }
+            for ((from, to), link) in self.links.iter_mut().filter(|(_, link)| !link.is_slow) {
+                for forward in link.on_the_way.drain(..) {
+                    self.shards[*to].handle_forward(self.now, *from as u16, forward);
                     quiet = false;
                 }
             }

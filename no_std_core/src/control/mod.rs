@@ -56,6 +56,11 @@ impl Broker<'_> {
 
     /// Takes packet after packet, as long as the connection may.
     pub(crate) fn receive<'b>(&mut self, now: Instant, handle: Handle<Connection>, bytes: &'b [u8]) -> Received<'b> {
+        // While siblings are greeted no connection gets further than this.
+        #[cfg(feature = "alloc")]
+        if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
+            return Received { consumed: 0, next: Next::Wait };
+        }
         let mut rest = bytes;
         let next = loop {
             let connection = &self.connections[handle];

@@ -303,6 +303,11 @@ impl<'m> Broker<'m> {
     }
 
     pub(crate) fn publish_local(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
+        // Retained messages go to all siblings anyway.
+        #[cfg(feature = "alloc")]
+        if self.mesh.greeting != 0 && !message.retain {
+            return Err(Full);
+        }
         let draft = Message {
             topic_len: message.topic.as_str().len() as u16,
             qos: message.qos,

@@ -74,11 +74,10 @@ impl Broker<'_> {
             Content::Fence(fence) => self.mesh.answer_fence(from, fence),
             Content::Passed(fence) => {
                 let waiting = self.mesh.passed(from, fence);
-                self.wake(waiting);
                 if self.mesh.greeting != 0 && self.mesh.has_passed(self.mesh.greeting) {
-                    self.mesh.greeting = 0;
-                    self.end_empty_groups();
+                    self.end_greeting(&waiting);
                 }
+                self.wake(waiting);
             }
             Content::Probe(probe) => self.mesh.send(from, Content::Probed(probe)),
             Content::Probed(probe) => self.mesh.probed(from, probe),
@@ -272,8 +271,32 @@ impl Broker<'_> {
                 self.tell_interest(filter, true, true);
             }
         }
-        // Behind it the siblings have told us of theirs.
+        // Siblings answer the fence when they have heard of all members of their groups: then they have told of these too.
+        self.mesh.raise_probe();
         self.mesh.greeting = self.mesh.raise_fence();
+    }
+
+    /// Whether siblings may have restored subscribers that we have not heard of. Until we have, nothing is taken from
+    /// clients: a message for those would reach nobody, and be acknowledged. The connection is woken then.
+    pub(super) fn waits_for_greeting(&mut self, handle: Handle<Connection>) -> bool {
+        let greeting = self.mesh.greeting;
+        if greeting != 0 && self.connections[handle].fence == 0 {
+            self.connections[handle].fence = greeting;
+            let id = self.id_of(handle);
+            self.mesh.wait_for(greeting, id);
+        }
+        greeting != 0
+    }
+
+    /// All siblings have told of their restored subscribers.
+    fn end_greeting(&mut self, waiting: &[ConnectionId]) {
+        self.mesh.greeting = 0;
+        for id in waiting {
+            if let Some(connection) = self.find(*id) {
+                self.connections[connection].fence = 0;
+            }
+        }
+        self.end_empty_groups();
     }
 
     fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {

@@ -20,7 +20,19 @@ pub enum TimerKey {
 }
 
 impl Broker<'_> {
+    /// When the next timer is due. While siblings are greeted all of them wait: a Will could not reach everybody yet.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        #[cfg(feature = "alloc")]
+        if self.mesh.greeting != 0 {
+            return None;
+        }
+        self.timers.next()
+    }
+
     pub(crate) fn on_timeout(&mut self, now: Instant) {
+        if self.next_timeout().is_none() {
+            return;
+        }
         while let Some(key) = self.timers.pop_due(now) {
             match key {
                 TimerKey::None => {}
