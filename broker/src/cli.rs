@@ -1,7 +1,7 @@
 //! The command line of `goldcrest`: without a subcommand it serves.
 
 use crate::client;
-use crate::config::{Config, Listener, MAX_SHARDS};
+use crate::config::{Config, Listener, MAX_SHARDS, default_data_dir};
 use lexopt::ValueExt;
 use lexopt::prelude::{Long, Short, Value};
 use std::ffi::OsString;
@@ -25,7 +25,9 @@ Options:
       --listen ADDR        listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one.
                            May be repeated; replaces the listeners of the file [default: 127.0.0.1:1883]
       --allow-anonymous    let anybody connect on each --listen, not from this machine alone
-      --data-dir DIR       keep sessions and messages there across restarts [default: memory alone]
+      --data-dir DIR       keep sessions and messages there across restarts [default: $STATE_DIRECTORY,
+                           or goldcrest in $XDG_STATE_HOME, or ~/.local/state/goldcrest]
+      --memory-only        keep nothing on disk: a stop or a crash loses what was acknowledged
       --shards N           worker threads [default: one for each core]
       --log LEVEL          off, error, warn, info, debug or trace, or a list like info,goldcrest::listener=debug
   -h, --help               print this
@@ -89,6 +91,7 @@ struct Flags {
     listen: Vec<SocketAddr>,
     allow_anonymous: bool,
     data_dir: Option<PathBuf>,
+    memory_only: bool,
     shards: Option<u16>,
     log: Option<String>,
 }
@@ -101,6 +104,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("listen") => flags.listen.push(parser.value()?.parse_with(parse_address)?),
             Long("allow-anonymous") => flags.allow_anonymous = true,
             Long("data-dir") => flags.data_dir = Some(parser.value()?.into()),
+            Long("memory-only") => flags.memory_only = true,
             Long("shards") => flags.shards = Some(parser.value()?.parse_with(parse_shards)?),
             Long("log") => flags.log = Some(parser.value()?.string()?),
             Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
@@ -116,6 +120,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
     if flags.allow_anonymous && flags.listen.is_empty() {
         return Err("--allow-anonymous is about --listen, which is missing".into());
+    }
+    if flags.memory_only && flags.data_dir.is_some() {
+        return Err("--memory-only keeps nothing in --data-dir; say one of them".into());
     }
     Ok(Command::Serve(flags))
 }
@@ -136,6 +143,7 @@ impl Flags {
             let allow_anonymous = self.allow_anonymous;
             config.listeners = self.listen.into_iter().map(|address| Listener { address, allow_anonymous }).collect();
         }
+        config.memory_only = self.memory_only || (config.memory_only && self.data_dir.is_none());
         config.data_dir = self.data_dir.or(config.data_dir);
         config.shards = self.shards.unwrap_or(config.shards);
         config.log = self.log.or(config.log);
@@ -147,8 +155,15 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn serve(flags: Flags) -> Result<(), Failure> {
     crate::heap::keep_freed_memory();
-    let config = flags.into_config()?;
+    let mut config = flags.into_config()?;
     crate::log::init(config.log.as_deref())?;
+    if config.memory_only {
+        tracing::warn!(
+            "memory only: a stop or a crash loses sessions, retained and queued messages, though acknowledged"
+        );
+    } else if config.data_dir.is_none() {
+        config.data_dir = Some(default_data_dir().ok_or(NO_DATA_DIR)?);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on no signal kills: not even one that comes while the gateway starts.
@@ -164,6 +179,9 @@ fn serve(flags: Flags) -> Result<(), Failure> {
         crate::run(&config, shutdown, |addresses| print(&greeting(&config, addresses))).await
     })
 }
+
+const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \
+                           --data-dir DIR says where, --memory-only keeps nothing across restarts";
 
 /// SIGTERM and SIGINT.
 struct Termination {
@@ -197,13 +215,13 @@ fn greeting(config: &Config, addresses: &[SocketAddr]) -> String {
     } else {
         "clients of this machine may publish and subscribe, without a password\n"
     };
-    match &config.data_dir {
+    match config.data_dir.as_ref().filter(|_| !config.memory_only) {
         Some(data_dir) => {
             let _ = writeln!(text, "sessions, retained and queued messages are kept in {}", data_dir.display());
         }
         None => {
-            text += "sessions, retained and queued messages are kept in memory alone, and gone after a stop; \
-                     --data-dir keeps them\n";
+            text += "sessions, retained and queued messages are kept in memory alone, and gone after a stop: \
+                     --memory-only or memory_only = true\n";
         }
     }
     if let Some(address) = addresses.first() {
@@ -263,6 +281,7 @@ mod tests {
                 listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:1884".parse().unwrap()],
                 allow_anonymous: true,
                 data_dir: Some("d".into()),
+                memory_only: false,
                 shards: Some(2),
                 log: Some("debug".to_owned()),
             })
@@ -277,6 +296,7 @@ mod tests {
         assert!(flags(&["--lisen", "x"]).unwrap_err().contains("--lisen"));
         assert!(flags(&["serve"]).unwrap_err().contains("sub, pub and budget"));
         assert!(flags(&["--allow-anonymous"]).unwrap_err().contains("--listen"));
+        assert!(flags(&["--memory-only", "--data-dir", "d"]).unwrap_err().contains("say one of them"));
     }
 
     #[test]
@@ -294,5 +314,7 @@ mod tests {
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
         assert!(text.contains("messages are kept in /data\n"), "{text}");
+        let text = greeting(&Config { memory_only: true, ..config }, &[]);
+        assert!(text.contains("messages are kept in memory alone, and gone after a stop: --memory-only"), "{text}");
     }
 }

@@ -54,7 +54,12 @@ impl fmt::Display for StartError {
                  if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
-            Self::Store(path, error) => write!(f, "cannot use the store in {}: {error}", path.display()),
+            Self::Store(path, error) => write!(
+                f,
+                "cannot use the store in {}: {error}; \
+                 --data-dir DIR takes another directory, --memory-only keeps nothing across restarts",
+                path.display()
+            ),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// Opens the store, if there is to be one.
     pub(crate) fn open(config: &Config) -> Result<Option<Self>, StartError> {
-        let Some(path) = &config.data_dir else { return Ok(None) };
+        let Some(path) = config.data_dir.as_ref().filter(|_| !config.memory_only) else { return Ok(None) };
         let opened = Self::open_in(path, config);
         opened.map(Some).map_err(|error| StartError::Store(path.clone(), error.into()))
     }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 fn goldcrest(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
+    // A test that forgets to say where has no directory, rather than the one of whoever runs it.
+    command.env_remove("STATE_DIRECTORY").env("XDG_STATE_HOME", "/dev/null");
     command
 }
 
@@ -29,8 +31,13 @@ struct Server {
 }
 
 impl Server {
+    /// With nothing on disk.
     fn start(args: &[&str]) -> Self {
-        let mut child = goldcrest(&[&["--listen", "127.0.0.1:0"], args].concat()).spawn().unwrap();
+        Self::run(&mut goldcrest(&[&["--memory-only"], args].concat()))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
         while !greeting.contains("listening on ") {
@@ -68,7 +75,7 @@ fn it_says_what_it_does_and_stops_in_order() {
     for signal in ["TERM", "INT"] {
         let data_dir = std::env::temp_dir().join(format!("goldcrest-command-{}-{signal}", std::process::id()));
         let data_dir = data_dir.to_str().unwrap();
-        let server = Server::start(&["--data-dir", data_dir]);
+        let server = Server::run(&mut goldcrest(&["--data-dir", data_dir]));
         let port = server.port();
         let mut subscriber = goldcrest(&["sub", "-p", &port, "-t", "a"]).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(300));
@@ -84,6 +91,45 @@ fn it_says_what_it_does_and_stops_in_order() {
         assert!(complaint.contains("Server shutting down (0x8B)"), "{complaint}");
         assert!(!std::path::Path::new("/does/not/exist").exists());
     }
+}
+
+#[test]
+fn without_being_asked_it_keeps_messages_for_one_process_at_a_time() {
+    let state = std::env::temp_dir().join(format!("goldcrest-state-{}", std::process::id()));
+    let start = || Server::run(goldcrest(&["--shards", "1"]).env("XDG_STATE_HOME", &state));
+    let server = start();
+    let data_dir = state.join("goldcrest");
+    assert!(data_dir.is_dir());
+    assert!(run(&["pub", "-p", &server.port(), "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
+    let second = goldcrest(&["--listen", "127.0.0.1:0"]).env("XDG_STATE_HOME", &state).output().unwrap();
+    assert_eq!(
+        text(&second.stderr),
+        format!(
+            "goldcrest: cannot use the store in {}: another process uses the store; --data-dir DIR takes another \
+             directory, --memory-only keeps nothing across restarts\n",
+            data_dir.display()
+        )
+    );
+    server.signal("KILL");
+    let (said, _) = server.wait();
+    assert!(said.contains(&format!("messages are kept in {}\n", data_dir.display())), "{said}");
+    let server = start();
+    let printed = run(&["sub", "-p", &server.port(), "-t", "state", "-C", "1"]);
+    assert_eq!((text(&printed.stdout).as_str(), printed.status.code()), ("on\n", Some(0)));
+    drop(server);
+    std::fs::remove_dir_all(state).unwrap();
+}
+
+#[test]
+fn memory_only_says_what_it_risks() {
+    let mut server = Server::start(&[]);
+    let mut log = server.child.stderr.take().unwrap();
+    server.signal("TERM");
+    let (said, _) = server.wait();
+    assert!(said.contains("messages are kept in memory alone, and gone after a stop"), "{said}");
+    let mut logged = String::new();
+    log.read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("WARN") && logged.contains("memory only: a stop or a crash loses"), "{logged}");
 }
 
 #[test]
@@ -142,6 +188,8 @@ fn mistakes_are_one_line_and_an_exit_code() {
         (vec!["--listen", "0.0.0.0:0"], 1, "goldcrest: will not listen on 0.0.0.0:0: there are no users yet"),
         (vec!["--listen", "nowhere"], 2, "goldcrest: cannot parse argument \"nowhere\""),
         (vec!["--listen", free, "--log", "loud"], 1, "goldcrest: \"loud\" is no log level"),
+        (vec!["--listen", free], 1, "goldcrest: cannot use the store in /dev/null/goldcrest: the directory: "),
+        (vec!["--memory-only", "--data-dir", "d"], 2, "goldcrest: --memory-only keeps nothing in --data-dir"),
         (vec!["--config", "/does/not/exist.toml"], 1, "goldcrest: /does/not/exist.toml: No such file"),
         (
             vec!["pub", "-t", "a", "-m", "b", "-h", "127.0.0.1", "-p", "1"],

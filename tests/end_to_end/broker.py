@@ -31,10 +31,12 @@ class Broker:
     """A broker on a port that the system chose, to be used in a `with` statement."""
 
     def __init__(self, *arguments, config=None, listen=("127.0.0.1:0",), preexec_fn=None, under=()):
-        """`under` is a command that runs the broker, like strace with its arguments."""
+        """Without `--data-dir` it keeps nothing on disk. `under` is a command that runs the broker, like strace."""
         self.expected_code = 0
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
         command = [*under, BINARY, "--shards", shards(), "--log", "warn"]
+        if "--data-dir" not in arguments:
+            command.append("--memory-only")
         if config is not None:
             file = Path(self.folder.name) / "goldcrest.toml"
             file.write_text(config)

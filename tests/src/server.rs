@@ -29,7 +29,7 @@ impl Server {
         std::fs::write(&files.config, to_toml(config)).expect("a writable temporary directory");
         let log = std::fs::File::create(&files.log).expect("a writable temporary directory");
         let mut process = Command::new(binary())
-            .args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string(), "--config"])
+            .args(["--memory-only", "--listen", "127.0.0.1:0", "--shards", &shards.to_string(), "--config"])
             .arg(&files.config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

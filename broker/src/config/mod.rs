@@ -1,9 +1,11 @@
 //! What the gateway is told: defaults, a TOML file, and flags of the command line that override it.
 
+mod data_dir;
 mod document;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use data_dir::default_data_dir;
 pub use document::ConfigError;
 
 use document::{Section, read_document};
@@ -20,8 +22,11 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Core brokers, each with a thread of its own; at least 1.
     pub shards: u16,
-    /// Where sessions and messages are kept across restarts; without it they are in memory alone.
+    /// Where sessions and messages are kept across restarts. Without it they are in memory alone; the command `goldcrest`
+    /// chooses a directory then.
     pub data_dir: Option<PathBuf>,
+    /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses what was acknowledged.
+    pub memory_only: bool,
     /// How they are kept there.
     pub store: StoreConfig,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
@@ -98,6 +103,7 @@ impl Default for Config {
             listeners: vec![Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())],
             shards: u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS),
             data_dir: None,
+            memory_only: false,
             store: StoreConfig::default(),
             log: None,
             capacity: Capacity::GATEWAY,
@@ -136,6 +142,7 @@ impl Config {
 fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), ConfigError> {
     set(&mut config.shards, document.integer("shards", 1..=MAX_SHARDS)?);
     config.data_dir = document.string("data_dir", "a path", |path| Some(PathBuf::from(path)))?;
+    set(&mut config.memory_only, document.boolean("memory_only")?);
     document.section("log", |log| {
         config.log =
             log.string("level", LOG_LEVELS, |level| crate::log::parse_filter(level).map(|_| level.to_owned()))?;

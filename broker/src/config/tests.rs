@@ -36,6 +36,7 @@ fn every_key_arrives_where_it_belongs() {
         r#"
         shards = 3
         data_dir = "/var/lib/goldcrest"
+        memory_only = true
         [log]
         level = "info,goldcrest=debug"
         [[listener]]
@@ -88,6 +89,7 @@ fn every_key_arrives_where_it_belongs() {
     .unwrap();
     assert_eq!(config.shards, 3);
     assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
+    assert!(config.memory_only);
     assert_eq!(config.log.as_deref(), Some("info,goldcrest=debug"));
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address, "[::]:1883".parse().unwrap());
@@ -142,7 +144,8 @@ fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
         "gateway.toml:4: overflow.defualt: unknown key; allowed here: default, rule"
     );
     assert!(
-        mistake("[limit]\n").starts_with("gateway.toml:1: limit: unknown key; allowed here: shards, data_dir, log")
+        mistake("[limit]\n")
+            .starts_with("gateway.toml:1: limit: unknown key; allowed here: shards, data_dir, memory_only, log")
     );
     assert_eq!(
         mistake("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true"),

@@ -67,6 +67,8 @@ impl Kind {
                 command.args(["--log", "error", "--shards", &shards.to_string(), "--listen", &listen]);
                 if scenario.durable {
                     command.arg("--data-dir").arg(dir.join("data"));
+                } else {
+                    command.arg("--memory-only");
                 }
                 String::new()
             }
