@@ -63,6 +63,8 @@ struct Test {
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     crashes: u32,
+    /// The store has nothing unsafe left at times; else it is behind all the while.
+    catches_up: bool,
 }
 
 const PUBLISHERS: usize = 3;
@@ -105,6 +107,7 @@ impl Test {
             publishers: (0..PUBLISHERS).map(publisher).collect(),
             subscribers: (0..4).map(subscriber).collect(),
             crashes: 0,
+            catches_up: !seed.is_multiple_of(3),
         }
     }
 
@@ -114,8 +117,8 @@ impl Test {
         match self.random.below(100) {
             0..=39 => self.publish(publisher),
             40..=64 => self.acknowledge(subscriber),
-            65..=82 => drop(self.world.sync()),
-            83..=84 => while self.world.sync() {},
+            83..=84 if self.catches_up => while self.world.sync() {},
+            65..=84 => drop(self.world.sync()),
             85..=88 => self.connect_publisher(publisher),
             89..=93 => self.connect_subscriber(subscriber),
             94 => self.cut_subscriber(subscriber),
@@ -317,8 +320,8 @@ impl Test {
                     "{}: {number} of publisher {publisher} came twice",
                     subscriber.id
                 );
-                // What was published before, and lost with the power, may be published again and come then.
-                if first && number > subscriber.from[publisher] {
+                // What was published before SUBACK, and lost with the power, may be published again and come then.
+                if first && subscriber.is_subscribed && number > subscriber.from[publisher] {
                     let newest = &mut subscriber.newest[publisher];
                     assert!(*newest < number, "{}: {number} after {newest} of {publisher}", subscriber.id);
                     *newest = number;
