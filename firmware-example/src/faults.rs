@@ -19,11 +19,13 @@ pub(crate) struct Faults {
     pub(crate) connects: u32,
     /// Commands that are none.
     pub(crate) commands: u32,
+    /// 1: the flash has failed. What would have to survive a reset is refused, or not confirmed, until the next start.
+    pub(crate) flash: u32,
 }
 
 impl Faults {
     pub(crate) const NONE: Self =
-        Self { damages: 0, refused: 0, oversized: 0, dropped: 0, publishes: 0, connects: 0, commands: 0 };
+        Self { damages: 0, refused: 0, oversized: 0, dropped: 0, publishes: 0, connects: 0, commands: 0, flash: 0 };
 }
 
 impl fmt::Display for Faults {
@@ -36,6 +38,7 @@ impl fmt::Display for Faults {
             ("lost readings", self.publishes),
             ("failed connects", self.connects),
             ("unknown commands", self.commands),
+            ("flash failure", self.flash),
         ];
         let mut separator = "";
         for (name, count) in all.iter().filter(|(_, count)| *count > 0) {

@@ -9,6 +9,7 @@ mod board;
 mod buffer;
 mod connection;
 mod faults;
+mod keeper;
 mod line;
 #[allow(unreachable_pub, reason = "tests include this file")]
 mod memory;
@@ -18,10 +19,11 @@ mod stall;
 mod station;
 mod supervisor;
 
-use goldcrest_core::{AllowAll, Broker, Instant};
+use goldcrest_core::{AllowAll, Broker, Config, Instant};
 
 use board::{Board, Clock, Uart};
 use faults::Faults;
+use keeper::Keeper;
 use line::Line;
 use memory::Memory;
 use network::Network;
@@ -38,10 +40,12 @@ type Lines = [Line<'static, Uart>; board::UARTS];
 const LOCAL_BYTES: usize = 64;
 
 #[board::entry]
+#[allow(clippy::too_many_arguments, reason = "`entry` makes arguments of what is `static` in it")]
 fn main() -> ! {
     // `entry` makes these `static`, lent out once.
     static mut MEMORY: Memory = Memory::new();
     static mut BROKER: Option<Broker<'static>> = None;
+    static mut KEPT: keeper::Memory<{ goldcrest_flash::places(&Memory::ENTRIES) }> = keeper::Memory::new();
     static mut FRAMES: network::Buffers = network::Buffers::new();
     static mut SOCKETS: network::Sockets = network::NO_SOCKETS;
     static mut NETWORK: Option<Network> = None;
@@ -57,11 +61,16 @@ fn main() -> ! {
     board::say(format_args!("after cargo run: mosquitto_sub -p 1889 -t 'board/#' -v (UARTs: -p 1890, 1891, 1892)"));
     board::say(format_args!("after cargo run: mosquitto_pub -p 1889 -t board/led/set -m on"));
 
+    let memory = MEMORY.memory();
+    let mut keeper = Keeper::open(&memory.journal, KEPT);
+    // What expires does so by the time that the board was awake.
+    clock.go_on(keeper.clock());
     board::sleep(&clock, u64::MAX);
     // The board has no source of random numbers. The moment of the first byte is the best there is.
     let seed = clock.jitter();
     let now = time(&clock);
-    let broker = open_broker(BROKER, MEMORY, seed);
+    let broker = open_broker(BROKER, memory, seed);
+    keeper.restore(now, broker);
     let network = open_network(NETWORK, now, FRAMES, SOCKETS, address, seed);
     let mut station = Station::new(now, led, LOCAL);
     let mut supervisor = Supervisor::start(watchdog);
@@ -87,6 +96,9 @@ fn main() -> ! {
         let has_published = !is_stalled(Task::Station) && station.turn(now, broker, &mut faults);
         supervisor.note(Task::Station, has_published);
 
+        // Persist: what is confirmed below is in flash.
+        keeper.persist(now, broker, &mut faults);
+
         // Transmit.
         while let Some(id) = broker.poll_ready() {
             // Of a connection that has ended there may be a last word.
@@ -100,7 +112,7 @@ fn main() -> ! {
         faults.damages = lines.iter().map(Line::damages).sum();
         (faults.refused, faults.oversized) = (network.refused(), network.oversized());
         supervisor.end_turn();
-        if !has_moved {
+        if !has_moved && !keeper.tidy(broker, &mut faults) {
             board::sleep(&clock, next_turn(now, broker, network, &station, &lines).as_millis());
         }
     }
@@ -111,10 +123,11 @@ fn main() -> ! {
 #[inline(never)]
 fn open_broker(
     place: &'static mut Option<Broker<'static>>,
-    memory: &'static mut Memory,
+    memory: goldcrest_core::Memory<'static>,
     seed: u64,
 ) -> &'static mut Broker<'static> {
-    place.insert(Broker::new(memory.memory(), memory::config(seed), &AllowAll))
+    let config = Config { durable: true, ..memory::config(seed) };
+    place.insert(Broker::new(memory, config, &AllowAll))
 }
 
 #[inline(never)]

@@ -2,11 +2,13 @@
 //!
 //! | topic | |
 //! |---|---|
-//! | `board/uptime` | seconds since the start, each second, retained |
+//! | `board/uptime` | seconds since the start, each second |
 //! | `board/led/set` | a command: `on` or `off` |
 //! | `board/led` | what the LED is, retained |
-//! | `$SYS/board/stack` | bytes of the stack that were in use at most, and all of them; retained |
-//! | `$SYS/board/faults` | what went wrong since the start, retained |
+//! | `$SYS/board/stack` | bytes of the stack that were in use at most, and all of them; each second |
+//! | `$SYS/board/faults` | what went wrong since the start, each second once something has |
+//!
+//! What comes each second is not retained: it would wear the flash out.
 
 use core::fmt::Write;
 
@@ -26,16 +28,16 @@ const PERIOD_MILLIS: u64 = 1000;
 pub(crate) struct Station<'b> {
     led: Led,
     local: Local<'b>,
+    started: Instant,
     /// When the next reading is due.
     due: Instant,
-    /// What was published last, so that it is published when it changes.
-    stack: usize,
-    faults: Faults,
+    /// What was said last, so that it is said again when it changes.
+    said: Faults,
 }
 
 impl<'b> Station<'b> {
     pub(crate) fn new(now: Instant, led: Led, buffer: &'b mut [u8]) -> Self {
-        Self { led, local: Local::new("board", buffer), due: now, stack: 0, faults: Faults::NONE }
+        Self { led, local: Local::new("board", buffer), started: now, due: now, said: Faults::NONE }
     }
 
     /// When [`Station::turn`] has something to do, though no message has come.
@@ -71,17 +73,17 @@ impl<'b> Station<'b> {
         }
         self.due = self.due.plus_millis(PERIOD_MILLIS);
         self.connect(now, broker, faults);
-        publish(now, broker, faults, "board/uptime", format_args!("{}", now.as_millis() / 1000));
-        let stack = stack::most_used();
-        if stack != self.stack {
-            self.stack = stack;
-            publish(now, broker, faults, "$SYS/board/stack", format_args!("{stack} of {}", stack::size()));
-        }
+        let uptime = now.millis_since(self.started) / 1000;
+        publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{uptime}"));
+        let stack = format_args!("{} of {}", stack::most_used(), stack::size());
+        publish(now, broker, faults, Kind::Reading, "$SYS/board/stack", stack);
         faults.dropped = broker.counters().dropped.total() as u32;
-        if *faults != self.faults {
-            self.faults = *faults;
+        if *faults != self.said {
+            self.said = *faults;
             board::say(format_args!("{faults}"));
-            publish(now, broker, faults, "$SYS/board/faults", format_args!("{}", self.faults));
+        }
+        if self.said != Faults::NONE {
+            publish(now, broker, faults, Kind::Reading, "$SYS/board/faults", format_args!("{}", self.said));
         }
         true
     }
@@ -104,15 +106,24 @@ impl<'b> Station<'b> {
 
     fn publish_led(&self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
         let state = if self.led.is_on() { "on" } else { "off" };
-        publish(now, broker, faults, "board/led", format_args!("{state}"));
+        publish(now, broker, faults, Kind::State, "board/led", format_args!("{state}"));
     }
 }
 
-/// Publishes a retained message of QoS 1. Without room for it that is a fault, and the next one may fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Of QoS 1 and retained.
+    State,
+    /// Of QoS 0: the next one comes soon.
+    Reading,
+}
+
+/// Publishes a message. Without room for it that is a fault, and the next one may fit.
 fn publish(
     now: Instant,
     broker: &mut Broker<'_>,
     faults: &mut Faults,
+    kind: Kind,
     topic: &'static str,
     payload: core::fmt::Arguments<'_>,
 ) {
@@ -120,8 +131,11 @@ fn publish(
     // What does not fit is cut off.
     let _ = text.write_fmt(payload);
     let Ok(topic) = TopicName::new(topic) else { return };
-    let message =
-        LocalPublish { topic, payload: text.as_bytes(), qos: QoS::AtLeastOnce, retain: true, expiry_secs: None };
+    let (qos, retain) = match kind {
+        Kind::State => (QoS::AtLeastOnce, true),
+        Kind::Reading => (QoS::AtMostOnce, false),
+    };
+    let message = LocalPublish { topic, payload: text.as_bytes(), qos, retain, expiry_secs: None };
     if let Err(Full) = broker.publish(now, message) {
         faults.publishes = faults.publishes.wrapping_add(1);
     }

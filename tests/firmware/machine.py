@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -26,28 +27,51 @@ STARTED = "MQTT on TCP port 1883"
 
 
 class Machine:
-    """A board that has started, to be used in a `with` statement."""
+    """A board that has started with an erased flash, to be used in a `with` statement."""
 
     def __init__(self, image=IMAGE):
+        self.image = image
         # All are held until all are chosen, so that they differ.
         holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(UARTS + 1)]
         *self.ports, self.tcp = [holder.getsockname()[1] for holder in holders]
         for holder in holders:
             holder.close()
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
+        self.flash = Path(self.folder.name) / "goldcrest.flash"
+        """What outlives a reset: a file of QEMU's folder."""
         self.monitor = f"{self.folder.name}/monitor"
+        self.start()
+        self.expect(STARTED)
+
+    def start(self):
         command = ["timeout", "--kill-after=5", str(WHOLE_LIFE_SECONDS)]
         command += ["qemu-system-arm", "-machine", "lm3s6965evb", "-display", "none", "-monitor", "none"]
         for port in self.ports:
             command += ["-serial", f"tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on"]
         command += ["-nic", f"user,id=net,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:{self.tcp}-:1883"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off"]
-        command += ["-semihosting-config", "enable=on,target=native", "-kernel", image]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command += ["-semihosting-config", "enable=on,target=native", "-kernel", Path(self.image).resolve()]
+        self.process = subprocess.Popen(
+            command, cwd=self.folder.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         self.said = []
         self.lines = queue.Queue()
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
+
+    def cut_power(self):
+        """Whatever the board is doing, it does no more of it. Connections are reset."""
+        # All of the process group, which `timeout` leads.
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(SECONDS)
+        self.reader.join(SECONDS)
+        self.process.stdout.close()
+        self.lines = queue.Queue()
+
+    def reset(self):
+        """Cuts the power and starts the board again: with the same flash, on the same ports."""
+        self.cut_power()
+        self.start()
         self.expect(STARTED)
 
     def _read(self):

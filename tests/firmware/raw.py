@@ -39,6 +39,34 @@ def subscribe(topic_filter, qos=0):
     return bytes([0x82]) + remaining_length(len(body)) + body
 
 
+def connect_to_session(client_id):
+    """CONNECT without Clean Session."""
+    body = bytes.fromhex("0004 4d515454 04 00 0000") + len(client_id).to_bytes(2, "big") + client_id.encode()
+    return bytes([0x10, len(body)]) + body
+
+
+def publish_exactly_once(topic, packet_id, payload, dup=False):
+    """PUBLISH of QoS 2."""
+    packet = publish_at_least_once(topic, packet_id, payload)
+    return bytes([0x3C if dup else 0x34]) + packet[1:]
+
+
+def puback(packet_id):
+    return bytes.fromhex("40 02") + packet_id.to_bytes(2, "big")
+
+
+def pubrec(packet_id):
+    return bytes.fromhex("50 02") + packet_id.to_bytes(2, "big")
+
+
+def pubrel(packet_id):
+    return bytes.fromhex("62 02") + packet_id.to_bytes(2, "big")
+
+
+def pubcomp(packet_id):
+    return bytes.fromhex("70 02") + packet_id.to_bytes(2, "big")
+
+
 def remaining_length(value):
     """Up to 16,383."""
     return bytes([value]) if value < 128 else bytes([value % 128 | 128, value // 128])

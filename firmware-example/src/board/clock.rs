@@ -25,7 +25,15 @@ impl Clock {
         Self(())
     }
 
-    /// Milliseconds since the start. Never runs backwards.
+    /// Goes on from there, unless it is further.
+    pub(crate) fn go_on(&self, millis: u64) {
+        critical_section::with(|cs| {
+            let now = MILLIS.borrow(cs);
+            now.set(now.get().max(millis));
+        });
+    }
+
+    /// Milliseconds since the start, or since where [`Clock::go_on`] has put it. Never runs backwards.
     pub(crate) fn millis(&self) -> u64 {
         critical_section::with(|cs| MILLIS.borrow(cs).get())
     }

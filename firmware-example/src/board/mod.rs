@@ -1,11 +1,12 @@
-//! What the firmware needs of an LM3S6965 evaluation board, as QEMU models it: three UARTs, Ethernet, an LED, a clock, a
-//! watchdog, a console, and the stack's guard.
+//! What the firmware needs of an LM3S6965 evaluation board, as QEMU models it: three UARTs, Ethernet, flash, an LED, a
+//! clock, a watchdog, a console, and the stack's guard.
 //!
 //! The only place with `unsafe`: registers are addresses here, and handlers are called by the hardware.
 
 mod clock;
 mod console;
 mod ethernet;
+mod flash;
 mod led;
 mod register;
 pub(crate) mod stack;
@@ -16,6 +17,7 @@ pub(crate) use clock::Clock;
 pub(crate) use console::say;
 pub(crate) use cortex_m_rt::entry;
 pub(crate) use ethernet::Ethernet;
+pub(crate) use flash::{Flash, FlashError};
 pub(crate) use led::Led;
 pub(crate) use uart::{COUNT as UARTS, Uart};
 pub(crate) use watchdog::Watchdog;

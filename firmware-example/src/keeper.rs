@@ -1,0 +1,87 @@
+//! What survives a reset: the broker's records, in flash.
+
+use embedded_storage::nor_flash::ReadNorFlash;
+use goldcrest_core::{Broker, Instant, JournalMemory};
+use goldcrest_flash::{Error, Place, RECORD_BYTES, Store};
+
+use crate::board::{self, Flash, FlashError};
+use crate::faults::Faults;
+
+/// The memory of a [`Keeper`].
+pub(crate) struct Memory<const PLACES: usize> {
+    places: [Place; PLACES],
+}
+
+impl<const PLACES: usize> Memory<PLACES> {
+    pub(crate) const fn new() -> Self {
+        Self { places: [Place::NONE; PLACES] }
+    }
+}
+
+/// Keeps what the broker must not forget. Records pass through the stack, which is less used then than elsewhere.
+pub(crate) struct Keeper {
+    store: Store<'static, Flash>,
+}
+
+impl Keeper {
+    /// Reads the flash, for a broker whose memory has this journal.
+    ///
+    /// # Panics
+    /// If there is no flash: a board that cannot keep anything shall not take anything.
+    #[inline(never)]
+    pub(crate) fn open<const PLACES: usize>(journal: &JournalMemory<'_>, memory: &'static mut Memory<PLACES>) -> Self {
+        let flash = Flash::open().unwrap_or_else(|error| fail(Error::Flash(error)));
+        let whole = 0..flash.capacity() as u32;
+        let opened = Store::open(flash, whole, journal, &mut memory.places);
+        let (store, found) = opened.unwrap_or_else(|error| fail(error));
+        if found.damaged > 0 {
+            board::say(format_args!("flash: {} damaged places, the rest is served", found.damaged));
+        }
+        Self { store }
+    }
+
+    /// Where the clock goes on, in milliseconds.
+    pub(crate) fn clock(&self) -> u64 {
+        self.store.clock().as_millis()
+    }
+
+    /// Fills a broker that has just been made.
+    #[inline(never)]
+    pub(crate) fn restore(&mut self, now: Instant, broker: &mut Broker<'_>) {
+        let restored = self.store.restore(now, broker, &mut [0; RECORD_BYTES]).unwrap_or_else(|error| fail(error));
+        board::say(format_args!(
+            "flash: {} Sessions, {} subscriptions, {} retained messages, {} on their way",
+            restored.sessions, restored.subscriptions, restored.retained, restored.deliveries
+        ));
+    }
+
+    /// Between receiving and transmitting. After a failure nothing that promises durability is transmitted any more, and
+    /// what would need it is refused.
+    #[inline(never)]
+    pub(crate) fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
+        if faults.flash == 0 && self.store.persist(now, broker, &mut [0; RECORD_BYTES]).is_err() {
+            faults.flash = 1;
+            broker.set_store_full(true);
+        }
+    }
+
+    /// Erases a little ahead, when there is nothing else to do. Whether there is more to do for the flash.
+    pub(crate) fn tidy(&mut self, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
+        if faults.flash > 0 {
+            return false;
+        }
+        match self.store.idle() {
+            // What was transmitted may have changed something.
+            Ok(has_more) => has_more || broker.has_records(),
+            Err(_) => {
+                faults.flash = 1;
+                broker.set_store_full(true);
+                false
+            }
+        }
+    }
+}
+
+fn fail(error: Error<FlashError>) -> ! {
+    panic!("the flash cannot be used: {error:?}");
+}
