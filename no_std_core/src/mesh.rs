@@ -9,6 +9,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::codec::QoS;
@@ -75,6 +76,8 @@ pub(crate) enum Content {
         qos: QoS,
         retain_as_published: bool,
         identifier: u32,
+        /// The Session survives a restart.
+        durable: bool,
     },
     Leave {
         filter: Box<str>,
@@ -85,9 +88,10 @@ pub(crate) enum Content {
         member: Member,
         online: bool,
     },
-    /// For one member of a group that the sender owns.
+    /// For one member of a group that the sender owns. Which one it was for is not known any more after a restart.
     Deliver {
-        member: Member,
+        member: Option<Member>,
+        group: Arc<str>,
         message: SharedMessage,
         qos: QoS,
         retain: bool,
@@ -95,8 +99,7 @@ pub(crate) enum Content {
     },
     /// The member could not be given it: for another one of this group.
     Returned {
-        filter: Box<str>,
-        member: Member,
+        group: Arc<str>,
         message: SharedMessage,
     },
     /// A member has acknowledged a message.
@@ -127,13 +130,15 @@ pub(crate) struct SharedMessage {
 }
 
 /// A message that is recorded until it is safe with a sibling.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transit {
     pub(crate) to: u16,
     pub(crate) sequence: u64,
     /// Held by this reference.
     pub(crate) message: Handle<Message>,
     pub(crate) publisher_key: u32,
+    /// The shared subscription that it is for alone: for one of its members if we own it, and else for its owner.
+    pub(crate) group: Option<Arc<str>>,
 }
 
 /// A Session of a sibling that is a member of a group here.
@@ -142,8 +147,19 @@ pub(crate) struct Remote {
     pub(crate) shard: u16,
     pub(crate) member: Member,
     pub(crate) online: bool,
+    /// What it is given is recorded.
+    pub(crate) durable: bool,
     /// Messages it was given and has not acknowledged.
     pub(crate) outstanding: u32,
+}
+
+/// How a member that lives on a sibling is subscribed.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    /// Its subscription there.
+    pub(crate) there: Handle<Subscription>,
+    /// The shared subscription's filter.
+    pub(crate) group: Arc<str>,
 }
 
 /// All links of one broker.
@@ -171,6 +187,8 @@ pub(crate) struct Mesh {
     removed: VecDeque<(u32, u64)>,
     /// The fence behind which all siblings have told of their subscribers after a restart; 0: that is long ago.
     pub(crate) greeting: u64,
+    /// Messages that came before that: who is to get them is not known yet.
+    pub(crate) early: VecDeque<(u16, Forward)>,
     /// Recorded messages on their way, by their slots.
     transits: Vec<Option<Transit>>,
     free_transits: Vec<u32>,
@@ -180,8 +198,8 @@ pub(crate) struct Mesh {
     route: u64,
     /// Members of our groups that live on siblings, by shard and number.
     pub(crate) remotes: BTreeMap<(u16, u32), Handle<Session>>,
-    /// Their subscriptions here, and which ones those are there.
-    pub(crate) records: BTreeMap<Handle<Subscription>, Handle<Subscription>>,
+    /// By their subscriptions here.
+    pub(crate) memberships: BTreeMap<Handle<Subscription>, Membership>,
     /// Which sibling owns the group of a subscription here.
     pub(crate) owners: BTreeMap<Handle<Subscription>, u16>,
     /// Where filters are put together.
@@ -230,12 +248,13 @@ impl Mesh {
             clock: 0,
             removed: VecDeque::new(),
             greeting: 0,
+            early: VecDeque::new(),
             transits: Vec::new(),
             free_transits: Vec::new(),
             unsafe_yet: VecDeque::new(),
             route: 0,
             remotes: BTreeMap::new(),
-            records: BTreeMap::new(),
+            memberships: BTreeMap::new(),
             owners: BTreeMap::new(),
             filter_space: Vec::new(),
         }
@@ -254,7 +273,7 @@ impl Mesh {
 
     pub(crate) fn send(&mut self, to: u16, content: Content) {
         if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
-            if matches!(content, Content::Message(_) | Content::Deliver { .. }) {
+            if content.message().is_some() {
                 sibling.in_transit = sibling.in_transit.saturating_add(1);
                 if !sibling.held.is_empty() {
                     // Messages keep their order.
@@ -268,10 +287,10 @@ impl Mesh {
 
     /// Sends a message that is recorded in `batch`, once that is safe: otherwise the sibling could pass on what nobody here
     /// knows of after a crash, and the publisher sends again.
-    pub(crate) fn send_when_safe(&mut self, to: u16, batch: u32, message: SharedMessage) {
+    pub(crate) fn send_when_safe(&mut self, to: u16, batch: u32, content: Content) {
         if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
             sibling.in_transit = sibling.in_transit.saturating_add(1);
-            sibling.held.push_back((batch, Forward(Content::Message(message))));
+            sibling.held.push_back((batch, Forward(content)));
         }
     }
 
@@ -340,7 +359,13 @@ impl Mesh {
     }
 
     /// Notes a message for `to`: its slot and place. `None` if there are too many.
-    pub(crate) fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32) -> Option<(usize, u64)> {
+    pub(crate) fn begin_transit(
+        &mut self,
+        to: u16,
+        message: Handle<Message>,
+        publisher_key: u32,
+        group: Option<Arc<str>>,
+    ) -> Option<(usize, u64)> {
         let sibling = self.siblings.get_mut(usize::from(to))?;
         let slot = match self.free_transits.pop() {
             Some(slot) => slot,
@@ -353,7 +378,7 @@ impl Mesh {
         sibling.sent += 1;
         let sequence = sibling.sent;
         sibling.transits.push_back((sequence, slot));
-        *self.transits.get_mut(slot as usize)? = Some(Transit { to, sequence, message, publisher_key: key });
+        *self.transits.get_mut(slot as usize)? = Some(Transit { to, sequence, message, publisher_key, group });
         Some((slot as usize, sequence))
     }
 
@@ -366,8 +391,8 @@ impl Mesh {
         Some((slot as usize, self.transits.get_mut(slot as usize)?.take()?))
     }
 
-    pub(crate) fn transit(&self, slot: usize) -> Option<Transit> {
-        *self.transits.get(slot)?
+    pub(crate) fn transit(&self, slot: usize) -> Option<&Transit> {
+        self.transits.get(slot)?.as_ref()
     }
 
     pub(crate) fn transit_slots(&self) -> usize {
@@ -412,19 +437,20 @@ impl Mesh {
 
     /// Puts a message back into its slot after a restart; whether it can be there.
     pub(crate) fn restore_transit(&mut self, slot: usize, transit: Transit) -> bool {
-        let is_other = transit.to != self.shard.index && usize::from(transit.to) < self.siblings.len();
-        if !is_other || slot >= MAX_TRANSITS || transit.sequence == u64::MAX {
+        let (to, sequence) = (transit.to, transit.sequence);
+        let is_other = to != self.shard.index && usize::from(to) < self.siblings.len();
+        if !is_other || slot >= MAX_TRANSITS || sequence == u64::MAX {
             return false;
         }
         if slot >= self.transits.len() {
-            self.transits.resize(slot + 1, None);
+            self.transits.resize_with(slot + 1, || None);
         }
         match self.transits.get_mut(slot) {
             Some(place @ None) => *place = Some(transit),
             _ => return false,
         }
-        if let Some(sibling) = self.siblings.get_mut(usize::from(transit.to)) {
-            sibling.transits.push_back((transit.sequence, slot as u32));
+        if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
+            sibling.transits.push_back((sequence, slot as u32));
         }
         true
     }
@@ -609,6 +635,16 @@ impl Mesh {
     /// Whether the retained message of this topic was removed after `stamp`.
     pub(crate) fn was_removed_since(&self, topic_hash: u32, stamp: u64) -> bool {
         self.removed.iter().any(|(hash, removed)| *hash == topic_hash && *removed > stamp)
+    }
+}
+
+impl Content {
+    /// The message that is on its way with it.
+    pub(crate) fn message(&self) -> Option<&SharedMessage> {
+        match self {
+            Self::Message(message) | Self::Deliver { message, .. } | Self::Returned { message, .. } => Some(message),
+            _ => None,
+        }
     }
 }
 

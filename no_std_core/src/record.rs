@@ -120,7 +120,7 @@ pub enum Value<'a> {
     Retained,
     Delivery(Delivery<'a>),
     Receipt(Receipt),
-    Transit(Transit),
+    Transit(Transit<'a>),
     Sibling(Sibling),
     Counters(Counters),
 }
@@ -263,7 +263,7 @@ pub struct Receipt {
 
 /// A message on its way to a sibling broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transit {
+pub struct Transit<'a> {
     /// The sibling's index.
     pub sibling: u16,
     /// Its place among all messages to that sibling.
@@ -272,6 +272,8 @@ pub struct Transit {
     pub message: u32,
     /// See [`ShareStrategy`](crate::router::ShareStrategy): the same for all messages of one publisher.
     pub publisher_key: u32,
+    /// The Topic Filter of the shared subscription that it is for alone; empty if it is for all subscribers there.
+    pub group: &'a str,
 }
 
 /// How far the messages from and to the sibling broker are whose index is the slot.

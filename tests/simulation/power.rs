@@ -9,35 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use goldcrest_core::codec::*;
 use goldcrest_core::record::{self, Key, Kind, Record, Value};
 use goldcrest_core::{AllowAll, Broker, Config, Instant, Limits, Polled, Shard};
-use goldcrest_tests::honest::{Got, Honest, Opening, publication};
+use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::{MODEST, Storage};
 use goldcrest_tests::random::{Random, setting};
+use goldcrest_tests::untiring::Untiring;
 use goldcrest_tests::world::{Sync, World};
-
-/// How far a message of a publisher is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Published,
-    /// PUBREC has come.
-    Released,
-}
-
-struct Publisher {
-    id: String,
-    link: Option<Honest>,
-    /// CONNACK was seen: the Session is there from now on.
-    is_known: bool,
-    /// CONNACK was seen on this connection.
-    is_open: bool,
-    next_id: u16,
-    numbers: u32,
-    /// Packet Identifier, number, QoS, and how far it is, in the order of publishing.
-    pending: VecDeque<(u16, u32, QoS, Stage)>,
-    /// QoS 1 messages that were sent again behind the newest one: the broker may have taken them last.
-    resent: Vec<u32>,
-    /// What the broker has acknowledged, and whether with QoS 2.
-    acknowledged: BTreeMap<u32, QoS>,
-}
 
 struct Subscriber {
     id: String,
@@ -60,7 +36,7 @@ struct Subscriber {
 struct Test {
     world: World,
     random: Random,
-    publishers: Vec<Publisher>,
+    publishers: Vec<Untiring>,
     subscribers: Vec<Subscriber>,
     crashes: u32,
     /// The store has nothing unsafe left at times; else it is behind all the while.
@@ -78,17 +54,8 @@ impl Test {
         let config = Config { durable: true, limits, ..Config::gateway(seed) };
         let mut world = World::in_storage(storage, shards, config, &AllowAll);
         world.sync = Sync::ByHand;
-        let publisher = |number| Publisher {
-            id: format!("publisher {number}"),
-            link: None,
-            is_known: false,
-            is_open: false,
-            next_id: 0,
-            numbers: 0,
-            pending: VecDeque::new(),
-            resent: Vec::new(),
-            acknowledged: BTreeMap::new(),
-        };
+        let publisher =
+            |number| Untiring::new(format!("publisher {number}"), format!("p/{number}"), number != NOT_RETAINING);
         let subscriber = |number: usize| Subscriber {
             id: format!("subscriber {number}"),
             qos: if number.is_multiple_of(2) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
@@ -115,14 +82,17 @@ impl Test {
         let publisher = self.random.below(self.publishers.len());
         let subscriber = self.random.below(self.subscribers.len());
         match self.random.below(100) {
-            0..=39 => self.publish(publisher),
+            0..=39 => {
+                let qos = self.random.choose(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
+                self.publishers[publisher].publish(&mut self.world, qos);
+            }
             40..=64 => self.acknowledge(subscriber),
             83..=84 if self.catches_up => while self.world.sync() {},
             65..=84 => drop(self.world.sync()),
-            85..=88 => self.connect_publisher(publisher),
+            85..=88 => self.publishers[publisher].connect(&mut self.world),
             89..=93 => self.connect_subscriber(subscriber),
             94 => self.cut_subscriber(subscriber),
-            95 => self.cut_publisher(publisher),
+            95 => self.publishers[publisher].cut(&mut self.world),
             96 => self.world.advance(100),
             97 => self.crash(),
             98 => self.slow_down(),
@@ -148,14 +118,8 @@ impl Test {
         self.read();
         self.crashes += 1;
         self.world.crash();
-        (0..self.publishers.len()).for_each(|publisher| self.cut_publisher(publisher));
+        self.publishers.iter_mut().for_each(|publisher| publisher.cut(&mut self.world));
         (0..self.subscribers.len()).for_each(|subscriber| self.cut_subscriber(subscriber));
-    }
-
-    fn cut_publisher(&mut self, publisher: usize) {
-        if let Some(link) = self.publishers[publisher].link.take() {
-            self.world.cut(link.at);
-        }
     }
 
     fn cut_subscriber(&mut self, subscriber: usize) {
@@ -166,15 +130,6 @@ impl Test {
         }
     }
 
-    fn connect_publisher(&mut self, publisher: usize) {
-        let publisher = &mut self.publishers[publisher];
-        if publisher.link.is_none() {
-            let opening = Opening { clean_start: false, expiry_secs: u32::MAX, ..Opening::new(&publisher.id) };
-            publisher.is_open = false;
-            publisher.link = Some(Honest::connect(&mut self.world, Version::V5, &opening));
-        }
-    }
-
     fn connect_subscriber(&mut self, subscriber: usize) {
         let window = self.random.choose(&[None, Some(2), Some(5)]);
         let subscriber = &mut self.subscribers[subscriber];
@@ -182,30 +137,6 @@ impl Test {
             let opening = Opening { clean_start: false, expiry_secs: u32::MAX, window, ..Opening::new(&subscriber.id) };
             subscriber.link = Some(Honest::connect(&mut self.world, Version::V5, &opening));
         }
-    }
-
-    fn publish(&mut self, index: usize) {
-        let publisher = &mut self.publishers[index];
-        let Some(link) = publisher.link.as_ref().filter(|_| publisher.is_open && publisher.pending.len() < 12) else {
-            return;
-        };
-        publisher.numbers += 1;
-        publisher.resent.clear();
-        while {
-            publisher.next_id = publisher.next_id % 30 + 1;
-            publisher.pending.iter().any(|pending| pending.0 == publisher.next_id)
-        } {}
-        let qos = self.random.choose(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
-        let (number, packet_id) = (publisher.numbers, publisher.next_id);
-        publisher.pending.push_back((packet_id, number, qos, Stage::Published));
-        link.publish(
-            &mut self.world,
-            &format!("p/{index}"),
-            &number.to_be_bytes(),
-            qos,
-            index != NOT_RETAINING,
-            packet_id,
-        );
     }
 
     fn acknowledge(&mut self, subscriber: usize) {
@@ -220,63 +151,13 @@ impl Test {
 
     /// Takes what has arrived at all clients.
     fn read(&mut self) {
-        for index in 0..self.publishers.len() {
-            let Some(mut link) = self.publishers[index].link.take() else { continue };
-            let got = link.take(&mut self.world);
-            assert!(!self.world.is_closed(link.at), "{got:?}");
-            got.into_iter().for_each(|got| self.publisher_got(index, &link, got));
-            self.publishers[index].link = Some(link);
-        }
+        self.publishers.iter_mut().for_each(|publisher| publisher.take(&mut self.world));
         for index in 0..self.subscribers.len() {
             let Some(mut link) = self.subscribers[index].link.take() else { continue };
             let got = link.take(&mut self.world);
             assert!(!self.world.is_closed(link.at), "{got:?}");
             got.into_iter().for_each(|got| self.subscriber_got(index, &link, got));
             self.subscribers[index].link = Some(link);
-        }
-    }
-
-    fn publisher_got(&mut self, index: usize, link: &Honest, got: Got) {
-        let publisher = &mut self.publishers[index];
-        match got {
-            Got::ConnAck(present, code) => {
-                assert_eq!((present || !publisher.is_known, code), (true, ReasonCode::Success), "{}", publisher.id);
-                publisher.is_known = true;
-                publisher.is_open = true;
-                for (packet_id, number, qos, stage) in publisher.pending.clone() {
-                    match stage {
-                        Stage::Published => {
-                            let (topic, payload) = (format!("p/{index}"), number.to_be_bytes());
-                            let mut packet = publication(&topic, &payload, qos, index != NOT_RETAINING, packet_id);
-                            if let Packet::Publish(publish) = &mut packet {
-                                publish.dup = true;
-                            }
-                            if qos == QoS::AtLeastOnce {
-                                publisher.resent.push(number);
-                            }
-                            link.send(&mut self.world, &packet);
-                        }
-                        Stage::Released => link.ack(&mut self.world, AckKind::PubRel, packet_id),
-                    }
-                }
-            }
-            Got::Ack(AckKind::PubAck, id, code) => {
-                assert!(!code.is_error(), "{code:?}");
-                let at = publisher.pending.iter().position(|pending| pending.0 == id && pending.2 == QoS::AtLeastOnce);
-                let (_, number, qos, _) = publisher.pending.remove(at.expect("it was published")).unwrap();
-                publisher.acknowledged.insert(number, qos);
-            }
-            Got::Ack(AckKind::PubRec, id, code) => {
-                assert!(!code.is_error(), "{code:?}");
-                let pending = publisher.pending.iter_mut().find(|pending| pending.0 == id).expect("it was published");
-                pending.3 = Stage::Released;
-                publisher.acknowledged.insert(pending.1, pending.2);
-                link.ack(&mut self.world, AckKind::PubRel, id);
-            }
-            Got::Ack(AckKind::PubComp, id, _) => {
-                publisher.pending.retain(|pending| pending.0 != id || pending.3 != Stage::Released);
-            }
-            other => panic!("{other:?}"),
         }
     }
 
@@ -340,7 +221,7 @@ impl Test {
         self.crash();
         self.speed_up();
         for _ in 0..2 {
-            (0..self.publishers.len()).for_each(|publisher| self.connect_publisher(publisher));
+            self.publishers.iter_mut().for_each(|publisher| publisher.connect(&mut self.world));
             (0..self.subscribers.len()).for_each(|subscriber| self.connect_subscriber(subscriber));
             while {
                 self.read();
@@ -351,7 +232,7 @@ impl Test {
             } {}
         }
         for (index, publisher) in self.publishers.iter().enumerate() {
-            assert!(publisher.pending.is_empty(), "{:?}", publisher.pending);
+            publisher.expect_nothing_pending();
             for subscriber in &self.subscribers {
                 for number in publisher.acknowledged.keys().filter(|number| **number > subscriber.from[index]) {
                     let got = subscriber.got[index].get(number).copied().unwrap_or(0);
@@ -502,6 +383,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 Value::Receipt(record::Receipt { session: any(random), packet_id: random.choose(&[0, 1, 2]) })
             }
             Kind::Transit => Value::Transit(record::Transit {
+                group: filters[random.below(filters.len())],
                 sibling: random.below(3) as u16,
                 sequence: random.draw(),
                 message: any(random),

@@ -14,6 +14,7 @@ pub mod random;
 pub mod server;
 pub mod store;
 pub mod transcript;
+pub mod untiring;
 pub mod watch;
 pub mod world;
 

@@ -129,9 +129,10 @@ impl Broker<'_> {
             will.due = now.plus_secs(u64::from(will.delay_secs));
         }
         self.note_session(session);
-        self.member_went(session);
+        // The owners hear it before they get anything back, which they would else send here once more.
         #[cfg(feature = "alloc")]
         self.tell_presence(session, false);
+        self.member_went(session);
         self.watch_absence(now, session);
     }
 

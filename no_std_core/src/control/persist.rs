@@ -113,8 +113,9 @@ impl Broker<'_> {
                     sequence: transit.sequence,
                     message: transit.message.index() as u32,
                     publisher_key: transit.publisher_key,
+                    group: transit.group.as_deref().unwrap_or(""),
                 };
-                (Value::Transit(value), 0)
+                (Value::Transit(value), value.group.len())
             }
             #[cfg(feature = "alloc")]
             Kind::Sibling => {

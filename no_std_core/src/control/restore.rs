@@ -82,13 +82,11 @@ impl Broker<'_> {
             }
             #[cfg(feature = "alloc")]
             Value::Transit(value) => {
-                let transit = crate::mesh::Transit {
-                    to: value.sibling,
-                    sequence: value.sequence,
-                    message: Handle::from_index(value.message as usize),
-                    publisher_key: value.publisher_key,
-                };
-                if self.restore_transit(slot, transit) { Ok(()) } else { Err(Unfit::Invalid) }
+                if self.restore_transit(slot, &value) {
+                    Ok(())
+                } else {
+                    Err(Unfit::Invalid)
+                }
             }
             #[cfg(feature = "alloc")]
             Value::Sibling(value) => {

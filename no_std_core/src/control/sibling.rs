@@ -10,6 +10,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use super::deliver::Terms;
 use super::publish::Routing;
@@ -19,9 +20,9 @@ use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
 use crate::config::{Overflow, Shard};
 use crate::connection::{Connection, ConnectionId};
 use crate::counters::DropReason;
-use crate::mesh::{Content, Forward, Member, Remote, SharedMessage, Transit};
+use crate::mesh::{Content, Forward, Member, Membership, Remote, SharedMessage, Transit};
 use crate::message::{Delivery, Message};
-use crate::record::Kind;
+use crate::record::{self, Kind};
 use crate::router::{self, PickKeys, Retained, Subscribed, Subscriber, Subscription};
 use crate::session::Session;
 use crate::storage::{Blob, Handle, SharedBytes};
@@ -52,13 +53,18 @@ const LONGEST_FILTER: usize = 65_535;
 
 impl Broker<'_> {
     pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
-        match forward.0 {
-            Content::Message(shared) => {
-                self.mesh.confirm(from);
-                if self.is_new(from, &shared) {
-                    self.take_message(now, &shared);
-                }
+        if let Some(message) = forward.0.message() {
+            if self.mesh.greeting != 0 {
+                self.mesh.early.push_back((from, forward));
+                return;
             }
+            self.mesh.confirm(from);
+            if !self.is_new(from, message.sequence) {
+                return;
+            }
+        }
+        match forward.0 {
+            Content::Message(message) => self.take_message(now, &message),
             Content::Safe(sequence) => self.end_transits(from, sequence),
             Content::Confirmed(count) => {
                 let waiting = self.mesh.confirmed(from, count);
@@ -75,15 +81,16 @@ impl Broker<'_> {
             Content::Passed(fence) => {
                 let waiting = self.mesh.passed(from, fence);
                 if self.mesh.greeting != 0 && self.mesh.has_passed(self.mesh.greeting) {
-                    self.end_greeting(&waiting);
+                    self.end_greeting(now, &waiting);
                 }
                 self.wake(waiting);
             }
             Content::Probe(probe) => self.mesh.send(from, Content::Probed(probe)),
             Content::Probed(probe) => self.mesh.probed(from, probe),
-            Content::Join { filter, member, online, qos, retain_as_published, identifier } => {
+            Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
                 let options = router::SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
-                self.take_member(now, (from, online), &filter, member, options, identifier);
+                let remote = Remote { shard: from, member, online, durable, outstanding: 0 };
+                self.take_member(now, &filter, remote, options, identifier);
             }
             Content::Leave { filter, member } => {
                 let Some(session) = self.remote(from, member) else { return };
@@ -105,18 +112,10 @@ impl Broker<'_> {
                 }
                 self.member_came(now, session);
             }
-            Content::Deliver { member, message, qos, retain, identifier } => {
-                self.mesh.confirm(from);
-                self.take_delivery(now, member, &message, (qos, retain, identifier));
+            Content::Deliver { member, group, message, qos, retain, identifier } => {
+                self.take_delivery(now, (from, group), member, &message, (qos, retain, identifier));
             }
-            Content::Returned { filter, member, message } => {
-                if let Some(session) = self.remote(from, member)
-                    && let Some(remote) = &mut self.sessions[session].remote
-                {
-                    remote.online = false;
-                }
-                self.take_returned(&filter, &message);
-            }
+            Content::Returned { group, message } => self.take_returned(&group, &message),
             Content::Settled { member } => {
                 if let Some(session) = self.remote(from, member)
                     && let Some(remote) = &mut self.sessions[session].remote
@@ -193,23 +192,29 @@ impl Broker<'_> {
         }
         let Some(shared) = self.share(message, routing.publisher_key) else { return };
         let is_durable = self.messages.journal.is_on() && self.mesh.is_durable_on_route(to);
-        match is_durable.then(|| self.begin_transit(to, message, routing.publisher_key)).flatten() {
-            Some(sequence) => {
-                let batch = self.messages.journal.gathering();
-                self.mesh.send_when_safe(to, batch, SharedMessage { sequence, ..shared });
-            }
-            None => self.mesh.send(to, Content::Message(shared)),
-        }
+        let key = routing.publisher_key;
+        let sequence = if is_durable { self.begin_transit(to, message, key, None) } else { 0 };
+        self.send_message(to, Content::Message(SharedMessage { sequence, ..shared }));
     }
 
-    /// Has a message recorded until it is safe with a sibling; its place there, if there is room.
-    fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32) -> Option<u64> {
-        let (slot, sequence) = self.mesh.begin_transit(to, message, key)?;
+    /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
+    fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32, group: Option<Arc<str>>) -> u64 {
+        let Some((slot, sequence)) = self.mesh.begin_transit(to, message, key, group) else { return 0 };
         self.messages.hold(message);
         self.messages.hold_durably(message);
         self.messages.journal.mark(Kind::Transit, slot);
         self.messages.journal.mark(Kind::Sibling, usize::from(to));
-        Some(sequence)
+        sequence
+    }
+
+    /// Sends a message; if it is recorded, once that is safe.
+    fn send_message(&mut self, to: u16, content: Content) {
+        if content.message().is_some_and(|message| message.sequence > 0) {
+            let batch = self.messages.journal.gathering();
+            self.mesh.send_when_safe(to, batch, content);
+        } else {
+            self.mesh.send(to, content);
+        }
     }
 
     /// A sibling has recorded all messages up to that place.
@@ -224,37 +229,43 @@ impl Broker<'_> {
     }
 
     /// Whether a sibling's message was not taken before a restart. It is told when that is safe here.
-    fn is_new(&mut self, from: u16, shared: &SharedMessage) -> bool {
-        if shared.sequence == 0 {
+    fn is_new(&mut self, from: u16, sequence: u64) -> bool {
+        if sequence == 0 {
             return true;
         }
-        let is_new = self.mesh.take_sequence(from, shared.sequence);
+        let is_new = self.mesh.take_sequence(from, sequence);
         if is_new {
             self.messages.journal.mark(Kind::Sibling, usize::from(from));
         }
         let batch = self.messages.journal.gathering();
-        self.mesh.confirm_when_safe(batch, from, shared.sequence);
+        self.mesh.confirm_when_safe(batch, from, sequence);
         is_new
     }
 
     /// A message that was on its way to a sibling at the restart.
-    pub(super) fn restore_transit(&mut self, slot: usize, transit: Transit) -> bool {
-        if self.messages.live(transit.message).is_none() || !self.mesh.restore_transit(slot, transit) {
+    pub(super) fn restore_transit(&mut self, slot: usize, value: &record::Transit<'_>) -> bool {
+        let message = Handle::from_index(value.message as usize);
+        let is_group = TopicFilter::new(value.group).is_ok_and(|filter| filter.share_name().is_some());
+        let transit = Transit {
+            to: value.sibling,
+            sequence: value.sequence,
+            message,
+            publisher_key: value.publisher_key,
+            group: is_group.then(|| value.group.into()),
+        };
+        let is_sound = is_group || value.group.is_empty();
+        if !is_sound || self.messages.live(message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
-        self.messages.hold(transit.message);
-        self.messages.hold_durably(transit.message);
+        self.messages.hold(message);
+        self.messages.hold_durably(message);
         true
     }
 
     /// After a restart: siblings hear what was on its way to them, and of our subscribers.
     pub(super) fn greet_siblings(&mut self) {
         for slot in self.mesh.end_restoring() {
-            if let Some(transit) = self.mesh.transit(slot as usize)
-                && let Some(shared) = self.share(transit.message, transit.publisher_key)
-            {
-                self.mesh.send(transit.to, Content::Message(SharedMessage { sequence: transit.sequence, ..shared }));
-            }
+            self.send_transit_again(slot as usize);
         }
         if !self.mesh.has_siblings() {
             return;
@@ -276,6 +287,21 @@ impl Broker<'_> {
         self.mesh.greeting = self.mesh.raise_fence();
     }
 
+    fn send_transit_again(&mut self, slot: usize) {
+        let Some(transit) = self.mesh.transit(slot) else { return };
+        let Some(shared) = self.share(transit.message, transit.publisher_key) else { return };
+        let (to, message) = (transit.to, SharedMessage { sequence: transit.sequence, ..shared });
+        let content = match transit.group.clone() {
+            None => Content::Message(message),
+            Some(group) if TopicFilter::new(&group).is_ok_and(|filter| self.owner_of(filter).is_none()) => {
+                let (qos, retain, identifier) = (message.message.qos, false, 0);
+                Content::Deliver { member: None, group, message, qos, retain, identifier }
+            }
+            Some(group) => Content::Returned { group, message },
+        };
+        self.mesh.send(to, content);
+    }
+
     /// Whether siblings may have restored subscribers that we have not heard of. Until we have, nothing is taken from
     /// clients: a message for those would reach nobody, and be acknowledged. The connection is woken then.
     pub(super) fn waits_for_greeting(&mut self, handle: Handle<Connection>) -> bool {
@@ -289,7 +315,7 @@ impl Broker<'_> {
     }
 
     /// All siblings have told of their restored subscribers.
-    fn end_greeting(&mut self, waiting: &[ConnectionId]) {
+    fn end_greeting(&mut self, now: Instant, waiting: &[ConnectionId]) {
         self.mesh.greeting = 0;
         for id in waiting {
             if let Some(connection) = self.find(*id) {
@@ -297,6 +323,9 @@ impl Broker<'_> {
             }
         }
         self.end_empty_groups();
+        while let Some((from, forward)) = self.mesh.early.pop_front() {
+            self.on_forward(now, from, forward);
+        }
     }
 
     fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
@@ -500,7 +529,7 @@ impl Broker<'_> {
         filter: &str,
         last: bool,
     ) {
-        self.mesh.records.remove(&subscription);
+        self.mesh.memberships.remove(&subscription);
         self.mesh.owners.remove(&subscription);
         if let Some(behind) = filter.strip_prefix(FOREIGN) {
             self.sessions[session].foreign_groups = self.sessions[session].foreign_groups.saturating_sub(1);
@@ -621,6 +650,7 @@ impl Broker<'_> {
             qos: QoS::from_bits(options.qos).unwrap_or_default(),
             retain_as_published: options.retain_as_published,
             identifier: entry.identifier(),
+            durable: self.sessions[session].is_durable,
         };
         self.mesh.send(owner, content);
     }
@@ -638,34 +668,36 @@ impl Broker<'_> {
         }
     }
 
-    /// A message for one of our Sessions, from the owner of its group.
+    /// A message for one of our Sessions, from the owner of its group. If it can't be given to that, it goes back.
     fn take_delivery(
         &mut self,
         now: Instant,
-        member: Member,
+        (owner, group): (u16, Arc<str>),
+        member: Option<Member>,
         shared: &SharedMessage,
         (qos, retain, identifier): (QoS, bool, u32),
     ) {
-        let session = member.session;
-        if !self.sessions.is_live(session) || self.sessions[session].number != member.number {
-            self.count_drop(None, DropReason::SessionEnded);
-            return;
-        }
+        let member = member.filter(|member| {
+            self.sessions.is_live(member.session) && self.sessions[member.session].number == member.number
+        });
+        let session = member.map(|member| member.session);
         let Ok(topic) = TopicName::new(shared.topic()) else { return };
         if shared.has_expired(now) {
-            self.count_drop(Some(session), DropReason::Expired);
+            self.count_drop(session, DropReason::Expired);
             return;
         }
         let Some(message) = self.adopt(shared) else {
-            self.count_drop(Some(session), DropReason::OutOfMemory);
+            self.count_drop(session, DropReason::OutOfMemory);
             return;
         };
-        let still_there = self.router.holds(member.subscription, self.subscriber_of(session));
-        if self.sessions[session].connection.is_none() && still_there {
-            self.return_to_owner(session, member.subscription, message);
-        } else {
-            let foreign = still_there.then_some(member.subscription);
-            self.deliver(session, message, topic, Terms { qos, retain, identifier, group: None, foreign });
+        let is_subscribed =
+            |member: &Member| self.router.holds(member.subscription, self.subscriber_of(member.session));
+        let foreign = member.filter(is_subscribed).map(|member| member.subscription);
+        match session {
+            Some(session) if self.sessions[session].connection.is_some() || foreign.is_none() => {
+                self.deliver(session, message, topic, Terms { qos, retain, identifier, group: None, foreign });
+            }
+            _ => self.send_back(owner, group, message),
         }
         self.messages.release(message);
     }
@@ -677,17 +709,20 @@ impl Broker<'_> {
         subscription: Handle<Subscription>,
         message: Handle<Message>,
     ) {
-        let member = self.member(session, subscription);
         let filter = self.filter_for_siblings(subscription);
         let filter = filter.as_deref().and_then(|filter| filter.strip_prefix(FOREIGN)).unwrap_or("");
         let filter = [SHARE, filter].concat();
-        let owner = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter));
-        match owner.zip(self.share(message, 0)) {
-            Some((owner, message)) => {
-                self.mesh.send(owner, Content::Returned { filter: filter.into(), member, message });
-            }
+        match TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
+            Some(owner) => self.send_back(owner, filter.into(), message),
             None => self.count_drop(Some(session), DropReason::SessionEnded),
         }
+    }
+
+    fn send_back(&mut self, owner: u16, group: Arc<str>, message: Handle<Message>) {
+        let Some(shared) = self.share(message, 0) else { return };
+        let is_durable = self.messages.journal.is_on() && shared.message.qos > QoS::AtMostOnce;
+        let sequence = if is_durable { self.begin_transit(owner, message, 0, Some(group.clone())) } else { 0 };
+        self.send_message(owner, Content::Returned { group, message: SharedMessage { sequence, ..shared } });
     }
 
     /// A delivery is over: the owner of its group counts what its members have to do.
@@ -708,27 +743,27 @@ impl Broker<'_> {
     fn take_member(
         &mut self,
         now: Instant,
-        (from, online): (u16, bool),
         filter: &str,
-        member: Member,
+        remote: Remote,
         options: router::SubscriptionOptions,
         identifier: u32,
     ) {
         let Ok(filter) = TopicFilter::new(filter) else { return };
-        let session = match self.remote(from, member) {
+        let Remote { shard, member, .. } = remote;
+        let session = match self.remote(shard, member) {
             Some(session) => session,
             None => {
-                let remote = Remote { shard: from, member, online, outstanding: 0 };
                 let mut entry = Session::new(0, Blob::EMPTY, Principal::ANONYMOUS);
                 entry.remote = Some(remote);
                 let Some(session) = self.sessions.insert(entry) else { return };
-                self.mesh.remotes.insert((from, member.number), session);
+                self.mesh.remotes.insert((shard, member.number), session);
                 session
             }
         };
         let subscriber = self.subscriber_of(session);
         let Ok(subscribed) = self.router.subscribe(filter, subscriber, options, identifier) else { return };
-        self.mesh.records.insert(subscribed.handle, member.subscription);
+        let membership = Membership { there: member.subscription, group: filter.as_str().into() };
+        self.mesh.memberships.insert(subscribed.handle, membership);
         if !subscribed.replaced {
             self.sessions[session].subscriptions += 1;
         }
@@ -753,16 +788,20 @@ impl Broker<'_> {
         message: Handle<Message>,
         terms: Terms,
     ) {
-        let there = self.mesh.records.get(&subscription).copied();
+        let Some(Membership { there, group }) = self.mesh.memberships.get(&subscription).cloned() else { return };
         let Some(shared) = self.share(message, 0) else { return };
         let Some(remote) = &mut self.sessions[session].remote else { return };
-        if terms.qos > QoS::AtMostOnce {
+        let is_confirmed = terms.qos > QoS::AtMostOnce;
+        if is_confirmed {
             remote.outstanding += 1;
         }
-        let Remote { shard, member, .. } = *remote;
-        let member = Member { subscription: there.unwrap_or(member.subscription), ..member };
+        let Remote { shard, member, durable, .. } = *remote;
+        let is_durable = is_confirmed && durable && self.messages.journal.is_on();
+        let sequence = if is_durable { self.begin_transit(shard, message, 0, Some(group.clone())) } else { 0 };
+        let member = Some(Member { subscription: there, ..member });
         let Terms { qos, retain, identifier, .. } = terms;
-        self.mesh.send(shard, Content::Deliver { member, message: shared, qos, retain, identifier });
+        let message = SharedMessage { sequence, ..shared };
+        self.send_message(shard, Content::Deliver { member, group, message, qos, retain, identifier });
     }
 
     fn take_returned(&mut self, filter: &str, shared: &SharedMessage) {

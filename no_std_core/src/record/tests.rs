@@ -50,7 +50,7 @@ fn samples() -> Vec<Record<'static>> {
             identifiers: Identifiers(&[1, 0xFF, 0xFF, 0x7F]),
         }),
         Value::Receipt(Receipt { session: 9, packet_id: 1 }),
-        Value::Transit(Transit { sibling: 3, sequence: 1 << 33, message: 5, publisher_key: 99 }),
+        Value::Transit(Transit { sibling: 3, sequence: 1 << 33, message: 5, publisher_key: 99, group: "$share/g/a" }),
         Value::Sibling(Sibling { taken: 12, sent: 1 << 50 }),
         Value::Counters(Counters { dropped }),
     ];

@@ -39,7 +39,7 @@ impl Group {
         tag: 0,
     };
 
-    /// How many members it has; at least one.
+    /// How many members it has; at least one, unless it was restored and they have not come yet.
     pub fn member_count(&self) -> usize {
         self.count as usize
     }

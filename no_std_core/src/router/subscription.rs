@@ -363,11 +363,12 @@ impl Router<'_> {
         subscriber.0 >= self.siblings
     }
 
-    /// Whether a local subscriber has the filter of `node`. Groups are local.
+    /// Whether a local subscriber has the filter of `node`. Groups are local, unless they wait for members after a restart.
     fn has_local(&self, node: Handle<Node>) -> bool {
         let node = &self.trie.nodes[node];
         let last = node.subscriptions.back(&self.subscriptions);
-        !node.groups.is_empty() || last.is_some_and(|last| self.is_local(self.subscriptions[last].subscriber))
+        node.groups.iter(&self.groups).any(|group| self.groups[group].member_count() > 0)
+            || last.is_some_and(|last| self.is_local(self.subscriptions[last].subscriber))
     }
 
     fn subscriber_slot(&self, subscriber: Subscriber) -> Option<&super::SubscriberSlot> {

@@ -1,0 +1,153 @@
+//! A publisher that sends again what was not acknowledged, as the specification wants it (section 4.4).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use goldcrest_core::codec::*;
+
+use crate::honest::{Got, Honest, Opening, publication};
+use crate::world::World;
+
+/// How far a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Published,
+    /// PUBREC has come.
+    Released,
+}
+
+/// Publishes numbers, from 1 on.
+#[derive(Debug)]
+pub struct Untiring {
+    id: String,
+    topic: String,
+    /// Its messages are retained.
+    retains: bool,
+    link: Option<Honest>,
+    /// CONNACK was seen: the Session is there from now on.
+    is_known: bool,
+    /// CONNACK was seen on this connection.
+    is_open: bool,
+    next_id: u16,
+    /// How many were published.
+    pub numbers: u32,
+    /// Packet Identifier, number, QoS, and how far it is, in the order of publishing.
+    pending: VecDeque<(u16, u32, QoS, Stage)>,
+    /// QoS 1 messages that were sent again behind the newest one: the broker may have taken them last.
+    pub resent: Vec<u32>,
+    /// What the broker has acknowledged, and whether with QoS 2.
+    pub acknowledged: BTreeMap<u32, QoS>,
+}
+
+impl Untiring {
+    /// One that is not connected.
+    pub fn new(id: String, topic: String, retains: bool) -> Self {
+        Self {
+            id,
+            topic,
+            retains,
+            link: None,
+            is_known: false,
+            is_open: false,
+            next_id: 0,
+            numbers: 0,
+            pending: VecDeque::new(),
+            resent: Vec::new(),
+            acknowledged: BTreeMap::new(),
+        }
+    }
+
+    /// Connects, if it is not connected.
+    pub fn connect(&mut self, world: &mut World) {
+        if self.link.is_none() {
+            let opening = Opening { clean_start: false, expiry_secs: u32::MAX, ..Opening::new(&self.id) };
+            self.is_open = false;
+            self.link = Some(Honest::connect(world, Version::V5, &opening));
+        }
+    }
+
+    /// The connection breaks, if there is one.
+    pub fn cut(&mut self, world: &mut World) {
+        if let Some(link) = self.link.take() {
+            world.cut(link.at);
+        }
+    }
+
+    /// Publishes the next number, unless it is not connected or has too much to be acknowledged.
+    pub fn publish(&mut self, world: &mut World, qos: QoS) {
+        let Some(link) = self.link.as_ref().filter(|_| self.is_open && self.pending.len() < 12) else {
+            return;
+        };
+        self.numbers += 1;
+        self.resent.clear();
+        while {
+            self.next_id = self.next_id % 30 + 1;
+            self.pending.iter().any(|pending| pending.0 == self.next_id)
+        } {}
+        let (number, packet_id) = (self.numbers, self.next_id);
+        self.pending.push_back((packet_id, number, qos, Stage::Published));
+        link.publish(world, &self.topic, &number.to_be_bytes(), qos, self.retains, packet_id);
+    }
+
+    /// Takes what has arrived, and answers it.
+    ///
+    /// # Panics
+    /// If it is refused anything.
+    pub fn take(&mut self, world: &mut World) {
+        let Some(mut link) = self.link.take() else { return };
+        let got = link.take(world);
+        assert!(!world.is_closed(link.at), "{got:?}");
+        got.into_iter().for_each(|got| self.on(world, &link, got));
+        self.link = Some(link);
+    }
+
+    fn on(&mut self, world: &mut World, link: &Honest, got: Got) {
+        match got {
+            Got::ConnAck(present, code) => {
+                assert_eq!((present || !self.is_known, code), (true, ReasonCode::Success), "{}", self.id);
+                self.is_known = true;
+                self.is_open = true;
+                for (packet_id, number, qos, stage) in self.pending.clone() {
+                    match stage {
+                        Stage::Published => {
+                            let payload = number.to_be_bytes();
+                            let mut packet = publication(&self.topic, &payload, qos, self.retains, packet_id);
+                            if let Packet::Publish(publish) = &mut packet {
+                                publish.dup = true;
+                            }
+                            if qos == QoS::AtLeastOnce {
+                                self.resent.push(number);
+                            }
+                            link.send(world, &packet);
+                        }
+                        Stage::Released => link.ack(world, AckKind::PubRel, packet_id),
+                    }
+                }
+            }
+            Got::Ack(AckKind::PubAck, id, code) => {
+                assert!(!code.is_error(), "{code:?}");
+                let at = self.pending.iter().position(|pending| pending.0 == id && pending.2 == QoS::AtLeastOnce);
+                let (_, number, qos, _) = self.pending.remove(at.expect("it was published")).unwrap();
+                self.acknowledged.insert(number, qos);
+            }
+            Got::Ack(AckKind::PubRec, id, code) => {
+                assert!(!code.is_error(), "{code:?}");
+                let pending = self.pending.iter_mut().find(|pending| pending.0 == id).expect("it was published");
+                pending.3 = Stage::Released;
+                self.acknowledged.insert(pending.1, pending.2);
+                link.ack(world, AckKind::PubRel, id);
+            }
+            Got::Ack(AckKind::PubComp, id, _) => {
+                self.pending.retain(|pending| pending.0 != id || pending.3 != Stage::Released);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything it published was acknowledged to the end.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn expect_nothing_pending(&self) {
+        assert!(self.pending.is_empty(), "{}: {:?}", self.id, self.pending);
+    }
+}
