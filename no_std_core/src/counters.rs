@@ -22,11 +22,13 @@ pub enum DropReason {
     Refused,
     /// The connection broke while a QoS 0 message was half written.
     CutOff,
+    /// Its body was on disk and could not be read.
+    Unreadable,
 }
 
 impl DropReason {
     /// All reasons, in the order in which they are counted.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::QueueFull,
         Self::OutOfMemory,
         Self::Expired,
@@ -36,6 +38,7 @@ impl DropReason {
         Self::Offline,
         Self::Refused,
         Self::CutOff,
+        Self::Unreadable,
     ];
 
     /// A name for logs, metrics and topics.
@@ -50,6 +53,7 @@ impl DropReason {
             Self::Offline => "offline",
             Self::Refused => "refused",
             Self::CutOff => "cut_off",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -121,6 +125,8 @@ pub struct Counters {
     pub retained: u32,
     /// Application Messages in memory now.
     pub messages: u32,
+    /// Those of them whose bodies are on disk alone.
+    pub bodies_on_disk: u32,
     /// Deliveries that wait in queues or for an acknowledgement now.
     pub deliveries: u32,
     /// Bytes of bodies and texts in memory now.

@@ -9,6 +9,11 @@ use crate::storage::{Blob, Bytes, Fifo, Handle, Linked, Pool};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
+#[cfg(feature = "alloc")]
+mod bodies;
+#[cfg(feature = "alloc")]
+pub use bodies::Fetch;
+
 /// An Application Message in the pool. Its body is one blob: the topic, then the wire bytes of the Properties that are
 /// forwarded unchanged, then the payload.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +27,7 @@ pub struct Message {
     pub(crate) durable: u32,
     /// As it was published; what a subscriber gets may be lower.
     pub(crate) qos: QoS,
-    /// The RETAIN flag of the PUBLISH it came in.
-    pub(crate) retain: bool,
+    pub(crate) flags: u8,
     /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
     pub(crate) expires: Instant,
     /// Its place among all messages that were handed out.
@@ -45,16 +49,51 @@ impl Message {
         references: 0,
         durable: 0,
         qos: QoS::AtMostOnce,
-        retain: false,
+        flags: 0,
         expires: Instant::from_millis(0),
         order: 0,
         #[cfg(feature = "alloc")]
         stamp: 0,
     };
 
+    /// The RETAIN flag of the PUBLISH it came in.
+    pub(crate) const RETAIN: u8 = 1;
+    /// The body is in the store alone.
+    #[cfg(feature = "alloc")]
+    const AWAY: u8 = 2;
+    /// The body was asked for.
+    #[cfg(feature = "alloc")]
+    const ASKED: u8 = 4;
+    /// A record of it is in a batch that is not safe yet.
+    #[cfg(feature = "alloc")]
+    const RECORDING: u8 = 8;
+    /// The body is in memory, counts towards the budget and may be given up.
+    #[cfg(feature = "alloc")]
+    const COUNTED: u8 = 16;
+    /// The body is needed at any time.
+    #[cfg(feature = "alloc")]
+    const PINNED: u8 = 32;
+    /// The body is in the store alone, and can't be read there.
+    #[cfg(feature = "alloc")]
+    const LOST: u8 = 64;
+
     /// Whether it has to survive a restart.
     pub(crate) fn is_durable(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.flags & Self::AWAY != 0 {
+            return true;
+        }
         self.durable != 0
+    }
+
+    /// The RETAIN flag of the PUBLISH it came in.
+    pub(crate) fn retain(&self) -> bool {
+        self.flags & Self::RETAIN != 0
+    }
+
+    /// The flags of one that is made new.
+    pub(crate) fn flags_of(retain: bool) -> u8 {
+        if retain { Self::RETAIN } else { 0 }
     }
 
     /// Whether it has to survive as the retained message of its topic.
@@ -243,6 +282,8 @@ pub(crate) struct Messages<'m> {
     /// Messages and bytes that only those who connect may take.
     reserved: usize,
     reserved_bytes: usize,
+    #[cfg(feature = "alloc")]
+    bodies: bodies::Bodies,
 }
 
 /// The reserve is one message and so many bytes for each connection, but no more than an eighth of all.
@@ -259,7 +300,16 @@ impl<'m> Messages<'m> {
     ) -> Self {
         let reserved = connections.min(pool.limit() / 8);
         let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
-        Self { pool, deliveries, bytes, journal, reserved, reserved_bytes }
+        Self {
+            pool,
+            deliveries,
+            bytes,
+            journal,
+            reserved,
+            reserved_bytes,
+            #[cfg(feature = "alloc")]
+            bodies: bodies::Bodies::default(),
+        }
     }
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
@@ -294,7 +344,8 @@ impl<'m> Messages<'m> {
             return None;
         }
         let body = self.bytes.adopt(body)?;
-        self.pool.insert(Message { body, references: 0, durable: 0, ..draft })
+        let flags = draft.flags & Message::RETAIN;
+        self.pool.insert(Message { body, references: 0, durable: 0, flags, ..draft })
     }
 
     #[inline]
@@ -356,6 +407,10 @@ impl<'m> Messages<'m> {
     /// Gives the memory back if nothing refers to the message.
     pub(crate) fn discard_unheld(&mut self, handle: Handle<Message>) {
         if self.pool[handle].references == 0 {
+            #[cfg(feature = "alloc")]
+            if self.pool[handle].flags & (Message::AWAY | Message::COUNTED) != 0 {
+                self.forget_body(handle);
+            }
             let message = self.pool.remove(handle);
             self.bytes.release(message.body);
         }
@@ -408,7 +463,11 @@ impl<'m> Messages<'m> {
     pub(crate) fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
         let body = self.bytes.store(&[body])?;
         match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
-            Ok(handle) => Some(handle),
+            Ok(handle) => {
+                #[cfg(feature = "alloc")]
+                self.count_restored(handle);
+                Some(handle)
+            }
             Err(_) => {
                 self.bytes.release(body);
                 None
@@ -429,6 +488,8 @@ impl<'m> Messages<'m> {
         if let Some(message) = delivery.message {
             self.hold(message);
         }
+        // Before the identifiers, which wait where it leaves its mark.
+        self.make_durable(handle, owner);
         let mut rest = identifiers;
         self.deliveries[handle].identifier = rest.next().unwrap_or(0);
         if !delivery.is_shared()
@@ -439,7 +500,6 @@ impl<'m> Messages<'m> {
             (entry.beside, entry.batch) = text.into_parts();
             entry.set(Delivery::OUTSTANDING, true);
         }
-        self.make_durable(handle, owner);
         Some(handle)
     }
 
@@ -485,7 +545,7 @@ impl<'m> Messages<'m> {
     /// One of those that hold the message is durable. It holds it besides.
     pub(crate) fn hold_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
-        if message.durable == 0 {
+        if !message.is_durable() {
             self.journal.mark(Kind::Message, handle.index());
         }
         message.durable = message.durable.saturating_add(1);
@@ -495,7 +555,7 @@ impl<'m> Messages<'m> {
     pub(crate) fn release_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         message.durable = message.durable.saturating_sub(1);
-        if message.durable == 0 {
+        if !message.is_durable() {
             self.journal.mark(Kind::Message, handle.index());
         }
     }
@@ -576,7 +636,8 @@ impl<'m> Messages<'m> {
                 None => return false,
             }
         }
-        true
+        // It is not, if the body is on disk: the topics that are looked for have theirs in memory.
+        rest.is_empty()
     }
 }
 

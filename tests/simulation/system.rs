@@ -47,7 +47,7 @@ impl System {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut world = World::in_storage(setup.storage, setup.shards, setup.config.clone(), &AllowAll);
         world.transmit_size = setup.transmit_size;
-        world.sync = setup.sync;
+        (world.sync, world.fetch) = (setup.sync, setup.sync);
         let versions = [Version::V5, Version::V3_1_1, Version::V5, Version::V5, Version::V3_1, Version::V5];
         let device = |number: usize| Device::new(format!("client {number}"), versions[number % versions.len()]);
         Self {

@@ -93,7 +93,7 @@ impl Broker<'_> {
         };
         let (qos, retain) = {
             let message = self.messages.get(message);
-            (message.qos, message.retain)
+            (message.qos, message.retain())
         };
         let terms = Terms {
             qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
@@ -134,6 +134,8 @@ impl Broker<'_> {
         let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
         match self.messages.deliver(terms.delivery(message)) {
             Some(delivery) => {
+                #[cfg(feature = "alloc")]
+                self.messages.pin(message);
                 if self.messages.journal.is_on() {
                     self.messages.make_durable(delivery, Owner::Group(group));
                 }

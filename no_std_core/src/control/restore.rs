@@ -226,14 +226,18 @@ impl Broker<'_> {
             topic_len: value.topic_len,
             properties_len: value.properties_len,
             qos: QoS::from_bits(value.qos).unwrap_or_default(),
-            retain: value.retain,
+            flags: Message::flags_of(value.retain),
             expires: value.expires,
             order: value.order,
             #[cfg(feature = "alloc")]
             stamp: value.stamp,
             ..Message::default()
         };
-        self.messages.restore(slot, draft, value.body).ok_or(Unfit::NoRoom)?;
+        #[cfg(feature = "alloc")]
+        let restored = self.restore_body(slot, draft, value.body);
+        #[cfg(not(feature = "alloc"))]
+        let restored = self.messages.restore(slot, draft, value.body);
+        restored.ok_or(Unfit::NoRoom)?;
         self.routed = self.routed.max(value.order);
         #[cfg(feature = "alloc")]
         self.mesh.see(value.stamp);
@@ -303,6 +307,10 @@ impl Broker<'_> {
             }
             _ => {}
         }
+        #[cfg(feature = "alloc")]
+        if let Some(message) = message.filter(|_| delivery.is_shared() || matches!(owner, Owner::Group(_))) {
+            self.messages.pin(message);
+        }
         let restored = self.messages.restore_delivery(slot, delivery, owner, value.identifiers);
         restored.map(|_| ()).ok_or(Unfit::NoRoom)
     }
@@ -371,7 +379,7 @@ impl Broker<'_> {
     fn drop_unheld(&mut self) {
         for slot in 0..self.messages.slots() {
             let message = Handle::from_index(slot);
-            if self.messages.live(message).is_some_and(|message| !message.is_durable()) {
+            if self.messages.live(message).is_some_and(|message| message.references == 0) {
                 self.messages.journal.mark(Kind::Message, slot);
                 self.messages.discard_unheld(message);
                 self.left_out = self.left_out.saturating_add(1);

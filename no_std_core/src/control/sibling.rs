@@ -205,8 +205,7 @@ impl Broker<'_> {
     /// Has a message recorded until it is safe with a sibling; its place there, if there is room.
     fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32) -> Option<u64> {
         let (slot, sequence) = self.mesh.begin_transit(to, message, key)?;
-        self.messages.hold(message);
-        self.messages.hold_durably(message);
+        self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
         self.messages.journal.mark(Kind::Sibling, usize::from(to));
         Some(sequence)
@@ -216,6 +215,7 @@ impl Broker<'_> {
     fn end_transits(&mut self, by: u16, sequence: u64) {
         while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
             self.messages.release_durably(transit.message);
+            self.messages.release(transit.message);
             self.messages.release(transit.message);
             self.messages.journal.mark(Kind::Transit, slot);
         }
@@ -242,9 +242,16 @@ impl Broker<'_> {
         if self.messages.live(transit.message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
-        self.messages.hold(transit.message);
-        self.messages.hold_durably(transit.message);
+        self.hold_for_transit(transit.message);
+        self.messages.want(transit.message);
         true
+    }
+
+    /// One hold more than is durable: the body stays in memory.
+    fn hold_for_transit(&mut self, message: Handle<Message>) {
+        self.messages.hold(message);
+        self.messages.hold(message);
+        self.messages.hold_durably(message);
     }
 
     /// After a restart: siblings hear what was on its way to them, and of our subscribers.
@@ -300,6 +307,9 @@ impl Broker<'_> {
     }
 
     fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
+        if self.messages.is_away(message) {
+            return None;
+        }
         let message = *self.messages.get(message);
         let body: SharedBytes = self.messages.bytes.share(message.body)?;
         let message = Message { body: Blob::EMPTY, references: 0, ..message };

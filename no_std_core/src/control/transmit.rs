@@ -24,6 +24,13 @@ impl Broker<'_> {
             if self.connections[handle].phase == Phase::Dead {
                 break Then::Close;
             }
+            #[cfg(feature = "alloc")]
+            if self.messages.away() > 0 && self.is_interrupted(handle) {
+                match self.connections[handle].phase {
+                    Phase::Dead => continue,
+                    _ => break Then::Idle,
+                }
+            }
             let sending = match self.connections[handle].sending.take() {
                 Some(begun) => begun,
                 None => match self.next_outgoing(now, handle) {
@@ -173,6 +180,11 @@ impl Broker<'_> {
         let message = entry.message?;
         let stored = *self.messages.get(message);
         let resent = entry.is(Delivery::SENT);
+        #[cfg(feature = "alloc")]
+        if self.messages.is_lost(message) {
+            self.abandon(session, delivery, DropReason::Unreadable);
+            return None;
+        }
         if stored.has_expired(now) && !resent {
             self.abandon(session, delivery, DropReason::Expired);
             return None;

@@ -1,0 +1,349 @@
+//! Bodies that are on disk alone: which ones are given up, and which are wanted back.
+//!
+//! A body may be given up once the record of its message is safe, as long as only durable deliveries hold the message: the
+//! store has it then, and nobody else needs it before it is to be transmitted. What of such bodies goes beyond the budget
+//! is given up, the one that has been in memory for longest first. Where its bytes were, the message has only their number.
+
+use alloc::collections::VecDeque;
+
+use super::{Delivery, Message, Messages};
+use crate::journal::Batch;
+use crate::record::{Key, Kind};
+use crate::storage::{Blob, Handle, Linked};
+
+/// What a body takes in memory beside its bytes, about.
+const OVERHEAD: usize = 64;
+/// How many deliveries are looked at for bodies that will be wanted next, and how many bytes are wanted at once.
+const AHEAD: (usize, usize) = (256, 256 << 10);
+/// How many bodies are passed over at most, which can't be given up just now, before it is left for the next time.
+const PASSED_OVER: usize = 64;
+
+/// A body that is to be read from the store; see [`Broker::poll_fetch`](crate::Broker::poll_fetch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    name: Name,
+    len: u32,
+}
+
+impl Fetch {
+    /// The record in which it stands.
+    pub fn key(&self) -> Key {
+        Key { kind: Kind::Message, slot: self.name.slot }
+    }
+}
+
+/// A message, told apart from those that had its slot before and will have it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    slot: u32,
+    /// The lower half of its order.
+    order: u32,
+}
+
+/// Which bodies are where.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    /// What bodies that could be given up may take, in bytes; 0: all stay in memory.
+    budget: usize,
+    /// Messages whose record was polled, with its batch, until that is safe.
+    recording: VecDeque<(Batch, Name)>,
+    /// Bodies that could be given up, in the order in which they came; and names of messages that are gone.
+    here: VecDeque<Name>,
+    /// How many of these there are, and what they take.
+    counted: usize,
+    bytes: usize,
+    /// How many messages are without their bodies.
+    away: usize,
+    /// What is to be asked for.
+    wanted: VecDeque<Name>,
+    /// What was asked for and has not come, in bytes.
+    asked: usize,
+    /// Something that somebody may wait for has come.
+    has_arrived: bool,
+}
+
+impl Message {
+    fn name(&self, slot: usize) -> Name {
+        Name { slot: slot as u32, order: self.order as u32 }
+    }
+
+    fn weight(&self) -> usize {
+        self.body.len() + OVERHEAD
+    }
+
+    /// Whether the body is on disk and can be fetched.
+    fn is_away(&self) -> bool {
+        self.flags & (Self::AWAY | Self::LOST) == Self::AWAY
+    }
+}
+
+impl Messages<'_> {
+    /// In borrowed memory there is no budget: what is fetched could find no room.
+    pub(crate) fn set_body_budget(&mut self, bytes: usize) {
+        self.bodies.budget = if self.bytes.is_owned() { bytes } else { 0 };
+    }
+
+    /// How many messages are without their bodies.
+    pub(crate) fn away(&self) -> usize {
+        self.bodies.away
+    }
+
+    /// Whether a delivery can't be transmitted before the body of its message is fetched.
+    #[inline]
+    pub(crate) fn lacks_body(&self, delivery: Handle<Delivery>) -> bool {
+        self.bodies.away > 0 && self.deliveries[delivery].message.is_some_and(|message| self.pool[message].is_away())
+    }
+
+    /// Whether the body of a delivery is asked for.
+    pub(crate) fn is_asked_for(&self, delivery: Handle<Delivery>) -> bool {
+        let message = self.deliveries[delivery].message;
+        message.is_some_and(|message| self.pool[message].flags & Message::ASKED != 0)
+    }
+
+    /// Whether the body is on disk alone.
+    #[inline]
+    pub(crate) fn is_away(&self, message: Handle<Message>) -> bool {
+        self.bodies.away > 0 && self.pool[message].flags & Message::AWAY != 0
+    }
+
+    /// Whether there is a message in the slot whose body is on disk alone.
+    pub(crate) fn is_away_at(&self, slot: u32) -> bool {
+        let message = Handle::from_index(slot as usize);
+        self.bodies.away > 0 && self.pool.is_live(message) && self.is_away(message)
+    }
+
+    /// Whether the body was on disk alone, and could not be read there.
+    #[inline]
+    pub(crate) fn is_lost(&self, message: Handle<Message>) -> bool {
+        self.bodies.away > 0 && self.pool[message].flags & Message::LOST != 0
+    }
+
+    /// The body stays in memory from now on, whatever the budget says; if it is not there it is fetched.
+    pub(crate) fn pin(&mut self, message: Handle<Message>) {
+        self.pool[message].flags |= Message::PINNED;
+        self.want(message);
+    }
+
+    /// The bodies of `first` and of those behind it in its list are wanted, as far as they will be needed soon.
+    pub(crate) fn fetch_ahead(&mut self, first: Handle<Delivery>) {
+        let (most, mut bytes) = AHEAD;
+        let mut at = Some(first);
+        for _ in 0..most {
+            let Some(delivery) = at else { return };
+            if let Some(message) = self.deliveries[delivery].message {
+                self.want(message);
+                bytes = bytes.saturating_sub(self.pool[message].body.len());
+            }
+            if bytes == 0 {
+                return;
+            }
+            at = self.deliveries[delivery].next();
+        }
+    }
+
+    /// The body is to be fetched, if it is not here.
+    pub(crate) fn want(&mut self, message: Handle<Message>) {
+        let entry = &mut self.pool[message];
+        if entry.is_away() && entry.flags & Message::ASKED == 0 {
+            entry.flags |= Message::ASKED;
+            let name = entry.name(message.index());
+            self.bodies.wanted.push_back(name);
+        }
+    }
+
+    /// The next body that is to be read from the store. Not everything at once: what comes has to find room.
+    pub(crate) fn next_fetch(&mut self) -> Option<Fetch> {
+        loop {
+            let name = *self.bodies.wanted.front()?;
+            let Some(message) = self.named(name).filter(|message| self.pool[*message].is_away()) else {
+                self.bodies.wanted.pop_front();
+                continue;
+            };
+            let len = self.pool[message].body.len();
+            if self.bodies.asked > 0 && self.bodies.asked.saturating_add(len) > self.bodies.budget / 2 {
+                return None;
+            }
+            self.bodies.wanted.pop_front();
+            self.bodies.asked += len;
+            return Some(Fetch { name, len: len as u32 });
+        }
+    }
+
+    /// The store has answered. The message, if it is still there.
+    pub(crate) fn answered(&mut self, fetch: Fetch) -> Option<Handle<Message>> {
+        self.bodies.asked = self.bodies.asked.saturating_sub(fetch.len as usize);
+        let message = self.named(fetch.name)?;
+        let entry = &mut self.pool[message];
+        if !entry.is_away() || entry.flags & Message::ASKED == 0 {
+            return None;
+        }
+        entry.flags &= !Message::ASKED;
+        self.bodies.has_arrived = true;
+        Some(message)
+    }
+
+    /// The body of a message is in memory again.
+    pub(crate) fn put_back(&mut self, message: Handle<Message>, body: &[u8]) {
+        let Some(body) = self.bytes.store_beyond(body) else { return };
+        let entry = &mut self.pool[message];
+        entry.body = body;
+        entry.flags &= !Message::AWAY;
+        let is_durable = entry.is_durable();
+        self.bodies.away -= 1;
+        self.count(message);
+        if !is_durable {
+            // Its record was kept for the body's sake alone.
+            self.journal.mark(Kind::Message, message.index());
+        }
+    }
+
+    /// The body of a message can't be read.
+    pub(crate) fn lose(&mut self, message: Handle<Message>) {
+        self.pool[message].flags |= Message::LOST;
+    }
+
+    /// Whether a body has come or was found to be lost since the last call.
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        core::mem::take(&mut self.bodies.has_arrived)
+    }
+
+    /// A record of the message is in the batch that is being gathered.
+    pub(crate) fn message_recorded(&mut self, message: Handle<Message>, batch: Batch) {
+        let entry = &mut self.pool[message];
+        // A Will has no place in the order yet, and is needed when its time comes.
+        if self.bodies.budget == 0 || entry.order == 0 {
+            return;
+        }
+        if entry.flags & Message::RECORDING != 0 {
+            // Of two batches under way it would have to be known when the later one is safe.
+            entry.flags |= Message::PINNED;
+        }
+        entry.flags |= Message::RECORDING;
+        let name = entry.name(message.index());
+        self.bodies.recording.push_back((batch, name));
+    }
+
+    /// Some batches are safe: so are the bodies in them.
+    pub(crate) fn bodies_are_safe(&mut self) {
+        while let Some((batch, name)) = self.bodies.recording.front().copied() {
+            if self.journal.is_unsafe(batch.0) {
+                return;
+            }
+            self.bodies.recording.pop_front();
+            if let Some(message) = self.named(name) {
+                self.pool[message].flags &= !Message::RECORDING;
+                self.count(message);
+            }
+        }
+    }
+
+    /// The next body that has to be given up for the others to fit into the budget.
+    pub(crate) fn surplus(&mut self) -> Option<Handle<Message>> {
+        let mut passed_over = 0;
+        while self.bodies.bytes > self.bodies.budget && passed_over < PASSED_OVER {
+            let name = self.bodies.here.pop_front()?;
+            let Some(message) = self.named(name).filter(|message| self.pool[*message].flags & Message::COUNTED != 0)
+            else {
+                continue;
+            };
+            if self.pool[message].flags & Message::PINNED != 0 {
+                self.discount(message);
+                continue;
+            }
+            if self.is_idle(message) {
+                return Some(message);
+            }
+            self.bodies.here.push_back(name);
+            passed_over += 1;
+        }
+        None
+    }
+
+    /// Only durable deliveries hold the message, and its latest record is safe.
+    fn is_idle(&mut self, message: Handle<Message>) -> bool {
+        let entry = self.pool[message];
+        let is_safe =
+            entry.flags & Message::RECORDING == 0 && self.journal.is_clean(Kind::Message, message.index() as u32);
+        is_safe && entry.references == entry.durable
+    }
+
+    /// Gives the body of a [`surplus`](Self::surplus) message up.
+    pub(crate) fn give_up_unless_pinned(&mut self, message: Handle<Message>) {
+        self.discount(message);
+        let entry = &mut self.pool[message];
+        if entry.flags & Message::PINNED != 0 {
+            return;
+        }
+        entry.flags |= Message::AWAY;
+        let body = entry.body;
+        entry.body = body.absent();
+        self.bodies.away += 1;
+        self.bytes.release(body);
+    }
+
+    /// Whether a body that is restored is left on disk.
+    pub(crate) fn leaves_on_disk(&self, draft: &Message) -> bool {
+        let is_needed = draft.flags & Message::RETAIN != 0 || draft.order == 0;
+        self.bodies.budget > 0 && self.bodies.bytes >= self.bodies.budget && !is_needed
+    }
+
+    /// As [`Messages::restore`], with a body of `len` bytes that is left on disk.
+    pub(crate) fn restore_away(&mut self, slot: usize, draft: Message, len: usize) -> Option<Handle<Message>> {
+        let body = Blob::absent_of(u32::try_from(len).ok()?);
+        let flags = draft.flags | Message::AWAY;
+        let message = self.pool.restore(slot, Message { body, references: 0, durable: 0, flags, ..draft }).ok()?;
+        self.bodies.away += 1;
+        Some(message)
+    }
+
+    /// A message was restored with its body.
+    pub(super) fn count_restored(&mut self, message: Handle<Message>) {
+        if self.bodies.budget > 0 && self.pool[message].order > 0 {
+            self.count(message);
+        }
+    }
+
+    /// A message goes for which something was noted here.
+    pub(super) fn forget_body(&mut self, message: Handle<Message>) {
+        if self.pool[message].flags & Message::AWAY != 0 {
+            self.bodies.away -= 1;
+            self.journal.mark(Kind::Message, message.index());
+        }
+        self.discount(message);
+    }
+
+    /// The body could be given up from now on.
+    fn count(&mut self, message: Handle<Message>) {
+        let entry = &mut self.pool[message];
+        if entry.flags & Message::COUNTED != 0 {
+            return;
+        }
+        entry.flags |= Message::COUNTED;
+        let (name, weight) = (entry.name(message.index()), entry.weight());
+        self.bodies.bytes += weight;
+        self.bodies.counted += 1;
+        self.bodies.here.push_back(name);
+        if self.bodies.here.len() > 2 * self.bodies.counted + PASSED_OVER {
+            let (pool, here) = (&self.pool, &mut self.bodies.here);
+            here.retain(|name| {
+                let message = Handle::from_index(name.slot as usize);
+                pool.is_live(message) && pool[message].name(message.index()) == *name
+            });
+        }
+    }
+
+    fn discount(&mut self, message: Handle<Message>) {
+        let entry = &mut self.pool[message];
+        if entry.flags & Message::COUNTED != 0 {
+            entry.flags &= !Message::COUNTED;
+            self.bodies.bytes -= entry.weight();
+            self.bodies.counted -= 1;
+        }
+    }
+
+    fn named(&self, name: Name) -> Option<Handle<Message>> {
+        let message = Handle::from_index(name.slot as usize);
+        let is_it = self.pool.is_live(message) && self.pool[message].name(message.index()) == name;
+        is_it.then_some(message)
+    }
+}
