@@ -524,13 +524,19 @@ impl<'m> Messages<'m> {
             entry.set(Delivery::OUTSTANDING, false);
             let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
             // A few at once, because they stand in the memory that grows meanwhile.
-            let (mut at, mut piece) = (0, [0; 64]);
+            let (mut at, mut piece, mut last) = (0, [0; 64], handle);
             while at < text.len() {
                 let len = self.bytes.copy(text, at, &mut piece);
                 let mut some = Identifiers(piece.get(..len).unwrap_or(&[]));
                 let Some(identifier) = some.next() else { break };
                 at += len - some.0.len();
-                self.add_identifier(handle, identifier);
+                let extra = Delivery { identifier, ..Delivery::default() };
+                if identifier != 0
+                    && let Some(extra) = self.deliveries.insert(extra)
+                {
+                    self.deliveries[last].beside = Some(extra.cast());
+                    last = extra;
+                }
             }
             self.bytes.release(text);
         }

@@ -226,5 +226,7 @@ fn a_message_keeps_its_subscription_identifiers() {
         let mut identifiers = message.identifiers.clone();
         identifiers.sort_unstable();
         assert_eq!(identifiers, [300, 300, 70_000]);
+        // Also their order is what was recorded.
+        world.check_stores();
     }
 }
