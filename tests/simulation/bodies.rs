@@ -113,6 +113,31 @@ fn a_body_for_many_is_read_once_while_all_want_it() {
     assert_eq!(world.store(0).fetched, 1);
 }
 
+/// What was fetched for one reader drove out what another one was about to be sent, which then had to be fetched again,
+/// and so on: with a budget for fewer bodies than both looked ahead for, each body was read a hundred times.
+#[test]
+fn readers_do_not_drive_out_each_other_s_bodies() {
+    let mut world = world(config(20 * (101 + 64)));
+    absent(&mut world, "a", "t");
+    publish(&mut world, 0..200);
+    absent(&mut world, "b", "t");
+    publish(&mut world, 0..200);
+    let mut a = client(&mut world, "a", Some(15));
+    let mut b = client(&mut world, "b", Some(15));
+    let (mut of_a, mut of_b) = (0, 0);
+    while of_a < 400 || of_b < 200 {
+        for (reader, count) in [(&mut a, &mut of_a), (&mut b, &mut of_b)] {
+            for got in reader.take(&mut world) {
+                let Got::Message(message) = got else { continue };
+                *count += 1;
+                reader.ack(&mut world, AckKind::PubAck, message.packet_id);
+            }
+        }
+    }
+    let fetched = world.store(0).fetched;
+    assert!(fetched <= 2 * 600, "{fetched} fetches of 600 messages");
+}
+
 #[test]
 fn nothing_overtakes_a_body_that_is_being_read_and_others_go_on() {
     let mut world = world(config(1));

@@ -13,8 +13,8 @@ use crate::storage::{Blob, Handle, Linked};
 
 /// What a body takes in memory beside its bytes, about.
 const OVERHEAD: usize = 64;
-/// How many deliveries are looked at for bodies that will be wanted next, and how many bytes are wanted at once.
-const AHEAD: (usize, usize) = (256, 256 << 10);
+/// How many bytes are wanted at once for one client.
+const AHEAD: usize = 256 << 10;
 /// How many bodies are passed over at most, which can't be given up just now, before it is left for the next time.
 const PASSED_OVER: usize = 64;
 
@@ -22,7 +22,7 @@ const PASSED_OVER: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
     name: Name,
-    len: u32,
+    weight: u32,
 }
 
 impl Fetch {
@@ -55,9 +55,11 @@ pub(crate) struct Bodies {
     /// How many messages are without their bodies.
     away: usize,
     /// What is to be asked for.
-    wanted: VecDeque<Name>,
-    /// What was asked for and has not come, in bytes.
+    wanted: VecDeque<Fetch>,
+    /// What was asked for and has not come, as it counts towards the budget.
     asked: usize,
+    /// The same with what is to be asked for.
+    coming: usize,
     /// Something that somebody may wait for has come.
     has_arrived: bool,
 }
@@ -124,21 +126,25 @@ impl Messages<'_> {
         self.want(message);
     }
 
-    /// The bodies of `first` and of those behind it in its list are wanted, as far as they will be needed soon.
-    pub(crate) fn fetch_ahead(&mut self, first: Handle<Delivery>) {
-        let (most, mut bytes) = AHEAD;
-        let mut at = Some(first);
+    /// The body of `first` is wanted, and those of up to `most` behind it in its list that will be needed soon, as far as
+    /// they will find room: what has to be given up before it is transmitted was read in vain.
+    pub(crate) fn fetch_ahead(&mut self, first: Handle<Delivery>, most: u16) {
+        let mut at = self.want_of(first);
+        let start = self.bodies.coming;
         for _ in 0..most {
-            let Some(delivery) = at else { return };
-            if let Some(message) = self.deliveries[delivery].message {
-                self.want(message);
-                bytes = bytes.saturating_sub(self.pool[message].body.len());
-            }
-            if bytes == 0 {
-                return;
-            }
-            at = self.deliveries[delivery].next();
+            let coming = self.bodies.coming;
+            let has_room = coming < self.bodies.budget / 2 && coming.saturating_sub(start) < AHEAD;
+            let Some(delivery) = at.filter(|_| has_room) else { return };
+            at = self.want_of(delivery);
         }
+    }
+
+    /// Gives the delivery behind it.
+    fn want_of(&mut self, delivery: Handle<Delivery>) -> Option<Handle<Delivery>> {
+        if let Some(message) = self.deliveries[delivery].message {
+            self.want(message);
+        }
+        self.deliveries[delivery].next()
     }
 
     /// The body is to be fetched, if it is not here.
@@ -146,32 +152,35 @@ impl Messages<'_> {
         let entry = &mut self.pool[message];
         if entry.is_away() && entry.flags & Message::ASKED == 0 {
             entry.flags |= Message::ASKED;
+            let weight = entry.weight();
             let name = entry.name(message.index());
-            self.bodies.wanted.push_back(name);
+            self.bodies.wanted.push_back(Fetch { name, weight: weight as u32 });
+            self.bodies.coming += weight;
         }
     }
 
     /// The next body that is to be read from the store. Not everything at once: what comes has to find room.
     pub(crate) fn next_fetch(&mut self) -> Option<Fetch> {
         loop {
-            let name = *self.bodies.wanted.front()?;
-            let Some(message) = self.named(name).filter(|message| self.pool[*message].is_away()) else {
-                self.bodies.wanted.pop_front();
-                continue;
-            };
-            let len = self.pool[message].body.len();
-            if self.bodies.asked > 0 && self.bodies.asked.saturating_add(len) > self.bodies.budget / 2 {
+            let fetch = *self.bodies.wanted.front()?;
+            let weight = fetch.weight as usize;
+            let is_there = self.named(fetch.name).is_some();
+            if is_there && self.bodies.asked > 0 && self.bodies.asked + weight > self.bodies.budget / 2 {
                 return None;
             }
             self.bodies.wanted.pop_front();
-            self.bodies.asked += len;
-            return Some(Fetch { name, len: len as u32 });
+            if is_there {
+                self.bodies.asked += weight;
+                return Some(fetch);
+            }
+            self.bodies.coming = self.bodies.coming.saturating_sub(weight);
         }
     }
 
     /// The store has answered. The message, if it is still there.
     pub(crate) fn answered(&mut self, fetch: Fetch) -> Option<Handle<Message>> {
-        self.bodies.asked = self.bodies.asked.saturating_sub(fetch.len as usize);
+        self.bodies.asked = self.bodies.asked.saturating_sub(fetch.weight as usize);
+        self.bodies.coming = self.bodies.coming.saturating_sub(fetch.weight as usize);
         let message = self.named(fetch.name)?;
         let entry = &mut self.pool[message];
         if !entry.is_away() || entry.flags & Message::ASKED == 0 {

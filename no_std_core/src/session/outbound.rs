@@ -157,7 +157,7 @@ impl Outbound {
             let front = self.queue.front()?;
             let is_at_most_once = messages.deliveries[front].qos == QoS::AtMostOnce;
             let must_wait = if is_at_most_once { self.resend.is_some() } else { !self.has_window(window) };
-            if must_wait || fetches(messages, front) {
+            if must_wait || fetches(messages, front, window) {
                 return None;
             }
             if is_at_most_once {
@@ -369,7 +369,7 @@ impl Outbound {
     /// messages outstanding.
     pub(crate) fn start_resend(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
         let delivery = self.resend?;
-        if messages.must_wait(delivery) || fetches(messages, delivery) {
+        if messages.must_wait(delivery) || fetches(messages, delivery, window) {
             return None;
         }
         let entry = &mut messages.deliveries[delivery];
@@ -463,15 +463,15 @@ impl Outbound {
     }
 }
 
-/// Whether the body of a delivery has to be fetched first: then it is, with those behind it.
+/// Whether the body of a delivery has to be fetched first: then it is, with those behind it that the client may be sent soon.
 #[inline]
-fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>) -> bool {
+fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) -> bool {
     #[cfg(feature = "alloc")]
     if messages.lacks_body(delivery) {
-        messages.fetch_ahead(delivery);
+        messages.fetch_ahead(delivery, window);
         return true;
     }
-    let _ = (messages, delivery);
+    let _ = (messages, delivery, window);
     false
 }
 
