@@ -275,7 +275,9 @@ impl<'m> Broker<'m> {
     /// closed: call [`Broker::poll_transmit`] and, after [`Next::Wait`], [`Broker::handle_bytes`].
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
         #[cfg(feature = "alloc")]
-        self.wake_for_bodies();
+        if self.messages.has_arrived() {
+            self.wake_for_bodies();
+        }
         loop {
             let slot = self.ready.pop_front(&mut self.connections)?;
             let connection = &mut self.connections[slot];

@@ -407,11 +407,11 @@ impl<'m> Messages<'m> {
     /// Gives the memory back if nothing refers to the message.
     pub(crate) fn discard_unheld(&mut self, handle: Handle<Message>) {
         if self.pool[handle].references == 0 {
-            #[cfg(feature = "alloc")]
-            if self.pool[handle].flags & (Message::AWAY | Message::COUNTED) != 0 {
-                self.forget_body(handle);
-            }
             let message = self.pool.remove(handle);
+            #[cfg(feature = "alloc")]
+            if message.flags & (Message::AWAY | Message::COUNTED) != 0 {
+                self.forget_body(handle, &message);
+            }
             self.bytes.release(message.body);
         }
     }

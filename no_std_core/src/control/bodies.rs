@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::config::Overflow;
-use crate::connection::{Connection, Outgoing, Phase};
+use crate::connection::{Connection, Outgoing, Phase, Sending};
 use crate::message::{Fetch, Message};
 use crate::record::{self, Record, Value};
 use crate::storage::Handle;
@@ -62,40 +62,35 @@ impl Broker<'_> {
     }
 
     /// Names the connections that waited for bodies that have come.
+    #[cold]
     pub(crate) fn wake_for_bodies(&mut self) {
-        if self.messages.has_arrived() {
-            self.wake_waiting();
-        }
+        self.messages.forget_arrival();
+        self.wake_waiting();
     }
 
-    /// Whether a PUBLISH that was begun can't go on: its body is on disk again, because its client did not read for long.
-    pub(super) fn is_interrupted(&mut self, handle: Handle<Connection>) -> bool {
-        let Some(message) = self.begun_message(handle) else { return false };
-        if self.messages.is_lost(message) {
+    /// Whether a packet that was begun can't go on: its body is on disk again, because its client did not read for long.
+    pub(super) fn is_interrupted(&mut self, handle: Handle<Connection>, begun: Sending) -> bool {
+        let Outgoing::Publish(publishing) = begun.what else { return false };
+        let Some(message) = self.messages.deliveries[publishing.delivery].message else { return false };
+        if !self.messages.is_away(message) {
+            return false;
+        }
+        self.connections[handle].sending = begun;
+        if self.messages.get(message).is_lost() {
             // Nothing may follow a packet that is half out, nor one that promised a Topic Alias.
             self.forget_sending(handle);
             self.connections[handle].phase = Phase::Dead;
-            return true;
-        }
-        let is_away = self.messages.is_away(message);
-        if is_away {
+        } else {
             self.messages.want(message);
             self.begin_waiting(handle);
         }
-        is_away
+        true
     }
 
     /// Whether that is over; `None` if nothing was begun.
     pub(super) fn may_resume(&self, handle: Handle<Connection>) -> Option<bool> {
         match self.connections[handle].sending.begun()?.what {
             Outgoing::Publish(publishing) => Some(!self.messages.is_asked_for(publishing.delivery)),
-            _ => None,
-        }
-    }
-
-    fn begun_message(&self, handle: Handle<Connection>) -> Option<Handle<Message>> {
-        match self.connections[handle].sending.begun()?.what {
-            Outgoing::Publish(publishing) => self.messages.deliveries[publishing.delivery].message,
             _ => None,
         }
     }

@@ -70,11 +70,6 @@ impl Broker<'_> {
             self.count_drop(Some(session), DropReason::OutOfMemory);
             return;
         };
-        #[cfg(feature = "alloc")]
-        if terms.group.is_some() || terms.foreign.is_some() {
-            // It may go to another member at any time.
-            self.messages.pin(message);
-        }
         let entry = &mut self.sessions[session];
         if entry.is_durable && terms.qos > QoS::AtMostOnce {
             if let Some(connection) = connection

@@ -102,6 +102,9 @@ impl Broker<'_> {
             group: Some(group),
             foreign: None,
         };
+        // It may go to another member at any time.
+        #[cfg(feature = "alloc")]
+        self.messages.pin(message);
         #[cfg(feature = "alloc")]
         if self.sessions[session].remote.is_some() {
             self.deliver_to_remote(session, member, message, terms);
@@ -260,7 +263,10 @@ impl Broker<'_> {
                 if self.messages.get(message).has_expired(now) {
                     self.count_drop(None, DropReason::Expired);
                 } else {
-                    self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
+                    let given = self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
+                    if given.is_none() {
+                        self.count_drop(None, DropReason::Unreadable);
+                    }
                 }
             }
             self.messages.end_delivery(taken);

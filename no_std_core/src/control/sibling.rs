@@ -675,6 +675,8 @@ impl Broker<'_> {
             self.return_to_owner(session, member.subscription, message);
         } else {
             let foreign = still_there.then_some(member.subscription);
+            // It may go to another member at any time.
+            self.messages.pin(message);
             self.deliver(session, message, topic, Terms { qos, retain, identifier, group: None, foreign });
         }
         self.messages.release(message);

@@ -24,14 +24,12 @@ impl Broker<'_> {
             if self.connections[handle].phase == Phase::Dead {
                 break Then::Close;
             }
-            #[cfg(feature = "alloc")]
-            if self.messages.away() > 0 && self.is_interrupted(handle) {
-                match self.connections[handle].phase {
-                    Phase::Dead => continue,
-                    _ => break Then::Idle,
-                }
-            }
             let sending = match self.connections[handle].sending.take() {
+                #[cfg(feature = "alloc")]
+                Some(begun) if self.is_interrupted(handle, begun) => match self.connections[handle].phase {
+                    Phase::Dead => break Then::Close,
+                    _ => break Then::Idle,
+                },
                 Some(begun) => begun,
                 None => match self.next_outgoing(now, handle) {
                     Some(begun) => begun,
@@ -181,7 +179,7 @@ impl Broker<'_> {
         let stored = *self.messages.get(message);
         let resent = entry.is(Delivery::SENT);
         #[cfg(feature = "alloc")]
-        if self.messages.is_lost(message) {
+        if stored.is_lost() {
             self.abandon(session, delivery, DropReason::Unreadable);
             return None;
         }

@@ -64,7 +64,19 @@ pub(crate) struct Bodies {
     has_arrived: bool,
 }
 
+impl Bodies {
+    fn discount(&mut self, message: &Message) {
+        self.bytes -= message.weight();
+        self.counted -= 1;
+    }
+}
+
 impl Message {
+    /// Whether the body was on disk alone, and could not be read there.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.flags & Self::LOST != 0
+    }
+
     fn name(&self, slot: usize) -> Name {
         Name { slot: slot as u32, order: self.order as u32 }
     }
@@ -112,12 +124,6 @@ impl Messages<'_> {
     pub(crate) fn is_away_at(&self, slot: u32) -> bool {
         let message = Handle::from_index(slot as usize);
         self.bodies.away > 0 && self.pool.is_live(message) && self.is_away(message)
-    }
-
-    /// Whether the body was on disk alone, and could not be read there.
-    #[inline]
-    pub(crate) fn is_lost(&self, message: Handle<Message>) -> bool {
-        self.bodies.away > 0 && self.pool[message].flags & Message::LOST != 0
     }
 
     /// The body stays in memory from now on, whatever the budget says; if it is not there it is fetched.
@@ -211,9 +217,14 @@ impl Messages<'_> {
         self.pool[message].flags |= Message::LOST;
     }
 
-    /// Whether a body has come or was found to be lost since the last call.
-    pub(crate) fn has_arrived(&mut self) -> bool {
-        core::mem::take(&mut self.bodies.has_arrived)
+    /// Whether a body has come, or was found to be lost, since [`Messages::forget_arrival`].
+    #[inline]
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.bodies.has_arrived
+    }
+
+    pub(crate) fn forget_arrival(&mut self) {
+        self.bodies.has_arrived = false;
     }
 
     /// A record of the message is in the batch that is being gathered.
@@ -312,13 +323,16 @@ impl Messages<'_> {
         }
     }
 
-    /// A message goes for which something was noted here.
-    pub(super) fn forget_body(&mut self, message: Handle<Message>) {
-        if self.pool[message].flags & Message::AWAY != 0 {
+    /// A message has gone for which something was noted here.
+    #[cold]
+    pub(super) fn forget_body(&mut self, slot: Handle<Message>, message: &Message) {
+        if message.flags & Message::AWAY != 0 {
             self.bodies.away -= 1;
-            self.journal.mark(Kind::Message, message.index());
+            self.journal.mark(Kind::Message, slot.index());
         }
-        self.discount(message);
+        if message.flags & Message::COUNTED != 0 {
+            self.bodies.discount(message);
+        }
     }
 
     /// The body could be given up from now on.
@@ -345,8 +359,8 @@ impl Messages<'_> {
         let entry = &mut self.pool[message];
         if entry.flags & Message::COUNTED != 0 {
             entry.flags &= !Message::COUNTED;
-            self.bodies.bytes -= entry.weight();
-            self.bodies.counted -= 1;
+            let message = *entry;
+            self.bodies.discount(&message);
         }
     }
 
