@@ -1,6 +1,7 @@
 //! Bodies that are on disk alone: what clients see of it, at the moments that random tests seldom meet.
 
 use goldcrest_core::codec::*;
+use goldcrest_core::record::{self, Record, Value};
 use goldcrest_core::{AllowAll, Config, DropReason, Limits, Overflow};
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::{MODEST, Storage};
@@ -170,6 +171,30 @@ fn what_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
     reader.disconnect(&mut world);
     world.check_stores();
     assert_eq!(world.shard(0).counters().messages, 0);
+}
+
+#[test]
+fn what_is_not_what_was_recorded_is_lost() {
+    let changes: [fn(&mut record::Message<'_>); 3] =
+        [|value| value.order += 1, |value| value.body = &value.body[1..], |value| value.body = &[]];
+    for change in changes {
+        let mut world = world(config(1));
+        absent(&mut world, "reader", "t");
+        publish(&mut world, 1..=2);
+        let mut changed = Vec::new();
+        for record in world.store(0).records() {
+            let Record::Put(key, Value::Message(mut value)) = record else { continue };
+            change(&mut value);
+            let mut sealed = vec![0; 300];
+            let len = Record::Put(key, Value::Message(value)).seal(&mut sealed).unwrap();
+            sealed.truncate(len);
+            changed.push((key, sealed));
+        }
+        world.store_mut(0).believe(changed.into_iter().take(1));
+        let mut reader = client(&mut world, "reader", None);
+        assert_eq!(drain(&mut world, &mut reader).len(), 1);
+        assert_eq!(world.shard(0).counters().dropped.by(DropReason::Unreadable), 1);
+    }
 }
 
 /// The body of a PUBLISH that is half out is given up, since its client does not read, and fetched again for the rest.
