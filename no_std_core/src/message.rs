@@ -79,10 +79,6 @@ impl Message {
 
     /// Whether it has to survive a restart.
     pub(crate) fn is_durable(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        if self.flags & Self::AWAY != 0 {
-            return true;
-        }
         self.durable != 0
     }
 
@@ -410,7 +406,7 @@ impl<'m> Messages<'m> {
             let message = self.pool.remove(handle);
             #[cfg(feature = "alloc")]
             if message.flags & (Message::AWAY | Message::COUNTED) != 0 {
-                self.forget_body(handle, &message);
+                self.forget_body(&message);
             }
             self.bytes.release(message.body);
         }
@@ -551,7 +547,7 @@ impl<'m> Messages<'m> {
     /// One of those that hold the message is durable. It holds it besides.
     pub(crate) fn hold_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
-        if !message.is_durable() {
+        if message.durable == 0 {
             self.journal.mark(Kind::Message, handle.index());
         }
         message.durable = message.durable.saturating_add(1);
@@ -561,7 +557,7 @@ impl<'m> Messages<'m> {
     pub(crate) fn release_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         message.durable = message.durable.saturating_sub(1);
-        if !message.is_durable() {
+        if message.durable == 0 {
             self.journal.mark(Kind::Message, handle.index());
         }
     }

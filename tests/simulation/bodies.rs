@@ -173,6 +173,26 @@ fn what_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
     assert_eq!(world.shard(0).counters().messages, 0);
 }
 
+/// A message goes while its body is read, and another one takes its slot: the answer is not about that one.
+#[test]
+fn an_answer_that_comes_too_late_is_for_nobody() {
+    let mut world = world(config(1));
+    absent(&mut world, "a", "t");
+    publish(&mut world, [1]);
+    world.fetch = Sync::ByHand;
+    client(&mut world, "a", None);
+    absent(&mut world, "b", "t");
+    Honest::accepted(&mut world, Version::V5, &Opening::new("a"));
+    assert_eq!(world.shard(0).counters().messages, 0);
+    publish(&mut world, [2]);
+    let mut b = client(&mut world, "b", None);
+    world.store_mut(0).is_unreadable = true;
+    world.fetch_one();
+    world.store_mut(0).is_unreadable = false;
+    while world.fetch_one() {}
+    assert_eq!(drain(&mut world, &mut b), [2]);
+}
+
 #[test]
 fn what_is_not_what_was_recorded_is_lost() {
     let changes: [fn(&mut record::Message<'_>); 3] =

@@ -379,7 +379,7 @@ impl Broker<'_> {
     fn drop_unheld(&mut self) {
         for slot in 0..self.messages.slots() {
             let message = Handle::from_index(slot);
-            if self.messages.live(message).is_some_and(|message| message.references == 0) {
+            if self.messages.live(message).is_some_and(|message| !message.is_durable()) {
                 self.messages.journal.mark(Kind::Message, slot);
                 self.messages.discard_unheld(message);
                 self.left_out = self.left_out.saturating_add(1);

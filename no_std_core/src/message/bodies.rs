@@ -3,6 +3,7 @@
 //! A body may be given up once the record of its message is safe, as long as only durable deliveries hold the message: the
 //! store has it then, and nobody else needs it before it is to be transmitted. What of such bodies goes beyond the budget
 //! is given up, the one that has been in memory for longest first. Where its bytes were, the message has only their number.
+//! It stays durable to its end, and so its record stays: who may hold it without being durable keeps the body in memory.
 
 use alloc::collections::VecDeque;
 
@@ -203,13 +204,8 @@ impl Messages<'_> {
         let entry = &mut self.pool[message];
         entry.body = body;
         entry.flags &= !Message::AWAY;
-        let is_durable = entry.is_durable();
         self.bodies.away -= 1;
         self.count(message);
-        if !is_durable {
-            // Its record was kept for the body's sake alone.
-            self.journal.mark(Kind::Message, message.index());
-        }
     }
 
     /// The body of a message can't be read.
@@ -325,10 +321,9 @@ impl Messages<'_> {
 
     /// A message has gone for which something was noted here.
     #[cold]
-    pub(super) fn forget_body(&mut self, slot: Handle<Message>, message: &Message) {
+    pub(super) fn forget_body(&mut self, message: &Message) {
         if message.flags & Message::AWAY != 0 {
             self.bodies.away -= 1;
-            self.journal.mark(Kind::Message, slot.index());
         }
         if message.flags & Message::COUNTED != 0 {
             self.bodies.discount(message);
