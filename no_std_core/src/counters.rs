@@ -23,12 +23,17 @@ pub enum DropReason {
     /// The connection broke while a QoS 0 message was half written.
     CutOff,
     /// Its body was on disk and could not be read.
+    #[cfg(feature = "alloc")]
     Unreadable,
 }
 
+const REASONS: usize = if cfg!(feature = "alloc") { 10 } else { 9 };
+/// Records have a place for each reason, also for one that can't come up here.
+pub(crate) const RECORDED_REASONS: usize = 10;
+
 impl DropReason {
     /// All reasons, in the order in which they are counted.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; REASONS] = [
         Self::QueueFull,
         Self::OutOfMemory,
         Self::Expired,
@@ -38,6 +43,7 @@ impl DropReason {
         Self::Offline,
         Self::Refused,
         Self::CutOff,
+        #[cfg(feature = "alloc")]
         Self::Unreadable,
     ];
 
@@ -53,6 +59,7 @@ impl DropReason {
             Self::Offline => "offline",
             Self::Refused => "refused",
             Self::CutOff => "cut_off",
+            #[cfg(feature = "alloc")]
             Self::Unreadable => "unreadable",
         }
     }
@@ -67,12 +74,16 @@ pub struct Dropped {
 impl Dropped {
     pub(crate) const NONE: Self = Self { counts: [0; DropReason::ALL.len()] };
 
-    pub(crate) fn counts(&self) -> [u32; DropReason::ALL.len()] {
-        self.counts
+    pub(crate) fn counts(&self) -> [u32; RECORDED_REASONS] {
+        let mut counts = [0; RECORDED_REASONS];
+        counts.iter_mut().zip(&self.counts).for_each(|(to, count)| *to = *count);
+        counts
     }
 
-    pub(crate) const fn of(counts: [u32; DropReason::ALL.len()]) -> Self {
-        Self { counts }
+    pub(crate) fn of(counts: [u32; RECORDED_REASONS]) -> Self {
+        let mut dropped = Self::NONE;
+        dropped.counts.iter_mut().zip(&counts).for_each(|(to, count)| *to = *count);
+        dropped
     }
 
     /// How many were lost for `reason`. It wraps at 2^32.

@@ -263,10 +263,11 @@ impl Broker<'_> {
                 if self.messages.get(message).has_expired(now) {
                     self.count_drop(None, DropReason::Expired);
                 } else {
-                    let given = self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
-                    if given.is_none() {
+                    #[cfg(feature = "alloc")]
+                    if self.messages.get(message).is_lost() {
                         self.count_drop(None, DropReason::Unreadable);
                     }
+                    self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
                 }
             }
             self.messages.end_delivery(taken);
