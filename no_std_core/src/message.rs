@@ -177,6 +177,12 @@ impl Delivery {
         self.is(Self::GROUP | Self::FOREIGN)
     }
 
+    /// How often it holds its message, see [`Messages`].
+    #[inline]
+    fn holds(&self) -> u32 {
+        if cfg!(feature = "alloc") && self.is_shared() { 2 } else { 1 }
+    }
+
     /// The shared subscription it came through: back to its group if this Session does not take it.
     pub(crate) fn group(&self) -> Option<Handle<Group>> {
         self.beside.filter(|_| self.is(Self::GROUP)).map(Handle::cast)
@@ -200,7 +206,7 @@ impl Delivery {
     }
 
     /// It came through no shared subscription any more.
-    pub(crate) fn forget_share(&mut self) {
+    fn forget_share(&mut self) {
         self.beside = self.beside.filter(|_| !self.is_shared());
         self.set(Self::GROUP | Self::FOREIGN, false);
     }
@@ -265,7 +271,9 @@ impl Linked for Delivery {
 /// All stored messages, their deliveries, and the bytes they and all other texts stand in.
 ///
 /// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it, and `durable` the
-/// number of those among them that have to survive a restart.
+/// number of those among them that have to survive a restart. With the feature `alloc` deliveries through shared
+/// subscriptions, and what is on its way to siblings, hold it twice: somebody may need its body at any time, so it stays
+/// in memory.
 ///
 /// A part of the memory is kept from what is published: when queues have filled everything, their clients can still connect,
 /// Wills included, and take what waits for them.
@@ -417,7 +425,8 @@ impl<'m> Messages<'m> {
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
         let handle = self.deliveries.insert(delivery)?;
         if let Some(message) = delivery.message {
-            self.hold(message);
+            let message = &mut self.pool[message];
+            message.references = message.references.saturating_add(delivery.holds());
         }
         Some(handle)
     }
@@ -429,6 +438,19 @@ impl<'m> Messages<'m> {
         }
         self.drop_message_of(handle);
         self.deliveries.remove(handle);
+    }
+
+    /// A delivery came through no shared subscription any more: it does not go back there.
+    pub(crate) fn forget_share(&mut self, handle: Handle<Delivery>) {
+        let entry = &mut self.deliveries[handle];
+        #[cfg(feature = "alloc")]
+        let held_twice = entry.message.filter(|_| entry.is_shared());
+        entry.forget_share();
+        self.note(handle);
+        #[cfg(feature = "alloc")]
+        if let Some(message) = held_twice {
+            self.release(message);
+        }
     }
 
     /// A delivery has to survive a restart from now on.
@@ -482,7 +504,11 @@ impl<'m> Messages<'m> {
     ) -> Option<Handle<Delivery>> {
         let handle = self.deliveries.restore(slot, delivery).ok()?;
         if let Some(message) = delivery.message {
-            self.hold(message);
+            (0..delivery.holds()).for_each(|_| self.hold(message));
+            #[cfg(feature = "alloc")]
+            if delivery.is_shared() {
+                self.want(message);
+            }
         }
         // Before the identifiers, which wait where it leaves its mark.
         self.make_durable(handle, owner);
@@ -585,6 +611,8 @@ impl<'m> Messages<'m> {
     pub(crate) fn drop_message_of(&mut self, handle: Handle<Delivery>) {
         let delivery = &mut self.deliveries[handle];
         let is_durable = delivery.is(Delivery::DURABLE);
+        #[cfg(feature = "alloc")]
+        let is_shared = delivery.is_shared();
         let (message, mut more) = (delivery.message.take(), delivery.more());
         if more.is_some() {
             delivery.beside = None;
@@ -592,6 +620,10 @@ impl<'m> Messages<'m> {
         if let Some(message) = message {
             if is_durable {
                 self.release_durably(message);
+            }
+            #[cfg(feature = "alloc")]
+            if is_shared {
+                self.release(message);
             }
             self.release(message);
         }

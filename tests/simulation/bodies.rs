@@ -256,6 +256,7 @@ fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
     assert_eq!(drain(&mut world, &mut reader), [2, 3, 4]);
 }
 
+/// A body that any member of a group may get at any time is in memory, and no longer than for that.
 #[test]
 fn what_a_group_keeps_is_in_memory_also_after_a_restart() {
     let mut world = world(config(1));
@@ -266,10 +267,19 @@ fn what_a_group_keeps_is_in_memory_also_after_a_restart() {
         assert_eq!(on_disk(&world), 0);
         world.crash();
     }
-    for id in ["member", "reader"] {
-        let mut client = client(&mut world, id, None);
-        assert_eq!(drain(&mut world, &mut client), [1, 2, 3]);
-    }
+    let mut member = client(&mut world, "member", Some(1));
+    assert_eq!(drain(&mut world, &mut member), [1, 2, 3]);
+    publish(&mut world, 4..=6);
+    assert_eq!(on_disk(&world), 3, "there is one that the member has not acknowledged, and the reader's are 1 to 3");
+    assert_eq!(drain(&mut world, &mut member), [4, 5, 6]);
+    publish(&mut world, 7..=7);
+    assert_eq!(on_disk(&world), 6);
+    assert_eq!(member.take(&mut world).len(), 1);
+    member.unsubscribe(&mut world, "$share/g/t");
+    publish(&mut world, 8..=8);
+    assert_eq!(on_disk(&world), 8, "what the member has in flight is its own now");
+    let mut reader = client(&mut world, "reader", None);
+    assert_eq!(drain(&mut world, &mut reader), (1..=8).collect::<Vec<_>>());
 }
 
 /// The identifiers of a delivery of QoS 2 lost all but their first byte when the store was read, because what they waited

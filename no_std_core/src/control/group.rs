@@ -102,9 +102,6 @@ impl Broker<'_> {
             group: Some(group),
             foreign: None,
         };
-        // It may go to another member at any time.
-        #[cfg(feature = "alloc")]
-        self.messages.pin(message);
         #[cfg(feature = "alloc")]
         if self.sessions[session].remote.is_some() {
             self.deliver_to_remote(session, member, message, terms);
@@ -137,8 +134,6 @@ impl Broker<'_> {
         let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
         match self.messages.deliver(terms.delivery(message)) {
             Some(delivery) => {
-                #[cfg(feature = "alloc")]
-                self.messages.pin(message);
                 if self.messages.journal.is_on() {
                     self.messages.make_durable(delivery, Owner::Group(group));
                 }

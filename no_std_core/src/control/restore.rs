@@ -289,13 +289,10 @@ impl Broker<'_> {
         delivery.set(Delivery::RETAIN, value.retain);
         delivery.set(Delivery::RECEIVED, value.received);
         match (value.through, owner) {
-            (Through::Group(group), owner) => {
+            (_, Owner::Group(group)) => delivery.set_group(group),
+            (Through::Group(group), Owner::Session(session)) => {
                 let group = Handle::from_index(group as usize);
-                let is_its = match owner {
-                    Owner::Group(owner) => owner == group,
-                    Owner::Session(session) => self.router.is_member(group, self.subscriber_of(session)),
-                };
-                if is_its {
+                if self.router.is_member(group, self.subscriber_of(session)) {
                     delivery.set_group(group);
                 }
             }
@@ -306,10 +303,6 @@ impl Broker<'_> {
                 }
             }
             _ => {}
-        }
-        #[cfg(feature = "alloc")]
-        if let Some(message) = message.filter(|_| delivery.is_shared() || matches!(owner, Owner::Group(_))) {
-            self.messages.pin(message);
         }
         let restored = self.messages.restore_delivery(slot, delivery, owner, value.identifiers);
         restored.map(|_| ()).ok_or(Unfit::NoRoom)

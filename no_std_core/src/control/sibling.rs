@@ -247,7 +247,7 @@ impl Broker<'_> {
         true
     }
 
-    /// One hold more than is durable: the body stays in memory.
+    /// With one hold more than is durable: the body stays in memory.
     fn hold_for_transit(&mut self, message: Handle<Message>) {
         self.messages.hold(message);
         self.messages.hold(message);
@@ -675,8 +675,6 @@ impl Broker<'_> {
             self.return_to_owner(session, member.subscription, message);
         } else {
             let foreign = still_there.then_some(member.subscription);
-            // It may go to another member at any time.
-            self.messages.pin(message);
             self.deliver(session, message, topic, Terms { qos, retain, identifier, group: None, foreign });
         }
         self.messages.release(message);

@@ -97,13 +97,11 @@ impl Outbound {
         for start in [self.queue.front(), self.in_flight.front()] {
             let mut at = start;
             while let Some(delivery) = at {
-                let entry = &mut messages.deliveries[delivery];
-                let next = entry.next();
+                let entry = &messages.deliveries[delivery];
+                at = entry.next();
                 if left(entry) {
-                    entry.forget_share();
-                    messages.note(delivery);
+                    messages.forget_share(delivery);
                 }
-                at = next;
             }
         }
     }
