@@ -192,6 +192,7 @@ fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
             seed,
             shard: goldcrest_core::Shard { index, count },
             durable: kept.is_some(),
+            body_budget: body_budget(config.store.body_bytes, count),
             ..config.broker.clone()
         },
         capacity: config.capacity,
@@ -202,6 +203,11 @@ fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
         listeners: Vec::new(),
     };
     (0..count).map(plan).collect()
+}
+
+/// The share of a shard. 0 means that there is no bound.
+fn body_budget(bytes: u64, shards: u16) -> usize {
+    usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }
 
 fn start_shard(plan: Plan, end: UnboundedSender<Failed>) -> io::Result<()> {

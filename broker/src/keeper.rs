@@ -1,9 +1,12 @@
 //! The second beat of a shard: what must survive a restart goes to the store, and what waits for it hears when it is safe.
 //!
 //! One batch is under way at a time. Meanwhile the core gathers the next one, in which what has come and gone cancels out.
+//!
+//! From there also come bodies that are not in memory, when they are to be transmitted.
 
 use crate::store::{Answer, Batch, Handle, Key};
-use goldcrest_core::{Broker, Instant, Polled};
+use goldcrest_core::{Broker, Fetch, Instant, Polled};
+use std::collections::VecDeque;
 
 /// What a shard has of the store.
 pub(crate) struct Keeper {
@@ -14,11 +17,13 @@ pub(crate) struct Keeper {
     /// Empty; kept for its memory.
     spare: Batch,
     tickets: u64,
+    /// Bodies that were asked for and have not come.
+    asked: VecDeque<Fetch>,
 }
 
 impl Keeper {
     pub(crate) fn new(shard: u16, store: Handle) -> Self {
-        Self { shard, store, under_way: None, spare: Batch::default(), tickets: 0 }
+        Self { shard, store, under_way: None, spare: Batch::default(), tickets: 0, asked: VecDeque::new() }
     }
 
     /// Hands what is to be recorded to the store, unless a batch is under way: then it is gathered further.
@@ -42,7 +47,7 @@ impl Keeper {
         loop {
             match broker.poll_record(batch.room(room)) {
                 Polled::Record { key, delete, len } => {
-                    let key = Key { shard: self.shard, kind: key.kind as u8, slot: key.slot };
+                    let key = key_in_store(self.shard, key);
                     if delete { batch.delete(key) } else { batch.put(key, len) }
                 }
                 Polled::TooSmall(needed) => room = needed,
@@ -52,6 +57,16 @@ impl Keeper {
         self.under_way = Some(broker.seal());
         self.tickets += 1;
         self.store.commit(self.shard, self.tickets, batch);
+    }
+
+    /// Asks for the bodies that are to be transmitted soon.
+    pub(crate) fn fetch(&mut self, broker: &mut Broker<'static>) {
+        let known = self.asked.len();
+        self.asked.extend(std::iter::from_fn(|| broker.poll_fetch()));
+        if self.asked.len() > known {
+            let key = |fetch: &Fetch| key_in_store(self.shard, fetch.key());
+            self.store.fetch(self.shard, self.asked.range(known..).map(key).collect());
+        }
     }
 
     /// The store has answered.
@@ -66,8 +81,25 @@ impl Keeper {
                 }
             }
             Answer::Full(is_full) => broker.set_store_full(is_full),
-            // Nobody asks for bodies so far; and a store that failed ends the gateway.
-            Answer::Fetched(..) | Answer::Failed => {}
+            Answer::Fetched(results) => {
+                let count = results.len().min(self.asked.len());
+                for (fetch, result) in self.asked.drain(..count).zip(results) {
+                    match result {
+                        Ok(Some(sealed)) => broker.fetched(now, fetch, &sealed),
+                        Ok(None) => broker.fetch_failed(now, fetch),
+                        Err(error) => {
+                            tracing::error!(%error, "a message could not be read from the store, and is lost");
+                            broker.fetch_failed(now, fetch);
+                        }
+                    }
+                }
+            }
+            // That ends the gateway.
+            Answer::Failed => {}
         }
     }
+}
+
+pub(crate) fn key_in_store(shard: u16, key: goldcrest_core::record::Key) -> Key {
+    Key { shard, kind: key.kind as u8, slot: key.slot }
 }

@@ -1,6 +1,6 @@
 //! A shard: one core broker on one thread, with a runtime of its own and no locks.
 
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, key_in_store};
 use crate::listener::{self, Lobby, Seat};
 use crate::mesh::{Arrival, Mail, Mesh};
 use crate::store::{Handle, Log, Store as _};
@@ -75,10 +75,16 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
 /// Gives the core back what it had before the restart.
 fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) -> io::Result<()> {
     let mut newer = None;
-    let mut left_out = 0_u64;
+    let (mut taken, mut left_out) = (0_u64, 0_u64);
+    let mut told = std::time::Instant::now();
     log.each(shard, &mut |_, sealed| match record::open(sealed) {
         Ok(record) => {
             left_out += u64::from(broker.restore(now, record).is_err());
+            taken += 1;
+            if taken.is_multiple_of(1024) && told.elapsed() > Duration::from_secs(1) {
+                told = std::time::Instant::now();
+                tracing::info!(shard, "restoring: {taken} records so far");
+            }
             ControlFlow::Continue(())
         }
         Err(error @ Unreadable::Newer(_)) => {
@@ -92,6 +98,14 @@ fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) ->
     })?;
     if let Some(error) = newer {
         return Err(io::Error::other(format!("{error}; nothing was changed")));
+    }
+    // What shards are to hand to each other at once was too much to be kept in memory.
+    let mut sealed = Vec::new();
+    while let Some(fetch) = broker.poll_fetch() {
+        match log.fetch(key_in_store(shard, fetch.key()), &mut sealed) {
+            Ok(true) => broker.fetched(now, fetch, &sealed),
+            Ok(false) | Err(_) => broker.fetch_failed(now, fetch),
+        }
     }
     let restored = broker.restored(now);
     tracing::info!(

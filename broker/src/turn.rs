@@ -183,6 +183,9 @@ impl Turn {
         }
         self.send_forwards();
         self.record();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.fetch(&mut self.broker);
+        }
         self.flush_is_due = false;
         if self.again.is_empty() {
             self.again = again;

@@ -24,7 +24,8 @@ use crate::topic::TopicName;
 ///   [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
 /// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full)
 /// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
-///   [`seal`](Self::seal), [`persisted`](Self::persisted); [`restore`](Self::restore), [`restored`](Self::restored)
+///   [`seal`](Self::seal), [`persisted`](Self::persisted); [`restore`](Self::restore), [`restored`](Self::restored);
+///   with the feature `alloc` what is fetched from there: `poll_fetch`, `fetched`, `fetch_failed`
 /// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
 /// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id),
@@ -186,7 +187,10 @@ impl<'m> Broker<'m> {
         let connections = Pool::new(memory.connections);
         let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
         let journal = Journal::new(memory.journal, config.durable);
-        let messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
+        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
+        let mut messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
+        #[cfg(feature = "alloc")]
+        messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         Self {
             random: Random::new(config.seed),
             connections,
@@ -270,6 +274,10 @@ impl<'m> Broker<'m> {
     /// A connection that has something to transmit, that can take bytes again after [`Next::Wait`], or that is to be
     /// closed: call [`Broker::poll_transmit`] and, after [`Next::Wait`], [`Broker::handle_bytes`].
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
+        #[cfg(feature = "alloc")]
+        if self.messages.has_arrived() {
+            self.wake_for_bodies();
+        }
         loop {
             let slot = self.ready.pop_front(&mut self.connections)?;
             let connection = &mut self.connections[slot];
@@ -309,7 +317,8 @@ impl<'m> Broker<'m> {
         self.next_record(out)
     }
 
-    /// Has everything durable recorded anew with the next batch, as if the store had nothing but what it has to delete.
+    /// Has everything durable recorded anew with the next batch, as if the store had nothing but what it has to delete, and the
+    /// messages whose bodies are there alone.
     pub fn record_all(&mut self) {
         self.mark_all();
     }
@@ -349,6 +358,30 @@ impl<'m> Broker<'m> {
         self.end_restoring(now)
     }
 
+    /// A body that is in the store alone and is to be transmitted soon: read its record, and answer with
+    /// [`Broker::fetched`] or [`Broker::fetch_failed`], in the order in which they were polled. Meanwhile the client waits, and
+    /// the others go on. To be polled in each turn, and once before [`Broker::restored`], until there are no more.
+    #[cfg(feature = "alloc")]
+    pub fn poll_fetch(&mut self) -> Option<crate::Fetch> {
+        self.messages.next_fetch()
+    }
+
+    /// The record that was asked for. If it is not what was recorded the message is lost, as after
+    /// [`Broker::fetch_failed`]. [`Broker::poll_ready`] names the connections that waited.
+    #[cfg(feature = "alloc")]
+    pub fn fetched(&mut self, now: Instant, fetch: crate::Fetch, sealed: &[u8]) {
+        let _ = now;
+        self.take_body(fetch, sealed);
+    }
+
+    /// The record that was asked for is not there or can't be read: the message is lost to all who wait for it, and
+    /// counted as [`DropReason::Unreadable`](crate::DropReason::Unreadable) when its turn comes.
+    #[cfg(feature = "alloc")]
+    pub fn fetch_failed(&mut self, now: Instant, fetch: crate::Fetch) {
+        let _ = now;
+        self.lose_body(fetch);
+    }
+
     /// The store takes no more, or does again. While it is full what needs another record is refused like at any other limit:
     /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement. QoS 0 flows on, acknowledgements and what ends too.
     pub fn set_store_full(&mut self, full: bool) {
@@ -380,6 +413,10 @@ impl<'m> Broker<'m> {
         counters.subscriptions = self.router.local_subscription_count() as u32;
         counters.retained = self.router.retained_count() as u32;
         counters.messages = self.messages.len() as u32;
+        #[cfg(feature = "alloc")]
+        {
+            counters.bodies_on_disk = self.messages.away() as u32;
+        }
         counters.deliveries = self.messages.deliveries.len() as u32;
         counters.bytes = self.messages.bytes.used() as u64;
         counters

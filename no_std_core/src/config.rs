@@ -37,6 +37,12 @@ pub struct Config<'m> {
     /// Whether what must survive a restart is recorded: then call [`Broker::poll_record`](crate::Broker::poll_record) in each
     /// turn, or nothing that promises durability is ever transmitted. Needs the feature `durable`.
     pub durable: bool,
+    /// With `durable` and the feature `alloc`: what bodies of messages may take in memory that only wait for durable Sessions, in
+    /// bytes, each with 64 more. Beyond it they are left to the store, and asked for when they are to be transmitted: then answer
+    /// `Broker::poll_fetch` in each turn. 0, and in borrowed memory: all stay in memory.
+    ///
+    /// Retained messages, Wills, messages of shared subscriptions, and topics with [`Overflow::KeepLatest`] always do.
+    pub body_budget: usize,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
     pub response_information: Option<&'m str>,
 }
@@ -232,6 +238,7 @@ impl<'m> Config<'m> {
             share_strategy: ShareStrategy::RoundRobin,
             share_rules: &[],
             durable: false,
+            body_budget: 0,
             response_information: None,
         }
     }
@@ -244,6 +251,13 @@ impl<'m> Config<'m> {
     pub(crate) fn overflow_for(&self, topic: TopicName<'_>) -> Overflow {
         let rule = self.overflow_rules.iter().find(|rule| rule.filter.matches(topic));
         rule.map_or(self.overflow, |rule| rule.policy)
+    }
+
+    /// Whether older messages are looked for by their topics.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn may_keep_latest(&self) -> bool {
+        let is_such = |policy| policy == Overflow::KeepLatest;
+        is_such(self.overflow) || self.overflow_rules.iter().any(|rule| is_such(rule.policy))
     }
 
     /// Whether any message could be refused for a full queue: otherwise nobody has to look before delivering.

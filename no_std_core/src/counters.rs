@@ -22,11 +22,18 @@ pub enum DropReason {
     Refused,
     /// The connection broke while a QoS 0 message was half written.
     CutOff,
+    /// Its body was on disk and could not be read.
+    #[cfg(feature = "alloc")]
+    Unreadable,
 }
+
+const REASONS: usize = if cfg!(feature = "alloc") { 10 } else { 9 };
+/// Records have a place for each reason, also for one that can't come up here.
+pub(crate) const RECORDED_REASONS: usize = 10;
 
 impl DropReason {
     /// All reasons, in the order in which they are counted.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; REASONS] = [
         Self::QueueFull,
         Self::OutOfMemory,
         Self::Expired,
@@ -36,6 +43,8 @@ impl DropReason {
         Self::Offline,
         Self::Refused,
         Self::CutOff,
+        #[cfg(feature = "alloc")]
+        Self::Unreadable,
     ];
 
     /// A name for logs, metrics and topics.
@@ -50,6 +59,8 @@ impl DropReason {
             Self::Offline => "offline",
             Self::Refused => "refused",
             Self::CutOff => "cut_off",
+            #[cfg(feature = "alloc")]
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -63,12 +74,16 @@ pub struct Dropped {
 impl Dropped {
     pub(crate) const NONE: Self = Self { counts: [0; DropReason::ALL.len()] };
 
-    pub(crate) fn counts(&self) -> [u32; DropReason::ALL.len()] {
-        self.counts
+    pub(crate) fn counts(&self) -> [u32; RECORDED_REASONS] {
+        let mut counts = [0; RECORDED_REASONS];
+        counts.iter_mut().zip(&self.counts).for_each(|(to, count)| *to = *count);
+        counts
     }
 
-    pub(crate) const fn of(counts: [u32; DropReason::ALL.len()]) -> Self {
-        Self { counts }
+    pub(crate) fn of(counts: [u32; RECORDED_REASONS]) -> Self {
+        let mut dropped = Self::NONE;
+        dropped.counts.iter_mut().zip(&counts).for_each(|(to, count)| *to = *count);
+        dropped
     }
 
     /// How many were lost for `reason`. It wraps at 2^32.
@@ -121,6 +136,8 @@ pub struct Counters {
     pub retained: u32,
     /// Application Messages in memory now.
     pub messages: u32,
+    /// Those of them whose bodies are on disk alone.
+    pub bodies_on_disk: u32,
     /// Deliveries that wait in queues or for an acknowledgement now.
     pub deliveries: u32,
     /// Bytes of bodies and texts in memory now.

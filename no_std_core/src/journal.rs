@@ -204,6 +204,18 @@ impl<'m> Journal<'m> {
         }
     }
 
+    /// Whether the latest record of the slot says how it is.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_clean(&mut self, kind: Kind, slot: u32) -> bool {
+        self.marks(kind).is_some_and(|marks| marks.get(slot) == STORED)
+    }
+
+    /// The batch that is being gathered.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn under_way(&self) -> Batch {
+        Batch(self.gathering)
+    }
+
     /// A record of the slot was made: it `is_stored` then or it is not. Or there was nothing to be recorded.
     pub(crate) fn recorded(&mut self, kind: Kind, slot: u32, is_stored: bool, any: bool) {
         let bits = if is_stored { STORED } else { 0 };

@@ -154,6 +154,8 @@ pub use journal::{Batch, JournalMemory};
 pub use local::Local;
 #[cfg(feature = "alloc")]
 pub use mesh::Forward;
+#[cfg(feature = "alloc")]
+pub use message::Fetch;
 pub use message::{Delivery, Message};
 #[cfg(feature = "alloc")]
 pub use resources::Capacity;

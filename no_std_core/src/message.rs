@@ -9,6 +9,11 @@ use crate::storage::{Blob, Bytes, Fifo, Handle, Linked, Pool};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
+#[cfg(feature = "alloc")]
+mod bodies;
+#[cfg(feature = "alloc")]
+pub use bodies::Fetch;
+
 /// An Application Message in the pool. Its body is one blob: the topic, then the wire bytes of the Properties that are
 /// forwarded unchanged, then the payload.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +27,7 @@ pub struct Message {
     pub(crate) durable: u32,
     /// As it was published; what a subscriber gets may be lower.
     pub(crate) qos: QoS,
-    /// The RETAIN flag of the PUBLISH it came in.
-    pub(crate) retain: bool,
+    pub(crate) flags: u8,
     /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
     pub(crate) expires: Instant,
     /// Its place among all messages that were handed out.
@@ -45,16 +49,47 @@ impl Message {
         references: 0,
         durable: 0,
         qos: QoS::AtMostOnce,
-        retain: false,
+        flags: 0,
         expires: Instant::from_millis(0),
         order: 0,
         #[cfg(feature = "alloc")]
         stamp: 0,
     };
 
+    /// The RETAIN flag of the PUBLISH it came in.
+    pub(crate) const RETAIN: u8 = 1;
+    /// The body is in the store alone.
+    #[cfg(feature = "alloc")]
+    const AWAY: u8 = 2;
+    /// The body was asked for.
+    #[cfg(feature = "alloc")]
+    const ASKED: u8 = 4;
+    /// A record of it is in a batch that is not safe yet.
+    #[cfg(feature = "alloc")]
+    const RECORDING: u8 = 8;
+    /// The body is in memory, counts towards the budget and may be given up.
+    #[cfg(feature = "alloc")]
+    const COUNTED: u8 = 16;
+    /// The body is needed at any time.
+    #[cfg(feature = "alloc")]
+    const PINNED: u8 = 32;
+    /// The body is in the store alone, and can't be read there.
+    #[cfg(feature = "alloc")]
+    const LOST: u8 = 64;
+
     /// Whether it has to survive a restart.
     pub(crate) fn is_durable(&self) -> bool {
         self.durable != 0
+    }
+
+    /// The RETAIN flag of the PUBLISH it came in.
+    pub(crate) fn retain(&self) -> bool {
+        self.flags & Self::RETAIN != 0
+    }
+
+    /// The flags of one that is made new.
+    pub(crate) fn flags_of(retain: bool) -> u8 {
+        if retain { Self::RETAIN } else { 0 }
     }
 
     /// Whether it has to survive as the retained message of its topic.
@@ -142,6 +177,12 @@ impl Delivery {
         self.is(Self::GROUP | Self::FOREIGN)
     }
 
+    /// How often it holds its message, see [`Messages`].
+    #[inline]
+    fn holds(&self) -> u32 {
+        if cfg!(feature = "alloc") && self.is_shared() { 2 } else { 1 }
+    }
+
     /// The shared subscription it came through: back to its group if this Session does not take it.
     pub(crate) fn group(&self) -> Option<Handle<Group>> {
         self.beside.filter(|_| self.is(Self::GROUP)).map(Handle::cast)
@@ -165,7 +206,7 @@ impl Delivery {
     }
 
     /// It came through no shared subscription any more.
-    pub(crate) fn forget_share(&mut self) {
+    fn forget_share(&mut self) {
         self.beside = self.beside.filter(|_| !self.is_shared());
         self.set(Self::GROUP | Self::FOREIGN, false);
     }
@@ -230,7 +271,9 @@ impl Linked for Delivery {
 /// All stored messages, their deliveries, and the bytes they and all other texts stand in.
 ///
 /// Invariant: a message's `references` is the number of deliveries, retained entries and Wills that hold it, and `durable` the
-/// number of those among them that have to survive a restart.
+/// number of those among them that have to survive a restart. With the feature `alloc` deliveries through shared
+/// subscriptions, and what is on its way to siblings, hold it twice: somebody may need its body at any time, so it stays
+/// in memory.
 ///
 /// A part of the memory is kept from what is published: when queues have filled everything, their clients can still connect,
 /// Wills included, and take what waits for them.
@@ -243,6 +286,8 @@ pub(crate) struct Messages<'m> {
     /// Messages and bytes that only those who connect may take.
     reserved: usize,
     reserved_bytes: usize,
+    #[cfg(feature = "alloc")]
+    bodies: bodies::Bodies,
 }
 
 /// The reserve is one message and so many bytes for each connection, but no more than an eighth of all.
@@ -259,7 +304,16 @@ impl<'m> Messages<'m> {
     ) -> Self {
         let reserved = connections.min(pool.limit() / 8);
         let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
-        Self { pool, deliveries, bytes, journal, reserved, reserved_bytes }
+        Self {
+            pool,
+            deliveries,
+            bytes,
+            journal,
+            reserved,
+            reserved_bytes,
+            #[cfg(feature = "alloc")]
+            bodies: bodies::Bodies::default(),
+        }
     }
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
@@ -294,7 +348,8 @@ impl<'m> Messages<'m> {
             return None;
         }
         let body = self.bytes.adopt(body)?;
-        self.pool.insert(Message { body, references: 0, durable: 0, ..draft })
+        let flags = draft.flags & Message::RETAIN;
+        self.pool.insert(Message { body, references: 0, durable: 0, flags, ..draft })
     }
 
     #[inline]
@@ -357,6 +412,10 @@ impl<'m> Messages<'m> {
     pub(crate) fn discard_unheld(&mut self, handle: Handle<Message>) {
         if self.pool[handle].references == 0 {
             let message = self.pool.remove(handle);
+            #[cfg(feature = "alloc")]
+            if message.flags & (Message::AWAY | Message::COUNTED) != 0 {
+                self.forget_body(&message);
+            }
             self.bytes.release(message.body);
         }
     }
@@ -366,7 +425,8 @@ impl<'m> Messages<'m> {
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
         let handle = self.deliveries.insert(delivery)?;
         if let Some(message) = delivery.message {
-            self.hold(message);
+            let message = &mut self.pool[message];
+            message.references = message.references.saturating_add(delivery.holds());
         }
         Some(handle)
     }
@@ -378,6 +438,19 @@ impl<'m> Messages<'m> {
         }
         self.drop_message_of(handle);
         self.deliveries.remove(handle);
+    }
+
+    /// A delivery came through no shared subscription any more: it does not go back there.
+    pub(crate) fn forget_share(&mut self, handle: Handle<Delivery>) {
+        let entry = &mut self.deliveries[handle];
+        #[cfg(feature = "alloc")]
+        let held_twice = entry.message.filter(|_| entry.is_shared());
+        entry.forget_share();
+        self.note(handle);
+        #[cfg(feature = "alloc")]
+        if let Some(message) = held_twice {
+            self.release(message);
+        }
     }
 
     /// A delivery has to survive a restart from now on.
@@ -408,7 +481,11 @@ impl<'m> Messages<'m> {
     pub(crate) fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
         let body = self.bytes.store(&[body])?;
         match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
-            Ok(handle) => Some(handle),
+            Ok(handle) => {
+                #[cfg(feature = "alloc")]
+                self.count_restored(handle);
+                Some(handle)
+            }
             Err(_) => {
                 self.bytes.release(body);
                 None
@@ -427,8 +504,14 @@ impl<'m> Messages<'m> {
     ) -> Option<Handle<Delivery>> {
         let handle = self.deliveries.restore(slot, delivery).ok()?;
         if let Some(message) = delivery.message {
-            self.hold(message);
+            (0..delivery.holds()).for_each(|_| self.hold(message));
+            #[cfg(feature = "alloc")]
+            if delivery.is_shared() {
+                self.want(message);
+            }
         }
+        // Before the identifiers, which wait where it leaves its mark.
+        self.make_durable(handle, owner);
         let mut rest = identifiers;
         self.deliveries[handle].identifier = rest.next().unwrap_or(0);
         if !delivery.is_shared()
@@ -439,7 +522,6 @@ impl<'m> Messages<'m> {
             (entry.beside, entry.batch) = text.into_parts();
             entry.set(Delivery::OUTSTANDING, true);
         }
-        self.make_durable(handle, owner);
         Some(handle)
     }
 
@@ -464,13 +546,19 @@ impl<'m> Messages<'m> {
             entry.set(Delivery::OUTSTANDING, false);
             let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
             // A few at once, because they stand in the memory that grows meanwhile.
-            let (mut at, mut piece) = (0, [0; 64]);
+            let (mut at, mut piece, mut last) = (0, [0; 64], handle);
             while at < text.len() {
                 let len = self.bytes.copy(text, at, &mut piece);
                 let mut some = Identifiers(piece.get(..len).unwrap_or(&[]));
                 let Some(identifier) = some.next() else { break };
                 at += len - some.0.len();
-                self.add_identifier(handle, identifier);
+                let extra = Delivery { identifier, ..Delivery::default() };
+                if identifier != 0
+                    && let Some(extra) = self.deliveries.insert(extra)
+                {
+                    self.deliveries[last].beside = Some(extra.cast());
+                    last = extra;
+                }
             }
             self.bytes.release(text);
         }
@@ -523,6 +611,8 @@ impl<'m> Messages<'m> {
     pub(crate) fn drop_message_of(&mut self, handle: Handle<Delivery>) {
         let delivery = &mut self.deliveries[handle];
         let is_durable = delivery.is(Delivery::DURABLE);
+        #[cfg(feature = "alloc")]
+        let is_shared = delivery.is_shared();
         let (message, mut more) = (delivery.message.take(), delivery.more());
         if more.is_some() {
             delivery.beside = None;
@@ -530,6 +620,10 @@ impl<'m> Messages<'m> {
         if let Some(message) = message {
             if is_durable {
                 self.release_durably(message);
+            }
+            #[cfg(feature = "alloc")]
+            if is_shared {
+                self.release(message);
             }
             self.release(message);
         }
@@ -576,7 +670,8 @@ impl<'m> Messages<'m> {
                 None => return false,
             }
         }
-        true
+        // It is not, if the body is on disk: the topics that are looked for have theirs in memory.
+        rest.is_empty()
     }
 }
 

@@ -19,7 +19,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::DropReason;
+use crate::counters::RECORDED_REASONS;
 use crate::storage::copy;
 use crate::time::Instant;
 
@@ -139,8 +139,8 @@ pub struct Session<'a> {
     pub ends: Instant,
     /// The Will.
     pub will: Option<Will>,
-    /// Messages lost to it, by [`DropReason`].
-    pub dropped: [u32; DropReason::ALL.len()],
+    /// Messages lost to it, by [`DropReason`](crate::DropReason).
+    pub dropped: [u32; RECORDED_REASONS],
 }
 
 /// The Will of a Session (section 3.1.2.5).
@@ -288,8 +288,8 @@ pub struct Sibling {
 /// What was lost so far, in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// By [`DropReason`].
-    pub dropped: [u32; DropReason::ALL.len()],
+    /// By [`DropReason`](crate::DropReason).
+    pub dropped: [u32; RECORDED_REASONS],
 }
 
 /// Why a record can't be read.

@@ -17,8 +17,8 @@ from load import Publisher, Subscriber
 
 CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 25))
 SEED = int(os.environ.get("GOLDCREST_SEED", 1))
-LONG_QUEUES = "[limits]\nqueued_messages = 1000000\nqueued_bytes = 100000000\n"
-"""So that nothing is lost by policy to a subscriber that is slow or away."""
+LONG_QUEUES = "[limits]\nqueued_messages = 1000000\nqueued_bytes = 100000000\n[store]\nbody_bytes = 10000\n"
+"""So that nothing is lost by policy to a subscriber that is slow or away, and most of what waits for it is on disk alone."""
 MESSAGES = 12
 """Those of a run in which one call to the disk goes wrong."""
 

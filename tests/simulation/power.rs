@@ -49,11 +49,11 @@ const PUBLISHERS: usize = 3;
 const NOT_RETAINING: usize = 1;
 
 impl Test {
-    fn new(seed: u64, storage: Storage, shards: u16) -> Self {
+    fn new(seed: u64, storage: Storage, shards: u16, body_budget: usize) -> Self {
         let limits = Limits { queued_messages: 2_000, inflight: 6, packet_bytes: 4_096, ..Limits::GATEWAY };
-        let config = Config { durable: true, limits, ..Config::gateway(seed) };
+        let config = Config { durable: true, body_budget, limits, ..Config::gateway(seed) };
         let mut world = World::in_storage(storage, shards, config, &AllowAll);
-        world.sync = Sync::ByHand;
+        (world.sync, world.fetch) = (Sync::ByHand, Sync::ByHand);
         let publisher =
             |number| Untiring::new(format!("publisher {number}"), format!("p/{number}"), number != NOT_RETAINING);
         let subscriber = |number: usize| Subscriber {
@@ -87,8 +87,13 @@ impl Test {
                 self.publishers[publisher].publish(&mut self.world, qos);
             }
             40..=64 => self.acknowledge(subscriber),
-            83..=84 if self.catches_up => while self.world.sync() {},
-            65..=84 => drop(self.world.sync()),
+            82..=83 if self.catches_up => while self.world.sync() {},
+            65..=83 => drop(self.world.sync()),
+            84 => {
+                for _ in 0..self.random.below(20) {
+                    self.world.fetch_one();
+                }
+            }
             85..=88 => self.publishers[publisher].connect(&mut self.world),
             89..=93 => self.connect_subscriber(subscriber),
             94 => self.cut_subscriber(subscriber),
@@ -225,7 +230,7 @@ impl Test {
             (0..self.subscribers.len()).for_each(|subscriber| self.connect_subscriber(subscriber));
             while {
                 self.read();
-                let synced = self.world.sync();
+                let synced = self.world.sync() | self.world.fetch_one();
                 let due = self.subscribers.iter().any(|subscriber| !subscriber.due.is_empty());
                 (0..self.subscribers.len()).for_each(|subscriber| self.acknowledge(subscriber));
                 synced || due
@@ -275,30 +280,42 @@ impl Test {
 
 #[test]
 fn what_was_acknowledged_arrives_whenever_the_power_goes() {
-    the_power_goes_with(1);
+    the_power_goes_with(1, 0);
 }
 
 #[test]
 fn what_was_acknowledged_arrives_wherever_it_came_from() {
-    the_power_goes_with(2);
-    the_power_goes_with(3);
+    the_power_goes_with(2, 0);
+    the_power_goes_with(3, 0);
 }
 
-fn the_power_goes_with(shards: u16) {
+#[test]
+fn what_was_acknowledged_arrives_though_its_body_was_on_disk_alone() {
+    for shards in 1..=3 {
+        // None in memory; some.
+        the_power_goes_with(shards, 1);
+        the_power_goes_with(shards, 800);
+    }
+}
+
+fn the_power_goes_with(shards: u16, body_budget: usize) {
     let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
     for seed in 1..=seeds {
-        let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
-        let mut test = Test::new(seed, storage, shards);
+        let storage = if seed % 2 == 0 || body_budget > 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
+        let mut test = Test::new(seed, storage, shards, body_budget);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             (0..steps).for_each(|_| test.step());
             test.finish();
         }));
         if let Err(panic) = outcome {
-            println!("seed {seed}, {shards} shards, {} crashes", test.crashes);
+            println!("seed {seed}, {shards} shards, body budget {body_budget}, {} crashes", test.crashes);
             std::panic::resume_unwind(panic);
         }
+        let fetched: u64 = (0..shards).map(|shard| test.world.store(shard.into()).fetched).sum();
+        assert_eq!(fetched > 0, body_budget > 0);
         let acknowledged: usize = test.publishers.iter().map(|publisher| publisher.acknowledged.len()).sum();
-        assert!(test.crashes as u64 > steps / 200 && acknowledged as u64 > steps / 20);
+        let (crashes, acknowledged) = (u64::from(test.crashes), acknowledged as u64);
+        assert!(crashes > steps / 250 && acknowledged > steps / 40, "seed {seed}: {crashes} crashes, {acknowledged}");
     }
 }
 
@@ -331,7 +348,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                     due: instant,
                     expiry_secs: random.choose(&[None, Some(0), Some(u32::MAX)]),
                 }),
-                dropped: [u32::MAX; 9],
+                dropped: [u32::MAX; 10],
             }),
             Kind::Group => Value::Group(record::Group { filter: filters[random.below(filters.len())] }),
             Kind::Subscription => Value::Subscription(record::Subscription {
@@ -390,7 +407,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 publisher_key: 0,
             }),
             Kind::Sibling => Value::Sibling(record::Sibling { taken: random.draw(), sent: random.draw() }),
-            Kind::Counters => Value::Counters(record::Counters { dropped: [1; 9] }),
+            Kind::Counters => Value::Counters(record::Counters { dropped: [1; 10] }),
         };
         let slot = if random.percent(3) { u32::MAX } else { key.slot };
         let key = Key { slot, ..key };

@@ -58,7 +58,8 @@ impl Test {
             packet_bytes: 4_096,
             ..Limits::GATEWAY
         };
-        let config = Config { durable: true, limits, ..Config::gateway(seed) };
+        // Bodies leave memory where that is owned.
+        let config = Config { durable: true, body_budget: 500, limits, ..Config::gateway(seed) };
         let mut world = World::in_storage(storage, shards, config, &AllowAll);
         world.sync = Sync::ByHand;
         let member = |number: usize| Member {

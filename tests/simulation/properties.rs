@@ -154,6 +154,38 @@ fn a_broker_that_keeps_records_does_what_the_model_does() {
     }
 }
 
+/// The same with bodies on disk alone.
+fn away(setup: Setup, body_budget: usize) -> Setup {
+    Setup { storage: Storage::Owned(PLENTY), config: Config { body_budget, ..setup.config }, ..setup }
+}
+
+#[test]
+fn bodies_on_disk_make_no_difference_to_clients() {
+    let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
+    for seed in seeds() {
+        let setup = durable(generous(1, Storage::Owned(PLENTY), 64 * 1024, mix), Sync::AtOnce);
+        let without = run(1_000 + seed, steps(1_500), setup.clone());
+        for (sync, body_budget) in [(Sync::AtOnce, 1), (Sync::Late, 1), (Sync::Late, 2_000)] {
+            let with = run(1_000 + seed, steps(1_500), away(durable(setup.clone(), sync), body_budget));
+            assert_eq!(with.came, without.came, "seed {}, {sync:?}", 1_000 + seed);
+        }
+    }
+}
+
+#[test]
+fn a_broker_with_bodies_on_disk_does_what_the_model_does() {
+    let mix = Mix { retained_wills: false, crashes: true, ..ALL };
+    for seed in seeds() {
+        for (shards, sync) in [(1, Sync::AtOnce), (1, Sync::Late), (2, Sync::Late)] {
+            for transmit_size in [100, 5_000] {
+                let mix = Mix { shared: shards == 1, ..mix };
+                let setup = durable(generous(shards, Storage::Owned(PLENTY), transmit_size, mix), sync);
+                run(1_100 + 10 * seed + u64::from(shards), steps(1_500), away(setup, 1));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_broker_goes_on_after_a_crash_as_if_only_connections_were_lost() {
     let mix = Mix { retained_wills: false, crashes: true, ..ALL };

@@ -47,7 +47,7 @@ impl System {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut world = World::in_storage(setup.storage, setup.shards, setup.config.clone(), &AllowAll);
         world.transmit_size = setup.transmit_size;
-        world.sync = setup.sync;
+        (world.sync, world.fetch) = (setup.sync, setup.sync);
         let versions = [Version::V5, Version::V3_1_1, Version::V5, Version::V5, Version::V3_1, Version::V5];
         let device = |number: usize| Device::new(format!("client {number}"), versions[number % versions.len()]);
         Self {
@@ -472,7 +472,9 @@ impl System {
         let message = expected.message;
         assert_eq!(delivered.topic, message.topic);
         let device = &self.devices[client];
-        if let (Some(expires), false) = (message.expires, device.was_throttled) {
+        // What has its identifier when the power goes may have been sent before: it is sent again though it has expired.
+        let may_be_late = device.was_throttled || (device.saw_crash && delivered.dup);
+        if let (Some(expires), false) = (message.expires, may_be_late) {
             assert!(expires > self.model.now, "it has expired: {delivered:?}");
             let left = (expires - self.model.now).div_ceil(1_000) as u32;
             assert_eq!(delivered.expiry, device.version.is_v5().then_some(left));

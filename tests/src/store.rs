@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use goldcrest_core::record::{self, Key, Record, Value};
-use goldcrest_core::{Batch, Broker, Instant, Polled, Restored};
+use goldcrest_core::{Batch, Broker, Fetch, Instant, Polled, Restored};
 
 /// The records of one broker.
 #[derive(Default)]
@@ -15,6 +15,12 @@ pub struct Store {
     safe: BTreeMap<u64, Vec<u8>>,
     /// What was taken and is not safe yet.
     waiting: VecDeque<(Batch, Changes)>,
+    /// Bodies that were asked for.
+    fetches: VecDeque<Fetch>,
+    /// Bodies that were read.
+    pub fetched: u64,
+    /// Nothing can be read any more.
+    pub is_unreadable: bool,
     buffer: Vec<u8>,
     /// Batches and records taken so far.
     pub taken: (u64, u64),
@@ -70,19 +76,41 @@ impl Store {
         true
     }
 
+    /// Takes what the broker asks for; whether there was anything.
+    pub fn take_fetches(&mut self, broker: &mut Broker<'_>) -> bool {
+        let before = self.fetches.len();
+        self.fetches.extend(std::iter::from_fn(|| broker.poll_fetch()));
+        self.fetches.len() > before
+    }
+
+    /// Answers what was asked for first; whether there was anything.
+    pub fn fetch(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
+        let Some(fetch) = self.fetches.pop_front() else { return false };
+        match self.safe.get(&fetch.key().to_bits()).filter(|_| !self.is_unreadable) {
+            Some(sealed) => broker.fetched(now, fetch, sealed),
+            None => broker.fetch_failed(now, fetch),
+        }
+        self.fetched += 1;
+        true
+    }
+
     /// The power goes.
     pub fn lose_power(&mut self) {
         self.waiting.clear();
+        self.fetches.clear();
     }
 
     /// Hands everything to a new broker, which must take it.
     ///
     /// # Panics
     /// If it leaves anything out.
-    pub fn restore(&self, now: Instant, broker: &mut Broker<'_>) -> Restored {
+    pub fn restore(&mut self, now: Instant, broker: &mut Broker<'_>) -> Restored {
         for sealed in self.safe.values() {
             let record = record::open(sealed).expect("a store in memory damages nothing");
             broker.restore(now, record).unwrap_or_else(|unfit| panic!("{unfit}: {record:?}"));
+        }
+        while self.take_fetches(broker) {
+            while self.fetch(now, broker) {}
         }
         let restored = broker.restored(now);
         assert_eq!(restored.dropped, 0);
@@ -102,6 +130,12 @@ impl Store {
             all.insert(key.to_bits(), record.unwrap_or_else(|| panic!("{key:?} should have been deleted before")));
         }
         let counters = |bits: &u64| *bits >> 32 == record::Kind::Counters as u64;
+        // Bodies that are here alone can't be told again.
+        let messages = |bits: &u64| *bits >> 32 == record::Kind::Message as u64;
+        let here: Vec<u64> =
+            self.safe.keys().copied().filter(|bits| messages(bits) && !all.contains_key(bits)).collect();
+        assert_eq!(here.len(), broker.counters().bodies_on_disk as usize);
+        all.extend(here.into_iter().map(|bits| (bits, self.safe[&bits].clone())));
         for (bits, sealed) in self.safe.iter().filter(|(bits, _)| !counters(bits)) {
             let Some(now) = all.get(bits) else { panic!("there is no {:?} any more", record::open(sealed)) };
             assert_eq!(without_lazy(sealed), without_lazy(now), "what is stored, and what is");

@@ -37,14 +37,14 @@ const MAX_BEATS: usize = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(usize);
 
-/// When a batch of records becomes safe.
+/// When a batch of records becomes safe, or a body is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     /// In the same turn.
     AtOnce,
     /// When nothing else is left to be done.
     Late,
-    /// With [`World::sync`].
+    /// With [`World::sync`] or [`World::fetch_one`].
     ByHand,
 }
 
@@ -56,6 +56,8 @@ pub struct World {
     stores: Vec<Store>,
     /// When it is safe.
     pub sync: Sync,
+    /// When a body that was asked for comes.
+    pub fetch: Sync,
     /// What brokers sent to siblings and is not there yet, by both.
     links: BTreeMap<(usize, usize), Link>,
     /// Makes the brokers anew.
@@ -135,6 +137,7 @@ impl World {
             now: Instant::from_millis(1_000),
             stores: shards.iter().map(|_| Store::default()).collect(),
             sync: Sync::AtOnce,
+            fetch: Sync::AtOnce,
             links: BTreeMap::new(),
             remake: None,
             shards,
@@ -290,6 +293,21 @@ impl World {
         any
     }
 
+    /// The oldest body that each broker asked for comes, with all consequences; whether there was one.
+    pub fn fetch_one(&mut self) -> bool {
+        let fetched = self.fetch_oldest();
+        self.drive();
+        fetched
+    }
+
+    fn fetch_oldest(&mut self) -> bool {
+        let mut any = false;
+        for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+            any |= store.fetch(self.now, broker);
+        }
+        any
+    }
+
     /// The same, to be changed.
     pub fn store_mut(&mut self, shard: usize) -> &mut Store {
         &mut self.stores[shard]
@@ -365,6 +383,12 @@ impl World {
                 }
             }
             while self.sync == Sync::AtOnce && self.sync_oldest() {}
+            for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+                quiet &= !store.take_fetches(broker);
+            }
+            while self.fetch == Sync::AtOnce && self.fetch_oldest() {
+                quiet = false;
+            }
             for from in 0..self.shards.len() {
                 while let Some((to, forward)) = self.shards[from].poll_forward() {
                     beat();
@@ -390,7 +414,10 @@ impl World {
                     quiet = false;
                 }
             }
-            if quiet && !(self.sync == Sync::Late && self.sync_oldest()) {
+            if quiet
+                && !(self.sync == Sync::Late && self.sync_oldest())
+                && !(self.fetch == Sync::Late && self.fetch_oldest())
+            {
                 return;
             }
         }

@@ -50,6 +50,9 @@ pub struct StoreConfig {
     pub segment_bytes: u64,
     /// What all files may take; beyond it publishers are refused.
     pub max_bytes: u64,
+    /// What bodies of messages may take in memory that wait for sessions, in all shards; beyond it they are on disk alone
+    /// until their turn comes. 0: all are in memory.
+    pub body_bytes: u64,
 }
 
 /// What an acknowledgement waits for.
@@ -65,7 +68,7 @@ pub enum Sync {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { sync: Sync::Always, interval_ms: 1000, segment_bytes: 16 << 20, max_bytes: 4 << 30 }
+        Self { sync: Sync::Always, interval_ms: 1000, segment_bytes: 16 << 20, max_bytes: 4 << 30, body_bytes: 8 << 20 }
     }
 }
 
@@ -164,6 +167,7 @@ fn read_store(store: &mut StoreConfig, section: &mut Section<'_>) -> Result<(), 
     set(&mut store.sync, section.choice("sync", SYNCS)?);
     set(&mut store.interval_ms, section.integer("interval_ms", 1..=3_600_000)?);
     set(&mut store.segment_bytes, section.bytes("segment_bytes", 1 << 20..=512 << 20)?);
+    set(&mut store.body_bytes, section.bytes("body_bytes", 0..=1 << 44)?);
     set(&mut store.max_bytes, section.bytes("max_bytes", 64 << 20..=1 << 44)?);
     Ok(())
 }

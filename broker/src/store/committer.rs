@@ -18,8 +18,8 @@ pub enum Answer {
         /// Emptied, for its memory.
         batch: Batch,
     },
-    /// What [`Handle::fetch`] asked for.
-    Fetched(Key, io::Result<Option<Vec<u8>>>),
+    /// What [`Handle::fetch`] asked for, in the same order.
+    Fetched(Vec<io::Result<Option<Vec<u8>>>>),
     /// From now on there is no room for what needs more of it, or there is again.
     Full(bool),
     /// The store failed. No batch is safe that was not reported, and none will be.
@@ -28,7 +28,7 @@ pub enum Answer {
 
 enum Request {
     Commit { shard: u16, ticket: u64, batch: Batch },
-    Fetch(Key),
+    Fetch { shard: u16, keys: Vec<Key> },
     Stats(SyncSender<Stats>),
     Close,
 }
@@ -43,9 +43,9 @@ impl Handle {
         self.send(Request::Commit { shard, ticket, batch });
     }
 
-    /// Asks for a record; [`Answer::Fetched`] brings it to the shard of the key.
-    pub fn fetch(&self, key: Key) {
-        self.send(Request::Fetch(key));
+    /// Asks for records that are safe; [`Answer::Fetched`] brings them to the shard.
+    pub fn fetch(&self, shard: u16, keys: Vec<Key>) {
+        self.send(Request::Fetch { shard, keys });
     }
 
     /// What is in the store; `None` if it failed.
@@ -89,7 +89,15 @@ impl Committer {
         answer: impl Fn(u16, Answer) + Send + 'static,
     ) -> io::Result<Self> {
         let answer = Box::new(answer);
-        let mut work = Work { store, shards, answer, batches: Vec::new(), owners: Vec::new(), is_full: false };
+        let mut work = Work {
+            store,
+            shards,
+            answer,
+            batches: Vec::new(),
+            owners: Vec::new(),
+            fetches: Vec::new(),
+            is_full: false,
+        };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             let result = work.run(&pending.0);
             if let Err(failure) = &result {
@@ -119,6 +127,8 @@ struct Work {
     batches: Vec<Batch>,
     /// Of `batches`: shard and ticket.
     owners: Vec<(u16, u64)>,
+    /// Shards, and what they ask for.
+    fetches: Vec<(u16, Vec<Key>)>,
     is_full: bool,
 }
 
@@ -139,6 +149,7 @@ impl Work {
             for request in waiting.drain(..) {
                 is_closing |= self.take(request);
             }
+            self.fetch();
             is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit(PAUSE)? };
             self.tell_whether_full();
             if is_closing {
@@ -155,15 +166,22 @@ impl Work {
                 self.batches.push(batch);
                 self.owners.push((shard, ticket));
             }
-            Request::Fetch(key) => {
-                let mut bytes = Vec::new();
-                let fetched = self.store.fetch(key, &mut bytes);
-                (self.answer)(key.shard, Answer::Fetched(key, fetched.map(|is_there| is_there.then_some(bytes))));
-            }
+            Request::Fetch { shard, keys } => self.fetches.push((shard, keys)),
             Request::Stats(tell) => drop(tell.send(self.store.stats())),
             Request::Close => return true,
         }
         false
+    }
+
+    fn fetch(&mut self) {
+        for (shard, keys) in self.fetches.drain(..) {
+            let read = |key| {
+                let mut bytes = Vec::new();
+                let is_there = self.store.fetch(key, &mut bytes)?;
+                Ok(is_there.then_some(bytes))
+            };
+            (self.answer)(shard, Answer::Fetched(keys.into_iter().map(read).collect()));
+        }
     }
 
     /// Whether all that was handed in is safe; if there is no room it has to wait.

@@ -7,7 +7,7 @@ use super::segment::{Segments, State};
 use super::{Key, Stats};
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// The segments and where in them each record stands.
@@ -69,13 +69,17 @@ impl Contents {
         // most once.
         const WINDOW: usize = 1 << 18;
         let mut window = Vec::new();
-        for kind in 0..=u8::MAX {
-            let mut places: Vec<(Key, Place)> =
-                self.index.places(shard, kind).filter(|(_, place)| !place.is_tombstone()).collect();
+        let mut places: Vec<(Key, Place)> = Vec::new();
+        for (kind, segments) in
+            (0..=u8::MAX).flat_map(|kind| self.parts(shard, kind).into_iter().map(move |part| (kind, part)))
+        {
+            places.clear();
+            let is_live = |(_, place): &(Key, Place)| segments.contains(&place.segment) && !place.is_tombstone();
+            places.extend(self.index.places(shard, kind).filter(is_live));
             places.sort_unstable_by_key(|(_, place)| (place.segment, place.offset));
             let (mut segment, mut start) = (u32::MAX, 0);
             window.clear();
-            for (key, place) in places {
+            for (key, place) in places.drain(..) {
                 let (offset, size) = (place.offset as usize, place.size as usize);
                 if segment != place.segment || offset + size > start + window.len() {
                     (segment, start) = (place.segment, offset);
@@ -96,6 +100,32 @@ impl Contents {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Ranges of segments that each hold a small part of the records of a kind: a list of all would take more than the index.
+    fn parts(&self, shard: u16, kind: u8) -> Vec<Range<u32>> {
+        const PARTS: usize = 16;
+        let mut counts: Vec<usize> = Vec::new();
+        for (_, place) in self.index.places(shard, kind).filter(|(_, place)| !place.is_tombstone()) {
+            let segment = place.segment as usize;
+            if counts.len() <= segment {
+                counts.resize(segment + 1, 0);
+            }
+            counts[segment] += 1;
+        }
+        let most = counts.iter().sum::<usize>() / PARTS;
+        let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+        for (segment, count) in (0..).zip(&counts) {
+            sum += count;
+            if sum > most {
+                parts.push(start..segment + 1);
+                (start, sum) = (segment + 1, 0);
+            }
+        }
+        if sum > 0 {
+            parts.push(start..counts.len() as u32);
+        }
+        parts
     }
 
     pub(super) fn live_by_kind(&self) -> BTreeMap<u8, u64> {

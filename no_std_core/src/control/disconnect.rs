@@ -199,7 +199,7 @@ impl Broker<'_> {
     }
 
     /// A packet that is half out can't be finished: nothing may follow it.
-    fn forget_sending(&mut self, handle: Handle<Connection>) {
+    pub(super) fn forget_sending(&mut self, handle: Handle<Connection>) {
         let connection = &mut self.connections[handle];
         let Some(sending) = connection.sending.begun() else {
             return;

@@ -93,7 +93,7 @@ impl Broker<'_> {
         };
         let (qos, retain) = {
             let message = self.messages.get(message);
-            (message.qos, message.retain)
+            (message.qos, message.retain())
         };
         let terms = Terms {
             qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
@@ -258,6 +258,10 @@ impl Broker<'_> {
                 if self.messages.get(message).has_expired(now) {
                     self.count_drop(None, DropReason::Expired);
                 } else {
+                    #[cfg(feature = "alloc")]
+                    if self.messages.get(message).is_lost() {
+                        self.count_drop(None, DropReason::Unreadable);
+                    }
                     self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
                 }
             }

@@ -5,6 +5,8 @@
 
 mod ack;
 mod auth;
+#[cfg(feature = "alloc")]
+mod bodies;
 mod connect;
 mod deliver;
 mod disconnect;

@@ -34,6 +34,12 @@ impl Broker<'_> {
     pub(crate) fn next_record(&mut self, out: &mut [u8]) -> Polled {
         while let Some((kind, slot)) = self.messages.journal.next() {
             let key = Key { kind, slot };
+            #[cfg(feature = "alloc")]
+            if kind == Kind::Message && self.messages.is_away_at(slot) {
+                // The store has it, and we have not: nothing but its body could be recorded, and that does not change.
+                self.messages.journal.recorded(kind, slot, true, false);
+                continue;
+            }
             let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
             // Also the longest Topic Filter came in a packet that this is made for.
             space.grow_to(space.limit().min(LONGEST_TEXT));
@@ -42,6 +48,11 @@ impl Broker<'_> {
             match sealed {
                 Some(Ok(len)) => {
                     self.messages.journal.recorded(kind, slot, true, true);
+                    #[cfg(feature = "alloc")]
+                    if kind == Kind::Message {
+                        let batch = self.messages.journal.under_way();
+                        self.messages.message_recorded(Handle::from_index(slot as usize), batch);
+                    }
                     return Polled::Record { key, delete: false, len };
                 }
                 Some(Err(needed)) => return Polled::TooSmall(needed),
@@ -79,7 +90,7 @@ impl Broker<'_> {
                     topic_len: message.topic_len,
                     properties_len: message.properties_len,
                     qos: message.qos.bits(),
-                    retain: message.retain,
+                    retain: message.retain(),
                     expires: message.expires,
                     order: message.order,
                     #[cfg(feature = "alloc")]
@@ -237,7 +248,16 @@ impl Broker<'_> {
     pub(crate) fn on_persisted(&mut self, batch: Batch) {
         self.messages.journal.persisted(batch);
         #[cfg(feature = "alloc")]
-        self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
+        {
+            self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
+            self.messages.bodies_are_safe();
+            self.give_up_surplus();
+        }
+        self.wake_waiting();
+    }
+
+    /// Names the connections for which something that they waited for has come.
+    pub(super) fn wake_waiting(&mut self) {
         let mut at = self.waiting.front();
         while let Some(connection) = at {
             at = Linked::<Waiting>::next(&self.connections[connection]);
@@ -251,9 +271,16 @@ impl Broker<'_> {
     /// Whether something that waited for a batch does so no more.
     fn may_go_on(&self, handle: Handle<Connection>) -> bool {
         let connection = &self.connections[handle];
+        #[cfg(feature = "alloc")]
+        if let Some(resumes) = self.may_resume(handle) {
+            return resumes;
+        }
         let is_safe = |first: Handle<Owed>| !self.messages.journal.is_unsafe(self.owed[first].batch);
+        let window = connection.window;
         connection.owed.front().is_some_and(is_safe)
-            || connection.session.is_some_and(|session| self.sessions[session].outbound.may_resend(&self.messages))
+            || connection
+                .session
+                .is_some_and(|session| self.sessions[session].outbound.may_go_on(&self.messages, window))
     }
 
     /// Whether what the client is to be sent next waits for a batch.
@@ -266,7 +293,8 @@ impl Broker<'_> {
         if connection.owed.front().is_some_and(|first| self.messages.journal.is_unsafe(self.owed[first].batch)) {
             return true;
         }
-        connection.session.is_some_and(|session| self.sessions[session].outbound.waits(&self.messages))
+        let window = connection.window;
+        connection.session.is_some_and(|session| self.sessions[session].outbound.waits(&self.messages, window))
     }
 
     pub(super) fn begin_waiting(&mut self, handle: Handle<Connection>) {

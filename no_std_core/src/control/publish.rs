@@ -230,7 +230,7 @@ impl<'m> Broker<'m> {
             topic_len: topic.as_str().len() as u16,
             properties_len: properties.len() as u32,
             qos: publish.qos,
-            retain: publish.retain,
+            flags: Message::flags_of(publish.retain),
             expires,
             ..Message::default()
         };
@@ -311,7 +311,7 @@ impl<'m> Broker<'m> {
         let draft = Message {
             topic_len: message.topic.as_str().len() as u16,
             qos: message.qos,
-            retain: message.retain,
+            flags: Message::flags_of(message.retain),
             expires: message.expiry_secs.map_or(Instant::NEVER, |seconds| now.plus_secs(u64::from(seconds))),
             ..Message::default()
         };
@@ -333,8 +333,8 @@ impl<'m> Broker<'m> {
     /// got it.
     pub(super) fn route(&mut self, routing: Routing<'_>) -> Result<bool, ReasonCode> {
         let (retain, cost) = match routing.stored {
-            Some(message) => (self.messages.get(message).retain, self.messages.get(message).body.len() as u32),
-            None => (routing.draft.retain, routing.parts.iter().map(|part| part.len() as u32).sum()),
+            Some(message) => (self.messages.get(message).retain(), self.messages.get(message).body.len() as u32),
+            None => (routing.draft.retain(), routing.parts.iter().map(|part| part.len() as u32).sum()),
         };
         if retain {
             self.check_retain(routing.topic, &routing)?;
@@ -418,7 +418,7 @@ impl<'m> Broker<'m> {
         }
         let (qos, retain) = {
             let message = self.messages.get(message);
-            (message.qos, message.retain)
+            (message.qos, message.retain())
         };
         let terms = Terms {
             qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),

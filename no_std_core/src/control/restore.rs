@@ -224,14 +224,18 @@ impl Broker<'_> {
             topic_len: value.topic_len,
             properties_len: value.properties_len,
             qos: QoS::from_bits(value.qos).unwrap_or_default(),
-            retain: value.retain,
+            flags: Message::flags_of(value.retain),
             expires: value.expires,
             order: value.order,
             #[cfg(feature = "alloc")]
             stamp: value.stamp,
             ..Message::default()
         };
-        self.messages.restore(slot, draft, value.body).ok_or(Unfit::NoRoom)?;
+        #[cfg(feature = "alloc")]
+        let restored = self.restore_body(slot, draft, value.body);
+        #[cfg(not(feature = "alloc"))]
+        let restored = self.messages.restore(slot, draft, value.body);
+        restored.ok_or(Unfit::NoRoom)?;
         self.routed = self.routed.max(value.order);
         #[cfg(feature = "alloc")]
         self.mesh.see(value.stamp);
@@ -283,13 +287,10 @@ impl Broker<'_> {
         delivery.set(Delivery::RETAIN, value.retain);
         delivery.set(Delivery::RECEIVED, value.received);
         match (value.through, owner) {
-            (Through::Group(group), owner) => {
+            (_, Owner::Group(group)) => delivery.set_group(group),
+            (Through::Group(group), Owner::Session(session)) => {
                 let group = Handle::from_index(group as usize);
-                let is_its = match owner {
-                    Owner::Group(owner) => owner == group,
-                    Owner::Session(session) => self.router.is_member(group, self.subscriber_of(session)),
-                };
-                if is_its {
+                if self.router.is_member(group, self.subscriber_of(session)) {
                     delivery.set_group(group);
                 }
             }

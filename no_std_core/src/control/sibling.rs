@@ -200,8 +200,7 @@ impl Broker<'_> {
     /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
     fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32, group: Option<Arc<str>>) -> u64 {
         let Some((slot, sequence)) = self.mesh.begin_transit(to, message, key, group) else { return 0 };
-        self.messages.hold(message);
-        self.messages.hold_durably(message);
+        self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
         self.messages.journal.mark(Kind::Sibling, usize::from(to));
         sequence
@@ -221,6 +220,7 @@ impl Broker<'_> {
     fn end_transits(&mut self, by: u16, sequence: u64) {
         while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
             self.messages.release_durably(transit.message);
+            self.messages.release(transit.message);
             self.messages.release(transit.message);
             self.messages.journal.mark(Kind::Transit, slot);
         }
@@ -257,9 +257,16 @@ impl Broker<'_> {
         if !is_sound || self.messages.live(message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
+        self.hold_for_transit(message);
+        self.messages.want(message);
+        true
+    }
+
+    /// With one hold more than is durable: the body stays in memory.
+    fn hold_for_transit(&mut self, message: Handle<Message>) {
+        self.messages.hold(message);
         self.messages.hold(message);
         self.messages.hold_durably(message);
-        true
     }
 
     /// After a restart: siblings hear what was on its way to them, and of our subscribers.
@@ -329,6 +336,9 @@ impl Broker<'_> {
     }
 
     fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
+        if self.messages.is_away(message) {
+            return None;
+        }
         let message = *self.messages.get(message);
         let body: SharedBytes = self.messages.bytes.share(message.body)?;
         let message = Message { body: Blob::EMPTY, references: 0, ..message };

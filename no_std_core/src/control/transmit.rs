@@ -25,6 +25,11 @@ impl Broker<'_> {
                 break Then::Close;
             }
             let sending = match self.connections[handle].sending.take() {
+                #[cfg(feature = "alloc")]
+                Some(begun) if self.is_interrupted(handle, begun) => match self.connections[handle].phase {
+                    Phase::Dead => break Then::Close,
+                    _ => break Then::Idle,
+                },
                 Some(begun) => begun,
                 None => match self.next_outgoing(now, handle) {
                     Some(begun) => begun,
@@ -173,6 +178,11 @@ impl Broker<'_> {
         let message = entry.message?;
         let stored = *self.messages.get(message);
         let resent = entry.is(Delivery::SENT);
+        #[cfg(feature = "alloc")]
+        if stored.is_lost() {
+            self.abandon(session, delivery, DropReason::Unreadable);
+            return None;
+        }
         if stored.has_expired(now) && !resent {
             self.abandon(session, delivery, DropReason::Expired);
             return None;

@@ -36,7 +36,7 @@ impl<'m> Broker<'m> {
                 topic_len: topic.as_str().len() as u16,
                 properties_len: len,
                 qos: will.qos,
-                retain: will.retain,
+                flags: Message::flags_of(will.retain),
                 ..Message::default()
             };
             self.messages.store_will(draft, &[topic.as_str().as_bytes(), properties.finish()?, will.payload])
@@ -101,7 +101,7 @@ impl<'m> Broker<'m> {
     fn will_is_permitted(&mut self, message: Handle<Message>, principal: Principal) -> bool {
         let (qos, retain): (QoS, bool) = {
             let message = self.messages.get(message);
-            (message.qos, message.retain)
+            (message.qos, message.retain())
         };
         self.with_topic(message, |broker, topic| broker.authorize.publish(principal, topic, qos, retain))
             .unwrap_or(false)

@@ -7,7 +7,7 @@ use super::*;
 
 /// One record of each kind, put and deleted, with everything in them that can be.
 fn samples() -> Vec<Record<'static>> {
-    let dropped = [0, 1, 127, 128, 16_384, u32::MAX, 7, 8, 9];
+    let dropped = [0, 1, 127, 128, 16_384, u32::MAX, 7, 8, 9, 0];
     let will = Will { message: 3, delay_secs: 60, due: Instant::from_millis(u64::MAX - 1), expiry_secs: Some(0) };
     let values = [
         Value::Session(Session {
@@ -165,7 +165,7 @@ fn the_longest_fixed_part_is_within_the_overhead() {
             due: Instant::from_millis(u64::MAX - 1),
             expiry_secs: Some(u32::MAX),
         }),
-        dropped: [u32::MAX; 9],
+        dropped: [u32::MAX; 10],
     });
     let key = Key { kind: Kind::Session, slot: u32::MAX };
     assert!(sealed(&Record::Put(key, worst)).len() <= OVERHEAD);

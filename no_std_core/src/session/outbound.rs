@@ -97,13 +97,11 @@ impl Outbound {
         for start in [self.queue.front(), self.in_flight.front()] {
             let mut at = start;
             while let Some(delivery) = at {
-                let entry = &mut messages.deliveries[delivery];
-                let next = entry.next();
+                let entry = &messages.deliveries[delivery];
+                at = entry.next();
                 if left(entry) {
-                    entry.forget_share();
-                    messages.note(delivery);
+                    messages.forget_share(delivery);
                 }
-                at = next;
             }
         }
     }
@@ -155,11 +153,13 @@ impl Outbound {
     pub(crate) fn start(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
         loop {
             let front = self.queue.front()?;
-            if messages.deliveries[front].qos == QoS::AtMostOnce {
-                return if self.resend.is_some() { None } else { self.pop(messages) };
-            }
-            if !self.has_window(window) {
+            let is_at_most_once = messages.deliveries[front].qos == QoS::AtMostOnce;
+            let must_wait = if is_at_most_once { self.resend.is_some() } else { !self.has_window(window) };
+            if must_wait || fetches(messages, front, window) {
                 return None;
+            }
+            if is_at_most_once {
+                return self.pop(messages);
             }
             let packet_id = match messages.deliveries[front].packet_id {
                 0 => self.next_packet_id(messages)?,
@@ -210,14 +210,24 @@ impl Outbound {
         self.outstanding < window && (self.resend.is_none() || self.in_flight.len() < usize::from(window))
     }
 
-    /// Whether what is to be transmitted first waits for its batch.
-    pub(crate) fn waits(&self, messages: &Messages<'_>) -> bool {
-        self.resend.is_some_and(|delivery| messages.must_wait(delivery))
+    /// Whether what is to be transmitted first waits for its batch, or for its body.
+    pub(crate) fn waits(&self, messages: &Messages<'_>, window: u16) -> bool {
+        match self.resend {
+            Some(delivery) => messages.must_wait(delivery) || lacks_body(messages, delivery),
+            None => self.queue.front().is_some_and(|front| lacks_body(messages, front)) && self.has_window(window),
+        }
     }
 
-    /// Whether there is something in flight to be transmitted, and no batch that it waits for.
-    pub(crate) fn may_resend(&self, messages: &Messages<'_>) -> bool {
-        self.resend.is_some_and(|delivery| !messages.must_wait(delivery))
+    /// Whether there is something to be transmitted that had to wait, and has to no more.
+    pub(crate) fn may_go_on(&self, messages: &Messages<'_>, window: u16) -> bool {
+        match self.resend {
+            Some(delivery) => !messages.must_wait(delivery) && !awaits_body(messages, delivery),
+            None => {
+                cfg!(feature = "alloc")
+                    && self.queue.front().is_some_and(|front| !awaits_body(messages, front))
+                    && self.has_window(window)
+            }
+        }
     }
 
     /// Whether it may be transmitted now: otherwise it, and all that come behind it, are as those that are sent again.
@@ -357,7 +367,7 @@ impl Outbound {
     /// messages outstanding.
     pub(crate) fn start_resend(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
         let delivery = self.resend?;
-        if messages.must_wait(delivery) {
+        if messages.must_wait(delivery) || fetches(messages, delivery, window) {
             return None;
         }
         let entry = &mut messages.deliveries[delivery];
@@ -448,5 +458,40 @@ impl Outbound {
             at = next;
         }
         Acknowledged::Unknown
+    }
+}
+
+/// Whether the body of a delivery has to be fetched first: then it is, with those behind it that the client may be sent soon.
+#[inline]
+fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) -> bool {
+    #[cfg(feature = "alloc")]
+    if messages.lacks_body(delivery) {
+        messages.fetch_ahead(delivery, window);
+        return true;
+    }
+    let _ = (messages, delivery, window);
+    false
+}
+
+/// Whether the body of a delivery is on its way. One that came and was given up again has to be asked for anew.
+#[inline]
+fn awaits_body(messages: &Messages<'_>, delivery: Handle<Delivery>) -> bool {
+    #[cfg(feature = "alloc")]
+    return messages.lacks_body(delivery) && messages.is_asked_for(delivery);
+    #[cfg(not(feature = "alloc"))]
+    {
+        let _ = (messages, delivery);
+        false
+    }
+}
+
+#[inline]
+fn lacks_body(messages: &Messages<'_>, delivery: Handle<Delivery>) -> bool {
+    #[cfg(feature = "alloc")]
+    return messages.lacks_body(delivery);
+    #[cfg(not(feature = "alloc"))]
+    {
+        let _ = (messages, delivery);
+        false
     }
 }

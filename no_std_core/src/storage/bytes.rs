@@ -52,6 +52,18 @@ impl Blob {
         self.len == 0
     }
 
+    /// The same without its bytes in memory: it shows none, and needs no release.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn absent(self) -> Self {
+        Self::absent_of(self.len)
+    }
+
+    /// One of so many bytes that are not in memory.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn absent_of(len: u32) -> Self {
+        Self { at: None, len }
+    }
+
     /// What it is made of, for [`Blob::from_parts`].
     pub(crate) const fn into_parts(self) -> (Option<Handle<()>>, u32) {
         (self.at, self.len)
@@ -108,6 +120,12 @@ impl<'m> Bytes<'m> {
         Self(Kind::Owned(Owned { blobs: Pool::new(Slots::<PoolSlot<_>>::owned(u32::MAX as usize)), used: 0, limit }))
     }
 
+    /// Whether it is on the heap.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_owned(&self) -> bool {
+        matches!(self.0, Kind::Owned(_))
+    }
+
     /// Bytes in use; in borrowed memory those of whole blocks.
     pub fn used(&self) -> usize {
         match &self.0 {
@@ -139,6 +157,18 @@ impl<'m> Bytes<'m> {
             Kind::Owned(owned) => owned.store(parts, len)?,
         };
         Some(Blob { at: Some(at), len: stored })
+    }
+
+    /// Stores what was stored before and is needed again, even beyond the limit in owned memory.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn store_beyond(&mut self, bytes: &[u8]) -> Option<Blob> {
+        match &mut self.0 {
+            Kind::Owned(owned) if !bytes.is_empty() => {
+                let len = u32::try_from(bytes.len()).ok()?;
+                Some(Blob { at: Some(owned.insert(bytes.into())?), len })
+            }
+            _ => self.store(&[bytes]),
+        }
     }
 
     /// Gives the memory of `blob` back.
@@ -361,17 +391,21 @@ impl Owned {
     }
 
     fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
-        if len > self.limit - self.used {
+        if len > self.limit.saturating_sub(self.used) {
             return None;
         }
-        self.adopt(concatenate(parts.iter().copied(), len))
+        self.insert(concatenate(parts.iter().copied(), len))
     }
 
     fn adopt(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
-        let len = bytes.len();
-        if len > self.limit - self.used {
+        if bytes.len() > self.limit.saturating_sub(self.used) {
             return None;
         }
+        self.insert(bytes)
+    }
+
+    fn insert(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
+        let len = bytes.len();
         let at = self.blobs.insert(Some(bytes))?;
         self.used += len;
         Some(at.cast())

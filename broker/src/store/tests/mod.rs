@@ -51,6 +51,10 @@ fn contents(log: &Log) -> Model {
         };
         log.each(shard, visit).expect("readable segments");
     }
+    let mut bytes = Vec::new();
+    for (key, expected) in &model {
+        assert!(log.fetch(*key, &mut bytes).unwrap() && bytes == *expected, "{key:?} is fetched as it is shown");
+    }
     model
 }
 
