@@ -50,7 +50,10 @@ class Reset(Suite):
 
     def session(self, client_id, present=True):
         """A connection of raw bytes that resumes its Session, or begins one."""
-        return self.stream(connect_to_session(client_id), answer=bytes([0x20, 2, present, 0]))
+        stream = self.stream(connect_to_session(client_id), answer=bytes([0x20, 2]))
+        # Not part of `answer`: the next try would find the Session that this one has begun.
+        self.assertEqual(stream.read(2), bytes([present, 0]))
+        return stream
 
     def subscriber(self, client_id, topic_filter, qos):
         """Begins a Session with a subscription, and leaves it."""
@@ -408,6 +411,23 @@ class Failing(Reset):
         with self.assertRaises((AssertionError, OSError)):
             self.greeted([connect_to_session("reader")], bytes([0x20, 2, 1, 0]))
         self.machine.expect("the flash cannot be used")
+
+    def test_a_file_that_was_cut_off_while_it_was_made_is_completed(self):
+        self.machine.cut_power()
+        written = self.machine.flash.read_bytes().rstrip(b"\xff")
+        self.machine.flash.write_bytes(written)
+        self.machine.start()
+        self.session("reader").sendall(DISCONNECT)
+        self.assertEqual(len(self.machine.flash.read_bytes()), len(ERASED))
+
+    def test_a_file_that_is_no_flash_is_left_as_it_is(self):
+        self.machine.may_end_with = (1,)
+        self.machine.cut_power()
+        other = b"something else" + ERASED
+        self.machine.flash.write_bytes(other)
+        self.machine.start()
+        self.machine.expect("the flash cannot be used")
+        self.assertEqual(self.machine.flash.read_bytes(), other)
 
     def all_of(self, stream):
         """What comes until nothing does."""
