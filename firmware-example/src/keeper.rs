@@ -7,6 +7,10 @@ use goldcrest_flash::{Error, Place, RECORD_BYTES, Store};
 use crate::board::{self, Flash, FlashError};
 use crate::faults::Faults;
 
+/// What a record passes through on its way, in bytes.
+pub(crate) type Buffer = [u8; board::SPARE];
+const _: () = assert!(size_of::<Buffer>() >= RECORD_BYTES, "a record does not fit");
+
 /// The memory of a [`Keeper`].
 pub(crate) struct Memory<const PLACES: usize> {
     places: [Place; PLACES],
@@ -18,7 +22,7 @@ impl<const PLACES: usize> Memory<PLACES> {
     }
 }
 
-/// Keeps what the broker must not forget. Records pass through the stack, which is less used then than elsewhere.
+/// Keeps what the broker must not forget. A record passes through a buffer that is lent while that lasts.
 pub(crate) struct Keeper {
     store: Store<'static, Flash>,
 }
@@ -47,8 +51,8 @@ impl Keeper {
 
     /// Fills a broker that has just been made.
     #[inline(never)]
-    pub(crate) fn restore(&mut self, now: Instant, broker: &mut Broker<'_>) {
-        let restored = self.store.restore(now, broker, &mut [0; RECORD_BYTES]).unwrap_or_else(|error| fail(error));
+    pub(crate) fn restore(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut Buffer) {
+        let restored = self.store.restore(now, broker, buffer).unwrap_or_else(|error| fail(error));
         board::say(format_args!(
             "flash: {} Sessions, {} subscriptions, {} retained messages, {} on their way",
             restored.sessions, restored.subscriptions, restored.retained, restored.deliveries
@@ -57,11 +61,18 @@ impl Keeper {
 
     /// Between receiving and transmitting. After a failure nothing that promises durability is transmitted any more, and
     /// what would need it is refused.
+    ///
+    /// # Panics
+    /// If nothing could be stored since the start: then nobody may be told either of what was read.
     #[inline(never)]
-    pub(crate) fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
-        if faults.flash == 0 && self.store.persist(now, broker, &mut [0; RECORD_BYTES]).is_err() {
-            faults.flash = 1;
-            broker.set_store_full(true);
+    pub(crate) fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut Buffer, faults: &mut Faults) {
+        if faults.flash > 0 {
+            return;
+        }
+        match self.store.persist(now, broker, buffer) {
+            Err(error) if !self.store.is_settled() => fail(error),
+            Err(_) => fall_silent(broker, faults),
+            Ok(()) => {}
         }
     }
 
@@ -74,12 +85,16 @@ impl Keeper {
             // What was transmitted may have changed something.
             Ok(has_more) => has_more || broker.has_records(),
             Err(_) => {
-                faults.flash = 1;
-                broker.set_store_full(true);
+                fall_silent(broker, faults);
                 false
             }
         }
     }
+}
+
+fn fall_silent(broker: &mut Broker<'_>, faults: &mut Faults) {
+    faults.flash = 1;
+    broker.set_store_full(true);
 }
 
 fn fail(error: Error<FlashError>) -> ! {

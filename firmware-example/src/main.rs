@@ -70,7 +70,7 @@ fn main() -> ! {
     let seed = clock.jitter();
     let now = time(&clock);
     let broker = open_broker(BROKER, memory, seed);
-    keeper.restore(now, broker);
+    keeper.restore(now, broker, FRAMES.spare());
     let network = open_network(NETWORK, now, FRAMES, SOCKETS, address, seed);
     let mut station = Station::new(now, led, LOCAL);
     let mut supervisor = Supervisor::start(watchdog);
@@ -97,7 +97,7 @@ fn main() -> ! {
         supervisor.note(Task::Station, has_published);
 
         // Persist: what is confirmed below is in flash.
-        keeper.persist(now, broker, &mut faults);
+        keeper.persist(now, broker, network.spare(), &mut faults);
 
         // Transmit.
         while let Some(id) = broker.poll_ready() {

@@ -9,7 +9,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 
-use crate::board::Ethernet;
+use crate::board::{Ethernet, SPARE};
 use crate::connection::{Connection, Ends};
 
 const PORT: u16 = 1883;
@@ -53,6 +53,11 @@ impl Buffers {
     /// Turns Ethernet on, so that frames can come. Returns its hardware address.
     pub(crate) fn start(&mut self) -> [u8; 6] {
         self.ethernet.start()
+    }
+
+    /// As [`Network::spare`].
+    pub(crate) fn spare(&mut self) -> &mut [u8; SPARE] {
+        self.ethernet.spare()
     }
 }
 
@@ -144,6 +149,11 @@ impl Network {
         self.interface.poll_maintenance(time(now));
         self.interface.poll_egress(time(now), self.ethernet, &mut self.sockets);
         has_moved
+    }
+
+    /// Memory for others, between receiving and transmitting.
+    pub(crate) fn spare(&mut self) -> &mut [u8; SPARE] {
+        self.ethernet.spare()
     }
 
     /// Whether frames wait to be read.

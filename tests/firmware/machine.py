@@ -41,10 +41,11 @@ class Machine:
         """What outlives a reset: a file of QEMU's folder."""
         self.monitor = f"{self.folder.name}/monitor"
         self.start()
-        self.expect(STARTED)
 
-    def start(self):
-        command = ["timeout", "--kill-after=5", str(WHOLE_LIFE_SECONDS)]
+    def start(self, flash_takes=None):
+        """The flash takes writes and erases below the address `flash_takes` only, and fails beyond."""
+        command = [] if flash_takes is None else ["prlimit", f"--fsize={flash_takes}"]
+        command += ["timeout", "--kill-after=5", str(WHOLE_LIFE_SECONDS)]
         command += ["qemu-system-arm", "-machine", "lm3s6965evb", "-display", "none", "-monitor", "none"]
         for port in self.ports:
             command += ["-serial", f"tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on"]
@@ -52,12 +53,19 @@ class Machine:
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off"]
         command += ["-semihosting-config", "enable=on,target=native", "-kernel", Path(self.image).resolve()]
         self.process = subprocess.Popen(
-            command, cwd=self.folder.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.folder.name,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # Python ignores the signal that would end QEMU when the file is to grow beyond its limit, and so shall QEMU.
+            restore_signals=False,
         )
         self.said = []
         self.lines = queue.Queue()
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
+        self.expect(STARTED)
 
     def cut_power(self):
         """Whatever the board is doing, it does no more of it. Connections are reset."""
@@ -68,11 +76,10 @@ class Machine:
         self.process.stdout.close()
         self.lines = queue.Queue()
 
-    def reset(self):
-        """Cuts the power and starts the board again: with the same flash, on the same ports."""
+    def reset(self, **options):
+        """Cuts the power and starts the board again: with the same flash, on the same ports, with the options of `start`."""
         self.cut_power()
-        self.start()
-        self.expect(STARTED)
+        self.start(**options)
 
     def _read(self):
         for line in self.process.stdout:

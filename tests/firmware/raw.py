@@ -89,6 +89,16 @@ class Stream(socket.socket):
             got += piece
         return got
 
+    def read_packet(self):
+        """The first byte of the next packet, and what follows its Remaining Length."""
+        first, length, shift = self.read(1)[0], 0, 0
+        while True:
+            byte = self.read(1)[0]
+            length |= (byte & 127) << shift
+            if byte < 128:
+                return first, self.read(length)
+            shift += 7
+
     def expect(self, expected):
         got = self.read(len(expected))
         assert got == expected, f"{got.hex()} instead of {expected.hex()}"

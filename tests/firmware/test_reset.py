@@ -1,25 +1,70 @@
-"""What survives a reset: the power of the board is cut, and it starts again with the flash that it had."""
+"""What survives a reset: the power of the board is cut, and it starts again with the flash that it had.
 
+GOLDCREST_CRASHES=N cuts it so often under load instead of the usual number, GOLDCREST_SEED=N at other moments.
+"""
+
+import os
+import queue
+import random
+import subprocess
+import threading
+import time
 import unittest
 
+import load
+from broker import SECONDS, wait_until
+from client import V3_1_1, V5, VERSIONS
+from load import Returning, Subscriber
 from machine import Machine
 from raw import (
     DISCONNECT,
+    PINGREQ,
+    PINGRESP,
+    Stream,
     connect_to_session,
-    publish_exactly_once,
+    puback,
     pubcomp,
+    publish,
+    publish_at_least_once,
+    publish_exactly_once,
     pubrec,
     pubrel,
     subscribe,
 )
-from test_network import Suite
+from test_network import STACK_BYTES_AT_MOST, Suite
+
+CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 15))
+SEED = int(os.environ.get("GOLDCREST_SEED", 1))
+MOMENTS = 10
+"""How many moments are tried of those in which nobody knows what the board has done yet."""
+QUOTA_EXCEEDED = 0x97
+ON_THEIR_WAY = 12
+"""So many messages fit into the queue of a client that is away."""
+ERASED = b"\xff" * 64 * 1024
+CONNACK_UNAVAILABLE = bytes.fromhex("20 02 00 03")
 
 
-class Kept(Suite):
-    """Sessions, subscriptions, retained and queued messages."""
-
+class Reset(Suite):
     def setUp(self):
         self.machine = self.enterContext(Machine())
+
+    def session(self, client_id, present=True):
+        """A connection of raw bytes that resumes its Session, or begins one."""
+        stream = self.stream(connect_to_session(client_id), answer=bytes([0x20, 2]))
+        # Not part of `answer`: the next try would find the Session that this one has begun.
+        self.assertEqual(stream.read(2), bytes([present, 0]))
+        return stream
+
+    def subscriber(self, client_id, topic_filter, qos):
+        """Begins a Session with a subscription, and leaves it."""
+        with self.session(client_id, present=False) as stream:
+            stream.sendall(subscribe(topic_filter, qos))
+            stream.expect(bytes([0x90, 3, 0, 1, qos]))
+            stream.sendall(DISCONNECT)
+
+
+class Kept(Reset):
+    """Sessions, subscriptions, retained messages and queues."""
 
     def test_retained_messages(self):
         client = self.client()
@@ -34,58 +79,414 @@ class Kept(Suite):
         self.assertEqual(messages, {f"kept/{qos}": str(qos).encode() for qos in (0, 1, 2)})
         client.assert_nothing_for("kept/0", client)
 
+    def test_sessions_and_subscriptions_of_each_version(self):
+        for name, version in VERSIONS.items():
+            with self.client(version, client_id=f"stays-{name}", keep_session=True) as client:
+                client.subscribe("news", 1)
+                client.subscribe("old", 1)
+                client.unsubscribe("old")
+            self.client(version, client_id=f"goes-{name}").__exit__()
+        self.machine.reset()
+        publisher = self.client()
+        for name, version in VERSIONS.items():
+            client = self.uart_client(0, version, client_id=f"stays-{name}", keep_session=True)
+            if version != VERSIONS["3.1"]:
+                self.assertTrue(client.session_present)
+            publisher.publish("old", "x", 1)
+            publisher.publish("news", name, 1)
+            self.assertEqual(client.next().payload, name.encode())
+            # The next client to come gets no news that are not its own.
+            client.__exit__()
+            if version == V5:
+                with self.client(V5, client_id="goes-5", keep_session=True) as client:
+                    self.assertFalse(client.session_present)
+            for other, version in VERSIONS.items():
+                if other != name:
+                    with self.client(version, client_id=f"stays-{other}", keep_session=True) as client:
+                        self.assertEqual(client.next().payload, name.encode())
 
-class ExactlyOnce(Suite):
+    def test_a_full_memory_of_queued_messages_in_order(self):
+        names = [f"absent-{number}" for number in range(4)]
+        for name in names:
+            self.subscriber(name, name, 1)
+        publisher = self.client()
+        for number in range(8):
+            for name in names:
+                publisher.publish(name, bytes([number]) * 256, 1)
+        self.machine.reset()
+        for name in names:
+            with self.session(name) as client:
+                for number in range(8):
+                    _, body = client.read_packet()
+                    head = len(name) + 2
+                    self.assertEqual(body[head + 2 :], bytes([number]) * 256)
+                    client.sendall(puback(int.from_bytes(body[head : head + 2], "big")))
+                # The answer leaves after what came before has been written.
+                client.sendall(PINGREQ)
+                client.expect(PINGRESP)
+                client.sendall(DISCONNECT)
+        self.machine.reset()
+        for name in names:
+            with self.session(name) as client:
+                client.sendall(publish_at_least_once(name, 1, b"end"))
+                packets = [client.read_packet(), client.read_packet()]
+                self.assertIn((0x40, b"\0\1"), packets)
+                self.assertTrue(any(body.endswith(b"end") for _, body in packets), packets)
+                client.sendall(DISCONNECT)
+        with self.client() as client:
+            client.subscribe("$SYS/board/stack")
+            used, size = client.next().payload.decode().split(" of ")
+        print(f"stack: {used} of {size} bytes used at most ... ", end="")
+        self.assertLessEqual(int(used), STACK_BYTES_AT_MOST)
+
+    def test_a_will(self):
+        """The reset ends the connection of a client whose Session is kept."""
+        self.subscriber("reader", "wills/x", 1)
+        self.client(V3_1_1, keep_session=True, will={"topic": "wills/x", "payload": "gone", "qos": 1})
+        self.machine.reset()
+        with self.client(V3_1_1, client_id="reader", keep_session=True) as reader:
+            self.assertEqual(reader.next().payload, b"gone")
+
+    def test_mosquitto_subscribes_before_and_reads_after(self):
+        mosquitto = ["-h", "127.0.0.1", "-p", str(self.machine.tcp), "-t", "m/x", "-q", "2"]
+        session = ["-c", "-i", "mosquitto"]
+        subprocess.run(["mosquitto_sub", *mosquitto, *session, "-E"], check=True, timeout=SECONDS)
+        for number in range(3):
+            subprocess.run(["mosquitto_pub", *mosquitto, "-m", str(number)], check=True, timeout=SECONDS)
+        self.machine.reset()
+        done = subprocess.run(
+            ["mosquitto_sub", *mosquitto, *session, "-C", "3"], check=True, timeout=SECONDS, stdout=subprocess.PIPE, text=True
+        )
+        self.assertEqual(done.stdout.split(), ["0", "1", "2"])
+
+    def test_a_retained_command_is_obeyed_again_and_the_uptime_begins_anew(self):
+        client = self.client()
+        client.subscribe("board/uptime")
+        client.subscribe("board/led", 1)
+        client.publish("board/led/set", "on", 1, retain=True)
+        wait_until(lambda: int(self.last(client, "board/uptime", b"0")) >= 4, "four seconds are over")
+        self.assertEqual(self.last(client, "board/led"), b"on")
+        self.machine.reset()
+        client = self.uart_client(0)
+        client.subscribe("board/uptime")
+        self.assertLess(int(client.next().payload), 4)
+        client.subscribe("board/led", 1)
+        wait_until(lambda: self.last(client, "board/led", b"off") == b"on", "the LED is on again")
+
+    def last(self, client, topic, default=None):
+        """The last payload of a topic that has come so far."""
+        seen = client.__dict__.setdefault("seen", {})
+        while not client.messages.empty():
+            message = client.next()
+            seen[message.topic] = message.payload
+        return seen.get(topic, default)
+
+
+class ExactlyOnce(Reset):
     """The power is cut in the middle of an exchange of QoS 2. `reader` subscribes to what `writer` publishes."""
 
     def setUp(self):
-        self.machine = self.enterContext(Machine())
-        with self.session("reader", present=False) as reader:
-            reader.sendall(subscribe("x", 2))
-            reader.expect(bytes.fromhex("90 03 0001 02"))
-            reader.sendall(DISCONNECT)
+        super().setUp()
+        self.subscriber("reader", "x", 2)
         self.session("writer", present=False).sendall(DISCONNECT)
+        self.chance = random.Random(SEED)
 
-    def session(self, client_id, present=True):
-        """A connection that resumes its Session, or begins one."""
-        return self.stream(connect_to_session(client_id), answer=bytes([0x20, 2, present, 0]))
+    def publish(self, packet_id, payload):
+        """All of the publisher's exchange."""
+        with self.session("writer") as writer:
+            self.hand_over(writer, publish_exactly_once("x", packet_id, payload), packet_id)
+            writer.sendall(DISCONNECT)
 
-    def assert_read(self, *payloads):
-        """`reader` is sent these, and nothing else."""
-        with self.session("reader") as reader:
-            for packet_id in [self.expect_message(reader, payload) for payload in payloads]:
-                self.complete(reader, packet_id)
-            reader.sendall(subscribe("nothing"))
-            reader.expect(bytes.fromhex("90 03 0001 00"))
-            reader.sendall(DISCONNECT)
+    def hand_over(self, writer, packet, packet_id):
+        writer.sendall(packet)
+        writer.expect(pubrec(packet_id))
+        self.release(writer, packet_id)
+
+    def release(self, writer, packet_id):
+        writer.sendall(pubrel(packet_id))
+        writer.expect(pubcomp(packet_id))
 
     def expect_message(self, reader, payload, dup=False):
         """Returns the Packet Identifier of the next PUBLISH."""
-        head = bytes([0x3C if dup else 0x34, 5 + len(payload)]) + b"\0\1x"
-        reader.expect(head)
-        packet_id = int.from_bytes(reader.read(2), "big")
-        reader.expect(payload)
-        return packet_id
+        first, body = reader.read_packet()
+        self.assertEqual((first, body[:3], body[5:]), (0x3C if dup else 0x34, b"\0\1x", payload))
+        return int.from_bytes(body[3:5], "big")
 
     def complete(self, reader, packet_id):
         reader.sendall(pubrec(packet_id))
         reader.expect(pubrel(packet_id))
         reader.sendall(pubcomp(packet_id))
 
+    def assert_nothing_left(self, *payloads):
+        """`reader` is sent these, then what is published now, and nothing else."""
+        self.publish(9, b"end")
+        receiver = Receiver()
+        with self.session("reader") as reader:
+            receiver.receive_until(reader, b"end")
+        self.assertEqual(receiver.got, [*payloads, b"end"])
+
+    def test_publisher_before_pubrec(self):
+        """Whether the message was stored nobody knows: it is sent again."""
+        payloads = [b"%d" % number for number in range(MOMENTS)]
+        receiver = Receiver()
+        for payload in payloads:
+            with self.session("writer") as writer:
+                writer.sendall(publish_exactly_once("x", 1, payload))
+                time.sleep(self.chance.uniform(0, 0.004))
+                self.machine.reset()
+            with self.session("writer") as writer:
+                self.hand_over(writer, publish_exactly_once("x", 1, payload, dup=True), 1)
+            with self.session("reader") as reader:
+                receiver.receive_until(reader, payload)
+        self.assertEqual(receiver.got, payloads)
+
     def test_publisher_between_pubrec_and_pubrel(self):
-        writer = self.session("writer")
-        for packet_id in (1, 2):
-            writer.sendall(publish_exactly_once("x", packet_id, b"%d" % packet_id))
-            writer.expect(pubrec(packet_id))
+        with self.session("writer") as writer:
+            for packet_id in (1, 2):
+                writer.sendall(publish_exactly_once("x", packet_id, b"%d" % packet_id))
+                writer.expect(pubrec(packet_id))
         self.machine.reset()
-        writer = self.session("writer")
-        # It may not know of PUBREC, or it may.
-        writer.sendall(publish_exactly_once("x", 1, b"1", dup=True))
-        writer.expect(pubrec(1))
-        for packet_id in (1, 2):
-            writer.sendall(pubrel(packet_id))
-            writer.expect(pubcomp(packet_id))
-        self.assert_read(b"1", b"2")
+        with self.session("writer") as writer:
+            # It may not know of one PUBREC, and does of the other.
+            self.hand_over(writer, publish_exactly_once("x", 1, b"1", dup=True), 1)
+            self.release(writer, 2)
+        self.assert_nothing_left(b"1", b"2")
+
+    def test_publisher_between_pubrel_and_pubcomp(self):
+        """Whether the identifier is free nobody knows: PUBREL is sent again, and then another message with it."""
+        for number in range(MOMENTS):
+            with self.session("writer") as writer:
+                writer.sendall(publish_exactly_once("x", 1, b"%d" % number))
+                writer.expect(pubrec(1))
+                writer.sendall(pubrel(1))
+                time.sleep(self.chance.uniform(0, 0.004))
+                self.machine.reset()
+            with self.session("writer") as writer:
+                self.release(writer, 1)
+        self.assert_nothing_left(*(b"%d" % number for number in range(MOMENTS)))
+
+    def test_publisher_after_pubcomp(self):
+        """The identifier is free: the next message with it is another one."""
+        for number in range(3):
+            self.publish(1, b"%d" % number)
+            self.machine.reset()
+        self.assert_nothing_left(b"0", b"1", b"2")
+
+    def test_subscriber_before_pubrec(self):
+        with self.session("reader") as reader:
+            self.publish(1, b"1")
+            packet_id = self.expect_message(reader, b"1")
+            self.machine.reset()
+        with self.session("reader") as reader:
+            self.assertEqual(self.expect_message(reader, b"1", dup=True), packet_id)
+            self.complete(reader, packet_id)
+        self.assert_nothing_left()
+
+    def test_subscriber_between_pubrec_and_pubrel(self):
+        """It knows what it has and what it has not, and answers what comes again."""
+        receiver = Receiver()
+        for number in range(MOMENTS):
+            with self.session("reader") as reader:
+                self.publish(1, b"%d" % number)
+                receiver.answer(reader)
+                time.sleep(self.chance.uniform(0, 0.004))
+                self.machine.reset()
+            with self.session("reader") as reader:
+                first, _ = receiver.answer(reader)
+                while first != 0x62:
+                    first, _ = receiver.answer(reader)
+        self.assertEqual(receiver.got, [b"%d" % number for number in range(MOMENTS)])
+        self.assert_nothing_left()
+
+    def test_subscriber_between_pubrel_and_pubcomp(self):
+        """After PUBREL the message never comes again, as the subscriber has forgotten it."""
+        for number in range(MOMENTS):
+            with self.session("reader") as reader:
+                self.publish(1, b"%d" % number)
+                packet_id = self.expect_message(reader, b"%d" % number)
+                reader.sendall(pubrec(packet_id))
+                reader.expect(pubrel(packet_id))
+                self.machine.reset()
+            with self.session("reader") as reader:
+                reader.expect(pubrel(packet_id))
+                reader.sendall(pubcomp(packet_id))
+                time.sleep(self.chance.uniform(0, 0.004))
+                self.machine.reset()
+            with self.session("reader") as reader:
+                reader.sendall(subscribe("nothing"))
+                answer = reader.read_packet()
+                if answer == (0x62, packet_id.to_bytes(2, "big")):
+                    reader.sendall(pubcomp(packet_id))
+                    answer = reader.read_packet()
+                self.assertEqual(answer, (0x90, b"\0\1\0"))
+        self.assert_nothing_left()
+
+    def test_under_load_of_paho(self):
+        """Two publishers and two subscribers, while the power is cut again and again; one subscriber is away for every other cut."""
+        subscribers = [Subscriber(self.machine.tcp, "stays", V5), Subscriber(self.machine.tcp, "comes-and-goes", V3_1_1)]
+        for subscriber in subscribers:
+            subscriber.start()
+            subscriber.subscribe("load/#", 2)
+        publishers = [Publisher(self.machine.tcp, f"load/{qos}", qos, subscribers) for qos in (1, 2)]
+        for publisher in publishers:
+            publisher.start()
+        for cut in range(CRASHES):
+            time.sleep(self.chance.uniform(0.02, 0.5))
+            self.machine.reset()
+            subscribers[1].leave() if cut % 2 == 0 else subscribers[1].come_back()
+            wait_until(lambda: all(p.paho.is_connected() for p in publishers), "the publishers are back")
+        if CRASHES % 2:
+            subscribers[1].come_back()
+        for publisher in publishers:
+            publisher.stop()
+            wait_until(publisher.is_acknowledged, f"all of {publisher.topic} is acknowledged")
+        for subscriber in subscribers:
+            for publisher in publishers:
+                subscriber.wait_for_all_of(publisher)
+                subscriber.check(publisher, exactly_once=publisher.qos == 2)
+            self.assertFalse(subscriber.lost_session.is_set(), "a Session was lost")
+        total = sum(publisher.sent for publisher in publishers)
+        print(f"{CRASHES} cuts, seed {SEED}: {total} messages acknowledged, each came to both subscribers ... ", end="")
+        for client in [*publishers, *subscribers]:
+            client.leave()
+
+
+class Failing(Reset):
+    """The flash fails: nothing is acknowledged that is not in it, and what needs none goes on."""
+
+    def setUp(self):
+        super().setUp()
+        self.subscriber("reader", "x", 2)
+        self.session("writer", present=False).sendall(DISCONNECT)
+
+    def test_nothing_is_acknowledged_that_was_not_written(self):
+        witness = self.client()
+        witness.subscribe("x")
+        with self.session("writer") as writer, self.session("reader") as reader:
+            writer.sendall(publish_exactly_once("x", 1, b"kept"))
+            writer.expect(pubrec(1))
+            good = self.machine.flash.read_bytes()
+            self.assertIn(b"kept", good)
+            self.assertEqual(reader.read_packet(), (0x34, b"\0\1x\0\1kept"))
+            # No word can be written where all bits are cleared.
+            self.machine.flash.write_bytes(bytes(len(good)))
+            writer.sendall(publish_at_least_once("x", 2, b"lost") + publish_exactly_once("x", 3, b"lost"))
+            writer.sendall(pubrel(1) + publish("x", b"flows"))
+            self.machine.expect("1 flash failure")
+            self.assertIn(b"flows", witness.next_payloads(4))
+            # A message of QoS 1 may come twice, and so it may come before it is stored; one of QoS 2 may not.
+            self.assertEqual(self.all_of(reader), [(0x32, b"\0\1x\0\2lost")])
+            self.assertEqual(self.all_of(writer), [])
+        witness.subscribe("$SYS/board/faults")
+        self.assertIn(b"1 flash failure", witness.next().payload)
+        self.machine.flash.write_bytes(good)
+        self.machine.reset()
+        with self.session("writer") as writer:
+            for packet in (publish_at_least_once("x", 2, b"again"), pubrel(1)):
+                writer.sendall(packet)
+            writer.expect(puback(2) + pubcomp(1))
+
+    def test_what_cannot_be_stored_is_refused(self):
+        """Erasing ahead fails, when there is nothing else to do."""
+        self.machine.cut_power()
+        self.machine.flash.write_bytes(ERASED)
+        self.machine.start(flash_takes=len(ERASED) // 2)
+        client = self.client()
+        self.machine.expect("1 flash failure")
+        codes = queue.Queue()
+        client.paho.on_publish = lambda _c, _u, _mid, code, _p: codes.put(code.value)
+        client.paho.publish("x", "refused", 1, retain=True)
+        self.assertEqual(codes.get(timeout=SECONDS), QUOTA_EXCEEDED)
+        client.subscribe("y", 2)
+        for qos in (0, 1, 2):
+            client.publish("y", str(qos), qos)
+            self.assertEqual(client.next().payload, str(qos).encode())
+        with Stream(self.machine.tcp) as stream:
+            stream.sendall(connect_to_session("late"))
+            stream.expect(CONNACK_UNAVAILABLE)
+
+    def test_a_board_that_cannot_store_anything_stops(self):
+        self.machine.may_end_with = (1,)
+        self.machine.reset(flash_takes=0)
+        with self.assertRaises((AssertionError, OSError)):
+            self.greeted([connect_to_session("reader")], bytes([0x20, 2, 1, 0]))
+        self.machine.expect("the flash cannot be used")
+
+    def test_a_file_that_was_cut_off_while_it_was_made_is_completed(self):
+        self.machine.cut_power()
+        written = self.machine.flash.read_bytes().rstrip(b"\xff")
+        self.machine.flash.write_bytes(written)
+        self.machine.start()
+        self.session("reader").sendall(DISCONNECT)
+        self.assertEqual(len(self.machine.flash.read_bytes()), len(ERASED))
+
+    def test_a_file_that_is_no_flash_is_left_as_it_is(self):
+        self.machine.may_end_with = (1,)
+        self.machine.cut_power()
+        other = b"something else" + ERASED
+        self.machine.flash.write_bytes(other)
+        self.machine.start()
+        self.machine.expect("the flash cannot be used")
+        self.assertEqual(self.machine.flash.read_bytes(), other)
+
+    def all_of(self, stream):
+        """What comes until nothing does."""
+        packets = []
+        stream.settimeout(0.5)
+        try:
+            while True:
+                packets.append(stream.read_packet())
+        except TimeoutError:
+            return packets
+
+
+class Receiver:
+    """A subscriber's half of QoS 2 (section 4.3.3), over several connections."""
+
+    def __init__(self):
+        self.got = []
+        self.held = set()
+
+    def answer(self, stream):
+        """Takes a packet, and answers it."""
+        first, body = stream.read_packet()
+        if first in (0x34, 0x3C):
+            packet_id = int.from_bytes(body[3:5], "big")
+            if packet_id not in self.held:
+                self.held.add(packet_id)
+                self.got.append(body[5:])
+            stream.sendall(pubrec(packet_id))
+        elif first == 0x62:
+            self.held.discard(int.from_bytes(body, "big"))
+            stream.sendall(pubcomp(int.from_bytes(body, "big")))
+        else:
+            raise AssertionError(f"unexpected: {first:#x} {body.hex()}")
+        return first, body
+
+    def receive_until(self, stream, payload):
+        """Until that has come, and all exchanges are complete."""
+        while payload not in self.got or self.held:
+            self.answer(stream)
+        stream.sendall(DISCONNECT)
+
+
+class Publisher(load.Publisher):
+    """Never further ahead of its subscribers than their queues are long."""
+
+    def __init__(self, port, topic, qos, subscribers):
+        super().__init__(port, topic, qos, V5 if qos == 2 else V3_1_1)
+        self.subscribers = subscribers
+
+    def run(self):
+        while not self.stopping.is_set():
+            if self.sent - self.least_received() >= ON_THEIR_WAY // 2 or not self.paho.is_connected():
+                time.sleep(0.001)
+                continue
+            self.paho.publish(self.topic, str(self.sent), self.qos)
+            self.sent += 1
+
+    def least_received(self):
+        return min(len(set(subscriber.got[self.topic])) for subscriber in self.subscribers)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ class Watchdog(unittest.TestCase):
     def machine(self):
         return self.enterContext(Machine(STALL_IMAGE))
 
-    def stall(self, machine, name):
+    def stall(self, machine, name, qos=0):
+        """With QoS 1 the part has stopped when this returns; one that cannot acknowledge any more needs QoS 0."""
         with Client(machine.tcp, V5) as client:
-            client.publish("board/stall", name)
+            client.publish("board/stall", name, qos)
 
     def assert_it_bites(self, machine, name):
         machine.expect(f"watchdog: no progress of {name}$")
@@ -45,7 +46,7 @@ class Watchdog(unittest.TestCase):
         machine = self.machine()
         for uart in range(2):
             with Stream(machine.ports[uart]) as stream:
-                self.stall(machine, f"UART{uart}")
+                self.stall(machine, f"UART{uart}", qos=1)
                 stream.sendall(CONNECT)
                 self.assert_it_bites(machine, f"UART{uart}")
 

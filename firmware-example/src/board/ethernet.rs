@@ -17,6 +17,9 @@ const FRAME: usize = 14 + 20 + 20 + 1024;
 const PREFIX: usize = 2;
 const CHECKSUM: usize = 4;
 const BUFFER: usize = (PREFIX + FRAME + CHECKSUM).next_multiple_of(4);
+/// The room of a received frame, which is a little more than one needs because it has other uses too.
+pub(crate) const SPARE: usize = 1152;
+const _: () = assert!(SPARE >= BUFFER && SPARE.is_multiple_of(4));
 /// Without the two addresses and the type: what the prefix of a frame to be sent counts.
 const HEADER: usize = 14;
 
@@ -52,7 +55,7 @@ const fn register(offset: usize) -> Register {
 
 /// The controller. Declare it as a `static`: it holds a frame each way.
 pub(crate) struct Ethernet {
-    received: [u8; BUFFER],
+    received: [u8; SPARE],
     sent: [u8; BUFFER],
     /// Frames that were longer than any of ours, and thrown away.
     oversized: u32,
@@ -60,7 +63,7 @@ pub(crate) struct Ethernet {
 
 impl Ethernet {
     pub(crate) const fn new() -> Self {
-        Self { received: [0; BUFFER], sent: [0; BUFFER], oversized: 0 }
+        Self { received: [0; SPARE], sent: [0; BUFFER], oversized: 0 }
     }
 
     /// Turns the controller on. Returns its hardware address.
@@ -87,7 +90,7 @@ impl Ethernet {
     }
 
     /// The room of a received frame, for other uses while none is being read.
-    pub(crate) fn spare(&mut self) -> &mut [u8] {
+    pub(crate) fn spare(&mut self) -> &mut [u8; SPARE] {
         &mut self.received
     }
 

@@ -16,7 +16,7 @@ mod watchdog;
 pub(crate) use clock::Clock;
 pub(crate) use console::say;
 pub(crate) use cortex_m_rt::entry;
-pub(crate) use ethernet::Ethernet;
+pub(crate) use ethernet::{Ethernet, SPARE};
 pub(crate) use flash::{Flash, FlashError};
 pub(crate) use led::Led;
 pub(crate) use uart::{COUNT as UARTS, Uart};

@@ -116,6 +116,11 @@ impl<'p, F: NorFlash> Store<'p, F> {
         self.log.idle()
     }
 
+    /// As [`Log::is_settled`]: a broker whose first [`Store::persist`] failed may tell nobody what was restored.
+    pub fn is_settled(&self) -> bool {
+        self.log.is_settled()
+    }
+
     /// How many bytes records may still grow by.
     pub fn room(&self) -> usize {
         self.log.room()
