@@ -1,0 +1,105 @@
+"""Looks into a linked image for a Cortex-M: its sections, what each of its parts takes, and which source a place comes from."""
+
+import re
+import subprocess
+from collections import Counter
+
+IN_FLASH = (".vector_table", ".text", ".rodata", ".data")
+IN_RAM = (".data", ".bss", ".uninit")
+LIBRARY = "the compiler's library"
+CONSTANTS = "constants of all"
+
+
+def output(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+class Image:
+    def __init__(self, path, own, owners=()):
+        """`own` names the package that the image is built from. `owners` says whose its statics are: pairs of what the name
+        of a symbol ends with and a component."""
+        self.path, self.own, self.owners = path, own, owners
+
+    def sections(self):
+        """Bytes by the name of a section."""
+        rows = (line.split() for line in output("size", "-A", self.path).splitlines())
+        return {row[0]: int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(".")}
+
+    def section(self, name):
+        """The bytes of a section, and its address."""
+        lines = output("readelf", "-SW", self.path).replace("[ ", "[").splitlines()
+        row = next(line.split() for line in lines if f" {name} " in line)
+        address, offset, size = (int(field, 16) for field in row[3:6])
+        return self.path.read_bytes()[offset : offset + size], address
+
+    def flash(self):
+        found = self.sections()
+        return sum(found.get(name, 0) for name in IN_FLASH)
+
+    def functions(self):
+        """Bytes of functions by the crate whose source file they come from; what is inlined belongs to whom it is inlined from,
+        and core's and alloc's to who calls them."""
+        addresses = sorted({
+            address
+            for start, size, kind, _ in self.symbols() if kind in "tT"
+            for address in range(start & ~1, (start & ~1) + size, 2)
+        })
+        found = Counter()
+        for frames in self.places(addresses):
+            files = [file for _, file in frames if "/library/" not in file or "compiler-builtins" in file]
+            found[self.crate_of(files[0]) if files else LIBRARY] += 2
+        return found
+
+    def by_component(self):
+        """Bytes of flash and of RAM by component. Nothing says who a constant belongs to, once the linker has merged them:
+        they are a component of their own."""
+        found = self.sections()
+        flash, ram = self.functions(), Counter()
+        # What no symbol names: literals and veneers that the linker has added, and the padding.
+        flash[LIBRARY] += found[".text"] - sum(flash.values())
+        flash[CONSTANTS] = found.get(".rodata", 0) + found.get(".vector_table", 0)
+        for _, size, kind, name in self.symbols():
+            if kind in "dDbB":
+                ram[self.owner_of(name)] += size
+                if kind in "dD":
+                    flash[self.owner_of(name)] += size
+        rest = sum(found.get(name, 0) for name in IN_RAM) - sum(ram.values())
+        ram[self.own] += rest
+        flash[self.own] += self.flash() - sum(flash.values())
+        return {name: (flash[name], ram[name]) for name in sorted(flash | ram, key=lambda name: -flash[name])}
+
+    def owner_of(self, static):
+        return next((owner for ending, owner in self.owners if static.endswith(ending)), self.own)
+
+    def symbols(self):
+        """Of each symbol with a size: address, size, kind as of nm, name."""
+        for line in output("nm", "-S", "-C", self.path).splitlines():
+            fields = line.split(None, 3)
+            if len(fields) == 4 and len(fields[2]) == 1:
+                yield int(fields[0], 16), int(fields[1], 16), fields[2], re.sub(r"::h[0-9a-f]{16}$", "", fields[3])
+
+    def crate_of(self, file):
+        if "no_std_core/flash/" in file:
+            return "goldcrest-flash"
+        if "no_std_core/" in file:
+            return "goldcrest-core"
+        if "compiler-builtins" in file:
+            return "compiler-builtins"
+        found = re.search(r"/registry/src/[^/]+/([^/]+?)-\d", file)
+        return found[1] if found else self.own
+
+    def places(self, addresses):
+        """For each address the functions and source files it stands in, the innermost first."""
+        lines = subprocess.run(
+            ["addr2line", "-a", "-f", "-i", "-C", "-e", self.path],
+            input="\n".join(map(hex, addresses)), capture_output=True, text=True, check=True,
+        ).stdout.splitlines()
+        found, at = [], 0
+        while at < len(lines):
+            if lines[at].startswith("0x"):
+                found.append([])
+                at += 1
+            else:
+                found[-1].append((lines[at], lines[at + 1]))
+                at += 2
+        return found
