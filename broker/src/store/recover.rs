@@ -22,9 +22,16 @@ pub(super) struct Recovered {
     pub(super) greatest_seq: u32,
     /// Frames of a batch whose end is missing, each with its segment.
     pub(super) unfinished: Vec<(u32, u64)>,
-    /// The last segment if it has no end frame, and those behind it that were begun; and from where on their frames are not
-    /// known to be synced.
-    pub(super) open: Vec<(u32, u64)>,
+    /// The last segment with frames, and those behind it that were begun.
+    pub(super) last: Vec<Last>,
+}
+
+/// A segment that no later one attests.
+pub(super) struct Last {
+    pub(super) segment: u32,
+    /// From here on its frames are not known to be synced.
+    pub(super) unsynced: u64,
+    pub(super) is_closed: bool,
 }
 
 /// Reads everything.
@@ -38,7 +45,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>) -> Result<Recovered, OpenError> {
             number: 0,
             greatest_seq: files.last().map_or(0, |file| file.seq),
             unfinished: Vec::new(),
-            open: Vec::new(),
+            last: Vec::new(),
         },
         buffer: Vec::new(),
         batch: Vec::new(),
@@ -144,8 +151,9 @@ impl Recovery {
             self.note_damage(index, 0..HEADER.min(self.buffer.len()));
         }
         self.recovered.report.torn_bytes += scan.torn as u64;
-        if is_tail && scan.is_begun && !scan.is_closed {
-            self.recovered.open.push((index, scan.unsynced.unwrap_or(scan.end) as u64));
+        if is_tail && scan.is_begun {
+            let unsynced = scan.unsynced.unwrap_or(scan.end) as u64;
+            self.recovered.last.push(Last { segment: index, unsynced, is_closed: scan.is_closed });
         }
         self.take_items(index, &scan);
         Ok(())

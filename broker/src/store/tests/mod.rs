@@ -82,9 +82,8 @@ fn append(log: &mut Log, batches: &[Batch]) -> Result<(), Failure> {
     for _ in 0..200 {
         match log.append(batches) {
             Err(Failure::NoRoom) => {
-                if !log.upkeep(Duration::ZERO)? {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                log.upkeep(Duration::ZERO)?;
+                std::thread::sleep(Duration::from_millis(1));
             }
             done => return done,
         }
