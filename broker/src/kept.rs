@@ -33,6 +33,9 @@ impl Kept {
             io::ErrorKind::WouldBlock => OpenError::InUse,
             _ => OpenError::Io("the directory".to_owned(), error),
         })?;
+        if directory.is_open_to_others().unwrap_or(false) {
+            tracing::warn!("others may enter {}, where messages are kept: chmod 700 keeps them out", path.display());
+        }
         let started = std::time::Instant::now();
         let (mut log, report) = Log::open(Arc::new(directory), options(config))?;
         tell(&report, started.elapsed());

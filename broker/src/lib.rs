@@ -12,6 +12,7 @@
 //! keeper      what a shard hands to the store, and hears of it
 //! store       what survives a restart, on disk
 //! mesh        what shards pass to each other, in batches
+//! command     goldcrest store: looking at a store, repairing and copying it
 //! budget      what the memory of all of it costs at worst
 //! ```
 //!
@@ -28,6 +29,7 @@ mod backlog;
 mod budget;
 pub mod cli;
 mod client;
+mod command;
 pub mod config;
 mod descriptors;
 mod gateway;

@@ -12,6 +12,8 @@
 //! compact         moving what is live out of segments that are mostly dead
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
 //! committer       the thread that all shards hand their batches to
+//! snapshot, copy  reading and copying a store that somebody writes to; restoring
+//! examine         what is in a store, and repairing it
 //! ```
 //!
 //! A file that grows costs a journal transaction with each sync. Therefore segments are filled with zeros before they
@@ -22,14 +24,17 @@ mod clock;
 mod committer;
 mod compact;
 mod contents;
+mod copy;
 mod disk;
 mod draft;
+mod examine;
 mod format;
 mod index;
 mod log;
 mod recover;
 mod scan;
 mod segment;
+mod snapshot;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -37,7 +42,9 @@ mod tests;
 pub use batch::Batch;
 pub use clock::{WallClock, resume};
 pub use committer::{Answer, Committer, Handle, Pending, requests};
+pub use copy::{CopyError, back_up, restore};
 pub use disk::{Directory, Disk, DiskFile};
+pub use examine::{Examined, repair};
 pub use format::FORMAT;
 pub use log::Log;
 
@@ -177,6 +184,8 @@ pub enum OpenError {
         /// Its format.
         format: u32,
     },
+    /// Copying to it was begun and not finished: a part of the store is missing.
+    Unfinished,
     /// A file cannot be read or written.
     Io(String, io::Error),
 }
@@ -190,6 +199,9 @@ impl fmt::Display for OpenError {
                 "{file} has format {format}, and this program knows formats up to {FORMAT}: a newer one wrote it; nothing \
                  was changed"
             ),
+            Self::Unfinished => {
+                write!(f, "a backup or restore to it was not finished; empty the directory and begin again")
+            }
             Self::Io(what, error) => write!(f, "{what}: {error}"),
         }
     }

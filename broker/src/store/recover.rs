@@ -1,6 +1,7 @@
 //! What a store holds, read from its segments: each once, in order, checked and indexed. Nothing is written here.
 
 use super::contents::Contents;
+use super::copy::COPYING;
 use super::disk::{Disk, DiskFile};
 use super::format::{HEAD, HEADER, Head, Illegible, SegmentHeader, What, body_is_sound, records};
 use super::index::Place;
@@ -74,6 +75,10 @@ struct SegmentFile {
 /// Opens all segments, and refuses before anything else what a newer program has written.
 fn open_all(disk: &dyn Disk) -> Result<Vec<SegmentFile>, OpenError> {
     let mut files = Vec::new();
+    let names = disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
+    if names.iter().any(|name| name == COPYING) {
+        return Err(OpenError::Unfinished);
+    }
     for seq in segment::list(disk).map_err(|error| OpenError::Io("the directory".to_owned(), error))? {
         let failed = |error| OpenError::Io(name_of(seq), error);
         let file = disk.open(&name_of(seq)).map_err(failed)?;

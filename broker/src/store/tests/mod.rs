@@ -1,6 +1,7 @@
 //! What the tests of the store share: a disk with faults, a random workload, and the naive model of what a store holds.
 
 mod churn;
+mod copy;
 mod damage;
 mod faulty;
 mod power;
