@@ -121,3 +121,44 @@ impl DiskFile for Taken {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// With each read somebody appends.
+    struct Growing(Mutex<(usize, usize)>);
+
+    impl DiskFile for Growing {
+        fn len(&self) -> io::Result<u64> {
+            Ok(1 << 20)
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let (written, step) = &mut *self.0.lock().unwrap();
+            for (at, byte) in buffer.iter_mut().enumerate() {
+                *byte = u8::from(offset as usize + at < *written);
+            }
+            *written += *step;
+            Ok(buffer.len())
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            unreachable!()
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn what_is_read_while_it_grows_has_no_holes() {
+        for step in [1, 5_000, 70_000, 300_000] {
+            let bytes = read_backwards(&Growing(Mutex::new((100_000, step)))).unwrap();
+            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+            assert!(end >= 100_000 && bytes[end..].iter().all(|&byte| byte == 0), "step {step}");
+        }
+    }
+}
