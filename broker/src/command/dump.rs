@@ -81,6 +81,7 @@ fn put(object: &mut Object, value: &Value<'_>) {
         Value::Transit(transit) => {
             object.number("sibling", transit.sibling).number("sequence", transit.sequence);
             object.number("message", transit.message).number("publisher_key", transit.publisher_key);
+            object.text("group", transit.group);
         }
         Value::Sibling(sibling) => {
             object.number("taken", sibling.taken).number("sent", sibling.sent);

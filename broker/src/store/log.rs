@@ -108,12 +108,12 @@ impl Log {
 
     fn take_record(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
         match head.what {
-            What::Put { crc, .. } => self.place(head.key, Some((body, crc)), None),
-            What::Delete { .. } => match self.contents.index.get(head.key) {
+            What::Put { crc, .. } => self.place(self.contents.on_disk(head.key), Some((body, crc)), None),
+            What::Delete { .. } => match self.contents.index.get(self.contents.on_disk(head.key)) {
                 // No segment holds anything of it, or it is deleted already.
                 None => Ok(()),
                 Some(place) if place.is_tombstone() => Ok(()),
-                Some(_) => self.place(head.key, None, None),
+                Some(_) => self.place(self.contents.on_disk(head.key), None, None),
             },
         }
     }

@@ -13,6 +13,7 @@
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
 //! committer       the thread that all shards hand their batches to
 //! snapshot, copy  reading and copying a store that somebody writes to; restoring
+//! layout          which shards its records are of, and changing that as a whole
 //! examine         what is in a store, and repairing it
 //! ```
 //!
@@ -30,6 +31,7 @@ mod draft;
 mod examine;
 mod format;
 mod index;
+mod layout;
 mod log;
 mod recover;
 mod scan;

@@ -5,6 +5,7 @@ use super::copy::COPYING;
 use super::disk::{Disk, DiskFile};
 use super::format::{HEAD, HEADER, Head, Illegible, SegmentHeader, What, body_is_sound, records};
 use super::index::Place;
+use super::layout;
 use super::scan::{self, Item, Scan, Soundness, scan};
 use super::segment::{self, Segment, State, name_of};
 use super::{Damage, OpenError, Report};
@@ -241,6 +242,9 @@ impl Recovery {
             self.apply_batch();
         }
         let Recovered { contents, report, .. } = &mut self.recovered;
+        if let Some((base, shards)) = layout::read(contents) {
+            (contents.base, report.shards) = (base, shards);
+        }
         let empty: Vec<u32> =
             contents.segments.iter().filter(|(_, segment)| segment.live == 0).map(|(index, _)| index).collect();
         for index in empty {
