@@ -211,7 +211,7 @@ fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
 }
 
 /// The share of a shard. 0 means that there is no bound.
-fn body_budget(bytes: u64, shards: u16) -> usize {
+pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
     usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }
 

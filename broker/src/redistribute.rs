@@ -59,7 +59,8 @@ pub(crate) fn redistribute(log: &mut Log, old: u16, config: &Config, now: Instan
 
 /// Whether a core has room for all that a shard would have.
 fn check(log: &Log, shard: Shard, config: &Config, now: Instant) -> Result<(), Refused> {
-    let core = goldcrest_core::Config { shard, durable: true, ..config.broker.clone() };
+    let body_budget = crate::gateway::body_budget(config.store.body_bytes, shard.count);
+    let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
     let memory = Memory::owned(&config.capacity, &core.limits, shard);
     let mut broker = Broker::new(memory, core, &AllowAll);
     let mut fits = true;
