@@ -18,6 +18,7 @@ Goldcrest, an MQTT broker
 Usage: goldcrest [OPTIONS]         serve clients
        goldcrest sub [OPTIONS]     subscribe and print messages; see goldcrest sub --help
        goldcrest pub [OPTIONS]     publish messages; see goldcrest pub --help
+       goldcrest store COMMAND     check, repair, dump, back up and restore what is on disk; see goldcrest store --help
        goldcrest budget [OPTIONS]  print what the memory costs at worst; see goldcrest budget --help
 
 Options:
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
     let subcommand = args
         .get(1)
         .and_then(|arg| arg.to_str())
-        .filter(|arg| matches!(*arg, "sub" | "pub" | "budget"))
+        .filter(|arg| matches!(*arg, "sub" | "pub" | "budget" | "store"))
         .map(str::to_owned);
     let parsed = match subcommand.as_deref() {
         Some(subcommand) => {
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
             let parser = lexopt::Parser::from_iter(args);
             match subcommand {
                 "budget" => crate::budget::command(parser).map(Command::Print),
+                "store" => crate::command::parse(parser).map(Command::Store),
                 _ => client::command(subcommand, parser).map(Command::Client),
             }
         }
@@ -59,6 +61,10 @@ pub fn main() -> ExitCode {
     let done = match parsed {
         Ok(Command::Serve(flags)) => serve(flags),
         Ok(Command::Client(command)) => command.run(),
+        Ok(Command::Store(command)) => match command.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Ok(Command::Print(text)) => {
             print(&text);
             Ok(())
@@ -81,6 +87,7 @@ pub fn main() -> ExitCode {
 enum Command {
     Serve(Flags),
     Client(client::Command),
+    Store(crate::command::Command),
     Print(String),
 }
 
@@ -111,7 +118,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Short('V') | Long("version") => return Ok(Command::Print(format!("goldcrest {VERSION}\n"))),
             Value(word) => {
                 return Err(format!(
-                    "{word:?} is no subcommand; there are sub, pub and budget, and without one it serves"
+                    "{word:?} is no subcommand; there are sub, pub, store and budget, and without one it serves"
                 )
                 .into());
             }
@@ -151,7 +158,7 @@ impl Flags {
     }
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn serve(flags: Flags) -> Result<(), Failure> {
     crate::heap::keep_freed_memory();
@@ -180,7 +187,7 @@ fn serve(flags: Flags) -> Result<(), Failure> {
     })
 }
 
-const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \
+pub(crate) const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \
                            --data-dir DIR says where, --memory-only keeps nothing across restarts";
 
 /// SIGTERM and SIGINT.
@@ -252,7 +259,7 @@ fn reach(address: SocketAddr) -> String {
 }
 
 /// Prints to standard output; that nobody reads it is no failure.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -294,7 +301,7 @@ mod tests {
         assert!(flags(&["--shards", "0"]).unwrap_err().contains("a number from 1 to 256"));
         assert!(flags(&["--shards"]).unwrap_err().contains("--shards"));
         assert!(flags(&["--lisen", "x"]).unwrap_err().contains("--lisen"));
-        assert!(flags(&["serve"]).unwrap_err().contains("sub, pub and budget"));
+        assert!(flags(&["serve"]).unwrap_err().contains("sub, pub, store and budget"));
         assert!(flags(&["--allow-anonymous"]).unwrap_err().contains("--listen"));
         assert!(flags(&["--memory-only", "--data-dir", "d"]).unwrap_err().contains("say one of them"));
     }

@@ -6,7 +6,7 @@ use crate::kept::Kept;
 use crate::listener::{self, Lobby};
 use crate::mesh::Mesh;
 use crate::shard::{self, Plan};
-use crate::store::{Answer, Committer};
+use crate::store::{Answer, Committer, OpenError};
 use crate::turn::Clock;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -54,12 +54,17 @@ impl fmt::Display for StartError {
                  if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
-            Self::Store(path, error) => write!(
-                f,
-                "cannot use the store in {}: {error}; \
-                 --data-dir DIR takes another directory, --memory-only keeps nothing across restarts",
-                path.display()
-            ),
+            Self::Store(path, error) => {
+                write!(f, "cannot use the store in {}: {error}", path.display())?;
+                // What a newer program or a backup has left there is wanted; another directory is not the way out.
+                match error.downcast_ref() {
+                    Some(OpenError::Newer { .. } | OpenError::Unfinished) => Ok(()),
+                    _ => write!(
+                        f,
+                        "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"
+                    ),
+                }
+            }
         }
     }
 }
@@ -206,7 +211,7 @@ fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
 }
 
 /// The share of a shard. 0 means that there is no bound.
-fn body_budget(bytes: u64, shards: u16) -> usize {
+pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
     usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Sync};
 use crate::gateway::StartError;
+use crate::redistribute::redistribute;
 use crate::store::{self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, WallClock};
 use crate::turn::Clock;
 use std::io;
@@ -33,15 +34,29 @@ impl Kept {
             io::ErrorKind::WouldBlock => OpenError::InUse,
             _ => OpenError::Io("the directory".to_owned(), error),
         })?;
+        if directory.is_open_to_others().unwrap_or(false) {
+            tracing::warn!("others may enter {}, where messages are kept: chmod 700 keeps them out", path.display());
+        }
         let started = std::time::Instant::now();
         let (mut log, report) = Log::open(Arc::new(directory), options(config))?;
         tell(&report, started.elapsed());
-        let shards = if report.shards == 0 { config.shards.max(1) } else { report.shards };
-        if shards != config.shards {
-            tracing::warn!("the store belongs to {shards} shards, so there are as many, not {}", config.shards);
-        }
         let clock = Clock::start_at(store::resume(report.instant_ms, report.wall_ms, WallClock::now_ms()));
-        log.use_for(shards, Arc::new(move || (clock.now().as_millis(), WallClock::now_ms())));
+        let time: store::TimeSource = Arc::new(move || (clock.now().as_millis(), WallClock::now_ms()));
+        let mut shards = if report.shards == 0 { config.shards.max(1) } else { report.shards };
+        log.use_for(shards, time.clone());
+        if shards != config.shards.max(1) {
+            match redistribute(&mut log, shards, config, clock.now()) {
+                Ok(()) => {
+                    tracing::info!("the store of {shards} shards is one of {} from now on", config.shards);
+                    shards = config.shards.max(1);
+                    log.use_for(shards, time);
+                }
+                Err(error) => tracing::warn!(
+                    "there are {shards} shards, as the store has been made for, not {}: {error}",
+                    config.shards
+                ),
+            }
+        }
         let (handle, pending) = store::requests();
         Ok(Self { path: path.to_owned(), log: Arc::new(log), handle, pending, shards, clock })
     }

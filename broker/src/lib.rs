@@ -11,7 +11,9 @@
 //! socket      one Network Connection: reads, writes, and what waits in between
 //! keeper      what a shard hands to the store, and hears of it
 //! store       what survives a restart, on disk
+//! redistribute  what was stored by so many shards, for another number of them
 //! mesh        what shards pass to each other, in batches
+//! command     goldcrest store: looking at a store, repairing and copying it
 //! budget      what the memory of all of it costs at worst
 //! ```
 //!
@@ -28,6 +30,7 @@ mod backlog;
 mod budget;
 pub mod cli;
 mod client;
+mod command;
 pub mod config;
 mod descriptors;
 mod gateway;
@@ -38,6 +41,7 @@ mod listener;
 mod log;
 mod mesh;
 mod news;
+mod redistribute;
 mod shard;
 mod socket;
 pub mod store;

@@ -237,3 +237,80 @@ fn help_and_version_are_there() {
     assert!(text(&run(&["pub", "--help"]).stdout).contains("--retain"));
     assert_eq!(text(&run(&["--version"]).stdout), format!("goldcrest {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn a_store_is_looked_at_copied_restored_and_repaired() {
+    let folder = std::env::temp_dir().join(format!("goldcrest-store-{}", std::process::id()));
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
+    let store = |command: &[&str], data_dir: &str| run(&[&["store"], command, &["--data-dir", data_dir]].concat());
+    let said = |output: &Output| (text(&output.stdout), text(&output.stderr), output.status.code());
+
+    let server = Server::run(&mut goldcrest(&["--shards", "2", "--data-dir", &data]));
+    for (topic, payload) in [("state/a", "on"), ("state/b", "say \"hi\"")] {
+        assert!(run(&["pub", "-p", &server.port(), "-t", topic, "-m", payload, "-r", "-q", "1"]).status.success());
+    }
+    // All of these while it runs.
+    let (out, _, code) = said(&store(&["check"], &data));
+    assert!(out.ends_with("sound\n"), "{out}");
+    assert_eq!(code, Some(0));
+    let (out, _, _) = said(&store(&["dump"], &data));
+    assert!(out.contains("\"topic\":\"state/b\"") && out.contains("\"payload\":\"say \\\"hi\\\"\""), "{out}");
+    let (out, _, _) = said(&store(&["stats"], &data));
+    assert!(out.contains("segments  ") && out.contains("Retained               2"), "{out}");
+    let (out, err, code) = said(&store(&["backup", &backup], &data));
+    assert_eq!((err.as_str(), code), ("", Some(0)), "{out}");
+    let (_, err, code) = said(&store(&["repair"], &data));
+    assert_eq!((err, code), (format!("goldcrest: {data}: another process uses the store\n"), Some(1)));
+    drop(server);
+
+    let (_, err, code) = said(&store(&["restore", &backup], &data));
+    assert_eq!((err, code), (format!("goldcrest: {data}: it is not empty; nothing was changed\n"), Some(1)));
+    assert_eq!(store(&["restore", &backup], &restored).status.code(), Some(0));
+    let server = Server::run(&mut goldcrest(&["--shards", "2", "--data-dir", &restored]));
+    let printed = run(&["sub", "-p", &server.port(), "-t", "state/#", "-C", "2"]);
+    assert_eq!(text(&printed.stdout).lines().count(), 2);
+    drop(server);
+
+    // A flipped bit in a body is told, and the rest is kept.
+    let segment = std::fs::read_dir(&restored).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
+        let bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(8).position(|window| window == b"say \"hi\"")?;
+        Some((path, at, bytes))
+    });
+    let (file, at, mut bytes) = segment.unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+    let (out, _, code) = said(&store(&["check"], &restored));
+    assert!(out.contains("damaged: 1 places") && out.contains("1 records of kind Message"), "{out}");
+    assert_eq!(code, Some(3));
+    let (out, _, code) = said(&store(&["repair"], &restored));
+    assert!(out.contains("1 records of kind Message") && out.contains("damaged-*"), "{out}");
+    assert_eq!(code, Some(0));
+    assert_eq!(store(&["check"], &restored).status.code(), Some(0));
+
+    let (_, err, code) = said(&store(&["check"], &path("nowhere")));
+    assert!(err.contains("nowhere: the directory: No such file"), "{err}");
+    assert_eq!((err.lines().count(), code), (1, Some(1)));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_newer_store_is_left_alone_and_no_other_directory_is_suggested() {
+    let folder = std::env::temp_dir().join(format!("goldcrest-newer-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut header = [0; 64];
+    header[..8].copy_from_slice(b"GCRSTLOG");
+    header[8] = 2;
+    let crc = crc32fast::hash(&header[..12]);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(folder.join("00000001.segment"), header).unwrap();
+    let data_dir = folder.to_str().unwrap();
+    let output = run(&["--listen", "127.0.0.1:0", "--data-dir", data_dir]);
+    let said = text(&output.stderr);
+    let complaint = said.lines().find(|line| line.starts_with("goldcrest: ")).unwrap();
+    assert!(complaint.ends_with("a newer one wrote it; nothing was changed"), "{said}");
+    assert!(said.contains("chmod 700"), "others may enter it: {said}");
+    assert_eq!(std::fs::read(folder.join("00000001.segment")).unwrap(), header);
+    std::fs::remove_dir_all(folder).unwrap();
+}

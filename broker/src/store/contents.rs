@@ -15,11 +15,13 @@ pub(super) struct Contents {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segments: Segments,
     pub(super) index: Index,
+    /// The shard with index 0 is this one on disk.
+    pub(super) base: u16,
 }
 
 impl Contents {
     pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, segments: Segments::default(), index: Index::default() }
+        Self { disk, segments: Segments::default(), index: Index::default(), base: 0 }
     }
 
     /// The latest record of `key` stands at `place` from now on. The segment that holds nothing any more because of it.
@@ -42,6 +44,11 @@ impl Contents {
 
     /// Reads the record of `key` into `out`, in place of what is there. False if there is none.
     pub(super) fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
+        self.fetch_on_disk(self.on_disk(key), out)
+    }
+
+    /// As [`Contents::fetch`], by the name on disk.
+    pub(super) fn fetch_on_disk(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
         out.clear();
         let Some(place) = self.index.get(key).filter(|place| !place.is_tombstone()) else { return Ok(false) };
         out.resize(place.size as usize, 0);
@@ -70,12 +77,13 @@ impl Contents {
         const WINDOW: usize = 1 << 18;
         let mut window = Vec::new();
         let mut places: Vec<(Key, Place)> = Vec::new();
+        let shard_on_disk = self.base + shard;
         for (kind, segments) in
-            (0..=u8::MAX).flat_map(|kind| self.parts(shard, kind).into_iter().map(move |part| (kind, part)))
+            (0..=u8::MAX).flat_map(|kind| self.parts(shard_on_disk, kind).into_iter().map(move |part| (kind, part)))
         {
             places.clear();
             let is_live = |(_, place): &(Key, Place)| segments.contains(&place.segment) && !place.is_tombstone();
-            places.extend(self.index.places(shard, kind).filter(is_live));
+            places.extend(self.index.places(shard_on_disk, kind).filter(is_live));
             places.sort_unstable_by_key(|(_, place)| (place.segment, place.offset));
             let (mut segment, mut start) = (u32::MAX, 0);
             window.clear();
@@ -94,7 +102,7 @@ impl Contents {
                 else {
                     return Err(io::ErrorKind::InvalidData.into());
                 };
-                if let ControlFlow::Break(value) = visit(key, &bytes[HEAD..HEAD + len as usize]) {
+                if let ControlFlow::Break(value) = visit(Key { shard, ..key }, &bytes[HEAD..HEAD + len as usize]) {
                     return Ok(ControlFlow::Break(value));
                 }
             }
@@ -128,8 +136,13 @@ impl Contents {
         parts
     }
 
+    /// How the record of `key` is named on disk.
+    pub(super) fn on_disk(&self, key: Key) -> Key {
+        Key { shard: self.base + key.shard, ..key }
+    }
+
     pub(super) fn live_by_kind(&self) -> BTreeMap<u8, u64> {
-        let counts = (0..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
+        let counts = (super::layout::KIND + 1..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 

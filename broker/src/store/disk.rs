@@ -1,9 +1,9 @@
 //! The files under the store, behind a trait: tests put a file system under it that loses and tears what was not
 //! synced.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -116,18 +116,29 @@ impl dyn DiskFile + '_ {
 }
 
 /// A directory of the file system. While it is there no other process has the store.
+///
+/// What is made in it is for its owner alone, as are the directory itself and those above it that had to be made.
 pub struct Directory {
     path: PathBuf,
     handle: File,
-    /// Locked for as long as the store is open for writing.
-    _lock: Option<File>,
+    locks: Option<Locks>,
+}
+
+/// Of who writes.
+struct Locks {
+    /// Locked for as long as the store is open.
+    _lock: File,
     /// Locked by a backup while it copies, and here while files are recycled.
     recycling: Mutex<File>,
 }
 
-/// Its name is that of no segment. The lock is on the open file, so a process that dies leaves nothing behind.
+/// Their names are those of no segments. A lock is on the open file, so a process that dies leaves nothing behind.
 const LOCK: &str = "lock";
 const RECYCLING: &str = "recycling";
+
+/// Only the owner may read and write.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 
 impl Directory {
     /// Takes the directory `path` for this process alone, and makes it if it is not there.
@@ -135,48 +146,62 @@ impl Directory {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: another process has it. Else it cannot be made or written to.
     pub fn take(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
         let lock = lock_file(path, LOCK)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        Self::at(path, Some(lock))
+        let recycling = Mutex::new(lock_file(path, RECYCLING)?);
+        let locks = Some(Locks { _lock: lock, recycling });
+        Ok(Self { path: path.to_owned(), handle: File::open(path)?, locks })
     }
 
-    /// The directory for reading only, whoever else has it.
+    /// The directory for reading only, whoever else has it. Nothing in it is changed.
     ///
     /// # Errors
     /// It is not there, or cannot be read.
     pub fn look_at(path: &Path) -> io::Result<Self> {
-        Self::at(path, None)
+        Ok(Self { path: path.to_owned(), handle: File::open(path)?, locks: None })
     }
 
-    fn at(path: &Path, lock: Option<File>) -> io::Result<Self> {
-        let recycling = Mutex::new(lock_file(path, RECYCLING)?);
-        Ok(Self { path: path.to_owned(), handle: File::open(path)?, _lock: lock, recycling })
-    }
-
-    /// Lets nobody recycle a file until the result is dropped.
+    /// Whether others than the owner may enter it.
     ///
     /// # Errors
-    /// The directory cannot be written to.
-    pub fn hold(&self) -> io::Result<impl Drop + use<>> {
-        struct Hold(File);
-        impl Drop for Hold {
-            fn drop(&mut self) {
-                let _ = self.0.unlock();
-            }
+    /// The directory cannot be asked.
+    pub fn is_open_to_others(&self) -> io::Result<bool> {
+        Ok(self.handle.metadata()?.mode() & 0o077 != 0)
+    }
+
+    /// Whether nothing is in it but what taking it made.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.list()?.iter().all(|name| [LOCK, RECYCLING].contains(&name.as_str())))
+    }
+
+    /// Lets nobody recycle or remove a file until the result is dropped. What is under way is waited for.
+    ///
+    /// # Errors
+    /// The lock cannot be had.
+    pub(super) fn hold(&self) -> io::Result<Hold> {
+        match File::open(self.path.join(RECYCLING)) {
+            Ok(file) => file.lock_shared().map(|()| Hold(Some(file))),
+            // Nobody ever wrote here: it is a backup.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Hold(None)),
+            Err(error) => Err(error),
         }
-        let file = lock_file(&self.path, RECYCLING)?;
-        file.lock_shared()?;
-        Ok(Hold(file))
     }
 }
 
+/// See [`Directory::hold`]. The lock goes with the file.
+pub(super) struct Hold(#[expect(dead_code, reason = "it is there for its lock")] Option<File>);
+
 fn lock_file(path: &Path, name: &str) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(name))
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path.join(name))
 }
 
 impl Disk for Directory {
@@ -187,13 +212,15 @@ impl Disk for Directory {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let writable = self._lock.is_some();
+        let writable = self.locks.is_some();
         Ok(Box::new(OpenOptions::new().read(true).write(writable).open(self.path.join(name))?))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        Ok(Box::new(options.read(true).write(true).create(true).truncate(true).open(self.path.join(name))?))
+        Ok(Box::new(
+            options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(self.path.join(name))?,
+        ))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -209,11 +236,12 @@ impl Disk for Directory {
     }
 
     fn begin_recycling(&self) -> bool {
-        self.recycling.lock().is_ok_and(|file| file.try_lock().is_ok())
+        let file = self.locks.as_ref().and_then(|locks| locks.recycling.lock().ok());
+        file.is_some_and(|file| file.try_lock().is_ok())
     }
 
     fn end_recycling(&self) {
-        if let Ok(file) = self.recycling.lock() {
+        if let Some(file) = self.locks.as_ref().and_then(|locks| locks.recycling.lock().ok()) {
             let _ = file.unlock();
         }
     }

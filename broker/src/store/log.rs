@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::draft::Draft;
 use super::format::{FRAME, FrameHeader, HEADER, Head, VOID, VOID_AT, What};
 use super::index::Place;
-use super::recover::{Recovered, recover};
+use super::recover::{Last, Recovered, recover};
 use super::segment::{State, UNFINISHED, name_of};
 use super::space::Space;
 use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync};
@@ -108,12 +108,12 @@ impl Log {
 
     fn take_record(&mut self, head: &Head, body: &[u8]) -> io::Result<()> {
         match head.what {
-            What::Put { crc, .. } => self.place(head.key, Some((body, crc)), None),
-            What::Delete { .. } => match self.contents.index.get(head.key) {
+            What::Put { crc, .. } => self.place(self.contents.on_disk(head.key), Some((body, crc)), None),
+            What::Delete { .. } => match self.contents.index.get(self.contents.on_disk(head.key)) {
                 // No segment holds anything of it, or it is deleted already.
                 None => Ok(()),
                 Some(place) if place.is_tombstone() => Ok(()),
-                Some(_) => self.place(head.key, None, None),
+                Some(_) => self.place(self.contents.on_disk(head.key), None, None),
             },
         }
     }
@@ -348,9 +348,9 @@ fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (u64, u64)) 
 }
 
 /// Makes what was recovered safe and unambiguous: what is damaged is copied aside, a batch without its end is voided,
-/// and segments that nobody closed are closed. The number of the last frame.
+/// what may not be synced is synced, and segments that nobody closed are closed. The number of the last frame.
 fn settle(recovered: &Recovered) -> Result<u64, OpenError> {
-    let Recovered { contents, report, damaged, unfinished, open, .. } = recovered;
+    let Recovered { contents, report, damaged, unfinished, last, .. } = recovered;
     let names = contents.disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
     if names.iter().any(|name| name == UNFINISHED) {
         contents.disk.remove(UNFINISHED).map_err(|error| OpenError::Io(UNFINISHED.to_owned(), error))?;
@@ -370,15 +370,18 @@ fn settle(recovered: &Recovered) -> Result<u64, OpenError> {
         void.map_err(|error| OpenError::Io(name_of(segment.header.seq), error))?;
     }
     let mut number = recovered.number;
-    for &(index, unsynced) in open {
-        let segment = contents.segments.get(index);
-        number += 1;
+    for &Last { segment, unsynced, is_closed } in last {
+        let segment = contents.segments.get(segment);
+        number += u64::from(!is_closed);
         let rewrite = || {
             // A sync that failed leaves pages that look as if they were written. To be sure they are written once more.
             let mut bytes = vec![0; (segment.end - unsynced.min(segment.end)) as usize];
             let filled = segment.file.read_all_at(&mut bytes, unsynced)?;
             segment.file.write_all_at(&bytes[..filled], unsynced)?;
             segment.file.sync()?;
+            if is_closed {
+                return Ok(());
+            }
             let end = end_frame(segment.header.nonce, number, number - 1, (report.instant_ms, report.wall_ms));
             segment.file.write_all_at(&end, segment.end)?;
             segment.file.sync()

@@ -12,6 +12,9 @@
 //! compact         moving what is live out of segments that are mostly dead
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
 //! committer       the thread that all shards hand their batches to
+//! snapshot, copy  reading and copying a store that somebody writes to; restoring
+//! layout          which shards its records are of, and changing that as a whole
+//! examine         what is in a store, and repairing it
 //! ```
 //!
 //! A file that grows costs a journal transaction with each sync. Therefore segments are filled with zeros before they
@@ -22,14 +25,18 @@ mod clock;
 mod committer;
 mod compact;
 mod contents;
+mod copy;
 mod disk;
 mod draft;
+mod examine;
 mod format;
 mod index;
+mod layout;
 mod log;
 mod recover;
 mod scan;
 mod segment;
+mod snapshot;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -37,7 +44,9 @@ mod tests;
 pub use batch::Batch;
 pub use clock::{WallClock, resume};
 pub use committer::{Answer, Committer, Handle, Pending, requests};
+pub use copy::{CopyError, back_up, restore};
 pub use disk::{Directory, Disk, DiskFile};
+pub use examine::{Examined, repair};
 pub use format::FORMAT;
 pub use log::Log;
 
@@ -177,6 +186,8 @@ pub enum OpenError {
         /// Its format.
         format: u32,
     },
+    /// Copying to it was begun and not finished: a part of the store is missing.
+    Unfinished,
     /// A file cannot be read or written.
     Io(String, io::Error),
 }
@@ -190,6 +201,9 @@ impl fmt::Display for OpenError {
                 "{file} has format {format}, and this program knows formats up to {FORMAT}: a newer one wrote it; nothing \
                  was changed"
             ),
+            Self::Unfinished => {
+                write!(f, "a backup or restore to it was not finished; empty the directory and begin again")
+            }
             Self::Io(what, error) => write!(f, "{what}: {error}"),
         }
     }

@@ -1,9 +1,11 @@
 //! What a store holds, read from its segments: each once, in order, checked and indexed. Nothing is written here.
 
 use super::contents::Contents;
+use super::copy::COPYING;
 use super::disk::{Disk, DiskFile};
 use super::format::{HEAD, HEADER, Head, Illegible, SegmentHeader, What, body_is_sound, records};
 use super::index::Place;
+use super::layout;
 use super::scan::{self, Item, Scan, Soundness, scan};
 use super::segment::{self, Segment, State, name_of};
 use super::{Damage, OpenError, Report};
@@ -22,9 +24,16 @@ pub(super) struct Recovered {
     pub(super) greatest_seq: u32,
     /// Frames of a batch whose end is missing, each with its segment.
     pub(super) unfinished: Vec<(u32, u64)>,
-    /// The last segment if it has no end frame, and those behind it that were begun; and from where on their frames are not
-    /// known to be synced.
-    pub(super) open: Vec<(u32, u64)>,
+    /// The last segment with frames, and those behind it that were begun.
+    pub(super) last: Vec<Last>,
+}
+
+/// A segment that no later one attests.
+pub(super) struct Last {
+    pub(super) segment: u32,
+    /// From here on its frames are not known to be synced.
+    pub(super) unsynced: u64,
+    pub(super) is_closed: bool,
 }
 
 /// Reads everything.
@@ -38,7 +47,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>) -> Result<Recovered, OpenError> {
             number: 0,
             greatest_seq: files.last().map_or(0, |file| file.seq),
             unfinished: Vec::new(),
-            open: Vec::new(),
+            last: Vec::new(),
         },
         buffer: Vec::new(),
         batch: Vec::new(),
@@ -67,6 +76,10 @@ struct SegmentFile {
 /// Opens all segments, and refuses before anything else what a newer program has written.
 fn open_all(disk: &dyn Disk) -> Result<Vec<SegmentFile>, OpenError> {
     let mut files = Vec::new();
+    let names = disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
+    if names.iter().any(|name| name == COPYING) {
+        return Err(OpenError::Unfinished);
+    }
     for seq in segment::list(disk).map_err(|error| OpenError::Io("the directory".to_owned(), error))? {
         let failed = |error| OpenError::Io(name_of(seq), error);
         let file = disk.open(&name_of(seq)).map_err(failed)?;
@@ -144,8 +157,9 @@ impl Recovery {
             self.note_damage(index, 0..HEADER.min(self.buffer.len()));
         }
         self.recovered.report.torn_bytes += scan.torn as u64;
-        if is_tail && scan.is_begun && !scan.is_closed {
-            self.recovered.open.push((index, scan.unsynced.unwrap_or(scan.end) as u64));
+        if is_tail && scan.is_begun {
+            let unsynced = scan.unsynced.unwrap_or(scan.end) as u64;
+            self.recovered.last.push(Last { segment: index, unsynced, is_closed: scan.is_closed });
         }
         self.take_items(index, &scan);
         Ok(())
@@ -228,6 +242,9 @@ impl Recovery {
             self.apply_batch();
         }
         let Recovered { contents, report, .. } = &mut self.recovered;
+        if let Some((base, shards)) = layout::read(contents) {
+            (contents.base, report.shards) = (base, shards);
+        }
         let empty: Vec<u32> =
             contents.segments.iter().filter(|(_, segment)| segment.live == 0).map(|(index, _)| index).collect();
         for index in empty {

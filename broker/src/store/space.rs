@@ -29,6 +29,8 @@ pub(super) struct Space {
     job_is_under_way: bool,
     /// When a segment could not be made, and whether of a dead one, so that not even that helps.
     failed: Option<(Instant, bool)>,
+    /// When a file could not be removed because somebody copies it.
+    held: Option<Instant>,
     /// Segments that a batch waits for.
     wanted: usize,
     pub(super) is_short: bool,
@@ -38,7 +40,7 @@ impl Space {
     /// Jobs are done on a thread of their own if that is given a disk.
     pub(super) fn new(next_seq: u32, disk: Option<Arc<dyn Disk>>) -> Self {
         let worker = disk.and_then(Worker::start);
-        Self { next_seq, worker, job_is_under_way: false, failed: None, wanted: 0, is_short: false }
+        Self { next_seq, worker, job_is_under_way: false, failed: None, held: None, wanted: 0, is_short: false }
     }
 
     pub(super) fn next_prepared(&self, contents: &Contents) -> Option<u32> {
@@ -185,6 +187,8 @@ impl Log {
                     Job::Prepare { header, dead: dead.first().copied(), may_grow }
                 }
             }
+        } else if self.space.held.is_some_and(|at| at.elapsed() < PAUSE) {
+            return None;
         } else {
             Job::Remove(unfit.or_else(|| dead.get(PREPARED).map(|_| dead[0]))?)
         };
@@ -219,6 +223,7 @@ impl Log {
                 });
             }
             Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => self.space.held = Some(Instant::now()),
             Err(error) => {
                 if !self.space.is_short {
                     tracing::warn!(%error, "no segment could be made for the store");

@@ -108,3 +108,27 @@ fn after_a_failed_operation_nothing_is_reported() {
     }
     println!("{checked} failures");
 }
+
+/// The sync of an end frame failed: the frame could be read all the same, so the next start took the segment for safe, and
+/// power that was lost then took records that had been shown.
+#[test]
+fn an_end_frame_that_can_be_read_need_not_be_safe() {
+    for operation in 1.. {
+        let disk = FaultyDisk::new(Files::new(), operation);
+        let (mut log, _) = open(&disk, options(Sync::Never)).unwrap();
+        let (mut model, mut batch) = (Model::new(), Batch::default());
+        put(&mut model, &mut batch, key(0), b"shown");
+        append(&mut log, &[batch]).unwrap();
+        disk.fail_at(Some(disk.operations() + operation));
+        if log.close().is_ok() {
+            break;
+        }
+        drop(log);
+        disk.fail_at(None);
+        let (log, _) = open(&disk, options(Sync::Always)).unwrap();
+        assert!(contents(&log) == model);
+        for _ in 0..20 {
+            assert!(contents(&open_files(disk.crash()).0) == model, "operation {operation}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What was stored by so many shards, for another number of them: Sessions go to the homes of their Client Identifiers, groups to
+//! those of their filters, what belongs to either with them, and retained messages to all.
+
+use crate::config::Config;
+use crate::store::{Batch, Failure, Key, Log, Store as _};
+use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};
+use goldcrest_core::{AllowAll, Broker, Instant, Memory, Shard, Unfit};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+
+/// Why the number of shards stays as it is.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Messages are under way between shards; they arrive when the gateway runs.
+    UnderWay,
+    /// A record cannot be read.
+    Unreadable,
+    /// So many shards would have no memory for all of it.
+    NoMemory,
+    Store(Failure),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnderWay => {
+                write!(f, "messages are on their way between shards; another start after this one changes it")
+            }
+            Self::Unreadable => write!(f, "a record of it cannot be read"),
+            Self::NoMemory => write!(f, "they would have no room for all that is in it"),
+            Self::Store(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure)
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(_: io::Error) -> Self {
+        Self::Unreadable
+    }
+}
+
+/// Makes the store of `old` shards one of as many as the configuration says, at once or not at all.
+pub(crate) fn redistribute(log: &mut Log, old: u16, config: &Config, now: Instant) -> Result<(), Refused> {
+    let new = config.shards.max(1);
+    let plan = Plan::make(log, old, new)?;
+    log.change_layout(new, |log| {
+        plan.write(log)?;
+        (0..new).try_for_each(|shard| check(log, Shard { index: shard, count: new }, config, now))
+    })
+}
+
+/// Whether a core has room for all that a shard would have.
+fn check(log: &Log, shard: Shard, config: &Config, now: Instant) -> Result<(), Refused> {
+    let body_budget = crate::gateway::body_budget(config.store.body_bytes, shard.count);
+    let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
+    let memory = Memory::owned(&config.capacity, &core.limits, shard);
+    let mut broker = Broker::new(memory, core, &AllowAll);
+    let mut fits = true;
+    log.each(shard.index, &mut |_, sealed| {
+        fits = record::open(sealed).is_ok_and(|record| broker.restore(now, record) != Err(Unfit::NoRoom));
+        if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    if fits { Ok(()) } else { Err(Refused::NoMemory) }
+}
+
+/// A shard and a slot in it.
+type Place = (u16, u32);
+
+/// Where everything goes. What refers to nothing goes nowhere.
+#[derive(Default)]
+struct Plan {
+    new: u16,
+    /// All records, in the order in which they are read.
+    keys: Vec<Key>,
+    sessions: HashMap<Place, Place>,
+    /// The filters of groups.
+    groups: HashMap<Place, String>,
+    /// The groups of the new shards, by filter.
+    owners: HashMap<String, Place>,
+    subscriptions: HashMap<Place, Place>,
+    /// The filters of subscriptions to groups.
+    shared: HashMap<Place, String>,
+    /// Subscriptions to groups in the new shards, by Session and filter.
+    members: HashMap<(Place, String), u32>,
+    /// The slots of messages in the new shards that need them.
+    messages: HashMap<(Place, u16), u32>,
+    /// The latest retained message of each topic.
+    retained: HashSet<Place>,
+    counters: Option<record::Counters>,
+    /// How many slots of a kind are taken in a new shard.
+    taken: HashMap<(u16, u8), u32>,
+}
+
+impl Plan {
+    fn make(log: &Log, old: u16, new: u16) -> Result<Self, Refused> {
+        let mut plan = Self { new, ..Self::default() };
+        let mut retained: HashMap<Vec<u8>, (u64, Place)> = HashMap::new();
+        for shard in 0..old {
+            let mut topics = HashMap::new();
+            let mut taken = Ok(());
+            log.each(shard, &mut |key, sealed| {
+                plan.keys.push(key);
+                taken = match record::open(sealed) {
+                    Ok(Record::Put(_, Value::Message(message))) => {
+                        let topic = message.body.get(..message.topic_len.into()).unwrap_or_default();
+                        topics.insert(key.slot, (topic.to_vec(), message.stamp));
+                        Ok(())
+                    }
+                    Ok(Record::Put(_, Value::Retained)) => {
+                        if let Some((topic, stamp)) = topics.remove(&key.slot) {
+                            let latest = retained.entry(topic).or_insert((stamp, (shard, key.slot)));
+                            if stamp > latest.0 {
+                                *latest = (stamp, (shard, key.slot));
+                            }
+                        }
+                        Ok(())
+                    }
+                    Ok(Record::Put(_, value)) => plan.take((shard, key.slot), &value),
+                    _ => Err(Refused::Unreadable),
+                };
+                if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            taken?;
+        }
+        for (_, place) in retained.into_values() {
+            (0..new).for_each(|shard| plan.need(place, shard));
+            plan.retained.insert(place);
+        }
+        Ok(plan)
+    }
+
+    fn take(&mut self, (shard, slot): Place, value: &Value<'_>) -> Result<(), Refused> {
+        match value {
+            Value::Session(session) => {
+                let home = Shard::home_of(session.client_id.as_bytes(), self.new);
+                let place = self.next(home, Kind::Session);
+                self.sessions.insert((shard, slot), place);
+                if let Some(will) = session.will {
+                    self.need((shard, will.message), home);
+                }
+            }
+            Value::Group(group) => {
+                self.own(group.filter);
+                self.groups.insert((shard, slot), group.filter.to_owned());
+            }
+            Value::Subscription(subscription) => {
+                let Some(&session) = self.sessions.get(&(shard, subscription.session)) else { return Ok(()) };
+                let place = self.next(session.0, Kind::Subscription);
+                self.subscriptions.insert((shard, slot), place);
+                if subscription.filter.starts_with("$share/") {
+                    self.own(subscription.filter);
+                    self.shared.insert((shard, slot), subscription.filter.to_owned());
+                    self.members.insert((session, subscription.filter.to_owned()), place.1);
+                }
+            }
+            Value::Delivery(delivery) => {
+                if let (Some(receiver), Some(message)) = (self.receiver(shard, delivery.to), delivery.message) {
+                    self.need((shard, message), receiver.0);
+                }
+            }
+            Value::Counters(counters) => {
+                let sums = self.counters.get_or_insert(record::Counters { dropped: Default::default() });
+                for (sum, more) in sums.dropped.iter_mut().zip(counters.dropped) {
+                    *sum = sum.saturating_add(more);
+                }
+            }
+            Value::Transit(_) => return Err(Refused::UnderWay),
+            // Without messages under way all siblings begin to count anew.
+            Value::Sibling(_) | Value::Receipt(_) | Value::Message(_) | Value::Retained => {}
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, shard: u16, kind: Kind) -> Place {
+        let taken = self.taken.entry((shard, kind as u8)).or_default();
+        *taken += 1;
+        (shard, *taken - 1)
+    }
+
+    fn need(&mut self, message: Place, shard: u16) {
+        if !self.messages.contains_key(&(message, shard)) {
+            let (_, slot) = self.next(shard, Kind::Message);
+            self.messages.insert((message, shard), slot);
+        }
+    }
+
+    fn own(&mut self, filter: &str) {
+        if !self.owners.contains_key(filter) {
+            let place = self.next(Shard::home_of(filter.as_bytes(), self.new), Kind::Group);
+            self.owners.insert(filter.to_owned(), place);
+        }
+    }
+
+    fn receiver(&self, shard: u16, to: Receiver) -> Option<Place> {
+        match to {
+            Receiver::Session(slot) => self.sessions.get(&(shard, slot)).copied(),
+            Receiver::Group(slot) => self.owners.get(self.groups.get(&(shard, slot))?).copied(),
+        }
+    }
+
+    /// The group that a delivery came through, as its receiver in the new shards knows it.
+    fn through(&self, shard: u16, through: Through, receiver: Place) -> Through {
+        let filter = match through {
+            Through::Nothing => None,
+            Through::Group(slot) => self.groups.get(&(shard, slot)),
+            Through::Foreign(slot) => self.shared.get(&(shard, slot)),
+        };
+        let Some((filter, owner)) = filter.and_then(|filter| Some((filter, self.owners.get(filter)?))) else {
+            return Through::Nothing;
+        };
+        match self.members.get(&(receiver, filter.clone())) {
+            _ if owner.0 == receiver.0 => Through::Group(owner.1),
+            Some(&subscription) => Through::Foreign(subscription),
+            None => Through::Nothing,
+        }
+    }
+
+    /// Writes the records of the new shards.
+    fn write(mut self, log: &mut Log) -> Result<(), Refused> {
+        let mut writer = Writer { log, batch: Batch::default(), bytes: 0 };
+        for (filter, place) in &self.owners {
+            writer.put(*place, Kind::Group, Value::Group(record::Group { filter }))?;
+        }
+        if let Some(counters) = self.counters {
+            writer.put((0, 0), Kind::Counters, Value::Counters(counters))?;
+        }
+        let mut sealed = Vec::new();
+        for key in std::mem::take(&mut self.keys) {
+            if writer.log.fetch_before(key, &mut sealed)?
+                && let Ok(Record::Put(_, value)) = record::open(&sealed)
+            {
+                self.move_record((key.shard, key.slot), value, &mut writer)?;
+            }
+        }
+        writer.flush()
+    }
+
+    fn move_record(&mut self, old: Place, value: Value<'_>, to: &mut Writer<'_>) -> Result<(), Refused> {
+        let shard = old.0;
+        match value {
+            Value::Session(session) => {
+                let Some(&place) = self.sessions.get(&old) else { return Ok(()) };
+                let moved = |will: record::Will| {
+                    Some(record::Will { message: self.message((shard, will.message), place.0)?, ..will })
+                };
+                let will = session.will.and_then(moved);
+                to.put(place, Kind::Session, Value::Session(record::Session { will, ..session }))
+            }
+            Value::Subscription(subscription) => {
+                let session = self.sessions.get(&(shard, subscription.session));
+                let (Some(&place), Some(&(_, session))) = (self.subscriptions.get(&old), session) else {
+                    return Ok(());
+                };
+                let value = record::Subscription { session, ..subscription };
+                to.put(place, Kind::Subscription, Value::Subscription(value))
+            }
+            Value::Message(_) | Value::Retained => {
+                let is_message = matches!(value, Value::Message(_));
+                let kind = if is_message { Kind::Message } else { Kind::Retained };
+                let shards = if is_message || self.retained.contains(&old) { 0..self.new } else { 0..0 };
+                for new in shards {
+                    if let Some(slot) = self.message(old, new) {
+                        to.put((new, slot), kind, value)?;
+                    }
+                }
+                Ok(())
+            }
+            Value::Delivery(delivery) => {
+                let Some(receiver) = self.receiver(shard, delivery.to) else { return Ok(()) };
+                let through = self.through(shard, delivery.through, receiver);
+                let message = delivery.message.and_then(|message| self.message((shard, message), receiver.0));
+                let new = match delivery.to {
+                    Receiver::Session(_) => Receiver::Session(receiver.1),
+                    Receiver::Group(_) => Receiver::Group(receiver.1),
+                };
+                let place = self.next(receiver.0, Kind::Delivery);
+                let value = record::Delivery { to: new, message, through, ..delivery };
+                to.put(place, Kind::Delivery, Value::Delivery(value))
+            }
+            Value::Receipt(receipt) => {
+                let Some(&session) = self.sessions.get(&(shard, receipt.session)) else { return Ok(()) };
+                let place = self.next(session.0, Kind::Receipt);
+                to.put(place, Kind::Receipt, Value::Receipt(record::Receipt { session: session.1, ..receipt }))
+            }
+            Value::Group(_) | Value::Counters(_) | Value::Transit(_) | Value::Sibling(_) => Ok(()),
+        }
+    }
+
+    fn message(&self, old: Place, new: u16) -> Option<u32> {
+        self.messages.get(&(old, new)).copied()
+    }
+}
+
+/// Seals records and appends them in batches.
+struct Writer<'a> {
+    log: &'a mut Log,
+    batch: Batch,
+    bytes: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, (shard, slot): Place, kind: Kind, value: Value<'_>) -> Result<(), Refused> {
+        const MANY_BYTES: usize = 1 << 20;
+        // A text has a length of two bytes; of identifiers there are fewer.
+        const TEXT: usize = 1 << 17;
+        let body = if let Value::Message(message) = value { message.body.len() } else { TEXT };
+        let room = self.batch.room(record::OVERHEAD + body);
+        let record = Record::Put(record::Key { kind, slot }, value);
+        let len = record.seal(room).ok_or(Refused::Unreadable)?;
+        self.batch.put(Key { shard, kind: kind as u8, slot }, len);
+        self.bytes += len;
+        if self.bytes >= MANY_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Refused> {
+        self.bytes = 0;
+        Ok(self.log.append_patiently(std::mem::take(&mut self.batch))?)
+    }
+}
