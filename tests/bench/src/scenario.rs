@@ -93,11 +93,23 @@ pub fn all(quick: bool) -> Vec<Scenario> {
     list
 }
 
-/// Those that need a store: only on demand, and for brokers that have one.
+/// Those that need a store: only on demand, and for brokers that have one. With one message in flight for each pair the rate
+/// tells how long a publisher waits for its acknowledgement, and with it for the disk.
 pub fn durable() -> Vec<Scenario> {
-    let basics = |qos| Basics { version: Version::V3_1_1, qos, payload: 64, window: 64, batch: 16, rate: None };
-    let scenario = |name, qos| Scenario { durable: true, ..traffic(name, None, pairs(basics(qos), 100)) };
-    vec![scenario("durable pairs, QoS 1", 1), scenario("durable pairs, QoS 2", 2)]
+    let closed = |qos| Basics { version: Version::V3_1_1, qos, payload: 64, window: 64, batch: 16, rate: None };
+    let one_in_flight = Basics { window: 1, batch: 1, ..closed(1) };
+    let open = Basics { rate: Some(5000), payload: 256, ..closed(1) };
+    let scenario = |name, shape| Scenario { durable: true, ..traffic(name, None, shape) };
+    vec![
+        scenario("durable, 1 pair, QoS 1", pairs(closed(1), 1)),
+        scenario("durable, 100 pairs, QoS 1", pairs(closed(1), 100)),
+        scenario("durable, 500 pairs, QoS 1", pairs(closed(1), 500)),
+        scenario("durable, 100 pairs, QoS 2", pairs(closed(2), 100)),
+        scenario("durable, 1 pair, QoS 1, one in flight", pairs(one_in_flight, 1)),
+        scenario("durable, 100 pairs, QoS 1, one in flight", pairs(one_in_flight, 100)),
+        scenario("durable, 500 pairs, QoS 1, one in flight", pairs(one_in_flight, 500)),
+        scenario("durable, 5,000 messages/s, QoS 1, 256 B", pairs(open, 100)),
+    ]
 }
 
 #[derive(Clone, Copy)]
