@@ -54,7 +54,7 @@ class Returning:
                 "clean_start": False,
                 "properties": properties(PacketTypes.CONNECT, SessionExpiryInterval=3600, ReceiveMaximum=WINDOW),
             }
-        self.port = port
+        self.port, self.client_id = port, client_id
         self.lost_session = threading.Event()
         self.connections = 0
         self.paho.on_connect = self.on_connect
@@ -130,15 +130,17 @@ class Subscriber(Returning):
         self.paho.subscribe(topic_filter, qos)
         wait_until(granted.is_set, "SUBACK")
 
-    def wait_for_all_of(self, publisher):
-        """However long that takes a slow machine, as long as more comes."""
+    def wait_for_all_of(self, publisher, seconds=SECONDS):
+        """However long that takes a slow machine, as long as more comes within so many seconds."""
         got, count, end = self.got[publisher.topic], 0, 0
         while len(set(got)) < publisher.sent:
             came = sum(map(len, list(self.got.values())))
             if came > count:
-                count, end = came, time.monotonic() + SECONDS
+                count, end = came, time.monotonic() + seconds
             if time.monotonic() > end:
-                raise AssertionError(f"after {SECONDS} s nothing more of {publisher.topic} has come: {len(got)} did")
+                state = f"connected {self.connections} times, {'and' if self.paho.is_connected() else 'not'} now"
+                of = f"{len(got)} of {publisher.sent} of {publisher.topic} have"
+                raise AssertionError(f"{self.client_id}: after {seconds} s nothing more has come, {of}; {state}")
             time.sleep(0.05)
 
     def check(self, publisher, exactly_once):

@@ -35,6 +35,9 @@ from test_network import STACK_BYTES_AT_MOST, Suite
 
 CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 15))
 SEED = int(os.environ.get("GOLDCREST_SEED", 1))
+PATIENCE = 150
+"""Seconds. A SYN that QEMU's network sends to a board that is not up is sent again after half a minute; and paho waits for two
+Keep Alives before it gives a connection up."""
 MOMENTS = 10
 """How many moments are tried of those in which nobody knows what the board has done yet."""
 QUOTA_EXCEEDED = 0x97
@@ -342,7 +345,7 @@ class ExactlyOnce(Reset):
             wait_until(publisher.is_acknowledged, f"all of {publisher.topic} is acknowledged")
         for subscriber in subscribers:
             for publisher in publishers:
-                subscriber.wait_for_all_of(publisher)
+                subscriber.wait_for_all_of(publisher, PATIENCE)
                 subscriber.check(publisher, exactly_once=publisher.qos == 2)
             self.assertFalse(subscriber.lost_session.is_set(), "a Session was lost")
         total = sum(publisher.sent for publisher in publishers)
