@@ -3,7 +3,7 @@
 use crate::codec::QoS;
 use crate::journal::Journal;
 use crate::record::{Identifiers, Kind};
-use crate::router::{Group, Subscription};
+use crate::router::{Group, SHARED, Subscription};
 use crate::session::Session;
 use crate::storage::{Blob, Bytes, Fifo, Handle, Linked, Pool};
 use crate::time::Instant;
@@ -185,7 +185,7 @@ impl Delivery {
 
     /// The shared subscription it came through: back to its group if this Session does not take it.
     pub(crate) fn group(&self) -> Option<Handle<Group>> {
-        self.beside.filter(|_| self.is(Self::GROUP)).map(Handle::cast)
+        self.beside.filter(|_| SHARED && self.is(Self::GROUP)).map(Handle::cast)
     }
 
     /// Came through a group that a sibling owns: this is the subscription here.

@@ -93,7 +93,7 @@ impl Encode for ConnAck<'_> {
     fn put_body(&self, version: Version, out: &mut impl Sink) {
         let session_present = self.session_present && self.code == ReasonCode::Success && version != Version::V3_1;
         out.put_u8(session_present.into());
-        if version.is_v5() {
+        if version == Version::V5 {
             out.put_u8(self.code.as_u8());
             self.properties.encode(version, out);
         } else {

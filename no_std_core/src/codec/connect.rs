@@ -124,8 +124,8 @@ fn decode_version(reader: &mut Reader<'_>) -> Result<Version, ConnectRefusal> {
     let (name, level) = name_and_level().map_err(|refusal| ConnectRefusal::new(None, refusal))?;
     let unsupported = |version, why| Err(ConnectRefusal { version, code: ReasonCode::UnsupportedProtocolVersion, why });
     match (name, level) {
-        (b"MQIsdp", 3) => Ok(Version::V3_1),
-        (b"MQTT", 4) => Ok(Version::V3_1_1),
+        (b"MQIsdp", 3) if cfg!(feature = "v3") => Ok(Version::V3_1),
+        (b"MQTT", 4) if cfg!(feature = "v3") => Ok(Version::V3_1_1),
         (b"MQTT", 5) => Ok(Version::V5),
         // Some bridges set the highest bit to say what they are; below it is the level.
         (b"MQTT", _) if level & 0x7F > 5 => unsupported(Some(Version::V5), "this Server speaks MQTT up to version 5.0"),

@@ -84,9 +84,10 @@ impl Version {
         }
     }
 
-    /// Whether packets have Properties and Reason Codes.
+    /// Whether packets have Properties and Reason Codes. Without the feature `v3` all have: nothing else is spoken but a
+    /// refusal.
     pub const fn is_v5(self) -> bool {
-        matches!(self, Self::V5)
+        !cfg!(feature = "v3") || matches!(self, Self::V5)
     }
 }
 

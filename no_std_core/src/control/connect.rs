@@ -236,7 +236,7 @@ impl<'m> Broker<'m> {
         self.counters.connections_refused += 1;
         let version = self.connections[handle].version;
         self.close(now, handle, refusal, false);
-        if version.is_v5() || crate::codec::ConnAck::return_code(refusal.code).is_some() {
+        if version == Version::V5 || crate::codec::ConnAck::return_code(refusal.code).is_some() {
             let reply = Reply::ConnAck { session_present: false };
             self.owe(handle, Owed::new(reply, 0, refusal.code, refusal.why));
         }

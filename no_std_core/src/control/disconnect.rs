@@ -56,7 +56,7 @@ impl Broker<'_> {
         // A verdict that comes later finds nothing to decide.
         connection.awaits_verdict = false;
         (connection.reason, connection.reason_code) = (Some(reason.why), reason.code);
-        connection.goodbye = goodbye && connection.version.is_v5();
+        connection.goodbye = goodbye && connection.version == Version::V5;
         self.forget_sending(handle);
         let session = self.connections[handle].session.take();
         self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);

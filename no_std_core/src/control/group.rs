@@ -11,7 +11,7 @@ use crate::config::Overflow;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
 use crate::record::Kind;
-use crate::router::{Group, PickKeys, Subscription};
+use crate::router::{Group, PickKeys, SHARED, Subscription};
 use crate::session::{Outbound, Session};
 use crate::storage::Handle;
 use crate::time::Instant;
@@ -36,6 +36,9 @@ impl Default for GroupQueue {
 
 impl Broker<'_> {
     pub(super) fn deliver_to_group(&mut self, group: Handle<Group>, message: Handle<Message>, routing: &Routing<'_>) {
+        if !SHARED {
+            return;
+        }
         let keys = PickKeys {
             random: self.random.next() as u32,
             publisher: routing.publisher_key,
@@ -192,6 +195,9 @@ impl Broker<'_> {
 
     /// Whether some connected member, or the group itself, has room for one more message.
     pub(super) fn group_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
+        if !SHARED {
+            return true;
+        }
         let mut connected = self.router.members_of(group).filter_map(|member| {
             let session = self.session_of(self.router.subscription(member).subscriber())?;
             self.sessions[session].is_here().then_some(session)
@@ -223,7 +229,7 @@ impl Broker<'_> {
 
     /// A client is here: it gets what its groups keep, as far as it has room.
     pub(super) fn member_came(&mut self, now: Instant, session: Handle<Session>) {
-        if self.group_queues.is_empty() || !self.sessions[session].is_here() {
+        if !SHARED || self.group_queues.is_empty() || !self.sessions[session].is_here() {
             return;
         }
         let subscriber = self.subscriber_of(session);
@@ -296,7 +302,7 @@ impl Broker<'_> {
             return true;
         }
         let _ = session;
-        self.router.group_count() > 0
+        SHARED && self.router.group_count() > 0
     }
 
     /// Ends a delivery, which is in no list, by giving its message to another member of the group.
@@ -324,7 +330,7 @@ impl Broker<'_> {
 
     /// A group has ended: so have the messages it kept.
     pub(super) fn end_group_queue(&mut self, tag: u32) {
-        let Some(queue) = Handle::from_tag(tag) else {
+        let Some(queue) = Handle::from_tag(tag).filter(|_| SHARED) else {
             return;
         };
         while let Some(delivery) = self.group_queues[queue].queue.pop(&mut self.messages) {

@@ -5,7 +5,7 @@ use crate::broker::Broker;
 use crate::codec::{Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version};
 use crate::connection::{CODES_IN_OWED, Connection, Owed, Reply};
 use crate::record::Kind;
-use crate::router;
+use crate::router::{self, SHARED};
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
@@ -66,6 +66,9 @@ impl<'m> Broker<'m> {
         let Ok(filter) = TopicFilter::new(text) else {
             return ReasonCode::TopicFilterInvalid;
         };
+        if !SHARED && filter.share_name().is_some() {
+            return ReasonCode::SharedSubscriptionsNotSupported;
+        }
         if filter.levels().count() > usize::from(self.config.limits.topic_levels) {
             return ReasonCode::QuotaExceeded;
         }

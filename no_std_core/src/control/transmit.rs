@@ -13,6 +13,7 @@ use crate::connection::{
 };
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
+use crate::router::SHARED;
 use crate::session::Session;
 use crate::storage::{Blob, Handle, Linked, TEXT_ON_STACK};
 use crate::time::Instant;
@@ -388,7 +389,7 @@ impl Broker<'_> {
         let data = self.binary(connection.auth_data, &mut data);
 
         let accepted = owed.code == ReasonCode::Success;
-        let mut list = [Property::ReasonString(""); 12];
+        let mut list = [Property::ReasonString(""); 13];
         let mut count = 0;
         let candidates = [
             (accepted, draft.granted_expiry_secs.map(Property::SessionExpiryInterval)),
@@ -401,6 +402,7 @@ impl Broker<'_> {
             (accepted, Some(Property::MaximumPacketSize(limits.packet_bytes))),
             (accepted, assigned.map(Property::AssignedClientIdentifier)),
             (accepted, Some(Property::TopicAliasMaximum(limits.topic_aliases_in))),
+            (accepted && !SHARED, Some(Property::SharedSubscriptionAvailable(false))),
             (!owed.why().is_empty(), Some(Property::ReasonString(owed.why()))),
             (accepted, draft.server_keep_alive.map(Property::ServerKeepAlive)),
             (

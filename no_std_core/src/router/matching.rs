@@ -1,10 +1,10 @@
 //! The walk from a Topic Name to what matches it.
 
-use super::Router;
 use super::position::Position;
 use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
 use super::trie::{Node, Trie};
+use super::{Router, SHARED};
 use crate::storage::{Handle, Linked};
 use crate::topic::TopicName;
 
@@ -63,7 +63,7 @@ impl Matches<'_> {
                 self.subscription = Linked::<ByPlace>::next(&router.subscriptions[handle]);
                 return Some(Match::Subscription(handle));
             }
-            if let Some(handle) = self.group {
+            if let Some(handle) = self.group.filter(|_| SHARED) {
                 self.group = router.groups[handle].next();
                 return Some(Match::Group(handle));
             }

@@ -45,6 +45,9 @@ use crate::storage::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slo
 use subscription::BySubscriber;
 use trie::Trie;
 
+/// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
+pub(crate) const SHARED: bool = cfg!(feature = "shared-subscriptions");
+
 /// Who subscribes: a dense number. The first ones are sibling brokers, all others are local sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subscriber(pub u32);

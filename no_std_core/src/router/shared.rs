@@ -2,7 +2,7 @@
 
 use super::subscription::{ByPlace, Subscription};
 use super::trie::Node;
-use super::{Router, Subscriber};
+use super::{Router, SHARED, Subscriber};
 use crate::storage::{Blob, Chained, DoublyLinked, Handle, Hasher, Linked, List, Pool};
 use crate::topic::TopicFilter;
 
@@ -161,7 +161,7 @@ impl Router<'_> {
 
     /// Whether there is a group in the slot.
     pub(crate) fn is_live_group(&self, group: Handle<Group>) -> bool {
-        self.groups.is_live(group)
+        SHARED && self.groups.is_live(group)
     }
 
     /// As [`Router::filter_of`] for a group, which may have no members yet.
@@ -201,6 +201,9 @@ impl Router<'_> {
     }
 
     pub(super) fn find_group(&self, node: Handle<Node>, name: &str) -> Option<Handle<Group>> {
+        if !SHARED {
+            return None;
+        }
         let hash = self.group_hash(node, name);
         self.group_index.find(&self.groups, hash, |group| {
             group.node == Some(node) && self.trie.texts.equals(group.name, name.as_bytes())
@@ -211,6 +214,9 @@ impl Router<'_> {
     pub(super) fn ensure_group(&mut self, node: Handle<Node>, name: &str) -> Option<Handle<Group>> {
         if let Some(group) = self.find_group(node, name) {
             return Some(group);
+        }
+        if !SHARED {
+            return None;
         }
         let hash = self.group_hash(node, name);
         let name = self.trie.texts.store(&[name.as_bytes()])?;
@@ -225,7 +231,9 @@ impl Router<'_> {
 
     /// Puts a group back into its slot after a restart; whether there was room, and no such group.
     pub(crate) fn restore_group(&mut self, slot: usize, filter: TopicFilter<'_>) -> bool {
-        let Some(share_name) = filter.share_name() else { return false };
+        let Some(share_name) = filter.share_name().filter(|_| SHARED) else {
+            return false;
+        };
         let Ok(node) = self.trie.ensure(filter.proper()) else { return false };
         let mut restored = None;
         if self.find_group(node, share_name).is_none()

@@ -2,7 +2,7 @@
 
 use super::shared::Group;
 use super::trie::{Node, write_before};
-use super::{Full, Router, Subscriber};
+use super::{Full, Router, SHARED, Subscriber};
 use crate::storage::{Chained, DoublyLinked, Handle, Linked, PoolSlot};
 use crate::topic::TopicFilter;
 
@@ -63,7 +63,7 @@ impl Subscription {
 
     /// The group, if this is a shared subscription.
     pub fn group(&self) -> Option<Handle<Group>> {
-        self.group
+        self.group.filter(|_| SHARED)
     }
 
     /// The options of the last SUBSCRIBE.
