@@ -4,46 +4,40 @@
 //! acknowledged. Then whatever was acknowledged arrives, QoS 2 once, and all in the order in which it was published.
 //! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use goldcrest_core::codec::*;
 use goldcrest_core::record::{self, Key, Kind, Record, Value};
 use goldcrest_core::{AllowAll, Broker, Config, Instant, Limits, Polled, Shard};
+use goldcrest_tests::attentive::{Attentive, Heard};
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::{MODEST, Storage};
+use goldcrest_tests::outages::{Outages, origin, telling};
 use goldcrest_tests::random::{Random, setting};
-use goldcrest_tests::untiring::Untiring;
 use goldcrest_tests::world::{Sync, World};
 
-struct Subscriber {
-    id: String,
-    qos: QoS,
-    link: Option<Honest>,
-    is_known: bool,
-    /// SUBACK was seen.
-    is_subscribed: bool,
-    /// By publisher: what was published before that is not to come.
-    from: Vec<u32>,
-    /// QoS 2 messages before their PUBREL.
-    held: BTreeSet<u16>,
-    due: VecDeque<(AckKind, u16)>,
-    /// By publisher: how often each number came.
-    got: Vec<BTreeMap<u32, u32>>,
-    /// By publisher: the newest one that came.
-    newest: Vec<u32>,
+/// What a subscriber has seen, by publisher.
+#[derive(Default)]
+struct Seen {
+    /// Once it has seen SUBACK: what was published before that is not to come.
+    from: Option<[u32; PUBLISHERS]>,
+    /// How often each number came.
+    got: [BTreeMap<u32, u32>; PUBLISHERS],
+    /// The newest one that came.
+    newest: [u32; PUBLISHERS],
 }
 
 struct Test {
-    world: World,
-    random: Random,
-    publishers: Vec<Untiring>,
-    subscribers: Vec<Subscriber>,
-    crashes: u32,
+    outages: Outages,
+    seen: [Seen; SUBSCRIBERS],
     /// The store has nothing unsafe left at times; else it is behind all the while.
     catches_up: bool,
+    /// Bodies are on disk alone.
+    fetches: bool,
 }
 
 const PUBLISHERS: usize = 3;
+const SUBSCRIBERS: usize = 4;
 
 /// Retained messages go to all shards, others to those with subscribers: one publisher has such ones.
 const NOT_RETAINING: usize = 1;
@@ -53,220 +47,124 @@ impl Test {
         let limits = Limits { queued_messages: 2_000, inflight: 6, packet_bytes: 4_096, ..Limits::GATEWAY };
         let config = Config { durable: true, body_budget, limits, ..Config::gateway(seed) };
         let mut world = World::in_storage(storage, shards, config, &AllowAll);
-        (world.sync, world.fetch) = (Sync::ByHand, Sync::ByHand);
-        let publisher =
-            |number| Untiring::new(format!("publisher {number}"), format!("p/{number}"), number != NOT_RETAINING);
-        let subscriber = |number: usize| Subscriber {
-            id: format!("subscriber {number}"),
-            qos: if number.is_multiple_of(2) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
-            link: None,
-            is_known: false,
-            is_subscribed: false,
-            from: vec![0; PUBLISHERS],
-            held: BTreeSet::new(),
-            due: VecDeque::new(),
-            got: vec![BTreeMap::new(); PUBLISHERS],
-            newest: vec![0; PUBLISHERS],
+        world.fetch = Sync::ByHand;
+        let subscriber = |number: usize| {
+            let qos = if number.is_multiple_of(2) { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+            Attentive::new(format!("subscriber {number}"), "p/#", qos)
         };
+        let subscribers = (0..SUBSCRIBERS).map(subscriber).collect();
+        let retains = |publisher| publisher != NOT_RETAINING;
         Self {
-            world,
-            random: Random::new(seed),
-            publishers: (0..PUBLISHERS).map(publisher).collect(),
-            subscribers: (0..4).map(subscriber).collect(),
-            crashes: 0,
+            outages: Outages::new(seed, world, PUBLISHERS, retains, subscribers),
+            seen: Default::default(),
             catches_up: !seed.is_multiple_of(3),
+            fetches: body_budget > 0,
         }
     }
 
     fn step(&mut self) {
-        let publisher = self.random.below(self.publishers.len());
-        let subscriber = self.random.below(self.subscribers.len());
-        match self.random.below(100) {
-            0..=39 => {
-                let qos = self.random.choose(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
-                self.publishers[publisher].publish(&mut self.world, qos);
-            }
-            40..=64 => self.acknowledge(subscriber),
-            82..=83 if self.catches_up => while self.world.sync() {},
-            65..=83 => drop(self.world.sync()),
-            84 => {
-                for _ in 0..self.random.below(20) {
-                    self.world.fetch_one();
+        let all = &mut self.outages;
+        let publisher = all.random.below(PUBLISHERS);
+        let subscriber = all.random.below(SUBSCRIBERS);
+        match all.random.below(100) {
+            39 if self.fetches => {
+                for _ in 0..all.random.below(20) {
+                    all.world.fetch_one();
                 }
             }
-            85..=88 => self.publishers[publisher].connect(&mut self.world),
-            89..=93 => self.connect_subscriber(subscriber),
-            94 => self.cut_subscriber(subscriber),
-            95 => self.publishers[publisher].cut(&mut self.world),
-            96 => self.world.advance(100),
+            0..=39 => all.publish(publisher),
+            40..=64 => all.acknowledge(subscriber),
+            83..=84 if self.catches_up => while all.world.sync() {},
+            65..=84 => drop(all.world.sync()),
+            85..=88 => all.publishers[publisher].connect(&mut all.world),
+            89..=93 => all.connect_subscriber(subscriber),
+            94 => all.subscribers[subscriber].cut(&mut all.world),
+            95 => all.publishers[publisher].cut(&mut all.world),
+            96 => all.world.advance(100),
             97 => self.crash(),
-            98 => self.slow_down(),
-            _ => self.speed_up(),
+            98 => all.slow_down(),
+            _ => all.speed_up(),
         }
         self.read();
-    }
-
-    /// What one shard tells another comes late from now on.
-    fn slow_down(&mut self) {
-        let shards = self.world.shards();
-        let (from, to) = (self.random.below(shards), self.random.below(shards));
-        self.world.slow_down(from, to, true);
-    }
-
-    fn speed_up(&mut self) {
-        for from in 0..self.world.shards() {
-            (0..self.world.shards()).for_each(|to| self.world.slow_down(from, to, false));
-        }
     }
 
     fn crash(&mut self) {
         self.read();
-        self.crashes += 1;
-        self.world.crash();
-        self.publishers.iter_mut().for_each(|publisher| publisher.cut(&mut self.world));
-        (0..self.subscribers.len()).for_each(|subscriber| self.cut_subscriber(subscriber));
+        self.outages.crash();
     }
 
-    fn cut_subscriber(&mut self, subscriber: usize) {
-        let subscriber = &mut self.subscribers[subscriber];
-        subscriber.due.clear();
-        if let Some(link) = subscriber.link.take() {
-            self.world.cut(link.at);
-        }
-    }
-
-    fn connect_subscriber(&mut self, subscriber: usize) {
-        let window = self.random.choose(&[None, Some(2), Some(5)]);
-        let subscriber = &mut self.subscribers[subscriber];
-        if subscriber.link.is_none() {
-            let opening = Opening { clean_start: false, expiry_secs: u32::MAX, window, ..Opening::new(&subscriber.id) };
-            subscriber.link = Some(Honest::connect(&mut self.world, Version::V5, &opening));
-        }
-    }
-
-    fn acknowledge(&mut self, subscriber: usize) {
-        let count = self.random.choose(&[1, 2, 20]);
-        let subscriber = &mut self.subscribers[subscriber];
-        let Some(link) = &subscriber.link else { return };
-        for _ in 0..count {
-            let Some((kind, packet_id)) = subscriber.due.pop_front() else { break };
-            link.ack(&mut self.world, kind, packet_id);
-        }
-    }
-
-    /// Takes what has arrived at all clients.
     fn read(&mut self) {
-        self.publishers.iter_mut().for_each(|publisher| publisher.take(&mut self.world));
-        for index in 0..self.subscribers.len() {
-            let Some(mut link) = self.subscribers[index].link.take() else { continue };
-            let got = link.take(&mut self.world);
-            assert!(!self.world.is_closed(link.at), "{got:?}");
-            got.into_iter().for_each(|got| self.subscriber_got(index, &link, got));
-            self.subscribers[index].link = Some(link);
+        for (index, heard) in self.outages.read() {
+            self.subscriber_heard(index, heard);
         }
     }
 
-    fn subscriber_got(&mut self, index: usize, link: &Honest, got: Got) {
-        let subscriber = &mut self.subscribers[index];
-        match got {
-            Got::ConnAck(present, code) => {
-                assert_eq!((present || !subscriber.is_known, code), (true, ReasonCode::Success), "{}", subscriber.id);
-                subscriber.is_known = true;
-                if !subscriber.is_subscribed {
-                    let retain_handling = RetainHandling::DoNotSend;
-                    let options =
-                        SubscriptionOptions { retain_handling, ..SubscriptionOptions::with_qos(subscriber.qos) };
-                    let filters = [("p/#", options)];
-                    let (properties, filters) = (Properties::EMPTY, Filters::new(&filters));
-                    let packet_id = goldcrest_tests::honest::id(1);
-                    link.send(&mut self.world, &Packet::Subscribe(Subscribe { packet_id, properties, filters }));
-                }
+    fn subscriber_heard(&mut self, index: usize, heard: Heard) {
+        let (seen, id) = (&mut self.seen[index], &self.outages.subscribers[index].id);
+        let message = match heard {
+            Heard::Subscribed => {
+                seen.from = Some(std::array::from_fn(|publisher| self.outages.publishers[publisher].numbers));
+                return;
             }
-            Got::SubAck(..) => {
-                subscriber.is_subscribed = true;
-                subscriber.from = self.publishers.iter().map(|publisher| publisher.numbers).collect();
-            }
-            Got::Message(message) => {
-                let publisher: usize = message.topic.strip_prefix("p/").unwrap().parse().unwrap();
-                let number = u32::from_be_bytes(message.payload.try_into().unwrap());
-                let kind = match message.qos {
-                    QoS::ExactlyOnce => AckKind::PubRec,
-                    _ => AckKind::PubAck,
-                };
-                subscriber.due.push_back((kind, message.packet_id));
-                let is_new = message.qos != QoS::ExactlyOnce || subscriber.held.insert(message.packet_id);
-                if !is_new {
-                    return;
-                }
-                let count = subscriber.got[publisher].entry(number).or_default();
-                *count += 1;
-                let first = *count == 1;
-                assert!(
-                    first || message.qos != QoS::ExactlyOnce,
-                    "{}: {number} of publisher {publisher} came twice",
-                    subscriber.id
-                );
-                // What was published before SUBACK, and lost with the power, may be published again and come then.
-                if first && subscriber.is_subscribed && number > subscriber.from[publisher] {
-                    let newest = &mut subscriber.newest[publisher];
-                    assert!(*newest < number, "{}: {number} after {newest} of {publisher}", subscriber.id);
-                    *newest = number;
-                }
-            }
-            Got::Ack(AckKind::PubRel, id, _) => {
-                subscriber.held.remove(&id);
-                subscriber.due.push_back((AckKind::PubComp, id));
-            }
-            other => panic!("{other:?}"),
+            Heard::Message(message) => message,
+        };
+        let (publisher, number) = origin(&message.topic, &message.payload);
+        let count = seen.got[publisher].entry(number).or_default();
+        *count += 1;
+        let first = *count == 1;
+        assert!(first || message.qos != QoS::ExactlyOnce, "{id}: {number} of publisher {publisher} came twice");
+        // What was published before SUBACK, and lost with the power, may be published again and come then.
+        if first && seen.from.is_some_and(|from| number > from[publisher]) {
+            let newest = &mut seen.newest[publisher];
+            assert!(*newest < number, "{id}: {number} after {newest} of {publisher}");
+            *newest = number;
         }
     }
 
     /// All come, say and take what there is; then whatever was acknowledged has arrived.
     fn finish(&mut self) {
         self.crash();
-        self.speed_up();
+        self.outages.speed_up();
         for _ in 0..2 {
-            self.publishers.iter_mut().for_each(|publisher| publisher.connect(&mut self.world));
-            (0..self.subscribers.len()).for_each(|subscriber| self.connect_subscriber(subscriber));
+            self.outages.connect_all();
             while {
                 self.read();
-                let synced = self.world.sync() | self.world.fetch_one();
-                let due = self.subscribers.iter().any(|subscriber| !subscriber.due.is_empty());
-                (0..self.subscribers.len()).for_each(|subscriber| self.acknowledge(subscriber));
-                synced || due
+                self.outages.go_on()
             } {}
         }
-        for (index, publisher) in self.publishers.iter().enumerate() {
+        let Outages { world, publishers, subscribers, .. } = &mut self.outages;
+        for (index, publisher) in publishers.iter().enumerate() {
             publisher.expect_nothing_pending();
-            for subscriber in &self.subscribers {
-                for number in publisher.acknowledged.keys().filter(|number| **number > subscriber.from[index]) {
-                    let got = subscriber.got[index].get(number).copied().unwrap_or(0);
+            for (seen, subscriber) in self.seen.iter().zip(&*subscribers) {
+                let from = seen.from.unwrap_or_default()[index];
+                for number in publisher.acknowledged.keys().filter(|number| **number > from) {
+                    let got = seen.got[index].get(number).copied().unwrap_or(0);
                     assert!(got > 0, "{} lacks {number} of publisher {index}", subscriber.id);
                 }
             }
         }
-        self.world.check_stores();
-        for shard in 0..self.world.shards() {
-            let counters = self.world.shard(shard).counters();
+        world.check_stores();
+        for shard in 0..world.shards() {
+            let counters = world.shard(shard).counters();
             assert_eq!((counters.deliveries, counters.dropped.total()), (0, 0));
             // The retained messages, one for each publisher that has such, and nothing else.
             assert_eq!(counters.messages, counters.retained);
         }
-        let mut checker = Honest::accepted(&mut self.world, Version::V5, &Opening::new("checker"));
+        let mut checker = Honest::accepted(world, Version::V5, &Opening::new("checker"));
         checker.send(
-            &mut self.world,
+            world,
             &Packet::Subscribe(Subscribe {
                 packet_id: goldcrest_tests::honest::id(1),
                 properties: Properties::EMPTY,
                 filters: Filters::new(&[("p/#", SubscriptionOptions::with_qos(QoS::AtMostOnce))]),
             }),
         );
-        let kept = checker.take(&mut self.world).into_iter().filter_map(|got| match got {
+        let kept = checker.take(world).into_iter().filter_map(|got| match got {
             Got::Message(message) => Some((message.topic, message.payload)),
             _ => None,
         });
         let mut kept: BTreeMap<_, _> = kept.collect();
-        for (index, publisher) in self.publishers.iter().enumerate().filter(|(index, _)| *index != NOT_RETAINING) {
+        for (index, publisher) in publishers.iter().enumerate().filter(|(index, _)| *index != NOT_RETAINING) {
             let last =
                 kept.remove(&format!("p/{index}")).map_or(0, |last| u32::from_be_bytes(last.try_into().unwrap()));
             assert!(
@@ -303,19 +201,19 @@ fn the_power_goes_with(shards: u16, body_budget: usize) {
     for seed in 1..=seeds {
         let storage = if seed % 2 == 0 || body_budget > 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
         let mut test = Test::new(seed, storage, shards, body_budget);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let about = |test: &Test| {
+            format!("seed {seed}, {shards} shards, body budget {body_budget}, {} crashes", test.outages.crashes)
+        };
+        let whole = |test: &mut Test| {
             (0..steps).for_each(|_| test.step());
             test.finish();
-        }));
-        if let Err(panic) = outcome {
-            println!("seed {seed}, {shards} shards, body budget {body_budget}, {} crashes", test.crashes);
-            std::panic::resume_unwind(panic);
-        }
-        let fetched: u64 = (0..shards).map(|shard| test.world.store(shard.into()).fetched).sum();
+        };
+        telling(&mut test, whole, about);
+        let fetched: u64 = (0..shards).map(|shard| test.outages.world.store(shard.into()).fetched).sum();
         assert_eq!(fetched > 0, body_budget > 0);
-        let acknowledged: usize = test.publishers.iter().map(|publisher| publisher.acknowledged.len()).sum();
-        let (crashes, acknowledged) = (u64::from(test.crashes), acknowledged as u64);
-        assert!(crashes > steps / 250 && acknowledged > steps / 40, "seed {seed}: {crashes} crashes, {acknowledged}");
+        let (crashes, acknowledged) = (u64::from(test.outages.crashes), test.outages.acknowledged());
+        let least = if test.catches_up { steps / 20 } else { steps / 30 };
+        assert!(crashes > steps / 200 && acknowledged > least, "seed {seed}: {crashes} crashes, {acknowledged}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod attentive;
 pub mod bed;
 #[path = "../../firmware-example/src/memory.rs"]
 pub mod firmware;
@@ -8,6 +9,7 @@ pub mod honest;
 pub mod link;
 pub mod memory;
 pub mod nor;
+pub mod outages;
 pub mod packets;
 pub mod peer;
 pub mod random;
