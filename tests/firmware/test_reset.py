@@ -36,8 +36,7 @@ from test_network import STACK_BYTES_AT_MOST, Suite
 CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 15))
 SEED = int(os.environ.get("GOLDCREST_SEED", 1))
 PATIENCE = 150
-"""Seconds. A SYN that QEMU's network sends to a board that is not up is sent again after half a minute; and paho waits for two
-Keep Alives before it gives a connection up."""
+"""Seconds: paho waits for two Keep Alives before it gives a connection up of which the other side knows nothing."""
 MOMENTS = 10
 """How many moments are tried of those in which nobody knows what the board has done yet."""
 QUOTA_EXCEEDED = 0x97

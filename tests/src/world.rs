@@ -286,11 +286,13 @@ impl World {
     }
 
     fn sync_oldest(&mut self) -> bool {
-        let mut any = false;
-        for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
-            any |= store.sync(self.now, broker);
-        }
-        any
+        self.of_each_store(Store::sync)
+    }
+
+    /// Does it to all stores; whether there was anything for one of them.
+    fn of_each_store(&mut self, act: fn(&mut Store, Instant, &mut Broker<'_>) -> bool) -> bool {
+        let all = self.stores.iter_mut().zip(&mut self.shards);
+        all.fold(false, |any, (store, broker)| any | act(store, self.now, broker))
     }
 
     /// The oldest body that each broker asked for comes, with all consequences; whether there was one.
@@ -301,11 +303,7 @@ impl World {
     }
 
     fn fetch_oldest(&mut self) -> bool {
-        let mut any = false;
-        for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
-            any |= store.fetch(self.now, broker);
-        }
-        any
+        self.of_each_store(Store::fetch)
     }
 
     /// The same, to be changed.
