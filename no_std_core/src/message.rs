@@ -394,8 +394,13 @@ impl<'m> Messages<'m> {
 
     #[inline]
     pub(crate) fn hold(&mut self, handle: Handle<Message>) {
+        self.hold_times(handle, 1);
+    }
+
+    #[inline]
+    fn hold_times(&mut self, handle: Handle<Message>, times: u32) {
         let message = &mut self.pool[handle];
-        message.references = message.references.saturating_add(1);
+        message.references = message.references.saturating_add(times);
     }
 
     /// Takes one reference away; with the last one the memory is given back.
@@ -425,8 +430,7 @@ impl<'m> Messages<'m> {
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
         let handle = self.deliveries.insert(delivery)?;
         if let Some(message) = delivery.message {
-            let message = &mut self.pool[message];
-            message.references = message.references.saturating_add(delivery.holds());
+            self.hold_times(message, delivery.holds());
         }
         Some(handle)
     }
@@ -504,7 +508,7 @@ impl<'m> Messages<'m> {
     ) -> Option<Handle<Delivery>> {
         let handle = self.deliveries.restore(slot, delivery).ok()?;
         if let Some(message) = delivery.message {
-            (0..delivery.holds()).for_each(|_| self.hold(message));
+            self.hold_times(message, delivery.holds());
             #[cfg(feature = "alloc")]
             if delivery.is_shared() {
                 self.want(message);
