@@ -456,7 +456,8 @@ impl<'m> Broker<'m> {
             return 0;
         };
         let connection = &self.connections[connection];
-        let text = connection.session.map_or(connection.draft.client_id, |session| self.sessions[session].client_id);
+        let text =
+            connection.session.map_or(connection.draft.get().client_id, |session| self.sessions[session].client_id);
         self.messages.bytes.copy(text, 0, out)
     }
 

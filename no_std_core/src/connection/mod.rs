@@ -23,7 +23,7 @@ pub(crate) use reply::{CODES_IN_OWED, Reply};
 use crate::codec::{ReasonCode, Refusal, Version};
 use crate::message::Delivery;
 use crate::session::{Session, StoredWill};
-use crate::storage::{Blob, DoublyLinked, Fifo, Handle, Linked, List, TimerId};
+use crate::storage::{Blob, DoublyLinked, Fifo, Handle, Linked, List, Rare, TimerId, Vacant};
 use crate::time::Instant;
 
 /// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
@@ -94,8 +94,8 @@ pub struct Connection {
     pub(crate) method: Blob,
     /// Authentication Data for the CONNACK or AUTH that is owed.
     pub(crate) auth_data: Blob,
-    /// What CONNECT said, until the connection is open; and what CONNACK says.
-    pub(crate) draft: Draft,
+    /// What CONNECT said, until the connection is open; and what CONNACK says, until that is out.
+    pub(crate) draft: Rare<Draft>,
     pub(crate) owed: Fifo<Owed>,
     /// The packet that comes next waits until the siblings have passed this fence; 0: none.
     #[cfg(feature = "alloc")]
@@ -127,8 +127,8 @@ pub(crate) struct Draft {
     pub(crate) granted_expiry_secs: Option<u32>,
 }
 
-impl Draft {
-    pub(crate) const EMPTY: Self = Self {
+impl Vacant for Draft {
+    const VACANT: &Self = &Self {
         client_id: Blob::EMPTY,
         clean_start: false,
         keep_alive: 0,
@@ -249,7 +249,7 @@ impl Connection {
         awaits_verdict: false,
         method: Blob::EMPTY,
         auth_data: Blob::EMPTY,
-        draft: Draft::EMPTY,
+        draft: Rare::EMPTY,
         owed: Fifo::EMPTY,
         #[cfg(feature = "alloc")]
         fence: 0,

@@ -7,7 +7,7 @@ use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version};
 use crate::config::Authentication;
 use crate::connection::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
 use crate::session::Session;
-use crate::storage::Handle;
+use crate::storage::{Handle, Vacant};
 use crate::time::Instant;
 
 /// A Receive Maximum that the client does not give (section 3.1.2.11.3).
@@ -81,20 +81,20 @@ impl<'m> Broker<'m> {
         connection.window = window;
         connection.aliases_out_limit = aliases_out_limit;
         connection.problem_information = properties.request_problem_information().unwrap_or(true);
-        connection.draft = Draft {
+        *connection.draft.make() = Draft {
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
             expiry_secs: connect.session_expiry_interval(),
             wants_response_information: properties.request_response_information().unwrap_or(false),
-            ..Draft::EMPTY
+            ..*Draft::VACANT
         };
         let client_id = self.messages.bytes.store(&[connect.client_id.as_bytes()]).ok_or(NO_MEMORY)?;
-        self.connections[handle].draft.client_id = client_id;
+        self.connections[handle].draft.make().client_id = client_id;
         if let Some(method) = method {
             self.connections[handle].method = self.messages.bytes.store(&[method.as_bytes()]).ok_or(NO_MEMORY)?;
         }
         if let Some(will) = &connect.will {
-            self.connections[handle].draft.will = Some(self.keep_will(will)?);
+            self.connections[handle].draft.make().will = Some(self.keep_will(will)?);
         }
         Ok(())
     }
@@ -109,20 +109,19 @@ impl<'m> Broker<'m> {
     fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
         self.check_will(handle, principal)?;
         let changes = self.messages.journal.changes();
-        if self.connections[handle].draft.client_id.is_empty() {
+        if self.connections[handle].draft.get().client_id.is_empty() {
             self.assign_client_id(handle)?;
         }
         let (session, session_present) = self.session_for(now, handle, principal)?;
 
-        let draft = &mut self.connections[handle].draft;
+        let version = self.connections[handle].version;
+        let draft = self.connections[handle].draft.make();
         let granted = draft.expiry_secs.min(self.config.session_expiry_max);
         draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
         let bound = self.config.keep_alive_max;
         let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
         draft.server_keep_alive = too_long.then_some(bound);
         // Before MQTT 5.0 a client can't be told, and pings as it said.
-        let version = self.connections[handle].version;
-        let draft = &mut self.connections[handle].draft;
         let keep_alive =
             if version.is_v5() { draft.server_keep_alive.unwrap_or(draft.keep_alive) } else { draft.keep_alive };
         let will = draft.will.take();
@@ -162,7 +161,7 @@ impl<'m> Broker<'m> {
         handle: Handle<Connection>,
         principal: Principal,
     ) -> Result<(Handle<Session>, bool), Refusal> {
-        let draft = self.connections[handle].draft;
+        let draft = *self.connections[handle].draft.get();
         let hash = self.messages.bytes.with(draft.client_id, |text| self.hasher.hash_bytes(text)).ok_or(Refusal {
             code: ReasonCode::ClientIdentifierNotValid,
             why: "a Client Identifier has at most 256 bytes here",
@@ -187,7 +186,7 @@ impl<'m> Broker<'m> {
             let lives = self.sessions.is_live(session);
             if lives && !draft.clean_start {
                 self.end_absence(session);
-                let given = core::mem::take(&mut self.connections[handle].draft.client_id);
+                let given = core::mem::take(&mut self.connections[handle].draft.make().client_id);
                 self.messages.bytes.release(given);
                 return Ok((session, true));
             }
@@ -195,14 +194,14 @@ impl<'m> Broker<'m> {
                 self.end_session(now, session);
             }
         }
-        let expires = self.connections[handle].draft.expiry_secs.min(self.config.session_expiry_max) > 0;
+        let expires = draft.expiry_secs.min(self.config.session_expiry_max) > 0;
         if self.store_is_full && expires {
             return Err(NO_MEMORY);
         }
         let session = self.sessions.insert(Session::new(hash, draft.client_id, principal)).ok_or(NO_MEMORY)?;
         #[cfg(feature = "alloc")]
         self.number_session(session);
-        self.connections[handle].draft.client_id = Default::default();
+        self.connections[handle].draft.make().client_id = Default::default();
         self.session_index.insert(&mut self.sessions, session);
         Ok((session, false))
     }
@@ -225,7 +224,7 @@ impl<'m> Broker<'m> {
             number = self.random.next();
         }
         let stored = self.messages.bytes.store(&[&assigned_client_id(number)]).ok_or(NO_MEMORY)?;
-        let draft = &mut self.connections[handle].draft;
+        let draft = self.connections[handle].draft.make();
         draft.client_id = stored;
         draft.assigned_number = Some(number);
         Ok(())

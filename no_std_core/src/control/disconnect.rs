@@ -77,7 +77,9 @@ impl Broker<'_> {
     fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
         let bytes = &mut self.messages.bytes;
         let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));
-        self.connections[handle].draft.client_id = shared.and_then(|id| bytes.adopt(id)).unwrap_or_default();
+        if let Some(client_id) = shared.and_then(|id| bytes.adopt(id)) {
+            self.connections[handle].draft.make().client_id = client_id;
+        }
     }
 
     /// The Network Connection is gone.
@@ -228,7 +230,7 @@ impl Broker<'_> {
     }
 
     fn forget_draft(&mut self, handle: Handle<Connection>) {
-        let draft = &mut self.connections[handle].draft;
+        let Some(draft) = self.connections[handle].draft.made() else { return };
         let will = draft.will.take();
         let client_id = core::mem::take(&mut draft.client_id);
         self.messages.bytes.release(client_id);
@@ -255,7 +257,7 @@ impl Broker<'_> {
         self.counters.dropped.count(reason);
         self.messages.journal.mark_lazily(Kind::Counters, 0);
         if let Some(session) = session {
-            self.sessions[session].dropped.count(reason);
+            self.sessions[session].dropped.make().count(reason);
             if self.sessions[session].is_durable {
                 self.messages.journal.mark_lazily(Kind::Session, session.index());
             }

@@ -157,7 +157,7 @@ impl Broker<'_> {
                 due: will.due,
                 expiry_secs: u32::try_from(will.expiry_secs).ok(),
             }),
-            dropped: session.dropped.counts(),
+            dropped: session.dropped.get().counts(),
         });
         Some((value, len))
     }

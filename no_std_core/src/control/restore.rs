@@ -168,7 +168,9 @@ impl Broker<'_> {
             due: will.due,
             expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
-        session.dropped = Dropped::of(value.dropped);
+        if value.dropped.iter().any(|count| *count > 0) {
+            *session.dropped.make() = Dropped::of(value.dropped);
+        }
         let Ok(session) = self.sessions.restore(slot, session) else {
             self.messages.bytes.release(client_id);
             return Err(Unfit::Duplicate);

@@ -764,7 +764,7 @@ impl Broker<'_> {
             Some(session) => session,
             None => {
                 let mut entry = Session::new(0, Blob::EMPTY, Principal::ANONYMOUS);
-                entry.remote = Some(remote);
+                entry.remote = Some(Box::new(remote));
                 let Some(session) = self.sessions.insert(entry) else { return };
                 self.mesh.remotes.insert((shard, member.number), session);
                 session
@@ -805,7 +805,7 @@ impl Broker<'_> {
         if is_confirmed {
             remote.outstanding += 1;
         }
-        let Remote { shard, member, durable, .. } = *remote;
+        let Remote { shard, member, durable, .. } = **remote;
         let is_durable = is_confirmed && durable && self.messages.journal.is_on();
         let sequence = if is_durable { self.begin_transit(shard, message, 0, Some(group.clone())) } else { 0 };
         let member = Some(Member { subscription: there, ..member });

@@ -381,7 +381,7 @@ impl Broker<'_> {
 
     fn put_connack(&self, handle: Handle<Connection>, session_present: bool, owed: &Owed, out: &mut Window<'_>) {
         let connection = &self.connections[handle];
-        let (draft, limits) = (&connection.draft, &self.config.limits);
+        let (draft, limits) = (connection.draft.get(), &self.config.limits);
         let (mut method, mut data) = ([0; TEXT_ON_STACK], [0; TEXT_ON_STACK]);
         let id = draft.assigned_number.map(assigned_client_id);
         let assigned = id.as_ref().and_then(|id| core::str::from_utf8(id).ok());
@@ -505,6 +505,10 @@ impl Broker<'_> {
             Reply::ConnAck { .. } | Reply::Auth => {
                 let data = core::mem::take(&mut self.connections[handle].auth_data);
                 self.messages.bytes.release(data);
+                let connection = &mut self.connections[handle];
+                if connection.phase == Phase::Open {
+                    connection.draft.shed();
+                }
             }
             Reply::PingResp | Reply::Ack(_) | Reply::Codes(_) => {}
         }

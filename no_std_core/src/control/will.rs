@@ -54,7 +54,7 @@ impl<'m> Broker<'m> {
 
     /// May `principal` leave this Will?
     pub(super) fn check_will(&mut self, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
-        let Some(will) = self.connections[handle].draft.will else {
+        let Some(will) = self.connections[handle].draft.get().will else {
             return Ok(());
         };
         if self.will_is_permitted(will.message, principal) {

@@ -12,7 +12,7 @@ use crate::broker::SessionInfo;
 use crate::connection::Connection;
 use crate::counters::Dropped;
 use crate::message::Message;
-use crate::storage::{Blob, Chained, Fifo, Handle, Linked, TimerId};
+use crate::storage::{Blob, Chained, Fifo, Handle, Linked, Rare, TimerId};
 use crate::time::Instant;
 
 /// A Session in the pool.
@@ -41,13 +41,13 @@ pub struct Session {
     pub(crate) subscriptions: u32,
     /// Retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
-    pub(crate) dropped: Dropped,
+    pub(crate) dropped: Rare<Dropped>,
     /// Never used again, unlike the slot.
     #[cfg(feature = "alloc")]
     pub(crate) number: u32,
     /// It lives on a sibling, and is here as a member of groups only.
     #[cfg(feature = "alloc")]
-    pub(crate) remote: Option<crate::mesh::Remote>,
+    pub(crate) remote: Option<alloc::boxed::Box<crate::mesh::Remote>>,
     /// Its shared subscriptions whose groups a sibling owns.
     #[cfg(feature = "alloc")]
     pub(crate) foreign_groups: u32,
@@ -83,7 +83,7 @@ impl Session {
         inbound: Inbound::EMPTY,
         subscriptions: 0,
         replays: Fifo::EMPTY,
-        dropped: Dropped::NONE,
+        dropped: Rare::EMPTY,
         #[cfg(feature = "alloc")]
         number: 0,
         #[cfg(feature = "alloc")]
@@ -118,7 +118,7 @@ impl Session {
             queued_bytes: self.outbound.queued_bytes(),
             in_flight: self.outbound.in_flight(),
             receipts: self.inbound.count(),
-            dropped: self.dropped,
+            dropped: *self.dropped.get(),
         }
     }
 

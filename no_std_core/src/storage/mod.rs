@@ -32,6 +32,7 @@ mod hasher;
 mod index;
 mod list;
 mod pool;
+mod rare;
 mod slots;
 mod timers;
 
@@ -42,6 +43,7 @@ pub use hasher::Hasher;
 pub use index::{Chained, HashIndex};
 pub use list::{DoublyLinked, Fifo, Linked, List};
 pub use pool::{Pool, PoolSlot};
+pub(crate) use rare::{Rare, Vacant};
 pub use slots::Slots;
 pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 
