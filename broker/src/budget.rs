@@ -2,7 +2,7 @@
 
 use crate::config::{Config, MAX_SHARDS};
 use crate::turn::Turn;
-use goldcrest_core::{Counts, Entries, EntryBytes, Shard};
+use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
 use lexopt::ValueExt;
 use lexopt::prelude::Long;
 use std::fmt::Write as _;
@@ -143,7 +143,10 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
         table.add("sockets, packets half received", capacity.connections, Turn::most_bytes_each(packet_bytes));
     let in_transit = crate::mesh::most_bytes_in_transit(packet_bytes);
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
-    let shard = core.saturating_add(sockets).saturating_add(shared).saturating_add(Turn::BUFFERS);
+    let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
+    let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
+    let shard =
+        core.saturating_add(sockets).saturating_add(filters).saturating_add(shared).saturating_add(Turn::BUFFERS);
     table.total("a shard", shard);
     let lobby = crate::listener::UNFINISHED_BYTES;
     table.total(

@@ -184,6 +184,8 @@ impl<'m> Broker<'m> {
         config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
         let hasher = Hasher::new(config.seed);
         let siblings = config.shard.siblings();
+        #[cfg(feature = "alloc")]
+        let filters = memory.router.subscriptions.limit();
         let connections = Pool::new(memory.connections);
         let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
         let journal = Journal::new(memory.journal, config.durable);
@@ -217,7 +219,7 @@ impl<'m> Broker<'m> {
             waiting: List::EMPTY,
             counters: Counters::default(),
             #[cfg(feature = "alloc")]
-            mesh: crate::mesh::Mesh::new(config.shard),
+            mesh: crate::mesh::Mesh::new(config.shard, filters, hasher.clone()),
             hasher,
             config,
             authorize,

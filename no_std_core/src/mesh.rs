@@ -7,18 +7,21 @@
 //! [`Broker::poll_forward`]: crate::Broker::poll_forward
 //! [`Broker::handle_forward`]: crate::Broker::handle_forward
 
+mod interests;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use self::interests::Interests;
 use crate::codec::QoS;
 use crate::config::Shard;
 use crate::connection::ConnectionId;
 use crate::message::Message;
 use crate::router::Subscription;
 use crate::session::Session;
-use crate::storage::{Handle, SharedBytes};
+use crate::storage::{Handle, Hasher, SharedBytes};
 use crate::time::Instant;
 
 /// Messages to all siblings that are recorded until they are safe there.
@@ -37,6 +40,10 @@ pub struct Forward(pub(crate) Content);
 impl Forward {
     /// Messages to one sibling that it has not confirmed. Beyond them publishers wait.
     pub const MAX_IN_TRANSIT: u32 = 8192;
+
+    /// Bytes that a broker keeps for each Topic Filter without wildcards that has subscribers on a sibling. One with wildcards
+    /// takes a subscription and its levels, as those of clients do.
+    pub const FILTER_BYTES: usize = Interests::BYTES_EACH;
 }
 
 #[derive(Debug)]
@@ -47,7 +54,7 @@ pub(crate) enum Content {
     Confirmed(u32),
     /// All recorded messages up to this place are safe with the sender.
     Safe(u64),
-    /// The sender has subscribers to this filter, or has none any more; `durable` if messages for them are recorded.
+    /// The sender has subscribers to this filter, or has none any more, however often it said so; `durable` if messages for them are recorded.
     Interest {
         filter: Box<str>,
         wanted: bool,
@@ -166,6 +173,8 @@ pub(crate) struct Membership {
 pub(crate) struct Mesh {
     shard: Shard,
     siblings: Vec<Sibling>,
+    /// Filters of theirs without wildcards.
+    pub(crate) interests: Interests,
     /// Counts fences; the last one that was asked for.
     fence: u64,
     /// Connections that wait for a fence, in its order.
@@ -194,6 +203,8 @@ pub(crate) struct Mesh {
     free_transits: Vec<u32>,
     /// What siblings are told to be safe with us once this batch is: to whom, and which place.
     unsafe_yet: VecDeque<(u32, u16, u64)>,
+    /// Some sibling gets everything.
+    everything: bool,
     /// The route that is being walked: a sibling gets a message once, however many of its filters match.
     route: u64,
     /// Members of our groups that live on siblings, by shard and number.
@@ -220,6 +231,9 @@ struct Sibling {
     /// The last probe it has answered.
     probed: u64,
     last_route: u64,
+    /// The last route whose topic it has exactly this filter for; and the last one for which that is durable.
+    wanted_route: u64,
+    wanted_durable_route: u64,
     /// The last route on which messages for it are recorded.
     durable_route: u64,
     /// Recorded messages to it that are not safe there: their places and slots, in order.
@@ -232,11 +246,13 @@ struct Sibling {
 }
 
 impl Mesh {
-    pub(crate) fn new(shard: Shard) -> Self {
+    /// With room for so many filters of siblings.
+    pub(crate) fn new(shard: Shard, filters: usize, hasher: Hasher) -> Self {
         let siblings = if shard.count > 1 { usize::from(shard.count) } else { 0 };
         Self {
             shard,
             siblings: (0..siblings).map(|_| Sibling::default()).collect(),
+            interests: Interests::new(filters, hasher),
             fence: 0,
             waiting: VecDeque::new(),
             promises: BTreeMap::new(),
@@ -252,6 +268,7 @@ impl Mesh {
             transits: Vec::new(),
             free_transits: Vec::new(),
             unsafe_yet: VecDeque::new(),
+            everything: false,
             route: 0,
             remotes: BTreeMap::new(),
             memberships: BTreeMap::new(),
@@ -330,10 +347,34 @@ impl Mesh {
         if self.is_congested() { Vec::new() } else { core::mem::take(&mut self.congested) }
     }
 
-    /// Begins to hand out a message.
+    /// Begins to hand out a message of this topic; whether some sibling is to get it, whatever matches in the tree.
     #[inline]
-    pub(crate) fn begin_route(&mut self) {
+    pub(crate) fn begin_route(&mut self, topic: &str) -> bool {
         self.route += 1;
+        let Self { siblings, interests, route, everything, .. } = self;
+        let mut anybody = *everything;
+        interests.visit(topic, |sibling, is_durable| {
+            if let Some(sibling) = siblings.get_mut(usize::from(sibling)) {
+                anybody = true;
+                sibling.wanted_route = *route;
+                if is_durable {
+                    sibling.wanted_durable_route = *route;
+                }
+            }
+        });
+        anybody
+    }
+
+    /// Whether a sibling is to get the message that is being handed out, whatever matches in the tree.
+    #[inline]
+    pub(crate) fn wants_on_route(&self, to: u16) -> bool {
+        let wants = |sibling: &Sibling| sibling.wants_everything || sibling.wanted_route == self.route;
+        self.siblings.get(usize::from(to)).is_some_and(wants)
+    }
+
+    /// Whether it has exactly this filter for a Session that survives a restart.
+    pub(crate) fn wants_durably_on_route(&self, to: u16) -> bool {
+        self.siblings.get(usize::from(to)).is_some_and(|sibling| sibling.wanted_durable_route == self.route)
     }
 
     /// Whether `to` has not got the message that is being handed out.
@@ -477,6 +518,7 @@ impl Mesh {
     pub(crate) fn set_wants_everything(&mut self, from: u16) {
         if let Some(sibling) = self.siblings.get_mut(usize::from(from)) {
             sibling.wants_everything = true;
+            self.everything = true;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Every pool filled to its limit, in both kinds of memory: refusals are right and counted, and nothing leaks.
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Resources};
+use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Resources, Shard};
 use goldcrest_tests::honest::{Got, Honest, Message, Opening};
 use goldcrest_tests::memory::Storage;
 use goldcrest_tests::world::World;
@@ -57,6 +57,33 @@ fn connections_beyond_the_limit_are_not_taken_until_one_ends() {
         }
         world.expect_nothing_left();
     });
+}
+
+/// The shard that had no room to know a filter of a sibling knew that it had to get everything, and yet kept back what
+/// nobody else had subscribed to.
+#[test]
+fn what_siblings_subscribe_to_arrives_though_there_is_no_room_to_know_all_of_it() {
+    let capacity = Capacity { subscriptions: 5, ..SMALL };
+    let mut world = World::in_storage(Storage::Owned(capacity), 3, config(LIMITS), &AllowAll);
+    let on_shard = |world: &mut World, shard: u16| {
+        let home = |id: &String| Shard::home_of(id.as_bytes(), 3) == shard;
+        let id = (0..).map(|number| format!("client {number}")).find(home).unwrap();
+        Honest::accepted(world, Version::V5, &Opening::new(&id))
+    };
+    let publisher = on_shard(&mut world, 0);
+    let mut subscribers = [1, 2].map(|shard| on_shard(&mut world, shard));
+    let topics = |shard: usize| (0..4).map(move |number| format!("a/{shard}/{number}"));
+    for (shard, subscriber) in subscribers.iter_mut().enumerate() {
+        for topic in topics(shard) {
+            subscriber.subscribe(&mut world, &topic, QoS::AtLeastOnce);
+        }
+    }
+    for (shard, subscriber) in subscribers.iter_mut().enumerate() {
+        for topic in topics(shard) {
+            publisher.publish(&mut world, &topic, topic.as_bytes(), QoS::AtMostOnce, false, 0);
+        }
+        assert_eq!(payloads(subscriber.take(&mut world)), topics(shard).collect::<Vec<_>>());
+    }
 }
 
 #[test]

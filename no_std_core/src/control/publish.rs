@@ -348,7 +348,12 @@ impl<'m> Broker<'m> {
         let mut message = routing.stored;
         let mut matches = self.router.matches(routing.topic);
         let mut found = matches.next(&self.router);
-        let anybody = found.is_some();
+        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
+        let mut anybody = found.is_some();
+        #[cfg(feature = "alloc")]
+        if self.mesh.has_siblings() && !routing.from_sibling {
+            anybody |= self.mesh.begin_route(routing.topic.as_str());
+        }
         if message.is_none() && (anybody || retain) {
             let mut stored = self.messages.store(routing.draft, &routing.parts);
             if stored.is_none() && retain && routing.clears(&self.messages) {

@@ -2,7 +2,7 @@
 //!
 //! - **Interest.** A sibling that has the first subscriber to a filter tells all others, and they subscribe it in their
 //!   router. A SUBSCRIBE is not taken before all have heard of its filters: whoever has seen the SUBACK gets what is
-//!   published from then on, wherever.
+//!   published from then on, wherever. Of filters without wildcards only a hash is kept, beside the tree.
 //! - **Messages** go to each sibling with interest once, and from there to its own subscribers. Retained ones go to all;
 //!   of two for one topic the one with the greater stamp stays, so all siblings end with the same.
 //! - **Shared subscriptions.** A group is owned by the home shard of its filter. Members elsewhere stand in the owner's
@@ -11,6 +11,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::deliver::Terms;
 use super::publish::Routing;
@@ -142,7 +143,6 @@ impl Broker<'_> {
 
     /// A message is about to be handed out: as a retained one it gets its stamp.
     pub(super) fn begin_route(&mut self, message: Handle<Message>, retain: bool, routing: &Routing<'_>) {
-        self.mesh.begin_route();
         if routing.from_sibling {
             return;
         }
@@ -165,6 +165,11 @@ impl Broker<'_> {
         if retain || self.messages.get(message).qos == QoS::AtMostOnce {
             return;
         }
+        for other in self.mesh.others() {
+            if self.mesh.wants_durably_on_route(other) {
+                self.mesh.set_durable_on_route(other);
+            }
+        }
         let mut matches = self.router.matches(topic);
         while let Some(matched) = matches.next(&self.router) {
             if let router::Match::Subscription(subscription) = matched {
@@ -179,7 +184,7 @@ impl Broker<'_> {
     /// Sends a message to those siblings that must have it in any case.
     pub(super) fn forward_to_all(&mut self, message: Handle<Message>, retain: bool, routing: &Routing<'_>) {
         for other in self.mesh.others() {
-            if retain || self.mesh.wants_everything(other) {
+            if retain || self.mesh.wants_on_route(other) {
                 self.forward(other, message, routing);
             }
         }
@@ -504,6 +509,14 @@ impl Broker<'_> {
     }
 
     fn take_interest(&mut self, from: u16, filter: &str, wanted: bool, durable: bool) {
+        if !filter.contains(['+', '#']) {
+            if !wanted {
+                self.mesh.interests.remove(from, filter);
+            } else if !self.mesh.interests.add(from, filter, durable) {
+                self.mesh.set_wants_everything(from);
+            }
+            return;
+        }
         let filter = TopicFilter::new_checked(filter);
         let sibling = Subscriber(u32::from(from));
         if wanted {
@@ -575,7 +588,7 @@ impl Broker<'_> {
         if !self.mesh.has_siblings() || self.config.overflow_for(topic) != Overflow::Refuse {
             return true;
         }
-        let mut asked = false;
+        let mut asked = Vec::new();
         let fence = self.mesh.next_fence();
         let cost = (text.len() + publish.payload.len()) as u32 + publish.properties.forwardable_len();
         let mut matches = self.router.matches(topic);
@@ -583,16 +596,20 @@ impl Broker<'_> {
             if let router::Match::Subscription(subscription) = matched {
                 let subscriber = self.router.subscription(subscription).subscriber();
                 if self.session_of(subscriber).is_none() {
-                    let topic = topic.as_str().into();
-                    self.mesh.send(subscriber.0 as u16, Content::Room { topic, cost, fence });
-                    asked = true;
+                    asked.push(subscriber.0 as u16);
                 }
             }
         }
-        if asked {
+        self.mesh.interests.visit(topic.as_str(), |sibling, _| asked.push(sibling));
+        asked.sort_unstable();
+        asked.dedup();
+        for sibling in &asked {
+            self.mesh.send(*sibling, Content::Room { topic: topic.as_str().into(), cost, fence });
+        }
+        if !asked.is_empty() {
             self.wait_for_siblings(handle);
         }
-        !asked
+        asked.is_empty()
     }
 
     fn has_room_for(&mut self, topic: TopicName<'_>, cost: u32) -> bool {

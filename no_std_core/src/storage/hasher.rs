@@ -25,6 +25,14 @@ impl Hasher {
         self.0.hash_bytes(bytes)
     }
 
+    /// 64 bits for a string of bytes, in two halves.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn hash_wide(&self, bytes: &[u8]) -> (u32, u32) {
+        let hash = self.0.hash_wide(bytes);
+        (hash as u32, (hash >> 32) as u32)
+    }
+
     /// The hash of two numbers, one or both of which may be hashes.
     #[inline]
     pub fn combine(&self, first: u32, second: u32) -> u32 {
@@ -62,6 +70,14 @@ mod wide {
             state.finish() as u32
         }
 
+        #[cfg(feature = "alloc")]
+        #[inline]
+        pub(super) fn hash_wide(&self, bytes: &[u8]) -> u64 {
+            let mut state = FoldHasher::with_seed(self.seed, &self.shared);
+            state.write(bytes);
+            state.finish()
+        }
+
         #[inline]
         pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
             let mut state = FoldHasher::with_seed(self.seed, &self.shared);
@@ -94,6 +110,13 @@ mod narrow {
                 state = self.step(state, u32::from(*byte));
             }
             self.step(state, bytes.len() as u32)
+        }
+
+        /// Two hashes of different keys.
+        #[cfg(feature = "alloc")]
+        pub(super) fn hash_wide(&self, bytes: &[u8]) -> u64 {
+            let other = Self { start: !self.start, key: self.key.rotate_left(16) | 1 };
+            u64::from(self.hash_bytes(bytes)) << 32 | u64::from(other.hash_bytes(bytes))
         }
 
         pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
@@ -137,6 +160,14 @@ mod tests {
                     let texts: HashSet<_> =
                         (0..10_000).map(|i| state.hash_bytes(format!("sensor/{i}").as_bytes())).collect();
                     assert!(texts.len() >= 9_998);
+                    #[cfg(feature = "alloc")]
+                    {
+                        let wide: HashSet<_> =
+                            (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
+                        let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
+                        let (low, high): (HashSet<_>, HashSet<_>) = halves.unzip();
+                        assert!(wide.len() == 10_000 && low.len() >= 9_998 && high.len() >= 9_998);
+                    }
                     let pairs: HashSet<_> = (0..10_000).map(|i| state.combine(i / 100, i % 100)).collect();
                     assert!(pairs.len() >= 9_998);
                     // The low bits choose the bucket.
