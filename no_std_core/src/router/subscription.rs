@@ -24,18 +24,21 @@ pub struct SubscriptionOptions {
 }
 
 /// One subscription of one subscriber.
+///
+/// What a PUBLISH looks at comes first: those 12 bytes mostly lie in one cache line.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Subscription {
-    /// None in unused memory only.
-    node: Option<Handle<Node>>,
-    group: Option<Handle<Group>>,
     subscriber: Subscriber,
     /// The Subscription Identifier (bits 0 to 27) and the options.
     packed: u32,
+    place_next: Option<Handle<Subscription>>,
+    /// None in unused memory only.
+    node: Option<Handle<Node>>,
+    group: Option<Handle<Group>>,
     /// Of the group or node, and of the subscriber.
     hash: u32,
     chain: Option<Handle<Subscription>>,
-    place_next: Option<Handle<Subscription>>,
     place_prev: Option<Handle<Subscription>>,
     subscriber_next: Option<Handle<Subscription>>,
     subscriber_prev: Option<Handle<Subscription>>,
