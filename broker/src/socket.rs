@@ -96,7 +96,7 @@ impl Socket {
             Arrived::InSocket
         } else {
             let len = rest + filled.len();
-            self.unread = Backlog::default();
+            self.unread.clear();
             Arrived::InBuffer(len)
         }))
     }

@@ -1,6 +1,7 @@
 //! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
 
+use crate::backlog::Backlog;
 use crate::keeper::Keeper;
 use crate::listener::Seat;
 use crate::log::Escaped;
@@ -44,7 +45,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Bytes of what all sockets share.
-    pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK;
+    pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK + Backlog::SPARE_BYTES;
 
     /// The most that one connection takes, beside what its core holds for it.
     pub(crate) const fn most_bytes_each(packet_bytes: usize) -> usize {
@@ -174,22 +175,22 @@ impl Turn {
         }
         self.send_forwards();
         self.record();
-        let mut again = std::mem::take(&mut self.again);
+        // What comes up from here on is for the next turn.
+        let left_over = self.again.len();
         while let Some(id) = self.broker.poll_ready() {
             self.attend(now, id);
         }
-        for id in again.drain(..) {
-            self.attend(now, id);
+        for place in 0..left_over {
+            self.attend(now, self.again[place]);
         }
+        self.again.drain(..left_over);
         self.send_forwards();
         self.record();
         if let Some(keeper) = &mut self.keeper {
             keeper.fetch(&mut self.broker);
         }
         self.flush_is_due = false;
-        if self.again.is_empty() {
-            self.again = again;
-        } else {
+        if !self.again.is_empty() {
             self.wake_turner();
         }
         self.now = None;

@@ -1,7 +1,8 @@
 //! Between warm connections a delivery takes nothing from the heap, and a message at most its body.
 
-use goldcrest_core::codec::split;
-use goldcrest_core::{AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Shard, Then};
+use goldcrest_core::codec::{Packet, Property, QoS, Version, split};
+use goldcrest_core::{AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Polled, Shard, Then};
+use goldcrest_tests::packets::{Wire, client, puback, pubcomp, publish, pubrec, pubrel, subscribe};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
@@ -48,60 +49,162 @@ fn the_allocator_counts() {
     assert_eq!(TAKEN.get() - before, 1);
 }
 
+/// What is sent and who gets it.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    version: Version,
+    shards: u16,
+    /// Sessions survive, and what they are given is recorded.
+    durable: bool,
+    filter: &'static str,
+    /// How many of the subscribers get each message.
+    copies: usize,
+    retain: bool,
+    /// Properties, the topic as an alias from the second message on, and aliases towards subscribers.
+    properties: bool,
+    bytes: usize,
+}
+
+const PLAIN: Case = Case {
+    name: "plain",
+    version: Version::V3_1_1,
+    shards: 1,
+    durable: false,
+    filter: "a/heap",
+    copies: SUBSCRIBERS,
+    retain: false,
+    properties: false,
+    bytes: 16,
+};
+
+const CASES: [Case; 12] = [
+    PLAIN,
+    Case { name: "1 KiB", bytes: 1024, ..PLAIN },
+    Case { name: "64 KiB", bytes: 64 * 1024, ..PLAIN },
+    Case { name: "wildcards", filter: "+/heap/#", ..PLAIN },
+    Case { name: "retained", retain: true, ..PLAIN },
+    Case { name: "shared", filter: "$share/group/a/heap", copies: 1, ..PLAIN },
+    Case { name: "Properties and aliases", version: Version::V5, properties: true, ..PLAIN },
+    Case { name: "durable", durable: true, ..PLAIN },
+    Case { name: "two shards", shards: 2, ..PLAIN },
+    Case { name: "two shards, shared", shards: 2, filter: "$share/group/a/heap", copies: 1, ..PLAIN },
+    Case { name: "two shards, durable and retained", shards: 2, durable: true, retain: true, ..PLAIN },
+    Case {
+        name: "three shards, durable, with Properties",
+        version: Version::V5,
+        shards: 3,
+        durable: true,
+        properties: true,
+        ..PLAIN
+    },
+];
+
+const PROPERTIES: [Property<'_>; 5] = [
+    Property::ContentType("text/plain"),
+    Property::ResponseTopic("answers/here"),
+    Property::CorrelationData(b"number 17"),
+    Property::UserProperty("name", "value"),
+    Property::UserProperty("name", "another value"),
+];
+
 #[test]
 fn a_message_is_one_allocation_and_a_delivery_none() {
-    for qos in 0..3 {
-        for len in [16, 1024, 64 * 1024] {
-            let mut bed = Bed::new(qos);
-            let packets: Vec<u8> = (1..).take(MESSAGES).flat_map(|id| publish(qos, id, len)).collect();
+    for case in CASES {
+        for qos in 0..3 {
+            let mut bed = Bed::new(case, qos);
+            let packets: Vec<u8> = (1..).take(MESSAGES).flat_map(|id| case.publish(qos, id)).collect();
             for _ in 0..3 {
                 bed.round(&packets);
             }
-            let (messages, deliveries) = bed.round(&packets);
-            assert_eq!(bed.delivered, MESSAGES * SUBSCRIBERS, "QoS {qos}, {len} bytes");
-            assert!(messages <= MESSAGES, "QoS {qos}, {len} bytes: {messages} allocations for {MESSAGES} messages");
-            assert_eq!(deliveries, 0, "QoS {qos}, {len} bytes: allocations for {} deliveries", bed.delivered);
+            let counts = bed.round(&packets);
+            let what = format!("{}, QoS {qos}", case.name);
+            assert_eq!(bed.delivered, MESSAGES * case.copies, "{what}");
+            // The bodies of the messages, and nothing else.
+            assert_eq!(counts, (MESSAGES, 0), "{what}: allocations for messages and for deliveries");
         }
     }
 }
 
-/// A publisher and its subscribers.
+impl Case {
+    fn publish(&self, qos: u8, id: u16) -> Vec<u8> {
+        let payload = vec![b'x'; self.bytes];
+        let mut list = PROPERTIES.to_vec();
+        list.push(Property::TopicAlias(1));
+        let topic = if self.properties && id > 1 { "" } else { "a/heap" };
+        let mut packet = publish(topic, &payload).qos(qos, id);
+        if self.retain {
+            packet = packet.retain();
+        }
+        if self.properties {
+            packet = packet.with(&list);
+        }
+        packet.wire(self.version)
+    }
+}
+
+/// Brokers that are siblings, a publisher and its subscribers.
 struct Bed {
-    broker: Broker<'static>,
-    publisher: ConnectionId,
+    version: Version,
+    brokers: Vec<Broker<'static>>,
+    publisher: Id,
     out: Vec<u8>,
     /// Which part of `out` went to whom.
-    sent: Vec<(ConnectionId, Range<usize>)>,
+    sent: Vec<(Id, Range<usize>)>,
+    /// For what is to be recorded.
+    record: Vec<u8>,
     /// PUBLISH packets of the last round.
     delivered: usize,
 }
 
+/// A shard, and a connection there.
+type Id = (usize, ConnectionId);
+
 impl Bed {
-    fn new(qos: u8) -> Self {
-        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
-        let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+    fn new(case: Case, qos: u8) -> Self {
+        let make = |index| {
+            let shard = Shard { index, count: case.shards };
+            let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+            let config = Config { shard, durable: case.durable, ..Config::gateway(u64::from(index)) };
+            Broker::new(memory, config, &AllowAll)
+        };
+        let mut brokers: Vec<_> = (0..case.shards).map(make).collect();
         let mut connect = |name: &str| {
-            let id = broker.handle_connected(NOW).unwrap();
-            let head = [&b"\0\x04MQTT\x04\x02\0\0\0"[..], &[name.len() as u8], name.as_bytes()].concat();
-            hand_in(&mut broker, id, &frame(0x10, &head));
-            id
+            let shard = usize::from(Shard::home_of(name.as_bytes(), case.shards));
+            let id = brokers[shard].handle_connected(NOW).unwrap();
+            let aliases = [Property::TopicAliasMaximum(5)];
+            let mut packet = client(name);
+            packet = if case.durable { packet.keep() } else { packet };
+            packet = if case.properties { packet.with(&aliases) } else { packet };
+            hand_in(&mut brokers, (shard, id), &packet.wire(case.version));
+            (shard, id)
         };
         let publisher = connect("publisher");
         let subscribers: Vec<_> = (0..SUBSCRIBERS).map(|n| connect(&format!("subscriber {n}"))).collect();
+        let out = vec![0; MESSAGES * case.copies.max(10) * (case.bytes + 256) + 65_536];
+        let (sent, record) = (Vec::with_capacity(10_000), vec![0; 70_000]);
+        let mut bed = Self { version: case.version, brokers, publisher, out, sent, record, delivered: 0 };
+        bed.pass_on();
         for id in subscribers {
-            hand_in(&mut broker, id, &frame(0x82, &[&b"\0\x01\0\x04heap"[..], &[qos]].concat()));
+            // Siblings hear of it first: then it is taken.
+            let packet = subscribe(1, case.filter, qos).wire(case.version);
+            while bed.brokers[id.0].handle_bytes(NOW, id.1, &packet).consumed == 0 {
+                bed.pass_on();
+            }
+            bed.pass_on();
+            bed.transmit();
         }
-        let out = vec![0; (MESSAGES * SUBSCRIBERS) << 17];
-        let mut bed = Self { broker, publisher, out, sent: Vec::with_capacity(10_000), delivered: 0 };
-        bed.transmit();
         bed
     }
 
-    /// Lets messages in, and everybody acknowledge until nothing is left. How often the broker took memory while it took
-    /// the messages, and while it delivered them.
+    /// Lets messages in, and everybody acknowledge until nothing is left. How often the brokers took memory while they
+    /// took the messages, passed them on and recorded them, and while they delivered them.
     fn round(&mut self, packets: &[u8]) -> (usize, usize) {
         self.delivered = 0;
-        let messages = counted(|| hand_in(&mut self.broker, self.publisher, packets));
+        let messages = counted(|| {
+            hand_in(&mut self.brokers, self.publisher, packets);
+            self.pass_on();
+        });
         let mut deliveries = 0;
         loop {
             deliveries += counted(|| self.transmit());
@@ -109,8 +212,32 @@ impl Bed {
             if answers.is_empty() {
                 return (messages, deliveries);
             }
-            for (id, bytes) in answers {
-                deliveries += counted(|| hand_in(&mut self.broker, id, &bytes));
+            deliveries += counted(|| {
+                for (id, bytes) in &answers {
+                    hand_in(&mut self.brokers, *id, bytes);
+                }
+                self.pass_on();
+            });
+        }
+    }
+
+    /// What siblings and stores are to have reaches them, until there is no more.
+    fn pass_on(&mut self) {
+        let mut is_quiet = false;
+        while !is_quiet {
+            is_quiet = true;
+            for from in 0..self.brokers.len() {
+                while let Some((to, forward)) = self.brokers[from].poll_forward() {
+                    self.brokers[usize::from(to)].handle_forward(NOW, from as u16, forward);
+                    is_quiet = false;
+                }
+                let broker = &mut self.brokers[from];
+                if broker.has_records() {
+                    while let Polled::Record { .. } = broker.poll_record(&mut self.record) {}
+                    let batch = broker.seal();
+                    broker.persisted(NOW, batch);
+                    is_quiet = false;
+                }
             }
         }
     }
@@ -118,30 +245,37 @@ impl Bed {
     fn transmit(&mut self) {
         self.sent.clear();
         let mut start = 0;
-        while let Some(id) = self.broker.poll_ready() {
-            let transmit = self.broker.poll_transmit(NOW, id, &mut self.out[start..]);
-            assert_eq!(transmit.then, Then::Idle);
-            self.sent.push((id, start..start + transmit.written));
-            start += transmit.written;
+        for (shard, broker) in self.brokers.iter_mut().enumerate() {
+            while let Some(id) = broker.poll_ready() {
+                let transmit = broker.poll_transmit(NOW, id, &mut self.out[start..]);
+                assert_eq!(transmit.then, Then::Idle);
+                self.sent.push(((shard, id), start..start + transmit.written));
+                start += transmit.written;
+            }
         }
     }
 
     /// What clients acknowledge of that.
-    fn answers(&mut self) -> Vec<(ConnectionId, Vec<u8>)> {
+    fn answers(&mut self) -> Vec<(Id, Vec<u8>)> {
         let mut answers = Vec::new();
         for (id, part) in &self.sent {
             let (mut bytes, mut answer) = (&self.out[part.clone()], Vec::new());
             while let Ok(Some((frame, len))) = split(bytes, 1 << 20) {
-                let body = frame.body();
-                self.delivered += usize::from(bytes[0] >> 4 == 3);
-                match bytes[0] {
-                    // The Packet Identifier stands behind the topic, elsewhere at the front.
-                    0x32 => answer.extend([0x40, 2, body[6], body[7]]),
-                    0x34 => answer.extend([0x50, 2, body[6], body[7]]),
-                    0x50 => answer.extend([0x62, 2, body[0], body[1]]),
-                    0x62 => answer.extend([0x70, 2, body[0], body[1]]),
-                    _ => {}
-                }
+                let packet = match Packet::decode(self.version, frame).unwrap() {
+                    Packet::Publish(publish) => {
+                        self.delivered += 1;
+                        let id = publish.packet_id.map_or(0, |id| id.get());
+                        match publish.qos {
+                            QoS::AtMostOnce => None,
+                            QoS::AtLeastOnce => Some(puback(id)),
+                            QoS::ExactlyOnce => Some(pubrec(id)),
+                        }
+                    }
+                    Packet::PubRec(ack) => Some(pubrel(ack.packet_id.get())),
+                    Packet::PubRel(ack) => Some(pubcomp(ack.packet_id.get())),
+                    _ => None,
+                };
+                answer.extend(packet.map(|packet| packet.wire(self.version)).unwrap_or_default());
                 bytes = &bytes[len..];
             }
             if !answer.is_empty() {
@@ -158,26 +292,6 @@ fn counted(work: impl FnOnce()) -> usize {
     TAKEN.get() - before
 }
 
-fn hand_in(broker: &mut Broker<'_>, id: ConnectionId, bytes: &[u8]) {
-    assert_eq!(broker.handle_bytes(NOW, id, bytes).consumed, bytes.len());
-}
-
-fn publish(qos: u8, packet_id: u16, len: usize) -> Vec<u8> {
-    let mut body = b"\0\x04heap".to_vec();
-    if qos > 0 {
-        body.extend(packet_id.to_be_bytes());
-    }
-    body.resize(body.len() + len, b'x');
-    frame(0x30 | qos << 1, &body)
-}
-
-fn frame(first: u8, body: &[u8]) -> Vec<u8> {
-    let (mut bytes, mut len) = (vec![first], body.len());
-    while len > 127 {
-        bytes.push(len as u8 | 128);
-        len >>= 7;
-    }
-    bytes.push(len as u8);
-    bytes.extend(body);
-    bytes
+fn hand_in(brokers: &mut [Broker<'_>], (shard, id): Id, bytes: &[u8]) {
+    assert_eq!(brokers[shard].handle_bytes(NOW, id, bytes).consumed, bytes.len());
 }
