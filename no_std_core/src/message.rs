@@ -5,7 +5,7 @@ use crate::journal::Journal;
 use crate::record::{Identifiers, Kind};
 use crate::router::{Group, SHARED, Subscription};
 use crate::session::Session;
-use crate::storage::{Blob, Bytes, Fifo, Handle, Linked, Pool};
+use crate::storage::{Blob, Bytes, Fifo, Handle, Pool, links};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -258,15 +258,7 @@ impl Default for Delivery {
     }
 }
 
-impl Linked for Delivery {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
+links!(Linked for Delivery: next);
 
 /// All stored messages, their deliveries, and the bytes they and all other texts stand in.
 ///

@@ -1,7 +1,7 @@
 //! Topic Aliases, both ways (sections 3.3.2.3.4 and 4.7). They live as long as their Network Connection.
 
 use super::Connection;
-use crate::storage::{Blob, Bytes, Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool};
+use crate::storage::{Blob, Bytes, Handle, HashIndex, Hasher, List, Pool, links};
 
 /// One alias of one connection in one direction.
 #[derive(Clone, Copy, Debug)]
@@ -136,36 +136,6 @@ impl<'m> Aliases<'m> {
     }
 }
 
-impl Linked for Alias {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
-
-impl DoublyLinked for Alias {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.previous
-    }
-
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.previous = prev;
-    }
-}
-
-impl Chained for Alias {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Linked for Alias: next);
+links!(DoublyLinked for Alias: previous);
+links!(Chained for Alias: hash, chain);

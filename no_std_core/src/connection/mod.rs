@@ -23,7 +23,7 @@ pub(crate) use reply::{CODES_IN_OWED, Reply};
 use crate::codec::{ReasonCode, Refusal, Version};
 use crate::message::Delivery;
 use crate::session::{Session, StoredWill};
-use crate::storage::{Blob, DoublyLinked, Fifo, Handle, Linked, List, Rare, TimerId, Vacant};
+use crate::storage::{Blob, Fifo, Handle, List, Rare, TimerId, Vacant, links};
 use crate::time::Instant;
 
 /// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
@@ -268,36 +268,11 @@ impl Default for Connection {
     }
 }
 
-impl Linked for Connection {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next_ready
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next_ready = next;
-    }
-}
+links!(Linked for Connection: next_ready);
 
 /// Names the list of those that wait for a batch.
 #[derive(Debug)]
 pub(crate) struct Waiting;
 
-impl Linked<Waiting> for Connection {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next_waiting
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next_waiting = next;
-    }
-}
-
-impl DoublyLinked<Waiting> for Connection {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.previous_waiting
-    }
-
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.previous_waiting = prev;
-    }
-}
+links!(Linked<Waiting> for Connection: next_waiting);
+links!(DoublyLinked<Waiting> for Connection: previous_waiting);

@@ -1,7 +1,7 @@
 //! Replies that a client is owed: one small entry each, encoded only when the client takes them.
 
 use crate::codec::{AckKind, ReasonCode};
-use crate::storage::{Handle, Linked};
+use crate::storage::{Handle, links};
 
 /// Reason Codes of a SUBACK or UNSUBACK in one [`Owed`].
 pub(crate) const CODES_IN_OWED: usize = 8;
@@ -68,12 +68,4 @@ impl Default for Owed {
     }
 }
 
-impl Linked for Owed {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
+links!(Linked for Owed: next);

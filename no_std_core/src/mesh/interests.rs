@@ -6,7 +6,7 @@
 //! vain to a sibling, which has no subscriber to it. That, and losing both when one is withdrawn, is as likely as guessing
 //! the key.
 
-use crate::storage::{Chained, Handle, HashIndex, Hasher, Pool, PoolSlot};
+use crate::storage::{Handle, HashIndex, Hasher, Pool, PoolSlot, links};
 
 /// A filter of a sibling.
 #[derive(Debug, Default)]
@@ -80,19 +80,7 @@ impl Interests {
     }
 }
 
-impl Chained for Interest {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Chained for Interest: hash, chain);
 
 #[cfg(test)]
 mod tests {

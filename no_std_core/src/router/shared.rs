@@ -3,7 +3,7 @@
 use super::subscription::{ByPlace, Subscription};
 use super::trie::Node;
 use super::{Router, SHARED, Subscriber};
-use crate::storage::{Blob, Chained, DoublyLinked, Handle, Hasher, Linked, List, Pool};
+use crate::storage::{Blob, Handle, Hasher, Linked, List, Pool, links};
 use crate::topic::TopicFilter;
 
 /// The subscribers that share one Topic Filter under one ShareName.
@@ -309,32 +309,6 @@ fn highest(
     members.max_by_key(|(_, subscriber, _)| (weight(*subscriber), *subscriber)).map(|(handle, ..)| handle)
 }
 
-impl Linked for Group {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
-
-impl DoublyLinked for Group {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.prev
-    }
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.prev = prev;
-    }
-}
-
-impl Chained for Group {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Linked for Group: next);
+links!(DoublyLinked for Group: prev);
+links!(Chained for Group: hash, chain);

@@ -3,7 +3,7 @@
 use super::shared::Group;
 use super::trie::{Node, write_before};
 use super::{Full, Router, SHARED, Subscriber};
-use crate::storage::{Chained, DoublyLinked, Handle, Linked, PoolSlot};
+use crate::storage::{Handle, Linked, PoolSlot, links};
 use crate::topic::TopicFilter;
 
 /// A Subscription Identifier is at most 268,435,455, see section 3.8.2.1.2 of MQTT 5.0.
@@ -401,52 +401,10 @@ pub struct ByPlace;
 #[derive(Clone, Copy, Debug)]
 pub struct BySubscriber;
 
-impl Linked<ByPlace> for Subscription {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.place_next
-    }
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.place_next = next;
-    }
-}
-
-impl DoublyLinked<ByPlace> for Subscription {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.place_prev
-    }
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.place_prev = prev;
-    }
-}
-
-impl Linked<BySubscriber> for Subscription {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.subscriber_next
-    }
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.subscriber_next = next;
-    }
-}
-
-impl DoublyLinked<BySubscriber> for Subscription {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.subscriber_prev
-    }
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.subscriber_prev = prev;
-    }
-}
-
-impl Chained for Subscription {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Linked<ByPlace> for Subscription: place_next);
+links!(DoublyLinked<ByPlace> for Subscription: place_prev);
+links!(Linked<BySubscriber> for Subscription: subscriber_next);
+links!(DoublyLinked<BySubscriber> for Subscription: subscriber_prev);
+links!(Chained for Subscription: hash, chain);
 
 const _: () = assert!(size_of::<PoolSlot<Subscription>>() == 44);

@@ -5,9 +5,7 @@ use super::position::{LevelText, Position};
 use super::retained::Retained;
 use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
-use crate::storage::{
-    Blob, Bytes, Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool, PoolSlot, Slots, copy,
-};
+use crate::storage::{Blob, Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots, copy, links};
 
 /// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
 const SHORT: usize = 15;
@@ -310,35 +308,9 @@ pub(super) fn write_before(out: &mut [u8], end: usize, text: &[u8]) -> Option<us
     Some(start)
 }
 
-impl Linked for Node {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
-
-impl DoublyLinked for Node {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.prev
-    }
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.prev = prev;
-    }
-}
-
-impl Chained for Node {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Linked for Node: next);
+links!(DoublyLinked for Node: prev);
+links!(Chained for Node: hash, chain);
 
 const _: () = assert!(size_of::<PoolSlot<Node>>() == 64);
 

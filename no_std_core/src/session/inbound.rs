@@ -4,7 +4,7 @@
 //! identifier from being passed on again `[MQTT-4.3.3-10]`.
 
 use super::Session;
-use crate::storage::{Chained, DoublyLinked, Handle, HashIndex, Hasher, Linked, List, Pool};
+use crate::storage::{Handle, HashIndex, Hasher, List, Pool, links};
 
 /// A Packet Identifier that a client has used for a QoS 2 PUBLISH and has not released.
 #[derive(Clone, Copy, Debug)]
@@ -170,36 +170,6 @@ impl<'m> Receipts<'m> {
     }
 }
 
-impl Linked for Receipt {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
-
-impl DoublyLinked for Receipt {
-    fn prev(&self) -> Option<Handle<Self>> {
-        self.previous
-    }
-
-    fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-        self.previous = prev;
-    }
-}
-
-impl Chained for Receipt {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Linked for Receipt: next);
+links!(DoublyLinked for Receipt: previous);
+links!(Chained for Receipt: hash, chain);

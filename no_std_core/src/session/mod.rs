@@ -12,7 +12,7 @@ use crate::broker::SessionInfo;
 use crate::connection::Connection;
 use crate::counters::Dropped;
 use crate::message::Message;
-use crate::storage::{Blob, Chained, Fifo, Handle, Linked, Rare, TimerId};
+use crate::storage::{Blob, Fifo, Handle, Rare, TimerId, links};
 use crate::time::Instant;
 
 /// A Session in the pool.
@@ -142,19 +142,7 @@ impl Default for Session {
     }
 }
 
-impl Chained for Session {
-    fn hash(&self) -> u32 {
-        self.hash
-    }
-
-    fn chain(&self) -> Option<Handle<Self>> {
-        self.chain
-    }
-
-    fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-        self.chain = chain;
-    }
-}
+links!(Chained for Session: hash, chain);
 
 /// The retained messages that match one new subscription, sent one after another as the client takes them.
 #[derive(Debug)]
@@ -186,12 +174,4 @@ impl Default for Replay {
     }
 }
 
-impl Linked for Replay {
-    fn next(&self) -> Option<Handle<Self>> {
-        self.next
-    }
-
-    fn set_next(&mut self, next: Option<Handle<Self>>) {
-        self.next = next;
-    }
-}
+links!(Linked for Replay: next);

@@ -165,17 +165,7 @@ mod tests {
         chain: Option<Handle<Item>>,
     }
 
-    impl Chained for Item {
-        fn hash(&self) -> u32 {
-            self.hash
-        }
-        fn chain(&self) -> Option<Handle<Self>> {
-            self.chain
-        }
-        fn set_chain(&mut self, chain: Option<Handle<Self>>) {
-            self.chain = chain;
-        }
-    }
+    links!(Chained for Item: hash, chain);
 
     fn behaves_like_a_map(index: &mut HashIndex<'_, Item>, hash_of: impl Fn(u32) -> u32) {
         let mut memory = std::vec![PoolSlot::default(); 300];

@@ -1,7 +1,7 @@
 //! Lists through the entries of a pool.
 //!
 //! The links are fields of the entry. A type that is in several lists at once tells them apart by a marker
-//! type: `impl Linked<ByNode> for Subscription`, and the list is a `List<Subscription, ByNode>`.
+//! type: `links!(Linked<ByNode> for Subscription: next)`, and the list is a `List<Subscription, ByNode>`.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -321,23 +321,8 @@ mod tests {
         prev: Option<Handle<Item>>,
     }
 
-    impl Linked for Item {
-        fn next(&self) -> Option<Handle<Self>> {
-            self.next
-        }
-        fn set_next(&mut self, next: Option<Handle<Self>>) {
-            self.next = next;
-        }
-    }
-
-    impl DoublyLinked for Item {
-        fn prev(&self) -> Option<Handle<Self>> {
-            self.prev
-        }
-        fn set_prev(&mut self, prev: Option<Handle<Self>>) {
-            self.prev = prev;
-        }
-    }
+    links!(Linked for Item: next);
+    links!(DoublyLinked for Item: prev);
 
     #[test]
     fn a_fifo_behaves_like_a_deque() {

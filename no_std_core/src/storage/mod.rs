@@ -26,6 +26,48 @@
 //! Nothing here panics in a release build. A handle that refers to nothing is a bug of ours: tests meet an
 //! assertion, a release build meets an empty spare entry.
 
+/// Says which fields of an entry are its links: `links!(Linked<ByPlace> for Subscription: place_next)`,
+/// `links!(DoublyLinked for Node: prev)` beside that, `links!(Chained for Node: hash, chain)`.
+macro_rules! links {
+    (Linked $(<$list:ty>)? for $entry:ty: $next:ident) => {
+        impl $crate::storage::Linked $(<$list>)? for $entry {
+            fn next(&self) -> Option<$crate::storage::Handle<Self>> {
+                self.$next
+            }
+
+            fn set_next(&mut self, next: Option<$crate::storage::Handle<Self>>) {
+                self.$next = next;
+            }
+        }
+    };
+    (DoublyLinked $(<$list:ty>)? for $entry:ty: $prev:ident) => {
+        impl $crate::storage::DoublyLinked $(<$list>)? for $entry {
+            fn prev(&self) -> Option<$crate::storage::Handle<Self>> {
+                self.$prev
+            }
+
+            fn set_prev(&mut self, prev: Option<$crate::storage::Handle<Self>>) {
+                self.$prev = prev;
+            }
+        }
+    };
+    (Chained for $entry:ty: $hash:ident, $chain:ident) => {
+        impl $crate::storage::Chained for $entry {
+            fn hash(&self) -> u32 {
+                self.$hash
+            }
+
+            fn chain(&self) -> Option<$crate::storage::Handle<Self>> {
+                self.$chain
+            }
+
+            fn set_chain(&mut self, chain: Option<$crate::storage::Handle<Self>>) {
+                self.$chain = chain;
+            }
+        }
+    };
+}
+
 mod bytes;
 mod handle;
 mod hasher;
@@ -35,6 +77,8 @@ mod pool;
 mod rare;
 mod slots;
 mod timers;
+
+pub(crate) use links;
 
 pub(crate) use bytes::{BLOCK, OWNED_BLOB, TEXT_ON_STACK};
 pub use bytes::{Blob, Block, Bytes, Chunks};
