@@ -169,7 +169,7 @@ impl Broker<'_> {
             expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
         if value.dropped.iter().any(|count| *count > 0) {
-            *session.dropped.make() = Dropped::of(value.dropped);
+            session.lost.make().dropped = Dropped::of(value.dropped);
         }
         let Ok(session) = self.sessions.restore(slot, session) else {
             self.messages.bytes.release(client_id);
