@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use goldcrest_core::codec::*;
+use goldcrest_core::record::Kind;
 use goldcrest_core::{
     AllowAll, Authentication, Broker, Capacity, Config, DropReason, Limits, Memory, Next, Overflow, Shard, Verdict,
 };
@@ -600,5 +601,30 @@ fn a_lost_message_counts_once_however_many_subscriptions_match() {
         let mut of_session = 0;
         world.shard(0).visit_sessions(|_, session| of_session += session.dropped.total());
         assert_eq!(of_session, 2);
+    }
+}
+
+/// A group lives where none of its members does. It kept a message, so there was a record of it; then its last member went for
+/// good, and the record stayed.
+#[test]
+fn the_record_of_a_group_goes_with_its_last_member_wherever_that_lived() {
+    for shards in [1, 2, 3] {
+        for name in 0..6 {
+            let config = Config { durable: true, ..Config::gateway(1) };
+            let mut world = World::in_storage(Storage::Owned(MODEST), shards, config, &AllowAll);
+            let id = format!("member {name}");
+            let lasting = Opening { expiry_secs: 100, ..Opening::new(&id) };
+            let mut member = Honest::accepted(&mut world, Version::V5, &lasting);
+            member.subscribe(&mut world, "$share/g/jobs", QoS::AtLeastOnce);
+            member.disconnect(&mut world);
+            let publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("publisher"));
+            publisher.publish(&mut world, "jobs", b"kept", QoS::AtLeastOnce, false, 1);
+            world.check_stores();
+            world.advance(101_000);
+            world.check_stores();
+            let left = (0..world.shards()).flat_map(|shard| world.store(shard).records());
+            let groups = left.filter(|record| record.key().kind == Kind::Group).count();
+            assert_eq!(groups, 0, "{shards} shards, {id}");
+        }
     }
 }

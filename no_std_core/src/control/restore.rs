@@ -141,8 +141,7 @@ impl Broker<'_> {
     pub(super) fn end_empty_groups(&mut self) {
         for slot in 0..self.router.group_slots() {
             if let Some(tag) = self.router.end_restored_group(slot) {
-                self.end_group_queue(tag);
-                self.messages.journal.mark(Kind::Group, slot);
+                self.end_group_queue(Handle::from_index(slot), tag);
                 self.left_out = self.left_out.saturating_add(1);
             }
         }
