@@ -407,12 +407,14 @@ impl<'m> Broker<'m> {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters;
         counters.connections = self.connections.len() as u32;
+        counters.subscriptions = self.router.local_subscription_count() as u32;
+        // Members of our groups that live elsewhere count there.
         counters.sessions = self.sessions.len() as u32;
         #[cfg(feature = "alloc")]
         {
+            counters.subscriptions = counters.subscriptions.saturating_sub(self.mesh.memberships.len() as u32);
             counters.sessions -= self.mesh.remotes.len() as u32;
         }
-        counters.subscriptions = self.router.local_subscription_count() as u32;
         counters.retained = self.router.retained_count() as u32;
         counters.messages = self.messages.len() as u32;
         #[cfg(feature = "alloc")]

@@ -628,3 +628,33 @@ fn the_record_of_a_group_goes_with_its_last_member_wherever_that_lived() {
         }
     }
 }
+
+/// A shared subscription counted where its client lives, and where its group does.
+#[test]
+fn a_subscription_counts_once_wherever_its_group_lives() {
+    for shards in [1, 2, 3] {
+        let mut world = World::new(shards, Config::gateway(1));
+        let count = |world: &World| {
+            let all = (0..world.shards()).map(|shard| world.shard(shard).counters());
+            let (sessions, subscriptions): (Vec<_>, Vec<_>) =
+                all.map(|counters| (counters.sessions, counters.subscriptions)).unzip();
+            (sessions.iter().sum::<u32>(), subscriptions.iter().sum::<u32>())
+        };
+        let mut members = Vec::new();
+        for number in 1..=6 {
+            let id = format!("member {number}");
+            let mut member = Honest::accepted(&mut world, Version::V5, &Opening::new(&id));
+            member.subscribe(&mut world, "$share/g/jobs", QoS::AtLeastOnce);
+            member.subscribe(&mut world, "$share/h/jobs", QoS::AtLeastOnce);
+            member.subscribe(&mut world, "jobs", QoS::AtLeastOnce);
+            members.push(member);
+            assert_eq!(count(&world), (number, 3 * number), "{shards} shards");
+        }
+        for (member, left) in members.iter_mut().zip((0..6).rev()) {
+            member.unsubscribe(&mut world, "$share/g/jobs");
+            assert_eq!(count(&world), (left + 1, 3 * left + 2), "{shards} shards");
+            member.disconnect(&mut world);
+            assert_eq!(count(&world), (left, 3 * left), "{shards} shards");
+        }
+    }
+}
