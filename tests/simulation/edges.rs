@@ -658,3 +658,41 @@ fn a_subscription_counts_once_wherever_its_group_lives() {
         }
     }
 }
+
+/// Retained messages whose time was over took memory, and counted, until others were retained.
+#[test]
+fn expired_retained_messages_go_by_themselves() {
+    // More than one look at the table finds.
+    const MANY: u32 = 2_500;
+    let config = Config { durable: true, ..Config::gateway(1) };
+    let mut world = World::in_storage(Storage::Owned(Capacity::GATEWAY), 2, config, &AllowAll);
+    let publisher = connect(&mut world, "p", &[]);
+    let retain = |world: &mut World, topic: &str, list: &[Property<'_>]| {
+        let mut packet = publish_bytes(topic, QoS::AtMostOnce, 0, list, b"x");
+        packet[0] |= 1;
+        world.send_later(publisher, &packet);
+    };
+    for number in 0..MANY {
+        // Half of them after two seconds, half after a minute.
+        let secs = if number % 2 == 0 { 2 } else { 60 };
+        retain(&mut world, &format!("t/{number}"), &[Property::MessageExpiryInterval(secs)]);
+    }
+    retain(&mut world, "stays", &[]);
+    let kept = |world: &World| {
+        let all = (0..world.shards()).map(|shard| world.shard(shard).counters());
+        all.map(|counters| (counters.retained, counters.messages)).collect::<Vec<_>>()
+    };
+    world.drive();
+    assert_eq!(kept(&world), [(MANY + 1, MANY + 1); 2]);
+    world.advance(1_999);
+    assert_eq!(kept(&world), [(MANY + 1, MANY + 1); 2]);
+    world.advance(1_500);
+    assert_eq!(kept(&world), [(MANY / 2 + 1, MANY / 2 + 1); 2]);
+    world.check_stores();
+    world.crash();
+    world.advance(60_000);
+    assert_eq!(kept(&world), [(1, 1); 2]);
+    world.check_stores();
+    // Nothing is looked for where nothing expires.
+    assert_eq!((0..2).find_map(|shard| world.shard(shard).poll_timeout()), None);
+}

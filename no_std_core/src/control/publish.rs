@@ -118,9 +118,6 @@ impl<'m> Broker<'m> {
                 });
             }
         }
-        if publish.retain {
-            self.sweep_retained(now);
-        }
         let changes = self.messages.journal.changes();
         let outcome = if publish.properties.is_empty() {
             // The frequent case: all parts of the body stand in the packet.

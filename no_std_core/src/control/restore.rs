@@ -255,6 +255,7 @@ impl Broker<'_> {
             broker.router.retain(topic, Retained(message.cast())).map_err(|_| Unfit::NoRoom)?;
             broker.messages.hold(message);
             broker.messages.set_kept(message, true);
+            broker.expect_expiry(message);
             if let Some(other) = other {
                 broker.messages.journal.pause(false);
                 broker.messages.set_kept(other, false);
