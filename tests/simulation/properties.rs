@@ -155,6 +155,16 @@ fn a_broker_that_keeps_records_does_what_the_model_does() {
     }
 }
 
+#[test]
+fn siblings_that_keep_records_do_together_what_the_model_does() {
+    for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
+        for (shards, sync) in [(2, Sync::AtOnce), (3, Sync::Late)] {
+            let setup = durable(generous(shards, storage, 5_000, ALL), sync);
+            run(1_200 + 10 * seed + u64::from(shards), steps(2_000), setup);
+        }
+    }
+}
+
 /// The same with bodies on disk alone.
 fn away(setup: Setup, body_budget: usize) -> Setup {
     Setup { storage: Storage::Owned(PLENTY), config: Config { body_budget, ..setup.config }, ..setup }
