@@ -83,7 +83,7 @@ pub(crate) struct Model {
     pub(crate) shared: BTreeMap<Number, Shared>,
     /// Messages that Sessions which have ended were to get, and did not.
     pub(crate) missing: u64,
-    /// Times the broker may have counted a loss that was none: it came and was not acknowledged.
+    /// Times the broker may have counted a loss that is not missing: it came and was not acknowledged, for example.
     pub(crate) slack: u64,
     incarnations: u32,
 }
@@ -153,8 +153,11 @@ impl Model {
         for (client, session) in &mut self.sessions {
             for expected in session.expected.values_mut() {
                 expected.may_be_sent |= expected.was_here || had_stopped(*client);
-                if expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce {
-                    // What waited in memory alone is lost, and nobody knows of it.
+                let in_memory = expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce;
+                // For who was away it did not wait: it was counted as lost.
+                if in_memory && expected.was_here {
+                    // What waited in memory alone is lost, and nobody knows of it, unless it was lost before.
+                    self.slack += u64::from(expected.wanted.saturating_sub(expected.got));
                     expected.wanted = expected.wanted.min(expected.got);
                 }
                 if expected.message.retain {

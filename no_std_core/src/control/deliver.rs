@@ -105,7 +105,7 @@ impl Broker<'_> {
     /// A message that is handed out is lost to a Session: once, however many of its subscriptions match.
     #[cold]
     fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {
-        let order = self.messages.get(message).order;
+        let order = self.messages.get(message).order as u32;
         let is_shared = terms.group.is_some() || terms.foreign.is_some();
         if is_shared || self.sessions[session].lost.get().last != order {
             self.count_drop(Some(session), reason);

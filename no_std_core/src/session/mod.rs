@@ -57,8 +57,8 @@ pub struct Session {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lost {
     pub(crate) dropped: Dropped,
-    /// The last message that was lost while it was handed out, by [`Message::order`].
-    pub(crate) last: u64,
+    /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
+    pub(crate) last: u32,
 }
 
 impl Vacant for Lost {
