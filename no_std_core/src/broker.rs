@@ -4,7 +4,7 @@ use crate::authorize::{Ask, Authorize, Verdict};
 use crate::codec::{QoS, ReasonCode, Version};
 use crate::config::Config;
 use crate::connection::{Aliases, Connection, ConnectionId, Owed, Phase, Waiting};
-use crate::control::{GroupQueue, Polled, Restored, TimerKey, Unfit};
+use crate::control::{GroupQueue, Polled, Restored, Sweep, TimerKey, Unfit};
 use crate::counters::Counters;
 use crate::journal::{Batch, Journal};
 use crate::message::Messages;
@@ -55,8 +55,7 @@ pub struct Broker<'m> {
     pub(crate) generations: u32,
     /// Messages handed out so far.
     pub(crate) routed: u64,
-    /// The slot of the message that was last looked at for its expiry.
-    pub(crate) swept: usize,
+    pub(crate) sweep: Sweep,
     /// Sessions made so far.
     #[cfg(feature = "alloc")]
     pub(crate) session_numbers: u32,
@@ -210,7 +209,7 @@ impl<'m> Broker<'m> {
             ready: Fifo::EMPTY,
             generations: 0,
             routed: 0,
-            swept: 0,
+            sweep: Sweep::NEW,
             #[cfg(feature = "alloc")]
             session_numbers: 0,
             may_refuse: config.may_refuse(),
@@ -408,11 +407,13 @@ impl<'m> Broker<'m> {
         let mut counters = self.counters;
         counters.connections = self.connections.len() as u32;
         counters.sessions = self.sessions.len() as u32;
+        counters.subscriptions = self.router.local_subscription_count() as u32;
+        // Members of our groups that live elsewhere count there.
         #[cfg(feature = "alloc")]
         {
             counters.sessions -= self.mesh.remotes.len() as u32;
+            counters.subscriptions = counters.subscriptions.saturating_sub(self.mesh.memberships.len() as u32);
         }
-        counters.subscriptions = self.router.local_subscription_count() as u32;
         counters.retained = self.router.retained_count() as u32;
         counters.messages = self.messages.len() as u32;
         #[cfg(feature = "alloc")]

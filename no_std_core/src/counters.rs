@@ -1,7 +1,5 @@
 //! Plain counters that shells read: for logs, `$SYS` and metrics.
 
-use crate::storage::Vacant;
-
 /// Why a message that somebody was to get was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -73,11 +71,9 @@ pub struct Dropped {
     counts: [u32; DropReason::ALL.len()],
 }
 
-impl Vacant for Dropped {
-    const VACANT: &Self = &Self { counts: [0; DropReason::ALL.len()] };
-}
-
 impl Dropped {
+    pub(crate) const NONE: Self = Self { counts: [0; DropReason::ALL.len()] };
+
     pub(crate) fn counts(&self) -> [u32; RECORDED_REASONS] {
         let mut counts = [0; RECORDED_REASONS];
         counts.iter_mut().zip(&self.counts).for_each(|(to, count)| *to = *count);

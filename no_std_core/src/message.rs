@@ -368,12 +368,6 @@ impl<'m> Messages<'m> {
         self.pool.slots()
     }
 
-    /// The message in a slot, if its time is over.
-    pub(crate) fn expired_at(&self, slot: usize, now: Instant) -> Option<Handle<Message>> {
-        let handle = Handle::from_index(slot);
-        (self.pool.is_live(handle) && self.pool[handle].has_expired(now)).then_some(handle)
-    }
-
     pub(crate) fn set_order(&mut self, handle: Handle<Message>, order: u64) {
         self.pool[handle].order = order;
         self.note_message(handle);

@@ -1,7 +1,14 @@
 //! Edges where two things happen at once: each of these went wrong before, or nearly.
 
+use std::collections::BTreeSet;
+
 use goldcrest_core::codec::*;
-use goldcrest_core::{Authentication, Broker, Capacity, Config, Limits, Memory, Next, Overflow, Shard, Verdict};
+use goldcrest_core::record::Kind;
+use goldcrest_core::{
+    AllowAll, Authentication, Broker, Capacity, Config, DropReason, Limits, Memory, Next, Overflow, Shard, Verdict,
+};
+use goldcrest_tests::honest::{Got, Honest, Message, Opening};
+use goldcrest_tests::memory::{MODEST, Storage};
 use goldcrest_tests::world::{ClientId, World};
 
 /// An MQTT 5.0 client that connected with Clean Start 1.
@@ -497,4 +504,195 @@ fn expired_retained_messages_give_way_to_new_ones() {
         assert_eq!(refused(&mut world, round), 0, "round {round}");
     }
     assert!(world.shard(0).counters().retained <= QUOTA);
+}
+
+/// Subscribes to each filter with this QoS, and with its place from 1 on as Subscription Identifier.
+fn subscribe_to_all(world: &mut World, client: &mut Honest, all: &[(&str, QoS)]) {
+    for (number, (filter, qos)) in (1..).zip(all) {
+        let identifier = [Property::SubscriptionIdentifier(number)];
+        let filters = [(*filter, SubscriptionOptions::with_qos(*qos))];
+        let (properties, filters) = (Properties::new(&identifier), Filters::new(&filters));
+        client.send(world, &Packet::Subscribe(Subscribe { packet_id: PacketId::MIN, properties, filters }));
+    }
+    let got = client.take(world);
+    assert!(got.iter().all(|got| matches!(got, Got::SubAck(_, codes) if !codes[0].is_error())), "{got:?}");
+}
+
+fn messages(got: Vec<Got>) -> Vec<Message> {
+    got.into_iter().filter_map(|got| if let Got::Message(message) = got { Some(message) } else { None }).collect()
+}
+
+/// Of the subscriptions of an absent client that match, one with QoS 0 was found first. It was counted as lost, and then the
+/// message came by the other one, without the Subscription Identifier of the first `[MQTT-3.3.4-4]`.
+#[test]
+fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
+    let (zero, two) = (QoS::AtMostOnce, QoS::ExactlyOnce);
+    for shards in [1, 2] {
+        for all in [
+            [("a/#", zero), ("a/+", zero), ("a/b", two)],
+            [("a/#", zero), ("a/+", two), ("a/b", zero)],
+            [("a/#", two), ("a/+", zero), ("a/b", zero)],
+        ] {
+            let config = Config { durable: true, ..Config::gateway(1) };
+            let mut world = World::in_storage(Storage::Owned(MODEST), shards, config, &AllowAll);
+            let lasting = Opening { clean_start: false, expiry_secs: 100, ..Opening::new("s") };
+            let last = Will { qos: two, retain: false, properties: Properties::EMPTY, topic: "a/b", payload: b"will" };
+            let with_will = Opening { will: Some((last, 1)), ..lasting };
+            let mut subscriber = Honest::accepted(&mut world, Version::V5, &with_will);
+            subscribe_to_all(&mut world, &mut subscriber, &all);
+            world.cut(subscriber.at);
+            let publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("p"));
+            publisher.publish(&mut world, "a/b", b"message", QoS::AtLeastOnce, false, 1);
+            // And the client's own Will.
+            world.advance(2_000);
+            world.check_stores();
+            world.crash();
+            let mut subscriber = Honest::connect(&mut world, Version::V5, &lasting);
+            let got = messages(subscriber.take(&mut world));
+            let payloads: Vec<_> = got.iter().map(|message| &message.payload[..]).collect();
+            assert_eq!(payloads, [&b"message"[..], b"will"], "{shards} shards, {all:?}");
+            for message in &got {
+                let identifiers: BTreeSet<_> = message.identifiers.iter().copied().collect();
+                assert_eq!((identifiers, message.identifiers.len()), ([1, 2, 3].into(), 3), "{all:?}");
+                assert!(message.qos > QoS::AtMostOnce);
+            }
+            let dropped: u64 = (0..world.shards()).map(|shard| world.shard(shard).counters().dropped.total()).sum();
+            assert_eq!(dropped, 0, "{shards} shards, {all:?}");
+        }
+    }
+}
+
+/// The group of a shared subscription was found between two subscriptions of one of its members, which got two copies then,
+/// each with the identifier of one.
+#[test]
+fn what_comes_through_a_group_is_apart_from_a_members_own_subscriptions() {
+    for shards in [1, 2, 3] {
+        let mut world = World::new(shards, Config::gateway(1));
+        let mut member = Honest::accepted(&mut world, Version::V5, &Opening::new("m"));
+        let one = QoS::AtLeastOnce;
+        subscribe_to_all(&mut world, &mut member, &[("a/#", one), ("$share/g/a/b", one), ("a/+", one)]);
+        let publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("p"));
+        publisher.publish(&mut world, "a/b", b"message", one, false, 1);
+        let got = messages(member.take(&mut world)).into_iter();
+        let got: BTreeSet<BTreeSet<u32>> = got.map(|message| message.identifiers.into_iter().collect()).collect();
+        assert_eq!(got, [[1, 3].into(), [2].into()].into(), "{shards} shards");
+    }
+}
+
+/// A message that an absent client, or one whose queue is full, does not get counted once for each subscription.
+#[test]
+fn a_lost_message_counts_once_however_many_subscriptions_match() {
+    let limits = Limits { queued_messages: 1, ..Limits::GATEWAY };
+    for (qos, reason) in [(QoS::AtMostOnce, DropReason::Offline), (QoS::AtLeastOnce, DropReason::QueueFull)] {
+        let mut world = World::new(1, Config { limits, ..Config::gateway(1) });
+        let lasting = Opening { expiry_secs: 100, ..Opening::new("s") };
+        let mut subscriber = Honest::accepted(&mut world, Version::V5, &lasting);
+        subscribe_to_all(&mut world, &mut subscriber, &[("a/#", qos), ("a/+", qos), ("a/b", qos), ("first", qos)]);
+        world.cut(subscriber.at);
+        let publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("p"));
+        if reason == DropReason::QueueFull {
+            publisher.publish(&mut world, "first", b"fills the queue", qos, false, 1);
+        }
+        for number in 2..4 {
+            publisher.publish(&mut world, "a/b", b"message", QoS::AtLeastOnce, false, number);
+        }
+        let dropped = world.shard(0).counters().dropped;
+        assert_eq!((dropped.by(reason), dropped.total()), (2, 2), "{reason:?}");
+        let mut of_session = 0;
+        world.shard(0).visit_sessions(|_, session| of_session += session.dropped.total());
+        assert_eq!(of_session, 2);
+    }
+}
+
+/// A group lives where none of its members does. It kept a message, so there was a record of it; then its last member went for
+/// good, and the record stayed.
+#[test]
+fn the_record_of_a_group_goes_with_its_last_member_wherever_that_lived() {
+    for shards in [1, 2, 3] {
+        for name in 0..6 {
+            let config = Config { durable: true, ..Config::gateway(1) };
+            let mut world = World::in_storage(Storage::Owned(MODEST), shards, config, &AllowAll);
+            let id = format!("member {name}");
+            let lasting = Opening { expiry_secs: 100, ..Opening::new(&id) };
+            let mut member = Honest::accepted(&mut world, Version::V5, &lasting);
+            member.subscribe(&mut world, "$share/g/jobs", QoS::AtLeastOnce);
+            member.disconnect(&mut world);
+            let publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("publisher"));
+            publisher.publish(&mut world, "jobs", b"kept", QoS::AtLeastOnce, false, 1);
+            world.check_stores();
+            world.advance(101_000);
+            world.check_stores();
+            let left = (0..world.shards()).flat_map(|shard| world.store(shard).records());
+            let groups = left.filter(|record| record.key().kind == Kind::Group).count();
+            assert_eq!(groups, 0, "{shards} shards, {id}");
+        }
+    }
+}
+
+/// A shared subscription counted where its client lives, and where its group does.
+#[test]
+fn a_subscription_counts_once_wherever_its_group_lives() {
+    for shards in [1, 2, 3] {
+        let mut world = World::new(shards, Config::gateway(1));
+        let count = |world: &World| {
+            let all = (0..world.shards()).map(|shard| world.shard(shard).counters());
+            let (sessions, subscriptions): (Vec<_>, Vec<_>) =
+                all.map(|counters| (counters.sessions, counters.subscriptions)).unzip();
+            (sessions.iter().sum::<u32>(), subscriptions.iter().sum::<u32>())
+        };
+        let mut members = Vec::new();
+        for number in 1..=6 {
+            let id = format!("member {number}");
+            let mut member = Honest::accepted(&mut world, Version::V5, &Opening::new(&id));
+            member.subscribe(&mut world, "$share/g/jobs", QoS::AtLeastOnce);
+            member.subscribe(&mut world, "$share/h/jobs", QoS::AtLeastOnce);
+            member.subscribe(&mut world, "jobs", QoS::AtLeastOnce);
+            members.push(member);
+            assert_eq!(count(&world), (number, 3 * number), "{shards} shards");
+        }
+        for (member, left) in members.iter_mut().zip((0..6).rev()) {
+            member.unsubscribe(&mut world, "$share/g/jobs");
+            assert_eq!(count(&world), (left + 1, 3 * left + 2), "{shards} shards");
+            member.disconnect(&mut world);
+            assert_eq!(count(&world), (left, 3 * left), "{shards} shards");
+        }
+    }
+}
+
+/// Retained messages whose time was over took memory, and counted, until others were retained.
+#[test]
+fn expired_retained_messages_go_by_themselves() {
+    // More than one look at the table finds.
+    const MANY: u32 = 2_500;
+    let config = Config { durable: true, ..Config::gateway(1) };
+    let mut world = World::in_storage(Storage::Owned(Capacity::GATEWAY), 2, config, &AllowAll);
+    let publisher = connect(&mut world, "p", &[]);
+    let retain = |world: &mut World, topic: &str, list: &[Property<'_>]| {
+        let mut packet = publish_bytes(topic, QoS::AtMostOnce, 0, list, b"x");
+        packet[0] |= 1;
+        world.send_later(publisher, &packet);
+    };
+    for number in 0..MANY {
+        // Half of them after two seconds, half after a minute.
+        let secs = if number % 2 == 0 { 2 } else { 60 };
+        retain(&mut world, &format!("t/{number}"), &[Property::MessageExpiryInterval(secs)]);
+    }
+    retain(&mut world, "stays", &[]);
+    let kept = |world: &World| {
+        let all = (0..world.shards()).map(|shard| world.shard(shard).counters());
+        all.map(|counters| (counters.retained, counters.messages)).collect::<Vec<_>>()
+    };
+    world.drive();
+    assert_eq!(kept(&world), [(MANY + 1, MANY + 1); 2]);
+    world.advance(1_999);
+    assert_eq!(kept(&world), [(MANY + 1, MANY + 1); 2]);
+    world.advance(1_500);
+    assert_eq!(kept(&world), [(MANY / 2 + 1, MANY / 2 + 1); 2]);
+    world.check_stores();
+    world.crash();
+    world.advance(60_000);
+    assert_eq!(kept(&world), [(1, 1); 2]);
+    world.check_stores();
+    // Nothing is looked for where nothing expires.
+    assert_eq!((0..2).find_map(|shard| world.shard(shard).poll_timeout()), None);
 }

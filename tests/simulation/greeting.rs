@@ -118,11 +118,11 @@ fn timers_and_the_embedder_wait_for_siblings_too() {
         expiry_secs: None,
     };
     let now = world.now();
-    assert_eq!(world.shard_mut(1).publish(now, message), Err(Full));
+    assert_eq!(world.with_shard(1, |broker| broker.publish(now, message)), Err(Full));
     assert_eq!(world.shard(1).poll_timeout(), None);
     speed_up(&mut world, 2, 0, |_| {});
     world.advance(1);
-    assert_eq!(world.shard_mut(1).publish(now, message), Ok(()));
+    assert_eq!(world.with_shard(1, |broker| broker.publish(now, message)), Ok(()));
     world.drive();
     let mut link = Honest::connect(&mut world, Version::V5, &kept(&subscriber));
     assert_eq!(payloads(link.take(&mut world)), [&b"gone"[..], b"local"]);

@@ -3,7 +3,7 @@
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Resources, Shard};
 use goldcrest_tests::honest::{Got, Honest, Message, Opening};
-use goldcrest_tests::memory::Storage;
+use goldcrest_tests::memory::{Housed, Storage};
 use goldcrest_tests::world::World;
 
 const SMALL: Capacity = Capacity {
@@ -362,8 +362,8 @@ fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
 #[test]
 fn a_broker_in_resources_serves_its_clients_and_is_empty_again() {
     type Small = Resources<6, 8, 12, 24, 24, 32, 64>;
-    let resources = Box::leak(Box::new(Small::new()));
-    let mut world = World::of(vec![Broker::new(resources.memory(), Config::firmware(9), &AllowAll)]);
+    let broker = Housed::made(|shelf| Broker::new(shelf.put(Small::new()).memory(), Config::firmware(9), &AllowAll));
+    let mut world = World::of(vec![broker]);
     for _ in 0..20 {
         let mut subscriber = Honest::accepted(&mut world, Version::V5, &Opening::new("sub"));
         subscriber.subscribe(&mut world, "t/#", QoS::ExactlyOnce);

@@ -37,8 +37,10 @@ pub(crate) struct Expected {
     pub(crate) got: u32,
     /// Subscription Identifiers.
     pub(crate) identifiers: BTreeSet<u32>,
-    /// Those that have to be there: subscriptions of QoS 0 don't count while the client is away.
-    pub(crate) sure: BTreeSet<u32>,
+    /// It was published while the client was connected: then it may have its Packet Identifier at once.
+    was_here: bool,
+    /// It had its Packet Identifier when the power went, for all that is known: it may have been sent.
+    pub(crate) may_be_sent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +83,7 @@ pub(crate) struct Model {
     pub(crate) shared: BTreeMap<Number, Shared>,
     /// Messages that Sessions which have ended were to get, and did not.
     pub(crate) missing: u64,
-    /// Times the broker may have counted a loss that was none: it came and was not acknowledged, or it matched twice.
+    /// Times the broker may have counted a loss that is not missing: it came and was not acknowledged, for example.
     pub(crate) slack: u64,
     incarnations: u32,
 }
@@ -145,13 +147,17 @@ impl Model {
         self.advance(now);
     }
 
-    /// The power goes and comes back.
-    pub(crate) fn crash(&mut self) {
+    /// The power goes and comes back. To a client that had stopped to read anything may be half sent.
+    pub(crate) fn crash(&mut self, had_stopped: impl Fn(usize) -> bool) {
         self.sessions.retain(|_, session| session.durable);
-        for session in self.sessions.values_mut() {
+        for (client, session) in &mut self.sessions {
             for expected in session.expected.values_mut() {
-                if expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce {
-                    // What waited in memory alone is lost, and nobody knows of it.
+                expected.may_be_sent |= expected.was_here || had_stopped(*client);
+                let in_memory = expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce;
+                // For who was away it did not wait: it was counted as lost.
+                if in_memory && expected.was_here {
+                    // What waited in memory alone is lost, and nobody knows of it, unless it was lost before.
+                    self.slack += u64::from(expected.wanted.saturating_sub(expected.got));
                     expected.wanted = expected.wanted.min(expected.got);
                 }
                 if expected.message.retain {
@@ -217,15 +223,11 @@ impl Model {
             if let Some(most) = mine.iter().map(|subscription| subscription.options.qos).max() {
                 let expected = expect(&mut session.expected, message);
                 expected.qos = message.qos.min(most);
-                let ids = |least: QoS| {
-                    let counted = mine.iter().filter(move |subscription| subscription.options.qos >= least);
-                    counted.map(|subscription| subscription.identifier).filter(|id| *id != 0).collect()
-                };
-                expected.identifiers = ids(QoS::AtMostOnce);
-                expected.sure = ids(if session.connected { QoS::AtMostOnce } else { QoS::AtLeastOnce });
+                let identifiers = mine.iter().map(|subscription| subscription.identifier);
+                expected.identifiers = identifiers.filter(|identifier| *identifier != 0).collect();
+                expected.was_here = session.connected;
                 expected.wanted += 1;
                 expected.most += 1;
-                self.slack += mine.len() as u64 - 1;
             }
         }
         if !groups.is_empty() {
@@ -284,6 +286,7 @@ fn expect(all: &mut BTreeMap<Number, Expected>, message: Message) -> &mut Expect
         most: 0,
         got: 0,
         identifiers: BTreeSet::new(),
-        sure: BTreeSet::new(),
+        was_here: false,
+        may_be_sent: false,
     })
 }

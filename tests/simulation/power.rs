@@ -2,18 +2,18 @@
 //!
 //! Publishers and subscribers keep their own half of the protocol as the specification wants it, and send again what was not
 //! acknowledged. Then whatever was acknowledged arrives, QoS 2 once, and all in the order in which it was published.
-//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer.
+//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer, `GOLDCREST_SIM_FIRST` begins with another seed.
 
 use std::collections::BTreeMap;
 
 use goldcrest_core::codec::*;
 use goldcrest_core::record::{self, Key, Kind, Record, Value};
-use goldcrest_core::{AllowAll, Broker, Config, Instant, Limits, Polled, Shard};
+use goldcrest_core::{AllowAll, Config, Instant, Limits, Polled, Shard};
 use goldcrest_tests::attentive::{Attentive, Heard};
 use goldcrest_tests::honest::{Got, Honest, Opening};
-use goldcrest_tests::memory::{MODEST, Storage};
+use goldcrest_tests::memory::{Housed, MODEST, Storage};
 use goldcrest_tests::outages::{Outages, origin, telling};
-use goldcrest_tests::random::{Random, setting};
+use goldcrest_tests::random::{Random, seeds, setting};
 use goldcrest_tests::world::{Sync, World};
 
 /// What a subscriber has seen, by publisher.
@@ -197,8 +197,8 @@ fn what_was_acknowledged_arrives_though_its_body_was_on_disk_alone() {
 }
 
 fn the_power_goes_with(shards: u16, body_budget: usize) {
-    let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
-    for seed in 1..=seeds {
+    let steps = setting("GOLDCREST_SIM_STEPS", 3_000);
+    for seed in seeds(6) {
         let storage = if seed % 2 == 0 || body_budget > 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
         let mut test = Test::new(seed, storage, shards, body_budget);
         let about = |test: &Test| {
@@ -217,10 +217,10 @@ fn the_power_goes_with(shards: u16, body_budget: usize) {
     }
 }
 
-fn broker(storage: Storage, shard: Shard) -> Broker<'static> {
+fn broker(storage: Storage, shard: Shard) -> Housed {
     let limits = Limits { receive_maximum: 4, owed_replies: 4, packet_bytes: 2_000, ..Limits::GATEWAY };
     let config = Config { durable: true, limits, shard, ..Config::gateway(1) };
-    Broker::new(storage.memory(&limits, shard), config, &AllowAll)
+    Housed::stored(storage, config, &AllowAll)
 }
 
 /// Records that fit together, and records that don't: each refers to slots that are there, are not there, or are of another
@@ -331,9 +331,10 @@ fn no_records_whatever_do_harm() {
         let records = arbitrary_records(&mut random, 120);
         let mut refused = 0;
         for (_, sealed) in &records {
-            refused += u32::from(broker.restore(now, record::open(sealed).unwrap()).is_err());
+            let record = record::open(sealed).unwrap();
+            refused += u32::from(broker.with(|broker| broker.restore(now, record)).is_err());
         }
-        let restored = broker.restored(now);
+        let restored = broker.with(|broker| broker.restored(now));
         assert!(restored.dropped >= refused);
         // Then it is a broker like any other: its clients come, take what there is, and in the end nothing is left.
         let mut world = World::of(vec![broker]);
@@ -344,7 +345,7 @@ fn no_records_whatever_do_harm() {
         };
         world.store_mut(0).believe(records.into_iter().filter(|(key, _)| can_be(key)));
         // What was mended on the way is not recorded by itself.
-        world.shard_mut(0).record_all();
+        world.with_shard(0, |broker| broker.record_all());
         world.drive();
         world.check_stores();
         world.advance(1_000);
@@ -384,7 +385,7 @@ fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
     assert!(matches!(&keeper.take(&mut world)[..], [Got::Message(message)] if message.payload == b"before"));
     let records = world.store(0).records().count();
 
-    world.shard_mut(0).set_store_full(true);
+    world.with_shard(0, |broker| broker.set_store_full(true));
     let answer = |world: &mut World, client: &mut Honest, topic: &str, qos, retain| {
         client.publish(world, topic, b"x", qos, retain, 2);
         client.take(world).into_iter().find_map(|got| match got {
@@ -416,7 +417,7 @@ fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
     assert!(world.store(0).records().count() < records);
     world.check_stores();
 
-    world.shard_mut(0).set_store_full(false);
+    world.with_shard(0, |broker| broker.set_store_full(false));
     assert_eq!(keeper.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
     assert_eq!(answer(&mut world, &mut guest, "kept", QoS::AtLeastOnce, true), Some(ReasonCode::Success));
 }
@@ -427,19 +428,22 @@ fn no_records_whatever_do_harm_to_one_of_several() {
         let mut random = Random::new(seed);
         let mut broker = broker(Storage::Owned(MODEST), Shard { index: 1, count: 3 });
         let mut now = Instant::from_millis(1_000);
-        for (_, sealed) in arbitrary_records(&mut random, 120) {
-            let _ = broker.restore(now, record::open(&sealed).unwrap());
-        }
-        broker.restored(now);
-        let mut buffer = [0; 512];
-        for _ in 0..100 {
-            while broker.poll_forward().is_some() {}
-            while broker.poll_record(&mut buffer) != Polled::Nothing {}
-            let batch = broker.seal();
-            broker.persisted(now, batch);
-            now = now.plus_millis(5_000);
-            broker.handle_timeout(now);
-        }
+        let records = arbitrary_records(&mut random, 120);
+        broker.with(|broker| {
+            for (_, sealed) in &records {
+                let _ = broker.restore(now, record::open(sealed).unwrap());
+            }
+            broker.restored(now);
+            let mut buffer = [0; 512];
+            for _ in 0..100 {
+                while broker.poll_forward().is_some() {}
+                while broker.poll_record(&mut buffer) != Polled::Nothing {}
+                let batch = broker.seal();
+                broker.persisted(now, batch);
+                now = now.plus_millis(5_000);
+                broker.handle_timeout(now);
+            }
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //! there to a member on a third one, and back, since that has gone.
 //!
 //! Whatever was acknowledged to the publisher comes to a member of each group, and a QoS 2 message to no more than one, once.
-//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer.
+//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer, `GOLDCREST_SIM_FIRST` begins with another seed.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use goldcrest_core::{AllowAll, Config, DropReason, Limits};
 use goldcrest_tests::attentive::{Attentive, Heard};
 use goldcrest_tests::memory::{MODEST, Storage};
 use goldcrest_tests::outages::{Outages, origin, telling};
-use goldcrest_tests::random::setting;
+use goldcrest_tests::random::{seeds, setting};
 use goldcrest_tests::world::World;
 
 const PUBLISHERS: usize = 3;
@@ -143,8 +143,8 @@ fn what_was_acknowledged_comes_to_one_member() {
 }
 
 fn the_power_goes_with(shards: u16) {
-    let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
-    for seed in 1..=seeds {
+    let steps = setting("GOLDCREST_SIM_STEPS", 3_000);
+    for seed in seeds(6) {
         let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
         let mut test = Test::new(seed, storage, shards);
         let about = |test: &Test| format!("seed {seed}, {shards} shards, {} crashes", test.outages.crashes);

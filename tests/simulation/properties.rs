@@ -2,7 +2,8 @@
 //!
 //! QoS 0 comes at most once, QoS 1 at least once, QoS 2 exactly once to each Session, across connections that break;
 //! messages of one publisher and topic keep their order; what does not come is counted; retained messages are those of
-//! the model; and when all have gone nothing is left. `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer.
+//! the model; and when all have gone nothing is left. `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer,
+//! `GOLDCREST_SIM_FIRST` begins with another seed.
 
 mod model;
 mod network;
@@ -13,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use goldcrest_core::{Capacity, Config, Limits, Overflow};
 use goldcrest_tests::memory::Storage;
-use goldcrest_tests::random::{Random, setting};
+use goldcrest_tests::random::{self, Random, setting};
 use goldcrest_tests::world::Sync;
 use system::{Setup, System};
 use transitions::{Mix, Transition};
@@ -63,7 +64,7 @@ fn run(seed: u64, steps: u64, setup: Setup) -> System {
 }
 
 fn seeds() -> impl Iterator<Item = u64> {
-    1..=setting("GOLDCREST_SIM_SEEDS", 3)
+    random::seeds(3)
 }
 
 fn steps(usual: u64) -> u64 {
@@ -150,6 +151,16 @@ fn a_broker_that_keeps_records_does_what_the_model_does() {
     for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
         for sync in [Sync::AtOnce, Sync::Late] {
             run(700 + seed, steps(2_000), durable(generous(1, storage, 100, ALL), sync));
+        }
+    }
+}
+
+#[test]
+fn siblings_that_keep_records_do_together_what_the_model_does() {
+    for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
+        for (shards, sync) in [(2, Sync::AtOnce), (3, Sync::Late)] {
+            let setup = durable(generous(shards, storage, 5_000, ALL), sync);
+            run(1_200 + 10 * seed + u64::from(shards), steps(2_000), setup);
         }
     }
 }

@@ -35,6 +35,12 @@ impl Random {
     }
 }
 
+/// The seeds of a test that runs with several: from `GOLDCREST_SIM_FIRST` on, `GOLDCREST_SIM_SEEDS` of them or as many as usual.
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let first = setting("GOLDCREST_SIM_FIRST", 1);
+    first..first + setting("GOLDCREST_SIM_SEEDS", usual)
+}
+
 /// A number from the environment, for longer runs than usual.
 pub fn setting(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {

@@ -11,7 +11,7 @@ use goldcrest_core::{
     Shard, Then, Verdict,
 };
 
-use crate::memory::{MODEST, Storage};
+use crate::memory::{Housed, MODEST, Storage};
 use crate::store::Store;
 
 /// How the embedder answers [`Next::Ask`].
@@ -51,7 +51,7 @@ pub enum Sync {
 /// Everything at once.
 pub struct World {
     now: Instant,
-    shards: Vec<Broker<'static>>,
+    shards: Vec<Housed>,
     /// What survives of each broker.
     stores: Vec<Store>,
     /// When it is safe.
@@ -61,7 +61,7 @@ pub struct World {
     /// What brokers sent to siblings and is not there yet, by both.
     links: BTreeMap<(usize, usize), Link>,
     /// Makes the brokers anew.
-    remake: Option<Box<dyn Fn() -> Vec<Broker<'static>>>>,
+    remake: Option<Box<dyn Fn() -> Vec<Housed>>>,
     clients: BTreeMap<ClientId, Client>,
     next_client: usize,
     connect_timeout_ms: u64,
@@ -124,7 +124,7 @@ impl World {
             let one = |index| {
                 let shard = Shard { index, count: shards };
                 let config = Config { shard, seed: config.seed.wrapping_add(u64::from(index)), ..config.clone() };
-                Broker::new(storage.memory(&config.limits, shard), config, authorize)
+                Housed::stored(storage, config, authorize)
             };
             (0..shards).map(one).collect()
         };
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// A world of these brokers, which are siblings in this order, or one alone.
-    pub fn of(shards: Vec<Broker<'static>>) -> Self {
+    pub fn of(shards: Vec<Housed>) -> Self {
         Self {
             now: Instant::from_millis(1_000),
             stores: shards.iter().map(|_| Store::default()).collect(),
@@ -158,7 +158,8 @@ impl World {
     /// The answer to what was asked for this client and left for later.
     pub fn decide(&mut self, id: ClientId, judgement: &Judgement) {
         let (shard, connection) = self.client(id).at.expect("a client that was asked for");
-        answer(&mut self.shards[shard], self.now, connection, judgement);
+        let now = self.now;
+        self.shards[shard].with(|broker| answer(broker, now, connection, judgement));
         self.drive();
     }
 
@@ -168,13 +169,13 @@ impl World {
     }
 
     /// A broker, for its getters.
-    pub fn shard(&self, index: usize) -> &Broker<'static> {
-        &self.shards[index]
+    pub fn shard(&self, index: usize) -> &Broker<'_> {
+        self.shards[index].get()
     }
 
-    /// A broker, for its commands; [`World::drive`] afterwards.
-    pub fn shard_mut(&mut self, index: usize) -> &mut Broker<'static> {
-        &mut self.shards[index]
+    /// Has a broker do something; [`World::drive`] afterwards.
+    pub fn with_shard<R>(&mut self, index: usize, act: impl for<'m> FnOnce(&mut Broker<'m>) -> R) -> R {
+        self.shards[index].with(act)
     }
 
     /// Everything the first broker held was given back.
@@ -183,7 +184,7 @@ impl World {
     /// If not.
     pub fn expect_nothing_left(&self) {
         let Counters { connections, sessions, subscriptions, retained, messages, deliveries, bytes, .. } =
-            self.shards[0].counters();
+            self.shard(0).counters();
         let left = (connections, sessions, subscriptions, retained, messages, deliveries, bytes);
         assert_eq!(left, (0, 0, 0, 0, 0, 0, 0));
     }
@@ -199,7 +200,7 @@ impl World {
         self.next_client += 1;
         let mut client = Client { deadline: self.now.plus_millis(self.connect_timeout_ms), ..Client::default() };
         if let [only] = &mut self.shards[..] {
-            match only.handle_connected(self.now) {
+            match only.with(|broker| broker.handle_connected(self.now)) {
                 Ok(connection) => client.at = Some((0, connection)),
                 Err(_) => client.closed = true,
             }
@@ -248,7 +249,7 @@ impl World {
             && let Some((shard, connection)) = client.at
             && !client.closed
         {
-            self.shards[shard].handle_closed(self.now, connection);
+            self.shards[shard].with(|broker| broker.handle_closed(self.now, connection));
         }
         self.drive();
     }
@@ -259,6 +260,8 @@ impl World {
     /// Where the brokers were made elsewhere.
     pub fn crash(&mut self) {
         let remake = self.remake.as_ref().expect("brokers that the world made");
+        // So that there is no more memory than that of as many brokers.
+        self.shards.clear();
         self.shards = remake();
         self.links.values_mut().for_each(|link| link.on_the_way.clear());
         for client in self.clients.values_mut() {
@@ -267,7 +270,7 @@ impl World {
         }
         for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
             store.lose_power();
-            store.restore(self.now, broker);
+            broker.with(|broker| store.restore(self.now, broker));
         }
         self.drive();
     }
@@ -292,7 +295,7 @@ impl World {
     /// Does it to all stores; whether there was anything for one of them.
     fn of_each_store(&mut self, act: fn(&mut Store, Instant, &mut Broker<'_>) -> bool) -> bool {
         let all = self.stores.iter_mut().zip(&mut self.shards);
-        all.fold(false, |any, (store, broker)| any | act(store, self.now, broker))
+        all.fold(false, |any, (store, broker)| any | broker.with(|broker| act(store, self.now, broker)))
     }
 
     /// The oldest body that each broker asked for comes, with all consequences; whether there was one.
@@ -319,14 +322,14 @@ impl World {
     /// Holds what is stored against what is; everything must be safe.
     pub fn check_stores(&mut self) {
         for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
-            store.check(broker);
+            broker.with(|broker| store.check(broker));
         }
     }
 
     /// All brokers shut down.
     pub fn shut_down(&mut self) {
         for shard in &mut self.shards {
-            shard.shut_down(self.now);
+            shard.with(|broker| broker.shut_down(self.now));
         }
         self.drive();
     }
@@ -338,7 +341,7 @@ impl World {
             self.drive();
             let homeless = self.clients.values().filter(|client| client.at.is_none() && !client.closed);
             let deadlines = homeless.map(|client| client.deadline);
-            let due = self.shards.iter().filter_map(Broker::poll_timeout).chain(deadlines).min();
+            let due = self.shards.iter().filter_map(|shard| shard.get().poll_timeout()).chain(deadlines).min();
             match due.filter(|due| *due <= end) {
                 Some(due) => {
                     self.now = self.now.max(due);
@@ -347,7 +350,7 @@ impl World {
                         client.closed |= client.at.is_none() && client.deadline <= now;
                     }
                     for shard in &mut self.shards {
-                        shard.handle_timeout(self.now);
+                        shard.with(|broker| broker.handle_timeout(now));
                     }
                 }
                 None => break,
@@ -375,32 +378,32 @@ impl World {
                 quiet &= !self.feed(id);
             }
             for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
-                if store.take(broker) {
+                if broker.with(|broker| store.take(broker)) {
                     beat();
                     quiet = false;
                 }
             }
             while self.sync == Sync::AtOnce && self.sync_oldest() {}
             for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
-                quiet &= !store.take_fetches(broker);
+                quiet &= !broker.with(|broker| store.take_fetches(broker));
             }
             while self.fetch == Sync::AtOnce && self.fetch_oldest() {
                 quiet = false;
             }
             for from in 0..self.shards.len() {
-                while let Some((to, forward)) = self.shards[from].poll_forward() {
+                while let Some((to, forward)) = self.shards[from].with(|broker| broker.poll_forward()) {
                     beat();
                     self.links.entry((from, usize::from(to))).or_default().on_the_way.push_back(forward);
                 }
             }
             for ((from, to), link) in self.links.iter_mut().filter(|(_, link)| !link.is_slow) {
                 for forward in link.on_the_way.drain(..) {
-                    self.shards[*to].handle_forward(self.now, *from as u16, forward);
+                    self.shards[*to].with(|broker| broker.handle_forward(self.now, *from as u16, forward));
                     quiet = false;
                 }
             }
             for shard in 0..self.shards.len() {
-                while let Some(connection) = self.shards[shard].poll_ready() {
+                while let Some(connection) = self.shards[shard].with(|broker| broker.poll_ready()) {
                     beat();
                     let found = self.clients.iter().find(|(_, client)| client.at == Some((shard, connection)));
                     if let Some((id, _)) = found {
@@ -436,7 +439,7 @@ impl World {
                 let Some(shard) = home(&client.to_broker, self.shards.len()) else {
                     return false;
                 };
-                let Ok(connection) = self.shards[shard].handle_connected(now) else {
+                let Ok(connection) = self.shards[shard].with(|broker| broker.handle_connected(now)) else {
                     client.closed = true;
                     return true;
                 };
@@ -444,22 +447,24 @@ impl World {
                 (shard, connection)
             }
         };
-        let broker = &mut self.shards[shard];
-        let received = broker.handle_bytes(now, connection, &client.to_broker);
-        let progress = received.consumed > 0;
-        match received.next {
-            Next::Ask(ask) => {
-                let judgement = (self.judge)(&ask);
-                client.waits = true;
-                client.to_broker.drain(..received.consumed);
-                answer(broker, now, connection, &judgement);
-                return true;
+        let judge = &mut self.judge;
+        self.shards[shard].with(|broker| {
+            let received = broker.handle_bytes(now, connection, &client.to_broker);
+            let progress = received.consumed > 0;
+            match received.next {
+                Next::Ask(ask) => {
+                    let judgement = judge(&ask);
+                    client.waits = true;
+                    client.to_broker.drain(..received.consumed);
+                    answer(broker, now, connection, &judgement);
+                    return true;
+                }
+                Next::Wait => client.waits = true,
+                Next::Read | Next::Close => {}
             }
-            Next::Wait => client.waits = true,
-            Next::Read | Next::Close => {}
-        }
-        client.to_broker.drain(..received.consumed);
-        progress
+            client.to_broker.drain(..received.consumed);
+            progress
+        })
     }
 
     fn flush(&mut self, id: ClientId) {
@@ -479,10 +484,11 @@ impl World {
             let room = client.room.unwrap_or(usize::MAX).min(out.len());
             // A closing connection may have nothing more to say.
             let closing = |broker: &Broker<'_>| broker.describe(connection).is_some_and(|info| info.closing.is_some());
-            if room == 0 && !closing(&self.shards[shard]) {
+            if room == 0 && !closing(self.shards[shard].get()) {
                 return;
             }
-            let transmit = self.shards[shard].poll_transmit(self.now, connection, &mut out[..room]);
+            let out = &mut out[..room];
+            let transmit = self.shards[shard].with(|broker| broker.poll_transmit(self.now, connection, out));
             client.from_broker.extend_from_slice(&out[..transmit.written]);
             if let Some(room) = &mut client.room {
                 *room -= transmit.written;
@@ -492,7 +498,7 @@ impl World {
                 Then::More | Then::Idle => return,
                 Then::Close => {
                     client.closed = true;
-                    self.shards[shard].handle_closed(self.now, connection);
+                    self.shards[shard].with(|broker| broker.handle_closed(self.now, connection));
                     return;
                 }
             }
@@ -504,7 +510,7 @@ impl World {
     }
 }
 
-fn answer(broker: &mut Broker<'static>, now: Instant, connection: ConnectionId, judgement: &Judgement) {
+fn answer(broker: &mut Broker<'_>, now: Instant, connection: ConnectionId, judgement: &Judgement) {
     let verdict = match judgement {
         Judgement::Accept(principal, data) => {
             Verdict::Accept { principal: Principal(*principal), data: data.as_deref() }

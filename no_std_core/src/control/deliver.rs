@@ -58,16 +58,16 @@ impl Broker<'_> {
             return;
         }
         if connection.is_none() && terms.qos == QoS::AtMostOnce {
-            self.count_drop(Some(session), DropReason::Offline);
+            self.lose(session, message, terms, DropReason::Offline);
             return;
         }
         let cost = self.messages.get(message).body.len() as u32;
         if !self.has_room(session, cost) && !self.make_room(session, topic, cost) {
-            self.count_drop(Some(session), DropReason::QueueFull);
+            self.lose(session, message, terms, DropReason::QueueFull);
             return;
         }
         let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
-            self.count_drop(Some(session), DropReason::OutOfMemory);
+            self.lose(session, message, terms, DropReason::OutOfMemory);
             return;
         };
         let entry = &mut self.sessions[session];
@@ -86,9 +86,38 @@ impl Broker<'_> {
         }
     }
 
+    /// Whether a match has to wait until all others had their turn: a subscription of QoS 0 lets an absent client have a
+    /// message of a higher QoS only if another one does, of which it may be too early to know.
+    #[inline]
+    pub(super) fn comes_late(&self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
+        terms.qos == QoS::AtMostOnce
+            && self.sessions[session].connection.is_none()
+            && self.messages.get(message).qos > QoS::AtMostOnce
+    }
+
+    /// The late turn of a match.
+    pub(super) fn deliver_late(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) {
+        if !self.merge(session, message, terms) {
+            self.lose(session, message, terms, DropReason::Offline);
+        }
+    }
+
+    /// A message that is handed out is lost to a Session: once, however many of its subscriptions match.
+    #[cold]
+    fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {
+        let order = self.messages.get(message).order as u32;
+        let is_shared = terms.group.is_some() || terms.foreign.is_some();
+        if is_shared || self.sessions[session].lost.get().last != order {
+            self.count_drop(Some(session), reason);
+        }
+        if !is_shared {
+            self.sessions[session].lost.make().last = order;
+        }
+    }
+
     /// A Session with several matching subscriptions gets one copy, with the highest QoS and all identifiers
-    /// `[MQTT-3.3.4-2]` `[MQTT-3.3.4-4]`. While a message is handed out nothing is taken off a queue, so an earlier copy
-    /// is the newest entry.
+    /// `[MQTT-3.3.4-2]` `[MQTT-3.3.4-4]`. Between two of them nothing else is queued for it, so an earlier copy is the newest
+    /// entry.
     #[inline]
     fn merge(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
         let Some(newest) = self.sessions[session].outbound.newest() else {

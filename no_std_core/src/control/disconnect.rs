@@ -257,7 +257,7 @@ impl Broker<'_> {
         self.counters.dropped.count(reason);
         self.messages.journal.mark_lazily(Kind::Counters, 0);
         if let Some(session) = session {
-            self.sessions[session].dropped.make().count(reason);
+            self.sessions[session].lost.make().dropped.count(reason);
             if self.sessions[session].is_durable {
                 self.messages.journal.mark_lazily(Kind::Session, session.index());
             }

@@ -328,8 +328,9 @@ impl Broker<'_> {
         self.sessions[session].outbound.forget_group(&mut self.messages, |delivery| delivery.group() == Some(group));
     }
 
-    /// A group has ended: so have the messages it kept.
-    pub(super) fn end_group_queue(&mut self, tag: u32) {
+    /// A group, which had that tag, has ended: so have the messages it kept, and its record if there is one.
+    pub(super) fn end_group_queue(&mut self, group: Handle<Group>, tag: u32) {
+        self.messages.journal.mark(Kind::Group, group.index());
         let Some(queue) = Handle::from_tag(tag).filter(|_| SHARED) else {
             return;
         };

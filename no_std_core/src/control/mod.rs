@@ -18,6 +18,7 @@ mod restore;
 #[cfg(feature = "alloc")]
 mod sibling;
 mod subscribe;
+mod sweep;
 mod timeout;
 mod transmit;
 mod will;
@@ -25,6 +26,7 @@ mod will;
 pub use group::GroupQueue;
 pub use persist::Polled;
 pub use restore::{Restored, Unfit};
+pub(crate) use sweep::Sweep;
 pub use timeout::TimerKey;
 
 use crate::authorize::Ask;

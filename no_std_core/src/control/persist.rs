@@ -157,7 +157,7 @@ impl Broker<'_> {
                 due: will.due,
                 expiry_secs: u32::try_from(will.expiry_secs).ok(),
             }),
-            dropped: session.dropped.get().counts(),
+            dropped: session.lost.get().dropped.counts(),
         });
         Some((value, len))
     }

@@ -9,7 +9,7 @@ use crate::connection::{Connection, Owed, Reply};
 use crate::counters::DropReason;
 use crate::message::Message;
 use crate::record::Kind;
-use crate::router::Match;
+use crate::router::{Match, Subscription};
 use crate::session::Session;
 use crate::storage::{Blob, Handle, Slots};
 use crate::time::Instant;
@@ -29,6 +29,16 @@ pub(super) struct Routing<'a> {
     /// A sibling handed it over: the other siblings have it already.
     #[cfg(feature = "alloc")]
     pub(super) from_sibling: bool,
+}
+
+/// What became of a match of a message.
+enum Handed {
+    /// It is a sibling's, or nobody gets anything by it.
+    Elsewhere,
+    /// Its Session has the message, or has lost it.
+    Over,
+    /// Its turn comes when all others had theirs.
+    Late,
 }
 
 impl<'a> Routing<'a> {
@@ -107,9 +117,6 @@ impl<'m> Broker<'m> {
                     why: "more QoS 2 messages wait for their PUBREL than the server's Receive Maximum allows",
                 });
             }
-        }
-        if publish.retain {
-            self.sweep_retained(now);
         }
         let changes = self.messages.journal.changes();
         let outcome = if publish.properties.is_empty() {
@@ -391,12 +398,22 @@ impl<'m> Broker<'m> {
         if self.mesh.has_siblings() {
             self.forward_to_all(message, retain, &routing);
         }
+        let (mut any_copy, mut any_late) = (false, false);
         while let Some(matched) = found {
             match matched {
-                Match::Subscription(subscription) => self.deliver_to(subscription, message, &routing),
+                Match::Subscription(subscription) => match self.deliver_to(subscription, message, &routing) {
+                    Handed::Elsewhere => {}
+                    Handed::Over => any_copy = true,
+                    Handed::Late => any_late = true,
+                },
+                // What a group gives a member must not come between two matches of that one's own.
+                Match::Group(_) if any_copy => any_late = true,
                 Match::Group(group) => self.deliver_to_group(group, message, &routing),
             }
             found = matches.next(&self.router);
+        }
+        if any_late {
+            self.deliver_rest(message, &routing);
         }
         if routing.stored.is_none() {
             self.messages.release(message);
@@ -407,32 +424,74 @@ impl<'m> Broker<'m> {
     #[inline]
     fn deliver_to(
         &mut self,
-        subscription: Handle<crate::router::Subscription>,
+        subscription: Handle<Subscription>,
         message: Handle<Message>,
         routing: &Routing<'_>,
-    ) {
-        let entry = self.router.subscription(subscription);
-        let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
+    ) -> Handed {
+        let subscriber = self.router.subscription(subscription).subscriber();
         let Some(session) = self.session_of(subscriber) else {
             #[cfg(feature = "alloc")]
             self.forward(subscriber.0 as u16, message, routing);
-            return;
+            return Handed::Elsewhere;
         };
+        let Some(terms) = self.terms_of(subscription, session, message, routing) else {
+            return Handed::Elsewhere;
+        };
+        if self.comes_late(session, message, terms) {
+            return Handed::Late;
+        }
+        self.deliver(session, message, routing.topic, terms);
+        Handed::Over
+    }
+
+    /// Goes once more through all matches, for those that were left out.
+    #[cold]
+    fn deliver_rest(&mut self, message: Handle<Message>, routing: &Routing<'_>) {
+        let mut any_copy = false;
+        let mut matches = self.router.matches(routing.topic);
+        while let Some(matched) = matches.next(&self.router) {
+            match matched {
+                Match::Subscription(subscription) => {
+                    let subscriber = self.router.subscription(subscription).subscriber();
+                    let Some(session) = self.session_of(subscriber) else { continue };
+                    let Some(terms) = self.terms_of(subscription, session, message, routing) else { continue };
+                    if self.comes_late(session, message, terms) {
+                        self.deliver_late(session, message, terms);
+                    } else {
+                        any_copy = true;
+                    }
+                }
+                Match::Group(group) if any_copy => self.deliver_to_group(group, message, routing),
+                Match::Group(_) => {}
+            }
+        }
+    }
+
+    /// How a Session gets the message through a subscription; `None` if it is its own, and not wanted.
+    #[inline]
+    fn terms_of(
+        &self,
+        subscription: Handle<Subscription>,
+        session: Handle<Session>,
+        message: Handle<Message>,
+        routing: &Routing<'_>,
+    ) -> Option<Terms> {
+        let entry = self.router.subscription(subscription);
+        let (options, identifier) = (entry.options(), entry.identifier());
         if options.no_local && routing.publisher == Some(session) {
-            return;
+            return None;
         }
         let (qos, retain) = {
             let message = self.messages.get(message);
             (message.qos, message.retain())
         };
-        let terms = Terms {
+        Some(Terms {
             qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
             retain: retain && options.retain_as_published,
             identifier,
             group: None,
             foreign: None,
-        };
-        self.deliver(session, message, routing.topic, terms);
+        })
     }
 
     /// Whether everybody who is to get the message has room, for a topic whose publisher is to be refused otherwise.

@@ -48,6 +48,7 @@ impl Broker<'_> {
         match self.router.retain(topic, Retained(message.cast())) {
             Ok(old) => {
                 self.messages.hold(message);
+                self.expect_expiry(message);
                 if self.messages.journal.is_on() {
                     self.messages.set_kept(message, true);
                 }
@@ -57,24 +58,6 @@ impl Broker<'_> {
                 true
             }
             Err(_) => false,
-        }
-    }
-
-    /// Removes some of the retained messages whose time is over: a few at each call, all of them in turn, so that they
-    /// don't stand in the way of others for ever.
-    pub(super) fn sweep_retained(&mut self, now: Instant) {
-        const AT_ONCE: usize = 8;
-        let slots = self.messages.slots();
-        for _ in 0..AT_ONCE.min(slots) {
-            self.swept = if self.swept + 1 < slots { self.swept + 1 } else { 0 };
-            let Some(message) = self.messages.expired_at(self.swept, now) else {
-                continue;
-            };
-            self.with_topic(message, |broker, topic| {
-                if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
-                    broker.unretain(topic);
-                }
-            });
         }
     }
 

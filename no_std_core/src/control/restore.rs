@@ -141,8 +141,7 @@ impl Broker<'_> {
     pub(super) fn end_empty_groups(&mut self) {
         for slot in 0..self.router.group_slots() {
             if let Some(tag) = self.router.end_restored_group(slot) {
-                self.end_group_queue(tag);
-                self.messages.journal.mark(Kind::Group, slot);
+                self.end_group_queue(Handle::from_index(slot), tag);
                 self.left_out = self.left_out.saturating_add(1);
             }
         }
@@ -169,7 +168,7 @@ impl Broker<'_> {
             expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
         if value.dropped.iter().any(|count| *count > 0) {
-            *session.dropped.make() = Dropped::of(value.dropped);
+            session.lost.make().dropped = Dropped::of(value.dropped);
         }
         let Ok(session) = self.sessions.restore(slot, session) else {
             self.messages.bytes.release(client_id);
@@ -256,6 +255,7 @@ impl Broker<'_> {
             broker.router.retain(topic, Retained(message.cast())).map_err(|_| Unfit::NoRoom)?;
             broker.messages.hold(message);
             broker.messages.set_kept(message, true);
+            broker.expect_expiry(message);
             if let Some(other) = other {
                 broker.messages.journal.pause(false);
                 broker.messages.set_kept(other, false);

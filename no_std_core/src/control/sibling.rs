@@ -352,7 +352,10 @@ impl Broker<'_> {
 
     /// Stores a sibling's message, held for the caller.
     fn adopt(&mut self, shared: &SharedMessage) -> Option<Handle<Message>> {
-        let stored = self.messages.adopt(shared.message, shared.body.clone())?;
+        // Its place among the sibling's messages says nothing here.
+        self.routed += 1;
+        let message = Message { order: self.routed, ..shared.message };
+        let stored = self.messages.adopt(message, shared.body.clone())?;
         self.messages.hold(stored);
         Some(stored)
     }

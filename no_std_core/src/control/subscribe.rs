@@ -196,15 +196,16 @@ impl<'m> Broker<'m> {
             self.end_replays_of(session, Some(subscription));
         }
         self.note_subscription(session, subscription);
-        if let Some(group) = self.router.subscription(subscription).group() {
+        let group = self.router.subscription(subscription).group();
+        if let Some(group) = group {
             self.leave_group(session, group);
         }
         #[cfg(feature = "alloc")]
         let filter = self.filter_for_siblings(subscription);
         let removed = self.router.remove(subscription);
         self.sessions[session].subscriptions = self.sessions[session].subscriptions.saturating_sub(1);
-        if let Some(tag) = removed.group_ended {
-            self.end_group_queue(tag);
+        if let (Some(group), Some(tag)) = (group, removed.group_ended) {
+            self.end_group_queue(group, tag);
         }
         #[cfg(feature = "alloc")]
         if let Some(filter) = filter {

@@ -26,13 +26,16 @@ impl Broker<'_> {
         if self.mesh.greeting != 0 {
             return None;
         }
-        self.timers.next()
+        let sweep = self.sweep.due();
+        let timer = self.timers.next().unwrap_or(Instant::NEVER);
+        Some(sweep.min(timer)).filter(|due| *due != Instant::NEVER)
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_none() {
             return;
         }
+        self.sweep_retained(now);
         while let Some(key) = self.timers.pop_due(now) {
             match key {
                 TimerKey::None => {}

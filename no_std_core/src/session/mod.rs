@@ -12,7 +12,7 @@ use crate::broker::SessionInfo;
 use crate::connection::Connection;
 use crate::counters::Dropped;
 use crate::message::Message;
-use crate::storage::{Blob, Fifo, Handle, Rare, TimerId, links};
+use crate::storage::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
 use crate::time::Instant;
 
 /// A Session in the pool.
@@ -41,7 +41,7 @@ pub struct Session {
     pub(crate) subscriptions: u32,
     /// Retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
-    pub(crate) dropped: Rare<Dropped>,
+    pub(crate) lost: Rare<Lost>,
     /// Never used again, unlike the slot.
     #[cfg(feature = "alloc")]
     pub(crate) number: u32,
@@ -51,6 +51,18 @@ pub struct Session {
     /// Its shared subscriptions whose groups a sibling owns.
     #[cfg(feature = "alloc")]
     pub(crate) foreign_groups: u32,
+}
+
+/// What a Session has lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    pub(crate) dropped: Dropped,
+    /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
+    pub(crate) last: u32,
+}
+
+impl Vacant for Lost {
+    const VACANT: &Self = &Self { dropped: Dropped::NONE, last: 0 };
 }
 
 /// A Will Message, stored when the client connects.
@@ -83,7 +95,7 @@ impl Session {
         inbound: Inbound::EMPTY,
         subscriptions: 0,
         replays: Fifo::EMPTY,
-        dropped: Rare::EMPTY,
+        lost: Rare::EMPTY,
         #[cfg(feature = "alloc")]
         number: 0,
         #[cfg(feature = "alloc")]
@@ -118,7 +130,7 @@ impl Session {
             queued_bytes: self.outbound.queued_bytes(),
             in_flight: self.outbound.in_flight(),
             receipts: self.inbound.count(),
-            dropped: *self.dropped.get(),
+            dropped: self.lost.get().dropped,
         }
     }
 
