@@ -23,7 +23,7 @@ const RESERVED: usize = 2;
 /// Segments that are prepared, besides the active one.
 const PREPARED: usize = RESERVED + 1;
 /// After a failure to make a segment it is not tried again for so long.
-const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 400 });
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 200 });
 /// Batches that were under way when the limit was reached may take so many segments more.
 const BEYOND_LIMIT: u64 = 4;
 
@@ -308,6 +308,7 @@ impl Job {
 fn make(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
     const PIECE: usize = 1 << 20;
     let file = disk.create(UNFINISHED)?;
+    file.reserve(header.len)?;
     let zeros = vec![0; PIECE.min(header.len as usize)];
     let mut at = 0;
     while at < header.len {
