@@ -17,13 +17,24 @@ pub(crate) struct Keeper {
     /// Empty; kept for its memory.
     spare: Batch,
     tickets: u64,
+    /// How many bytes the store has granted, less those of all batches since. Below 0 where siblings' messages took what is
+    /// set aside for them there.
+    room: i64,
+    /// How much of that there is to be, as long as nobody wants more.
+    room_share: i64,
+    /// How much the store was asked for and has not granted.
+    room_asked: i64,
     /// Bodies that were asked for and have not come.
     asked: VecDeque<Fetch>,
 }
 
 impl Keeper {
-    pub(crate) fn new(shard: u16, store: Handle) -> Self {
-        Self { shard, store, under_way: None, spare: Batch::default(), tickets: 0, asked: VecDeque::new() }
+    /// The shard's share of the store's room is so many bytes. Until the store has granted it nothing may be promised.
+    pub(crate) fn new(shard: u16, store: Handle, room_share: u64, broker: &mut Broker<'static>) -> Self {
+        let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
+        let room_share = i64::try_from(room_share).unwrap_or(i64::MAX);
+        broker.set_store_room(0);
+        Self { shard, store, under_way, spare, tickets: 0, room: 0, room_share, room_asked: 0, asked }
     }
 
     /// Hands what is to be recorded to the store, unless a batch is under way: then it is gathered further.
@@ -31,6 +42,21 @@ impl Keeper {
         if self.under_way.is_none() && broker.has_records() {
             self.hand_in(broker);
         }
+        self.want_room(broker);
+    }
+
+    /// Asks for more room when half of it is gone, or a message waits for it.
+    fn want_room(&mut self, broker: &Broker<'static>) {
+        let waited_for = i64::try_from(broker.store_room_wanted()).unwrap_or(i64::MAX);
+        let lacking = self.room_share.max(waited_for).saturating_sub(self.room);
+        if lacking > self.room_asked && (lacking > self.room_share / 2 || waited_for > 0) {
+            self.room_asked = lacking;
+            self.store.want_room(self.shard, lacking.unsigned_abs());
+        }
+    }
+
+    fn tell_room(&self, broker: &mut Broker<'static>) {
+        broker.set_store_room(self.room.max(0).unsigned_abs());
     }
 
     /// Hands in everything there is: nothing comes after it.
@@ -56,6 +82,8 @@ impl Keeper {
         }
         self.under_way = Some(broker.seal());
         self.tickets += 1;
+        self.room -= batch.bytes_in_log() as i64;
+        self.tell_room(broker);
         self.store.commit(self.shard, self.tickets, batch);
     }
 
@@ -80,7 +108,15 @@ impl Keeper {
                     broker.persisted(now, batch);
                 }
             }
-            Answer::Full(is_full) => broker.set_store_full(is_full),
+            Answer::Full(is_full) => {
+                self.room_asked = 0;
+                broker.set_store_full(is_full);
+            }
+            Answer::Room(bytes) => {
+                self.room += bytes as i64;
+                self.room_asked = (self.room_asked - bytes as i64).max(0);
+                self.tell_room(broker);
+            }
             Answer::Fetched(results) => {
                 let count = results.len().min(self.asked.len());
                 for (fetch, result) in self.asked.drain(..count).zip(results) {

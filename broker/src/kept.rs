@@ -89,10 +89,15 @@ fn options(config: &Config) -> Options {
     };
     // A message can be a little larger as a record than as a packet.
     const MARGIN: u64 = 64 << 10;
+    // With fewer there would be little besides the reserves.
+    const SEGMENTS: u64 = 6;
+    const MIB: u64 = 1 << 20;
     let largest = u64::from(config.broker.limits.packet_bytes) + MARGIN;
-    let segment_bytes = store.segment_bytes.max(largest.next_multiple_of(1 << 20)).min(Options::SEGMENT_MAX);
+    let segment_bytes = store.segment_bytes.min(store.max_bytes / SEGMENTS / MIB * MIB);
+    let segment_bytes = segment_bytes.max(largest.next_multiple_of(MIB)).min(Options::SEGMENT_MAX);
+    let max_bytes = store.max_bytes.max(SEGMENTS * segment_bytes);
     let time = Arc::new(|| (0, WallClock::now_ms()));
-    Options { sync, segment_bytes, max_bytes: store.max_bytes, shards: config.shards.max(1), time, thread: true }
+    Options { sync, segment_bytes, max_bytes, shards: config.shards.max(1), time, thread: true }
 }
 
 /// Tells the operator what was found.

@@ -63,7 +63,7 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
     let keeper = match store {
         Some((log, handle)) => {
             restore(&mut broker, index, &log, clock.now())?;
-            Some(Keeper::new(index, handle))
+            Some(Keeper::new(index, handle, log.room_share(), &mut broker))
         }
         None => None,
     };

@@ -22,7 +22,8 @@ use crate::topic::TopicName;
 /// - Something happened: [`handle_connected`](Self::handle_connected), [`handle_bytes`](Self::handle_bytes),
 ///   [`handle_closed`](Self::handle_closed), [`handle_verdict`](Self::handle_verdict),
 ///   [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
-/// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full)
+/// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full),
+///   with the feature `alloc` `set_store_room`
 /// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
 ///   [`seal`](Self::seal), [`persisted`](Self::persisted); [`restore`](Self::restore), [`restored`](Self::restored);
 ///   with the feature `alloc` what is fetched from there: `poll_fetch`, `fetched`, `fetch_failed`
@@ -71,6 +72,8 @@ pub struct Broker<'m> {
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
     pub(crate) mesh: crate::mesh::Mesh,
+    #[cfg(feature = "alloc")]
+    pub(crate) room: crate::control::Room,
 }
 
 /// There is no room for it.
@@ -219,6 +222,8 @@ impl<'m> Broker<'m> {
             counters: Counters::default(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard, filters, hasher.clone()),
+            #[cfg(feature = "alloc")]
+            room: crate::control::Room::default(),
             hasher,
             config,
             authorize,
@@ -387,6 +392,25 @@ impl<'m> Broker<'m> {
     /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement. QoS 0 flows on, acknowledgements and what ends too.
     pub fn set_store_full(&mut self, full: bool) {
         self.store_is_full = full;
+        #[cfg(feature = "alloc")]
+        self.wake_for_room();
+    }
+
+    /// So many bytes of records are sure to find room in the store: those of the batch that is being gathered, and what
+    /// siblings will record of messages that are on their way to them. A message that may need more waits, as after
+    /// [`Next::Wait`], until there is more or the store [is full](Self::set_store_full). To be told again when a batch was
+    /// polled, which has taken its part. Acknowledgements and what else does not wait are in it too.
+    ///
+    /// Without a call there is no bound: for a store that knows at once what it has room for.
+    #[cfg(feature = "alloc")]
+    pub fn set_store_room(&mut self, bytes: u64) {
+        self.on_store_room(bytes);
+    }
+
+    /// A message waits for so much room in all; 0 if none waits.
+    #[cfg(feature = "alloc")]
+    pub fn store_room_wanted(&self) -> u64 {
+        self.room_wanted()
     }
 
     /// Puts what the client is to be sent into `out`.

@@ -16,6 +16,10 @@ const STORED: u8 = 1;
 /// What is in the slot is to be recorded.
 const DIRTY: u8 = 2;
 
+/// About what a record takes in a store, besides the body of a message. Texts are mostly short.
+#[cfg(feature = "alloc")]
+pub(crate) const RECORD_BYTES: u64 = 128;
+
 /// Memory for the marks: a byte for each slot of the tables that are named here. All may be empty where
 /// [`Config::durable`](crate::Config::durable) is not set.
 #[derive(Debug)]
@@ -66,6 +70,9 @@ pub(crate) struct Journal<'m> {
     changes: u32,
     /// Such a change is not recorded yet.
     is_urgent: bool,
+    /// About how many bytes the records of the batch that is being gathered take.
+    #[cfg(feature = "alloc")]
+    gathered: u64,
     /// Something waits for the batch that is being gathered.
     is_awaited: bool,
     /// Records were polled for it.
@@ -95,6 +102,8 @@ impl<'m> Journal<'m> {
             counters: 0,
             changes: 0,
             is_urgent: false,
+            #[cfg(feature = "alloc")]
+            gathered: 0,
             is_awaited: false,
             has_records: false,
             gathering: 1,
@@ -110,12 +119,36 @@ impl<'m> Journal<'m> {
     }
 
     /// A durable thing has changed, has come or gone.
+    #[inline]
     pub(crate) fn mark(&mut self, kind: Kind, slot: usize) {
+        self.mark_with_body(kind, slot, 0);
+    }
+
+    /// As [`Journal::mark`], for what is recorded with a body of so many bytes.
+    pub(crate) fn mark_with_body(&mut self, kind: Kind, slot: usize, body: usize) {
         if self.is_on() && !self.is_paused {
-            self.set(kind, slot, DIRTY);
+            let is_new = self.set(kind, slot, DIRTY);
+            self.count(is_new, body);
             self.changes = self.changes.wrapping_add(1);
             self.is_urgent = true;
         }
+    }
+
+    /// A mark was made, on a slot that may have had one, of what was in it before.
+    #[inline]
+    fn count(&mut self, is_new: bool, body: usize) {
+        #[cfg(feature = "alloc")]
+        {
+            let record = if is_new { RECORD_BYTES } else { 0 };
+            self.gathered = self.gathered.saturating_add(record + body as u64);
+        }
+        let _ = (is_new, body);
+    }
+
+    /// About how many bytes the batch that is being gathered will take.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn gathered(&self) -> u64 {
+        self.gathered
     }
 
     /// As [`Journal::mark`], for what is recorded with the next batch that there is anyway.
@@ -235,6 +268,10 @@ impl<'m> Journal<'m> {
             self.gathering = self.sealed.checked_add(1).unwrap_or(1);
             self.is_awaited = false;
             self.has_records = false;
+            #[cfg(feature = "alloc")]
+            {
+                self.gathered = 0;
+            }
         }
         Batch(self.sealed)
     }
@@ -246,10 +283,15 @@ impl<'m> Journal<'m> {
         }
     }
 
-    fn set(&mut self, kind: Kind, slot: usize, bit: u8) {
+    /// Whether that is new.
+    fn set(&mut self, kind: Kind, slot: usize, bit: u8) -> bool {
         match self.marks(kind) {
             Some(marks) => marks.set(slot, bit),
-            None => self.counters |= bit,
+            None => {
+                let is_new = self.counters & bit == 0;
+                self.counters |= bit;
+                is_new
+            }
         }
     }
 
@@ -302,10 +344,11 @@ impl<'m> Marks<'m> {
         self.bits.as_slice().get(slot as usize).copied().unwrap_or(0)
     }
 
-    fn set(&mut self, slot: usize, bit: u8) {
+    /// Whether it was made dirty by that.
+    fn set(&mut self, slot: usize, bit: u8) -> bool {
         let there = self.bits.grow_to(slot.saturating_add(1));
         debug_assert!(there, "the marks are as many as the slots");
-        let Some(bits) = self.bits.as_mut_slice().get_mut(slot) else { return };
+        let Some(bits) = self.bits.as_mut_slice().get_mut(slot) else { return false };
         let is_new = bit == DIRTY && *bits & DIRTY == 0;
         *bits |= bit;
         if is_new {
@@ -315,6 +358,7 @@ impl<'m> Marks<'m> {
                 self.queue.push(slot as u32);
             }
         }
+        is_new
     }
 
     fn clean(&mut self, slot: u32, left: u8) {
@@ -406,6 +450,22 @@ mod tests {
                 journal.recorded(expected.0, expected.1, true, true);
             }
             assert_eq!(journal.next(), None);
+        });
+    }
+
+    /// It was not counted where the message before it in that slot had just ended.
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn a_body_counts_though_its_slot_is_marked_already() {
+        both(|mut journal| {
+            journal.mark(Kind::Message, 1);
+            assert_eq!(journal.gathered(), RECORD_BYTES);
+            journal.mark_with_body(Kind::Message, 1, 1_000);
+            assert_eq!(journal.gathered(), RECORD_BYTES + 1_000);
+            journal.recorded(Kind::Message, 1, true, true);
+            assert_eq!(journal.next(), None);
+            journal.seal();
+            assert_eq!(journal.gathered(), 0);
         });
     }
 

@@ -564,7 +564,7 @@ impl<'m> Messages<'m> {
     pub(crate) fn hold_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         if message.durable == 0 {
-            self.journal.mark(Kind::Message, handle.index());
+            self.journal.mark_with_body(Kind::Message, handle.index(), message.body.len());
         }
         message.durable = message.durable.saturating_add(1);
     }
@@ -587,7 +587,7 @@ impl<'m> Messages<'m> {
         self.journal.mark(Kind::Retained, handle.index());
         message.durable ^= KEPT;
         if message.durable & !KEPT == 0 {
-            self.journal.mark(Kind::Message, handle.index());
+            self.journal.mark_with_body(Kind::Message, handle.index(), message.body.len());
         }
     }
 

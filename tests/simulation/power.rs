@@ -1,5 +1,7 @@
 //! The power goes at any moment: between two batches, with several of them unsafe, in the midst of each handshake.
 //!
+//! In some runs the disk is full for a while, of which brokers hear one after the other.
+//!
 //! Publishers and subscribers keep their own half of the protocol as the specification wants it, and send again what was not
 //! acknowledged. Then whatever was acknowledged arrives, QoS 2 once, and all in the order in which it was published.
 //! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer, `GOLDCREST_SIM_FIRST` begins with another seed.
@@ -14,6 +16,7 @@ use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::{Housed, MODEST, Storage};
 use goldcrest_tests::outages::{Outages, origin, telling};
 use goldcrest_tests::random::{Random, seeds, setting};
+use goldcrest_tests::untiring::Untiring;
 use goldcrest_tests::world::{Sync, World};
 
 /// What a subscriber has seen, by publisher.
@@ -34,6 +37,8 @@ struct Test {
     catches_up: bool,
     /// Bodies are on disk alone.
     fetches: bool,
+    /// The disk is full at times.
+    fills: bool,
 }
 
 const PUBLISHERS: usize = 3;
@@ -41,6 +46,9 @@ const SUBSCRIBERS: usize = 4;
 
 /// Retained messages go to all shards, others to those with subscribers: one publisher has such ones.
 const NOT_RETAINING: usize = 1;
+
+/// Where the disk may be full one publisher is of a version that knows no refusal.
+const OLD: usize = 2;
 
 impl Test {
     fn new(seed: u64, storage: Storage, shards: u16, body_budget: usize) -> Self {
@@ -59,6 +67,51 @@ impl Test {
             seen: Default::default(),
             catches_up: !seed.is_multiple_of(3),
             fetches: body_budget > 0,
+            fills: false,
+        }
+    }
+
+    /// All know each other, and the disk is full at times from now on.
+    fn let_disk_fill(&mut self) {
+        self.fills = true;
+        for (index, publisher) in self.outages.publishers.iter_mut().enumerate() {
+            publisher.may_be_refused = true;
+            publisher.padding = 400;
+            publisher.version = if index == OLD { Version::V3_1_1 } else { Version::V5 };
+        }
+        self.outages.connect_all();
+        self.settle();
+        self.outages.world.use_disk(3_000);
+    }
+
+    /// All that is under way arrives and becomes safe, and clients know it.
+    fn settle(&mut self) {
+        self.outages.speed_up();
+        while {
+            self.read();
+            self.outages.world.sync()
+        } {}
+        // What was sent when the last of that was read, and refused at once.
+        self.read();
+    }
+
+    fn disk_happens(&mut self) {
+        let world = &mut self.outages.world;
+        let is_full = world.disk_is_full();
+        match self.outages.random.below(10) {
+            0..=4 => {
+                let shard = self.outages.random.below(world.shards());
+                world.tell_full(shard);
+            }
+            5..=6 if is_full => world.set_disk_full(false),
+            5..=6 => world.set_disk_full(true),
+            // Nobody waits for space to know what becomes of a message.
+            7 if is_full => {
+                (0..world.shards()).for_each(|shard| world.tell_full(shard));
+                self.settle();
+                self.outages.publishers.iter().for_each(Untiring::expect_answers);
+            }
+            _ => {}
         }
     }
 
@@ -67,6 +120,7 @@ impl Test {
         let publisher = all.random.below(PUBLISHERS);
         let subscriber = all.random.below(SUBSCRIBERS);
         match all.random.below(100) {
+            36..=38 if self.fills => self.disk_happens(),
             39 if self.fetches => {
                 for _ in 0..all.random.below(20) {
                     all.world.fetch_one();
@@ -114,7 +168,8 @@ impl Test {
         let first = *count == 1;
         assert!(first || message.qos != QoS::ExactlyOnce, "{id}: {number} of publisher {publisher} came twice");
         // What was published before SUBACK, and lost with the power, may be published again and come then.
-        if first && seen.from.is_some_and(|from| number > from[publisher]) {
+        let was_refused = self.fills && self.outages.publishers[publisher].sent_again.contains(&number);
+        if first && !was_refused && seen.from.is_some_and(|from| number > from[publisher]) {
             let newest = &mut seen.newest[publisher];
             assert!(*newest < number, "{id}: {number} after {newest} of {publisher}");
             *newest = number;
@@ -125,6 +180,8 @@ impl Test {
     fn finish(&mut self) {
         self.crash();
         self.outages.speed_up();
+        self.outages.world.set_disk_full(false);
+        (0..self.outages.world.shards()).for_each(|shard| self.outages.world.tell_full(shard));
         for _ in 0..2 {
             self.outages.connect_all();
             while {
@@ -166,11 +223,9 @@ impl Test {
         let mut kept: BTreeMap<_, _> = kept.collect();
         for (index, publisher) in publishers.iter().enumerate().filter(|(index, _)| *index != NOT_RETAINING) {
             let last =
-                kept.remove(&format!("p/{index}")).map_or(0, |last| u32::from_be_bytes(last.try_into().unwrap()));
-            assert!(
-                last == publisher.numbers || publisher.resent.contains(&last),
-                "{last} of publisher {index} is kept"
-            );
+                kept.remove(&format!("p/{index}")).map_or(0, |last| u32::from_be_bytes(*last.first_chunk().unwrap()));
+            let taken = publisher.acknowledged.last_key_value().map_or(0, |(number, _)| *number);
+            assert!(last == taken || publisher.resent.contains(&last), "{last} of publisher {index} is kept");
         }
         assert!(kept.is_empty(), "{kept:?}");
     }
@@ -193,6 +248,24 @@ fn what_was_acknowledged_arrives_though_its_body_was_on_disk_alone() {
         // None in memory; some.
         the_power_goes_with(shards, 1);
         the_power_goes_with(shards, 800);
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_lets_nobody_wait() {
+    let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
+    for (seed, shards) in (1..=seeds).flat_map(|seed| [(seed, 1), (seed, 2), (seed, 3)]) {
+        let mut test = Test::new(seed, Storage::Owned(MODEST), shards, if seed % 3 == 0 { 800 } else { 0 });
+        let about = |test: &Test| format!("seed {seed}, {shards} shards, {} crashes", test.outages.crashes);
+        let whole = |test: &mut Test| {
+            test.let_disk_fill();
+            (0..steps).for_each(|_| test.step());
+            test.finish();
+        };
+        telling(&mut test, whole, about);
+        let refused: u32 = test.outages.publishers.iter().map(|publisher| publisher.refused).sum();
+        let acknowledged = test.outages.acknowledged();
+        assert!(u64::from(refused) > steps / 100 && acknowledged > steps / 100, "{refused}, {acknowledged}");
     }
 }
 
@@ -370,22 +443,38 @@ fn no_records_whatever_do_harm() {
     }
 }
 
+/// What was refused with one shard was acknowledged with several, and dropped where its Session lived.
 #[test]
 fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
+    for shards in 1..=3 {
+        // So that they live together and apart.
+        (0..8).for_each(|number| a_full_store_refuses(shards, &format!("keeper {number}")));
+    }
+}
+
+fn a_full_store_refuses(shards: u16, keeper_id: &str) {
     let config = Config { durable: true, ..Config::gateway(1) };
-    let mut world = World::in_storage(Storage::Owned(MODEST), 1, config, &AllowAll);
+    let mut world = World::in_storage(Storage::Owned(MODEST), shards, config, &AllowAll);
+    let set_full = |world: &mut World, is_full| {
+        (0..world.shards()).for_each(|shard| world.with_shard(shard, |broker| broker.set_store_full(is_full)));
+    };
+    let records =
+        |world: &World| -> usize { (0..world.shards()).map(|shard| world.store(shard).records().count()).sum() };
     let durable = |id| Opening { clean_start: false, expiry_secs: 100, ..Opening::new(id) };
-    let mut keeper = Honest::accepted(&mut world, Version::V5, &durable("keeper"));
+    let mut keeper = Honest::accepted(&mut world, Version::V5, &durable(keeper_id));
     let mut guest = Honest::accepted(&mut world, Version::V5, &Opening::new("guest"));
     let mut old = Honest::accepted(&mut world, Version::V3_1_1, &Opening::new("old"));
     keeper.subscribe(&mut world, "kept", QoS::AtLeastOnce);
+    keeper.subscribe(&mut world, "kept/+", QoS::AtLeastOnce);
+    keeper.subscribe(&mut world, "$share/g/shared", QoS::AtLeastOnce);
+    keeper.subscribe(&mut world, "fleeting", QoS::AtMostOnce);
     guest.subscribe(&mut world, "live", QoS::AtLeastOnce);
     guest.publish(&mut world, "kept", b"before", QoS::AtLeastOnce, true, 1);
     guest.take(&mut world);
     assert!(matches!(&keeper.take(&mut world)[..], [Got::Message(message)] if message.payload == b"before"));
-    let records = world.store(0).records().count();
+    let before = records(&world);
 
-    world.with_shard(0, |broker| broker.set_store_full(true));
+    set_full(&mut world, true);
     let answer = |world: &mut World, client: &mut Honest, topic: &str, qos, retain| {
         client.publish(world, topic, b"x", qos, retain, 2);
         client.take(world).into_iter().find_map(|got| match got {
@@ -394,7 +483,10 @@ fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
         })
     };
     let refused = Some(ReasonCode::QuotaExceeded);
-    assert_eq!(answer(&mut world, &mut guest, "kept", QoS::AtLeastOnce, false), refused);
+    for topic in ["kept", "kept/more", "shared"] {
+        assert_eq!(answer(&mut world, &mut guest, topic, QoS::AtLeastOnce, false), refused, "{topic}");
+        assert_eq!(answer(&mut world, &mut guest, topic, QoS::ExactlyOnce, false), refused, "{topic}");
+    }
     assert_eq!(answer(&mut world, &mut guest, "other", QoS::AtLeastOnce, true), refused);
     assert_eq!(answer(&mut world, &mut keeper, "live", QoS::ExactlyOnce, false), refused);
     // MQTT 3.1.1 has no such code: the client keeps its message.
@@ -406,18 +498,22 @@ fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
 
     // Nothing of this needs a record.
     assert_eq!(answer(&mut world, &mut guest, "live", QoS::ExactlyOnce, false), Some(ReasonCode::Success));
+    assert_eq!(answer(&mut world, &mut guest, "fleeting", QoS::AtLeastOnce, false), Some(ReasonCode::Success));
     guest.publish(&mut world, "kept", b"QoS 0", QoS::AtMostOnce, false, 0);
-    let got = keeper.take(&mut world);
-    assert!(matches!(&got[..], [Got::Message(message)] if message.payload == b"QoS 0"), "{got:?}");
+    let payloads = keeper.take(&mut world).into_iter().map(|got| match got {
+        Got::Message(message) => message.payload,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(payloads.collect::<Vec<_>>(), [&b"x"[..], b"QoS 0"]);
     // And what takes records away goes on.
     keeper.ack(&mut world, AckKind::PubAck, 1);
     guest.publish(&mut world, "kept", b"", QoS::AtMostOnce, true, 0);
     keeper.disconnect(&mut world);
-    let mut keeper = Honest::accepted(&mut world, Version::V5, &durable("keeper"));
-    assert!(world.store(0).records().count() < records);
+    let mut keeper = Honest::accepted(&mut world, Version::V5, &durable(keeper_id));
+    assert!(records(&world) < before);
     world.check_stores();
 
-    world.with_shard(0, |broker| broker.set_store_full(false));
+    set_full(&mut world, false);
     assert_eq!(keeper.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
     assert_eq!(answer(&mut world, &mut guest, "kept", QoS::AtLeastOnce, true), Some(ReasonCode::Success));
 }

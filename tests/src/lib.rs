@@ -2,6 +2,7 @@
 
 pub mod attentive;
 pub mod bed;
+pub mod disk;
 #[path = "../../firmware-example/src/memory.rs"]
 pub mod firmware;
 pub mod got;

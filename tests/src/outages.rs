@@ -114,7 +114,7 @@ impl Outages {
 /// If it is no publisher's.
 pub fn origin(topic: &str, payload: &[u8]) -> (usize, u32) {
     let publisher = topic.strip_prefix("p/").and_then(|number| number.parse().ok());
-    let number = payload.try_into().map(u32::from_be_bytes);
+    let number = payload.first_chunk().copied().map(u32::from_be_bytes);
     (publisher.expect("the topic of a publisher"), number.expect("a number"))
 }
 

@@ -94,10 +94,17 @@ impl Store {
         true
     }
 
-    /// The power goes.
-    pub fn lose_power(&mut self) {
-        self.waiting.clear();
+    /// The power goes. How many bytes were not safe yet, as [`Store::last_bytes`] counts them.
+    pub fn lose_power(&mut self) -> (usize, usize) {
+        let lost = self.waiting.drain(..).map(|(_, changes)| bytes_of(&changes));
+        let lost = lost.fold((0, 0), |(all, messages), (more, of_them)| (all + more, messages + of_them));
         self.fetches.clear();
+        lost
+    }
+
+    /// How many bytes the batch has that was taken last: in all, and of messages alone.
+    pub fn last_bytes(&self) -> (usize, usize) {
+        self.waiting.back().map_or((0, 0), |(_, changes)| bytes_of(changes))
     }
 
     /// Hands everything to a new broker, which must take it.
@@ -151,6 +158,14 @@ impl Store {
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.safe.values().map(|sealed| record::open(sealed).expect("it was sealed"))
     }
+}
+
+fn bytes_of(changes: &Changes) -> (usize, usize) {
+    let of = |wanted: fn(&Key) -> bool| {
+        let chosen = changes.iter().filter(|(key, _)| wanted(key));
+        chosen.map(|(_, record)| record.as_ref().map_or(0, Vec::len)).sum()
+    };
+    (of(|_| true), of(|key| key.kind == record::Kind::Message))
 }
 
 /// The next record, in a buffer that is too short at first.

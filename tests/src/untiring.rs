@@ -1,6 +1,6 @@
 //! A publisher that sends again what was not acknowledged, as the specification wants it (section 4.4).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use goldcrest_core::codec::*;
 
@@ -22,6 +22,12 @@ pub struct Untiring {
     topic: String,
     /// Its messages are retained.
     retains: bool,
+    /// What it speaks.
+    pub version: Version,
+    /// Bytes behind each number.
+    pub padding: usize,
+    /// It may be refused a message with 0x97, and gives that up; in MQTT 3.1.1 it may wait for its answer until it sends again.
+    pub may_be_refused: bool,
     link: Option<Honest>,
     /// CONNACK was seen: the Session is there from now on.
     is_known: bool,
@@ -36,6 +42,10 @@ pub struct Untiring {
     pub resent: Vec<u32>,
     /// What the broker has acknowledged, and whether with QoS 2.
     pub acknowledged: BTreeMap<u32, QoS>,
+    /// How many messages were refused.
+    pub refused: u32,
+    /// All that was ever sent again, maybe behind newer ones.
+    pub sent_again: BTreeSet<u32>,
 }
 
 impl Untiring {
@@ -45,6 +55,9 @@ impl Untiring {
             id,
             topic,
             retains,
+            version: Version::V5,
+            padding: 0,
+            may_be_refused: false,
             link: None,
             is_known: false,
             is_open: false,
@@ -53,7 +66,15 @@ impl Untiring {
             pending: VecDeque::new(),
             resent: Vec::new(),
             acknowledged: BTreeMap::new(),
+            refused: 0,
+            sent_again: BTreeSet::new(),
         }
+    }
+
+    fn payload(&self, number: u32) -> Vec<u8> {
+        let mut payload = number.to_be_bytes().to_vec();
+        payload.resize(4 + self.padding, 0);
+        payload
     }
 
     /// Connects, if it is not connected.
@@ -61,7 +82,7 @@ impl Untiring {
         if self.link.is_none() {
             let opening = Opening { clean_start: false, expiry_secs: u32::MAX, ..Opening::new(&self.id) };
             self.is_open = false;
-            self.link = Some(Honest::connect(world, Version::V5, &opening));
+            self.link = Some(Honest::connect(world, self.version, &opening));
         }
     }
 
@@ -85,7 +106,7 @@ impl Untiring {
         } {}
         let (number, packet_id) = (self.numbers, self.next_id);
         self.pending.push_back((packet_id, number, qos, Stage::Published));
-        link.publish(world, &self.topic, &number.to_be_bytes(), qos, self.retains, packet_id);
+        link.publish(world, &self.topic, &self.payload(number), qos, self.retains, packet_id);
     }
 
     /// Takes what has arrived, and answers it.
@@ -109,7 +130,8 @@ impl Untiring {
                 for (packet_id, number, qos, stage) in self.pending.clone() {
                     match stage {
                         Stage::Published => {
-                            let payload = number.to_be_bytes();
+                            self.sent_again.insert(number);
+                            let payload = self.payload(number);
                             let mut packet = publication(&self.topic, &payload, qos, self.retains, packet_id);
                             if let Packet::Publish(publish) = &mut packet {
                                 publish.dup = true;
@@ -122,6 +144,11 @@ impl Untiring {
                         Stage::Released => link.ack(world, AckKind::PubRel, packet_id),
                     }
                 }
+            }
+            Got::Ack(AckKind::PubAck | AckKind::PubRec, id, ReasonCode::QuotaExceeded) if self.may_be_refused => {
+                let at = self.pending.iter().position(|pending| pending.0 == id && pending.3 == Stage::Published);
+                self.pending.remove(at.expect("it was published"));
+                self.refused += 1;
             }
             Got::Ack(AckKind::PubAck, id, code) => {
                 assert!(!code.is_error(), "{code:?}");
@@ -140,6 +167,17 @@ impl Untiring {
                 self.pending.retain(|pending| pending.0 != id || pending.3 != Stage::Released);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything it published was answered, unless there is no answer in its version.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn expect_answers(&self) {
+        if self.is_open && self.link.is_some() && self.version.is_v5() {
+            let waiting = self.pending.iter().find(|pending| pending.3 == Stage::Published);
+            assert!(waiting.is_none(), "{} has no answer to {waiting:?}", self.id);
         }
     }
 

@@ -11,6 +11,7 @@ use goldcrest_core::{
     Shard, Then, Verdict,
 };
 
+use crate::disk::Disk;
 use crate::memory::{Housed, MODEST, Storage};
 use crate::store::Store;
 
@@ -56,6 +57,8 @@ pub struct World {
     stores: Vec<Store>,
     /// When it is safe.
     pub sync: Sync,
+    /// Where all stores are, if it may be full.
+    disk: Option<Disk>,
     /// When a body that was asked for comes.
     pub fetch: Sync,
     /// What brokers sent to siblings and is not there yet, by both.
@@ -137,6 +140,7 @@ impl World {
             now: Instant::from_millis(1_000),
             stores: shards.iter().map(|_| Store::default()).collect(),
             sync: Sync::AtOnce,
+            disk: None,
             fetch: Sync::AtOnce,
             links: BTreeMap::new(),
             remake: None,
@@ -268,9 +272,15 @@ impl World {
             client.closed = true;
             client.at = None;
         }
+        let mut lost = Vec::new();
         for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
-            store.lose_power();
+            lost.push(store.lose_power());
             broker.with(|broker| store.restore(self.now, broker));
+        }
+        if let Some(disk) = &mut self.disk {
+            for (index, (broker, lost)) in self.shards.iter_mut().zip(lost).enumerate() {
+                broker.with(|broker| disk.give_back(index, broker, lost));
+            }
         }
         self.drive();
     }
@@ -289,7 +299,40 @@ impl World {
     }
 
     fn sync_oldest(&mut self) -> bool {
-        self.of_each_store(Store::sync)
+        let synced = self.of_each_store(Store::sync);
+        if let Some(disk) = self.disk.as_mut().filter(|_| synced) {
+            disk.grant(&mut self.shards, true);
+        }
+        synced
+    }
+
+    /// From now on brokers promise only what the disk has room for. Each has so many bytes as its share of that, and more
+    /// where a message wants it.
+    pub fn use_disk(&mut self, share: u32) {
+        let mut disk = Disk::new(self.shards.len(), share.into());
+        disk.grant(&mut self.shards, true);
+        self.disk = Some(disk);
+        self.drive();
+    }
+
+    /// The disk takes only what it was said to have room for, or more again. Brokers hear of it with [`World::tell_full`].
+    pub fn set_disk_full(&mut self, is_full: bool) {
+        if let Some(disk) = &mut self.disk {
+            disk.set_full(is_full);
+        }
+        self.drive();
+    }
+
+    /// Whether the disk is full.
+    pub fn disk_is_full(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.is_full)
+    }
+
+    /// A broker hears whether the disk is full.
+    pub fn tell_full(&mut self, shard: usize) {
+        let is_full = self.disk_is_full();
+        self.shards[shard].with(|broker| broker.set_store_full(is_full));
+        self.drive();
     }
 
     /// Does it to all stores; whether there was anything for one of them.
@@ -377,8 +420,11 @@ impl World {
             for id in ids {
                 quiet &= !self.feed(id);
             }
-            for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
+            for (index, (broker, store)) in self.shards.iter_mut().zip(&mut self.stores).enumerate() {
                 if broker.with(|broker| store.take(broker)) {
+                    if let Some(disk) = &mut self.disk {
+                        broker.with(|broker| disk.take(index, broker, store.last_bytes()));
+                    }
                     beat();
                     quiet = false;
                 }
@@ -414,6 +460,9 @@ impl World {
                     }
                     quiet = false;
                 }
+            }
+            if let Some(disk) = self.disk.as_mut().filter(|_| quiet) {
+                quiet = !disk.grant(&mut self.shards, false);
             }
             if quiet
                 && !(self.sync == Sync::Late && self.sync_oldest())

@@ -46,9 +46,9 @@ pub struct StoreConfig {
     pub sync: Sync,
     /// With `"interval"`: what a loss of power can take.
     pub interval_ms: u32,
-    /// The size of a file. It is raised where a packet could be larger.
+    /// The size of a file, at most a sixth of `max_bytes`. It is raised where a packet could be larger.
     pub segment_bytes: u64,
-    /// What all files may take; beyond it publishers are refused.
+    /// What all files may take; beyond it publishers are refused. It is raised to six files.
     pub max_bytes: u64,
     /// What bodies of messages may take in memory that wait for sessions, in all shards; beyond it they are on disk alone
     /// until their turn comes. 0: all are in memory.

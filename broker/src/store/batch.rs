@@ -1,7 +1,7 @@
 //! What a shard hands to the store at once.
 
 use super::Key;
-use super::format::{HEAD, Head, What, padded, records};
+use super::format::{FRAME, HEAD, HEADER, Head, What, padded, records};
 
 /// Records that become safe together. It is built in the layout of the log, by the shard, so that the store has little
 /// to do; and given back emptied, for its memory.
@@ -58,7 +58,12 @@ impl Batch {
         }
     }
 
-    /// How much of the log it takes, without frame headers.
+    /// How much of the log it takes.
+    pub fn bytes_in_log(&self) -> usize {
+        self.used + HEADER * (1 + self.used / FRAME)
+    }
+
+    /// The same without frame headers.
     pub(super) fn size(&self) -> usize {
         self.used
     }

@@ -20,8 +20,11 @@ pub enum Answer {
     },
     /// What [`Handle::fetch`] asked for, in the same order.
     Fetched(Vec<io::Result<Option<Vec<u8>>>>),
-    /// From now on there is no room for what needs more of it, or there is again.
+    /// From now on there is no room for what needs more of it, or there is again. What was asked for with [`Handle::want_room`]
+    /// and has not come is forgotten.
     Full(bool),
+    /// So many bytes of the shard's batches, or of those that other shards make of what it promises, are sure to find room.
+    Room(u64),
     /// The store failed. No batch is safe that was not reported, and none will be.
     Failed,
 }
@@ -29,6 +32,7 @@ pub enum Answer {
 enum Request {
     Commit { shard: u16, ticket: u64, batch: Batch },
     Fetch { shard: u16, keys: Vec<Key> },
+    Room { shard: u16, bytes: u64 },
     Stats(SyncSender<Stats>),
     Close,
 }
@@ -41,6 +45,11 @@ impl Handle {
     /// Hands in a batch; [`Answer::Persisted`] will name its ticket.
     pub fn commit(&self, shard: u16, ticket: u64, batch: Batch) {
         self.send(Request::Commit { shard, ticket, batch });
+    }
+
+    /// Says how many bytes a shard still wants to have set aside; [`Answer::Room`] brings them, at once or in parts.
+    pub fn want_room(&self, shard: u16, bytes: u64) {
+        self.send(Request::Room { shard, bytes });
     }
 
     /// Asks for records that are safe; [`Answer::Fetched`] brings them to the shard.
@@ -96,6 +105,8 @@ impl Committer {
             batches: Vec::new(),
             owners: Vec::new(),
             fetches: Vec::new(),
+            wanted: vec![0; shards.into()],
+            granted: 0,
             is_full: false,
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
@@ -129,6 +140,10 @@ struct Work {
     owners: Vec<(u16, u64)>,
     /// Shards, and what they ask for.
     fetches: Vec<(u16, Vec<Key>)>,
+    /// By shard, how many bytes are still to be granted.
+    wanted: Vec<u64>,
+    /// Bytes that were granted, less those of all batches since. Below 0 if more came than was granted.
+    granted: i64,
     is_full: bool,
 }
 
@@ -136,10 +151,14 @@ impl Work {
     fn run(&mut self, given: &Receiver<Request>) -> Result<(), Failure> {
         // Without requests: makes room, looks whether there is room again, syncs what an interval leaves.
         const PAUSE: Duration = Duration::from_millis(100);
+        // While somebody waits for a segment that is being made.
+        const SHORT_PAUSE: Duration = Duration::from_millis(1);
         let mut waiting = VecDeque::new();
         let mut is_busy = true;
         loop {
-            match given.recv_timeout(if is_busy { Duration::ZERO } else { PAUSE }) {
+            let is_waited_for = self.wanted.iter().any(|wanted| *wanted > 0);
+            let pause = if is_waited_for { SHORT_PAUSE } else { PAUSE };
+            match given.recv_timeout(if is_busy { Duration::ZERO } else { pause }) {
                 Ok(request) => waiting.push_back(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => waiting.push_back(Request::Close),
@@ -152,6 +171,7 @@ impl Work {
             self.fetch();
             is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit(PAUSE)? };
             self.tell_whether_full();
+            self.grant();
             if is_closing {
                 while !self.batches.is_empty() && !self.commit(PAUSE)? {}
                 return self.store.close();
@@ -167,6 +187,7 @@ impl Work {
                 self.owners.push((shard, ticket));
             }
             Request::Fetch { shard, keys } => self.fetches.push((shard, keys)),
+            Request::Room { shard, bytes } => self.wanted[usize::from(shard)] = bytes,
             Request::Stats(tell) => drop(tell.send(self.store.stats())),
             Request::Close => return true,
         }
@@ -197,6 +218,7 @@ impl Work {
             Err(failure) => return Err(failure),
         }
         for (mut batch, (shard, ticket)) in self.batches.drain(..).zip(self.owners.drain(..)) {
+            self.granted -= batch.bytes_in_log() as i64;
             batch.clear();
             (self.answer)(shard, Answer::Persisted { ticket, batch });
         }
@@ -213,6 +235,29 @@ impl Work {
                 tracing::info!("the store has room again");
             }
             self.tell_all(|| Answer::Full(is_full));
+        }
+    }
+
+    /// Gives shards the room that they want, as far as there is any.
+    fn grant(&mut self) {
+        if self.is_full {
+            self.wanted.fill(0);
+        }
+        let wanted: u64 = self.wanted.iter().sum();
+        if wanted == 0 {
+            self.store.set_room_wanted(0);
+            return;
+        }
+        self.store.set_room_wanted(wanted.saturating_add_signed(self.granted));
+        let mut free = u64::try_from((self.store.room() as i64).saturating_sub(self.granted)).unwrap_or(0);
+        for (shard, wanted) in (0..).zip(&mut self.wanted) {
+            let given = free.min(*wanted);
+            if given > 0 {
+                *wanted -= given;
+                free -= given;
+                self.granted += given as i64;
+                (self.answer)(shard, Answer::Room(given));
+            }
         }
     }
 

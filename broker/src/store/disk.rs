@@ -78,6 +78,16 @@ pub trait DiskFile: Send + Sync {
     /// The device fails, or there is no room.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// Takes so many bytes of the device for the file, so that a lack of them shows before any is written; as far as the file
+    /// system can do that.
+    ///
+    /// # Errors
+    /// There is no room.
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Ok(())
+    }
+
     /// Makes what was written safe, and the length of the file.
     ///
     /// # Errors
@@ -258,6 +268,13 @@ impl DiskFile for File {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, offset)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -82,6 +82,11 @@ impl Log {
         self.options.time = time;
     }
 
+    /// What each shard may have of [`Store::room`] all the while: there is so much whenever the store is not full.
+    pub fn room_share(&self) -> u64 {
+        self.options.segment_bytes / 16 * 15 / u64::from(self.options.shards.max(1))
+    }
+
     pub(super) fn is_poisoned(&self) -> bool {
         self.is_poisoned
     }
@@ -307,6 +312,14 @@ impl Store for Log {
 
     fn is_full(&self) -> bool {
         self.space.is_short
+    }
+
+    fn room(&self) -> u64 {
+        self.room_for_promises()
+    }
+
+    fn set_room_wanted(&mut self, bytes: u64) {
+        self.space.room_wanted = bytes;
     }
 
     fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {

@@ -88,6 +88,12 @@ pub trait Store: Send {
     /// Whether nothing should be handed in that needs more room than it frees.
     fn is_full(&self) -> bool;
 
+    /// How many bytes of batches are sure to find room, whatever else is handed in that can't be refused.
+    fn room(&self) -> u64;
+
+    /// Says how much of that there should be now. [`Store::upkeep`] sees to that; if it can't, the store is full.
+    fn set_room_wanted(&mut self, bytes: u64);
+
     /// Puts the record of `key` into `out`; false if there is none.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! Room: segments are made before they are needed, used again when they are dead, and given back when there are many.
 //!
-//! Two are kept prepared behind the active one. The last of them is for compaction alone, so that there is always
-//! a way to make room. While there are fewer, and no more can be had, the store says that it is full: deletes and
-//! acknowledgements, which still come, have the rest of the active segment and the other prepared one.
+//! Three are kept prepared behind the active one, or more if shards want much at once. The last of them is for compaction
+//! alone, so that there is always a way to make room. The one before it is for what can't be refused: acknowledgements,
+//! deletes. The rest, and that of the active segment, is the room that shards are granted before they promise anything. While
+//! fewer are prepared, and no more can be had, the store says that it is full: nothing is granted, and what was promised
+//! by then has its room.
 
 use super::contents::Contents;
 use super::disk::{Disk, DiskFile};
@@ -16,10 +18,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Prepared segments that are not for what shards promise.
+const RESERVED: usize = 2;
 /// Segments that are prepared, besides the active one.
-const PREPARED: usize = 2;
+const PREPARED: usize = RESERVED + 1;
 /// After a failure to make a segment it is not tried again for so long.
-const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 400 });
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 200 });
 /// Batches that were under way when the limit was reached may take so many segments more.
 const BEYOND_LIMIT: u64 = 4;
 
@@ -33,6 +37,8 @@ pub(super) struct Space {
     held: Option<Instant>,
     /// Segments that a batch waits for.
     wanted: usize,
+    /// How much room for promises there should be.
+    pub(super) room_wanted: u64,
     pub(super) is_short: bool,
 }
 
@@ -40,7 +46,16 @@ impl Space {
     /// Jobs are done on a thread of their own if that is given a disk.
     pub(super) fn new(next_seq: u32, disk: Option<Arc<dyn Disk>>) -> Self {
         let worker = disk.and_then(Worker::start);
-        Self { next_seq, worker, job_is_under_way: false, failed: None, held: None, wanted: 0, is_short: false }
+        Self {
+            next_seq,
+            worker,
+            job_is_under_way: false,
+            failed: None,
+            held: None,
+            wanted: 0,
+            room_wanted: 0,
+            is_short: false,
+        }
     }
 
     pub(super) fn next_prepared(&self, contents: &Contents) -> Option<u32> {
@@ -85,6 +100,7 @@ impl Log {
     pub(super) fn check_room(&mut self, batches: &[Batch]) -> Result<(), Failure> {
         let total: usize = batches.iter().map(Batch::size).sum();
         if total + 2 * HEADER * (total / FRAME + 2) <= self.capacity_left() {
+            self.space.wanted = 0;
             return Ok(());
         }
         let capacity = self.options.segment_bytes as usize - 2 * HEADER;
@@ -115,6 +131,23 @@ impl Log {
         Err(Failure::NoRoom)
     }
 
+    /// What is left for what shards promise. A 64th is for headers.
+    pub(super) fn room_for_promises(&self) -> u64 {
+        let prepared = self.contents.segments.in_state(State::Prepared);
+        let prepared: u64 = prepared.map(|(_, segment)| self.usable_of(segment.header.len)).sum();
+        let reserved = RESERVED as u64 * self.usable_of(self.options.segment_bytes);
+        (prepared + self.usable_of(self.capacity_left() as u64)).saturating_sub(reserved)
+    }
+
+    fn usable_of(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(2 * HEADER as u64) / 64 * 63
+    }
+
+    fn wants_segment(&self) -> bool {
+        let prepared = self.contents.segments.in_state(State::Prepared).count();
+        prepared < PREPARED.max(self.space.wanted) || self.room_for_promises() < self.space.room_wanted
+    }
+
     /// Takes what the worker has done and gives it the next job; waits so long for it if a batch waits.
     pub(super) fn tend_space(&mut self, wait: Duration) {
         if let Some(worker) = &self.space.worker
@@ -137,8 +170,7 @@ impl Log {
                 }
             }
         }
-        let prepared = self.contents.segments.in_state(State::Prepared).count();
-        if prepared >= PREPARED {
+        if !self.wants_segment() {
             self.space.is_short = false;
         } else if !self.space.job_is_under_way {
             self.space.is_short = true;
@@ -171,8 +203,7 @@ impl Log {
         }
         // The oldest first: it lets go of tombstones.
         dead.sort_unstable_by_key(|dead| dead.seq);
-        let prepared = segments.in_state(State::Prepared).count();
-        let job = if prepared < PREPARED.max(self.space.wanted) {
+        let job = if self.wants_segment() {
             let may_grow = failed.is_none() && self.segments_left() > 0;
             if dead.is_empty() && !may_grow && unfit.is_none() {
                 return None;
@@ -277,6 +308,7 @@ impl Job {
 fn make(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
     const PIECE: usize = 1 << 20;
     let file = disk.create(UNFINISHED)?;
+    file.reserve(header.len)?;
     let zeros = vec![0; PIECE.min(header.len as usize)];
     let mut at = 0;
     while at < header.len {

@@ -103,6 +103,9 @@ pub struct Connection {
     /// A sibling has no room for the message that waits.
     #[cfg(feature = "alloc")]
     pub(crate) sibling_refuses: bool,
+    /// Its message waits for room in the store.
+    #[cfg(feature = "alloc")]
+    pub(crate) waits_for_room: bool,
     /// Why the broker closes it.
     pub(crate) reason: Option<&'static str>,
     pub(crate) reason_code: ReasonCode,
@@ -255,6 +258,8 @@ impl Connection {
         fence: 0,
         #[cfg(feature = "alloc")]
         sibling_refuses: false,
+        #[cfg(feature = "alloc")]
+        waits_for_room: false,
         reason: None,
         reason_code: ReasonCode::Success,
         goodbye: false,

@@ -216,6 +216,18 @@ impl Broker<'_> {
         }
     }
 
+    /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and without one that is
+    /// connected the group keeps it.
+    pub(super) fn group_needs_record(&self, group: Handle<Group>) -> bool {
+        let is_here = |member| {
+            let session = self.session_of(self.router.subscription(member).subscriber());
+            session.is_some_and(|session| self.sessions[session].is_here())
+        };
+        let mut members = self.router.members_of(group);
+        SHARED
+            && (members.any(|member| self.is_durably_subscribed(member)) || !self.router.members_of(group).any(is_here))
+    }
+
     /// The queue of a group, made if it is not there.
     fn group_queue(&mut self, group: Handle<Group>) -> Option<Handle<GroupQueue>> {
         if let Some(queue) = Handle::from_tag(self.router.group(group).tag()) {

@@ -16,6 +16,8 @@ mod publish;
 mod replay;
 mod restore;
 #[cfg(feature = "alloc")]
+mod room;
+#[cfg(feature = "alloc")]
 mod sibling;
 mod subscribe;
 mod sweep;
@@ -26,6 +28,8 @@ mod will;
 pub use group::GroupQueue;
 pub use persist::Polled;
 pub use restore::{Restored, Unfit};
+#[cfg(feature = "alloc")]
+pub(crate) use room::Room;
 pub(crate) use sweep::Sweep;
 pub use timeout::TimerKey;
 

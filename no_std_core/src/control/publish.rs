@@ -64,6 +64,14 @@ impl<'a> Routing<'a> {
 }
 
 impl Routing<'_> {
+    /// Whether its publisher knows it to be kept: it is not refused any more.
+    fn is_promised(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.from_sibling;
+        #[cfg(not(feature = "alloc"))]
+        false
+    }
+
     /// Whether it has no payload: as a retained message it removes the one that is kept `[MQTT-3.3.1-6]`.
     pub(super) fn clears(&self, messages: &crate::message::Messages<'_>) -> bool {
         match self.stored {
@@ -71,6 +79,12 @@ impl Routing<'_> {
             None => self.parts.last().is_none_or(|payload| payload.is_empty()),
         }
     }
+}
+
+/// The topic of a packet, or the one that its Topic Alias stands for.
+#[cfg(feature = "alloc")]
+pub(super) fn topic_text<'a>(publish: &Publish<'a>, aliased: Option<&'a [u8]>) -> &'a str {
+    aliased.map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""))
 }
 
 /// Topics that only the server publishes to (section 4.7.2).
@@ -95,7 +109,7 @@ impl<'m> Broker<'m> {
             return Ok(Taken::NotNow);
         }
         #[cfg(feature = "alloc")]
-        if self.may_refuse && !self.siblings_have_room(handle, publish) {
+        if !self.has_room_in_store(handle, publish) || (self.may_refuse && !self.siblings_have_room(handle, publish)) {
             return Ok(Taken::NotNow);
         }
         // A packet that is a duplicate sets its alias all the same.
@@ -182,6 +196,17 @@ impl<'m> Broker<'m> {
         }
         self.scratch = scratch;
         outcome
+    }
+
+    /// The topic that a Topic Alias stands for, before the packet is taken; `None` where the packet names it.
+    #[cfg(feature = "alloc")]
+    pub(super) fn aliased_topic(
+        &self,
+        handle: Handle<Connection>,
+        publish: &Publish<'_>,
+    ) -> Option<crate::storage::SharedBytes> {
+        let alias = publish.properties.topic_alias().filter(|_| publish.topic.is_empty())?;
+        self.messages.bytes.share(self.aliases.topic_of(handle, alias)?)
     }
 
     /// The topic that a Topic Alias stands for; `None` where the packet names it.
@@ -346,8 +371,11 @@ impl<'m> Broker<'m> {
         if retain {
             self.check_retain(routing.topic, &routing)?;
         }
-        if self.store_is_full {
-            self.check_store(&routing, retain)?;
+        if self.store_is_full && !routing.is_promised() {
+            let qos = routing.stored.map_or(routing.draft.qos, |message| self.messages.get(message).qos);
+            if self.needs_record(routing.topic, qos, retain && !routing.clears(&self.messages)) {
+                return Err(ReasonCode::QuotaExceeded);
+            }
         }
         if self.may_refuse && self.config.overflow_for(routing.topic) == Overflow::Refuse {
             self.check_room(&routing, cost)?;
@@ -516,25 +544,42 @@ impl<'m> Broker<'m> {
         Ok(())
     }
 
-    /// Whether the message can be handed out without another record, while the store takes none.
-    fn check_store(&self, routing: &Routing<'_>, retain: bool) -> Result<(), ReasonCode> {
-        let qos = routing.stored.map_or(routing.draft.qos, |message| self.messages.get(message).qos);
-        let is_durable = |subscription| {
-            let entry = self.router.subscription(subscription);
-            let session = self.session_of(entry.subscriber());
-            qos > QoS::AtMostOnce
-                && entry.options().qos > 0
-                && session.is_some_and(|session| self.sessions[session].is_durable)
-        };
-        let mut needs = retain && !routing.clears(&self.messages);
-        let mut matches = self.router.matches(routing.topic);
-        while let (false, Some(matched)) = (needs, matches.next(&self.router)) {
-            needs = match matched {
-                Match::Subscription(subscription) => is_durable(subscription),
-                Match::Group(group) => self.router.members_of(group).any(is_durable),
-            };
+    /// Whether the message can't be handed out without a record: here, or with a sibling, which records it as soon as it
+    /// hears of it.
+    pub(super) fn needs_record(&mut self, topic: TopicName<'_>, qos: QoS, is_kept: bool) -> bool {
+        if is_kept || !self.messages.journal.is_on() {
+            return self.messages.journal.is_on();
         }
-        if needs { Err(ReasonCode::QuotaExceeded) } else { Ok(()) }
+        #[cfg(feature = "alloc")]
+        if self.mesh.has_siblings() {
+            self.mesh.begin_route(topic.as_str());
+            if self.find_durable_siblings(qos, false, topic) {
+                return true;
+            }
+        }
+        let mut matches = self.router.matches(topic);
+        while let (true, Some(matched)) = (qos > QoS::AtMostOnce, matches.next(&self.router)) {
+            let needs = match matched {
+                Match::Subscription(subscription) => self.is_durably_subscribed(subscription),
+                Match::Group(group) => self.group_needs_record(group),
+            };
+            if needs {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a message of QoS 1 or 2 for this subscription is recorded.
+    pub(super) fn is_durably_subscribed(&self, subscription: Handle<crate::router::Subscription>) -> bool {
+        let entry = self.router.subscription(subscription);
+        let Some(session) = self.session_of(entry.subscriber()) else { return false };
+        let session = &self.sessions[session];
+        #[cfg(feature = "alloc")]
+        let is_durable = session.remote.as_ref().map_or(session.is_durable, |remote| remote.durable);
+        #[cfg(not(feature = "alloc"))]
+        let is_durable = session.is_durable;
+        is_durable && entry.options().qos > 0
     }
 
     /// The same for all messages of one Session: what shared subscriptions that go by the publisher hash.

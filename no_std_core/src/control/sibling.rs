@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::deliver::Terms;
-use super::publish::Routing;
+use super::publish::{Routing, topic_text};
 use crate::authorize::Principal;
 use crate::broker::Broker;
 use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
@@ -151,24 +151,24 @@ impl Broker<'_> {
             self.messages.set_stamp(message, stamp);
         }
         if self.messages.journal.is_on() {
-            self.find_durable_siblings(message, retain, routing.topic);
+            self.find_durable_siblings(self.messages.get(message).qos, retain, routing.topic);
         }
     }
 
-    /// Finds out which siblings have to record the message: it is recorded here until it is safe there.
-    fn find_durable_siblings(&mut self, message: Handle<Message>, retain: bool, topic: TopicName<'_>) {
+    /// Finds out which siblings have to record a message: it is recorded here until it is safe there. Whether there are any.
+    pub(super) fn find_durable_siblings(&mut self, qos: QoS, retain: bool, topic: TopicName<'_>) -> bool {
+        if !retain && qos == QoS::AtMostOnce {
+            return false;
+        }
+        let mut any = false;
         for other in self.mesh.others() {
-            if retain || self.mesh.wants_everything(other) {
+            if retain || self.mesh.wants_everything(other) || self.mesh.wants_durably_on_route(other) {
                 self.mesh.set_durable_on_route(other);
+                any = true;
             }
         }
-        if retain || self.messages.get(message).qos == QoS::AtMostOnce {
-            return;
-        }
-        for other in self.mesh.others() {
-            if self.mesh.wants_durably_on_route(other) {
-                self.mesh.set_durable_on_route(other);
-            }
+        if retain {
+            return any;
         }
         let mut matches = self.router.matches(topic);
         while let Some(matched) = matches.next(&self.router) {
@@ -176,9 +176,11 @@ impl Broker<'_> {
                 let entry = self.router.subscription(subscription);
                 if self.session_of(entry.subscriber()).is_none() && entry.options().qos == DURABLE_INTEREST {
                     self.mesh.set_durable_on_route(entry.subscriber().0 as u16);
+                    any = true;
                 }
             }
         }
+        any
     }
 
     /// Sends a message to those siblings that must have it in any case.
@@ -205,6 +207,7 @@ impl Broker<'_> {
     /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
     fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32, group: Option<Arc<str>>) -> u64 {
         let Some((slot, sequence)) = self.mesh.begin_transit(to, message, key, group) else { return 0 };
+        self.mesh.reserve(self.reserved_for(message));
         self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
         self.messages.journal.mark(Kind::Sibling, usize::from(to));
@@ -223,7 +226,9 @@ impl Broker<'_> {
 
     /// A sibling has recorded all messages up to that place.
     fn end_transits(&mut self, by: u16, sequence: u64) {
+        let reserved = self.mesh.reserved();
         while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
+            self.mesh.end_reservation(self.reserved_for(transit.message));
             self.messages.release_durably(transit.message);
             self.messages.release(transit.message);
             self.messages.release(transit.message);
@@ -231,6 +236,9 @@ impl Broker<'_> {
         }
         let waiting = self.mesh.confirmed(by, 0);
         self.wake(waiting);
+        if self.mesh.reserved() < reserved {
+            self.wake_for_room();
+        }
     }
 
     /// Whether a sibling's message was not taken before a restart. It is told when that is safe here.
@@ -262,6 +270,7 @@ impl Broker<'_> {
         if !is_sound || self.messages.live(message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
+        self.mesh.reserve(self.reserved_for(message));
         self.hold_for_transit(message);
         self.messages.want(message);
         true
@@ -291,7 +300,8 @@ impl Broker<'_> {
                 self.sessions[session].foreign_groups += 1;
                 self.join(session, &[SHARE, behind].concat(), subscription);
             } else if let Ok(filter) = TopicFilter::new(&filter) {
-                self.tell_interest(filter, true, true);
+                let is_durable = self.router.subscription(subscription).options().qos > 0;
+                self.tell_interest(filter, true, is_durable);
             }
         }
         // Siblings answer the fence when they have heard of all members of their groups: then they have told of these too.
@@ -425,7 +435,7 @@ impl Broker<'_> {
                 self.subscribe(now, session, text, options, identifier);
             } else {
                 self.mesh.promise(generation, filter.proper());
-                self.tell_interest(filter, true, self.sessions[session].is_durable);
+                self.tell_interest_of(session, filter, options.qos);
             }
         }
         self.wait_for_siblings(handle);
@@ -504,8 +514,13 @@ impl Broker<'_> {
         }
     }
 
+    /// Tells all siblings that a Session subscribes to `filter` with this QoS.
+    pub(super) fn tell_interest_of(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, qos: QoS) {
+        self.tell_interest(filter, true, self.sessions[session].is_durable && qos > QoS::AtMostOnce);
+    }
+
     /// Tells all siblings that there is, or is no longer, a subscriber to `filter` here.
-    pub(super) fn tell_interest(&mut self, filter: TopicFilter<'_>, wanted: bool, durable: bool) {
+    fn tell_interest(&mut self, filter: TopicFilter<'_>, wanted: bool, durable: bool) {
         for other in self.mesh.others() {
             self.mesh.send(other, Content::Interest { filter: filter.proper().into(), wanted, durable });
         }
@@ -581,12 +596,8 @@ impl Broker<'_> {
         }
         // What they answered to an earlier message, which did not ask for it in the end, says nothing about this one.
         self.connections[handle].sibling_refuses = false;
-        let aliased = match publish.properties.topic_alias() {
-            Some(alias) if publish.topic.is_empty() => self.aliases.topic_of(handle, alias),
-            _ => None,
-        };
-        let aliased = aliased.and_then(|topic| self.messages.bytes.share(topic));
-        let text = aliased.as_deref().map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""));
+        let aliased = self.aliased_topic(handle, publish);
+        let text = topic_text(publish, aliased.as_deref());
         let Ok(topic) = TopicName::new(text) else { return true };
         if !self.mesh.has_siblings() || self.config.overflow_for(topic) != Overflow::Refuse {
             return true;

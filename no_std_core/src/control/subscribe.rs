@@ -108,7 +108,7 @@ impl<'m> Broker<'m> {
         }
         #[cfg(feature = "alloc")]
         if subscribed.first {
-            self.tell_interest(filter, true, self.sessions[session].is_durable);
+            self.tell_interest_of(session, filter, options.qos);
         }
         if filter.share_name().is_some() {
             self.member_came(now, session);

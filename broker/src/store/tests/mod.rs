@@ -8,6 +8,7 @@ mod layout;
 mod power;
 mod random;
 mod refusal;
+mod room;
 
 use super::{Batch, Failure, Key, Log, OpenError, Options, Report, Store, Sync};
 use faulty::{FaultyDisk, Files};

@@ -1,0 +1,107 @@
+//! Room that was granted is there, though the disk is full by the time it is used.
+
+use super::super::{Answer, Committer, requests};
+use super::*;
+use std::sync::mpsc::channel;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A shard as the store knows it.
+#[derive(Default)]
+struct Shard {
+    granted: usize,
+    is_under_way: bool,
+    tickets: u64,
+    is_full: bool,
+    /// What of its messages is there.
+    live: Vec<u32>,
+    slots: u32,
+}
+
+/// Shards hand in as much as they may, until all have heard that the store is full; then each uses up what it has, and
+/// none has to wait for space. With space they go on.
+#[test]
+fn what_was_granted_is_taken_while_the_disk_is_full() {
+    for seed in 1..=long_or(12) {
+        let disk = FaultyDisk::new(Files::new(), seed);
+        disk.set_capacity((6 + seed % 7) * SEGMENT);
+        let shards = 1 + (seed % 3) as u16;
+        let options = Options { shards, thread: seed % 2 == 0, ..options(Sync::Always) };
+        let (log, _) = open(&disk, options).unwrap();
+        let share = log.room_share() as usize;
+        let (handle, pending) = requests();
+        let (tell, told) = channel();
+        let tell = move |shard, answer| drop(tell.send((shard, answer)));
+        let committer = Committer::start((handle.clone(), pending), Box::new(log), shards, tell).unwrap();
+        let mut random = Random::new(seed);
+        let mut all: Vec<Shard> = (0..shards).map(|_| Shard::default()).collect();
+        for shard in 0..shards {
+            // More than one segment, at times.
+            handle.want_room(shard, random.below(3) * SEGMENT + share as u64);
+        }
+        let (mut fulls, mut batches) = (0, 0);
+        while fulls < 3 {
+            let (index, answer) = told.recv_timeout(WAIT).unwrap_or_else(|_| panic!("seed {seed}: nobody is answered"));
+            let shard = &mut all[usize::from(index)];
+            match answer {
+                Answer::Room(bytes) => shard.granted += bytes as usize,
+                Answer::Persisted { ticket, .. } => {
+                    assert_eq!(ticket, shard.tickets);
+                    shard.is_under_way = false;
+                }
+                Answer::Full(is_full) => {
+                    shard.is_full = is_full;
+                    if !is_full {
+                        handle.want_room(index, share.saturating_sub(shard.granted) as u64);
+                    }
+                }
+                other => panic!("seed {seed}: {other:?}"),
+            }
+            if !shard.is_under_way {
+                match shard.next_batch(&mut random, index) {
+                    Some(batch) => {
+                        handle.commit(index, shard.tickets, batch);
+                        batches += 1;
+                    }
+                    None if shard.is_full => {}
+                    None => handle.want_room(index, SEGMENT),
+                }
+            }
+            if all.iter().all(|shard| shard.is_full && !shard.is_under_way) {
+                fulls += 1;
+                disk.set_capacity(disk.used() + (1 + random.below(6)) * SEGMENT);
+            }
+        }
+        assert!(batches > 10, "seed {seed}: {batches}");
+        committer.close().unwrap();
+    }
+}
+
+impl Shard {
+    /// Messages, as far as there is room for them, and now and then an end of some.
+    fn next_batch(&mut self, random: &mut Random, shard: u16) -> Option<Batch> {
+        let mut batch = Batch::default();
+        for _ in 0..1 + random.below(4) {
+            let len = random.below(700) as usize;
+            let mut larger = Batch::default();
+            larger.put_bytes(key(0), &vec![0; len]);
+            if batch.bytes_in_log() + larger.bytes_in_log() <= self.granted {
+                batch.put_bytes(Key { shard, kind: 1, slot: self.slots }, &vec![7; len]);
+                self.live.push(self.slots);
+                self.slots += 1;
+            }
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        if random.below(8) == 0
+            && let Some(slot) = self.live.pop()
+        {
+            batch.delete(Key { shard, kind: 1, slot: slot.saturating_sub(20) });
+        }
+        self.granted = self.granted.saturating_sub(batch.bytes_in_log());
+        self.is_under_way = true;
+        self.tickets += 1;
+        Some(batch)
+    }
+}

@@ -1,0 +1,85 @@
+//! Room in the store that is set aside for what is promised, so that nothing is taken that may turn out to be too much.
+//!
+//! A store that writes on a thread of its own knows only later that it is full, and what was taken by then could neither be
+//! kept nor refused. So a message waits, unread, until there is room for its records, and those that siblings will make
+//! of it; or until it is known that there is none, and it is refused.
+
+use alloc::vec::Vec;
+
+use crate::broker::Broker;
+use crate::codec::Publish;
+use crate::connection::{Connection, ConnectionId};
+use crate::journal::RECORD_BYTES;
+use crate::message::Message;
+use crate::storage::Handle;
+use crate::topic::TopicName;
+
+/// What may be promised.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Bytes of records that were not handed in, here and with siblings.
+    bytes: u64,
+    /// Messages wait, and one of them for so much.
+    wanted: u64,
+    waiting: Vec<ConnectionId>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { bytes: u64::MAX, wanted: 0, waiting: Vec::new() }
+    }
+}
+
+impl Broker<'_> {
+    pub(crate) fn on_store_room(&mut self, bytes: u64) {
+        self.room.bytes = bytes;
+        self.wake_for_room();
+    }
+
+    pub(crate) fn room_wanted(&self) -> u64 {
+        self.room.wanted
+    }
+
+    /// Those that wait try again.
+    pub(crate) fn wake_for_room(&mut self) {
+        self.room.wanted = 0;
+        let mut waiting = core::mem::take(&mut self.room.waiting);
+        for id in waiting.drain(..) {
+            if let Some(connection) = self.find(id) {
+                self.connections[connection].waits_for_room = false;
+                self.mark_ready(connection);
+            }
+        }
+        self.room.waiting = waiting;
+    }
+
+    /// Whether a message can be taken now: there is room for it, it needs none, or it is to be refused. If not, the
+    /// connection is woken when that may have changed.
+    #[inline]
+    pub(super) fn has_room_in_store(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
+        let brokers = u64::from(self.config.shard.count.max(1));
+        let len = publish.topic.len() + publish.payload.len();
+        let cost = (len as u64 + u64::from(publish.properties.forwardable_len()) + 2 * RECORD_BYTES) * brokers;
+        let needed = self.messages.journal.gathered().saturating_add(self.mesh.reserved()).saturating_add(cost);
+        needed <= self.room.bytes || self.store_is_full || !self.waits_for_room(handle, publish, needed)
+    }
+
+    fn waits_for_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>, needed: u64) -> bool {
+        let aliased = self.aliased_topic(handle, publish);
+        let topic = TopicName::new(super::publish::topic_text(publish, aliased.as_deref()));
+        let keeps = publish.retain && !publish.payload.is_empty();
+        if topic.is_ok_and(|topic| self.needs_record(topic, publish.qos, keeps)) {
+            self.room.wanted = self.room.wanted.max(needed);
+            if !core::mem::replace(&mut self.connections[handle].waits_for_room, true) {
+                self.room.waiting.push(self.id_of(handle));
+            }
+            return true;
+        }
+        false
+    }
+
+    /// What a sibling will record of a message.
+    pub(super) fn reserved_for(&self, message: Handle<Message>) -> u64 {
+        self.messages.get(message).body.len() as u64 + 2 * RECORD_BYTES
+    }
+}
