@@ -28,8 +28,10 @@ pub struct Log {
     synced: u64,
     /// How many frames of the batch under way are closed.
     part: u32,
-    /// Something was written to the active segment since it was synced.
-    unsynced_since: Option<Instant>,
+    /// Something was written to the active segment since it was synced: first at this time of the broker, in milliseconds.
+    unsynced_since: Option<u64>,
+    /// The milliseconds that a sync took at most of late; `None` before the first.
+    sync_ms: Option<u64>,
     /// Segments in which nothing is live once what was appended is synced.
     dying: Vec<u32>,
     /// How many of them are due to batches that are whole.
@@ -64,6 +66,7 @@ impl Log {
             synced: number,
             part: 0,
             unsynced_since: None,
+            sync_ms: None,
             dying: Vec::new(),
             dying_before_batch: 0,
             space,
@@ -218,8 +221,9 @@ impl Log {
         let (number, synced) = (self.number, self.synced);
         let segment = self.contents.segments.get_mut(active);
         segment.file.write_all_at(&end_frame(segment.header.nonce, number, synced, (instant, wall)), segment.end)?;
-        segment.file.sync()?;
         segment.end += HEADER as u64;
+        self.sync_segment(active)?;
+        let segment = self.contents.segments.get_mut(active);
         self.synced = self.number;
         self.unsynced_since = None;
         segment.state = State::Sealed;
@@ -233,12 +237,12 @@ impl Log {
 
     fn write(&mut self, active: u32) -> io::Result<()> {
         if self.draft.len() > 0 {
+            self.unsynced_since.get_or_insert_with(|| (self.options.time)().0);
             let segment = self.contents.segments.get_mut(active);
             segment.file.write_all_at(self.draft.bytes(), segment.end)?;
             segment.end += self.draft.len() as u64;
             self.counts.written_bytes += self.draft.len() as u64;
             self.draft.clear();
-            self.unsynced_since.get_or_insert_with(Instant::now);
         }
         Ok(())
     }
@@ -248,21 +252,30 @@ impl Log {
         if let Some(active) = self.active {
             self.write(active)?;
         }
-        let is_due = match (self.options.sync, self.unsynced_since) {
-            (_, None) | (Sync::Never, _) => false,
-            (Sync::Always, Some(_)) => true,
-            (Sync::Interval(interval), Some(since)) => since.elapsed() >= interval,
+        let is_due = match self.options.sync {
+            Sync::Always => self.unsynced_since.is_some(),
+            Sync::Interval(_) => self.sync_due_in() == Some(Duration::ZERO),
+            Sync::Never => false,
         };
         if is_due { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
         if let Some(active) = self.active {
-            self.contents.segments.get(active).file.sync()?;
+            self.sync_segment(active)?;
         }
         self.synced = self.number;
         self.unsynced_since = None;
         self.bury(self.dying.len());
+        Ok(())
+    }
+
+    fn sync_segment(&mut self, segment: u32) -> io::Result<()> {
+        let begun = (self.options.time)().0;
+        self.contents.segments.get(segment).file.sync()?;
+        let took = (self.options.time)().0.saturating_sub(begun);
+        // A slow one counts for some syncs after it.
+        self.sync_ms = Some(self.sync_ms.map_or(took, |before| took.max(before - before.div_ceil(8))));
         Ok(())
     }
 
@@ -298,11 +311,23 @@ impl Store for Log {
     fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure> {
         self.tend_space(wait);
         self.guarded(|log| {
+            // What waits to be synced does not wait for this.
+            log.commit()?;
             log.move_some(0)?;
             log.mark_time();
             log.commit()?;
             Ok(log.compaction.is_some())
         })
+    }
+
+    fn sync_due_in(&self) -> Option<Duration> {
+        let (Sync::Interval(interval), Some(since)) = (self.options.sync, self.unsynced_since) else { return None };
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        // It is to be over in time, so it begins earlier by what it takes, and by what milliseconds leave out. The first one
+        // begins at once: nobody knows what it takes.
+        let ahead = self.sync_ms.map_or(interval, |took| took + 1);
+        let due = since.saturating_add(interval.saturating_sub(ahead));
+        Some(Duration::from_millis(due.saturating_sub((self.options.time)().0)))
     }
 
     fn is_full(&self) -> bool {

@@ -4,6 +4,7 @@ mod churn;
 mod copy;
 mod damage;
 mod faulty;
+mod interval;
 mod layout;
 mod power;
 mod random;
