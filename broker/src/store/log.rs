@@ -13,7 +13,7 @@ use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync}
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The store of the gateway. See [the module](super).
 pub struct Log {
@@ -40,8 +40,8 @@ pub struct Log {
     pub(super) compaction: Option<Compaction>,
     /// Kept for its memory.
     pub(super) move_buffer: Vec<u8>,
-    /// When the time was recorded last.
-    marked: Instant,
+    /// The time that was recorded last since it was opened, the broker's and that of day.
+    marked: Option<(u64, u64)>,
     is_poisoned: bool,
     pub(super) counts: Stats,
 }
@@ -54,7 +54,13 @@ impl Log {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
         let recovered = recover(disk)?;
         let number = settle(&recovered)?;
-        let Recovered { contents, report, greatest_seq, .. } = recovered;
+        let Recovered { mut contents, report, greatest_seq, last, .. } = recovered;
+        // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.
+        let is_dead = |last: &Last| contents.segments.get(last.segment).state == State::Dead;
+        let dying: Vec<u32> = last.iter().filter(|last| is_dead(last)).map(|last| last.segment).collect();
+        for &index in &dying {
+            contents.segments.get_mut(index).state = State::Dying;
+        }
         let space = Space::new(greatest_seq + 1, options.thread.then(|| contents.disk.clone()));
         let counts = Stats { damage: report.damage.clone(), ..Stats::default() };
         let log = Self {
@@ -67,12 +73,12 @@ impl Log {
             part: 0,
             unsynced_since: None,
             sync_ms: None,
-            dying: Vec::new(),
+            dying,
             dying_before_batch: 0,
             space,
             compaction: None,
             move_buffer: Vec::new(),
-            marked: Instant::now(),
+            marked: None,
             is_poisoned: false,
             counts,
         };
@@ -186,18 +192,40 @@ impl Log {
             ..FrameHeader::default()
         });
         self.part += 1;
-        self.marked = Instant::now();
+        self.marked = Some((instant, wall));
     }
 
-    /// Each frame records the time, which is to go on from there after a restart. One is written for that alone now and
-    /// then.
-    fn mark_time(&mut self) {
-        const PAUSE: Duration = Duration::from_secs(60);
-        if self.marked.elapsed() >= PAUSE && self.active.is_some() && self.capacity_left() > HEADER {
-            self.begin_batch();
-            self.draft.begin_frame();
-            self.end_batch();
+    /// Each frame records the time, which is to go on from there after a restart. One is written for that alone at the start,
+    /// now and then, and when the time of day was set: else the next start would take the jump for time that went by.
+    fn mark_time(&mut self) -> io::Result<()> {
+        const PAUSE_MS: u64 = 60_000;
+        const JUMP_MS: u64 = 1_000;
+        let (instant, wall) = (self.options.time)();
+        let is_first = self.marked.is_none();
+        let is_due = match self.marked {
+            // In an empty store nothing can expire.
+            None => self.number > 0,
+            Some((last, last_wall)) => {
+                let passed = instant.saturating_sub(last);
+                passed >= PAUSE_MS || wall.abs_diff(last_wall.saturating_add(passed)) >= JUMP_MS
+            }
+        };
+        // The last prepared segment is not for this, unless one becomes free by it.
+        let free = self.contents.segments.in_state(State::Prepared).count() + usize::from(!self.dying.is_empty());
+        let has_room =
+            self.capacity_left() >= HEADER || (free > 1 && self.space.next_prepared(&self.contents).is_some());
+        if !is_due || !has_room {
+            return Ok(());
         }
+        self.begin_batch();
+        let active = self.make_room(0)?;
+        self.end_batch();
+        if is_first {
+            // Whatever the mode: what held the time before may be used again.
+            self.write(active)?;
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// Closes the active segment and goes on in the next one. It is synced whatever the mode: a frame in a later segment
@@ -314,7 +342,7 @@ impl Store for Log {
             // What waits to be synced does not wait for this.
             log.commit()?;
             log.move_some(0)?;
-            log.mark_time();
+            log.mark_time()?;
             log.commit()?;
             Ok(log.compaction.is_some())
         })

@@ -42,7 +42,7 @@ mod space;
 mod tests;
 
 pub use batch::Batch;
-pub use clock::{WallClock, resume};
+pub use clock::{Doubt, WallClock, downtime};
 pub use committer::{Answer, Committer, Handle, Pending, requests};
 pub use copy::{CopyError, back_up, restore};
 pub use disk::{Directory, Disk, DiskFile};

@@ -9,6 +9,7 @@ mod layout;
 mod power;
 mod random;
 mod refusal;
+mod time;
 
 use super::{Batch, Failure, Key, Log, OpenError, Options, Report, Store, Sync};
 use faulty::{FaultyDisk, Files};
