@@ -40,7 +40,8 @@ impl Kept {
         let started = std::time::Instant::now();
         let (mut log, report) = Log::open(Arc::new(directory), options(config))?;
         tell(&report, started.elapsed());
-        let clock = Clock::start_at(store::resume(report.instant_ms, report.wall_ms, WallClock::now_ms()));
+        let clock =
+            Clock::start_at(report.instant_ms.saturating_add(downtime_ms(&report, config.store.longest_downtime())));
         let time: store::TimeSource = Arc::new(move || (clock.now().as_millis(), WallClock::now_ms()));
         let mut shards = if report.shards == 0 { config.shards.max(1) } else { report.shards };
         log.use_for(shards, time.clone());
@@ -98,6 +99,25 @@ fn options(config: &Config) -> Options {
     let max_bytes = store.max_bytes.max(SEGMENTS * segment_bytes);
     let time = Arc::new(|| (0, WallClock::now_ms()));
     Options { sync, segment_bytes, max_bytes, shards: config.shards.max(1), time, thread: true }
+}
+
+/// What has gone by, for the broker, since the store was written last. The operator hears if that cannot be told.
+fn downtime_ms(report: &Report, longest: Duration) -> u64 {
+    if report.records == 0 || longest.is_zero() {
+        return 0;
+    }
+    match store::downtime(report.wall_ms, WallClock::now_ms(), longest) {
+        Ok(down) => {
+            tracing::info!(?down, "since the store was written last");
+            u64::try_from(down.as_millis()).unwrap_or(u64::MAX)
+        }
+        Err(doubt) => {
+            tracing::warn!(
+                "the clock of this machine is not trusted: {doubt}; nothing expires for the time the gateway was down"
+            );
+            0
+        }
+    }
 }
 
 /// Tells the operator what was found.

@@ -29,9 +29,18 @@ READER, WRITER = "reader", "author"
 
 class Crash(unittest.TestCase):
     def test_kill_9_under_load_loses_nothing(self):
+        self.kill_under_load(CRASHES, LONG_QUEUES)
+
+    def test_kill_9_takes_nothing_from_the_system(self):
+        """Without a sync for each acknowledgement too: the system has what was written, and a kill does not take it."""
+        for sync in ("interval", "never"):
+            with self.subTest(sync=sync):
+                self.kill_under_load(max(CRASHES // 4, 1), f'{LONG_QUEUES}sync = "{sync}"\n')
+
+    def kill_under_load(self, crashes, config):
         chance = random.Random(SEED)
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
-            broker = Broker("--data-dir", folder, config=LONG_QUEUES)
+            broker = Broker("--data-dir", folder, config=config)
             port = broker.port
             publishers = [
                 Publisher(port, f"load/{qos}/{number}", qos, version)
@@ -47,14 +56,14 @@ class Crash(unittest.TestCase):
                 publisher.start()
 
             away = False
-            for crash in range(CRASHES):
+            for crash in range(crashes):
                 time.sleep(chance.uniform(0.02, 0.4))
                 broker.expected_code = -signal.SIGKILL
                 broker.signal(signal.SIGKILL)
                 broker.wait()
                 broker.__exit__(None)
                 started = time.monotonic()
-                broker = Broker("--data-dir", folder, config=LONG_QUEUES, listen=(f"127.0.0.1:{port}",))
+                broker = Broker("--data-dir", folder, config=config, listen=(f"127.0.0.1:{port}",))
                 self.assertLess(time.monotonic() - started, 5)
                 if crash % 2:
                     subscribers[1].come_back() if away else subscribers[1].leave()
@@ -73,7 +82,7 @@ class Crash(unittest.TestCase):
                         subscriber.check(publisher, exactly_once=publisher.qos == 2)
                     self.assertFalse(subscriber.lost_session.is_set(), "a Session was lost")
                 total = sum(publisher.sent for publisher in publishers)
-                print(f"{CRASHES} crashes, seed {SEED}: {total} messages acknowledged, each came to both subscribers")
+                print(f"{crashes} crashes, seed {SEED}: {total} messages acknowledged, each came to both subscribers")
                 for client in [*publishers, *subscribers]:
                     client.leave()
 
@@ -93,6 +102,38 @@ class Crash(unittest.TestCase):
             print(f"{calls} with {fault}: the broker ended {number - 1} times and lost nothing")
             if "sync" in calls or "EIO" in fault:
                 self.assertGreater(number, MESSAGES, "each acknowledgement waits for a write and a sync")
+
+    def test_a_sync_that_fails_when_nothing_comes_ends_the_broker(self):
+        """With an interval what was acknowledged last is synced when nothing more comes. If that fails the operator is told, and
+        the broker ends; all that it acknowledged is there still, because the power is."""
+        with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
+            # The first sync comes at once; strace looks at those of the segment that is written, not of those that are made.
+            under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", f"{folder}/00000001.segment"]
+            under += ["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO:when=2"]
+            config = '[store]\nsync = "interval"\ninterval_ms = 300\n'
+            broker = Broker("--data-dir", folder, config=config, under=under)
+            acknowledged = []
+            try:
+                with Raw(broker.port, "reader") as reader:
+                    reader.subscribe("#")
+                with Raw(broker.port, "writer") as writer:
+                    for message in range(MESSAGES):
+                        writer.publish(message)
+                        acknowledged.append(message)
+            except OSError:
+                pass
+            # It ends by itself.
+            broker.expected_code = broker.wait()
+            self.assertGreater(broker.expected_code, 0)
+            log = broker.read_log()
+            self.assertIn("os error 5", log)
+            self.assertIn("nothing more is acknowledged", log)
+            broker.__exit__(None)
+            self.assertTrue(acknowledged, "acknowledged without a sync")
+            with Broker("--data-dir", folder) as broker, Raw(broker.port, "reader") as reader:
+                got = reader.drain(len(acknowledged))
+            self.assertEqual(got[: len(acknowledged)], acknowledged)
+            self.assertLessEqual(len(got), len(acknowledged) + 1)
 
     def ends_early(self, calls, fault, number):
         """Publishes until the fault comes, and checks what was kept. Whether it came before all were published."""

@@ -696,3 +696,44 @@ fn expired_retained_messages_go_by_themselves() {
     // Nothing is looked for where nothing expires.
     assert_eq!((0..2).find_map(|shard| world.shard(shard).poll_timeout()), None);
 }
+
+/// CONNECT was read in the same turn in which the time of its Session was over, before the timer had come: the Session went on,
+/// and its Will was not sent `[MQTT-4.1.0-2]` `[MQTT-3.1.3-9]`.
+#[test]
+fn the_time_of_a_session_does_not_wait_for_its_timer() {
+    const EXPIRY: u32 = 4;
+    const DELAY: u32 = 2;
+    for (after_secs, sends_will, goes_on) in [(1, false, true), (DELAY, true, true), (EXPIRY, true, false)] {
+        let at = |secs: u32| goldcrest_core::Instant::from_millis(1 + 1000 * u64::from(secs));
+        let mut broker = broker(Config::gateway(1));
+        let watcher = broker.handle_connected(at(0)).unwrap();
+        broker.handle_bytes(at(0), watcher, &connect_bytes("watcher", true, &[]));
+        broker.handle_bytes(at(0), watcher, &subscribe_bytes("gone", QoS::AtMostOnce));
+        transmit(&mut broker, at(0), watcher);
+        let old = broker.handle_connected(at(0)).unwrap();
+        let will_properties = [Property::WillDelayInterval(DELAY)];
+        let connect = bytes(&Packet::Connect(Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive: 0,
+            properties: Properties::new(&[Property::SessionExpiryInterval(EXPIRY)]),
+            client_id: "c",
+            will: Some(Will {
+                topic: "gone",
+                payload: b"x",
+                qos: QoS::AtMostOnce,
+                retain: false,
+                properties: Properties::new(&will_properties),
+            }),
+            user_name: None,
+            password: None,
+        }));
+        broker.handle_bytes(at(0), old, &connect);
+        transmit(&mut broker, at(0), old);
+        broker.handle_closed(at(0), old);
+        let new = broker.handle_connected(at(after_secs)).unwrap();
+        broker.handle_bytes(at(after_secs), new, &connect_bytes("c", false, &[]));
+        assert_eq!(transmit(&mut broker, at(after_secs), new)[2] == 1, goes_on, "after {after_secs} s");
+        assert_eq!(!transmit(&mut broker, at(after_secs), watcher).is_empty(), sends_will, "after {after_secs} s");
+    }
+}

@@ -12,12 +12,15 @@ use std::ops::ControlFlow;
 pub(super) fn table(store: &Examined) -> io::Result<String> {
     let stats = store.stats();
     let mut text = format!(
-        "segments         {} ({} of use to nothing)\nbytes of files   {}\nbytes in use     {}\nbytes of garbage {}\n\n",
+        "segments         {} ({} of use to nothing)\nbytes of files   {}\nbytes in use     {}\nbytes of garbage {}\n\
+         written last     at {} ms of the broker's time, {} ms after the beginning of 1970\n\n",
         stats.segments,
         stats.dead,
         stats.bytes,
         stats.live_bytes,
         stats.bytes - stats.live_bytes,
+        store.report.instant_ms,
+        store.report.wall_ms,
     );
     let _ = writeln!(text, "{:>5}  {:<12}  {:>10}  {:>12}", "shard", "kind", "records", "bytes");
     for shard in 0..store.report.shards {

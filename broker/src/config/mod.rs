@@ -14,6 +14,7 @@ use goldcrest_core::router::ShareStrategy;
 use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ShareRule, TopicFilter};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The configuration of a [`Gateway`](crate::Gateway).
 #[derive(Clone, Debug)]
@@ -44,8 +45,11 @@ pub struct Config {
 pub struct StoreConfig {
     /// What an acknowledgement waits for.
     pub sync: Sync,
-    /// With `"interval"`: what a loss of power can take.
+    /// With [`Sync::Interval`]: what a loss of power can take, in milliseconds of acknowledgements.
     pub interval_ms: u32,
+    /// For how many days the gateway may have been down. Where the clock says that it was more, it is taken to be wrong, and
+    /// nothing expires for that time. 0: nothing ever does.
+    pub longest_downtime_days: u32,
     /// The size of a file, at most a sixth of `max_bytes`. It is raised where a packet could be larger.
     pub segment_bytes: u64,
     /// What all files may take; beyond it publishers are refused. It is raised to six files.
@@ -58,17 +62,32 @@ pub struct StoreConfig {
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// That what it acknowledges is safe.
+    /// That what it acknowledges is synced: nothing is lost.
     Always,
-    /// That it is written; it is synced at an interval.
+    /// That the system has it; it is synced within [`StoreConfig::interval_ms`]. A crash of the gateway loses nothing, a crash
+    /// of the system or a loss of power what was acknowledged within that time.
     Interval,
-    /// That it is written.
+    /// That the system has it. A crash of the gateway loses nothing, a crash of the system or a loss of power what the system
+    /// had not written yet: half a minute is usual, and there is no bound.
     Never,
+}
+
+impl StoreConfig {
+    pub(crate) fn longest_downtime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.longest_downtime_days) * 24 * 60 * 60)
+    }
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { sync: Sync::Always, interval_ms: 1000, segment_bytes: 16 << 20, max_bytes: 4 << 30, body_bytes: 8 << 20 }
+        Self {
+            sync: Sync::Always,
+            interval_ms: 1000,
+            longest_downtime_days: 365,
+            segment_bytes: 16 << 20,
+            max_bytes: 4 << 30,
+            body_bytes: 8 << 20,
+        }
     }
 }
 
@@ -166,6 +185,7 @@ const SYNCS: &[(&str, Sync)] = &[("always", Sync::Always), ("interval", Sync::In
 fn read_store(store: &mut StoreConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
     set(&mut store.sync, section.choice("sync", SYNCS)?);
     set(&mut store.interval_ms, section.integer("interval_ms", 1..=3_600_000)?);
+    set(&mut store.longest_downtime_days, section.integer("longest_downtime_days", 0..=36_500)?);
     set(&mut store.segment_bytes, section.bytes("segment_bytes", 1 << 20..=512 << 20)?);
     set(&mut store.body_bytes, section.bytes("body_bytes", 0..=1 << 44)?);
     set(&mut store.max_bytes, section.bytes("max_bytes", 64 << 20..=1 << 44)?);

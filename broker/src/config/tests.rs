@@ -28,6 +28,15 @@ fn the_example_has_all_keys_with_their_defaults() {
     let uncommented: String = example.lines().map(uncommented).collect();
     let config = read(&uncommented).unwrap();
     assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
+    // None is missing: a mistake lists those that there are.
+    for section in ["store", "log", "limits", "capacity", "session", "overflow", "shared"] {
+        let mistake = mistake(&format!("[{section}]\nnonsense = 1"));
+        let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
+        for key in keys.split(", ").filter(|key| *key != "rule") {
+            let line = format!("{key} = ");
+            assert!(uncommented.lines().any(|other| other.starts_with(&line)), "{section}.{key} is missing");
+        }
+    }
 }
 
 #[test]
@@ -39,6 +48,13 @@ fn every_key_arrives_where_it_belongs() {
         memory_only = true
         [log]
         level = "info,goldcrest=debug"
+        [store]
+        sync = "interval"
+        interval_ms = 20
+        longest_downtime_days = 7
+        segment_bytes = "2MiB"
+        max_bytes = "1GiB"
+        body_bytes = 0
         [[listener]]
         address = "127.0.0.1:1884"
         [[listener]]
@@ -91,6 +107,17 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
     assert!(config.memory_only);
     assert_eq!(config.log.as_deref(), Some("info,goldcrest=debug"));
+    assert_eq!(
+        config.store,
+        StoreConfig {
+            sync: Sync::Interval,
+            interval_ms: 20,
+            longest_downtime_days: 7,
+            segment_bytes: 2 << 20,
+            max_bytes: 1 << 30,
+            body_bytes: 0,
+        }
+    );
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address, "[::]:1883".parse().unwrap());
     assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);

@@ -1,13 +1,15 @@
-//! The broker's time goes on across restarts, by as much as the gateway was down.
+//! The broker's time goes on across restarts, by as much as the gateway was down. While it runs, the time of day means
+//! nothing to it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time of day.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock;
 
 impl WallClock {
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970; 0 for what was before.
     pub fn now_ms() -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
@@ -16,33 +18,81 @@ impl WallClock {
 /// When this was written: a clock that shows an earlier time was never set.
 const BEGINNING_OF_2025_MS: u64 = 1_735_689_600_000;
 
-/// At which instant to go on, if the store was written last at `instant_ms` and `wall_ms`, and the time of day is `now_ms`.
+/// Why the time of day does not tell how long the gateway was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was not set when the store was written last.
+    NotSetThen,
+    /// It is earlier now by so much: it is not set, or it was wrong then.
+    WentBack(Duration),
+    /// The gateway would have been down for so long, which is longer than it ever is.
+    TooLong(Duration),
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY_S: u64 = 24 * 60 * 60;
+        match self {
+            Self::NotSetThen => write!(f, "it was not set when the store was written last"),
+            Self::WentBack(by) => write!(f, "it is {by:.0?} behind what it was when the store was written last"),
+            Self::TooLong(down) => write!(
+                f,
+                "the gateway would have been down for {} days, more than longest_downtime_days in [store]",
+                down.as_secs() / DAY_S
+            ),
+        }
+    }
+}
+
+/// For how long the gateway was down, if the store was written last at `wall_ms`, the time of day is `now_ms`, and it is never
+/// down for longer than `longest`.
 ///
-/// A clock that was not set, then or now, or that went back meanwhile, tells nothing: then no time has passed, and what
-/// would expire lives longer.
-pub fn resume(instant_ms: u64, wall_ms: u64, now_ms: u64) -> u64 {
-    let down = if wall_ms < BEGINNING_OF_2025_MS { 0 } else { now_ms.saturating_sub(wall_ms) };
-    instant_ms.saturating_add(down)
+/// # Errors
+/// The clock is or was wrong, and by how much is not known. Then no time is to pass: what would expire lives longer.
+pub fn downtime(wall_ms: u64, now_ms: u64, longest: Duration) -> Result<Duration, Doubt> {
+    if wall_ms < BEGINNING_OF_2025_MS {
+        return Err(Doubt::NotSetThen);
+    }
+    if now_ms < wall_ms {
+        return Err(Doubt::WentBack(Duration::from_millis(wall_ms - now_ms)));
+    }
+    let down = Duration::from_millis(now_ms - wall_ms);
+    if down > longest { Err(Doubt::TooLong(down)) } else { Ok(down) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn time_goes_on_by_what_the_gateway_was_down() {
-        let day = BEGINNING_OF_2025_MS + 86_400_000;
-        assert_eq!(resume(5_000, day, day + 3_000), 8_000);
-        assert_eq!(resume(5_000, day, day), 5_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    const THEN: u64 = BEGINNING_OF_2025_MS + 1_000_000_000;
+
+    fn after(passed: Duration) -> Result<Duration, Doubt> {
+        downtime(THEN, THEN + passed.as_millis() as u64, YEAR)
     }
 
     #[test]
-    fn a_clock_that_is_unset_or_went_back_adds_nothing() {
-        let day = BEGINNING_OF_2025_MS + 86_400_000;
-        assert_eq!(resume(5_000, day, day - 1), 5_000);
-        assert_eq!(resume(5_000, day, 0), 5_000);
-        assert_eq!(resume(5_000, 0, day), 5_000);
-        assert_eq!(resume(5_000, 86_400_000, day), 5_000);
-        assert_eq!(resume(u64::MAX, day, day + 1), u64::MAX);
+    fn the_time_between_is_what_the_gateway_was_down() {
+        for passed in [Duration::ZERO, Duration::from_millis(3), DAY, YEAR] {
+            assert_eq!(after(passed), Ok(passed));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_unset_or_went_back_tells_nothing() {
+        let back = Duration::from_millis(1);
+        assert_eq!(downtime(THEN, THEN - 1, YEAR), Err(Doubt::WentBack(back)));
+        assert_eq!(downtime(THEN, 0, YEAR), Err(Doubt::WentBack(Duration::from_millis(THEN))));
+        assert_eq!(downtime(0, THEN, Duration::MAX), Err(Doubt::NotSetThen));
+        assert_eq!(downtime(86_400_000, 86_500_000, YEAR), Err(Doubt::NotSetThen));
+    }
+
+    #[test]
+    fn a_clock_that_is_years_ahead_tells_nothing() {
+        let tick = Duration::from_millis(1);
+        assert_eq!(after(YEAR + tick), Err(Doubt::TooLong(YEAR + tick)));
+        assert_eq!(downtime(THEN, u64::MAX, Duration::MAX).map_err(drop), Ok(Duration::from_millis(u64::MAX - THEN)));
+        assert_eq!(downtime(THEN, THEN + 1, Duration::ZERO), Err(Doubt::TooLong(tick)));
     }
 }

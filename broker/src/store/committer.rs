@@ -149,16 +149,10 @@ struct Work {
 
 impl Work {
     fn run(&mut self, given: &Receiver<Request>) -> Result<(), Failure> {
-        // Without requests: makes room, looks whether there is room again, syncs what an interval leaves.
-        const PAUSE: Duration = Duration::from_millis(100);
-        // While somebody waits for a segment that is being made.
-        const SHORT_PAUSE: Duration = Duration::from_millis(1);
         let mut waiting = VecDeque::new();
         let mut is_busy = true;
         loop {
-            let is_waited_for = self.wanted.iter().any(|wanted| *wanted > 0);
-            let pause = if is_waited_for { SHORT_PAUSE } else { PAUSE };
-            match given.recv_timeout(if is_busy { Duration::ZERO } else { pause }) {
+            match given.recv_timeout(if is_busy { Duration::ZERO } else { self.pause() }) {
                 Ok(request) => waiting.push_back(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => waiting.push_back(Request::Close),
@@ -169,14 +163,24 @@ impl Work {
                 is_closing |= self.take(request);
             }
             self.fetch();
-            is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit(PAUSE)? };
+            is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit()? };
             self.tell_whether_full();
             self.grant();
             if is_closing {
-                while !self.batches.is_empty() && !self.commit(PAUSE)? {}
+                while !self.batches.is_empty() && !self.commit()? {}
                 return self.store.close();
             }
         }
+    }
+
+    /// After so long without requests the store makes room, looks whether there is room again, and syncs what is due.
+    fn pause(&self) -> Duration {
+        const PAUSE: Duration = Duration::from_millis(100);
+        // While somebody waits for a segment that is being made.
+        const SHORT_PAUSE: Duration = Duration::from_millis(1);
+        let is_waited_for = self.wanted.iter().any(|wanted| *wanted > 0);
+        let pause = if is_waited_for { SHORT_PAUSE } else { PAUSE };
+        self.store.sync_due_in().map_or(pause, |due| due.min(pause))
     }
 
     /// Whether it is the last one.
@@ -206,11 +210,11 @@ impl Work {
     }
 
     /// Whether all that was handed in is safe; if there is no room it has to wait.
-    fn commit(&mut self, wait: Duration) -> Result<bool, Failure> {
+    fn commit(&mut self) -> Result<bool, Failure> {
         match self.store.append(&self.batches) {
             Ok(()) => {}
             Err(Failure::NoRoom) => {
-                if !self.store.upkeep(wait)? {
+                if !self.store.upkeep(self.pause())? {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 return Ok(false);

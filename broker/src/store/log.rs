@@ -13,7 +13,7 @@ use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync}
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The store of the gateway. See [the module](super).
 pub struct Log {
@@ -28,8 +28,10 @@ pub struct Log {
     synced: u64,
     /// How many frames of the batch under way are closed.
     part: u32,
-    /// Something was written to the active segment since it was synced.
-    unsynced_since: Option<Instant>,
+    /// Something was written to the active segment since it was synced: first at this time of the broker, in milliseconds.
+    unsynced_since: Option<u64>,
+    /// The milliseconds that a sync took at most of late; `None` before the first.
+    sync_ms: Option<u64>,
     /// Segments in which nothing is live once what was appended is synced.
     dying: Vec<u32>,
     /// How many of them are due to batches that are whole.
@@ -38,8 +40,8 @@ pub struct Log {
     pub(super) compaction: Option<Compaction>,
     /// Kept for its memory.
     pub(super) move_buffer: Vec<u8>,
-    /// When the time was recorded last.
-    marked: Instant,
+    /// The time that was recorded last since it was opened, the broker's and that of day.
+    marked: Option<(u64, u64)>,
     is_poisoned: bool,
     pub(super) counts: Stats,
 }
@@ -52,7 +54,13 @@ impl Log {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
         let recovered = recover(disk)?;
         let number = settle(&recovered)?;
-        let Recovered { contents, report, greatest_seq, .. } = recovered;
+        let Recovered { mut contents, report, greatest_seq, last, .. } = recovered;
+        // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.
+        let is_dead = |last: &Last| contents.segments.get(last.segment).state == State::Dead;
+        let dying: Vec<u32> = last.iter().filter(|last| is_dead(last)).map(|last| last.segment).collect();
+        for &index in &dying {
+            contents.segments.get_mut(index).state = State::Dying;
+        }
         let space = Space::new(greatest_seq + 1, options.thread.then(|| contents.disk.clone()));
         let counts = Stats { damage: report.damage.clone(), ..Stats::default() };
         let log = Self {
@@ -64,12 +72,13 @@ impl Log {
             synced: number,
             part: 0,
             unsynced_since: None,
-            dying: Vec::new(),
+            sync_ms: None,
+            dying,
             dying_before_batch: 0,
             space,
             compaction: None,
             move_buffer: Vec::new(),
-            marked: Instant::now(),
+            marked: None,
             is_poisoned: false,
             counts,
         };
@@ -188,18 +197,40 @@ impl Log {
             ..FrameHeader::default()
         });
         self.part += 1;
-        self.marked = Instant::now();
+        self.marked = Some((instant, wall));
     }
 
-    /// Each frame records the time, which is to go on from there after a restart. One is written for that alone now and
-    /// then.
-    fn mark_time(&mut self) {
-        const PAUSE: Duration = Duration::from_secs(60);
-        if self.marked.elapsed() >= PAUSE && self.active.is_some() && self.capacity_left() > HEADER {
-            self.begin_batch();
-            self.draft.begin_frame();
-            self.end_batch();
+    /// Each frame records the time, which is to go on from there after a restart. One is written for that alone at the start,
+    /// now and then, and when the time of day was set: else the next start would take the jump for time that went by.
+    fn mark_time(&mut self) -> io::Result<()> {
+        const PAUSE_MS: u64 = 60_000;
+        const JUMP_MS: u64 = 1_000;
+        let (instant, wall) = (self.options.time)();
+        let is_first = self.marked.is_none();
+        let is_due = match self.marked {
+            // In an empty store nothing can expire.
+            None => self.number > 0,
+            Some((last, last_wall)) => {
+                let passed = instant.saturating_sub(last);
+                passed >= PAUSE_MS || wall.abs_diff(last_wall.saturating_add(passed)) >= JUMP_MS
+            }
+        };
+        // The last prepared segment is not for this, unless one becomes free by it.
+        let free = self.contents.segments.in_state(State::Prepared).count() + usize::from(!self.dying.is_empty());
+        let has_room =
+            self.capacity_left() >= HEADER || (free > 1 && self.space.next_prepared(&self.contents).is_some());
+        if !is_due || !has_room {
+            return Ok(());
         }
+        self.begin_batch();
+        let active = self.make_room(0)?;
+        self.end_batch();
+        if is_first {
+            // Whatever the mode: what held the time before may be used again.
+            self.write(active)?;
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// Closes the active segment and goes on in the next one. It is synced whatever the mode: a frame in a later segment
@@ -223,8 +254,9 @@ impl Log {
         let (number, synced) = (self.number, self.synced);
         let segment = self.contents.segments.get_mut(active);
         segment.file.write_all_at(&end_frame(segment.header.nonce, number, synced, (instant, wall)), segment.end)?;
-        segment.file.sync()?;
         segment.end += HEADER as u64;
+        self.sync_segment(active)?;
+        let segment = self.contents.segments.get_mut(active);
         self.synced = self.number;
         self.unsynced_since = None;
         segment.state = State::Sealed;
@@ -238,12 +270,12 @@ impl Log {
 
     fn write(&mut self, active: u32) -> io::Result<()> {
         if self.draft.len() > 0 {
+            self.unsynced_since.get_or_insert_with(|| (self.options.time)().0);
             let segment = self.contents.segments.get_mut(active);
             segment.file.write_all_at(self.draft.bytes(), segment.end)?;
             segment.end += self.draft.len() as u64;
             self.counts.written_bytes += self.draft.len() as u64;
             self.draft.clear();
-            self.unsynced_since.get_or_insert_with(Instant::now);
         }
         Ok(())
     }
@@ -253,21 +285,30 @@ impl Log {
         if let Some(active) = self.active {
             self.write(active)?;
         }
-        let is_due = match (self.options.sync, self.unsynced_since) {
-            (_, None) | (Sync::Never, _) => false,
-            (Sync::Always, Some(_)) => true,
-            (Sync::Interval(interval), Some(since)) => since.elapsed() >= interval,
+        let is_due = match self.options.sync {
+            Sync::Always => self.unsynced_since.is_some(),
+            Sync::Interval(_) => self.sync_due_in() == Some(Duration::ZERO),
+            Sync::Never => false,
         };
         if is_due { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
         if let Some(active) = self.active {
-            self.contents.segments.get(active).file.sync()?;
+            self.sync_segment(active)?;
         }
         self.synced = self.number;
         self.unsynced_since = None;
         self.bury(self.dying.len());
+        Ok(())
+    }
+
+    fn sync_segment(&mut self, segment: u32) -> io::Result<()> {
+        let begun = (self.options.time)().0;
+        self.contents.segments.get(segment).file.sync()?;
+        let took = (self.options.time)().0.saturating_sub(begun);
+        // A slow one counts for some syncs after it.
+        self.sync_ms = Some(self.sync_ms.map_or(took, |before| took.max(before - before.div_ceil(8))));
         Ok(())
     }
 
@@ -303,11 +344,23 @@ impl Store for Log {
     fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure> {
         self.tend_space(wait);
         self.guarded(|log| {
+            // What waits to be synced does not wait for this.
+            log.commit()?;
             log.move_some(0)?;
-            log.mark_time();
+            log.mark_time()?;
             log.commit()?;
             Ok(log.compaction.is_some())
         })
+    }
+
+    fn sync_due_in(&self) -> Option<Duration> {
+        let (Sync::Interval(interval), Some(since)) = (self.options.sync, self.unsynced_since) else { return None };
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        // It is to be over in time, so it begins earlier by what it takes, and by what milliseconds leave out. The first one
+        // begins at once: nobody knows what it takes.
+        let ahead = self.sync_ms.map_or(interval, |took| took + 1);
+        let due = since.saturating_add(interval.saturating_sub(ahead));
+        Some(Duration::from_millis(due.saturating_sub((self.options.time)().0)))
     }
 
     fn is_full(&self) -> bool {

@@ -42,7 +42,7 @@ mod space;
 mod tests;
 
 pub use batch::Batch;
-pub use clock::{WallClock, resume};
+pub use clock::{Doubt, WallClock, downtime};
 pub use committer::{Answer, Committer, Handle, Pending, requests};
 pub use copy::{CopyError, back_up, restore};
 pub use disk::{Directory, Disk, DiskFile};
@@ -85,6 +85,10 @@ pub trait Store: Send {
     /// As for [`Store::append`].
     fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure>;
 
+    /// How long [`Store::upkeep`] may be put off, if nothing is handed in, so that what was reported is synced in time; `None`
+    /// if nothing waits for that.
+    fn sync_due_in(&self) -> Option<Duration>;
+
     /// Whether nothing should be handed in that needs more room than it frees.
     fn is_full(&self) -> bool;
 
@@ -121,7 +125,9 @@ pub trait Store: Send {
 pub enum Sync {
     /// Before it is reported: nothing that was acknowledged is lost.
     Always,
-    /// At least this often: a loss of power takes at most so much of what was acknowledged, whole batches from the end.
+    /// So long after it was reported, at the latest: a loss of power takes at most what was acknowledged in so much time before
+    /// it, whole batches from the end. As long as the disk takes no longer for a sync than it did of late; while it syncs
+    /// nothing is acknowledged.
     Interval(Duration),
     /// When the system likes: a loss of power takes what it had not written yet.
     Never,

@@ -181,6 +181,9 @@ impl<'m> Broker<'m> {
                 };
                 // Its Will is due now, unless it is delayed and this client goes on with the Session.
                 self.close(now, old, TAKEN_OVER, true);
+            } else {
+                // Its time, or that of its Will, may have come before the timer does.
+                self.look_at_absence(now, session);
             }
             // An interval of 0 ends a Session with its connection: closing the old one may have done so.
             let lives = self.sessions.is_live(session);

@@ -154,6 +154,14 @@ impl Broker<'_> {
         }
     }
 
+    /// As when the timer of an absent client comes, which it need not have done yet.
+    pub(super) fn look_at_absence(&mut self, now: Instant, session: Handle<Session>) {
+        if let Some(timer) = self.sessions[session].timer.take() {
+            self.timers.cancel(timer);
+            self.watch_absence(now, session);
+        }
+    }
+
     /// The client is back before its Session ended: a Will that was delayed is not published `[MQTT-3.1.3-9]`.
     pub(super) fn end_absence(&mut self, session: Handle<Session>) {
         self.remove_will(session);

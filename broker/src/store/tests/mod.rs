@@ -4,11 +4,13 @@ mod churn;
 mod copy;
 mod damage;
 mod faulty;
+mod interval;
 mod layout;
 mod power;
 mod random;
 mod refusal;
 mod room;
+mod time;
 
 use super::{Batch, Failure, Key, Log, OpenError, Options, Report, Store, Sync};
 use faulty::{FaultyDisk, Files};
