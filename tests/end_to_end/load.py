@@ -15,12 +15,35 @@ from paho.mqtt.packettypes import PacketTypes
 from broker import SECONDS, wait_until
 from client import V5, properties
 
+LOGGED = 20
+"""Lines of a client's log that are told when a test fails."""
 WINDOW = 20
 """Messages that a publisher has outstanding at most."""
 
 
 class Careful(paho.Client):
-    """paho's client without two faults that look like the broker's when it is killed under load."""
+    """paho's client without faults that look like the broker's when it is killed under load."""
+
+    on_transmit = None
+    """Called with each payload that is sent, and sent again."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.refused = []
+        """Payloads of QoS 2 messages that the broker has refused."""
+
+    def _send_publish(self, mid, topic, payload=b"", *arguments, **options):
+        if self.on_transmit:
+            self.on_transmit(payload)
+        return super()._send_publish(mid, topic, payload, *arguments, **options)
+
+    def _handle_pubrec(self):
+        """paho does not look at the Reason Code: it goes on with what is over [MQTT-4.3.3-4], and calls it published."""
+        packet = self._in_packet["packet"]
+        if len(packet) > 2 and packet[2] >= 0x80:
+            message = self._out_messages.get(int.from_bytes(packet[:2], "big"))
+            self.refused.append(message and message.payload)
+        return super()._handle_pubrec()
 
     def _messages_reconnect_reset_out(self):
         """paho forgets a PUBREC when it connects in vain: with the second try it publishes the QoS 2 message anew.
@@ -55,6 +78,8 @@ class Returning:
                 "properties": properties(PacketTypes.CONNECT, SessionExpiryInterval=3600, ReceiveMaximum=WINDOW),
             }
         self.port, self.client_id = port, client_id
+        self.log = collections.deque(maxlen=LOGGED)
+        self.paho.on_log = lambda _c, _u, _level, text: self.log.append(f"{time.monotonic():.3f} {text[:100]}")
         self.lost_session = threading.Event()
         self.connections = 0
         self.paho.on_connect = self.on_connect
@@ -75,10 +100,26 @@ class Returning:
         """Disconnects in order; the Session stays."""
         self.paho.disconnect()
         self.paho.loop_stop()
+        # One that was just connecting ends with its socket open: to the broker it would be there, and read nothing.
+        self.paho._sock_close()
 
     def come_back(self):
         self.paho.reconnect()
         self.paho.loop_start()
+
+    def state(self):
+        now = "and" if self.paho.is_connected() else "not"
+        thread = "a thread" if self.paho._thread else "no thread"
+        return f"connected {self.connections} times, {now} now, with {thread}"
+
+    def tell(self):
+        """All that may say why a test has failed."""
+        client, lines = self.paho, [f"{self.client_id} at {time.monotonic():.3f}: {self.state()}"]
+        for name, messages in [("out", client._out_messages), ("in", client._in_messages)]:
+            held = [f"{mid}: {message.payload.decode()}, state {message.state}" for mid, message in list(messages.items())]
+            lines.append(f"{name}: {'; '.join(held) or 'nothing'}")
+        lines.append(f"to be written: {len(client._out_packet)} packets; refused: {client.refused or 'nothing'}")
+        return "\n    ".join([*lines, *self.log])
 
 
 class Publisher(Returning):
@@ -138,9 +179,11 @@ class Subscriber(Returning):
             if came > count:
                 count, end = came, time.monotonic() + seconds
             if time.monotonic() > end:
-                state = f"connected {self.connections} times, {'and' if self.paho.is_connected() else 'not'} now"
-                of = f"{len(got)} of {publisher.sent} of {publisher.topic} have"
-                raise AssertionError(f"{self.client_id}: after {seconds} s nothing more has come, {of}; {state}")
+                missing = sorted(set(range(publisher.sent)) - set(got))
+                raise AssertionError(
+                    f"{self.client_id}: after {seconds} s nothing more has come, {len(missing)} of {publisher.sent} of "
+                    f"{publisher.topic} are missing: {missing[:20]}; {self.state()}"
+                )
             time.sleep(0.05)
 
     def check(self, publisher, exactly_once):

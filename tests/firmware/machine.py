@@ -26,16 +26,24 @@ WHOLE_LIFE_SECONDS = 300
 STARTED = "MQTT on TCP port 1883"
 
 
+def hold_port():
+    """A socket on a port that the system gives to nobody else, while no QEMU runs either: a board once lost one over a reset.
+
+    It does not listen and, as QEMU does, allows its address to be used again: so QEMU can listen there.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
 class Machine:
     """A board that has started with an erased flash, to be used in a `with` statement."""
 
     def __init__(self, image=IMAGE):
         self.image = image
-        # All are held until all are chosen, so that they differ.
-        holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(UARTS + 1)]
-        *self.ports, self.tcp = [holder.getsockname()[1] for holder in holders]
-        for holder in holders:
-            holder.close()
+        self.holders = [hold_port() for _ in range(UARTS + 1)]
+        *self.ports, self.tcp = [holder.getsockname()[1] for holder in self.holders]
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
         self.flash = Path(self.folder.name) / "goldcrest.flash"
         """What outlives a reset: a file of QEMU's folder."""
@@ -117,6 +125,8 @@ class Machine:
         self.reader.join(SECONDS)
         self.process.stdout.close()
         self.folder.cleanup()
+        for holder in self.holders:
+            holder.close()
         if ended not in (None, *self.may_end_with):
             raise AssertionError(f"the firmware ended with {ended}: {self.said}")
 

@@ -27,10 +27,10 @@ def publish(topic, payload):
     return bytes([0x30]) + remaining_length(len(body)) + body
 
 
-def publish_at_least_once(topic, packet_id, payload=bytes(40)):
+def publish_at_least_once(topic, packet_id, payload=bytes(40), dup=False):
     """PUBLISH of QoS 1."""
     body = len(topic).to_bytes(2, "big") + topic.encode() + packet_id.to_bytes(2, "big") + payload
-    return bytes([0x32]) + remaining_length(len(body)) + body
+    return bytes([0x3A if dup else 0x32]) + remaining_length(len(body)) + body
 
 
 def subscribe(topic_filter, qos=0):

@@ -14,7 +14,6 @@ import unittest
 import load
 from broker import SECONDS, wait_until
 from client import V3_1_1, V5, VERSIONS
-from load import Returning, Subscriber
 from machine import Machine
 from raw import (
     DISCONNECT,
@@ -40,8 +39,14 @@ PATIENCE = 150
 MOMENTS = 10
 """How many moments are tried of those in which nobody knows what the board has done yet."""
 QUOTA_EXCEEDED = 0x97
-ON_THEIR_WAY = 12
-"""So many messages fit into the queue of a client that is away."""
+QUEUED = 16
+"""So many messages fit into the queue of a client that is away: `queued_messages` of `Limits::FIRMWARE`."""
+IN_FLIGHT = 4
+"""So many are in flight to a client at most: `inflight`."""
+AHEAD = 6
+"""No publisher is further ahead of its subscribers."""
+RECEIVE_MAXIMUM = 4
+"""The board's."""
 ERASED = b"\xff" * 64 * 1024
 CONNACK_UNAVAILABLE = bytes.fromhex("20 02 00 03")
 
@@ -63,6 +68,15 @@ class Reset(Suite):
             stream.sendall(subscribe(topic_filter, qos))
             stream.expect(bytes([0x90, 3, 0, 1, qos]))
             stream.sendall(DISCONNECT)
+
+    def faults(self):
+        """What the board says is wrong. Messages that it dropped it counts since its flash was erased, all else since it started."""
+        with self.client() as client:
+            client.subscribe("board/uptime")
+            client.subscribe("$SYS/board/faults")
+            # It says both each second.
+            seen = [client.next() for _ in range(3)]
+        return next((message.payload.decode() for message in seen if message.topic == "$SYS/board/faults"), "none")
 
 
 class Kept(Reset):
@@ -140,6 +154,36 @@ class Kept(Reset):
             used, size = client.next().payload.decode().split(" of ")
         print(f"stack: {used} of {size} bytes used at most ... ", end="")
         self.assertLessEqual(int(used), STACK_BYTES_AT_MOST)
+
+    def test_what_a_queue_has_no_room_for_is_counted(self):
+        """Under load a subscriber missed a message that was acknowledged, and nobody asked the board, which knew.
+
+        What is sent again with QoS 1 is a message of its own [MQTT-4.3.2-5], and takes a place of its own in the queue of a client
+        that is away. What has none is acknowledged and dropped: that is counted, and the count survives a reset.
+        """
+        self.subscriber("reader", "x", 2)
+        writer = self.session("writer", present=False)
+        for number in range(6):
+            writer.sendall(publish_at_least_once("x", number + 1, b"%d" % number))
+            writer.expect(puback(number + 1))
+        self.machine.reset()
+        with self.session("writer") as writer:
+            for number in range(6):
+                # It may not know of any PUBACK.
+                writer.sendall(publish_at_least_once("x", number + 1, b"%d" % number, dup=True))
+                writer.expect(puback(number + 1))
+            for number in range(6, 12):
+                writer.sendall(publish_exactly_once("x", 1, b"%d" % number))
+                writer.expect(pubrec(1))
+                writer.sendall(pubrel(1))
+                writer.expect(pubcomp(1))
+        self.machine.reset()
+        self.assertEqual(self.faults(), "2 dropped messages")
+        receiver = Receiver()
+        with self.session("reader") as reader:
+            receiver.receive_until(reader, b"9")
+        came = [*range(6), *range(6), *range(6, 10)]
+        self.assertEqual((receiver.got, len(came)), ([b"%d" % number for number in came], QUEUED))
 
     def test_a_will(self):
         """The reset ends the connection of a client whose Session is kept."""
@@ -325,15 +369,30 @@ class ExactlyOnce(Reset):
 
     def test_under_load_of_paho(self):
         """Two publishers and two subscribers, while the power is cut again and again; one subscriber is away for every other cut."""
-        subscribers = [Subscriber(self.machine.tcp, "stays", V5), Subscriber(self.machine.tcp, "comes-and-goes", V3_1_1)]
+        transmitted = Transmitted()
+        names = [("stays", V5), ("comes-and-goes", V3_1_1)]
+        subscribers = [Subscriber(self.machine.tcp, name, version, transmitted) for name, version in names]
+        queues = Queues(transmitted, subscribers)
         for subscriber in subscribers:
             subscriber.start()
             subscriber.subscribe("load/#", 2)
-        publishers = [Publisher(self.machine.tcp, f"load/{qos}", qos, subscribers) for qos in (1, 2)]
+        publishers = [Publisher(self.machine.tcp, f"load/{qos}", qos, queues) for qos in (1, 2)]
         for publisher in publishers:
             publisher.start()
+        try:
+            self.cut_under_load(queues, publishers, subscribers)
+        except AssertionError as error:
+            clients = "\n".join(client.tell() for client in [*publishers, *subscribers])
+            raise AssertionError(f"{error}\nthe board's faults: {self.faults()}\n{clients}") from error
+        total = sum(publisher.sent for publisher in publishers)
+        print(f"{CRASHES} cuts, seed {SEED}: {total} messages acknowledged, each came to both subscribers ... ", end="")
+        for client in [*publishers, *subscribers]:
+            client.leave()
+
+    def cut_under_load(self, queues, publishers, subscribers):
         for cut in range(CRASHES):
             time.sleep(self.chance.uniform(0.02, 0.5))
+            wait_until(queues.have_room, "the queues have room for what is sent again")
             self.machine.reset()
             subscribers[1].leave() if cut % 2 == 0 else subscribers[1].come_back()
             wait_until(lambda: all(p.paho.is_connected() for p in publishers), "the publishers are back")
@@ -342,15 +401,13 @@ class ExactlyOnce(Reset):
         for publisher in publishers:
             publisher.stop()
             wait_until(publisher.is_acknowledged, f"all of {publisher.topic} is acknowledged")
+            self.assertEqual(publisher.paho.refused, [])
         for subscriber in subscribers:
             for publisher in publishers:
                 subscriber.wait_for_all_of(publisher, PATIENCE)
                 subscriber.check(publisher, exactly_once=publisher.qos == 2)
             self.assertFalse(subscriber.lost_session.is_set(), "a Session was lost")
-        total = sum(publisher.sent for publisher in publishers)
-        print(f"{CRASHES} cuts, seed {SEED}: {total} messages acknowledged, each came to both subscribers ... ", end="")
-        for client in [*publishers, *subscribers]:
-            client.leave()
+        self.assertNotIn("dropped", self.faults())
 
 
 class Failing(Reset):
@@ -443,7 +500,7 @@ class Failing(Reset):
 
 
 class Receiver:
-    """A subscriber's half of QoS 2 (section 4.3.3), over several connections."""
+    """A subscriber's half of QoS 1 and of QoS 2 (section 4.3.3), over several connections."""
 
     def __init__(self):
         self.got = []
@@ -452,7 +509,10 @@ class Receiver:
     def answer(self, stream):
         """Takes a packet, and answers it."""
         first, body = stream.read_packet()
-        if first in (0x34, 0x3C):
+        if first in (0x32, 0x3A):
+            self.got.append(body[5:])
+            stream.sendall(puback(int.from_bytes(body[3:5], "big")))
+        elif first in (0x34, 0x3C):
             packet_id = int.from_bytes(body[3:5], "big")
             if packet_id not in self.held:
                 self.held.add(packet_id)
@@ -472,23 +532,155 @@ class Receiver:
         stream.sendall(DISCONNECT)
 
 
-class Publisher(load.Publisher):
-    """Never further ahead of its subscribers than their queues are long."""
+class Transmitted:
+    """All PUBLISH packets of QoS 1 that a publisher has sent, and how many of them may be on their way to a subscriber.
 
-    def __init__(self, port, topic, qos, subscribers):
+    One that is sent again is a message of its own for the broker [MQTT-4.3.2-5], behind the others in each queue. Nobody knows
+    which have arrived, nor which of them it is that comes; but on one connection they come in the order in which they were sent.
+    """
+
+    def __init__(self):
+        self.numbers = []
+        self.scanned = {}
+        """By subscriber: what has come on its connection may be of the first so many packets, and is of later ones if not."""
+        self.behind = {}
+        """By subscriber: so many packets are in its queue no more."""
+
+    def send(self, number):
+        self.numbers.append(number)
+
+    def connect(self, subscriber):
+        """A connection may begin with what came before and was not acknowledged."""
+        self.scanned[subscriber] = 0
+
+    def come(self, subscriber, number):
+        scanned = self.numbers.index(number, self.scanned[subscriber]) + 1
+        self.scanned[subscriber] = scanned
+        self.behind[subscriber] = max(self.behind.get(subscriber, 0), scanned)
+
+    def waiting_for(self, subscriber):
+        return len(self.numbers) - self.behind.get(subscriber, 0)
+
+
+class Queues:
+    """The room in the queues of the board, which drops what does not fit, and acknowledges it.
+
+    Publishers once had 12 messages on their way at most, but what they sent again after a cut took further places. A subscriber
+    that was away, or late because its SYN was lost, then missed messages that came behind.
+    """
+
+    def __init__(self, transmitted, subscribers):
+        self.transmitted, self.subscribers = transmitted, subscribers
+        self.publishers = []
+        self.mutex = threading.Lock()
+        """Held while one looks for room and takes it."""
+
+    def have_room(self, needed=0):
+        """Whether so many places are left in each when what is not acknowledged has been sent again after a cut."""
+        # So many that came may be in the queue again after a cut: that they were taken may not be stored.
+        room = QUEUED - IN_FLIGHT
+        return all(self.places_for(subscriber) + needed <= room for subscriber in self.subscribers)
+
+    def places_for(self, subscriber):
+        again = sum(publisher.sent - publisher.acknowledged for publisher in self.publishers if publisher.qos == 1)
+        # QoS 2 that is sent again takes no further place.
+        once = sum(p.sent - len(subscriber.got[p.topic]) for p in self.publishers if p.qos == 2)
+        return self.transmitted.waiting_for(subscriber.client_id) + again + once
+
+
+class Subscriber(load.Subscriber):
+    """Tells what QoS 1 messages have come to it."""
+
+    def __init__(self, port, client_id, version, transmitted):
+        super().__init__(port, client_id, version)
+        self.transmitted = transmitted
+        self.paho.on_message = self.on_message
+
+    def on_connect(self, *arguments):
+        super().on_connect(*arguments)
+        self.transmitted.connect(self.client_id)
+
+    def on_message(self, _client, _userdata, message):
+        number = int(message.payload)
+        if message.qos == 1:
+            self.transmitted.come(self.client_id, number)
+        self.got[message.topic].append(number)
+
+
+class Publisher(load.Publisher):
+    """Never sends more than the queues have room for, nor exceeds the board's Receive Maximum, as paho does [MQTT-3.3.4-7]."""
+
+    def __init__(self, port, topic, qos, queues):
         super().__init__(port, topic, qos, V5 if qos == 2 else V3_1_1)
-        self.subscribers = subscribers
+        self.queues = queues
+        queues.publishers.append(self)
+        if qos == 1:
+            self.paho.on_transmit = lambda payload: queues.transmitted.send(int(payload))
 
     def run(self):
         while not self.stopping.is_set():
-            if self.sent - self.least_received() >= ON_THEIR_WAY // 2 or not self.paho.is_connected():
+            with self.queues.mutex:
+                may_publish = self.may_publish()
+                if may_publish:
+                    # Counted first, so that whoever looks for room meanwhile finds too little.
+                    self.sent += 1
+                    self.paho.publish(self.topic, str(self.sent - 1), self.qos)
+            if not may_publish:
                 time.sleep(0.001)
-                continue
-            self.paho.publish(self.topic, str(self.sent), self.qos)
-            self.sent += 1
 
-    def least_received(self):
-        return min(len(set(subscriber.got[self.topic])) for subscriber in self.subscribers)
+    def may_publish(self):
+        # With QoS 1 it takes another place when it is sent again.
+        places = 2 if self.qos == 1 else 1
+        received = min(len(set(subscriber.got[self.topic])) for subscriber in self.queues.subscribers)
+        return (
+            self.paho.is_connected()
+            and self.sent - received < AHEAD
+            and (self.qos == 1 or self.sent - self.acknowledged < RECEIVE_MAXIMUM)
+            and self.queues.have_room(places)
+        )
+
+
+class Room(unittest.TestCase):
+    """That a queue never overflows, whatever is lost and comes again, and that it would if each message counted once."""
+
+    def test_no_queue_overflows(self):
+        most = [self.longest_queue(random.Random(seed), is_careful=True) for seed in range(200)]
+        self.assertLessEqual(max(most), QUEUED)
+        self.assertGreater(max(most), QUEUED - IN_FLIGHT)
+        most = [self.longest_queue(random.Random(seed), is_careful=False) for seed in range(200)]
+        self.assertGreater(max(most), QUEUED)
+
+    def longest_queue(self, chance, is_careful):
+        """One publisher and one subscriber, on a board that loses its power again and again."""
+        transmitted = Transmitted()
+        transmitted.connect("reader")
+        queue, taken, unacknowledged, sent, received, most = [], [], [], 0, 0, 0
+        for _ in range(500):
+            again = transmitted.waiting_for("reader") + len(unacknowledged)
+            room = QUEUED - IN_FLIGHT - (again if is_careful else sent - received)
+            event = chance.choice(["publish", "publish", "acknowledge", "come", "come", "store", "cut"])
+            if event == "publish" and room >= 2:
+                transmitted.send(sent)
+                queue.append(sent)
+                unacknowledged.append(sent)
+                sent += 1
+            elif event == "acknowledge":
+                unacknowledged = unacknowledged[1:]
+            elif event == "come" and queue and len(taken) < IN_FLIGHT:
+                transmitted.come("reader", queue[0])
+                received = max(received, queue[0] + 1)
+                taken.append(queue.pop(0))
+            elif event == "store":
+                taken = []
+            elif event == "cut" and room >= 0:
+                queue, taken = taken + queue, []
+                transmitted.connect("reader")
+                for number in unacknowledged:
+                    transmitted.send(number)
+                # What does not arrive any more before the next cut.
+                queue += unacknowledged[: chance.randint(0, len(unacknowledged))]
+            most = max(most, len(queue))
+        return most
 
 
 if __name__ == "__main__":
