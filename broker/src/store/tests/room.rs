@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 const WAIT: Duration = Duration::from_secs(20);
 
 /// A shard as the store knows it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shard {
     granted: usize,
     is_under_way: bool,
@@ -41,7 +41,9 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
         }
         let (mut fulls, mut batches) = (0, 0);
         while fulls < 3 {
-            let (index, answer) = told.recv_timeout(WAIT).unwrap_or_else(|_| panic!("seed {seed}: nobody is answered"));
+            let (index, answer) = told.recv_timeout(WAIT).unwrap_or_else(|_| {
+                panic!("seed {seed}: nobody is answered: {all:?}, {:?}, disk {}", handle.stats(), disk.used())
+            });
             let shard = &mut all[usize::from(index)];
             match answer {
                 Answer::Room(bytes) => shard.granted += bytes as usize,
@@ -69,7 +71,8 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
             }
             if all.iter().all(|shard| shard.is_full && !shard.is_under_way) {
                 fulls += 1;
-                disk.set_capacity(disk.used() + (1 + random.below(6)) * SEGMENT);
+                // More than what is prepared, since compaction may be using some.
+                disk.set_capacity(disk.used() + (4 + random.below(5)) * SEGMENT);
             }
         }
         assert!(batches > 10, "seed {seed}: {batches}");
@@ -82,7 +85,8 @@ impl Shard {
     fn next_batch(&mut self, random: &mut Random, shard: u16) -> Option<Batch> {
         let mut batch = Batch::default();
         for _ in 0..1 + random.below(4) {
-            let len = random.below(700) as usize;
+            // Short ones, so that little is left unused at the ends of segments.
+            let len = random.below(200) as usize;
             let mut larger = Batch::default();
             larger.put_bytes(key(0), &vec![0; len]);
             if batch.bytes_in_log() + larger.bytes_in_log() <= self.granted {
