@@ -35,6 +35,8 @@ mod pool;
 mod rare;
 mod slots;
 mod timers;
+#[cfg(feature = "alloc")]
+mod vacancies;
 
 pub(crate) use bytes::{BLOCK, OWNED_BLOB, TEXT_ON_STACK};
 pub use bytes::{Blob, Block, Bytes, Chunks};
@@ -49,6 +51,8 @@ pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 
 #[cfg(feature = "alloc")]
 pub use bytes::SharedBytes;
+#[cfg(feature = "alloc")]
+pub(crate) use vacancies::vacancy_bytes;
 
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
 #[inline]
