@@ -34,6 +34,8 @@ mod list;
 mod pool;
 mod rare;
 mod slots;
+#[cfg(feature = "alloc")]
+mod spares;
 mod timers;
 #[cfg(feature = "alloc")]
 mod vacancies;
@@ -50,7 +52,9 @@ pub use slots::Slots;
 pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 
 #[cfg(feature = "alloc")]
-pub use bytes::SharedBytes;
+pub(crate) use spares::SPARE_BYTES;
+#[cfg(feature = "alloc")]
+pub use spares::SharedBytes;
 #[cfg(feature = "alloc")]
 pub(crate) use vacancies::vacancy_bytes;
 
