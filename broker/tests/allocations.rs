@@ -1,5 +1,5 @@
-//! Between warm connections a message takes one allocation on its whole way through the gateway, that of its body, whatever
-//! the number of its subscribers, also where a burst is cut into chunks and where it crosses to another shard.
+//! Between warm connections a message takes no allocation on its whole way through a shard, and at most one where it crosses
+//! to another, that of its body, whatever the number of its subscribers, also where a burst is cut into chunks.
 
 mod support;
 
@@ -63,7 +63,7 @@ unsafe impl GlobalAlloc for Counting {
 
 /// One test for all: what another one took at the same time would count.
 #[test]
-fn a_message_is_one_allocation_on_its_way_through_the_gateway() {
+fn a_message_is_at_most_one_allocation_on_its_way_through_the_gateway() {
     IS_CLIENT.set(true);
     for (shards, is_stored) in [(1, false), (2, false), (1, true), (2, true)] {
         for filter in ["a/heap", "$share/group/a/heap"] {
@@ -73,8 +73,9 @@ fn a_message_is_one_allocation_on_its_way_through_the_gateway() {
                     let taken = (0..SPELLS).map(|_| bed.spell()).min().unwrap();
                     let messages = ROUNDS * MESSAGES;
                     // Lists still grow now and then, and the way to the thread of the store takes a block for each 31
-                    // batches. An allocation in each round would be another twentieth.
-                    let may_take = if is_stored { messages * 11 / 10 } else { messages + ROUNDS / 2 };
+                    // batches. An allocation in each round would be a twentieth.
+                    let bodies = if shards == 1 { 0 } else { messages };
+                    let may_take = bodies + if is_stored { messages / 10 } else { ROUNDS / 2 };
                     assert!(
                         taken <= may_take,
                         "{shards} shards, stored: {is_stored}, {filter}, {qos:?}, {bytes} bytes: {taken} for {messages} messages",

@@ -65,7 +65,7 @@ impl Broker<'_> {
             }
         }
         match forward.0 {
-            Content::Message(message) => self.take_message(now, &message),
+            Content::Message(message) => self.take_message(now, message),
             Content::Safe(sequence) => self.end_transits(from, sequence),
             Content::Confirmed(count) => {
                 let waiting = self.mesh.confirmed(from, count);
@@ -370,20 +370,25 @@ impl Broker<'_> {
         Some(stored)
     }
 
-    fn take_message(&mut self, now: Instant, shared: &SharedMessage) {
+    fn take_message(&mut self, now: Instant, shared: SharedMessage) {
         self.mesh.see(shared.message.stamp);
-        let Ok(topic) = TopicName::new(shared.topic()) else { return };
         if shared.has_expired(now) {
             self.count_drop(None, DropReason::Expired);
             return;
         }
-        let Some(message) = self.adopt(shared) else {
+        let publisher_key = shared.publisher_key;
+        // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
+        let Some(message) = self.messages.adopt(shared.message, shared.body) else {
             self.count_drop(None, DropReason::OutOfMemory);
             return;
         };
-        let mut routing = Routing::stored(topic, message, None, shared.publisher_key);
-        routing.from_sibling = true;
-        if self.route(routing).is_err() {
+        self.messages.hold(message);
+        let routed = self.with_topic(message, |broker, topic| {
+            let mut routing = Routing::stored(topic, message, None, publisher_key);
+            routing.from_sibling = true;
+            broker.route(routing)
+        });
+        if matches!(routed, Some(Err(_))) {
             self.count_drop(None, DropReason::QueueFull);
         }
         self.messages.release(message);

@@ -2,21 +2,11 @@
 
 use core::ops::Range;
 
+#[cfg(feature = "alloc")]
+use super::spares::{Memory, Spares};
 use super::{Handle, Slots, copy};
 #[cfg(feature = "alloc")]
-use super::{Pool, PoolSlot};
-
-#[cfg(all(feature = "alloc", not(target_has_atomic = "ptr")))]
-use alloc::rc::Rc;
-#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
-use alloc::sync::Arc;
-
-/// Bytes on the heap that several may hold: `Arc<[u8]>`, or `Rc<[u8]>` on machines without atomics.
-#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
-pub type SharedBytes = Arc<[u8]>;
-/// Bytes on the heap that several may hold: `Arc<[u8]>`, or `Rc<[u8]>` on machines without atomics.
-#[cfg(all(feature = "alloc", not(target_has_atomic = "ptr")))]
-pub type SharedBytes = Rc<[u8]>;
+use super::{Pool, PoolSlot, SharedBytes};
 
 /// See [`Bytes::with`].
 pub(crate) const TEXT_ON_STACK: usize = 256;
@@ -26,7 +16,7 @@ pub(crate) const BLOCK: usize = 60;
 
 /// Bytes that each blob in owned memory takes beside its own: its slot, and the counts of its allocation.
 #[cfg(feature = "alloc")]
-pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<SharedBytes>>>() + 2 * size_of::<usize>();
+pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<Memory>>>() + 2 * size_of::<usize>();
 #[cfg(not(feature = "alloc"))]
 pub(crate) const OWNED_BLOB: usize = 0;
 
@@ -117,7 +107,8 @@ impl<'m> Bytes<'m> {
     /// An arena on the heap for `limit` bytes in all.
     #[cfg(feature = "alloc")]
     pub fn owned(limit: usize) -> Self {
-        Self(Kind::Owned(Owned { blobs: Pool::new(Slots::<PoolSlot<_>>::owned(u32::MAX as usize)), used: 0, limit }))
+        let blobs = Pool::new(Slots::<PoolSlot<_>>::owned(u32::MAX as usize));
+        Self(Kind::Owned(Owned { blobs, spares: Spares::default(), used: 0, limit }))
     }
 
     /// Whether it is on the heap.
@@ -165,7 +156,7 @@ impl<'m> Bytes<'m> {
         match &mut self.0 {
             Kind::Owned(owned) if !bytes.is_empty() => {
                 let len = u32::try_from(bytes.len()).ok()?;
-                Some(Blob { at: Some(owned.insert(bytes.into())?), len })
+                Some(Blob { at: Some(owned.store_beyond(&[bytes], bytes.len())?), len })
             }
             _ => self.store(&[bytes]),
         }
@@ -177,7 +168,7 @@ impl<'m> Bytes<'m> {
         match &mut self.0 {
             Kind::Blocks(blocks) => blocks.release(at),
             #[cfg(feature = "alloc")]
-            Kind::Owned(owned) => owned.release(at),
+            Kind::Owned(owned) => owned.release(at, blob.len()),
         }
     }
 
@@ -248,8 +239,11 @@ impl<'m> Bytes<'m> {
     #[cfg(feature = "alloc")]
     pub fn share(&self, blob: Blob) -> Option<SharedBytes> {
         match (&self.0, blob.at) {
-            (Kind::Owned(owned), Some(at)) => owned.shared(at),
-            _ => Some(concatenate(self.chunks(blob, 0..blob.len()), blob.len())),
+            (Kind::Owned(owned), Some(at)) => owned.shared(at, blob.len()),
+            _ => {
+                let memory = Spares::default().store(self.chunks(blob, 0..blob.len()), blob.len());
+                Some(SharedBytes::new(memory, blob.len()))
+            }
         }
     }
 
@@ -375,64 +369,55 @@ impl Blocks<'_> {
 #[cfg(feature = "alloc")]
 #[derive(Debug)]
 struct Owned {
-    blobs: Pool<'static, Option<SharedBytes>>,
+    blobs: Pool<'static, Option<Memory>>,
+    spares: Spares,
     used: usize,
     limit: usize,
 }
 
 #[cfg(feature = "alloc")]
 impl Owned {
+    /// With what may stand behind the blob.
     fn get(&self, at: Handle<()>) -> &[u8] {
         self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
 
-    fn shared(&self, at: Handle<()>) -> Option<SharedBytes> {
-        self.blobs[at.cast()].clone()
+    fn shared(&self, at: Handle<()>, len: usize) -> Option<SharedBytes> {
+        Some(SharedBytes::new(self.blobs[at.cast()].clone()?, len))
     }
 
     fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
         if len > self.limit.saturating_sub(self.used) {
             return None;
         }
-        self.insert(concatenate(parts.iter().copied(), len))
+        self.store_beyond(parts, len)
+    }
+
+    fn store_beyond(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
+        let memory = self.spares.store(parts.iter().copied(), len);
+        self.insert(memory, len)
     }
 
     fn adopt(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
-        if bytes.len() > self.limit.saturating_sub(self.used) {
+        let len = bytes.len();
+        if len > self.limit.saturating_sub(self.used) {
             return None;
         }
-        self.insert(bytes)
+        self.insert(bytes.into_memory(), len)
     }
 
-    fn insert(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
-        let len = bytes.len();
-        let at = self.blobs.insert(Some(bytes))?;
+    fn insert(&mut self, memory: Memory, len: usize) -> Option<Handle<()>> {
+        let at = self.blobs.insert(Some(memory))?;
         self.used += len;
         Some(at.cast())
     }
 
-    fn release(&mut self, at: Handle<()>) {
-        let bytes = self.blobs.remove(at.cast());
-        self.used -= bytes.map_or(0, |bytes| bytes.len());
-    }
-}
-
-/// `parts`, of `len` bytes in all, in exactly one allocation.
-#[cfg(feature = "alloc")]
-fn concatenate<'a>(mut parts: impl Iterator<Item = &'a [u8]>, len: usize) -> SharedBytes {
-    let first = parts.next().unwrap_or(&[]);
-    if first.len() == len {
-        return SharedBytes::from(first);
-    }
-    let mut bytes: SharedBytes = core::iter::repeat_n(0, len).collect();
-    if let Some(mut rest) = SharedBytes::get_mut(&mut bytes) {
-        for part in core::iter::once(first).chain(parts) {
-            let Some((head, tail)) = rest.split_at_mut_checked(part.len()) else { break };
-            head.copy_from_slice(part);
-            rest = tail;
+    fn release(&mut self, at: Handle<()>, len: usize) {
+        if let Some(memory) = self.blobs.remove(at.cast()) {
+            self.used = self.used.saturating_sub(len);
+            self.spares.put(memory);
         }
     }
-    bytes
 }
 
 #[cfg(test)]
@@ -554,12 +539,13 @@ mod tests {
             assert_eq!((shared.len(), bytes.used()), (111, 0));
             let adopted = bytes.adopt(shared.clone()).unwrap();
             assert!(bytes.equals(adopted, &shared));
-            assert!(bytes.adopt(std::vec![0; 601].into()).is_none());
+            let too_long = SharedBytes::new(std::vec![0; 601].into(), 601);
+            assert!(bytes.adopt(too_long).is_none());
             assert_eq!(bytes.share(Blob::EMPTY).unwrap().len(), 0);
         });
         let mut bytes = Bytes::owned(100);
-        let shared: SharedBytes = b"abc".as_slice().into();
+        let shared = SharedBytes::new(b"abc".as_slice().into(), 3);
         let blob = bytes.adopt(shared.clone()).unwrap();
-        assert!(SharedBytes::ptr_eq(&bytes.share(blob).unwrap(), &shared), "no copy in owned memory");
+        assert_eq!(bytes.share(blob).unwrap().as_ptr(), shared.as_ptr(), "no copy in owned memory");
     }
 }

@@ -76,7 +76,11 @@ mod list;
 mod pool;
 mod rare;
 mod slots;
+#[cfg(feature = "alloc")]
+mod spares;
 mod timers;
+#[cfg(feature = "alloc")]
+mod vacancies;
 
 pub(crate) use links;
 
@@ -92,7 +96,11 @@ pub use slots::Slots;
 pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 
 #[cfg(feature = "alloc")]
-pub use bytes::SharedBytes;
+pub(crate) use spares::SPARE_BYTES;
+#[cfg(feature = "alloc")]
+pub use spares::SharedBytes;
+#[cfg(feature = "alloc")]
+pub(crate) use vacancies::vacancy_bytes;
 
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
 #[inline]

@@ -2,6 +2,8 @@
 
 use core::ops::{Index, IndexMut};
 
+#[cfg(feature = "alloc")]
+use super::vacancies::Vacancies;
 use super::{Handle, Slots};
 
 /// The link of a slot that holds a live entry.
@@ -34,24 +36,38 @@ impl<T: Default> Default for PoolSlot<T> {
 
 /// Entries of one type, found by [`Handle`], inserted and removed in O(1).
 ///
-/// The place given back last is used first. Indexing with a handle whose entry was removed is a bug of the
-/// caller: it is asserted in debug builds, and gives an empty entry in release builds.
+/// Indexing with a handle whose entry was removed is a bug of the caller: it is asserted in debug builds, and gives an
+/// empty entry in release builds.
 #[derive(Debug)]
 pub struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
     /// What an impossible handle gives.
     spare: T,
-    /// The index of the first in the free list plus one, or `END`.
-    free: u32,
-    /// Slots that were ever used: those from here on are not in the free list.
+    free: Free,
+    /// Slots that were ever used: those from here on are not in `free`.
     fresh: u32,
     len: u32,
+}
+
+/// The free places among those that were used before.
+#[derive(Debug)]
+enum Free {
+    /// The index of the first of a list through the slots plus one, or `END`: the place given back last is used first.
+    List(u32),
+    /// Those of owned memory.
+    #[cfg(feature = "alloc")]
+    Blocks(Vacancies),
 }
 
 impl<'m, T: Default> Pool<'m, T> {
     /// An empty pool in `slots`, whatever they hold.
     pub fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
-        Self { slots, spare: T::default(), free: END, fresh: 0, len: 0 }
+        let free = match slots {
+            Slots::Borrowed(_) => Free::List(END),
+            #[cfg(feature = "alloc")]
+            Slots::Owned { .. } => Free::Blocks(Vacancies::default()),
+        };
+        Self { slots, spare: T::default(), free, fresh: 0, len: 0 }
     }
 
     /// A pool that owns its memory and grows up to `limit` entries.
@@ -87,31 +103,49 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
     pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
-        let index = if let Some(free) = self.free.checked_sub(1) {
-            free as usize
-        } else {
-            let index = self.fresh as usize;
-            if index >= self.limit() || !self.slots.grow_to(index + 1) {
-                return None;
+        let index = match &mut self.free {
+            Free::List(END) => self.fresh_place()?,
+            Free::List(first) => {
+                let index = (*first - 1) as usize;
+                *first = self.slots.as_slice().get(index)?.link;
+                index
             }
-            self.fresh += 1;
-            if let Some(slot) = self.slots.as_mut_slice().get_mut(index) {
-                slot.link = END;
-            }
-            index
+            #[cfg(feature = "alloc")]
+            Free::Blocks(places) => match places.take() {
+                Some(index) => index,
+                None => self.fresh_place()?,
+            },
         };
-        let slot = self.slots.as_mut_slice().get_mut(index)?;
-        self.free = slot.link;
-        *slot = PoolSlot { value, link: LIVE };
+        *self.slots.as_mut_slice().get_mut(index)? = PoolSlot { value, link: LIVE };
         self.len += 1;
         Some(Handle::from_index(index))
+    }
+
+    /// A place that was never used.
+    fn fresh_place(&mut self) -> Option<usize> {
+        let index = self.fresh as usize;
+        if index >= self.limit() || !self.grow_to(index + 1) {
+            return None;
+        }
+        self.fresh += 1;
+        Some(index)
+    }
+
+    fn grow_to(&mut self, len: usize) -> bool {
+        #[cfg(feature = "alloc")]
+        if let Free::Blocks(places) = &mut self.free
+            && !places.grow_to(len)
+        {
+            return false;
+        }
+        self.slots.grow_to(len)
     }
 
     /// Puts `value` into the place `index`, after a restart; gives it back if the place is taken or beyond the limit. After the
     /// last one [`Pool::end_restoring`] is due.
     pub fn restore(&mut self, index: usize, value: T) -> Result<Handle<T>, T> {
         let handle = Handle::from_index(index);
-        if index >= self.limit() || self.is_live(handle) || !self.slots.grow_to(index + 1) {
+        if index >= self.limit() || self.is_live(handle) || !self.grow_to(index + 1) {
             return Err(value);
         }
         let used = self.fresh as usize;
@@ -129,11 +163,14 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Finds all free places: the first ones are used first.
     pub fn end_restoring(&mut self) {
-        self.free = END;
+        match &mut self.free {
+            Free::List(first) => *first = END,
+            #[cfg(feature = "alloc")]
+            Free::Blocks(places) => places.clear(),
+        }
         for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
             if slot.link != LIVE {
-                slot.link = self.free;
-                self.free = index as u32 + 1;
+                self.free.put(index, slot);
             }
         }
     }
@@ -144,8 +181,7 @@ impl<'m, T: Default> Pool<'m, T> {
         let live = index < self.fresh as usize;
         match self.slots.as_mut_slice().get_mut(index) {
             Some(slot) if live && slot.link == LIVE => {
-                slot.link = self.free;
-                self.free = index as u32 + 1;
+                self.free.put(index, slot);
                 self.len -= 1;
                 core::mem::take(&mut slot.value)
             }
@@ -171,6 +207,24 @@ impl<'m, T: Default> Pool<'m, T> {
     pub fn iter(&self) -> impl Iterator<Item = (Handle<T>, &T)> {
         let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate();
         used.filter(|(_, slot)| slot.link == LIVE).map(|(index, slot)| (Handle::from_index(index), &slot.value))
+    }
+}
+
+impl Free {
+    /// The place `index` is free from now on.
+    #[inline]
+    fn put<T>(&mut self, index: usize, slot: &mut PoolSlot<T>) {
+        match self {
+            Self::List(first) => {
+                slot.link = *first;
+                *first = index as u32 + 1;
+            }
+            #[cfg(feature = "alloc")]
+            Self::Blocks(places) => {
+                slot.link = END;
+                places.put(index);
+            }
+        }
     }
 }
 
@@ -240,15 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn the_place_given_back_last_is_used_first() {
-        with_slots(4, |slots| {
-            let mut pool = Pool::new(slots);
-            let handles = [1u32, 2, 3].map(|value| pool.insert(value).unwrap());
-            pool.remove(handles[0]);
-            pool.remove(handles[2]);
-            assert_eq!(pool.insert(0), Some(handles[2]));
-            assert_eq!(pool.insert(0), Some(handles[0]));
-        });
+    fn in_borrowed_memory_the_place_given_back_last_is_used_first() {
+        let mut memory = [PoolSlot::default(); 4];
+        let mut pool = Pool::new(Slots::borrowed(&mut memory));
+        let handles = [1u32, 2, 3].map(|value| pool.insert(value).unwrap());
+        pool.remove(handles[0]);
+        pool.remove(handles[2]);
+        assert_eq!(pool.insert(0), Some(handles[2]));
+        assert_eq!(pool.insert(0), Some(handles[0]));
     }
 
     #[test]
