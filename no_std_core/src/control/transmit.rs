@@ -15,7 +15,7 @@ use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
 use crate::router::SHARED;
 use crate::session::Session;
-use crate::storage::{Blob, Handle, Linked, TEXT_ON_STACK};
+use crate::storage::{Blob, Handle, Linked, Pool, TEXT_ON_STACK};
 use crate::time::Instant;
 
 impl Broker<'_> {
@@ -456,15 +456,8 @@ impl Broker<'_> {
     }
 
     /// The codes in the entries behind a SUBACK or UNSUBACK.
-    fn codes_behind(&self, owed: &Owed, count: u16) -> impl Iterator<Item = ReasonCode> + Clone {
-        let first = owed.next();
-        let entries = core::iter::successors(first, |entry| self.owed[*entry].next());
-        entries
-            .flat_map(|entry| match self.owed[entry].reply {
-                Reply::Codes(codes) => codes,
-                _ => [ReasonCode::Success; CODES_IN_OWED],
-            })
-            .take(usize::from(count))
+    fn codes_behind<'a>(&'a self, owed: &Owed, count: u16) -> CodesBehind<'a> {
+        CodesBehind { owed: &self.owed, entry: owed.next(), at: 0, left: count }
     }
 
     /// The packet is out whole.
@@ -533,5 +526,31 @@ impl Broker<'_> {
             bytes.chunks(message.body, topic_len..properties_end).for_each(|chunk| out.put(chunk));
         }
         bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| out.put(chunk));
+    }
+}
+
+/// See [`Broker::codes_behind`].
+#[derive(Clone)]
+struct CodesBehind<'a> {
+    owed: &'a Pool<'a, Owed>,
+    entry: Option<Handle<Owed>>,
+    /// The next code's place in the entry.
+    at: usize,
+    left: u16,
+}
+
+impl Iterator for CodesBehind<'_> {
+    type Item = ReasonCode;
+
+    fn next(&mut self) -> Option<ReasonCode> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = &self.owed[self.entry?];
+        let Reply::Codes(codes) = &entry.reply else { return None };
+        let code = codes.get(self.at).copied();
+        self.at += 1;
+        if self.at == CODES_IN_OWED {
+            (self.entry, self.at) = (entry.next(), 0);
+        }
+        code
     }
 }
