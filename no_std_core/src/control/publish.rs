@@ -3,7 +3,7 @@
 use super::Taken;
 use super::deliver::Terms;
 use crate::broker::{Broker, Full, LocalPublish};
-use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Writer};
+use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Window};
 use crate::config::Overflow;
 use crate::connection::{Connection, Owed, Reply};
 use crate::counters::DropReason;
@@ -166,11 +166,11 @@ impl<'m> Broker<'m> {
                 }
                 None => publish.topic,
             };
-            let mut writer = Writer::new(space);
+            let mut window = Window::new(0, space);
             if verbatim.is_none() {
-                publish.properties.put_forwardable(&mut writer);
+                publish.properties.put_forwardable(&mut window);
             }
-            let properties = verbatim.or_else(|| writer.finish()).unwrap_or(&[]);
+            let properties = verbatim.or_else(|| window.finish()).unwrap_or(&[]);
             outcome = self.publish_from(now, session, TopicName::new_checked(topic), publish, properties);
         }
         self.scratch = scratch;

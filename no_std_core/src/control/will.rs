@@ -4,7 +4,7 @@ use super::connect::NO_MEMORY;
 use super::publish::{Routing, is_reserved_for_server};
 use crate::authorize::Principal;
 use crate::broker::Broker;
-use crate::codec::{QoS, ReasonCode, Refusal, Will, Writer};
+use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
 use crate::connection::Connection;
 use crate::counters::DropReason;
 use crate::message::Message;
@@ -30,7 +30,7 @@ impl<'m> Broker<'m> {
         let len = will.properties.forwardable_len();
         let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
         let stored = scratch.grow_to(len as usize).then_some(()).and_then(|()| {
-            let mut properties = Writer::new(scratch.as_mut_slice());
+            let mut properties = Window::new(0, scratch.as_mut_slice());
             will.properties.put_forwardable(&mut properties);
             let draft = Message {
                 topic_len: topic.as_str().len() as u16,
