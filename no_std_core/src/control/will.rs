@@ -113,22 +113,24 @@ impl<'m> Broker<'m> {
         message: Handle<Message>,
         act: impl FnOnce(&mut Self, TopicName<'_>) -> R,
     ) -> Option<R> {
-        let (body, len) = {
-            let message = self.messages.get(message);
-            (message.body, usize::from(message.topic_len))
-        };
-        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
-        let mut result = None;
-        if scratch.grow_to(len)
-            && let Some(space) = scratch.as_mut_slice().get_mut(..len)
-        {
-            self.messages.bytes.copy(body, 0, space);
-            let text = core::str::from_utf8(space).ok();
-            if let Some(topic) = text.and_then(|text| TopicName::new(text).ok()) {
-                result = Some(act(self, topic));
-            }
-        }
+        let (scratch, len) = self.take_topic(message);
+        let text = scratch.as_slice().get(..len).and_then(|text| core::str::from_utf8(text).ok());
+        let result = text.and_then(|text| TopicName::new(text).ok()).map(|topic| act(self, topic));
         self.scratch = scratch;
         result
+    }
+
+    /// Puts the topic of a message together in the scratch memory, and gives that away with the topic's length: 0 if it can't be
+    /// put together. Apart from [`Broker::with_topic`], of which there is one for each that calls it.
+    #[inline(never)]
+    fn take_topic(&mut self, message: Handle<Message>) -> (Slots<'m, u8>, usize) {
+        let message = self.messages.get(message);
+        let (body, len) = (message.body, usize::from(message.topic_len));
+        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+        if !scratch.grow_to(len) {
+            return (scratch, 0);
+        }
+        let copied = scratch.as_mut_slice().get_mut(..len).map(|space| self.messages.bytes.copy(body, 0, space));
+        (scratch, copied.unwrap_or(0))
     }
 }
