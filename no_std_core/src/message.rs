@@ -545,7 +545,7 @@ impl<'m> Messages<'m> {
     /// Sorts deliveries by the places of their messages among all messages.
     pub(crate) fn sort_by_order(&mut self, queue: &mut Fifo<Delivery>) {
         let pool = &self.pool;
-        queue.sort_by_key(&mut self.deliveries, |deliveries, delivery| {
+        queue.sort_by_key(&mut self.deliveries, &|deliveries, delivery| {
             deliveries[delivery].message.map_or(0, |message| pool[message].order)
         });
     }
