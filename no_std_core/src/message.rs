@@ -498,12 +498,12 @@ impl<'m> Messages<'m> {
     pub(crate) fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
         let body = self.bytes.store(&[body])?;
         match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
-            Ok(handle) => {
+            Some(handle) => {
                 #[cfg(feature = "alloc")]
                 self.count_restored(handle);
                 Some(handle)
             }
-            Err(_) => {
+            None => {
                 self.bytes.release(body);
                 None
             }
@@ -519,7 +519,7 @@ impl<'m> Messages<'m> {
         owner: Owner,
         identifiers: Identifiers<'_>,
     ) -> Option<Handle<Delivery>> {
-        let handle = self.deliveries.restore(slot, delivery).ok()?;
+        let handle = self.deliveries.restore(slot, delivery)?;
         if let Some(message) = delivery.message {
             self.hold_times(message, delivery.holds());
             #[cfg(feature = "alloc")]
