@@ -87,6 +87,13 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
     pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
+        let handle = self.take_place()?;
+        self[handle] = value;
+        Some(handle)
+    }
+
+    /// Makes the entry in some free place live, whatever it is.
+    fn take_place(&mut self) -> Option<Handle<T>> {
         let index = if let Some(free) = self.free.checked_sub(1) {
             free as usize
         } else {
@@ -102,7 +109,7 @@ impl<'m, T: Default> Pool<'m, T> {
         };
         let slot = self.slots.as_mut_slice().get_mut(index)?;
         self.free = slot.link;
-        *slot = PoolSlot { value, link: LIVE };
+        slot.link = LIVE;
         self.len += 1;
         Some(Handle::from_index(index))
     }
