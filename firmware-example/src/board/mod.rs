@@ -14,7 +14,7 @@ mod uart;
 mod watchdog;
 
 pub(crate) use clock::Clock;
-pub(crate) use console::say;
+pub(crate) use console::{give_up, say};
 pub(crate) use cortex_m_rt::entry;
 pub(crate) use ethernet::{Ethernet, SPARE};
 pub(crate) use flash::{Flash, FlashError};
