@@ -7,5 +7,7 @@ fn main() {
     for kind in ["bins", "examples"] {
         println!("cargo::rustc-link-arg-{kind}=-Tlink.x");
         println!("cargo::rustc-link-arg-{kind}=--nmagic");
+        // Functions that are the same to the bit are there once. Nothing compares their addresses.
+        println!("cargo::rustc-link-arg-{kind}=--icf=all");
     }
 }
