@@ -20,7 +20,7 @@ pub(crate) use alias::Aliases;
 pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Reply};
 
-use crate::codec::{ReasonCode, Refusal, Version};
+use crate::codec::{ReasonCode, Refusal, Version, Why};
 use crate::message::Delivery;
 use crate::session::{Session, StoredWill};
 use crate::storage::{Blob, DoublyLinked, Fifo, Handle, Linked, List, Rare, TimerId, Vacant};
@@ -104,7 +104,8 @@ pub struct Connection {
     #[cfg(feature = "alloc")]
     pub(crate) sibling_refuses: bool,
     /// Why the broker closes it.
-    pub(crate) reason: Option<&'static str>,
+    pub(crate) has_reason: bool,
+    pub(crate) reason: Why,
     pub(crate) reason_code: ReasonCode,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
     pub(crate) goodbye: bool,
@@ -220,7 +221,7 @@ impl Connection {
 
     /// Why the broker closes it, once it does.
     pub(crate) fn closing(&self) -> Option<Refusal> {
-        self.reason.map(|why| Refusal { code: self.reason_code, why })
+        self.has_reason.then_some(Refusal { code: self.reason_code, why: self.reason })
     }
 
     /// What fills unused memory: all bits are 0.
@@ -255,7 +256,8 @@ impl Connection {
         fence: 0,
         #[cfg(feature = "alloc")]
         sibling_refuses: false,
-        reason: None,
+        has_reason: false,
+        reason: Why::NONE,
         reason_code: ReasonCode::Success,
         goodbye: false,
         sending: Sending::NONE,

@@ -18,15 +18,15 @@ impl<'m> Broker<'m> {
     pub(super) fn keep_will(&mut self, will: &Will<'_>) -> Result<StoredWill, Refusal> {
         self.check_property_count(will.properties.count())?;
         if will.qos > self.config.maximum_qos {
-            return Err(Refusal { code: ReasonCode::QoSNotSupported, why: "the Will's QoS is above Maximum QoS" });
+            return Err(Refusal::new(ReasonCode::QoSNotSupported, "the Will's QoS is above Maximum QoS"));
         }
         if will.retain && !self.config.retain_available {
-            return Err(Refusal { code: ReasonCode::RetainNotSupported, why: "no retained messages are kept here" });
+            return Err(Refusal::new(ReasonCode::RetainNotSupported, "no retained messages are kept here"));
         }
         let topic = TopicName::new(will.topic)
             .ok()
             .filter(|topic| !is_reserved_for_server(*topic))
-            .ok_or(Refusal { code: ReasonCode::TopicNameInvalid, why: "the Will Topic is no topic to publish to" })?;
+            .ok_or(Refusal::new(ReasonCode::TopicNameInvalid, "the Will Topic is no topic to publish to"))?;
         let len = will.properties.forwardable_len();
         let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
         let stored = scratch.grow_to(len as usize).then_some(()).and_then(|()| {
@@ -60,7 +60,7 @@ impl<'m> Broker<'m> {
         if self.will_is_permitted(will.message, principal) {
             return Ok(());
         }
-        Err(Refusal { code: ReasonCode::NotAuthorized, why: "the Will may not be published by this client" })
+        Err(Refusal::new(ReasonCode::NotAuthorized, "the Will may not be published by this client"))
     }
 
     pub(super) fn remove_will(&mut self, session: Handle<Session>) {
