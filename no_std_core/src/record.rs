@@ -369,10 +369,10 @@ impl Record<'_> {
 }
 
 /// As [`Record::seal`], with the body of a Message in pieces.
-pub(crate) fn seal<'a>(
+pub(crate) fn seal(
     key: Key,
     value: Option<&Value<'_>>,
-    body: &mut dyn Iterator<Item = &'a [u8]>,
+    body: &mut dyn Iterator<Item = &[u8]>,
     out: &mut [u8],
 ) -> Option<usize> {
     if value.is_some_and(|value| value.kind() != key.kind) {
