@@ -95,5 +95,5 @@ fn fall_silent(broker: &mut Broker<'_>, faults: &mut Faults) {
 }
 
 fn fail(error: Error<FlashError>) -> ! {
-    board::give_up(format_args!("the flash cannot be used: {error:?}"));
+    board::give_up(format_args!("the flash cannot be used: {error}"));
 }
