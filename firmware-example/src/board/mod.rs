@@ -11,6 +11,7 @@ mod led;
 mod register;
 pub(crate) mod stack;
 mod uart;
+mod vectors;
 mod watchdog;
 
 pub(crate) use clock::Clock;
