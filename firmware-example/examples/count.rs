@@ -10,6 +10,8 @@
 #[path = "../src/memory.rs"]
 #[allow(unreachable_pub, reason = "the tests of the core use it too")]
 mod memory;
+#[path = "../src/board/vectors.rs"]
+mod vectors;
 
 use core::hint::black_box;
 use core::panic::PanicInfo;

@@ -30,8 +30,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Reads the flash, for a broker whose memory has this journal.
     ///
-    /// # Panics
-    /// If there is no flash: a board that cannot keep anything shall not take anything.
+    /// Without flash it gives up: a board that cannot keep anything shall not take anything.
     #[inline(never)]
     pub(crate) fn open<const PLACES: usize>(journal: &JournalMemory<'_>, memory: &'static mut Memory<PLACES>) -> Self {
         let flash = Flash::open().unwrap_or_else(|error| fail(Error::Flash(error)));
@@ -60,10 +59,8 @@ impl Keeper {
     }
 
     /// Between receiving and transmitting. After a failure nothing that promises durability is transmitted any more, and
-    /// what would need it is refused.
-    ///
-    /// # Panics
-    /// If nothing could be stored since the start: then nobody may be told either of what was read.
+    /// what would need it is refused. If nothing could be stored since the start it gives up: then nobody may be told either of
+    /// what was read.
     #[inline(never)]
     pub(crate) fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut Buffer, faults: &mut Faults) {
         if faults.flash > 0 {
@@ -98,5 +95,5 @@ fn fall_silent(broker: &mut Broker<'_>, faults: &mut Faults) {
 }
 
 fn fail(error: Error<FlashError>) -> ! {
-    panic!("the flash cannot be used: {error:?}");
+    board::give_up(format_args!("the flash cannot be used: {error}"));
 }

@@ -19,6 +19,8 @@ mod stall;
 mod station;
 mod supervisor;
 
+use core::mem::MaybeUninit;
+
 use goldcrest_core::{AllowAll, Broker, Config, Instant};
 
 use board::{Board, Clock, Uart};
@@ -42,13 +44,13 @@ const LOCAL_BYTES: usize = 64;
 #[board::entry]
 #[allow(clippy::too_many_arguments, reason = "`entry` makes arguments of what is `static` in it")]
 fn main() -> ! {
-    // `entry` makes these `static`, lent out once.
+    // `entry` makes these `static`, lent out once. None of them begins as anything but zeros, which take no flash: `None` would.
     static mut MEMORY: Memory = Memory::new();
-    static mut BROKER: Option<Broker<'static>> = None;
+    static mut BROKER: MaybeUninit<Broker<'static>> = MaybeUninit::uninit();
     static mut KEPT: keeper::Memory<{ goldcrest_flash::places(&Memory::ENTRIES) }> = keeper::Memory::new();
     static mut FRAMES: network::Buffers = network::Buffers::new();
-    static mut SOCKETS: network::Sockets = network::NO_SOCKETS;
-    static mut NETWORK: Option<Network> = None;
+    static mut SOCKETS: network::Sockets = network::Sockets::new();
+    static mut NETWORK: MaybeUninit<Network> = MaybeUninit::uninit();
     static mut BUFFERS: [line::Buffers; board::UARTS] = [const { line::Buffers::new() }; board::UARTS];
     static mut LOCAL: [u8; LOCAL_BYTES] = [0; LOCAL_BYTES];
 
@@ -122,24 +124,24 @@ fn main() -> ! {
 
 #[inline(never)]
 fn open_broker(
-    place: &'static mut Option<Broker<'static>>,
+    place: &'static mut MaybeUninit<Broker<'static>>,
     memory: goldcrest_core::Memory<'static>,
     seed: u64,
 ) -> &'static mut Broker<'static> {
     let config = Config { durable: true, ..memory::config(seed) };
-    place.insert(Broker::new(memory, config, &AllowAll))
+    place.write(Broker::new(memory, config, &AllowAll))
 }
 
 #[inline(never)]
 fn open_network(
-    place: &'static mut Option<Network>,
+    place: &'static mut MaybeUninit<Network>,
     now: Instant,
     buffers: &'static mut network::Buffers,
     sockets: &'static mut network::Sockets,
     address: [u8; 6],
     seed: u64,
 ) -> &'static mut Network {
-    place.insert(Network::new(now, buffers, sockets, address, seed))
+    place.write(Network::new(now, buffers, sockets, address, seed))
 }
 
 /// When there is something to do, if no device has anything before.

@@ -41,9 +41,7 @@ pub(crate) struct Buffers {
     received: [[u8; RECEIVE]; SOCKETS],
     transmitted: [[u8; TRANSMIT]; SOCKETS],
 }
-pub(crate) type Sockets = [SocketStorage<'static>; SOCKETS];
-
-pub(crate) const NO_SOCKETS: Sockets = [const { SocketStorage::EMPTY }; SOCKETS];
+pub(crate) type Sockets = heapless::Vec<SocketStorage<'static>, SOCKETS>;
 
 impl Buffers {
     pub(crate) const fn new() -> Self {
@@ -98,6 +96,7 @@ impl Network {
         });
         let _ = interface.routes_mut().add_default_ipv4_route(GATEWAY);
 
+        while sockets.push(SocketStorage::EMPTY).is_ok() {}
         let mut sockets = SocketSet::new(sockets.as_mut_slice());
         let mut buffers = received.iter_mut().zip(transmitted);
         let ports = core::array::from_fn(|_| {

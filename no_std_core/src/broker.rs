@@ -455,7 +455,7 @@ impl<'m> Broker<'m> {
         Some(ConnectionInfo {
             version: connection.version,
             is_open: connection.phase == Phase::Open,
-            closing: connection.closing().map(|reason| (reason.code, reason.why)),
+            closing: connection.closing().map(|reason| (reason.code, reason.why.as_str())),
             session: connection.session.map(|session| self.sessions[session].info()),
         })
     }

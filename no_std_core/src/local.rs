@@ -3,8 +3,8 @@
 use crate::authorize::{Principal, Verdict};
 use crate::broker::{Broker, Next, Then};
 use crate::codec::{
-    Ack, AckKind, Connect, Disconnect, Encode, Packet, PacketId, PacketType, Properties, Property, Publish, QoS,
-    ReasonCode, SubscriptionOptions, Version, Writer, peek_type, split,
+    Ack, AckKind, Answer, Connect, Disconnect, Encode, Frame, PacketId, PacketType, PingReq, Properties, Property,
+    Publish, QoS, ReasonCode, SubscriptionOptions, Version, Window, split,
 };
 use crate::connection::ConnectionId;
 use crate::session::Session;
@@ -106,9 +106,9 @@ impl<'b> Local<'b> {
             user_name: None,
             password: None,
         };
-        let mut writer = Writer::new(self.buffer);
-        connect.encode(Version::V5, &mut writer);
-        let bytes = writer.finish().ok_or(ReasonCode::PacketTooLarge)?;
+        let mut window = Window::new(0, self.buffer);
+        connect.encode(Version::V5, &mut window);
+        let bytes = window.finish().ok_or(ReasonCode::PacketTooLarge)?;
         let id = broker.handle_connected(now).map_err(|_| ReasonCode::QuotaExceeded)?;
         if let Next::Ask(_) = broker.handle_bytes(now, id, bytes).next {
             broker.handle_verdict(now, id, Verdict::Accept { principal: self.principal, data: None });
@@ -159,16 +159,18 @@ impl<'b> Local<'b> {
         self.keep_alive(broker, now);
         let publish = loop {
             let packet = self.next_packet(broker, now)?;
-            let bytes = self.buffer.get(packet.clone())?;
-            if peek_type(bytes) == Some(PacketType::Publish) {
-                break packet;
-            }
-            // CONNACK and PINGRESP were expected, DISCONNECT is followed by the end.
-            if let Some(Packet::PubRel(ack)) = decode(bytes) {
-                self.answer(broker, now, AckKind::PubComp, ack.packet_id);
+            let frame = frame(self.buffer.get(packet.clone())?)?;
+            match frame.packet_type() {
+                PacketType::Publish => break packet,
+                PacketType::PubRel => {
+                    let released = Ack::decode(Version::V5, frame).ok()?.packet_id;
+                    self.answer(broker, now, AckKind::PubComp, released);
+                }
+                // CONNACK and PINGRESP were expected, DISCONNECT is followed by the end.
+                _ => {}
             }
         };
-        let Some(Packet::Publish(publish)) = decode(self.buffer.get(publish)?) else { return None };
+        let publish = Publish::decode(Version::V5, frame(self.buffer.get(publish)?)?).ok()?;
         let kind = if publish.qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
         self.unanswered = publish.packet_id.map(|packet_id| (kind, packet_id));
         Some(publish)
@@ -188,7 +190,7 @@ impl<'b> Local<'b> {
     /// Closes the connection. What was not polled is gone.
     pub fn disconnect(&mut self, broker: &mut Broker<'_>, now: Instant) {
         if let Some(id) = self.connection.take() {
-            send(broker, now, id, &Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+            send(broker, now, id, &Disconnect::new(ReasonCode::Success));
             broker.handle_closed(now, id);
         }
         (self.start, self.end, self.unanswered) = (0, 0, None);
@@ -218,7 +220,7 @@ impl<'b> Local<'b> {
 
     fn answer(&mut self, broker: &mut Broker<'_>, now: Instant, kind: AckKind, packet_id: PacketId) {
         if let Some(id) = self.connection {
-            send(broker, now, id, &kind.of(Ack::new(packet_id, ReasonCode::Success)));
+            send(broker, now, id, &Answer(kind, &Ack::new(packet_id, ReasonCode::Success)));
         }
     }
 
@@ -231,24 +233,23 @@ impl<'b> Local<'b> {
             return;
         };
         if limit != 0 && quiet.saturating_mul(3) >= u64::from(limit) {
-            send(broker, now, id, &Packet::PingReq);
+            send(broker, now, id, &PingReq);
         }
     }
 }
 
 /// A packet of a few bytes. Of the answers to these the broker never owes so many that it would not take one.
-fn send(broker: &mut Broker<'_>, now: Instant, id: ConnectionId, packet: &Packet<'_>) {
+fn send(broker: &mut Broker<'_>, now: Instant, id: ConnectionId, packet: &impl Encode) {
     let mut space = [0; 8];
-    let mut writer = Writer::new(&mut space);
-    packet.encode(Version::V5, &mut writer);
-    if let Some(bytes) = writer.finish() {
+    let mut window = Window::new(0, &mut space);
+    packet.encode(Version::V5, &mut window);
+    if let Some(bytes) = window.finish() {
         broker.handle_bytes(now, id, bytes);
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Packet<'_>> {
-    let (frame, _) = split(bytes, u32::MAX).ok()??;
-    Packet::decode(Version::V5, frame).ok()
+fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
+    split(bytes, u32::MAX).ok()?.map(|(frame, _)| frame)
 }
 
 #[cfg(test)]

@@ -107,11 +107,24 @@ impl Message {
         if self.expires == Instant::NEVER {
             return None;
         }
-        Some(u32::try_from(self.expires.millis_since(now).div_ceil(1000)).unwrap_or(u32::MAX))
+        Some(secs_in(self.expires.millis_since(now)))
     }
 
     pub(crate) fn has_expired(&self, now: Instant) -> bool {
         self.expires <= now
+    }
+}
+
+/// `millis` in seconds, rounded up; `u32::MAX` where that is too much.
+///
+/// By hand, as on paper: 64 bits by 64 bits would bring a routine of 900 bytes to a machine that divides 32 by 32.
+fn secs_in(millis: u64) -> u32 {
+    const PER_SECOND: u32 = 1000;
+    let Ok(high) = u32::try_from(millis >> 16) else { return u32::MAX };
+    let low = (high % PER_SECOND) << 16 | (millis & 0xFFFF) as u32;
+    match u16::try_from(high / PER_SECOND) {
+        Ok(high) => (u32::from(high) << 16).saturating_add(low.div_ceil(PER_SECOND)),
+        Err(_) => u32::MAX,
     }
 }
 
@@ -471,12 +484,12 @@ impl<'m> Messages<'m> {
     pub(crate) fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
         let body = self.bytes.store(&[body])?;
         match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
-            Ok(handle) => {
+            Some(handle) => {
                 #[cfg(feature = "alloc")]
                 self.count_restored(handle);
                 Some(handle)
             }
-            Err(_) => {
+            None => {
                 self.bytes.release(body);
                 None
             }
@@ -492,7 +505,7 @@ impl<'m> Messages<'m> {
         owner: Owner,
         identifiers: Identifiers<'_>,
     ) -> Option<Handle<Delivery>> {
-        let handle = self.deliveries.restore(slot, delivery).ok()?;
+        let handle = self.deliveries.restore(slot, delivery)?;
         if let Some(message) = delivery.message {
             self.hold_times(message, delivery.holds());
             #[cfg(feature = "alloc")]
@@ -518,7 +531,7 @@ impl<'m> Messages<'m> {
     /// Sorts deliveries by the places of their messages among all messages.
     pub(crate) fn sort_by_order(&mut self, queue: &mut Fifo<Delivery>) {
         let pool = &self.pool;
-        queue.sort_by_key(&mut self.deliveries, |deliveries, delivery| {
+        queue.sort_by_key(&mut self.deliveries, &|deliveries, delivery| {
             deliveries[delivery].message.map_or(0, |message| pool[message].order)
         });
     }
@@ -680,5 +693,21 @@ impl Iterator for SubscriptionIdentifiers<'_, '_> {
         let delivery = &self.deliveries[self.next?];
         self.next = delivery.more();
         (delivery.identifier != 0).then_some(delivery.identifier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::secs_in;
+
+    #[test]
+    fn seconds_are_rounded_up_and_end_where_32_bits_do() {
+        let most = u64::from(u32::MAX) * 1000;
+        for near in [0, 1000, 65_536, 1 << 32, most, 1 << 48, u64::MAX - 2000] {
+            for millis in near.saturating_sub(2000)..near + 2000 {
+                let seconds = u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX);
+                assert_eq!(secs_in(millis), seconds, "{millis}");
+            }
+        }
     }
 }

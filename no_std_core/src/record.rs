@@ -17,11 +17,12 @@
 //! [`Broker::poll_record`]: crate::Broker::poll_record
 //! [`Broker::restore`]: crate::Broker::restore
 
-use serde::{Deserialize, Serialize};
-
 use crate::counters::RECORDED_REASONS;
-use crate::storage::copy;
 use crate::time::Instant;
+
+use fields::{Field, Input, Output, fields};
+
+mod fields;
 
 /// The format that is written, and the newest one that is read.
 pub const FORMAT: u8 = 1;
@@ -33,7 +34,7 @@ pub const OVERHEAD: usize = 128;
 const GONE: u8 = 0x80;
 
 /// What a record is about. The order is the one in which records are restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// A Session that outlives its Network Connection.
@@ -79,7 +80,7 @@ impl Kind {
 }
 
 /// What a record is about: a kind of thing, and its slot, counted densely from 0 and used again when the thing is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Which table.
     pub kind: Kind,
@@ -110,7 +111,7 @@ pub enum Record<'a> {
 }
 
 /// What a thing is. Other things are referred to by their slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is told at its struct")]
 pub enum Value<'a> {
     Session(Session<'a>),
@@ -126,7 +127,8 @@ pub enum Value<'a> {
 }
 
 /// A Session that outlives its Network Connection (section 4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Session<'a> {
     /// The Client Identifier.
     pub client_id: &'a str,
@@ -135,7 +137,7 @@ pub struct Session<'a> {
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
     pub expiry_secs: u32,
     /// When it ends; [`Instant::NEVER`] while the client is connected.
-    #[serde(with = "moment")]
+    #[cfg_attr(test, serde(with = "tests::moment"))]
     pub ends: Instant,
     /// The Will.
     pub will: Option<Will>,
@@ -144,28 +146,31 @@ pub struct Session<'a> {
 }
 
 /// The Will of a Session (section 3.1.2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Will {
     /// The slot of its Message.
     pub message: u32,
     /// Will Delay Interval in seconds.
     pub delay_secs: u32,
     /// When it is published; [`Instant::NEVER`] while the client is connected.
-    #[serde(with = "moment")]
+    #[cfg_attr(test, serde(with = "tests::moment"))]
     pub due: Instant,
     /// Message Expiry Interval in seconds, which starts when it is published.
     pub expiry_secs: Option<u32>,
 }
 
 /// The group of a shared subscription (section 4.8.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Group<'a> {
     /// `$share/`, the ShareName, `/` and the Topic Filter.
     pub filter: &'a str,
 }
 
 /// A subscription (section 3.8.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Subscription<'a> {
     /// The slot of its Session.
     pub session: u32,
@@ -184,7 +189,8 @@ pub struct Subscription<'a> {
 }
 
 /// An Application Message (section 3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Message<'a> {
     /// The first so many bytes of the body are the Topic Name.
     pub topic_len: u16,
@@ -195,19 +201,20 @@ pub struct Message<'a> {
     /// The RETAIN flag of the PUBLISH.
     pub retain: bool,
     /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
-    #[serde(with = "moment")]
+    #[cfg_attr(test, serde(with = "tests::moment"))]
     pub expires: Instant,
     /// Its place among all messages.
     pub order: u64,
     /// Orders the retained messages of one topic among sibling brokers.
     pub stamp: u64,
     /// Topic Name, Properties and payload. Not part of the postcard value, but all that comes behind it.
-    #[serde(skip)]
+    #[cfg_attr(test, serde(skip))]
     pub body: &'a [u8],
 }
 
 /// A message on its way (section 4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Delivery<'a> {
     /// Who is to get it.
     pub to: Receiver,
@@ -224,12 +231,13 @@ pub struct Delivery<'a> {
     /// The shared subscription it came through.
     pub through: Through,
     /// The Subscription Identifiers it is sent with.
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     pub identifiers: Identifiers<'a>,
 }
 
 /// Who is to get a [`Delivery`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Receiver {
     /// The Session in this slot.
     Session(u32),
@@ -238,7 +246,8 @@ pub enum Receiver {
 }
 
 /// Through which shared subscription a [`Delivery`] came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Through {
     /// None.
     Nothing,
@@ -249,11 +258,13 @@ pub enum Through {
 }
 
 /// Subscription Identifiers, one varint behind the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Identifiers<'a>(pub &'a [u8]);
 
 /// A Packet Identifier that a client used for a QoS 2 message and has not released (section 4.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Receipt {
     /// The slot of its Session.
     pub session: u32,
@@ -262,7 +273,8 @@ pub struct Receipt {
 }
 
 /// A message on its way to a sibling broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Transit<'a> {
     /// The sibling's index.
     pub sibling: u16,
@@ -277,7 +289,8 @@ pub struct Transit<'a> {
 }
 
 /// How far the messages from and to the sibling broker are whose index is the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Sibling {
     /// The place of the last one that was taken, see [`Transit`].
     pub taken: u64,
@@ -286,7 +299,8 @@ pub struct Sibling {
 }
 
 /// What was lost so far, in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Counters {
     /// By [`DropReason`](crate::DropReason).
     pub dropped: [u32; RECORDED_REASONS],
@@ -345,88 +359,163 @@ impl Record<'_> {
     /// key's kind.
     pub fn seal(&self, out: &mut [u8]) -> Option<usize> {
         match self {
-            Self::Delete(key) => seal(*key, None, [].into_iter(), out),
-            Self::Put(key, Value::Message(message)) => {
-                seal(*key, Some(&Value::Message(*message)), [message.body].into_iter(), out)
+            Self::Delete(key) => seal(*key, None, &mut core::iter::empty(), out),
+            Self::Put(key, value) => {
+                let body = if let Value::Message(message) = value { message.body } else { &[] };
+                seal(*key, Some(value), &mut core::iter::once(body), out)
             }
-            Self::Put(key, value) => seal(*key, Some(value), [].into_iter(), out),
         }
     }
 }
 
 /// As [`Record::seal`], with the body of a Message in pieces.
-pub(crate) fn seal<'a>(
+pub(crate) fn seal(
     key: Key,
     value: Option<&Value<'_>>,
-    body: impl Iterator<Item = &'a [u8]>,
+    body: &mut dyn Iterator<Item = &[u8]>,
     out: &mut [u8],
 ) -> Option<usize> {
-    let whole = out.len();
-    let (place, content) = out.split_first_chunk_mut::<4>()?;
-    let gone = if value.is_some() { 0 } else { GONE };
-    let mut rest = put(content, &(FORMAT, key.kind as u8 | gone, key.slot))?;
-    rest = match (key.kind, value) {
-        (_, None) | (Kind::Retained, Some(Value::Retained)) => rest,
-        (Kind::Session, Some(Value::Session(value))) => put(rest, value)?,
-        (Kind::Group, Some(Value::Group(value))) => put(rest, value)?,
-        (Kind::Subscription, Some(Value::Subscription(value))) => put(rest, value)?,
-        (Kind::Message, Some(Value::Message(value))) => put(rest, value)?,
-        (Kind::Delivery, Some(Value::Delivery(value))) => put(rest, value)?,
-        (Kind::Receipt, Some(Value::Receipt(value))) => put(rest, value)?,
-        (Kind::Transit, Some(Value::Transit(value))) => put(rest, value)?,
-        (Kind::Sibling, Some(Value::Sibling(value))) => put(rest, value)?,
-        (Kind::Counters, Some(Value::Counters(value))) => put(rest, value)?,
-        _ => return None,
-    };
-    for piece in body {
-        let (head, tail) = rest.split_at_mut_checked(piece.len())?;
-        copy(head, piece);
-        rest = tail;
+    if value.is_some_and(|value| value.kind() != key.kind) {
+        return None;
     }
-    let len = whole.checked_sub(rest.len())?;
-    let written = content.get(..len.checked_sub(place.len())?)?;
+    let (place, content) = out.split_first_chunk_mut::<4>()?;
+    let mut content = Output::new(content);
+    content.byte(FORMAT);
+    content.byte(key.kind as u8 | if value.is_some() { 0 } else { GONE });
+    key.slot.put(&mut content);
+    if let Some(value) = value {
+        value.put(&mut content);
+    }
+    for piece in body {
+        content.bytes(piece);
+    }
+    let written = content.finish()?;
     *place = checksum(written).to_le_bytes();
-    Some(len)
+    Some(place.len() + written.len())
 }
 
-/// Writes `value` to the beginning of `out`; gives the rest.
-fn put<'o>(out: &'o mut [u8], value: &impl Serialize) -> Option<&'o mut [u8]> {
-    let len = postcard::to_slice(value, out).ok()?.len();
-    out.get_mut(len..)
-}
-
-fn read_key(sealed: &[u8]) -> Option<(Key, bool, &[u8])> {
-    let ((_, kind, slot), rest): ((u8, u8, u32), _) = postcard::take_from_bytes(sealed.get(4..)?).ok()?;
-    Some((Key { kind: Kind::from_byte(kind & !GONE)?, slot }, kind & GONE != 0, rest))
+fn read_key<'a>(sealed: &'a [u8]) -> Option<(Key, bool, Input<'a>)> {
+    let mut input = Input::new(sealed.get(4..)?);
+    let (_format, kind, slot) = (input.byte(), input.byte(), u32::take(&mut input));
+    Some((Key { kind: Kind::from_byte(kind & !GONE)?, slot }, kind & GONE != 0, input))
 }
 
 fn open_content(sealed: &[u8]) -> Option<Record<'_>> {
-    let (key, gone, rest) = read_key(sealed)?;
-    if gone {
-        return rest.is_empty().then_some(Record::Delete(key));
-    }
-    let value = match key.kind {
-        Kind::Session => Value::Session(whole(rest)?),
-        Kind::Group => Value::Group(whole(rest)?),
-        Kind::Subscription => Value::Subscription(whole(rest)?),
-        Kind::Message => {
-            let (message, body) = postcard::take_from_bytes::<Message<'_>>(rest).ok()?;
-            Value::Message(Message { body, ..message })
-        }
-        Kind::Retained => rest.is_empty().then_some(Value::Retained)?,
-        Kind::Delivery => Value::Delivery(whole(rest)?),
-        Kind::Receipt => Value::Receipt(whole(rest)?),
-        Kind::Transit => Value::Transit(whole(rest)?),
-        Kind::Sibling => Value::Sibling(whole(rest)?),
-        Kind::Counters => Value::Counters(whole(rest)?),
-    };
-    Some(Record::Put(key, value))
+    let (key, gone, mut input) = read_key(sealed)?;
+    let record = if gone { Record::Delete(key) } else { Record::Put(key, Value::take(key.kind, &mut input)) };
+    input.is_done().then_some(record)
 }
 
-/// A value with nothing behind it.
-fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
-    rest.is_empty().then_some(value)
+fields! {
+    Session<'a> { client_id, principal, expiry_secs, ends, will, dropped }
+    Will { message, delay_secs, due, expiry_secs }
+    Group<'a> { filter }
+    Subscription<'a> { session, filter, qos, no_local, retain_as_published, identifier, replaying }
+    Message<'a> { topic_len, properties_len, qos, retain, expires, order, stamp; body }
+    Delivery<'a> { to, message, qos, retain, received, packet_id, through, identifiers }
+    Receipt { session, packet_id }
+    Transit<'a> { sibling, sequence, message, publisher_key, group }
+    Sibling { taken, sent }
+    Counters { dropped }
+}
+
+impl<'a> Value<'a> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Session(_) => Kind::Session,
+            Self::Group(_) => Kind::Group,
+            Self::Subscription(_) => Kind::Subscription,
+            Self::Message(_) => Kind::Message,
+            Self::Retained => Kind::Retained,
+            Self::Delivery(_) => Kind::Delivery,
+            Self::Receipt(_) => Kind::Receipt,
+            Self::Transit(_) => Kind::Transit,
+            Self::Sibling(_) => Kind::Sibling,
+            Self::Counters(_) => Kind::Counters,
+        }
+    }
+
+    fn put(&self, out: &mut Output<'_>) {
+        match self {
+            Self::Session(value) => value.put(out),
+            Self::Group(value) => value.put(out),
+            Self::Subscription(value) => value.put(out),
+            Self::Message(value) => value.put(out),
+            Self::Retained => {}
+            Self::Delivery(value) => value.put(out),
+            Self::Receipt(value) => value.put(out),
+            Self::Transit(value) => value.put(out),
+            Self::Sibling(value) => value.put(out),
+            Self::Counters(value) => value.put(out),
+        }
+    }
+
+    fn take(kind: Kind, input: &mut Input<'a>) -> Self {
+        match kind {
+            Kind::Session => Self::Session(Field::take(input)),
+            Kind::Group => Self::Group(Field::take(input)),
+            Kind::Subscription => Self::Subscription(Field::take(input)),
+            Kind::Message => Self::Message(Field::take(input)),
+            Kind::Retained => Self::Retained,
+            Kind::Delivery => Self::Delivery(Field::take(input)),
+            Kind::Receipt => Self::Receipt(Field::take(input)),
+            Kind::Transit => Self::Transit(Field::take(input)),
+            Kind::Sibling => Self::Sibling(Field::take(input)),
+            Kind::Counters => Self::Counters(Field::take(input)),
+        }
+    }
+}
+
+impl Field<'_> for Receiver {
+    fn put(&self, out: &mut Output<'_>) {
+        let (which, slot) = match self {
+            Self::Session(slot) => (0, slot),
+            Self::Group(slot) => (1, slot),
+        };
+        out.number(which);
+        slot.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Self {
+        match input.number(1) {
+            0 => Self::Session(u32::take(input)),
+            _ => Self::Group(u32::take(input)),
+        }
+    }
+}
+
+impl Field<'_> for Through {
+    fn put(&self, out: &mut Output<'_>) {
+        match self {
+            Self::Nothing => out.number(0),
+            Self::Group(slot) => {
+                out.number(1);
+                slot.put(out);
+            }
+            Self::Foreign(slot) => {
+                out.number(2);
+                slot.put(out);
+            }
+        }
+    }
+
+    fn take(input: &mut Input<'_>) -> Self {
+        match input.number(2) {
+            0 => Self::Nothing,
+            1 => Self::Group(u32::take(input)),
+            _ => Self::Foreign(u32::take(input)),
+        }
+    }
+}
+
+impl<'a> Field<'a> for Identifiers<'a> {
+    fn put(&self, out: &mut Output<'_>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Input<'a>) -> Self {
+        Self(Field::take(input))
+    }
 }
 
 impl Identifiers<'_> {
@@ -434,9 +523,10 @@ impl Identifiers<'_> {
     pub(crate) fn write(identifiers: impl Iterator<Item = u32>, out: &mut [u8]) -> usize {
         let mut used = 0;
         for identifier in identifiers {
-            let Some(written) = out.get_mut(used..).and_then(|rest| postcard::to_slice(&identifier, rest).ok()) else {
-                break;
-            };
+            let Some(rest) = out.get_mut(used..) else { break };
+            let mut rest = Output::new(rest);
+            identifier.put(&mut rest);
+            let Some(written) = rest.finish() else { break };
             used += written.len();
         }
         used
@@ -447,24 +537,10 @@ impl Iterator for Identifiers<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let (identifier, rest) = postcard::take_from_bytes(self.0).ok()?;
-        self.0 = rest;
+        let mut input = Input::new(self.0);
+        let identifier = u32::take(&mut input);
+        self.0 = input.undamaged()?;
         Some(identifier)
-    }
-}
-
-/// An [`Instant`] in a record: [`Instant::NEVER`], which is frequent, takes one byte.
-mod moment {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::time::Instant;
-
-    pub(super) fn serialize<S: Serializer>(instant: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
-        instant.as_millis().wrapping_add(1).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
-        u64::deserialize(deserializer).map(|number| Instant::from_millis(number.wrapping_sub(1)))
     }
 }
 

@@ -72,3 +72,13 @@ fn a_shared_subscription_is_refused_and_another_one_is_not() {
     let copies = got.windows(7).filter(|bytes| *bytes == b"\x30\x05\0\x01a\0x").count();
     assert_eq!(copies, if SHARED { 2 } else { 1 }, "{got:x?}");
 }
+
+#[test]
+fn who_is_refused_gets_a_reason_code_and_maybe_a_reason_string() {
+    // A second CONNECT `[MQTT-3.1.0-2]`: DISCONNECT with 0x82.
+    let (got, closed) = answer(&[CONNECT_5, CONNECT_5].concat());
+    let disconnect = got.get(usize::from(got[1]) + 2..).unwrap();
+    assert_eq!((disconnect[0], disconnect[2], closed), (0xe0, 0x82, true), "{got:x?}");
+    // Reason String (section 3.14.2.2.3).
+    assert_eq!(disconnect.contains(&0x1f), cfg!(feature = "reason-strings"), "{disconnect:x?}");
+}

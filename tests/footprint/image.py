@@ -25,13 +25,6 @@ class Image:
         rows = (line.split() for line in output("size", "-A", self.path).splitlines())
         return {row[0]: int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(".")}
 
-    def section(self, name):
-        """The bytes of a section, and its address."""
-        lines = output("readelf", "-SW", self.path).replace("[ ", "[").splitlines()
-        row = next(line.split() for line in lines if f" {name} " in line)
-        address, offset, size = (int(field, 16) for field in row[3:6])
-        return self.path.read_bytes()[offset : offset + size], address
-
     def flash(self):
         found = self.sections()
         return sum(found.get(name, 0) for name in IN_FLASH)

@@ -11,10 +11,11 @@ mod led;
 mod register;
 pub(crate) mod stack;
 mod uart;
+mod vectors;
 mod watchdog;
 
 pub(crate) use clock::Clock;
-pub(crate) use console::say;
+pub(crate) use console::{give_up, say};
 pub(crate) use cortex_m_rt::entry;
 pub(crate) use ethernet::{Ethernet, SPARE};
 pub(crate) use flash::{Flash, FlashError};

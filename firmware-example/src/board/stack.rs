@@ -3,6 +3,9 @@
 //! `memory.x` puts the stack at the very bottom of RAM and cortex-m-rt paints it before `main`. What overflows leaves the RAM and
 //! faults.
 
+use core::arch::asm;
+use core::fmt;
+
 use cortex_m_rt::STACK_PAINT_VALUE;
 
 unsafe extern "C" {
@@ -30,4 +33,40 @@ pub(crate) fn most_used() -> usize {
     let is_painted = |word: &usize| unsafe { bottom.add(*word).read_volatile() } == STACK_PAINT_VALUE;
     let untouched = (0..words).take_while(is_painted).count();
     (words - untouched) * size_of::<u32>()
+}
+
+/// Calls that have not returned, the innermost first. It shows the address of each.
+pub(super) struct Calls {
+    frame: *const [usize; 2],
+}
+
+impl Calls {
+    /// That of the function that asks, and those around it.
+    #[inline(always)]
+    pub(super) fn here() -> Self {
+        // Rust has frame pointers on these machines: R7 points to that of the caller, and behind it is where to return to.
+        let frame;
+        // SAFETY: it changes nothing.
+        unsafe { asm!("mov {}, r7", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+        Self { frame }
+    }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 16;
+        /// From where a call returns to, with bit 0 set for Thumb, to the call.
+        const BACK: usize = 3;
+        let mut frame = self.frame;
+        for _ in 0..MOST {
+            if !frame.is_aligned() || frame.addr() < bottom() || frame.wrapping_add(1).addr() > bottom() + size() {
+                break;
+            }
+            // SAFETY: all of the stack is memory.
+            let [next, behind] = unsafe { frame.read_volatile() };
+            write!(f, " {:#x}", behind.wrapping_sub(BACK))?;
+            frame = core::ptr::with_exposed_provenance(next);
+        }
+        Ok(())
+    }
 }

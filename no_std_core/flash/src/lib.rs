@@ -89,6 +89,8 @@ pub use place::{Place, Slots};
 pub use scan::Found;
 pub use store::{RECORD_BYTES, Store, places};
 
+use core::fmt;
+
 #[cfg(doc)]
 use embedded_storage::nor_flash::NorFlash;
 
@@ -108,3 +110,18 @@ pub enum Error<E> {
     /// The range of flash or the table of places cannot be used.
     Geometry,
 }
+
+impl<E> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flash(_) => "the flash failed",
+            Self::Failed => "the flash has failed before",
+            Self::Full => "what lives does not fit any more",
+            Self::Unfit => "there is no place for such a record",
+            Self::Small(_) => "the buffer is too small",
+            Self::Geometry => "the range of flash or the table of places is unfit",
+        })
+    }
+}
+
+impl<E: fmt::Debug> core::error::Error for Error<E> {}

@@ -1,7 +1,7 @@
 //! CONNECT: a Client's first packet, which says the version (section 3.1).
 
 use super::primitive::Reader;
-use super::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, property};
+use super::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, Why, property};
 
 /// A CONNECT packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct ConnectRefusal {
     /// What the CONNACK says about it; always an error.
     pub code: ReasonCode,
     /// What is wrong, for people: fit to be a Reason String.
-    pub why: &'static str,
+    pub why: Why,
 }
 
 impl<'a> Connect<'a> {
@@ -122,7 +122,8 @@ impl From<ConnectRefusal> for Refusal {
 fn decode_version(reader: &mut Reader<'_>) -> Result<Version, ConnectRefusal> {
     let mut name_and_level = || Ok((reader.binary()?, reader.u8()?));
     let (name, level) = name_and_level().map_err(|refusal| ConnectRefusal::new(None, refusal))?;
-    let unsupported = |version, why| Err(ConnectRefusal { version, code: ReasonCode::UnsupportedProtocolVersion, why });
+    let unsupported =
+        |version, why| Err(ConnectRefusal::new(version, Refusal::new(ReasonCode::UnsupportedProtocolVersion, why)));
     match (name, level) {
         (b"MQIsdp", 3) if cfg!(feature = "v3") => Ok(Version::V3_1),
         (b"MQTT", 4) if cfg!(feature = "v3") => Ok(Version::V3_1_1),

@@ -153,7 +153,7 @@ pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Option<(Frame<'_>, us
     let header = varint_len + 1;
     // At most MAX_PACKET_LEN, which a u32 holds easily.
     if remaining.saturating_add(header as u32) > max_packet_size {
-        return Err(Refusal { code: ReasonCode::PacketTooLarge, why: "the packet exceeds the Maximum Packet Size" });
+        return Err(Refusal::new(ReasonCode::PacketTooLarge, "the packet exceeds the Maximum Packet Size"));
     }
     let len = header.saturating_add(remaining as usize);
     let Some(body) = bytes.get(header..len) else { return Ok(None) };

@@ -33,6 +33,7 @@ mod reason_code;
 mod sink;
 mod subscribe;
 mod unsubscribe;
+mod why;
 
 #[cfg(test)]
 mod arbitrary;
@@ -54,6 +55,7 @@ pub use reason_code::ReasonCode;
 pub use sink::{Length, MAX_VARINT, Sink, Window, Writer, varint_len};
 pub use subscribe::{Codes, CodesIter, Filters, FiltersIter, RetainHandling, SubAck, Subscribe, SubscriptionOptions};
 pub use unsubscribe::{Topics, TopicsIter, UnsubAck, Unsubscribe};
+pub use why::Why;
 
 /// The version of the protocol that a Network Connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,18 +142,23 @@ pub struct Refusal {
     /// What a DISCONNECT or CONNACK says about it; always an error.
     pub code: ReasonCode,
     /// What is wrong, for people: fit to be a Reason String.
-    pub why: &'static str,
+    pub why: Why,
 }
 
 impl Refusal {
+    /// A fault with this Reason Code.
+    pub const fn new(code: ReasonCode, why: &'static str) -> Self {
+        Self { code, why: Why::new(why) }
+    }
+
     /// A packet that cannot be parsed, 0x81.
     pub const fn malformed(why: &'static str) -> Self {
-        Self { code: ReasonCode::MalformedPacket, why }
+        Self::new(ReasonCode::MalformedPacket, why)
     }
 
     /// A well-formed packet that says what the protocol does not allow, 0x82.
     pub const fn protocol_error(why: &'static str) -> Self {
-        Self { code: ReasonCode::ProtocolError, why }
+        Self::new(ReasonCode::ProtocolError, why)
     }
 }
 

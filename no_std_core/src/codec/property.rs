@@ -309,7 +309,7 @@ fn not_zero<T: Default + PartialEq>(value: T, why: &'static str) -> Result<T, Re
 
 fn topic_alias(reader: &mut Reader<'_>) -> Result<u16, Refusal> {
     match reader.u16()? {
-        0 => Err(Refusal { code: ReasonCode::TopicAliasInvalid, why: "a Topic Alias is not 0 [MQTT-3.3.2-8]" }),
+        0 => Err(Refusal::new(ReasonCode::TopicAliasInvalid, "a Topic Alias is not 0 [MQTT-3.3.2-8]")),
         alias => Ok(alias),
     }
 }

@@ -184,6 +184,11 @@ impl<'a> Window<'a> {
         self.left_out.saturating_add(u32::try_from(self.written()).unwrap_or(u32::MAX))
     }
 
+    /// The bytes written to `out`; `None` if some were dropped or did not fit.
+    pub(crate) fn finish(self) -> Option<&'a [u8]> {
+        if self.left_out == 0 { self.out.get(..self.at) } else { None }
+    }
+
     /// What is to be dropped, or does not fit whole.
     #[cold]
     fn put_partly(&mut self, bytes: &[u8]) {

@@ -20,7 +20,7 @@ pub(crate) use alias::Aliases;
 pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Reply};
 
-use crate::codec::{ReasonCode, Refusal, Version};
+use crate::codec::{ReasonCode, Refusal, Version, Why};
 use crate::message::Delivery;
 use crate::session::{Session, StoredWill};
 use crate::storage::{Blob, Fifo, Handle, List, Rare, TimerId, Vacant, links};
@@ -107,7 +107,8 @@ pub struct Connection {
     #[cfg(feature = "alloc")]
     pub(crate) waits_for_room: bool,
     /// Why the broker closes it.
-    pub(crate) reason: Option<&'static str>,
+    pub(crate) has_reason: bool,
+    pub(crate) reason: Why,
     pub(crate) reason_code: ReasonCode,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
     pub(crate) goodbye: bool,
@@ -223,7 +224,7 @@ impl Connection {
 
     /// Why the broker closes it, once it does.
     pub(crate) fn closing(&self) -> Option<Refusal> {
-        self.reason.map(|why| Refusal { code: self.reason_code, why })
+        self.has_reason.then_some(Refusal { code: self.reason_code, why: self.reason })
     }
 
     /// What fills unused memory: all bits are 0.
@@ -260,7 +261,8 @@ impl Connection {
         sibling_refuses: false,
         #[cfg(feature = "alloc")]
         waits_for_room: false,
-        reason: None,
+        has_reason: false,
+        reason: Why::NONE,
         reason_code: ReasonCode::Success,
         goodbye: false,
         sending: Sending::NONE,

@@ -1,6 +1,6 @@
 //! Replies that a client is owed: one small entry each, encoded only when the client takes them.
 
-use crate::codec::{AckKind, ReasonCode};
+use crate::codec::{AckKind, ReasonCode, Why};
 use crate::storage::{Handle, links};
 
 /// Reason Codes of a SUBACK or UNSUBACK in one [`Owed`].
@@ -15,7 +15,8 @@ pub struct Owed {
     pub(crate) packet_id: u16,
     /// The batch before which it must not be transmitted; 0: none.
     pub(crate) batch: u32,
-    why: Option<&'static str>,
+    /// A Reason String.
+    pub(crate) why: Why,
 }
 
 /// Which reply.
@@ -42,18 +43,10 @@ pub(crate) enum Reply {
 
 impl Owed {
     /// What fills unused memory: all bits are 0.
-    pub const EMPTY: Self = Self::new(Reply::PingResp, 0, ReasonCode::Success, "");
+    pub const EMPTY: Self = Self::new(Reply::PingResp, 0, ReasonCode::Success, Why::NONE);
 
-    /// A Reason String; empty: none.
-    pub(crate) const fn why(&self) -> &'static str {
-        match self.why {
-            Some(why) => why,
-            None => "",
-        }
-    }
-
-    pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: &'static str) -> Self {
-        Self { next: None, reply, code, packet_id, batch: 0, why: if why.is_empty() { None } else { Some(why) } }
+    pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: Why) -> Self {
+        Self { next: None, reply, code, packet_id, batch: 0, why }
     }
 
     /// The same, but not to be transmitted before this batch is safe.

@@ -1,7 +1,7 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP: the handshakes of QoS 1 and 2 (section 4.3).
 
 use crate::broker::Broker;
-use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal};
+use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal, Why};
 use crate::connection::{Connection, Outgoing, Owed, Reply};
 use crate::counters::DropReason;
 use crate::record::Kind;
@@ -37,7 +37,7 @@ impl Broker<'_> {
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
         let batch = self.barrier_of(session);
-        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, "").after(batch));
+        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, Why::NONE).after(batch));
         Ok(())
     }
 
@@ -58,7 +58,7 @@ impl Broker<'_> {
         };
         // Not found: the answer to an earlier PUBREL may not be safe yet, and the client may use the identifier again.
         let batch = self.barrier_of(session);
-        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, "").after(batch));
+        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, Why::NONE).after(batch));
     }
 
     /// The receiver of a QoS 2 message has our PUBREL: the delivery is over.

@@ -3,7 +3,7 @@
 use super::Taken;
 use crate::authorize::{Ask, Verdict};
 use crate::broker::Broker;
-use crate::codec::{Auth, Frame, ReasonCode, Refusal, Version};
+use crate::codec::{Auth, Frame, ReasonCode, Refusal, Version, Why};
 use crate::connection::{Connection, Owed, Phase, Reply};
 use crate::storage::{Blob, Handle, TEXT_ON_STACK};
 use crate::time::Instant;
@@ -66,16 +66,16 @@ impl Broker<'_> {
                     self.sessions[session].principal = principal;
                     self.note_session(session);
                 }
-                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, ""));
+                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, Why::NONE));
             }
             Verdict::Accept { principal, .. } => self.open(now, handle, principal),
             Verdict::Continue { .. } => {
                 if !reauthenticating {
                     self.connections[handle].phase = Phase::AwaitingAuth;
                 }
-                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::ContinueAuthentication, ""));
+                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::ContinueAuthentication, Why::NONE));
             }
-            Verdict::Refuse(code) => self.refuse_verdict(now, handle, Refusal { code, why: "" }),
+            Verdict::Refuse(code) => self.refuse_verdict(now, handle, Refusal { code, why: Why::NONE }),
         }
         self.mark_ready(handle);
     }
@@ -97,10 +97,10 @@ impl Broker<'_> {
         let stored = self.messages.bytes.store(&[data]).ok_or(super::connect::NO_MEMORY)?;
         self.connections[handle].auth_data = stored;
         if self.messages.bytes.contiguous(stored).is_none() && data.len() > TEXT_ON_STACK {
-            return Err(Refusal {
-                code: ReasonCode::ImplementationSpecificError,
-                why: "the Authentication Data are longer than this server can send",
-            });
+            return Err(Refusal::new(
+                ReasonCode::ImplementationSpecificError,
+                "the Authentication Data are longer than this server can send",
+            ));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{Taken, TimerKey};
 use crate::authorize::{Ask, Principal};
 use crate::broker::Broker;
-use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version};
+use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version, Why};
 use crate::config::Authentication;
 use crate::connection::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
 use crate::session::Session;
@@ -69,10 +69,10 @@ impl<'m> Broker<'m> {
         }
         let method = properties.authentication_method();
         if method.is_some() && self.config.authentication == Authentication::Open {
-            return Err(Refusal {
-                code: ReasonCode::BadAuthenticationMethod,
-                why: "this server knows no enhanced authentication",
-            });
+            return Err(Refusal::new(
+                ReasonCode::BadAuthenticationMethod,
+                "this server knows no enhanced authentication",
+            ));
         }
         let limits = &self.config.limits;
         let window = properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM).min(limits.inflight);
@@ -147,7 +147,7 @@ impl<'m> Broker<'m> {
         self.note_session(session);
 
         let batch = self.messages.journal.batch_since(changes);
-        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, "").after(batch));
+        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, Why::NONE).after(batch));
         self.member_came(now, session);
         #[cfg(feature = "alloc")]
         self.tell_presence(session, true);
@@ -162,23 +162,22 @@ impl<'m> Broker<'m> {
         principal: Principal,
     ) -> Result<(Handle<Session>, bool), Refusal> {
         let draft = *self.connections[handle].draft.get();
-        let hash = self.messages.bytes.with(draft.client_id, |text| self.hasher.hash_bytes(text)).ok_or(Refusal {
-            code: ReasonCode::ClientIdentifierNotValid,
-            why: "a Client Identifier has at most 256 bytes here",
-        })?;
+        let hash = self.messages.bytes.with(draft.client_id, |text| self.hasher.hash_bytes(text)).ok_or(
+            Refusal::new(ReasonCode::ClientIdentifierNotValid, "a Client Identifier has at most 256 bytes here"),
+        )?;
         let found = self.messages.bytes.with(draft.client_id, |text| self.find_session(hash, text)).flatten();
         if let Some(session) = found {
             if self.sessions[session].principal != principal {
-                return Err(Refusal {
-                    code: ReasonCode::NotAuthorized,
-                    why: "the Session with this Client Identifier belongs to somebody else",
-                });
+                return Err(Refusal::new(
+                    ReasonCode::NotAuthorized,
+                    "the Session with this Client Identifier belongs to somebody else",
+                ));
             }
             if let Some(old) = self.sessions[session].connection {
-                const TAKEN_OVER: Refusal = Refusal {
-                    code: ReasonCode::SessionTakenOver,
-                    why: "another Network Connection uses this Client Identifier",
-                };
+                const TAKEN_OVER: Refusal = Refusal::new(
+                    ReasonCode::SessionTakenOver,
+                    "another Network Connection uses this Client Identifier",
+                );
                 // Its Will is due now, unless it is delayed and this client goes on with the Session.
                 self.close(now, old, TAKEN_OVER, true);
             } else {
@@ -246,7 +245,7 @@ impl<'m> Broker<'m> {
 
     pub(super) fn check_property_count(&self, count: u32) -> Result<(), Refusal> {
         if count > u32::from(self.config.limits.properties) {
-            return Err(Refusal { code: ReasonCode::QuotaExceeded, why: "too many Properties in one packet" });
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "too many Properties in one packet"));
         }
         Ok(())
     }
@@ -266,17 +265,16 @@ impl<'m> Broker<'m> {
     }
 }
 
-pub(super) const NO_MEMORY: Refusal =
-    Refusal { code: ReasonCode::QuotaExceeded, why: "the server has no memory left for this" };
+pub(super) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
 
 /// Without an identifier there is nothing to keep a Session by `[MQTT-3.1.3-8]` of MQTT 3.1.1; MQTT 3.1 always wants one.
 fn check_empty_client_id(connect: &Connect<'_>) -> Result<(), Refusal> {
     let keeps = connect.version == Version::V3_1_1 && connect.session_expiry_interval() == NEVER;
     if keeps || connect.version == Version::V3_1 {
-        return Err(Refusal {
-            code: ReasonCode::ClientIdentifierNotValid,
-            why: "a Session that is to be kept needs a Client Identifier",
-        });
+        return Err(Refusal::new(
+            ReasonCode::ClientIdentifierNotValid,
+            "a Session that is to be kept needs a Client Identifier",
+        ));
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl Broker<'_> {
                 self.remove_will(session);
             }
         }
-        let gone = Refusal { code: disconnect.code, why: "the client disconnected" };
+        let gone = Refusal::new(disconnect.code, "the client disconnected");
         self.close(now, handle, gone, false);
         Ok(())
     }
@@ -55,7 +55,7 @@ impl Broker<'_> {
         connection.phase = Phase::Closing;
         // A verdict that comes later finds nothing to decide.
         connection.awaits_verdict = false;
-        (connection.reason, connection.reason_code) = (Some(reason.why), reason.code);
+        (connection.has_reason, connection.reason, connection.reason_code) = (true, reason.why, reason.code);
         connection.goodbye = goodbye && connection.version == Version::V5;
         self.forget_sending(handle);
         let session = self.connections[handle].session.take();
@@ -248,8 +248,7 @@ impl Broker<'_> {
     }
 
     pub(crate) fn close_all(&mut self, now: Instant) {
-        const SHUTTING_DOWN: Refusal =
-            Refusal { code: ReasonCode::ServerShuttingDown, why: "the server is shutting down" };
+        const SHUTTING_DOWN: Refusal = Refusal::new(ReasonCode::ServerShuttingDown, "the server is shutting down");
         let mut slot = 0;
         while slot < self.connections.slots() {
             let handle = Handle::from_index(slot);

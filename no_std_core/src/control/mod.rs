@@ -35,7 +35,7 @@ pub use timeout::TimerKey;
 
 use crate::authorize::Ask;
 use crate::broker::{Broker, Full, Next, Received};
-use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, peek_type, split};
+use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, Why, peek_type, split};
 use crate::connection::{Connection, ConnectionId, Owed, Phase, Reply};
 use crate::router::Subscriber;
 use crate::session::Session;
@@ -163,7 +163,7 @@ impl Broker<'_> {
             PacketType::Unsubscribe => return self.on_unsubscribe(handle, version, frame),
             PacketType::PingReq => {
                 frame.check_empty()?;
-                self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, ""));
+                self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, Why::NONE));
             }
             PacketType::Disconnect => self.on_disconnect(now, handle, version, frame)?,
             PacketType::Auth => return self.on_auth(handle, version, frame),

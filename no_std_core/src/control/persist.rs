@@ -99,8 +99,8 @@ impl Broker<'_> {
                     stamp: 0,
                     body: &[],
                 });
-                let body = self.messages.bytes.chunks(message.body, 0..message.body.len());
-                let sealed = record::seal(key, Some(&value), body, out);
+                let mut body = self.messages.bytes.chunks(message.body, 0..message.body.len());
+                let sealed = record::seal(key, Some(&value), &mut body, out);
                 return Some(sealed.ok_or(record::OVERHEAD + message.body.len()));
             }
             Kind::Retained => {
@@ -136,7 +136,7 @@ impl Broker<'_> {
             #[cfg(not(feature = "alloc"))]
             Kind::Transit | Kind::Sibling => return None,
         };
-        let sealed = record::seal(key, Some(&value), [].into_iter(), out);
+        let sealed = record::seal(key, Some(&value), &mut core::iter::empty(), out);
         Some(sealed.ok_or(record::OVERHEAD + text_len))
     }
 

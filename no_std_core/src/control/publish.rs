@@ -3,7 +3,7 @@
 use super::Taken;
 use super::deliver::Terms;
 use crate::broker::{Broker, Full, LocalPublish};
-use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Writer};
+use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Why, Window};
 use crate::config::Overflow;
 use crate::connection::{Connection, Owed, Reply};
 use crate::counters::DropReason;
@@ -14,6 +14,8 @@ use crate::session::Session;
 use crate::storage::{Blob, Handle, Slots};
 use crate::time::Instant;
 use crate::topic::TopicName;
+
+const NOT_AUTHORIZED: Why = Why::new("the client may not publish to this topic");
 
 /// A message on its way to its subscribers.
 pub(super) struct Routing<'a> {
@@ -120,16 +122,16 @@ impl<'m> Broker<'m> {
                 // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
                 let batch = self.messages.journal.barrier();
                 let reply = Reply::Ack(AckKind::PubRec);
-                self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, "").after(batch));
+                self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
                 return Ok(Taken::Done);
             }
             let count = self.sessions[session].inbound.count();
             // Receive Maximum is of MQTT 5.0: who has never heard of it may use each Packet Identifier, until memory ends.
             if self.connections[handle].version.is_v5() && count >= self.config.limits.receive_maximum {
-                return Err(Refusal {
-                    code: ReasonCode::ReceiveMaximumExceeded,
-                    why: "more QoS 2 messages wait for their PUBREL than the server's Receive Maximum allows",
-                });
+                return Err(Refusal::new(
+                    ReasonCode::ReceiveMaximumExceeded,
+                    "more QoS 2 messages wait for their PUBREL than the server's Receive Maximum allows",
+                ));
             }
         }
         let changes = self.messages.journal.changes();
@@ -149,10 +151,10 @@ impl<'m> Broker<'m> {
 
     fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
         if publish.qos > self.config.maximum_qos {
-            return Err(Refusal { code: ReasonCode::QoSNotSupported, why: "the QoS is above Maximum QoS" });
+            return Err(Refusal::new(ReasonCode::QoSNotSupported, "the QoS is above Maximum QoS"));
         }
         if publish.retain && !self.config.retain_available {
-            return Err(Refusal { code: ReasonCode::RetainNotSupported, why: "no retained messages are kept here" });
+            return Err(Refusal::new(ReasonCode::RetainNotSupported, "no retained messages are kept here"));
         }
         if !publish.properties.is_empty() {
             self.check_property_count(publish.properties.count())?;
@@ -187,11 +189,11 @@ impl<'m> Broker<'m> {
                 }
                 None => publish.topic,
             };
-            let mut writer = Writer::new(space);
+            let mut window = Window::new(0, space);
             if verbatim.is_none() {
-                publish.properties.put_forwardable(&mut writer);
+                publish.properties.put_forwardable(&mut window);
             }
-            let properties = verbatim.or_else(|| writer.finish()).unwrap_or(&[]);
+            let properties = verbatim.or_else(|| window.finish()).unwrap_or(&[]);
             outcome = self.publish_from(now, session, TopicName::new_checked(topic), publish, properties);
         }
         self.scratch = scratch;
@@ -216,18 +218,18 @@ impl<'m> Broker<'m> {
             return Ok(None);
         };
         if alias > self.config.limits.topic_aliases_in {
-            return Err(Refusal { code: INVALID, why: "the Topic Alias is above Topic Alias Maximum [MQTT-3.3.2-9]" });
+            return Err(Refusal::new(INVALID, "the Topic Alias is above Topic Alias Maximum [MQTT-3.3.2-9]"));
         }
         if publish.topic.is_empty() {
             let known = self.aliases.topic_of(handle, alias);
-            return known.map(Some).ok_or(Refusal {
-                code: ReasonCode::ProtocolError,
-                why: "the Topic Alias was not set on this Network Connection (section 3.3.2.3.4)",
-            });
+            return known.map(Some).ok_or(Refusal::new(
+                ReasonCode::ProtocolError,
+                "the Topic Alias was not set on this Network Connection (section 3.3.2.3.4)",
+            ));
         }
         let list = &mut self.connections[handle].aliases;
         if !self.aliases.set_incoming(&mut self.messages.bytes, handle, list, alias, publish.topic) {
-            return Err(Refusal { code: ReasonCode::QuotaExceeded, why: "no memory for another Topic Alias" });
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "no memory for another Topic Alias"));
         }
         Ok(None)
     }
@@ -302,7 +304,7 @@ impl<'m> Broker<'m> {
             if !self.connections[handle].version.is_v5() {
                 if code == ReasonCode::NotAuthorized {
                     // Nobody could tell a success from it `[MQTT-3.3.5-2]` of MQTT 3.1.1.
-                    let refusal = Refusal { code, why: "the client may not publish to this topic" };
+                    let refusal = Refusal { code, why: NOT_AUTHORIZED };
                     self.close(now, handle, refusal, false);
                 }
                 // Otherwise the acknowledgement is withheld: the client keeps the message and sends it again.
@@ -315,10 +317,10 @@ impl<'m> Broker<'m> {
             QoS::ExactlyOnce => AckKind::PubRec,
         };
         let (code, why) = match outcome {
-            Ok(true) => (ReasonCode::Success, ""),
-            Ok(false) => (ReasonCode::NoMatchingSubscribers, ""),
-            Err(ReasonCode::NotAuthorized) => (ReasonCode::NotAuthorized, "the client may not publish to this topic"),
-            Err(code) => (code, "a queue, the store or the memory is full"),
+            Ok(true) => (ReasonCode::Success, Why::NONE),
+            Ok(false) => (ReasonCode::NoMatchingSubscribers, Why::NONE),
+            Err(ReasonCode::NotAuthorized) => (ReasonCode::NotAuthorized, NOT_AUTHORIZED),
+            Err(code) => (code, Why::new("a queue, the store or the memory is full")),
         };
         if publish.qos == QoS::ExactlyOnce && !code.is_error() {
             let entry = &mut self.sessions[session];

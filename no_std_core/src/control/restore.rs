@@ -170,7 +170,7 @@ impl Broker<'_> {
         if value.dropped.iter().any(|count| *count > 0) {
             session.lost.make().dropped = Dropped::of(value.dropped);
         }
-        let Ok(session) = self.sessions.restore(slot, session) else {
+        let Some(session) = self.sessions.restore(slot, session) else {
             self.messages.bytes.release(client_id);
             return Err(Unfit::Duplicate);
         };

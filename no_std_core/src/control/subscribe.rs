@@ -2,7 +2,9 @@
 
 use super::Taken;
 use crate::broker::Broker;
-use crate::codec::{Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version};
+use crate::codec::{
+    Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version, Why,
+};
 use crate::connection::{CODES_IN_OWED, Connection, Owed, Reply};
 use crate::record::Kind;
 use crate::router::{self, SHARED};
@@ -12,7 +14,7 @@ use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicFilterError};
 
 const TOO_MANY: Refusal =
-    Refusal { code: ReasonCode::QuotaExceeded, why: "more Topic Filters in one packet than this server answers" };
+    Refusal::new(ReasonCode::QuotaExceeded, "more Topic Filters in one packet than this server answers");
 
 impl<'m> Broker<'m> {
     #[inline(never)]
@@ -262,7 +264,7 @@ impl<'m> Broker<'m> {
     ) {
         let is_durable = self.connections[handle].session.is_some_and(|session| self.sessions[session].is_durable);
         let batch = if is_durable { self.messages.journal.gathering() } else { 0 };
-        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, "").after(batch));
+        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
         for _ in 0..count.div_ceil(CODES_IN_OWED) {
             let mut codes = [ReasonCode::Success; CODES_IN_OWED];
             for code in &mut codes {
@@ -271,7 +273,7 @@ impl<'m> Broker<'m> {
                     None => break,
                 }
             }
-            self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, ""));
+            self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, Why::NONE));
         }
     }
 }

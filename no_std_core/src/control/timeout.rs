@@ -58,14 +58,14 @@ impl Broker<'_> {
                 let quiet = now.millis_since(connection.last_packet);
                 if quiet >= u64::from(limit) {
                     let why = "nothing came for one and a half times the Keep Alive";
-                    self.close(now, handle, Refusal { code: ReasonCode::KeepAliveTimeout, why }, true);
+                    self.close(now, handle, Refusal::new(ReasonCode::KeepAliveTimeout, why), true);
                 } else {
                     self.rearm_connection(now, handle, limit.saturating_sub(quiet as u32));
                 }
             }
             Phase::AwaitingConnect | Phase::AwaitingVerdict | Phase::AwaitingAuth => {
                 let why = "the Network Connection was not opened in time";
-                self.close(now, handle, Refusal { code: ReasonCode::MaximumConnectTime, why }, false);
+                self.close(now, handle, Refusal::new(ReasonCode::MaximumConnectTime, why), false);
                 self.connections[handle].phase = Phase::Dead;
             }
             Phase::Closing | Phase::Dead => {

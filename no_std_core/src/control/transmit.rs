@@ -15,7 +15,7 @@ use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
 use crate::router::SHARED;
 use crate::session::Session;
-use crate::storage::{Blob, Handle, Linked, TEXT_ON_STACK};
+use crate::storage::{Blob, Handle, Linked, Pool, TEXT_ON_STACK};
 use crate::time::Instant;
 
 impl Broker<'_> {
@@ -144,10 +144,10 @@ impl Broker<'_> {
     /// on what was done, so this is the end of the connection; without CONNACK there is no DISCONNECT either
     /// `[MQTT-3.14.0-1]`.
     fn give_up_replies(&mut self, now: Instant, handle: Handle<Connection>) {
-        const UNSAYABLE: Refusal = Refusal {
-            code: ReasonCode::ImplementationSpecificError,
-            why: "the answer exceeds the client's Maximum Packet Size",
-        };
+        const UNSAYABLE: Refusal = Refusal::new(
+            ReasonCode::ImplementationSpecificError,
+            "the answer exceeds the client's Maximum Packet Size",
+        );
         let mut was_connack = false;
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
             was_connack |= matches!(self.owed.remove(entry).reply, Reply::ConnAck { .. });
@@ -332,7 +332,7 @@ impl Broker<'_> {
             }
             Outgoing::Disconnect => {
                 if let Some(reason) = self.connections[handle].closing() {
-                    let list = [Property::ReasonString(reason.why)];
+                    let list = [Property::ReasonString(reason.why.as_str())];
                     let mut packet = Disconnect { code: reason.code, properties: Properties::new(&list) };
                     if reason.why.is_empty() || self.is_too_large(handle, &packet) {
                         packet.properties = Properties::EMPTY;
@@ -355,9 +355,9 @@ impl Broker<'_> {
             (Reply::ConnAck { session_present }, _) => self.put_connack(handle, session_present, owed, out),
             (Reply::Auth, _) => self.put_auth(handle, owed.code, out),
             (Reply::Ack(kind), Some(id)) => {
-                let list = [Property::ReasonString(owed.why())];
+                let list = [Property::ReasonString(owed.why.as_str())];
                 let mut ack = Ack::new(id, owed.code);
-                if !owed.why().is_empty() && self.connections[handle].problem_information {
+                if !owed.why.is_empty() && self.connections[handle].problem_information {
                     ack.properties = Properties::new(&list);
                     if self.is_too_large(handle, &Answer(kind, &ack)) {
                         ack.properties = Properties::EMPTY;
@@ -403,7 +403,7 @@ impl Broker<'_> {
             (accepted, assigned.map(Property::AssignedClientIdentifier)),
             (accepted, Some(Property::TopicAliasMaximum(limits.topic_aliases_in))),
             (accepted && !SHARED, Some(Property::SharedSubscriptionAvailable(false))),
-            (!owed.why().is_empty(), Some(Property::ReasonString(owed.why()))),
+            (!owed.why.is_empty(), Some(Property::ReasonString(owed.why.as_str()))),
             (accepted, draft.server_keep_alive.map(Property::ServerKeepAlive)),
             (
                 accepted && draft.wants_response_information,
@@ -456,15 +456,8 @@ impl Broker<'_> {
     }
 
     /// The codes in the entries behind a SUBACK or UNSUBACK.
-    fn codes_behind(&self, owed: &Owed, count: u16) -> impl Iterator<Item = ReasonCode> + Clone {
-        let first = owed.next();
-        let entries = core::iter::successors(first, |entry| self.owed[*entry].next());
-        entries
-            .flat_map(|entry| match self.owed[entry].reply {
-                Reply::Codes(codes) => codes,
-                _ => [ReasonCode::Success; CODES_IN_OWED],
-            })
-            .take(usize::from(count))
+    fn codes_behind<'a>(&'a self, owed: &Owed, count: u16) -> CodesBehind<'a> {
+        CodesBehind { owed: &self.owed, entry: owed.next(), at: 0, left: count }
     }
 
     /// The packet is out whole.
@@ -533,5 +526,31 @@ impl Broker<'_> {
             bytes.chunks(message.body, topic_len..properties_end).for_each(|chunk| out.put(chunk));
         }
         bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| out.put(chunk));
+    }
+}
+
+/// See [`Broker::codes_behind`].
+#[derive(Clone)]
+struct CodesBehind<'a> {
+    owed: &'a Pool<'a, Owed>,
+    entry: Option<Handle<Owed>>,
+    /// The next code's place in the entry.
+    at: usize,
+    left: u16,
+}
+
+impl Iterator for CodesBehind<'_> {
+    type Item = ReasonCode;
+
+    fn next(&mut self) -> Option<ReasonCode> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = &self.owed[self.entry?];
+        let Reply::Codes(codes) = &entry.reply else { return None };
+        let code = codes.get(self.at).copied();
+        self.at += 1;
+        if self.at == CODES_IN_OWED {
+            (self.entry, self.at) = (entry.next(), 0);
+        }
+        code
     }
 }

@@ -4,7 +4,7 @@ use super::connect::NO_MEMORY;
 use super::publish::{Routing, is_reserved_for_server};
 use crate::authorize::Principal;
 use crate::broker::Broker;
-use crate::codec::{QoS, ReasonCode, Refusal, Will, Writer};
+use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
 use crate::connection::Connection;
 use crate::counters::DropReason;
 use crate::message::Message;
@@ -18,19 +18,19 @@ impl<'m> Broker<'m> {
     pub(super) fn keep_will(&mut self, will: &Will<'_>) -> Result<StoredWill, Refusal> {
         self.check_property_count(will.properties.count())?;
         if will.qos > self.config.maximum_qos {
-            return Err(Refusal { code: ReasonCode::QoSNotSupported, why: "the Will's QoS is above Maximum QoS" });
+            return Err(Refusal::new(ReasonCode::QoSNotSupported, "the Will's QoS is above Maximum QoS"));
         }
         if will.retain && !self.config.retain_available {
-            return Err(Refusal { code: ReasonCode::RetainNotSupported, why: "no retained messages are kept here" });
+            return Err(Refusal::new(ReasonCode::RetainNotSupported, "no retained messages are kept here"));
         }
         let topic = TopicName::new(will.topic)
             .ok()
             .filter(|topic| !is_reserved_for_server(*topic))
-            .ok_or(Refusal { code: ReasonCode::TopicNameInvalid, why: "the Will Topic is no topic to publish to" })?;
+            .ok_or(Refusal::new(ReasonCode::TopicNameInvalid, "the Will Topic is no topic to publish to"))?;
         let len = will.properties.forwardable_len();
         let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
         let stored = scratch.grow_to(len as usize).then_some(()).and_then(|()| {
-            let mut properties = Writer::new(scratch.as_mut_slice());
+            let mut properties = Window::new(0, scratch.as_mut_slice());
             will.properties.put_forwardable(&mut properties);
             let draft = Message {
                 topic_len: topic.as_str().len() as u16,
@@ -60,7 +60,7 @@ impl<'m> Broker<'m> {
         if self.will_is_permitted(will.message, principal) {
             return Ok(());
         }
-        Err(Refusal { code: ReasonCode::NotAuthorized, why: "the Will may not be published by this client" })
+        Err(Refusal::new(ReasonCode::NotAuthorized, "the Will may not be published by this client"))
     }
 
     pub(super) fn remove_will(&mut self, session: Handle<Session>) {
@@ -113,22 +113,24 @@ impl<'m> Broker<'m> {
         message: Handle<Message>,
         act: impl FnOnce(&mut Self, TopicName<'_>) -> R,
     ) -> Option<R> {
-        let (body, len) = {
-            let message = self.messages.get(message);
-            (message.body, usize::from(message.topic_len))
-        };
-        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
-        let mut result = None;
-        if scratch.grow_to(len)
-            && let Some(space) = scratch.as_mut_slice().get_mut(..len)
-        {
-            self.messages.bytes.copy(body, 0, space);
-            let text = core::str::from_utf8(space).ok();
-            if let Some(topic) = text.and_then(|text| TopicName::new(text).ok()) {
-                result = Some(act(self, topic));
-            }
-        }
+        let (scratch, len) = self.take_topic(message);
+        let text = scratch.as_slice().get(..len).and_then(|text| core::str::from_utf8(text).ok());
+        let result = text.and_then(|text| TopicName::new(text).ok()).map(|topic| act(self, topic));
         self.scratch = scratch;
         result
+    }
+
+    /// Puts the topic of a message together in the scratch memory, and gives that away with the topic's length: 0 if it can't be
+    /// put together. Apart from [`Broker::with_topic`], of which there is one for each that calls it.
+    #[inline(never)]
+    fn take_topic(&mut self, message: Handle<Message>) -> (Slots<'m, u8>, usize) {
+        let message = self.messages.get(message);
+        let (body, len) = (message.body, usize::from(message.topic_len));
+        let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+        if !scratch.grow_to(len) {
+            return (scratch, 0);
+        }
+        let copied = scratch.as_mut_slice().get_mut(..len).map(|space| self.messages.bytes.copy(body, 0, space));
+        (scratch, copied.unwrap_or(0))
     }
 }

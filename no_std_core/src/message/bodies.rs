@@ -307,7 +307,7 @@ impl Messages<'_> {
     pub(crate) fn restore_away(&mut self, slot: usize, draft: Message, len: usize) -> Option<Handle<Message>> {
         let body = Blob::absent_of(u32::try_from(len).ok()?);
         let flags = draft.flags | Message::AWAY;
-        let message = self.pool.restore(slot, Message { body, references: 0, durable: 0, flags, ..draft }).ok()?;
+        let message = self.pool.restore(slot, Message { body, references: 0, durable: 0, flags, ..draft })?;
         self.bodies.away += 1;
         Some(message)
     }

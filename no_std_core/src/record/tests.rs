@@ -80,6 +80,78 @@ fn a_record_comes_back_as_it_was() {
     }
 }
 
+/// An [`Instant`] for serde.
+pub(super) mod moment {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::time::Instant;
+
+    pub(crate) fn serialize<S: Serializer>(instant: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+        instant.as_millis().wrapping_add(1).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+        u64::deserialize(deserializer).map(|number| Instant::from_millis(number.wrapping_sub(1)))
+    }
+}
+
+/// `value` as postcard writes it, if `bytes` are that and it reads the same from them.
+fn same_as_postcard<'a, T>(value: &T, bytes: &'a [u8]) -> bool
+where
+    T: serde::Serialize + serde::Deserialize<'a> + PartialEq,
+{
+    let mut out = [0; 256];
+    postcard::to_slice(value, &mut out).unwrap() == bytes && postcard::from_bytes::<T>(bytes).as_ref() == Ok(value)
+}
+
+#[test]
+fn values_are_in_the_format_of_postcard() {
+    for record in samples() {
+        let Record::Put(key, value) = record else { continue };
+        let bytes = sealed(&record);
+        let mut head = [0; 8];
+        let head = postcard::to_slice(&(FORMAT, key.kind as u8, key.slot), &mut head).unwrap();
+        let content = bytes[4..].strip_prefix(&*head).unwrap();
+        let is_same = match value {
+            Value::Session(value) => same_as_postcard(&value, content),
+            Value::Group(value) => same_as_postcard(&value, content),
+            Value::Subscription(value) => same_as_postcard(&value, content),
+            Value::Message(value) => {
+                let content = content.strip_suffix(value.body).unwrap();
+                same_as_postcard(&Message { body: &[], ..value }, content)
+            }
+            Value::Retained => content.is_empty(),
+            Value::Delivery(value) => same_as_postcard(&value, content),
+            Value::Receipt(value) => same_as_postcard(&value, content),
+            Value::Transit(value) => same_as_postcard(&value, content),
+            Value::Sibling(value) => same_as_postcard(&value, content),
+            Value::Counters(value) => same_as_postcard(&value, content),
+        };
+        assert!(is_same, "{record:?}");
+    }
+}
+
+#[test]
+fn numbers_of_all_lengths_come_back_and_too_large_ones_do_not() {
+    for number in (0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, u64::MAX >> bit]) {
+        let mut out = [0; 10];
+        let mut written = Output::new(&mut out);
+        number.put(&mut written);
+        let bytes = written.finish().unwrap();
+        assert_eq!(bytes, postcard::to_slice(&number, &mut [0; 10]).unwrap());
+        let mut input = Input::new(bytes);
+        assert_eq!((u64::take(&mut input), input.is_done()), (number, true));
+        let mut input = Input::new(bytes);
+        let small = u32::take(&mut input);
+        assert_eq!(input.is_done().then_some(small), u32::try_from(number).ok());
+    }
+    for bytes in [&[0xFF; 9][..], &[0xFF; 11], &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2]] {
+        let mut input = Input::new(bytes);
+        u64::take(&mut input);
+        assert!(!input.is_done() && input.undamaged().is_none());
+    }
+}
+
 #[test]
 fn keys_sort_in_the_order_of_restoring() {
     let keys: Vec<_> = samples().iter().map(Record::key).collect();

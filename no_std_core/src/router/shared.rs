@@ -240,7 +240,7 @@ impl Router<'_> {
             && let Some(name) = self.trie.texts.store(&[share_name.as_bytes()])
         {
             let hash = self.group_hash(node, share_name);
-            restored = self.groups.restore(slot, Group { node: Some(node), name, hash, ..Group::EMPTY }).ok();
+            restored = self.groups.restore(slot, Group { node: Some(node), name, hash, ..Group::EMPTY });
             if restored.is_none() {
                 self.trie.texts.release(name);
             }

@@ -172,7 +172,7 @@ impl Router<'_> {
             let group = group.flatten();
             let hash = self.subscription_hash(node, group, subscriber);
             let new = Subscription { node: Some(node), group, subscriber, packed, hash, ..Subscription::EMPTY };
-            restored = self.subscriptions.restore(slot, new).ok();
+            restored = self.subscriptions.restore(slot, new);
         }
         match restored {
             Some(handle) => self.join(handle),

@@ -113,13 +113,11 @@ impl<'m> Receipts<'m> {
         }
         let hash = self.hash(session, packet_id);
         let receipt = Receipt { hash, session: Some(session), packet_id, ..Receipt::default() };
-        match self.pool.restore(slot, receipt) {
-            Ok(handle) => {
-                self.join(inbound, handle);
-                true
-            }
-            Err(_) => false,
+        let restored = self.pool.restore(slot, receipt);
+        if let Some(handle) = restored {
+            self.join(inbound, handle);
         }
+        restored.is_some()
     }
 
     /// Ends restoring: all free slots are known then.

@@ -332,7 +332,7 @@ impl Outbound {
         self.queue = queue;
 
         let deliveries = &mut messages.deliveries;
-        self.in_flight.sort_by_key(deliveries, |deliveries, delivery| deliveries[delivery].packet_id);
+        self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
         let mut sorted = core::mem::take(&mut self.in_flight);
         let mut last = sorted.back().map_or(0, |last| deliveries[last].packet_id);
         // How far back on the circle the one before the first is.

@@ -73,6 +73,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
 
     /// Puts an entry of the pool into the index. It must not be in it already.
     pub fn insert(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+        #[cfg(feature = "alloc")]
         if self.len >= self.count {
             self.split(pool);
         }
@@ -103,7 +104,9 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         debug_assert!(false, "removed an entry that is not in the index: {handle:?}");
     }
 
-    /// Adds a bucket, if the memory allows, and gives it its share of the bucket that it splits.
+    /// Adds a bucket, if the memory allows, and gives it its share of the bucket that it splits. Borrowed memory has all its
+    /// buckets from the beginning.
+    #[cfg(feature = "alloc")]
     fn split(&mut self, pool: &mut Pool<'_, T>) {
         // `rest` holds all buckets but the first: its length is the number of the new bucket.
         if !self.rest.grow_to(self.count as usize) {

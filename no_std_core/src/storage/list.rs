@@ -24,6 +24,9 @@ pub trait DoublyLinked<L = ()>: Linked<L> {
     fn set_prev(&mut self, prev: Option<Handle<Self>>);
 }
 
+/// What the entries of a [`Fifo`] are sorted by. Not a type parameter: sorting is rare, and its code need not be there for each key.
+pub type SortKey<'k, T> = &'k dyn Fn(&Pool<'_, T>, Handle<T>) -> u64;
+
 /// A singly linked queue. An entry is in at most one list of its kind.
 pub struct Fifo<T, L = ()> {
     head: Option<Handle<T>>,
@@ -121,11 +124,11 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
     /// Sorts by `key`, the least first. Equal ones keep their order.
     ///
     /// A merge sort that begins with the runs that are in order already: linear if all are.
-    pub fn sort_by_key<K: Ord>(&mut self, pool: &mut Pool<'_, T>, key: impl Fn(&Pool<'_, T>, Handle<T>) -> K) {
+    pub fn sort_by_key(&mut self, pool: &mut Pool<'_, T>, key: SortKey<'_, T>) {
         // Each place has no run, or one that was merged from up to 2^place runs; later places have earlier entries.
         let mut places = [Self::EMPTY; 32];
         loop {
-            let mut run = self.take_run(pool, &key);
+            let mut run = self.take_run(pool, key);
             if run.is_empty() {
                 break;
             }
@@ -134,19 +137,19 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
                     *place = core::mem::take(&mut run);
                     break;
                 }
-                run = Self::merge(pool, core::mem::take(place), run, &key);
+                run = Self::merge(pool, core::mem::take(place), run, key);
             }
             // More than 2^32 runs there can't be.
             debug_assert!(run.is_empty());
         }
         for place in places {
             let later = core::mem::take(self);
-            *self = Self::merge(pool, place, later, &key);
+            *self = Self::merge(pool, place, later, key);
         }
     }
 
     /// Takes entries off the front as long as they are in order.
-    fn take_run<K: Ord>(&mut self, pool: &mut Pool<'_, T>, key: &impl Fn(&Pool<'_, T>, Handle<T>) -> K) -> Self {
+    fn take_run(&mut self, pool: &mut Pool<'_, T>, key: SortKey<'_, T>) -> Self {
         let mut run = Self::EMPTY;
         while let Some(front) = self.head {
             if run.tail.is_some_and(|last| key(pool, last) > key(pool, front)) {
@@ -158,12 +161,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         run
     }
 
-    fn merge<K: Ord>(
-        pool: &mut Pool<'_, T>,
-        mut first: Self,
-        mut second: Self,
-        key: &impl Fn(&Pool<'_, T>, Handle<T>) -> K,
-    ) -> Self {
+    fn merge(pool: &mut Pool<'_, T>, mut first: Self, mut second: Self, key: SortKey<'_, T>) -> Self {
         let mut merged = Self::EMPTY;
         while let (Some(one), Some(two)) = (first.head, second.head) {
             let from = if key(pool, two) < key(pool, one) { &mut second } else { &mut first };
@@ -386,7 +384,7 @@ mod tests {
                 let mut fifo = Fifo::<Item>::default();
                 let handles: Vec<_> = (0..len).map(|_| pool.insert(Item::default()).unwrap()).collect();
                 handles.iter().for_each(|handle| fifo.push_back(&mut pool, *handle));
-                fifo.sort_by_key(&mut pool, |_, handle| keys[handle.index()]);
+                fifo.sort_by_key(&mut pool, &|_, handle| keys[handle.index()] as u64);
                 let mut model = handles.clone();
                 model.sort_by_key(|handle| keys[handle.index()]);
                 assert_eq!((fifo.front(), fifo.back()), (model.first().copied(), model.last().copied()));

@@ -89,7 +89,7 @@ pub use bytes::{Blob, Block, Bytes, Chunks};
 pub use handle::Handle;
 pub use hasher::Hasher;
 pub use index::{Chained, HashIndex};
-pub use list::{DoublyLinked, Fifo, Linked, List};
+pub use list::{DoublyLinked, Fifo, Linked, List, SortKey};
 pub use pool::{Pool, PoolSlot};
 pub(crate) use rare::{Rare, Vacant};
 pub use slots::Slots;

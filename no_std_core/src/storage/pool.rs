@@ -103,6 +103,13 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
     pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
+        let handle = self.take_place()?;
+        self[handle] = value;
+        Some(handle)
+    }
+
+    /// Makes the entry in some free place live, whatever it is.
+    fn take_place(&mut self) -> Option<Handle<T>> {
         let index = match &mut self.free {
             Free::List(END) => self.fresh_place()?,
             Free::List(first) => {
@@ -116,7 +123,7 @@ impl<'m, T: Default> Pool<'m, T> {
                 None => self.fresh_place()?,
             },
         };
-        *self.slots.as_mut_slice().get_mut(index)? = PoolSlot { value, link: LIVE };
+        self.slots.as_mut_slice().get_mut(index)?.link = LIVE;
         self.len += 1;
         Some(Handle::from_index(index))
     }
@@ -141,24 +148,30 @@ impl<'m, T: Default> Pool<'m, T> {
         self.slots.grow_to(len)
     }
 
-    /// Puts `value` into the place `index`, after a restart; gives it back if the place is taken or beyond the limit. After the
-    /// last one [`Pool::end_restoring`] is due.
-    pub fn restore(&mut self, index: usize, value: T) -> Result<Handle<T>, T> {
+    /// Puts `value` into the place `index`, after a restart. None, and `value` dropped, if the place is taken or beyond the limit.
+    /// After the last one [`Pool::end_restoring`] is due.
+    pub fn restore(&mut self, index: usize, value: T) -> Option<Handle<T>> {
+        let handle = self.claim(index)?;
+        self[handle] = value;
+        Some(handle)
+    }
+
+    /// Makes the entry in the place `index` live, whatever it is.
+    fn claim(&mut self, index: usize) -> Option<Handle<T>> {
         let handle = Handle::from_index(index);
         if index >= self.limit() || self.is_live(handle) || !self.grow_to(index + 1) {
-            return Err(value);
+            return None;
         }
         let used = self.fresh as usize;
         if index >= used {
             for slot in self.slots.as_mut_slice().iter_mut().take(index).skip(used) {
-                *slot = PoolSlot::default();
+                slot.link = END;
             }
             self.fresh = index as u32 + 1;
         }
-        let Some(slot) = self.slots.as_mut_slice().get_mut(index) else { return Err(value) };
-        *slot = PoolSlot { value, link: LIVE };
+        self.slots.as_mut_slice().get_mut(index)?.link = LIVE;
         self.len += 1;
-        Ok(handle)
+        Some(handle)
     }
 
     /// Finds all free places: the first ones are used first.
@@ -321,11 +334,11 @@ mod tests {
             let mut pool = Pool::new(slots);
             assert_eq!(pool.insert(1u32), Some(Handle::from_index(0)));
             for index in [6, 2, 3] {
-                assert_eq!(pool.restore(index, index as u32), Ok(Handle::from_index(index)));
+                assert_eq!(pool.restore(index, index as u32), Some(Handle::from_index(index)));
             }
-            assert_eq!(pool.restore(3, 30), Err(30));
-            assert_eq!(pool.restore(9, 90), Err(90));
-            assert_eq!(pool.restore(usize::MAX, 90), Err(90));
+            assert_eq!(pool.restore(3, 30), None);
+            assert_eq!(pool.restore(9, 90), None);
+            assert_eq!(pool.restore(usize::MAX, 90), None);
             pool.end_restoring();
             assert!(!pool.is_live(Handle::from_index(5)));
             assert_eq!((pool.len(), pool.iter().map(|(_, value)| *value).sum::<u32>()), (4, 1 + 6 + 2 + 3));
