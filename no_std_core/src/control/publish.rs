@@ -63,7 +63,7 @@ impl Routing<'_> {
     }
 }
 
-/// Topics that only the server publishes to (section 4.7.2).
+/// Topics that only the server publishes to (section 4.7.2). They tell of this run: what is retained there is not recorded.
 pub(super) fn is_reserved_for_server(topic: TopicName<'_>) -> bool {
     topic.as_str().starts_with("$SYS/")
 }
@@ -467,7 +467,7 @@ impl<'m> Broker<'m> {
                 && entry.options().qos > 0
                 && session.is_some_and(|session| self.sessions[session].is_durable)
         };
-        let mut needs = retain && !routing.clears(&self.messages);
+        let mut needs = retain && !routing.clears(&self.messages) && !is_reserved_for_server(routing.topic);
         let mut matches = self.router.matches(routing.topic);
         while let (false, Some(matched)) = (needs, matches.next(&self.router)) {
             needs = match matched {

@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::deliver::Terms;
-use super::publish::Routing;
+use super::publish::{Routing, is_reserved_for_server};
 use crate::authorize::Principal;
 use crate::broker::Broker;
 use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
@@ -157,12 +157,16 @@ impl Broker<'_> {
 
     /// Finds out which siblings have to record the message: it is recorded here until it is safe there.
     fn find_durable_siblings(&mut self, message: Handle<Message>, retain: bool, topic: TopicName<'_>) {
+        let is_kept = retain && !is_reserved_for_server(topic);
+        if !is_kept && self.messages.get(message).qos == QoS::AtMostOnce {
+            return;
+        }
         for other in self.mesh.others() {
-            if retain || self.mesh.wants_everything(other) {
+            if is_kept || self.mesh.wants_everything(other) {
                 self.mesh.set_durable_on_route(other);
             }
         }
-        if retain || self.messages.get(message).qos == QoS::AtMostOnce {
+        if is_kept {
             return;
         }
         for other in self.mesh.others() {
