@@ -218,7 +218,7 @@ impl Log {
         let (number, synced) = (self.number, self.synced);
         let segment = self.contents.segments.get_mut(active);
         segment.file.write_all_at(&end_frame(segment.header.nonce, number, synced, (instant, wall)), segment.end)?;
-        segment.file.sync()?;
+        timed(&mut self.counts, || segment.file.sync())?;
         segment.end += HEADER as u64;
         self.synced = self.number;
         self.unsynced_since = None;
@@ -258,7 +258,8 @@ impl Log {
 
     fn sync(&mut self) -> io::Result<()> {
         if let Some(active) = self.active {
-            self.contents.segments.get(active).file.sync()?;
+            let file = &self.contents.segments.get(active).file;
+            timed(&mut self.counts, || file.sync())?;
         }
         self.synced = self.number;
         self.unsynced_since = None;
@@ -341,6 +342,13 @@ impl Stats {
     fn with(self, live_bytes: u64, records: std::collections::BTreeMap<u8, u64>, is_full: bool) -> Self {
         Self { live_bytes, records, is_full, ..self }
     }
+}
+
+fn timed(counts: &mut Stats, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let started = Instant::now();
+    let synced = sync();
+    counts.syncs.note(started.elapsed());
+    synced
 }
 
 fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (u64, u64)) -> [u8; HEADER] {
