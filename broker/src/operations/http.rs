@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// Connections at once; others wait until one of these ends.
+/// Connections at once, of each listener; others wait until one of these ends.
 const SEATS: usize = 16;
 /// What a connection has from its beginning to its end.
 const TIME: Duration = Duration::from_secs(5);
@@ -30,13 +30,9 @@ const HEADERS: usize = 64;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
-/// Seats for all listeners together.
-pub(super) fn seats() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(SEATS))
-}
-
 /// Accepts connections for ever.
-pub(super) async fn serve(state: Arc<State>, listener: TcpListener, seats: Arc<Semaphore>) {
+pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
+    let seats = Arc::new(Semaphore::new(SEATS));
     loop {
         let Ok(seat) = seats.clone().acquire_owned().await else { return };
         match listener.accept().await {

@@ -28,7 +28,7 @@ impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
         let counters = &self.counters;
-        out.gauges("build", "The version that runs", "version", [(env!("CARGO_PKG_VERSION"), 1)])?;
+        out.gauges("build_info", "The version that runs", "version", [(env!("CARGO_PKG_VERSION"), 1)])?;
         out.seconds("uptime_seconds", "Since the start", self.uptime)?;
         out.gauge("shards", "Worker threads", self.shards.into())?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
@@ -99,7 +99,8 @@ impl Out<'_> {
     }
 
     fn syncs(&mut self, syncs: &Syncs) -> fmt::Result {
-        let bounds = Syncs::BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+        // Those that took longer than all bounds are what the count has more.
+        let bounds = Syncs::BOUNDS.iter().map(|bound| *bound as f64 / 1e6);
         let buckets: Vec<(f64, u64)> = bounds.zip(syncs.buckets).collect();
         let mut metric = self.describe("store_sync_seconds", "What a sync of the disk took", MetricType::Histogram)?;
         metric.encode_histogram::<NoLabelSet>(syncs.total.as_secs_f64(), syncs.count, &buckets, None)
@@ -181,7 +182,7 @@ mod tests {
             "goldcrest_store_full 1",
             "goldcrest_store_failed 0",
             "goldcrest_store_sync_seconds_bucket{le=\"0.0001\"} 1",
-            "goldcrest_store_sync_seconds_bucket{le=\"10.0\"} 1",
+            "goldcrest_store_sync_seconds_bucket{le=\"10\"} 1",
             "goldcrest_store_sync_seconds_bucket{le=\"+Inf\"} 2",
             "goldcrest_store_sync_seconds_count 2",
         ] {

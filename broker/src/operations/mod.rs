@@ -71,9 +71,8 @@ impl Operations {
         };
         let thread = std::thread::Builder::new().name("operations".to_owned()).spawn(move || {
             runtime.block_on(async {
-                let seats = http::seats();
                 for listener in listeners {
-                    tokio::spawn(http::serve(shared.clone(), listener, seats.clone()));
+                    tokio::spawn(http::serve(shared.clone(), listener));
                 }
                 if !interval.is_zero() {
                     tokio::spawn(sys_topics::publish_each(shared.clone(), interval));
