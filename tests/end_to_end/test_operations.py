@@ -107,7 +107,7 @@ class Operations(unittest.TestCase):
         under += ["-e", "inject=fdatasync:error=EIO:when=3+"]
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             broker = Broker(*HTTP, "--data-dir", folder, under=under)
-            self.assertEqual(get(broker, "/ready"), (200, "it is ready\n"))
+            wait_until(lambda: get(broker, "/ready") == (200, "it is ready\n"), "it is ready")
             with socket.create_connection(("127.0.0.1", broker.port)) as stays:
                 # It never closes, so there is something to wait for.
                 stays.sendall(bytes.fromhex("10 0d 0004 4d515454 05 02 0000 00 0000"))
