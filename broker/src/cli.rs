@@ -26,6 +26,8 @@ Options:
       --listen ADDR        listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one.
                            May be repeated; replaces the listeners of the file [default: 127.0.0.1:1883]
       --allow-anonymous    let anybody connect on each --listen, not from this machine alone
+      --http ADDR          answer /live, /ready, /metrics and /sessions over HTTP on a loopback address and port, like
+                           127.0.0.1:9883. May be repeated; replaces those of the file [default: nowhere]
       --data-dir DIR       keep sessions and messages there across restarts [default: $STATE_DIRECTORY,
                            or goldcrest in $XDG_STATE_HOME, or ~/.local/state/goldcrest]
       --memory-only        keep nothing on disk: a stop or a crash loses what was acknowledged
@@ -97,6 +99,7 @@ struct Flags {
     config: Option<PathBuf>,
     listen: Vec<SocketAddr>,
     allow_anonymous: bool,
+    http: Vec<SocketAddr>,
     data_dir: Option<PathBuf>,
     memory_only: bool,
     shards: Option<u16>,
@@ -110,6 +113,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("config") => flags.config = Some(parser.value()?.into()),
             Long("listen") => flags.listen.push(parser.value()?.parse_with(parse_address)?),
             Long("allow-anonymous") => flags.allow_anonymous = true,
+            Long("http") => flags.http.push(parser.value()?.parse_with(parse_address)?),
             Long("data-dir") => flags.data_dir = Some(parser.value()?.into()),
             Long("memory-only") => flags.memory_only = true,
             Long("shards") => flags.shards = Some(parser.value()?.parse_with(parse_shards)?),
@@ -150,6 +154,9 @@ impl Flags {
             let allow_anonymous = self.allow_anonymous;
             config.listeners = self.listen.into_iter().map(|address| Listener { address, allow_anonymous }).collect();
         }
+        if !self.http.is_empty() {
+            config.http.listen = self.http;
+        }
         config.memory_only = self.memory_only || (config.memory_only && self.data_dir.is_none());
         config.data_dir = self.data_dir.or(config.data_dir);
         config.shards = self.shards.unwrap_or(config.shards);
@@ -183,7 +190,10 @@ fn serve(flags: Flags) -> Result<(), Failure> {
                 std::process::exit(1);
             });
         };
-        crate::run(&config, shutdown, |addresses| print(&greeting(&config, addresses))).await
+        crate::run(&config, shutdown, |gateway| {
+            print(&greeting(&config, gateway.addresses(), gateway.http_addresses()))
+        })
+        .await
     })
 }
 
@@ -212,8 +222,11 @@ impl Termination {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a newcomer reads first. The lines `listening on ADDRESS` are for programs too.
-fn greeting(config: &Config, addresses: &[SocketAddr]) -> String {
+fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr]) -> String {
     let mut text = format!("Goldcrest {VERSION}\n");
+    for address in http {
+        let _ = writeln!(text, "health, metrics and sessions on http://{address}/");
+    }
     for address in addresses {
         let _ = writeln!(text, "listening on {address}");
     }
@@ -282,11 +295,12 @@ mod tests {
         let all =
             ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];
         assert_eq!(
-            flags(&[&all[..], &["--log", "debug", "--allow-anonymous"]].concat()),
+            flags(&[&all[..], &["--log", "debug", "--allow-anonymous", "--http=[::1]:9883"]].concat()),
             Ok(Flags {
                 config: Some("a.toml".into()),
                 listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:1884".parse().unwrap()],
                 allow_anonymous: true,
+                http: vec!["[::1]:9883".parse().unwrap()],
                 data_dir: Some("d".into()),
                 memory_only: false,
                 shards: Some(2),
@@ -308,20 +322,24 @@ mod tests {
 
     #[test]
     fn flags_override_the_defaults() {
-        let config =
-            flags(&["--listen", "0.0.0.0:7", "--allow-anonymous", "--shards", "5"]).unwrap().into_config().unwrap();
+        let args = ["--listen", "0.0.0.0:7", "--allow-anonymous", "--shards", "5", "--http", "127.0.0.1:8"];
+        let config = flags(&args).unwrap().into_config().unwrap();
         assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
         assert_eq!(config.shards, 5);
+        // Nor does --allow-anonymous open what is not for clients.
+        let http = crate::HttpConfig { listen: vec!["127.0.0.1:8".parse().unwrap()], allow_anonymous: false };
+        assert_eq!(config.http, http);
     }
 
     #[test]
     fn the_greeting_names_real_ports_and_says_what_is_kept() {
         let config = Config { data_dir: Some("/data".into()), ..Config::default() };
-        let text = greeting(&config, &["[::]:41234".parse().unwrap()]);
+        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()]);
+        assert!(text.contains("sessions on http://[::1]:9/\n"), "{text}");
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
         assert!(text.contains("messages are kept in /data\n"), "{text}");
-        let text = greeting(&Config { memory_only: true, ..config }, &[]);
+        let text = greeting(&Config { memory_only: true, ..config }, &[], &[]);
         assert!(text.contains("messages are kept in memory alone, and gone after a stop: --memory-only"), "{text}");
     }
 }

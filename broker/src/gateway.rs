@@ -1,10 +1,11 @@
 //! Starting and stopping all shards.
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::descriptors;
 use crate::kept::Kept;
 use crate::listener::{self, Lobby};
 use crate::mesh::Mesh;
+use crate::operations::Operations;
 use crate::shard::{self, Plan};
 use crate::store::{Answer, Committer, OpenError};
 use crate::turn::Clock;
@@ -24,11 +25,14 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
+    http_addresses: Vec<SocketAddr>,
     mesh: MeshHandle,
     /// One message from each thread when it ends.
     ended: UnboundedReceiver<Failed>,
     running: usize,
     store: Option<Committer>,
+    /// Unless nobody is to see anything.
+    operations: Option<Operations>,
 }
 
 /// Why a gateway could not start.
@@ -38,6 +42,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// The listener would let anybody in who reaches it, and nobody said that this is meant.
     OpenToAll(SocketAddr),
+    /// The same of an address for HTTP.
+    HttpOpenToAll(SocketAddr),
     /// The system refuses a thread or what it needs.
     Thread(io::Error),
     /// The store in this directory cannot be used.
@@ -52,6 +58,11 @@ impl fmt::Display for StartError {
                 f,
                 "will not listen on {address}: there are no users yet, so anybody who reaches it could publish and subscribe; \
                  if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
+            ),
+            Self::HttpOpenToAll(address) => write!(
+                f,
+                "will not answer HTTP on {address}: anybody who reaches it could read metrics and Client Identifiers; \
+                 if that is meant, say allow_anonymous = true in the table [http] of the configuration"
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
             Self::Store(path, error) => {
@@ -105,13 +116,32 @@ impl Gateway {
             let bound = listener::bind(listener.address);
             listeners.push(bound.map_err(|error| StartError::Listen(listener.address, error))?);
         }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>();
-        let addresses = addresses.map_err(StartError::Thread)?;
+        let addresses = addresses_of(&listeners)?;
+        let mut http = Vec::new();
+        for &address in &config.http.listen {
+            if !config.http.allow_anonymous && !config::is_of_this_machine(address) {
+                return Err(StartError::HttpOpenToAll(address));
+            }
+            http.push(listener::bind(address).map_err(|error| StartError::Listen(address, error))?);
+        }
+        let http_addresses = addresses_of(&http)?;
+        // From here on health can be asked for: restoring a large store takes a while.
+        let interval = Duration::from_secs(config.sys_interval_s.into());
+        let is_seen = !http.is_empty() || !interval.is_zero();
+        let operations = is_seen.then(|| Operations::start(http, interval)).transpose().map_err(StartError::Thread)?;
         let kept = Kept::open(config)?;
         let shards = kept.as_ref().map_or(config.shards.max(1), Kept::shards);
         let (end, ended) = unbounded_channel();
         let mesh = Arc::new(Mesh::new(shards));
-        let mut gateway = Self { addresses, mesh: MeshHandle(mesh.clone()), ended, running: 0, store: None };
+        let mut gateway = Self {
+            addresses,
+            http_addresses,
+            mesh: MeshHandle(mesh.clone()),
+            ended,
+            running: 0,
+            store: None,
+            operations,
+        };
         let mut plans = plans(config, mesh.clone(), kept.as_ref());
         for (index, listener) in listeners.into_iter().enumerate() {
             plans[index % usize::from(shards)].listeners.push(listener);
@@ -120,14 +150,23 @@ impl Gateway {
             start_shard(plan, end.clone()).map_err(StartError::Thread)?;
             gateway.running += 1;
         }
+        let vitals = kept.as_ref().map(Kept::vitals);
         if let Some(kept) = kept {
+            let (mesh, watch) = (mesh.clone(), gateway.operations.as_ref().map(Operations::store_watch));
             let answer = move |shard, answer| {
                 if matches!(answer, Answer::Failed) {
                     let _ = end.send(Failed::Store);
                 }
+                let changed = matches!(answer, Answer::Failed | Answer::Full(_));
                 mesh.answer(shard, answer);
+                if let Some(watch) = watch.as_ref().filter(|_| changed) {
+                    watch();
+                }
             };
             gateway.store = Some(kept.start(answer)?);
+        }
+        if let Some(operations) = &gateway.operations {
+            operations.serving(mesh, vitals);
         }
         Ok(gateway)
     }
@@ -135,6 +174,11 @@ impl Gateway {
     /// Where it listens, in the order of [`Config::listeners`]; ports that the system chose are filled in.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it answers HTTP, in the order of [`HttpConfig::listen`](crate::HttpConfig::listen).
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http_addresses
     }
 
     /// Waits until a shard or the store fails. Never ready while all is well.
@@ -150,6 +194,9 @@ impl Gateway {
 
     /// Stops: no connection is accepted any more, clients are told (0x8B in MQTT 5.0) and have two seconds to leave.
     pub async fn shut_down(mut self) {
+        if let Some(operations) = &self.operations {
+            operations.stopping();
+        }
         self.mesh.0.shut_down();
         let all_ended = async {
             while self.running > 0
@@ -180,6 +227,10 @@ impl fmt::Debug for MeshHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} shards", self.0.shards())
     }
+}
+
+fn addresses_of(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
+    listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(StartError::Thread)
 }
 
 fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {

@@ -3,7 +3,9 @@
 use crate::config::{Config, Sync};
 use crate::gateway::StartError;
 use crate::redistribute::redistribute;
-use crate::store::{self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, WallClock};
+use crate::store::{
+    self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, Vitals, WallClock,
+};
 use crate::turn::Clock;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,10 @@ impl Kept {
 
     pub(crate) fn for_shard(&self) -> (Arc<Log>, Handle) {
         (self.log.clone(), self.handle.clone())
+    }
+
+    pub(crate) fn vitals(&self) -> Arc<Vitals> {
+        self.handle.vitals().clone()
     }
 
     /// All shards are restored: from now on they are served.

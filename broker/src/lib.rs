@@ -13,6 +13,7 @@
 //! store       what survives a restart, on disk
 //! redistribute  what was stored by so many shards, for another number of them
 //! mesh        what shards pass to each other, in batches
+//! operations  what operators see: $SYS topics, metrics, health, sessions
 //! command     goldcrest store: looking at a store, repairing and copying it
 //! budget      what the memory of all of it costs at worst
 //! ```
@@ -22,7 +23,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let config = Config { listeners: vec![Listener::new("127.0.0.1:0".parse().unwrap())], ..Config::default() };
 //! let shutdown = std::future::ready(());
-//! run(&config, shutdown, |addresses| println!("{addresses:?}")).await.unwrap();
+//! run(&config, shutdown, |gateway| println!("{:?}", gateway.addresses())).await.unwrap();
 //! # });
 //! ```
 
@@ -35,34 +36,34 @@ pub mod config;
 mod descriptors;
 mod gateway;
 mod heap;
+mod json;
 mod keeper;
 mod kept;
 mod listener;
 mod log;
 mod mesh;
 mod news;
+mod operations;
 mod redistribute;
 mod shard;
 mod socket;
 pub mod store;
 mod turn;
 
-pub use config::{Config, ConfigError, Listener};
+pub use config::{Config, ConfigError, HttpConfig, Listener};
 pub use gateway::{Failed, Gateway, StartError};
 
-use std::net::SocketAddr;
-
-/// Serves clients until `shutdown` is ready, then stops in order. `started` is told where the gateway listens.
+/// Serves clients until `shutdown` is ready, then stops in order. `started` is shown the gateway once it serves.
 ///
 /// # Errors
 /// The gateway cannot start, or one of its shards fails.
 pub async fn run(
     config: &Config,
     shutdown: impl Future<Output = ()>,
-    started: impl FnOnce(&[SocketAddr]),
+    started: impl FnOnce(&Gateway),
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut gateway = Gateway::start(config)?;
-    started(gateway.addresses());
+    started(&gateway);
     let failure = tokio::select! {
         () = shutdown => None,
         failure = gateway.failed() => Some(failure),

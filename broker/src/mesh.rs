@@ -5,11 +5,12 @@
 
 use crate::listener::Seat;
 use crate::store::Answer;
-use goldcrest_core::Forward;
+use goldcrest_core::{Broker, Forward, Instant};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
+use tokio::sync::oneshot;
 
 /// The most that one shard has under way to another, when each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
@@ -39,9 +40,17 @@ pub(crate) struct Mail {
     pub(crate) arrivals: Vec<Arrival>,
     /// From the store.
     pub(crate) answers: Vec<Answer>,
+    /// From those who look after the gateway.
+    pub(crate) errands: Vec<Errand>,
     /// The gateway stops.
     pub(crate) shut_down: bool,
 }
+
+/// What a shard is to do with its broker, once.
+pub(crate) type Errand = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
+
+/// Errands that wait for one shard. It takes all of them in its next turn: with so many it does not turn any more.
+const MOST_ERRANDS: usize = 64;
 
 /// A connection on its way to its home shard.
 pub(crate) struct Arrival {
@@ -72,6 +81,21 @@ impl Mesh {
 
     pub(crate) fn answer(&self, shard: u16, answer: Answer) {
         self.post(shard, |mail| mail.answers.push(answer));
+    }
+
+    /// Has a shard do `work` in its next turn. The answer never comes from a shard that has ended or hangs.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        shard: u16,
+        work: impl FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (tell, told) = oneshot::channel();
+        self.post(shard, |mail| {
+            if mail.errands.len() < MOST_ERRANDS {
+                mail.errands.push(Box::new(move |now, broker| drop(tell.send(work(now, broker)))));
+            }
+        });
+        told
     }
 
     pub(crate) fn shut_down(&self) {
@@ -149,6 +173,16 @@ mod tests {
         assert!(!mesh.collect(1, &mut Mail::default()));
         mesh.shut_down();
         assert_eq!(counter.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn errands_for_a_shard_that_hangs_are_bounded() {
+        let mesh = Mesh::new(1);
+        let answers: Vec<_> = (0..MOST_ERRANDS + 1).map(|_| mesh.ask(0, |_, broker| broker.counters())).collect();
+        let mut answers = answers.into_iter().rev();
+        let closed = Err(oneshot::error::TryRecvError::Closed);
+        assert_eq!(answers.next().unwrap().try_recv(), closed);
+        assert!(answers.all(|mut answer| answer.try_recv() == Err(oneshot::error::TryRecvError::Empty)));
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
     let mut broker = Broker::new(memory, config, &AllowAll);
     let keeper = match store {
         Some((log, handle)) => {
-            restore(&mut broker, index, &log, clock.now())?;
+            let left_out = restore(&mut broker, index, &log, clock.now())?;
+            handle.vitals().leave_out(left_out);
             Some(Keeper::new(index, handle, log.room_share(), &mut broker))
         }
         None => None,
@@ -72,8 +73,8 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
     Ok((Rc::new(shard), listeners))
 }
 
-/// Gives the core back what it had before the restart.
-fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) -> io::Result<()> {
+/// Gives the core back what it had before the restart. How many records it did not take.
+fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) -> io::Result<u64> {
     let mut newer = None;
     let (mut taken, mut left_out) = (0_u64, 0_u64);
     let mut told = std::time::Instant::now();
@@ -116,10 +117,11 @@ fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) ->
         deliveries = restored.deliveries,
         "restored"
     );
-    if left_out > 0 || restored.dropped > 0 {
-        tracing::error!(shard, records = left_out.max(restored.dropped.into()), "records of the store were left out");
+    let left_out = left_out.max(restored.dropped.into());
+    if left_out > 0 {
+        tracing::error!(shard, records = left_out, "records of the store were left out");
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
@@ -202,6 +204,9 @@ impl Shard {
         self.turn(|turn| turn.receive_forwards(mail));
         if !mail.answers.is_empty() {
             self.turn(|turn| turn.receive_answers(mail));
+        }
+        for errand in mail.errands.drain(..) {
+            self.turn(|turn| turn.run(errand));
         }
         for arrival in mail.arrivals.drain(..) {
             match TcpStream::from_std(arrival.stream) {

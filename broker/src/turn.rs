@@ -5,7 +5,7 @@ use crate::backlog::Backlog;
 use crate::keeper::Keeper;
 use crate::listener::Seat;
 use crate::log::Escaped;
-use crate::mesh::{Mail, Mesh};
+use crate::mesh::{Errand, Mail, Mesh};
 use crate::news::News;
 use crate::socket::{Arrived, CHUNK, READ_BUFFER, Reading, Socket};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
@@ -143,6 +143,12 @@ impl Turn {
                 keeper.receive(&mut self.broker, now, answer);
             }
         }
+    }
+
+    /// Does what somebody who looks after the gateway asks for.
+    pub(crate) fn run(&mut self, errand: Errand) {
+        let now = self.begin();
+        errand(now, &mut self.broker);
     }
 
     /// Hands in what is left to be recorded when the shard ends.

@@ -16,6 +16,7 @@ use crate::session::{Receipts, Replay, Session};
 use crate::storage::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
 use crate::time::Instant;
 use crate::topic::TopicName;
+use core::ops::ControlFlow;
 
 /// A whole MQTT broker without sockets, files, clock or threads.
 ///
@@ -30,7 +31,7 @@ use crate::topic::TopicName;
 /// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
 /// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id),
-///   [`visit_sessions`](Self::visit_sessions)
+///   [`session`](Self::session), [`visit_sessions`](Self::visit_sessions), [`is_serving`](Self::is_serving)
 ///
 /// A fault of a peer is not an error of these calls: its connection moves to closing, which its shell learns from
 /// [`Next::Close`] and [`Then::Close`].
@@ -134,7 +135,7 @@ pub enum Then {
 /// A message of the embedder's own.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalPublish<'a> {
-    /// Its topic; `$SYS/` is allowed here.
+    /// Its topic; `$SYS/` is allowed here. What is retained there does not survive a restart: it tells of this run.
     pub topic: TopicName<'a>,
     /// The payload.
     pub payload: &'a [u8],
@@ -438,7 +439,7 @@ impl<'m> Broker<'m> {
             counters.sessions -= self.mesh.remotes.len() as u32;
             counters.subscriptions = counters.subscriptions.saturating_sub(self.mesh.memberships.len() as u32);
         }
-        counters.retained = self.router.retained_count() as u32;
+        counters.retained = self.retained_by_clients() as u32;
         counters.messages = self.messages.len() as u32;
         #[cfg(feature = "alloc")]
         {
@@ -460,19 +461,42 @@ impl<'m> Broker<'m> {
         })
     }
 
-    /// Shows all Sessions, connected or not, with their Client Identifiers. Linear in their number.
+    /// Shows the Sessions, connected or not, with their Client Identifiers: from the place `from` on, where 0 is before the
+    /// first, until `visit` breaks off. The place to go on from then, behind the one that was shown last; `None` after the last.
     ///
-    /// In borrowed memory an identifier of more than 256 bytes is shown as an empty one.
-    pub fn visit_sessions(&self, mut visit: impl FnMut(&str, SessionInfo)) {
-        for (_, session) in self.sessions.iter().filter(|(_, session)| session.is_local()) {
+    /// A Session that comes between two calls is shown or not. Linear in the places between. In borrowed memory an identifier
+    /// of more than 256 bytes is shown as an empty one.
+    pub fn visit_sessions(
+        &self,
+        from: usize,
+        mut visit: impl FnMut(&str, SessionInfo) -> ControlFlow<()>,
+    ) -> Option<usize> {
+        for (handle, session) in self.sessions.iter_from(from).filter(|(_, session)| session.is_local()) {
             let info = session.info();
-            let shown = self.messages.bytes.with(session.client_id, |text| {
-                visit(core::str::from_utf8(text).unwrap_or(""), info);
-            });
-            if shown.is_none() {
-                visit("", info);
+            let shown = self
+                .messages
+                .bytes
+                .with(session.client_id, |text| visit(core::str::from_utf8(text).unwrap_or(""), info));
+            if shown.unwrap_or_else(|| visit("", info)).is_break() {
+                return Some(handle.index() + 1);
             }
         }
+        None
+    }
+
+    /// What is known of the Session with this Client Identifier.
+    pub fn session(&self, client_id: &str) -> Option<SessionInfo> {
+        let hash = self.hasher.hash_bytes(client_id.as_bytes());
+        Some(self.sessions[self.find_session(hash, client_id.as_bytes())?].info())
+    }
+
+    /// Whether clients are served. They wait while siblings have not told yet, after a restart, who subscribed.
+    pub fn is_serving(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.mesh.greeting != 0 {
+            return false;
+        }
+        true
     }
 
     /// Copies the Client Identifier of a connection, cut to the size of `out`; how many bytes that are.

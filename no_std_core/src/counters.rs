@@ -130,9 +130,11 @@ pub struct Counters {
     pub connections: u32,
     /// Sessions now, connected or not.
     pub sessions: u32,
+    /// Those of them whose clients are connected.
+    pub connected: u32,
     /// Subscriptions now.
     pub subscriptions: u32,
-    /// Retained messages now.
+    /// Retained messages now, without those below `$SYS/`.
     pub retained: u32,
     /// Application Messages in memory now.
     pub messages: u32,

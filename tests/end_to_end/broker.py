@@ -52,12 +52,16 @@ class Broker:
             preexec_fn=preexec_fn,
         )
         self.ports = []
+        self.http_port = None
+        """With `--http 127.0.0.1:0`."""
         while len(self.ports) < len(listen):
             line = self.process.stdout.readline()
             if not line:
                 raise AssertionError(f"the broker did not start: {self.read_log()}")
             if line.startswith("listening on "):
                 self.ports.append(int(line.rsplit(":", 1)[1]))
+            if " on http://" in line:
+                self.http_port = int(line.rsplit(":", 1)[1].rstrip("/\n"))
         self.port = self.ports[0]
 
     def read_log(self):

@@ -1,6 +1,7 @@
 //! Edges where two things happen at once: each of these went wrong before, or nearly.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use goldcrest_core::codec::*;
 use goldcrest_core::record::Kind;
@@ -599,7 +600,10 @@ fn a_lost_message_counts_once_however_many_subscriptions_match() {
         let dropped = world.shard(0).counters().dropped;
         assert_eq!((dropped.by(reason), dropped.total()), (2, 2), "{reason:?}");
         let mut of_session = 0;
-        world.shard(0).visit_sessions(|_, session| of_session += session.dropped.total());
+        world.shard(0).visit_sessions(0, |_, session| {
+            of_session += session.dropped.total();
+            ControlFlow::Continue(())
+        });
         assert_eq!(of_session, 2);
     }
 }

@@ -593,8 +593,14 @@ impl System {
         self.world.cut(clearer.at);
         for shard in 0..self.setup.shards {
             let counters = self.world.shard(usize::from(shard)).counters();
-            let things = [counters.connections, counters.sessions, counters.subscriptions, counters.retained];
-            assert_eq!((things, counters.messages, counters.deliveries, counters.bytes), ([0; 4], 0, 0, 0));
+            let things = [
+                counters.connections,
+                counters.sessions,
+                counters.connected,
+                counters.subscriptions,
+                counters.retained,
+            ];
+            assert_eq!((things, counters.messages, counters.deliveries, counters.bytes), ([0; 5], 0, 0, 0));
         }
     }
 }

@@ -187,10 +187,10 @@ impl World {
     /// # Panics
     /// If not.
     pub fn expect_nothing_left(&self) {
-        let Counters { connections, sessions, subscriptions, retained, messages, deliveries, bytes, .. } =
+        let Counters { connections, sessions, connected, subscriptions, retained, messages, deliveries, bytes, .. } =
             self.shard(0).counters();
-        let left = (connections, sessions, subscriptions, retained, messages, deliveries, bytes);
-        assert_eq!(left, (0, 0, 0, 0, 0, 0, 0));
+        let left = (connections, sessions, connected, subscriptions, retained, messages, deliveries, bytes);
+        assert_eq!(left, (0, 0, 0, 0, 0, 0, 0, 0));
     }
 
     /// The virtual time.

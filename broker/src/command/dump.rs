@@ -1,9 +1,9 @@
 //! Each record as one line of JSON.
 
+use crate::json::Object;
 use crate::store::{Examined, Key};
 use goldcrest_core::Instant;
 use goldcrest_core::record::{self, Message, Receiver, Record, Through, Value};
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
@@ -23,6 +23,11 @@ pub(super) fn write(store: &Examined) -> io::Result<()> {
     }
 }
 
+/// `null` for one that never comes.
+fn time(time: Instant) -> Option<u64> {
+    (time != Instant::NEVER).then(|| time.as_millis())
+}
+
 fn line(key: Key, sealed: &[u8]) -> String {
     let mut object = Object::new();
     object.number("shard", key.shard).text("kind", &super::kind_name(key.kind)).number("slot", key.slot);
@@ -40,12 +45,12 @@ fn put(object: &mut Object, value: &Value<'_>) {
     match value {
         Value::Session(session) => {
             object.text("client_id", session.client_id).number("principal", session.principal);
-            object.number("expiry_secs", session.expiry_secs).time("ends", session.ends);
+            object.number("expiry_secs", session.expiry_secs).optional("ends", time(session.ends));
             if let Some(will) = &session.will {
                 object.number("will_message", will.message).number("will_delay_secs", will.delay_secs);
-                object.time("will_due", will.due).optional("will_expiry_secs", will.expiry_secs);
+                object.optional("will_due", time(will.due)).optional("will_expiry_secs", will.expiry_secs);
             }
-            object.numbers("dropped", &session.dropped);
+            object.number("dropped", format!("{:?}", session.dropped));
         }
         Value::Group(group) => {
             object.text("filter", group.filter);
@@ -87,7 +92,7 @@ fn put(object: &mut Object, value: &Value<'_>) {
             object.number("taken", sibling.taken).number("sent", sibling.sent);
         }
         Value::Counters(counters) => {
-            object.numbers("dropped", &counters.dropped);
+            object.number("dropped", format!("{:?}", counters.dropped));
         }
     }
 }
@@ -96,70 +101,12 @@ fn message(object: &mut Object, message: &Message<'_>) {
     let (topic, rest) = message.body.split_at(message.body.len().min(message.topic_len.into()));
     let (properties, payload) = rest.split_at(rest.len().min(message.properties_len as usize));
     object.text("topic", &String::from_utf8_lossy(topic)).number("qos", message.qos).number("retain", message.retain);
-    object.time("expires", message.expires).number("order", message.order).number("stamp", message.stamp);
+    object.optional("expires", time(message.expires)).number("order", message.order).number("stamp", message.stamp);
     object.text("properties_base64", &base64(properties));
     match std::str::from_utf8(payload) {
         Ok(text) => object.text("payload", text),
         Err(_) => object.text("payload_base64", &base64(payload)),
     };
-}
-
-/// A JSON object on one line.
-struct Object(String);
-
-impl Object {
-    fn new() -> Self {
-        Self("{".to_owned())
-    }
-
-    fn name(&mut self, name: &str) -> &mut String {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        let _ = write!(self.0, "\"{name}\":");
-        &mut self.0
-    }
-
-    /// Whatever looks in JSON as it prints: numbers, truth values.
-    fn number(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
-        let _ = write!(self.name(name), "{value}");
-        self
-    }
-
-    fn optional(&mut self, name: &str, value: Option<u32>) -> &mut Self {
-        match value {
-            Some(value) => self.number(name, value),
-            None => self.number(name, "null"),
-        }
-    }
-
-    fn time(&mut self, name: &str, time: Instant) -> &mut Self {
-        if time == Instant::NEVER { self.number(name, "null") } else { self.number(name, time.as_millis()) }
-    }
-
-    fn numbers(&mut self, name: &str, values: &[u32]) -> &mut Self {
-        self.number(name, format!("{values:?}"))
-    }
-
-    fn text(&mut self, name: &str, text: &str) -> &mut Self {
-        let out = self.name(name);
-        out.push('"');
-        for char in text.chars() {
-            match char {
-                '"' | '\\' => out.extend(['\\', char]),
-                '\n' => out.push_str("\\n"),
-                char if char.is_control() => _ = write!(out, "\\u{:04x}", char as u32),
-                char => out.push(char),
-            }
-        }
-        out.push('"');
-        self
-    }
-
-    fn end(mut self) -> String {
-        self.0.push_str("}\n");
-        self.0
-    }
 }
 
 /// With padding (RFC 4648, section 4).
@@ -186,12 +133,5 @@ mod tests {
         for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
-    }
-
-    #[test]
-    fn text_is_escaped() {
-        let mut object = Object::new();
-        object.text("a", "\"\\\n\u{1}ü\u{7f}").number("b", true);
-        assert_eq!(object.end(), "{\"a\":\"\\\"\\\\\\n\\u0001ü\\u007f\",\"b\":true}\n");
     }
 }

@@ -171,7 +171,7 @@ fn describe_damage(damage: &Damage) -> String {
     text
 }
 
-fn kind_name(kind: u8) -> String {
+pub(crate) fn kind_name(kind: u8) -> String {
     let known = Kind::ALL.iter().find(|known| **known as u8 == kind);
     known.map_or_else(|| kind.to_string(), |kind| format!("{kind:?}"))
 }

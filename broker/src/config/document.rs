@@ -161,6 +161,21 @@ impl<'d> Section<'d> {
         parsed.map(Some).ok_or_else(|| self.wrong(key, value, allowed))
     }
 
+    /// A list of strings that `parse` takes; `allowed` says which it does.
+    pub(super) fn strings<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let DeValue::Array(items) = value.get_ref() else { return Err(self.wrong(key, value, allowed)) };
+        let parse_item = |item: &Spanned<DeValue<'_>>| {
+            item.get_ref().as_str().and_then(&parse).ok_or_else(|| self.wrong(key, item, allowed))
+        };
+        items.iter().map(parse_item).collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
     /// One of the words of `choices`.
     pub(super) fn choice<T: Copy>(
         &mut self,

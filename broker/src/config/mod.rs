@@ -30,6 +30,10 @@ pub struct Config {
     pub memory_only: bool,
     /// How they are kept there.
     pub store: StoreConfig,
+    /// Where operators ask over HTTP how it is.
+    pub http: HttpConfig,
+    /// How often the topics below `$SYS/broker/` are published, in seconds; 0: never.
+    pub sys_interval_s: u32,
     /// Which log lines are written: a level, or directives as in `RUST_LOG`.
     pub log: Option<String>,
     /// How much the memory of each shard may grow to. A connection beyond it is closed at once.
@@ -91,6 +95,15 @@ impl Default for StoreConfig {
     }
 }
 
+/// The HTTP endpoint with `/live`, `/ready`, `/metrics` and `/sessions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where it answers; nowhere by default. Port 0 lets the system choose one.
+    pub listen: Vec<SocketAddr>,
+    /// Whether it answers other machines, which nobody asked who they are. This machine it answers.
+    pub allow_anonymous: bool,
+}
+
 /// A place where clients connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -108,8 +121,13 @@ impl Listener {
 
     /// Whether it would let anybody in who reaches it, without being told so.
     pub(crate) fn is_open_by_mistake(&self) -> bool {
-        !self.allow_anonymous && !self.address.ip().to_canonical().is_loopback()
+        !self.allow_anonymous && !is_of_this_machine(self.address)
     }
+}
+
+/// Whether no other machine reaches it.
+pub(crate) fn is_of_this_machine(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// The port of MQTT without TLS.
@@ -127,6 +145,8 @@ impl Default for Config {
             data_dir: None,
             memory_only: false,
             store: StoreConfig::default(),
+            http: HttpConfig::default(),
+            sys_interval_s: 10,
             log: None,
             capacity: Capacity::GATEWAY,
             unfinished_connections: 4096,
@@ -172,6 +192,11 @@ fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), Co
     })?;
     document.section("store", |store| read_store(&mut config.store, store))?;
     set(&mut config.listeners, document.sections("listener", read_listener)?);
+    document.section("http", |http| read_http(&mut config.http, http))?;
+    document.section("sys", |sys| {
+        set(&mut config.sys_interval_s, sys.integer("interval_s", 0..=86_400)?);
+        Ok(())
+    })?;
     document.section("limits", |limits| read_limits(config, limits))?;
     document.section("capacity", |capacity| read_capacity(&mut config.capacity, capacity))?;
     document.section("session", |session| read_session(&mut config.broker, session))?;
@@ -199,6 +224,13 @@ fn read_listener(listener: &mut Section<'_>) -> Result<Listener, ConfigError> {
         })?;
     let allow_anonymous = listener.boolean("allow_anonymous")?.unwrap_or(false);
     Ok(Listener { address: listener.required("address", address)?, allow_anonymous })
+}
+
+fn read_http(http: &mut HttpConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
+    let allowed = "a list of IP addresses and ports, like [\"127.0.0.1:9883\"]";
+    set(&mut http.listen, section.strings("listen", allowed, |text| text.parse().ok())?);
+    set(&mut http.allow_anonymous, section.boolean("allow_anonymous")?);
+    Ok(())
 }
 
 fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), ConfigError> {

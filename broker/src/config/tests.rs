@@ -60,6 +60,11 @@ fn every_key_arrives_where_it_belongs() {
         [[listener]]
         address = "[::]:1883"
         allow_anonymous = true
+        [http]
+        listen = ["127.0.0.1:9883", "[::1]:0"]
+        allow_anonymous = true
+        [sys]
+        interval_s = 60
         [limits]
         unfinished_connections = 5
         packet_bytes = "2MiB"
@@ -121,6 +126,9 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address, "[::]:1883".parse().unwrap());
     assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);
+    assert_eq!(config.http.listen, ["127.0.0.1:9883".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    assert!(config.http.allow_anonymous);
+    assert_eq!(config.sys_interval_s, 60);
     assert_eq!(config.unfinished_connections, 5);
     assert_eq!(
         config.capacity,
@@ -205,6 +213,12 @@ fn a_wrong_value_says_what_is_allowed() {
     assert!(mistake("[limits]\npacket_bytes = \"5GiB\"").contains("bytes from 1024 to 268435460"));
     assert!(mistake("limits = 3").contains("gateway.toml:1: limits: 3 is not allowed; allowed: a table: [limits]"));
     assert!(mistake("listener = 3").contains("allowed: a list of tables: [[listener]]"));
+    assert_eq!(
+        mistake("[http]\nlisten = [\"127.0.0.1:1\",\n \"here\"]"),
+        "gateway.toml:3: http.listen: \"here\" is not allowed; \
+         allowed: a list of IP addresses and ports, like [\"127.0.0.1:9883\"]"
+    );
+    assert!(mistake("http.listen = \"127.0.0.1:1\"").contains("a list of IP addresses"));
     assert!(mistake("listener = [3]").contains("gateway.toml:1: listener: 3 is not allowed"));
     assert!(mistake("[[overflow.rule]]\nfilter = \"a/#/b\"\npolicy = \"refuse\"").contains("a Topic Filter"));
     assert!(mistake("[log]\nlevel = \"loud\"").contains("off, error, warn, info, debug or trace"));

@@ -1,9 +1,10 @@
 //! The thread of the store: it takes all batches that were handed in, makes them safe with one write and one sync, and
 //! answers; what is handed in meanwhile is next.
 
-use super::{Batch, Failure, Key, Stats, Store};
+use super::{Batch, Failure, Key, Stats, Store, Vitals};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,7 +40,10 @@ enum Request {
 
 /// Where shards hand in.
 #[derive(Clone, Debug)]
-pub struct Handle(Sender<Request>);
+pub struct Handle {
+    requests: Sender<Request>,
+    vitals: Arc<Vitals>,
+}
 
 impl Handle {
     /// Hands in a batch; [`Answer::Persisted`] will name its ticket.
@@ -64,9 +68,14 @@ impl Handle {
         told.recv().ok()
     }
 
+    /// How it is.
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
     fn send(&self, request: Request) {
         // A thread that has ended said why.
-        let _ = self.0.send(request);
+        let _ = self.requests.send(request);
     }
 }
 
@@ -76,7 +85,7 @@ pub struct Pending(Receiver<Request>);
 /// A place to hand in, and what is handed in there, for [`Committer::start`].
 pub fn requests() -> (Handle, Pending) {
     let (requests, given) = channel();
-    (Handle(requests), Pending(given))
+    (Handle { requests, vitals: Arc::default() }, Pending(given))
 }
 
 /// The thread, which ends when this is closed.
@@ -108,11 +117,14 @@ impl Committer {
             wanted: vec![0; shards.into()],
             granted: 0,
             is_full: false,
+            vitals: handle.vitals.clone(),
         };
+        work.vitals.refresh(|| work.store.stats());
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             let result = work.run(&pending.0);
             if let Err(failure) = &result {
                 tracing::error!("{failure}; nothing more is acknowledged, and the gateway ends");
+                work.vitals.fail();
                 work.tell_all(|| Answer::Failed);
             }
             result
@@ -145,6 +157,7 @@ struct Work {
     /// Bytes that were granted, less those of all batches since. Below 0 if more came than was granted.
     granted: i64,
     is_full: bool,
+    vitals: Arc<Vitals>,
 }
 
 impl Work {
@@ -162,10 +175,14 @@ impl Work {
             for request in waiting.drain(..) {
                 is_closing |= self.take(request);
             }
+            let vitals = self.vitals.clone();
+            let busy = vitals.begin();
             self.fetch();
             is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit()? };
+            drop(busy);
             self.tell_whether_full();
             self.grant();
+            vitals.refresh(|| self.store.stats());
             if is_closing {
                 while !self.batches.is_empty() && !self.commit()? {}
                 return self.store.close();
@@ -233,6 +250,7 @@ impl Work {
         let is_full = self.store.is_full();
         if is_full != self.is_full {
             self.is_full = is_full;
+            self.vitals.set_full(is_full);
             if is_full {
                 tracing::error!("the store has no room: what needs more is refused until there is some");
             } else {

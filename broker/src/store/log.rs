@@ -13,7 +13,7 @@ use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync}
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The store of the gateway. See [the module](super).
 pub struct Log {
@@ -305,7 +305,8 @@ impl Log {
 
     fn sync_segment(&mut self, segment: u32) -> io::Result<()> {
         let begun = (self.options.time)().0;
-        self.contents.segments.get(segment).file.sync()?;
+        let file = &self.contents.segments.get(segment).file;
+        timed(&mut self.counts, || file.sync())?;
         let took = (self.options.time)().0.saturating_sub(begun);
         // A slow one counts for some syncs after it.
         self.sync_ms = Some(self.sync_ms.map_or(took, |before| took.max(before - before.div_ceil(8))));
@@ -407,6 +408,13 @@ impl Stats {
     fn with(self, live_bytes: u64, records: std::collections::BTreeMap<u8, u64>, is_full: bool) -> Self {
         Self { live_bytes, records, is_full, ..self }
     }
+}
+
+fn timed(counts: &mut Stats, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let started = Instant::now();
+    let synced = sync();
+    counts.syncs.note(started.elapsed());
+    synced
 }
 
 fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (u64, u64)) -> [u8; HEADER] {

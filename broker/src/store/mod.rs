@@ -11,7 +11,7 @@
 //! space           making, recycling and removing segments; when there is no room
 //! compact         moving what is live out of segments that are mostly dead
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
-//! committer       the thread that all shards hand their batches to
+//! committer       the thread that all shards hand their batches to; vitals: what others may know of it
 //! snapshot, copy  reading and copying a store that somebody writes to; restoring
 //! layout          which shards its records are of, and changing that as a whole
 //! examine         what is in a store, and repairing it
@@ -40,6 +40,7 @@ mod snapshot;
 mod space;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 pub use batch::Batch;
 pub use clock::{Doubt, WallClock, downtime};
@@ -49,6 +50,7 @@ pub use disk::{Directory, Disk, DiskFile};
 pub use examine::{Examined, repair};
 pub use format::FORMAT;
 pub use log::Log;
+pub use vitals::{Syncs, Vitals};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -278,6 +280,8 @@ pub struct Stats {
     pub written_bytes: u64,
     /// Bytes that compaction moved since then.
     pub moved_bytes: u64,
+    /// How long the disk took to make safe what was written since then.
+    pub syncs: Syncs,
     /// What was damaged when it was opened, and what was found to be since.
     pub damage: Damage,
     /// Whether there is no room to grow.

@@ -135,7 +135,8 @@ impl<'m> Broker<'m> {
         self.rearm_connection(now, handle, idle_limit);
 
         let bound = &mut self.sessions[session];
-        bound.connection = Some(handle);
+        let was_away = bound.connection.replace(handle).is_none();
+        self.counters.connected += u32::from(was_away);
         bound.is_durable |= granted > 0 && self.messages.journal.is_on();
         bound.expiry_secs = granted;
         bound.principal = principal;
@@ -209,7 +210,7 @@ impl<'m> Broker<'m> {
     }
 
     /// The Session with this Client Identifier, whose hash is `hash`.
-    pub(super) fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
+    pub(crate) fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
         let bytes = &self.messages.bytes;
         self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
     }

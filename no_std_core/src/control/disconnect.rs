@@ -118,7 +118,9 @@ impl Broker<'_> {
     /// The client is away: its Will, and then its Session, have their time.
     pub(super) fn begin_absence(&mut self, now: Instant, session: Handle<Session>) {
         let entry = &mut self.sessions[session];
-        entry.connection = None;
+        if entry.connection.take().is_some() {
+            self.counters.connected = self.counters.connected.saturating_sub(1);
+        }
         if entry.expiry_secs == 0 {
             self.end_session(now, session);
             return;

@@ -89,7 +89,7 @@ pub(super) fn topic_text<'a>(publish: &Publish<'a>, aliased: Option<&'a [u8]>) -
     aliased.map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""))
 }
 
-/// Topics that only the server publishes to (section 4.7.2).
+/// Topics that only the server publishes to (section 4.7.2). They tell of this run: what is retained there is not recorded.
 pub(super) fn is_reserved_for_server(topic: TopicName<'_>) -> bool {
     topic.as_str().starts_with("$SYS/")
 }
@@ -549,8 +549,11 @@ impl<'m> Broker<'m> {
     /// Whether the message can't be handed out without a record: here, or with a sibling, which records it as soon as it
     /// hears of it.
     pub(super) fn needs_record(&mut self, topic: TopicName<'_>, qos: QoS, is_kept: bool) -> bool {
-        if is_kept || !self.messages.journal.is_on() {
-            return self.messages.journal.is_on();
+        if !self.messages.journal.is_on() {
+            return false;
+        }
+        if is_kept && !is_reserved_for_server(topic) {
+            return true;
         }
         #[cfg(feature = "alloc")]
         if self.mesh.has_siblings() {

@@ -6,7 +6,7 @@
 //! any other. So nobody gets an older value of a topic after a newer one, or one message twice.
 
 use super::deliver::Terms;
-use super::publish::Routing;
+use super::publish::{Routing, is_reserved_for_server};
 use crate::broker::Broker;
 use crate::codec::{QoS, ReasonCode};
 use crate::counters::DropReason;
@@ -21,17 +21,24 @@ use crate::topic::{TopicFilter, TopicName};
 impl Broker<'_> {
     /// Whether a message may be retained; nothing is changed.
     pub(super) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
-        if routing.clears(&self.messages) {
+        if routing.clears(&self.messages) || is_reserved_for_server(topic) {
             return Ok(());
         }
         if topic.levels().count() > usize::from(self.config.limits.topic_levels) {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let full = self.router.retained_count() >= self.config.limits.retained_messages as usize;
+        let most = self.config.limits.retained_messages as usize;
+        let full = self.router.retained_count() >= most && self.retained_by_clients() >= most;
         if full && self.router.retained_at(topic).is_none() {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
+    }
+
+    /// Retained messages, without those below `$SYS/`: these are the server's, and take nothing from a limit.
+    pub(crate) fn retained_by_clients(&self) -> usize {
+        let all = self.router.retained_count();
+        all.saturating_sub(self.router.retained_count_below(TopicName::new_checked("$SYS")))
     }
 
     /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if
@@ -49,7 +56,7 @@ impl Broker<'_> {
             Ok(old) => {
                 self.messages.hold(message);
                 self.expect_expiry(message);
-                if self.messages.journal.is_on() {
+                if self.messages.journal.is_on() && !is_reserved_for_server(topic) {
                     self.messages.set_kept(message, true);
                 }
                 if let Some(Retained(old)) = old {

@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::deliver::Terms;
-use super::publish::{Routing, topic_text};
+use super::publish::{Routing, is_reserved_for_server, topic_text};
 use crate::authorize::Principal;
 use crate::broker::Broker;
 use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
@@ -157,17 +157,18 @@ impl Broker<'_> {
 
     /// Finds out which siblings have to record a message: it is recorded here until it is safe there. Whether there are any.
     pub(super) fn find_durable_siblings(&mut self, qos: QoS, retain: bool, topic: TopicName<'_>) -> bool {
-        if !retain && qos == QoS::AtMostOnce {
+        let is_kept = retain && !is_reserved_for_server(topic);
+        if !is_kept && qos == QoS::AtMostOnce {
             return false;
         }
         let mut any = false;
         for other in self.mesh.others() {
-            if retain || self.mesh.wants_everything(other) || self.mesh.wants_durably_on_route(other) {
+            if is_kept || self.mesh.wants_everything(other) || self.mesh.wants_durably_on_route(other) {
                 self.mesh.set_durable_on_route(other);
                 any = true;
             }
         }
-        if retain {
+        if is_kept {
             return any;
         }
         let mut matches = self.router.matches(topic);

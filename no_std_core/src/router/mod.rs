@@ -42,6 +42,7 @@ pub use subscription::{Subscribed, Subscription, SubscriptionOptions, Unsubscrib
 pub use trie::Node;
 
 use crate::storage::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
+use crate::topic::TopicName;
 use subscription::BySubscriber;
 use trie::Trie;
 
@@ -191,6 +192,11 @@ impl<'m> Router<'m> {
     /// Retained messages.
     pub fn retained_count(&self) -> usize {
         self.trie.retained_count()
+    }
+
+    /// Those of them whose topic is `level` or below it.
+    pub fn retained_count_below(&self, level: TopicName<'_>) -> usize {
+        self.trie.find(level.as_str()).map_or(0, |node| self.trie.nodes[node].retained_below as usize)
     }
 
     /// Bytes of long levels and ShareNames.

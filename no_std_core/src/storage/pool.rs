@@ -218,7 +218,12 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// The live entries, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Handle<T>, &T)> {
-        let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate();
+        self.iter_from(0)
+    }
+
+    /// Those of them whose place is `from` or behind it.
+    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (Handle<T>, &T)> {
+        let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate().skip(from);
         used.filter(|(_, slot)| slot.link == LIVE).map(|(index, slot)| (Handle::from_index(index), &slot.value))
     }
 }

@@ -5,6 +5,7 @@
 #![no_main]
 
 use core::hint::black_box;
+use core::ops::ControlFlow;
 
 use goldcrest_core::{
     Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, TopicFilter, TopicName,
@@ -114,9 +115,13 @@ pub extern "C" fn start() -> ! {
                 let two: &[u8] = black_box(&[1, 2]);
                 black_box(two[black_box(2)]);
             }
-            _ => broker.visit_sessions(|client_id, info| {
-                black_box((client_id, info));
-            }),
+            _ => {
+                black_box(broker.visit_sessions(black_box(0), |client_id, info| {
+                    black_box((client_id, info));
+                    ControlFlow::Continue(())
+                }));
+                black_box((broker.session(black_box("a")), broker.is_serving()));
+            }
         }
     }
 }

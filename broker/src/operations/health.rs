@@ -1,0 +1,152 @@
+//! Does the gateway live, is it ready, and why not.
+
+use super::{ANSWER_TIME, Served, State};
+use std::time::Duration;
+use tokio::time::timeout_at;
+
+/// A disk that takes so long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+
+/// Why it should be started anew; empty if it lives. While it starts it lives: a large store takes its time.
+pub(super) async fn why_dead(state: &State) -> Vec<String> {
+    match state.served.get() {
+        Some(served) if !state.is_stopping() => {
+            ask_all(served).await.into_iter().filter(|complaint| !complaint.is_waiting).map(|it| it.text).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Why clients should go elsewhere; empty if it is ready.
+pub(super) async fn why_not_ready(state: &State) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if state.is_stopping() {
+        reasons.push("it is being stopped".to_owned());
+    }
+    let Some(served) = state.served.get() else {
+        reasons.push("it is starting: the store is read, and sessions are restored".to_owned());
+        return reasons;
+    };
+    if let Some(store) = &served.store {
+        if store.has_failed() {
+            reasons.push("the store failed: nothing more is acknowledged".to_owned());
+        }
+        if store.is_full() {
+            reasons.push("the store is full: what needs more room is refused".to_owned());
+        }
+        let busy_for = store.busy_for();
+        if busy_for >= HANGS_AFTER {
+            reasons.push(format!("the disk has not answered for {} s", busy_for.as_secs()));
+        }
+    }
+    // Shards that don't answer take their time to be found out; any other reason is told at once.
+    if reasons.is_empty() {
+        reasons.extend(ask_all(served).await.into_iter().map(|complaint| complaint.text));
+    }
+    reasons
+}
+
+struct Complaint {
+    text: String,
+    /// It turns, and waits for others.
+    is_waiting: bool,
+}
+
+async fn ask_all(served: &Served) -> Vec<Complaint> {
+    let answers: Vec<_> =
+        (0..served.mesh.shards()).map(|shard| served.mesh.ask(shard, |_, broker| broker.is_serving())).collect();
+    let until = tokio::time::Instant::now() + ANSWER_TIME;
+    let mut complaints = Vec::new();
+    for (shard, answer) in answers.into_iter().enumerate() {
+        match timeout_at(until, answer).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => complaints.push(Complaint {
+                text: format!("shard {shard} waits to hear from the others who subscribed"),
+                is_waiting: true,
+            }),
+            _ => complaints.push(Complaint { text: format!("shard {shard} does not answer"), is_waiting: false }),
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{Mail, Mesh};
+    use crate::store::Vitals;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    fn state(served: Option<Served>) -> State {
+        let state = State::new();
+        if let Some(served) = served {
+            assert!(state.served.set(served).is_ok());
+        }
+        state
+    }
+
+    /// A gateway whose only shard turns until this is dropped.
+    struct Turning(Arc<AtomicBool>, Arc<Mesh>);
+
+    impl Turning {
+        fn start() -> Self {
+            use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
+            let turning = Self(Arc::new(AtomicBool::new(true)), Arc::new(Mesh::new(1)));
+            let (is_turning, mesh) = (turning.0.clone(), turning.1.clone());
+            std::thread::spawn(move || {
+                let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+                let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+                let mut mail = Mail::default();
+                while is_turning.load(std::sync::atomic::Ordering::Relaxed) {
+                    mesh.collect(0, &mut mail);
+                    mail.errands.drain(..).for_each(|errand| errand(Instant::from_millis(0), &mut broker));
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            turning
+        }
+    }
+
+    impl Drop for Turning {
+        fn drop(&mut self) {
+            self.0.store(false, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_is_full_or_hangs_is_a_reason_each_and_all_are_told() {
+        let turning = Turning::start();
+        let vitals = Arc::new(Vitals::default());
+        let state = state(Some(Served { mesh: turning.1.clone(), store: Some(vitals.clone()) }));
+        assert_eq!(why_not_ready(&state).await, [""; 0]);
+        vitals.set_full(true);
+        assert!(why_not_ready(&state).await[0].contains("is full"));
+        vitals.fail();
+        let reasons = why_not_ready(&state).await;
+        assert!(reasons.len() == 2 && reasons[0].contains("failed") && reasons[1].contains("is full"), "{reasons:?}");
+        vitals.set_full(false);
+        assert_eq!(why_not_ready(&state).await.len(), 1);
+        // A new start would not help against a full disk.
+        assert_eq!(why_dead(&state).await, [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_does_not_turn_is_told_by_its_number() {
+        let state = state(Some(Served { mesh: Arc::new(Mesh::new(2)), store: None }));
+        let expected = ["shard 0 does not answer", "shard 1 does not answer"];
+        assert_eq!(why_dead(&state).await, expected);
+        assert_eq!(why_not_ready(&state).await, expected);
+    }
+
+    #[tokio::test]
+    async fn while_it_starts_or_stops_it_lives_and_is_not_ready() {
+        let starting = state(None);
+        assert!(why_not_ready(&starting).await[0].contains("starting"));
+        assert_eq!(why_dead(&starting).await, [""; 0]);
+        let stopping = state(Some(Served { mesh: Arc::new(Mesh::new(1)), store: None }));
+        stopping.is_stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(why_not_ready(&stopping).await, ["it is being stopped"]);
+        assert_eq!(why_dead(&stopping).await, [""; 0]);
+    }
+}

@@ -1,0 +1,192 @@
+//! `/metrics`: what the gateway has done and holds, in the text format of Prometheus.
+//!
+//! No metric has a label for each client: there may be any number of them. Of one Session `/sessions` tells.
+
+use super::snapshot::{Snapshot, StoreSnapshot};
+use crate::command::kind_name;
+use crate::store::Syncs;
+use goldcrest_core::DropReason;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+/// Of what [`text`] gives.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The metrics of a snapshot.
+pub(super) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("goldcrest");
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        let counters = &self.counters;
+        out.gauges("build_info", "The version that runs", "version", [(env!("CARGO_PKG_VERSION"), 1)])?;
+        out.seconds("uptime_seconds", "Since the start", self.uptime)?;
+        out.gauge("shards", "Worker threads", self.shards.into())?;
+        out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
+        out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;
+        out.counter("received_packets", "Control Packets from clients", counters.packets_received)?;
+        out.counter("sent_packets", "Control Packets to clients", counters.packets_sent)?;
+        let by_qos = |counts: [u64; 3]| ["0", "1", "2"].into_iter().zip(counts);
+        out.counters("received_publish", "PUBLISH from clients", "qos", by_qos(counters.publish_received))?;
+        out.counters("sent_publish", "PUBLISH to clients", "qos", by_qos(counters.publish_sent))?;
+        out.counter("refused_publish", "PUBLISH refused for want of room or permission", counters.publish_refused)?;
+        let dropped = DropReason::ALL.iter().map(|reason| reason.as_str()).zip(self.dropped);
+        out.counters(
+            "dropped_messages",
+            "Messages lost to a session; one lost to three counts three",
+            "reason",
+            dropped,
+        )?;
+        out.counter("opened_connections", "Network Connections so far", counters.connections_opened)?;
+        out.counter("refused_connections", "CONNECT refused", counters.connections_refused)?;
+        out.gauge("connections", "Network Connections", counters.connections.into())?;
+        out.gauge("sessions", "Sessions, connected or not", counters.sessions.into())?;
+        out.gauge("connected_sessions", "Sessions whose clients are connected", counters.connected.into())?;
+        out.gauge("subscriptions", "Subscriptions", counters.subscriptions.into())?;
+        out.gauge("retained_messages", "Retained messages, without those below $SYS/", counters.retained.into())?;
+        out.gauge("messages", "Stored messages; one that two shards hold counts twice", counters.messages.into())?;
+        out.gauge("messages_on_disk", "Those whose bodies are on disk alone", counters.bodies_on_disk.into())?;
+        out.gauge("deliveries", "Messages queued or in flight, for each session", counters.deliveries.into())?;
+        out.gauge("message_bytes", "Topics, properties and payloads in memory", counters.bytes)?;
+        self.store.as_ref().map_or(Ok(()), |store| out.store(store))
+    }
+}
+
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn store(&mut self, store: &StoreSnapshot) -> fmt::Result {
+        let stats = &store.stats;
+        self.gauge("store_full", "1: what needs more room is refused", store.is_full.into())?;
+        self.gauge("store_failed", "1: nothing more is acknowledged", store.has_failed.into())?;
+        self.seconds("store_busy_seconds", "How long the disk has not answered", store.busy_for)?;
+        self.gauge("store_bytes", "What all files take", stats.bytes)?;
+        self.gauge("store_live_bytes", "What of it is in use", stats.live_bytes)?;
+        self.gauge("store_files", "Files", stats.segments)?;
+        let kinds = |counts: &std::collections::BTreeMap<u8, u64>| {
+            counts.iter().map(|(kind, count)| (kind_name(*kind), *count)).collect::<Vec<_>>()
+        };
+        self.gauges("store_records", "Live records", "kind", kinds(&stats.records))?;
+        self.counter("store_commits", "Groups of batches made safe together", stats.commits)?;
+        self.counter("store_appended_records", "Records written", stats.appended)?;
+        self.counter("store_written_bytes", "Bytes written", stats.written_bytes)?;
+        self.counter("store_moved_bytes", "Bytes that compaction moved", stats.moved_bytes)?;
+        self.syncs(&stats.syncs)?;
+        let damage = &stats.damage;
+        self.gauge(
+            "store_damaged_places",
+            "Damaged places found since the start, each set aside in a file",
+            damage.places,
+        )?;
+        self.gauge("store_damaged_bytes", "Damaged bytes found since the start", damage.bytes)?;
+        self.gauge("store_damaged_frames", "Damaged frames of which nobody knows what was in them", damage.frames)?;
+        self.gauges(
+            "store_damaged_records",
+            "Records lost to damage found since the start",
+            "kind",
+            kinds(&damage.records),
+        )?;
+        self.gauge("store_left_out_records", "Records that made no sense at the start", store.left_out)
+    }
+
+    fn syncs(&mut self, syncs: &Syncs) -> fmt::Result {
+        // Those that took longer than all bounds are what the count has more.
+        let bounds = Syncs::BOUNDS.iter().map(|bound| *bound as f64 / 1e6);
+        let buckets: Vec<(f64, u64)> = bounds.zip(syncs.buckets).collect();
+        let mut metric = self.describe("store_sync_seconds", "What a sync of the disk took", MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(syncs.total.as_secs_f64(), syncs.count, &buckets, None)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.describe(name, help, MetricType::Counter)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.describe(name, help, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: std::time::Duration) -> fmt::Result {
+        self.describe(name, help, MetricType::Gauge)?.encode_gauge(&value.as_secs_f64())
+    }
+
+    fn counters<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'v str, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.describe(name, help, MetricType::Counter)?;
+        for (of, value) in values {
+            metric.encode_family(&[(label, of)])?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<S: AsRef<str>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (S, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.describe(name, help, MetricType::Gauge)?;
+        for (of, value) in values {
+            metric.encode_family(&[(label, of.as_ref())])?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn describe<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Stats;
+
+    #[test]
+    fn metrics_are_those_of_the_snapshot() {
+        let mut snapshot = Snapshot { shards: 2, ..Snapshot::default() };
+        snapshot.counters.publish_received = [5, 6, 7];
+        snapshot.dropped[0] = 3;
+        let mut stats = Stats::default();
+        stats.damage.records.insert(0, 4);
+        stats.syncs.buckets[0] = 1;
+        stats.syncs.buckets[Syncs::BOUNDS.len()] = 1;
+        stats.syncs.count = 2;
+        snapshot.store = Some(StoreSnapshot { is_full: true, stats, ..StoreSnapshot::default() });
+        let text = text(snapshot).unwrap();
+        for line in [
+            "goldcrest_shards 2",
+            "# TYPE goldcrest_received_publish_total counter",
+            "goldcrest_received_publish_total{qos=\"1\"} 6",
+            "goldcrest_dropped_messages_total{reason=\"queue_full\"} 3",
+            "goldcrest_dropped_messages_total{reason=\"expired\"} 0",
+            "goldcrest_store_full 1",
+            "goldcrest_store_failed 0",
+            "goldcrest_store_sync_seconds_bucket{le=\"0.0001\"} 1",
+            "goldcrest_store_sync_seconds_bucket{le=\"10\"} 1",
+            "goldcrest_store_sync_seconds_bucket{le=\"+Inf\"} 2",
+            "goldcrest_store_sync_seconds_count 2",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}: {text}");
+        }
+    }
+}

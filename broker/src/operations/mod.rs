@@ -1,0 +1,134 @@
+//! What operators see of a running gateway: topics below `$SYS/`, metrics, whether it lives and is ready, its Sessions.
+//!
+//! All of it is done on a thread of its own, so that it is there to tell when a shard is not. Shards are asked by their
+//! mailboxes, and answer in their next turn; the store keeps its [`Vitals`] where anybody may look.
+//!
+//! ```text
+//! snapshot     the counters of all shards together, and the store
+//! sys_topics   that as topics below $SYS/broker/
+//! metrics      that as Prometheus reads it
+//! health       does it live, is it ready, and why not
+//! sessions     each Session as a line of JSON
+//! http         where the last three are to be had
+//! ```
+
+mod health;
+mod http;
+mod metrics;
+mod sessions;
+mod snapshot;
+mod sys_topics;
+
+use crate::mesh::Mesh;
+use crate::store::Vitals;
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+
+/// A shard that is well answers much sooner.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// The thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What that thread and the gateway share.
+struct State {
+    started: Instant,
+    /// Set once clients are served.
+    served: OnceLock<Served>,
+    is_serving: Notify,
+    is_stopping: AtomicBool,
+    /// The store became full, or has room again, or failed.
+    store_changed: Notify,
+    end: Notify,
+}
+
+/// What there is to be asked.
+struct Served {
+    mesh: Arc<Mesh>,
+    /// Unless all is in memory alone.
+    store: Option<Arc<Vitals>>,
+}
+
+impl Operations {
+    /// Answers on `listeners` from now on, and publishes below `$SYS/` each `interval` unless that is 0.
+    pub(crate) fn start(listeners: Vec<TcpListener>, interval: Duration) -> io::Result<Self> {
+        let state = Arc::new(State::new());
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let shared = state.clone();
+        let listeners = {
+            let _entered = runtime.enter();
+            listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+        };
+        let thread = std::thread::Builder::new().name("operations".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                for listener in listeners {
+                    tokio::spawn(http::serve(shared.clone(), listener));
+                }
+                if !interval.is_zero() {
+                    tokio::spawn(sys_topics::publish_each(shared.clone(), interval));
+                }
+                shared.end.notified().await;
+            });
+        })?;
+        Ok(Self { state, thread: Some(thread) })
+    }
+
+    /// Clients are served from now on.
+    pub(crate) fn serving(&self, mesh: Arc<Mesh>, store: Option<Arc<Vitals>>) {
+        let _ = self.state.served.set(Served { mesh, store });
+        self.state.is_serving.notify_one();
+    }
+
+    /// Tells when the store became full, has room again, or failed.
+    pub(crate) fn store_watch(&self) -> impl Fn() + Send + 'static {
+        let state = self.state.clone();
+        move || state.store_changed.notify_one()
+    }
+
+    /// The gateway is being stopped.
+    pub(crate) fn stopping(&self) {
+        self.state.is_stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Operations {
+    fn drop(&mut self) {
+        self.state.end.notify_one();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread for $SYS and HTTP panicked");
+        }
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            served: OnceLock::new(),
+            is_serving: Notify::new(),
+            is_stopping: AtomicBool::new(false),
+            store_changed: Notify::new(),
+            end: Notify::new(),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("is_stopping", &self.is_stopping).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! `/sessions`: each Session as a line of JSON, in portions.
+
+use super::{ANSWER_TIME, Served};
+use crate::json::Object;
+use goldcrest_core::{Broker, DropReason, SessionInfo, Shard};
+use percent_encoding::percent_decode_str;
+use std::ops::ControlFlow;
+use tokio::time::timeout;
+
+/// Sessions in one answer, unless it is asked for fewer or more.
+const USUAL: usize = 1_000;
+const MOST: usize = 10_000;
+/// An answer ends behind the line with which it has so many bytes.
+const MOST_BYTES: usize = 1 << 20;
+/// Sessions that a shard looks at in one turn.
+const AT_ONCE: usize = 4_096;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// One alone.
+    client_id: Option<String>,
+    /// Where the last answer said that it goes on: a shard, and a place there.
+    from: (u16, usize),
+    limit: usize,
+    /// Only those for which at least so many messages wait.
+    queued: usize,
+}
+
+impl Wanted {
+    /// Reads the query of a URL; `Err` says what is allowed.
+    pub(super) fn parse(query: &str) -> Result<Self, String> {
+        let mut wanted = Self { client_id: None, from: (0, 0), limit: USUAL, queued: 0 };
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let is_good = match key {
+                "client_id" => {
+                    wanted.client_id = percent_decode_str(value).decode_utf8().ok().map(|id| id.into_owned());
+                    wanted.client_id.is_some()
+                }
+                "limit" => set(&mut wanted.limit, value.parse().ok().filter(|limit| (1..=MOST).contains(limit))),
+                "queued" => set(&mut wanted.queued, value.parse().ok()),
+                "from" => {
+                    let from = value.split_once('.');
+                    set(
+                        &mut wanted.from,
+                        from.and_then(|(shard, place)| Some((shard.parse().ok()?, place.parse().ok()?))),
+                    )
+                }
+                _ => false,
+            };
+            if !is_good {
+                return Err(format!(
+                    "allowed are client_id=IDENTIFIER, limit=N from 1 to {MOST}, queued=N for at least so many messages, and \
+                     from= as the last answer had it\n"
+                ));
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn set<T>(field: &mut T, value: Option<T>) -> bool {
+    value.map(|value| *field = value).is_some()
+}
+
+/// The lines; `None` if a shard does not answer in time.
+pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
+    if let Some(client_id) = wanted.client_id {
+        let home = Shard::home_of(client_id.as_bytes(), served.mesh.shards());
+        let line = move |broker: &Broker<'_>| {
+            broker.session(&client_id).map(|info| line(home, &client_id, &info)).unwrap_or_default()
+        };
+        return timeout(ANSWER_TIME, served.mesh.ask(home, move |_, broker| line(broker))).await.ok()?.ok();
+    }
+    let mut portion = Portion { text: String::new(), left: wanted.limit, queued: wanted.queued };
+    let (mut shard, mut place) = wanted.from;
+    while shard < served.mesh.shards() {
+        let answer = served.mesh.ask(shard, move |_, broker| {
+            let next = portion.fill(broker, shard, place);
+            (portion, next)
+        });
+        let next;
+        (portion, next) = timeout(ANSWER_TIME, answer).await.ok()?.ok()?;
+        match next {
+            Some(next) => place = next,
+            None => (shard, place) = (shard + 1, 0),
+        }
+        if portion.is_full() {
+            break;
+        }
+    }
+    if shard < served.mesh.shards() {
+        let mut next = Object::new();
+        next.text("next", &format!("{shard}.{place}"));
+        portion.text += &next.end();
+    }
+    Some(portion.text)
+}
+
+struct Portion {
+    text: String,
+    left: usize,
+    queued: usize,
+}
+
+impl Portion {
+    fn is_full(&self) -> bool {
+        self.left == 0 || self.text.len() >= MOST_BYTES
+    }
+
+    /// Adds Sessions from `place` on, as many as may be looked at in one turn. Where it goes on.
+    fn fill(&mut self, broker: &Broker<'_>, shard: u16, place: usize) -> Option<usize> {
+        let mut looked_at = 0;
+        broker.visit_sessions(place, |client_id, info| {
+            if info.queued >= self.queued {
+                self.text += &line(shard, client_id, &info);
+                self.left -= 1;
+            }
+            looked_at += 1;
+            if self.is_full() || looked_at == AT_ONCE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    }
+}
+
+fn line(shard: u16, client_id: &str, info: &SessionInfo) -> String {
+    let mut dropped = Object::new();
+    for reason in DropReason::ALL.into_iter().filter(|reason| info.dropped.by(*reason) > 0) {
+        dropped.number(reason.as_str(), info.dropped.by(reason));
+    }
+    let mut object = Object::new();
+    object.text("client_id", client_id).number("shard", shard).number("connected", info.is_connected);
+    object.number("subscriptions", info.subscriptions).number("queued_messages", info.queued);
+    object.number("queued_bytes", info.queued_bytes).number("in_flight", info.in_flight);
+    object.number("receipts", info.receipts).object("dropped", dropped);
+    object.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_says_what_is_wanted_or_what_is_allowed() {
+        let usual = Wanted { client_id: None, from: (0, 0), limit: USUAL, queued: 0 };
+        assert_eq!(Wanted::parse(""), Ok(usual.clone()));
+        assert_eq!(
+            Wanted::parse("limit=5&from=2.700&queued=1"),
+            Ok(Wanted { from: (2, 700), limit: 5, queued: 1, ..usual.clone() })
+        );
+        assert_eq!(Wanted::parse("client_id=a%20%2F"), Ok(Wanted { client_id: Some("a /".to_owned()), ..usual }));
+        for wrong in ["limit=0", "limit=10001", "limit", "from=3", "from=a.b", "client=a", "client_id=%ff", "queued=-1"]
+        {
+            assert!(Wanted::parse(wrong).unwrap_err().contains("limit=N from 1 to 10000"), "{wrong}");
+        }
+    }
+}

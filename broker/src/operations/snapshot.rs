@@ -1,0 +1,140 @@
+//! What the gateway has done and holds, at one moment.
+
+use super::{ANSWER_TIME, Served, State};
+use crate::store::{Stats, Vitals};
+use goldcrest_core::{Counters, DropReason};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// All shards together, and the store.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) uptime: Duration,
+    pub(super) shards: u16,
+    /// Without what was lost. Retained messages, which all shards have, count once.
+    pub(super) counters: Counters,
+    /// Lost messages, in the order of [`DropReason::ALL`].
+    pub(super) dropped: [u64; DropReason::ALL.len()],
+    /// Unless all is in memory alone.
+    pub(super) store: Option<StoreSnapshot>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoreSnapshot {
+    pub(super) is_full: bool,
+    pub(super) has_failed: bool,
+    pub(super) busy_for: Duration,
+    pub(super) left_out: u64,
+    pub(super) stats: Stats,
+}
+
+impl Snapshot {
+    /// Asks all shards; `None` if one of them does not answer in time, since sums without it would go back.
+    pub(super) async fn take(state: &State, served: &Served) -> Option<Self> {
+        let answers: Vec<_> =
+            (0..served.mesh.shards()).map(|shard| served.mesh.ask(shard, |_, broker| broker.counters())).collect();
+        let mut snapshot = Self {
+            uptime: state.started.elapsed(),
+            shards: served.mesh.shards(),
+            store: served.store.as_deref().map(StoreSnapshot::take),
+            ..Self::default()
+        };
+        let all = async {
+            for answer in answers {
+                snapshot.add(&answer.await.ok()?);
+            }
+            Some(snapshot)
+        };
+        timeout(ANSWER_TIME, all).await.ok().flatten()
+    }
+
+    pub(super) fn dropped_in_all(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    fn add(&mut self, other: &Counters) {
+        let sum = &mut self.counters;
+        // All fields are named, so that none is forgotten.
+        let Counters {
+            bytes_received,
+            bytes_sent,
+            packets_received,
+            packets_sent,
+            publish_received,
+            publish_sent,
+            connections_opened,
+            connections_refused,
+            publish_refused,
+            dropped,
+            connections,
+            sessions,
+            connected,
+            subscriptions,
+            retained,
+            messages,
+            bodies_on_disk,
+            deliveries,
+            bytes,
+        } = other;
+        sum.bytes_received += bytes_received;
+        sum.bytes_sent += bytes_sent;
+        sum.packets_received += packets_received;
+        sum.packets_sent += packets_sent;
+        for (sum, count) in sum.publish_received.iter_mut().zip(publish_received) {
+            *sum += count;
+        }
+        for (sum, count) in sum.publish_sent.iter_mut().zip(publish_sent) {
+            *sum += count;
+        }
+        sum.connections_opened += connections_opened;
+        sum.connections_refused += connections_refused;
+        sum.publish_refused += publish_refused;
+        for (sum, reason) in self.dropped.iter_mut().zip(DropReason::ALL) {
+            *sum += u64::from(dropped.by(reason));
+        }
+        sum.connections += connections;
+        sum.sessions += sessions;
+        sum.connected += connected;
+        sum.subscriptions += subscriptions;
+        sum.retained = sum.retained.max(*retained);
+        sum.messages += messages;
+        sum.bodies_on_disk += bodies_on_disk;
+        sum.deliveries += deliveries;
+        sum.bytes += bytes;
+    }
+}
+
+impl StoreSnapshot {
+    fn take(vitals: &Vitals) -> Self {
+        Self {
+            is_full: vitals.is_full(),
+            has_failed: vitals.has_failed(),
+            busy_for: vitals.busy_for(),
+            left_out: vitals.left_out(),
+            stats: vitals.stats(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_added_up_and_what_all_of_them_have_counts_once() {
+        let mut snapshot = Snapshot::default();
+        let counters = |n: u32| Counters {
+            bytes_received: n.into(),
+            publish_received: [0, n.into(), 1],
+            sessions: n,
+            connected: 1,
+            retained: n,
+            ..Counters::default()
+        };
+        snapshot.add(&counters(3));
+        snapshot.add(&counters(4));
+        let sum = snapshot.counters;
+        assert_eq!((sum.bytes_received, sum.publish_received, sum.sessions), (7, [0, 7, 2], 7));
+        assert_eq!((sum.connected, sum.retained, snapshot.dropped_in_all()), (2, 4, 0));
+    }
+}

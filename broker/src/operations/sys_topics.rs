@@ -1,0 +1,191 @@
+//! `$SYS/broker/...`: what the gateway has done and holds, as retained messages.
+//!
+//! Where Mosquitto has a topic with the same meaning it has the same name here.
+
+use super::snapshot::{Snapshot, StoreSnapshot};
+use super::{ANSWER_TIME, Served, State};
+use goldcrest_core::codec::QoS;
+use goldcrest_core::{Broker, DropReason, Instant, LocalPublish, TopicName};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const ROOT: &str = "$SYS/broker/";
+
+/// Publishes when clients are first served, each `interval` from then on, and at once what changes with the store.
+pub(super) async fn publish_each(state: Arc<State>, interval: Duration) {
+    state.is_serving.notified().await;
+    let Some(served) = state.served.get() else { return };
+    let mut topics = Topics::default();
+    loop {
+        if let Some(snapshot) = Snapshot::take(&state, served).await {
+            topics.publish(served, &snapshot).await;
+        }
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = state.store_changed.notified() => {}
+        }
+    }
+}
+
+#[derive(Default)]
+struct Topics {
+    /// By topic, as it was published last.
+    published: BTreeMap<String, String>,
+    most_connected: u32,
+    /// How many syncs there were, and how long they took, when that was published last.
+    synced: (u64, Duration),
+}
+
+impl Topics {
+    /// Publishes what has changed.
+    async fn publish(&mut self, served: &Served, snapshot: &Snapshot) {
+        let mut values = self.values(snapshot);
+        values.retain(|topic, value| self.published.get(topic) != Some(value));
+        let wanted = values.clone();
+        let answer = served.mesh.ask(0, move |now, broker| publish_all(now, broker, &wanted));
+        // What there was no room for comes next time.
+        let count = timeout(ANSWER_TIME, answer).await.ok().and_then(Result::ok).unwrap_or(0);
+        self.published.extend(values.into_iter().take(count));
+    }
+
+    fn values(&mut self, snapshot: &Snapshot) -> BTreeMap<String, String> {
+        let mut values = Values::default();
+        values.add("version", format_args!("goldcrest version {}", env!("CARGO_PKG_VERSION")));
+        values.add("uptime", format_args!("{} seconds", snapshot.uptime.as_secs()));
+        values.add("shards/count", snapshot.shards);
+
+        let counters = &snapshot.counters;
+        self.most_connected = self.most_connected.max(counters.connected);
+        values.add("clients/connected", counters.connected);
+        values.add("clients/disconnected", counters.sessions.saturating_sub(counters.connected));
+        values.add("clients/total", counters.sessions);
+        values.add("clients/maximum", self.most_connected);
+        values.add("connections/count", counters.connections);
+        values.add("connections/opened", counters.connections_opened);
+        values.add("connections/refused", counters.connections_refused);
+        values.add("bytes/received", counters.bytes_received);
+        values.add("bytes/sent", counters.bytes_sent);
+        values.add("messages/received", counters.packets_received);
+        values.add("messages/sent", counters.packets_sent);
+        values.add("publish/messages/received", counters.publish_received.iter().sum::<u64>());
+        values.add("publish/messages/sent", counters.publish_sent.iter().sum::<u64>());
+        values.add("publish/messages/refused", counters.publish_refused);
+        values.add("publish/messages/dropped", snapshot.dropped_in_all());
+        for (reason, count) in DropReason::ALL.iter().zip(snapshot.dropped) {
+            values.add(&format!("publish/messages/dropped/{}", reason.as_str()), count);
+        }
+        values.add("subscriptions/count", counters.subscriptions);
+        values.add("retained messages/count", counters.retained);
+        values.add("deliveries/count", counters.deliveries);
+        values.add("store/messages/count", counters.messages);
+        values.add("store/messages/bytes", counters.bytes);
+        values.add("store/messages/on disk", counters.bodies_on_disk);
+        if let Some(store) = &snapshot.store {
+            self.store_values(&mut values, store);
+        }
+        values.0
+    }
+
+    fn store_values(&mut self, values: &mut Values, store: &StoreSnapshot) {
+        let stats = &store.stats;
+        values.add("store/full", u8::from(store.is_full));
+        values.add("store/failed", u8::from(store.has_failed));
+        values.add("store/disk/bytes", stats.bytes);
+        values.add("store/disk/bytes in use", stats.live_bytes);
+        values.add("store/disk/files", stats.segments);
+        values.add("store/disk/commits", stats.commits);
+        values.add("store/disk/written", stats.written_bytes);
+        values.add("store/damaged/places", stats.damage.places);
+        values.add("store/damaged/bytes", stats.damage.bytes);
+        values.add("store/damaged/frames", stats.damage.frames);
+        values.add("store/damaged/records", stats.damage.records.values().sum::<u64>());
+        values.add("store/damaged/left out", store.left_out);
+        values.add("store/disk/syncs", stats.syncs.count);
+        // Since it was published last. Without a sync meanwhile nothing has changed.
+        let count = stats.syncs.count.saturating_sub(self.synced.0);
+        let took = stats.syncs.total.saturating_sub(self.synced.1);
+        if let Some(mean) = took.as_micros().checked_div(count.into()) {
+            values.add("store/disk/sync microseconds", mean);
+            self.synced = (stats.syncs.count, stats.syncs.total);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Values(BTreeMap<String, String>);
+
+impl Values {
+    fn add(&mut self, topic: &str, value: impl Display) {
+        self.0.insert(format!("{ROOT}{topic}"), value.to_string());
+    }
+}
+
+/// How many there was room for, of the first.
+fn publish_all(now: Instant, broker: &mut Broker<'static>, values: &BTreeMap<String, String>) -> usize {
+    let mut publish = |topic: &str, value: &str| {
+        let Ok(topic) = TopicName::new(topic) else { return false };
+        let message =
+            LocalPublish { topic, payload: value.as_bytes(), qos: QoS::AtMostOnce, retain: true, expiry_secs: None };
+        broker.publish(now, message).is_ok()
+    };
+    values.iter().take_while(|(topic, value)| publish(topic, value)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goldcrest_core::{AllowAll, Capacity, Config, Limits, Memory, Shard};
+
+    fn broker(messages: usize) -> Broker<'static> {
+        let capacity = Capacity { messages, ..Capacity::GATEWAY };
+        let memory = Memory::owned(&capacity, &Limits::GATEWAY, Shard::ONLY);
+        Broker::new(memory, Config::gateway(1), &AllowAll)
+    }
+
+    #[test]
+    fn each_topic_can_be_published_and_is_one_of_this_gateway() {
+        let snapshot = Snapshot { store: Some(StoreSnapshot::default()), ..Snapshot::default() };
+        let values = Topics::default().values(&snapshot);
+        assert!(values.len() > 40 && values.keys().all(|topic| topic.starts_with("$SYS/broker/")), "{values:?}");
+        assert_eq!(publish_all(Instant::from_millis(0), &mut broker(1000), &values), values.len());
+        assert_eq!(values["$SYS/broker/store/full"], "0");
+        assert_eq!(values["$SYS/broker/publish/messages/dropped/queue_full"], "0");
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told() {
+        let values = Topics::default().values(&Snapshot::default());
+        let count = publish_all(Instant::from_millis(0), &mut broker(10), &values);
+        assert!((1..values.len()).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn the_time_of_a_sync_is_that_of_those_since_the_last_time() {
+        const TOPIC: &str = "$SYS/broker/store/disk/sync microseconds";
+        let mut topics = Topics::default();
+        let mut store = StoreSnapshot::default();
+        let mut value = |count, millis| {
+            store.stats.syncs.count = count;
+            store.stats.syncs.total = Duration::from_millis(millis);
+            let snapshot = Snapshot { store: Some(store.clone()), ..Snapshot::default() };
+            topics.values(&snapshot).get(TOPIC).cloned()
+        };
+        assert_eq!(value(0, 0), None);
+        assert_eq!(value(2, 20).as_deref(), Some("10000"));
+        assert_eq!(value(2, 20), None);
+        assert_eq!(value(3, 21).as_deref(), Some("1000"));
+    }
+
+    #[test]
+    fn the_most_clients_are_remembered() {
+        let mut topics = Topics::default();
+        let mut snapshot = Snapshot::default();
+        for (connected, most) in [(3, "3"), (1, "3"), (4, "4")] {
+            snapshot.counters.connected = connected;
+            assert_eq!(topics.values(&snapshot)["$SYS/broker/clients/maximum"], most);
+        }
+    }
+}

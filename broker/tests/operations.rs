@@ -1,0 +1,413 @@
+//! What operators see, over HTTP and below `$SYS/`, is what was really done.
+
+mod support;
+
+use goldcrest::{Config, Gateway, HttpConfig, StartError};
+use goldcrest_core::codec::{ConnAck, Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use support::{Client, connect_packet, local, message, runtime};
+
+/// A gateway with an HTTP endpoint, which publishes each second.
+fn config(shards: u16) -> Config {
+    let http = HttpConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], allow_anonymous: false };
+    Config { shards, http, sys_interval_s: 1, ..local() }
+}
+
+/// Runs a test with one shard, and with two.
+fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(&Gateway)) {
+    for shards in [1, 2] {
+        let mut config = config(shards);
+        change(&mut config);
+        let gateway = Gateway::start(&config).unwrap();
+        test(&gateway);
+        runtime().block_on(gateway.shut_down());
+    }
+}
+
+/// A directory for a store, which is gone with this.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Sends a request as it is; the status and what follows the headers.
+fn request(address: SocketAddr, head: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn get(gateway: &Gateway, path: &str) -> (u16, String) {
+    request(gateway.http_addresses()[0], &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+}
+
+/// The value of a metric, by its name and labels.
+fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let (status, text) = get(gateway, "/metrics");
+    assert_eq!(status, 200, "{text}");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "after 20 s still not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    started.elapsed()
+}
+
+/// A client whose Session stays.
+fn connect_durably(address: SocketAddr, client_id: &str) -> Client {
+    let expiry = [Property::SessionExpiryInterval(3600)];
+    let mut client = Client::open(address);
+    client.send(Packet::Connect(Connect { properties: Properties::new(&expiry), ..connect_packet(client_id) }));
+    client.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+    client
+}
+
+/// Publishes with QoS 1; the Reason Code of PUBACK.
+fn publish(client: &mut Client, topic: &str, payload: &[u8], retain: bool) -> ReasonCode {
+    client.send(Packet::Publish(Publish { retain, ..message(topic, payload, QoS::AtLeastOnce) }));
+    client.receive(|packet| match packet {
+        Packet::PubAck(ack) => ack.code,
+        other => panic!("PUBACK was expected, not {other:?}"),
+    })
+}
+
+/// Waits until a topic below `$SYS/broker/` has a value.
+fn wait_for_topic(watcher: &mut Client, topic: &str, wanted: &str) {
+    let topic = format!("$SYS/broker/{topic}");
+    let started = Instant::now();
+    let mut last = None;
+    while last.as_deref() != Some(wanted) {
+        assert!(started.elapsed() < Duration::from_secs(20), "{topic} is {last:?}, not {wanted}");
+        watcher.receive(|packet| match packet {
+            Packet::Publish(publish) if publish.topic == topic => {
+                last = Some(String::from_utf8(publish.payload.to_vec()).unwrap());
+            }
+            Packet::Publish(_) => {}
+            other => panic!("a message was expected, not {other:?}"),
+        });
+    }
+}
+
+#[test]
+fn metrics_topics_and_sessions_say_what_was_done() {
+    // Room for what comes at once to who watches the topics.
+    const QUEUED: usize = 100;
+    const LOST: usize = 15;
+    with_gateways(
+        |config| config.broker.limits.queued_messages = QUEUED as u32,
+        |gateway| {
+            let address = gateway.addresses()[0];
+            let mut watcher = Client::connect(address, "watcher");
+            watcher.subscribe("$SYS/broker/#", QoS::AtMostOnce);
+            for absent in 0..4 {
+                let mut client = connect_durably(address, &format!("absent {absent}\u{1b}[31m"));
+                client.subscribe("to/all", QoS::AtLeastOnce);
+            }
+            wait_until("they are gone", || metric(gateway, "goldcrest_connected_sessions") == 1.0);
+            let mut publisher = Client::connect(address, "publisher");
+            for number in 0..QUEUED + LOST {
+                assert_eq!(publish(&mut publisher, "to/all", &number.to_be_bytes(), false), ReasonCode::Success);
+            }
+            assert_eq!(publish(&mut publisher, "to/nobody", b"", false), ReasonCode::NoMatchingSubscribers);
+            publish(&mut publisher, "kept", b"x", true);
+            publisher.send(Packet::Publish(message("to/nobody", b"", QoS::AtMostOnce)));
+            publisher.send(Packet::PingReq);
+            publisher.expect(Packet::PingResp);
+
+            for (name, wanted) in [
+                ("goldcrest_received_publish_total{qos=\"0\"}", 1.0),
+                ("goldcrest_received_publish_total{qos=\"1\"}", (QUEUED + LOST + 2) as f64),
+                ("goldcrest_received_publish_total{qos=\"2\"}", 0.0),
+                ("goldcrest_dropped_messages_total{reason=\"queue_full\"}", (4 * LOST) as f64),
+                ("goldcrest_dropped_messages_total{reason=\"expired\"}", 0.0),
+                ("goldcrest_sessions", 6.0),
+                ("goldcrest_connected_sessions", 2.0),
+                ("goldcrest_subscriptions", 5.0),
+                ("goldcrest_retained_messages", 1.0),
+                ("goldcrest_shards", f64::from(gateway_shards(gateway))),
+            ] {
+                // What goes to another shard is handed over a moment later.
+                wait_until(&format!("{name} is {wanted}"), || metric(gateway, name) == wanted);
+            }
+
+            wait_for_topic(&mut watcher, "publish/messages/dropped/queue_full", "60");
+            let mut late = Client::connect(address, "late");
+            late.subscribe("$SYS/broker/+/total", QoS::AtLeastOnce);
+            wait_for_topic(&mut late, "clients/total", "7");
+
+            let (status, lines) = get(gateway, "/sessions?queued=1");
+            assert_eq!((status, lines.lines().count()), (200, 4), "{lines}");
+            let (_, line) = get(gateway, "/sessions?client_id=absent%202%1B%5B31m");
+            for part in [
+                "{\"client_id\":\"absent 2\\u001b[31m\",",
+                "\"connected\":false,\"subscriptions\":1,\"queued_messages\":100,",
+                "\"in_flight\":0,\"receipts\":0,\"dropped\":{\"queue_full\":15}}\n",
+            ] {
+                assert!(line.contains(part), "{part}: {line}");
+            }
+            assert_eq!(get(gateway, "/sessions?client_id=nobody"), (200, String::new()));
+        },
+    );
+}
+
+fn gateway_shards(gateway: &Gateway) -> u16 {
+    metric(gateway, "goldcrest_shards") as u16
+}
+
+#[test]
+fn all_sessions_are_shown_in_portions() {
+    with_gateways(
+        |_| {},
+        |gateway| {
+            for number in 0..25 {
+                connect_durably(gateway.addresses()[0], &format!("client {number}"));
+            }
+            let (mut seen, mut from) = (Vec::new(), "0.0".to_owned());
+            loop {
+                let (status, lines) = get(gateway, &format!("/sessions?limit=10&from={from}"));
+                assert_eq!(status, 200);
+                let ids = lines.lines().filter_map(|line| line.strip_prefix("{\"client_id\":\"")?.split('"').next());
+                let before = seen.len();
+                seen.extend(ids.map(str::to_owned));
+                assert!(seen.len() - before <= 10);
+                match lines.lines().find_map(|line| line.strip_prefix("{\"next\":\"")?.strip_suffix("\"}")) {
+                    Some(next) => from = next.to_owned(),
+                    None => break,
+                }
+            }
+            seen.sort();
+            let mut expected: Vec<_> = (0..25).map(|number| format!("client {number}")).collect();
+            expected.sort();
+            assert_eq!(seen, expected);
+        },
+    );
+}
+
+/// Whoever subscribes gets the values at once; only what has changed comes again; nobody can forge one.
+#[test]
+fn topics_below_sys_are_retained_and_the_servers_own() {
+    with_gateways(
+        |_| {},
+        |gateway| {
+            let address = gateway.addresses()[0];
+            for _ in 0..2 {
+                let mut late = Client::connect(address, "late");
+                late.subscribe("$SYS/broker/version", QoS::AtLeastOnce);
+                wait_for_topic(&mut late, "version", concat!("goldcrest version ", env!("CARGO_PKG_VERSION")));
+            }
+            let mut everything = Client::connect(address, "everything");
+            everything.subscribe("#", QoS::AtMostOnce);
+            let mut watcher = Client::connect(address, "watcher");
+            watcher.subscribe("$SYS/broker/+", QoS::AtMostOnce);
+            wait_for_topic(&mut watcher, "version", concat!("goldcrest version ", env!("CARGO_PKG_VERSION")));
+            let mut uptimes = 0;
+            while uptimes < 3 {
+                watcher.receive(|packet| match packet {
+                    Packet::Publish(publish) if publish.topic == "$SYS/broker/uptime" => uptimes += 1,
+                    other => panic!("only the uptime changes, not {other:?}"),
+                });
+            }
+            assert_eq!(publish(&mut watcher, "$SYS/broker/version", b"forged", true), ReasonCode::NotAuthorized);
+            assert_eq!(publish(&mut watcher, "end", b"", false), ReasonCode::Success);
+            everything.receive(|packet| match packet {
+                Packet::Publish(publish) => assert_eq!(publish.topic, "end"),
+                other => panic!("a message was expected, not {other:?}"),
+            });
+        },
+    );
+}
+
+#[test]
+fn without_an_interval_there_are_no_topics_and_without_http_nobody_answers() {
+    let gateway = Gateway::start(&Config { sys_interval_s: 0, ..config(1) }).unwrap();
+    let mut late = Client::connect(gateway.addresses()[0], "late");
+    late.subscribe("$SYS/#", QoS::AtLeastOnce);
+    late.send(Packet::PingReq);
+    late.expect(Packet::PingResp);
+    assert_eq!(get(&gateway, "/ready"), (200, "it is ready\n".to_owned()));
+    drop(gateway);
+    let gateway = Gateway::start(&Config { http: HttpConfig::default(), ..config(1) }).unwrap();
+    assert!(gateway.http_addresses().is_empty());
+}
+
+#[test]
+fn other_machines_are_answered_only_if_that_is_said() {
+    let mut open = config(1);
+    open.http.listen = vec!["0.0.0.0:0".parse().unwrap()];
+    assert!(matches!(Gateway::start(&open), Err(StartError::HttpOpenToAll(_))));
+    open.http.allow_anonymous = true;
+    assert_eq!(Gateway::start(&open).unwrap().http_addresses().len(), 1);
+}
+
+#[test]
+fn a_full_store_makes_it_unready_until_there_is_room() {
+    const KEPT: usize = 200;
+    let folder = Folder::new("full");
+    with_gateways(
+        |config| {
+            config.data_dir = Some(folder.0.join(config.shards.to_string()));
+            config.broker.limits.packet_bytes = 64 << 10;
+            config.store.segment_bytes = 1 << 20;
+            config.store.max_bytes = 6 << 20;
+        },
+        |gateway| {
+            let mut watcher = Client::connect(gateway.addresses()[0], "watcher");
+            watcher.subscribe("$SYS/broker/store/full", QoS::AtMostOnce);
+            wait_for_topic(&mut watcher, "store/full", "0");
+            let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
+            // Shards that were restored tell each other first who subscribed.
+            wait_until("it is ready", || get(gateway, "/ready") == (200, "it is ready\n".to_owned()));
+            let taken = (0..KEPT)
+                .position(|number| {
+                    let payload = vec![number as u8; 60_000];
+                    publish(&mut publisher, &format!("kept/{number}"), &payload, true) == ReasonCode::QuotaExceeded
+                })
+                .expect("the store becomes full");
+            let took = wait_until("it is not ready", || get(gateway, "/ready").0 == 503);
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert_eq!(get(gateway, "/ready").1, "the store is full: what needs more room is refused\n");
+            assert_eq!(get(gateway, "/live"), (200, "it lives\n".to_owned()));
+            assert_eq!(metric(gateway, "goldcrest_store_full"), 1.0);
+            // It is told though nothing can be recorded.
+            wait_for_topic(&mut watcher, "store/full", "1");
+
+            for number in 0..taken {
+                publish(&mut publisher, &format!("kept/{number}"), b"", true);
+            }
+            let took = wait_until("it is ready again", || get(gateway, "/ready").0 == 200);
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            wait_for_topic(&mut watcher, "store/full", "0");
+            assert_eq!(metric(gateway, "goldcrest_store_full"), 0.0);
+        },
+    );
+}
+
+#[test]
+fn a_flipped_bit_on_disk_is_seen_until_the_next_start() {
+    let folder = Folder::new("damage");
+    let start =
+        |shards| Gateway::start(&Config { data_dir: Some(folder.0.join(format!("{shards}"))), ..config(shards) });
+    for shards in [1, 2] {
+        let gateway = start(shards).unwrap();
+        let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
+        publish(&mut publisher, "kept", b"a payload that is looked for", true);
+        publish(&mut publisher, "other", b"x", true);
+        wait_until("it is written", || metric(&gateway, "goldcrest_store_commits_total") > 0.0);
+        assert_eq!(metric(&gateway, "goldcrest_store_damaged_bytes"), 0.0);
+        assert!(metric(&gateway, "goldcrest_store_sync_seconds_count") > 0.0);
+        runtime().block_on(gateway.shut_down());
+
+        let mut flipped = 0;
+        for entry in std::fs::read_dir(folder.0.join(format!("{shards}"))).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let found: Vec<usize> = bytes
+                .windows(28)
+                .enumerate()
+                .filter(|(_, w)| *w == b"a payload that is looked for")
+                .map(|(at, _)| at)
+                .collect();
+            for at in &found {
+                bytes[*at] ^= 1;
+            }
+            flipped += found.len();
+            if !found.is_empty() {
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+        assert!(flipped > 0);
+
+        let gateway = start(shards).unwrap();
+        assert!(metric(&gateway, "goldcrest_store_damaged_bytes") > 28.0);
+        assert_eq!(metric(&gateway, "goldcrest_store_damaged_places"), flipped as f64);
+        assert_eq!(metric(&gateway, "goldcrest_store_damaged_records{kind=\"Message\"}"), flipped as f64);
+        // What said that it is retained refers to nothing.
+        assert!(metric(&gateway, "goldcrest_store_left_out_records") > 0.0);
+        let mut watcher = Client::connect(gateway.addresses()[0], "watcher");
+        watcher.subscribe("$SYS/broker/store/damaged/+", QoS::AtMostOnce);
+        wait_for_topic(&mut watcher, "store/damaged/records", &flipped.to_string());
+        wait_until("what is left is served", || get(&gateway, "/ready").0 == 200);
+        runtime().block_on(gateway.shut_down());
+    }
+}
+
+#[test]
+fn while_it_stops_it_is_not_ready() {
+    for shards in [1, 2] {
+        let gateway = Gateway::start(&config(shards)).unwrap();
+        let http = gateway.http_addresses()[0];
+        // It is told, and does not close.
+        let _client = Client::connect(gateway.addresses()[0], "stays");
+        let stopping = std::thread::spawn(move || runtime().block_on(gateway.shut_down()));
+        let ready = || request(http, "GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut answer = ready();
+        wait_until("it is being stopped", || {
+            answer = ready();
+            answer.0 == 503
+        });
+        assert_eq!(answer.1, "it is being stopped\n");
+        stopping.join().unwrap();
+        assert!(TcpStream::connect(http).is_err(), "nobody listens any more");
+    }
+}
+
+#[test]
+fn wrong_requests_are_answered_or_cut_off() {
+    let gateway = Gateway::start(&config(1)).unwrap();
+    let http = gateway.http_addresses()[0];
+    assert_eq!(get(&gateway, "/").0, 404);
+    assert_eq!(get(&gateway, "/sessions?limit=0").0, 400);
+    assert_eq!(request(http, "POST /ready HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").0, 405);
+    assert_eq!(request(http, "HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"), (200, String::new()));
+    let long = format!("GET /ready HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(7_000));
+    assert_eq!(request(http, &long).0, 200);
+    let too_long = format!("GET /ready HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+    assert_eq!(request(http, &too_long).0, 431);
+    let many: String = (0..100).map(|number| format!("X{number}: y\r\n")).collect();
+    assert_eq!(request(http, &format!("GET /ready HTTP/1.1\r\n{many}\r\n")).0, 431);
+}
+
+/// Clients that say nothing have a bounded number of places, for a bounded time.
+#[test]
+fn slow_clients_keep_nobody_out_for_long() {
+    let gateway = Gateway::start(&config(1)).unwrap();
+    let http = gateway.http_addresses()[0];
+    let mut slow: Vec<TcpStream> = (0..16)
+        .map(|_| {
+            let mut stream = TcpStream::connect(http).unwrap();
+            stream.write_all(b"GET /ready HT").unwrap();
+            stream
+        })
+        .collect();
+    let started = Instant::now();
+    assert_eq!(get(&gateway, "/ready").0, 200);
+    assert!(started.elapsed() < Duration::from_secs(10));
+    for stream in &mut slow {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0, "it is closed without an answer");
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
