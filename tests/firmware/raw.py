@@ -7,6 +7,8 @@ from broker import SECONDS
 
 CONNECT = bytes.fromhex("10 0c 0004 4d515454 04 02 0000 0000")
 """Clean Session, without Keep Alive and Client Identifier."""
+CONNECT_5 = bytes.fromhex("10 0d 0004 4d515454 05 02 0000 00 0000")
+"""The same of MQTT 5.0."""
 CONNACK = bytes.fromhex("20 02 00 00")
 PINGREQ, PINGRESP = bytes.fromhex("c0 00"), bytes.fromhex("d0 00")
 DISCONNECT = bytes.fromhex("e0 00")
