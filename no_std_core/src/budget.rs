@@ -9,9 +9,9 @@ use crate::control::{GroupQueue, TimerKey};
 use crate::message::{Delivery, Message, RESERVED_BYTES};
 use crate::router::{Group, Node, SubscriberSlot, Subscription};
 use crate::session::{Receipt, Replay, Session};
-use crate::storage::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 #[cfg(feature = "alloc")]
-use crate::storage::{SPARE_BYTES, vacancy_bytes};
+use crate::storage::vacancy_bytes;
+use crate::storage::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 
 /// What [`Resources`](crate::Resources) are made for: its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +181,7 @@ impl Entries {
             buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
             blocks: 0,
             // Those of the router have a limit of their own, which is the same.
-            bytes: capacity.bytes.saturating_add(SPARE_BYTES).saturating_mul(2),
+            bytes: capacity.bytes.saturating_mul(2),
             blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
             scratch: limits.packet_bytes as usize,
             marks: marked.into_iter().fold(0, usize::saturating_add),

@@ -387,9 +387,7 @@ impl Owned {
     }
 
     fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
-        if len > self.limit.saturating_sub(self.used) {
-            return None;
-        }
+        self.make_room(len)?;
         self.store_beyond(parts, len)
     }
 
@@ -400,10 +398,17 @@ impl Owned {
 
     fn adopt(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
         let len = bytes.len();
-        if len > self.limit.saturating_sub(self.used) {
-            return None;
-        }
+        self.make_room(len)?;
         self.insert(bytes.into_memory(), len)
+    }
+
+    /// Whether there is room for so much more. What is spare gives way to what is needed.
+    fn make_room(&mut self, len: usize) -> Option<()> {
+        let room = self.limit.checked_sub(self.used)?.checked_sub(len)?;
+        if self.spares.bytes() > room {
+            self.spares.clear();
+        }
+        Some(())
     }
 
     fn insert(&mut self, memory: Memory, len: usize) -> Option<Handle<()>> {
@@ -415,7 +420,7 @@ impl Owned {
     fn release(&mut self, at: Handle<()>, len: usize) {
         if let Some(memory) = self.blobs.remove(at.cast()) {
             self.used = self.used.saturating_sub(len);
-            self.spares.put(memory);
+            self.spares.put(memory, self.limit.saturating_sub(self.used));
         }
     }
 }
@@ -547,5 +552,25 @@ mod tests {
         let shared = SharedBytes::new(b"abc".as_slice().into(), 3);
         let blob = bytes.adopt(shared.clone()).unwrap();
         assert_eq!(bytes.share(blob).unwrap().as_ptr(), shared.as_ptr(), "no copy in owned memory");
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn spare_memory_is_within_the_limit_and_gives_way() {
+        let mut bytes = Bytes::owned(1_000);
+        let spare = |bytes: &Bytes<'_>| match &bytes.0 {
+            Kind::Owned(owned) => owned.spares.bytes(),
+            Kind::Blocks(_) => 0,
+        };
+        let first = bytes.store(&[&[1; 400]]).unwrap();
+        bytes.release(first);
+        assert!((400..500).contains(&spare(&bytes)));
+        // Of another size, so that it does not take that.
+        let second = bytes.store(&[&[2; 700]]).unwrap();
+        assert_eq!(spare(&bytes), 0);
+        let third = bytes.store(&[&[3; 250]]).unwrap();
+        bytes.release(second);
+        bytes.release(third);
+        assert!(spare(&bytes) <= 1_000 && spare(&bytes) > 0);
     }
 }

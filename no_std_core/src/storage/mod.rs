@@ -96,8 +96,6 @@ pub use slots::Slots;
 pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 
 #[cfg(feature = "alloc")]
-pub(crate) use spares::SPARE_BYTES;
-#[cfg(feature = "alloc")]
 pub use spares::SharedBytes;
 #[cfg(feature = "alloc")]
 pub(crate) use vacancies::vacancy_bytes;

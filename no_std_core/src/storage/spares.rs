@@ -48,7 +48,7 @@ pub(super) struct Spares {
 }
 
 /// What is kept at most, in bytes.
-pub(crate) const SPARE_BYTES: usize = 4 << 20;
+const MOST: usize = 4 << 20;
 
 /// What is larger is not kept.
 const LARGEST: usize = 256 << 10;
@@ -78,10 +78,20 @@ impl Spares {
         memory
     }
 
-    /// Keeps memory, if nobody else holds it and there is not enough yet.
-    pub(super) fn put(&mut self, memory: Memory) {
+    /// The bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps nothing any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Keeps memory, if nobody else holds it, and there is not enough yet and `room` for all of it.
+    pub(super) fn put(&mut self, memory: Memory, room: usize) {
         let (class, capacity) = class_of(memory.len());
-        let is_wanted = capacity == memory.len() && capacity <= LARGEST && self.bytes + capacity <= SPARE_BYTES;
+        let is_wanted = capacity == memory.len() && capacity <= LARGEST && self.bytes + capacity <= room.min(MOST);
         if !is_wanted || Counted::strong_count(&memory) > 1 {
             return;
         }
@@ -133,7 +143,7 @@ mod tests {
         let mut spares = Spares::default();
         let memory = spares.store([&b"before"[..], b" that"].into_iter(), 11);
         let place = memory.as_ptr();
-        spares.put(memory);
+        spares.put(memory, usize::MAX);
         let other = spares.store([&[7; 100][..]].into_iter(), 100);
         assert_ne!(other.as_ptr(), place);
         let again = SharedBytes::new(spares.store([&b"after it"[..]].into_iter(), 8), 8);
@@ -147,15 +157,18 @@ mod tests {
     fn what_somebody_holds_is_not_kept_nor_more_than_enough() {
         let mut spares = Spares::default();
         let memory = spares.store([&b"body"[..]].into_iter(), 4);
-        spares.put(memory.clone());
+        spares.put(memory.clone(), usize::MAX);
         assert_eq!((spares.bytes, &memory[..4]), (0, &b"body"[..]));
-        spares.put(Memory::from(&[0; 5][..]));
+        spares.put(Memory::from(&[0; 5][..]), usize::MAX);
         assert_eq!(spares.bytes, 0, "no size of a class");
-        for _ in 0..SPARE_BYTES / 40_000 + 10 {
+        let memory = spares.store([&b"body"[..]].into_iter(), 4);
+        spares.put(memory, 7);
+        assert_eq!(spares.bytes, 0, "no room");
+        for _ in 0..MOST / 40_000 + 10 {
             let memory = spares.store([&[][..]].into_iter(), 40_000);
-            spares.put(memory.iter().copied().collect());
-            spares.put(memory);
+            spares.put(memory.iter().copied().collect(), usize::MAX);
+            spares.put(memory, usize::MAX);
         }
-        assert!(spares.bytes > SPARE_BYTES - 50_000 && spares.bytes <= SPARE_BYTES);
+        assert!(spares.bytes > MOST - 50_000 && spares.bytes <= MOST);
     }
 }
