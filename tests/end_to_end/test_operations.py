@@ -103,8 +103,9 @@ class Operations(unittest.TestCase):
 
     def test_a_store_that_failed_is_told_before_the_end(self):
         """While clients have their time to leave."""
+        # Behind the syncs of the segments that are made ahead: without those it is full, and has not failed.
         under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]
-        under += ["-e", "inject=fdatasync:error=EIO:when=3+"]
+        under += ["-e", "inject=fdatasync:error=EIO:when=20+"]
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             broker = Broker(*HTTP, "--data-dir", folder, under=under)
             wait_until(lambda: get(broker, "/ready") == (200, "it is ready\n"), "it is ready")
