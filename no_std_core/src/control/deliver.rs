@@ -91,8 +91,8 @@ impl Broker<'_> {
     #[inline]
     pub(super) fn comes_late(&self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
         terms.qos == QoS::AtMostOnce
-            && self.sessions[session].connection.is_none()
             && self.messages.get(message).qos > QoS::AtMostOnce
+            && self.sessions[session].connection.is_none()
     }
 
     /// The late turn of a match.
