@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_of_the_issue_fits_into_its_board() {
+    fn the_firmware_example_fits_into_its_board() {
         let args = ["--firmware", "--connections=11", "--sessions=12", "--subscriptions=32", "--message-bytes=256"];
         let text = printed(&args).unwrap();
         assert!((24_000..40_000).contains(&bytes(&text, "in all")), "{text}");

@@ -25,7 +25,6 @@ pub enum Kind {
     Mosquitto,
     Nats,
     Rumqttd,
-    Rmqttd,
     Aedes,
 }
 
@@ -48,7 +47,7 @@ impl Kind {
             Self::Nats if is_shared => Some("has no shared subscriptions"),
             Self::Aedes if scenario.version == Version::V5 => Some("speaks MQTT 3.1.1 only"),
             Self::Aedes if is_shared => Some("has no shared subscriptions"),
-            Self::Aedes | Self::Rmqttd if scenario.durable => Some("has no store here"),
+            Self::Aedes if scenario.durable => Some("has no store here"),
             Self::Rumqttd if is_large => Some("opens a log for each filter"),
             Self::Rumqttd if scenario.durable => Some("has no store"),
             _ => None,
@@ -92,10 +91,6 @@ impl Kind {
             Self::Rumqttd => {
                 command.arg("-c").arg(dir.join("config.toml")).arg("-q");
                 rumqttd(port, scenario.version)
-            }
-            Self::Rmqttd => {
-                command.arg("-f").arg(dir.join("config.toml"));
-                rmqttd(port, free_port()?, &dir)
             }
             Self::Aedes => {
                 // A script; its process becomes that of Node.js, which runs it on one thread.
@@ -195,18 +190,5 @@ fn rumqttd(port: u16, version: Version) -> String {
          [{table}.1]\nname = \"bench\"\nlisten = \"127.0.0.1:{port}\"\nnext_connection_delay_ms = 0\n\
          [{table}.1.connections]\nconnection_timeout_ms = 60000\nmax_payload_size = 1048576\nmax_inflight_count = 256\n\
          dynamic_filters = true\n"
-    )
-}
-
-fn rmqttd(port: u16, cluster_port: u16, dir: &Path) -> String {
-    format!(
-        "[node]\nid = 1\nbusy.check_enable = false\n[rpc]\nserver_addr = \"127.0.0.1:{cluster_port}\"\n\
-         [log]\nto = \"off\"\n\
-         [plugins]\ndir = \"{}\"\ndefault_startups = [\"rmqtt-retainer\", \"rmqtt-shared-subscription\"]\n\
-         disabled_default_startups = [\"rmqtt-acl\", \"rmqtt-counter\", \"rmqtt-http-api\"]\n\
-         [listener.tcp.bench]\naddr = \"127.0.0.1:{port}\"\nnodelay = true\nallow_anonymous = true\n\
-         max_connections = 70000\nmax_handshaking_limit = 70000\nmax_inflight = 256\nmax_mqueue_len = 1000000\n\
-         max_packet_size = \"1M\"\n",
-        dir.display()
     )
 }

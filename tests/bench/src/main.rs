@@ -23,7 +23,7 @@ Usage: goldcrest-bench [OPTIONS] BROKER...
        goldcrest-bench relay PORT
 
 BROKER is KIND=PROGRAM or NAME:KIND=PROGRAM, with KIND one of relay, goldcrest, goldcrest-2 (with two shards), flashmq,
-mosquitto, nats, rumqttd, rmqttd, aedes. They run in turn.
+mosquitto, nats, rumqttd, aedes. They run in turn.
 
 Options:
   --quick            one round of a second each, and smaller crowds
@@ -121,7 +121,6 @@ fn parse_broker(text: &str) -> Option<Broker> {
         "mosquitto" => Kind::Mosquitto,
         "nats" => Kind::Nats,
         "rumqttd" => Kind::Rumqttd,
-        "rmqttd" => Kind::Rmqttd,
         "aedes" => Kind::Aedes,
         _ => return None,
     };
