@@ -42,7 +42,9 @@ impl fmt::Display for Faults {
         ];
         let mut separator = "";
         for (name, count) in all.iter().filter(|(_, count)| *count > 0) {
-            write!(f, "{separator}{count} {name}")?;
+            f.write_str(separator)?;
+            write!(f, "{count} ")?;
+            f.write_str(name)?;
             separator = ", ";
         }
         Ok(())

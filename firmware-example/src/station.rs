@@ -16,7 +16,7 @@ use goldcrest_core::codec::QoS;
 use goldcrest_core::{Broker, ConnectionId, Full, Instant, Local, LocalPublish, TopicFilter, TopicName};
 use heapless::String;
 
-use crate::board::{self, Led, stack};
+use crate::board::{self, Led, Words, stack};
 use crate::faults::Faults;
 use crate::stall;
 
@@ -73,7 +73,8 @@ impl<'b> Station<'b> {
         }
         self.due = self.due.plus_millis(PERIOD_MILLIS);
         self.connect(now, broker, faults);
-        let uptime = now.millis_since(self.started) / 1000;
+        // Enough for 136 years: to print 64 bits takes more code.
+        let uptime = (now.millis_since(self.started) / 1000) as u32;
         publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{uptime}"));
         let stack = format_args!("{} of {}", stack::most_used(), stack::size());
         publish(now, broker, faults, Kind::Reading, "$SYS/board/stack", stack);
@@ -106,7 +107,7 @@ impl<'b> Station<'b> {
 
     fn publish_led(&self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
         let state = if self.led.is_on() { "on" } else { "off" };
-        publish(now, broker, faults, Kind::State, "board/led", format_args!("{state}"));
+        publish(now, broker, faults, Kind::State, "board/led", format_args!("{}", Words(state)));
     }
 }
 

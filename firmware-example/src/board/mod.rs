@@ -8,6 +8,7 @@ mod console;
 mod ethernet;
 mod flash;
 mod led;
+mod memmove;
 mod register;
 pub(crate) mod stack;
 mod uart;
@@ -15,7 +16,7 @@ mod vectors;
 mod watchdog;
 
 pub(crate) use clock::Clock;
-pub(crate) use console::{give_up, say};
+pub(crate) use console::{Words, give_up, say};
 pub(crate) use cortex_m_rt::entry;
 pub(crate) use ethernet::{Ethernet, SPARE};
 pub(crate) use flash::{Flash, FlashError};
@@ -97,6 +98,10 @@ unsafe fn DefaultHandler(number: i16) {
         Ok(ethernet::INTERRUPT) => ethernet::on_interrupt(cs),
         Ok(watchdog::INTERRUPT) => watchdog::on_interrupt(cs),
         Ok(number) => uart::on_interrupt(cs, number),
-        Err(_) => console::give_up(format_args!("exception {number}, which nobody expects")),
+        // As the manuals count them: interrupts are those from 16 on.
+        Err(_) => console::give_up(format_args!(
+            "exception {}, which nobody expects",
+            i32::from(number).wrapping_add(16) as u32
+        )),
     });
 }

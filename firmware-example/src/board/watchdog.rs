@@ -4,8 +4,9 @@ use core::cell::Cell;
 
 use critical_section::{CriticalSection, Mutex};
 
+use super::CORE_HZ;
+use super::console::{self, Words};
 use super::register::Register;
-use super::{CORE_HZ, console};
 
 pub(super) const INTERRUPT: u16 = 18;
 
@@ -58,5 +59,5 @@ impl Watchdog {
 /// It warns. While the interrupt is not cleared the next time-out resets.
 pub(super) fn on_interrupt(cs: CriticalSection<'_>) {
     cortex_m::peripheral::NVIC::mask(super::Interrupt(INTERRUPT));
-    console::say(format_args!("watchdog: no progress of {}", AWAITED.borrow(cs).get()));
+    console::say(format_args!("watchdog: no progress of {}", Words(AWAITED.borrow(cs).get())));
 }
