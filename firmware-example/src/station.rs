@@ -54,7 +54,7 @@ impl<'b> Station<'b> {
     pub(crate) fn turn(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
         let mut is_switched = false;
         while let Some(command) = self.local.poll(broker, now) {
-            if command.topic == stall::TOPIC {
+            if cfg!(feature = "stall") && command.topic == stall::TOPIC {
                 stall::stall(command.payload);
                 continue;
             }
