@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::shown::Decimal;
+
 /// Counts that wrap at 2^32.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Faults {
@@ -43,7 +45,7 @@ impl fmt::Display for Faults {
         let mut separator = "";
         for (name, count) in all.iter().filter(|(_, count)| *count > 0) {
             f.write_str(separator)?;
-            write!(f, "{count} ")?;
+            write!(f, "{} ", Decimal(*count))?;
             f.write_str(name)?;
             separator = ", ";
         }

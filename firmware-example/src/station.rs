@@ -16,8 +16,9 @@ use goldcrest_core::codec::QoS;
 use goldcrest_core::{Broker, ConnectionId, Full, Instant, Local, LocalPublish, TopicFilter, TopicName};
 use heapless::String;
 
-use crate::board::{self, Led, Words, stack};
+use crate::board::{self, Led, stack};
 use crate::faults::Faults;
+use crate::shown::{Decimal, Words};
 use crate::stall;
 
 const LED_SET: &str = "board/led/set";
@@ -73,10 +74,10 @@ impl<'b> Station<'b> {
         }
         self.due = self.due.plus_millis(PERIOD_MILLIS);
         self.connect(now, broker, faults);
-        // Enough for 136 years: to print 64 bits takes more code.
+        // Enough for 136 years.
         let uptime = (now.millis_since(self.started) / 1000) as u32;
-        publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{uptime}"));
-        let stack = format_args!("{} of {}", stack::most_used(), stack::size());
+        publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{}", Decimal(uptime)));
+        let stack = format_args!("{} of {}", Decimal(stack::most_used() as u32), Decimal(stack::size() as u32));
         publish(now, broker, faults, Kind::Reading, "$SYS/board/stack", stack);
         faults.dropped = broker.counters().dropped.total() as u32;
         if *faults != self.said {

@@ -1,6 +1,6 @@
 //! Semihosting: words for whoever runs QEMU. On silicon without a debugger there would have to be another console.
 
-use core::fmt::{self, Arguments};
+use core::fmt::Arguments;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::ExceptionFrame;
@@ -8,19 +8,11 @@ use cortex_m_semihosting::debug::{self, EXIT_FAILURE};
 use cortex_m_semihosting::hprintln;
 
 use super::stack;
+use crate::shown::Address;
 
 /// Prints a line. The core stands still meanwhile: nothing that comes often may be said.
 pub(crate) fn say(line: Arguments<'_>) {
     hprintln!("goldcrest: {}", line);
-}
-
-/// Words to be shown as they are. What shows a `str` can pad it too, which takes 650 bytes of flash.
-pub(crate) struct Words<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
 }
 
 /// Says a last word and ends QEMU with exit code 1.
@@ -59,5 +51,5 @@ extern "C" fn report_fault(frame: *const ExceptionFrame) -> ! {
     // SAFETY: the hardware has put the frame onto the stack, there was room for it, and it is read before anything else is
     // called.
     let (pc, lr) = unsafe { ((*frame).pc(), (*frame).lr()) };
-    give_up(format_args!("hard fault at {pc:#010x}, called from {lr:#010x}"));
+    give_up(format_args!("hard fault at {}, called from {}", Address(pc), Address(lr)));
 }

@@ -16,7 +16,7 @@ mod vectors;
 mod watchdog;
 
 pub(crate) use clock::Clock;
-pub(crate) use console::{Words, give_up, say};
+pub(crate) use console::{give_up, say};
 pub(crate) use cortex_m_rt::entry;
 pub(crate) use ethernet::{Ethernet, SPARE};
 pub(crate) use flash::{Flash, FlashError};
@@ -30,6 +30,8 @@ use cortex_m::Peripherals;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 use critical_section::{CriticalSection, Mutex};
+
+use crate::shown::Decimal;
 
 /// The oscillator that QEMU's model runs from after a reset.
 const CORE_HZ: u32 = 12_500_000;
@@ -101,7 +103,7 @@ unsafe fn DefaultHandler(number: i16) {
         // As the manuals count them: interrupts are those from 16 on.
         Err(_) => console::give_up(format_args!(
             "exception {}, which nobody expects",
-            i32::from(number).wrapping_add(16) as u32
+            Decimal(i32::from(number).wrapping_add(16) as u32)
         )),
     });
 }

@@ -4,9 +4,9 @@ use core::cell::Cell;
 
 use critical_section::{CriticalSection, Mutex};
 
-use super::CORE_HZ;
-use super::console::{self, Words};
 use super::register::Register;
+use super::{CORE_HZ, console};
+use crate::shown::Words;
 
 pub(super) const INTERRUPT: u16 = 18;
 
