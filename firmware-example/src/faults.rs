@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::shown::Decimal;
+
 /// Counts that wrap at 2^32.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Faults {
@@ -42,7 +44,9 @@ impl fmt::Display for Faults {
         ];
         let mut separator = "";
         for (name, count) in all.iter().filter(|(_, count)| *count > 0) {
-            write!(f, "{separator}{count} {name}")?;
+            f.write_str(separator)?;
+            write!(f, "{} ", Decimal(*count))?;
+            f.write_str(name)?;
             separator = ", ";
         }
         Ok(())

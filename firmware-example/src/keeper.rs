@@ -6,6 +6,7 @@ use goldcrest_flash::{Error, Place, RECORD_BYTES, Store};
 
 use crate::board::{self, Flash, FlashError};
 use crate::faults::Faults;
+use crate::shown::Decimal;
 
 /// What a record passes through on its way, in bytes.
 pub(crate) type Buffer = [u8; board::SPARE];
@@ -38,7 +39,7 @@ impl Keeper {
         let opened = Store::open(flash, whole, journal, &mut memory.places);
         let (store, found) = opened.unwrap_or_else(|error| fail(error));
         if found.damaged > 0 {
-            board::say(format_args!("flash: {} damaged places, the rest is served", found.damaged));
+            board::say(format_args!("flash: {} damaged places, the rest is served", Decimal(found.damaged)));
         }
         Self { store }
     }
@@ -54,7 +55,10 @@ impl Keeper {
         let restored = self.store.restore(now, broker, buffer).unwrap_or_else(|error| fail(error));
         board::say(format_args!(
             "flash: {} Sessions, {} subscriptions, {} retained messages, {} on their way",
-            restored.sessions, restored.subscriptions, restored.retained, restored.deliveries
+            Decimal(restored.sessions),
+            Decimal(restored.subscriptions),
+            Decimal(restored.retained),
+            Decimal(restored.deliveries)
         ));
     }
 

@@ -14,6 +14,7 @@ mod line;
 #[allow(unreachable_pub, reason = "tests include this file")]
 mod memory;
 mod network;
+mod shown;
 #[cfg_attr(not(feature = "stall"), allow(dead_code, reason = "only tests stall"))]
 mod stall;
 mod station;

@@ -18,6 +18,7 @@ use heapless::String;
 
 use crate::board::{self, Led, stack};
 use crate::faults::Faults;
+use crate::shown::{Decimal, Words};
 use crate::stall;
 
 const LED_SET: &str = "board/led/set";
@@ -54,7 +55,7 @@ impl<'b> Station<'b> {
     pub(crate) fn turn(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
         let mut is_switched = false;
         while let Some(command) = self.local.poll(broker, now) {
-            if command.topic == stall::TOPIC {
+            if cfg!(feature = "stall") && command.topic == stall::TOPIC {
                 stall::stall(command.payload);
                 continue;
             }
@@ -73,9 +74,10 @@ impl<'b> Station<'b> {
         }
         self.due = self.due.plus_millis(PERIOD_MILLIS);
         self.connect(now, broker, faults);
-        let uptime = now.millis_since(self.started) / 1000;
-        publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{uptime}"));
-        let stack = format_args!("{} of {}", stack::most_used(), stack::size());
+        // Enough for 136 years.
+        let uptime = (now.millis_since(self.started) / 1000) as u32;
+        publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{}", Decimal(uptime)));
+        let stack = format_args!("{} of {}", Decimal(stack::most_used() as u32), Decimal(stack::size() as u32));
         publish(now, broker, faults, Kind::Reading, "$SYS/board/stack", stack);
         faults.dropped = broker.counters().dropped.total() as u32;
         if *faults != self.said {
@@ -106,7 +108,7 @@ impl<'b> Station<'b> {
 
     fn publish_led(&self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
         let state = if self.led.is_on() { "on" } else { "off" };
-        publish(now, broker, faults, Kind::State, "board/led", format_args!("{state}"));
+        publish(now, broker, faults, Kind::State, "board/led", format_args!("{}", Words(state)));
     }
 }
 

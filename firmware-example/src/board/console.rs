@@ -8,6 +8,7 @@ use cortex_m_semihosting::debug::{self, EXIT_FAILURE};
 use cortex_m_semihosting::hprintln;
 
 use super::stack;
+use crate::shown::Address;
 
 /// Prints a line. The core stands still meanwhile: nothing that comes often may be said.
 pub(crate) fn say(line: Arguments<'_>) {
@@ -50,5 +51,5 @@ extern "C" fn report_fault(frame: *const ExceptionFrame) -> ! {
     // SAFETY: the hardware has put the frame onto the stack, there was room for it, and it is read before anything else is
     // called.
     let (pc, lr) = unsafe { ((*frame).pc(), (*frame).lr()) };
-    give_up(format_args!("hard fault at {pc:#010x}, called from {lr:#010x}"));
+    give_up(format_args!("hard fault at {}, called from {}", Address(pc), Address(lr)));
 }

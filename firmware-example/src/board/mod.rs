@@ -8,6 +8,7 @@ mod console;
 mod ethernet;
 mod flash;
 mod led;
+mod memmove;
 mod register;
 pub(crate) mod stack;
 mod uart;
@@ -29,6 +30,8 @@ use cortex_m::Peripherals;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 use critical_section::{CriticalSection, Mutex};
+
+use crate::shown::Decimal;
 
 /// The oscillator that QEMU's model runs from after a reset.
 const CORE_HZ: u32 = 12_500_000;
@@ -97,6 +100,10 @@ unsafe fn DefaultHandler(number: i16) {
         Ok(ethernet::INTERRUPT) => ethernet::on_interrupt(cs),
         Ok(watchdog::INTERRUPT) => watchdog::on_interrupt(cs),
         Ok(number) => uart::on_interrupt(cs, number),
-        Err(_) => console::give_up(format_args!("exception {number}, which nobody expects")),
+        // As the manuals count them: interrupts are those from 16 on.
+        Err(_) => console::give_up(format_args!(
+            "exception {}, which nobody expects",
+            Decimal(i32::from(number).wrapping_add(16) as u32)
+        )),
     });
 }

@@ -8,6 +8,8 @@ use core::fmt;
 
 use cortex_m_rt::STACK_PAINT_VALUE;
 
+use crate::shown::Address;
+
 unsafe extern "C" {
     // From `memory.x`.
     pub(super) static _stack_start: u32;
@@ -64,7 +66,7 @@ impl fmt::Display for Calls {
             }
             // SAFETY: all of the stack is memory.
             let [next, behind] = unsafe { frame.read_volatile() };
-            write!(f, " {:#x}", behind.wrapping_sub(BACK))?;
+            write!(f, " {}", Address(behind.wrapping_sub(BACK) as u32))?;
             frame = core::ptr::with_exposed_provenance(next);
         }
         Ok(())

@@ -6,6 +6,7 @@ use critical_section::{CriticalSection, Mutex};
 
 use super::register::Register;
 use super::{CORE_HZ, console};
+use crate::shown::Words;
 
 pub(super) const INTERRUPT: u16 = 18;
 
@@ -58,5 +59,5 @@ impl Watchdog {
 /// It warns. While the interrupt is not cleared the next time-out resets.
 pub(super) fn on_interrupt(cs: CriticalSection<'_>) {
     cortex_m::peripheral::NVIC::mask(super::Interrupt(INTERRUPT));
-    console::say(format_args!("watchdog: no progress of {}", AWAITED.borrow(cs).get()));
+    console::say(format_args!("watchdog: no progress of {}", Words(AWAITED.borrow(cs).get())));
 }

@@ -163,10 +163,14 @@ impl<'m> Broker<'m> {
         principal: Principal,
     ) -> Result<(Handle<Session>, bool), Refusal> {
         let draft = *self.connections[handle].draft.get();
-        let hash = self.messages.bytes.with(draft.client_id, |text| self.hasher.hash_bytes(text)).ok_or(
-            Refusal::new(ReasonCode::ClientIdentifierNotValid, "a Client Identifier has at most 256 bytes here"),
-        )?;
-        let found = self.messages.bytes.with(draft.client_id, |text| self.find_session(hash, text)).flatten();
+        let looked_up = self.messages.bytes.with(draft.client_id, |text| {
+            let hash = self.hasher.hash_bytes(text);
+            (hash, self.find_session(hash, text))
+        });
+        let (hash, found) = looked_up.ok_or(Refusal::new(
+            ReasonCode::ClientIdentifierNotValid,
+            "a Client Identifier has at most 256 bytes here",
+        ))?;
         if let Some(session) = found {
             if self.sessions[session].principal != principal {
                 return Err(Refusal::new(

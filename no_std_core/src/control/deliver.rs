@@ -95,13 +95,6 @@ impl Broker<'_> {
             && self.sessions[session].connection.is_none()
     }
 
-    /// The late turn of a match.
-    pub(super) fn deliver_late(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) {
-        if !self.merge(session, message, terms) {
-            self.lose(session, message, terms, DropReason::Offline);
-        }
-    }
-
     /// A message that is handed out is lost to a Session: once, however many of its subscriptions match.
     #[cold]
     fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {

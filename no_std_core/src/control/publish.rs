@@ -33,14 +33,15 @@ pub(super) struct Routing<'a> {
     pub(super) from_sibling: bool,
 }
 
-/// What became of a match of a message.
-enum Handed {
-    /// It is a sibling's, or nobody gets anything by it.
-    Elsewhere,
-    /// Its Session has the message, or has lost it.
-    Over,
-    /// Its turn comes when all others had theirs.
-    Late,
+/// How far a walk through all matches of a message has come.
+#[derive(Default)]
+struct Turn {
+    /// It is the second walk, for those that were left out in the first.
+    is_late: bool,
+    /// A Session whose turn is the first walk was met: it has the message, or has lost it.
+    any_copy: bool,
+    /// A match has to wait for the second walk.
+    leaves_any: bool,
 }
 
 impl<'a> Routing<'a> {
@@ -428,22 +429,18 @@ impl<'m> Broker<'m> {
         if self.mesh.has_siblings() {
             self.forward_to_all(message, retain, &routing);
         }
-        let (mut any_copy, mut any_late) = (false, false);
-        while let Some(matched) = found {
-            match matched {
-                Match::Subscription(subscription) => match self.deliver_to(subscription, message, &routing) {
-                    Handed::Elsewhere => {}
-                    Handed::Over => any_copy = true,
-                    Handed::Late => any_late = true,
-                },
-                // What a group gives a member must not come between two matches of that one's own.
-                Match::Group(_) if any_copy => any_late = true,
-                Match::Group(group) => self.deliver_to_group(group, message, &routing),
+        let mut turn = Turn::default();
+        loop {
+            while let Some(matched) = found {
+                self.hand_out(matched, message, &routing, &mut turn);
+                found = matches.next(&self.router);
             }
+            if turn.is_late || !turn.leaves_any {
+                break;
+            }
+            turn = Turn { is_late: true, ..Turn::default() };
+            matches = self.router.matches(routing.topic);
             found = matches.next(&self.router);
-        }
-        if any_late {
-            self.deliver_rest(message, &routing);
         }
         if routing.stored.is_none() {
             self.messages.release(message);
@@ -451,49 +448,36 @@ impl<'m> Broker<'m> {
         Ok(anybody)
     }
 
+    /// Lets a match have the message, if it is its turn.
     #[inline]
-    fn deliver_to(
-        &mut self,
-        subscription: Handle<Subscription>,
-        message: Handle<Message>,
-        routing: &Routing<'_>,
-    ) -> Handed {
+    fn hand_out(&mut self, matched: Match, message: Handle<Message>, routing: &Routing<'_>, turn: &mut Turn) {
+        let subscription = match matched {
+            Match::Subscription(subscription) => subscription,
+            Match::Group(group) if turn.any_copy == turn.is_late => {
+                return self.deliver_to_group(group, message, routing);
+            }
+            // What a group gives a member must not come between two matches of that one's own.
+            Match::Group(_) => {
+                turn.leaves_any = true;
+                return;
+            }
+        };
         let subscriber = self.router.subscription(subscription).subscriber();
         let Some(session) = self.session_of(subscriber) else {
             #[cfg(feature = "alloc")]
-            self.forward(subscriber.0 as u16, message, routing);
-            return Handed::Elsewhere;
+            if !turn.is_late {
+                self.forward(subscriber.0 as u16, message, routing);
+            }
+            return;
         };
         let Some(terms) = self.terms_of(subscription, session, message, routing) else {
-            return Handed::Elsewhere;
+            return;
         };
-        if self.comes_late(session, message, terms) {
-            return Handed::Late;
-        }
-        self.deliver(session, message, routing.topic, terms);
-        Handed::Over
-    }
-
-    /// Goes once more through all matches, for those that were left out.
-    #[cold]
-    fn deliver_rest(&mut self, message: Handle<Message>, routing: &Routing<'_>) {
-        let mut any_copy = false;
-        let mut matches = self.router.matches(routing.topic);
-        while let Some(matched) = matches.next(&self.router) {
-            match matched {
-                Match::Subscription(subscription) => {
-                    let subscriber = self.router.subscription(subscription).subscriber();
-                    let Some(session) = self.session_of(subscriber) else { continue };
-                    let Some(terms) = self.terms_of(subscription, session, message, routing) else { continue };
-                    if self.comes_late(session, message, terms) {
-                        self.deliver_late(session, message, terms);
-                    } else {
-                        any_copy = true;
-                    }
-                }
-                Match::Group(group) if any_copy => self.deliver_to_group(group, message, routing),
-                Match::Group(_) => {}
-            }
+        let is_late = self.comes_late(session, message, terms);
+        turn.any_copy |= !is_late;
+        turn.leaves_any |= is_late;
+        if is_late == turn.is_late {
+            self.deliver(session, message, routing.topic, terms);
         }
     }
 

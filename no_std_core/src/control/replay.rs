@@ -218,7 +218,7 @@ impl Broker<'_> {
             }
             self.advance(replay);
             if expired {
-                self.with_topic(message, |broker, topic| broker.unretain(topic));
+                self.unretain_expired(message);
             }
             let Some(delivery) = delivery else {
                 continue;

@@ -69,7 +69,7 @@ impl Broker<'_> {
     }
 
     /// The message may be another one than that which is retained for its topic.
-    fn unretain_expired(&mut self, message: Handle<Message>) {
+    pub(super) fn unretain_expired(&mut self, message: Handle<Message>) {
         self.with_topic(message, |broker, topic| {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
                 broker.unretain(topic);

@@ -114,8 +114,7 @@ impl<'m> Broker<'m> {
         act: impl FnOnce(&mut Self, TopicName<'_>) -> R,
     ) -> Option<R> {
         let (scratch, len) = self.take_topic(message);
-        let text = scratch.as_slice().get(..len).and_then(|text| core::str::from_utf8(text).ok());
-        let result = text.and_then(|text| TopicName::new(text).ok()).map(|topic| act(self, topic));
+        let result = topic_in(&scratch, len).map(|topic| act(self, topic));
         self.scratch = scratch;
         result
     }
@@ -133,4 +132,11 @@ impl<'m> Broker<'m> {
         let copied = scratch.as_mut_slice().get_mut(..len).map(|space| self.messages.bytes.copy(body, 0, space));
         (scratch, copied.unwrap_or(0))
     }
+}
+
+/// The topic that [`Broker::take_topic`] has put together.
+#[inline(never)]
+fn topic_in<'a>(scratch: &'a Slots<'_, u8>, len: usize) -> Option<TopicName<'a>> {
+    let text = core::str::from_utf8(scratch.as_slice().get(..len)?).ok()?;
+    TopicName::new(text).ok()
 }

@@ -217,13 +217,17 @@ impl<'m> Bytes<'m> {
     /// Calls `act` with the bytes in one piece. In borrowed memory they are copied to the stack for that; `None` if
     /// they are more than [`TEXT_ON_STACK`] there.
     pub(crate) fn with<R>(&self, blob: Blob, act: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        if let Some(whole) = self.contiguous(blob) {
-            return Some(act(whole));
-        }
-        let mut copy = [0; TEXT_ON_STACK];
-        let space = copy.get_mut(..blob.len())?;
-        self.copy(blob, 0, space);
-        Some(act(space))
+        let mut copy;
+        let whole = match self.contiguous(blob) {
+            Some(whole) => whole,
+            None => {
+                copy = [0; TEXT_ON_STACK];
+                let space = copy.get_mut(..blob.len())?;
+                self.copy(blob, 0, space);
+                space
+            }
+        };
+        Some(act(whole))
     }
 
     /// The bytes of `blob` in one piece, if they lie so: always in owned memory, else up to 60 bytes.
