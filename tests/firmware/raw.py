@@ -126,6 +126,10 @@ class Stream(socket.socket):
             except TimeoutError:
                 continue
         self.settimeout(SECONDS)
+        # The answer was perhaps an earlier one's. A socket that is closed before all is read loses what it has sent.
+        self.sendall(PINGREQ)
+        while not got.endswith(PINGRESP):
+            got += self.recv(4096)
 
     def read_to_the_end(self):
         """Closes it then."""

@@ -155,6 +155,9 @@ class Uarts(unittest.TestCase):
         self.assertEqual(line.read_packet()[0], 0x20)
         line.sendall(publish_at_least_once("large", 1, b"\0" + largest + b"!"))
         self.assertEqual(line.read_packet(), (0xE0, b"\x95\0"))
+        # The rest of it is noise, which whoever uses the line next should not meet.
+        line.connect_at_last()
+        line.sendall(DISCONNECT)
 
     def test_keep_alive_is_told_by_the_clock_of_the_board(self):
         witness = self.client(0)
