@@ -1,7 +1,7 @@
 //! The Goldcrest gateway: `goldcrest-core`, the whole MQTT broker, served over TCP.
 //!
 //! It knows sockets, threads, clocks and files, and neither the layout of a packet nor a rule of QoS. Each
-//! worker thread, a shard, has a core broker of its own and no locks:
+//! worker thread, a shard, has a core broker of its own:
 //!
 //! ```text
 //! listener    accepts, reads CONNECT for the Client Identifier, sends the socket to its home shard

@@ -2,13 +2,18 @@
 //!
 //! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound
 //! how many can be under way: they let publishers wait.
+//!
+//! A shard that is awake looks into its inbox before it falls asleep, and need not be woken. One that sleeps is not woken for
+//! little: whoever has something for it turns it in its stead ([`Mesh::see_to`]). To wake a thread on another core
+//! costs several times what a message costs.
 
 use crate::listener::Seat;
 use crate::store::Answer;
+use crate::turn::Turn;
 use goldcrest_core::{Broker, Forward, Instant};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
 use tokio::sync::oneshot;
 
@@ -29,7 +34,13 @@ struct Inbox {
     /// Whether `mail` holds anything: saves the shard the lock in most turns.
     has_mail: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// Its thread waits for the system, and would not notice mail by itself.
+    is_asleep: AtomicBool,
+    turn: OnceLock<Weak<Mutex<Turn>>>,
 }
+
+/// Forwards for which a shard that sleeps is not woken.
+const FEW: usize = 8;
 
 /// What came for a shard.
 #[derive(Default)]
@@ -70,9 +81,32 @@ impl Mesh {
         self.inboxes.len() as u16
     }
 
-    /// Sends a batch, and leaves `batch` empty with its memory.
-    pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut Vec<Forward>) {
-        self.post(to, |mail| mail.forwards.extend(batch.drain(..).map(|forward| (from, forward))));
+    /// Sends a batch, and leaves `batch` empty with its memory. Whether the caller has to see to it that the shard takes it:
+    /// with [`Mesh::see_to`], once it has nothing more urgent to do.
+    #[must_use]
+    pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut Vec<Forward>) -> bool {
+        let are_few = batch.len() <= FEW;
+        let is_due = self.put(to, |mail| mail.forwards.extend(batch.drain(..).map(|forward| (from, forward))));
+        if is_due && !are_few {
+            self.wake(to);
+        }
+        is_due && are_few
+    }
+
+    /// Turns a shard that sleeps, in its stead, if little is to be done; otherwise wakes it.
+    pub(crate) fn see_to(&self, shard: u16) {
+        let inbox = &self.inboxes[usize::from(shard)];
+        if lock(&inbox.mail).forwards.len() <= FEW
+            && let Some(turn) = inbox.turn.get().and_then(Weak::upgrade)
+        {
+            match turn.try_lock() {
+                Ok(mut turn) => return turn.stand_in(),
+                Err(TryLockError::WouldBlock) => {}
+                // It ends the gateway.
+                Err(TryLockError::Poisoned(_)) => return,
+            }
+        }
+        self.wake(shard);
     }
 
     pub(crate) fn send_home(&self, home: u16, arrival: Arrival) {
@@ -108,31 +142,62 @@ impl Mesh {
     pub(crate) fn listen(&self, shard: u16, waker: &Waker) {
         let inbox = &self.inboxes[usize::from(shard)];
         *lock(&inbox.waker) = Some(waker.clone());
-        if inbox.has_mail.load(Ordering::Acquire) {
+        if inbox.has_mail.load(Ordering::SeqCst) {
             waker.wake_by_ref();
         }
+    }
+
+    /// Lets others turn `shard` while it sleeps.
+    pub(crate) fn admit(&self, shard: u16, turn: Weak<Mutex<Turn>>) {
+        // A shard begins once.
+        let _ = self.inboxes[usize::from(shard)].turn.set(turn);
+    }
+
+    /// The thread of `shard` is about to wait for the system. What has come until now wakes it at once.
+    pub(crate) fn fall_asleep(&self, shard: u16) {
+        let inbox = &self.inboxes[usize::from(shard)];
+        inbox.is_asleep.store(true, Ordering::SeqCst);
+        if inbox.has_mail.load(Ordering::SeqCst) {
+            self.wake(shard);
+        }
+    }
+
+    pub(crate) fn wake_up(&self, shard: u16) {
+        self.inboxes[usize::from(shard)].is_asleep.store(false, Ordering::SeqCst);
     }
 
     /// Takes what came for `shard` in exchange for the emptied `mail` of before. Whether there was anything.
     pub(crate) fn collect(&self, shard: u16, mail: &mut Mail) -> bool {
         let inbox = &self.inboxes[usize::from(shard)];
-        if !inbox.has_mail.load(Ordering::Acquire) {
+        if !inbox.has_mail.load(Ordering::SeqCst) {
             return false;
         }
         let mut waiting = lock(&inbox.mail);
-        inbox.has_mail.store(false, Ordering::Release);
+        inbox.has_mail.store(false, Ordering::SeqCst);
         std::mem::swap(&mut *waiting, mail);
         true
     }
 
     fn post(&self, to: u16, put: impl FnOnce(&mut Mail)) {
+        if self.put(to, put) {
+            self.wake(to);
+        }
+    }
+
+    /// Whether the shard sleeps, and nobody else sees to it that it takes its mail.
+    fn put(&self, to: u16, put: impl FnOnce(&mut Mail)) -> bool {
         let inbox = &self.inboxes[usize::from(to)];
         let mut mail = lock(&inbox.mail);
         put(&mut mail);
-        // Who finds mail there already knows that the shard was woken for it and has not come yet.
-        let was_empty = !inbox.has_mail.swap(true, Ordering::AcqRel);
+        // Who finds mail there leaves it to whoever put that.
+        let was_empty = !inbox.has_mail.swap(true, Ordering::SeqCst);
         drop(mail);
-        if was_empty && let Some(waker) = &*lock(&inbox.waker) {
+        // It falls asleep first and looks for mail then: one of both notices the other.
+        was_empty && inbox.is_asleep.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn wake(&self, shard: u16) {
+        if let Some(waker) = &*lock(&self.inboxes[usize::from(shard)].waker) {
             waker.wake_by_ref();
         }
     }
@@ -146,6 +211,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::Clock;
+    use goldcrest_core::{AllowAll, Capacity, Config, Limits, Memory};
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
@@ -160,19 +227,97 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_woken_once_for_a_batch() {
+    fn a_shard_is_woken_once_for_a_batch_and_only_if_it_sleeps() {
         let mesh = Mesh::new(2);
         let counter = Arc::new(Counter::default());
+        let woken = || counter.0.load(Ordering::Relaxed);
         mesh.listen(1, &Waker::from(counter.clone()));
+        mesh.fall_asleep(1);
         let mut mail = Mail::default();
         assert!(!mesh.collect(1, &mut mail));
         mesh.shut_down();
         mesh.shut_down();
-        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken(), 1);
+        mesh.wake_up(1);
         assert!(mesh.collect(1, &mut mail) && mail.shut_down);
         assert!(!mesh.collect(1, &mut Mail::default()));
         mesh.shut_down();
-        assert_eq!(counter.0.load(Ordering::Relaxed), 2);
+        assert_eq!(woken(), 1, "it is awake");
+        mesh.fall_asleep(1);
+        assert_eq!(woken(), 2, "there is something it has not seen");
+    }
+
+    /// A turn of shard 1, which sleeps, and something for it from shard 0 that it answers.
+    fn with_sleeper(clients: u8, test: impl FnOnce(&Arc<Mesh>, &Arc<Mutex<Turn>>, &dyn Fn() -> usize)) {
+        let (mesh, counter) = (Arc::new(Mesh::new(2)), Arc::new(Counter::default()));
+        let mut brokers = [0, 1].map(|index| {
+            let shard = goldcrest_core::Shard { index, count: 2 };
+            let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+            Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll)
+        });
+        let now = Instant::from_millis(1);
+        for name in 0..clients {
+            let client = brokers[0].handle_connected(now).unwrap();
+            let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01", &[b'a' + name][..]].concat();
+            for packet in [&connect, &b"\x82\x06\0\x01\0\x01t\0"[..]] {
+                brokers[0].handle_bytes(now, client, packet);
+            }
+        }
+        // The filter, and a fence behind it, of each.
+        let mut batch: Vec<_> = std::iter::from_fn(|| brokers[0].poll_forward()).map(|(_, forward)| forward).collect();
+        assert_eq!(batch.len(), 2 * usize::from(clients));
+        let [_, broker] = brokers;
+        let turn = Turn::new(1, mesh.clone(), Clock::start_at(0), broker, None);
+        let turn = Arc::new(Mutex::new(turn));
+        mesh.admit(1, Arc::downgrade(&turn));
+        mesh.listen(1, &Waker::from(counter.clone()));
+        mesh.fall_asleep(1);
+        assert_eq!(mesh.forward(0, 1, &mut batch), clients == 1);
+        assert!(batch.is_empty());
+        test(&mesh, &turn, &|| counter.0.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_shard_that_sleeps_is_turned_by_others() {
+        with_sleeper(1, |mesh, _, woken| {
+            assert!(!mesh.collect(0, &mut Mail::default()));
+            mesh.see_to(1);
+            let mut answer = Mail::default();
+            assert!(mesh.collect(0, &mut answer));
+            assert_eq!((answer.forwards.len(), woken()), (1, 0), "the fence was passed, and nobody was woken");
+            mesh.see_to(1);
+            assert_eq!(woken(), 0);
+        });
+    }
+
+    #[test]
+    fn for_much_a_shard_is_woken() {
+        with_sleeper(5, |mesh, _, woken| {
+            assert_eq!(woken(), 1);
+            mesh.see_to(1);
+            assert!(mesh.collect(1, &mut Mail::default()), "it is left to itself");
+        });
+    }
+
+    #[test]
+    fn a_shard_that_is_being_turned_is_woken() {
+        with_sleeper(1, |mesh, turn, woken| {
+            let turn = turn.lock().unwrap();
+            mesh.see_to(1);
+            assert_eq!(woken(), 1);
+            drop(turn);
+            assert!(!mesh.collect(0, &mut Mail::default()) && mesh.collect(1, &mut Mail::default()));
+        });
+    }
+
+    #[test]
+    fn what_needs_its_own_thread_wakes_the_shard() {
+        with_sleeper(1, |mesh, turn, woken| {
+            lock(&mesh.inboxes[1].mail).shut_down = true;
+            mesh.see_to(1);
+            assert!(turn.lock().unwrap().is_stopping);
+            assert_eq!(woken(), 1);
+        });
     }
 
     #[test]

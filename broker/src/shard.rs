@@ -1,21 +1,21 @@
-//! A shard: one core broker on one thread, with a runtime of its own and no locks.
+//! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, other shards' may turn it
+//! for a moment.
 
 use crate::keeper::{Keeper, key_in_store};
 use crate::listener::{self, Lobby, Seat};
-use crate::mesh::{Arrival, Mail, Mesh};
+use crate::mesh::{Arrival, Mesh};
 use crate::store::{Handle, Log, Store as _};
 use crate::turn::{Clock, Turn};
 use goldcrest_core::record::{self, Unreadable};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
-use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -42,7 +42,13 @@ pub(crate) struct Plan {
 
 /// Runs a shard on this thread until the gateway stops. Says on `started` whether it could begin.
 pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
-    let begun = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let (index, mesh) = (plan.config.shard.index, plan.mesh.clone());
+    let (falls_asleep, wakes_up) = (mesh.clone(), mesh);
+    let begun = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || falls_asleep.fall_asleep(index))
+        .on_thread_unpark(move || wakes_up.wake_up(index))
+        .build_local(LocalOptions::default());
     let result = match begun {
         Ok(runtime) => runtime.block_on(async {
             let (shard, listeners) = set_up(plan)?;
@@ -68,8 +74,9 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
         }
         None => None,
     };
-    let turn = RefCell::new(Turn::new(index, mesh.clone(), clock, broker, keeper));
-    let shard = Shard { index, mesh, lobby, clock, turn, stopping: Cell::new(false), stop: Notify::new() };
+    let turn = Arc::new(Mutex::new(Turn::new(index, mesh.clone(), clock, broker, keeper)));
+    mesh.admit(index, Arc::downgrade(&turn));
+    let shard = Shard { index, mesh, lobby, clock, turn, stop: Notify::new() };
     Ok((Rc::new(shard), listeners))
 }
 
@@ -136,7 +143,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl
         return Ok(());
     }
     shard.stop.notified().await;
-    if !shard.stopping.get() {
+    if !shard.turn(|turn| turn.is_stopping) {
         return Ok(());
     }
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -156,8 +163,8 @@ pub(crate) struct Shard {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) lobby: Arc<Lobby>,
     clock: Clock,
-    turn: RefCell<Turn>,
-    stopping: Cell<bool>,
+    /// Others turn it too, while this thread sleeps: see [`Mesh::see_to`].
+    turn: Arc<Mutex<Turn>>,
     stop: Notify,
 }
 
@@ -176,50 +183,37 @@ impl Shard {
         seat: Seat,
     ) {
         yield_now().await;
-        if self.stopping.get() {
-            return;
-        }
-        match self.turn(|turn| turn.open_connection(stream, &bytes, seat)) {
-            Some(_) => {}
-            None => self.lobby.turn_away(peer, "the broker has no room for another connection"),
+        let opened = self.turn(|turn| turn.is_stopping || turn.open_connection(stream, &bytes, seat).is_some());
+        if !opened {
+            self.lobby.turn_away(peer, "the broker has no room for another connection");
         }
     }
 
     /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
     /// with the other tasks, but the shard ends.
     fn turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
-        struct EndIfPanicking<'s>(&'s Shard);
-        impl Drop for EndIfPanicking<'_> {
+        self.end_if_panicking(|| work(&mut self.turn.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn end_if_panicking<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct Guard<'s>(&'s Shard);
+        impl Drop for Guard<'_> {
             fn drop(&mut self) {
                 if std::thread::panicking() {
                     self.0.stop.notify_one();
                 }
             }
         }
-        let _guard = EndIfPanicking(self);
-        work(&mut self.turn.borrow_mut())
+        let _guard = Guard(self);
+        work()
     }
 
-    fn receive(self: &Rc<Self>, mail: &mut Mail) {
-        self.turn(|turn| turn.receive_forwards(mail));
-        if !mail.answers.is_empty() {
-            self.turn(|turn| turn.receive_answers(mail));
-        }
-        for errand in mail.errands.drain(..) {
-            self.turn(|turn| turn.run(errand));
-        }
-        for arrival in mail.arrivals.drain(..) {
-            match TcpStream::from_std(arrival.stream) {
-                Ok(stream) => {
-                    let Arrival { peer, bytes, seat, .. } = arrival;
-                    drop(spawn_local(self.clone().open_connection(stream, peer, bytes, seat)));
-                }
-                Err(error) => tracing::warn!(address = %arrival.peer, %error, "a connection did not get home"),
-            }
-        }
-        if std::mem::take(&mut mail.shut_down) && !self.stopping.replace(true) {
-            self.turn(Turn::shut_down);
-            self.stop.notify_one();
+    /// Gives a connection that has come home to the runtime of this thread.
+    fn welcome(self: &Rc<Self>, arrival: Arrival) {
+        let Arrival { stream, peer, bytes, seat } = arrival;
+        match TcpStream::from_std(stream) {
+            Ok(stream) => drop(spawn_local(self.clone().open_connection(stream, peer, bytes, seat))),
+            Err(error) => tracing::warn!(address = %peer, %error, "a connection did not get home"),
         }
     }
 }
@@ -229,32 +223,16 @@ impl Shard {
 struct Turner {
     shard: Rc<Shard>,
     /// Empty between two polls; kept for their memory.
-    mail: Mail,
     ready: Vec<ConnectionId>,
+    asleep: Vec<u16>,
     timer: Pin<Box<Sleep>>,
-    /// When `timer` is to fire. It may fire in vain: most deadlines move on before they come, and moving the timer each
-    /// time would cost more.
-    armed: Instant,
     is_listening: bool,
 }
 
 impl Turner {
     fn new(shard: Rc<Shard>) -> Self {
         let timer = Box::pin(sleep(Duration::ZERO));
-        Self { shard, mail: Mail::default(), ready: Vec::new(), timer, armed: Instant::NEVER, is_listening: false }
-    }
-
-    fn arm(&mut self, cx: &mut Context<'_>, due: Instant) {
-        if due >= self.armed && !self.timer.is_elapsed() {
-            return;
-        }
-        self.armed = due;
-        if let Some(at) = self.shard.clock.at(due) {
-            self.timer.as_mut().reset(at.into());
-            if self.timer.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
-        }
+        Self { shard, ready: Vec::new(), asleep: Vec::new(), timer, is_listening: false }
     }
 }
 
@@ -262,21 +240,38 @@ impl Future for Turner {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.shard.turn(|turn| turn.begin_turn(cx.waker()));
-        if !this.is_listening {
-            this.shard.mesh.listen(this.shard.index, cx.waker());
-            this.is_listening = true;
+        let Self { shard, ready, asleep, timer, is_listening } = &mut *self;
+        if !std::mem::replace(is_listening, true) {
+            shard.mesh.listen(shard.index, cx.waker());
         }
-        if this.shard.mesh.collect(this.shard.index, &mut this.mail) {
-            this.shard.receive(&mut this.mail);
-        }
-        let due = this.shard.turn(|turn| {
-            turn.poll_sockets(&mut this.ready);
-            turn.flush()
+        shard.turn(|turn| {
+            turn.begin_turn(cx.waker());
+            turn.collect();
+            turn.arrivals.drain(..).for_each(|arrival| shard.welcome(arrival));
+            if turn.is_stopping {
+                shard.stop.notify_one();
+            }
+            turn.poll_sockets(ready);
+            let due = turn.flush(usize::MAX);
+            if due < turn.armed || timer.is_elapsed() {
+                turn.armed = due;
+                arm(timer.as_mut(), cx, shard.clock.at(due));
+            }
+            asleep.append(&mut turn.asleep);
         });
-        this.arm(cx, due);
+        for sibling in asleep.drain(..) {
+            shard.end_if_panicking(|| shard.mesh.see_to(sibling));
+        }
         Poll::Pending
+    }
+}
+
+/// Has `timer` wake the task at that time, or leaves it as it is.
+fn arm(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>, at: Option<std::time::Instant>) {
+    let Some(at) = at else { return };
+    timer.as_mut().reset(at.into());
+    if timer.poll(cx).is_ready() {
+        cx.waker().wake_by_ref();
     }
 }
 

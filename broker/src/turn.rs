@@ -5,14 +5,16 @@ use crate::backlog::Backlog;
 use crate::keeper::Keeper;
 use crate::listener::Seat;
 use crate::log::Escaped;
-use crate::mesh::{Errand, Mail, Mesh};
+use crate::mesh::{Arrival, Mail, Mesh};
 use crate::news::News;
 use crate::socket::{Arrived, CHUNK, READ_BUFFER, Reading, Socket};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::net::TcpStream;
+
+/// Connections that are written to in the stead of a shard that sleeps.
+const MOST_IN_STEAD: usize = 16;
 
 /// A core broker with its sockets, and what all of them share.
 pub(crate) struct Turn {
@@ -29,18 +31,29 @@ pub(crate) struct Turn {
     /// How many of `sockets` are there.
     open: usize,
     /// Held by each connection that takes leave.
-    leaving: Rc<()>,
+    leaving: Arc<()>,
     read_buffer: Box<[u8]>,
     write_buffer: Box<[u8]>,
     /// Connections that have more to send than the core names, because a write of theirs was cut short.
     again: Vec<ConnectionId>,
+    /// What came for the shard; taken in each turn, and kept for its memory.
+    mail: Mail,
+    /// Connections that have come home.
+    pub(crate) arrivals: Vec<Arrival>,
+    /// The gateway stops.
+    pub(crate) is_stopping: bool,
     /// A batch for each sibling.
     outgoing: Box<[Vec<Forward>]>,
+    /// Siblings that sleep, and are to be seen to at the end of the turn.
+    pub(crate) asleep: Vec<u16>,
     /// Which sockets are to be looked after; with their wakers in it.
     news: Arc<News>,
     /// Of the task that turns, and whether it was woken.
     turner: Option<Waker>,
     flush_is_due: bool,
+    /// For when that task has set its timer. It may fire in vain: most deadlines move on before they come, and moving the
+    /// timer each time would cost more.
+    pub(crate) armed: Instant,
 }
 
 impl Turn {
@@ -67,10 +80,15 @@ impl Turn {
             keeper,
             sockets: Vec::new(),
             open: 0,
-            leaving: Rc::default(),
+            leaving: Arc::default(),
             read_buffer: vec![0; READ_BUFFER].into(),
             write_buffer: vec![0; CHUNK].into(),
             again: Vec::new(),
+            mail: Mail::default(),
+            arrivals: Vec::new(),
+            is_stopping: false,
+            asleep: Vec::new(),
+            armed: Instant::NEVER,
             outgoing: (0..mesh.shards()).map(|_| Vec::new()).collect(),
             news: Arc::default(),
             turner: None,
@@ -81,7 +99,7 @@ impl Turn {
 
     /// Whether there is no connection, not even one that takes leave.
     pub(crate) fn is_idle(&self) -> bool {
-        self.open == 0 && Rc::strong_count(&self.leaving) == 1
+        self.open == 0 && Arc::strong_count(&self.leaving) == 1
     }
 
     /// Gives a connection to the core, with the bytes that were read from it so far; `None` if the core has no room.
@@ -127,28 +145,43 @@ impl Turn {
         self.poll_receive(cx, id);
     }
 
-    /// Hands in what siblings sent.
-    pub(crate) fn receive_forwards(&mut self, mail: &mut Mail) {
-        let now = self.begin();
-        for (from, forward) in mail.forwards.drain(..) {
-            self.broker.handle_forward(now, from, forward);
+    /// Takes what came for the shard: what siblings sent, what the store says, and what somebody who looks after the gateway
+    /// asks for. The rest is left for the shard's own thread: `arrivals` and `is_stopping`.
+    pub(crate) fn collect(&mut self) {
+        if !self.mesh.collect(self.shard, &mut self.mail) {
+            return;
         }
-    }
-
-    /// Takes what the store says.
-    pub(crate) fn receive_answers(&mut self, mail: &mut Mail) {
         let now = self.begin();
-        if let Some(keeper) = &mut self.keeper {
+        let Self { broker, keeper, mail, .. } = self;
+        for (from, forward) in mail.forwards.drain(..) {
+            broker.handle_forward(now, from, forward);
+        }
+        if let Some(keeper) = keeper {
             for answer in mail.answers.drain(..) {
-                keeper.receive(&mut self.broker, now, answer);
+                keeper.receive(broker, now, answer);
             }
         }
+        for errand in mail.errands.drain(..) {
+            errand(now, broker);
+        }
+        self.arrivals.append(&mut self.mail.arrivals);
+        if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
+            self.broker.shut_down(now);
+        }
     }
 
-    /// Does what somebody who looks after the gateway asks for.
-    pub(crate) fn run(&mut self, errand: Errand) {
-        let now = self.begin();
-        errand(now, &mut self.broker);
+    /// Turns in the stead of the shard's own thread, which sleeps. News of sockets are left to that, as they wake it, and what
+    /// would take long is: meanwhile whoever stands in does nothing else.
+    pub(crate) fn stand_in(&mut self) {
+        self.flush_is_due = true;
+        self.collect();
+        let due = self.flush(MOST_IN_STEAD);
+        for sibling in self.asleep.drain(..) {
+            self.mesh.wake(sibling);
+        }
+        if due < self.armed || !self.arrivals.is_empty() || self.is_stopping {
+            self.mesh.wake(self.shard);
+        }
     }
 
     /// Hands in what is left to be recorded when the shard ends.
@@ -156,12 +189,6 @@ impl Turn {
         if let Some(keeper) = &mut self.keeper {
             keeper.record_last(&mut self.broker);
         }
-    }
-
-    /// Lets the core disconnect everybody.
-    pub(crate) fn shut_down(&mut self) {
-        let now = self.begin();
-        self.broker.shut_down(now);
     }
 
     /// The task that turns runs: it need not be woken for what comes up until [`Turn::flush`], which is to follow.
@@ -173,8 +200,9 @@ impl Turn {
         self.flush_is_due = true;
     }
 
-    /// Ends a turn: what all its events led to is sent. The moment when a turn is due without any event.
-    pub(crate) fn flush(&mut self) -> Instant {
+    /// Ends a turn: what all its events led to is sent, to so many connections at most; with more there is another turn.
+    /// The moment when a turn is due without any event.
+    pub(crate) fn flush(&mut self, most: usize) -> Instant {
         let now = self.begin();
         if self.broker.poll_timeout().is_some_and(|due| due <= now) {
             self.broker.handle_timeout(now);
@@ -183,8 +211,12 @@ impl Turn {
         self.record();
         // What comes up from here on is for the next turn.
         let left_over = self.again.len();
-        while let Some(id) = self.broker.poll_ready() {
+        let mut rest = most;
+        while rest > 0
+            && let Some(id) = self.broker.poll_ready()
+        {
             self.attend(now, id);
+            rest -= 1;
         }
         for place in 0..left_over {
             self.attend(now, self.again[place]);
@@ -196,7 +228,7 @@ impl Turn {
             keeper.fetch(&mut self.broker);
         }
         self.flush_is_due = false;
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || rest == 0 {
             self.wake_turner();
         }
         self.now = None;
@@ -361,8 +393,8 @@ impl Turn {
             self.outgoing[usize::from(to)].push(forward);
         }
         for (to, batch) in (0..).zip(&mut self.outgoing) {
-            if !batch.is_empty() {
-                self.mesh.forward(self.shard, to, batch);
+            if !batch.is_empty() && self.mesh.forward(self.shard, to, batch) {
+                self.asleep.push(to);
             }
         }
     }

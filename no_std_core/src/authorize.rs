@@ -15,7 +15,9 @@ impl Principal {
 }
 
 /// The embedder's permissions. Answers must come at once and without blocking.
-pub trait Authorize {
+///
+/// `Sync`, so that a broker may go from one thread to another.
+pub trait Authorize: Sync {
     /// May `who` publish to `topic`? Asked for PUBLISH, for the Will when it is set, and again when it fires.
     fn publish(&self, who: Principal, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
 
