@@ -21,7 +21,7 @@ use crate::connection::ConnectionId;
 use crate::message::Message;
 use crate::router::Subscription;
 use crate::session::Session;
-use crate::storage::{Handle, Hasher, SharedBytes};
+use crate::storage::{Handle, Hasher, SharedBytes, Surplus};
 use crate::time::Instant;
 
 /// Messages to all siblings that are recorded until they are safe there.
@@ -50,8 +50,12 @@ impl Forward {
 pub(crate) enum Content {
     /// For the sibling's own subscribers; retained there too if it says so.
     Message(SharedMessage),
-    /// So many messages were taken.
-    Confirmed(u32),
+    /// So many messages were taken. With memory of bodies that ended there: where messages go in one direction alone, their
+    /// sender would ask the allocator for each otherwise.
+    Confirmed {
+        count: u32,
+        spares: Surplus,
+    },
     /// All recorded messages up to this place are safe with the sender.
     Safe(u64),
     /// The sender has subscribers to this filter, or has none any more, however often it said so; `durable` if messages for them are recorded.
@@ -109,9 +113,10 @@ pub(crate) enum Content {
         group: Arc<str>,
         message: SharedMessage,
     },
-    /// A member has acknowledged a message.
+    /// A member has acknowledged so many messages.
     Settled {
         member: Member,
+        count: u32,
     },
 }
 
@@ -125,15 +130,20 @@ pub(crate) struct Member {
     pub(crate) subscription: Handle<Subscription>,
 }
 
-/// A stored message as siblings hand it to each other: the body is shared, not copied.
+/// A message as siblings hand it to each other: the body is shared, not copied. As small as it can be, since each is moved a
+/// few times on its way: it fills one line of the caches.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedMessage {
-    pub(crate) body: SharedBytes,
-    /// All but the body.
-    pub(crate) message: Message,
-    pub(crate) publisher_key: u32,
+    body: SharedBytes,
+    properties_len: u32,
+    topic_len: u16,
+    pub(crate) qos: QoS,
+    flags: u8,
+    expires: Instant,
+    pub(crate) stamp: u64,
     /// Its place among those that the sender has recorded; 0 if it has not.
     pub(crate) sequence: u64,
+    pub(crate) publisher_key: u32,
 }
 
 /// A message that is recorded until it is safe with a sibling.
@@ -305,6 +315,15 @@ impl Mesh {
         }
     }
 
+    /// Tells the owner of a group that a member has acknowledged one more message: with those that it is about to be told of.
+    pub(crate) fn settle(&mut self, owner: u16, member: Member) {
+        let last = self.siblings.get_mut(usize::from(owner)).and_then(|sibling| sibling.outgoing.back_mut());
+        match last {
+            Some(Forward(Content::Settled { member: same, count })) if *same == member => *count += 1,
+            _ => self.send(owner, Content::Settled { member, count: 1 }),
+        }
+    }
+
     /// Sends a message that is recorded in `batch`, once that is safe: otherwise the sibling could pass on what nobody here
     /// knows of after a crash, and the publisher sends again.
     pub(crate) fn send_when_safe(&mut self, to: u16, batch: u32, content: Content) {
@@ -330,15 +349,16 @@ impl Mesh {
         }
     }
 
-    /// A message from a sibling was taken.
-    pub(crate) fn confirm(&mut self, from: u16) {
+    /// A message from a sibling was taken. With what confirms it go the spare bodies that `surplus` gives.
+    pub(crate) fn confirm(&mut self, from: u16, surplus: impl FnOnce() -> Surplus) {
         let Some(sibling) = self.siblings.get_mut(usize::from(from)) else {
             return;
         };
         sibling.unconfirmed += 1;
         if sibling.unconfirmed == CONFIRMED_AT_ONCE {
             sibling.unconfirmed = 0;
-            sibling.outgoing.push_back(Forward(Content::Confirmed(CONFIRMED_AT_ONCE)));
+            let confirmed = Content::Confirmed { count: CONFIRMED_AT_ONCE, spares: surplus() };
+            sibling.outgoing.push_back(Forward(confirmed));
         }
     }
 
@@ -710,12 +730,26 @@ impl Content {
 }
 
 impl SharedMessage {
-    pub(crate) fn topic(&self) -> &str {
-        let text = self.body.get(..usize::from(self.message.topic_len)).unwrap_or(&[]);
-        core::str::from_utf8(text).unwrap_or("")
+    /// Not recorded.
+    pub(crate) fn new(body: SharedBytes, message: &Message, publisher_key: u32) -> Self {
+        let Message { properties_len, topic_len, qos, flags, expires, stamp, .. } = *message;
+        Self { body, properties_len, topic_len, qos, flags, expires, stamp, sequence: 0, publisher_key }
+    }
+
+    /// The message as it is to be stored, with its body.
+    pub(crate) fn into_parts(self) -> (Message, SharedBytes) {
+        let Self { body, properties_len, topic_len, qos, flags, expires, stamp, .. } = self;
+        (Message { properties_len, topic_len, qos, flags, expires, stamp, ..Message::EMPTY }, body)
+    }
+
+    /// At its place among those that are recorded.
+    pub(crate) fn at(self, sequence: u64) -> Self {
+        Self { sequence, ..self }
     }
 
     pub(crate) fn has_expired(&self, now: Instant) -> bool {
-        self.message.has_expired(now)
+        self.expires <= now
     }
 }
+
+const _: () = assert!(size_of::<SharedMessage>() <= 64);

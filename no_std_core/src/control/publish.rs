@@ -21,10 +21,10 @@ const NOT_AUTHORIZED: Why = Why::new("the client may not publish to this topic")
 pub(super) struct Routing<'a> {
     pub(super) topic: TopicName<'a>,
     /// The topic, the Properties that are forwarded, and the payload, as long as it is not stored.
-    parts: [&'a [u8]; 3],
-    draft: Message,
+    pub(super) parts: [&'a [u8]; 3],
+    pub(super) draft: Message,
     /// It is stored once there is a subscriber, or a topic to retain it for.
-    stored: Option<Handle<Message>>,
+    pub(super) stored: Option<Handle<Message>>,
     pub(super) publisher: Option<Handle<Session>>,
     /// The same for all messages of one publisher.
     pub(super) publisher_key: u32,
@@ -391,6 +391,9 @@ impl<'m> Broker<'m> {
         #[cfg(feature = "alloc")]
         if self.mesh.has_siblings() && !routing.from_sibling {
             anybody |= self.mesh.begin_route(routing.topic.as_str());
+            if found.is_none() && anybody && !retain && self.pass_on(&routing) {
+                return Ok(true);
+            }
         }
         if message.is_none() && (anybody || retain) {
             let mut stored = self.messages.store(routing.draft, &routing.parts);

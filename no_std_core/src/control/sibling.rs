@@ -26,7 +26,7 @@ use crate::message::{Delivery, Message};
 use crate::record::{self, Kind};
 use crate::router::{self, PickKeys, Retained, Subscribed, Subscriber, Subscription};
 use crate::session::Session;
-use crate::storage::{Blob, Handle, SharedBytes};
+use crate::storage::{Blob, Handle};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -59,7 +59,7 @@ impl Broker<'_> {
                 self.mesh.early.push_back((from, forward));
                 return;
             }
-            self.mesh.confirm(from);
+            self.mesh.confirm(from, || self.messages.bytes.take_surplus());
             if !self.is_new(from, message.sequence) {
                 return;
             }
@@ -67,7 +67,8 @@ impl Broker<'_> {
         match forward.0 {
             Content::Message(message) => self.take_message(now, message),
             Content::Safe(sequence) => self.end_transits(from, sequence),
-            Content::Confirmed(count) => {
+            Content::Confirmed { count, spares } => {
+                self.messages.bytes.put_surplus(spares);
                 let waiting = self.mesh.confirmed(from, count);
                 self.wake(waiting);
             }
@@ -114,14 +115,14 @@ impl Broker<'_> {
                 self.member_came(now, session);
             }
             Content::Deliver { member, group, message, qos, retain, identifier } => {
-                self.take_delivery(now, (from, group), member, &message, (qos, retain, identifier));
+                self.take_delivery(now, (from, group), member, message, (qos, retain, identifier));
             }
-            Content::Returned { group, message } => self.take_returned(&group, &message),
-            Content::Settled { member } => {
+            Content::Returned { group, message } => self.take_returned(&group, message),
+            Content::Settled { member, count } => {
                 if let Some(session) = self.remote(from, member)
                     && let Some(remote) = &mut self.sessions[session].remote
                 {
-                    remote.outstanding = remote.outstanding.saturating_sub(1);
+                    remote.outstanding = remote.outstanding.saturating_sub(count);
                 }
             }
         }
@@ -202,7 +203,31 @@ impl Broker<'_> {
         let is_durable = self.messages.journal.is_on() && self.mesh.is_durable_on_route(to);
         let key = routing.publisher_key;
         let sequence = if is_durable { self.begin_transit(to, message, key, None) } else { 0 };
-        self.send_message(to, Content::Message(SharedMessage { sequence, ..shared }));
+        self.send_message(to, Content::Message(shared.at(sequence)));
+    }
+
+    /// Sends a message that nobody here subscribed to on to the siblings that have exactly its topic as a filter, without storing it
+    /// first; not one that may have to be recorded. Whether it was sent.
+    pub(super) fn pass_on(&mut self, routing: &Routing<'_>) -> bool {
+        let may_be_recorded = self.messages.journal.is_on() && routing.draft.qos > QoS::AtMostOnce;
+        if routing.stored.is_some() || may_be_recorded {
+            return false;
+        }
+        let Some(body) = self.messages.bytes.make_shared(&routing.parts) else { return false };
+        let shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
+        self.routed += 1;
+        let mut last = None;
+        for other in self.mesh.others() {
+            if self.mesh.wants_on_route(other)
+                && let Some(one_before) = last.replace(other)
+            {
+                self.mesh.send(one_before, Content::Message(shared.clone()));
+            }
+        }
+        if let Some(last) = last {
+            self.mesh.send(last, Content::Message(shared));
+        }
+        true
     }
 
     /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
@@ -313,11 +338,11 @@ impl Broker<'_> {
     fn send_transit_again(&mut self, slot: usize) {
         let Some(transit) = self.mesh.transit(slot) else { return };
         let Some(shared) = self.share(transit.message, transit.publisher_key) else { return };
-        let (to, message) = (transit.to, SharedMessage { sequence: transit.sequence, ..shared });
+        let (to, message) = (transit.to, shared.at(transit.sequence));
         let content = match transit.group.clone() {
             None => Content::Message(message),
             Some(group) if TopicFilter::new(&group).is_ok_and(|filter| self.owner_of(filter).is_none()) => {
-                let (qos, retain, identifier) = (message.message.qos, false, 0);
+                let (qos, retain, identifier) = (message.qos, false, 0);
                 Content::Deliver { member: None, group, message, qos, retain, identifier }
             }
             Some(group) => Content::Returned { group, message },
@@ -355,31 +380,30 @@ impl Broker<'_> {
         if self.messages.is_away(message) {
             return None;
         }
-        let message = *self.messages.get(message);
-        let body: SharedBytes = self.messages.bytes.share(message.body)?;
-        let message = Message { body: Blob::EMPTY, references: 0, ..message };
-        Some(SharedMessage { body, message, publisher_key, sequence: 0 })
+        let message = self.messages.get(message);
+        Some(SharedMessage::new(self.messages.bytes.share(message.body)?, message, publisher_key))
     }
 
     /// Stores a sibling's message, held for the caller.
-    fn adopt(&mut self, shared: &SharedMessage) -> Option<Handle<Message>> {
+    fn adopt(&mut self, shared: SharedMessage) -> Option<Handle<Message>> {
+        let (message, body) = shared.into_parts();
         // Its place among the sibling's messages says nothing here.
         self.routed += 1;
-        let message = Message { order: self.routed, ..shared.message };
-        let stored = self.messages.adopt(message, shared.body.clone())?;
+        let stored = self.messages.adopt(Message { order: self.routed, ..message }, body)?;
         self.messages.hold(stored);
         Some(stored)
     }
 
     fn take_message(&mut self, now: Instant, shared: SharedMessage) {
-        self.mesh.see(shared.message.stamp);
+        self.mesh.see(shared.stamp);
         if shared.has_expired(now) {
             self.count_drop(None, DropReason::Expired);
             return;
         }
         let publisher_key = shared.publisher_key;
         // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
-        let Some(message) = self.messages.adopt(shared.message, shared.body) else {
+        let (message, body) = shared.into_parts();
+        let Some(message) = self.messages.adopt(message, body) else {
             self.count_drop(None, DropReason::OutOfMemory);
             return;
         };
@@ -721,14 +745,13 @@ impl Broker<'_> {
         now: Instant,
         (owner, group): (u16, Arc<str>),
         member: Option<Member>,
-        shared: &SharedMessage,
+        shared: SharedMessage,
         (qos, retain, identifier): (QoS, bool, u32),
     ) {
         let member = member.filter(|member| {
             self.sessions.is_live(member.session) && self.sessions[member.session].number == member.number
         });
         let session = member.map(|member| member.session);
-        let Ok(topic) = TopicName::new(shared.topic()) else { return };
         if shared.has_expired(now) {
             self.count_drop(session, DropReason::Expired);
             return;
@@ -742,7 +765,8 @@ impl Broker<'_> {
         let foreign = member.filter(is_subscribed).map(|member| member.subscription);
         match session {
             Some(session) if self.sessions[session].connection.is_some() || foreign.is_none() => {
-                self.deliver(session, message, topic, Terms { qos, retain, identifier, group: None, foreign });
+                let terms = Terms { qos, retain, identifier, group: None, foreign };
+                self.with_topic(message, |broker, topic| broker.deliver(session, message, topic, terms));
             }
             _ => self.send_back(owner, group, message),
         }
@@ -767,9 +791,9 @@ impl Broker<'_> {
 
     fn send_back(&mut self, owner: u16, group: Arc<str>, message: Handle<Message>) {
         let Some(shared) = self.share(message, 0) else { return };
-        let is_durable = self.messages.journal.is_on() && shared.message.qos > QoS::AtMostOnce;
+        let is_durable = self.messages.journal.is_on() && shared.qos > QoS::AtMostOnce;
         let sequence = if is_durable { self.begin_transit(owner, message, 0, Some(group.clone())) } else { 0 };
-        self.send_message(owner, Content::Returned { group, message: SharedMessage { sequence, ..shared } });
+        self.send_message(owner, Content::Returned { group, message: shared.at(sequence) });
     }
 
     /// A delivery is over: the owner of its group counts what its members have to do.
@@ -777,7 +801,7 @@ impl Broker<'_> {
         let Some(subscription) = self.messages.deliveries[delivery].foreign() else { return };
         let member = self.member(session, subscription);
         if let Some(owner) = self.mesh.owners.get(&subscription).copied() {
-            self.mesh.send(owner, Content::Settled { member });
+            self.mesh.settle(owner, member);
         }
     }
 
@@ -847,23 +871,25 @@ impl Broker<'_> {
         let sequence = if is_durable { self.begin_transit(shard, message, 0, Some(group.clone())) } else { 0 };
         let member = Some(Member { subscription: there, ..member });
         let Terms { qos, retain, identifier, .. } = terms;
-        let message = SharedMessage { sequence, ..shared };
+        let message = shared.at(sequence);
         self.send_message(shard, Content::Deliver { member, group, message, qos, retain, identifier });
     }
 
-    fn take_returned(&mut self, filter: &str, shared: &SharedMessage) {
-        let group = TopicFilter::new(filter).ok().and_then(|filter| self.router.group_of(filter));
-        let (Some(group), Ok(topic)) = (group, TopicName::new(shared.topic())) else {
+    fn take_returned(&mut self, filter: &str, shared: SharedMessage) {
+        let Some(group) = TopicFilter::new(filter).ok().and_then(|filter| self.router.group_of(filter)) else {
             self.count_drop(None, DropReason::SessionEnded);
             return;
         };
+        let publisher = shared.publisher_key;
         let Some(message) = self.adopt(shared) else {
             self.count_drop(None, DropReason::OutOfMemory);
             return;
         };
-        let hash = self.hasher.hash_bytes(topic.as_str().as_bytes());
-        let keys = PickKeys { random: self.random.next() as u32, publisher: shared.publisher_key, topic: hash };
-        self.give_to_member(group, message, topic, keys);
+        self.with_topic(message, |broker, topic| {
+            let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
+            let keys = PickKeys { random: broker.random.next() as u32, publisher, topic: hash };
+            broker.give_to_member(group, message, topic, keys);
+        });
         self.messages.release(message);
     }
 }

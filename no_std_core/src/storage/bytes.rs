@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 #[cfg(feature = "alloc")]
-use super::spares::{Memory, Spares};
+use super::spares::{Memory, Spares, Surplus};
 use super::{Handle, Slots, copy};
 #[cfg(feature = "alloc")]
 use super::{Pool, PoolSlot, SharedBytes};
@@ -248,6 +248,33 @@ impl<'m> Bytes<'m> {
                 let memory = Spares::default().store(self.chunks(blob, 0..blob.len()), blob.len());
                 Some(SharedBytes::new(memory, blob.len()))
             }
+        }
+    }
+
+    /// The concatenation of `parts` on the heap, stored nowhere. None in borrowed memory.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn make_shared(&mut self, parts: &[&[u8]]) -> Option<SharedBytes> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        match &mut self.0 {
+            Kind::Owned(owned) => Some(SharedBytes::new(owned.spares.store(parts.iter().copied(), len), len)),
+            Kind::Blocks(_) => None,
+        }
+    }
+
+    /// Memory that there is more of than is needed here.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn take_surplus(&mut self) -> Surplus {
+        match &mut self.0 {
+            Kind::Owned(owned) => owned.spares.take_surplus(),
+            Kind::Blocks(_) => Surplus::default(),
+        }
+    }
+
+    /// Memory that another has more of than it needs: used for what is stored next, within the limit.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn put_surplus(&mut self, surplus: Surplus) {
+        if let Kind::Owned(owned) = &mut self.0 {
+            owned.spares.put_surplus(surplus, owned.limit.saturating_sub(owned.used));
         }
     }
 

@@ -98,6 +98,8 @@ pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 #[cfg(feature = "alloc")]
 pub use spares::SharedBytes;
 #[cfg(feature = "alloc")]
+pub(crate) use spares::Surplus;
+#[cfg(feature = "alloc")]
 pub(crate) use vacancies::vacancy_bytes;
 
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.

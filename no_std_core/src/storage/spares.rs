@@ -47,6 +47,14 @@ pub(super) struct Spares {
     bytes: usize,
 }
 
+/// Spare memory on its way to whoever needs it.
+#[derive(Debug, Default)]
+pub(crate) struct Surplus(Vec<Memory>);
+
+/// How many pieces of one size a shard keeps for itself in any case, and how many of the others go at once.
+const OWN: usize = 512;
+const AT_ONCE: usize = 256;
+
 /// What is kept at most, in bytes.
 const MOST: usize = 4 << 20;
 
@@ -76,6 +84,21 @@ impl Spares {
             }
         }
         memory
+    }
+
+    /// Takes some of a size that there is more than enough of.
+    pub(super) fn take_surplus(&mut self) -> Surplus {
+        let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > OWN) else {
+            return Surplus::default();
+        };
+        let taken = spares.split_off(spares.len().saturating_sub(AT_ONCE).max(OWN));
+        self.bytes = self.bytes.saturating_sub(taken.iter().map(|memory| memory.len()).sum());
+        Surplus(taken)
+    }
+
+    /// Keeps what another had too much of, as far as there is `room` for all.
+    pub(super) fn put_surplus(&mut self, surplus: Surplus, room: usize) {
+        surplus.0.into_iter().for_each(|memory| self.put(memory, room));
     }
 
     /// The bytes that are kept.
@@ -151,6 +174,19 @@ mod tests {
         let again = SharedBytes::new(spares.store([&b"after that"[..]].into_iter(), 10), 10);
         assert_eq!((again.memory.as_ptr(), &*again), (place, &b"after that"[..]));
         assert_eq!(spares.bytes, 0);
+    }
+
+    #[test]
+    fn what_one_has_too_much_of_another_keeps() {
+        let (mut here, mut there) = (Spares::default(), Spares::default());
+        let memory: Vec<_> = (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4)).collect();
+        memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
+        let (all, each) = (here.bytes, class_of(4).1);
+        there.put_surplus(here.take_surplus(), usize::MAX);
+        assert_eq!((here.bytes, there.bytes), (all - AT_ONCE * each, AT_ONCE * each));
+        there.put_surplus(here.take_surplus(), 0);
+        assert_eq!((here.bytes, there.bytes), (OWN * each, AT_ONCE * each), "no room for more");
+        assert!(here.take_surplus().0.is_empty(), "the rest it keeps");
     }
 
     #[test]

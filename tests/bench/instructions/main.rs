@@ -32,6 +32,8 @@ const CASES: &[(&str, fn())] = &[
     ("fan-out-encode-qos-0", || fan_out(0, Stage::Transmit)),
     ("fan-out-enqueue-qos-1", || fan_out(1, Stage::Receive)),
     ("fan-out-encode-qos-1", || fan_out(1, Stage::Transmit)),
+    ("hand-over-qos-0", || hand_over(0)),
+    ("hand-over-qos-1", || hand_over(1)),
 ];
 
 fn main() {
@@ -112,12 +114,7 @@ fn fan_out(qos: u8, stage: Stage) {
 }
 
 fn deliver(qos: u8, stage: Stage, subscribers: usize, batch: usize) {
-    let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
-    let mut bed = Bed {
-        broker: Broker::new(memory, Config::gateway(1), &AllowAll),
-        out: vec![0; 1 << 20],
-        sent: Vec::with_capacity(1024),
-    };
+    let mut bed = Bed::new(Shard::ONLY);
     let publisher = bed.connect("publisher");
     for n in 0..subscribers {
         let subscriber = bed.connect(&format!("subscriber-{n}"));
@@ -144,6 +141,41 @@ fn deliver(qos: u8, stage: Stage, subscribers: usize, batch: usize) {
     assert_eq!(bed.broker.counters().deliveries, 0);
 }
 
+/// A publisher, and a subscriber with a sibling: decode, match and store here, hand over, match and enqueue there.
+fn hand_over(qos: u8) {
+    let mut beds = [0, 1].map(|index| Bed::new(Shard { index, count: 2 }));
+    let [publisher, subscriber] = [0, 1].map(|index| beds[index].connect(["publisher", "subscriber"][index]));
+    let subscribe = frame(0x82, &[&[0, 1, 0, 5], "bench".as_bytes(), &[qos]].concat());
+    // Taken when the sibling has heard of it.
+    assert_eq!(beds[1].broker.handle_bytes(NOW, subscriber, &subscribe).consumed, 0);
+    exchange(&mut beds);
+    beds[1].hand_in(subscriber, &subscribe);
+    const BATCH: usize = 50;
+    let mut forwards = Vec::with_capacity(BATCH);
+    for round in 0..2 * TIMES / BATCH {
+        let id = |n| (round * BATCH + n) as u16 + 1;
+        let packets: Vec<u8> = (0..BATCH).flat_map(|n| publish(Version::V3_1_1, qos, "bench", id(n))).collect();
+        let mut work = || {
+            beds[0].hand_in(publisher, &packets);
+            forwards.extend(std::iter::from_fn(|| beds[0].broker.poll_forward()));
+            forwards.drain(..).for_each(|(_, forward)| beds[1].broker.handle_forward(NOW, 0, forward));
+        };
+        if round >= TIMES / BATCH { measured(&mut work) } else { work() }
+        beds.iter_mut().for_each(Bed::settle);
+        exchange(&mut beds);
+    }
+    assert_eq!(beds[1].broker.counters().publish_sent[usize::from(qos)], 2 * TIMES as u64);
+}
+
+/// Until siblings have nothing for each other.
+fn exchange(beds: &mut [Bed; 2]) {
+    while let Some((from, forward)) =
+        (0..2).find_map(|from| beds[from].broker.poll_forward().map(|(_, forward)| (from, forward)))
+    {
+        beds[1 - from].broker.handle_forward(NOW, from as u16, forward);
+    }
+}
+
 struct Bed {
     broker: Broker<'static>,
     /// What was transmitted last, and which part of it to whom.
@@ -152,6 +184,15 @@ struct Bed {
 }
 
 impl Bed {
+    fn new(shard: Shard) -> Self {
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+        Self {
+            broker: Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll),
+            out: vec![0; 1 << 20],
+            sent: Vec::with_capacity(1024),
+        }
+    }
+
     fn connect(&mut self, client_id: &str) -> ConnectionId {
         let id = self.broker.handle_connected(NOW).expect("room");
         let len = [0, client_id.len() as u8];
