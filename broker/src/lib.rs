@@ -48,6 +48,8 @@ mod redistribute;
 mod shard;
 mod socket;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod turn;
 
 pub use config::{Config, ConfigError, HttpConfig, Listener};

@@ -211,26 +211,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::WakeCounter;
     use crate::turn::Clock;
     use goldcrest_core::{AllowAll, Capacity, Config, Limits, Memory};
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
-
-    #[derive(Default)]
-    struct Counter(AtomicUsize);
-
-    impl Wake for Counter {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     #[test]
     fn a_shard_is_woken_once_for_a_batch_and_only_if_it_sleeps() {
         let mesh = Mesh::new(2);
-        let counter = Arc::new(Counter::default());
-        let woken = || counter.0.load(Ordering::Relaxed);
+        let counter = Arc::new(WakeCounter::default());
+        let woken = || counter.count();
         mesh.listen(1, &Waker::from(counter.clone()));
         mesh.fall_asleep(1);
         let mut mail = Mail::default();
@@ -249,7 +239,7 @@ mod tests {
 
     /// A turn of shard 1, which sleeps, and something for it from shard 0 that it answers.
     fn with_sleeper(clients: u8, test: impl FnOnce(&Arc<Mesh>, &Arc<Mutex<Turn>>, &dyn Fn() -> usize)) {
-        let (mesh, counter) = (Arc::new(Mesh::new(2)), Arc::new(Counter::default()));
+        let (mesh, counter) = (Arc::new(Mesh::new(2)), Arc::new(WakeCounter::default()));
         let mut brokers = [0, 1].map(|index| {
             let shard = goldcrest_core::Shard { index, count: 2 };
             let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
@@ -274,7 +264,7 @@ mod tests {
         mesh.fall_asleep(1);
         assert_eq!(mesh.forward(0, 1, &mut batch), clients == 1);
         assert!(batch.is_empty());
-        test(&mesh, &turn, &|| counter.0.load(Ordering::Relaxed));
+        test(&mesh, &turn, &|| counter.count());
     }
 
     #[test]
@@ -334,8 +324,8 @@ mod tests {
     fn mail_that_came_before_the_shard_listens_wakes_it() {
         let mesh = Mesh::new(1);
         mesh.shut_down();
-        let counter = Arc::new(Counter::default());
+        let counter = Arc::new(WakeCounter::default());
         mesh.listen(0, &Waker::from(counter.clone()));
-        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+        assert_eq!(counter.count(), 1);
     }
 }

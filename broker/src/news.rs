@@ -72,35 +72,26 @@ impl Wake for Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::WakeCounter;
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
-    use std::sync::atomic::AtomicUsize;
-
-    #[derive(Default)]
-    struct Counter(AtomicUsize);
-
-    impl Wake for Counter {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     #[test]
     fn the_turner_is_woken_once_and_each_socket_is_listed_once() {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
         let ids = [(); 2].map(|()| broker.handle_connected(Instant::from_millis(0)).unwrap());
-        let (news, counter) = (Arc::new(News::default()), Arc::new(Counter::default()));
+        let (news, counter) = (Arc::new(News::default()), Arc::new(WakeCounter::default()));
         let wakers = ids.map(|id| News::waker(&news, id));
         wakers[1].wake_by_ref();
         news.listen(&Waker::from(counter.clone()));
         wakers[0].wake_by_ref();
         wakers[1].wake_by_ref();
-        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+        assert_eq!(counter.count(), 1);
         let mut ready = Vec::new();
         news.collect(&mut ready);
         assert_eq!(ready, [ids[1], ids[0]]);
         wakers[0].wake_by_ref();
-        assert_eq!(counter.0.load(Ordering::Relaxed), 2);
+        assert_eq!(counter.count(), 2);
         news.collect(&mut ready);
         assert_eq!(ready.len(), 3);
     }
