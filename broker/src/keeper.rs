@@ -17,8 +17,8 @@ pub(crate) struct Keeper {
     /// Empty; kept for its memory.
     spare: Batch,
     tickets: u64,
-    /// How many bytes the store has granted, less those of all batches since. Below 0 where siblings' messages took what is
-    /// set aside for them there.
+    /// How many bytes the store has granted, less those of all batches since, with what siblings passed on to here and without
+    /// what was passed on to them. Below 0 where what can't be refused took more.
     room: i64,
     /// How much of that there is to be, as long as nobody wants more.
     room_share: i64,
@@ -45,8 +45,19 @@ impl Keeper {
         self.want_room(broker);
     }
 
-    /// Asks for more room when half of it is gone, or a message waits for it.
-    fn want_room(&mut self, broker: &Broker<'static>) {
+    /// Counts what siblings passed on. Asks for more room when half of it is gone, or a message waits for it.
+    fn want_room(&mut self, broker: &mut Broker<'static>) {
+        let passed = broker.take_passed_room();
+        if passed != 0 {
+            self.room += passed;
+            self.tell_room(broker);
+        }
+        // What siblings sent was less than it might have been, and they ask for more.
+        if self.room > 2 * self.room_share {
+            self.store.give_back_room(self.room.abs_diff(self.room_share));
+            self.room = self.room_share;
+            self.tell_room(broker);
+        }
         let waited_for = i64::try_from(broker.store_room_wanted()).unwrap_or(i64::MAX);
         let lacking = self.room_share.max(waited_for).saturating_sub(self.room);
         if lacking > self.room_asked && (lacking > self.room_share / 2 || waited_for > 0) {

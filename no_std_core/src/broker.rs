@@ -398,14 +398,22 @@ impl<'m> Broker<'m> {
     }
 
     /// So many bytes of records are sure to find room in the store: those of the batch that is being gathered, and what
-    /// siblings will record of messages that are on their way to them. A message that may need more waits, as after
+    /// siblings will record of messages that go to them. A message that may need more waits, as after
     /// [`Next::Wait`], until there is more or the store [is full](Self::set_store_full). To be told again when a batch was
-    /// polled, which has taken its part. Acknowledgements and what else does not wait are in it too.
+    /// polled, which has taken its part, and after [`Broker::take_passed_room`]. Acknowledgements and what else does not wait are
+    /// in it too.
     ///
     /// Without a call there is no bound: for a store that knows at once what it has room for.
     #[cfg(feature = "alloc")]
     pub fn set_store_room(&mut self, bytes: u64) {
         self.on_store_room(bytes);
+    }
+
+    /// So much room came from siblings, with their messages, since the last call; less than 0 if more went to them. The broker
+    /// counts on it until now, and from now on on what [`Broker::set_store_room`] says, which is to follow.
+    #[cfg(feature = "alloc")]
+    pub fn take_passed_room(&mut self) -> i64 {
+        self.take_passed()
     }
 
     /// A message waits for so much room in all; 0 if none waits.

@@ -201,8 +201,6 @@ pub(crate) struct Mesh {
     /// Recorded messages on their way, by their slots.
     transits: Vec<Option<Transit>>,
     free_transits: Vec<u32>,
-    /// What siblings will record of them, in bytes.
-    reserved: u64,
     /// What siblings are told to be safe with us once this batch is: to whom, and which place.
     unsafe_yet: VecDeque<(u32, u16, u64)>,
     /// Some sibling gets everything.
@@ -269,7 +267,6 @@ impl Mesh {
             early: VecDeque::new(),
             transits: Vec::new(),
             free_transits: Vec::new(),
-            reserved: 0,
             unsafe_yet: VecDeque::new(),
             everything: false,
             route: 0,
@@ -400,22 +397,6 @@ impl Mesh {
 
     pub(crate) fn is_durable_on_route(&self, to: u16) -> bool {
         self.siblings.get(usize::from(to)).is_some_and(|sibling| sibling.durable_route == self.route)
-    }
-
-    /// A sibling will record so many bytes.
-    pub(crate) fn reserve(&mut self, bytes: u64) {
-        self.reserved = self.reserved.saturating_add(bytes);
-    }
-
-    /// It has recorded them.
-    pub(crate) fn end_reservation(&mut self, bytes: u64) {
-        self.reserved = self.reserved.saturating_sub(bytes);
-    }
-
-    /// What siblings will record of what is on its way to them, in bytes.
-    #[inline]
-    pub(crate) fn reserved(&self) -> u64 {
-        self.reserved
     }
 
     /// Notes a message for `to`: its slot and place. `None` if there are too many.

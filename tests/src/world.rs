@@ -278,9 +278,7 @@ impl World {
             broker.with(|broker| store.restore(self.now, broker));
         }
         if let Some(disk) = &mut self.disk {
-            for (index, (broker, lost)) in self.shards.iter_mut().zip(lost).enumerate() {
-                broker.with(|broker| disk.give_back(index, broker, lost));
-            }
+            disk.restart(&mut self.shards, &lost);
         }
         self.drive();
     }

@@ -63,6 +63,9 @@ impl Broker<'_> {
             if !self.is_new(from, message.sequence) {
                 return;
             }
+            if message.sequence > 0 {
+                self.take_room(message.body.len());
+            }
         }
         match forward.0 {
             Content::Message(message) => self.take_message(now, message),
@@ -208,7 +211,7 @@ impl Broker<'_> {
     /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
     fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32, group: Option<Arc<str>>) -> u64 {
         let Some((slot, sequence)) = self.mesh.begin_transit(to, message, key, group) else { return 0 };
-        self.mesh.reserve(self.reserved_for(message));
+        self.pass_room(message);
         self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
         self.messages.journal.mark(Kind::Sibling, usize::from(to));
@@ -227,9 +230,7 @@ impl Broker<'_> {
 
     /// A sibling has recorded all messages up to that place.
     fn end_transits(&mut self, by: u16, sequence: u64) {
-        let reserved = self.mesh.reserved();
         while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
-            self.mesh.end_reservation(self.reserved_for(transit.message));
             self.messages.release_durably(transit.message);
             self.messages.release(transit.message);
             self.messages.release(transit.message);
@@ -237,9 +238,6 @@ impl Broker<'_> {
         }
         let waiting = self.mesh.confirmed(by, 0);
         self.wake(waiting);
-        if self.mesh.reserved() < reserved {
-            self.wake_for_room();
-        }
     }
 
     /// Whether a sibling's message was not taken before a restart. It is told when that is safe here.
@@ -271,7 +269,7 @@ impl Broker<'_> {
         if !is_sound || self.messages.live(message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
-        self.mesh.reserve(self.reserved_for(message));
+        self.pass_room(message);
         self.hold_for_transit(message);
         self.messages.want(message);
         true
