@@ -314,6 +314,21 @@ impl<'m> Broker<'m> {
         self.messages.journal.has_records()
     }
 
+    /// Looks whether what is to be recorded has to be, and what it is worth to wait before it is polled. What came and went since
+    /// the last batch has not; what waited for that alone, or for records that say that something is over, is transmittable at
+    /// once, as after [`Broker::persisted`]. It is cheap where few things have changed.
+    #[cfg(feature = "alloc")]
+    pub fn record_outlook(&mut self, now: Instant) -> crate::Outlook {
+        let _ = now;
+        self.look_ahead()
+    }
+
+    /// About how many bytes the next batch will take.
+    #[cfg(feature = "alloc")]
+    pub fn bytes_to_record(&self) -> u64 {
+        self.messages.journal.gathered()
+    }
+
     /// The next record that is to be stored, sealed into `out`: a thing as it is now, or that it is gone.
     ///
     /// Poll until there is [`Polled::Nothing`], then [`Broker::seal`] the batch, store it, and report it by

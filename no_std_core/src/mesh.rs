@@ -454,6 +454,25 @@ impl Mesh {
         (sibling.taken > 0 || sibling.sent > 0).then_some((sibling.taken, sibling.sent))
     }
 
+    /// After a restart: siblings hear what was taken from them, as it is recorded here.
+    pub(crate) fn tell_taken(&mut self) {
+        for other in self.others() {
+            if let Some(taken) =
+                self.siblings.get(usize::from(other)).map(|sibling| sibling.taken).filter(|taken| *taken > 0)
+            {
+                self.send(other, Content::Safe(taken));
+            }
+        }
+    }
+
+    /// A sibling has taken all up to that place, which may not be known here any more after a restart: what it gets from now on
+    /// has its place behind.
+    pub(crate) fn note_taken(&mut self, by: u16, sequence: u64) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.sent = sibling.sent.max(sequence);
+        }
+    }
+
     /// A sibling is told that its messages up to `sequence` are safe, once `batch` is.
     pub(crate) fn confirm_when_safe(&mut self, batch: u32, from: u16, sequence: u64) {
         match self.unsafe_yet.iter_mut().rev().find(|(_, to, _)| *to == from) {

@@ -214,13 +214,16 @@ impl Broker<'_> {
         self.pass_room(message);
         self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
-        self.messages.journal.mark(Kind::Sibling, usize::from(to));
+        self.messages.journal.mark_lazily(Kind::Sibling, usize::from(to));
         sequence
     }
 
-    /// Sends a message; if it is recorded, once that is safe.
+    /// Sends a message; if it is recorded, once that is safe. One that may come twice is on its way at once: after a crash its
+    /// publisher, who was told nothing, sends it again.
     fn send_message(&mut self, to: u16, content: Content) {
-        if content.message().is_some_and(|message| message.sequence > 0) {
+        let is_recorded = content.message().is_some_and(|message| message.sequence > 0);
+        let may_come_twice = matches!(&content, Content::Message(shared) if shared.message.qos == QoS::AtLeastOnce);
+        if is_recorded && !may_come_twice {
             let batch = self.messages.journal.gathering();
             self.mesh.send_when_safe(to, batch, content);
         } else {
@@ -228,8 +231,9 @@ impl Broker<'_> {
         }
     }
 
-    /// A sibling has recorded all messages up to that place.
+    /// A sibling has recorded what is left of all messages up to that place.
     fn end_transits(&mut self, by: u16, sequence: u64) {
+        self.mesh.note_taken(by, sequence);
         while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
             self.messages.release_durably(transit.message);
             self.messages.release(transit.message);
@@ -247,7 +251,8 @@ impl Broker<'_> {
         }
         let is_new = self.mesh.take_sequence(from, sequence);
         if is_new {
-            self.messages.journal.mark(Kind::Sibling, usize::from(from));
+            // With what comes of it, in whichever batch that is.
+            self.messages.journal.mark_lazily(Kind::Sibling, usize::from(from));
         }
         let batch = self.messages.journal.gathering();
         self.mesh.confirm_when_safe(batch, from, sequence);
@@ -290,6 +295,7 @@ impl Broker<'_> {
         if !self.mesh.has_siblings() {
             return;
         }
+        self.mesh.tell_taken();
         for slot in 0..self.router.subscription_slots() {
             let subscription = Handle::from_index(slot);
             let subscriber = self.router.live_subscription(subscription).map(|entry| entry.subscriber());
