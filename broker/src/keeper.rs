@@ -4,8 +4,9 @@
 //!
 //! From there also come bodies that are not in memory, when they are to be transmitted.
 
+use crate::patience::{ENOUGH, Patience};
 use crate::store::{Answer, Batch, Handle, Key};
-use goldcrest_core::{Broker, Fetch, Instant, Polled};
+use goldcrest_core::{Broker, Fetch, Instant, Outlook, Polled};
 use std::collections::VecDeque;
 
 /// What a shard has of the store.
@@ -14,11 +15,16 @@ pub(crate) struct Keeper {
     store: Handle,
     /// The batch that is being made safe.
     under_way: Option<goldcrest_core::Batch>,
+    /// When it was handed in.
+    handed_in: std::time::Instant,
+    patience: Patience,
+    /// When to look again whether what is gathered is to be handed in.
+    due: Instant,
     /// Empty; kept for its memory.
     spare: Batch,
     tickets: u64,
-    /// How many bytes the store has granted, less those of all batches since. Below 0 where siblings' messages took what is
-    /// set aside for them there.
+    /// How many bytes the store has granted, less those of all batches since, with what siblings passed on to here and without
+    /// what was passed on to them. Below 0 where what can't be refused took more.
     room: i64,
     /// How much of that there is to be, as long as nobody wants more.
     room_share: i64,
@@ -34,19 +40,62 @@ impl Keeper {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
         let room_share = i64::try_from(room_share).unwrap_or(i64::MAX);
         broker.set_store_room(0);
-        Self { shard, store, under_way, spare, tickets: 0, room: 0, room_share, room_asked: 0, asked }
+        Self {
+            shard,
+            store,
+            under_way,
+            handed_in: std::time::Instant::now(),
+            patience: Patience::new(),
+            due: Instant::NEVER,
+            spare,
+            tickets: 0,
+            room: 0,
+            room_share,
+            room_asked: 0,
+            asked,
+        }
     }
 
-    /// Hands what is to be recorded to the store, unless a batch is under way: then it is gathered further.
-    pub(crate) fn record(&mut self, broker: &mut Broker<'static>) {
+    /// Hands what is to be recorded to the store, unless a batch is under way, or it is worth to wait: then it is gathered
+    /// further. Whether that made something transmittable.
+    pub(crate) fn record(&mut self, broker: &mut Broker<'static>, now: Instant) -> bool {
+        self.due = Instant::NEVER;
+        let mut is_settled = false;
         if self.under_way.is_none() && broker.has_records() {
-            self.hand_in(broker);
+            // With many records some are sure to stay.
+            let outlook = if broker.bytes_to_record() < ENOUGH { broker.record_outlook(now) } else { Outlook::Lasting };
+            is_settled = outlook == Outlook::Settled;
+            let wait = self.patience.wait(std::time::Instant::now(), outlook);
+            if !broker.has_records() {
+                self.patience.end();
+            } else if let Some(wait) = wait {
+                self.due = now.plus_millis(1 + wait.as_millis() as u64);
+            } else {
+                self.hand_in(broker);
+            }
         }
         self.want_room(broker);
+        is_settled
     }
 
-    /// Asks for more room when half of it is gone, or a message waits for it.
-    fn want_room(&mut self, broker: &Broker<'static>) {
+    /// When [`Keeper::record`] is to be called, whatever happens.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Counts what siblings passed on. Asks for more room when half of it is gone, or a message waits for it.
+    fn want_room(&mut self, broker: &mut Broker<'static>) {
+        let passed = broker.take_passed_room();
+        if passed != 0 {
+            self.room += passed;
+            self.tell_room(broker);
+        }
+        // What siblings sent was less than it might have been, and they ask for more.
+        if self.room > 2 * self.room_share {
+            self.store.give_back_room(self.room.abs_diff(self.room_share));
+            self.room = self.room_share;
+            self.tell_room(broker);
+        }
         let waited_for = i64::try_from(broker.store_room_wanted()).unwrap_or(i64::MAX);
         let lacking = self.room_share.max(waited_for).saturating_sub(self.room);
         if lacking > self.room_asked && (lacking > self.room_share / 2 || waited_for > 0) {
@@ -81,6 +130,7 @@ impl Keeper {
             }
         }
         self.under_way = Some(broker.seal());
+        self.handed_in = std::time::Instant::now();
         self.tickets += 1;
         self.room -= batch.bytes_in_log() as i64;
         self.tell_room(broker);
@@ -105,6 +155,7 @@ impl Keeper {
                 if ticket == self.tickets
                     && let Some(batch) = self.under_way.take()
                 {
+                    self.patience.note(self.handed_in.elapsed());
                     broker.persisted(now, batch);
                 }
             }

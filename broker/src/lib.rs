@@ -44,6 +44,7 @@ mod log;
 mod mesh;
 mod news;
 mod operations;
+mod patience;
 mod redistribute;
 mod shard;
 mod socket;

@@ -208,7 +208,7 @@ impl Turn {
             self.broker.handle_timeout(now);
         }
         self.send_forwards();
-        self.record();
+        self.record(now);
         // What comes up from here on is for the next turn.
         let left_over = self.again.len();
         let mut rest = most;
@@ -223,16 +223,17 @@ impl Turn {
         }
         self.again.drain(..left_over);
         self.send_forwards();
-        self.record();
+        let is_settled = self.record(now);
         if let Some(keeper) = &mut self.keeper {
             keeper.fetch(&mut self.broker);
         }
         self.flush_is_due = false;
-        if !self.again.is_empty() || rest == 0 {
+        if is_settled || rest == 0 || !self.again.is_empty() {
             self.wake_turner();
         }
         self.now = None;
-        self.broker.poll_timeout().unwrap_or(Instant::NEVER)
+        let due = self.keeper.as_ref().map_or(Instant::NEVER, Keeper::due);
+        self.broker.poll_timeout().map_or(due, |timeout| timeout.min(due))
     }
 
     /// The current time of this turn, which begins with the first call; the flush that ends it will come.
@@ -382,10 +383,8 @@ impl Turn {
         tracing::debug!(client = %Escaped(&client), address, "closed: {why}");
     }
 
-    fn record(&mut self) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.record(&mut self.broker);
-        }
+    fn record(&mut self, now: Instant) -> bool {
+        self.keeper.as_mut().is_some_and(|keeper| keeper.record(&mut self.broker, now))
     }
 
     fn send_forwards(&mut self) {

@@ -314,6 +314,21 @@ impl<'m> Broker<'m> {
         self.messages.journal.has_records()
     }
 
+    /// Looks whether what is to be recorded has to be, and what it is worth to wait before it is polled. What came and went since
+    /// the last batch has not; what waited for that alone, or for records that say that something is over, is transmittable at
+    /// once, as after [`Broker::persisted`]. It is cheap where few things have changed.
+    #[cfg(feature = "alloc")]
+    pub fn record_outlook(&mut self, now: Instant) -> crate::Outlook {
+        let _ = now;
+        self.look_ahead()
+    }
+
+    /// About how many bytes the next batch will take.
+    #[cfg(feature = "alloc")]
+    pub fn bytes_to_record(&self) -> u64 {
+        self.messages.journal.gathered()
+    }
+
     /// The next record that is to be stored, sealed into `out`: a thing as it is now, or that it is gone.
     ///
     /// Poll until there is [`Polled::Nothing`], then [`Broker::seal`] the batch, store it, and report it by
@@ -398,14 +413,22 @@ impl<'m> Broker<'m> {
     }
 
     /// So many bytes of records are sure to find room in the store: those of the batch that is being gathered, and what
-    /// siblings will record of messages that are on their way to them. A message that may need more waits, as after
+    /// siblings will record of messages that go to them. A message that may need more waits, as after
     /// [`Next::Wait`], until there is more or the store [is full](Self::set_store_full). To be told again when a batch was
-    /// polled, which has taken its part. Acknowledgements and what else does not wait are in it too.
+    /// polled, which has taken its part, and after [`Broker::take_passed_room`]. Acknowledgements and what else does not wait are
+    /// in it too.
     ///
     /// Without a call there is no bound: for a store that knows at once what it has room for.
     #[cfg(feature = "alloc")]
     pub fn set_store_room(&mut self, bytes: u64) {
         self.on_store_room(bytes);
+    }
+
+    /// So much room came from siblings, with their messages, since the last call; less than 0 if more went to them. The broker
+    /// counts on it until now, and from now on on what [`Broker::set_store_room`] says, which is to follow.
+    #[cfg(feature = "alloc")]
+    pub fn take_passed_room(&mut self) -> i64 {
+        self.take_passed()
     }
 
     /// A message waits for so much room in all; 0 if none waits.

@@ -276,6 +276,57 @@ impl<'m> Journal<'m> {
         Batch(self.sealed)
     }
 
+    /// Kinds of things that come and go with each message.
+    #[cfg(feature = "alloc")]
+    pub(crate) const PASSING: [Kind; 3] = [Kind::Transit, Kind::Delivery, Kind::Message];
+
+    /// Whether there is a list of what is dirty: in owned memory.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn lists_what_is_dirty(&self) -> bool {
+        matches!(self.messages.bits, Slots::Owned { .. })
+    }
+
+    /// How many of a kind are to be recorded.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn dirty(&mut self, kind: Kind) -> u32 {
+        self.marks(kind).map_or(0, |marks| marks.dirty)
+    }
+
+    /// The dirty slot at a place in the list of those of its kind.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn dirty_at(&mut self, kind: Kind, place: usize) -> Option<u32> {
+        self.marks(kind)?.queue.get(place).copied()
+    }
+
+    /// What is in the slot at a place of that list need not be recorded; another slot may take the place.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn forget(&mut self, kind: Kind, place: usize) {
+        if let Some(marks) = self.marks(kind) {
+            marks.forget(place);
+        }
+    }
+
+    /// Nothing that anybody waits for is left to be recorded: what waited for the batch that is being gathered waits no more,
+    /// and what is marked is for the next one. Whether anything waited. Not while records are polled, or made safe.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn release(&mut self) -> bool {
+        let dirty: u64 = Self::PASSING.iter().map(|kind| u64::from(self.dirty(*kind))).sum();
+        self.is_urgent = dirty > 0;
+        self.gathered = dirty * RECORD_BYTES;
+        if self.is_awaited {
+            self.sealed = self.gathering;
+            self.safe = self.gathering;
+            self.gathering = self.sealed.checked_add(1).unwrap_or(1);
+        }
+        core::mem::take(&mut self.is_awaited)
+    }
+
+    /// Whether the batch that is being gathered has been begun to be polled, or the one before it is not safe yet.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.has_records || self.sealed != self.safe
+    }
+
     /// `batch` and all before are safe. A number that is none of those that are sealed and unsafe changes nothing.
     pub(crate) fn persisted(&mut self, batch: Batch) {
         if batch.0 != self.gathering && self.is_unsafe(batch.0) {
@@ -371,6 +422,17 @@ impl<'m> Marks<'m> {
             }
         }
         *bits = left;
+    }
+
+    #[cfg(feature = "alloc")]
+    fn forget(&mut self, place: usize) {
+        if place < self.queue.len() {
+            let slot = self.queue.swap_remove(place);
+            self.dirty = self.dirty.saturating_sub(1);
+            if let Some(bits) = self.bits.as_mut_slice().get_mut(slot as usize) {
+                *bits &= !DIRTY;
+            }
+        }
     }
 
     fn next(&mut self) -> Option<u32> {
@@ -521,5 +583,48 @@ mod tests {
             }
             assert!(!journal.is_unsafe(forgotten));
         });
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn what_is_forgotten_is_not_met_and_may_be_marked_again() {
+        let mut journal = journal(|| Slots::owned(100));
+        for slot in [3, 5, 7] {
+            journal.mark(Kind::Message, slot);
+        }
+        assert_eq!(journal.dirty_at(Kind::Message, 1), Some(5));
+        journal.forget(Kind::Message, 1);
+        assert_eq!(journal.dirty(Kind::Message), 2);
+        journal.mark(Kind::Message, 5);
+        journal.mark(Kind::Message, 3);
+        let mut met = BTreeSet::new();
+        while let Some((kind, slot)) = journal.next() {
+            assert!(met.insert(slot));
+            journal.recorded(kind, slot, true, true);
+        }
+        assert_eq!(met, BTreeSet::from([3, 5, 7]));
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn what_waited_for_a_batch_that_is_released_waits_no_more() {
+        let mut journal = journal(|| Slots::owned(100));
+        assert!(!journal.release());
+        journal.mark(Kind::Message, 3);
+        let waited_for = journal.gathering();
+        journal.mark_lazily(Kind::Message, 4);
+        assert!(journal.is_unsafe(waited_for) && !journal.is_under_way());
+        assert!(journal.release() && !journal.is_unsafe(waited_for));
+        // What is marked stays so, for the next batch.
+        assert!(journal.has_records());
+        assert!(journal.is_unsafe(journal.gathering));
+        while let Some((kind, slot)) = journal.next() {
+            journal.recorded(kind, slot, true, true);
+            assert!(journal.is_under_way());
+        }
+        let batch = journal.seal();
+        assert!(journal.is_under_way());
+        journal.persisted(batch);
+        assert!(!journal.is_under_way() && !journal.has_records());
     }
 }

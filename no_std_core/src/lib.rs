@@ -147,6 +147,8 @@ pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, Ses
 pub use budget::{Counts, Entries, EntryBytes, TABLES, Table};
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, ShareRule};
 pub use connection::{Alias, Connection, ConnectionId, Owed};
+#[cfg(feature = "alloc")]
+pub use control::Outlook;
 pub use control::{GroupQueue, TimerKey};
 pub use control::{Polled, Restored, Unfit};
 pub use counters::{Counters, DropReason, Dropped};

@@ -211,8 +211,6 @@ pub(crate) struct Mesh {
     /// Recorded messages on their way, by their slots.
     transits: Vec<Option<Transit>>,
     free_transits: Vec<u32>,
-    /// What siblings will record of them, in bytes.
-    reserved: u64,
     /// What siblings are told to be safe with us once this batch is: to whom, and which place.
     unsafe_yet: VecDeque<(u32, u16, u64)>,
     /// Some sibling gets everything.
@@ -279,7 +277,6 @@ impl Mesh {
             early: VecDeque::new(),
             transits: Vec::new(),
             free_transits: Vec::new(),
-            reserved: 0,
             unsafe_yet: VecDeque::new(),
             everything: false,
             route: 0,
@@ -422,22 +419,6 @@ impl Mesh {
         self.siblings.get(usize::from(to)).is_some_and(|sibling| sibling.durable_route == self.route)
     }
 
-    /// A sibling will record so many bytes.
-    pub(crate) fn reserve(&mut self, bytes: u64) {
-        self.reserved = self.reserved.saturating_add(bytes);
-    }
-
-    /// It has recorded them.
-    pub(crate) fn end_reservation(&mut self, bytes: u64) {
-        self.reserved = self.reserved.saturating_sub(bytes);
-    }
-
-    /// What siblings will record of what is on its way to them, in bytes.
-    #[inline]
-    pub(crate) fn reserved(&self) -> u64 {
-        self.reserved
-    }
-
     /// Notes a message for `to`: its slot and place. `None` if there are too many.
     pub(crate) fn begin_transit(
         &mut self,
@@ -491,6 +472,25 @@ impl Mesh {
     pub(crate) fn progress(&self, sibling: usize) -> Option<(u64, u64)> {
         let sibling = self.siblings.get(sibling)?;
         (sibling.taken > 0 || sibling.sent > 0).then_some((sibling.taken, sibling.sent))
+    }
+
+    /// After a restart: siblings hear what was taken from them, as it is recorded here.
+    pub(crate) fn tell_taken(&mut self) {
+        for other in self.others() {
+            if let Some(taken) =
+                self.siblings.get(usize::from(other)).map(|sibling| sibling.taken).filter(|taken| *taken > 0)
+            {
+                self.send(other, Content::Safe(taken));
+            }
+        }
+    }
+
+    /// A sibling has taken all up to that place, which may not be known here any more after a restart: what it gets from now on
+    /// has its place behind.
+    pub(crate) fn note_taken(&mut self, by: u16, sequence: u64) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.sent = sibling.sent.max(sequence);
+        }
     }
 
     /// A sibling is told that its messages up to `sequence` are safe, once `batch` is.
@@ -745,6 +745,10 @@ impl SharedMessage {
     /// At its place among those that are recorded.
     pub(crate) fn at(self, sequence: u64) -> Self {
         Self { sequence, ..self }
+    }
+
+    pub(crate) fn body_len(&self) -> usize {
+        self.body.len()
     }
 
     pub(crate) fn has_expired(&self, now: Instant) -> bool {

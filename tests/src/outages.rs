@@ -58,6 +58,9 @@ impl Outages {
 
     /// What one shard tells another comes late from now on.
     pub fn slow_down(&mut self) {
+        if self.random.below(2) == 0 {
+            self.world.set_patient(true);
+        }
         let shards = self.world.shards();
         let (from, to) = (self.random.below(shards), self.random.below(shards));
         self.world.slow_down(from, to, true);
@@ -65,6 +68,7 @@ impl Outages {
 
     /// Nothing comes late any more.
     pub fn speed_up(&mut self) {
+        self.world.set_patient(false);
         for from in 0..self.world.shards() {
             (0..self.world.shards()).for_each(|to| self.world.slow_down(from, to, false));
         }

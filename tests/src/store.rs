@@ -136,18 +136,21 @@ impl Store {
         while let Some((key, record)) = poll(broker, &mut self.buffer) {
             all.insert(key.to_bits(), record.unwrap_or_else(|| panic!("{key:?} should have been deleted before")));
         }
-        let counters = |bits: &u64| *bits >> 32 == record::Kind::Counters as u64;
+        let comes_later = |bits: &u64| {
+            let kind = Key::from_bits(*bits).map(|key| key.kind);
+            matches!(kind, Some(record::Kind::Counters | record::Kind::Sibling))
+        };
         // Bodies that are here alone can't be told again.
         let messages = |bits: &u64| *bits >> 32 == record::Kind::Message as u64;
         let here: Vec<u64> =
             self.safe.keys().copied().filter(|bits| messages(bits) && !all.contains_key(bits)).collect();
         assert_eq!(here.len(), broker.counters().bodies_on_disk as usize);
         all.extend(here.into_iter().map(|bits| (bits, self.safe[&bits].clone())));
-        for (bits, sealed) in self.safe.iter().filter(|(bits, _)| !counters(bits)) {
+        for (bits, sealed) in self.safe.iter().filter(|(bits, _)| !comes_later(bits)) {
             let Some(now) = all.get(bits) else { panic!("there is no {:?} any more", record::open(sealed)) };
             assert_eq!(without_lazy(sealed), without_lazy(now), "what is stored, and what is");
         }
-        let more = all.iter().find(|(bits, _)| !counters(bits) && !self.safe.contains_key(bits));
+        let more = all.iter().find(|(bits, _)| !comes_later(bits) && !self.safe.contains_key(bits));
         assert!(more.is_none(), "it was never recorded: {:?}", more.map(|(_, sealed)| record::open(sealed)));
         self.safe = all;
         let batch = broker.seal();

@@ -40,6 +40,8 @@ pub struct Untiring {
     pending: VecDeque<(u16, u32, QoS, Stage)>,
     /// QoS 1 messages that were sent again behind the newest one: the broker may have taken them last.
     pub resent: Vec<u32>,
+    /// The newest one when that happened last.
+    resent_behind: u32,
     /// What the broker has acknowledged, and whether with QoS 2.
     pub acknowledged: BTreeMap<u32, QoS>,
     /// How many messages were refused.
@@ -65,6 +67,7 @@ impl Untiring {
             numbers: 0,
             pending: VecDeque::new(),
             resent: Vec::new(),
+            resent_behind: 0,
             acknowledged: BTreeMap::new(),
             refused: 0,
             sent_again: BTreeSet::new(),
@@ -99,7 +102,6 @@ impl Untiring {
             return;
         };
         self.numbers += 1;
-        self.resent.clear();
         while {
             self.next_id = self.next_id % 30 + 1;
             self.pending.iter().any(|pending| pending.0 == self.next_id)
@@ -127,6 +129,7 @@ impl Untiring {
                 assert_eq!((present || !self.is_known, code), (true, ReasonCode::Success), "{}", self.id);
                 self.is_known = true;
                 self.is_open = true;
+                self.resent_behind = self.numbers;
                 for (packet_id, number, qos, stage) in self.pending.clone() {
                     match stage {
                         Stage::Published => {
@@ -154,19 +157,27 @@ impl Untiring {
                 assert!(!code.is_error(), "{code:?}");
                 let at = self.pending.iter().position(|pending| pending.0 == id && pending.2 == QoS::AtLeastOnce);
                 let (_, number, qos, _) = self.pending.remove(at.expect("it was published")).unwrap();
-                self.acknowledged.insert(number, qos);
+                self.note_taken(number, qos);
             }
             Got::Ack(AckKind::PubRec, id, code) => {
                 assert!(!code.is_error(), "{code:?}");
                 let pending = self.pending.iter_mut().find(|pending| pending.0 == id).expect("it was published");
                 pending.3 = Stage::Released;
-                self.acknowledged.insert(pending.1, pending.2);
+                let (_, number, qos, _) = *pending;
+                self.note_taken(number, qos);
                 link.ack(world, AckKind::PubRel, id);
             }
             Got::Ack(AckKind::PubComp, id, _) => {
                 self.pending.retain(|pending| pending.0 != id || pending.3 != Stage::Released);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn note_taken(&mut self, number: u32, qos: QoS) {
+        self.acknowledged.insert(number, qos);
+        if number > self.resent_behind {
+            self.resent.clear();
         }
     }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Instant, Next, Principal,
-    Shard, Then, Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Instant, Next, Outlook,
+    Principal, Shard, Then, Verdict,
 };
 
 use crate::disk::Disk;
@@ -57,6 +57,8 @@ pub struct World {
     stores: Vec<Store>,
     /// When it is safe.
     pub sync: Sync,
+    /// What may turn out not to be worth a record is recorded with the next [`World::sync`] only, or with something that is.
+    is_patient: bool,
     /// Where all stores are, if it may be full.
     disk: Option<Disk>,
     /// When a body that was asked for comes.
@@ -140,6 +142,7 @@ impl World {
             now: Instant::from_millis(1_000),
             stores: shards.iter().map(|_| Store::default()).collect(),
             sync: Sync::AtOnce,
+            is_patient: false,
             disk: None,
             fetch: Sync::AtOnce,
             links: BTreeMap::new(),
@@ -278,9 +281,7 @@ impl World {
             broker.with(|broker| store.restore(self.now, broker));
         }
         if let Some(disk) = &mut self.disk {
-            for (index, (broker, lost)) in self.shards.iter_mut().zip(lost).enumerate() {
-                broker.with(|broker| disk.give_back(index, broker, lost));
-            }
+            disk.restart(&mut self.shards, &lost);
         }
         self.drive();
     }
@@ -293,6 +294,11 @@ impl World {
 
     /// The oldest batch of each broker becomes safe, with all consequences; whether there was one.
     pub fn sync(&mut self) -> bool {
+        let is_patient = self.is_patient;
+        if is_patient {
+            self.set_patient(false);
+            self.is_patient = true;
+        }
         let synced = self.sync_oldest();
         self.drive();
         synced
@@ -304,6 +310,12 @@ impl World {
             disk.grant(&mut self.shards, true);
         }
         synced
+    }
+
+    /// Stores wait from now on with what may not be worth a record, or don't.
+    pub fn set_patient(&mut self, is_patient: bool) {
+        self.is_patient = is_patient;
+        self.drive();
     }
 
     /// From now on brokers promise only what the disk has room for. Each has so many bytes as its share of that, and more
@@ -421,6 +433,13 @@ impl World {
                 quiet &= !self.feed(id);
             }
             for (index, (broker, store)) in self.shards.iter_mut().zip(&mut self.stores).enumerate() {
+                if self.is_patient {
+                    let outlook = broker.with(|broker| broker.record_outlook(self.now));
+                    quiet &= outlook != Outlook::Settled;
+                    if outlook != Outlook::Lasting {
+                        continue;
+                    }
+                }
                 if broker.with(|broker| store.take(broker)) {
                     if let Some(disk) = &mut self.disk {
                         broker.with(|broker| disk.take(index, broker, store.last_bytes()));

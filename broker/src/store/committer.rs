@@ -34,6 +34,7 @@ enum Request {
     Commit { shard: u16, ticket: u64, batch: Batch },
     Fetch { shard: u16, keys: Vec<Key> },
     Room { shard: u16, bytes: u64 },
+    GiveBack { bytes: u64 },
     Stats(SyncSender<Stats>),
     Close,
 }
@@ -54,6 +55,11 @@ impl Handle {
     /// Says how many bytes a shard still wants to have set aside; [`Answer::Room`] brings them, at once or in parts.
     pub fn want_room(&self, shard: u16, bytes: u64) {
         self.send(Request::Room { shard, bytes });
+    }
+
+    /// Gives back room that was granted, to whichever shard.
+    pub fn give_back_room(&self, bytes: u64) {
+        self.send(Request::GiveBack { bytes });
     }
 
     /// Asks for records that are safe; [`Answer::Fetched`] brings them to the shard.
@@ -209,6 +215,7 @@ impl Work {
             }
             Request::Fetch { shard, keys } => self.fetches.push((shard, keys)),
             Request::Room { shard, bytes } => self.wanted[usize::from(shard)] = bytes,
+            Request::GiveBack { bytes } => self.granted = self.granted.saturating_sub_unsigned(bytes),
             Request::Stats(tell) => drop(tell.send(self.store.stats())),
             Request::Close => return true,
         }

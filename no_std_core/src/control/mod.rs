@@ -11,6 +11,8 @@ mod connect;
 mod deliver;
 mod disconnect;
 mod group;
+#[cfg(feature = "alloc")]
+mod outlook;
 mod persist;
 mod publish;
 mod replay;
@@ -26,6 +28,8 @@ mod transmit;
 mod will;
 
 pub use group::GroupQueue;
+#[cfg(feature = "alloc")]
+pub use outlook::Outlook;
 pub use persist::Polled;
 pub use restore::{Restored, Unfit};
 #[cfg(feature = "alloc")]

@@ -247,6 +247,11 @@ impl Broker<'_> {
     /// Names the connections for which the batch made something transmittable.
     pub(crate) fn on_persisted(&mut self, batch: Batch) {
         self.messages.journal.persisted(batch);
+        self.go_on_after_batch();
+    }
+
+    /// Nothing is unsafe that was: what waited for that goes on.
+    pub(super) fn go_on_after_batch(&mut self) {
         #[cfg(feature = "alloc")]
         {
             self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));

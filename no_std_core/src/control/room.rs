@@ -17,8 +17,10 @@ use crate::topic::TopicName;
 /// What may be promised.
 #[derive(Debug)]
 pub(crate) struct Room {
-    /// Bytes of records that were not handed in, here and with siblings.
+    /// Bytes of records that were not handed in.
     bytes: u64,
+    /// What came on top of that with messages of siblings, less what went to siblings with ours.
+    passed: i64,
     /// Messages wait, and one of them for so much.
     wanted: u64,
     waiting: Vec<ConnectionId>,
@@ -26,7 +28,7 @@ pub(crate) struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { bytes: u64::MAX, wanted: 0, waiting: Vec::new() }
+        Self { bytes: u64::MAX, passed: 0, wanted: 0, waiting: Vec::new() }
     }
 }
 
@@ -34,6 +36,23 @@ impl Broker<'_> {
     pub(crate) fn on_store_room(&mut self, bytes: u64) {
         self.room.bytes = bytes;
         self.wake_for_room();
+    }
+
+    pub(crate) fn take_passed(&mut self) -> i64 {
+        core::mem::take(&mut self.room.passed)
+    }
+
+    /// A message goes to a sibling, and with it the room for what will be recorded of it there.
+    pub(super) fn pass_room(&mut self, message: Handle<Message>) {
+        self.room.passed = self.room.passed.saturating_sub(room_for(self.messages.get(message).body.len()));
+    }
+
+    /// A message with a body of so many bytes came from a sibling.
+    pub(super) fn take_room(&mut self, body: usize) {
+        self.room.passed = self.room.passed.saturating_add(room_for(body));
+        if !self.room.waiting.is_empty() {
+            self.wake_for_room();
+        }
     }
 
     pub(crate) fn room_wanted(&self) -> u64 {
@@ -60,8 +79,10 @@ impl Broker<'_> {
         let brokers = u64::from(self.config.shard.count.max(1));
         let len = publish.topic.len() + publish.payload.len();
         let cost = (len as u64 + u64::from(publish.properties.forwardable_len()) + 2 * RECORD_BYTES) * brokers;
-        let needed = self.messages.journal.gathered().saturating_add(self.mesh.reserved()).saturating_add(cost);
-        needed <= self.room.bytes || self.store_is_full || !self.waits_for_room(handle, publish, needed)
+        let needed = self.messages.journal.gathered().saturating_add(cost);
+        needed <= self.room.bytes.saturating_add_signed(self.room.passed)
+            || self.store_is_full
+            || !self.waits_for_room(handle, publish, needed)
     }
 
     fn waits_for_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>, needed: u64) -> bool {
@@ -77,9 +98,9 @@ impl Broker<'_> {
         }
         false
     }
+}
 
-    /// What a sibling will record of a message.
-    pub(super) fn reserved_for(&self, message: Handle<Message>) -> u64 {
-        self.messages.get(message).body.len() as u64 + 2 * RECORD_BYTES
-    }
+/// What one broker records of a message.
+fn room_for(body: usize) -> i64 {
+    (body as i64).saturating_add(2 * RECORD_BYTES as i64)
 }

@@ -63,6 +63,9 @@ impl Broker<'_> {
             if !self.is_new(from, message.sequence) {
                 return;
             }
+            if message.sequence > 0 {
+                self.take_room(message.body_len());
+            }
         }
         match forward.0 {
             Content::Message(message) => self.take_message(now, message),
@@ -233,16 +236,19 @@ impl Broker<'_> {
     /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
     fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32, group: Option<Arc<str>>) -> u64 {
         let Some((slot, sequence)) = self.mesh.begin_transit(to, message, key, group) else { return 0 };
-        self.mesh.reserve(self.reserved_for(message));
+        self.pass_room(message);
         self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
-        self.messages.journal.mark(Kind::Sibling, usize::from(to));
+        self.messages.journal.mark_lazily(Kind::Sibling, usize::from(to));
         sequence
     }
 
-    /// Sends a message; if it is recorded, once that is safe.
+    /// Sends a message; if it is recorded, once that is safe. One that may come twice is on its way at once: after a crash its
+    /// publisher, who was told nothing, sends it again.
     fn send_message(&mut self, to: u16, content: Content) {
-        if content.message().is_some_and(|message| message.sequence > 0) {
+        let is_recorded = content.message().is_some_and(|message| message.sequence > 0);
+        let may_come_twice = matches!(&content, Content::Message(shared) if shared.qos == QoS::AtLeastOnce);
+        if is_recorded && !may_come_twice {
             let batch = self.messages.journal.gathering();
             self.mesh.send_when_safe(to, batch, content);
         } else {
@@ -250,11 +256,10 @@ impl Broker<'_> {
         }
     }
 
-    /// A sibling has recorded all messages up to that place.
+    /// A sibling has recorded what is left of all messages up to that place.
     fn end_transits(&mut self, by: u16, sequence: u64) {
-        let reserved = self.mesh.reserved();
+        self.mesh.note_taken(by, sequence);
         while let Some((slot, transit)) = self.mesh.end_transit(by, sequence) {
-            self.mesh.end_reservation(self.reserved_for(transit.message));
             self.messages.release_durably(transit.message);
             self.messages.release(transit.message);
             self.messages.release(transit.message);
@@ -262,9 +267,6 @@ impl Broker<'_> {
         }
         let waiting = self.mesh.confirmed(by, 0);
         self.wake(waiting);
-        if self.mesh.reserved() < reserved {
-            self.wake_for_room();
-        }
     }
 
     /// Whether a sibling's message was not taken before a restart. It is told when that is safe here.
@@ -274,7 +276,8 @@ impl Broker<'_> {
         }
         let is_new = self.mesh.take_sequence(from, sequence);
         if is_new {
-            self.messages.journal.mark(Kind::Sibling, usize::from(from));
+            // With what comes of it, in whichever batch that is.
+            self.messages.journal.mark_lazily(Kind::Sibling, usize::from(from));
         }
         let batch = self.messages.journal.gathering();
         self.mesh.confirm_when_safe(batch, from, sequence);
@@ -296,7 +299,7 @@ impl Broker<'_> {
         if !is_sound || self.messages.live(message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
-        self.mesh.reserve(self.reserved_for(message));
+        self.pass_room(message);
         self.hold_for_transit(message);
         self.messages.want(message);
         true
@@ -317,6 +320,7 @@ impl Broker<'_> {
         if !self.mesh.has_siblings() {
             return;
         }
+        self.mesh.tell_taken();
         for slot in 0..self.router.subscription_slots() {
             let subscription = Handle::from_index(slot);
             let subscriber = self.router.live_subscription(subscription).map(|entry| entry.subscriber());

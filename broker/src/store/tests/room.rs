@@ -80,6 +80,31 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
     }
 }
 
+#[test]
+fn room_that_is_given_back_is_there_for_others() {
+    let disk = FaultyDisk::new(Files::new(), 1);
+    disk.set_capacity(8 * SEGMENT);
+    let shards = 2;
+    let (log, _) = open(&disk, Options { shards, ..options(Sync::Always) }).unwrap();
+    let share = log.room_share();
+    let (handle, pending) = requests();
+    let (tell, told) = channel();
+    let tell = move |shard, answer| drop(tell.send((shard, answer)));
+    let committer = Committer::start((handle.clone(), pending), Box::new(log), shards, tell).unwrap();
+    for shard in [0, 1].repeat(50) {
+        handle.want_room(shard, share);
+        let mut granted = 0;
+        while granted < share {
+            match told.recv_timeout(WAIT).unwrap() {
+                (to, Answer::Room(bytes)) if to == shard => granted += bytes,
+                other => panic!("{other:?}"),
+            }
+        }
+        handle.give_back_room(granted);
+    }
+    committer.close().unwrap();
+}
+
 impl Shard {
     /// Messages, as far as there is room for them, and now and then an end of some.
     fn next_batch(&mut self, random: &mut Random, shard: u16) -> Option<Batch> {

@@ -1,0 +1,173 @@
+//! When a batch goes to the store: at once, or a little later, where it may turn out that it need not.
+//!
+//! A message needs no record if all clients that are to have it acknowledge it before its batch is handed in. So it pays to wait
+//! for them where they are faster than the store. A batch waits for as long as the store took of late, and no longer: nobody
+//! waits more than twice as long for it. If that was in vain the next batch does not wait, then the next two do not, and so on.
+//!
+//! Records that only say that something is over wait longer, for others that have to be synced anyway.
+
+use goldcrest_core::Outlook;
+use std::time::{Duration, Instant};
+
+/// Records of so many bytes are handed in, whatever they say.
+pub(crate) const ENOUGH: u64 = 64 * 1024;
+
+/// Records that nobody waits for are handed in after so long. After a crash what they say has not happened: messages
+/// with QoS 1 come twice.
+const CLEAN_UP: Duration = Duration::from_millis(20);
+
+/// What counts of the time that a store takes: it may hang.
+const MOST: Duration = Duration::from_millis(50);
+
+const MOST_SKIPPED: u32 = 256;
+
+pub(crate) struct Patience {
+    /// How long the store took of late; nothing before it was asked for the first time.
+    usual: Duration,
+    /// Since when there are records that nobody waits for.
+    idle_since: Option<Instant>,
+    /// Since when a batch waits that is waited for.
+    brief_since: Option<Instant>,
+    /// So many batches are not to wait.
+    skipped: u32,
+    /// So many are not after the next one that waited in vain.
+    penalty: u32,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self { usual: Duration::ZERO, idle_since: None, brief_since: None, skipped: 0, penalty: 1 }
+    }
+
+    /// The store took so long.
+    pub(crate) fn note(&mut self, took: Duration) {
+        let took = took.min(MOST);
+        self.usual = if self.usual.is_zero() { took } else { (self.usual * 7 + took) / 8 };
+    }
+
+    /// For how long the records that there are, with this outlook, may wait from now on; `None` if they are to be handed in.
+    pub(crate) fn wait(&mut self, now: Instant, outlook: Outlook) -> Option<Duration> {
+        let rest = match outlook {
+            Outlook::Lasting => Duration::ZERO,
+            Outlook::Clear | Outlook::Settled => {
+                if let Some(since) = self.brief_since.take() {
+                    self.learn(now - since < self.usual);
+                }
+                CLEAN_UP.saturating_sub(now - *self.idle_since.get_or_insert(now))
+            }
+            Outlook::Brief if self.skipped > 0 => {
+                self.skipped -= 1;
+                Duration::ZERO
+            }
+            Outlook::Brief => {
+                let rest = self.usual.saturating_sub(now - *self.brief_since.get_or_insert(now));
+                if rest.is_zero() {
+                    self.learn(false);
+                }
+                rest
+            }
+        };
+        if rest.is_zero() {
+            self.end();
+            return None;
+        }
+        Some(rest)
+    }
+
+    /// Nothing waits any more.
+    pub(crate) fn end(&mut self) {
+        (self.idle_since, self.brief_since) = (None, None);
+    }
+
+    fn learn(&mut self, it_paid: bool) {
+        if it_paid {
+            self.penalty = 1;
+        } else {
+            self.skipped = self.penalty;
+            self.penalty = (self.penalty * 2).min(MOST_SKIPPED);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: Duration = Duration::from_millis(5);
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn patience() -> (Patience, Instant) {
+        let mut patience = Patience::new();
+        patience.note(STORE);
+        (patience, Instant::now())
+    }
+
+    #[test]
+    fn who_may_acknowledge_soon_is_waited_for_as_long_as_the_store_takes() {
+        let (mut patience, now) = patience();
+        assert_eq!(patience.wait(now, Outlook::Brief), Some(STORE));
+        assert_eq!(patience.wait(now + MILLI, Outlook::Brief), Some(STORE - MILLI));
+        assert_eq!(patience.wait(now + STORE, Outlook::Brief), None);
+    }
+
+    #[test]
+    fn nothing_waits_before_it_is_known_what_that_saves() {
+        assert_eq!(Patience::new().wait(Instant::now(), Outlook::Brief), None);
+    }
+
+    #[test]
+    fn what_stays_goes_at_once() {
+        let (mut patience, now) = patience();
+        assert_eq!(patience.wait(now, Outlook::Lasting), None);
+    }
+
+    /// Runs so many batches for which nobody comes in time; how many waited.
+    fn waited_in_vain(patience: &mut Patience, now: &mut Instant, batches: u32) -> u32 {
+        let waits = (0..batches).filter(|_| {
+            let waits = patience.wait(*now, Outlook::Brief).is_some();
+            *now += STORE;
+            assert!(!waits || patience.wait(*now, Outlook::Brief).is_none());
+            waits
+        });
+        waits.count() as u32
+    }
+
+    #[test]
+    fn who_is_slow_is_waited_for_less_and_less() {
+        let (mut patience, mut now) = patience();
+        assert_eq!(waited_in_vain(&mut patience, &mut now, 1 + 2 + 3 + 5), 4);
+        assert!(waited_in_vain(&mut patience, &mut now, 10_000) < 50);
+        // To see whether that has changed it is tried at times. Then it is as at first.
+        while patience.wait(now, Outlook::Brief).is_none() {}
+        now += MILLI;
+        assert!(patience.wait(now, Outlook::Settled).is_some());
+        patience.end();
+        assert_eq!(waited_in_vain(&mut patience, &mut now, 1 + 2 + 3 + 5), 4);
+    }
+
+    /// An acknowledgement that comes when the store would have been done does not make up for the wait.
+    #[test]
+    fn what_comes_later_than_the_store_would_have_is_in_vain() {
+        let (mut patience, now) = patience();
+        patience.wait(now, Outlook::Brief);
+        patience.wait(now + 2 * STORE, Outlook::Clear);
+        patience.end();
+        assert_eq!(patience.wait(now + 2 * STORE, Outlook::Brief), None);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_waits_longer_and_not_for_ever() {
+        let (mut patience, now) = patience();
+        assert_eq!(patience.wait(now, Outlook::Clear), Some(CLEAN_UP));
+        assert_eq!(patience.wait(now + MILLI, Outlook::Brief), Some(STORE));
+        assert_eq!(patience.wait(now + 2 * MILLI, Outlook::Settled), Some(CLEAN_UP - 2 * MILLI));
+        assert_eq!(patience.wait(now + CLEAN_UP, Outlook::Clear), None);
+    }
+
+    #[test]
+    fn a_store_that_hangs_once_makes_nobody_wait_long() {
+        let (mut patience, now) = patience();
+        patience.note(Duration::from_secs(100));
+        assert!(patience.wait(now, Outlook::Brief).is_some_and(|wait| wait < 3 * STORE));
+    }
+}

@@ -1,0 +1,199 @@
+//! What need not be recorded, because it is over before its turn came; and what has to be all the same.
+
+use goldcrest_core::codec::{AckKind, QoS, ReasonCode, Version};
+use goldcrest_core::{AllowAll, Capacity, Config, Shard};
+use goldcrest_tests::honest::{Got, Honest, Opening};
+use goldcrest_tests::memory::Storage;
+use goldcrest_tests::world::{Sync, World};
+
+const PUBACK: Got = Got::Ack(AckKind::PubAck, 1, ReasonCode::Success);
+
+/// A world whose stores wait, once clients are there: a publisher on the first shard, a subscriber with QoS 2 on the last.
+struct Scene {
+    world: World,
+    publisher: Honest,
+    subscriber: Honest,
+    subscriber_id: String,
+    shards: u16,
+}
+
+impl Scene {
+    fn new(shards: u16) -> Self {
+        let config = Config { durable: true, ..Config::gateway(1) };
+        let mut world = World::in_storage(Storage::Owned(Capacity::GATEWAY), shards, config, &AllowAll);
+        let publisher = Honest::accepted(&mut world, Version::V5, &kept(&id_on(0, shards, "publisher")));
+        let subscriber_id = id_on(shards - 1, shards, "subscriber");
+        let mut subscriber = Honest::accepted(&mut world, Version::V5, &kept(&subscriber_id));
+        subscriber.subscribe(&mut world, "a/+", QoS::ExactlyOnce);
+        world.set_patient(true);
+        Self { world, publisher, subscriber, subscriber_id, shards }
+    }
+
+    fn publish(&mut self, payload: &[u8], qos: QoS) {
+        self.publisher.publish(&mut self.world, "a/b", payload, qos, false, 1);
+    }
+
+    fn batches(&self) -> u64 {
+        (0..self.shards.into()).map(|shard| self.world.store(shard).taken.0).sum()
+    }
+
+    fn subscriber_returns(&mut self) -> Vec<Vec<u8>> {
+        self.subscriber = Honest::connect(&mut self.world, Version::V5, &kept(&self.subscriber_id));
+        self.heard()
+    }
+
+    fn publisher_returns(&mut self) {
+        let id = id_on(0, self.shards, "publisher");
+        self.publisher = Honest::accepted(&mut self.world, Version::V5, &kept(&id));
+    }
+
+    /// The payloads of what the subscriber was sent, which it acknowledges.
+    fn heard(&mut self) -> Vec<Vec<u8>> {
+        let mut payloads = Vec::new();
+        for got in self.subscriber.take(&mut self.world) {
+            if let Got::Message(message) = got {
+                let kind = if message.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+                self.subscriber.ack(&mut self.world, kind, message.packet_id);
+                payloads.push(message.payload);
+            }
+        }
+        payloads
+    }
+
+    fn answers(&mut self) -> Vec<Got> {
+        self.publisher.take(&mut self.world)
+    }
+}
+
+fn kept(id: &str) -> Opening<'_> {
+    Opening { clean_start: false, expiry_secs: 100, ..Opening::new(id) }
+}
+
+/// A Client Identifier that lives on this shard.
+fn id_on(shard: u16, shards: u16, name: &str) -> String {
+    (0..).map(|number| format!("{name} {number}")).find(|id| Shard::home_of(id.as_bytes(), shards) == shard).unwrap()
+}
+
+#[test]
+fn what_was_acknowledged_before_its_batch_is_in_none() {
+    for shards in [1, 2] {
+        let mut scene = Scene::new(shards);
+        for payload in [b"first", b"later"] {
+            let before = scene.batches();
+            scene.publish(payload, QoS::AtLeastOnce);
+            assert_eq!(scene.answers(), [], "{shards} shards: nothing of it is safe yet");
+            assert_eq!(scene.heard(), [payload], "{shards} shards");
+            assert_eq!(scene.answers(), [PUBACK], "{shards} shards: nothing of it is left");
+            assert_eq!(scene.batches(), before, "{shards} shards");
+        }
+        while scene.world.sync() {}
+        scene.world.check_stores();
+        scene.world.crash();
+        assert_eq!(scene.subscriber_returns(), [[]; 0], "{shards} shards");
+    }
+}
+
+#[test]
+fn what_is_not_acknowledged_is_safe_before_its_publisher_hears_so() {
+    for shards in [1, 2] {
+        let mut scene = Scene::new(shards);
+        scene.publish(b"first", QoS::AtLeastOnce);
+        assert_eq!(scene.answers(), [], "{shards} shards");
+        while scene.world.sync() {}
+        assert_eq!(scene.answers(), [PUBACK], "{shards} shards");
+        scene.world.crash();
+        assert_eq!(scene.subscriber_returns(), [b"first"], "{shards} shards");
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_client_that_is_away() {
+    for shards in [1, 2] {
+        let mut scene = Scene::new(shards);
+        scene.subscriber.disconnect(&mut scene.world);
+        scene.publish(b"first", QoS::AtLeastOnce);
+        assert_eq!(scene.answers(), [PUBACK], "{shards} shards");
+        scene.world.crash();
+        assert_eq!(scene.subscriber_returns(), [b"first"], "{shards} shards");
+    }
+}
+
+/// Records that say that something is over wait, and what is promised about the next message does not wait for them.
+#[test]
+fn what_is_over_holds_nobody_up() {
+    let mut scene = Scene::new(1);
+    scene.publish(b"first", QoS::AtLeastOnce);
+    while scene.world.sync() {}
+    assert_eq!((scene.heard(), scene.answers()), (vec![b"first".to_vec()], vec![PUBACK]));
+    let before = scene.batches();
+    scene.publish(b"later", QoS::AtLeastOnce);
+    assert_eq!((scene.heard(), scene.answers()), (vec![b"later".to_vec()], vec![PUBACK]));
+    assert_eq!(scene.batches(), before);
+    // That the first one is over is not recorded yet: it comes twice, as it may.
+    scene.world.crash();
+    assert_eq!(scene.subscriber_returns(), [b"first"]);
+}
+
+/// A receipt that came back after PUBCOMP would make the next message with its Packet Identifier a duplicate.
+#[test]
+fn the_end_of_a_receipt_is_safe_before_pubcomp() {
+    let mut scene = Scene::new(1);
+    scene.world.sync = Sync::ByHand;
+    scene.publisher.publish(&mut scene.world, "nobody", b"first", QoS::ExactlyOnce, false, 1);
+    while scene.world.sync() {}
+    assert_eq!(scene.answers(), [Got::Ack(AckKind::PubRec, 1, ReasonCode::NoMatchingSubscribers)]);
+    scene.publisher.ack(&mut scene.world, AckKind::PubRel, 1);
+    assert_eq!(scene.answers(), []);
+    while scene.world.sync() {}
+    assert_eq!(scene.answers(), [Got::Ack(AckKind::PubComp, 1, ReasonCode::Success)]);
+}
+
+/// It goes to a sibling when it is safe that it was received: else it could come twice.
+#[test]
+fn a_message_with_qos_2_waits_for_its_receipt() {
+    let mut scene = Scene::new(2);
+    scene.world.sync = Sync::ByHand;
+    let before = scene.world.store(1).taken;
+    scene.publish(b"first", QoS::ExactlyOnce);
+    assert_eq!(scene.world.store(1).taken, before);
+    while scene.world.sync() {}
+    assert_eq!(scene.heard(), [b"first"]);
+}
+
+/// What a sibling records takes room that was granted to the one that promised it. It was counted there only for as long as the
+/// message was on its way, and then promised again.
+#[test]
+fn what_siblings_record_is_promised_once() {
+    const MESSAGES: u16 = 100;
+    let mut scene = Scene::new(2);
+    scene.subscriber.disconnect(&mut scene.world);
+    scene.world.use_disk(10_000);
+    scene.world.set_disk_full(true);
+    for number in 1..=MESSAGES {
+        scene.publisher.publish(&mut scene.world, "a/b", &[0; 400], QoS::AtLeastOnce, false, number);
+    }
+    (0..2).for_each(|shard| scene.world.tell_full(shard));
+    while scene.world.sync() {}
+    let answers = scene.answers();
+    let refused = |got: &&Got| matches!(got, Got::Ack(AckKind::PubAck, _, ReasonCode::QuotaExceeded));
+    assert_eq!(answers.len(), MESSAGES.into());
+    let refused = answers.iter().filter(refused).count();
+    assert!((50..98).contains(&refused), "{refused}");
+}
+
+/// The place of a message among those for a sibling was known to the sibling alone after a restart. The next message got the same
+/// one, was taken for the same message, and lost.
+#[test]
+fn after_a_restart_a_message_gets_no_place_that_a_sibling_has_taken() {
+    let mut scene = Scene::new(2);
+    scene.subscriber.disconnect(&mut scene.world);
+    let before = scene.world.store(0).taken.1;
+    scene.publish(b"first", QoS::AtLeastOnce);
+    assert_eq!(scene.answers(), [PUBACK]);
+    assert_eq!(scene.world.store(0).taken.1, before, "the sibling's records are enough");
+    scene.world.crash();
+    scene.publisher_returns();
+    scene.publish(b"later", QoS::AtLeastOnce);
+    assert_eq!(scene.answers(), [PUBACK]);
+    assert_eq!(scene.subscriber_returns(), [&b"first"[..], b"later"]);
+}
