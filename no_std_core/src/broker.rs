@@ -320,7 +320,7 @@ impl<'m> Broker<'m> {
     #[cfg(feature = "alloc")]
     pub fn record_outlook(&mut self, now: Instant) -> crate::Outlook {
         let _ = now;
-        self.look_ahead()
+        self.outlook()
     }
 
     /// About how many bytes the next batch will take.

@@ -21,7 +21,7 @@ pub enum Outlook {
 }
 
 impl Broker<'_> {
-    pub(crate) fn look_ahead(&mut self) -> Outlook {
+    pub(crate) fn outlook(&mut self) -> Outlook {
         // Whoever ends what is of these kinds may be promised that it stays so.
         const LASTING: [Kind; 5] = [Kind::Session, Kind::Group, Kind::Subscription, Kind::Retained, Kind::Receipt];
         if self.messages.journal.is_under_way()
