@@ -3,7 +3,7 @@
 use crate::backlog::Backlog;
 use crate::listener::Seat;
 use goldcrest_core::ConnectionId;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -33,6 +33,7 @@ pub(crate) struct Socket {
     unread: Backlog,
     /// Handed out by the core, but not taken by the system.
     unsent: Backlog,
+    is_blocked: bool,
     seat: Seat,
 }
 
@@ -65,7 +66,8 @@ impl Socket {
     }
 
     pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, seat: Seat) -> Self {
-        Self { id, reading: Reading::Open, stream, waker, unread: Backlog::default(), unsent: Backlog::default(), seat }
+        let (unread, unsent) = (Backlog::default(), Backlog::default());
+        Self { id, reading: Reading::Open, stream, waker, unread, unsent, is_blocked: false, seat }
     }
 
     /// Whom it is connected with, as far as the system still knows.
@@ -118,35 +120,45 @@ impl Socket {
         self.unread.consume(count);
     }
 
-    /// Whether bytes wait for the system to take them: then the core is not asked for more.
+    /// Whether the system took less than it was given, and then no more yet: the core is not asked for more.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
+        self.is_blocked
     }
 
-    /// Writes once, and keeps what the system did not take.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        debug_assert!(!self.is_blocked());
-        let written = match self.stream.try_write(bytes) {
+    /// Writes once, `bytes` and then `payload`. Keeps what the system did not take of `bytes`, and says how much it took of
+    /// `payload`.
+    pub(crate) fn write(&mut self, bytes: &[u8], payload: &[u8]) -> io::Result<usize> {
+        debug_assert!(!self.is_blocked);
+        let attempt = match (bytes, payload) {
+            ([], []) => return Ok(0),
+            (bytes, []) | ([], bytes) => self.stream.try_write(bytes),
+            _ => self.stream.try_write_vectored(&[IoSlice::new(bytes), IoSlice::new(payload)]),
+        };
+        let written = match attempt {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        if written < bytes.len() {
-            self.unsent.push(&bytes[written..]);
+        if written < bytes.len() + payload.len() {
+            self.is_blocked = true;
             self.wake();
         }
-        Ok(())
+        self.unsent.push(bytes.get(written..).unwrap_or(&[]));
+        Ok(written.saturating_sub(bytes.len()))
     }
 
-    /// Writes what is kept, as far as the system takes it. Ready when nothing is left.
+    /// Writes what is kept, as far as the system takes it. Ready when nothing is left, and the system takes more.
     pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.is_blocked() {
+        while self.is_blocked {
             ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(self.unsent.as_slice()) {
-                Ok(written) => self.unsent.consume(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            if !self.unsent.is_empty() {
+                match self.stream.try_write(self.unsent.as_slice()) {
+                    Ok(written) => self.unsent.consume(written),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
             }
+            self.is_blocked = !self.unsent.is_empty();
         }
         Poll::Ready(Ok(()))
     }

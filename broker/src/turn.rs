@@ -300,10 +300,11 @@ impl Turn {
             }
             return;
         }
-        let transmit = broker.poll_transmit(now, id, write_buffer);
-        if transmit.written > 0 && socket.write(&write_buffer[..transmit.written]).is_err() {
-            self.lose(id);
-            return;
+        let (transmit, payload) = broker.poll_transmit_apart(now, id, write_buffer);
+        match socket.write(&write_buffer[..transmit.written], payload) {
+            Ok(0) => {}
+            Ok(written) => broker.payload_written(id, written),
+            Err(_) => return self.lose(id),
         }
         match transmit.then {
             Then::Idle => {}
