@@ -50,9 +50,6 @@ pub(super) struct Spares {
 /// What is kept at most, in bytes.
 const MOST: usize = 4 << 20;
 
-/// What is larger is not kept.
-const LARGEST: usize = 256 << 10;
-
 /// Beside the bytes stand two counts and a word of the allocator's: so much less than a multiple of 16 they take.
 const BESIDE: usize = 8;
 
@@ -88,12 +85,16 @@ impl Spares {
         *self = Self::default();
     }
 
-    /// Keeps memory, if nobody else holds it, and there is not enough yet and `room` for all of it.
+    /// Keeps memory, if nobody else holds it, and there is `room` for it and not enough yet: then larger one makes place.
     pub(super) fn put(&mut self, memory: Memory, room: usize) {
         let (class, capacity) = class_of(memory.len());
-        let is_wanted = capacity == memory.len() && capacity <= LARGEST && self.bytes + capacity <= room.min(MOST);
-        if !is_wanted || Counted::strong_count(&memory) > 1 {
+        if capacity != memory.len() || Counted::strong_count(&memory) > 1 {
             return;
+        }
+        while self.bytes.saturating_add(capacity) > room.min(MOST) {
+            let larger = self.classes.iter_mut().skip(class + 1).rev().find_map(Vec::pop);
+            let Some(larger) = larger else { return };
+            self.bytes = self.bytes.saturating_sub(larger.len());
         }
         if class >= self.classes.len() {
             self.classes.resize_with(class + 1, Vec::new);
@@ -170,5 +171,22 @@ mod tests {
             spares.put(memory, usize::MAX);
         }
         assert!(spares.bytes > MOST - 50_000 && spares.bytes <= MOST);
+    }
+
+    /// Else a burst of long messages would leave short ones without.
+    #[test]
+    fn what_is_larger_makes_place() {
+        let mut spares = Spares::default();
+        let memory = |len| Memory::from(std::vec![0; class_of(len).1]);
+        for len in [3 << 20, 512 << 10, 300 << 10] {
+            spares.put(memory(len), usize::MAX);
+        }
+        let before = spares.bytes;
+        assert!(before > MOST - (300 << 10));
+        spares.put(memory(300 << 10), usize::MAX);
+        assert!(spares.bytes < before - (2 << 20), "the largest is gone");
+        let before = spares.bytes;
+        spares.put(memory(MOST - before + 1), usize::MAX);
+        assert_eq!(spares.bytes, before, "there is none larger");
     }
 }
