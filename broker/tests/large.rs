@@ -100,6 +100,49 @@ fn who_reads_on_and_who_reads_late_get_all_in_order() {
     );
 }
 
+/// Of what it is sent while it does not read, a client gets as much as there is memory for, whole and in order, and what was
+/// half out when it stopped.
+#[test]
+fn who_does_not_read_costs_no_more_memory_than_there_is() {
+    const SENT: u16 = 400;
+    const KEPT: usize = 3 << 20;
+    with_gateways(
+        |config| config.capacity.bytes = KEPT,
+        |address| {
+            let mut stalled = Client::connect(address, "stalled");
+            stalled.subscribe("t", QoS::AtMostOnce);
+            let mut publisher = Client::connect(address, "publisher");
+            for number in 0..SENT {
+                let payload = [&number.to_be_bytes()[..], &[7; 100_000]].concat();
+                publisher.send(publish(0, QoS::AtMostOnce, &payload));
+            }
+            // All were taken, and one more is kept now that some have left.
+            publisher.send(Packet::PingReq);
+            publisher.expect(Packet::PingResp);
+            let mut last = None;
+            let mut come = 0;
+            while last != Some(SENT) {
+                if last == Some(SENT - 1) || come >= 10 {
+                    publisher.send(publish(0, QoS::AtMostOnce, &SENT.to_be_bytes()));
+                }
+                let number = stalled.receive(|packet| match packet {
+                    Packet::Publish(publish) => {
+                        let (number, rest) = publish.payload.split_first_chunk().unwrap();
+                        assert!(rest.len() == 100_000 && rest.iter().all(|byte| *byte == 7) || rest.is_empty());
+                        u16::from_be_bytes(*number)
+                    }
+                    other => panic!("{other:?}"),
+                });
+                assert!(last.is_none_or(|last| last < number), "{number} after {last:?}");
+                last = Some(number);
+                come += 1;
+            }
+            // What the sockets hold, beside what is kept.
+            assert!((KEPT / 100_000 / 2..usize::from(SENT)).contains(&come), "{come}");
+        },
+    );
+}
+
 /// A peer that announces a long packet and sends its beginning alone keeps nobody waiting, and its end is noticed.
 #[test]
 fn a_packet_that_never_ends_harms_nobody() {
