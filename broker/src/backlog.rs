@@ -14,21 +14,48 @@ struct Waiting {
     left: usize,
 }
 
-/// How many emptied ones a shard keeps for whoever needs one next.
-const SPARE: usize = 16;
-
-/// The capacity of the largest that it keeps.
-const LARGEST_SPARE: usize = 64 * 1024;
-
 thread_local! {
-    // A burst is cut wherever a chunk ends, and each time some bytes wait for a moment.
+    // A burst is cut wherever a chunk ends, and each time some bytes wait for a moment; long packets come in parts.
+    static SPARES: RefCell<Spares> = RefCell::default();
+}
+
+/// Emptied ones that a shard keeps for whoever needs one next.
+#[derive(Debug, Default)]
+struct Spares {
     #[expect(clippy::vec_box, reason = "a box goes from one backlog to the next")]
-    static SPARES: RefCell<Vec<Box<Waiting>>> = const { RefCell::new(Vec::new()) };
+    list: Vec<Box<Waiting>>,
+    /// Their capacity in all.
+    bytes: usize,
+}
+
+impl Spares {
+    /// How many are kept at most, and of how many bytes in all.
+    const MOST: usize = 16;
+    const MOST_BYTES: usize = 4 << 20;
+
+    /// The smallest that holds `bytes`, or else the largest.
+    fn take(&mut self, bytes: usize) -> Box<Waiting> {
+        let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
+        let best = capacities.min_by_key(|&(_, capacity)| (capacity < bytes, capacity.abs_diff(bytes)));
+        let Some((place, capacity)) = best else { return Box::default() };
+        self.bytes -= capacity;
+        self.list.swap_remove(place)
+    }
+
+    fn keep(&mut self, mut spare: Box<Waiting>) {
+        let bytes = self.bytes + spare.bytes.capacity();
+        if self.list.len() < Self::MOST && bytes <= Self::MOST_BYTES {
+            spare.bytes.clear();
+            spare.left = 0;
+            self.bytes = bytes;
+            self.list.push(spare);
+        }
+    }
 }
 
 impl Backlog {
     /// What all spare ones of a shard take at most.
-    pub(crate) const SPARE_BYTES: usize = SPARE * (LARGEST_SPARE + size_of::<Waiting>());
+    pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<Waiting>() + Spares::MOST_BYTES;
 
     /// Capacity that is not worth giving back while anything waits.
     const KEEP: usize = 16 * 1024;
@@ -41,20 +68,34 @@ impl Backlog {
         self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.left..])
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.as_slice().len()
+    /// Puts `bytes` behind what waits; in all it may become `goal` bytes.
+    pub(crate) fn push(&mut self, bytes: &[u8], goal: usize) {
+        if !bytes.is_empty() {
+            let waiting = self.compact(goal.max(bytes.len()));
+            waiting.reserve_exact(bytes.len());
+            waiting.extend_from_slice(bytes);
+        }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
+    /// What waits, with room behind it for more to be read into: for all that is missing to `goal` bytes, or for as much as
+    /// there is already. So announcing a long packet gets nobody memory beyond what is spare.
+    pub(crate) fn with_room(&mut self, goal: usize) -> &mut Vec<u8> {
+        let waiting = self.compact(goal);
+        if waiting.len() == waiting.capacity() {
+            let missing = goal.saturating_sub(waiting.len()).max(1);
+            waiting.reserve_exact(missing.min(waiting.len().max(Self::KEEP)));
         }
-        let waiting = self.0.get_or_insert_with(|| SPARES.with_borrow_mut(Vec::pop).unwrap_or_default());
+        waiting
+    }
+
+    /// What waits, with nothing before it; in memory for `goal` bytes if there is some to spare.
+    fn compact(&mut self, goal: usize) -> &mut Vec<u8> {
+        let waiting = self.0.get_or_insert_with(|| SPARES.with_borrow_mut(|spares| spares.take(goal)));
         if waiting.left > 0 {
             waiting.bytes.drain(..waiting.left);
             waiting.left = 0;
         }
-        waiting.bytes.extend_from_slice(bytes);
+        &mut waiting.bytes
     }
 
     /// Lets the first `count` bytes leave.
@@ -71,16 +112,9 @@ impl Backlog {
 
     /// Lets all bytes leave.
     pub(crate) fn clear(&mut self) {
-        let Some(mut waiting) = self.0.take().filter(|waiting| waiting.bytes.capacity() <= LARGEST_SPARE) else {
-            return;
-        };
-        waiting.bytes.clear();
-        waiting.left = 0;
-        SPARES.with_borrow_mut(|spares| {
-            if spares.len() < SPARE {
-                spares.push(waiting);
-            }
-        });
+        if let Some(waiting) = self.0.take() {
+            SPARES.with_borrow_mut(|spares| spares.keep(waiting));
+        }
     }
 }
 
@@ -88,25 +122,37 @@ impl Backlog {
 mod tests {
     use super::*;
 
+    fn capacity(backlog: &Backlog) -> usize {
+        backlog.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
+    }
+
+    fn filled(bytes: usize) -> Backlog {
+        let mut backlog = Backlog::default();
+        backlog.push(&vec![7; bytes], 0);
+        backlog
+    }
+
     #[test]
     fn bytes_leave_in_the_order_they_came() {
         let mut backlog = Backlog::default();
-        backlog.push(b"abcdef");
+        backlog.push(b"abcdef", 0);
         backlog.consume(2);
-        assert_eq!((backlog.as_slice(), backlog.len()), (&b"cdef"[..], 4));
-        backlog.push(b"gh");
+        assert_eq!(backlog.as_slice(), b"cdef");
+        backlog.push(b"gh", 0);
         assert_eq!(backlog.as_slice(), b"cdefgh");
+        backlog.consume(1);
+        backlog.with_room(8).push(b'i');
+        assert_eq!(backlog.as_slice(), b"defghi");
         backlog.consume(6);
         assert!(backlog.is_empty() && backlog.as_slice().is_empty());
     }
 
     #[test]
     fn memory_is_given_back() {
-        let mut backlog = Backlog::default();
-        backlog.push(&vec![7; 1 << 20]);
+        let mut backlog = filled(1 << 20);
         backlog.consume((1 << 20) - 10);
         assert_eq!(backlog.as_slice(), [7; 10]);
-        assert!(backlog.0.as_ref().unwrap().bytes.capacity() <= Backlog::KEEP);
+        assert!(capacity(&backlog) <= Backlog::KEEP);
         backlog.consume(10);
         assert!(backlog.0.is_none());
     }
@@ -114,26 +160,58 @@ mod tests {
     #[test]
     fn what_was_emptied_is_used_again_with_nothing_in_it() {
         let mut backlog = Backlog::default();
-        backlog.push(b"abcdef");
+        backlog.push(b"abcdef", 0);
         backlog.consume(2);
         let memory = backlog.as_slice().as_ptr();
         backlog.clear();
         assert!(backlog.is_empty());
-        backlog.push(b"gh");
+        backlog.push(b"gh", 0);
         assert_eq!((backlog.as_slice(), backlog.as_slice().as_ptr().addr() + 2), (&b"gh"[..], memory.addr()));
     }
 
     #[test]
-    fn few_and_small_ones_are_kept() {
-        let fill = |bytes: usize| {
+    fn the_smallest_spare_one_that_suffices_is_used_or_else_the_largest() {
+        for mut backlog in [100, 3000, 50_000].map(filled) {
+            backlog.clear();
+        }
+        let used = [(b"ab", 2000), (b"cd", 0), (b"ef", 60_000), (b"gh", 0)].map(|(bytes, goal)| {
             let mut backlog = Backlog::default();
-            backlog.push(&vec![7; bytes]);
-            backlog
-        };
-        fill(LARGEST_SPARE + 1).clear();
-        assert_eq!(SPARES.with_borrow(Vec::len), 0);
-        let mut many: Vec<_> = (0..2 * SPARE).map(|_| fill(100)).collect();
+            backlog.push(bytes, goal);
+            (backlog.as_slice().to_vec(), capacity(&backlog), backlog)
+        });
+        assert_eq!(
+            used.map(|(bytes, capacity, _)| (bytes, capacity)),
+            [(b"ab".to_vec(), 3000), (b"cd".to_vec(), 100), (b"ef".to_vec(), 50_000), (b"gh".to_vec(), 2)]
+        );
+    }
+
+    #[test]
+    fn few_are_kept_and_not_much_memory() {
+        let mut many: Vec<_> = (0..2 * Spares::MOST).map(|_| filled(100)).collect();
         many.iter_mut().for_each(Backlog::clear);
-        assert_eq!(SPARES.with_borrow(Vec::len), SPARE);
+        assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (Spares::MOST, 100 * Spares::MOST));
+        SPARES.take();
+        let mut large: Vec<_> = (0..5).map(|_| filled(1 << 20)).collect();
+        large.iter_mut().for_each(Backlog::clear);
+        assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (4, 4 << 20));
+        let again = filled(1);
+        assert_eq!((capacity(&again), SPARES.with_borrow(|spares| spares.bytes)), (1 << 20, 3 << 20));
+    }
+
+    #[test]
+    fn a_long_packet_gets_memory_as_it_comes() {
+        const PACKET: usize = 10 << 20;
+        let mut backlog = filled(1000);
+        let mut grown = 0;
+        while backlog.as_slice().len() < PACKET {
+            let come = backlog.as_slice().len();
+            let room = backlog.with_room(PACKET);
+            assert!(room.capacity() > come && room.capacity() <= (2 * come).max(come + Backlog::KEEP));
+            assert!(room.capacity() <= PACKET);
+            grown += usize::from(room.spare_capacity_mut().len() > 1000);
+            let added = (room.capacity() - come).min(1000);
+            room.resize(come + added, 7);
+        }
+        assert!(grown > 0 && backlog.as_slice() == vec![7; PACKET]);
     }
 }

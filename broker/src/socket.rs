@@ -3,24 +3,29 @@
 use crate::backlog::Backlog;
 use crate::listener::Seat;
 use goldcrest_core::ConnectionId;
-use std::io;
+use goldcrest_core::codec::packet_len;
+use std::future::Future as _;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Bytes that one read takes at most, and one write gives.
+/// Bytes that one read takes at most, unless packets are long, and one write gives of what is copied for it.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// A rest of up to this many bytes is copied in front of what is read next; behind a longer one the new bytes are
-/// put.
+/// A rest of up to this many bytes is copied in front of what is read next. A longer one is of a long packet, which is read on
+/// where it stands.
 const SHORT_REST: usize = 16 * 1024;
 
+/// Packets from here on are long: reads are to end with one, and leave no rest.
+const LONG_PACKET: usize = 2 * SHORT_REST;
+
 /// The length of a buffer for [`Socket::poll_read`].
-pub(crate) const READ_BUFFER: usize = SHORT_REST + CHUNK;
+pub(crate) const READ_BUFFER: usize = 2 * CHUNK;
 
 /// A connection that has nothing to do holds no buffer.
 pub(crate) struct Socket {
@@ -33,7 +38,10 @@ pub(crate) struct Socket {
     unread: Backlog,
     /// Handed out by the core, but not taken by the system.
     unsent: Backlog,
+    is_blocked: bool,
     seat: Seat,
+    /// Of the first packet in what was read last: the next ones are likely to be as long.
+    packet_len: u32,
 }
 
 /// Whether bytes are taken from the peer.
@@ -51,21 +59,24 @@ pub(crate) enum Reading {
 pub(crate) enum Arrived {
     /// The first so many of the buffer; the socket itself holds none.
     InBuffer(usize),
-    /// In the socket: [`Socket::unread`].
-    InSocket,
+    /// In the socket: [`Socket::unread`]. So many were added.
+    InSocket(usize),
     /// There will be no more.
     End,
 }
 
 impl Socket {
-    /// The most that waits in both directions, as vectors that doubled: a packet that is not whole and what was read last,
-    /// and the rest of one write.
+    /// The most that waits in both directions: a packet that is not whole and what came with CONNECT, or what was read last,
+    /// and the rest of one write. What is left of a long payload stays with the core.
     pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
-        packet_bytes.saturating_add(CHUNK).saturating_mul(2).saturating_add(CHUNK)
+        let begun = packet_bytes.saturating_add(CHUNK);
+        let unread = if begun > READ_BUFFER { begun } else { READ_BUFFER };
+        unread.saturating_add(CHUNK)
     }
 
     pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, seat: Seat) -> Self {
-        Self { id, reading: Reading::Open, stream, waker, unread: Backlog::default(), unsent: Backlog::default(), seat }
+        let (unread, unsent) = (Backlog::default(), Backlog::default());
+        Self { id, reading: Reading::Open, stream, waker, unread, unsent, is_blocked: false, seat, packet_len: 0 }
     }
 
     /// Whom it is connected with, as far as the system still knows.
@@ -82,23 +93,39 @@ impl Socket {
         self.waker.wake_by_ref();
     }
 
-    /// Reads once. `buffer` has [`READ_BUFFER`] bytes.
+    /// Reads once. `buffer` has [`READ_BUFFER`] bytes. What is unread is the beginning of one packet.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Arrived>> {
-        let rest = if self.unread.len() <= SHORT_REST { self.unread.len() } else { 0 };
-        buffer[..rest].copy_from_slice(&self.unread.as_slice()[..rest]);
-        let mut read = ReadBuf::new(&mut buffer[rest..rest + CHUNK]);
+        if self.unread.as_slice().len() > SHORT_REST {
+            return self.poll_read_on(cx);
+        }
+        let rest = self.unread.as_slice();
+        let goal = match self.packet_len as usize {
+            ..LONG_PACKET => rest.len() + CHUNK,
+            len @ ..=READ_BUFFER => READ_BUFFER / len * len,
+            // Just enough to go on in place.
+            _ => LONG_PACKET,
+        };
+        let (front, behind) = buffer[..goal].split_at_mut(rest.len());
+        front.copy_from_slice(rest);
+        let mut read = ReadBuf::new(behind);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-        let filled = read.filled();
-        Poll::Ready(Ok(if filled.is_empty() {
-            Arrived::End
-        } else if self.unread.len() > rest {
-            self.unread.push(filled);
-            Arrived::InSocket
-        } else {
-            let len = rest + filled.len();
-            self.unread.clear();
-            Arrived::InBuffer(len)
-        }))
+        let len = front.len() + read.filled().len();
+        if read.filled().is_empty() {
+            return Poll::Ready(Ok(Arrived::End));
+        }
+        self.unread.clear();
+        self.packet_len = packet_len(&buffer[..len]).unwrap_or(0);
+        Poll::Ready(Ok(Arrived::InBuffer(len)))
+    }
+
+    /// Reads a packet on where it stands, up to its end.
+    fn poll_read_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
+        let begun = self.unread.as_slice();
+        self.packet_len = packet_len(begun).unwrap_or(0);
+        let goal = (self.packet_len as usize).max(begun.len() + 1);
+        let mut rest_of_packet = (&mut self.stream).take((goal - begun.len()) as u64);
+        let added = ready!(pin!(rest_of_packet.read_buf(self.unread.with_room(goal))).poll(cx))?;
+        Poll::Ready(Ok(if added == 0 { Arrived::End } else { Arrived::InSocket(added) }))
     }
 
     /// What was read and not consumed.
@@ -108,9 +135,7 @@ impl Socket {
 
     /// Keeps what the core did not consume of the buffer.
     pub(crate) fn keep_unread(&mut self, rest: &[u8]) {
-        if !rest.is_empty() {
-            self.unread.push(rest);
-        }
+        self.unread.push(rest, packet_len(rest).unwrap_or(0) as usize);
     }
 
     /// The core consumed `count` of the unread bytes.
@@ -118,35 +143,45 @@ impl Socket {
         self.unread.consume(count);
     }
 
-    /// Whether bytes wait for the system to take them: then the core is not asked for more.
+    /// Whether the system took less than it was given, and then no more yet: the core is not asked for more.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
+        self.is_blocked
     }
 
-    /// Writes once, and keeps what the system did not take.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        debug_assert!(!self.is_blocked());
-        let written = match self.stream.try_write(bytes) {
+    /// Writes once, `bytes` and then `payload`. Keeps what the system did not take of `bytes`, and says how much it took of
+    /// `payload`.
+    pub(crate) fn write(&mut self, bytes: &[u8], payload: &[u8]) -> io::Result<usize> {
+        debug_assert!(!self.is_blocked);
+        let attempt = match (bytes, payload) {
+            ([], []) => return Ok(0),
+            (bytes, []) | ([], bytes) => self.stream.try_write(bytes),
+            _ => self.stream.try_write_vectored(&[IoSlice::new(bytes), IoSlice::new(payload)]),
+        };
+        let written = match attempt {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        if written < bytes.len() {
-            self.unsent.push(&bytes[written..]);
+        if written < bytes.len() + payload.len() {
+            self.is_blocked = true;
             self.wake();
         }
-        Ok(())
+        self.unsent.push(bytes.get(written..).unwrap_or(&[]), 0);
+        Ok(written.saturating_sub(bytes.len()))
     }
 
-    /// Writes what is kept, as far as the system takes it. Ready when nothing is left.
+    /// Writes what is kept, as far as the system takes it. Ready when nothing is left, and the system takes more.
     pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.is_blocked() {
+        while self.is_blocked {
             ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(self.unsent.as_slice()) {
-                Ok(written) => self.unsent.consume(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            if !self.unsent.is_empty() {
+                match self.stream.try_write(self.unsent.as_slice()) {
+                    Ok(written) => self.unsent.consume(written),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
             }
+            self.is_blocked = !self.unsent.is_empty();
         }
         Poll::Ready(Ok(()))
     }
@@ -190,4 +225,131 @@ async fn drain(stream: &TcpStream) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Lobby;
+    use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    /// A socket, and its peer. The system takes and gives few bytes at once.
+    async fn pair() -> (Socket, TcpStream) {
+        let listening = TcpSocket::new_v4().unwrap();
+        // The sockets that are accepted inherit them.
+        listening.set_send_buffer_size(1).unwrap();
+        listening.set_recv_buffer_size(1).unwrap();
+        listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener: TcpListener = listening.listen(1).unwrap();
+        let peer = TcpSocket::new_v4().unwrap();
+        peer.set_recv_buffer_size(1).unwrap();
+        let peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        let id = Broker::new(memory, Config::gateway(1), &AllowAll).handle_connected(Instant::from_millis(0)).unwrap();
+        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        (Socket::new(id, stream, Waker::noop().clone(), seat), peer)
+    }
+
+    fn numbered(count: usize) -> Vec<u8> {
+        (0..count).map(|at| (at / 253 + at) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn what_the_system_does_not_take_at_once_comes_in_order() {
+        let (mut socket, mut peer) = pair().await;
+        let all = numbered(500_000);
+        let writing = async {
+            let (mut cut_in_bytes, mut cut_in_payload) = (0, 0);
+            // What a core would hand out: some bytes, and a payload behind them.
+            for part in all.chunks(100_000) {
+                let (bytes, mut payload) = part.split_at(40_000);
+                let mut bytes = bytes;
+                while !(bytes.is_empty() && payload.is_empty()) {
+                    let written = socket.write(bytes, payload).unwrap();
+                    cut_in_bytes += usize::from(!socket.unsent.is_empty());
+                    cut_in_payload += usize::from(written > 0 && written < payload.len());
+                    assert!(socket.unsent.as_slice().len() <= bytes.len());
+                    (bytes, payload) = (&[], &payload[written..]);
+                    assert!(socket.is_blocked() || payload.is_empty());
+                    poll_fn(|cx| socket.poll_unblock(cx)).await.unwrap();
+                }
+            }
+            assert!(cut_in_bytes > 0 && cut_in_payload > 0);
+        };
+        let mut come = vec![0; all.len()];
+        let (_, read) = tokio::join!(writing, peer.read_exact(&mut come));
+        assert!(read.is_ok() && come == all);
+    }
+
+    /// A PUBLISH with a payload of so many bytes.
+    fn packet(bytes: usize) -> Vec<u8> {
+        use goldcrest_core::codec::{Packet, Properties, Publish, QoS, Version};
+        let payload = numbered(bytes);
+        let (qos, properties) = (QoS::AtMostOnce, Properties::EMPTY);
+        let publish =
+            Publish { dup: false, qos, retain: false, topic: "t", packet_id: None, properties, payload: &payload };
+        let mut bytes = Vec::new();
+        Packet::Publish(publish).encode(Version::V3_1_1, &mut bytes);
+        bytes
+    }
+
+    /// Reads packets with such payloads as a core would take them. Gives how often one was read on in place.
+    async fn read_all(sizes: &[usize], piece: usize) -> usize {
+        let (mut socket, mut peer) = pair().await;
+        let all: Vec<u8> = sizes.iter().flat_map(|&size| packet(size)).collect();
+        let writing = async {
+            for piece in all.chunks(piece) {
+                peer.write_all(piece).await.unwrap();
+            }
+            drop(peer);
+        };
+        let reading = async {
+            let (mut buffer, mut come, mut in_place) = (vec![0; READ_BUFFER], Vec::new(), 0);
+            // Takes whole packets; the rest is left.
+            let take = |bytes: &[u8], come: &mut Vec<u8>| {
+                let mut taken = 0;
+                while let Some(len) = packet_len(&bytes[taken..]).filter(|len| taken + *len as usize <= bytes.len()) {
+                    taken += len as usize;
+                }
+                come.extend_from_slice(&bytes[..taken]);
+                taken
+            };
+            loop {
+                match poll_fn(|cx| socket.poll_read(cx, &mut buffer)).await.unwrap() {
+                    Arrived::InBuffer(len) => {
+                        let taken = take(&buffer[..len], &mut come);
+                        socket.keep_unread(&buffer[taken..len]);
+                    }
+                    Arrived::InSocket(added) => {
+                        assert!(added > 0);
+                        in_place += 1;
+                        let taken = take(socket.unread(), &mut come);
+                        socket.consume_unread(taken);
+                    }
+                    Arrived::End => break,
+                }
+                assert!(socket.unread().len() < sizes.iter().max().unwrap() + 8, "a part of one packet");
+            }
+            assert!(come == all && socket.unread().is_empty());
+            in_place
+        };
+        tokio::join!(writing, reading).1
+    }
+
+    #[tokio::test]
+    async fn packets_of_any_length_come_whole_however_they_are_cut() {
+        let long = [LONG_PACKET, READ_BUFFER / 2, READ_BUFFER - 4, READ_BUFFER, 3 * READ_BUFFER];
+        for piece in [1_000, 33_333, 1 << 20] {
+            assert_eq!(read_all(&[0, 5, 1_000, 10_000, 0, 16_000, 3], piece).await, 0);
+            for size in long {
+                read_all(&[size, size, size, 10, size, 3, 0, size + 1, size - 1, 20_000], piece).await;
+            }
+        }
+        assert!(read_all(&[3 * READ_BUFFER; 4], 1 << 20).await > 0);
+    }
 }

@@ -258,7 +258,8 @@ impl Turn {
 
     /// Takes what has arrived on a socket, a chunk at a time; with more to come the others have their turn first.
     fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId) {
-        loop {
+        let mut taken = 0;
+        while taken < CHUNK {
             let Self { sockets, read_buffer, .. } = self;
             let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
             if socket.reading != Reading::Open {
@@ -276,25 +277,22 @@ impl Turn {
                     self.transmit(now, id);
                     return self.lose(id);
                 }
-                Arrived::InSocket => {
+                Arrived::InSocket(added) => {
+                    taken += added;
                     self.hand_in_unread(id);
-                    cx.waker().wake_by_ref();
-                    return;
                 }
                 Arrived::InBuffer(len) => {
+                    taken += len;
                     let Self { broker, sockets, read_buffer, .. } = self;
                     let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
                     let bytes = &read_buffer[..len];
                     let received = broker.handle_bytes(now, id, bytes);
                     socket.keep_unread(&bytes[received.consumed..]);
                     socket.reading = after(broker, now, id, &received.next);
-                    if len >= CHUNK {
-                        cx.waker().wake_by_ref();
-                        return;
-                    }
                 }
             }
         }
+        cx.waker().wake_by_ref();
     }
 
     /// Offers the core what it left before, with what has come since.
@@ -333,10 +331,11 @@ impl Turn {
             }
             return;
         }
-        let transmit = broker.poll_transmit(now, id, write_buffer);
-        if transmit.written > 0 && socket.write(&write_buffer[..transmit.written]).is_err() {
-            self.lose(id);
-            return;
+        let (transmit, payload) = broker.poll_transmit_apart(now, id, write_buffer);
+        match socket.write(&write_buffer[..transmit.written], payload) {
+            Ok(0) => {}
+            Ok(written) => broker.payload_written(id, written),
+            Err(_) => return self.lose(id),
         }
         match transmit.then {
             Then::Idle => {}

@@ -4,7 +4,7 @@ use crate::authorize::{Ask, Authorize, Verdict};
 use crate::codec::{QoS, ReasonCode, Version};
 use crate::config::Config;
 use crate::connection::{Aliases, Connection, ConnectionId, Owed, Phase, Waiting};
-use crate::control::{GroupQueue, Polled, Restored, Sweep, TimerKey, Unfit};
+use crate::control::{GroupQueue, Payloads, Polled, Restored, Sweep, TimerKey, Unfit};
 use crate::counters::Counters;
 use crate::journal::{Batch, Journal};
 use crate::message::Messages;
@@ -28,8 +28,8 @@ use core::ops::ControlFlow;
 /// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
 ///   [`seal`](Self::seal), [`persisted`](Self::persisted); [`restore`](Self::restore), [`restored`](Self::restored);
 ///   with the feature `alloc` what is fetched from there: `poll_fetch`, `fetched`, `fetch_failed`
-/// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit),
-///   [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
+/// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit), with the feature `alloc`
+///   `poll_transmit_apart` and `payload_written`; [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
 /// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id),
 ///   [`session`](Self::session), [`visit_sessions`](Self::visit_sessions), [`is_serving`](Self::is_serving)
 ///
@@ -440,8 +440,30 @@ impl<'m> Broker<'m> {
     /// Puts what the client is to be sent into `out`.
     pub fn poll_transmit(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> Transmit {
         match self.find(id) {
-            Some(connection) => self.transmit(now, connection, out),
+            Some(connection) => self.transmit(now, connection, out, Payloads::InBuffer),
             None => Transmit { written: 0, then: Then::Close },
+        }
+    }
+
+    /// As [`Broker::poll_transmit`], for a shell that writes from two places at once: a long payload is not copied into `out`
+    /// but shown where it is stored, to be written behind what is in `out`. [`Broker::payload_written`] is to be called
+    /// before anything else; what was not written is shown again by the next call. Until the payload is out, the broker
+    /// keeps its memory and counts it, as it does that of what is queued.
+    ///
+    /// Nothing is shown of a broker in borrowed memory, where no payload stands in one piece.
+    #[cfg(feature = "alloc")]
+    pub fn poll_transmit_apart(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> (Transmit, &[u8]) {
+        let Some(connection) = self.find(id) else { return (Transmit { written: 0, then: Then::Close }, &[]) };
+        let transmit = self.transmit(now, connection, out, Payloads::Apart);
+        let payload = if transmit.then == Then::More { self.payload_apart(connection) } else { &[] };
+        (transmit, payload)
+    }
+
+    /// So many bytes of the payload that [`Broker::poll_transmit_apart`] has shown were written.
+    #[cfg(feature = "alloc")]
+    pub fn payload_written(&mut self, id: ConnectionId, count: usize) {
+        if let Some(connection) = self.find(id) {
+            self.sent_apart(connection, count);
         }
     }
 

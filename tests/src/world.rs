@@ -73,6 +73,8 @@ pub struct World {
     judge: Judge,
     /// Bytes handed out at once; small values cut every packet.
     pub transmit_size: usize,
+    /// Long payloads are written from where they stand, also no more at once.
+    pub payloads_apart: bool,
     /// What brokers transmit into.
     buffer: Vec<u8>,
 }
@@ -153,6 +155,7 @@ impl World {
             connect_timeout_ms: 10_000,
             judge: Box::new(|_| Judgement::Accept(0, None)),
             transmit_size: 64 * 1024,
+            payloads_apart: false,
             buffer: Vec::new(),
         }
     }
@@ -556,10 +559,22 @@ impl World {
                 return;
             }
             let out = &mut out[..room];
-            let transmit = self.shards[shard].with(|broker| broker.poll_transmit(self.now, connection, out));
-            client.from_broker.extend_from_slice(&out[..transmit.written]);
+            let before = client.from_broker.len();
+            let transmit = self.shards[shard].with(|broker| {
+                if !self.payloads_apart {
+                    let transmit = broker.poll_transmit(self.now, connection, out);
+                    client.from_broker.extend_from_slice(&out[..transmit.written]);
+                    return transmit;
+                }
+                let (transmit, payload) = broker.poll_transmit_apart(self.now, connection, out);
+                client.from_broker.extend_from_slice(&out[..transmit.written]);
+                let taken = payload.len().min(room - transmit.written);
+                client.from_broker.extend_from_slice(&payload[..taken]);
+                broker.payload_written(connection, taken);
+                transmit
+            });
             if let Some(room) = &mut client.room {
-                *room -= transmit.written;
+                *room -= client.from_broker.len() - before;
             }
             match transmit.then {
                 Then::More if room > 0 => {}

@@ -63,7 +63,7 @@ impl Lobby {
     }
 
     /// A seat, if one is free.
-    pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
+    pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat> {
         // Counted before it is known to be allowed: the drop takes it back.
         let seat = Seat(self.clone());
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.seats).then_some(seat)

@@ -136,6 +136,15 @@ pub fn peek_type(bytes: &[u8]) -> Option<PacketType> {
     bytes.first().and_then(|&first| PacketType::from_first_byte(first))
 }
 
+/// The length in bytes, fixed header included, of the packet that `bytes` begin with, whether it is whole or not; `None` while
+/// they don't tell. What is no valid packet may have any.
+pub fn packet_len(bytes: &[u8]) -> Option<u32> {
+    let (_, rest) = bytes.split_first()?;
+    let (remaining, varint_len) = varint(rest).ok()??;
+    // At most MAX_PACKET_LEN.
+    Some(remaining.saturating_add(1 + varint_len as u32))
+}
+
 /// Cuts the first packet off `bytes`: the packet and its length in bytes, fixed header included; `None` if more
 /// bytes are needed.
 ///

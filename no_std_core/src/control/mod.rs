@@ -36,6 +36,7 @@ pub use restore::{Restored, Unfit};
 pub(crate) use room::Room;
 pub(crate) use sweep::Sweep;
 pub use timeout::TimerKey;
+pub(crate) use transmit::Payloads;
 
 use crate::authorize::Ask;
 use crate::broker::{Broker, Full, Next, Received};

@@ -1,7 +1,8 @@
 //! What a client is sent, and when: replies first, then what is sent again, retained messages, and the queue.
 //!
 //! Nothing waits here as bytes. A packet is decided on, encoded straight into the shell's buffer, and done with. One that
-//! does not fit is kept as its decision ([`Sending`]); it is encoded once more for each further piece, and cut.
+//! does not fit is kept as its decision ([`Sending`]); it is encoded once more for each further piece, and cut. A long payload
+//! may be left to the shell to write from where it is stored: to the decision that is one more place to be cut at.
 
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
@@ -18,8 +19,28 @@ use crate::session::Session;
 use crate::storage::{Blob, Handle, Linked, Pool, TEXT_ON_STACK};
 use crate::time::Instant;
 
+/// How payloads are handed to the shell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payloads {
+    /// Copied behind the rest of the packet.
+    InBuffer,
+    /// From [`LONG_PAYLOAD`] on where they stand.
+    #[cfg(feature = "alloc")]
+    Apart,
+}
+
+/// Bytes of a payload that are not worth a copy. Several shorter ones go into one write, which saves more.
+#[cfg(feature = "alloc")]
+const LONG_PAYLOAD: u32 = 28 * 1024;
+
 impl Broker<'_> {
-    pub(crate) fn transmit(&mut self, now: Instant, handle: Handle<Connection>, out: &mut [u8]) -> Transmit {
+    pub(crate) fn transmit(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        out: &mut [u8],
+        payloads: Payloads,
+    ) -> Transmit {
         let mut written = 0;
         let then = loop {
             if self.connections[handle].phase == Phase::Dead {
@@ -42,19 +63,24 @@ impl Broker<'_> {
                     None => break Then::Idle,
                 },
             };
-            let space = out.get_mut(written..).unwrap_or(&mut []);
-            let missing = sending.len.saturating_sub(sending.written) as usize;
+            let mut space = out.get_mut(written..).unwrap_or(&mut []);
+            let end = self.end_in_buffer(&sending, payloads);
+            let missing = end.saturating_sub(sending.written) as usize;
             if sending.written == 0 && written > 0 && missing > space.len() {
                 // It may fit into the next buffer whole.
                 self.connections[handle].sending = sending;
                 break Then::More;
+            }
+            if end < sending.len {
+                let fits = missing.min(space.len());
+                space = space.get_mut(..fits).unwrap_or(&mut []);
             }
             let mut window = Window::new(sending.written, space);
             self.put(handle, sending.what, &mut window);
             debug_assert_eq!(window.total(), sending.len);
             let piece = window.written().min(missing);
             written += piece;
-            if piece == missing {
+            if piece == missing && end == sending.len {
                 self.finish(handle, sending.what);
             } else {
                 let sending = Sending { written: sending.written.saturating_add(piece as u32), ..sending };
@@ -69,6 +95,63 @@ impl Broker<'_> {
             self.mark_ready(handle);
         }
         Transmit { written, then }
+    }
+
+    /// The bytes of a packet that are put into the shell's buffer: all, or those before a payload that stands apart.
+    #[inline]
+    fn end_in_buffer(&self, sending: &Sending, payloads: Payloads) -> u32 {
+        match payloads {
+            Payloads::InBuffer => sending.len,
+            #[cfg(feature = "alloc")]
+            Payloads::Apart => {
+                let payload = self.long_payload(sending).map_or(0, |payload| payload.len() as u32);
+                sending.len.saturating_sub(payload)
+            }
+        }
+    }
+
+    /// The payload of a PUBLISH, if so much of it is to be sent yet that it is not worth a copy.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    fn long_payload(&self, sending: &Sending) -> Option<&[u8]> {
+        let left = sending.len.saturating_sub(sending.written);
+        if left < LONG_PAYLOAD {
+            return None;
+        }
+        let Outgoing::Publish(publishing) = sending.what else { return None };
+        let message = self.messages.get(self.messages.deliveries[publishing.delivery].message?);
+        if message.payload_len() < LONG_PAYLOAD {
+            return None;
+        }
+        let before_payload = message.body.len().checked_sub(message.payload_len() as usize)?;
+        self.messages.bytes.contiguous(message.body)?.get(before_payload..)
+    }
+
+    /// What is to be sent next, if that is of a payload that stands apart.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn payload_apart(&self, handle: Handle<Connection>) -> &[u8] {
+        let Some(sending) = self.connections[handle].sending.begun() else { return &[] };
+        let Some(payload) = self.long_payload(&sending) else { return &[] };
+        let left = sending.len.saturating_sub(sending.written) as usize;
+        // None while a part of the head is left.
+        payload.len().checked_sub(left).and_then(|sent| payload.get(sent..)).unwrap_or(&[])
+    }
+
+    /// So many bytes of that were sent.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn sent_apart(&mut self, handle: Handle<Connection>, count: usize) {
+        let count = count.min(self.payload_apart(handle).len());
+        if count == 0 {
+            return;
+        }
+        let sending = &mut self.connections[handle].sending;
+        sending.written = sending.written.saturating_add(count as u32);
+        let Sending { what, written, len } = *sending;
+        self.counters.bytes_sent += count as u64;
+        if written == len {
+            self.connections[handle].sending = Sending::NONE;
+            self.finish(handle, what);
+        }
     }
 
     /// Decides on the next packet, and takes it from where it waited.

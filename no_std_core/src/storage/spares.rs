@@ -51,15 +51,13 @@ pub(super) struct Spares {
 #[derive(Debug, Default)]
 pub(crate) struct Surplus(Vec<Memory>);
 
-/// How many pieces of one size a shard keeps for itself in any case, and how many of the others go at once.
+/// How many pieces of one size a shard keeps for itself in any case, unless they are half of all that it may keep; and how many of the
+/// others go at once.
 const OWN: usize = 512;
 const AT_ONCE: usize = 256;
 
 /// What is kept at most, in bytes.
 const MOST: usize = 4 << 20;
-
-/// What is larger is not kept.
-const LARGEST: usize = 256 << 10;
 
 /// Beside the bytes stand two counts and a word of the allocator's: so much less than a multiple of 16 they take.
 const BESIDE: usize = 8;
@@ -88,10 +86,11 @@ impl Spares {
 
     /// Takes some of a size that there is more than enough of.
     pub(super) fn take_surplus(&mut self) -> Surplus {
-        let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > OWN) else {
+        let own = |spares: &[Memory]| spares.first().map_or(0, |memory| (MOST / 2 / memory.len().max(1)).clamp(1, OWN));
+        let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > own(spares)) else {
             return Surplus::default();
         };
-        let taken = spares.split_off(spares.len().saturating_sub(AT_ONCE).max(OWN));
+        let taken = spares.split_off(spares.len().saturating_sub(AT_ONCE).max(own(spares)));
         self.bytes = self.bytes.saturating_sub(taken.iter().map(|memory| memory.len()).sum());
         Surplus(taken)
     }
@@ -111,12 +110,16 @@ impl Spares {
         *self = Self::default();
     }
 
-    /// Keeps memory, if nobody else holds it, and there is not enough yet and `room` for all of it.
+    /// Keeps memory, if nobody else holds it, and there is `room` for it and not enough yet: then larger one makes place.
     pub(super) fn put(&mut self, memory: Memory, room: usize) {
         let (class, capacity) = class_of(memory.len());
-        let is_wanted = capacity == memory.len() && capacity <= LARGEST && self.bytes + capacity <= room.min(MOST);
-        if !is_wanted || Counted::strong_count(&memory) > 1 {
+        if capacity != memory.len() || Counted::strong_count(&memory) > 1 {
             return;
+        }
+        while self.bytes.saturating_add(capacity) > room.min(MOST) {
+            let larger = self.classes.iter_mut().skip(class + 1).rev().find_map(Vec::pop);
+            let Some(larger) = larger else { return };
+            self.bytes = self.bytes.saturating_sub(larger.len());
         }
         if class >= self.classes.len() {
             self.classes.resize_with(class + 1, Vec::new);
@@ -187,6 +190,9 @@ mod tests {
         there.put_surplus(here.take_surplus(), 0);
         assert_eq!((here.bytes, there.bytes), (OWN * each, AT_ONCE * each), "no room for more");
         assert!(here.take_surplus().0.is_empty(), "the rest it keeps");
+        let memory: Vec<_> = (0..5).map(|_| here.store([&[][..]].into_iter(), MOST / 8)).collect();
+        memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
+        assert_eq!(here.take_surplus().0.len(), 2, "half of what is kept at most");
     }
 
     #[test]
@@ -206,5 +212,22 @@ mod tests {
             spares.put(memory, usize::MAX);
         }
         assert!(spares.bytes > MOST - 50_000 && spares.bytes <= MOST);
+    }
+
+    /// Else a burst of long messages would leave short ones without.
+    #[test]
+    fn what_is_larger_makes_place() {
+        let mut spares = Spares::default();
+        let memory = |len| Memory::from(std::vec![0; class_of(len).1]);
+        for len in [3 << 20, 512 << 10, 300 << 10] {
+            spares.put(memory(len), usize::MAX);
+        }
+        let before = spares.bytes;
+        assert!(before > MOST - (300 << 10));
+        spares.put(memory(300 << 10), usize::MAX);
+        assert!(spares.bytes < before - (2 << 20), "the largest is gone");
+        let before = spares.bytes;
+        spares.put(memory(MOST - before + 1), usize::MAX);
+        assert_eq!(spares.bytes, before, "there is none larger");
     }
 }

@@ -164,6 +164,8 @@ fn a_refusal_comes_as_soon_as_it_is_certain() {
     assert_eq!(code(b"", 0), Ok(None));
     assert_eq!(peek_type(b"\x20"), Some(PacketType::ConnAck));
     assert_eq!(peek_type(b"\x0F"), None);
+    assert_eq!(packet_len(b"\x30\xFF\xFF\xFF\x7F"), Some(MAX_PACKET_LEN));
+    assert_eq!(packet_len(b"\x30\xFF\xFF\xFF\xFF"), None);
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! Long payloads between short ones over TCP: in order and unharmed, to who reads on and to who reads late and little.
+
+mod support;
+
+use goldcrest_core::codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Version};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+use support::{Client, with_gateways};
+
+const MESSAGES: u16 = 120;
+
+/// The payload of each message: some long, most of them not.
+fn payload(number: u16) -> Vec<u8> {
+    const SIZES: [usize; 10] = [0, 20, 70_000, 1_000, 28_672, 300_000, 5, 65_535, 28_671, 1 << 20];
+    let len = SIZES[usize::from(number) % SIZES.len()];
+    (0..len).map(|at| (at / 251 + at + usize::from(number)) as u8).collect()
+}
+
+fn publish(number: u16, qos: QoS, payload: &[u8]) -> Packet<'_> {
+    let packet_id = (qos > QoS::AtMostOnce).then(|| PacketId::new(number + 1).unwrap());
+    Packet::Publish(Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: "t",
+        packet_id,
+        properties: Properties::EMPTY,
+        payload,
+    })
+}
+
+/// Publishes with QoS 1, in writes that are cut anywhere, and takes the acknowledgements.
+fn publish_all(address: SocketAddr) {
+    let mut publisher = Client::connect(address, "publisher");
+    let mut bytes = Vec::new();
+    for number in 0..MESSAGES {
+        publish(number, QoS::AtLeastOnce, &payload(number)).encode(Version::V5, &mut bytes);
+    }
+    for (turn, piece) in bytes.chunks(77_777).enumerate() {
+        publisher.stream.write_all(piece).unwrap();
+        if turn % 64 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    for number in 0..MESSAGES {
+        publisher.expect(Packet::PubAck(Ack::new(PacketId::new(number + 1).unwrap(), ReasonCode::Success)));
+    }
+}
+
+#[test]
+fn who_reads_on_and_who_reads_late_get_all_in_order() {
+    with_gateways(
+        |_| {},
+        |address| {
+            let mut subscribers: Vec<_> = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtMostOnce]
+                .into_iter()
+                .enumerate()
+                .map(|(n, qos)| {
+                    let mut client = Client::connect(address, &format!("subscriber {n}"));
+                    client.subscribe("t", qos);
+                    (client, qos)
+                })
+                .collect();
+            let (mut late, _) = subscribers.pop().unwrap();
+            let reading: Vec<_> = subscribers
+                .into_iter()
+                .map(|(mut client, qos)| {
+                    std::thread::spawn(move || {
+                        for number in 0..MESSAGES {
+                            // The identifiers count from 1, as the publisher's do.
+                            client.expect(publish(number, qos, &payload(number)));
+                            if qos == QoS::AtLeastOnce {
+                                let id = PacketId::new(number + 1).unwrap();
+                                client.send(Packet::PubAck(Ack::new(id, ReasonCode::Success)));
+                            }
+                        }
+                    })
+                })
+                .collect();
+            publish_all(address);
+            for thread in reading {
+                thread.join().unwrap();
+            }
+            // It has not read anything so far, and reads in small pieces.
+            let mut wanted = Vec::new();
+            for number in 0..MESSAGES {
+                publish(number, QoS::AtMostOnce, &payload(number)).encode(Version::V5, &mut wanted);
+            }
+            let mut come = vec![0; wanted.len()];
+            let mut at = 0;
+            while at < come.len() {
+                let end = come.len().min(at + 9_999);
+                let read = late.stream.read(&mut come[at..end]).expect("bytes in time");
+                assert_ne!(read, 0, "{at} of {}", wanted.len());
+                at += read;
+            }
+            assert!(come == wanted);
+        },
+    );
+}
+
+/// Of what it is sent while it does not read, a client gets as much as there is memory for, whole and in order, and what was
+/// half out when it stopped.
+#[test]
+fn who_does_not_read_costs_no_more_memory_than_there_is() {
+    const SENT: u16 = 400;
+    const KEPT: usize = 3 << 20;
+    with_gateways(
+        |config| config.capacity.bytes = KEPT,
+        |address| {
+            let mut stalled = Client::connect(address, "stalled");
+            stalled.subscribe("t", QoS::AtMostOnce);
+            let mut publisher = Client::connect(address, "publisher");
+            for number in 0..SENT {
+                let payload = [&number.to_be_bytes()[..], &[7; 100_000]].concat();
+                publisher.send(publish(0, QoS::AtMostOnce, &payload));
+            }
+            // All were taken, and one more is kept now that some have left.
+            publisher.send(Packet::PingReq);
+            publisher.expect(Packet::PingResp);
+            let mut last = None;
+            let mut come = 0;
+            while last != Some(SENT) {
+                if last == Some(SENT - 1) || come >= 10 {
+                    publisher.send(publish(0, QoS::AtMostOnce, &SENT.to_be_bytes()));
+                }
+                let number = stalled.receive(|packet| match packet {
+                    Packet::Publish(publish) => {
+                        let (number, rest) = publish.payload.split_first_chunk().unwrap();
+                        assert!(rest.len() == 100_000 && rest.iter().all(|byte| *byte == 7) || rest.is_empty());
+                        u16::from_be_bytes(*number)
+                    }
+                    other => panic!("{other:?}"),
+                });
+                assert!(last.is_none_or(|last| last < number), "{number} after {last:?}");
+                last = Some(number);
+                come += 1;
+            }
+            // What the sockets hold, beside what is kept.
+            assert!((KEPT / 100_000 / 2..usize::from(SENT)).contains(&come), "{come}");
+        },
+    );
+}
+
+/// A peer that announces a long packet and sends its beginning alone keeps nobody waiting, and its end is noticed.
+#[test]
+fn a_packet_that_never_ends_harms_nobody() {
+    with_gateways(
+        |_| {},
+        |address| {
+            let mut begun = Vec::new();
+            publish(0, QoS::AtMostOnce, &[7; 1 << 20]).encode(Version::V5, &mut begun);
+            let stuck: Vec<TcpStream> = (0..20)
+                .map(|n| {
+                    let mut client = Client::connect(address, &format!("stuck {n}"));
+                    client.stream.write_all(&begun[..20_000 * (n + 1)]).unwrap();
+                    client.stream
+                })
+                .collect();
+            let mut subscriber = Client::connect(address, "subscriber");
+            subscriber.subscribe("t", QoS::AtMostOnce);
+            publish_all_to(address, &mut subscriber);
+            for mut stream in stuck {
+                stream.write_all(&begun[..10]).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                let since = Instant::now();
+                let end = stream.read(&mut [0; 16]);
+                assert!(matches!(&end, Ok(0)) || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+                assert!(since.elapsed() < Duration::from_secs(5));
+            }
+        },
+    );
+}
+
+fn publish_all_to(address: SocketAddr, subscriber: &mut Client) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| publish_all(address));
+        for number in 0..MESSAGES {
+            subscriber.expect(publish(number, QoS::AtMostOnce, &payload(number)));
+        }
+    });
+}

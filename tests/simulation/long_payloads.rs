@@ -1,0 +1,216 @@
+//! Long payloads that are written from where they stand: clients get the same bytes as if all was put into a buffer, wherever
+//! writes are cut.
+
+use goldcrest_core::codec::*;
+use goldcrest_core::{
+    AllowAll, Broker, Capacity, Config, ConnectionId, DropReason, Instant, Limits, Memory, Shard, Then,
+};
+use goldcrest_tests::honest::{Opening, bytes_of, id};
+use goldcrest_tests::memory::Storage;
+use goldcrest_tests::world::{ClientId, World};
+
+/// The first that is long, and others around it.
+const LENGTHS: [usize; 7] = [0, 10, LONG - 1, LONG, LONG + 1, 2 * LONG, 100_000];
+const LONG: usize = 28 * 1024;
+
+const CAPACITY: Capacity = Capacity {
+    connections: 8,
+    sessions: 8,
+    subscriptions: 64,
+    topic_levels: 64,
+    messages: 256,
+    deliveries: 1024,
+    bytes: 8 << 20,
+};
+
+fn config() -> Config<'static> {
+    let mut config = Config::gateway(1);
+    config.limits.packet_bytes = Limits::GATEWAY.packet_bytes;
+    config
+}
+
+/// A client that subscribes to everything, with a Subscription Identifier if it speaks MQTT 5.0.
+fn subscriber(world: &mut World, name: &str, version: Version, qos: QoS, aliases: u16) -> ClientId {
+    let opening = Opening { aliases, ..Opening::new(name) };
+    let client = connect(world, version, &opening);
+    let identifier = [Property::SubscriptionIdentifier(77)];
+    let properties = if version.is_v5() { Properties::new(&identifier) } else { Properties::EMPTY };
+    let filters = [("#", SubscriptionOptions::with_qos(qos))];
+    let subscribe = Subscribe { packet_id: id(1), properties, filters: Filters::new(&filters) };
+    world.send(client, &bytes_of(version, &Packet::Subscribe(subscribe)));
+    client
+}
+
+fn connect(world: &mut World, version: Version, opening: &Opening<'_>) -> ClientId {
+    goldcrest_tests::honest::Honest::accepted(world, version, opening).at
+}
+
+fn publish(version: Version, topic: &str, qos: QoS, number: u16, payload: &[u8]) -> Vec<u8> {
+    let list = [
+        Property::MessageExpiryInterval(1000),
+        Property::ContentType("text/plain"),
+        Property::UserProperty("name", "value"),
+    ];
+    let properties = if version.is_v5() { Properties::new(&list) } else { Properties::EMPTY };
+    let packet_id = (qos > QoS::AtMostOnce).then(|| id(number));
+    let publish = Publish { dup: false, qos, retain: false, topic, packet_id, properties, payload };
+    bytes_of(version, &Packet::Publish(publish))
+}
+
+/// What each of the subscribers gets of the same messages, and how many bytes the broker says to have sent.
+fn transcript(storage: Storage, payloads_apart: bool, transmit_size: usize) -> (Vec<Vec<u8>>, u64) {
+    let mut world = World::in_storage(storage, 1, config(), &AllowAll);
+    (world.payloads_apart, world.transmit_size) = (payloads_apart, transmit_size);
+    let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    let subscribers = [
+        subscriber(&mut world, "3.1", Version::V3_1, QoS::AtMostOnce, 0),
+        subscriber(&mut world, "3.1.1", Version::V3_1_1, QoS::ExactlyOnce, 0),
+        subscriber(&mut world, "5.0", Version::V5, QoS::AtLeastOnce, 0),
+        subscriber(&mut world, "5.0 with aliases", Version::V5, QoS::ExactlyOnce, 2),
+    ];
+    let mut number = 0;
+    for version in [Version::V3_1_1, Version::V5] {
+        let publisher = connect(&mut world, version, &Opening::new("publisher"));
+        for (qos, len) in qos.into_iter().flat_map(|qos| LENGTHS.map(|len| (qos, len))) {
+            number += 1;
+            // Some topics come again, as Topic Aliases.
+            let topic = format!("a/topic/{}", number % 3);
+            let payload: Vec<u8> = (0..len).map(|at| (at / 251 + at + usize::from(number)) as u8).collect();
+            // Two of them in one turn.
+            world.send_later(publisher, &publish(version, &topic, qos, number, &payload));
+            if number % 2 == 0 {
+                world.drive();
+            }
+        }
+        world.drive();
+        world.cut(publisher);
+    }
+    let streams = subscribers.map(|client| world.receive(client)).into();
+    (streams, world.shard(0).counters().bytes_sent)
+}
+
+#[test]
+fn clients_get_the_same_bytes_wherever_writes_are_cut() {
+    let owned = Storage::Owned(CAPACITY);
+    let (streams, sent) = transcript(owned, false, 64 * 1024);
+    assert!(streams.iter().all(|stream| stream.len() > 2 * 3 * LENGTHS.iter().sum::<usize>()));
+    let cuts = [
+        (owned, true, 1 << 20),
+        (owned, true, 64 * 1024),
+        (owned, true, LONG + 30),
+        (owned, true, 10_007),
+        (owned, true, 977),
+        (owned, false, 10_007),
+        // In borrowed memory nothing stands in one piece.
+        (Storage::Borrowed(CAPACITY), true, LONG + 30),
+    ];
+    for (storage, apart, size) in cuts {
+        // To compare them as a whole would print them.
+        let (others, also_sent) = transcript(storage, apart, size);
+        let same = streams.iter().zip(&others).map(|(one, other)| one == other);
+        assert_eq!((same.collect::<Vec<_>>(), also_sent), (vec![true; 4], sent), "{storage:?}, {apart}, {size}");
+    }
+}
+
+const NOW: Instant = Instant::from_millis(1);
+
+/// A broker with subscribers to everything, of QoS 0, with the CONNACKs and SUBACKs taken.
+fn bare(subscribers: usize) -> (Broker<'static>, Vec<ConnectionId>, ConnectionId) {
+    let memory = Memory::owned(&CAPACITY, &Limits::GATEWAY, Shard::ONLY);
+    let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+    let mut open = |name: String| {
+        let at = broker.handle_connected(NOW).unwrap();
+        let connect = Connect {
+            version: Version::V3_1_1,
+            clean_start: true,
+            keep_alive: 0,
+            properties: Properties::EMPTY,
+            client_id: &name,
+            will: None,
+            user_name: None,
+            password: None,
+        };
+        broker.handle_bytes(NOW, at, &bytes_of(Version::V3_1_1, &Packet::Connect(connect)));
+        let filters = [("#", SubscriptionOptions::with_qos(QoS::AtMostOnce))];
+        let subscribe = Subscribe { packet_id: id(1), properties: Properties::EMPTY, filters: Filters::new(&filters) };
+        if name != "publisher" {
+            broker.handle_bytes(NOW, at, &bytes_of(Version::V3_1_1, &Packet::Subscribe(subscribe)));
+        }
+        assert_eq!(broker.poll_transmit(NOW, at, &mut [0; 1000]).then, Then::Idle);
+        at
+    };
+    let publisher = open("publisher".to_owned());
+    let subscribers = (0..subscribers).map(|n| open(format!("subscriber {n}"))).collect();
+    (broker, subscribers, publisher)
+}
+
+fn send(broker: &mut Broker<'_>, from: ConnectionId, payload: &[u8]) {
+    let bytes = publish(Version::V3_1_1, "t", QoS::AtMostOnce, 1, payload);
+    assert_eq!(broker.handle_bytes(NOW, from, &bytes).consumed, bytes.len());
+}
+
+#[test]
+fn a_payload_is_stored_once_and_shown_to_all_until_the_last_has_it() {
+    let (mut broker, subscribers, publisher) = bare(3);
+    let held = broker.counters().bytes;
+    send(&mut broker, publisher, &[7; 100_000]);
+    let mut out = [0; 1000];
+    let mut places = Vec::new();
+    for &subscriber in &subscribers {
+        let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
+        assert_eq!((transmit.written, transmit.then, payload), (7, Then::More, &[7; 100_000][..]));
+        places.push(payload.as_ptr().addr());
+    }
+    assert_eq!(places, [places[0]; 3]);
+    for &subscriber in &subscribers {
+        assert!(broker.counters().bytes > held);
+        broker.payload_written(subscriber, 60_000);
+        let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
+        assert_eq!((transmit.written, payload.as_ptr().addr()), (0, places[0] + 60_000));
+        // Also with more than there is, or with nothing to be written.
+        broker.payload_written(subscriber, usize::MAX);
+        broker.payload_written(subscriber, 1);
+        let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
+        assert_eq!((transmit.written, transmit.then, payload), (0, Then::Idle, &[][..]));
+    }
+    let counters = broker.counters();
+    assert_eq!((counters.bytes, counters.publish_sent[0]), (held, 3));
+}
+
+/// The rest may be asked for in a buffer, and what goes before a payload fits with it.
+#[test]
+fn both_ways_to_transmit_go_on_where_the_other_was() {
+    let (mut broker, subscribers, publisher) = bare(1);
+    send(&mut broker, publisher, b"short");
+    send(&mut broker, publisher, &[7; 100_000]);
+    let mut out = vec![0; 80_000];
+    let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
+    assert_eq!((transmit.written, payload.len()), (10 + 7, 100_000));
+    broker.payload_written(subscribers[0], 1);
+    let transmit = broker.poll_transmit(NOW, subscribers[0], &mut out[..10_000]);
+    assert_eq!((transmit.written, transmit.then), (10_000, Then::More));
+    assert_eq!(out[..10_000], [7; 10_000]);
+    let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
+    assert_eq!((transmit.written, payload.len()), (0, 89_999));
+    // What is left is not long any more.
+    broker.payload_written(subscribers[0], 89_999 - LONG + 1);
+    let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
+    assert_eq!((transmit.written, transmit.then, payload), (LONG - 1, Then::Idle, &[][..]));
+}
+
+/// A client is gone that had only a part: its message is lost and counted, and its memory given back.
+#[test]
+fn a_client_that_goes_amid_a_payload_leaves_nothing() {
+    let (mut broker, subscribers, publisher) = bare(1);
+    let held = broker.counters().bytes;
+    send(&mut broker, publisher, &[7; 100_000]);
+    assert_eq!(broker.poll_transmit_apart(NOW, subscribers[0], &mut [0; 100]).1.len(), 100_000);
+    broker.payload_written(subscribers[0], 50_000);
+    broker.handle_closed(NOW, subscribers[0]);
+    broker.payload_written(subscribers[0], 50_000);
+    assert_eq!(broker.poll_transmit_apart(NOW, subscribers[0], &mut [0; 100]), {
+        (goldcrest_core::Transmit { written: 0, then: Then::Close }, &[][..])
+    });
+    let counters = broker.counters();
+    assert!(counters.bytes < held && counters.dropped.by(DropReason::CutOff) == 1);
+}
