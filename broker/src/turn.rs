@@ -130,9 +130,7 @@ impl Turn {
     /// Hands in what siblings sent.
     pub(crate) fn receive_forwards(&mut self, mail: &mut Mail) {
         let now = self.begin();
-        for (from, forward) in mail.forwards.drain(..) {
-            self.broker.handle_forward(now, from, forward);
-        }
+        self.broker.handle_forwards(now, &mut mail.forwards);
     }
 
     /// Takes what the store says.

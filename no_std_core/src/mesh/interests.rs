@@ -6,6 +6,7 @@
 //! vain to a sibling, which has no subscriber to it. That, and losing both when one is withdrawn, is as likely as guessing
 //! the key.
 
+use crate::router::SIDE_BY_SIDE;
 use crate::storage::{Handle, HashIndex, Hasher, Pool, PoolSlot, links};
 
 /// A filter of a sibling.
@@ -72,6 +73,24 @@ impl Interests {
             }
             false
         });
+    }
+
+    /// Whether there are so many that [`Interests::look_ahead`] is worth it.
+    #[inline]
+    pub(crate) fn is_vast(&self) -> bool {
+        self.index.is_vast()
+    }
+
+    /// Looks at what [`Interests::visit`] needs for these topics, the first [`SIDE_BY_SIDE`] of them; see `router/ahead.rs`.
+    pub(crate) fn look_ahead(&self, topics: &[&[u8]]) {
+        let mut sought = [(0, None); SIDE_BY_SIDE];
+        for (sought, topic) in sought.iter_mut().zip(topics) {
+            let (hash, _) = self.hasher.hash_wide(topic);
+            *sought = (hash, self.index.first(hash));
+        }
+        for (hash, first) in sought {
+            core::hint::black_box(self.index.find_from(first, &self.pool, hash, |_| true));
+        }
     }
 
     fn find(&self, sibling: u16, filter: &str) -> Option<Handle<Interest>> {

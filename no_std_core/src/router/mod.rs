@@ -28,6 +28,8 @@
 //! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 
+#[cfg(feature = "alloc")]
+mod ahead;
 mod matching;
 mod position;
 mod retained;
@@ -35,6 +37,8 @@ mod shared;
 mod subscription;
 mod trie;
 
+#[cfg(feature = "alloc")]
+pub(crate) use ahead::SIDE_BY_SIDE;
 pub use matching::{Match, Matches};
 pub use retained::{Retained, RetainedCursor, RetainedMatches};
 pub use shared::{Group, PickKeys, ShareStrategy};
