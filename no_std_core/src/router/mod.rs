@@ -90,7 +90,7 @@ pub struct RouterMemory<'m> {
     pub node_buckets: Slots<'m, Option<Handle<Node>>>,
     /// Subscriptions of all subscribers.
     pub subscriptions: Slots<'m, PoolSlot<Subscription>>,
-    /// To find subscriptions by.
+    /// To find subscriptions by that are not the first ones to their filter.
     pub subscription_buckets: Slots<'m, Option<Handle<Subscription>>>,
     /// One for each [`Subscriber`].
     pub subscribers: Slots<'m, SubscriberSlot>,

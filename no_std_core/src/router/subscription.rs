@@ -204,7 +204,11 @@ impl Router<'_> {
     pub fn remove(&mut self, handle: Handle<Subscription>) -> Unsubscribed {
         let subscription = &self.subscriptions[handle];
         let (node, group, subscriber) = (subscription.node, subscription.group, subscription.subscriber);
-        self.subscription_index.remove(&mut self.subscriptions, handle);
+        let behind = subscription.place_next;
+        let indexed = if self.first_at(node, group) == Some(handle) { behind } else { Some(handle) };
+        if let Some(indexed) = indexed {
+            self.subscription_index.remove(&mut self.subscriptions, indexed);
+        }
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.unlink(&mut self.subscriptions, handle);
             slot.count = slot.count.saturating_sub(1);
@@ -323,6 +327,10 @@ impl Router<'_> {
         group: Option<Handle<Group>>,
         subscriber: Subscriber,
     ) -> Option<Handle<Subscription>> {
+        let first = self.first_at(Some(node), group)?;
+        if self.subscriptions[first].subscriber == subscriber {
+            return Some(first);
+        }
         let hash = self.subscription_hash(node, group, subscriber);
         self.subscription_index.find(&self.subscriptions, hash, |found| {
             found.subscriber == subscriber && found.node == Some(node) && found.group == group
@@ -346,19 +354,32 @@ impl Router<'_> {
     /// Puts a subscription, which is in the pool, where it is found.
     fn join(&mut self, handle: Handle<Subscription>) {
         let Subscription { node, group, subscriber, .. } = self.subscriptions[handle];
-        self.subscription_index.insert(&mut self.subscriptions, handle);
+        // Siblings come first: then the last one says whether there is a local subscriber.
+        let comes_first = group.is_none() && !self.is_local(subscriber);
+        let first = self.first_at(node, group);
+        if let Some(indexed) = if comes_first { first } else { first.map(|_| handle) } {
+            self.subscription_index.insert(&mut self.subscriptions, indexed);
+        }
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.push_back(&mut self.subscriptions, handle);
             slot.count += 1;
         }
         match (group, node) {
             (Some(group), _) => self.groups[group].join(&mut self.subscriptions, handle),
-            // Siblings first: then the last one says whether there is a local subscriber.
-            (None, Some(node)) if subscriber.0 < self.siblings => {
+            (None, Some(node)) if comes_first => {
                 self.trie.nodes[node].subscriptions.push_front(&mut self.subscriptions, handle);
             }
             (None, Some(node)) => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
             (None, None) => {}
+        }
+    }
+
+    /// The first subscription of a group, or to a level's filter. All others are in the index; most filters have this one alone.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
+    fn first_at(&self, node: Option<Handle<Node>>, group: Option<Handle<Group>>) -> Option<Handle<Subscription>> {
+        match group.filter(|_| SHARED) {
+            Some(group) => self.groups[group].members.front(),
+            None => self.trie.nodes[node?].subscriptions.front(),
         }
     }
 

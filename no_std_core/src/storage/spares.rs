@@ -48,7 +48,7 @@ pub(super) struct Spares {
 }
 
 /// What is kept at most, in bytes.
-const MOST: usize = 4 << 20;
+const MOST: usize = 2 << 20;
 
 /// What is larger is not kept.
 const LARGEST: usize = 256 << 10;
