@@ -2,7 +2,7 @@
 //!
 //! Most filters are such, and nothing but the topic that is the same text matches them: to know that a message has to go
 //! to a sibling, no tree and no text is needed. 64 bits of a hash stand for the filter, so that it takes 24 bytes and not the
-//! 116 of a subscription with its level. Two filters whose 64 bits are the same would share their fate: a message would go in
+//! 108 of a subscription with its level. Two filters whose 64 bits are the same would share their fate: a message would go in
 //! vain to a sibling, which has no subscriber to it. That, and losing both when one is withdrawn, is as likely as guessing
 //! the key.
 

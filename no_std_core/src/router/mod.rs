@@ -48,6 +48,8 @@ pub use trie::Node;
 use crate::storage::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
 use crate::topic::TopicName;
 use subscription::BySubscriber;
+#[cfg(feature = "alloc")]
+use subscription::MOST_PLACES;
 use trie::Trie;
 
 /// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
@@ -123,12 +125,12 @@ impl RouterMemory<'_> {
     /// Memory that grows up to `limits`.
     pub fn owned(limits: RouterLimits) -> Self {
         Self {
-            nodes: Slots::owned(limits.nodes.saturating_add(1)),
+            nodes: Slots::owned(limits.nodes.saturating_add(1).min(MOST_PLACES)),
             node_buckets: Slots::owned(limits.nodes),
             subscriptions: Slots::owned(limits.subscriptions),
             subscription_buckets: Slots::owned(limits.subscriptions),
             subscribers: Slots::owned(limits.subscribers),
-            groups: Slots::owned(limits.groups),
+            groups: Slots::owned(limits.groups.min(MOST_PLACES)),
             group_buckets: Slots::owned(limits.groups),
             texts: Bytes::owned(limits.text_bytes),
         }

@@ -9,7 +9,7 @@ use crate::topic::TopicFilter;
 /// The subscribers that share one Topic Filter under one ShareName.
 #[derive(Clone, Debug)]
 pub struct Group {
-    node: Option<Handle<Node>>,
+    pub(super) node: Option<Handle<Node>>,
     pub(super) name: Blob,
     /// Of the node and the name.
     hash: u32,
