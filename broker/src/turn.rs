@@ -153,9 +153,7 @@ impl Turn {
         }
         let now = self.begin();
         let Self { broker, keeper, mail, .. } = self;
-        for (from, forward) in mail.forwards.drain(..) {
-            broker.handle_forward(now, from, forward);
-        }
+        broker.handle_forwards(now, &mut mail.forwards);
         if let Some(keeper) = keeper {
             for answer in mail.answers.drain(..) {
                 keeper.receive(broker, now, answer);

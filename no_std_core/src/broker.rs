@@ -309,6 +309,13 @@ impl<'m> Broker<'m> {
         self.on_forward(now, from, forward);
     }
 
+    /// The same for all in the list, each with the number of the sibling, and sooner done than one by one. It is empty then, and
+    /// keeps its memory.
+    #[cfg(feature = "alloc")]
+    pub fn handle_forwards(&mut self, now: Instant, forwards: &mut alloc::vec::Vec<(u16, crate::Forward)>) {
+        self.on_forwards(now, forwards);
+    }
+
     /// Whether there is something for [`Broker::poll_record`] or [`Broker::seal`].
     pub fn has_records(&self) -> bool {
         self.messages.journal.has_records()

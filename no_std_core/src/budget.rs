@@ -338,7 +338,7 @@ impl EntryBytes {
         timer: 16,
         heap_slot: 16,
         node: 64,
-        subscription: 44,
+        subscription: 40,
         subscriber: 8,
         group: 48,
         bucket: 4,

@@ -751,6 +751,10 @@ impl SharedMessage {
         self.body.len()
     }
 
+    pub(crate) fn topic(&self) -> &[u8] {
+        self.body.get(..usize::from(self.topic_len)).unwrap_or(&[])
+    }
+
     pub(crate) fn has_expired(&self, now: Instant) -> bool {
         self.expires <= now
     }

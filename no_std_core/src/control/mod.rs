@@ -4,6 +4,8 @@
 //! apart and hands each packet to its file.
 
 mod ack;
+#[cfg(feature = "alloc")]
+mod ahead;
 mod auth;
 #[cfg(feature = "alloc")]
 mod bodies;
@@ -75,6 +77,8 @@ impl Broker<'_> {
             return Received { consumed: 0, next: Next::Wait };
         }
         let mut rest = bytes;
+        #[cfg(feature = "alloc")]
+        let mut not_seen = if self.looks_ahead() { bytes } else { &[] };
         let next = loop {
             let connection = &self.connections[handle];
             match connection.phase {
@@ -89,6 +93,10 @@ impl Broker<'_> {
             if connection.owed.len() >= usize::from(self.config.limits.owed_replies) {
                 self.connections[handle].is_choked = true;
                 break Next::Wait;
+            }
+            #[cfg(feature = "alloc")]
+            if !not_seen.is_empty() && not_seen.len() >= rest.len() {
+                not_seen = self.look_ahead(rest);
             }
             let (frame, len) = match self.next_frame(handle, rest) {
                 Ok(Some(found)) => found,

@@ -2,10 +2,11 @@
 //!
 //! Most filters are such, and nothing but the topic that is the same text matches them: to know that a message has to go
 //! to a sibling, no tree and no text is needed. 64 bits of a hash stand for the filter, so that it takes 24 bytes and not the
-//! 116 of a subscription with its level. Two filters whose 64 bits are the same would share their fate: a message would go in
+//! 108 of a subscription with its level. Two filters whose 64 bits are the same would share their fate: a message would go in
 //! vain to a sibling, which has no subscriber to it. That, and losing both when one is withdrawn, is as likely as guessing
 //! the key.
 
+use crate::router::SIDE_BY_SIDE;
 use crate::storage::{Handle, HashIndex, Hasher, Pool, PoolSlot, links};
 
 /// A filter of a sibling.
@@ -72,6 +73,24 @@ impl Interests {
             }
             false
         });
+    }
+
+    /// Whether there are so many that [`Interests::look_ahead`] is worth it.
+    #[inline]
+    pub(crate) fn is_vast(&self) -> bool {
+        self.index.is_vast()
+    }
+
+    /// Looks at what [`Interests::visit`] needs for these topics, the first [`SIDE_BY_SIDE`] of them; see `router/ahead.rs`.
+    pub(crate) fn look_ahead(&self, topics: &[&[u8]]) {
+        let mut sought = [(0, None); SIDE_BY_SIDE];
+        for (sought, topic) in sought.iter_mut().zip(topics) {
+            let (hash, _) = self.hasher.hash_wide(topic);
+            *sought = (hash, self.index.first(hash));
+        }
+        for (hash, first) in sought {
+            core::hint::black_box(self.index.find_from(first, &self.pool, hash, |_| true));
+        }
     }
 
     fn find(&self, sibling: u16, filter: &str) -> Option<Handle<Interest>> {

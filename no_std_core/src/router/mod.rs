@@ -28,6 +28,8 @@
 //! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 
+#[cfg(feature = "alloc")]
+mod ahead;
 mod matching;
 mod position;
 mod retained;
@@ -35,6 +37,8 @@ mod shared;
 mod subscription;
 mod trie;
 
+#[cfg(feature = "alloc")]
+pub(crate) use ahead::SIDE_BY_SIDE;
 pub use matching::{Match, Matches};
 pub use retained::{Retained, RetainedCursor, RetainedMatches};
 pub use shared::{Group, PickKeys, ShareStrategy};
@@ -44,6 +48,8 @@ pub use trie::Node;
 use crate::storage::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
 use crate::topic::TopicName;
 use subscription::BySubscriber;
+#[cfg(feature = "alloc")]
+use subscription::MOST_PLACES;
 use trie::Trie;
 
 /// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
@@ -86,7 +92,7 @@ pub struct RouterMemory<'m> {
     pub node_buckets: Slots<'m, Option<Handle<Node>>>,
     /// Subscriptions of all subscribers.
     pub subscriptions: Slots<'m, PoolSlot<Subscription>>,
-    /// To find subscriptions by.
+    /// To find subscriptions by that are not the first ones to their filter.
     pub subscription_buckets: Slots<'m, Option<Handle<Subscription>>>,
     /// One for each [`Subscriber`].
     pub subscribers: Slots<'m, SubscriberSlot>,
@@ -119,12 +125,12 @@ impl RouterMemory<'_> {
     /// Memory that grows up to `limits`.
     pub fn owned(limits: RouterLimits) -> Self {
         Self {
-            nodes: Slots::owned(limits.nodes.saturating_add(1)),
+            nodes: Slots::owned(limits.nodes.saturating_add(1).min(MOST_PLACES)),
             node_buckets: Slots::owned(limits.nodes),
             subscriptions: Slots::owned(limits.subscriptions),
             subscription_buckets: Slots::owned(limits.subscriptions),
             subscribers: Slots::owned(limits.subscribers),
-            groups: Slots::owned(limits.groups),
+            groups: Slots::owned(limits.groups.min(MOST_PLACES)),
             group_buckets: Slots::owned(limits.groups),
             texts: Bytes::owned(limits.text_bytes),
         }

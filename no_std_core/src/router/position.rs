@@ -112,7 +112,7 @@ impl<'t> Position<'t> {
 
 /// Where the first level of `text` ends.
 #[inline]
-fn find_slash(text: &[u8]) -> usize {
+pub(super) fn find_slash(text: &[u8]) -> usize {
     text.iter().position(|byte| *byte == b'/').unwrap_or(text.len())
 }
 

@@ -9,7 +9,7 @@ use crate::topic::TopicFilter;
 /// The subscribers that share one Topic Filter under one ShareName.
 #[derive(Clone, Debug)]
 pub struct Group {
-    node: Option<Handle<Node>>,
+    pub(super) node: Option<Handle<Node>>,
     pub(super) name: Blob,
     /// Of the node and the name.
     hash: u32,
@@ -17,7 +17,7 @@ pub struct Group {
     next: Option<Handle<Group>>,
     prev: Option<Handle<Group>>,
     /// In the order in which they joined.
-    members: List<Subscription, ByPlace>,
+    pub(super) members: List<Subscription, ByPlace>,
     count: u32,
     /// The member to ask first next time; None: the first.
     cursor: Option<Handle<Subscription>>,

@@ -33,10 +33,8 @@ pub struct Subscription {
     /// The Subscription Identifier (bits 0 to 27) and the options.
     packed: u32,
     place_next: Option<Handle<Subscription>>,
-    /// None in unused memory only.
-    node: Option<Handle<Node>>,
-    group: Option<Handle<Group>>,
-    /// Of the group or node, and of the subscriber.
+    place: Place,
+    /// Of the place and of the subscriber.
     hash: u32,
     chain: Option<Handle<Subscription>>,
     place_prev: Option<Handle<Subscription>>,
@@ -44,11 +42,39 @@ pub struct Subscription {
     subscriber_prev: Option<Handle<Subscription>>,
 }
 
+/// Where a subscription hangs: at a level, or in a group, which itself hangs at one. 0 in unused memory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
+/// More levels, or groups, there can't be: a [`Place`] has 31 bits for them.
+#[cfg(feature = "alloc")]
+pub(super) const MOST_PLACES: usize = (1 << 31) - 1;
+
+impl Place {
+    /// Marks that it is a group.
+    const GROUP: u32 = 1 << 31;
+
+    fn new(node: Handle<Node>, group: Option<Handle<Group>>) -> Self {
+        Self(match group.filter(|_| SHARED) {
+            Some(group) => group.tag() | Self::GROUP,
+            None => node.tag() & !Self::GROUP,
+        })
+    }
+
+    fn group(self) -> Option<Handle<Group>> {
+        if SHARED && self.0 & Self::GROUP != 0 { Handle::from_tag(self.0 & !Self::GROUP) } else { None }
+    }
+
+    /// The level, if there is no group between.
+    fn node(self) -> Option<Handle<Node>> {
+        if SHARED && self.0 & Self::GROUP != 0 { None } else { Handle::from_tag(self.0) }
+    }
+}
+
 impl Subscription {
     /// The subscription that fills unused memory.
     pub const EMPTY: Self = Self {
-        node: None,
-        group: None,
+        place: Place(0),
         subscriber: Subscriber(0),
         packed: 0,
         hash: 0,
@@ -66,7 +92,7 @@ impl Subscription {
 
     /// The group, if this is a shared subscription.
     pub fn group(&self) -> Option<Handle<Group>> {
-        self.group.filter(|_| SHARED)
+        self.place.group()
     }
 
     /// The options of the last SUBSCRIBE.
@@ -169,9 +195,9 @@ impl Router<'_> {
         let group = filter.share_name().filter(|_| is_new).map(|name| self.ensure_group(node, name));
         let mut restored = None;
         if is_new && group != Some(None) {
-            let group = group.flatten();
-            let hash = self.subscription_hash(node, group, subscriber);
-            let new = Subscription { node: Some(node), group, subscriber, packed, hash, ..Subscription::EMPTY };
+            let place = Place::new(node, group.flatten());
+            let hash = self.subscription_hash(place, subscriber);
+            let new = Subscription { place, subscriber, packed, hash, ..Subscription::EMPTY };
             restored = self.subscriptions.restore(slot, new);
         }
         match restored {
@@ -203,14 +229,18 @@ impl Router<'_> {
     /// Removes a subscription.
     pub fn remove(&mut self, handle: Handle<Subscription>) -> Unsubscribed {
         let subscription = &self.subscriptions[handle];
-        let (node, group, subscriber) = (subscription.node, subscription.group, subscription.subscriber);
-        self.subscription_index.remove(&mut self.subscriptions, handle);
+        let (place, subscriber, behind) = (subscription.place, subscription.subscriber, subscription.place_next);
+        let node = self.node_of_place(place);
+        let indexed = if self.first_at(place) == Some(handle) { behind } else { Some(handle) };
+        if let Some(indexed) = indexed {
+            self.subscription_index.remove(&mut self.subscriptions, indexed);
+        }
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.unlink(&mut self.subscriptions, handle);
             slot.count = slot.count.saturating_sub(1);
         }
         let mut group_ended = None;
-        match (group, node) {
+        match (place.group(), node) {
             (Some(group), _) => {
                 self.groups[group].leave(&mut self.subscriptions, handle);
                 group_ended = self.end_group_without_members(group);
@@ -280,8 +310,8 @@ impl Router<'_> {
     /// The Topic Filter of a subscription as the subscriber wrote it, `$share/group/` included. It is put at the end of
     /// `out`; None if that is too short (65,535 bytes are enough for any).
     pub fn filter_of<'b>(&self, handle: Handle<Subscription>, out: &'b mut [u8]) -> Option<&'b str> {
-        let subscription = &self.subscriptions[handle];
-        self.filter_at(subscription.node?, subscription.group, out)
+        let place = self.subscriptions[handle].place;
+        self.filter_at(self.node_of_place(place)?, place.group(), out)
     }
 
     /// The filter of a node, with the ShareName of a group there.
@@ -323,10 +353,14 @@ impl Router<'_> {
         group: Option<Handle<Group>>,
         subscriber: Subscriber,
     ) -> Option<Handle<Subscription>> {
-        let hash = self.subscription_hash(node, group, subscriber);
-        self.subscription_index.find(&self.subscriptions, hash, |found| {
-            found.subscriber == subscriber && found.node == Some(node) && found.group == group
-        })
+        let place = Place::new(node, group);
+        let first = self.first_at(place)?;
+        if self.subscriptions[first].subscriber == subscriber {
+            return Some(first);
+        }
+        let hash = self.subscription_hash(place, subscriber);
+        self.subscription_index
+            .find(&self.subscriptions, hash, |found| found.subscriber == subscriber && found.place == place)
     }
 
     fn add_subscription(
@@ -336,8 +370,9 @@ impl Router<'_> {
         subscriber: Subscriber,
         packed: u32,
     ) -> Option<Handle<Subscription>> {
-        let hash = self.subscription_hash(node, group, subscriber);
-        let new = Subscription { node: Some(node), group, subscriber, packed, hash, ..Subscription::EMPTY };
+        let place = Place::new(node, group);
+        let hash = self.subscription_hash(place, subscriber);
+        let new = Subscription { place, subscriber, packed, hash, ..Subscription::EMPTY };
         let handle = self.subscriptions.insert(new)?;
         self.join(handle);
         Some(handle)
@@ -345,20 +380,41 @@ impl Router<'_> {
 
     /// Puts a subscription, which is in the pool, where it is found.
     fn join(&mut self, handle: Handle<Subscription>) {
-        let Subscription { node, group, subscriber, .. } = self.subscriptions[handle];
-        self.subscription_index.insert(&mut self.subscriptions, handle);
+        let Subscription { place, subscriber, .. } = self.subscriptions[handle];
+        // Siblings come first: then the last one says whether there is a local subscriber.
+        let comes_first = place.group().is_none() && !self.is_local(subscriber);
+        let first = self.first_at(place);
+        if let Some(indexed) = if comes_first { first } else { first.map(|_| handle) } {
+            self.subscription_index.insert(&mut self.subscriptions, indexed);
+        }
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.push_back(&mut self.subscriptions, handle);
             slot.count += 1;
         }
-        match (group, node) {
+        match (place.group(), place.node()) {
             (Some(group), _) => self.groups[group].join(&mut self.subscriptions, handle),
-            // Siblings first: then the last one says whether there is a local subscriber.
-            (None, Some(node)) if subscriber.0 < self.siblings => {
+            (None, Some(node)) if comes_first => {
                 self.trie.nodes[node].subscriptions.push_front(&mut self.subscriptions, handle);
             }
             (None, Some(node)) => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
             (None, None) => {}
+        }
+    }
+
+    /// The first subscription of a group, or to a level's filter. All others are in the index; most filters have this one alone.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
+    fn first_at(&self, place: Place) -> Option<Handle<Subscription>> {
+        match place.group() {
+            Some(group) => self.groups[group].members.front(),
+            None => self.trie.nodes[place.node()?].subscriptions.front(),
+        }
+    }
+
+    /// The level of the filter.
+    fn node_of_place(&self, place: Place) -> Option<Handle<Node>> {
+        match place.group() {
+            Some(group) => self.groups[group].node,
+            None => place.node(),
         }
     }
 
@@ -378,10 +434,8 @@ impl Router<'_> {
         self.subscribers.as_slice().get(subscriber.0 as usize)
     }
 
-    fn subscription_hash(&self, node: Handle<Node>, group: Option<Handle<Group>>, subscriber: Subscriber) -> u32 {
-        // A group has one node, so it is enough of a key; inverted, so that it is not mistaken for a node.
-        let place = group.map_or(node.index() as u32, |group| !(group.index() as u32));
-        self.trie.hasher.combine(place, subscriber.0)
+    fn subscription_hash(&self, place: Place, subscriber: Subscriber) -> u32 {
+        self.trie.hasher.combine(place.0, subscriber.0)
     }
 }
 
@@ -407,4 +461,4 @@ links!(Linked<BySubscriber> for Subscription: subscriber_next);
 links!(DoublyLinked<BySubscriber> for Subscription: subscriber_prev);
 links!(Chained for Subscription: hash, chain);
 
-const _: () = assert!(size_of::<PoolSlot<Subscription>>() == 44);
+const _: () = assert!(size_of::<PoolSlot<Subscription>>() == 40);

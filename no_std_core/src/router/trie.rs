@@ -102,7 +102,7 @@ impl Level {
 pub(super) struct Trie<'m> {
     pub(super) nodes: Pool<'m, Node>,
     /// All nodes but the root and the wildcards.
-    index: HashIndex<'m, Node>,
+    pub(super) index: HashIndex<'m, Node>,
     pub(super) texts: Bytes<'m>,
     pub(super) hasher: Hasher,
     /// None if there is no memory at all.
@@ -134,7 +134,12 @@ impl<'m> Trie<'m> {
     #[inline]
     pub(super) fn child(&self, parent: Handle<Node>, level: LevelText<'_>) -> Option<Handle<Node>> {
         let hash = self.hash_of(parent, level);
-        self.index.find(&self.nodes, hash, |node| node.parent == Some(parent) && node.level.is(level.text, &self.texts))
+        self.index.find(&self.nodes, hash, |node| self.is_child(node, parent, level.text))
+    }
+
+    #[inline]
+    pub(super) fn is_child(&self, node: &Node, parent: Handle<Node>, text: &[u8]) -> bool {
+        node.parent == Some(parent) && node.level.is(text, &self.texts)
     }
 
     /// The `+` child.
@@ -247,7 +252,7 @@ impl<'m> Trie<'m> {
         Some(start)
     }
 
-    fn hash_of(&self, parent: Handle<Node>, level: LevelText<'_>) -> u32 {
+    pub(super) fn hash_of(&self, parent: Handle<Node>, level: LevelText<'_>) -> u32 {
         self.hasher.combine(parent.index() as u32, level.hash)
     }
 

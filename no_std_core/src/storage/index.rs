@@ -32,6 +32,11 @@ pub struct HashIndex<'m, T, L = ()> {
     kind: core::marker::PhantomData<fn() -> L>,
 }
 
+/// So many entries and what hangs at them are more than the caches of a processor have for them: with levels of topics and their
+/// subscriptions some 7 MB. Tests are to see what is done with so many, with few.
+#[cfg(feature = "alloc")]
+const VAST: u32 = if cfg!(debug_assertions) { 4 } else { 60_000 };
+
 impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     /// An empty index whose buckets are `slots`, whatever they hold.
     pub fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
@@ -57,10 +62,35 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         self.len == 0
     }
 
+    /// Whether there is so much in it that a look-up mostly waits for memory.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn is_vast(&self) -> bool {
+        self.len >= VAST
+    }
+
     /// The entry with this hash that `is_it`.
     #[inline]
-    pub fn find(&self, pool: &Pool<'_, T>, hash: u32, mut is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
-        let mut next = self.bucket(self.bucket_of(hash));
+    pub fn find(&self, pool: &Pool<'_, T>, hash: u32, is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
+        self.find_from(self.first(hash), pool, hash, is_it)
+    }
+
+    /// The first half of [`find`](Self::find), for who has several to find: the first entry that may be it.
+    #[inline]
+    pub(crate) fn first(&self, hash: u32) -> Option<Handle<T>> {
+        self.bucket(self.bucket_of(hash))
+    }
+
+    /// The other half: the first entry from `first` on.
+    #[inline]
+    pub(crate) fn find_from(
+        &self,
+        first: Option<Handle<T>>,
+        pool: &Pool<'_, T>,
+        hash: u32,
+        mut is_it: impl FnMut(&T) -> bool,
+    ) -> Option<Handle<T>> {
+        let mut next = first;
         while let Some(handle) = next {
             let entry = &pool[handle];
             if entry.hash() == hash && is_it(entry) {
