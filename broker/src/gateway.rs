@@ -236,6 +236,7 @@ fn addresses_of(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError
 fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
     let seats = config.capacity.connections.saturating_mul(config.shards.into());
     let seats = seats.min(descriptors::raise_limit());
+    descriptors::make_room(seats);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let packet_bytes = config.broker.limits.packet_bytes;
     let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, packet_bytes));
