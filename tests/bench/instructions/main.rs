@@ -160,7 +160,11 @@ fn hand_over(qos: u8) {
             forwards.extend(std::iter::from_fn(|| beds[0].broker.poll_forward()));
             forwards.drain(..).for_each(|(_, forward)| beds[1].broker.handle_forward(NOW, 0, forward));
         };
-        if round >= TIMES / BATCH { measured(&mut work) } else { work() }
+        if round >= TIMES / BATCH {
+            measured(&mut work)
+        } else {
+            work()
+        }
         beds.iter_mut().for_each(Bed::settle);
         exchange(&mut beds);
     }
