@@ -33,9 +33,11 @@ impl Spares {
     const MOST: usize = 16;
     const MOST_BYTES: usize = 4 << 20;
 
-    /// The smallest that holds `bytes`, or else the largest.
+    /// The smallest that holds `bytes`, or else the largest. None that is much larger: it may be held for long.
     fn take(&mut self, bytes: usize) -> Box<Waiting> {
+        let most = Backlog::most_bytes(bytes);
         let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
+        let capacities = capacities.filter(|(_, capacity)| *capacity <= most);
         let best = capacities.min_by_key(|&(_, capacity)| (capacity < bytes, capacity.abs_diff(bytes)));
         let Some((place, capacity)) = best else { return Box::default() };
         self.bytes -= capacity;
@@ -60,6 +62,12 @@ impl Backlog {
     /// Capacity that is not worth giving back while anything waits.
     const KEEP: usize = 16 * 1024;
 
+    /// The most that is held where so many bytes are expected, or have come.
+    pub(crate) const fn most_bytes(expected: usize) -> usize {
+        let twice = expected.saturating_mul(2);
+        if twice > Self::KEEP { twice } else { Self::KEEP }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -78,7 +86,7 @@ impl Backlog {
     }
 
     /// What waits, with room behind it for more to be read into: for all that is missing to `goal` bytes, or for as much as
-    /// there is already. So announcing a long packet gets nobody memory beyond what is spare.
+    /// there is already. So nobody gets much memory by announcing a long packet alone.
     pub(crate) fn with_room(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.compact(goal);
         if waiting.len() == waiting.capacity() {
@@ -100,7 +108,7 @@ impl Backlog {
 
     /// Lets the first `count` bytes leave.
     pub(crate) fn consume(&mut self, count: usize) {
-        let Some(waiting) = &mut self.0 else { return };
+        let Some(waiting) = self.0.as_mut().filter(|_| count > 0) else { return };
         waiting.left += count;
         let Some(rest) = waiting.bytes.get(waiting.left..).filter(|rest| !rest.is_empty()) else {
             return self.clear();
@@ -174,14 +182,14 @@ mod tests {
         for mut backlog in [100, 3000, 50_000].map(filled) {
             backlog.clear();
         }
-        let used = [(b"ab", 2000), (b"cd", 0), (b"ef", 60_000), (b"gh", 0)].map(|(bytes, goal)| {
+        let used = [(b"ab", 2000), (b"ef", 60_000), (b"cd", 0), (b"gh", 0)].map(|(bytes, goal)| {
             let mut backlog = Backlog::default();
             backlog.push(bytes, goal);
             (backlog.as_slice().to_vec(), capacity(&backlog), backlog)
         });
         assert_eq!(
             used.map(|(bytes, capacity, _)| (bytes, capacity)),
-            [(b"ab".to_vec(), 3000), (b"cd".to_vec(), 100), (b"ef".to_vec(), 50_000), (b"gh".to_vec(), 2)]
+            [(b"ab".to_vec(), 3000), (b"ef".to_vec(), 50_000), (b"cd".to_vec(), 100), (b"gh".to_vec(), 2)]
         );
     }
 
@@ -194,8 +202,18 @@ mod tests {
         let mut large: Vec<_> = (0..5).map(|_| filled(1 << 20)).collect();
         large.iter_mut().for_each(Backlog::clear);
         assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (4, 4 << 20));
-        let again = filled(1);
+        assert_eq!(capacity(&filled(1)), 1, "a large one is not for few bytes");
+        let again = filled(1 << 19);
         assert_eq!((capacity(&again), SPARES.with_borrow(|spares| spares.bytes)), (1 << 20, 3 << 20));
+    }
+
+    #[test]
+    fn memory_for_a_packet_is_kept_while_nothing_of_it_is_consumed() {
+        filled(1 << 20).clear();
+        let mut backlog = Backlog::default();
+        backlog.push(&[7; 20_000], 1 << 20);
+        backlog.consume(0);
+        assert_eq!((capacity(&backlog), backlog.as_slice().len()), (1 << 20, 20_000));
     }
 
     #[test]

@@ -85,22 +85,29 @@ impl Keeper {
 
     /// Counts what siblings passed on. Asks for more room when half of it is gone, or a message waits for it.
     fn want_room(&mut self, broker: &mut Broker<'static>) {
+        // Told of more room, those that wait try again first.
+        let waited_for = i64::try_from(broker.store_room_wanted()).unwrap_or(i64::MAX);
         let passed = broker.take_passed_room();
         if passed != 0 {
             self.room += passed;
             self.tell_room(broker);
         }
-        // What siblings sent was less than it might have been, and they ask for more.
-        if self.room > 2 * self.room_share {
-            self.store.give_back_room(self.room.abs_diff(self.room_share));
-            self.room = self.room_share;
-            self.tell_room(broker);
-        }
-        let waited_for = i64::try_from(broker.store_room_wanted()).unwrap_or(i64::MAX);
         let lacking = self.room_share.max(waited_for).saturating_sub(self.room);
         if lacking > self.room_asked && (lacking > self.room_share / 2 || waited_for > 0) {
             self.room_asked = lacking;
             self.store.want_room(self.shard, lacking.unsigned_abs());
+        }
+    }
+
+    /// Gives back what is far more than this shard's share: siblings pass on room for as much as their messages might take, and ask
+    /// for more. Not before all that waited for room had their turn, and nothing of what is promised.
+    pub(crate) fn give_back_room(&mut self, broker: &mut Broker<'static>) {
+        let promised = i64::try_from(broker.bytes_to_record()).unwrap_or(i64::MAX);
+        let spare = self.room.saturating_sub(promised).saturating_sub(self.room_share);
+        if spare > self.room_share && broker.store_room_wanted() == 0 && self.room_asked == 0 {
+            self.store.give_back_room(spare.unsigned_abs());
+            self.room -= spare;
+            self.tell_room(broker);
         }
     }
 

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -143,7 +143,8 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl
         return Ok(());
     }
     shard.stop.notified().await;
-    if !shard.turn(|turn| turn.is_stopping) {
+    // After a panic nothing more is done with the broker.
+    if shard.turn.is_poisoned() || !shard.turn(|turn| turn.is_stopping) {
         return Ok(());
     }
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -190,9 +191,9 @@ impl Shard {
     }
 
     /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
-    /// with the other tasks, but the shard ends.
+    /// with the other tasks, but the shard ends; so it does where another thread panicked that turned it.
     fn turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
-        self.end_if_panicking(|| work(&mut self.turn.lock().unwrap_or_else(PoisonError::into_inner)))
+        self.end_if_panicking(|| work(&mut self.turn.lock().expect("nobody has panicked in this turn")))
     }
 
     fn end_if_panicking<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -280,8 +281,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
 
-    #[test]
-    fn a_panic_in_a_task_ends_the_shard() {
+    /// What panics in a shard ends it, and nothing is done with its broker any more.
+    fn ends(panic: impl FnOnce(Rc<Shard>) + Send + 'static) {
         let plan = Plan {
             config: goldcrest_core::Config::gateway(1),
             capacity: Capacity::GATEWAY,
@@ -297,11 +298,30 @@ mod tests {
             let serving = runtime.block_on(async {
                 let (shard, listeners) = set_up(plan).unwrap();
                 let panicking = shard.clone();
-                spawn_local(async move { panicking.turn(|_| panic!("as a bug would")) });
+                spawn_local(async move { panic(panicking) });
                 serve(shard, listeners, || true).await
             });
             done.send(serving.is_ok()).unwrap();
         });
         assert!(is_done.recv_timeout(Duration::from_secs(5)).expect("the shard ends"));
+    }
+
+    #[test]
+    fn a_panic_in_a_task_ends_the_shard() {
+        ends(|shard| shard.turn(|_| panic!("as a bug would")));
+    }
+
+    #[test]
+    fn a_panic_of_who_stands_in_ends_the_shard() {
+        ends(|shard| {
+            let turn = shard.turn.clone();
+            let standing_in = std::thread::spawn(move || {
+                let _turn = turn.lock().unwrap();
+                panic!("as a bug would");
+            });
+            assert!(standing_in.join().is_err());
+            shard.mesh.shut_down();
+            shard.mesh.wake(0);
+        });
     }
 }

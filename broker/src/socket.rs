@@ -71,7 +71,7 @@ impl Socket {
     pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
         let begun = packet_bytes.saturating_add(CHUNK);
         let unread = if begun > READ_BUFFER { begun } else { READ_BUFFER };
-        unread.saturating_add(CHUNK)
+        unread.saturating_add(Backlog::most_bytes(CHUNK))
     }
 
     pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, seat: Seat) -> Self {
@@ -133,9 +133,10 @@ impl Socket {
         self.unread.as_slice()
     }
 
-    /// Keeps what the core did not consume of the buffer.
+    /// Keeps what the core did not consume of the buffer; in memory for the whole packet, if a good part of it has come.
     pub(crate) fn keep_unread(&mut self, rest: &[u8]) {
-        self.unread.push(rest, packet_len(rest).unwrap_or(0) as usize);
+        let is_short = rest.len() <= SHORT_REST;
+        self.unread.push(rest, if is_short { 0 } else { packet_len(rest).unwrap_or(0) as usize });
     }
 
     /// The core consumed `count` of the unread bytes.

@@ -34,7 +34,7 @@ pub(crate) struct Turn {
     leaving: Arc<()>,
     read_buffer: Box<[u8]>,
     write_buffer: Box<[u8]>,
-    /// Connections that have more to send than the core names, because a write of theirs was cut short.
+    /// Connections that have more to send than the core names: a write of theirs was cut short, or ended with a long payload.
     again: Vec<ConnectionId>,
     /// What came for the shard; taken in each turn, and kept for its memory.
     mail: Mail,
@@ -173,11 +173,15 @@ impl Turn {
     pub(crate) fn stand_in(&mut self) {
         self.flush_is_due = true;
         self.collect();
+        if self.is_stopping {
+            // Its connections take leave on its own thread.
+            return self.mesh.wake(self.shard);
+        }
         let due = self.flush(MOST_IN_STEAD);
         for sibling in self.asleep.drain(..) {
             self.mesh.wake(sibling);
         }
-        if due < self.armed || !self.arrivals.is_empty() || self.is_stopping {
+        if due < self.armed || !self.arrivals.is_empty() {
             self.mesh.wake(self.shard);
         }
     }
@@ -209,6 +213,11 @@ impl Turn {
         self.record(now);
         // What comes up from here on is for the next turn.
         let left_over = self.again.len();
+        // First, as they may make others ready.
+        for place in 0..left_over {
+            self.attend(now, self.again[place]);
+        }
+        self.again.drain(..left_over);
         let mut rest = most;
         while rest > 0
             && let Some(id) = self.broker.poll_ready()
@@ -216,13 +225,12 @@ impl Turn {
             self.attend(now, id);
             rest -= 1;
         }
-        for place in 0..left_over {
-            self.attend(now, self.again[place]);
-        }
-        self.again.drain(..left_over);
         self.send_forwards();
         let is_settled = self.record(now);
         if let Some(keeper) = &mut self.keeper {
+            if rest > 0 {
+                keeper.give_back_room(&mut self.broker);
+            }
             keeper.fetch(&mut self.broker);
         }
         self.flush_is_due = false;
@@ -432,5 +440,82 @@ impl Clock {
     pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
         let after_start = instant.as_millis().saturating_sub(self.start_ms);
         self.origin.checked_add(std::time::Duration::from_millis(after_start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Lobby;
+    use crate::testing::WakeCounter;
+    use goldcrest_core::codec::{PacketType, split};
+    use goldcrest_core::{AllowAll, Capacity, Config, Limits, LocalPublish, Memory, Shard, TopicName};
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
+    /// It was named while the last piece of an earlier write was sent, when nobody asked any more who is named.
+    #[tokio::test]
+    async fn a_client_that_owes_too_much_is_read_again_when_it_has_read() {
+        const MESSAGES: u16 = 1500;
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+        let mut turn = Turn::new(0, Arc::new(Mesh::new(1)), Clock::start_at(0), broker, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        let begin = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a\x82\x06\0\x01\0\x01t\0";
+        let id = turn.open_connection(stream, begin, seat).unwrap();
+        let (woken, mut seen) = (Arc::new(WakeCounter::default()), 0);
+        let waker = Waker::from(woken.clone());
+        let cycle = |turn: &mut Turn| {
+            turn.begin_turn(&waker);
+            turn.poll_sockets(&mut Vec::new());
+            turn.flush(usize::MAX);
+        };
+        cycle(&mut turn);
+        let payload = vec![7; 200_000];
+        let topic = TopicName::new("t").unwrap();
+        // The system takes more for a while after it took no more.
+        let mut blocked_for = 0;
+        while blocked_for < 50 {
+            if turn.socket(id).unwrap().is_blocked() {
+                blocked_for += 1;
+            } else {
+                blocked_for = 0;
+                let qos = Default::default();
+                let message = LocalPublish { topic, payload: &payload, qos, retain: false, expiry_secs: None };
+                turn.broker.publish(Instant::from_millis(0), message).unwrap();
+            }
+            cycle(&mut turn);
+            sleep(Duration::from_millis(1)).await;
+        }
+        // Each of them is owed an answer, and it does not read.
+        let publish = |id: u16| [0x32, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
+        let packets: Vec<u8> = (1..=MESSAGES).flat_map(publish).collect();
+        assert_eq!(peer.try_write(&packets).unwrap(), packets.len());
+        let (mut come, mut acknowledged) = (Vec::new(), 0);
+        for _ in 0..2_000 {
+            sleep(Duration::from_millis(1)).await;
+            if woken.count() > seen {
+                seen = woken.count();
+                cycle(&mut turn);
+            }
+            let is_choked = turn.socket(id).unwrap().reading == Reading::Waiting;
+            let has_begun = !come.is_empty();
+            while (is_choked || has_begun) && peer.try_read_buf(&mut come).is_ok_and(|read| read > 0) {}
+            let mut rest = &come[..];
+            while let Ok(Some((frame, len))) = split(rest, 1 << 20) {
+                acknowledged += u16::from(frame.packet_type() == PacketType::PubAck);
+                rest = &rest[len..];
+            }
+            come.drain(..come.len() - rest.len());
+            come.reserve(1);
+            if acknowledged == MESSAGES {
+                return;
+            }
+        }
+        panic!("{acknowledged} of {MESSAGES} acknowledgements come");
     }
 }

@@ -2,11 +2,12 @@
 
 mod support;
 
+use goldcrest::{Config, Gateway};
 use goldcrest_core::codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Version};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use support::{Client, with_gateways};
+use support::{Client, local, runtime, with_gateways};
 
 const MESSAGES: u16 = 120;
 
@@ -171,6 +172,23 @@ fn a_packet_that_never_ends_harms_nobody() {
             }
         },
     );
+}
+
+/// One message may need more room in the store than a shard has for itself: it waits until it has been granted, and keeps it.
+#[test]
+fn a_message_larger_than_the_room_of_a_shard_is_taken() {
+    let folder = std::env::temp_dir().join(format!("goldcrest-large-{}", std::process::id()));
+    let config = Config { shards: 8, data_dir: Some(folder.clone()), ..local() };
+    let gateway = Gateway::start(&config).unwrap();
+    let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
+    for number in 0..4 {
+        let Packet::Publish(message) = publish(number, QoS::AtLeastOnce, &[7; 700_000]) else { unreachable!() };
+        publisher.send(Packet::Publish(Publish { retain: true, ..message }));
+        let id = PacketId::new(number + 1).unwrap();
+        publisher.expect(Packet::PubAck(Ack::new(id, ReasonCode::NoMatchingSubscribers)));
+    }
+    runtime().block_on(gateway.shut_down());
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 fn publish_all_to(address: SocketAddr, subscriber: &mut Client) {

@@ -1,6 +1,8 @@
 //! What need not be recorded, because it is over before its turn came; and what has to be all the same.
 
-use goldcrest_core::codec::{AckKind, QoS, ReasonCode, Version};
+use goldcrest_core::codec::{
+    AckKind, Filters, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscriptionOptions, Version,
+};
 use goldcrest_core::{AllowAll, Capacity, Config, Shard};
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::Storage;
@@ -196,4 +198,28 @@ fn after_a_restart_a_message_gets_no_place_that_a_sibling_has_taken() {
     scene.publish(b"later", QoS::AtLeastOnce);
     assert_eq!(scene.answers(), [PUBACK]);
     assert_eq!(scene.subscriber_returns(), [&b"first"[..], b"later"]);
+}
+
+/// The stamp of a retained message was known to the sibling alone after a power cut. The publisher's shard gave it out again, and
+/// the sibling took the later message for an older one.
+#[test]
+fn after_a_restart_a_retained_message_is_newer_than_those_that_siblings_have() {
+    let mut scene = Scene::new(2);
+    scene.world.sync = Sync::ByHand;
+    for number in 1..=3 {
+        scene.publisher.publish(&mut scene.world, "kept", &[b'0' + number], QoS::AtLeastOnce, true, number.into());
+    }
+    // The sibling's disk is the faster one.
+    while scene.world.sync_one(1) {}
+    scene.world.crash();
+    scene.world.sync = Sync::AtOnce;
+    scene.publisher_returns();
+    scene.publisher.publish(&mut scene.world, "kept", b"last", QoS::AtLeastOnce, true, 9);
+    let mut observer = Honest::accepted(&mut scene.world, Version::V5, &Opening::new(&id_on(1, 2, "observer")));
+    let filters = [("kept", SubscriptionOptions::with_qos(QoS::AtMostOnce))];
+    let (packet_id, filters) = (PacketId::new(1).unwrap(), Filters::new(&filters));
+    observer
+        .send(&mut scene.world, &Packet::Subscribe(Subscribe { packet_id, properties: Properties::EMPTY, filters }));
+    let got = observer.take(&mut scene.world);
+    assert!(got.iter().any(|got| matches!(got, Got::Message(message) if message.payload == b"last")), "{got:?}");
 }

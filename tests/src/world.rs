@@ -307,6 +307,14 @@ impl World {
         synced
     }
 
+    /// The oldest batch of this broker alone becomes safe, with all consequences; whether there was one.
+    pub fn sync_one(&mut self, shard: usize) -> bool {
+        let (store, now) = (&mut self.stores[shard], self.now);
+        let synced = self.shards[shard].with(|broker| store.sync(now, broker));
+        self.drive();
+        synced
+    }
+
     fn sync_oldest(&mut self) -> bool {
         let synced = self.of_each_store(Store::sync);
         if let Some(disk) = self.disk.as_mut().filter(|_| synced) {

@@ -1,5 +1,6 @@
 //! What need not be recorded after all: a message that all who are to have it have taken, before its turn came.
 
+use super::sibling::goes_unrecorded;
 use crate::broker::Broker;
 use crate::codec::QoS;
 use crate::journal::Journal;
@@ -59,10 +60,9 @@ impl Broker<'_> {
             Kind::Transit => match self.mesh.transit(index) {
                 None => Outlook::Clear,
                 // It is on its way, and not recorded first.
-                Some(transit)
-                    if transit.group.is_none() && self.messages.get(transit.message).qos == QoS::AtLeastOnce =>
-                {
-                    Outlook::Brief
+                Some(transit) if transit.group.is_none() => {
+                    let message = self.messages.get(transit.message);
+                    if goes_unrecorded(message.qos, message.stamp) { Outlook::Brief } else { Outlook::Lasting }
                 }
                 Some(_) => Outlook::Lasting,
             },

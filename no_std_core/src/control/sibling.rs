@@ -49,6 +49,12 @@ pub(super) fn write_as_share(filter: &mut [u8]) {
     }
 }
 
+/// Whether a sibling may have a message before it is recorded here: one that may come twice. Not one that is retained, whose stamp
+/// would be given out again after a crash, to another one that the sibling takes for older.
+pub(super) fn goes_unrecorded(qos: QoS, stamp: u64) -> bool {
+    qos == QoS::AtLeastOnce && stamp == 0
+}
+
 /// The longest Topic Filter, `$share/group/` included.
 const LONGEST_FILTER: usize = 65_535;
 
@@ -60,11 +66,12 @@ impl Broker<'_> {
                 return;
             }
             self.mesh.confirm(from, || self.messages.bytes.take_surplus());
+            if message.sequence > 0 {
+                // Also if it was taken before: it was passed on again.
+                self.take_room(message.body_len());
+            }
             if !self.is_new(from, message.sequence) {
                 return;
-            }
-            if message.sequence > 0 {
-                self.take_room(message.body_len());
             }
         }
         match forward.0 {
@@ -247,7 +254,7 @@ impl Broker<'_> {
     /// publisher, who was told nothing, sends it again.
     fn send_message(&mut self, to: u16, content: Content) {
         let is_recorded = content.message().is_some_and(|message| message.sequence > 0);
-        let may_come_twice = matches!(&content, Content::Message(shared) if shared.qos == QoS::AtLeastOnce);
+        let may_come_twice = matches!(&content, Content::Message(shared) if goes_unrecorded(shared.qos, shared.stamp));
         if is_recorded && !may_come_twice {
             let batch = self.messages.journal.gathering();
             self.mesh.send_when_safe(to, batch, content);
