@@ -21,8 +21,9 @@ pub(crate) fn raise_limit() -> usize {
     usize::try_from(descriptors.saturating_sub(RESERVED).max(1)).unwrap_or(usize::MAX)
 }
 
-/// Lets the system's table of descriptors have room for so many connections from the beginning, or for 16,000 of them. It doubles when it is
-/// full, and whoever opens the next descriptor waits then for some milliseconds, until no other thread looks at the old one.
+/// Lets the system's table of descriptors have room for so many connections from the beginning, or for 16,000 of them. It
+/// doubles when it is full, and whoever opens the next descriptor waits then for some milliseconds, until no other thread
+/// looks at the old one.
 pub(crate) fn make_room(connections: usize) {
     // 8 bytes each, of the system's memory.
     const MOST: usize = 16 * 1024;

@@ -454,8 +454,8 @@ impl<'m> Broker<'m> {
 
     /// As [`Broker::poll_transmit`], for a shell that writes from two places at once: a long payload is not copied into `out`
     /// but shown where it is stored, to be written behind what is in `out`. [`Broker::payload_written`] is to be called
-    /// before anything else; what was not written is shown again by the next call. What is not
-    /// written yet is the broker's, and counted, as what is queued; with [`Config::body_budget`](crate::Config) it may go to disk meanwhile.
+    /// before anything else; what was not written is shown again by the next call. Until then it is the broker's, and counted
+    /// as what is queued; with [`Config::body_budget`](crate::Config::body_budget) it may go to disk meanwhile.
     ///
     /// Nothing is shown of a broker in borrowed memory, where no payload stands in one piece.
     #[cfg(feature = "alloc")]
