@@ -2,7 +2,8 @@
 //!
 //! A message needs no record if all clients that are to have it acknowledge it before its batch is handed in. So it pays to wait
 //! for them where they are faster than the store. A batch waits for as long as the store took of late, and no longer: nobody
-//! waits more than twice as long for it, and a millisecond or two, which is what timers are exact to. If that was in vain the next batch does not wait, then the next two do not, and so on.
+//! waits more than twice as long for it, and a millisecond or two, which is what timers are exact to. If that was in vain the
+//! next batch does not wait, then the next two do not, and so on.
 //!
 //! Records that only say that something is over wait longer, for others that have to be synced anyway.
 

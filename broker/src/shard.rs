@@ -1,5 +1,5 @@
-//! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, other shards' may turn it
-//! for a moment.
+//! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, those of other
+//! shards may turn it for a moment.
 
 use crate::keeper::{Keeper, key_in_store};
 use crate::listener::{self, Lobby, Seat};
@@ -267,7 +267,7 @@ impl Future for Turner {
     }
 }
 
-/// Has `timer` wake the task at that time, or leaves it as it is.
+/// Has `timer` wake the task at that time; for a time that never comes it stays as it is.
 fn arm(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>, at: Option<std::time::Instant>) {
     let Some(at) = at else { return };
     timer.as_mut().reset(at.into());
