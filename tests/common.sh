@@ -15,6 +15,13 @@ as_root() {
     fi
 }
 
+# built ARGUMENT...   builds one program with cargo, and prints where it is: the target directory and the target may be set in the
+# environment or in cargo's configuration
+built() {
+    cargo build --locked --message-format=json-render-diagnostics "$@" \
+        | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
+}
+
 # debian_install PACKAGE...   prints nothing on standard output
 debian_install() {
     command -v apt-get >/dev/null || die "this is no Debian; please install yourself what its packages $* have"

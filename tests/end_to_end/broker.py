@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("GOLDCREST", ROOT / "target/release/goldcrest"))
+BINARY = Path(os.environ["GOLDCREST"]) if "GOLDCREST" in os.environ else None
+"""Named by the script `run`, which builds it."""
 SECONDS = 30
 """How long anything may take that is waited for."""
 

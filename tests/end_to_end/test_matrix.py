@@ -6,13 +6,14 @@ Each publisher sends, for each granted QoS g and each published QoS p, its name 
 
 import collections
 import contextlib
+import os
 import subprocess
 import sys
 import threading
 import unittest
 from pathlib import Path
 
-from broker import BINARY, ROOT, SECONDS, Broker
+from broker import BINARY, SECONDS, Broker
 from client import V5, Client
 
 HERE = Path(__file__).resolve().parent
@@ -58,7 +59,7 @@ class CommandLine:
 CLIENTS = [
     Program("paho", ALL_VERSIONS, sys.executable, HERE / "paho_client.py"),
     Program("mqttjs", ALL_VERSIONS, "node", HERE / "mqttjs_client.js"),
-    Program("rumqttc", ("3.1.1", "5"), ROOT / "target/debug/rumqttc-client"),
+    Program("rumqttc", ("3.1.1", "5"), os.environ["RUMQTTC_CLIENT"]),
     CommandLine(
         "mosquitto",
         ["mosquitto_pub"],

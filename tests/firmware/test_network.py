@@ -1,6 +1,7 @@
 """The broker in a microcontroller, on Ethernet: with rumqttc, paho-mqtt, mosquitto's clients and raw bytes."""
 
 import contextlib
+import os
 import socket
 import struct
 import subprocess
@@ -8,7 +9,7 @@ import threading
 import time
 import unittest
 
-from broker import ROOT, SECONDS, wait_until
+from broker import SECONDS, wait_until
 from client import V3_1_1, V5, VERSIONS, Client, unique
 from machine import SOCKETS, UARTS, Machine
 from raw import (
@@ -25,7 +26,8 @@ from raw import (
     subscribe,
 )
 
-RUMQTTC = ROOT / "target/debug/rumqttc-client"
+RUMQTTC = os.environ["RUMQTTC_CLIENT"]
+"""Named by the script `run`, which builds it."""
 QUOTA_EXCEEDED = 0x97
 STACK_BYTES_AT_MOST = 4096
 

@@ -108,7 +108,8 @@ fn build() -> PathBuf {
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    // With a target in the environment TARGET_DIR would be followed by that target once more.
+    let built = cargo.env_remove("CARGO_BUILD_TARGET").current_dir(env!("CARGO_MANIFEST_DIR")).status();
     assert!(
         built.is_ok_and(|status| status.success()),
         "the binary under test can't be built: {cargo:?}; GOLDCREST_BIN names one that was built elsewhere"
