@@ -8,7 +8,7 @@
 //!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
 //! - [`Broker::publish`] and [`Local`] make the code around the broker a participant.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
-//! - The module `guide` (feature `embedded-io`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
+//! - The module `guide` (feature `embedded-io-async`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
 //!   of `embedded-io`.
 //! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
 //! - [`router`] and [`storage`] are the rooms below; an embedder needs them for sizes only.
@@ -115,7 +115,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
-#[cfg(feature = "embedded-io")]
+#[cfg(feature = "embedded-io-async")]
 #[doc = include_str!("../EMBED.md")]
 pub mod guide {}
 #[cfg(feature = "embedded-io")]

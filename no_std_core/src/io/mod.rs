@@ -1,7 +1,7 @@
 //! Network Connections over the byte streams of `embedded-io` and `embedded-io-async`.
 //!
 //! - [`Link`] and [`turn`] (feature `embedded-io`): for a main loop that looks after all connections in turn and never waits.
-//! - [`Hub`] and its [`serve`](Hub::serve) (feature `embedded-io-async`): for an executor with a task for each connection.
+//! - `Hub` and its `serve` (feature `embedded-io-async`): for an executor with a task for each connection.
 //!
 //! The broker knows nothing of them, and other transports may be driven by hand beside them.
 
