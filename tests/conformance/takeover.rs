@@ -55,3 +55,31 @@ fn takeover_keeps_the_session(bed: &mut Bed) {
     p.publish("a", "three", 0);
     third.expect_quiet();
 }
+
+/// A CONNECT that is refused changes nothing: the client that is connected goes on, and its Will stays with it.
+/// [MQTT-3.1.4-2] [MQTT-3.1.2-24]
+/// v3.1.1 [MQTT-3.1.4-2]
+#[conformance]
+fn no_takeover_by_who_is_refused(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "will", 0);
+    let mut first = bed.connect(client("c").keep().will(will("will", "gone", 0)));
+    first.subscribe(1, "a", 1);
+    let size = [Property::MaximumPacketSize(9)];
+    let mut refused = match bed.version() {
+        Version::V5 => bed.begin(client("c").with(&size)),
+        _ => bed.begin(client("c").will(will("$SYS/x", "x", 0))),
+    };
+    if bed.is_v5() {
+        assert!(refused.expect().code().is_error());
+    } else {
+        refused.expect_bytes(&[0x20, 2, 0, 5]);
+    }
+    refused.expect_closed();
+    bed.settle();
+    s.expect_quiet();
+    s.publish("a", "x", 1);
+    first.expect_publish("a", "x", 1);
+    first.cut();
+    s.expect_publish("will", "gone", 0);
+}

@@ -206,12 +206,15 @@ fn a_shutdown_leaves_connections_alone_that_are_gone() {
 }
 
 /// No packet exceeds the client's Maximum Packet Size `[MQTT-3.1.2-24]`: without CONNACK or SUBACK there is no way to
-/// go on, and the connection is closed.
+/// go on, and the connection is closed. A CONNACK that refuses takes 5 bytes.
 #[test]
 fn no_answer_exceeds_maximum_packet_size() {
     let mut world = World::new(1, Config::gateway(1));
-    let client = connecting(&mut world, "small", true, &[Property::MaximumPacketSize(5)]);
+    let client = connecting(&mut world, "small", true, &[Property::MaximumPacketSize(4)]);
     assert!(world.is_closed(client) && take(&mut world, client).is_empty());
+    let client = connecting(&mut world, "small", true, &[Property::MaximumPacketSize(5)]);
+    assert_eq!(take(&mut world, client), [[0x20, 3, 0, 0x83, 0]]);
+    assert!(world.is_closed(client));
 
     let client = connect(&mut world, "larger", &[Property::MaximumPacketSize(30)]);
     let filters: Vec<_> = (0..40).map(|_| ("a", SubscriptionOptions::with_qos(QoS::AtMostOnce))).collect();

@@ -16,6 +16,16 @@ const DEFAULT_RECEIVE_MAXIMUM: u16 = 65_535;
 /// A Session Expiry Interval without end (section 3.1.2.11.2).
 const NEVER: u32 = u32::MAX;
 
+/// What there is for a client that connects.
+#[derive(Clone, Copy)]
+struct Found {
+    /// Of its Client Identifier.
+    hash: u32,
+    session: Option<Handle<Session>>,
+    /// Whether the client goes on with that Session `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
+    goes_on: bool,
+}
+
 impl<'m> Broker<'m> {
     #[inline(never)]
     pub(super) fn on_connect<'b>(
@@ -106,13 +116,15 @@ impl<'m> Broker<'m> {
         }
     }
 
+    /// First all is decided, then all is changed: whoever is refused leaves the Session that was there, its connection and its
+    /// Will as they were.
     fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
         self.check_will(handle, principal)?;
         let changes = self.messages.journal.changes();
         if self.connections[handle].draft.get().client_id.is_empty() {
             self.assign_client_id(handle)?;
         }
-        let (session, session_present) = self.session_for(now, handle, principal)?;
+        let found = self.look_for_session(now, handle, principal)?;
 
         let version = self.connections[handle].version;
         let draft = self.connections[handle].draft.make();
@@ -124,8 +136,13 @@ impl<'m> Broker<'m> {
         // Before MQTT 5.0 a client can't be told, and pings as it said.
         let keep_alive =
             if version.is_v5() { draft.server_keep_alive.unwrap_or(draft.keep_alive) } else { draft.keep_alive };
-        let will = draft.will.take();
+        if self.connack_len(handle) > self.connections[handle].maximum_packet_size {
+            return Err(UNSAYABLE);
+        }
 
+        // Nothing is refused from here on.
+        let session = self.take_session(now, handle, principal, found)?;
+        let will = self.connections[handle].draft.make().will.take();
         let connection = &mut self.connections[handle];
         connection.phase = Phase::Open;
         connection.session = Some(session);
@@ -148,6 +165,7 @@ impl<'m> Broker<'m> {
         self.note_session(session);
 
         let batch = self.messages.journal.batch_since(changes);
+        let session_present = found.goes_on;
         self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, Why::NONE).after(batch));
         self.member_came(now, session);
         #[cfg(feature = "alloc")]
@@ -155,29 +173,55 @@ impl<'m> Broker<'m> {
         Ok(())
     }
 
-    /// Finds the Session or makes one; whether it was there `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
-    fn session_for(
-        &mut self,
+    /// Whether there is a Session for the client, and if it gets none that there will be room for one. Nothing is changed.
+    fn look_for_session(
+        &self,
         now: Instant,
         handle: Handle<Connection>,
         principal: Principal,
-    ) -> Result<(Handle<Session>, bool), Refusal> {
-        let draft = *self.connections[handle].draft.get();
+    ) -> Result<Found, Refusal> {
+        let draft = self.connections[handle].draft.get();
         let looked_up = self.messages.bytes.with(draft.client_id, |text| {
             let hash = self.hasher.hash_bytes(text);
             (hash, self.find_session(hash, text))
         });
-        let (hash, found) = looked_up.ok_or(Refusal::new(
+        let (hash, session) = looked_up.ok_or(Refusal::new(
             ReasonCode::ClientIdentifierNotValid,
             "a Client Identifier has at most 256 bytes here",
         ))?;
-        if let Some(session) = found {
-            if self.sessions[session].principal != principal {
+        let mut goes_on = false;
+        if let Some(session) = session {
+            let entry = &self.sessions[session];
+            if entry.principal != principal {
                 return Err(Refusal::new(
                     ReasonCode::NotAuthorized,
                     "the Session with this Client Identifier belongs to somebody else",
                 ));
             }
+            // An interval of 0 ends a Session with its connection. Its time may have come before its timer does.
+            let lives = if entry.connection.is_some() { entry.expiry_secs > 0 } else { entry.ends > now };
+            goes_on = lives && !draft.clean_start;
+        }
+        if !goes_on {
+            let expires = draft.expiry_secs.min(self.config.session_expiry_max) > 0;
+            // One that ends now leaves its place.
+            if (self.store_is_full && expires) || (session.is_none() && self.sessions.is_full()) {
+                return Err(NO_MEMORY);
+            }
+        }
+        Ok(Found { hash, session, goes_on })
+    }
+
+    /// Gives the client the Session that was found, or a new one in its place `[MQTT-3.1.2-4]` `[MQTT-3.1.2-5]`.
+    fn take_session(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        principal: Principal,
+        found: Found,
+    ) -> Result<Handle<Session>, Refusal> {
+        let client_id = core::mem::take(&mut self.connections[handle].draft.make().client_id);
+        if let Some(session) = found.session {
             if let Some(old) = self.sessions[session].connection {
                 const TAKEN_OVER: Refusal = Refusal::new(
                     ReasonCode::SessionTakenOver,
@@ -186,31 +230,27 @@ impl<'m> Broker<'m> {
                 // Its Will is due now, unless it is delayed and this client goes on with the Session.
                 self.close(now, old, TAKEN_OVER, true);
             } else {
-                // Its time, or that of its Will, may have come before the timer does.
+                // The time of its Will may have come before the timer does, and its own.
                 self.look_at_absence(now, session);
             }
-            // An interval of 0 ends a Session with its connection: closing the old one may have done so.
-            let lives = self.sessions.is_live(session);
-            if lives && !draft.clean_start {
+            if found.goes_on {
                 self.end_absence(session);
-                let given = core::mem::take(&mut self.connections[handle].draft.make().client_id);
-                self.messages.bytes.release(given);
-                return Ok((session, true));
+                self.messages.bytes.release(client_id);
+                return Ok(session);
             }
-            if lives {
+            if self.sessions.is_live(session) {
                 self.end_session(now, session);
             }
         }
-        let expires = draft.expiry_secs.min(self.config.session_expiry_max) > 0;
-        if self.store_is_full && expires {
+        let Some(session) = self.sessions.insert(Session::new(found.hash, client_id, principal)) else {
+            debug_assert!(false, "there was room before");
+            self.messages.bytes.release(client_id);
             return Err(NO_MEMORY);
-        }
-        let session = self.sessions.insert(Session::new(hash, draft.client_id, principal)).ok_or(NO_MEMORY)?;
+        };
         #[cfg(feature = "alloc")]
         self.number_session(session);
-        self.connections[handle].draft.make().client_id = Default::default();
         self.session_index.insert(&mut self.sessions, session);
-        Ok((session, false))
+        Ok(session)
     }
 
     /// The Session with this Client Identifier, whose hash is `hash`.
@@ -269,6 +309,10 @@ impl<'m> Broker<'m> {
         }
     }
 }
+
+/// Without the answer the two would not agree on what was done.
+pub(super) const UNSAYABLE: Refusal =
+    Refusal::new(ReasonCode::ImplementationSpecificError, "the answer exceeds the client's Maximum Packet Size");
 
 pub(super) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
 

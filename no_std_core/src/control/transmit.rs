@@ -4,10 +4,11 @@
 //! does not fit is kept as its decision ([`Sending`]); it is encoded once more for each further piece, and cut. A long payload
 //! may be left to the shell to write from where it is stored: to the decision that is one more place to be cut at.
 
+use super::connect::UNSAYABLE;
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
     Ack, AckKind, Answer, Auth, ConnAck, DeliveryHead, Disconnect, Encode, PacketId, PingResp, Properties, Property,
-    QoS, ReasonCode, Refusal, Sink, SubAck, UnsubAck, Version, Window,
+    QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Why, Window,
 };
 use crate::connection::{
     CODES_IN_OWED, Connection, Outgoing, Owed, Phase, Publishing, Reply, Sending, assigned_client_id,
@@ -224,23 +225,21 @@ impl Broker<'_> {
     }
 
     /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it the two would not agree
-    /// on what was done, so this is the end of the connection; without CONNACK there is no DISCONNECT either
-    /// `[MQTT-3.14.0-1]`.
+    /// on what was done, so this is the end of the connection. A CONNACK that accepts was measured before, one that
+    /// refuses is the end anyway.
     fn give_up_replies(&mut self, now: Instant, handle: Handle<Connection>) {
-        const UNSAYABLE: Refusal = Refusal::new(
-            ReasonCode::ImplementationSpecificError,
-            "the answer exceeds the client's Maximum Packet Size",
-        );
-        let mut was_connack = false;
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
-            was_connack |= matches!(self.owed.remove(entry).reply, Reply::ConnAck { .. });
+            self.owed.remove(entry);
         }
-        if was_connack {
-            self.close(now, handle, UNSAYABLE, false);
-            self.connections[handle].goodbye = false;
-        } else {
-            self.refuse(now, handle, UNSAYABLE);
-        }
+        self.refuse(now, handle, UNSAYABLE);
+    }
+
+    /// How long a CONNACK that accepts will be.
+    pub(super) fn connack_len(&self, handle: Handle<Connection>) -> u32 {
+        let mut window = Window::closed();
+        let owed = Owed::new(Reply::ConnAck { session_present: false }, 0, ReasonCode::Success, Why::NONE);
+        self.put_connack(handle, false, &owed, &mut window);
+        window.total()
     }
 
     fn begin(&self, handle: Handle<Connection>, what: Outgoing) -> Sending {
