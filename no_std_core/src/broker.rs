@@ -484,6 +484,7 @@ impl<'m> Broker<'m> {
         let mut counters = self.counters;
         counters.connections = self.connections.len() as u32;
         counters.sessions = self.sessions.len() as u32;
+        counters.sessions_limit = self.sessions.limit() as u32;
         counters.subscriptions = self.router.local_subscription_count() as u32;
         // Members of our groups that live elsewhere count there.
         #[cfg(feature = "alloc")]

@@ -130,7 +130,9 @@ pub struct Counters {
     pub connections: u32,
     /// Sessions now, connected or not.
     pub sessions: u32,
-    /// Those of them whose clients are connected.
+    /// How many there may be, the last sixteenth of them for Sessions that end with their connections.
+    pub sessions_limit: u32,
+    /// Sessions whose clients are connected.
     pub connected: u32,
     /// Subscriptions now.
     pub subscriptions: u32,

@@ -76,9 +76,11 @@ fn as_many_sessions_as_promised_and_no_more() {
         client.disconnect(&mut world);
         world.cut(client.at);
     }
-    for (version, code) in VERSIONS.into_iter().zip([ReasonCode::ServerUnavailable, ReasonCode::QuotaExceeded]) {
+    // In MQTT 3.1.1 there is no CONNACK for what passes.
+    let answers: [&[Got]; 2] = [&[], &[Got::ConnAck(false, ReasonCode::QuotaExceeded)]];
+    for (version, answer) in VERSIONS.into_iter().zip(answers) {
         let mut late = Honest::connect(&mut world, version, &Opening::new("late"));
-        assert_eq!(late.take(&mut world), [Got::ConnAck(false, code)]);
+        assert_eq!(late.take(&mut world), answer);
         assert!(world.is_closed(late.at));
         world.cut(late.at);
     }

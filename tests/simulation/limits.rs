@@ -94,19 +94,56 @@ fn sessions_beyond_the_limit_are_refused_with_quota_exceeded() {
             let opening = Opening { expiry_secs: 60, ..Opening::new(&id) };
             Honest::accepted(world, Version::V5, &opening).disconnect(world);
         }
-        for (version, code) in
-            [(Version::V5, ReasonCode::QuotaExceeded), (Version::V3_1_1, ReasonCode::ServerUnavailable)]
-        {
+        // In MQTT 3.1.1 without a CONNACK: there are clients that never try again after one that says "server unavailable".
+        let v5: &[Got] = &[Got::ConnAck(false, ReasonCode::QuotaExceeded)];
+        for (version, answer) in [(Version::V5, v5), (Version::V3_1_1, &[]), (Version::V3_1, &[])] {
             let mut late = Honest::connect(world, version, &Opening::new("late"));
-            assert_eq!(late.take(world), [Got::ConnAck(false, code)]);
+            assert_eq!(late.take(world), answer);
             assert!(world.is_closed(late.at));
         }
-        assert_eq!(world.shard(0).counters().connections_refused, 2);
+        assert_eq!(world.shard(0).counters().connections_refused, 3);
         // A Session that is there already is always found.
         let again = Opening { clean_start: false, expiry_secs: 60, ..Opening::new("kept 3") };
         let mut found = Honest::connect(world, Version::V5, &again);
         assert_eq!(found.take(world), [Got::ConnAck(true, ReasonCode::Success)]);
         world.cut(found.at);
+        world.advance(61_000);
+        world.expect_nothing_left();
+    });
+}
+
+/// Sessions of clients that never came back kept everybody out, also those who wanted no Session to be kept.
+#[test]
+fn a_table_full_of_kept_sessions_still_takes_clients_whose_sessions_end_with_them() {
+    let capacity = Capacity { connections: 40, sessions: 32, ..SMALL };
+    both(capacity, &config(LIMITS), |world| {
+        let kept = |id: &str, world: &mut World| {
+            let mut client = Honest::connect(
+                world,
+                Version::V5,
+                &Opening { clean_start: false, expiry_secs: 60, ..Opening::new(id) },
+            );
+            (client.take(world), client)
+        };
+        for number in 0..30 {
+            let (answer, client) = kept(&format!("kept {number}"), world);
+            assert_eq!(answer, [Got::ConnAck(false, ReasonCode::Success)]);
+            client.disconnect(world);
+        }
+        let (answer, _) = kept("kept 30", world);
+        assert_eq!(answer, [Got::ConnAck(false, ReasonCode::QuotaExceeded)]);
+        let counters = world.shard(0).counters();
+        assert_eq!((counters.sessions, counters.sessions_limit), (30, 32));
+
+        let clean = Honest::accepted(world, Version::V5, &Opening::new("clean"));
+        let other = Honest::accepted(world, Version::V3_1_1, &Opening::new("other"));
+        let (answer, known) = kept("kept 7", world);
+        assert_eq!(answer, [Got::ConnAck(true, ReasonCode::Success)]);
+        let mut beyond = Honest::connect(world, Version::V5, &Opening::new("beyond"));
+        assert_eq!(beyond.take(world), [Got::ConnAck(false, ReasonCode::QuotaExceeded)]);
+        for client in [clean, other, known] {
+            world.cut(client.at);
+        }
         world.advance(61_000);
         world.expect_nothing_left();
     });

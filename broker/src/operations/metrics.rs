@@ -50,6 +50,7 @@ impl Collector for Snapshot {
         out.counter("refused_connections", "CONNECT refused", counters.connections_refused)?;
         out.gauge("connections", "Network Connections", counters.connections.into())?;
         out.gauge("sessions", "Sessions, connected or not", counters.sessions.into())?;
+        out.gauge("sessions_limit", "How many Sessions there may be in all shards", counters.sessions_limit.into())?;
         out.gauge("connected_sessions", "Sessions whose clients are connected", counters.connected.into())?;
         out.gauge("subscriptions", "Subscriptions", counters.subscriptions.into())?;
         out.gauge("retained_messages", "Retained messages, without those below $SYS/", counters.retained.into())?;

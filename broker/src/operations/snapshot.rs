@@ -68,6 +68,7 @@ impl Snapshot {
             dropped,
             connections,
             sessions,
+            sessions_limit,
             connected,
             subscriptions,
             retained,
@@ -94,6 +95,7 @@ impl Snapshot {
         }
         sum.connections += connections;
         sum.sessions += sessions;
+        sum.sessions_limit = sum.sessions_limit.saturating_add(*sessions_limit);
         sum.connected += connected;
         sum.subscriptions += subscriptions;
         sum.retained = sum.retained.max(*retained);

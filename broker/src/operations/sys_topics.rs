@@ -62,6 +62,7 @@ impl Topics {
         values.add("clients/connected", counters.connected);
         values.add("clients/disconnected", counters.sessions.saturating_sub(counters.connected));
         values.add("clients/total", counters.sessions);
+        values.add("clients/limit", counters.sessions_limit);
         values.add("clients/maximum", self.most_connected);
         values.add("connections/count", counters.connections);
         values.add("connections/opened", counters.connections_opened);

@@ -22,6 +22,9 @@ impl<'a> ConnAck<'a> {
 
     /// The Connect Return Code of MQTT 3.x for `code`; `None` where none fits, and then a Server closes the Network
     /// Connection without a CONNACK (section 3.2.2.3 of MQTT 3.1.1).
+    ///
+    /// None is given for what passes either: no room, too busy, shutting down. Some clients, MQTT.js among them, never try again after a
+    /// CONNACK that refuses them, while all try again after a connection that was closed.
     pub const fn return_code(code: ReasonCode) -> Option<u8> {
         Some(match code {
             ReasonCode::Success => 0,
@@ -38,12 +41,8 @@ impl<'a> ConnAck<'a> {
             ReasonCode::UnspecifiedError
             | ReasonCode::ImplementationSpecificError
             | ReasonCode::ServerUnavailable
-            | ReasonCode::ServerBusy
-            | ReasonCode::ServerShuttingDown
-            | ReasonCode::QuotaExceeded
             | ReasonCode::UseAnotherServer
-            | ReasonCode::ServerMoved
-            | ReasonCode::ConnectionRateExceeded => SERVER_UNAVAILABLE,
+            | ReasonCode::ServerMoved => SERVER_UNAVAILABLE,
             _ => return None,
         })
     }

@@ -203,13 +203,23 @@ impl<'m> Broker<'m> {
             goes_on = lives && !draft.clean_start;
         }
         if !goes_on {
-            let expires = draft.expiry_secs.min(self.config.session_expiry_max) > 0;
-            // One that ends now leaves its place.
-            if (self.store_is_full && expires) || (session.is_none() && self.sessions.is_full()) {
-                return Err(NO_MEMORY);
+            let is_kept = draft.expiry_secs.min(self.config.session_expiry_max) > 0;
+            if self.store_is_full && is_kept {
+                return Err(STORE_FULL);
+            }
+            // A Session that ends now leaves its place.
+            if session.is_none() && !self.has_room_for_session(is_kept) {
+                return Err(SESSIONS_FULL);
             }
         }
         Ok(Found { hash, session, goes_on })
+    }
+
+    /// Whether there is room for one more Session. Sessions that are kept for absent clients leave a part of the table alone: however many of
+    /// them there are, clients whose Sessions end with their connections still get in.
+    fn has_room_for_session(&self, is_kept: bool) -> bool {
+        let reserved = if is_kept { self.sessions.limit() / RESERVED_SESSIONS } else { 0 };
+        self.sessions.available() > reserved
     }
 
     /// Gives the client the Session that was found, or a new one in its place `[MQTT-3.1.2-4]` `[MQTT-3.1.2-5]`.
@@ -313,6 +323,15 @@ impl<'m> Broker<'m> {
 /// Without the answer the two would not agree on what was done.
 pub(super) const UNSAYABLE: Refusal =
     Refusal::new(ReasonCode::ImplementationSpecificError, "the answer exceeds the client's Maximum Packet Size");
+
+/// One Session of so many can only be one that ends with its connection.
+const RESERVED_SESSIONS: usize = 16;
+
+/// The table of Sessions is full.
+const SESSIONS_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no room for one more Session");
+
+/// A Session that is kept needs a record.
+const STORE_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the disk of the server is full");
 
 pub(super) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
 
