@@ -1,9 +1,9 @@
 //! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
 
-use crate::config::{Config, MAX_SHARDS};
+use crate::args::{name_of, number, value};
+use crate::config::{Config, MAX_SHARDS, shards_for_cores};
 use crate::turn::Turn;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
-use lexopt::ValueExt;
 use lexopt::prelude::Long;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -46,6 +46,7 @@ struct Options {
 pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Error> {
     let mut options = Options::default();
     while let Some(arg) = parser.next()? {
+        let name = name_of(&arg);
         let count = match arg {
             Long("help") => return Ok(HELP.to_owned()),
             Long("firmware") => {
@@ -57,7 +58,7 @@ pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Erro
                 continue;
             }
             Long("shards") => {
-                options.shards = Some(parser.value()?.parse_with(crate::cli::parse_shards)?);
+                options.shards = Some(value(&mut parser, &name, crate::cli::parse_shards)?);
                 continue;
             }
             Long("connections") => &mut options.connections,
@@ -69,7 +70,8 @@ pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Erro
             Long("deliveries") => &mut options.deliveries,
             _ => return Err(arg.unexpected()),
         };
-        *count = Some(parser.value()?.parse_with(parse_count)?);
+        // What refers to an entry does so by a number of 32 bits.
+        *count = Some(value(&mut parser, &name, number(1..=u32::MAX as usize - 1))?);
     }
     if options.firmware {
         if options.config.is_some() || options.shards.is_some() {
@@ -78,12 +80,6 @@ pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Erro
         return Ok(firmware(&options)?);
     }
     gateway(options).map_err(|error| error.to_string().into())
-}
-
-fn parse_count(text: &str) -> Result<usize, String> {
-    // What refers to an entry does so by a number of 32 bits.
-    let count = text.parse().ok().filter(|count| (1..u32::MAX as usize).contains(count));
-    count.ok_or_else(|| format!("a number from 1 to {} is wanted", u32::MAX - 1))
 }
 
 fn firmware(options: &Options) -> Result<String, String> {
@@ -121,7 +117,10 @@ fn firmware(options: &Options) -> Result<String, String> {
 
 fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file)?;
-    let shards = options.shards.unwrap_or(config.shards).clamp(1, MAX_SHARDS);
+    let shards = match options.shards.unwrap_or(config.shards) {
+        0 => shards_for_cores(),
+        shards => shards.min(MAX_SHARDS),
+    };
     let mut capacity = config.capacity;
     let set = |limit: &mut usize, option: Option<usize>| *limit = option.unwrap_or(*limit);
     set(&mut capacity.connections, options.connections);

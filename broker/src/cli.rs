@@ -1,13 +1,15 @@
 //! The command line of `goldcrest`: without a subcommand it serves.
 
+use crate::args::{name_of, number, text, value};
 use crate::client;
-use crate::config::{Config, Listener, MAX_SHARDS, default_data_dir};
-use lexopt::ValueExt;
+use crate::config::{
+    Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
+};
 use lexopt::prelude::{Long, Short, Value};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,14 +26,17 @@ Usage: goldcrest [OPTIONS]         serve clients
 Options:
       --config FILE        read the configuration from a TOML file
       --listen ADDR        listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one.
-                           May be repeated; replaces the listeners of the file [default: 127.0.0.1:1883]
+                           localhost:1883 or 1883 are 127.0.0.1 and ::1 (where there is IPv6), *:1883 all addresses.
+                           May be repeated; replaces the listeners of the file [default: localhost:1883]
       --allow-anonymous    let anybody connect on each --listen, not from this machine alone
       --http ADDR          answer /live, /ready, /metrics and /sessions over HTTP on a loopback address and port, like
-                           127.0.0.1:9883. May be repeated; replaces those of the file [default: nowhere]
+                           127.0.0.1:9883, localhost:9883 or 9883. May be repeated; replaces those of the file
+                           [default: nowhere]
       --data-dir DIR       keep sessions and messages there across restarts [default: $STATE_DIRECTORY,
                            or goldcrest in $XDG_STATE_HOME, or ~/.local/state/goldcrest]
       --memory-only        keep nothing on disk: a stop or a crash loses what was acknowledged
-      --shards N           worker threads [default: one for each core]
+      --shards N           worker threads; auto is one for each core [default: as many as the store was made for,
+                           and auto where there is none yet]
       --log LEVEL          off, error, warn, info, debug or trace, or a list like info,goldcrest::listener=debug
   -h, --help               print this
   -V, --version            print the version
@@ -97,9 +102,9 @@ enum Command {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags {
     config: Option<PathBuf>,
-    listen: Vec<SocketAddr>,
+    listen: Vec<ListenAddress>,
     allow_anonymous: bool,
-    http: Vec<SocketAddr>,
+    http: Vec<ListenAddress>,
     data_dir: Option<PathBuf>,
     memory_only: bool,
     shards: Option<u16>,
@@ -109,15 +114,16 @@ struct Flags {
 fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut flags = Flags::default();
     while let Some(arg) = parser.next()? {
+        let name = name_of(&arg);
         match arg {
             Long("config") => flags.config = Some(parser.value()?.into()),
-            Long("listen") => flags.listen.push(parser.value()?.parse_with(parse_address)?),
+            Long("listen") => flags.listen.extend(value(&mut parser, &name, listen_addresses)?),
             Long("allow-anonymous") => flags.allow_anonymous = true,
-            Long("http") => flags.http.push(parser.value()?.parse_with(parse_address)?),
+            Long("http") => flags.http.extend(value(&mut parser, &name, listen_addresses)?),
             Long("data-dir") => flags.data_dir = Some(parser.value()?.into()),
             Long("memory-only") => flags.memory_only = true,
-            Long("shards") => flags.shards = Some(parser.value()?.parse_with(parse_shards)?),
-            Long("log") => flags.log = Some(parser.value()?.string()?),
+            Long("shards") => flags.shards = Some(value(&mut parser, &name, parse_shards)?),
+            Long("log") => flags.log = Some(text(&mut parser, &name)?),
             Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
             Short('V') | Long("version") => return Ok(Command::Print(format!("goldcrest {VERSION}\n"))),
             Value(word) => {
@@ -138,13 +144,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     Ok(Command::Serve(flags))
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "an IP address and port are wanted, like 127.0.0.1:1883 or [::1]:1883".to_owned())
-}
-
 pub(crate) fn parse_shards(text: &str) -> Result<u16, String> {
-    let shards = text.parse().ok().filter(|shards| (1..=MAX_SHARDS).contains(shards));
-    shards.ok_or_else(|| format!("a number from 1 to {MAX_SHARDS} is wanted"))
+    match text {
+        "auto" => Ok(shards_for_cores()),
+        _ => number(1..=MAX_SHARDS)(text).map_err(|wanted| format!("{wanted}, or auto")),
+    }
 }
 
 impl Flags {
@@ -182,6 +186,9 @@ fn serve(flags: Flags) -> Result<(), Failure> {
     runtime.block_on(async {
         // From here on no signal kills: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
+        ignore(SignalKind::hangup(), "SIGHUP")?;
+        ignore(SignalKind::user_defined1(), "SIGUSR1")?;
+        ignore(SignalKind::user_defined2(), "SIGUSR2")?;
         let shutdown = async {
             termination.next().await;
             tracing::info!("stopping; a second signal ends at once");
@@ -191,7 +198,7 @@ fn serve(flags: Flags) -> Result<(), Failure> {
             });
         };
         crate::run(&config, shutdown, |gateway| {
-            print(&greeting(&config, gateway.addresses(), gateway.http_addresses()))
+            print(&greeting(&config, gateway.addresses(), gateway.http_addresses(), &gateway.awaited()))
         })
         .await
     })
@@ -219,18 +226,32 @@ impl Termination {
     }
 }
 
+/// Lets a signal pass that would kill without an order: the terminal was closed, a service manager or logrotate means a reload.
+fn ignore(kind: SignalKind, name: &'static str) -> std::io::Result<()> {
+    let mut ignored = signal(kind)?;
+    tokio::spawn(async move {
+        ignored.recv().await;
+        tracing::warn!("{name} is ignored, now and later: nothing is reloaded before the next start; SIGTERM stops");
+        while ignored.recv().await.is_some() {}
+    });
+    Ok(())
+}
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a newcomer reads first. The lines `listening on ADDRESS` are for programs too.
-fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr]) -> String {
+fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awaited: &[String]) -> String {
     let mut text = format!("Goldcrest {VERSION}\n");
     for address in http {
-        let _ = writeln!(text, "health, metrics and sessions on http://{address}/");
+        let _ = writeln!(text, "health, metrics and sessions on http://{}/", authority(*address));
+    }
+    for reason in awaited {
+        let _ = writeln!(text, "{reason}");
     }
     for address in addresses {
         let _ = writeln!(text, "listening on {address}");
     }
-    text += if config.listeners.iter().any(|listener| listener.allow_anonymous) {
+    text += if config.listeners.iter().any(|it| it.allow_anonymous && !it.address.is_of_this_machine()) {
         "anybody who reaches it may publish and subscribe: there are no users yet\n"
     } else {
         "clients of this machine may publish and subscribe, without a password\n"
@@ -246,7 +267,7 @@ fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr]) -> S
     }
     if let Some(address) = addresses.first() {
         let at = reach(*address);
-        let program = std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned());
+        let program = quoted(std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned()));
         let _ = write!(
             text,
             "try it from two other terminals:\n\
@@ -263,12 +284,25 @@ fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr]) -> S
 /// Options of the clients to reach `address` from this machine.
 fn reach(address: SocketAddr) -> String {
     let host = match address.ip() {
-        ip if ip.is_unspecified() && ip.is_ipv6() => "::1".to_owned(),
-        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => ip.to_string(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        _ => host_of(address),
     };
     format!("-h {host} -p {}", address.port())
+}
+
+/// `address` as it stands in a URL, where `%` has to be escaped (RFC 6874).
+fn authority(address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(_) => address.to_string(),
+        IpAddr::V6(_) => format!("[{}]:{}", host_of(address).replace('%', "%25"), address.port()),
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: String) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// Prints to standard output; that nobody reads it is no failure.
@@ -312,12 +346,34 @@ mod tests {
     #[test]
     fn mistakes_say_what_is_wanted() {
         assert!(flags(&["--listen", "localhost"]).unwrap_err().contains("like 127.0.0.1:1883"));
-        assert!(flags(&["--shards", "0"]).unwrap_err().contains("a number from 1 to 256"));
+        assert!(flags(&["--shards", "0"]).unwrap_err().contains("\"0\" of --shards: a number from 1 to 256"));
+        assert!(flags(&["--shards", "all"]).unwrap_err().contains("or auto"));
         assert!(flags(&["--shards"]).unwrap_err().contains("--shards"));
         assert!(flags(&["--lisen", "x"]).unwrap_err().contains("--lisen"));
         assert!(flags(&["serve"]).unwrap_err().contains("sub, pub, store and budget"));
         assert!(flags(&["--allow-anonymous"]).unwrap_err().contains("--listen"));
         assert!(flags(&["--memory-only", "--data-dir", "d"]).unwrap_err().contains("say one of them"));
+    }
+
+    #[test]
+    fn addresses_may_be_of_both_families() {
+        let config = flags(&["--listen", "localhost:0", "--http", "9883"]).unwrap().into_config().unwrap();
+        let address = |text: &str| ListenAddress::from(text.parse::<SocketAddr>().unwrap());
+        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
+        assert_eq!(listeners, [address("127.0.0.1:0"), address("[::1]:0")]);
+        assert_eq!(config.http.listen, [address("127.0.0.1:9883"), address("[::1]:9883")]);
+        assert_eq!(flags(&["--shards", "auto"]).unwrap().shards, Some(shards_for_cores()));
+    }
+
+    /// The commands that it shows are pasted as they stand.
+    #[test]
+    fn the_greeting_reaches_what_is_behind_an_interface() {
+        let local = "[fe80::1%1]:1883".parse().unwrap();
+        let text = greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()]);
+        assert!(text.contains(" sub -h fe80::1%lo -p 1883 "), "{text}");
+        assert!(text.contains("http://[fe80::1%25lo]:1883/\n"), "{text}");
+        assert!(text.contains("\nit does not listen on x yet: y\n"), "{text}");
+        assert_eq!(quoted("/opt/my programs/it's".to_owned()), r"'/opt/my programs/it'\''s'");
     }
 
     #[test]
@@ -334,12 +390,12 @@ mod tests {
     #[test]
     fn the_greeting_names_real_ports_and_says_what_is_kept() {
         let config = Config { data_dir: Some("/data".into()), ..Config::default() };
-        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()]);
+        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()], &[]);
         assert!(text.contains("sessions on http://[::1]:9/\n"), "{text}");
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
         assert!(text.contains("messages are kept in /data\n"), "{text}");
-        let text = greeting(&Config { memory_only: true, ..config }, &[], &[]);
+        let text = greeting(&Config { memory_only: true, ..config }, &[], &[], &[]);
         assert!(text.contains("messages are kept in memory alone, and gone after a stop: --memory-only"), "{text}");
     }
 }

@@ -1,24 +1,27 @@
 //! Starting and stopping all shards.
 
-use crate::config::{self, Config};
+use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::descriptors;
 use crate::kept::Kept;
-use crate::listener::{self, Lobby};
+use crate::listener::{Lobby, Missing, Opening, open_all};
 use crate::mesh::Mesh;
 use crate::operations::Operations;
 use crate::shard::{self, Plan};
 use crate::store::{Answer, Committer, OpenError};
 use crate::turn::Clock;
+use goldcrest_core::Authentication;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// A gateway that serves clients on threads of its own, until it is shut down or dropped.
@@ -26,6 +29,7 @@ use tokio::time::timeout;
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
     http_addresses: Vec<SocketAddr>,
+    missing: Missing,
     mesh: MeshHandle,
     /// One message from each thread when it ends.
     ended: UnboundedReceiver<Failed>,
@@ -38,12 +42,18 @@ pub struct Gateway {
 /// Why a gateway could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// Somebody else may have the port, or the address is not one of this machine.
-    Listen(SocketAddr, io::Error),
+    /// Somebody else may have the port. An address that is not there yet is none: it is awaited.
+    Listen(ListenAddress, io::Error),
+    /// There is no listener, so no client could ever connect.
+    NoListener,
     /// The listener would let anybody in who reaches it, and nobody said that this is meant.
-    OpenToAll(SocketAddr),
+    OpenToAll(ListenAddress),
     /// The same of an address for HTTP.
-    HttpOpenToAll(SocketAddr),
+    HttpOpenToAll(ListenAddress),
+    /// `broker.authentication` has each CONNECT wait for a verdict, and a gateway has nobody who gives one.
+    NobodyToAsk,
+    /// Whoever wanted it does not any more. The store is as it was.
+    GivenUp,
     /// The system refuses a thread or what it needs.
     Thread(io::Error),
     /// The store in this directory cannot be used.
@@ -54,6 +64,18 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::NoListener => {
+                write!(
+                    f,
+                    "there is no listener, so nobody could connect; leave the list out for the loopback addresses"
+                )
+            }
+            Self::NobodyToAsk => write!(
+                f,
+                "broker.authentication = Ask: each CONNECT would wait for a verdict that a gateway has nobody to give, and \
+                 be refused; Open is what there is"
+            ),
+            Self::GivenUp => write!(f, "the start was given up"),
             Self::OpenToAll(address) => write!(
                 f,
                 "will not listen on {address}: there are no users yet, so anybody who reaches it could publish and subscribe; \
@@ -103,53 +125,53 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 impl Gateway {
-    /// Opens all listeners and starts all shards.
+    /// Opens all listeners and starts all shards. Who connects meanwhile is refused by the system; HTTP is answered.
     ///
     /// # Errors
     /// Nothing is left running then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let mut listeners: Vec<TcpListener> = Vec::new();
-        for listener in &config.listeners {
-            if listener.is_open_by_mistake() {
-                return Err(StartError::OpenToAll(listener.address));
-            }
-            let bound = listener::bind(listener.address);
-            listeners.push(bound.map_err(|error| StartError::Listen(listener.address, error))?);
-        }
-        let addresses = addresses_of(&listeners)?;
-        let mut http = Vec::new();
-        for &address in &config.http.listen {
-            if !config.http.allow_anonymous && !config::is_of_this_machine(address) {
-                return Err(StartError::HttpOpenToAll(address));
-            }
-            http.push(listener::bind(address).map_err(|error| StartError::Listen(address, error))?);
-        }
-        let http_addresses = addresses_of(&http)?;
+        Self::start_unless(config, &Arc::default())
+    }
+
+    /// As [`Gateway::start`], which takes its time where the store is large: if `gives_up` becomes true meanwhile, it ends with
+    /// [`StartError::GivenUp`].
+    ///
+    /// # Errors
+    /// Nothing is left running then.
+    pub fn start_unless(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
+        refuse_mistakes(config)?;
+        let missing = Missing::default();
+        let listen = |(address, error)| StartError::Listen(address, error);
+        let listeners = open_all(config.listeners.iter().map(|listener| listener.address), &missing).map_err(listen)?;
+        let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
+        let http = http.into_iter().map(Opening::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
+        let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
         // From here on health can be asked for: restoring a large store takes a while.
         let interval = Duration::from_secs(config.sys_interval_s.into());
-        let is_seen = !http.is_empty() || !interval.is_zero();
-        let operations = is_seen.then(|| Operations::start(http, interval)).transpose().map_err(StartError::Thread)?;
-        let kept = Kept::open(config)?;
-        let shards = kept.as_ref().map_or(config.shards.max(1), Kept::shards);
+        let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
+        let operations = is_seen.then(|| Operations::start(http, missing.clone(), interval)).transpose();
+        let operations = operations.map_err(StartError::Thread)?;
+        let kept = Kept::open(config, gives_up)?;
+        let shards = match (&kept, config.shards) {
+            (Some(kept), _) => kept.shards(),
+            (None, 0) => shards_for_cores(),
+            (None, shards) => shards,
+        };
         let (end, ended) = unbounded_channel();
         let mesh = Arc::new(Mesh::new(shards));
         let mut gateway = Self {
             addresses,
             http_addresses,
+            missing,
             mesh: MeshHandle(mesh.clone()),
             ended,
             running: 0,
             store: None,
             operations,
         };
-        let mut plans = plans(config, mesh.clone(), kept.as_ref());
-        for (index, listener) in listeners.into_iter().enumerate() {
-            plans[index % usize::from(shards)].listeners.push(listener);
-        }
-        for plan in plans {
-            start_shard(plan, end.clone()).map_err(StartError::Thread)?;
-            gateway.running += 1;
-        }
+        let (plans, to_accept): (Vec<_>, Vec<_>) =
+            plans(config, mesh.clone(), kept.as_ref(), gives_up).into_iter().unzip();
+        gateway.start_shards(plans, &end, gives_up)?;
         let vitals = kept.as_ref().map(Kept::vitals);
         if let Some(kept) = kept {
             let (mesh, watch) = (mesh.clone(), gateway.operations.as_ref().map(Operations::store_watch));
@@ -168,17 +190,58 @@ impl Gateway {
         if let Some(operations) = &gateway.operations {
             operations.serving(mesh, vitals);
         }
+        // Only now: who connects to find out whether it serves is told the truth.
+        let listeners = listeners.into_iter().map(Opening::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
+        let mut shares: Vec<Vec<Opening>> = to_accept.iter().map(|_| Vec::new()).collect();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            shares[index % usize::from(shards)].push(listener);
+        }
+        for (to_accept, share) in to_accept.into_iter().zip(shares) {
+            let _ = to_accept.send(share);
+        }
         Ok(gateway)
     }
 
-    /// Where it listens, in the order of [`Config::listeners`]; ports that the system chose are filled in.
+    /// Starts all shards at once, and waits until all are restored.
+    fn start_shards(
+        &mut self,
+        plans: Vec<Plan>,
+        end: &UnboundedSender<Failed>,
+        gives_up: &AtomicBool,
+    ) -> Result<(), StartError> {
+        let mut failure = None;
+        let starting: Vec<_> = plans.into_iter().map(|plan| start_shard(plan, end.clone())).collect();
+        for started in starting {
+            let started =
+                started.and_then(|started| started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked"))));
+            match started {
+                Ok(()) => self.running += 1,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        match failure {
+            Some(_) if gives_up.load(Ordering::Relaxed) => Err(StartError::GivenUp),
+            Some(error) => Err(StartError::Thread(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Where it listens since it started, in the order of [`Config::listeners`]; ports that the system chose are filled in. Addresses
+    /// that were not there yet are missing.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Where it answers HTTP, in the order of [`HttpConfig::listen`](crate::HttpConfig::listen).
+    /// Where it answers HTTP since it started, in the order of [`HttpConfig::listen`](crate::HttpConfig::listen).
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http_addresses
+    }
+
+    /// A line for each address that is not there yet, with why. It is listened on once it is.
+    pub fn awaited(&self) -> Vec<String> {
+        self.missing.reasons()
     }
 
     /// Waits until a shard or the store fails. Never ready while all is well.
@@ -229,12 +292,37 @@ impl fmt::Debug for MeshHandle {
     }
 }
 
-fn addresses_of(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
-    listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(StartError::Thread)
+/// Refuses what would start and be of no use, or of use to whom it should not be.
+fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
+    if config.listeners.is_empty() {
+        return Err(StartError::NoListener);
+    }
+    if let Some(open) = config.listeners.iter().find(|listener| listener.is_open_by_mistake()) {
+        return Err(StartError::OpenToAll(open.address));
+    }
+    if !config.http.allow_anonymous
+        && let Some(&open) = config.http.listen.iter().find(|address| !address.is_of_this_machine())
+    {
+        return Err(StartError::HttpOpenToAll(open));
+    }
+    if config.broker.authentication == Authentication::Ask {
+        return Err(StartError::NobodyToAsk);
+    }
+    Ok(())
 }
 
-fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
-    let seats = config.capacity.connections.saturating_mul(config.shards.into());
+fn addresses_of(openings: &[Opening]) -> Vec<SocketAddr> {
+    openings.iter().filter_map(Opening::address).collect()
+}
+
+/// For each shard its plan, and where to send what it is to accept on.
+fn plans(
+    config: &Config,
+    mesh: Arc<Mesh>,
+    kept: Option<&Kept>,
+    gives_up: &Arc<AtomicBool>,
+) -> Vec<(Plan, oneshot::Sender<Vec<Opening>>)> {
+    let seats = config.capacity.connections.saturating_mul(mesh.shards().into());
     let seats = seats.min(descriptors::raise_limit());
     descriptors::make_room(seats);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
@@ -244,20 +332,25 @@ fn plans(config: &Config, mesh: Arc<Mesh>, kept: Option<&Kept>) -> Vec<Plan> {
     // The standard library draws the keys of its hash tables at random from the system.
     let seed = RandomState::new().hash_one(0);
     let count = mesh.shards();
-    let plan = |index| Plan {
-        config: goldcrest_core::Config {
-            seed,
-            shard: goldcrest_core::Shard { index, count },
-            durable: kept.is_some(),
-            body_budget: body_budget(config.store.body_bytes, count),
-            ..config.broker.clone()
-        },
-        capacity: config.capacity,
-        clock,
-        mesh: mesh.clone(),
-        lobby: lobby.clone(),
-        store: kept.map(Kept::for_shard),
-        listeners: Vec::new(),
+    let plan = |index| {
+        let (to_accept, listeners) = oneshot::channel();
+        let plan = Plan {
+            config: goldcrest_core::Config {
+                seed,
+                shard: goldcrest_core::Shard { index, count },
+                durable: kept.is_some(),
+                body_budget: body_budget(config.store.body_bytes, count),
+                ..config.broker.clone()
+            },
+            capacity: config.capacity,
+            clock,
+            mesh: mesh.clone(),
+            lobby: lobby.clone(),
+            store: kept.map(Kept::for_shard),
+            listeners,
+            gives_up: gives_up.clone(),
+        };
+        (plan, to_accept)
     };
     (0..count).map(plan).collect()
 }
@@ -267,14 +360,15 @@ pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
     usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }
 
-fn start_shard(plan: Plan, end: UnboundedSender<Failed>) -> io::Result<()> {
+/// What the shard says when it is restored comes out of the channel.
+fn start_shard(plan: Plan, end: UnboundedSender<Failed>) -> io::Result<Receiver<io::Result<()>>> {
     let index = plan.config.shard.index;
     let (started, has_started) = sync_channel(1);
     thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
         let _ending = Ending { index, end };
         shard::run(plan, &started);
     })?;
-    has_started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+    Ok(has_started)
 }
 
 /// Tells that the thread ends, also when it panics.

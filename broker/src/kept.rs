@@ -1,8 +1,8 @@
 //! Opening the store when the gateway starts.
 
-use crate::config::{Config, Sync};
+use crate::config::{Config, Sync, shards_for_cores};
 use crate::gateway::StartError;
-use crate::redistribute::redistribute;
+use crate::redistribute::{Refused, redistribute};
 use crate::store::{
     self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, Vitals, WallClock,
 };
@@ -10,6 +10,7 @@ use crate::turn::Clock;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// An open store that shards are restored from.
@@ -24,14 +25,17 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Opens the store, if there is to be one.
-    pub(crate) fn open(config: &Config) -> Result<Option<Self>, StartError> {
+    /// Opens the store, if there is to be one, unless `gives_up` becomes true meanwhile.
+    pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StartError> {
         let Some(path) = config.data_dir.as_ref().filter(|_| !config.memory_only) else { return Ok(None) };
-        let opened = Self::open_in(path, config);
-        opened.map(Some).map_err(|error| StartError::Store(path.clone(), error.into()))
+        let opened = Self::open_in(path, config, gives_up);
+        opened.map(Some).map_err(|error| match error {
+            OpenError::GivenUp => StartError::GivenUp,
+            error => StartError::Store(path.clone(), error.into()),
+        })
     }
 
-    fn open_in(path: &Path, config: &Config) -> Result<Self, OpenError> {
+    fn open_in(path: &Path, config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Self, OpenError> {
         let directory = Directory::take(path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse,
             _ => OpenError::Io("the directory".to_owned(), error),
@@ -40,24 +44,24 @@ impl Kept {
             tracing::warn!("others may enter {}, where messages are kept: chmod 700 keeps them out", path.display());
         }
         let started = std::time::Instant::now();
-        let (mut log, report) = Log::open(Arc::new(directory), options(config))?;
+        let (mut log, report) = Log::open(Arc::new(directory), options(config, gives_up.clone()))?;
         tell(&report, started.elapsed());
         let clock =
             Clock::start_at(report.instant_ms.saturating_add(downtime_ms(&report, config.store.longest_downtime())));
         let time: store::TimeSource = Arc::new(move || (clock.now().as_millis(), WallClock::now_ms()));
-        let mut shards = if report.shards == 0 { config.shards.max(1) } else { report.shards };
+        let (mut shards, wanted) = numbers_of_shards(report.shards, config.shards);
         log.use_for(shards, time.clone());
-        if shards != config.shards.max(1) {
-            match redistribute(&mut log, shards, config, clock.now()) {
+        if shards != wanted {
+            match redistribute(&mut log, (shards, wanted), config, clock.now(), gives_up) {
                 Ok(()) => {
-                    tracing::info!("the store of {shards} shards is one of {} from now on", config.shards);
-                    shards = config.shards.max(1);
+                    tracing::info!("the store of {shards} shards is one of {wanted} from now on");
+                    shards = wanted;
                     log.use_for(shards, time);
                 }
-                Err(error) => tracing::warn!(
-                    "there are {shards} shards, as the store has been made for, not {}: {error}",
-                    config.shards
-                ),
+                Err(Refused::GivenUp) => return Err(OpenError::GivenUp),
+                Err(error) => {
+                    tracing::warn!("there are {shards} shards, as the store has been made for, not {wanted}: {error}");
+                }
             }
         }
         let (handle, pending) = store::requests();
@@ -87,7 +91,27 @@ impl Kept {
     }
 }
 
-fn options(config: &Config) -> Options {
+/// How many shards the store is of, and how many it is to be of: as many, unless somebody said another number. To write a large
+/// store anew because this process may use fewer cores today would take longer than it is worth.
+fn numbers_of_shards(stored: u16, configured: u16) -> (u16, u16) {
+    let cores = shards_for_cores();
+    match (stored, configured) {
+        (0, 0) => (cores, cores),
+        (0, configured) => (configured, configured),
+        (stored, 0) => {
+            if stored != cores {
+                tracing::info!(
+                    "{stored} shards, as the store has been made for, though there are {cores} cores; --shards auto \
+                     changes that"
+                );
+            }
+            (stored, stored)
+        }
+        numbers => numbers,
+    }
+}
+
+fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     let store = &config.store;
     let sync = match store.sync {
         Sync::Always => store::Sync::Always,
@@ -104,7 +128,7 @@ fn options(config: &Config) -> Options {
     let segment_bytes = segment_bytes.max(largest.next_multiple_of(MIB)).min(Options::SEGMENT_MAX);
     let max_bytes = store.max_bytes.max(SEGMENTS * segment_bytes);
     let time = Arc::new(|| (0, WallClock::now_ms()));
-    Options { sync, segment_bytes, max_bytes, shards: config.shards.max(1), time, thread: true }
+    Options { sync, segment_bytes, max_bytes, shards: config.shards.max(1), time, thread: true, gives_up }
 }
 
 /// What has gone by, for the broker, since the store was written last. The operator hears if that cannot be told.

@@ -27,6 +27,7 @@
 //! # });
 //! ```
 
+mod args;
 mod backlog;
 mod budget;
 pub mod cli;
@@ -53,10 +54,16 @@ pub mod store;
 mod testing;
 mod turn;
 
-pub use config::{Config, ConfigError, HttpConfig, Listener};
+pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
 pub use gateway::{Failed, Gateway, StartError};
 
-/// Serves clients until `shutdown` is ready, then stops in order. `started` is shown the gateway once it serves.
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::task::spawn_blocking;
+
+/// Serves clients until `shutdown` is ready, then stops in order; a start that is under way then is given up. `started` is shown
+/// the gateway once it serves.
 ///
 /// # Errors
 /// The gateway cannot start, or one of its shards fails.
@@ -65,7 +72,26 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     started: impl FnOnce(&Gateway),
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut gateway = Gateway::start(config)?;
+    let mut shutdown = pin!(shutdown);
+    let gives_up = GivesUp(Arc::default());
+    let (config, flag) = (config.clone(), gives_up.0.clone());
+    let mut starting = spawn_blocking(move || Gateway::start_unless(&config, &flag));
+    let started_first = tokio::select! {
+        gateway = &mut starting => Some(gateway),
+        () = &mut shutdown => None,
+    };
+    let Some(gateway) = started_first else {
+        drop(gives_up);
+        return match starting.await? {
+            Ok(gateway) => {
+                gateway.shut_down().await;
+                Ok(())
+            }
+            Err(StartError::GivenUp) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+    };
+    let mut gateway = gateway??;
     started(&gateway);
     let failure = tokio::select! {
         () = shutdown => None,
@@ -73,4 +99,13 @@ pub async fn run(
     };
     gateway.shut_down().await;
     failure.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+/// Gives a start up when it is dropped.
+struct GivesUp(Arc<AtomicBool>);
+
+impl Drop for GivesUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -9,12 +9,15 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why the number of shards stays as it is.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// Messages are under way between shards; they arrive when the gateway runs.
     UnderWay,
+    /// The start was given up.
+    GivenUp,
     /// A record cannot be read.
     Unreadable,
     /// So many shards would have no memory for all of it.
@@ -28,6 +31,7 @@ impl fmt::Display for Refused {
             Self::UnderWay => {
                 write!(f, "messages are on their way between shards; another start after this one changes it")
             }
+            Self::GivenUp => write!(f, "the start was given up"),
             Self::Unreadable => write!(f, "a record of it cannot be read"),
             Self::NoMemory => write!(f, "they would have no room for all that is in it"),
             Self::Store(failure) => failure.fmt(f),
@@ -47,28 +51,38 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Makes the store of `old` shards one of as many as the configuration says, at once or not at all.
-pub(crate) fn redistribute(log: &mut Log, old: u16, config: &Config, now: Instant) -> Result<(), Refused> {
-    let new = config.shards.max(1);
-    let plan = Plan::make(log, old, new)?;
+/// Makes the store of `old` shards one of `new`, at once or not at all: not at all if `gives_up` becomes true meanwhile.
+pub(crate) fn redistribute(
+    log: &mut Log,
+    (old, new): (u16, u16),
+    config: &Config,
+    now: Instant,
+    gives_up: &AtomicBool,
+) -> Result<(), Refused> {
+    let plan = Plan::make(log, old, new, gives_up)?;
     log.change_layout(new, |log| {
-        plan.write(log)?;
-        (0..new).try_for_each(|shard| check(log, Shard { index: shard, count: new }, config, now))
+        plan.write(log, gives_up)?;
+        (0..new).try_for_each(|shard| check(log, Shard { index: shard, count: new }, config, now, gives_up))
     })
 }
 
+fn unless_given_up(gives_up: &AtomicBool) -> Result<(), Refused> {
+    if gives_up.load(Ordering::Relaxed) { Err(Refused::GivenUp) } else { Ok(()) }
+}
+
 /// Whether a core has room for all that a shard would have.
-fn check(log: &Log, shard: Shard, config: &Config, now: Instant) -> Result<(), Refused> {
+fn check(log: &Log, shard: Shard, config: &Config, now: Instant, gives_up: &AtomicBool) -> Result<(), Refused> {
     let body_budget = crate::gateway::body_budget(config.store.body_bytes, shard.count);
     let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
     let memory = Memory::owned(&config.capacity, &core.limits, shard);
     let mut broker = Broker::new(memory, core, &AllowAll);
-    let mut fits = true;
+    let mut taken = Ok(());
     log.each(shard.index, &mut |_, sealed| {
-        fits = record::open(sealed).is_ok_and(|record| broker.restore(now, record) != Err(Unfit::NoRoom));
-        if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let fits = record::open(sealed).is_ok_and(|record| broker.restore(now, record) != Err(Unfit::NoRoom));
+        taken = if fits { unless_given_up(gives_up) } else { Err(Refused::NoMemory) };
+        if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    if fits { Ok(()) } else { Err(Refused::NoMemory) }
+    taken
 }
 
 /// A shard and a slot in it.
@@ -100,7 +114,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn make(log: &Log, old: u16, new: u16) -> Result<Self, Refused> {
+    fn make(log: &Log, old: u16, new: u16, gives_up: &AtomicBool) -> Result<Self, Refused> {
         let mut plan = Self { new, ..Self::default() };
         let mut retained: HashMap<Vec<u8>, (u64, Place)> = HashMap::new();
         for shard in 0..old {
@@ -108,7 +122,7 @@ impl Plan {
             let mut taken = Ok(());
             log.each(shard, &mut |key, sealed| {
                 plan.keys.push(key);
-                taken = match record::open(sealed) {
+                let read = match record::open(sealed) {
                     Ok(Record::Put(_, Value::Message(message))) => {
                         let topic = message.body.get(..message.topic_len.into()).unwrap_or_default();
                         topics.insert(key.slot, (topic.to_vec(), message.stamp));
@@ -126,6 +140,7 @@ impl Plan {
                     Ok(Record::Put(_, value)) => plan.take((shard, key.slot), &value),
                     _ => Err(Refused::Unreadable),
                 };
+                taken = read.and_then(|()| unless_given_up(gives_up));
                 if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
             taken?;
@@ -224,7 +239,7 @@ impl Plan {
     }
 
     /// Writes the records of the new shards.
-    fn write(mut self, log: &mut Log) -> Result<(), Refused> {
+    fn write(mut self, log: &mut Log, gives_up: &AtomicBool) -> Result<(), Refused> {
         let mut writer = Writer { log, batch: Batch::default(), bytes: 0 };
         for (filter, place) in &self.owners {
             writer.put(*place, Kind::Group, Value::Group(record::Group { filter }))?;
@@ -234,6 +249,7 @@ impl Plan {
         }
         let mut sealed = Vec::new();
         for key in std::mem::take(&mut self.keys) {
+            unless_given_up(gives_up)?;
             if writer.log.fetch_before(key, &mut sealed)?
                 && let Ok(Record::Put(_, value)) = record::open(&sealed)
             {

@@ -2,7 +2,7 @@
 //! shards may turn it for a moment.
 
 use crate::keeper::{Keeper, key_in_store};
-use crate::listener::{self, Lobby, Seat};
+use crate::listener::{self, Lobby, Opening, Seat};
 use crate::mesh::{Arrival, Mesh};
 use crate::store::{Handle, Log, Store as _};
 use crate::turn::{Clock, Turn};
@@ -10,18 +10,19 @@ use goldcrest_core::record::{self, Unreadable};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::Notify;
-use tokio::task::{spawn_local, unconstrained, yield_now};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{JoinSet, spawn_local, unconstrained, yield_now};
 use tokio::time::{Sleep, sleep, timeout};
 
 /// What clients have at most to read their DISCONNECT and close when the gateway stops.
@@ -36,8 +37,10 @@ pub(crate) struct Plan {
     pub(crate) lobby: Arc<Lobby>,
     /// What was stored, and where to store from now on.
     pub(crate) store: Option<(Arc<Log>, Handle)>,
-    /// Those that this shard accepts on, for all.
-    pub(crate) listeners: Vec<TcpListener>,
+    /// Those that this shard accepts on, for all, once all are restored.
+    pub(crate) listeners: oneshot::Receiver<Vec<Opening>>,
+    /// Restoring ends early, with an error, once this is true.
+    pub(crate) gives_up: Arc<AtomicBool>,
 }
 
 /// Runs a shard on this thread until the gateway stops. Says on `started` whether it could begin.
@@ -61,14 +64,14 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     }
 }
 
-fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
-    let Plan { config, capacity, clock, mesh, lobby, store, listeners } = plan;
+fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Opening>>)> {
+    let Plan { config, capacity, clock, mesh, lobby, store, listeners, gives_up } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
     let mut broker = Broker::new(memory, config, &AllowAll);
     let keeper = match store {
         Some((log, handle)) => {
-            let left_out = restore(&mut broker, index, &log, clock.now())?;
+            let left_out = restore(&mut broker, index, &log, clock.now(), &gives_up)?;
             handle.vitals().leave_out(left_out);
             Some(Keeper::new(index, handle, log.room_share(), &mut broker))
         }
@@ -81,7 +84,13 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, Vec<TcpListener>)> {
 }
 
 /// Gives the core back what it had before the restart. How many records it did not take.
-fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) -> io::Result<u64> {
+fn restore(
+    broker: &mut Broker<'static>,
+    shard: u16,
+    log: &Log,
+    now: Instant,
+    gives_up: &AtomicBool,
+) -> io::Result<u64> {
     let mut newer = None;
     let (mut taken, mut left_out) = (0_u64, 0_u64);
     let mut told = std::time::Instant::now();
@@ -93,7 +102,7 @@ fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) ->
                 told = std::time::Instant::now();
                 tracing::info!(shard, "restoring: {taken} records so far");
             }
-            ControlFlow::Continue(())
+            if gives_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
         Err(error @ Unreadable::Newer(_)) => {
             newer = Some(error);
@@ -104,6 +113,9 @@ fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) ->
             ControlFlow::Continue(())
         }
     })?;
+    if gives_up.load(Ordering::Relaxed) {
+        return Err(io::Error::other("restoring was given up"));
+    }
     if let Some(error) = newer {
         return Err(io::Error::other(format!("{error}; nothing was changed")));
     }
@@ -132,12 +144,12 @@ fn restore(broker: &mut Broker<'static>, shard: u16, log: &Log, now: Instant) ->
 }
 
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
-async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl FnOnce() -> bool) -> io::Result<()> {
-    let mut accepting = Vec::new();
-    for listener in listeners {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        accepting.push(spawn_local(listener::accept(shard.clone(), listener)));
-    }
+async fn serve(
+    shard: Rc<Shard>,
+    listeners: oneshot::Receiver<Vec<Opening>>,
+    tell_started: impl FnOnce() -> bool,
+) -> io::Result<()> {
+    let accepting = spawn_local(accept_all(shard.clone(), listeners));
     spawn_local(unconstrained(Turner::new(shard.clone())));
     if !tell_started() {
         return Ok(());
@@ -147,7 +159,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl
     if shard.turn.is_poisoned() || !shard.turn(|turn| turn.is_stopping) {
         return Ok(());
     }
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    accepting.abort();
     let everybody_left = async {
         while !shard.turn(|turn| turn.is_idle()) {
             sleep(Duration::from_millis(5)).await;
@@ -156,6 +168,22 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>, tell_started: impl
     let _ = timeout(SHUTDOWN_TIME, everybody_left).await;
     shard.turn(Turn::record_last);
     Ok(())
+}
+
+/// Accepts on all `listeners`, once they have come, until it is aborted.
+async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<Opening>>) {
+    let Ok(listeners) = listeners.await else { return };
+    let mut accepting = JoinSet::new();
+    for opening in listeners {
+        let shard = shard.clone();
+        accepting.spawn_local(async move {
+            match opening.opened().await {
+                Ok(listener) => listener::accept(shard, listener).await,
+                Err(error) => tracing::error!(%error, "a listener was lost"),
+            }
+        });
+    }
+    while accepting.join_next().await.is_some() {}
 }
 
 /// What the tasks of a shard share.
@@ -290,7 +318,8 @@ mod tests {
             mesh: Arc::new(Mesh::new(1)),
             lobby: Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)),
             store: None,
-            listeners: Vec::new(),
+            listeners: oneshot::channel().1,
+            gives_up: Arc::default(),
         };
         let (done, is_done) = sync_channel(1);
         std::thread::spawn(move || {

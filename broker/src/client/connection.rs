@@ -204,7 +204,8 @@ impl Connection {
 }
 
 fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let failed = |error| Failure::NoConnection(format!("{host}:{port}"), error);
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let failed = |error| Failure::NoConnection(format!("{bracketed}:{port}"), error);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs().map_err(failed)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {

@@ -1,11 +1,12 @@
 //! The command lines of the clients.
 
 use super::Command;
+use crate::args::{name_of, number, text, value};
 use crate::config::DEFAULT_PORT;
 use goldcrest_core::codec::{QoS, Version};
 use goldcrest_core::{TopicFilter, TopicName};
 use lexopt::prelude::{Long, Short, Value};
-use lexopt::{Arg, Parser, ValueExt};
+use lexopt::{Arg, Parser};
 
 const SUB_HELP: &str = "\
 Subscribes and prints the payload of each message as a line
@@ -78,12 +79,13 @@ fn subscriber(mut parser: Parser) -> Result<Command, lexopt::Error> {
     let mut options =
         SubscriberOptions { common: Options::default(), filters: Vec::new(), verbose: false, count: None };
     while let Some(arg) = parser.next()? {
+        let name = name_of(&arg);
         match arg {
-            Short('t') | Long("topic") => options.filters.push(parser.value()?.parse_with(filter)?),
+            Short('t') | Long("topic") => options.filters.push(value(&mut parser, &name, filter)?),
             Short('v') | Long("verbose") => options.verbose = true,
-            Short('C') | Long("count") => options.count = Some(parser.value()?.parse_with(count)?),
+            Short('C') | Long("count") => options.count = Some(value(&mut parser, &name, count)?),
             Long("help") => return Ok(Command::Help(SUB_HELP)),
-            _ => options.common.read(owned(arg), &mut parser)?,
+            _ => options.common.read(owned(arg), &name, &mut parser)?,
         }
     }
     if options.filters.is_empty() {
@@ -97,15 +99,16 @@ fn publisher(mut parser: Parser) -> Result<Command, lexopt::Error> {
     let mut options =
         PublisherOptions { common: Options::default(), topic: String::new(), message: None, retain: false };
     while let Some(arg) = parser.next()? {
+        let name = name_of(&arg);
         match arg {
-            Short('t') | Long("topic") => topic = Some(parser.value()?.parse_with(topic_name)?),
+            Short('t') | Long("topic") => topic = Some(value(&mut parser, &name, topic_name)?),
             Short('m') | Long("message") => {
                 use std::os::unix::ffi::OsStringExt;
                 options.message = Some(parser.value()?.into_vec());
             }
             Short('r') | Long("retain") => options.retain = true,
             Long("help") => return Ok(Command::Help(PUB_HELP)),
-            _ => options.common.read(owned(arg), &mut parser)?,
+            _ => options.common.read(owned(arg), &name, &mut parser)?,
         }
     }
     options.topic = topic.ok_or("-t TOPIC is missing: what to publish to")?;
@@ -140,7 +143,7 @@ fn owned(arg: Arg<'_>) -> Name {
 }
 
 impl Options {
-    fn read(&mut self, name: Name, parser: &mut Parser) -> Result<(), lexopt::Error> {
+    fn read(&mut self, name: Name, typed: &str, parser: &mut Parser) -> Result<(), lexopt::Error> {
         let long = match &name {
             Name::Short('h') => "host",
             Name::Short('p') => "port",
@@ -151,15 +154,21 @@ impl Options {
             Name::Value(value) => return Err(format!("{value:?} belongs to no option").into()),
         };
         match long {
-            "host" => self.host = parser.value()?.string()?,
-            "port" => self.port = parser.value()?.parse()?,
-            "id" => self.client_id = parser.value()?.string()?,
-            "qos" => self.qos = parser.value()?.parse_with(qos)?,
-            "mqtt" => self.version = parser.value()?.parse_with(version)?,
+            "host" => self.host = value(parser, typed, host)?,
+            "port" => self.port = value(parser, typed, number(1..=u16::MAX))?,
+            "id" => self.client_id = text(parser, typed)?,
+            "qos" => self.qos = value(parser, typed, qos)?,
+            "mqtt" => self.version = value(parser, typed, version)?,
             _ => return Err(format!("--{long} is no option").into()),
         }
         Ok(())
     }
+}
+
+/// IPv6 addresses may stand in brackets, as they do in front of a port.
+fn host(text: &str) -> Result<String, &'static str> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.is_empty() { Err("a host name or an IP address is wanted") } else { Ok(bare.to_owned()) }
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -229,6 +238,33 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv6_address_may_stand_in_brackets() {
+        for (given, taken) in [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("::1", "::1"), ("h", "h")] {
+            let Ok(Command::Publish(options)) = read("pub", &["-t", "a", "-h", given]) else { panic!("{given}") };
+            assert_eq!(options.common.host, taken);
+        }
+        assert!(mistake("pub", &["-t", "a", "--host", "[]"]).contains("\"[]\" of --host: "));
+    }
+
+    /// Whoever mistypes one of many options hears which.
+    #[test]
+    fn each_value_that_is_wrong_is_told_with_its_option() {
+        for option in ["-t", "--topic", "-q", "--qos", "-p", "--port", "--mqtt"] {
+            for subcommand in ["sub", "pub"] {
+                let mistake = mistake(subcommand, &["-t", "a", option, "#/wrong"]);
+                assert!(mistake.contains(&format!(" \"#/wrong\" of {option}: ")), "{mistake}");
+            }
+        }
+        use std::os::unix::ffi::OsStrExt;
+        let no_text = std::ffi::OsStr::from_bytes(b"\xff");
+        for option in ["-h", "--id", "-t", "-p", "-q", "--mqtt"] {
+            let args = [option.as_ref(), no_text];
+            let mistake = command("sub", Parser::from_args(args)).err().expect("no text").to_string();
+            assert!(mistake.contains(&format!(" of {option}: it is no valid UTF-8")), "{mistake}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_told() {
         assert!(mistake("sub", &[]).contains("-t FILTER"));
         assert!(mistake("pub", &["-m", "x"]).contains("-t TOPIC"));
@@ -237,6 +273,10 @@ mod tests {
         assert!(mistake("sub", &["-t", "a", "-q", "3"]).contains("0, 1 or 2"));
         assert!(mistake("sub", &["-t", "a", "--mqtt", "4"]).contains("3.1, 3.1.1 or 5"));
         assert!(mistake("sub", &["-t", "a", "-x"]).contains("-x"));
+        assert_eq!(
+            mistake("sub", &["-p", "99999"]),
+            "cannot parse argument \"99999\" of -p: a number from 1 to 65535 is wanted"
+        );
         assert!(mistake("sub", &["-t", "a", "b"]).contains("\"b\""));
     }
 }

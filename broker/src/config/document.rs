@@ -116,6 +116,23 @@ impl<'d> Section<'d> {
         items.iter().map(read_item).collect::<Result<Vec<_>, _>>().map(Some)
     }
 
+    /// As [`Section::sections`], for a list that is of no use without any.
+    pub(super) fn sections_at_least_one<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnMut(&mut Section<'_>) -> Result<T, ConfigError>,
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        let sections = self.sections(key, read)?;
+        match self.table.get(key) {
+            Some(value) if sections.as_ref().is_some_and(Vec::is_empty) => {
+                let allowed =
+                    format!("at least one table: [[{0}]]; without {0} the default is taken", self.full_key(key));
+                Err(self.wrong(key, value, &allowed))
+            }
+            _ => Ok(sections),
+        }
+    }
+
     /// An integer within `range`.
     pub(super) fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Result<Option<T>, ConfigError>
     where
@@ -126,6 +143,26 @@ impl<'d> Section<'d> {
             Some(integer) => Ok(Some(integer)),
             None => Err(self.wrong(key, value, &format!("an integer from {} to {}", range.start(), range.end()))),
         }
+    }
+
+    /// An integer within `range`, or the string `word`, which stands for what `value_of_word` gives.
+    pub(super) fn integer_or<T>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+        word: &str,
+        value_of_word: impl FnOnce() -> T,
+    ) -> Result<Option<T>, ConfigError>
+    where
+        T: Copy + PartialOrd + TryFrom<i128> + fmt::Display,
+    {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let given = match value.get_ref().as_str() {
+            Some(text) => (text == word).then(value_of_word),
+            None => integer_in(value, &range),
+        };
+        let allowed = || format!("an integer from {} to {}, or \"{word}\"", range.start(), range.end());
+        given.map(Some).ok_or_else(|| self.wrong(key, value, &allowed()))
     }
 
     /// A number of bytes within `range`: an integer, or a string with a unit like `"64KiB"`.

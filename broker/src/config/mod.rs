@@ -1,10 +1,13 @@
 //! What the gateway is told: defaults, a TOML file, and flags of the command line that override it.
 
+mod address;
 mod data_dir;
 mod document;
 #[cfg(test)]
 mod tests;
 
+pub use address::ListenAddress;
+pub(crate) use address::{host_of, listen_addresses};
 pub(crate) use data_dir::default_data_dir;
 pub use document::ConfigError;
 
@@ -12,7 +15,7 @@ use document::{Section, read_document};
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
 use goldcrest_core::router::ShareStrategy;
 use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ShareRule, TopicFilter};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +24,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where clients connect.
     pub listeners: Vec<Listener>,
-    /// Core brokers, each with a thread of its own; at least 1.
+    /// Core brokers, each with a thread of its own. 0: as many as the store has been made for, and where there is none yet, one
+    /// for each core of this machine that may be used.
     pub shards: u16,
     /// Where sessions and messages are kept across restarts. Without it they are in memory alone; the command `goldcrest`
     /// chooses a directory then.
@@ -99,7 +103,7 @@ impl Default for StoreConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
     /// Where it answers; nowhere by default. Port 0 lets the system choose one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// Whether it answers other machines, which nobody asked who they are. This machine it answers.
     pub allow_anonymous: bool,
 }
@@ -108,26 +112,21 @@ pub struct HttpConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Port 0 lets the system choose one.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Whether clients that nobody asked who they are may connect from other machines. From this machine they may.
     pub allow_anonymous: bool,
 }
 
 impl Listener {
     /// A listener on `address` that is open to this machine only.
-    pub const fn new(address: SocketAddr) -> Self {
-        Self { address, allow_anonymous: false }
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address: address.into(), allow_anonymous: false }
     }
 
     /// Whether it would let anybody in who reaches it, without being told so.
     pub(crate) fn is_open_by_mistake(&self) -> bool {
-        !self.allow_anonymous && !is_of_this_machine(self.address)
+        !self.allow_anonymous && !self.address.is_of_this_machine()
     }
-}
-
-/// Whether no other machine reaches it.
-pub(crate) fn is_of_this_machine(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }
 
 /// The port of MQTT without TLS.
@@ -136,12 +135,21 @@ pub const DEFAULT_PORT: u16 = 1883;
 /// The largest number of shards.
 pub const MAX_SHARDS: u16 = 256;
 
+/// One shard for each core that this process may use.
+pub(crate) fn shards_for_cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS)
+}
+
 impl Default for Config {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            listeners: vec![Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())],
-            shards: u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS),
+            // For some `localhost` is the one, for some the other.
+            listeners: vec![
+                Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
+                Listener::new((Ipv6Addr::LOCALHOST, DEFAULT_PORT).into()),
+            ],
+            shards: 0,
             data_dir: None,
             memory_only: false,
             store: StoreConfig::default(),
@@ -182,7 +190,7 @@ impl Config {
 }
 
 fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut config.shards, document.integer("shards", 1..=MAX_SHARDS)?);
+    set(&mut config.shards, document.integer_or("shards", 1..=MAX_SHARDS, "auto", shards_for_cores)?);
     config.data_dir = document.string("data_dir", "a path", |path| Some(PathBuf::from(path)))?;
     set(&mut config.memory_only, document.boolean("memory_only")?);
     document.section("log", |log| {
@@ -191,7 +199,8 @@ fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), Co
         Ok(())
     })?;
     document.section("store", |store| read_store(&mut config.store, store))?;
-    set(&mut config.listeners, document.sections("listener", read_listener)?);
+    let listeners = document.sections_at_least_one("listener", read_listener)?;
+    set(&mut config.listeners, listeners.map(|listeners| listeners.into_iter().flatten().collect()));
     document.section("http", |http| read_http(&mut config.http, http))?;
     document.section("sys", |sys| {
         set(&mut config.sys_interval_s, sys.integer("interval_s", 0..=86_400)?);
@@ -217,18 +226,23 @@ fn read_store(store: &mut StoreConfig, section: &mut Section<'_>) -> Result<(), 
     Ok(())
 }
 
-fn read_listener(listener: &mut Section<'_>) -> Result<Listener, ConfigError> {
-    let address =
-        listener.string("address", "an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\"", |text| {
-            text.parse().ok()
-        })?;
+fn read_listener(listener: &mut Section<'_>) -> Result<Vec<Listener>, ConfigError> {
+    let addresses = listener.string("address", ADDRESSES, |text| listen_addresses(text).ok())?;
     let allow_anonymous = listener.boolean("allow_anonymous")?.unwrap_or(false);
-    Ok(Listener { address: listener.required("address", address)?, allow_anonymous })
+    let addresses = listener.required("address", addresses)?;
+    Ok(addresses.into_iter().map(|address| Listener { address, allow_anonymous }).collect())
 }
 
+/// As `address::ADDRESSES`, as they are written in TOML.
+const ADDRESSES: &str = "an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
+     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses";
+
+const HTTP_ADDRESSES: &str = "a list of IP addresses and ports, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
+     loopback addresses of this machine";
+
 fn read_http(http: &mut HttpConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    let allowed = "a list of IP addresses and ports, like [\"127.0.0.1:9883\"]";
-    set(&mut http.listen, section.strings("listen", allowed, |text| text.parse().ok())?);
+    let listen = section.strings("listen", HTTP_ADDRESSES, |text| listen_addresses(text).ok())?;
+    set(&mut http.listen, listen.map(|addresses| addresses.into_iter().flatten().collect()));
     set(&mut http.allow_anonymous, section.boolean("allow_anonymous")?);
     Ok(())
 }

@@ -11,9 +11,12 @@ fn mistake(text: &str) -> String {
 #[test]
 fn an_empty_file_is_the_default() {
     let config = read("").unwrap();
-    assert_eq!(config.listeners, [Listener::new("127.0.0.1:1883".parse().unwrap())]);
+    // For some `localhost` is the one, for some the other.
+    let loopbacks = ["127.0.0.1:1883", "[::1]:1883"];
+    assert_eq!(config.listeners, loopbacks.map(|address| Listener::new(address.parse().unwrap())));
     assert_eq!(config.broker.limits, Limits::GATEWAY);
-    assert!(config.shards >= 1);
+    // As many as the store has been made for.
+    assert_eq!(config.shards, 0);
 }
 
 #[test]
@@ -124,9 +127,12 @@ fn every_key_arrives_where_it_belongs() {
         }
     );
     assert_eq!(config.listeners.len(), 2);
-    assert_eq!(config.listeners[1].address, "[::]:1883".parse().unwrap());
+    assert_eq!(config.listeners[1].address.to_string(), "[::]:1883");
     assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);
-    assert_eq!(config.http.listen, ["127.0.0.1:9883".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    assert_eq!(
+        config.http.listen,
+        ["127.0.0.1:9883", "[::1]:0"].map(|address| address.parse::<ListenAddress>().unwrap())
+    );
     assert!(config.http.allow_anonymous);
     assert_eq!(config.sys_interval_s, 60);
     assert_eq!(config.unfinished_connections, 5);
@@ -198,7 +204,10 @@ fn a_wrong_value_says_what_is_allowed() {
         mistake("[limits]\ninflight = \"many\""),
         "gateway.toml:2: limits.inflight: \"many\" is not allowed; allowed: an integer from 1 to 65535"
     );
-    assert_eq!(mistake("shards = 0"), "gateway.toml:1: shards: 0 is not allowed; allowed: an integer from 1 to 256");
+    assert_eq!(
+        mistake("shards = 0"),
+        "gateway.toml:1: shards: 0 is not allowed; allowed: an integer from 1 to 256, or \"auto\""
+    );
     assert_eq!(
         mistake("[overflow]\ndefault = \"drop\""),
         "gateway.toml:2: overflow.default: \"drop\" is not allowed; \
@@ -207,7 +216,8 @@ fn a_wrong_value_says_what_is_allowed() {
     assert_eq!(
         mistake("[[listener]]\naddress = \"localhost\""),
         "gateway.toml:2: listener.address: \"localhost\" is not allowed; \
-         allowed: an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\""
+         allowed: an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an address of \
+         a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses"
     );
     assert!(mistake("[limits]\npacket_bytes = \"1TB\"").contains("bytes from 1024 to 268435460"));
     assert!(mistake("[limits]\npacket_bytes = \"5GiB\"").contains("bytes from 1024 to 268435460"));
@@ -216,7 +226,8 @@ fn a_wrong_value_says_what_is_allowed() {
     assert_eq!(
         mistake("[http]\nlisten = [\"127.0.0.1:1\",\n \"here\"]"),
         "gateway.toml:3: http.listen: \"here\" is not allowed; \
-         allowed: a list of IP addresses and ports, like [\"127.0.0.1:9883\"]"
+         allowed: a list of IP addresses and ports, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
+         loopback addresses of this machine"
     );
     assert!(mistake("http.listen = \"127.0.0.1:1\"").contains("a list of IP addresses"));
     assert!(mistake("listener = [3]").contains("gateway.toml:1: listener: 3 is not allowed"));
@@ -246,4 +257,35 @@ fn only_loopback_is_open_by_itself() {
         !open("127.0.0.1:1883") && !open("127.1.2.3:1883") && !open("[::1]:1883") && !open("[::ffff:127.0.0.1]:1883")
     );
     assert!(open("0.0.0.0:1883") && open("[::]:1883") && open("192.168.0.1:1883"));
+}
+
+#[test]
+fn an_address_may_stand_for_both_families() {
+    for (address, first, second) in [
+        ("localhost:1883", "127.0.0.1:1883", "[::1]:1883"),
+        ("1883", "127.0.0.1:1883", "[::1]:1883"),
+        (":1883", "0.0.0.0:1883", "[::]:1883"),
+        ("*:1883", "0.0.0.0:1883", "[::]:1883"),
+    ] {
+        let config = read(&format!("[http]\nlisten = [\"{address}\"]\n[[listener]]\naddress = \"{address}\"")).unwrap();
+        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        assert_eq!(listeners, [first, second], "{address}");
+        assert_eq!(config.http.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), [first, second]);
+    }
+    assert!(mistake("[[listener]]\naddress = 1883").contains("1883 is not allowed; allowed: an IP address"));
+}
+
+#[test]
+fn the_number_of_shards_may_follow_the_cores() {
+    assert_eq!(read("shards = \"auto\"").unwrap().shards, shards_for_cores());
+    assert!(
+        mistake("shards = \"all\"").contains("\"all\" is not allowed; allowed: an integer from 1 to 256, or \"auto\"")
+    );
+}
+
+/// Nobody could connect, though the gateway said that clients may publish.
+#[test]
+fn a_list_without_listeners_is_refused() {
+    let mistake = mistake("shards = 1\nlistener = []");
+    assert!(mistake.starts_with("gateway.toml:2: listener: [] is not allowed; allowed: "), "{mistake}");
 }

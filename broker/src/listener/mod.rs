@@ -2,42 +2,21 @@
 
 mod connect;
 mod lobby;
+mod opening;
 
 pub(crate) use lobby::{Lobby, Seat, UNFINISHED_BYTES};
+pub(crate) use opening::{Missing, Opening, open_all};
 
 use crate::shard::Shard;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
-
-/// Connections that the system completes before they are accepted: a crowd that reconnects at once fits in.
-const BACKLOG: i32 = 4096;
-
-/// Opens a listening socket.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // The connections of a gateway that ran before don't keep the next one from listening.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // [::] is IPv6 alone on every system, and can stand beside 0.0.0.0.
-        socket.set_only_v6(true)?;
-    }
-    // Clients that vanish without Keep Alive are noticed all the same. The sockets that are accepted inherit it.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(300)))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
 
 /// Accepts connections for ever.
 pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
@@ -98,29 +77,5 @@ impl Reserve {
         drop(accepted);
         *self = Self::open();
         is_known
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_in_use_is_an_error() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let error = bind(first.local_addr().unwrap()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-    }
-
-    #[test]
-    fn a_port_is_free_again_after_its_connections_were_closed() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let client = std::net::TcpStream::connect(address).unwrap();
-        listener.set_nonblocking(false).unwrap();
-        // Closed on this side first: it is this side that remembers the connection.
-        drop(listener.accept().unwrap());
-        drop((listener, client));
-        bind(address).unwrap();
     }
 }

@@ -23,6 +23,7 @@ pub(super) async fn why_not_ready(state: &State) -> Vec<String> {
     if state.is_stopping() {
         reasons.push("it is being stopped".to_owned());
     }
+    reasons.extend(state.missing.reasons());
     let Some(served) = state.served.get() else {
         reasons.push("it is starting: the store is read, and sessions are restored".to_owned());
         return reasons;

@@ -19,10 +19,10 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
+use crate::listener::{Missing, Opening};
 use crate::mesh::Mesh;
 use crate::store::Vitals;
 use std::io;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -46,6 +46,8 @@ struct State {
     /// Set once clients are served.
     served: OnceLock<Served>,
     is_serving: Notify,
+    /// Addresses that are not listened on yet.
+    missing: Missing,
     is_stopping: AtomicBool,
     /// The store became full, or has room again, or failed.
     store_changed: Notify,
@@ -60,19 +62,21 @@ struct Served {
 }
 
 impl Operations {
-    /// Answers on `listeners` from now on, and publishes below `$SYS/` each `interval` unless that is 0.
-    pub(crate) fn start(listeners: Vec<TcpListener>, interval: Duration) -> io::Result<Self> {
-        let state = Arc::new(State::new());
+    /// Answers on `listeners` from now on or once they are there, tells of those that are `missing`, and publishes below `$SYS/` each `interval` unless that is 0.
+    pub(crate) fn start(listeners: Vec<Opening>, missing: Missing, interval: Duration) -> io::Result<Self> {
+        let state = Arc::new(State { missing, ..State::new() });
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let shared = state.clone();
-        let listeners = {
-            let _entered = runtime.enter();
-            listeners.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
-        };
         let thread = std::thread::Builder::new().name("operations".to_owned()).spawn(move || {
             runtime.block_on(async {
-                for listener in listeners {
-                    tokio::spawn(http::serve(shared.clone(), listener));
+                for opening in listeners {
+                    let state = shared.clone();
+                    tokio::spawn(async move {
+                        match opening.opened().await {
+                            Ok(listener) => http::serve(state, listener).await,
+                            Err(error) => tracing::error!(%error, "a listener for HTTP was lost"),
+                        }
+                    });
                 }
                 if !interval.is_zero() {
                     tokio::spawn(sys_topics::publish_each(shared.clone(), interval));
@@ -116,6 +120,7 @@ impl State {
             started: Instant::now(),
             served: OnceLock::new(),
             is_serving: Notify::new(),
+            missing: Missing::default(),
             is_stopping: AtomicBool::new(false),
             store_changed: Notify::new(),
             end: Notify::new(),

@@ -9,6 +9,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// A store as it is at one moment. Nothing is written, and whoever writes to it is not disturbed, but removes no files.
@@ -29,7 +30,7 @@ impl Examined {
     }
 
     pub(super) fn of(snapshot: Snapshot) -> Result<Self, OpenError> {
-        let recovered = recover(Arc::new(snapshot))?;
+        let recovered = recover(Arc::new(snapshot), &AtomicBool::new(false))?;
         let report = recovered.report.clone();
         Ok(Self { recovered, report })
     }
@@ -90,6 +91,7 @@ fn repair_once(disk: Arc<dyn Disk>, segment_bytes: u64, report: &mut Option<Repo
         shards: 1,
         time: Arc::new(|| (0, 0)),
         thread: false,
+        gives_up: Arc::default(),
     };
     let failed = |failure: super::Failure| OpenError::Io("the log".to_owned(), io::Error::other(failure));
     let (mut log, found) = Log::open(disk, options)?;

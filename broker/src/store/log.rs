@@ -52,7 +52,7 @@ impl Log {
     /// # Errors
     /// The device fails, or a newer program wrote it.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
-        let recovered = recover(disk)?;
+        let recovered = recover(disk, &options.gives_up)?;
         let number = settle(&recovered)?;
         let Recovered { mut contents, report, greatest_seq, last, .. } = recovered;
         // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.

@@ -57,6 +57,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// What a record is about. Slots are counted densely from 0: the index has a place for each up to the greatest.
@@ -153,6 +154,8 @@ pub struct Options {
     pub time: TimeSource,
     /// Segments are made on a thread of their own. Without, [`Store::upkeep`] does that.
     pub thread: bool,
+    /// Opening ends early, with [`OpenError::GivenUp`], once this is true.
+    pub gives_up: Arc<AtomicBool>,
 }
 
 impl Options {
@@ -202,6 +205,8 @@ pub enum OpenError {
     },
     /// Copying to it was begun and not finished: a part of the store is missing.
     Unfinished,
+    /// Whoever wanted it does not any more: see [`Options::gives_up`].
+    GivenUp,
     /// A file cannot be read or written.
     Io(String, io::Error),
 }
@@ -218,6 +223,7 @@ impl fmt::Display for OpenError {
             Self::Unfinished => {
                 write!(f, "a backup or restore to it was not finished; empty the directory and begin again")
             }
+            Self::GivenUp => write!(f, "reading it was given up"),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
         }
     }

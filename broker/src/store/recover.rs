@@ -12,6 +12,7 @@ use super::{Damage, OpenError, Report};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(super) struct Recovered {
@@ -36,8 +37,8 @@ pub(super) struct Last {
     pub(super) is_closed: bool,
 }
 
-/// Reads everything.
-pub(super) fn recover(disk: Arc<dyn Disk>) -> Result<Recovered, OpenError> {
+/// Reads everything, unless `gives_up` becomes true meanwhile.
+pub(super) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Recovered, OpenError> {
     let files = open_all(&*disk)?;
     let mut recovery = Recovery {
         recovered: Recovered {
@@ -57,6 +58,9 @@ pub(super) fn recover(disk: Arc<dyn Disk>) -> Result<Recovered, OpenError> {
     let (started, count) = (Instant::now(), files.len());
     let mut told = started;
     for (index, file) in files.into_iter().enumerate() {
+        if gives_up.load(Ordering::Relaxed) {
+            return Err(OpenError::GivenUp);
+        }
         recovery.take_segment(file, tail)?;
         if told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();

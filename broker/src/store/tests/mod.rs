@@ -33,6 +33,7 @@ fn options(sync: Sync) -> Options {
         shards: 2,
         time: Arc::new(|| (7, 1_800_000_000_000)),
         thread: false,
+        gives_up: Arc::default(),
     }
 }
 
