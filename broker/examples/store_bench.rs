@@ -31,6 +31,7 @@ fn open(path: &Path) -> Log {
         shards: SHARDS,
         time: Arc::new(|| (0, 0)),
         thread: true,
+        gives_up: Arc::default(),
     };
     let disk = Directory::take(path).expect("a directory of our own");
     Log::open(Arc::new(disk), options).expect("a store").0

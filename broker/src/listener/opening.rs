@@ -53,6 +53,14 @@ pub(crate) fn open_all(
     addresses: impl IntoIterator<Item = ListenAddress>,
     missing: &Missing,
 ) -> Result<Vec<Opening>, (ListenAddress, io::Error)> {
+    open_all_with(addresses, missing, bind)
+}
+
+fn open_all_with(
+    addresses: impl IntoIterator<Item = ListenAddress>,
+    missing: &Missing,
+    bind: impl Fn(ListenAddress, Option<u16>) -> io::Result<Socket>,
+) -> Result<Vec<Opening>, (ListenAddress, io::Error)> {
     let mut openings: Vec<Opening> = Vec::new();
     let mut bound: Vec<(ListenAddress, u16)> = Vec::new();
     for address in addresses {
@@ -225,6 +233,26 @@ mod tests {
         let ports: Vec<u16> = openings.iter().map(|opening| opening.address().unwrap().port()).collect();
         assert!(ports.len() == 2 && ports[0] == ports[1], "{ports:?}");
         assert!(missing.reasons().is_empty());
+    }
+
+    /// As with `ipv6.disable=1`, or with net.ipv6.conf.all.disable_ipv6.
+    #[test]
+    fn a_machine_without_ipv6_is_listened_on_all_the_same() {
+        for (errno, pairs) in [(Errno::AFNOSUPPORT, "127.0.0.1 [::1]"), (Errno::ADDRNOTAVAIL, "0.0.0.0 [::]")] {
+            let missing = Missing::default();
+            let without_ipv6 = |address: ListenAddress, port| match address.resolve()? {
+                SocketAddr::V6(_) => Err(errno.into()),
+                SocketAddr::V4(_) => bind(address, port),
+            };
+            let addresses: Vec<_> = pairs.split(' ').map(|ip| address(&format!("{ip}:0"))).collect();
+            let opened = open_all_with(addresses, &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
+            assert!(matches!(opened[..], [Opening::Bound(..)]));
+            assert!(missing.reasons().is_empty(), "nobody asked for IPv6 alone");
+            let alone =
+                open_all_with([address("[::1]:0")], &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
+            assert!(matches!(alone[..], [Opening::Awaited(_)]));
+            assert_eq!(missing.reasons().len(), 1);
+        }
     }
 
     /// 192.0.2.0/24 is for documentation, and on no machine.
