@@ -4,8 +4,9 @@ use crate::backlog::Backlog;
 use crate::listener::Seat;
 use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
+use socket2::SockRef;
 use std::future::Future as _;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
@@ -39,6 +40,7 @@ pub(crate) struct Socket {
     /// Handed out by the core, but not taken by the system.
     unsent: Backlog,
     is_blocked: bool,
+    is_broken: bool,
     seat: Seat,
     /// Of the first packet in what was read last: the next ones are likely to be as long.
     packet_len: u32,
@@ -53,6 +55,37 @@ pub(crate) enum Reading {
     Waiting,
     /// Never again.
     Closed,
+}
+
+/// Who is asked whether there is something to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// The runtime, which knows what the system told it last.
+    Runtime,
+    /// The system, at the price of a call: the runtime may not have heard of it yet.
+    System,
+}
+
+/// A stream to be read.
+struct Source<'s> {
+    stream: &'s mut TcpStream,
+    asking: Asking,
+}
+
+impl AsyncRead for Source<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.asking == Asking::Runtime {
+            return Pin::new(&mut *self.stream).poll_read(cx, into);
+        }
+        match (&*SockRef::from(&*self.stream)).read(into.initialize_unfilled()) {
+            Ok(read) => {
+                into.advance(read);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
 }
 
 /// Where the bytes are that the core is to see.
@@ -76,7 +109,18 @@ impl Socket {
 
     pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, seat: Seat) -> Self {
         let (unread, unsent) = (Backlog::default(), Backlog::default());
-        Self { id, reading: Reading::Open, stream, waker, unread, unsent, is_blocked: false, seat, packet_len: 0 }
+        Self {
+            id,
+            reading: Reading::Open,
+            stream,
+            waker,
+            unread,
+            unsent,
+            is_blocked: false,
+            is_broken: false,
+            seat,
+            packet_len: 0,
+        }
     }
 
     /// Whom it is connected with, as far as the system still knows.
@@ -93,10 +137,27 @@ impl Socket {
         self.waker.wake_by_ref();
     }
 
-    /// Reads once. `buffer` has [`READ_BUFFER`] bytes. What is unread is the beginning of one packet.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Arrived>> {
+    /// Reads once, if `asking` the runtime says that there is something, or the system itself. `buffer` has [`READ_BUFFER`] bytes. What
+    /// is unread is the beginning of one packet.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        asking: Asking,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Arrived>> {
+        if self.is_broken {
+            // What has arrived is there to be read, and nothing will be that is not.
+            return match self.poll_read_from(cx, Asking::System, buffer) {
+                Poll::Ready(Ok(arrived)) => Poll::Ready(Ok(arrived)),
+                Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(Arrived::End)),
+            };
+        }
+        self.poll_read_from(cx, asking, buffer)
+    }
+
+    fn poll_read_from(&mut self, cx: &mut Context<'_>, asking: Asking, buffer: &mut [u8]) -> Poll<io::Result<Arrived>> {
         if self.unread.as_slice().len() > SHORT_REST {
-            return self.poll_read_on(cx);
+            return self.poll_read_on(cx, asking);
         }
         let rest = self.unread.as_slice();
         let goal = match self.packet_len as usize {
@@ -108,7 +169,7 @@ impl Socket {
         let (front, behind) = buffer[..goal].split_at_mut(rest.len());
         front.copy_from_slice(rest);
         let mut read = ReadBuf::new(behind);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        ready!(Pin::new(&mut Source { stream: &mut self.stream, asking }).poll_read(cx, &mut read))?;
         let len = front.len() + read.filled().len();
         if read.filled().is_empty() {
             return Poll::Ready(Ok(Arrived::End));
@@ -119,11 +180,12 @@ impl Socket {
     }
 
     /// Reads a packet on where it stands, up to its end.
-    fn poll_read_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
+    fn poll_read_on(&mut self, cx: &mut Context<'_>, asking: Asking) -> Poll<io::Result<Arrived>> {
         let begun = self.unread.as_slice();
         self.packet_len = packet_len(begun).unwrap_or(0);
         let goal = (self.packet_len as usize).max(begun.len() + 1);
-        let mut rest_of_packet = (&mut self.stream).take((goal - begun.len()) as u64);
+        let source = Source { stream: &mut self.stream, asking };
+        let mut rest_of_packet = source.take((goal - begun.len()) as u64);
         let added = ready!(pin!(rest_of_packet.read_buf(self.unread.with_room(goal))).poll(cx))?;
         Poll::Ready(Ok(if added == 0 { Arrived::End } else { Arrived::InSocket(added) }))
     }
@@ -149,10 +211,24 @@ impl Socket {
         self.is_blocked
     }
 
+    /// Nothing can be written any more. Whoever closes without having read all that was sent to him has the system say so by a
+    /// reset; what he sent before that has arrived, and can still be read.
+    pub(crate) fn break_off(&mut self) {
+        self.is_broken = true;
+        self.is_blocked = false;
+        self.unsent.clear();
+        self.wake();
+    }
+
+    /// Whether nothing can be written any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// Writes once, `bytes` and then `payload`. Keeps what the system did not take of `bytes`, and says how much it took of
     /// `payload`.
     pub(crate) fn write(&mut self, bytes: &[u8], payload: &[u8]) -> io::Result<usize> {
-        debug_assert!(!self.is_blocked);
+        debug_assert!(!self.is_blocked && !self.is_broken);
         let attempt = match (bytes, payload) {
             ([], []) => return Ok(0),
             (bytes, []) | ([], bytes) => self.stream.try_write(bytes),
@@ -195,7 +271,7 @@ impl Socket {
         const DRAIN: Duration = Duration::from_secs(1);
         let Self { stream, unsent, seat: _seat, .. } = self;
         let said = timeout(WRITE, write_rest(&stream, unsent)).await;
-        if matches!(said, Ok(Ok(()))) && socket2::SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
+        if matches!(said, Ok(Ok(()))) && SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
             let _ = timeout(DRAIN, drain(&stream)).await;
         }
     }
@@ -321,7 +397,7 @@ mod tests {
                 taken
             };
             loop {
-                match poll_fn(|cx| socket.poll_read(cx, &mut buffer)).await.unwrap() {
+                match poll_fn(|cx| socket.poll_read(cx, Asking::Runtime, &mut buffer)).await.unwrap() {
                     Arrived::InBuffer(len) => {
                         let taken = take(&buffer[..len], &mut come);
                         socket.keep_unread(&buffer[taken..len]);

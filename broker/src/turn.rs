@@ -7,7 +7,7 @@ use crate::listener::Seat;
 use crate::log::Escaped;
 use crate::mesh::{Arrival, Mail, Mesh};
 use crate::news::News;
-use crate::socket::{Arrived, CHUNK, READ_BUFFER, Reading, Socket};
+use crate::socket::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 
 /// Connections that are written to in the stead of a shard that sleeps.
 const MOST_IN_STEAD: usize = 16;
+
+/// Bytes that are taken at once from the core for a client to which nothing can be written any more: replies, and few messages.
+const DISCARDED: usize = 4096;
 
 /// A core broker with its sockets, and what all of them share.
 pub(crate) struct Turn {
@@ -138,11 +141,11 @@ impl Turn {
                     self.begin();
                     self.again.push(id);
                 }
-                Poll::Ready(Err(_)) => return self.lose(id),
+                Poll::Ready(Err(_)) => self.break_off(id),
                 Poll::Pending => {}
             }
         }
-        self.poll_receive(cx, id);
+        self.poll_receive(cx, id, Asking::Runtime);
     }
 
     /// Takes what came for the shard: what siblings sent, what the store says, and what somebody who looks after the gateway
@@ -164,6 +167,8 @@ impl Turn {
         }
         self.arrivals.append(&mut self.mail.arrivals);
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
+            // What clients have said by now counts.
+            self.receive_all();
             self.broker.shut_down(now);
         }
     }
@@ -263,26 +268,24 @@ impl Turn {
     }
 
     /// Takes what has arrived on a socket, a chunk at a time; with more to come the others have their turn first.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId) {
+    fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking) {
         let mut taken = 0;
         while taken < CHUNK {
             let Self { sockets, read_buffer, .. } = self;
             let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
-            if socket.reading != Reading::Open {
-                return;
+            match socket.reading {
+                Reading::Open => {}
+                Reading::Closed if socket.is_broken() => return self.lose(id),
+                Reading::Waiting | Reading::Closed => return,
             }
-            let arrived = match socket.poll_read(cx, read_buffer) {
+            let arrived = match socket.poll_read(cx, asking, read_buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Err(_)) => return self.lose(id),
                 Poll::Ready(Ok(arrived)) => arrived,
             };
             let now = self.begin();
             match arrived {
-                Arrived::End => {
-                    // What was read before may have answers, and a peer that closed one side may still listen.
-                    self.transmit(now, id);
-                    return self.lose(id);
-                }
+                Arrived::End => return self.end_input(now, id),
                 Arrived::InSocket(added) => {
                     taken += added;
                     self.hand_in_unread(id);
@@ -301,6 +304,15 @@ impl Turn {
         cx.waker().wake_by_ref();
     }
 
+    /// Takes what has arrived by now for any connection, whether the runtime has heard of it or not.
+    fn receive_all(&mut self) {
+        for place in 0..self.sockets.len() {
+            let Some(socket) = &self.sockets[place] else { continue };
+            let (id, waker) = (socket.id, socket.waker());
+            self.poll_receive(&mut Context::from_waker(&waker), id, Asking::System);
+        }
+    }
+
     /// Offers the core what it left before, with what has come since.
     fn hand_in_unread(&mut self, id: ConnectionId) {
         let now = self.begin();
@@ -316,6 +328,19 @@ impl Turn {
         socket.reading = reading;
     }
 
+    /// The peer sends no more. It may still listen: what it is owed is sent before the connection is closed from here, what has to
+    /// be safe on disk first too.
+    fn end_input(&mut self, now: Instant, id: ConnectionId) {
+        // While the connection is open it gets what is queued for it too, as far as the system takes it.
+        self.transmit(now, id);
+        let Some(socket) = self.socket(id) else { return };
+        if socket.is_broken() {
+            return self.lose(id);
+        }
+        socket.reading = Reading::Closed;
+        self.broker.handle_input_end(now, id);
+    }
+
     /// Does what the core named a connection for.
     fn attend(&mut self, now: Instant, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
@@ -329,6 +354,17 @@ impl Turn {
     fn transmit(&mut self, now: Instant, id: ConnectionId) {
         let Self { broker, sockets, write_buffer, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+        if socket.is_broken() {
+            let reading = socket.reading;
+            // Answers go nowhere, but the core takes no more from a client that it owes too many.
+            let is_closed = reading == Reading::Closed
+                || (reading == Reading::Waiting
+                    && broker.poll_transmit(now, id, &mut write_buffer[..DISCARDED]).then == Then::Close);
+            if is_closed {
+                self.lose(id);
+            }
+            return;
+        }
         if socket.is_blocked() {
             // The core gives up in the end on a client that does not even read why it is disconnected.
             let is_closing = broker.describe(id).is_some_and(|info| info.closing.is_some());
@@ -341,7 +377,8 @@ impl Turn {
         match socket.write(&write_buffer[..transmit.written], payload) {
             Ok(0) => {}
             Ok(written) => broker.payload_written(id, written),
-            Err(_) => return self.lose(id),
+            Err(_) if transmit.then == Then::Close => return self.lose(id),
+            Err(_) => return self.break_off(id),
         }
         match transmit.then {
             Then::Idle => {}
@@ -359,6 +396,20 @@ impl Turn {
                 socket.linger().await;
                 drop(leaving);
             });
+        }
+    }
+
+    /// Nothing can be written to the client any more. What it sent before may still be there to be read: its last messages, and
+    /// perhaps a DISCONNECT behind them.
+    fn break_off(&mut self, id: ConnectionId) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.reading == Reading::Closed {
+            return self.lose(id);
+        }
+        socket.break_off();
+        if socket.reading == Reading::Waiting {
+            // What the core waits for may be that answers leave.
+            self.again.push(id);
         }
     }
 
@@ -442,6 +493,9 @@ impl Clock {
         self.origin.checked_add(std::time::Duration::from_millis(after_start))
     }
 }
+
+#[cfg(test)]
+mod endings;
 
 #[cfg(test)]
 mod tests {

@@ -21,8 +21,8 @@ use core::ops::ControlFlow;
 /// A whole MQTT broker without sockets, files, clock or threads.
 ///
 /// - Something happened: [`handle_connected`](Self::handle_connected), [`handle_bytes`](Self::handle_bytes),
-///   [`handle_closed`](Self::handle_closed), [`handle_verdict`](Self::handle_verdict),
-///   [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
+///   [`handle_input_end`](Self::handle_input_end), [`handle_closed`](Self::handle_closed),
+///   [`handle_verdict`](Self::handle_verdict), [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
 /// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full),
 ///   with the feature `alloc` `set_store_room`
 /// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
@@ -243,6 +243,15 @@ impl<'m> Broker<'m> {
         match self.find(id) {
             Some(connection) => self.receive(now, connection, bytes),
             None => Received { consumed: bytes.len(), next: Next::Close },
+        }
+    }
+
+    /// The client sends no more, but may still read: it closed its side, and all that it sent was taken. What it is owed is
+    /// still transmitted, [`Then::Close`] follows when that is out. New deliveries are not sent; without a DISCONNECT before
+    /// it this is an abnormal end, and a Will is published.
+    pub fn handle_input_end(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.find(id) {
+            self.end_input(now, connection);
         }
     }
 

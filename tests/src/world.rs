@@ -99,6 +99,8 @@ struct Client {
     /// How many bytes the client still reads; the broker's further output stays where it is.
     room: Option<usize>,
     waits: bool,
+    /// The client sends no more, which its broker has not heard yet.
+    ends: bool,
     /// When it is closed if nothing shows yet where it belongs.
     deadline: Instant,
 }
@@ -250,6 +252,12 @@ impl World {
         self.client(id).room = room;
         // What it was named for meanwhile is still to be done.
         self.flush(id);
+        self.drive();
+    }
+
+    /// The client closes its side of the connection, and goes on reading.
+    pub fn half_close(&mut self, id: ClientId) {
+        self.client(id).ends = true;
         self.drive();
     }
 
@@ -509,7 +517,7 @@ impl World {
         let Some(client) = self.clients.get_mut(&id) else {
             return false;
         };
-        if client.closed || client.waits || client.to_broker.is_empty() {
+        if client.closed || client.waits || (client.to_broker.is_empty() && !client.ends) {
             return false;
         }
         let (shard, connection) = match client.at {
@@ -539,7 +547,12 @@ impl World {
                     return true;
                 }
                 Next::Wait => client.waits = true,
-                Next::Read | Next::Close => {}
+                Next::Read if client.ends => {
+                    client.ends = false;
+                    broker.handle_input_end(now, connection);
+                    return true;
+                }
+                Next::Read | Next::Close => client.ends = false,
             }
             client.to_broker.drain(..received.consumed);
             progress

@@ -12,7 +12,7 @@ use crate::storage::Handle;
 use crate::time::Instant;
 
 /// How long a closing connection may take to be told why, in ms.
-const CLOSE_TIMEOUT_MS: u32 = 5_000;
+pub(super) const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
 impl Broker<'_> {
     #[inline(never)]
@@ -43,6 +43,12 @@ impl Broker<'_> {
         let gone = Refusal::new(disconnect.code, "the client disconnected");
         self.close(now, handle, gone, false);
         Ok(())
+    }
+
+    /// The client closed its side of the connection.
+    pub(crate) fn end_input(&mut self, now: Instant, handle: Handle<Connection>) {
+        let gone = Refusal::new(ReasonCode::UnspecifiedError, "the client closed the connection without DISCONNECT");
+        self.close(now, handle, gone, false);
     }
 
     /// Begins to close a connection: what is owed may still go out, and behind it, if `goodbye`, a DISCONNECT where the

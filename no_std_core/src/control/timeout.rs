@@ -1,5 +1,6 @@
 //! What happens when a moment has come: Keep Alive, a late CONNECT, a delayed Will, the end of a Session.
 
+use super::disconnect::CLOSE_TIMEOUT_MS;
 use crate::broker::Broker;
 use crate::codec::{ReasonCode, Refusal};
 use crate::connection::{Connection, Phase};
@@ -68,6 +69,8 @@ impl Broker<'_> {
                 self.close(now, handle, Refusal::new(ReasonCode::MaximumConnectTime, why), false);
                 self.connections[handle].phase = Phase::Dead;
             }
+            // It is the disk that takes long, not the client.
+            Phase::Closing if self.waits(handle) => self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS),
             Phase::Closing | Phase::Dead => {
                 self.connections[handle].phase = Phase::Dead;
                 self.mark_ready(handle);

@@ -163,7 +163,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
         .await
     }
 
-    /// Ends with the stream. `Err(None)`: a packet is too large for the buffer.
+    /// Ends with an error alone. `Err(None)`: a packet is too large for the buffer.
     async fn receive<R: Read>(
         &self,
         id: ConnectionId,
@@ -191,7 +191,11 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
             match goes_on {
                 GoesOn::Read if input.space().is_empty() => return Err(None),
                 GoesOn::Read => match reader.read(input.space()).await? {
-                    0 => return Ok(()),
+                    0 => {
+                        // The peer has closed its side, and may still read what it is owed.
+                        self.with(|broker, now| broker.handle_input_end(now, id));
+                        pending().await
+                    }
                     count => input.put(count),
                 },
                 GoesOn::WhenNamed => self.named(id, |seat| &mut seat.may_receive).await,

@@ -26,6 +26,8 @@ use crate::time::Instant;
 pub struct Link<'b, T: embedded_io::ErrorType> {
     transport: T,
     is_line: bool,
+    /// The peer of a socket sends no more.
+    input_has_ended: bool,
     has_ended: bool,
     error: Option<T::Error>,
     connection: Option<Open>,
@@ -79,6 +81,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         Self {
             transport,
             is_line: false,
+            input_has_ended: false,
             has_ended: false,
             error: None,
             connection: None,
@@ -134,6 +137,12 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         while self.hand_in(now, broker, decide) {
             has_moved = true;
         }
+        // The peer has closed its side. What it sent before that counts, and it may still read what it is owed.
+        if self.input_has_ended
+            && let Some(connection) = self.connection.as_ref().filter(|connection| !connection.is_waiting)
+        {
+            broker.handle_input_end(now, connection.id);
+        }
         has_moved
     }
 
@@ -187,7 +196,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
 
     fn fill(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = false;
-        while !self.has_ended && !self.input.space().is_empty() {
+        while !self.has_ended && !self.input_has_ended && !self.input.space().is_empty() {
             match self.transport.read_ready() {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -195,12 +204,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
             }
             match self.transport.read(self.input.space()) {
                 Ok(0) if self.is_line => break,
-                Ok(0) => {
-                    // The peer has closed; what it sent before that counts.
-                    while self.hand_in(now, broker, &mut |_| None) {}
-                    self.end(now, broker);
-                    return true;
-                }
+                Ok(0) => self.input_has_ended = true,
                 Ok(count) => self.input.put(count),
                 Err(error) => return self.fail(now, broker, error),
             }
@@ -380,6 +384,18 @@ mod tests {
             drive(broker, &mut link);
             assert!(link.has_ended() && link.take_error().is_none());
             assert_eq!(broker.counters().publish_received, [1, 0, 0]);
+        });
+    }
+
+    /// CONNACK was not even sent: the end of the stream was the end of the connection.
+    #[test]
+    fn who_closes_its_side_still_gets_its_answers() {
+        with_link(false, Config::firmware(1), |broker, mut link, peer| {
+            peer.send(&[CONNECT, SUBSCRIBE, PING].concat());
+            peer.close();
+            drive(broker, &mut link);
+            assert_eq!(peer.received(), [CONNACK, SUBACK, b"\xd0\0"].concat());
+            assert!(link.has_ended());
         });
     }
 

@@ -1,0 +1,127 @@
+//! How a client's last words are taken, whatever the turn finds out first about its connection.
+
+use super::*;
+use crate::listener::Lobby;
+use crate::testing::WakeCounter;
+use goldcrest_core::{AllowAll, Capacity, Config, Limits, LocalPublish, Memory, Shard, TopicName};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+/// A turn with one client that subscribed to `t`, and its peer.
+struct Bench {
+    turn: Turn,
+    waker: Waker,
+    id: ConnectionId,
+    peer: TcpStream,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+        let mut turn = Turn::new(0, Arc::new(Mesh::new(1)), Clock::start_at(0), broker, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        let begin = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a\x82\x06\0\x01\0\x01t\0";
+        let id = turn.open_connection(stream, begin, seat).unwrap();
+        let mut bench = Self { turn, waker: Waker::from(Arc::new(WakeCounter::default())), id, peer };
+        bench.cycle();
+        bench
+    }
+
+    fn cycle(&mut self) {
+        self.turn.begin_turn(&self.waker);
+        self.turn.poll_sockets(&mut Vec::new());
+        self.turn.flush(usize::MAX);
+    }
+
+    /// There is something to be sent to the client.
+    fn publish(&mut self, payload: &[u8]) {
+        let topic = TopicName::new("t").unwrap();
+        let message = LocalPublish { topic, payload, qos: Default::default(), retain: false, expiry_secs: None };
+        self.turn.broker.publish(Instant::from_millis(0), message).unwrap();
+    }
+
+    /// The client takes no more, and the system neither.
+    async fn block(&mut self) {
+        let mut blocked_for = 0;
+        while blocked_for < 50 {
+            if self.turn.socket(self.id).unwrap().is_blocked() {
+                blocked_for += 1;
+            } else {
+                blocked_for = 0;
+                self.publish(&[7; 200_000]);
+            }
+            self.cycle();
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The peer publishes ten messages, says DISCONNECT, and closes with something unread: its system sends a reset.
+    async fn leave(&mut self) {
+        self.peer.readable().await.unwrap();
+        let mut last_words = b"\x30\x04\0\x01xp".repeat(10);
+        last_words.extend(b"\xe0\0");
+        assert_eq!(self.peer.try_write(&last_words).unwrap(), last_words.len());
+        let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpStream::connect(elsewhere.local_addr().unwrap()).await.unwrap();
+        drop(std::mem::replace(&mut self.peer, other));
+    }
+
+    /// All that the client said last is taken, and the connection ends by its DISCONNECT.
+    async fn expect_last_words(&mut self) {
+        for _ in 0..2_000 {
+            if self.turn.socket(self.id).is_none() {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+            self.cycle();
+        }
+        assert!(self.turn.socket(self.id).is_none(), "the connection is gone");
+        let counters = self.turn.broker.counters();
+        assert_eq!(counters.publish_received, [10, 0, 0]);
+        // CONNECT and SUBSCRIBE, ten PUBLISH, DISCONNECT.
+        assert_eq!(counters.packets_received, 13);
+    }
+}
+
+#[tokio::test]
+async fn last_words_are_taken_though_the_rest_of_a_write_fails_first() {
+    let mut bench = Bench::new().await;
+    bench.block().await;
+    bench.leave().await;
+    bench.expect_last_words().await;
+}
+
+#[tokio::test]
+async fn last_words_are_taken_though_a_write_fails_first() {
+    let mut bench = Bench::new().await;
+    bench.leave().await;
+    // A write that the system takes no more shows it, in a turn in which nobody has looked for what came.
+    while bench.turn.socket(bench.id).is_some_and(|socket| !socket.is_broken()) {
+        bench.publish(b"p");
+        bench.turn.begin_turn(&bench.waker);
+        bench.turn.flush(usize::MAX);
+    }
+    bench.expect_last_words().await;
+}
+
+/// What clients say while the gateway is told to stop was forgotten, and their Wills sent.
+#[tokio::test]
+async fn last_words_are_taken_before_the_gateway_stops() {
+    let stopping = async {
+        let mut bench = Bench::new().await;
+        bench.publish(b"p");
+        bench.cycle();
+        bench.leave().await;
+        bench.turn.mesh.shut_down();
+        bench.turn.begin_turn(&bench.waker);
+        bench.turn.collect();
+        assert_eq!(bench.turn.broker.counters().publish_received, [10, 0, 0]);
+        bench.expect_last_words().await;
+    };
+    tokio::task::LocalSet::new().run_until(stopping).await;
+}
