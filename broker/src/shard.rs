@@ -12,7 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -27,6 +27,9 @@ use tokio::time::{Sleep, sleep, timeout};
 
 /// What clients have at most to read their DISCONNECT and close when the gateway stops.
 pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// A turn in which so much was done, as the core counts it, is long: a fraction of a millisecond.
+const LONG: u64 = 4_096;
 
 /// What a shard needs to begin.
 pub(crate) struct Plan {
@@ -256,12 +259,13 @@ struct Turner {
     asleep: Vec<u16>,
     timer: Pin<Box<Sleep>>,
     is_listening: bool,
+    was_long: bool,
 }
 
 impl Turner {
     fn new(shard: Rc<Shard>) -> Self {
         let timer = Box::pin(sleep(Duration::ZERO));
-        Self { shard, ready: Vec::new(), asleep: Vec::new(), timer, is_listening: false }
+        Self { shard, ready: Vec::new(), asleep: Vec::new(), timer, is_listening: false, was_long: false }
     }
 }
 
@@ -269,11 +273,16 @@ impl Future for Turner {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { shard, ready, asleep, timer, is_listening } = &mut *self;
+        let Self { shard, ready, asleep, timer, is_listening, was_long } = &mut *self;
         if !std::mem::replace(is_listening, true) {
             shard.mesh.listen(shard.index, cx.waker());
         }
-        shard.turn(|turn| {
+        if std::mem::take(was_long) {
+            // Whoever has something is to wait for one such turn only: not for as many as the runtime would let follow.
+            after_a_look(cx);
+            return Poll::Pending;
+        }
+        let goes_on = shard.turn(|turn| {
             turn.begin_turn(cx.waker());
             turn.collect();
             turn.arrivals.drain(..).for_each(|arrival| shard.welcome(arrival));
@@ -287,12 +296,22 @@ impl Future for Turner {
                 arm(timer.as_mut(), cx, shard.clock.at(due));
             }
             asleep.append(&mut turn.asleep);
+            *was_long = turn.done_in_turn() >= LONG;
+            turn.goes_on() || !ready.is_empty()
         });
+        if goes_on {
+            after_a_look(cx);
+        }
         for sibling in asleep.drain(..) {
             shard.end_if_panicking(|| shard.mesh.see_to(sibling));
         }
         Poll::Pending
     }
+}
+
+/// Has the runtime ask the system who has something, and wake the task then.
+fn after_a_look(cx: &mut Context<'_>) {
+    let _ = pin!(yield_now()).poll(cx);
 }
 
 /// Has `timer` wake the task at that time; for a time that never comes it stays as it is.

@@ -41,6 +41,8 @@ pub(crate) struct Socket {
     unsent: Backlog,
     is_blocked: bool,
     is_broken: bool,
+    /// It waits for its turn, as much was done for it.
+    pub(crate) is_late: bool,
     seat: Seat,
     /// Of the first packet in what was read last: the next ones are likely to be as long.
     packet_len: u32,
@@ -118,6 +120,7 @@ impl Socket {
             unsent,
             is_blocked: false,
             is_broken: false,
+            is_late: false,
             seat,
             packet_len: 0,
         }

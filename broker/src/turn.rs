@@ -8,7 +8,8 @@ use crate::log::Escaped;
 use crate::mesh::{Arrival, Mail, Mesh};
 use crate::news::News;
 use crate::socket::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
-use goldcrest_core::{Broker, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
+use goldcrest_core::{Broker, Config, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::net::TcpStream;
@@ -18,6 +19,15 @@ const MOST_IN_STEAD: usize = 16;
 
 /// Bytes that are taken at once from the core for a client to which nothing can be written any more: replies, and few messages.
 const DISCARDED: usize = 4096;
+
+/// What a connection may have done for it in a turn, as the core counts work; and all together that had too much done before.
+const SHARE: u64 = Config::gateway(0).work_share as u64;
+
+/// Who has had so much done for it waits for its next turn behind the others.
+const MUCH: u64 = SHARE / 4;
+
+/// A turn in which so much was done ends without having looked at all sockets.
+const MOST_IN_TURN: u64 = 4 * SHARE;
 
 /// A core broker with its sockets, and what all of them share.
 pub(crate) struct Turn {
@@ -39,8 +49,15 @@ pub(crate) struct Turn {
     write_buffer: Box<[u8]>,
     /// Connections that have more to send than the core names: a write of theirs was cut short, or ended with a long payload.
     again: Vec<ConnectionId>,
+    /// Connections for which much was done, and what of that they have not paid back by letting others go first. Until then nothing
+    /// is read from them, or sent to them.
+    late: VecDeque<(ConnectionId, u64)>,
+    /// What the core had done when the turn began.
+    done_before: u64,
     /// What came for the shard; taken in each turn, and kept for its memory.
     mail: Mail,
+    /// What siblings sent, and the core has not taken yet.
+    forwards: Vec<(u16, Forward)>,
     /// Connections that have come home.
     pub(crate) arrivals: Vec<Arrival>,
     /// The gateway stops.
@@ -87,7 +104,10 @@ impl Turn {
             read_buffer: vec![0; READ_BUFFER].into(),
             write_buffer: vec![0; CHUNK].into(),
             again: Vec::new(),
+            late: VecDeque::new(),
+            done_before: 0,
             mail: Mail::default(),
+            forwards: Vec::new(),
             arrivals: Vec::new(),
             is_stopping: false,
             asleep: Vec::new(),
@@ -122,15 +142,20 @@ impl Turn {
     }
 
     /// Looks after the sockets that the system has news of, one after the other. `ready` is for their list, to keep its
-    /// memory.
+    /// memory, and those that had no turn in this turn.
     pub(crate) fn poll_sockets(&mut self, ready: &mut Vec<ConnectionId>) {
         self.news.collect(ready);
-        for id in ready.drain(..) {
+        let mut looked_after = 0;
+        while let Some(&id) = ready.get(looked_after)
+            && self.done_in_turn() < MOST_IN_TURN
+        {
+            looked_after += 1;
             if let Some(socket) = self.socket(id) {
                 let waker = socket.waker();
                 self.poll_socket(&mut Context::from_waker(&waker), id);
             }
         }
+        ready.drain(..looked_after);
     }
 
     fn poll_socket(&mut self, cx: &mut Context<'_>, id: ConnectionId) {
@@ -151,12 +176,18 @@ impl Turn {
     /// Takes what came for the shard: what siblings sent, what the store says, and what somebody who looks after the gateway
     /// asks for. The rest is left for the shard's own thread: `arrivals` and `is_stopping`.
     pub(crate) fn collect(&mut self) {
-        if !self.mesh.collect(self.shard, &mut self.mail) {
+        self.done_before = self.broker.work();
+        if !self.mesh.collect(self.shard, &mut self.mail) && self.forwards.is_empty() {
             return;
         }
         let now = self.begin();
-        let Self { broker, keeper, mail, .. } = self;
-        broker.handle_forwards(now, &mut mail.forwards);
+        let Self { broker, keeper, mail, forwards, .. } = self;
+        if forwards.is_empty() {
+            std::mem::swap(forwards, &mut mail.forwards);
+        } else {
+            forwards.append(&mut mail.forwards);
+        }
+        broker.handle_forwards(now, forwards);
         if let Some(keeper) = keeper {
             for answer in mail.answers.drain(..) {
                 keeper.receive(broker, now, answer);
@@ -186,7 +217,7 @@ impl Turn {
         for sibling in self.asleep.drain(..) {
             self.mesh.wake(sibling);
         }
-        if due < self.armed || !self.arrivals.is_empty() {
+        if due < self.armed || !self.arrivals.is_empty() || self.goes_on() {
             self.mesh.wake(self.shard);
         }
     }
@@ -214,6 +245,7 @@ impl Turn {
         if self.broker.poll_timeout().is_some_and(|due| due <= now) {
             self.broker.handle_timeout(now);
         }
+        self.serve_late(now);
         self.send_forwards();
         self.record(now);
         // What comes up from here on is for the next turn.
@@ -247,6 +279,50 @@ impl Turn {
         self.broker.poll_timeout().map_or(due, |timeout| timeout.min(due))
     }
 
+    /// Whether there is more to do without any event. It is for a turn after the system was asked who else has something.
+    pub(crate) fn goes_on(&self) -> bool {
+        !self.late.is_empty() || !self.forwards.is_empty()
+    }
+
+    /// What the core has done since the turn began.
+    pub(crate) fn done_in_turn(&self) -> u64 {
+        self.broker.work().wrapping_sub(self.done_before)
+    }
+
+    /// Notes what was done for a connection since `before`: with much it waits.
+    fn charge(&mut self, id: ConnectionId, before: u64) {
+        let spent = self.broker.work().wrapping_sub(before);
+        if spent >= MUCH
+            && let Some(socket) = self.socket(id)
+            && !socket.is_late
+        {
+            socket.is_late = true;
+            self.late.push_back((id, spent));
+        }
+    }
+
+    /// Lets the connections go on that have waited for what was done for them, as many as fit into one share.
+    fn serve_late(&mut self, now: Instant) {
+        let before = self.broker.work();
+        for _ in 0..self.late.len() {
+            if self.broker.work().wrapping_sub(before) >= SHARE {
+                return;
+            }
+            let Some((id, debt)) = self.late.pop_front() else { return };
+            let Some(socket) = self.socket(id) else { continue };
+            if debt > MUCH {
+                self.late.push_back((id, debt - MUCH));
+                continue;
+            }
+            socket.is_late = false;
+            socket.wake();
+            if socket.reading == Reading::Open {
+                self.hand_in_unread(id);
+            }
+            self.transmit(now, id);
+        }
+    }
+
     /// The current time of this turn, which begins with the first call; the flush that ends it will come.
     fn begin(&mut self) -> Instant {
         self.wake_turner();
@@ -274,6 +350,7 @@ impl Turn {
             let Self { sockets, read_buffer, .. } = self;
             let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
             match socket.reading {
+                Reading::Open if socket.is_late => return,
                 Reading::Open => {}
                 Reading::Closed if socket.is_broken() => return self.lose(id),
                 Reading::Waiting | Reading::Closed => return,
@@ -294,10 +371,11 @@ impl Turn {
                     taken += len;
                     let Self { broker, sockets, read_buffer, .. } = self;
                     let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
-                    let bytes = &read_buffer[..len];
+                    let (bytes, before) = (&read_buffer[..len], broker.work());
                     let received = broker.handle_bytes(now, id, bytes);
                     socket.keep_unread(&bytes[received.consumed..]);
                     socket.reading = after(broker, now, id, &received.next);
+                    self.charge(id, before);
                 }
             }
         }
@@ -318,6 +396,7 @@ impl Turn {
         let now = self.begin();
         let Self { broker, sockets, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+        let before = broker.work();
         let received = broker.handle_bytes(now, id, socket.unread());
         let consumed = received.consumed;
         let reading = after(broker, now, id, &received.next);
@@ -326,6 +405,7 @@ impl Turn {
             socket.wake();
         }
         socket.reading = reading;
+        self.charge(id, before);
     }
 
     /// The peer sends no more. It may still listen: what it is owed is sent before the connection is closed from here, what has to
@@ -344,6 +424,13 @@ impl Turn {
     /// Does what the core named a connection for.
     fn attend(&mut self, now: Instant, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
+        if socket.is_late {
+            // What it was named for comes when it has waited.
+            if socket.reading == Reading::Waiting {
+                socket.reading = Reading::Open;
+            }
+            return;
+        }
         if socket.reading == Reading::Waiting {
             self.hand_in_unread(id);
         }
@@ -458,7 +545,8 @@ impl Turn {
 /// What the core wants of the socket next.
 fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Next<'_>) -> Reading {
     match next {
-        Next::Read => Reading::Open,
+        // Who has more has had its share, and is late.
+        Next::Read | Next::Yield => Reading::Open,
         Next::Wait => Reading::Waiting,
         Next::Ask(_) => {
             // Nobody is asked before there are users; a core that asks all the same gets the safe answer.

@@ -28,7 +28,7 @@ impl Connection {
         }
         let received = broker.handle_bytes(now, self.id, bytes);
         // After Close the broker names the connection, and `transmit` learns when it has ended.
-        self.is_waiting = !matches!(received.next, Next::Read);
+        self.is_waiting = !matches!(received.next, Next::Read | Next::Yield);
         received.consumed
     }
 

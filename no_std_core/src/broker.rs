@@ -16,6 +16,7 @@ use crate::session::{Receipts, Replay, Session};
 use crate::storage::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
 use crate::time::Instant;
 use crate::topic::TopicName;
+use crate::work::Work;
 use core::ops::ControlFlow;
 
 /// A whole MQTT broker without sockets, files, clock or threads.
@@ -70,6 +71,7 @@ pub struct Broker<'m> {
     /// Connections with something that waits for a batch.
     pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
+    pub(crate) work: Work,
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
     pub(crate) mesh: crate::mesh::Mesh,
@@ -103,6 +105,9 @@ pub struct Received<'b> {
 pub enum Next<'b> {
     /// Call again when more bytes have arrived.
     Read,
+    /// As [`Next::Read`], but there may be more whole packets in the rest: call again with that, after other connections had their
+    /// turn. What was taken has cost as much as [`Config::work_share`](crate::Config::work_share). Only with the feature `alloc`.
+    Yield,
     /// Don't read: call again with the rest once [`Broker::poll_ready`] has named the connection.
     Wait,
     /// Decide, call [`Broker::handle_verdict`], and go on as after [`Next::Wait`].
@@ -221,6 +226,7 @@ impl<'m> Broker<'m> {
             left_out: 0,
             waiting: List::EMPTY,
             counters: Counters::default(),
+            work: Work::default(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard, filters, hasher.clone()),
             #[cfg(feature = "alloc")]
@@ -269,7 +275,8 @@ impl<'m> Broker<'m> {
         }
     }
 
-    /// The moment of [`Broker::poll_timeout`] has come; an early call does nothing.
+    /// The moment of [`Broker::poll_timeout`] has come; an early call does nothing. Where very much is due at once, a part is still
+    /// due after it.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.on_timeout(now);
     }
@@ -318,8 +325,9 @@ impl<'m> Broker<'m> {
         self.on_forward(now, from, forward);
     }
 
-    /// The same for all in the list, each with the number of the sibling, and sooner done than one by one. It is empty then, and
-    /// keeps its memory.
+    /// The same for those in the list, each with the number of the sibling, and sooner done than one by one. The list keeps its
+    /// memory. What is left in it is to be handed in later, after connections had their turn: what was taken has cost as much as
+    /// [`Config::work_share`](crate::Config::work_share).
     #[cfg(feature = "alloc")]
     pub fn handle_forwards(&mut self, now: Instant, forwards: &mut alloc::vec::Vec<(u16, crate::Forward)>) {
         self.on_forwards(now, forwards);
@@ -486,6 +494,13 @@ impl<'m> Broker<'m> {
     /// When [`Broker::handle_timeout`] is to be called; after each other call it may be another time.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next_timeout()
+    }
+
+    /// How much was done so far, in small steps: levels of the tree that were visited, messages put into queues, and the like. Who
+    /// looks at it before and after a call knows what that cost, in no unit of time but on a scale that is the same for all.
+    #[cfg(feature = "alloc")]
+    pub fn work(&self) -> u64 {
+        self.work.done()
     }
 
     /// What the broker has done and holds.

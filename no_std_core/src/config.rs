@@ -43,6 +43,10 @@ pub struct Config<'m> {
     ///
     /// Retained messages, Wills, messages of shared subscriptions, and topics with [`Overflow::KeepLatest`] always do.
     pub body_budget: usize,
+    /// What one call may do for one client, as [`Broker::work`](crate::Broker::work) counts, until others have their turn. With the
+    /// feature `alloc`; one packet, one timer or one message of a sibling is never cut. The default is a few milliseconds of a large
+    /// processor.
+    pub work_share: u32,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
     pub response_information: Option<&'m str>,
 }
@@ -95,8 +99,9 @@ impl Shard {
 /// | [`queued_messages`](Self::queued_messages) | 10,000 | 16 | what [`Overflow`] says; each loss is counted |
 /// | [`queued_bytes`](Self::queued_bytes) | 67,108,864 | 4,096 | what [`Overflow`] says; each loss is counted |
 /// | [`group_messages`](Self::group_messages) | 10,000 | 8 | what [`Overflow`] says; each loss is counted |
-/// | [`subscriptions`](Self::subscriptions) | 100,000 | 8 | SUBACK 0x97 |
+/// | [`subscriptions`](Self::subscriptions) | 10,000 | 8 | SUBACK 0x97 |
 /// | [`topic_levels`](Self::topic_levels) | 256 | 12 | SUBACK 0x97; PUBACK or PUBREC 0x97 for a retained message |
+/// | [`filter_cost`](Self::filter_cost) | 8,192 | none | SUBACK 0x97 |
 /// | [`properties`](Self::properties) | 128 | 16 | DISCONNECT or CONNACK 0x97 |
 /// | [`retained_messages`](Self::retained_messages) | 1,000,000 | 16 | PUBACK or PUBREC 0x97 |
 /// | [`owed_replies`](Self::owed_replies) | 1,024 | 8 | nothing more is read from it until it reads |
@@ -134,6 +139,10 @@ pub struct Limits {
     pub subscriptions: u32,
     /// Levels in a Topic Name that is retained or in a Topic Filter. Beyond it: 0x97.
     pub topic_levels: u16,
+    /// What a Topic Filter with `+` may cost each message, with the feature `alloc`: the levels of the tree that one visits if there
+    /// are all filters with as many levels and `+` anywhere in as many of them. 8,192 allow `+` in all of 12 levels, in 3 of 20, or in one
+    /// of 126. Beyond it: SUBACK 0x97.
+    pub filter_cost: u32,
     /// Properties in one packet. Beyond it: 0x97.
     pub properties: u16,
     /// Retained messages in all. Beyond it: 0x97.
@@ -153,8 +162,9 @@ impl Limits {
         queued_messages: 10_000,
         queued_bytes: 64 * 1024 * 1024,
         group_messages: 10_000,
-        subscriptions: 100_000,
+        subscriptions: 10_000,
         topic_levels: 256,
+        filter_cost: 8_192,
         properties: 128,
         retained_messages: 1_000_000,
         owed_replies: 1024,
@@ -172,6 +182,7 @@ impl Limits {
         group_messages: 8,
         subscriptions: 8,
         topic_levels: 12,
+        filter_cost: u32::MAX,
         properties: 16,
         retained_messages: 16,
         owed_replies: 8,
@@ -239,6 +250,7 @@ impl<'m> Config<'m> {
             share_rules: &[],
             durable: false,
             body_budget: 0,
+            work_share: 65_536,
             response_information: None,
         }
     }

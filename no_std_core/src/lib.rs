@@ -33,8 +33,9 @@
 //!     for socket in sockets.iter_mut().filter(|socket| !socket.incoming.is_empty()) {
 //!         let received = broker.handle_bytes(now, socket.id, &socket.incoming);
 //!         match received.next {
-//!             // Wait: what is left comes again in the turn after 3. has named the connection. Close: 3. says when.
-//!             Next::Read | Next::Wait | Next::Close => {}
+//!             // What is left comes again in the next turn; after Wait it need not before 3. has named the connection. Close: 3. says
+//!             // when.
+//!             Next::Read | Next::Yield | Next::Wait | Next::Close => {}
 //!             // With `Authentication::Ask` only: look the client up, and `broker.handle_verdict(..)`.
 //!             Next::Ask(_) => unreachable!("this broker is open to everybody"),
 //!         }
@@ -141,6 +142,7 @@ mod resources;
 mod session;
 mod time;
 mod topic;
+mod work;
 
 pub use authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
 pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Then, Transmit};

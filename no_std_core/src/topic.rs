@@ -134,6 +134,30 @@ impl<'a> TopicFilter<'a> {
         Self { whole: filter, prefix: 0 }
     }
 
+    /// How many levels of the tree a message visits at worst if there are all filters of this shape: with as many levels, and `+`
+    /// anywhere in up to as many of them. Each prefix of such a filter is one level.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn cost(self) -> u32 {
+        let (mut levels, mut plus) = (0_u64, 0);
+        for level in self.levels().filter(|level| *level != "#") {
+            levels += 1;
+            plus += u64::from(level == "+");
+        }
+        if plus == 0 {
+            return 0;
+        }
+        // The sum of the prefixes of all lengths with that many `+` is a binomial coefficient too.
+        let (mut sum, mut with_so_many) = (0, levels + 1);
+        for count in 0..=plus {
+            sum += with_so_many;
+            if sum > u64::from(u32::MAX) {
+                return u32::MAX;
+            }
+            with_so_many = with_so_many * (levels - count) / (count + 2);
+        }
+        sum as u32
+    }
+
     /// The filter as it stands in a packet, `$share/group/` included.
     pub fn as_str(self) -> &'a str {
         self.whole
@@ -285,6 +309,37 @@ mod tests {
             let matched = TopicFilter::new(filter).unwrap().matches(TopicName::new(topic).unwrap());
             assert_eq!(matched, expected, "{filter} against {topic}");
         }
+    }
+
+    /// Counted one by one: all beginnings of all filters of the shape.
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn the_cost_of_a_filter_is_the_levels_that_all_of_its_shape_have() {
+        use std::string::String;
+        for levels in 1..=8_u32 {
+            for plus in 1..=levels {
+                let text = |is_plus: u32| {
+                    let level = |at| if is_plus >> at & 1 == 1 { "+" } else { "a" };
+                    (0..levels).map(level).collect::<Vec<_>>().join("/")
+                };
+                let all = (0_u32..1 << levels).filter(|is_plus| is_plus.count_ones() <= plus).map(text);
+                // With the root.
+                let mut beginnings: Vec<String> = std::vec![String::new()];
+                for filter in all {
+                    let ends = filter.match_indices('/').map(|(end, _)| end).chain([filter.len()]);
+                    beginnings.extend(ends.map(|end| filter[..end].into()));
+                }
+                beginnings.sort_unstable();
+                beginnings.dedup();
+                for end in ["", "/#"] {
+                    let filter = text((1 << plus) - 1) + end;
+                    assert_eq!(TopicFilter::new(&filter).unwrap().cost() as usize, beginnings.len(), "{filter}");
+                }
+            }
+        }
+        assert_eq!(TopicFilter::new("a/b/c/#").unwrap().cost(), 0);
+        let longest = std::vec!["+"; 32_768].join("/");
+        assert_eq!(TopicFilter::new(&longest).unwrap().cost(), u32::MAX);
     }
 
     #[test]

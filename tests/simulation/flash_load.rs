@@ -144,7 +144,7 @@ impl Wire {
         let id = *self.id.get_or_insert_with(|| broker.handle_connected(now).unwrap());
         let len = if random.percent(60) { self.output.len() } else { random.below(self.output.len() + 1) };
         let received = broker.handle_bytes(now, id, &self.output[..len]);
-        self.is_waiting = !matches!(received.next, Next::Read);
+        self.is_waiting = !matches!(received.next, Next::Read | Next::Yield);
         let consumed = received.consumed;
         self.output.drain(..consumed);
     }

@@ -130,6 +130,7 @@ fn to_toml(config: &Config<'static>) -> String {
         group_messages,
         subscriptions,
         topic_levels,
+        filter_cost,
         properties,
         retained_messages,
         owed_replies,
@@ -138,8 +139,8 @@ fn to_toml(config: &Config<'static>) -> String {
         "[limits]\npacket_bytes = {packet_bytes}\nreceive_maximum = {receive_maximum}\n\
          topic_aliases_in = {topic_aliases_in}\ntopic_aliases_out = {topic_aliases_out}\ninflight = {inflight}\n\
          queued_messages = {queued_messages}\nqueued_bytes = {queued_bytes}\ngroup_messages = {group_messages}\n\
-         subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nproperties = {properties}\n\
-         retained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
+         subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nfilter_cost = {filter_cost}\n\
+         properties = {properties}\nretained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
          [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nmaximum_qos = {}\n\
          retain_available = {}\n",
         config.connect_timeout_ms,

@@ -552,6 +552,7 @@ impl World {
                     broker.handle_input_end(now, connection);
                     return true;
                 }
+                Next::Yield => {}
                 Next::Read | Next::Close => client.ends = false,
             }
             client.to_broker.drain(..received.consumed);

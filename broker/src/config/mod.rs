@@ -260,6 +260,7 @@ fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), Con
     set(&mut limits.group_messages, section.integer("group_messages", 0..=u32::MAX)?);
     set(&mut limits.subscriptions, section.integer("subscriptions", 1..=u32::MAX)?);
     set(&mut limits.topic_levels, section.integer("topic_levels", 1..=u16::MAX)?);
+    set(&mut limits.filter_cost, section.integer("filter_cost", 1..=u32::MAX)?);
     set(&mut limits.properties, section.integer("properties", 1..=u16::MAX)?);
     set(&mut limits.retained_messages, section.integer("retained_messages", 0..=u32::MAX)?);
     set(&mut limits.owed_replies, section.integer("owed_replies", 1..=u16::MAX)?);

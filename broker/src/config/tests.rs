@@ -80,6 +80,7 @@ fn every_key_arrives_where_it_belongs() {
         group_messages = 6
         subscriptions = 7
         topic_levels = 8
+        filter_cost = 26
         properties = 9
         retained_messages = 1_000
         owed_replies = 11
@@ -162,6 +163,7 @@ fn every_key_arrives_where_it_belongs() {
             group_messages: 6,
             subscriptions: 7,
             topic_levels: 8,
+            filter_cost: 26,
             properties: 9,
             retained_messages: 1000,
             owed_replies: 11,

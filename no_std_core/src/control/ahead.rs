@@ -30,14 +30,20 @@ impl Broker<'_> {
     }
 
     pub(crate) fn on_forwards(&mut self, now: Instant, forwards: &mut Vec<(u16, Forward)>) {
-        let mut forwards = forwards.drain(..);
-        while !forwards.as_slice().is_empty() {
+        let before = self.work;
+        let mut rest = forwards.drain(..);
+        while !rest.as_slice().is_empty() {
+            if self.work.has_done(before, self.config.work_share) {
+                let rest: Vec<_> = rest.collect();
+                *forwards = rest;
+                return;
+            }
             if self.router.is_vast() {
-                let next = forwards.as_slice().iter().take(SIDE_BY_SIDE);
+                let next = rest.as_slice().iter().take(SIDE_BY_SIDE);
                 let (topics, count) = gather(next.filter_map(|(_, forward)| topic_of(forward)));
                 self.router.look_ahead(topics.get(..count).unwrap_or(&[]));
             }
-            for (from, forward) in forwards.by_ref().take(SIDE_BY_SIDE) {
+            for (from, forward) in rest.by_ref().take(SIDE_BY_SIDE) {
                 self.on_forward(now, from, forward);
             }
         }

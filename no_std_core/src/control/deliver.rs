@@ -9,6 +9,7 @@ use crate::router::{Group, Subscription};
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::topic::TopicName;
+use crate::work;
 
 /// How a Session gets a message.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,7 @@ impl Broker<'_> {
         topic: TopicName<'_>,
         terms: Terms,
     ) {
+        self.work.count(work::DELIVERY, 1);
         let entry = &self.sessions[session];
         let connection = entry.connection;
         if terms.group.is_none() && terms.foreign.is_none() && self.merge(session, message, terms) {
@@ -154,6 +156,7 @@ impl Broker<'_> {
                 Overflow::DropNewest | Overflow::Refuse => None,
                 Overflow::DropOldest => outbound.pop(&mut self.messages),
                 Overflow::KeepLatest => {
+                    self.work.count(work::DELIVERY, outbound.queued());
                     let same = outbound.pop_topic(&mut self.messages, topic);
                     same.or_else(|| outbound.pop(&mut self.messages))
                 }

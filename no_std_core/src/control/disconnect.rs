@@ -10,6 +10,7 @@ use crate::record::Kind;
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
+use crate::work;
 
 /// How long a closing connection may take to be told why, in ms.
 pub(super) const CLOSE_TIMEOUT_MS: u32 = 5_000;
@@ -188,11 +189,13 @@ impl Broker<'_> {
         }
         // In flight first: what may still go to another member of its group was sent before what is queued.
         while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
+            self.work.count(work::DELIVERY, 1);
             self.end_with_session(session, delivery);
         }
         self.unsubscribe_all(session);
         let entry = &mut self.sessions[session];
         while let Some(receipt) = self.receipts.release_any(&mut entry.inbound) {
+            self.work.count(work::DELIVERY, 1);
             if entry.is_durable {
                 self.messages.journal.mark(Kind::Receipt, receipt.index());
             }

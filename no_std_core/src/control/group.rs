@@ -16,6 +16,7 @@ use crate::session::{Outbound, Session};
 use crate::storage::Handle;
 use crate::time::Instant;
 use crate::topic::TopicName;
+use crate::work;
 
 /// The messages of a group none of whose members is connected.
 #[derive(Debug)]
@@ -59,10 +60,12 @@ impl Broker<'_> {
         let cost = self.messages.get(message).body.len() as u32;
         let offset = self.config.shard.siblings();
         let (sessions, limits) = (&self.sessions, &self.config.limits);
+        let mut looked_at = 0;
         let mut pick = |wants_room: bool| {
             self.router.pick(group, strategy, keys, |subscriber| {
                 let slot = subscriber.0.checked_sub(offset)?;
                 let session = &sessions[Handle::from_index(slot as usize)];
+                looked_at += 1;
                 if !session.is_here() {
                     return None;
                 }
@@ -76,6 +79,7 @@ impl Broker<'_> {
             })
         };
         let member = pick(true).or_else(|| pick(false));
+        self.work.count(work::DELIVERY, looked_at);
         match member {
             Some(member) => self.give(group, member, message, topic),
             None => self.keep_for_group(group, message, topic),
@@ -180,6 +184,7 @@ impl Broker<'_> {
                 Overflow::DropNewest | Overflow::Refuse => None,
                 Overflow::DropOldest => queue.pop(&mut self.messages),
                 Overflow::KeepLatest => {
+                    self.work.count(work::DELIVERY, queue.queued());
                     let same = queue.pop_topic(&mut self.messages, topic);
                     same.or_else(|| queue.pop(&mut self.messages))
                 }
@@ -244,6 +249,7 @@ impl Broker<'_> {
         if !SHARED || self.group_queues.is_empty() || !self.sessions[session].is_here() {
             return;
         }
+        self.work.count(work::DELIVERY, self.sessions[session].subscriptions as usize);
         let subscriber = self.subscriber_of(session);
         let mut at = self.router.subscriptions_of(subscriber).next();
         while let Some(subscription) = at {
@@ -295,6 +301,7 @@ impl Broker<'_> {
         if !self.has_shared(session) {
             return;
         }
+        self.work.count(work::DELIVERY, self.sessions[session].outbound.queued());
         // Once round the queue, so that what stays keeps its order.
         for _ in 0..self.sessions[session].outbound.queued() {
             let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages) else {
@@ -337,7 +344,9 @@ impl Broker<'_> {
 
     /// A Session leaves a group: what it was given through it stays its own.
     pub(super) fn leave_group(&mut self, session: Handle<Session>, group: Handle<Group>) {
-        self.sessions[session].outbound.forget_group(&mut self.messages, |delivery| delivery.group() == Some(group));
+        let outbound = &mut self.sessions[session].outbound;
+        self.work.count(work::DELIVERY, outbound.queued() + outbound.in_flight());
+        outbound.forget_group(&mut self.messages, |delivery| delivery.group() == Some(group));
     }
 
     /// A group, which had that tag, has ended: so have the messages it kept, and its record if there is one.

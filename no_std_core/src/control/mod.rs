@@ -48,6 +48,7 @@ use crate::router::Subscriber;
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
+use crate::work;
 
 /// What became of one packet.
 pub(crate) enum Taken<'b> {
@@ -79,6 +80,7 @@ impl Broker<'_> {
         let mut rest = bytes;
         #[cfg(feature = "alloc")]
         let mut not_seen = if self.looks_ahead() { bytes } else { &[] };
+        let before = self.work;
         let next = loop {
             let connection = &self.connections[handle];
             match connection.phase {
@@ -106,6 +108,10 @@ impl Broker<'_> {
                     continue;
                 }
             };
+            if self.work.has_done(before, self.config.work_share) {
+                break Next::Yield;
+            }
+            self.work.count(work::PACKET, 1);
             self.connections[handle].last_packet = now;
             match self.take(now, handle, frame) {
                 Ok(Taken::NotNow) => break Next::Wait,

@@ -9,7 +9,7 @@ use crate::connection::{Connection, Owed, Reply};
 use crate::counters::DropReason;
 use crate::message::Message;
 use crate::record::Kind;
-use crate::router::{Match, Subscription};
+use crate::router::{Match, Matches, Subscription};
 use crate::session::Session;
 use crate::storage::{Blob, Handle, Slots};
 use crate::time::Instant;
@@ -392,6 +392,7 @@ impl<'m> Broker<'m> {
         if self.mesh.has_siblings() && !routing.from_sibling {
             anybody |= self.mesh.begin_route(routing.topic.as_str());
             if found.is_none() && anybody && !retain && self.pass_on(&routing) {
+                self.count_walk(&matches);
                 return Ok(true);
             }
         }
@@ -408,6 +409,7 @@ impl<'m> Broker<'m> {
             message = Some(stored);
         }
         let Some(message) = message else {
+            self.count_walk(&matches);
             return Ok(false);
         };
         self.routed += 1;
@@ -424,6 +426,7 @@ impl<'m> Broker<'m> {
                 }
                 return Err(ReasonCode::QuotaExceeded);
             }
+            self.count_walk(&matches);
             // The tree may have changed under the walk.
             matches = self.router.matches(routing.topic);
             found = matches.next(&self.router);
@@ -438,6 +441,7 @@ impl<'m> Broker<'m> {
                 self.hand_out(matched, message, &routing, &mut turn);
                 found = matches.next(&self.router);
             }
+            self.count_walk(&matches);
             if turn.is_late || !turn.leaves_any {
                 break;
             }
@@ -449,6 +453,12 @@ impl<'m> Broker<'m> {
             self.messages.release(message);
         }
         Ok(anybody)
+    }
+
+    /// A walk through the tree has come to its end, or is given up.
+    #[inline]
+    pub(super) fn count_walk(&mut self, matches: &Matches<'_>) {
+        self.work.count_walk(matches.visited(), matches.text_len());
     }
 
     /// Lets a match have the message, if it is its turn.
@@ -527,9 +537,11 @@ impl<'m> Broker<'m> {
                 Match::Group(group) => self.group_has_room(group, cost),
             };
             if !room {
+                self.count_walk(&matches);
                 return Err(ReasonCode::QuotaExceeded);
             }
         }
+        self.count_walk(&matches);
         Ok(())
     }
 
@@ -556,9 +568,11 @@ impl<'m> Broker<'m> {
                 Match::Group(group) => self.group_needs_record(group),
             };
             if needs {
+                self.count_walk(&matches);
                 return true;
             }
         }
+        self.count_walk(&matches);
         false
     }
 

@@ -29,6 +29,7 @@ use crate::session::Session;
 use crate::storage::{Blob, Handle};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
+use crate::work;
 
 /// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. A level of any Topic Name or
 /// Topic Filter that has a `#` is this alone.
@@ -192,6 +193,7 @@ impl Broker<'_> {
                 }
             }
         }
+        self.count_walk(&matches);
         any
     }
 
@@ -471,6 +473,10 @@ impl Broker<'_> {
         let generation = self.connections[handle].generation;
         for (text, options) in subscribe.filters() {
             let Ok(filter) = TopicFilter::new(text) else { continue };
+            self.work.count(work::SUBSCRIPTION, 1);
+            if self.is_too_deep(filter) {
+                continue;
+            }
             if self.owner_of(filter).is_some() {
                 // The owner has to have the member before SUBACK. Taking SUBSCRIBE once more changes nothing.
                 self.subscribe(now, session, text, options, identifier);
@@ -578,6 +584,7 @@ impl Broker<'_> {
         }
         let filter = TopicFilter::new_checked(filter);
         let sibling = Subscriber(u32::from(from));
+        self.work.count(work::SUBSCRIPTION, 1);
         if wanted {
             let known = self.router.find(filter, sibling).map(|known| self.router.subscription(known).options().qos);
             // Durable it stays until there is no subscriber at all.
@@ -655,6 +662,7 @@ impl Broker<'_> {
                 }
             }
         }
+        self.count_walk(&matches);
         self.mesh.interests.visit(topic.as_str(), |sibling, _| asked.push(sibling));
         asked.sort_unstable();
         asked.dedup();

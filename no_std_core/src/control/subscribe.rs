@@ -12,6 +12,7 @@ use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicFilterError};
+use crate::work;
 
 const TOO_MANY: Refusal =
     Refusal::new(ReasonCode::QuotaExceeded, "more Topic Filters in one packet than this server answers");
@@ -71,12 +72,13 @@ impl<'m> Broker<'m> {
         if !SHARED && filter.share_name().is_some() {
             return ReasonCode::SharedSubscriptionsNotSupported;
         }
-        if filter.levels().count() > usize::from(self.config.limits.topic_levels) {
+        if self.is_too_deep(filter) {
             return ReasonCode::QuotaExceeded;
         }
         if !self.authorize.subscribe(self.sessions[session].principal, filter, options.qos) {
             return ReasonCode::NotAuthorized;
         }
+        self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
@@ -131,6 +133,17 @@ impl<'m> Broker<'m> {
         ReasonCode::granted(options.qos)
     }
 
+    /// Whether a filter has too many levels, or so many `+` among them that it and others like it would make each message visit
+    /// too much of the tree.
+    pub(super) fn is_too_deep(&self, filter: TopicFilter<'_>) -> bool {
+        let limits = &self.config.limits;
+        #[cfg(feature = "alloc")]
+        if filter.cost() > limits.filter_cost {
+            return true;
+        }
+        filter.levels().count() > usize::from(limits.topic_levels)
+    }
+
     #[inline(never)]
     pub(super) fn on_unsubscribe<'b>(
         &mut self,
@@ -168,6 +181,7 @@ impl<'m> Broker<'m> {
 
     /// Whether there was such a subscription.
     pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
+        self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
@@ -194,6 +208,7 @@ impl<'m> Broker<'m> {
     }
 
     pub(super) fn remove_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
+        self.work.count(work::SUBSCRIPTION, 1);
         if !self.sessions[session].replays.is_empty() {
             self.end_replays_of(session, Some(subscription));
         }

@@ -7,6 +7,7 @@ use crate::connection::{Connection, Phase};
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
+use crate::work;
 
 /// Whose timer it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,8 +37,12 @@ impl Broker<'_> {
         if self.next_timeout().is_none() {
             return;
         }
+        let before = self.work;
         self.sweep_retained(now);
-        while let Some(key) = self.timers.pop_due(now) {
+        while !self.work.has_done(before, self.config.work_share)
+            && let Some(key) = self.timers.pop_due(now)
+        {
+            self.work.count(work::TIMER, 1);
             match key {
                 TimerKey::None => {}
                 TimerKey::Connection(handle) => self.on_connection_timeout(now, handle),

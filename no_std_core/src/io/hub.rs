@@ -176,6 +176,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
                 let received = broker.handle_bytes(now, id, input.filled());
                 let goes_on = match received.next {
                     Next::Read => GoesOn::Read,
+                    Next::Yield => GoesOn::AfterOthers,
                     Next::Wait => GoesOn::WhenNamed,
                     Next::Ask(ask) => {
                         if let Some(verdict) = (self.decide)(id, &ask) {
@@ -198,6 +199,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
                     }
                     count => input.put(count),
                 },
+                GoesOn::AfterOthers => after_others().await,
                 GoesOn::WhenNamed => self.named(id, |seat| &mut seat.may_receive).await,
                 // The other half says when everything is out.
                 GoesOn::Never => pending().await,
@@ -238,8 +240,21 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
 /// When the next bytes are handed in.
 enum GoesOn {
     Read,
+    AfterOthers,
     WhenNamed,
     Never,
+}
+
+/// Lets the executor poll the other tasks first.
+fn after_others() -> impl Future<Output = ()> {
+    let mut is_first = true;
+    poll_fn(move |context| {
+        if core::mem::take(&mut is_first) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
 }
 
 /// Ends a connection when its task ends or is dropped.

@@ -43,6 +43,8 @@ struct Open {
     has_begun: bool,
     /// The broker takes no more bytes until it names the connection again.
     is_waiting: bool,
+    /// The broker takes more bytes in the next turn.
+    yields: bool,
     /// The broker has named it: there may be something to transmit.
     is_ready: bool,
 }
@@ -136,6 +138,9 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         let mut has_moved = self.fill(now, broker);
         while self.hand_in(now, broker, decide) {
             has_moved = true;
+            if self.connection.as_ref().is_some_and(|connection| connection.yields) {
+                break;
+            }
         }
         // The peer has closed its side. What it sent before that counts, and it may still read what it is owed.
         if self.input_has_ended
@@ -190,7 +195,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
     /// Whether the broker had room.
     fn open(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let Ok(id) = broker.handle_connected(now) else { return false };
-        self.connection = Some(Open { id, has_begun: false, is_waiting: false, is_ready: false });
+        self.connection = Some(Open { id, has_begun: false, is_waiting: false, yields: false, is_ready: false });
         true
     }
 
@@ -243,7 +248,8 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         let (consumed, id) = (received.consumed, connection.id);
         connection.has_begun |= consumed > 0;
         // After Close the broker names the connection, and `transmit` learns when it has ended.
-        connection.is_waiting = !matches!(received.next, Next::Read);
+        connection.yields = matches!(received.next, Next::Yield);
+        connection.is_waiting = !(connection.yields || matches!(received.next, Next::Read));
         let is_stuck = is_full && consumed == 0 && !connection.is_waiting;
         if let Next::Ask(ask) = received.next
             && let Some(verdict) = decide(&ask)

@@ -32,6 +32,9 @@ pub struct Matches<'t> {
     group: Option<Handle<Group>>,
     /// And another node that matches.
     also: Option<Handle<Node>>,
+    /// Nodes that it stood at.
+    #[cfg(feature = "alloc")]
+    visited: u32,
 }
 
 impl Router<'_> {
@@ -46,6 +49,8 @@ impl Router<'_> {
             subscription: None,
             group: None,
             also: None,
+            #[cfg(feature = "alloc")]
+            visited: 0,
         };
         if let Some(root) = self.trie.root {
             matches.arrive(&self.trie, root);
@@ -55,6 +60,21 @@ impl Router<'_> {
 }
 
 impl Matches<'_> {
+    /// How many levels of the tree it came by so far; 0 without the feature `alloc`.
+    #[inline]
+    pub fn visited(&self) -> u32 {
+        #[cfg(feature = "alloc")]
+        return self.visited;
+        #[cfg(not(feature = "alloc"))]
+        0
+    }
+
+    /// Bytes of the Topic Name.
+    #[inline]
+    pub fn text_len(&self) -> usize {
+        self.position.text_len()
+    }
+
     /// The next match. The subscriptions must be the same as at the last call.
     #[inline]
     pub fn next(&mut self, router: &Router<'_>) -> Option<Match> {
@@ -116,6 +136,10 @@ impl Matches<'_> {
     #[inline]
     fn arrive(&mut self, trie: &Trie<'_>, node: Handle<Node>) {
         self.node = Some(node);
+        #[cfg(feature = "alloc")]
+        {
+            self.visited = self.visited.wrapping_add(1);
+        }
         if self.position.is_end() {
             self.give(trie, node);
         }

@@ -43,6 +43,11 @@ impl<'t> Position<'t> {
         Self { text: text.as_bytes(), start: 0, depth: 0, remembered: [nothing; REMEMBERED] }
     }
 
+    #[inline]
+    pub(super) fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
     /// Whether no level was passed yet.
     #[inline]
     pub(super) fn is_start(&self) -> bool {

@@ -1,0 +1,366 @@
+//! What costs a broker more than its bytes say: it comes in portions, and whoever causes it waits, not the others.
+//!
+//! Time is not looked at here: what is done is counted in the core ([`Broker::work`]), the same on each machine.
+
+use std::collections::VecDeque;
+
+use goldcrest_core::codec::*;
+use goldcrest_core::{
+    AllowAll, Broker, Capacity, Config, ConnectionId, Forward, Instant, Limits, Memory, Next, Shard, Then,
+};
+use goldcrest_tests::honest::{bytes_of, id, publication};
+
+const NOW: Instant = Instant::from_millis(1);
+const SHARE: u64 = Config::gateway(0).work_share as u64;
+/// What one packet, one timer or one message of a sibling may cost: it is not cut.
+const MOST_AT_ONCE: u64 = 2 * SHARE;
+
+fn broker(limits: Limits, shard: Shard) -> Broker<'static> {
+    let memory = Memory::owned(&Capacity::GATEWAY, &limits, shard);
+    Broker::new(memory, Config { limits, shard, ..Config::gateway(5) }, &AllowAll)
+}
+
+/// A broker and connections to it whose bytes come in one piece. It is turned as the gateway does it: whoever has more waits for its
+/// next turn behind the others.
+struct Turns {
+    broker: Broker<'static>,
+    waiting: VecDeque<(ConnectionId, Vec<u8>)>,
+    /// The most that one call did.
+    most: u64,
+    /// How often a call ended with more whole packets left.
+    yielded: usize,
+}
+
+impl Turns {
+    fn new(limits: Limits) -> Self {
+        Self { broker: broker(limits, Shard::ONLY), waiting: VecDeque::new(), most: 0, yielded: 0 }
+    }
+
+    /// A client that is connected; `expiry` is of its Session.
+    fn connect(&mut self, client_id: &str, expiry: u32) -> ConnectionId {
+        let id = self.broker.handle_connected(NOW).unwrap();
+        let properties = [Property::SessionExpiryInterval(expiry)];
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive: 0,
+            properties: Properties::new(&properties),
+            client_id,
+            will: None,
+            user_name: None,
+            password: None,
+        };
+        self.send(id, &bytes_of(Version::V5, &Packet::Connect(connect)));
+        self.run();
+        assert!(self.broker.describe(id).unwrap().is_open);
+        id
+    }
+
+    fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.waiting.push_back((id, bytes.to_vec()));
+    }
+
+    /// Subscribes to all of them, in packets of a thousand; the codes that come.
+    fn subscribe(&mut self, id: ConnectionId, filters: &[String]) -> Vec<u8> {
+        let mut codes = Vec::new();
+        for filters in filters.chunks(1_000) {
+            self.send(id, &subscribe(filters));
+            let got = self.run();
+            let [.., (_, got)] = &got[..] else { panic!("no SUBACK") };
+            codes.extend_from_slice(&got[got.len() - filters.len()..]);
+        }
+        codes
+    }
+
+    /// One call for the connection that has waited for longest; false if none waits.
+    fn turn(&mut self) -> bool {
+        let Some((id, mut bytes)) = self.waiting.pop_front() else { return false };
+        let before = self.broker.work();
+        let received = self.broker.handle_bytes(NOW, id, &bytes);
+        self.most = self.most.max(self.broker.work() - before);
+        let consumed = received.consumed;
+        let goes_on = match received.next {
+            Next::Yield => {
+                self.yielded += 1;
+                assert!(consumed > 0, "each call gets on");
+                true
+            }
+            Next::Wait => true,
+            Next::Read | Next::Close => false,
+            Next::Ask(_) => unreachable!("this broker is open to everybody"),
+        };
+        if goes_on {
+            bytes.drain(..consumed);
+            self.waiting.push_back((id, bytes));
+        }
+        true
+    }
+
+    /// Writes to all that are named; what they got.
+    fn transmit(&mut self) -> Vec<(ConnectionId, Vec<u8>)> {
+        let mut got: Vec<(ConnectionId, Vec<u8>)> = Vec::new();
+        let mut out = vec![0; 65_536];
+        while let Some(id) = self.broker.poll_ready() {
+            loop {
+                let before = self.broker.work();
+                let transmit = self.broker.poll_transmit(NOW, id, &mut out);
+                self.most = self.most.max(self.broker.work() - before);
+                if transmit.written > 0 {
+                    got.push((id, out[..transmit.written].to_vec()));
+                }
+                match transmit.then {
+                    Then::More => {}
+                    Then::Idle => break,
+                    Then::Close => {
+                        let before = self.broker.work();
+                        self.broker.handle_closed(NOW, id);
+                        self.most = self.most.max(self.broker.work() - before);
+                        break;
+                    }
+                }
+            }
+        }
+        got
+    }
+
+    /// Turns until nobody waits; what everybody got.
+    fn run(&mut self) -> Vec<(ConnectionId, Vec<u8>)> {
+        let mut got = Vec::new();
+        loop {
+            let goes_on = self.turn();
+            let more = self.transmit();
+            if !goes_on && more.is_empty() {
+                return got;
+            }
+            got.extend(more);
+        }
+    }
+}
+
+fn subscribe(filters: &[String]) -> Vec<u8> {
+    let filters: Vec<_> =
+        filters.iter().map(|filter| (&**filter, SubscriptionOptions::with_qos(QoS::AtMostOnce))).collect();
+    let subscribe = Subscribe { packet_id: id(1), properties: Properties::EMPTY, filters: Filters::new(&filters) };
+    bytes_of(Version::V5, &Packet::Subscribe(subscribe))
+}
+
+fn publish(topic: &str, qos: QoS, number: u16) -> Vec<u8> {
+    bytes_of(Version::V5, &publication(topic, b"x", qos, false, number))
+}
+
+/// All filters of so many levels, each `+` or `a`, with `end` behind.
+fn crossed(levels: u32, end: &str) -> Vec<String> {
+    let level = |filter: u32, at: u32| if filter >> at & 1 == 0 { "+" } else { "a" };
+    let filter = |filter| (0..levels).map(|at| level(filter, at)).collect::<Vec<_>>().join("/") + end;
+    (0..1 << levels).map(filter).collect()
+}
+
+fn topic(levels: usize) -> String {
+    vec!["a"; levels].join("/")
+}
+
+/// One client subscribed to the 65,536 filters of `{+,a}^16/b`; each message to `a/a/…/a` came by 131,071 levels, and 431 of
+/// them, 16 KiB, held a shard up for 16 s.
+#[test]
+fn filters_that_make_each_message_visit_too_much_are_refused() {
+    let mut turns = Turns::new(Limits { subscriptions: 100_000, ..Limits::GATEWAY });
+    let attacker = turns.connect("attacker", 0);
+    let codes = turns.subscribe(attacker, &crossed(16, "/b"));
+    let refused = codes.iter().filter(|code| **code == 0x97).count();
+    assert!(refused > 60_000, "{refused}");
+    // Nor do all of the shapes that are allowed make a message visit much together.
+    for levels in 1..=15 {
+        turns.subscribe(attacker, &crossed(levels, "/b"));
+        turns.subscribe(attacker, &crossed(levels, "/#"));
+    }
+    let publisher = turns.connect("publisher", 0);
+    for levels in 1..=40 {
+        let before = turns.broker.work();
+        turns.send(publisher, &publish(&topic(levels), QoS::AtMostOnce, 1));
+        turns.run();
+        let cost = turns.broker.work() - before;
+        assert!(cost < MOST_AT_ONCE, "a message with {levels} levels costs {cost}");
+    }
+}
+
+/// What people use is not refused: many filters, deep ones, and `+` here and there.
+#[test]
+fn filters_that_people_use_are_taken() {
+    let mut turns = Turns::new(Limits::GATEWAY);
+    let client = turns.connect("client", 0);
+    let deep = |plus: &[usize], levels| {
+        let level = |at| if plus.contains(&at) { "+".into() } else { format!("level {at}") };
+        (0..levels).map(level).collect::<Vec<_>>().join("/")
+    };
+    let mut filters = vec![
+        deep(&[], 256),
+        deep(&[100], 126),
+        deep(&[0, 17], 35),
+        deep(&[3, 5, 7], 20),
+        deep(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 12),
+        "+/+/+/+/+/+/+/+/#".into(),
+        "$share/group/+/+/+/+".into(),
+    ];
+    filters.extend((filters.len()..10_000).map(|number| format!("site/{}/+/{number}/#", number % 10)));
+    let codes = turns.subscribe(client, &filters);
+    assert_eq!(codes, vec![0; 10_000]);
+    assert_eq!(turns.subscribe(client, &["one/too/many".into()]), [0x97]);
+}
+
+/// All messages of one read were routed in one call, whatever each of them cost.
+#[test]
+fn one_call_does_no_more_than_its_share_and_an_honest_pair_has_each_second_turn() {
+    // Somebody allows what makes single messages dear.
+    let mut turns = Turns::new(Limits { subscriptions: 100_000, filter_cost: u32::MAX, ..Limits::GATEWAY });
+    let attacker = turns.connect("attacker", 0);
+    assert!(turns.subscribe(attacker, &crossed(13, "/b")).iter().all(|code| *code == 0));
+    let publisher = turns.connect("attacker's publisher", 0);
+    let (honest, subscriber) = (turns.connect("honest", 0), turns.connect("honest subscriber", 0));
+    turns.subscribe(subscriber, &["honest".into()]);
+    (turns.most, turns.yielded) = (0, 0);
+    turns.send(publisher, &publish(&topic(13), QoS::AtMostOnce, 1).repeat(400));
+    let mut delivered = 0;
+    let mut beside = 0;
+    while turns.waiting.iter().any(|(id, _)| *id == publisher) || delivered == 0 {
+        turns.send(honest, &publish("honest", QoS::AtMostOnce, 1));
+        for _ in 0..2 {
+            turns.turn();
+            delivered += turns.transmit().iter().filter(|(id, _)| *id == subscriber).count();
+        }
+        beside += 1;
+        assert_eq!(delivered, beside, "the honest message arrives in the turn after it was sent");
+    }
+    assert!(turns.yielded > 50, "{}", turns.yielded);
+    assert!(turns.most < MOST_AT_ONCE, "{}", turns.most);
+}
+
+/// So does a fan-out: few bytes lead to many deliveries.
+#[test]
+fn a_read_that_leads_to_many_deliveries_comes_in_portions() {
+    let mut turns = Turns::new(Limits::GATEWAY);
+    for number in 0..1_000 {
+        let subscriber = turns.connect(&format!("subscriber {number}"), 0);
+        turns.subscribe(subscriber, &["fan".into()]);
+    }
+    let publisher = turns.connect("publisher", 0);
+    (turns.most, turns.yielded) = (0, 0);
+    turns.send(publisher, &publish("fan", QoS::AtMostOnce, 1).repeat(300));
+    let got = turns.run();
+    let messages: usize = got.iter().map(|(_, bytes)| bytes.len() / publish("fan", QoS::AtMostOnce, 1).len()).sum();
+    assert_eq!(messages, 300_000);
+    assert!(turns.yielded >= 3 && turns.most < MOST_AT_ONCE, "{} {}", turns.yielded, turns.most);
+}
+
+/// Sessions that end at the same moment were all ended in one call.
+#[test]
+fn sessions_that_end_together_end_in_portions() {
+    let mut turns = Turns::new(Limits::GATEWAY);
+    for number in 0..20 {
+        let client = turns.connect(&format!("client {number}"), 60);
+        let filters: Vec<_> = (0..5_000).map(|filter| format!("{number}/{filter}")).collect();
+        turns.subscribe(client, &filters);
+        turns.broker.handle_closed(NOW, client);
+    }
+    let due = NOW.plus_secs(60);
+    let (mut calls, mut most) = (0, 0);
+    while turns.broker.poll_timeout().is_some_and(|timeout| timeout <= due) {
+        let before = turns.broker.work();
+        turns.broker.handle_timeout(due);
+        most = most.max(turns.broker.work() - before);
+        calls += 1;
+    }
+    assert_eq!((turns.broker.counters().sessions, turns.broker.counters().subscriptions), (0, 0));
+    assert!(calls >= 10 && most < MOST_AT_ONCE, "{calls} calls, at most {most}");
+}
+
+/// What a sibling hands over costs this broker more than the sibling, and was all taken in one call.
+#[test]
+fn messages_of_siblings_are_taken_in_portions_and_in_order() {
+    let shards = [0, 1].map(|index| Shard { index, count: 2 });
+    let mut brokers = shards.map(|shard| broker(Limits { owed_replies: 65_000, ..Limits::GATEWAY }, shard));
+    let mut connect = |home: u16| {
+        let client_id = (0..).map(|n| format!("client {n}")).find(|id| Shard::home_of(id.as_bytes(), 2) == home);
+        let broker = &mut brokers[usize::from(home)];
+        let id = broker.handle_connected(NOW).unwrap();
+        let bytes = [b"\x10\x14\0\x04MQTT\x04\x02\0\0\0\x08", client_id.unwrap().as_bytes()].concat();
+        broker.handle_bytes(NOW, id, &bytes);
+        id
+    };
+    let (publisher, subscriber) = (connect(0), connect(1));
+    let carry = |brokers: &mut [Broker<'static>; 2]| {
+        let mut list: Vec<(u16, Forward)> = Vec::new();
+        for from in [1, 0, 1] {
+            while let Some((_, forward)) = brokers[from].poll_forward() {
+                list.push((from as u16, forward));
+            }
+            while !list.is_empty() {
+                brokers[1 - from].handle_forwards(NOW, &mut list);
+            }
+        }
+    };
+    // The same message to many filters of one client: each is a level that a message comes by.
+    let filters = crossed(10, "");
+    for filters in filters.chunks(500) {
+        let v3: Vec<u8> = subscribe(filters);
+        // Without the Properties that MQTT 5.0 has.
+        let (_, len) = split(&v3, 1 << 20).unwrap().unwrap();
+        let header = len - (3 + filters.iter().map(|filter| filter.len() + 3).sum::<usize>());
+        let body = [&v3[header..header + 2], &v3[header + 3..]].concat();
+        let packet = [&[0x82][..], &length(body.len()), &body].concat();
+        let mut rest = &packet[..];
+        while !rest.is_empty() {
+            let received = brokers[1].handle_bytes(NOW, subscriber, rest);
+            rest = &rest[received.consumed..];
+            carry(&mut brokers);
+        }
+    }
+    let mut rest: Vec<u8> = (0..200)
+        .flat_map(|number: u8| {
+            let topic = topic(10);
+            [&[0x30][..], &length(2 + topic.len() + 1), &[0, topic.len() as u8], topic.as_bytes(), &[number]].concat()
+        })
+        .collect();
+    while !rest.is_empty() {
+        let received = brokers[0].handle_bytes(NOW, publisher, &rest);
+        rest.drain(..received.consumed);
+    }
+    let mut list: Vec<_> = std::iter::from_fn(|| brokers[0].poll_forward()).map(|(_, forward)| (0, forward)).collect();
+    assert_eq!(list.len(), 200);
+    let (mut calls, mut most) = (0, 0);
+    while !list.is_empty() {
+        let before = brokers[1].work();
+        brokers[1].handle_forwards(NOW, &mut list);
+        most = most.max(brokers[1].work() - before);
+        calls += 1;
+    }
+    assert!(calls > 5 && most < MOST_AT_ONCE, "{calls} calls, at most {most}");
+    let mut out = vec![0; 1 << 20];
+    let mut got = Vec::new();
+    loop {
+        let transmit = brokers[1].poll_transmit(NOW, subscriber, &mut out);
+        got.extend_from_slice(&out[..transmit.written]);
+        if transmit.then != Then::More {
+            break;
+        }
+    }
+    let mut rest = &got[..];
+    let mut numbers = Vec::new();
+    while let Ok(Some((frame, len))) = split(rest, 1 << 20) {
+        if frame.packet_type() == PacketType::Publish {
+            numbers.push(rest[len - 1]);
+        }
+        rest = &rest[len..];
+    }
+    assert_eq!(numbers, (0..200).collect::<Vec<u8>>());
+}
+
+/// A Remaining Length.
+fn length(len: usize) -> Vec<u8> {
+    if len < 128 {
+        vec![len as u8]
+    } else if len < 16_384 {
+        vec![len as u8 | 0x80, (len >> 7) as u8]
+    } else {
+        vec![len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8]
+    }
+}
