@@ -88,7 +88,7 @@ fn an_honest_pair_is_served_beside_messages_that_are_dear_to_match() {
     with_gateways(change, |address| {
         let mut subscriber = Client::connect(address, "attacker");
         subscribe_crossed(&mut subscriber, 12);
-        let topic = vec!["a"; 12].join("/");
+        let topic = ["a"; 12].join("/");
         let mut bytes = Vec::new();
         Packet::Publish(message(&topic, b"", QoS::AtMostOnce)).encode(Version::V5, &mut bytes);
         let attackers = (0..4).map(|number| Client::connect(address, &format!("attacker {number}")));
