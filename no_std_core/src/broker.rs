@@ -431,9 +431,15 @@ impl<'m> Broker<'m> {
     /// The store takes no more, or does again. While it is full what needs another record is refused like at any other limit:
     /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement. QoS 0 flows on, acknowledgements and what ends too.
     pub fn set_store_full(&mut self, full: bool) {
-        self.store_is_full = full;
+        let was_full = core::mem::replace(&mut self.store_is_full, full);
         #[cfg(feature = "alloc")]
-        self.wake_for_room();
+        {
+            if was_full && !full {
+                self.record_wills_left_out();
+            }
+            self.wake_for_room();
+        }
+        let _ = was_full;
     }
 
     /// So many bytes of records are sure to find room in the store: those of the batch that is being gathered, and what

@@ -22,6 +22,9 @@ pub struct Config<'m> {
     pub keep_alive_max: u16,
     /// The longest Session Expiry Interval in seconds; `u32::MAX`: no bound.
     pub session_expiry_max: u32,
+    /// With `durable`: after a restart the Will of a client that was connected before is published no sooner than after so many seconds,
+    /// and not at all if the client is back by then.
+    pub will_grace_secs: u32,
     /// The highest QoS a client may publish with `[MQTT-3.2.2-9]`.
     pub maximum_qos: QoS,
     /// Whether retained messages are kept `[MQTT-3.2.2-13]`.
@@ -242,6 +245,7 @@ impl<'m> Config<'m> {
             connect_timeout_ms: 10_000,
             keep_alive_max: 0,
             session_expiry_max: u32::MAX,
+            will_grace_secs: 10,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
             overflow: Overflow::DropNewest,

@@ -7,7 +7,7 @@ use goldcrest_tests::memory::Storage;
 use goldcrest_tests::world::World;
 
 fn world(shards: u16) -> World {
-    let config = Config { durable: true, ..Config::gateway(1) };
+    let config = Config { durable: true, will_grace_secs: 0, ..Config::gateway(1) };
     World::in_storage(Storage::Owned(Capacity::GATEWAY), shards, config, &AllowAll)
 }
 
@@ -134,4 +134,29 @@ fn one_broker_alone_waits_for_nobody() {
     world.crash();
     let mut link = Honest::accepted(&mut world, Version::V5, &Opening::new("client"));
     assert_eq!(link.subscribe(&mut world, "a", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+}
+
+/// However long siblings take: nobody can come back meanwhile, so the time that clients have before their Wills are published
+/// begins after that.
+#[test]
+fn the_time_to_come_back_begins_when_clients_are_served() {
+    let config = Config { durable: true, will_grace_secs: 10, ..Config::gateway(1) };
+    let mut world = World::in_storage(Storage::Owned(Capacity::GATEWAY), 2, config, &AllowAll);
+    let (subscriber, lost) = (id_on(0, 2, "subscriber"), id_on(1, 2, "lost"));
+    let mut link = Honest::accepted(&mut world, Version::V5, &kept(&subscriber));
+    link.subscribe(&mut world, "will", QoS::AtLeastOnce);
+    let will =
+        Will { topic: "will", payload: b"gone", qos: QoS::AtLeastOnce, retain: false, properties: Properties::EMPTY };
+    for opening in [Opening::new(&lost), kept(&lost)] {
+        let opening = Opening { will: Some((will, 0)), ..opening };
+        Honest::accepted(&mut world, Version::V5, &opening);
+        crash_slowly(&mut world, 2);
+        world.advance(3_600_000);
+        speed_up(&mut world, 2, 0, |_| {});
+        let mut link = Honest::connect(&mut world, Version::V5, &kept(&subscriber));
+        world.advance(9_000);
+        Honest::accepted(&mut world, Version::V5, &opening);
+        world.advance(60_000);
+        assert_eq!(payloads(link.take(&mut world)), [b""; 0]);
+    }
 }

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use goldcrest_core::codec::{QoS, RetainHandling, SubscriptionOptions};
 use goldcrest_core::{TopicFilter, TopicName};
 
+/// `Config::will_grace_secs` as it is by default.
+const GRACE_MS: u64 = 10_000;
+
 /// A message by its number; all without payload are number 0.
 pub(crate) type Number = u32;
 
@@ -60,6 +63,8 @@ pub(crate) struct Session {
     expiry_secs: u32,
     ends: Option<u64>,
     will: Option<(Message, u32, Option<u64>)>,
+    /// Its client was connected when the power went, and left a Will.
+    was_cut_off: bool,
     pub(crate) subscriptions: BTreeMap<&'static str, Subscription>,
     pub(crate) expected: BTreeMap<Number, Expected>,
     /// Received, and not acknowledged: the broker counts them as lost when the Session ends.
@@ -108,6 +113,16 @@ impl Model {
         if self.sessions.get(&client).is_some_and(|session| session.connected) {
             self.lose(client);
         }
+        if let Some(session) = self.sessions.get_mut(&client)
+            && session.was_cut_off
+        {
+            // It is back.
+            session.will = None;
+            session.was_cut_off = false;
+            if session.expiry_secs == 0 {
+                self.end(client);
+            }
+        }
         if clean && self.sessions.contains_key(&client) {
             self.end(client);
         }
@@ -147,9 +162,16 @@ impl Model {
         self.advance(now);
     }
 
-    /// The power goes and comes back. To a client that had stopped to read anything may be half sent.
+    /// The power goes and comes back. To a client that had stopped to read anything may be half sent. Clients have some time to come
+    /// back before their Wills are published.
     pub(crate) fn crash(&mut self, had_stopped: impl Fn(usize) -> bool) {
-        self.sessions.retain(|_, session| session.durable);
+        self.sessions.retain(|_, session| session.durable || session.will.is_some());
+        for session in self.sessions.values_mut().filter(|session| !session.durable) {
+            // Nothing but its Will survives.
+            session.subscriptions.clear();
+            session.expected.clear();
+            session.unacknowledged = 0;
+        }
         for (client, session) in &mut self.sessions {
             for expected in session.expected.values_mut() {
                 expected.may_be_sent |= expected.was_here || had_stopped(*client);
@@ -167,9 +189,23 @@ impl Model {
                 }
             }
         }
-        let connected: Vec<_> = self.sessions.iter().filter(|(_, session)| session.connected).collect();
-        let connected: Vec<_> = connected.into_iter().map(|(client, _)| *client).collect();
-        connected.into_iter().for_each(|client| self.lose(client));
+        let now = self.now;
+        let back_by = now + GRACE_MS;
+        for session in self.sessions.values_mut() {
+            let was_connected = core::mem::take(&mut session.connected);
+            if was_connected && session.expiry_secs != u32::MAX {
+                session.ends = Some(now + u64::from(session.expiry_secs) * 1_000);
+            }
+            if let Some((_, delay, due)) = &mut session.will {
+                session.was_cut_off |= was_connected || session.expiry_secs == 0;
+                let planned = due.unwrap_or(now + u64::from(*delay) * 1_000);
+                *due = Some(planned.max(back_by));
+                if session.was_cut_off {
+                    session.ends = session.ends.map(|ends| ends.max(back_by));
+                }
+            }
+        }
+        self.advance(now);
     }
 
     /// Time passes, with everything that falls due on the way.

@@ -141,11 +141,12 @@ fn to_toml(config: &Config<'static>) -> String {
          queued_messages = {queued_messages}\nqueued_bytes = {queued_bytes}\ngroup_messages = {group_messages}\n\
          subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nfilter_cost = {filter_cost}\n\
          properties = {properties}\nretained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
-         [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nmaximum_qos = {}\n\
-         retain_available = {}\n",
+         [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nwill_grace_s = {}\n\
+         maximum_qos = {}\nretain_available = {}\n",
         config.connect_timeout_ms,
         config.keep_alive_max,
         config.session_expiry_max,
+        config.will_grace_secs,
         config.maximum_qos.bits(),
         config.retain_available,
     );

@@ -284,6 +284,7 @@ fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Sect
     set(&mut broker.connect_timeout_ms, section.integer("connect_timeout_ms", 100..=600_000)?);
     set(&mut broker.keep_alive_max, section.integer("keep_alive_max_s", 0..=u16::MAX)?);
     set(&mut broker.session_expiry_max, section.integer("expiry_max_s", 0..=u32::MAX)?);
+    set(&mut broker.will_grace_secs, section.integer("will_grace_s", 0..=u32::MAX)?);
     let qos = section.integer("maximum_qos", 0..=2)?.and_then(QoS::from_bits);
     set(&mut broker.maximum_qos, qos);
     set(&mut broker.retain_available, section.boolean("retain_available")?);

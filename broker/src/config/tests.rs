@@ -96,6 +96,7 @@ fn every_key_arrives_where_it_belongs() {
         connect_timeout_ms = 1000
         keep_alive_max_s = 60
         expiry_max_s = 3600
+        will_grace_s = 30
         maximum_qos = 1
         retain_available = false
         response_information = "reply/here"
@@ -170,6 +171,7 @@ fn every_key_arrives_where_it_belongs() {
         }
     );
     assert_eq!((broker.connect_timeout_ms, broker.keep_alive_max, broker.session_expiry_max), (1000, 60, 3600));
+    assert_eq!(broker.will_grace_secs, 30);
     assert_eq!((broker.maximum_qos, broker.retain_available), (QoS::AtLeastOnce, false));
     assert_eq!(broker.response_information, Some("reply/here"));
     assert_eq!(broker.overflow, Overflow::DropOldest);

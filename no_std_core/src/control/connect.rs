@@ -51,6 +51,10 @@ impl<'m> Broker<'m> {
                 return Ok(Taken::Done);
             }
         };
+        #[cfg(feature = "alloc")]
+        if connect.will.as_ref().is_some_and(|will| !self.has_room_for_will(handle, will)) {
+            return Ok(Taken::NotNow);
+        }
         self.connections[handle].version = connect.version;
         if let Err(refusal) = self.keep_connect(handle, &connect) {
             self.refuse_connect(now, handle, refusal);
@@ -159,12 +163,11 @@ impl<'m> Broker<'m> {
         bound.principal = principal;
         bound.will = will;
         bound.outbound.resume(&mut self.messages);
-        if let (true, Some(will)) = (bound.is_durable, will) {
-            self.messages.hold_durably(will.message);
-        }
         self.note_session(session);
 
         let batch = self.messages.journal.batch_since(changes);
+        // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
+        self.record_will(session);
         let session_present = found.goes_on;
         self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, Why::NONE).after(batch));
         self.member_came(now, session);
@@ -198,8 +201,9 @@ impl<'m> Broker<'m> {
                     "the Session with this Client Identifier belongs to somebody else",
                 ));
             }
-            // An interval of 0 ends a Session with its connection. Its time may have come before its timer does.
-            let lives = if entry.connection.is_some() { entry.expiry_secs > 0 } else { entry.ends > now };
+            // An interval of 0 ends a Session with its connection, also if that ended with the power. Its time may have come
+            // before its timer does.
+            let lives = entry.expiry_secs > 0 && (entry.connection.is_some() || entry.ends > now);
             goes_on = lives && !draft.clean_start;
         }
         if !goes_on {
@@ -249,6 +253,10 @@ impl<'m> Broker<'m> {
                 return Ok(session);
             }
             if self.sessions.is_live(session) {
+                if self.sessions[session].was_cut_off {
+                    // The client is back, though without its Session.
+                    self.remove_will(session);
+                }
                 self.end_session(now, session);
             }
         }

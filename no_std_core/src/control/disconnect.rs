@@ -176,6 +176,7 @@ impl Broker<'_> {
         self.remove_will(session);
         let entry = &mut self.sessions[session];
         entry.ends = Instant::NEVER;
+        entry.was_cut_off = false;
         if let Some(timer) = entry.timer.take() {
             self.timers.cancel(timer);
         }

@@ -142,7 +142,7 @@ impl Broker<'_> {
 
     fn session_value<'a>(&self, handle: Handle<Session>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
         let session = self.sessions.is_live(handle).then(|| &self.sessions[handle])?;
-        if !session.is_durable {
+        if !session.is_recorded() {
             return None;
         }
         let len = self.messages.bytes.copy(session.client_id, 0, space);
@@ -151,7 +151,7 @@ impl Broker<'_> {
             principal: session.principal.0,
             expiry_secs: session.expiry_secs,
             ends: session.ends,
-            will: session.will.map(|will| record::Will {
+            will: session.will.filter(|_| session.will_is_recorded).map(|will| record::Will {
                 message: will.message.index() as u32,
                 delay_secs: will.delay_secs,
                 due: will.due,
@@ -323,7 +323,7 @@ impl Broker<'_> {
 
     /// A Session has changed, or is about to end.
     pub(super) fn note_session(&mut self, session: Handle<Session>) {
-        if self.sessions[session].is_durable {
+        if self.sessions[session].is_recorded() {
             self.messages.journal.mark(Kind::Session, session.index());
         }
     }

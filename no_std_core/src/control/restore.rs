@@ -121,12 +121,7 @@ impl Broker<'_> {
         self.begin_replays();
         #[cfg(feature = "alloc")]
         self.greet_siblings();
-        for slot in 0..self.sessions.slots() {
-            let session = Handle::from_index(slot);
-            if self.sessions.is_live(session) {
-                self.resume_absence(now, session);
-            }
-        }
+        self.resume_absences(now);
         let counters = self.counters();
         Restored {
             sessions: counters.sessions,
@@ -331,6 +326,7 @@ impl Broker<'_> {
             }
             let Some(will) = self.sessions[session].will else { continue };
             if self.messages.live(will.message).is_some() {
+                self.sessions[session].will_is_recorded = true;
                 self.messages.hold(will.message);
                 self.messages.hold_durably(will.message);
             } else {
@@ -390,24 +386,47 @@ impl Broker<'_> {
         }
     }
 
-    /// A Session goes on in the absence of its client, which begins now if it was connected.
-    fn resume_absence(&mut self, now: Instant, session: Handle<Session>) {
-        let entry = &mut self.sessions[session];
-        let mut began = false;
-        if let Some(will) = entry.will.as_mut().filter(|will| will.due == Instant::NEVER) {
-            will.due = now.plus_secs(u64::from(will.delay_secs));
-            began = true;
+    /// All Sessions go on in the absence of their clients. Once more when siblings were greeted: until then nobody could come back.
+    pub(super) fn resume_absences(&mut self, now: Instant) {
+        for slot in 0..self.sessions.slots() {
+            let session = Handle::from_index(slot);
+            if self.sessions.is_live(session) && self.sessions[session].is_local() {
+                self.resume_absence(now, session);
+            }
         }
+    }
+
+    /// The client's absence begins now if it was connected. Its Will is not due before it had time to come back, which it could not
+    /// while there was no broker; nor does a Session end before that if the power ended its connection.
+    fn resume_absence(&mut self, now: Instant, session: Handle<Session>) {
+        let back_by = now.plus_secs(u64::from(self.config.will_grace_secs));
+        let entry = &mut self.sessions[session];
+        let mut has_changed = false;
         if entry.ends == Instant::NEVER && entry.expiry_secs != u32::MAX {
             entry.ends = now.plus_secs(u64::from(entry.expiry_secs));
-            began = true;
+            has_changed = true;
+        }
+        if let Some(will) = &mut entry.will {
+            if will.due == Instant::NEVER {
+                will.due = now.plus_secs(u64::from(will.delay_secs));
+                entry.was_cut_off = true;
+            }
+            // One that is recorded for its Will alone.
+            entry.was_cut_off |= entry.expiry_secs == 0;
+            will.due = will.due.max(back_by);
+            if entry.was_cut_off {
+                entry.ends = entry.ends.max(back_by);
+            }
+            has_changed = true;
         }
         // What is due already comes with the next time-out: there may be others who have to be there first.
         let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
-        if due != Instant::NEVER {
-            entry.timer = self.timers.arm(due, TimerKey::Session(session));
+        match entry.timer {
+            Some(timer) => self.timers.rearm(timer, due),
+            None if due != Instant::NEVER => entry.timer = self.timers.arm(due, TimerKey::Session(session)),
+            None => {}
         }
-        if began {
+        if has_changed {
             self.note_session(session);
         }
     }

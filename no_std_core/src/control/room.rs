@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use crate::broker::Broker;
-use crate::codec::Publish;
+use crate::codec::{Publish, Will};
 use crate::connection::{Connection, ConnectionId};
 use crate::journal::RECORD_BYTES;
 use crate::message::Message;
@@ -85,15 +85,33 @@ impl Broker<'_> {
             || !self.waits_for_room(handle, publish, needed)
     }
 
+    /// The same for the Will of a CONNECT, which this broker alone records.
+    pub(super) fn has_room_for_will(&mut self, handle: Handle<Connection>, will: &Will<'_>) -> bool {
+        let len = will.topic.len() + will.payload.len();
+        let cost = len as u64 + u64::from(will.properties.forwardable_len()) + 2 * RECORD_BYTES;
+        let needed = self.messages.journal.gathered().saturating_add(cost);
+        let may = !self.messages.journal.is_on()
+            || needed <= self.room.bytes.saturating_add_signed(self.room.passed)
+            || self.store_is_full;
+        if !may {
+            self.wait_for_store(handle, needed);
+        }
+        may
+    }
+
+    fn wait_for_store(&mut self, handle: Handle<Connection>, needed: u64) {
+        self.room.wanted = self.room.wanted.max(needed);
+        if !core::mem::replace(&mut self.connections[handle].waits_for_room, true) {
+            self.room.waiting.push(self.id_of(handle));
+        }
+    }
+
     fn waits_for_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>, needed: u64) -> bool {
         let aliased = self.aliased_topic(handle, publish);
         let topic = TopicName::new(super::publish::topic_text(publish, aliased.as_deref()));
         let keeps = publish.retain && !publish.payload.is_empty();
         if topic.is_ok_and(|topic| self.needs_record(topic, publish.qos, keeps)) {
-            self.room.wanted = self.room.wanted.max(needed);
-            if !core::mem::replace(&mut self.connections[handle].waits_for_room, true) {
-                self.room.waiting.push(self.id_of(handle));
-            }
+            self.wait_for_store(handle, needed);
             return true;
         }
         false

@@ -384,6 +384,7 @@ impl Broker<'_> {
             }
         }
         self.end_empty_groups();
+        self.resume_absences(now);
         while let Some((from, forward)) = self.mesh.early.pop_front() {
             self.on_forward(now, from, forward);
         }

@@ -8,6 +8,7 @@ use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
 use crate::connection::Connection;
 use crate::counters::DropReason;
 use crate::message::Message;
+use crate::record::Kind;
 use crate::session::{Session, StoredWill};
 use crate::storage::{Handle, Slots};
 use crate::time::Instant;
@@ -91,11 +92,36 @@ impl<'m> Broker<'m> {
     }
 
     fn release_will(&mut self, session: Handle<Session>, will: StoredWill) {
-        if self.sessions[session].is_durable {
+        if core::mem::take(&mut self.sessions[session].will_is_recorded) {
             self.messages.release_durably(will.message);
-            self.note_session(session);
+            self.messages.journal.mark(Kind::Session, session.index());
         }
         self.messages.release(will.message);
+    }
+
+    /// Has the Will of a client that is connected recorded, whether its Session is or not: if the power goes it is published after the
+    /// next start, so that a retained "online" is not there for ever. Batches become safe in order, so the Will is before anything that
+    /// the client publishes. While the store is full it is not, and the client is served all the same.
+    pub(super) fn record_will(&mut self, session: Handle<Session>) {
+        let entry = &mut self.sessions[session];
+        if let (Some(will), false, true) = (entry.will, entry.will_is_recorded, self.messages.journal.is_on())
+            && !self.store_is_full
+        {
+            entry.will_is_recorded = true;
+            self.messages.hold_durably(will.message);
+            self.note_session(session);
+        }
+    }
+
+    /// The store has room again: Wills that came while it had none are recorded.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn record_wills_left_out(&mut self) {
+        for slot in 0..self.sessions.slots() {
+            let session = Handle::from_index(slot);
+            if self.sessions.is_live(session) {
+                self.record_will(session);
+            }
+        }
     }
 
     fn will_is_permitted(&mut self, message: Handle<Message>, principal: Principal) -> bool {

@@ -25,6 +25,10 @@ pub struct Session {
     pub(crate) principal: Principal,
     /// It has to survive a restart: its first Session Expiry Interval was above 0.
     pub(crate) is_durable: bool,
+    /// Its Will is recorded, and for that so much of the Session as the Will needs.
+    pub(crate) will_is_recorded: bool,
+    /// Its client was connected when the broker stopped, and has not come back.
+    pub(crate) was_cut_off: bool,
     /// The Network Connection it is bound to now.
     pub(crate) connection: Option<Handle<Connection>>,
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
@@ -86,6 +90,8 @@ impl Session {
         client_id: Blob::EMPTY,
         principal: Principal::ANONYMOUS,
         is_durable: false,
+        will_is_recorded: false,
+        was_cut_off: false,
         connection: None,
         expiry_secs: 0,
         ends: Instant::from_millis(0),
@@ -111,6 +117,11 @@ impl Session {
             return remote.online;
         }
         self.connection.is_some()
+    }
+
+    /// Whether there is a record of it: as a Session, or for its Will alone.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.is_durable || self.will_is_recorded
     }
 
     /// Whether it lives on this broker.
