@@ -460,6 +460,7 @@ impl Turn {
             }
             return;
         }
+        let before = broker.work();
         let (transmit, payload) = broker.poll_transmit_apart(now, id, write_buffer);
         match socket.write(&write_buffer[..transmit.written], payload) {
             Ok(0) => {}
@@ -470,7 +471,10 @@ impl Turn {
         match transmit.then {
             Then::Idle => {}
             Then::More if socket.is_blocked() => {}
-            Then::More => self.again.push(id),
+            Then::More => {
+                self.again.push(id);
+                self.charge(id, before);
+            }
             Then::Close => self.finish(now, id),
         }
     }

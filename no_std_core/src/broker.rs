@@ -72,6 +72,12 @@ pub struct Broker<'m> {
     pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
     pub(crate) work: Work,
+    /// What was done when the last call to transmit began; and whether it left retained messages to be looked for.
+    pub(crate) transmitting_since: Work,
+    pub(crate) looks_on: bool,
+    /// The replays that are going on, by their subscriptions.
+    #[cfg(feature = "alloc")]
+    pub(crate) replaying: alloc::collections::BTreeMap<Handle<crate::router::Subscription>, Handle<Replay>>,
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
     pub(crate) mesh: crate::mesh::Mesh,
@@ -129,7 +135,8 @@ pub struct Transmit {
 /// What a shell does after [`Broker::poll_transmit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// Call again: the buffer was too small for all there is.
+    /// Call again: the buffer was too small for all there is. Or, if nothing was written, retained messages are looked for, which
+    /// takes its time: then after others had their turn.
     More,
     /// Nothing more now; [`Broker::poll_ready`] will name the connection.
     Idle,
@@ -227,6 +234,10 @@ impl<'m> Broker<'m> {
             waiting: List::EMPTY,
             counters: Counters::default(),
             work: Work::default(),
+            transmitting_since: Work::default(),
+            looks_on: false,
+            #[cfg(feature = "alloc")]
+            replaying: alloc::collections::BTreeMap::new(),
             #[cfg(feature = "alloc")]
             mesh: crate::mesh::Mesh::new(config.shard, filters, hasher.clone()),
             #[cfg(feature = "alloc")]

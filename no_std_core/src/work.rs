@@ -12,6 +12,8 @@ pub(crate) const PACKET: u32 = 1;
 pub(crate) const DELIVERY: u32 = 1;
 /// A subscription that was made, changed or ended, or a filter that was looked for.
 pub(crate) const SUBSCRIPTION: u32 = 8;
+/// What is looked for retained messages before a client that waits for them lets others go first.
+pub(crate) const LOOK: u32 = 16_384;
 /// A timer that came.
 pub(crate) const TIMER: u32 = 4;
 

@@ -251,6 +251,97 @@ fn a_read_that_leads_to_many_deliveries_comes_in_portions() {
     assert!(turns.yielded >= 3 && turns.most < MOST_AT_ONCE, "{} {}", turns.yielded, turns.most);
 }
 
+/// A look for retained messages went through the whole tree at once, with each SUBSCRIBE: 1,000 of them for `+/…/+/c` over 65,536 topics
+/// with other ends stopped a shard for 10 s.
+#[test]
+fn retained_messages_that_are_hard_to_find_are_looked_for_in_portions() {
+    let mut turns = Turns::new(Limits { filter_cost: u32::MAX, ..Limits::GATEWAY });
+    let publisher = turns.connect("publisher", 0);
+    for filter in crossed(13, "/b") {
+        let topic = filter.replace('+', "x");
+        turns.send(publisher, &bytes_of(Version::V5, &publication(&topic, b"x", QoS::AtMostOnce, true, 1)));
+    }
+    turns.run();
+    assert_eq!(turns.broker.counters().retained, 1 << 13);
+    let client = turns.connect("client", 0);
+    (turns.most, turns.yielded) = (0, 0);
+    // All of the first levels match, and none of the last; then one of them all.
+    let begin = ["+"; 13].join("/");
+    let filters = [format!("{begin}/c"), format!("{begin}/b")];
+    turns.send(client, &subscribe(&filters[..1]).repeat(100));
+    turns.send(client, &subscribe(&filters[1..]));
+    let got = turns.run();
+    let got: Vec<u8> = got.into_iter().flat_map(|(_, bytes)| bytes).collect();
+    let (mut subacks, mut messages, mut rest) = (0, 0, &got[..]);
+    while let Ok(Some((frame, len))) = split(rest, 1 << 20) {
+        subacks += usize::from(frame.packet_type() == PacketType::SubAck);
+        messages += usize::from(frame.packet_type() == PacketType::Publish);
+        rest = &rest[len..];
+    }
+    assert_eq!((subacks, messages), (101, 1 << 13));
+    assert!(turns.most < MOST_AT_ONCE / 2, "{}", turns.most);
+}
+
+/// Each SUBSCRIBE began to send what is retained anew: a client that subscribes again and again got the first messages over and over, and
+/// never the last.
+#[test]
+fn who_subscribes_again_and_again_gets_all_retained_messages() {
+    const TOPICS: usize = 300;
+    let mut turns = Turns::new(Limits::GATEWAY);
+    let publisher = turns.connect("publisher", 0);
+    for number in 0..TOPICS {
+        let topic = format!("r/{number:03}");
+        turns.send(publisher, &bytes_of(Version::V5, &publication(&topic, b"x", QoS::AtMostOnce, true, 1)));
+    }
+    turns.run();
+    let client = turns.connect("client", 0);
+    let length = bytes_of(Version::V5, &publication("r/000", b"x", QoS::AtMostOnce, true, 1)).len();
+    let other = turns.connect("other", 0);
+    let mut subscribed = 0;
+    let mut copies = vec![0; TOPICS];
+    let mut read = |turns: &mut Turns, most: usize| {
+        let mut out = vec![0; length];
+        let mut numbers = Vec::new();
+        while numbers.len() < most {
+            let transmit = turns.broker.poll_transmit(NOW, client, &mut out);
+            if transmit.written == length && out[0] >> 4 == 3 {
+                numbers.push(std::str::from_utf8(&out[6..9]).unwrap().parse::<usize>().unwrap());
+            }
+            if transmit.then == Then::Idle {
+                break;
+            }
+        }
+        for number in &numbers {
+            copies[*number] += 1;
+        }
+        (numbers.len(), copies.clone())
+    };
+    // Ten messages are taken between two SUBSCRIBEs, for far longer than one of them needs for all.
+    for _ in 0..100 {
+        turns.send(client, &subscribe(&["r/+".into()]));
+        assert!(turns.turn());
+        subscribed += 1;
+        read(&mut turns, 10);
+    }
+    let (_, before) = read(&mut turns, 0);
+    assert!(before.iter().all(|copies| (3..=4).contains(copies)), "each comes as often: {before:?}");
+    // What is owed to the last one comes, and then no more.
+    let (mut came, mut copies) = (1, before.clone());
+    while came > 0 {
+        (came, copies) = read(&mut turns, 1_000);
+    }
+    for (before, after) in before.iter().zip(&copies) {
+        assert!((before + 1..=before + 2).contains(after) && *after <= subscribed, "{before} and {after}");
+    }
+    // Two for which there is time are two times all, and UNSUBSCRIBE ends it.
+    for expected in [1, 2] {
+        turns.send(other, &subscribe(&["r/+".into()]).repeat(expected));
+        turns.turn();
+        let messages: usize = turns.transmit().iter().map(|(_, bytes)| bytes.len() / length).sum();
+        assert!((expected * TOPICS..expected * TOPICS + 5).contains(&messages), "{messages}");
+    }
+}
+
 /// Sessions that end at the same moment were all ended in one call.
 #[test]
 fn sessions_that_end_together_end_in_portions() {

@@ -179,7 +179,6 @@ impl Broker<'_> {
             return None;
         }
         let options = subscription.options();
-        let mut replays = entry.replays.iter(&self.replays);
         let len = self.router.filter_of(handle, space)?.len();
         let filter = space.len().checked_sub(len).and_then(|start| space.get_mut(start..))?;
         #[cfg(feature = "alloc")]
@@ -192,7 +191,7 @@ impl Broker<'_> {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             identifier: subscription.identifier(),
-            replaying: replays.any(|replay| self.replays[replay].subscription == Some(handle)),
+            replaying: self.find_replay(session, handle).is_some(),
         });
         Some((value, filter.len()))
     }

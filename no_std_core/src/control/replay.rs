@@ -17,6 +17,13 @@ use crate::session::{Replay, Session, Started};
 use crate::storage::{Handle, TEXT_ON_STACK};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
+use crate::work;
+
+/// How many levels of the tree are looked at in one go.
+const AT_ONCE: u32 = 32;
+
+/// Replays of a Session that are gone through when one of them ends.
+const FEW: usize = 8;
 
 impl Broker<'_> {
     /// Whether a message may be retained; nothing is changed.
@@ -82,15 +89,16 @@ impl Broker<'_> {
         self.messages.release(message);
     }
 
-    /// No replay may stand on a retained message that goes.
+    /// No replay may stand where the message that goes is the last one.
     fn move_replays_on(&mut self, topic: TopicName<'_>) {
         let Some(topic) = self.router.node_of(topic) else {
             return;
         };
+        self.work.count(work::DELIVERY, self.replays.slots() / 8);
         for slot in 0..self.replays.slots() {
             let replay = Handle::from_index(slot);
-            if self.replays.is_live(replay) && self.replays[replay].cursor.is_at(topic) {
-                self.advance(replay);
+            while self.replays.is_live(replay) && self.router.loses(self.replays[replay].cursor, topic) {
+                self.look_on(replay, 1);
             }
         }
     }
@@ -102,20 +110,44 @@ impl Broker<'_> {
         subscription: Handle<Subscription>,
         filter: TopicFilter<'_>,
     ) -> bool {
+        // Mostly it is soon seen that there is nothing. What takes longer is looked for when it is to be sent.
         let mut walk = self.router.retained(filter);
-        if walk.next(&self.router).is_none() {
+        let levels = (0..AT_ONCE).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
+        self.work.count(work::LEVEL, levels);
+        if walk.is_over() {
             return true;
         }
-        let cursor = walk.suspend();
-        // One that is going on for the same subscription begins again.
-        self.end_replays_of(session, Some(subscription));
-        if !self.insert_replay(session, subscription, filter, cursor) {
+        if let Some(replay) = self.find_replay(session, subscription) {
+            // It goes on, and then once more from the beginning: begun anew each time it would never come to an end.
+            self.replays[replay].begun = self.routed;
+            self.replays[replay].again = true;
+            return true;
+        }
+        if !self.insert_replay(session, subscription, filter, RetainedCursor::START) {
             return false;
         }
         if let Some(connection) = self.sessions[session].connection {
             self.mark_ready(connection);
         }
         true
+    }
+
+    /// The one that is going on for this subscription of the Session.
+    pub(super) fn find_replay(
+        &self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+    ) -> Option<Handle<Replay>> {
+        #[cfg(feature = "alloc")]
+        {
+            let _ = session;
+            self.replaying.get(&subscription).copied()
+        }
+        #[cfg(not(feature = "alloc"))]
+        self.sessions[session]
+            .replays
+            .iter(&self.replays)
+            .find(|replay| self.replays[*replay].subscription == Some(subscription))
     }
 
     pub(super) fn insert_replay(
@@ -137,16 +169,41 @@ impl Broker<'_> {
             return false;
         };
         self.sessions[session].replays.push_back(&mut self.replays, replay);
+        #[cfg(feature = "alloc")]
+        {
+            self.replaying.insert(subscription, replay);
+            // Where half of them have ended, and wait to be taken out, it is time to do so.
+            if self.sessions[session].replays.len() > 2 * self.sessions[session].subscriptions as usize + 16 {
+                self.end_replays_where(session, |replay| replay.subscription.is_none());
+            }
+        }
         true
     }
 
-    /// Ends the replays of a Session: all, or those of one subscription.
-    pub(super) fn end_replays_of(&mut self, session: Handle<Session>, only: Option<Handle<Subscription>>) {
-        for _ in 0..self.sessions[session].replays.len() {
+    /// Ends the replay of one subscription.
+    pub(super) fn end_replay_of(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
+        let Some(replay) = self.find_replay(session, subscription) else { return };
+        let filter = core::mem::take(&mut self.replays[replay].filter);
+        self.messages.bytes.release(filter);
+        self.replays[replay].subscription = None;
+        self.replays[replay].cursor = RetainedCursor::START;
+        #[cfg(feature = "alloc")]
+        self.replaying.remove(&subscription);
+        // In a long list it stays until its turn comes.
+        if cfg!(not(feature = "alloc")) || self.sessions[session].replays.len() <= FEW {
+            self.end_replays_where(session, |replay| replay.subscription.is_none());
+        }
+    }
+
+    /// Takes replays of a Session out of its list.
+    pub(super) fn end_replays_where(&mut self, session: Handle<Session>, has_ended: impl Fn(&Replay) -> bool) {
+        let count = self.sessions[session].replays.len();
+        self.work.count(work::DELIVERY, count);
+        for _ in 0..count {
             let Some(replay) = self.sessions[session].replays.pop_front(&mut self.replays) else {
                 return;
             };
-            if only.is_none() || self.replays[replay].subscription == only {
+            if has_ended(&self.replays[replay]) {
                 self.end_replay(replay);
             } else {
                 self.sessions[session].replays.push_back(&mut self.replays, replay);
@@ -158,6 +215,8 @@ impl Broker<'_> {
         let ended = self.replays.remove(replay);
         self.messages.bytes.release(ended.filter);
         if let Some(subscription) = ended.subscription {
+            #[cfg(feature = "alloc")]
+            self.replaying.remove(&subscription);
             self.messages.journal.mark_lazily(Kind::Subscription, subscription.index());
         }
     }
@@ -182,13 +241,35 @@ impl Broker<'_> {
     ) -> Option<Handle<Delivery>> {
         loop {
             let replay = self.sessions[session].replays.front()?;
-            let current =
-                self.replays[replay].subscription.zip(self.router.retained_under(self.replays[replay].cursor));
-            let Some((subscription, Retained(message))) = current else {
+            let subscription = self.replays[replay].subscription;
+            if subscription.is_some() && !self.replays[replay].has_next {
+                if self.work.has_done(self.transmitting_since, work::LOOK) {
+                    self.looks_on = true;
+                    return None;
+                }
+                self.look_on(replay, AT_ONCE);
+            }
+            if subscription.is_none() || self.replays[replay].cursor.is_over() {
                 self.sessions[session].replays.pop_front(&mut self.replays);
-                self.end_replay(replay);
+                if subscription.is_some() && core::mem::take(&mut self.replays[replay].again) {
+                    // Behind those of other subscriptions.
+                    self.replays[replay].cursor = RetainedCursor::START;
+                    self.sessions[session].replays.push_back(&mut self.replays, replay);
+                } else {
+                    self.end_replay(replay);
+                }
+                continue;
+            }
+            let next = if self.replays[replay].has_next {
+                self.router.retained_under(self.replays[replay].cursor)
+            } else {
+                None
+            };
+            let Some((subscription, Retained(message))) = subscription.zip(next) else {
+                self.advance(replay);
                 continue;
             };
+            self.work.count(work::DELIVERY, 1);
             let message: Handle<Message> = message.cast();
             let stored = *self.messages.get(message);
             let entry = self.router.subscription(subscription);
@@ -239,14 +320,22 @@ impl Broker<'_> {
         }
     }
 
-    /// To the next retained message.
+    /// The next one is to be looked for.
     pub(super) fn advance(&mut self, replay: Handle<Replay>) {
+        self.replays[replay].has_next = false;
+    }
+
+    /// Looks for the next retained message, so many levels far.
+    fn look_on(&mut self, replay: Handle<Replay>, levels: u32) {
         let Replay { filter, cursor, .. } = self.replays[replay];
-        let next = self.messages.bytes.with(filter, |text| {
+        let looked = self.messages.bytes.with(filter, |text| {
             let mut walk = self.router.resume_retained(core::str::from_utf8(text).unwrap_or(""), cursor);
-            walk.next(&self.router);
-            walk.suspend()
+            let missed = (0..levels).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
+            (walk.suspend(), missed)
         });
-        self.replays[replay].cursor = next.unwrap_or_default();
+        let (cursor, missed) = looked.unwrap_or((RetainedCursor::END, 0));
+        self.work.count(work::LEVEL, missed + 1);
+        self.replays[replay].cursor = cursor;
+        self.replays[replay].has_next = !cursor.is_over() && missed < levels as usize;
     }
 }

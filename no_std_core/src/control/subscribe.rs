@@ -196,7 +196,7 @@ impl<'m> Broker<'m> {
 
     /// All subscriptions of a Session that ends.
     pub(super) fn unsubscribe_all(&mut self, session: Handle<Session>) {
-        self.end_replays_of(session, None);
+        self.end_replays_where(session, |_| true);
         let subscriber = self.subscriber_of(session);
         loop {
             let first = self.router.subscriptions_of(subscriber).next();
@@ -210,7 +210,7 @@ impl<'m> Broker<'m> {
     pub(super) fn remove_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
         self.work.count(work::SUBSCRIPTION, 1);
         if !self.sessions[session].replays.is_empty() {
-            self.end_replays_of(session, Some(subscription));
+            self.end_replay_of(session, subscription);
         }
         self.note_subscription(session, subscription);
         let group = self.router.subscription(subscription).group();

@@ -43,6 +43,7 @@ impl Broker<'_> {
         payloads: Payloads,
     ) -> Transmit {
         let mut written = 0;
+        self.transmitting_since = self.work;
         let then = loop {
             if self.connections[handle].phase == Phase::Dead {
                 break Then::Close;
@@ -56,6 +57,7 @@ impl Broker<'_> {
                 Some(begun) => begun,
                 None => match self.next_outgoing(now, handle) {
                     Some(begun) => begun,
+                    None if core::mem::take(&mut self.looks_on) => break Then::More,
                     None if self.waits(handle) => {
                         self.begin_waiting(handle);
                         break Then::Idle;

@@ -215,6 +215,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
                 let transmit = self.with(|broker, now| broker.poll_transmit(now, id, output));
                 writer.write_all(output.get(..transmit.written).unwrap_or(&[])).await?;
                 match transmit.then {
+                    Then::More if transmit.written == 0 => after_others().await,
                     Then::More => {}
                     Then::Idle => break,
                     Then::Close => return writer.flush().await,

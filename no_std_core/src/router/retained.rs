@@ -52,23 +52,24 @@ pub struct RetainedMatches<'t> {
     choices: u32,
 }
 
-/// A place in a walk that is interrupted: on a topic with a retained message, or before the first.
+/// A place in a walk that is interrupted: on a level at or below which there is a retained message, or before the first.
 ///
-/// Retained messages may come and go meanwhile, and subscriptions too, except that the one it stands on stays:
-/// [`RetainedCursor::is_at`] tells. Those that come behind it may be met, or not.
+/// Retained messages may come and go meanwhile, and subscriptions too. Before one goes that is the last at or below that level the
+/// walk has to go on: [`Router::loses`] tells. Those that come behind it may be met, or not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RetainedCursor {
     at: At,
-    choices: u32,
     start: u32,
-    depth: u32,
+    // A filter has fewer levels than that.
+    choices: u16,
+    depth: u16,
 }
 
 impl Router<'_> {
     /// Goes on with a walk through the retained messages that match `filter`.
     pub fn resume_retained<'t>(&self, filter: &'t str, cursor: RetainedCursor) -> RetainedMatches<'t> {
         let position = Position::at(filter, cursor.start as usize, cursor.depth as usize);
-        RetainedMatches { position, at: cursor.at, choices: cursor.choices }
+        RetainedMatches { position, at: cursor.at, choices: cursor.choices.into() }
     }
 
     /// The retained message a walk stands on.
@@ -76,7 +77,20 @@ impl Router<'_> {
         self.trie.nodes[cursor.node()?].retained
     }
 
-    /// Where `topic` stands in the tree, for [`RetainedCursor::is_at`]; `None` if nothing is kept for it.
+    /// Whether a walk stands where nothing will be retained any more, at it or below, when the message of this topic goes.
+    pub fn loses(&self, cursor: RetainedCursor, topic: Handle<Node>) -> bool {
+        let Some(stands_on) = cursor.node() else { return false };
+        let mut next = Some(topic);
+        while let Some(node) = next.filter(|node| self.trie.nodes[*node].retained_below <= 1) {
+            if node == stands_on {
+                return true;
+            }
+            next = self.trie.nodes[node].parent;
+        }
+        false
+    }
+
+    /// Where `topic` stands in the tree, for [`Router::loses`]; `None` if nothing is kept for it.
     pub fn node_of(&self, topic: TopicName<'_>) -> Option<Handle<Node>> {
         self.trie.find(topic.as_str())
     }
@@ -86,9 +100,12 @@ impl RetainedCursor {
     /// Before the first.
     pub const START: Self = Self { at: At::Start, choices: 0, start: 0, depth: 0 };
 
-    /// Whether the walk stands on the retained message of this topic.
-    pub fn is_at(self, topic: Handle<Node>) -> bool {
-        self.node() == Some(topic)
+    /// Behind the last.
+    pub const END: Self = Self { at: At::End, ..Self::START };
+
+    /// Whether it is behind the last.
+    pub fn is_over(self) -> bool {
+        matches!(self.at, At::End)
     }
 
     fn node(self) -> Option<Handle<Node>> {
@@ -115,28 +132,39 @@ impl RetainedMatches<'_> {
     /// Interrupts the walk where it is.
     pub fn suspend(&self) -> RetainedCursor {
         let (start, depth) = self.position.place();
-        RetainedCursor { at: self.at, choices: self.choices, start: start as u32, depth: depth as u32 }
+        RetainedCursor { at: self.at, choices: self.choices as u16, start: start as u32, depth: depth as u16 }
     }
 
     /// The next one. The retained messages must be the same as at the last call.
     pub fn next(&mut self, router: &Router<'_>) -> Option<Retained> {
-        let trie = &router.trie;
-        loop {
-            self.at = match self.at {
-                At::Start => At::Node(trie.root?),
-                At::Node(node) => self.descend(trie, node).unwrap_or_else(|| self.backtrack(trie, node)),
-                At::Below(node, depth) => self.wander(trie, node, depth),
-                At::End => return None,
-            };
-            let found = match self.at {
-                // `#` matches the level above it too, see section 4.7.1.2.
-                At::Node(node) if self.position.is_end() || self.position.rest() == b"#" => trie.nodes[node].retained,
-                At::Below(node, _) => trie.nodes[node].retained,
-                _ => None,
-            };
+        while !self.is_over() {
+            let found = self.step(router);
             if found.is_some() {
                 return found;
             }
+        }
+        None
+    }
+
+    /// Whether there is no next one.
+    pub fn is_over(&self) -> bool {
+        matches!(self.at, At::End)
+    }
+
+    /// To the next level that the walk comes by; the retained message there, if it is one that matches.
+    pub fn step(&mut self, router: &Router<'_>) -> Option<Retained> {
+        let trie = &router.trie;
+        self.at = match self.at {
+            At::Start => trie.root.map_or(At::End, At::Node),
+            At::Node(node) => self.descend(trie, node).unwrap_or_else(|| self.backtrack(trie, node)),
+            At::Below(node, depth) => self.wander(trie, node, depth),
+            At::End => At::End,
+        };
+        match self.at {
+            // `#` matches the level above it too, see section 4.7.1.2.
+            At::Node(node) if self.position.is_end() || self.position.rest() == b"#" => trie.nodes[node].retained,
+            At::Below(node, _) => trie.nodes[node].retained,
+            _ => None,
         }
     }
 

@@ -176,8 +176,12 @@ pub struct Replay {
     pub(crate) begun: u64,
     /// The Topic Filter.
     pub(crate) filter: Blob,
-    /// The retained entry that was sent last; the walk goes on behind it.
+    /// How far the walk has come.
     pub(crate) cursor: crate::router::RetainedCursor,
+    /// It stands on a message that is to be sent next. Otherwise the next is to be looked for.
+    pub(crate) has_next: bool,
+    /// It was subscribed once more meanwhile: after the last one it begins anew.
+    pub(crate) again: bool,
 }
 
 impl Replay {
@@ -188,6 +192,8 @@ impl Replay {
         begun: 0,
         filter: Blob::EMPTY,
         cursor: crate::router::RetainedCursor::START,
+        has_next: false,
+        again: false,
     };
 }
 
