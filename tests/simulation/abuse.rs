@@ -57,7 +57,9 @@ fn so_many_levels_can_be_subscribed_to_and_retained_if_they_may() {
 #[test]
 fn all_filters_of_plus_and_a_match_in_linear_time() {
     const LEVELS: u32 = 16;
-    let mut world = world(Limits::GATEWAY);
+    // By default so many are refused, and so are single ones of them.
+    let limits = Limits { subscriptions: 1 << LEVELS, filter_cost: u32::MAX, ..Limits::GATEWAY };
+    let mut world = world(limits);
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     let name = |number: u32| {
         let levels: Vec<_> = (0..LEVELS).map(|bit| if number >> bit & 1 == 0 { "+" } else { "a" }).collect();
