@@ -147,7 +147,11 @@ impl<'b> Local<'b> {
     /// [`ReasonCode::ServerUnavailable`] without a connection.
     pub fn unsubscribe(&mut self, broker: &mut Broker<'_>, filter: TopicFilter<'_>) -> Result<(), ReasonCode> {
         let (_, session) = self.session(broker)?;
-        if broker.unsubscribe(session, filter) { Ok(()) } else { Err(ReasonCode::NoSubscriptionExisted) }
+        if !broker.unsubscribe(session, filter) {
+            return Err(ReasonCode::NoSubscriptionExisted);
+        }
+        broker.forget_left_groups(session);
+        Ok(())
     }
 
     /// The next message, and the acknowledgement of the one before. To be called until there is none: in each turn, or after

@@ -10,7 +10,7 @@
 mod interests;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -194,7 +194,7 @@ pub(crate) struct Mesh {
     /// How often each filter stands in `promises`.
     promised: BTreeMap<Box<str>, u32>,
     /// Groups of siblings that an UNSUBSCRIBE which waits has left, by the generation of its connection.
-    left: BTreeMap<u32, Vec<Box<str>>>,
+    left: BTreeMap<u32, BTreeSet<Box<str>>>,
     /// Connections that wait until siblings have confirmed more.
     congested: Vec<ConnectionId>,
     /// Counts probes; the last one.
@@ -623,18 +623,17 @@ impl Mesh {
 
     /// A connection leaves a group, and waits with its UNSUBSCRIBE.
     pub(crate) fn leave(&mut self, generation: u32, filter: &str) {
-        self.left.entry(generation).or_default().push(filter.into());
+        self.left.entry(generation).or_default().insert(filter.into());
     }
 
     /// Whether the connection has left this group, and has not been told so.
     pub(crate) fn has_left(&mut self, generation: u32, filter: &str) -> bool {
         let Some(left) = self.left.get_mut(&generation) else { return false };
-        let Some(place) = left.iter().position(|other| **other == *filter) else { return false };
-        left.swap_remove(place);
+        let has_left = left.remove(filter);
         if left.is_empty() {
             self.left.remove(&generation);
         }
-        true
+        has_left
     }
 
     /// The connection does not wait any more; the filters it waited for.

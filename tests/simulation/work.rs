@@ -342,6 +342,28 @@ fn who_subscribes_again_and_again_gets_all_retained_messages() {
     }
 }
 
+/// Each shared subscription that ended went through all that was queued.
+#[test]
+fn an_unsubscribe_from_many_groups_goes_through_the_queue_once() {
+    let mut turns = Turns::new(Limits::GATEWAY);
+    let client = turns.connect("client", 0);
+    let filters: Vec<_> = (0..2_000).map(|number| format!("$share/group/q/{number}")).collect();
+    assert_eq!(turns.subscribe(client, &filters), vec![0; 2_000]);
+    turns.subscribe(client, &["q/0".into()]);
+    let publisher = turns.connect("publisher", 0);
+    // It reads nothing.
+    turns.send(publisher, &publish("q/0", QoS::AtMostOnce, 1).repeat(4_000));
+    while turns.turn() {}
+    assert_eq!(turns.broker.session("client").unwrap().queued, 8_000);
+    turns.most = 0;
+    let filters: Vec<_> = filters.iter().map(|filter| &**filter).collect();
+    let unsubscribe = Unsubscribe { packet_id: id(1), properties: Properties::EMPTY, filters: Topics::new(&filters) };
+    turns.send(client, &bytes_of(Version::V5, &Packet::Unsubscribe(unsubscribe)));
+    while turns.turn() {}
+    assert_eq!(turns.broker.session("client").unwrap().subscriptions, 1);
+    assert!(turns.most < MOST_AT_ONCE, "{}", turns.most);
+}
+
 /// Sessions that end at the same moment were all ended in one call.
 #[test]
 fn sessions_that_end_together_end_in_portions() {

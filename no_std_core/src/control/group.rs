@@ -342,11 +342,18 @@ impl Broker<'_> {
         self.messages.end_delivery(delivery);
     }
 
-    /// A Session leaves a group: what it was given through it stays its own.
-    pub(super) fn leave_group(&mut self, session: Handle<Session>, group: Handle<Group>) {
-        let outbound = &mut self.sessions[session].outbound;
+    /// A Session has left groups: what it was given through them stays its own. Once for all of them, as it goes through all that waits.
+    pub(crate) fn forget_left_groups(&mut self, session: Handle<Session>) {
+        let subscriber = self.subscriber_of(session);
+        let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);
         self.work.count(work::DELIVERY, outbound.queued() + outbound.in_flight());
-        outbound.forget_group(&mut self.messages, |delivery| delivery.group() == Some(group));
+        outbound.forget_group(&mut self.messages, |delivery| {
+            #[cfg(feature = "alloc")]
+            if delivery.foreign().is_some_and(|subscription| !router.holds(subscription, subscriber)) {
+                return true;
+            }
+            delivery.group().is_some_and(|group| !router.is_member(group, subscriber))
+        });
     }
 
     /// A group, which had that tag, has ended: so have the messages it kept, and its record if there is one.

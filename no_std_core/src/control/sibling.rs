@@ -535,6 +535,7 @@ impl Broker<'_> {
             }
         }
         if waits {
+            self.forget_left_groups(session);
             self.wait_for_siblings(handle);
         }
         !waits
@@ -623,8 +624,6 @@ impl Broker<'_> {
         self.mesh.owners.remove(&subscription);
         if let Some(behind) = filter.strip_prefix(FOREIGN) {
             self.sessions[session].foreign_groups = self.sessions[session].foreign_groups.saturating_sub(1);
-            let outbound = &mut self.sessions[session].outbound;
-            outbound.forget_group(&mut self.messages, |delivery| delivery.foreign() == Some(subscription));
             let filter = [SHARE, behind].concat();
             let member = self.member(session, subscription);
             if let Some(owner) = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {

@@ -176,10 +176,13 @@ impl<'m> Broker<'m> {
                 Err(_) => ReasonCode::TopicFilterInvalid,
             })
         });
+        if SHARED && unsubscribe.filters().any(|filter| filter.starts_with("$share/")) {
+            self.forget_left_groups(session);
+        }
         Ok(Taken::Done)
     }
 
-    /// Whether there was such a subscription.
+    /// Whether there was such a subscription. If it was a shared one [`Broker::forget_left_groups`] is due.
     pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
@@ -214,9 +217,6 @@ impl<'m> Broker<'m> {
         }
         self.note_subscription(session, subscription);
         let group = self.router.subscription(subscription).group();
-        if let Some(group) = group {
-            self.leave_group(session, group);
-        }
         #[cfg(feature = "alloc")]
         let filter = self.filter_for_siblings(subscription);
         let removed = self.router.remove(subscription);
