@@ -125,7 +125,10 @@ impl Plan {
                 let read = match record::open(sealed) {
                     Ok(Record::Put(_, Value::Message(message))) => {
                         let topic = message.body.get(..message.topic_len.into()).unwrap_or_default();
-                        topics.insert(key.slot, (topic.to_vec(), message.stamp));
+                        // One without payload says that there was one: nothing is under way that could bring it back.
+                        if message.body.len() > topic.len() + message.properties_len as usize {
+                            topics.insert(key.slot, (topic.to_vec(), message.stamp));
+                        }
                         Ok(())
                     }
                     Ok(Record::Put(_, Value::Retained)) => {

@@ -30,9 +30,6 @@ pub(crate) const MAX_TRANSITS: usize = 1 << 20;
 /// A sibling confirms messages in portions of this many.
 const CONFIRMED_AT_ONCE: u32 = 256;
 
-/// Removed retained topics that are remembered, so that an older message that is late does not bring one back.
-const MAX_REMOVED: usize = 1024;
-
 /// Something for a sibling broker. All siblings' [`Instant`]s count from the same origin.
 #[derive(Debug)]
 pub struct Forward(pub(crate) Content);
@@ -79,6 +76,12 @@ pub(crate) enum Content {
     /// As [`Content::Fence`], but answered at once: so no two siblings wait for each other.
     Probe(u64),
     Probed(u64),
+    /// Whatever the receiver retains from now on is newer than `stamp`. Answered behind all messages that it has for us.
+    Round {
+        round: u64,
+        stamp: u64,
+    },
+    RoundDone(u64),
     /// A Session of the sender joined a group that the receiver owns.
     Join {
         filter: Box<str>,
@@ -203,7 +206,13 @@ pub(crate) struct Mesh {
     held: VecDeque<(u16, u64, u64)>,
     /// A Lamport clock that orders retained messages.
     clock: u64,
-    removed: VecDeque<(u32, u64)>,
+    /// Topics whose retained messages were removed, in that order: the round that ends it, and the hash of the topic, of which
+    /// the message consists. An older message may be late, and must not bring one back.
+    tombstones: VecDeque<(u64, u32, Handle<Message>)>,
+    /// Their stamps, by hash and message.
+    removed: BTreeMap<(u32, Handle<Message>), u64>,
+    /// The round that was begun last: when all siblings have answered it, no message is late that was stamped before.
+    round: u64,
     /// The fence behind which all siblings have told of their subscribers after a restart; 0: that is long ago.
     pub(crate) greeting: u64,
     /// Messages that came before that: who is to get them is not known yet.
@@ -240,6 +249,8 @@ struct Sibling {
     passed: u64,
     /// The last probe it has answered.
     probed: u64,
+    /// The last round it has answered.
+    rounded: u64,
     last_route: u64,
     /// The last route whose topic it has exactly this filter for; and the last one for which that is durable.
     wanted_route: u64,
@@ -272,7 +283,9 @@ impl Mesh {
             probe: 0,
             held: VecDeque::new(),
             clock: 0,
-            removed: VecDeque::new(),
+            tombstones: VecDeque::new(),
+            removed: BTreeMap::new(),
+            round: 0,
             greeting: 0,
             early: VecDeque::new(),
             transits: Vec::new(),
@@ -337,7 +350,11 @@ impl Mesh {
     #[inline]
     pub(crate) fn is_congested(&self) -> bool {
         let limit = Forward::MAX_IN_TRANSIT;
-        self.siblings.iter().any(|sibling| sibling.in_transit >= limit || sibling.transits.len() >= limit as usize)
+        self.tombstones.len() >= limit as usize
+            || self
+                .siblings
+                .iter()
+                .any(|sibling| sibling.in_transit >= limit || sibling.transits.len() >= limit as usize)
     }
 
     pub(crate) fn wait_for_room(&mut self, id: ConnectionId) {
@@ -701,20 +718,64 @@ impl Mesh {
         self.clock = self.clock.max(stamp >> 16);
     }
 
-    /// A retained message was removed at `stamp`.
-    pub(crate) fn note_removed(&mut self, topic_hash: u32, stamp: u64) {
-        if self.siblings.is_empty() {
-            return;
-        }
-        if self.removed.len() == MAX_REMOVED {
-            self.removed.pop_front();
-        }
-        self.removed.push_back((topic_hash, stamp));
+    /// The retained message of a topic was removed at `stamp`; the tombstone's body is the topic, and the caller holds it.
+    pub(crate) fn bury(&mut self, topic_hash: u32, stamp: u64, tombstone: Handle<Message>) {
+        self.tombstones.push_back((self.round + 1, topic_hash, tombstone));
+        self.removed.insert((topic_hash, tombstone), stamp);
     }
 
-    /// Whether the retained message of this topic was removed after `stamp`.
-    pub(crate) fn was_removed_since(&self, topic_hash: u32, stamp: u64) -> bool {
-        self.removed.iter().any(|(hash, removed)| *hash == topic_hash && *removed > stamp)
+    /// Tombstones of topics with this hash that are newer than `stamp`.
+    pub(crate) fn removed_since(&self, topic_hash: u32, stamp: u64) -> impl Iterator<Item = Handle<Message>> {
+        let first = Handle::from_index(0);
+        let of_hash = self.removed.range((topic_hash, first)..).take_while(move |((hash, _), _)| *hash == topic_hash);
+        of_hash.filter(move |(_, removed)| **removed > stamp).map(|((_, tombstone), _)| *tombstone)
+    }
+
+    /// Asks siblings whether older messages are still on their way, where there are tombstones and nothing is asked yet.
+    pub(crate) fn begin_round(&mut self) {
+        if self.tombstones.is_empty() || !self.all_rounded() {
+            return;
+        }
+        self.round += 1;
+        let (round, stamp) = (self.round, self.clock << 16);
+        for other in self.others() {
+            self.send(other, Content::Round { round, stamp });
+        }
+    }
+
+    fn all_rounded(&self) -> bool {
+        self.others()
+            .all(|other| self.siblings.get(usize::from(other)).is_none_or(|sibling| sibling.rounded >= self.round))
+    }
+
+    /// Answers a sibling's round behind all messages that it has not got, also those that wait for a batch.
+    pub(crate) fn answer_round(&mut self, from: u16, round: u64) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(from)) {
+            let answer = Forward(Content::RoundDone(round));
+            if sibling.held.is_empty() {
+                sibling.outgoing.push_back(answer);
+            } else {
+                sibling.held.push_back((0, answer));
+            }
+        }
+    }
+
+    /// A sibling has answered a round.
+    pub(crate) fn rounded(&mut self, by: u16, round: u64) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.rounded = sibling.rounded.max(round);
+        }
+    }
+
+    /// A tombstone that is needed no more, which is forgotten.
+    pub(crate) fn exhume(&mut self) -> Option<Handle<Message>> {
+        if !self.all_rounded() {
+            return None;
+        }
+        let (_, hash, tombstone) = *self.tombstones.front().filter(|(round, ..)| *round <= self.round)?;
+        self.tombstones.pop_front();
+        self.removed.remove(&(hash, tombstone));
+        Some(tombstone)
     }
 }
 

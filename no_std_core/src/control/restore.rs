@@ -240,8 +240,11 @@ impl Broker<'_> {
 
     /// Of two for one topic the later one stays.
     fn restore_retained(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
-        let entry = self.messages.live(message).filter(|message| !message.is_kept() && message.payload_len() > 0);
-        let order = entry.ok_or(Unfit::Invalid)?.order;
+        let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(Unfit::Invalid)?;
+        let order = entry.order;
+        if entry.payload_len() == 0 {
+            return self.restore_tombstone(message);
+        }
         let kept = self.with_topic(message, |broker, topic| {
             let other = broker.router.retained_at(topic).map(|Retained(other)| other.cast());
             if other.is_some_and(|other| broker.messages.get(other).order > order) {
@@ -260,6 +263,18 @@ impl Broker<'_> {
             Ok(())
         });
         kept.unwrap_or(Err(Unfit::NoRoom))
+    }
+
+    /// Without payload it is the sign that one was removed, for siblings.
+    fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
+        #[cfg(feature = "alloc")]
+        if self.mesh.has_siblings() {
+            self.with_topic(message, |broker, topic| broker.keep_tombstone(topic, message)).ok_or(Unfit::Invalid)?;
+            self.messages.set_kept(message, true);
+            return Ok(());
+        }
+        let _ = message;
+        Err(Unfit::Invalid)
     }
 
     fn restore_delivery(&mut self, slot: usize, value: &record::Delivery<'_>) -> Result<(), Unfit> {

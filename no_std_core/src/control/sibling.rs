@@ -100,6 +100,15 @@ impl Broker<'_> {
             }
             Content::Probe(probe) => self.mesh.send(from, Content::Probed(probe)),
             Content::Probed(probe) => self.mesh.probed(from, probe),
+            Content::Round { round, stamp } => {
+                self.mesh.see(stamp);
+                self.mesh.answer_round(from, round);
+            }
+            Content::RoundDone(round) if self.mesh.greeting != 0 => {
+                // Behind the messages that are set aside.
+                self.mesh.early.push_back((from, Forward(Content::RoundDone(round))));
+            }
+            Content::RoundDone(round) => self.end_round(from, round),
             Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
                 let options = router::SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
                 let remote = Remote { shard: from, member, online, durable, outstanding: 0 };
@@ -346,6 +355,7 @@ impl Broker<'_> {
         // Siblings answer the fence when they have heard of all members of their groups: then they have told of these too.
         self.mesh.raise_probe();
         self.mesh.greeting = self.mesh.raise_fence();
+        self.mesh.begin_round();
     }
 
     fn send_transit_again(&mut self, slot: usize) {
@@ -412,6 +422,7 @@ impl Broker<'_> {
         self.mesh.see(shared.stamp);
         if shared.has_expired(now) {
             self.count_drop(None, DropReason::Expired);
+            self.retain_expired(&shared);
             return;
         }
         let publisher_key = shared.publisher_key;
@@ -442,15 +453,67 @@ impl Broker<'_> {
             let message = self.messages.get(message);
             (message.stamp, message.payload_len() == 0)
         };
+        let is_outdated = self.is_older(topic, stamp);
+        if clears && !is_outdated {
+            self.bury(topic, stamp);
+        }
+        is_outdated
+    }
+
+    fn is_older(&self, topic: TopicName<'_>, stamp: u64) -> bool {
+        let text = topic.as_str().as_bytes();
         let kept = self.router.retained_at(topic).map(|Retained(kept)| self.messages.get(kept.cast()).stamp);
-        let hash = self.hasher.hash_bytes(topic.as_str().as_bytes());
-        if kept.is_some_and(|kept| kept > stamp) || self.mesh.was_removed_since(hash, stamp) {
-            return true;
+        let bytes = &self.messages.bytes;
+        let mut removed = self.mesh.removed_since(self.hasher.hash_bytes(text), stamp);
+        kept.is_some_and(|kept| kept > stamp)
+            || removed.any(|tombstone| bytes.equals(self.messages.get(tombstone).body, text))
+    }
+
+    /// Remembers that the retained message of a topic was removed at `stamp`, through a restart too, until nothing older can come:
+    /// a message that a sibling has sent before it heard of that would bring it back here, and here alone.
+    pub(super) fn bury(&mut self, topic: TopicName<'_>, stamp: u64) {
+        if !self.mesh.has_siblings() {
+            return;
         }
-        if clears {
-            self.mesh.note_removed(hash, stamp);
+        let text = topic.as_str().as_bytes();
+        self.routed += 1;
+        let draft = Message { topic_len: text.len() as u16, order: self.routed, stamp, ..Message::default() };
+        let Some(tombstone) = self.messages.store_will(draft, &[text]) else { return };
+        if self.messages.journal.is_on() && !is_reserved_for_server(topic) {
+            self.messages.set_kept(tombstone, true);
         }
-        false
+        self.keep_tombstone(topic, tombstone);
+        self.mesh.begin_round();
+    }
+
+    /// Notes a tombstone, a new one or one that was restored.
+    pub(super) fn keep_tombstone(&mut self, topic: TopicName<'_>, tombstone: Handle<Message>) {
+        self.messages.hold(tombstone);
+        let stamp = self.messages.get(tombstone).stamp;
+        self.mesh.bury(self.hasher.hash_bytes(topic.as_str().as_bytes()), stamp, tombstone);
+    }
+
+    /// A sibling has no older messages for us than it had when it answered.
+    fn end_round(&mut self, by: u16, round: u64) {
+        self.mesh.rounded(by, round);
+        while let Some(tombstone) = self.mesh.exhume() {
+            self.messages.set_kept(tombstone, false);
+            self.messages.release(tombstone);
+        }
+        self.mesh.begin_round();
+        let waiting = self.mesh.confirmed(by, 0);
+        self.wake(waiting);
+    }
+
+    /// A sibling's retained message has expired on its way: where it expires later, it has taken the place of older ones.
+    fn retain_expired(&mut self, shared: &SharedMessage) {
+        let Some(topic) = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok()) else {
+            return;
+        };
+        if shared.stamp > 0 && !self.is_older(topic, shared.stamp) {
+            self.unretain(topic);
+            self.bury(topic, shared.stamp);
+        }
     }
 
     // ---- interest

@@ -72,7 +72,12 @@ impl Broker<'_> {
     pub(super) fn unretain_expired(&mut self, message: Handle<Message>) {
         self.with_topic(message, |broker, topic| {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
+                #[cfg(feature = "alloc")]
+                let stamp = broker.messages.get(message).stamp;
                 broker.unretain(topic);
+                // Where an older one is late.
+                #[cfg(feature = "alloc")]
+                broker.bury(topic, stamp);
             }
         });
     }
