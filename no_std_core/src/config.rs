@@ -18,7 +18,8 @@ pub struct Config<'m> {
     /// Time from the opening of a Network Connection to its CONNECT, in ms; then it is closed.
     pub connect_timeout_ms: u32,
     /// The longest Keep Alive in seconds; a client that asks for more, or for none, gets this as Server Keep Alive
-    /// `[MQTT-3.1.2-21]`. 0: no bound.
+    /// `[MQTT-3.1.2-21]`. One of MQTT 3.1 or 3.1.1, which can't be told, is closed when it was quiet for 1.5 times as long.
+    /// 0: no bound.
     pub keep_alive_max: u16,
     /// The longest Session Expiry Interval in seconds; `u32::MAX`: no bound.
     pub session_expiry_max: u32,
@@ -29,6 +30,11 @@ pub struct Config<'m> {
     pub maximum_qos: QoS,
     /// Whether retained messages are kept `[MQTT-3.2.2-13]`.
     pub retain_available: bool,
+    /// Whether strings of clients may have control characters and noncharacters, which section 1.5.4 advises against: U+0001 to U+001F,
+    /// U+007F to U+009F, U+FDD0 to U+FDEF and the last two of each plane. A receiver may take a packet with them for malformed,
+    /// and strict ones do: one such topic closes the connections of all that subscribe to `#`. Without this they are refused:
+    /// with 0x90 in a Topic Name, 0x8F in a Topic Filter, 0x85 in a Client Identifier, and 0x81 elsewhere.
+    pub allow_control_characters: bool,
     /// What to do when the queue of a Session is full.
     pub overflow: Overflow,
     /// Exceptions to [`Config::overflow`]: the first rule whose filter matches the topic counts.
@@ -99,6 +105,7 @@ impl Shard {
 /// | [`topic_aliases_in`](Self::topic_aliases_in) | 64 | 4 | DISCONNECT 0x94 |
 /// | [`topic_aliases_out`](Self::topic_aliases_out) | 64 | 0 | the topic in full |
 /// | [`inflight`](Self::inflight) | 256 | 4 | the next messages when it has acknowledged some |
+/// | [`inflight_v3`](Self::inflight_v3) | 20 | 4 | the same, in MQTT 3.1 and 3.1.1 |
 /// | [`queued_messages`](Self::queued_messages) | 10,000 | 16 | what [`Overflow`] says; each loss is counted |
 /// | [`queued_bytes`](Self::queued_bytes) | 67,108,864 | 4,096 | what [`Overflow`] says; each loss is counted |
 /// | [`group_messages`](Self::group_messages) | 10,000 | 8 | what [`Overflow`] says; each loss is counted |
@@ -132,6 +139,8 @@ pub struct Limits {
     pub topic_aliases_out: u16,
     /// QoS 1 and 2 messages in flight to one client, if its Receive Maximum allows so many. Further ones wait in the queue.
     pub inflight: u16,
+    /// What is taken for the Receive Maximum of a client of MQTT 3.1 or 3.1.1, which has no way to say how many it takes at once.
+    pub inflight_v3: u16,
     /// Messages that wait for one Session. Beyond it: [`Overflow`].
     pub queued_messages: u32,
     /// Bytes of topics, properties and payloads that wait for one Session. Beyond it: [`Overflow`].
@@ -151,6 +160,8 @@ pub struct Limits {
     /// Retained messages in all. Beyond it: 0x97.
     pub retained_messages: u32,
     /// Replies (acknowledgements, PINGRESP …) owed to one client that does not read. Beyond it nothing more is taken from it.
+    /// Eight Reason Codes of a SUBACK or UNSUBACK count as one, so it also bounds the Topic Filters in one packet that are served
+    /// (8,184 with 1,024); those beyond are refused, with 0x97 in SUBACK and 0x83 in UNSUBACK.
     pub owed_replies: u16,
 }
 
@@ -162,6 +173,7 @@ impl Limits {
         topic_aliases_in: 64,
         topic_aliases_out: 64,
         inflight: 256,
+        inflight_v3: 20,
         queued_messages: 10_000,
         queued_bytes: 64 * 1024 * 1024,
         group_messages: 10_000,
@@ -180,6 +192,7 @@ impl Limits {
         topic_aliases_in: 4,
         topic_aliases_out: 0,
         inflight: 4,
+        inflight_v3: 4,
         queued_messages: 16,
         queued_bytes: 4096,
         group_messages: 8,
@@ -248,6 +261,7 @@ impl<'m> Config<'m> {
             will_grace_secs: 10,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
+            allow_control_characters: false,
             overflow: Overflow::DropNewest,
             overflow_rules: &[],
             share_strategy: ShareStrategy::RoundRobin,

@@ -98,6 +98,7 @@ impl<'b> Local<'b> {
         let properties = [Property::MaximumPacketSize(largest)];
         let connect = Connect {
             version: Version::V5,
+            is_bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::new(&properties),

@@ -197,6 +197,16 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
+/// Whether `text` has characters that a string should not have (section 1.5.4): control characters, U+0001 to U+001F and U+007F
+/// to U+009F, or noncharacters, U+FDD0 to U+FDEF and the last two of each plane. Strict receivers close the connection
+/// on which they come.
+pub(crate) fn has_control_characters(text: &str) -> bool {
+    text.chars().any(|character| {
+        let code = u32::from(character);
+        matches!(code, 0..0x20 | 0x7F..0xA0 | 0xFDD0..0xFDF0) || code & 0xFFFE == 0xFFFE
+    })
+}
+
 fn has_wildcard(level: &str) -> bool {
     level.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }

@@ -159,6 +159,7 @@ proptest! {
         };
         let ours = Connect {
             version: Version::V3_1_1,
+            is_bridge: false,
             clean_start: clean_session,
             keep_alive,
             properties: Properties::EMPTY,
@@ -318,6 +319,7 @@ proptest! {
         };
         let ours = Connect {
             version: Version::V5,
+            is_bridge: false,
             clean_start: clean_session,
             keep_alive,
             properties: Properties::new(&list),

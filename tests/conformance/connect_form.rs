@@ -81,7 +81,8 @@ fn protocol_name_wrong(bed: &mut Bed) {
 /// v3.1.1 [MQTT-3.1.2-2] [MQTT-3.2.2-4] [MQTT-3.2.2-5]
 #[conformance]
 fn protocol_level_unsupported(bed: &mut Bed) {
-    for level in [0, 3, 6, 0x84, 0xFF] {
+    // A bridge's bit is defined for 3 and 4 alone.
+    for level in [0, 3, 6, 0x80, 0x83, 0x85, 0xFF] {
         let body = [field(b"MQTT"), vec![level, 2, 0, 60, 0], field(b"c")].concat();
         let mut c = bed.open_in(if level & 0x7F > 5 { Version::V5 } else { Version::V3_1_1 }, "c");
         c.send(raw(0x10, &body));

@@ -8,11 +8,33 @@ use goldcrest_tests::packets::*;
 const MALFORMED: &[ReasonCode] = &[ReasonCode::MalformedPacket];
 const WRONG: &[ReasonCode] = &[ReasonCode::MalformedPacket, ReasonCode::ProtocolError];
 
+/// MQTT 3.1.1 has no rule that the Remaining Length takes as few bytes as it can: clients that reserve room for it before they know
+/// it are served.
 /// [MQTT-1.5.5-1]
 #[conformance]
 fn vbi_overlong(bed: &mut Bed) {
-    let c = bed.connect("c");
-    bed.refuse(c, [0xC0, 0x80, 0x00], MALFORMED);
+    let mut c = bed.connect("c");
+    if bed.is_v5() {
+        bed.refuse(c, [0xC0, 0x80, 0x00], MALFORMED);
+    } else {
+        for ping in [&[0xC0, 0x80, 0x00][..], &[0xC0, 0x80, 0x80, 0x00], &[0xC0, 0x80, 0x80, 0x80, 0x00]] {
+            c.send(ping);
+            c.expect_bytes(&[0xD0, 0]);
+        }
+        c.subscribe(1, "a", 0);
+        c.send([0x30, 0x84, 0x80, 0x00, 0, 1, b'a', b'x']);
+        c.expect_publish("a", "x", 0);
+    }
+    let mut connect = client("new").wire(bed.version());
+    connect.splice(1..2, [connect[1] | 0x80, 0]);
+    if bed.is_v5() {
+        bed.refuse_connect(connect, MALFORMED, None);
+    } else {
+        let mut c = bed.open("new");
+        c.send(connect);
+        c.expect_bytes(&[0x20, 2, 0, 0]);
+        c.ping();
+    }
     if bed.is_v5() {
         let c = bed.connect("c");
         bed.refuse(c, raw(0x30, b"\0\x01a\x80\x00"), MALFORMED);
@@ -103,6 +125,44 @@ fn reserved_flags(bed: &mut Bed) {
     p.publish("kept", "y", 0);
     c.expect_publish("kept", "y", 0);
     c.expect_quiet();
+}
+
+/// MQTT 3.1 calls these flags unused, and later versions reserve them: some of its clients set them.
+#[conformance(v3)]
+fn unused_flags_in_3_1(bed: &mut Bed) {
+    let old = client("old").version(Version::V3_1);
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a", 1);
+    for flags in 0..16 {
+        let mut connect = old.wire(Version::V3_1);
+        connect[0] |= flags;
+        let mut c = bed.open_in(Version::V3_1, "old");
+        c.send(connect);
+        c.expect_bytes(&[0x20, 2, 0, 0]);
+        c.send([0xC0 | flags, 0]);
+        c.expect_bytes(&[0xD0, 0]);
+        // RETAIN and DUP beside QoS 1.
+        for (first, last) in [(0x82, &[1][..]), (0xA2, &[])] {
+            c.send(raw(first | flags & 0b1001, &[&[0, 7, 0, 1, b'b'], last].concat()));
+            let answer = c.expect();
+            assert_eq!(answer.bytes()[0], first + 0x10 - 2);
+        }
+        c.send([0x38, 5, 0, 1, b'a', b'x', flags]);
+        s.expect_publish("a", [b'x', flags], 0);
+        c.send([0xE0 | flags, 0]);
+        c.expect_closed();
+    }
+}
+
+/// QoS and Retain of a Will that is not there are disregarded in MQTT 3.1, and refused later.
+#[conformance(v3)]
+fn flags_of_no_will_in_3_1(bed: &mut Bed) {
+    for flags in [0x0A, 0x12, 0x1A, 0x22, 0x3A] {
+        let mut c = bed.open_in(Version::V3_1, "old");
+        c.send(raw_connect(Version::V3_1, flags, &field(b"old")));
+        c.expect_bytes(&[0x20, 2, 0, 0]);
+        c.ping();
+    }
 }
 
 /// Each type of packet that a server sends, provoked once.

@@ -142,3 +142,45 @@ fn superfluous_acks(bed: &mut Bed) {
     s.expect_publish("a", "2", 1);
     s.expect_quiet();
 }
+
+/// Clients of MQTT 3.1 and 3.1.1 can't say how many messages they take at once: small devices were overrun by 256.
+#[conformance(v3)]
+fn older_clients_get_few_at_once(bed: &mut Bed) {
+    let most = bed.limits().inflight_v3.min(bed.limits().inflight);
+    assert!(most <= 20);
+    let old = bed.connect("old");
+    let older = bed.connect(client("older").version(Version::V3_1));
+    let mut p = bed.connect("p");
+    for (name, mut s) in [("old", old), ("older", older)] {
+        s.subscribe(1, name, 2);
+        let count = most + 2;
+        for at in 0..count {
+            p.publish(name, at.to_string(), 1);
+        }
+        let ids: Vec<u16> = (0..most).map(|at| s.expect_publish(name, at.to_string(), 1).id()).collect();
+        s.expect_quiet();
+        // Answers are not behind what waits.
+        s.ping();
+        s.subscribe(2, "other", 0);
+        for (at, id) in (most..).zip(&ids[..2]) {
+            s.send(puback(*id));
+            s.expect_publish(name, at.to_string(), 1);
+        }
+        s.expect_quiet();
+        s.disconnect();
+    }
+}
+
+/// What an MQTT 5.0 client gets is a matter of its Receive Maximum.
+#[conformance(v5, no_firmware = "its own bound is 4 in flight")]
+fn the_bound_of_older_clients_is_not_that_of_mqtt_5(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a", 1);
+    let mut p = bed.connect("p");
+    for at in 0..30 {
+        p.publish("a", at.to_string(), 1);
+    }
+    for at in 0..30 {
+        s.expect_publish("a", at.to_string(), 1);
+    }
+}

@@ -75,6 +75,28 @@ fn server_keep_alive(bed: &mut Bed) {
     asked.expect_refused(TIMEOUT);
 }
 
+/// Before MQTT 5.0 a client can't be told of a bound. Without one, dead connections stayed for as long as they had asked for; a
+/// server may close whom it finds inactive "regardless of the Keep Alive value provided by that Client" (section 3.1.2.10).
+#[conformance(v3, in_memory = "it takes a minute")]
+fn a_longer_keep_alive_than_allowed_in_v3(bed: &mut Bed) {
+    bed.configure(|config| config.keep_alive_max = 30);
+    let mut asked = bed.connect(client("asked").keep_alive(600));
+    let mut never = bed.connect(client("never").keep_alive(0));
+    let mut pings = bed.connect(client("pings").keep_alive(600));
+    let mut modest = bed.connect(client("modest").keep_alive(20));
+    bed.wait(29_999);
+    pings.ping();
+    assert!(!modest.is_closed());
+    bed.wait(1);
+    modest.expect_refused(TIMEOUT);
+    bed.wait(14_999);
+    assert!(!asked.is_closed() && !never.is_closed());
+    bed.wait(1);
+    asked.expect_refused(TIMEOUT);
+    never.expect_refused(TIMEOUT);
+    pings.ping();
+}
+
 /// [MQTT-3.2.2-22]
 #[conformance(v5)]
 fn no_server_keep_alive(bed: &mut Bed) {

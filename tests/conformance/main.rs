@@ -3,6 +3,7 @@
 //! Each test runs on every backend and, where it says nothing else, with MQTT 3.1.1 and 5.0: see
 //! [`goldcrest_tests::bed`].
 
+mod bridge;
 mod connack;
 mod connect_form;
 mod fields;

@@ -371,3 +371,34 @@ fn identifier_kept_and_cleared(bed: &mut Bed) {
     p.publish("a", "without", 1);
     assert_eq!(s.take_publish("a", "without", 1).properties().subscription_identifiers().count(), 0);
 }
+
+/// More filters than are answered one by one. In MQTT 3.x the connection was closed without a word, in 5.0 with one.
+#[conformance(no_firmware = "it has less room for answers than for filters in a packet")]
+fn more_filters_in_a_packet_than_are_served(bed: &mut Bed) {
+    bed.configure(|config| config.limits.owed_replies = 4);
+    let mut c = bed.connect("c");
+    let filters: Vec<String> = (0..70_000).map(|number| format!("f/{number}")).collect();
+    let payload: Vec<u8> = filters.iter().flat_map(|filter| [field(filter.as_bytes()), vec![0]].concat()).collect();
+    for count in [24, 25, 70_000] {
+        let end = filters[..count].iter().map(|filter| filter.len() + 3).sum();
+        c.send(raw_subscribe(bed.version(), &payload[..end]));
+        let codes: Vec<u8> = (0..count).map(|at| if at < 24 { 0 } else { bed.either(0x80, 0x97) }).collect();
+        c.expect_suback(10, &codes);
+    }
+    let mut p = bed.connect("p");
+    for topic in ["f/0", "f/23", "f/24", "f/69999"] {
+        p.publish(topic, "x", 0);
+    }
+    c.take_publish("f/0", "x", 0);
+    c.take_publish("f/23", "x", 0);
+    c.expect_quiet();
+    let payload: Vec<u8> = filters.iter().flat_map(|filter| field(filter.as_bytes())).collect();
+    c.send(raw_unsubscribe(bed.version(), &payload));
+    let codes: Vec<u8> = (0..filters.len()).map(|at| if at < 24 { 0 } else { 0x83 }).collect();
+    c.expect_unsuback(11, &codes);
+    p.publish("f/0", "x", 0);
+    p.publish("f/23", "x", 0);
+    c.expect_quiet();
+    c.ping();
+    bed.forget_transcript();
+}

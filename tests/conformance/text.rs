@@ -103,12 +103,111 @@ fn bom_is_kept(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Control characters and noncharacters should not be sent, and may be.
+/// Characters that a string should not have: at both ends of each range.
+const ODD: [&str; 12] = [
+    "\u{1}",
+    "\u{1b}",
+    "\u{1f}",
+    "\u{7f}",
+    "\u{80}",
+    "\u{9f}",
+    "\u{fdd0}",
+    "\u{fdef}",
+    "\u{fffe}",
+    "\u{ffff}",
+    "\u{1ffff}",
+    "\u{10fffe}",
+];
+
+/// Control characters and noncharacters should not be sent, and may be; where they are allowed all is as it came.
 #[conformance]
-fn controls_and_noncharacters_are_kept(bed: &mut Bed) {
+fn controls_and_noncharacters_are_kept_where_they_are_allowed(bed: &mut Bed) {
+    bed.configure(|config| config.allow_control_characters = true);
     let topic = "a/\u{1}\u{7f}\u{9f}\u{fdd0}\u{ffff}";
-    let mut s = bed.connect("s");
+    let mut s = bed.connect(client("\u{1}").user_name("\u{7f}").will(will(topic, "", 0)));
     s.subscribe(1, topic, 0);
     bed.connect("p").publish(topic, "x", 0);
     s.expect_publish(topic, "x", 0);
+}
+
+/// One retained message at such a topic closed the connections of all strict subscribers to `#`, again and again.
+#[conformance]
+fn a_topic_with_control_characters_is_refused(bed: &mut Bed) {
+    let mut s = bed.connect("s");
+    s.subscribe(1, "a/#", 1);
+    for odd in ODD {
+        let topic = format!("a/{odd}b");
+        if bed.is_v5() {
+            let mut p = bed.connect("p");
+            for packet in
+                [publish(&topic, "x").q1(1), publish(&topic, "x").retain().q1(1), publish(&topic, "").retain().q1(1)]
+            {
+                p.send(packet);
+                p.expect_ack(PacketType::PubAck, 1, ReasonCode::TopicNameInvalid);
+            }
+            p.send(publish(&topic, "x").q2(2));
+            p.expect_ack(PacketType::PubRec, 2, ReasonCode::TopicNameInvalid);
+            p.publish("a/b", "next", 2);
+            s.take_publish("a/b", "next", 1);
+            bed.refuse(p, publish(&topic, "x"), &[ReasonCode::TopicNameInvalid]);
+            // An alias that only one side knows would be worse than the end of the connection.
+            let p = bed.connect("p");
+            let alias = [Property::TopicAlias(1)];
+            bed.refuse(p, publish(&topic, "x").with(&alias).q1(1), &[ReasonCode::TopicNameInvalid]);
+        } else {
+            for packet in [publish(&topic, "x"), publish(&topic, "x").retain().q1(1), publish(&topic, "x").q2(1)] {
+                let p = bed.connect("p");
+                bed.refuse(p, packet, &[]);
+            }
+        }
+        bed.refuse_connect(client("w").will(will(&topic, "x", 0)), &[ReasonCode::TopicNameInvalid], Some(5));
+    }
+    s.expect_quiet();
+    bed.connect("late").subscribe(1, "#", 1);
+}
+
+/// A filter is answered by itself; what an older Session has subscribed to can be unsubscribed from.
+#[conformance]
+fn a_filter_with_control_characters_is_refused(bed: &mut Bed) {
+    let mut c = bed.connect("c");
+    for odd in ODD {
+        let filters = [format!("a/{odd}/+"), format!("$share/{odd}/a"), format!("$share/g/{odd}")];
+        for filter in filters {
+            c.send(subscribe(1, &filter, 1));
+            c.expect_suback(1, &[bed.either(0x80, 0x8F)]);
+            c.send(unsubscribe(2, &[&filter]));
+            c.expect_unsuback(2, &[0x11]);
+        }
+    }
+    let all = [&field(b"a")[..], &[1], &field(b"a\x01"), &[1], &field(b"b"), &[0]].concat();
+    c.send(raw_subscribe(bed.version(), &all));
+    c.expect_suback(10, &[1, bed.either(0x80, 0x8F), 0]);
+}
+
+/// Identifiers and user names come into logs, topics and files.
+#[conformance]
+fn an_identifier_or_user_name_with_control_characters_is_refused(bed: &mut Bed) {
+    for odd in ODD {
+        bed.refuse_connect(client(odd), &[ReasonCode::ClientIdentifierNotValid], Some(2));
+        bed.refuse_connect(client("c").user_name(odd), MALFORMED, None);
+        // A password is no text.
+        bed.connect(client("c").user_name("user").password(odd.as_bytes())).disconnect();
+    }
+}
+
+/// Strings that are passed on with a message reach strict subscribers like its topic does, and all others are refused alike.
+#[conformance(v5)]
+fn properties_with_control_characters_are_refused(bed: &mut Bed) {
+    for property in properties_with(b"a\nb") {
+        let c = bed.connect("c");
+        let code = if property[0] == 0x08 { ReasonCode::TopicNameInvalid } else { ReasonCode::MalformedPacket };
+        bed.refuse(c, raw_publish(Version::V5, 0x30, b"a", None, &property), &[code]);
+    }
+    let odd = [Property::UserProperty("k", "\u{85}")];
+    bed.refuse_connect(client("c").with(&odd), MALFORMED, None);
+    let mut c = bed.connect("c");
+    // The payload is any bytes, and so is Correlation Data.
+    c.subscribe(1, "a", 0);
+    c.send(publish("a", "\u{1}").with(&[Property::CorrelationData(b"\x01")]));
+    c.expect_publish("a", "\u{1}", 0);
 }

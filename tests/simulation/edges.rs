@@ -30,6 +30,7 @@ fn connecting(world: &mut World, id: &str, clean_start: bool, properties: &[Prop
 fn connect_bytes(id: &str, clean_start: bool, properties: &[Property<'_>]) -> Vec<u8> {
     bytes(&Packet::Connect(Connect {
         version: Version::V5,
+        is_bridge: false,
         clean_start,
         keep_alive: 0,
         properties: Properties::new(properties),
@@ -721,6 +722,7 @@ fn the_time_of_a_session_does_not_wait_for_its_timer() {
         let will_properties = [Property::WillDelayInterval(DELAY)];
         let connect = bytes(&Packet::Connect(Connect {
             version: Version::V5,
+            is_bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::new(&[Property::SessionExpiryInterval(EXPIRY)]),

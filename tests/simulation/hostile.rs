@@ -21,6 +21,7 @@ fn samples(version: Version) -> Vec<Vec<u8>> {
     };
     let connect = Connect {
         version,
+        is_bridge: false,
         clean_start: true,
         keep_alive: 30,
         properties: v5(&[

@@ -122,6 +122,7 @@ fn bare(subscribers: usize) -> (Broker<'static>, Vec<ConnectionId>, ConnectionId
         let at = broker.handle_connected(NOW).unwrap();
         let connect = Connect {
             version: Version::V3_1_1,
+            is_bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::EMPTY,

@@ -8,6 +8,7 @@ fn connect(world: &mut World, version: Version, id: &str) -> ClientId {
     let client = world.open();
     let packet = Packet::Connect(Connect {
         version,
+        is_bridge: false,
         clean_start: true,
         keep_alive: 0,
         properties: Properties::EMPTY,

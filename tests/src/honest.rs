@@ -113,6 +113,7 @@ impl Honest {
         let clean_start = if version.is_v5() { opening.clean_start } else { opening.expiry_secs == 0 };
         let packet = Packet::Connect(Connect {
             version,
+            is_bridge: false,
             clean_start,
             keep_alive: 0,
             properties: if version.is_v5() { Properties::new(&list) } else { Properties::EMPTY },

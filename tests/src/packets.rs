@@ -101,6 +101,7 @@ pub struct Client<'a> {
     /// The Client Identifier.
     pub id: &'a str,
     pub(crate) version: Option<Version>,
+    is_bridge: bool,
     clean_start: bool,
     session_expiry: u32,
     keep_alive: u16,
@@ -115,6 +116,7 @@ pub const fn client(id: &str) -> Client<'_> {
     Client {
         id,
         version: None,
+        is_bridge: false,
         clean_start: true,
         session_expiry: 0,
         keep_alive: 60,
@@ -135,6 +137,11 @@ impl<'a> Client<'a> {
     /// Speaks this version, whatever the test's is.
     pub const fn version(self, version: Version) -> Self {
         Self { version: Some(version), ..self }
+    }
+
+    /// Says that it is a bridge, by the highest bit of its Protocol Level.
+    pub const fn bridge(self) -> Self {
+        Self { is_bridge: true, ..self }
     }
 
     /// Goes on with a Session, and keeps it: Clean Start 0 and Session Expiry 3600, or CleanSession 0.
@@ -187,6 +194,7 @@ impl Wire for Client<'_> {
         }
         let connect = Connect {
             version,
+            is_bridge: self.is_bridge,
             clean_start: self.clean_start,
             keep_alive: self.keep_alive,
             properties: Properties::new(&list),

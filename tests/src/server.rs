@@ -125,6 +125,7 @@ fn to_toml(config: &Config<'static>) -> String {
         topic_aliases_in,
         topic_aliases_out,
         inflight,
+        inflight_v3,
         queued_messages,
         queued_bytes,
         group_messages,
@@ -138,17 +139,19 @@ fn to_toml(config: &Config<'static>) -> String {
     let mut text = format!(
         "[limits]\npacket_bytes = {packet_bytes}\nreceive_maximum = {receive_maximum}\n\
          topic_aliases_in = {topic_aliases_in}\ntopic_aliases_out = {topic_aliases_out}\ninflight = {inflight}\n\
+         inflight_v3 = {inflight_v3}\n\
          queued_messages = {queued_messages}\nqueued_bytes = {queued_bytes}\ngroup_messages = {group_messages}\n\
          subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nfilter_cost = {filter_cost}\n\
          properties = {properties}\nretained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
          [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nwill_grace_s = {}\n\
-         maximum_qos = {}\nretain_available = {}\n",
+         maximum_qos = {}\nretain_available = {}\nallow_control_characters = {}\n",
         config.connect_timeout_ms,
         config.keep_alive_max,
         config.session_expiry_max,
         config.will_grace_secs,
         config.maximum_qos.bits(),
         config.retain_available,
+        config.allow_control_characters,
     );
     if let Some(information) = config.response_information {
         let _ = writeln!(text, "response_information = {information:?}");

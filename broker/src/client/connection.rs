@@ -83,6 +83,7 @@ impl Connection {
         };
         connection.send(Packet::Connect(Connect {
             version: options.version,
+            is_bridge: false,
             clean_start: true,
             keep_alive: KEEP_ALIVE,
             properties: Properties::EMPTY,

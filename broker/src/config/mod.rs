@@ -255,6 +255,7 @@ fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), Con
     set(&mut limits.topic_aliases_in, section.integer("topic_aliases_in", 0..=u16::MAX)?);
     set(&mut limits.topic_aliases_out, section.integer("topic_aliases_out", 0..=u16::MAX)?);
     set(&mut limits.inflight, section.integer("inflight", 1..=u16::MAX)?);
+    set(&mut limits.inflight_v3, section.integer("inflight_v3", 1..=u16::MAX)?);
     set(&mut limits.queued_messages, section.integer("queued_messages", 1..=u32::MAX)?);
     set(&mut limits.queued_bytes, section.bytes("queued_bytes", 1024..=u32::MAX.into())?.map(clamp));
     set(&mut limits.group_messages, section.integer("group_messages", 0..=u32::MAX)?);
@@ -288,6 +289,7 @@ fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Sect
     let qos = section.integer("maximum_qos", 0..=2)?.and_then(QoS::from_bits);
     set(&mut broker.maximum_qos, qos);
     set(&mut broker.retain_available, section.boolean("retain_available")?);
+    set(&mut broker.allow_control_characters, section.boolean("allow_control_characters")?);
     broker.response_information =
         section.string("response_information", "a string of at most 65,535 bytes", |text| {
             (text.len() <= usize::from(u16::MAX)).then(|| leak(text))

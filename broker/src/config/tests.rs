@@ -75,6 +75,7 @@ fn every_key_arrives_where_it_belongs() {
         topic_aliases_in = 1
         topic_aliases_out = 2
         inflight = 3
+        inflight_v3 = 30
         queued_messages = 4
         queued_bytes = 4096
         group_messages = 6
@@ -99,6 +100,7 @@ fn every_key_arrives_where_it_belongs() {
         will_grace_s = 30
         maximum_qos = 1
         retain_available = false
+        allow_control_characters = true
         response_information = "reply/here"
         [overflow]
         default = "drop_oldest"
@@ -159,6 +161,7 @@ fn every_key_arrives_where_it_belongs() {
             topic_aliases_in: 1,
             topic_aliases_out: 2,
             inflight: 3,
+            inflight_v3: 30,
             queued_messages: 4,
             queued_bytes: 4096,
             group_messages: 6,
@@ -173,6 +176,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((broker.connect_timeout_ms, broker.keep_alive_max, broker.session_expiry_max), (1000, 60, 3600));
     assert_eq!(broker.will_grace_secs, 30);
     assert_eq!((broker.maximum_qos, broker.retain_available), (QoS::AtLeastOnce, false));
+    assert!(broker.allow_control_characters);
     assert_eq!(broker.response_information, Some("reply/here"));
     assert_eq!(broker.overflow, Overflow::DropOldest);
     assert_eq!(broker.overflow_rules.len(), 1);

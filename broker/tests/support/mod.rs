@@ -117,6 +117,7 @@ impl Client {
 pub(crate) fn connect_packet(client_id: &str) -> Connect<'_> {
     Connect {
         version: Version::V5,
+        is_bridge: false,
         clean_start: true,
         keep_alive: 60,
         properties: Properties::EMPTY,

@@ -1,6 +1,5 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: the answers of the QoS protocols (sections 3.4 to 3.7).
 
-use super::primitive::Reader;
 use super::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, varint_len};
 
 /// A PUBACK, PUBREC, PUBREL or PUBCOMP packet; which of them, [`Packet`](super::Packet) says.
@@ -60,7 +59,7 @@ impl<'a> Ack<'a> {
     /// Without Reason Code it means success; without Property Length there are no Properties.
     #[inline]
     pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+        let mut reader = frame.reader();
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
             ack.code = ReasonCode::decode(&mut reader, frame.packet_type())?;

@@ -117,7 +117,7 @@ fn connect(version: Version) -> impl Strategy<Value = Packet<'static>> {
     let will = (qos(), any::<bool>(), properties(version, property::WILL), topic(), bytes())
         .prop_map(|(qos, retain, properties, topic, payload)| Will { qos, retain, properties, topic, payload });
     (
-        any::<bool>(),
+        any::<[bool; 2]>(),
         any::<u16>(),
         properties(version, property::CONNECT),
         text(),
@@ -125,19 +125,22 @@ fn connect(version: Version) -> impl Strategy<Value = Packet<'static>> {
         option::of(text()),
         option::of(bytes()),
     )
-        .prop_map(move |(clean_start, keep_alive, properties, client_id, will, user_name, password)| {
-            let password = password.filter(|_| user_name.is_some() || version.is_v5());
-            Packet::Connect(Connect {
-                version,
-                clean_start,
-                keep_alive,
-                properties,
-                client_id,
-                will,
-                user_name,
-                password,
-            })
-        })
+        .prop_map(
+            move |([is_bridge, clean_start], keep_alive, properties, client_id, will, user_name, password)| {
+                let password = password.filter(|_| user_name.is_some() || version.is_v5());
+                Packet::Connect(Connect {
+                    version,
+                    is_bridge: is_bridge && !version.is_v5(),
+                    clean_start,
+                    keep_alive,
+                    properties,
+                    client_id,
+                    will,
+                    user_name,
+                    password,
+                })
+            },
+        )
 }
 
 fn connack(version: Version) -> impl Strategy<Value = Packet<'static>> {

@@ -1,6 +1,5 @@
 //! AUTH: a step of an enhanced authentication (section 3.15).
 
-use super::primitive::Reader;
 use super::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
 
 /// An AUTH packet.
@@ -19,7 +18,7 @@ impl<'a> Auth<'a> {
         if !version.is_v5() {
             return Err(Refusal::protocol_error("there is no AUTH before MQTT 5.0"));
         }
-        let mut reader = Reader::new(frame.body());
+        let mut reader = frame.reader();
         if reader.is_empty() {
             return Ok(Self { code: ReasonCode::Success, properties: Properties::EMPTY });
         }

@@ -8,6 +8,10 @@ use super::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, Refusal, Sin
 pub struct Connect<'a> {
     /// What the Client speaks.
     pub version: Version,
+    /// Whether it says that it is a bridge, by the highest bit of the Protocol Level. No version of MQTT tells of this bit, but
+    /// bridges of several makes set it in MQTT 3.1 and 3.1.1: they want No Local and Retain As Published for all that they
+    /// subscribe to, which those versions can't say.
+    pub is_bridge: bool,
     /// Whether the Session starts anew; CleanSession in MQTT 3.x.
     pub clean_start: bool,
     /// Seconds between two packets of the Client at most; 0 for no limit.
@@ -57,9 +61,10 @@ impl<'a> Connect<'a> {
             let refusal = Refusal::protocol_error("the first packet is CONNECT [MQTT-3.1.0-1]");
             return Err(ConnectRefusal::new(None, refusal));
         }
-        let mut reader = Reader::new(frame.body());
-        let version = decode_version(&mut reader)?;
-        Self::decode_rest(version, reader).map_err(|refusal| ConnectRefusal::new(Some(version), refusal))
+        let mut reader = frame.reader();
+        let (version, is_bridge) = decode_version(&mut reader)?;
+        let rest = frame.check_header(version).and_then(|()| Self::decode_rest(version, is_bridge, reader));
+        rest.map_err(|refusal| ConnectRefusal::new(Some(version), refusal))
     }
 
     /// Seconds that the Session outlives the connection; `u32::MAX` for ever. MQTT 3.x has two cases:
@@ -72,11 +77,11 @@ impl<'a> Connect<'a> {
         }
     }
 
-    fn decode_rest(version: Version, mut reader: Reader<'a>) -> Result<Self, Refusal> {
+    fn decode_rest(version: Version, is_bridge: bool, mut reader: Reader<'a>) -> Result<Self, Refusal> {
         let flags = Flags::decode(version, reader.u8()?)?;
         let keep_alive = reader.u16()?;
         let properties = decode_properties(version, &mut reader, property::CONNECT)?;
-        let client_id = reader.string()?;
+        let client_id = reader.string_or(ReasonCode::ClientIdentifierNotValid)?;
         let will = match flags.will {
             Some((qos, retain)) => Some(Will {
                 qos,
@@ -95,6 +100,7 @@ impl<'a> Connect<'a> {
         reader.finish()?;
         Ok(Self {
             version,
+            is_bridge,
             clean_start: flags.clean_start,
             keep_alive,
             properties,
@@ -118,17 +124,20 @@ impl From<ConnectRefusal> for Refusal {
     }
 }
 
-/// Reads Protocol Name and Protocol Level `[MQTT-3.1.2-1]` `[MQTT-3.1.2-2]`.
-fn decode_version(reader: &mut Reader<'_>) -> Result<Version, ConnectRefusal> {
+/// In the Protocol Level: the Client is a bridge.
+const BRIDGE: u8 = 0x80;
+
+/// Reads Protocol Name and Protocol Level `[MQTT-3.1.2-1]` `[MQTT-3.1.2-2]`, and whether the Client is a bridge.
+fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectRefusal> {
     let mut name_and_level = || Ok((reader.binary()?, reader.u8()?));
     let (name, level) = name_and_level().map_err(|refusal| ConnectRefusal::new(None, refusal))?;
     let unsupported =
         |version, why| Err(ConnectRefusal::new(version, Refusal::new(ReasonCode::UnsupportedProtocolVersion, why)));
     match (name, level) {
-        (b"MQIsdp", 3) if cfg!(feature = "v3") => Ok(Version::V3_1),
-        (b"MQTT", 4) if cfg!(feature = "v3") => Ok(Version::V3_1_1),
-        (b"MQTT", 5) => Ok(Version::V5),
-        // Some bridges set the highest bit to say what they are; below it is the level.
+        (b"MQIsdp", 3 | 0x83) if cfg!(feature = "v3") => Ok((Version::V3_1, level & BRIDGE != 0)),
+        (b"MQTT", 4 | 0x84) if cfg!(feature = "v3") => Ok((Version::V3_1_1, level & BRIDGE != 0)),
+        // MQTT 5.0 has Subscription Options for what a bridge wants, and no such bit.
+        (b"MQTT", 5) => Ok((Version::V5, false)),
         (b"MQTT", _) if level & 0x7F > 5 => unsupported(Some(Version::V5), "this Server speaks MQTT up to version 5.0"),
         (b"MQTT" | b"MQIsdp", _) => {
             unsupported(Some(Version::V3_1_1), "the levels are MQIsdp 3, MQTT 4 and MQTT 5 [MQTT-3.1.2-2]")
@@ -152,6 +161,9 @@ impl Flags {
             return Err(Refusal::malformed("the reserved Connect Flag is 0 [MQTT-3.1.2-3]"));
         }
         let has_will = bits & 0b0000_0100 != 0;
+        // MQTT 3.1 disregards QoS and Retain of a Will that is not there; later versions forbid them.
+        let disregarded = if !has_will && version == Version::V3_1 { 0b0011_1000 } else { 0 };
+        let bits = bits & !disregarded;
         let will_retain = bits & 0b0010_0000 != 0;
         let will_qos =
             QoS::from_bits(bits >> 3 & 0b11).ok_or(Refusal::malformed("a Will has QoS 0, 1 or 2 [MQTT-3.1.2-12]"))?;
@@ -198,7 +210,7 @@ impl Encode for Connect<'_> {
     /// In its own version, whatever the caller's is.
     fn put_body(&self, _: Version, out: &mut impl Sink) {
         out.put_string(self.version.protocol_name());
-        out.put_u8(self.version.level());
+        out.put_u8(self.version.level() | if self.is_bridge { BRIDGE } else { 0 });
         let will = self.will.map_or(0, |will| 0b100 | will.qos.bits() << 3 | u8::from(will.retain) << 5);
         out.put_u8(
             u8::from(self.user_name.is_some()) << 7

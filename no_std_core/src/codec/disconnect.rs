@@ -1,6 +1,5 @@
 //! DISCONNECT: the last packet of a connection (section 3.14).
 
-use super::primitive::Reader;
 use super::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
 
 /// A DISCONNECT packet.
@@ -21,7 +20,7 @@ impl<'a> Disconnect<'a> {
     /// Without Reason Code it means 0x00; without Property Length there are no Properties. Before MQTT 5.0 it has
     /// no body, and it comes from the Client only.
     pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+        let mut reader = frame.reader();
         let mut disconnect = Self::new(ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
             disconnect.code = ReasonCode::decode(&mut reader, PacketType::Disconnect)?;

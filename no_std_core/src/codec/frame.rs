@@ -1,6 +1,6 @@
 //! The fixed header: where a packet ends, and what kind it is (section 2.1).
 
-use super::primitive::varint;
+use super::primitive::{OVERLONG_VARINT, Reader, any_varint, is_overlong};
 use super::{ReasonCode, Refusal, Version};
 
 /// The longest packet in bytes: one byte, four of Remaining Length, and as many as those can say.
@@ -89,9 +89,19 @@ impl PacketType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     packet_type: PacketType,
+    /// The lower four bits of the first byte, and what else there is to say of the packet: the marks below.
     flags: u8,
     body: &'a [u8],
 }
+
+/// A mark: the Remaining Length has more bytes than it needs. Before MQTT 5.0 no rule forbids that.
+const OVERLONG: u8 = 0x10;
+
+/// A mark: the flags have other values than MQTT 3.1.1 and 5.0 prescribe. MQTT 3.1 does not use them.
+const UNUSED_FLAGS: u8 = 0x20;
+
+/// A mark: its strings are to have no control characters and no noncharacters.
+const PLAIN_TEXT: u8 = 0x40;
 
 impl<'a> Frame<'a> {
     /// What it is.
@@ -100,18 +110,29 @@ impl<'a> Frame<'a> {
     }
 
     /// The lower four bits of its first byte. They are DUP, QoS and RETAIN of a PUBLISH and otherwise have their
-    /// fixed values, but for DUP (see [`split`]).
+    /// fixed values, but in MQTT 3.1 (see [`split`]).
     pub fn flags(&self) -> u8 {
-        self.flags
+        self.flags & 0x0F
     }
 
-    /// Only MQTT 3.1 has a DUP flag in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
+    /// Has its strings refused, when it is decoded, that contain control characters or noncharacters (section 1.5.4), but for
+    /// Topic Filters.
     #[inline]
-    pub(crate) fn check_dup(&self, version: Version) -> Result<(), Refusal> {
-        if self.flags & 0b1000 != 0 && self.packet_type != PacketType::Publish && version != Version::V3_1 {
-            return Err(RESERVED_FLAGS);
-        }
-        Ok(())
+    #[must_use]
+    pub fn with_plain_text(self, plain: bool) -> Self {
+        Self { flags: if plain { self.flags | PLAIN_TEXT } else { self.flags & !PLAIN_TEXT }, ..self }
+    }
+
+    /// Refuses what [`split`] let pass because the version was unknown, and `version` forbids.
+    #[inline]
+    pub(super) fn check_header(&self, version: Version) -> Result<(), Refusal> {
+        check_marks(Some(version), self.flags)
+    }
+
+    /// Reads the body.
+    #[inline]
+    pub(super) fn reader(&self) -> Reader<'a> {
+        Reader::with_plain_text(self.body, self.flags & PLAIN_TEXT != 0)
     }
 
     /// PINGREQ and PINGRESP have no body.
@@ -140,7 +161,7 @@ pub fn peek_type(bytes: &[u8]) -> Option<PacketType> {
 /// they don't tell. What is no valid packet may have any.
 pub fn packet_len(bytes: &[u8]) -> Option<u32> {
     let (_, rest) = bytes.split_first()?;
-    let (remaining, varint_len) = varint(rest).ok()??;
+    let (remaining, varint_len) = any_varint(rest).ok()??;
     // At most MAX_PACKET_LEN.
     Some(remaining.saturating_add(1 + varint_len as u32))
 }
@@ -152,13 +173,30 @@ pub fn packet_len(bytes: &[u8]) -> Option<u32> {
 /// complete: type and reserved flags (0x81) with the first byte `[MQTT-2.1.3-1]`, a Remaining Length of too many
 /// bytes (0x81) or beyond `max_packet_size` (0x95) with the fixed header.
 ///
-/// PUBREL, SUBSCRIBE and UNSUBSCRIBE had a DUP flag in MQTT 3.1. As the version is unknown here, the flag passes
-/// and is refused in later versions when the packet is decoded.
+/// MQTT 3.1 does not use most of these flags, and neither it nor MQTT 3.1.1 demands the shortest Remaining Length. As the
+/// version is unknown here, both pass, and are refused in other versions when the packet is decoded.
 #[inline]
 pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Option<(Frame<'_>, usize)>, Refusal> {
+    split_in(None, bytes, max_packet_size)
+}
+
+/// As [`split`] for a connection whose version may be known: then what that forbids is refused as soon as it is certain.
+#[inline]
+pub(crate) fn split_in(
+    version: Option<Version>,
+    bytes: &[u8],
+    max_packet_size: u32,
+) -> Result<Option<(Frame<'_>, usize)>, Refusal> {
     let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-    let packet_type = check_first(first)?;
-    let Some((remaining, varint_len)) = varint(rest)? else { return Ok(None) };
+    let packet_type =
+        PacketType::from_first_byte(first).ok_or(Refusal::malformed("packet type 0 is forbidden (section 2.1.2)"))?;
+    let mut flags = check_flags(packet_type, first & 0x0F)?;
+    check_marks(version, flags)?;
+    let Some((remaining, varint_len)) = any_varint(rest)? else { return Ok(None) };
+    if is_overlong(remaining, varint_len) {
+        flags |= OVERLONG;
+        check_marks(version, flags)?;
+    }
     let header = varint_len + 1;
     // At most MAX_PACKET_LEN, which a u32 holds easily.
     if remaining.saturating_add(header as u32) > max_packet_size {
@@ -166,30 +204,45 @@ pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Option<(Frame<'_>, us
     }
     let len = header.saturating_add(remaining as usize);
     let Some(body) = bytes.get(header..len) else { return Ok(None) };
-    Ok(Some((Frame { packet_type, flags: first & 0x0F, body }, len)))
-}
-
-#[inline]
-fn check_first(first: u8) -> Result<PacketType, Refusal> {
-    let packet_type =
-        PacketType::from_first_byte(first).ok_or(Refusal::malformed("packet type 0 is forbidden (section 2.1.2)"))?;
-    let flags = first & 0x0F;
-    let valid = match packet_type {
-        PacketType::Publish => return check_publish_flags(flags).map(|()| packet_type),
-        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => flags & 0b0111 == 0b0010,
-        _ => flags == 0,
-    };
-    if valid { Ok(packet_type) } else { Err(RESERVED_FLAGS) }
+    Ok(Some((Frame { packet_type, flags, body }, len)))
 }
 
 const RESERVED_FLAGS: Refusal =
     Refusal::malformed("the reserved flags of the fixed header have fixed values [MQTT-2.1.3-1]");
 
+/// The flags, with a mark where MQTT 3.1 alone allows them.
 #[inline]
-fn check_publish_flags(flags: u8) -> Result<(), Refusal> {
+fn check_flags(packet_type: PacketType, flags: u8) -> Result<u8, Refusal> {
+    let expected = match packet_type {
+        PacketType::Publish => return check_publish_flags(flags),
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => 0b0010,
+        _ => 0,
+    };
+    if flags == expected {
+        return Ok(flags);
+    }
+    // MQTT 3.1 has these three with QoS 1, and uses no other flag but their DUP.
+    if expected != 0 && flags & 0b0110 != expected { Err(RESERVED_FLAGS) } else { Ok(flags | UNUSED_FLAGS) }
+}
+
+#[inline]
+fn check_publish_flags(flags: u8) -> Result<u8, Refusal> {
     match (flags >> 1 & 0b11, flags & 0b1000 != 0) {
         (3, _) => Err(Refusal::malformed("a PUBLISH has QoS 0, 1 or 2 [MQTT-3.3.1-4]")),
-        (0, true) => Err(Refusal::malformed("a PUBLISH with QoS 0 has no DUP flag [MQTT-3.3.1-2]")),
+        (0, true) => Ok(flags | UNUSED_FLAGS),
+        _ => Ok(flags),
+    }
+}
+
+/// Whether there are marks that `version` forbids; `None`: it is not known.
+#[inline]
+fn check_marks(version: Option<Version>, flags: u8) -> Result<(), Refusal> {
+    if flags & (UNUSED_FLAGS | OVERLONG) == 0 {
+        return Ok(());
+    }
+    match version {
+        Some(version) if flags & UNUSED_FLAGS != 0 && version != Version::V3_1 => Err(RESERVED_FLAGS),
+        Some(version) if flags & OVERLONG != 0 && version.is_v5() => Err(OVERLONG_VARINT),
         _ => Ok(()),
     }
 }

@@ -46,6 +46,7 @@ pub use connack::ConnAck;
 pub use connect::{Connect, ConnectRefusal, Will};
 pub use delivery::DeliveryHead;
 pub use disconnect::Disconnect;
+pub(crate) use frame::split_in;
 pub use frame::{Frame, MAX_PACKET_LEN, PacketType, packet_len, peek_type, split};
 pub use packet::{Encode, Packet, PingReq, PingResp};
 pub use properties::{Properties, PropertiesIter};

@@ -91,8 +91,11 @@ impl<'a> Packet<'a> {
     /// Reads a packet of a connection that speaks `version`. A CONNECT is read in its own version.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        frame.check_dup(version)?;
-        match frame.packet_type() {
+        let kind = frame.packet_type();
+        if kind != PacketType::Connect {
+            frame.check_header(version)?;
+        }
+        match kind {
             PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),
             PacketType::ConnAck => ConnAck::decode(version, frame).map(Self::ConnAck),
             PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),

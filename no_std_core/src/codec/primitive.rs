@@ -1,6 +1,7 @@
 //! The data representations of section 1.5, read from a packet.
 
-use super::{PacketId, Refusal};
+use super::{PacketId, ReasonCode, Refusal};
+use crate::topic::has_control_characters;
 
 const OVERRUN: Refusal = Refusal::malformed("a field reaches beyond the end of the packet");
 
@@ -8,11 +9,25 @@ const OVERRUN: Refusal = Refusal::malformed("a field reaches beyond the end of t
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
+    /// Strings have no control characters and no noncharacters.
+    plain_text: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self { rest: bytes, plain_text: false }
+    }
+
+    /// A reader that may refuse strings with control characters or noncharacters.
+    #[inline]
+    pub(super) const fn with_plain_text(bytes: &'a [u8], plain_text: bool) -> Self {
+        Self { rest: bytes, plain_text }
+    }
+
+    /// Takes `len` bytes to be read by themselves.
+    #[inline]
+    pub(super) fn part(&mut self, len: usize) -> Result<Self, Refusal> {
+        Ok(Self { rest: self.take(len)?, ..*self })
     }
 
     #[inline]
@@ -85,9 +100,15 @@ impl<'a> Reader<'a> {
     /// `[MQTT-1.5.4-2]`. U+FEFF is kept as the character that it is `[MQTT-1.5.4-3]`.
     #[inline]
     pub(super) fn string(&mut self) -> Result<&'a str, Refusal> {
+        self.string_or(ReasonCode::MalformedPacket)
+    }
+
+    /// A string that is refused with `code` if it contains what plain text does not.
+    #[inline]
+    pub(super) fn string_or(&mut self, code: ReasonCode) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
-        if text.bytes().fold(false, |found, byte| found | (byte == 0)) {
-            return Err(NULL);
+        if text.bytes().fold(false, |found, byte| found | !is_printable(byte)) {
+            self.check_text(text, code)?;
         }
         Ok(text)
     }
@@ -99,18 +120,37 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn topic_name(&mut self) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
-        if text.bytes().fold(false, |found, byte| found | matches!(byte, 0 | b'+' | b'#')) {
-            return Err(if text.bytes().any(|byte| byte == 0) {
-                NULL
-            } else {
-                Refusal::protocol_error("a Topic Name has no wildcard '+' or '#' [MQTT-3.3.2-2]")
-            });
+        if text.bytes().fold(false, |found, byte| found | !is_printable(byte) | matches!(byte, b'+' | b'#')) {
+            self.check_text(text, ReasonCode::TopicNameInvalid)?;
+            if text.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
+                return Err(Refusal::protocol_error("a Topic Name has no wildcard '+' or '#' [MQTT-3.3.2-2]"));
+            }
         }
         Ok(text)
+    }
+
+    /// Looks closely at a string that is not all printable ASCII.
+    #[inline(never)]
+    fn check_text(&self, text: &str, code: ReasonCode) -> Result<(), Refusal> {
+        if text.bytes().any(|byte| byte == 0) {
+            return Err(NULL);
+        }
+        if self.plain_text && has_control_characters(text) {
+            return Err(Refusal::new(
+                code,
+                "a string has no control characters and noncharacters here (section 1.5.4)",
+            ));
+        }
+        Ok(())
     }
 }
 
 const NULL: Refusal = Refusal::malformed("a string has no U+0000 [MQTT-1.5.4-2]");
+
+#[inline]
+const fn is_printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
 
 #[inline]
 fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
@@ -118,26 +158,40 @@ fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
         .map_err(|_| Refusal::malformed("a string is well-formed UTF-8 without surrogates [MQTT-1.5.4-1]"))
 }
 
+pub(super) const OVERLONG_VARINT: Refusal =
+    Refusal::malformed("a Variable Byte Integer takes as few bytes as hold it [MQTT-1.5.5-1]");
+
 /// The Variable Byte Integer at the beginning of `bytes` and its length; `None` if more bytes are needed to tell.
 ///
 /// At most four bytes, and no more than the value needs `[MQTT-1.5.5-1]`.
 #[inline]
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
+    match any_varint(bytes)? {
+        Some((value, len)) if is_overlong(value, len) => Err(OVERLONG_VARINT),
+        found => Ok(found),
+    }
+}
+
+/// As [`varint`], but it may take more bytes than it needs.
+#[inline]
+pub(super) fn any_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
     let mut value = 0;
     let mut len = 0;
     for &byte in bytes.iter().take(4) {
         value |= u32::from(byte & 0x7F) << (7 * len);
         len += 1;
         if byte & 0x80 == 0 {
-            return if byte == 0 && len > 1 {
-                Err(Refusal::malformed("a Variable Byte Integer takes as few bytes as hold it [MQTT-1.5.5-1]"))
-            } else {
-                Ok(Some((value, len)))
-            };
+            return Ok(Some((value, len)));
         }
     }
     if len == 4 {
         return Err(Refusal::malformed("a Variable Byte Integer has at most four bytes (section 1.5.5)"));
     }
     Ok(None)
+}
+
+/// Whether `value` takes fewer bytes than `len`: its last seven bits are 0.
+#[inline]
+pub(super) const fn is_overlong(value: u32, len: usize) -> bool {
+    len > 1 && value >> (7 * (len - 1)) == 0
 }

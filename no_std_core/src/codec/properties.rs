@@ -46,12 +46,12 @@ impl<'a> Properties<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, place: Places) -> Result<Self, Refusal> {
         match reader.varint()? {
             0 => Ok(Self::EMPTY),
-            len => Self::check(reader.take(len as usize)?, place),
+            len => Self::check(reader.part(len as usize)?, place),
         }
     }
 
-    fn check(raw: &'a [u8], place: Places) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(raw);
+    fn check(mut reader: Reader<'a>, place: Places) -> Result<Self, Refusal> {
+        let raw = reader.rest();
         let mut present = 0;
         let mut count: u32 = 0;
         while !reader.is_empty() {

@@ -1,6 +1,5 @@
 //! PUBLISH: an Application Message (section 3.3).
 
-use super::primitive::Reader;
 use super::{Encode, Frame, PacketId, PacketType, Properties, PropertyId, QoS, Refusal, Sink, Version, property};
 
 /// A PUBLISH packet.
@@ -26,9 +25,9 @@ impl<'a> Publish<'a> {
     #[inline]
     pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let flags = frame.flags();
-        // `split` refused QoS 3 and DUP with QoS 0 at the first byte.
+        // `split` refused QoS 3 at the first byte.
         let qos = QoS::from_bits(flags >> 1 & 0b11).unwrap_or_default();
-        let mut reader = Reader::new(frame.body());
+        let mut reader = frame.reader();
         let topic = reader.topic_name()?;
         let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
         let properties =
@@ -37,7 +36,8 @@ impl<'a> Publish<'a> {
             return Err(Refusal::protocol_error("a PUBLISH has a Topic Name or a Topic Alias (section 3.3.2.1)"));
         }
         Ok(Self {
-            dup: flags & 0b1000 != 0,
+            // MQTT 3.1 does not use it with QoS 0; later versions forbid it there `[MQTT-3.3.1-2]`.
+            dup: flags & 0b1000 != 0 && qos != QoS::AtMostOnce,
             qos,
             retain: flags & 1 != 0,
             topic,

@@ -89,7 +89,7 @@ impl<'a> Subscribe<'a> {
     }
 
     pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+        let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties =
             if version.is_v5() { Properties::decode(&mut reader, property::SUBSCRIBE)? } else { Properties::EMPTY };
@@ -97,15 +97,23 @@ impl<'a> Subscribe<'a> {
             return Err(Refusal::protocol_error("a SUBSCRIBE has at least one Topic Filter [MQTT-3.8.3-2]"));
         }
         let raw = reader.rest();
+        // Each filter has its own Reason Code.
+        let mut reader = Reader::new(raw);
+        // MQTT 3.1 uses no other bits of the options, and asks for no value there.
+        let used = if version == Version::V3_1 { 0b11 } else { 0xFF };
         while !reader.is_empty() {
-            decode_filter(version, &mut reader)?;
+            decode_filter(version, used, &mut reader)?;
         }
-        Ok(Self { packet_id, properties, filters: Filters(FilterSource::Raw(raw)) })
+        Ok(Self { packet_id, properties, filters: Filters(FilterSource::Raw { raw, used }) })
     }
 }
 
-fn decode_filter<'a>(version: Version, reader: &mut Reader<'a>) -> Result<(&'a str, SubscriptionOptions), Refusal> {
-    Ok((reader.string()?, SubscriptionOptions::from_bits(version, reader.u8()?)?))
+fn decode_filter<'a>(
+    version: Version,
+    used: u8,
+    reader: &mut Reader<'a>,
+) -> Result<(&'a str, SubscriptionOptions), Refusal> {
+    Ok((reader.string()?, SubscriptionOptions::from_bits(version, reader.u8()? & used)?))
 }
 
 impl Encode for Subscribe<'_> {
@@ -129,7 +137,11 @@ pub struct Filters<'a>(FilterSource<'a>);
 
 #[derive(Clone, Copy)]
 enum FilterSource<'a> {
-    Raw(&'a [u8]),
+    /// `used` has the bits of the options that count.
+    Raw {
+        raw: &'a [u8],
+        used: u8,
+    },
     List(&'a [(&'a str, SubscriptionOptions)]),
 }
 
@@ -172,10 +184,10 @@ impl<'a> Iterator for FiltersIter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            FilterSource::Raw(raw) => {
+            FilterSource::Raw { raw, used } => {
                 let mut reader = Reader::new(raw);
                 // Found valid before, and the options of MQTT 3.x read the same as those of 5.0.
-                let next = decode_filter(Version::V5, &mut reader).ok()?;
+                let next = decode_filter(Version::V5, *used, &mut reader).ok()?;
                 *raw = reader.rest();
                 Some(next)
             }

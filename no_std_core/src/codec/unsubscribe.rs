@@ -23,7 +23,7 @@ impl<'a> Unsubscribe<'a> {
     }
 
     pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+        let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties =
             if version.is_v5() { Properties::decode(&mut reader, property::UNSUBSCRIBE)? } else { Properties::EMPTY };
@@ -31,6 +31,8 @@ impl<'a> Unsubscribe<'a> {
             return Err(Refusal::protocol_error("an UNSUBSCRIBE has at least one Topic Filter [MQTT-3.10.3-2]"));
         }
         let raw = reader.rest();
+        // What an older Session subscribed to can be unsubscribed from.
+        let mut reader = Reader::new(raw);
         while !reader.is_empty() {
             reader.string()?;
         }

@@ -18,7 +18,7 @@ mod reply;
 pub use alias::Alias;
 pub(crate) use alias::Aliases;
 pub use reply::Owed;
-pub(crate) use reply::{CODES_IN_OWED, Reply};
+pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
 
 use crate::codec::{ReasonCode, Refusal, Version, Why};
 use crate::message::Delivery;
@@ -70,6 +70,8 @@ pub struct Connection {
     pub(crate) phase: Phase,
     /// What it speaks; MQTT 3.1.1 until CONNECT has said so.
     pub(crate) version: Version,
+    /// It subscribes as a bridge does, see [`Connect::is_bridge`](crate::codec::Connect::is_bridge).
+    pub(crate) is_bridge: bool,
     pub(crate) session: Option<Handle<Session>>,
     /// The time without a packet after which it is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`; 0: never.
     pub(crate) idle_limit_ms: u32,
@@ -239,6 +241,7 @@ impl Connection {
         generation: 0,
         phase: Phase::AwaitingConnect,
         version: Version::V3_1,
+        is_bridge: false,
         session: None,
         idle_limit_ms: 0,
         last_packet: Instant::from_millis(0),

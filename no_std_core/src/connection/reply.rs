@@ -29,16 +29,30 @@ pub(crate) enum Reply {
         session_present: bool,
     },
     Ack(AckKind),
-    /// `count` codes follow in entries of kind [`Reply::Codes`].
+    /// The codes follow in entries of kind [`Reply::Codes`]; those that have no room there are failures.
     SubAck {
-        count: u16,
+        count: Count,
     },
     /// As [`Reply::SubAck`].
     UnsubAck {
-        count: u16,
+        count: Count,
     },
     Codes([ReasonCode; CODES_IN_OWED]),
     Auth,
+}
+
+/// How many codes a reply has, without the alignment of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count([u8; 4]);
+
+impl Count {
+    pub(crate) const fn new(count: usize) -> Self {
+        Self((count as u32).to_ne_bytes())
+    }
+
+    pub(crate) const fn get(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
 }
 
 impl Owed {

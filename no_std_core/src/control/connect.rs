@@ -56,6 +56,7 @@ impl<'m> Broker<'m> {
             return Ok(Taken::NotNow);
         }
         self.connections[handle].version = connect.version;
+        self.connections[handle].is_bridge = connect.is_bridge;
         if let Err(refusal) = self.keep_connect(handle, &connect) {
             self.refuse_connect(now, handle, refusal);
             return Ok(Taken::Done);
@@ -89,7 +90,13 @@ impl<'m> Broker<'m> {
             ));
         }
         let limits = &self.config.limits;
-        let window = properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM).min(limits.inflight);
+        // Who speaks an older version can't say how much it takes.
+        let theirs = if connect.version.is_v5() {
+            properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM)
+        } else {
+            limits.inflight_v3
+        };
+        let window = theirs.min(limits.inflight);
         let aliases_out_limit = properties.topic_alias_maximum().unwrap_or(0).min(limits.topic_aliases_out);
         let connection = &mut self.connections[handle];
         connection.window = window;
@@ -108,7 +115,8 @@ impl<'m> Broker<'m> {
             self.connections[handle].method = self.messages.bytes.store(&[method.as_bytes()]).ok_or(NO_MEMORY)?;
         }
         if let Some(will) = &connect.will {
-            self.connections[handle].draft.make().will = Some(self.keep_will(will)?);
+            let will = self.keep_will(will, connect.client_id)?;
+            self.connections[handle].draft.make().will = Some(will);
         }
         Ok(())
     }
@@ -130,16 +138,15 @@ impl<'m> Broker<'m> {
         }
         let found = self.look_for_session(now, handle, principal)?;
 
-        let version = self.connections[handle].version;
         let draft = self.connections[handle].draft.make();
         let granted = draft.expiry_secs.min(self.config.session_expiry_max);
         draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
         let bound = self.config.keep_alive_max;
         let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
         draft.server_keep_alive = too_long.then_some(bound);
-        // Before MQTT 5.0 a client can't be told, and pings as it said.
-        let keep_alive =
-            if version.is_v5() { draft.server_keep_alive.unwrap_or(draft.keep_alive) } else { draft.keep_alive };
+        // Before MQTT 5.0 a client can't be told, and is closed if it is quiet for longer: a Server may do so "regardless of the
+        // Keep Alive value provided by that Client" (section 3.1.2.10 of MQTT 3.1.1).
+        let keep_alive = draft.server_keep_alive.unwrap_or(draft.keep_alive);
         if self.connack_len(handle) > self.connections[handle].maximum_packet_size {
             return Err(UNSAYABLE);
         }

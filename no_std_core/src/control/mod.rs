@@ -17,6 +17,8 @@ mod group;
 mod outlook;
 mod persist;
 mod publish;
+#[cfg(feature = "alloc")]
+mod refused;
 mod replay;
 mod restore;
 #[cfg(feature = "alloc")]
@@ -42,7 +44,7 @@ pub(crate) use transmit::Payloads;
 
 use crate::authorize::Ask;
 use crate::broker::{Broker, Full, Next, Received};
-use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, Why, peek_type, split};
+use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, Why, peek_type, split_in};
 use crate::connection::{Connection, ConnectionId, Owed, Phase, Reply};
 use crate::router::Subscriber;
 use crate::session::Session;
@@ -136,8 +138,9 @@ impl Broker<'_> {
         handle: Handle<Connection>,
         bytes: &'b [u8],
     ) -> Result<Option<(crate::codec::Frame<'b>, usize)>, Refusal> {
+        let Connection { version, phase, .. } = self.connections[handle];
+        let first = phase == Phase::AwaitingConnect;
         if let Some(kind) = peek_type(bytes) {
-            let first = self.connections[handle].phase == Phase::AwaitingConnect;
             if first != (kind == PacketType::Connect) {
                 return Err(if first {
                     Refusal::protocol_error("the first packet of a Network Connection is CONNECT [MQTT-3.1.0-1]")
@@ -149,7 +152,8 @@ impl Broker<'_> {
                 return Err(Refusal::protocol_error("only a Server sends this packet"));
             }
         }
-        split(bytes, self.config.limits.packet_bytes)
+        let found = split_in((!first).then_some(version), bytes, self.config.limits.packet_bytes)?;
+        Ok(found.map(|(frame, len)| (frame.with_plain_text(!self.config.allow_control_characters), len)))
     }
 
     #[inline]
@@ -164,9 +168,15 @@ impl Broker<'_> {
         let Connection { version, phase, .. } = self.connections[handle];
         match kind {
             // By far the most frequent one.
-            PacketType::Publish => return self.on_publish(now, handle, &Publish::decode(version, frame)?),
+            PacketType::Publish => match Publish::decode(version, frame) {
+                Ok(publish) => return self.on_publish(now, handle, &publish),
+                #[cfg(feature = "alloc")]
+                Err(refusal) => return self.on_refused_publish(handle, frame, refusal),
+                #[cfg(not(feature = "alloc"))]
+                Err(refusal) => return Err(refusal),
+            },
             PacketType::Connect => return self.on_connect(now, handle, frame),
-            _ => frame.check_dup(version)?,
+            _ => {}
         }
         if phase == Phase::AwaitingAuth && !matches!(kind, PacketType::Auth | PacketType::Disconnect) {
             return Err(Refusal::protocol_error(

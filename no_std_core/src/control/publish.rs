@@ -90,9 +90,17 @@ pub(super) fn topic_text<'a>(publish: &Publish<'a>, aliased: Option<&'a [u8]>) -
     aliased.map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""))
 }
 
-/// Topics that only the server publishes to (section 4.7.2). They tell of this run: what is retained there is not recorded.
+/// Topics that only the server publishes to (section 4.7.2), but for [`connection_state_of`]. They tell of this run: what is retained
+/// there is not recorded.
 pub(super) fn is_reserved_for_server(topic: TopicName<'_>) -> bool {
     topic.as_str().starts_with("$SYS/")
+}
+
+/// The Client Identifier in the one topic below `$SYS/` that a client may publish to, its own: bridges tell there that they are
+/// connected, as Mosquitto's do, and have their Will tell that they are not.
+pub(super) fn connection_state_of(topic: TopicName<'_>) -> Option<&[u8]> {
+    let rest = topic.as_str().as_bytes().strip_prefix(b"$SYS/broker/connection/")?;
+    rest.strip_suffix(b"/state").filter(|client_id| !client_id.is_empty())
 }
 
 impl<'m> Broker<'m> {
@@ -150,7 +158,7 @@ impl<'m> Broker<'m> {
         Ok(Taken::Done)
     }
 
-    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
         if publish.qos > self.config.maximum_qos {
             return Err(Refusal::new(ReasonCode::QoSNotSupported, "the QoS is above Maximum QoS"));
         }
@@ -244,8 +252,10 @@ impl<'m> Broker<'m> {
         publish: &Publish<'_>,
         properties: &[u8],
     ) -> Result<bool, ReasonCode> {
-        let principal = self.sessions[session].principal;
-        if is_reserved_for_server(topic) || !self.authorize.publish(principal, topic, publish.qos, publish.retain) {
+        let Session { principal, client_id, .. } = self.sessions[session];
+        let is_reserved = is_reserved_for_server(topic)
+            && !connection_state_of(topic).is_some_and(|id| self.messages.bytes.equals(client_id, id));
+        if is_reserved || !self.authorize.publish(principal, topic, publish.qos, publish.retain) {
             self.count_drop(Some(session), DropReason::NotAuthorized);
             return Err(ReasonCode::NotAuthorized);
         }

@@ -28,7 +28,9 @@ const FEW: usize = 8;
 impl Broker<'_> {
     /// Whether a message may be retained; nothing is changed.
     pub(super) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
-        if routing.clears(&self.messages) || is_reserved_for_server(topic) {
+        // What clients tell of their connections counts like all that they retain.
+        let is_of_server = is_reserved_for_server(topic) && routing.publisher.is_none();
+        if routing.clears(&self.messages) || is_of_server {
             return Ok(());
         }
         // The sibling that took it has looked. Here what makes room for it may be on its way.
@@ -47,10 +49,11 @@ impl Broker<'_> {
         Ok(())
     }
 
-    /// Retained messages, without those below `$SYS/`: these are the server's, and take nothing from a limit.
+    /// Retained messages, without those below `$SYS/` that are the server's, and take nothing from a limit.
     pub(crate) fn retained_by_clients(&self) -> usize {
-        let all = self.router.retained_count();
-        all.saturating_sub(self.router.retained_count_below(TopicName::new_checked("$SYS")))
+        let below = |topic| self.router.retained_count_below(TopicName::new_checked(topic));
+        let of_server = below("$SYS").saturating_sub(below("$SYS/broker/connection"));
+        self.router.retained_count().saturating_sub(of_server)
     }
 
     /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use super::deliver::Terms;
 use super::publish::{Routing, is_reserved_for_server, topic_text};
+use super::subscribe::as_bridge;
 use crate::authorize::Principal;
 use crate::broker::Broker;
 use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
@@ -518,7 +519,7 @@ impl Broker<'_> {
 
     // ---- interest
 
-    /// Whether all siblings have heard of the filters of a SUBSCRIBE. If not they are told, and the connection is woken
+    /// Whether all siblings have heard of the first `count` filters of a SUBSCRIBE. If not they are told, and the connection is woken
     /// when they have.
     pub(super) fn siblings_know(
         &mut self,
@@ -526,6 +527,7 @@ impl Broker<'_> {
         handle: Handle<Connection>,
         session: Handle<Session>,
         subscribe: &Subscribe<'_>,
+        count: usize,
     ) -> bool {
         if !self.mesh.has_siblings() {
             return true;
@@ -535,11 +537,18 @@ impl Broker<'_> {
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
         let generation = self.connections[handle].generation;
-        for (text, options) in subscribe.filters() {
+        let is_bridge = self.connections[handle].is_bridge;
+        for (text, mut options) in subscribe.filters().take(count) {
             let Ok(filter) = TopicFilter::new(text) else { continue };
             self.work.count(work::SUBSCRIPTION, 1);
             if self.is_too_deep(filter) {
                 continue;
+            }
+            if self.is_refused_text(text) {
+                continue;
+            }
+            if is_bridge {
+                options = as_bridge(text, options);
             }
             if self.owner_of(filter).is_some() {
                 // The owner has to have the member before SUBACK. Taking SUBSCRIBE once more changes nothing.
@@ -574,13 +583,14 @@ impl Broker<'_> {
         Some(passed)
     }
 
-    /// Whether the owners of groups that an UNSUBSCRIBE leaves have heard of it: behind UNSUBACK they send nothing more
+    /// Whether the owners of groups that the first `count` filters of an UNSUBSCRIBE leave have heard of it: behind UNSUBACK they send nothing more
     /// `[MQTT-3.10.4-2]`. If not they are told, and the connection is woken when they have.
     pub(super) fn siblings_let_go(
         &mut self,
         handle: Handle<Connection>,
         session: Handle<Session>,
         unsubscribe: &Unsubscribe<'_>,
+        count: usize,
     ) -> bool {
         if !self.mesh.has_siblings() {
             return true;
@@ -590,7 +600,7 @@ impl Broker<'_> {
         }
         let generation = self.connections[handle].generation;
         let mut waits = false;
-        for text in unsubscribe.filters() {
+        for text in unsubscribe.filters().take(count) {
             let Ok(filter) = TopicFilter::new(text) else { continue };
             if self.owner_of(filter).is_some() && self.unsubscribe(session, filter) {
                 self.mesh.leave(generation, text);

@@ -5,17 +5,14 @@ use crate::broker::Broker;
 use crate::codec::{
     Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version, Why,
 };
-use crate::connection::{CODES_IN_OWED, Connection, Owed, Reply};
+use crate::connection::{CODES_IN_OWED, Connection, Count, Owed, Reply};
 use crate::record::Kind;
 use crate::router::{self, SHARED};
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::time::Instant;
-use crate::topic::{TopicFilter, TopicFilterError};
+use crate::topic::{TopicFilter, TopicFilterError, has_control_characters};
 use crate::work;
-
-const TOO_MANY: Refusal =
-    Refusal::new(ReasonCode::QuotaExceeded, "more Topic Filters in one packet than this server answers");
 
 impl<'m> Broker<'m> {
     #[inline(never)]
@@ -32,7 +29,8 @@ impl<'m> Broker<'m> {
         };
         self.check_property_count(subscribe.properties.count())?;
         let count = subscribe.filters().count();
-        if !self.can_answer(handle, count)? {
+        let answered = self.answered(count);
+        if !self.can_owe(handle, answered) {
             return Ok(Taken::NotNow);
         }
         self.check_filters(handle, subscribe.filters().map(|(text, _)| text))?;
@@ -41,20 +39,32 @@ impl<'m> Broker<'m> {
                 return Err(Refusal::protocol_error("a shared subscription has no No Local [MQTT-3.8.3-4]"));
             }
         }
+        let is_bridge = self.connections[handle].is_bridge;
         #[cfg(feature = "alloc")]
-        if !self.siblings_know(now, handle, session, &subscribe) {
+        if !self.siblings_know(now, handle, session, &subscribe, answered) {
             return Ok(Taken::NotNow);
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
-        let mut codes = subscribe.filters();
-        let reply = Reply::SubAck { count: count as u16 };
-        self.owe_codes(handle, reply, subscribe.packet_id.get(), count, |broker| {
-            let (text, options) = codes.next()?;
+        let mut filters = subscribe.filters();
+        let reply = Reply::SubAck { count: Count::new(count) };
+        self.owe_codes(handle, reply, subscribe.packet_id.get(), answered, |broker| {
+            let (text, mut options) = filters.next()?;
+            if is_bridge {
+                options = as_bridge(text, options);
+            }
+            if broker.is_refused_text(text) {
+                return Some(ReasonCode::TopicFilterInvalid);
+            }
             Some(broker.subscribe(now, session, text, options, identifier))
         });
         #[cfg(feature = "alloc")]
         self.end_promise(handle);
         Ok(Taken::Done)
+    }
+
+    /// Whether a Topic Filter has characters that are not taken here.
+    pub(super) fn is_refused_text(&self, filter: &str) -> bool {
+        !self.config.allow_control_characters && has_control_characters(filter)
     }
 
     /// Subscribes, and gives the Reason Code for it.
@@ -157,17 +167,18 @@ impl<'m> Broker<'m> {
         };
         self.check_property_count(unsubscribe.properties.count())?;
         let count = unsubscribe.filters().count();
-        if !self.can_answer(handle, count)? {
+        // Before MQTT 5.0 UNSUBACK has no codes, so all are answered.
+        let answered = if version.is_v5() { self.answered(count) } else { 0 };
+        if !self.can_owe(handle, answered) {
             return Ok(Taken::NotNow);
         }
         self.check_filters(handle, unsubscribe.filters())?;
         #[cfg(feature = "alloc")]
-        if !self.siblings_let_go(handle, session, &unsubscribe) {
+        if !self.siblings_let_go(handle, session, &unsubscribe, if version.is_v5() { answered } else { count }) {
             return Ok(Taken::NotNow);
         }
         let mut filters = unsubscribe.filters();
-        let reply = Reply::UnsubAck { count: count as u16 };
-        self.owe_codes(handle, reply, unsubscribe.packet_id.get(), count, |broker| {
+        let mut next = |broker: &mut Self| {
             Some(match TopicFilter::new(filters.next()?) {
                 Ok(filter) if broker.unsubscribe(session, filter) => ReasonCode::Success,
                 #[cfg(feature = "alloc")]
@@ -175,7 +186,12 @@ impl<'m> Broker<'m> {
                 Ok(_) => ReasonCode::NoSubscriptionExisted,
                 Err(_) => ReasonCode::TopicFilterInvalid,
             })
-        });
+        };
+        if !version.is_v5() {
+            while next(self).is_some() {}
+        }
+        let reply = Reply::UnsubAck { count: Count::new(count) };
+        self.owe_codes(handle, reply, unsubscribe.packet_id.get(), answered, next);
         if SHARED && unsubscribe.filters().any(|filter| filter.starts_with("$share/")) {
             self.forget_left_groups(session);
         }
@@ -256,16 +272,18 @@ impl<'m> Broker<'m> {
         Ok(())
     }
 
-    /// Whether an answer with `count` codes can be owed now; an error if it never can.
-    fn can_answer(&mut self, handle: Handle<Connection>, count: usize) -> Result<bool, Refusal> {
+    /// For how many of so many Topic Filters in one packet a code can be kept. What is asked for with the others is refused.
+    fn answered(&self, filters: usize) -> usize {
+        let most = usize::from(self.config.limits.owed_replies).saturating_sub(1);
+        filters.min(most.saturating_mul(CODES_IN_OWED))
+    }
+
+    /// Whether an answer with `count` codes can be owed now.
+    fn can_owe(&mut self, handle: Handle<Connection>, count: usize) -> bool {
         let needed = 1 + count.div_ceil(CODES_IN_OWED);
-        let limit = usize::from(self.config.limits.owed_replies);
-        if needed > limit || count > usize::from(u16::MAX) {
-            return Err(TOO_MANY);
-        }
-        let fits = self.connections[handle].owed.len() + needed <= limit;
+        let fits = self.connections[handle].owed.len() + needed <= usize::from(self.config.limits.owed_replies);
         self.connections[handle].is_choked |= !fits;
-        Ok(fits)
+        fits
     }
 
     /// Queues a SUBACK or UNSUBACK whose codes come one by one.
@@ -282,6 +300,7 @@ impl<'m> Broker<'m> {
         self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
         for _ in 0..count.div_ceil(CODES_IN_OWED) {
             let mut codes = [ReasonCode::Success; CODES_IN_OWED];
+            // All are full but the last one, since `count` is all there are or fills all entries.
             for code in &mut codes {
                 match next(self) {
                     Some(result) => *code = result,
@@ -291,4 +310,11 @@ impl<'m> Broker<'m> {
             self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, Why::NONE));
         }
     }
+}
+
+/// The options with which a bridge subscribes: nothing of its own comes back to it, and it sees what was published to be retained. A
+/// shared subscription has no No Local `[MQTT-3.8.3-4]`.
+pub(super) fn as_bridge(filter: &str, options: SubscriptionOptions) -> SubscriptionOptions {
+    let no_local = TopicFilter::new(filter).is_ok_and(|filter| filter.share_name().is_none());
+    SubscriptionOptions { no_local, retain_as_published: true, ..options }
 }

@@ -11,7 +11,7 @@ use crate::codec::{
     QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Why, Window,
 };
 use crate::connection::{
-    CODES_IN_OWED, Connection, Outgoing, Owed, Phase, Publishing, Reply, Sending, assigned_client_id,
+    CODES_IN_OWED, Connection, Count, Outgoing, Owed, Phase, Publishing, Reply, Sending, assigned_client_id,
 };
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
@@ -450,11 +450,11 @@ impl Broker<'_> {
                 Answer(kind, &ack).encode(version, out);
             }
             (Reply::SubAck { count }, Some(packet_id)) => {
-                let codes = self.codes_behind(owed, count);
+                let codes = self.codes_behind(owed, count, ReasonCode::QuotaExceeded);
                 SubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, out);
             }
             (Reply::UnsubAck { count }, Some(packet_id)) => {
-                let codes = self.codes_behind(owed, count);
+                let codes = self.codes_behind(owed, count, ReasonCode::ImplementationSpecificError);
                 UnsubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, out);
             }
             (Reply::Codes(_) | Reply::Ack(_) | Reply::SubAck { .. } | Reply::UnsubAck { .. }, _) => {
@@ -539,9 +539,9 @@ impl Broker<'_> {
         core::str::from_utf8(self.binary(blob, space)).unwrap_or("")
     }
 
-    /// The codes in the entries behind a SUBACK or UNSUBACK.
-    fn codes_behind<'a>(&'a self, owed: &Owed, count: u16) -> CodesBehind<'a> {
-        CodesBehind { owed: &self.owed, entry: owed.next(), at: 0, left: count }
+    /// The codes in the entries behind a SUBACK or UNSUBACK, and `beyond` for all that have none there.
+    fn codes_behind<'a>(&'a self, owed: &Owed, count: Count, beyond: ReasonCode) -> CodesBehind<'a> {
+        CodesBehind { owed: &self.owed, entry: owed.next(), at: 0, left: count.get(), beyond }
     }
 
     /// The packet is out whole.
@@ -572,11 +572,12 @@ impl Broker<'_> {
         };
         let owed = self.owed.remove(entry);
         match owed.reply {
-            Reply::SubAck { count } | Reply::UnsubAck { count } => {
-                for _ in 0..usize::from(count).div_ceil(CODES_IN_OWED) {
-                    if let Some(codes) = self.connections[handle].owed.pop_front(&mut self.owed) {
-                        self.owed.remove(codes);
-                    }
+            Reply::SubAck { .. } | Reply::UnsubAck { .. } => {
+                while let Some(next) = self.connections[handle].owed.front()
+                    && matches!(self.owed[next].reply, Reply::Codes(_))
+                {
+                    self.connections[handle].owed.pop_front(&mut self.owed);
+                    self.owed.remove(next);
                 }
             }
             Reply::ConnAck { .. } | Reply::Auth => {
@@ -620,7 +621,8 @@ struct CodesBehind<'a> {
     entry: Option<Handle<Owed>>,
     /// The next code's place in the entry.
     at: usize,
-    left: u16,
+    left: u32,
+    beyond: ReasonCode,
 }
 
 impl Iterator for CodesBehind<'_> {
@@ -628,8 +630,10 @@ impl Iterator for CodesBehind<'_> {
 
     fn next(&mut self) -> Option<ReasonCode> {
         self.left = self.left.checked_sub(1)?;
-        let entry = &self.owed[self.entry?];
-        let Reply::Codes(codes) = &entry.reply else { return None };
+        let entry = self.entry.map(|entry| &self.owed[entry]);
+        let Some((entry, Reply::Codes(codes))) = entry.map(|entry| (entry, &entry.reply)) else {
+            return Some(self.beyond);
+        };
         let code = codes.get(self.at).copied();
         self.at += 1;
         if self.at == CODES_IN_OWED {

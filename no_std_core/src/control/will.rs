@@ -1,7 +1,7 @@
 //! The Will: kept at CONNECT, published when the client is lost (section 3.1.2.5).
 
 use super::connect::NO_MEMORY;
-use super::publish::{Routing, is_reserved_for_server};
+use super::publish::{Routing, connection_state_of, is_reserved_for_server};
 use crate::authorize::Principal;
 use crate::broker::Broker;
 use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
@@ -15,8 +15,8 @@ use crate::time::Instant;
 use crate::topic::TopicName;
 
 impl<'m> Broker<'m> {
-    /// Stores the Will of a CONNECT.
-    pub(super) fn keep_will(&mut self, will: &Will<'_>) -> Result<StoredWill, Refusal> {
+    /// Stores the Will of the CONNECT of a client with this identifier.
+    pub(super) fn keep_will(&mut self, will: &Will<'_>, client_id: &str) -> Result<StoredWill, Refusal> {
         self.check_property_count(will.properties.count())?;
         if will.qos > self.config.maximum_qos {
             return Err(Refusal::new(ReasonCode::QoSNotSupported, "the Will's QoS is above Maximum QoS"));
@@ -26,7 +26,9 @@ impl<'m> Broker<'m> {
         }
         let topic = TopicName::new(will.topic)
             .ok()
-            .filter(|topic| !is_reserved_for_server(*topic))
+            .filter(|topic| {
+                !is_reserved_for_server(*topic) || connection_state_of(*topic) == Some(client_id.as_bytes())
+            })
             .ok_or(Refusal::new(ReasonCode::TopicNameInvalid, "the Will Topic is no topic to publish to"))?;
         let len = will.properties.forwardable_len();
         let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);

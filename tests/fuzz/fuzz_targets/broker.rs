@@ -171,6 +171,7 @@ impl World<'_> {
                 });
                 let connect = Connect {
                     version,
+                    is_bridge: false,
                     clean_start: *clean,
                     keep_alive: u16::from(*expiry),
                     properties: if version.is_v5() { Properties::new(&list) } else { Properties::EMPTY },
@@ -275,6 +276,7 @@ impl World<'_> {
                 let mut bytes = Vec::new();
                 let connect = Connect {
                     version,
+                    is_bridge: false,
                     clean_start: true,
                     keep_alive: 0,
                     properties: Properties::EMPTY,

@@ -121,7 +121,10 @@ fn a_malformed_connect_is_refused_in_the_version_that_the_client_speaks() {
         ("not CONNECT", b"\xC0\0", None, 0x82),
         ("MQTT 3", b"\x10\x0D\0\x04MQTT\x03\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
         ("MQTT 6", b"\x10\x0E\0\x04MQTT\x06\x02\0\x3C\0\0\x01c", Some(V5), 0x84),
-        ("a bridge's MQTT 4", b"\x10\x0D\0\x04MQTT\x84\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
+        ("a bridge's MQTT 5", b"\x10\x0E\0\x04MQTT\x85\x02\0\x3C\0\0\x01c", Some(V3_1_1), 0x84),
+        ("a bridge's MQIsdp 4", b"\x10\x0F\0\x06MQIsdp\x84\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
+        ("Remaining Length in two bytes", b"\x10\x8E\0\0\x04MQTT\x05\x02\0\x3C\0\0\x01c", Some(V5), 0x81),
+        ("flags in 3.1.1", b"\x14\x0D\0\x04MQTT\x04\x02\0\x3C\0\x01c", Some(V3_1_1), 0x81),
         ("MQIsdp 4", b"\x10\x0F\0\x06MQIsdp\x04\x02\0\x3C\0\x01c", Some(V3_1_1), 0x84),
         ("reserved flag", b"\x10\x0D\0\x04MQTT\x04\x03\0\x3C\0\x01c", Some(V3_1_1), 0x81),
         ("Will QoS without Will", b"\x10\x0D\0\x04MQTT\x04\x0A\0\x3C\0\x01c", Some(V3_1_1), 0x81),
@@ -144,6 +147,124 @@ fn a_malformed_connect_is_refused_in_the_version_that_the_client_speaks() {
         let (frame, _) = split(bytes, NO_LIMIT).unwrap().expect(what);
         let refusal = Connect::decode(frame).expect_err(what);
         assert_eq!((refusal.version, refusal.code.as_u8()), (version, code), "{what}: {}", refusal.why);
+    }
+}
+
+/// Clients of MQTT 3.1 that set flags which it does not use, and clients of 3.x that write the Remaining Length in more bytes
+/// than it needs, were thrown out though their standards forbid neither.
+#[test]
+fn what_an_older_version_has_no_rule_for_is_taken() {
+    use Version::*;
+    type Case = (&'static str, &'static [Version], &'static [u8], &'static [u8]);
+    let cases: &[Case] = &[
+        ("PINGREQ", &[V3_1, V3_1_1], b"\xC0\x80\0", b"\xC0\0"),
+        ("PINGREQ in four bytes", &[V3_1, V3_1_1], b"\xC0\x80\x80\x80\0", b"\xC0\0"),
+        ("PUBLISH", &[V3_1, V3_1_1], b"\x30\x84\0\0\x01ab", b"\x30\x04\0\x01ab"),
+        ("DUP with QoS 0", &[V3_1], b"\x38\x04\0\x01ab", b"\x30\x04\0\x01ab"),
+        ("flags of PUBACK", &[V3_1], b"\x4A\x02\0\x01", b"\x40\x02\0\x01"),
+        ("RETAIN in PUBREL", &[V3_1], b"\x63\x02\0\x01", b"\x62\x02\0\x01"),
+        ("DUP and RETAIN in SUBSCRIBE", &[V3_1], b"\x8B\x06\0\x01\0\x01a\x01", b"\x82\x06\0\x01\0\x01a\x01"),
+        ("bits beside the QoS", &[V3_1], b"\x82\x06\0\x01\0\x01a\xFD", b"\x82\x06\0\x01\0\x01a\x01"),
+        ("flags of PINGREQ", &[V3_1], b"\xCF\0", b"\xC0\0"),
+        ("flags of DISCONNECT", &[V3_1], b"\xE2\0", b"\xE0\0"),
+    ];
+    for &(what, versions, bytes, plain) in cases {
+        for version in [V3_1, V3_1_1, V5] {
+            if versions.contains(&version) {
+                assert_eq!(decoded(version, bytes), decoded(version, plain), "{what} ({version})");
+                assert!(decoded(version, bytes).is_ok(), "{what} ({version})");
+            } else {
+                let refusal = decoded(version, bytes).expect_err(what);
+                assert_eq!(refusal.code, ReasonCode::MalformedPacket, "{what} ({version}): {refusal}");
+            }
+        }
+    }
+    let connects: &[(&str, &[u8])] = &[
+        ("flags", b"\x14\x0F\0\x06MQIsdp\x03\x02\0\x3C\0\x01c"),
+        ("all flags", b"\x1F\x0F\0\x06MQIsdp\x03\x02\0\x3C\0\x01c"),
+        ("Remaining Length in two bytes", b"\x10\x8F\0\0\x06MQIsdp\x03\x02\0\x3C\0\x01c"),
+        ("QoS and Retain of no Will", b"\x10\x0F\0\x06MQIsdp\x03\x3A\0\x3C\0\x01c"),
+        ("3.1.1, Remaining Length in two bytes", b"\x10\x8D\0\0\x04MQTT\x04\x02\0\x3C\0\x01c"),
+    ];
+    for &(what, bytes) in connects {
+        assert_eq!(packet_len(bytes), Some(bytes.len() as u32), "{what}");
+        let (frame, len) = split(bytes, NO_LIMIT).unwrap().expect(what);
+        assert_eq!(len, bytes.len(), "{what}");
+        let connect = Connect::decode(frame).expect(what);
+        assert_eq!((connect.client_id, connect.will), ("c", None), "{what}");
+    }
+}
+
+/// One such topic closes the connections of all strict subscribers to `#`.
+#[test]
+fn control_characters_are_refused_where_text_is_to_be_plain() {
+    const V5: Version = Version::V5;
+    let plain = |bytes: &[u8]| {
+        let (frame, _) = split(bytes, NO_LIMIT).unwrap().unwrap();
+        Packet::decode(V5, frame.with_plain_text(true)).map(|_| ()).map_err(|refusal| refusal.code.as_u8())
+    };
+    let refused =
+        ["\u{1}", "\u{1f}", "\u{7f}", "\u{80}", "\u{9f}", "\u{fdd0}", "\u{fdef}", "\u{fffe}", "\u{ffff}", "\u{1fffe}"];
+    let taken =
+        [" ", "~", "\u{a0}", "\u{fdcf}", "\u{fdf0}", "\u{fefe}", "\u{feff}", "\u{fffd}", "\u{1fffd}", "\u{10000}", "é"];
+    for (text, is_refused) in refused.map(|text| (text, true)).into_iter().chain(taken.map(|text| (text, false))) {
+        let text = std::format!("a{text}");
+        let lists =
+            [[Property::ResponseTopic(&text)], [Property::ContentType(&text)], [Property::UserProperty("k", &text)]];
+        let [response_topic, content_type, user_property] =
+            lists.each_ref().map(|list| Publish { properties: Properties::new(list), ..publish() });
+        let packets = [
+            (Publish { topic: &text, ..publish() }, 0x90),
+            (response_topic, 0x90),
+            (content_type, 0x81),
+            (user_property, 0x81),
+        ];
+        for (packet, code) in packets {
+            let bytes = encoded(V5, &Packet::Publish(packet));
+            assert_eq!(plain(&bytes), if is_refused { Err(code) } else { Ok(()) }, "{packet:?}");
+            assert!(decoded(V5, &bytes).is_ok(), "{packet:?}");
+        }
+        let will =
+            Will { qos: QoS::AtMostOnce, retain: false, properties: Properties::EMPTY, topic: &text, payload: b"" };
+        let connects = [
+            (Connect { client_id: &text, ..connect() }, 0x85),
+            (Connect { user_name: Some(&text), ..connect() }, 0x81),
+            (Connect { will: Some(will), ..connect() }, 0x90),
+            // Any bytes.
+            (Connect { password: Some(text.as_bytes()), ..connect() }, 0),
+        ];
+        for (packet, code) in connects {
+            let bytes = encoded(V5, &Packet::Connect(packet));
+            assert_eq!(plain(&bytes), if is_refused && code > 0 { Err(code) } else { Ok(()) }, "{packet:?}");
+        }
+    }
+    assert_eq!(plain(b"\x30\x06\0\x03+\x01#\0"), Err(0x90));
+    assert_eq!(plain(b"\x30\x06\0\x03\0\x01#\0"), Err(0x81));
+}
+
+fn publish() -> Publish<'static> {
+    Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "t",
+        packet_id: None,
+        properties: Properties::EMPTY,
+        payload: b"",
+    }
+}
+
+fn connect() -> Connect<'static> {
+    Connect {
+        version: Version::V5,
+        is_bridge: false,
+        clean_start: true,
+        keep_alive: 60,
+        properties: Properties::EMPTY,
+        client_id: "c",
+        will: None,
+        user_name: None,
+        password: None,
     }
 }
 

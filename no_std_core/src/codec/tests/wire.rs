@@ -8,6 +8,7 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
     use Version::*;
     let connect = Connect {
         version: V3_1_1,
+        is_bridge: false,
         clean_start: true,
         keep_alive: 60,
         properties: Properties::EMPTY,
@@ -30,6 +31,12 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
     let success = Ack::new(id(0x1234), ReasonCode::Success);
     vec![
         (V3_1, b"\x10\x0F\0\x06MQIsdp\x03\x02\0\x3C\0\x01c", Packet::Connect(Connect { version: V3_1, ..connect })),
+        (
+            V3_1,
+            b"\x10\x0F\0\x06MQIsdp\x83\x02\0\x3C\0\x01c",
+            Packet::Connect(Connect { version: V3_1, is_bridge: true, ..connect }),
+        ),
+        (V3_1_1, b"\x10\x0D\0\x04MQTT\x84\x02\0\x3C\0\x01c", Packet::Connect(Connect { is_bridge: true, ..connect })),
         (V3_1_1, b"\x10\x0D\0\x04MQTT\x04\x02\0\x3C\0\x01c", Packet::Connect(connect)),
         (
             V3_1_1,
