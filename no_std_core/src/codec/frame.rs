@@ -1,6 +1,6 @@
 //! The fixed header: where a packet ends, and what kind it is (section 2.1).
 
-use super::primitive::{OVERLONG_VARINT, Reader, any_varint, is_overlong};
+use super::primitive::{OVERLONG_VARINT, Reader, any_varint};
 use super::{ReasonCode, Refusal, Version};
 
 /// The longest packet in bytes: one byte, four of Remaining Length, and as many as those can say.
@@ -161,7 +161,7 @@ pub fn peek_type(bytes: &[u8]) -> Option<PacketType> {
 /// they don't tell. What is no valid packet may have any.
 pub fn packet_len(bytes: &[u8]) -> Option<u32> {
     let (_, rest) = bytes.split_first()?;
-    let (remaining, varint_len) = any_varint(rest).ok()??;
+    let (remaining, varint_len, _) = any_varint(rest).ok()??;
     // At most MAX_PACKET_LEN.
     Some(remaining.saturating_add(1 + varint_len as u32))
 }
@@ -190,10 +190,9 @@ pub(crate) fn split_in(
     let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
     let packet_type =
         PacketType::from_first_byte(first).ok_or(Refusal::malformed("packet type 0 is forbidden (section 2.1.2)"))?;
-    let mut flags = check_flags(packet_type, first & 0x0F)?;
-    check_marks(version, flags)?;
-    let Some((remaining, varint_len)) = any_varint(rest)? else { return Ok(None) };
-    if is_overlong(remaining, varint_len) {
+    let mut flags = check_flags(version, packet_type, first & 0x0F)?;
+    let Some((remaining, varint_len, is_overlong)) = any_varint(rest)? else { return Ok(None) };
+    if is_overlong {
         flags |= OVERLONG;
         check_marks(version, flags)?;
     }
@@ -212,26 +211,24 @@ const RESERVED_FLAGS: Refusal =
 
 /// The flags, with a mark where MQTT 3.1 alone allows them.
 #[inline]
-fn check_flags(packet_type: PacketType, flags: u8) -> Result<u8, Refusal> {
-    let expected = match packet_type {
-        PacketType::Publish => return check_publish_flags(flags),
-        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => 0b0010,
-        _ => 0,
+fn check_flags(version: Option<Version>, packet_type: PacketType, flags: u8) -> Result<u8, Refusal> {
+    let is_valid = match packet_type {
+        PacketType::Publish if flags & 0b0110 == 0b0110 => {
+            return Err(Refusal::malformed("a PUBLISH has QoS 0, 1 or 2 [MQTT-3.3.1-4]"));
+        }
+        PacketType::Publish => flags & 0b1110 != 0b1000,
+        // MQTT 3.1 has these three with QoS 1, and uses no other flag but their DUP.
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if flags & 0b0110 != 0b0010 => {
+            return Err(RESERVED_FLAGS);
+        }
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => flags == 0b0010,
+        _ => flags == 0,
     };
-    if flags == expected {
+    if is_valid {
         return Ok(flags);
     }
-    // MQTT 3.1 has these three with QoS 1, and uses no other flag but their DUP.
-    if expected != 0 && flags & 0b0110 != expected { Err(RESERVED_FLAGS) } else { Ok(flags | UNUSED_FLAGS) }
-}
-
-#[inline]
-fn check_publish_flags(flags: u8) -> Result<u8, Refusal> {
-    match (flags >> 1 & 0b11, flags & 0b1000 != 0) {
-        (3, _) => Err(Refusal::malformed("a PUBLISH has QoS 0, 1 or 2 [MQTT-3.3.1-4]")),
-        (0, true) => Ok(flags | UNUSED_FLAGS),
-        _ => Ok(flags),
-    }
+    let marked = flags | UNUSED_FLAGS;
+    check_marks(version, marked).map(|()| marked)
 }
 
 /// Whether there are marks that `version` forbids; `None`: it is not known.

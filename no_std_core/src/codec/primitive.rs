@@ -167,31 +167,26 @@ pub(super) const OVERLONG_VARINT: Refusal =
 #[inline]
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
     match any_varint(bytes)? {
-        Some((value, len)) if is_overlong(value, len) => Err(OVERLONG_VARINT),
-        found => Ok(found),
+        Some((_, _, true)) => Err(OVERLONG_VARINT),
+        Some((value, len, false)) => Ok(Some((value, len))),
+        None => Ok(None),
     }
 }
 
-/// As [`varint`], but it may take more bytes than it needs.
+/// As [`varint`], but it may take more bytes than it needs; whether it does.
 #[inline]
-pub(super) fn any_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
+pub(super) fn any_varint(bytes: &[u8]) -> Result<Option<(u32, usize, bool)>, Refusal> {
     let mut value = 0;
     let mut len = 0;
     for &byte in bytes.iter().take(4) {
         value |= u32::from(byte & 0x7F) << (7 * len);
         len += 1;
         if byte & 0x80 == 0 {
-            return Ok(Some((value, len)));
+            return Ok(Some((value, len, byte == 0 && len > 1)));
         }
     }
     if len == 4 {
         return Err(Refusal::malformed("a Variable Byte Integer has at most four bytes (section 1.5.5)"));
     }
     Ok(None)
-}
-
-/// Whether `value` takes fewer bytes than `len`: its last seven bits are 0.
-#[inline]
-pub(super) const fn is_overlong(value: u32, len: usize) -> bool {
-    len > 1 && value >> (7 * (len - 1)) == 0
 }

@@ -15,6 +15,9 @@ use std::ops::Range;
 const TIMES: usize = 1000;
 const NOW: Instant = Instant::from_millis(0);
 
+/// As many messages in flight as an MQTT 5.0 client gets.
+const LIMITS: Limits = Limits { inflight_v3: 256, ..Limits::GATEWAY };
+
 /// The name of each case, and what it does with all of it but `measured` excluded.
 const CASES: &[(&str, fn())] = &[
     ("decode-qos-0", || decode(Version::V3_1_1, 0)),
@@ -191,7 +194,7 @@ impl Bed {
     fn new(shard: Shard) -> Self {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
         Self {
-            broker: Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll),
+            broker: Broker::new(memory, Config { shard, limits: LIMITS, ..Config::gateway(1) }, &AllowAll),
             out: vec![0; 1 << 20],
             sent: Vec::with_capacity(1024),
         }

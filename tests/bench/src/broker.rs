@@ -74,7 +74,9 @@ impl Kind {
                 } else {
                     command.arg("--memory-only");
                 }
-                String::new()
+                command.arg("--config").arg(&config);
+                // As many as the other brokers are given.
+                "[limits]\ninflight_v3 = 256\n".to_owned()
             }
             Self::FlashMq => {
                 command.arg("--config-file").arg(&config);
