@@ -76,6 +76,7 @@ fn begin(world: &mut World, attempt: &Attempt<'_>) -> ClientId {
     let payload = vec![b'x'; attempt.will.map_or(0, |(.., len)| len)];
     let packet = Packet::Connect(Connect {
         version: Version::V5,
+        is_bridge: false,
         clean_start: attempt.clean_start,
         keep_alive: 0,
         properties: Properties::new(attempt.properties),

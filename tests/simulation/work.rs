@@ -42,6 +42,7 @@ impl Turns {
         let properties = [Property::SessionExpiryInterval(expiry)];
         let connect = Connect {
             version: Version::V5,
+            is_bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::new(&properties),
