@@ -133,10 +133,12 @@ fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
                     flood.send(Packet::Publish(message("flood", &payload, QoS::AtLeastOnce)));
                     flood.receive(|packet| assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}"));
                 }
-                for n in 0..100 {
-                    deaf.send(Packet::Publish(message(&format!("last/{round}/{n}"), b"", QoS::AtLeastOnce)));
-                }
-                deaf.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+                // In one write: what the client's system has not sent yet when it resets the connection has never arrived.
+                let topics: Vec<String> = (0..100).map(|n| format!("last/{round}/{n}")).collect();
+                let mut last_words: Vec<_> =
+                    topics.iter().map(|topic| Packet::Publish(message(topic, b"", QoS::AtLeastOnce))).collect();
+                last_words.push(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+                deaf.stream.write_all(&encoded(&last_words)).unwrap();
                 // It is not read any more.
                 for n in 0..16 {
                     expect_message(&mut watcher, &format!("last/{round}/{n}"));

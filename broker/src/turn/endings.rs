@@ -88,31 +88,42 @@ impl Bench {
     }
 }
 
+/// Runs a test as a shard runs: a connection that takes leave has a task of its own.
+async fn run(test: impl Future<Output = ()>) {
+    tokio::task::LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test]
 async fn last_words_are_taken_though_the_rest_of_a_write_fails_first() {
-    let mut bench = Bench::new().await;
-    bench.block().await;
-    bench.leave().await;
-    bench.expect_last_words().await;
+    run(async {
+        let mut bench = Bench::new().await;
+        bench.block().await;
+        bench.leave().await;
+        bench.expect_last_words().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn last_words_are_taken_though_a_write_fails_first() {
-    let mut bench = Bench::new().await;
-    bench.leave().await;
-    // A write that the system takes no more shows it, in a turn in which nobody has looked for what came.
-    while bench.turn.socket(bench.id).is_some_and(|socket| !socket.is_broken()) {
-        bench.publish(b"p");
-        bench.turn.begin_turn(&bench.waker);
-        bench.turn.flush(usize::MAX);
-    }
-    bench.expect_last_words().await;
+    run(async {
+        let mut bench = Bench::new().await;
+        bench.leave().await;
+        // A write that the system takes no more shows it, in a turn in which nobody has looked for what came.
+        while bench.turn.socket(bench.id).is_some_and(|socket| !socket.is_broken()) {
+            bench.publish(b"p");
+            bench.turn.begin_turn(&bench.waker);
+            bench.turn.flush(usize::MAX);
+        }
+        bench.expect_last_words().await;
+    })
+    .await;
 }
 
 /// What clients say while the gateway is told to stop was forgotten, and their Wills sent.
 #[tokio::test]
 async fn last_words_are_taken_before_the_gateway_stops() {
-    let stopping = async {
+    run(async {
         let mut bench = Bench::new().await;
         bench.publish(b"p");
         bench.cycle();
@@ -122,6 +133,6 @@ async fn last_words_are_taken_before_the_gateway_stops() {
         bench.turn.collect();
         assert_eq!(bench.turn.broker.counters().publish_received, [10, 0, 0]);
         bench.expect_last_words().await;
-    };
-    tokio::task::LocalSet::new().run_until(stopping).await;
+    })
+    .await;
 }
