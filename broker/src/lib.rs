@@ -34,6 +34,7 @@ pub mod cli;
 mod client;
 mod command;
 pub mod config;
+mod departures;
 mod descriptors;
 mod gateway;
 mod heap;

@@ -7,6 +7,7 @@
 //! little: whoever has something for it turns it in its stead ([`Mesh::see_to`]). To wake a thread on another core
 //! costs several times what a message costs.
 
+use crate::departures::Departures;
 use crate::listener::Seat;
 use crate::store::Answer;
 use crate::turn::Turn;
@@ -26,6 +27,8 @@ pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
 /// The inboxes of all shards.
 pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,
+    /// Why connections ended, in all shards.
+    pub(crate) departures: Departures,
 }
 
 #[derive(Default)]
@@ -74,7 +77,7 @@ pub(crate) struct Arrival {
 
 impl Mesh {
     pub(crate) fn new(shards: u16) -> Self {
-        Self { inboxes: (0..shards).map(|_| Inbox::default()).collect() }
+        Self { inboxes: (0..shards).map(|_| Inbox::default()).collect(), departures: Departures::default() }
     }
 
     pub(crate) fn shards(&self) -> u16 {

@@ -1,6 +1,7 @@
 //! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, those of other
 //! shards may turn it for a moment.
 
+use crate::departures::End;
 use crate::keeper::{Keeper, key_in_store};
 use crate::listener::{self, Lobby, Opening, Seat};
 use crate::mesh::{Arrival, Mesh};
@@ -217,8 +218,14 @@ impl Shard {
         yield_now().await;
         let opened = self.turn(|turn| turn.is_stopping || turn.open_connection(stream, &bytes, seat).is_some());
         if !opened {
-            self.lobby.turn_away(peer, "the broker has no room for another connection");
+            self.turn_away(peer, "the broker has no room for another connection");
         }
+    }
+
+    /// Counts and logs that a connection is closed for want of room.
+    pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
+        self.mesh.departures.count(End::NoRoom);
+        self.lobby.turn_away(peer, why);
     }
 
     /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on

@@ -2,6 +2,7 @@
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
 
 use crate::backlog::Backlog;
+use crate::departures::{Departure, End};
 use crate::keeper::Keeper;
 use crate::listener::Seat;
 use crate::log::Escaped;
@@ -513,21 +514,57 @@ impl Turn {
     fn take(&mut self, now: Instant, id: ConnectionId) -> Option<Socket> {
         let socket = self.sockets.get_mut(id.index())?.take_if(|socket| socket.id == id)?;
         self.open -= 1;
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            self.log_closed(&socket);
-        }
+        self.tell_closed(&socket);
         self.broker.handle_closed(now, id);
         Some(socket)
     }
 
-    fn log_closed(&self, socket: &Socket) {
+    /// Counts why a connection ends, and tells of it where it is worth a line.
+    fn tell_closed(&self, socket: &Socket) {
+        let info = self.broker.describe(socket.id);
+        let was_open = info.is_some_and(|info| info.was_open);
+        let (end, why) = match info.and_then(|info| Some((info.closing?, info.is_by_client))) {
+            Some(((code, why), true)) if code.is_error() => {
+                let why = format_args!("{why}: {:#04x} {}", code as u8, code.name());
+                return self.tell_departure(socket, End::DisconnectedWithError, was_open, why);
+            }
+            Some(((_, why), true)) => (End::Disconnected, why),
+            Some(((ReasonCode::Success, why), false)) => (End::Lost, why),
+            Some(((code, why), false)) => (End::Code(code), why),
+            None if was_open => (End::Lost, "the connection was lost"),
+            None => (End::LostBeforeConnect, "the connection was lost"),
+        };
+        let departures = &self.mesh.departures;
+        match end {
+            End::Code(ReasonCode::ServerShuttingDown) | End::Disconnected | End::Lost | End::LostBeforeConnect => {
+                departures.count(end);
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    let (mut client, address) = ([0; 256], socket.peer().map(tracing::field::display));
+                    tracing::debug!(client = %Escaped(&self.client_id(socket, &mut client)), address, "closed: {why}");
+                }
+            }
+            _ => match info.and_then(|info| info.too_large) {
+                Some(bytes) => {
+                    let limit = self.broker.limits().packet_bytes;
+                    let why =
+                        format_args!("it sends a packet of {bytes} bytes, and packet_bytes in [limits] allows {limit}");
+                    self.tell_departure(socket, end, was_open, why);
+                }
+                None => self.tell_departure(socket, end, was_open, format_args!("{why}")),
+            },
+        }
+    }
+
+    fn tell_departure(&self, socket: &Socket, end: End, was_open: bool, why: std::fmt::Arguments<'_>) {
         let mut client = [0; 256];
-        let len = self.broker.client_id(socket.id, &mut client);
-        let client = String::from_utf8_lossy(&client[..len]);
-        let closing = self.broker.describe(socket.id).and_then(|info| info.closing);
-        let why = closing.map_or("the client is gone", |(_, why)| why);
-        let address = socket.peer().map(tracing::field::display);
-        tracing::debug!(client = %Escaped(&client), address, "closed: {why}");
+        let client = &self.client_id(socket, &mut client);
+        let address = socket.peer();
+        self.mesh.departures.tell(&Departure { end, client, address, was_open, why });
+    }
+
+    fn client_id<'b>(&self, socket: &Socket, buffer: &'b mut [u8; 256]) -> std::borrow::Cow<'b, str> {
+        let len = self.broker.client_id(socket.id, buffer);
+        String::from_utf8_lossy(&buffer[..len])
     }
 
     fn record(&mut self, now: Instant) -> bool {

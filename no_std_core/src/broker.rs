@@ -185,8 +185,14 @@ pub struct ConnectionInfo {
     pub version: Version,
     /// CONNECT was accepted, and the connection is not closing.
     pub is_open: bool,
-    /// Why it is being closed by the broker, with a sentence for people.
+    /// Why it is being closed, with a sentence for people.
     pub closing: Option<(ReasonCode, &'static str)>,
+    /// It is open, or was when it began to be closed. Of a closing connection this and what follows is known with the feature `alloc` only.
+    pub was_open: bool,
+    /// It is closed by a DISCONNECT of the client, with this code.
+    pub is_by_client: bool,
+    /// The bytes of the packet for which it is closed, where that was too large.
+    pub too_large: Option<u32>,
     /// Its Session, while it is open.
     pub session: Option<SessionInfo>,
 }
@@ -551,6 +557,18 @@ impl<'m> Broker<'m> {
             version: connection.version,
             is_open: connection.phase == Phase::Open,
             closing: connection.closing().map(|reason| (reason.code, reason.why.as_str())),
+            #[cfg(feature = "alloc")]
+            was_open: connection.was_open || connection.phase == Phase::Open,
+            #[cfg(not(feature = "alloc"))]
+            was_open: connection.phase == Phase::Open,
+            #[cfg(feature = "alloc")]
+            is_by_client: connection.is_by_client,
+            #[cfg(not(feature = "alloc"))]
+            is_by_client: false,
+            #[cfg(feature = "alloc")]
+            too_large: Some(connection.draft.get().too_large).filter(|len| *len > 0),
+            #[cfg(not(feature = "alloc"))]
+            too_large: None,
             session: connection.session.map(|session| self.sessions[session].info()),
         })
     }
@@ -591,6 +609,11 @@ impl<'m> Broker<'m> {
             return false;
         }
         true
+    }
+
+    /// What clients may do: as configured, or less where memory is made for less.
+    pub fn limits(&self) -> &crate::config::Limits {
+        &self.config.limits
     }
 
     /// Copies the Client Identifier of a connection, cut to the size of `out`; how many bytes that are.

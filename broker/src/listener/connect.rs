@@ -1,10 +1,11 @@
 //! The first packet: it says whose home a connection belongs to.
 
 use super::lobby::{GRACE, Seat, Ticket};
+use crate::departures::{Departure, End};
 use crate::log::Escaped;
 use crate::mesh::Arrival;
 use crate::shard::Shard;
-use goldcrest_core::codec::{Connect, PacketType, peek_type, split};
+use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -17,9 +18,17 @@ pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAdd
     let deadline = shard.lobby.connect_timeout;
     let (home, bytes) = match timeout(deadline, read(&shard, &stream, peer, &mut ticket)).await {
         Ok(Ok(first)) => first,
-        Ok(Err(Gone::Peer(error))) => return tracing::debug!(address = %peer, %error, "closed before CONNECT"),
-        Ok(Err(Gone::Pressed(why))) => return shard.lobby.turn_away(peer, why),
-        Err(_) => return tracing::debug!(address = %peer, "closed: no CONNECT in time"),
+        Ok(Err(Gone::Peer(error))) => {
+            shard.mesh.departures.count(End::LostBeforeConnect);
+            return tracing::debug!(address = %peer, %error, "closed before CONNECT");
+        }
+        Ok(Err(Gone::Pressed(why))) => return shard.turn_away(peer, why),
+        Err(_) => {
+            let end = End::Code(ReasonCode::MaximumConnectTime);
+            let why = format_args!("no whole CONNECT came in time");
+            let departure = Departure { end, client: "", address: Some(peer), was_open: false, why };
+            return shard.mesh.departures.tell(&departure);
+        }
     };
     drop(ticket);
     if home == shard.index {

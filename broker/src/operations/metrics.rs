@@ -48,6 +48,8 @@ impl Collector for Snapshot {
         )?;
         out.counter("opened_connections", "Network Connections so far", counters.connections_opened)?;
         out.counter("refused_connections", "CONNECT refused", counters.connections_refused)?;
+        let ended = self.departures.iter().map(|(reason, count)| (reason.as_str(), *count));
+        out.counters("ended_connections", "Network Connections that ended, and CONNECT refused", "reason", ended)?;
         out.gauge("connections", "Network Connections", counters.connections.into())?;
         out.gauge("sessions", "Sessions, connected or not", counters.sessions.into())?;
         out.gauge("sessions_limit", "How many Sessions there may be in all shards", counters.sessions_limit.into())?;
@@ -167,6 +169,7 @@ mod tests {
         let mut snapshot = Snapshot { shards: 2, ..Snapshot::default() };
         snapshot.counters.publish_received = [5, 6, 7];
         snapshot.dropped[0] = 3;
+        snapshot.departures.push(("lost".to_owned(), 8));
         let mut stats = Stats::default();
         stats.damage.records.insert(0, 4);
         stats.syncs.buckets[0] = 1;
@@ -180,6 +183,7 @@ mod tests {
             "goldcrest_received_publish_total{qos=\"1\"} 6",
             "goldcrest_dropped_messages_total{reason=\"queue_full\"} 3",
             "goldcrest_dropped_messages_total{reason=\"expired\"} 0",
+            "goldcrest_ended_connections_total{reason=\"lost\"} 8",
             "goldcrest_store_full 1",
             "goldcrest_store_failed 0",
             "goldcrest_store_sync_seconds_bucket{le=\"0.0001\"} 1",

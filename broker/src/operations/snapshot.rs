@@ -13,6 +13,8 @@ pub(super) struct Snapshot {
     pub(super) shards: u16,
     /// Without what was lost. Retained messages, which all shards have, count once.
     pub(super) counters: Counters,
+    /// Why connections ended, and how often.
+    pub(super) departures: Vec<(String, u64)>,
     /// Lost messages, in the order of [`DropReason::ALL`].
     pub(super) dropped: [u64; DropReason::ALL.len()],
     /// Unless all is in memory alone.
@@ -36,6 +38,7 @@ impl Snapshot {
         let mut snapshot = Self {
             uptime: state.started.elapsed(),
             shards: served.mesh.shards(),
+            departures: served.mesh.departures.counts(),
             store: served.store.as_deref().map(StoreSnapshot::take),
             ..Self::default()
         };

@@ -108,10 +108,16 @@ pub struct Connection {
     /// Its message waits for room in the store.
     #[cfg(feature = "alloc")]
     pub(crate) waits_for_room: bool,
-    /// Why the broker closes it.
+    /// Why it is being closed.
     pub(crate) has_reason: bool,
     pub(crate) reason: Why,
     pub(crate) reason_code: ReasonCode,
+    /// CONNACK with success was owed before the connection began to close.
+    #[cfg(feature = "alloc")]
+    pub(crate) was_open: bool,
+    /// It is the client that closes it, by DISCONNECT.
+    #[cfg(feature = "alloc")]
+    pub(crate) is_by_client: bool,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
     pub(crate) goodbye: bool,
     /// What is half transmitted.
@@ -131,6 +137,9 @@ pub(crate) struct Draft {
     pub(crate) assigned_number: Option<u64>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
+    /// The length of the packet for which the connection is closed as too large; 0: none.
+    #[cfg(feature = "alloc")]
+    pub(crate) too_large: u32,
 }
 
 impl Vacant for Draft {
@@ -144,6 +153,8 @@ impl Vacant for Draft {
         assigned_number: None,
         server_keep_alive: None,
         granted_expiry_secs: None,
+        #[cfg(feature = "alloc")]
+        too_large: 0,
     };
 }
 
@@ -267,6 +278,10 @@ impl Connection {
         has_reason: false,
         reason: Why::NONE,
         reason_code: ReasonCode::Success,
+        #[cfg(feature = "alloc")]
+        was_open: false,
+        #[cfg(feature = "alloc")]
+        is_by_client: false,
         goodbye: false,
         sending: Sending::NONE,
     };

@@ -43,12 +43,16 @@ impl Broker<'_> {
         }
         let gone = Refusal::new(disconnect.code, "the client disconnected");
         self.close(now, handle, gone, false);
+        #[cfg(feature = "alloc")]
+        {
+            self.connections[handle].is_by_client = true;
+        }
         Ok(())
     }
 
     /// The client closed its side of the connection.
     pub(crate) fn end_input(&mut self, now: Instant, handle: Handle<Connection>) {
-        let gone = Refusal::new(ReasonCode::UnspecifiedError, "the client closed the connection without DISCONNECT");
+        let gone = Refusal::new(ReasonCode::Success, "the client closed the connection without DISCONNECT");
         self.close(now, handle, gone, false);
     }
 
@@ -59,6 +63,10 @@ impl Broker<'_> {
         if matches!(connection.phase, Phase::Closing | Phase::Dead) {
             return;
         }
+        #[cfg(feature = "alloc")]
+        {
+            connection.was_open = connection.phase == Phase::Open;
+        }
         connection.phase = Phase::Closing;
         // A verdict that comes later finds nothing to decide.
         connection.awaits_verdict = false;
@@ -67,9 +75,11 @@ impl Broker<'_> {
         self.forget_sending(handle);
         let session = self.connections[handle].session.take();
         self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);
+        #[cfg(not(feature = "alloc"))]
         self.forget_draft(handle);
         #[cfg(feature = "alloc")]
         {
+            self.forget_drafted_will(handle);
             self.keep_client_id(handle, session);
             self.end_promise(handle);
         }
@@ -79,7 +89,7 @@ impl Broker<'_> {
         }
     }
 
-    /// Who it was is known as long as the connection is, for the shell's log.
+    /// Who it was is known as long as the connection is, for the shell's log: of a client that was refused it is still there.
     #[cfg(feature = "alloc")]
     fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
         let bytes = &mut self.messages.bytes;
@@ -250,11 +260,14 @@ impl Broker<'_> {
     }
 
     fn forget_draft(&mut self, handle: Handle<Connection>) {
+        self.forget_drafted_will(handle);
         let Some(draft) = self.connections[handle].draft.made() else { return };
-        let will = draft.will.take();
         let client_id = core::mem::take(&mut draft.client_id);
         self.messages.bytes.release(client_id);
-        if let Some(will) = will {
+    }
+
+    fn forget_drafted_will(&mut self, handle: Handle<Connection>) {
+        if let Some(will) = self.connections[handle].draft.made().and_then(|draft| draft.will.take()) {
             self.messages.release(will.message);
         }
     }

@@ -107,6 +107,11 @@ impl Broker<'_> {
                 Ok(None) => break Next::Read,
                 Err(refusal) => {
                     self.refuse(now, handle, refusal);
+                    #[cfg(feature = "alloc")]
+                    if refusal.code == ReasonCode::PacketTooLarge {
+                        let len = crate::codec::packet_len(rest).unwrap_or(0);
+                        self.connections[handle].draft.make().too_large = len;
+                    }
                     continue;
                 }
             };

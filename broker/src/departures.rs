@@ -1,0 +1,233 @@
+//! Why connections ended: counted by reason, and told in the log where the broker refused a client, threw it out or cut it off.
+//!
+//! A client that comes again and again to the same end has one line a minute, and all of them have few lines a second: the log of a
+//! crowd that is turned away stays readable, and no client fills the disk. What was not told is counted in the next line.
+
+use crate::log::Escaped;
+use goldcrest_core::codec::ReasonCode;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    /// The broker had this reason, and told the client if its version has a way to.
+    Code(ReasonCode),
+    /// By a DISCONNECT of the client without an error.
+    Disconnected,
+    /// By a DISCONNECT of the client that names a fault of the broker, or of the client itself.
+    DisconnectedWithError,
+    /// The client closed it without DISCONNECT, or the network lost it.
+    Lost,
+    /// The same, before CONNECT: what looks whether there is a server does so.
+    LostBeforeConnect,
+    /// There were too many others.
+    NoRoom,
+}
+
+impl End {
+    /// For metrics: the specification's name of the code, with underscores.
+    fn label(self) -> String {
+        match self {
+            Self::Disconnected => "disconnected".to_owned(),
+            Self::DisconnectedWithError => "disconnected_with_error".to_owned(),
+            Self::Code(code) => code.name().to_lowercase().replace([' ', '-'], "_"),
+            Self::Lost => "lost".to_owned(),
+            Self::LostBeforeConnect => "lost_before_connect".to_owned(),
+            Self::NoRoom => "no_room".to_owned(),
+        }
+    }
+
+    /// Those that are not codes, and then all codes by their value.
+    fn place(self) -> usize {
+        match self {
+            Self::Lost => 0,
+            Self::LostBeforeConnect => 1,
+            Self::NoRoom => 2,
+            Self::Disconnected => 3,
+            Self::DisconnectedWithError => 4,
+            Self::Code(code) => Self::OTHERS + code as usize,
+        }
+    }
+
+    const OTHERS: usize = 5;
+
+    /// Those that have a metric.
+    fn all() -> impl Iterator<Item = Self> {
+        use End::{Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom};
+        let errors = ReasonCode::ALL.iter().copied().filter(|code| code.is_error()).map(Self::Code);
+        [Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom].into_iter().chain(errors)
+    }
+}
+
+/// One connection that ended, for the log.
+pub(crate) struct Departure<'a> {
+    pub(crate) end: End,
+    /// Empty where it is not known.
+    pub(crate) client: &'a str,
+    pub(crate) address: Option<SocketAddr>,
+    /// It had a CONNACK with success.
+    pub(crate) was_open: bool,
+    pub(crate) why: fmt::Arguments<'a>,
+}
+
+/// What all shards count and tell.
+pub(crate) struct Departures {
+    counts: [AtomicU64; End::OTHERS + 256],
+    hasher: RandomState,
+    told: Mutex<Told>,
+}
+
+/// What was told lately.
+#[derive(Default)]
+struct Told {
+    /// By reason and client, as hashes: when, and how often it was not told since.
+    lately: HashMap<u64, (Instant, u64)>,
+    /// When the second began, and how many lines it has had.
+    second: Option<(Instant, u32)>,
+    /// How many were not told, of all those that are not in `lately`.
+    untold: u64,
+}
+
+impl Told {
+    /// The time that a client has one line for, for each reason.
+    const PAUSE: Duration = Duration::from_secs(60);
+    /// Lines a second.
+    const MOST_LINES: u32 = 10;
+    /// How many of them are remembered.
+    const MOST: usize = 1024;
+
+    /// Whether there is to be a line: if so, how many there were not for the same, and how many for others.
+    fn pass(&mut self, key: u64, now: Instant) -> Option<(u64, u64)> {
+        if let Some((told, untold)) = self.lately.get_mut(&key)
+            && now.duration_since(*told) < Self::PAUSE
+        {
+            *untold += 1;
+            return None;
+        }
+        let (_, lines) = match &mut self.second {
+            Some(second) if now.duration_since(second.0) < Duration::from_secs(1) => second,
+            second => second.insert((now, 0)),
+        };
+        if *lines >= Self::MOST_LINES {
+            self.untold += 1;
+            return None;
+        }
+        *lines += 1;
+        if self.lately.len() >= Self::MOST {
+            self.lately.retain(|_, (told, _)| now.duration_since(*told) < Self::PAUSE);
+        }
+        if self.lately.len() >= Self::MOST {
+            self.untold += self.lately.drain().map(|(_, (_, untold))| untold).sum::<u64>();
+        }
+        let same = self.lately.insert(key, (now, 0)).map_or(0, |(_, untold)| untold);
+        Some((same, std::mem::take(&mut self.untold)))
+    }
+}
+
+impl Default for Departures {
+    fn default() -> Self {
+        Self {
+            counts: [const { AtomicU64::new(0) }; End::OTHERS + 256],
+            hasher: RandomState::new(),
+            told: Mutex::default(),
+        }
+    }
+}
+
+impl Departures {
+    /// Counts an end that is not worth a line.
+    pub(crate) fn count(&self, end: End) {
+        self.counts[end.place()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an end, and tells of it at the level that it is worth.
+    pub(crate) fn tell(&self, departure: &Departure<'_>) {
+        let Departure { end, client, address, was_open, why } = departure;
+        self.count(*end);
+        let key = match client {
+            // The port is another one each time.
+            &"" => self.hasher.hash_one((end, address.map(|address| address.ip()))),
+            client => self.hasher.hash_one((end, client)),
+        };
+        let passed = self.told.lock().unwrap_or_else(PoisonError::into_inner).pass(key, Instant::now());
+        let Some((again, others)) = passed else { return };
+        let what = if *was_open { "closed the connection" } else { "refused a client" };
+        let client = (!client.is_empty()).then(|| tracing::field::display(Escaped(client)));
+        let address = address.map(tracing::field::display);
+        let again = (again > 0).then_some(again);
+        let others = (others > 0).then_some(others);
+        let is_usual = matches!(
+            end,
+            End::DisconnectedWithError | End::Code(ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout)
+        );
+        if is_usual {
+            tracing::info!(client, address, again, others, "{what}: {why}");
+        } else {
+            tracing::warn!(client, address, again, others, "{what}: {why}");
+        }
+    }
+
+    /// Label and count of each reason.
+    pub(crate) fn counts(&self) -> Vec<(String, u64)> {
+        End::all().map(|end| (end.label(), self.counts[end.place()].load(Ordering::Relaxed))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_one_line_a_minute_for_each_reason() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        let at = |secs| start + Duration::from_secs(secs);
+        assert_eq!(told.pass(1, at(0)), Some((0, 0)));
+        for secs in 1..60 {
+            assert_eq!(told.pass(1, at(secs)), None);
+        }
+        assert_eq!(told.pass(2, at(59)), Some((0, 0)), "another client, or another reason");
+        assert_eq!(told.pass(1, at(60)), Some((59, 0)));
+    }
+
+    #[test]
+    fn a_crowd_has_few_lines_a_second_and_little_memory() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        let mut lines = 0;
+        for key in 0..100_000 {
+            lines += u64::from(told.pass(key, start).is_some());
+            assert!(told.lately.len() <= Told::MOST);
+        }
+        assert_eq!(lines, u64::from(Told::MOST_LINES));
+        let later = start + Duration::from_secs(2);
+        assert_eq!(told.pass(100_000, later), Some((0, 100_000 - lines)));
+        // Nobody is told twice within a minute, whoever came between.
+        for (key, secs) in (0..3_000_u64).zip(3..) {
+            told.pass(200_000 + key, start + Duration::from_secs(secs));
+            assert!(told.lately.len() <= Told::MOST);
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_own_label_and_count() {
+        let departures = Departures::default();
+        for (end, times) in End::all().zip(1..) {
+            for _ in 0..times {
+                departures.count(end);
+            }
+        }
+        let counts = departures.counts();
+        let labels: std::collections::HashSet<_> = counts.iter().map(|(label, _)| label).collect();
+        assert_eq!(labels.len(), counts.len());
+        assert!(counts.iter().zip(1..).all(|((_, count), times)| *count == times));
+        assert!(
+            counts.iter().all(|(label, _)| label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'))),
+            "{counts:?}"
+        );
+    }
+}
