@@ -91,7 +91,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;
                 // What a newer program or a backup has left there is wanted; another directory is not the way out.
                 match error.downcast_ref() {
-                    Some(OpenError::Newer { .. } | OpenError::Unfinished) => Ok(()),
+                    Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
                     _ => write!(
                         f,
                         "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"

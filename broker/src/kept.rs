@@ -1,5 +1,6 @@
 //! Opening the store when the gateway starts.
 
+use crate::command::describe_damage;
 use crate::config::{Config, Sync, shards_for_cores};
 use crate::gateway::StartError;
 use crate::redistribute::{Refused, redistribute};
@@ -123,7 +124,8 @@ fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     // With fewer there would be little besides the reserves.
     const SEGMENTS: u64 = 6;
     const MIB: u64 = 1 << 20;
-    let largest = u64::from(config.broker.limits.packet_bytes) + MARGIN;
+    let margin = MARGIN + Options::segment_overhead(store.max_bytes / store.segment_bytes.max(MIB));
+    let largest = u64::from(config.broker.limits.packet_bytes) + margin;
     let segment_bytes = store.segment_bytes.min(store.max_bytes / SEGMENTS / MIB * MIB);
     let segment_bytes = segment_bytes.max(largest.next_multiple_of(MIB)).min(Options::SEGMENT_MAX);
     let max_bytes = store.max_bytes.max(SEGMENTS * segment_bytes);
@@ -159,13 +161,10 @@ fn tell(report: &Report, took: Duration) {
         tracing::warn!("the end of the store was torn, as by a loss of power, and was cut off");
     }
     if !report.damage.is_none() {
-        let store::Damage { places, bytes, records, frames } = &report.damage;
         tracing::error!(
-            places,
-            bytes,
-            ?records,
-            frames,
-            "the store is damaged: records of these kinds, and what was in these frames, are lost; the damaged bytes are in its files damaged-*"
+            "the store is damaged: {}; damaged bytes are in its files damaged-*, files that don't belong to it are set aside as \
+             *.foreign, and what is sound is served",
+            describe_damage(&report.damage)
         );
     }
 }

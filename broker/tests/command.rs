@@ -300,13 +300,89 @@ fn a_store_is_looked_at_copied_restored_and_repaired() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// One after the other the files of a store with 60 acknowledged messages are moved away: `store check` said "sound", the start said nothing, and
+/// messages were gone.
+#[test]
+fn a_store_without_one_of_its_files_is_not_sound() {
+    let folder = std::env::temp_dir().join(format!("goldcrest-missing-{}", std::process::id()));
+    let data = folder.join("data");
+    let data_dir = data.to_str().unwrap();
+    let server = Server::run(&mut goldcrest(&["--shards", "1", "--data-dir", data_dir]));
+    for number in 0..60 {
+        let (topic, payload) = (format!("state/{number}"), "x".repeat(900_000));
+        let args = ["pub", "-p", &server.port(), "-t", &topic, "-r", "-q", "1"];
+        let mut publisher = goldcrest(&args).stdin(Stdio::piped()).spawn().unwrap();
+        publisher.stdin.take().unwrap().write_all(payload.as_bytes()).unwrap();
+        assert!(publisher.wait().unwrap().success());
+    }
+    drop(server);
+    let check = || run(&["store", "check", "--data-dir", data_dir]);
+    assert_eq!(check().status.code(), Some(0), "{}", text(&check().stdout));
+    let names = || {
+        let entries = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = entries.filter(|name| name.ends_with(".segment")).collect();
+        names.sort();
+        names
+    };
+    let all = names();
+    assert!(all.len() > 4, "{all:?}");
+    let mut empty = Vec::new();
+    for name in &all {
+        std::fs::rename(data.join(name), folder.join(name)).unwrap();
+        let checked = check();
+        let said = text(&checked.stdout);
+        match checked.status.code() {
+            Some(3) => assert!(said.contains(name.as_str()), "without {name}: {said}"),
+            _ => empty.push(name),
+        }
+        std::fs::rename(folder.join(name), data.join(name)).unwrap();
+    }
+    // Prepared last, and never begun: nothing is lost with them.
+    assert!(empty.len() <= 3 && all.ends_with(&empty.into_iter().cloned().collect::<Vec<_>>()), "{all:?}");
+    // A start says it, serves what is there, and sets aside what is not of this store.
+    std::fs::rename(data.join(&all[1]), data.join("ffffffff.segment")).unwrap();
+    std::fs::write(data.join("fffffff0.segment"), "not of this store").unwrap();
+    assert_eq!(check().status.code(), Some(3));
+    std::fs::remove_file(data.join("ffffffff.segment")).unwrap();
+    let mut server = Server::run(&mut goldcrest(&["--shards", "1", "--data-dir", data_dir]));
+    let printed = run(&["sub", "-p", &server.port(), "-t", "state/#", "-C", "10"]);
+    assert_eq!(text(&printed.stdout).lines().count(), 10);
+    let mut log = server.child.stderr.take().unwrap();
+    server.signal("TERM");
+    server.wait();
+    let mut logged = String::new();
+    log.read_to_string(&mut logged).unwrap();
+    let told = logged.lines().find(|line| line.contains("ERROR") && line.contains("the store is damaged")).unwrap();
+    assert!(told.contains(&all[1]) && told.contains("fffffff0.segment"), "{told}");
+    assert!(data.join("fffffff0.segment.foreign").exists());
+    assert_eq!(check().status.code(), Some(0), "{}", text(&check().stdout));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn an_older_store_is_left_alone() {
+    let folder = std::env::temp_dir().join(format!("goldcrest-older-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut header = [0; 64];
+    header[..8].copy_from_slice(b"GCRSTLOG");
+    header[8] = 1;
+    let crc = crc32fast::hash(&header[..12]);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(folder.join("00000001.segment"), header).unwrap();
+    let output = run(&["--listen", "127.0.0.1:0", "--data-dir", folder.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert!(said.contains("00000001.segment has format 1") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(std::fs::read(folder.join("00000001.segment")).unwrap(), header);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn a_newer_store_is_left_alone_and_no_other_directory_is_suggested() {
     let folder = std::env::temp_dir().join(format!("goldcrest-newer-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let mut header = [0; 64];
     header[..8].copy_from_slice(b"GCRSTLOG");
-    header[8] = 2;
+    header[8] = 3;
     let crc = crc32fast::hash(&header[..12]);
     header[12..16].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(folder.join("00000001.segment"), header).unwrap();

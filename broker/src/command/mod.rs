@@ -15,7 +15,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Looks after the store in which the gateway keeps sessions and messages
 
-Usage: goldcrest store check [OPTIONS]           read all of it and write nothing; exit code 0: sound, 3: damaged
+Usage: goldcrest store check [OPTIONS]           read all of it and write nothing; exit code 0: sound, 3: damaged or incomplete
        goldcrest store stats [OPTIONS]           print how much is in it
        goldcrest store dump [OPTIONS]            print each record as one line of JSON
        goldcrest store backup TO [OPTIONS]       copy it to the directory TO, which is made, or is empty
@@ -149,7 +149,7 @@ fn describe_repair(report: &Report) -> String {
     if !report.damage.is_none() {
         let _ = writeln!(
             text,
-            "{}\nwhat is damaged was copied to files damaged-*; nothing else is lost",
+            "{}\nwhat is damaged was copied to files damaged-*, what is foreign is in files *.foreign; nothing else is lost",
             describe_damage(&report.damage)
         );
     }
@@ -159,16 +159,36 @@ fn describe_repair(report: &Report) -> String {
     text
 }
 
-fn describe_damage(damage: &Damage) -> String {
-    let Damage { places, bytes, records, frames } = damage;
-    let mut text = format!("{places} places with {bytes} bytes in all");
+/// What is lost, and what was found, in words.
+pub(crate) fn describe_damage(damage: &Damage) -> String {
+    let Damage { places, bytes, records, frames, missing, frames_missing, foreign, misnamed } = damage;
+    let mut parts = Vec::new();
+    if *places > 0 {
+        parts.push(format!("{places} places with {bytes} bytes in all"));
+    }
     for (kind, count) in records {
-        let _ = write!(text, ", {count} records of kind {}", kind_name(*kind));
+        parts.push(format!("{count} records of kind {}", kind_name(*kind)));
     }
     if *frames > 0 {
-        let _ = write!(text, ", {frames} groups of records of which nobody knows what was in them");
+        parts.push(format!("{frames} groups of records of which nobody knows what was in them"));
     }
-    text
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|seq| store::segment_name(*seq)).collect();
+        parts.push(format!(
+            "with what they held these files are missing, or there only as they were before: {}",
+            names.join(" ")
+        ));
+    }
+    if *frames_missing > 0 {
+        parts.push(format!("the end is missing: the last {frames_missing} groups of records that were safe"));
+    }
+    if !foreign.is_empty() {
+        parts.push(format!("files of another store, or of another time of this one: {}", foreign.join(" ")));
+    }
+    if *misnamed > 0 {
+        parts.push(format!("{misnamed} files have the names of others"));
+    }
+    parts.join(", ")
 }
 
 pub(crate) fn kind_name(kind: u8) -> String {

@@ -98,6 +98,24 @@ impl Out<'_> {
             "kind",
             kinds(&damage.records),
         )?;
+        let missing = damage.missing.len() as u64;
+        self.gauge(
+            "store_missing_files",
+            "Files of the store that were missing at the start, or older than they should be",
+            missing,
+        )?;
+        self.gauge(
+            "store_missing_frames",
+            "Groups of records missing from the end of the store at the start",
+            damage.frames_missing,
+        )?;
+        let foreign = damage.foreign.len() as u64;
+        self.gauge("store_foreign_files", "Files of another store found at the start, each set aside", foreign)?;
+        self.gauge(
+            "store_misnamed_files",
+            "Files of the store found under the names of others at the start",
+            damage.misnamed,
+        )?;
         self.gauge("store_left_out_records", "Records that made no sense at the start", store.left_out)
     }
 

@@ -103,6 +103,10 @@ impl Topics {
         values.add("store/damaged/bytes", stats.damage.bytes);
         values.add("store/damaged/frames", stats.damage.frames);
         values.add("store/damaged/records", stats.damage.records.values().sum::<u64>());
+        values.add("store/damaged/missing files", stats.damage.missing.len());
+        values.add("store/damaged/missing frames", stats.damage.frames_missing);
+        values.add("store/damaged/foreign files", stats.damage.foreign.len());
+        values.add("store/damaged/misnamed files", stats.damage.misnamed);
         values.add("store/damaged/left out", store.left_out);
         values.add("store/disk/syncs", stats.syncs.count);
         // Since it was published last. Without a sync meanwhile nothing has changed.

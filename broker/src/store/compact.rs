@@ -27,8 +27,9 @@ pub(super) struct Compaction {
 }
 
 impl Log {
-    /// Moves some records, at most about twice as much as the `written` bytes that go with them.
-    pub(super) fn move_some(&mut self, written: usize) -> io::Result<()> {
+    /// Moves some records, at most about twice as much as the `written` bytes that go with them. Whether it came further.
+    pub(super) fn move_some(&mut self, written: usize) -> io::Result<bool> {
+        let mut has_moved = false;
         if self.compaction.is_none() {
             self.compaction = self.choose_victim();
         }
@@ -46,6 +47,7 @@ impl Log {
             };
             let Some((start, header)) = frame else {
                 self.end_compaction(victim, seq);
+                has_moved = true;
                 break;
             };
             let len = header.len as usize;
@@ -55,27 +57,33 @@ impl Log {
             let copied = self.move_frame(victim, start, &header)?;
             self.compaction = Some(Compaction { victim, seq, at: start + (HEADER + len) as u64 });
             self.counts.moved_bytes += copied as u64;
+            has_moved = true;
             to_copy = to_copy.saturating_sub(copied);
             to_read = to_read.saturating_sub(HEADER + len);
         }
         if self.draft.len() > before || self.draft.frame_len().is_some() {
             self.end_batch();
         }
-        Ok(())
+        Ok(has_moved)
     }
 
     /// The sealed segment with the least in it, if more is dead than may be.
     fn choose_victim(&self) -> Option<Compaction> {
         let sealed = || self.contents.segments.in_state(State::Sealed).filter(|(_, segment)| !segment.is_stuck);
         let damaged = sealed().find(|(_, segment)| segment.is_damaged);
+        // What lists take is nothing that could be given back.
+        let overhead = self.segment_overhead() as u64;
+        let usable = |segment: &super::segment::Segment| segment.header.len.saturating_sub(overhead);
         let (bytes, live) =
-            sealed().fold((0, 0), |(bytes, live), (_, segment)| (bytes + segment.header.len, live + segment.live));
+            sealed().fold((0, 0), |(bytes, live), (_, segment)| (bytes + usable(segment), live + segment.live));
         let (dead, size) = (bytes - live.min(bytes), self.options.segment_bytes);
         let is_wasteful = dead > live + 2 * size;
-        let spare = self.segments_left() + self.contents.segments.in_state(State::Dead).count() as u64;
+        let spare = self.segments_left()
+            + (self.contents.segments.in_state(State::Dead).count()
+                + self.contents.segments.in_state(State::Free).count()) as u64;
         let is_tight = (self.space.is_short || spare < SEGMENTS_LEFT) && dead > size + size / 4;
         let emptiest = || {
-            let worth_it = sealed().filter(|(_, segment)| segment.live < segment.header.len / 10 * 9);
+            let worth_it = sealed().filter(|(_, segment)| segment.live < usable(segment) / 10 * 9);
             worth_it.min_by_key(|(_, segment)| segment.live).filter(|_| is_wasteful || is_tight)
         };
         let (victim, segment) = damaged.or_else(emptiest)?;
@@ -96,8 +104,11 @@ impl Log {
     fn has_room_to_move(&self, len: usize) -> bool {
         let needed = len + 2 * HEADER;
         let prepared = self.space.next_prepared(&self.contents);
-        let fits_next =
-            || prepared.is_some_and(|next| self.contents.segments.get(next).header.len as usize >= needed + 2 * HEADER);
+        let fits_next = || {
+            let len = prepared.map_or(0, |next| self.contents.segments.get(next).header.len);
+            // A frame that filled a segment when there were fewer may take the place of the last list.
+            len as usize >= needed + self.segment_overhead() - self.end_size()
+        };
         self.capacity_left() >= needed || fits_next()
     }
 
@@ -108,7 +119,7 @@ impl Log {
         area.resize(header.len as usize, 0);
         let filled = self.contents.segments.get(victim).file.read_all_at(&mut area, first)?;
         let mut copied = 0;
-        if filled == area.len() && heads_are_sound(&area, header.heads_crc) {
+        if !header.is_list && filled == area.len() && heads_are_sound(&area, header.heads_crc) {
             let oldest = self.contents.segments.oldest_besides(victim);
             for (at, head, body) in records(&area) {
                 let is_latest = |place: &super::index::Place| {

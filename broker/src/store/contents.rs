@@ -154,7 +154,7 @@ impl Contents {
             stats.live_bytes += segment.live;
             match segment.state {
                 State::Prepared => stats.prepared += 1,
-                State::Dead | State::Leaving | State::Dying => stats.dead += 1,
+                State::Dead | State::Free | State::Leaving | State::Dying => stats.dead += 1,
                 State::Active | State::Sealed => {}
             }
         }

@@ -1,11 +1,12 @@
 //! Copies of a store: a backup, taken while the gateway runs, and the way back.
 //!
-//! A copy is a directory of the same segments. While it is being made a file named [`COPYING`] stands in it, and nobody opens
+//! A copy is a directory of the segments that the last list names, and of no file that does not belong to the store. While it is being made a file named [`COPYING`] stands in it, and nobody opens
 //! a store that has one.
 
 use super::disk::{Directory, Disk, DiskFile};
 use super::examine::Examined;
-use super::segment::{list, name_of};
+use super::reached::Reached;
+use super::segment::name_of;
 use super::snapshot::Snapshot;
 use super::{OpenError, Report};
 use std::fmt;
@@ -73,11 +74,11 @@ fn copy(from: &Path, to: &Path, fill: bool) -> Result<Report, CopyError> {
     }
     let failed = |error| CopyError::To(directory(error));
     target.create(COPYING).and_then(|file| file.sync()).and_then(|()| target.sync_names()).map_err(failed)?;
-    let source = examined.disk();
-    for seq in list(source).map_err(|error| CopyError::From(directory(error)))? {
-        let name = name_of(seq);
-        let original = source.open(&name).map_err(|error| CopyError::From(OpenError::Io(name.clone(), error)))?;
-        copy_file(&*original, &target, &name, fill)?;
+    for (seq, original) in examined.segments() {
+        copy_file(original, &target, &name_of(seq), fill)?;
+    }
+    if let Some((store, number)) = examined.reached() {
+        Reached::write(None, store, number, &target).map_err(failed)?;
     }
     target.sync_names().map_err(failed)?;
     target.remove(COPYING).and_then(|()| target.sync_names()).map_err(failed)?;

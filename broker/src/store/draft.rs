@@ -51,6 +51,13 @@ impl Draft {
         at
     }
 
+    /// Adds a whole frame that is no batch: `header`, whose length and checksum are filled in, and `area`. No frame may be open.
+    pub(super) fn push_frame(&mut self, header: FrameHeader, area: &[u8]) {
+        let header = FrameHeader { len: area.len() as u32, heads_crc: crc32fast::hash(area), ..header };
+        self.bytes.extend_from_slice(&header.encode());
+        self.bytes.extend_from_slice(area);
+    }
+
     /// Closes the open frame with `header`, whose length and checksum are filled in.
     pub(super) fn end_frame(&mut self, header: FrameHeader) {
         let Some(frame) = self.frame.take() else { return };

@@ -1,8 +1,9 @@
 //! What is in a store that somebody may be writing to, and repairing one that nobody has.
 
-use super::disk::{Directory, Disk};
+use super::disk::{Directory, Disk, DiskFile};
+use super::format::StoreId;
 use super::recover::{Recovered, recover};
-use super::segment::list;
+use super::segment::{State, list};
 use super::snapshot::Snapshot;
 use super::{Batch, Damage, Key, Log, OpenError, Options, Report, Stats, Store as _, Sync};
 use std::io;
@@ -35,8 +36,15 @@ impl Examined {
         Ok(Self { recovered, report })
     }
 
-    pub(super) fn disk(&self) -> &dyn Disk {
-        &*self.recovered.contents.disk
+    /// The numbers and files of all segments that belong to it.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (u32, &dyn DiskFile)> {
+        let segments = self.recovered.contents.segments.iter().map(|(_, segment)| segment);
+        segments.filter(|segment| segment.state != State::Free).map(|segment| (segment.header.seq, &*segment.file))
+    }
+
+    /// Which store it is, and the number of its last frame.
+    pub(super) fn reached(&self) -> Option<(StoreId, u64)> {
+        self.recovered.store.map(|store| (store, self.recovered.number))
     }
 
     /// Shows each record of a shard once, kinds ascending, until `visit` breaks off.

@@ -1,9 +1,10 @@
 //! How a segment looks. All numbers are little-endian; all parts begin at a multiple of 8 bytes.
 //!
 //! ```text
-//! segment   header 64 │ frame │ frame │ ... │ end frame │ what the file held before
+//! segment   header 64 │ list │ frame │ frame │ ... │ end frame │ what the file held before
 //! frame     header 64 │ record │ record │ ...
 //! record    head 16 │ body │ up to 7 zeros
+//! list      header 64 │ store 16 │ segment 8 │ segment 8 │ ...
 //! ```
 //!
 //! A frame is a batch, or a part of one; the last part says so. Its header has a checksum, its records' heads together
@@ -11,6 +12,8 @@
 //!
 //! Segments are used again. Each time a segment gets a new random nonce, which all its frames carry, so what it held
 //! before is never taken for a frame of now.
+//!
+//! A list is a frame that names all segments that belong to the log at that point of it, see [`members`](super::members).
 
 use super::{Key, ShardCount};
 
@@ -22,8 +25,8 @@ pub(super) const HEAD: usize = 16;
 /// A frame grows to this size, unless it is a single record that is larger.
 pub(super) const FRAME: usize = 1 << 20;
 
-/// The format that is written, and the newest that is read.
-pub const FORMAT: u32 = 1;
+/// The format that is written and read.
+pub const FORMAT: u32 = 2;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"GCRSTLOG";
 const FRAME_MAGIC: [u8; 4] = *b"GCRf";
@@ -38,14 +41,21 @@ pub(super) struct SegmentHeader {
     pub(super) len: u64,
     /// How many shards the gateway had.
     pub(super) shards: ShardCount,
+    /// The store that it belongs to.
+    pub(super) store: StoreId,
+    /// When it was made, all frames up to this number were synced.
+    pub(super) reached: u64,
 }
+
+/// Drawn at random when a store is made.
+pub(super) type StoreId = u128;
 
 /// Why a segment's header cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Illegible {
     Damaged,
-    /// Of a format that came after this program.
-    Newer(u32),
+    /// Of another format than this program's.
+    Other(u32),
 }
 
 impl SegmentHeader {
@@ -59,7 +69,10 @@ impl SegmentHeader {
         bytes[16..20].copy_from_slice(&self.seq.to_le_bytes());
         bytes[20..22].copy_from_slice(&self.shards.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.nonce.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.len.to_le_bytes());
+        // No segment is larger than `Options::SEGMENT_MAX`.
+        bytes[32..36].copy_from_slice(&u32::try_from(self.len).unwrap_or(u32::MAX).to_le_bytes());
+        bytes[36..44].copy_from_slice(&self.reached.to_le_bytes());
+        bytes[44..60].copy_from_slice(&self.store.to_le_bytes());
         let crc = crc32fast::hash(&bytes[16..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -71,8 +84,8 @@ impl SegmentHeader {
             return Err(Illegible::Damaged);
         }
         let format = u32_at(bytes, 8);
-        if format > FORMAT {
-            return Err(Illegible::Newer(format));
+        if format != FORMAT {
+            return Err(Illegible::Other(format));
         }
         if u32_at(bytes, 60) != crc32fast::hash(&bytes[16..60]) {
             return Err(Illegible::Damaged);
@@ -81,7 +94,9 @@ impl SegmentHeader {
             seq: u32_at(bytes, 16),
             shards: u16::from_le_bytes([bytes[20], bytes[21]]),
             nonce: u64_at(bytes, 24),
-            len: u64_at(bytes, 32),
+            len: u32_at(bytes, 32).into(),
+            reached: u64_at(bytes, 36),
+            store: u128_at(bytes, 44),
         })
     }
 }
@@ -102,8 +117,10 @@ fn frame_crc(header: &[u8]) -> u32 {
 /// What stands at the beginning of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FrameHeader {
-    /// No frame follows in this segment.
+    /// No frame follows in this segment. If the log went on at once, `part` is the number of the segment where it did.
     pub(super) is_end: bool,
+    /// It is a list of segments, and belongs to no batch.
+    pub(super) is_list: bool,
     /// The batch is whole with this frame.
     pub(super) is_last: bool,
     /// Its batch was not written to its end: it counts for nothing.
@@ -122,7 +139,7 @@ pub(super) struct FrameHeader {
     pub(super) part: u32,
     /// Of all records.
     pub(super) len: u32,
-    /// Of all heads.
+    /// Of all heads; of all bytes if it is a list.
     pub(super) heads_crc: u32,
 }
 
@@ -133,6 +150,7 @@ impl FrameHeader {
         bytes[4] = self.is_end.into();
         bytes[5] = self.is_last.into();
         bytes[VOID_AT] = if self.is_void { VOID } else { 0 };
+        bytes[7] = self.is_list.into();
         bytes[8..16].copy_from_slice(&self.nonce.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.synced.to_le_bytes());
@@ -155,6 +173,7 @@ impl FrameHeader {
         }
         Some(Self {
             is_end: bytes[4] == 1,
+            is_list: bytes[7] == 1,
             is_last: bytes[5] == 1,
             is_void: bytes[VOID_AT] == VOID,
             nonce,
@@ -271,10 +290,14 @@ pub(super) fn padded(len: usize) -> usize {
     len.max(1).next_multiple_of(UNIT)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u128_at(bytes: &[u8], at: usize) -> u128 {
+    u128::from(u64_at(bytes, at)) | u128::from(u64_at(bytes, at + 8)) << 64
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

@@ -4,28 +4,37 @@ use super::compact::Compaction;
 use super::contents::Contents;
 use super::disk::Disk;
 use super::draft::Draft;
-use super::format::{FRAME, FrameHeader, HEADER, Head, VOID, VOID_AT, What};
+use super::format::{FRAME, FrameHeader, HEADER, Head, StoreId, VOID, VOID_AT, What};
 use super::index::Place;
+use super::members::{List, list_size};
+use super::reached::Reached;
 use super::recover::{Last, Recovered, recover};
-use super::segment::{State, UNFINISHED, name_of};
+use super::segment::{State, UNFINISHED};
 use super::space::Space;
 use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// So many segments may be made after the room for a list was measured.
+pub(super) const SEGMENTS_MADE_MEANWHILE: usize = 8;
+
 /// The store of the gateway. See [the module](super).
 pub struct Log {
     pub(super) contents: Contents,
     pub(super) options: Options,
+    pub(super) store: StoreId,
+    /// As it is on disk.
+    reached: Option<Reached>,
     /// The segment that is being filled. There is none before the first append.
     pub(super) active: Option<u32>,
     pub(super) draft: Draft,
     /// Of the last frame, in the draft or on disk.
     number: u64,
     /// All frames up to this one are synced.
-    synced: u64,
+    pub(super) synced: u64,
     /// How many frames of the batch under way are closed.
     part: u32,
     /// Something was written to the active segment since it was synced: first at this time of the broker, in milliseconds.
@@ -36,6 +45,8 @@ pub struct Log {
     dying: Vec<u32>,
     /// How many of them are due to batches that are whole.
     dying_before_batch: usize,
+    /// Dead segments that the last list leaves out, which is not synced yet.
+    unlisted: Vec<u32>,
     pub(super) space: Space,
     pub(super) compaction: Option<Compaction>,
     /// Kept for its memory.
@@ -53,19 +64,25 @@ impl Log {
     /// The device fails, or a newer program wrote it.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
         let recovered = recover(disk, &options.gives_up)?;
-        let number = settle(&recovered)?;
-        let Recovered { mut contents, report, greatest_seq, last, .. } = recovered;
-        // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.
-        let is_dead = |last: &Last| contents.segments.get(last.segment).state == State::Dead;
-        let dying: Vec<u32> = last.iter().filter(|last| is_dead(last)).map(|last| last.segment).collect();
-        for &index in &dying {
-            contents.segments.get_mut(index).state = State::Dying;
-        }
-        let space = Space::new(greatest_seq + 1, options.thread.then(|| contents.disk.clone()));
+        let store = recovered.store.unwrap_or_else(new_identity);
+        let (number, is_listed) = settle(&recovered, store)?;
+        let Recovered { mut contents, report, greatest_seq, reached, last, .. } = recovered;
+        let in_last: Vec<u32> = last.iter().map(|last| last.segment).collect();
+        contents.segments.each_mut(|index, segment| match segment.state {
+            State::Prepared if segment.header.len != options.segment_bytes => segment.state = State::Dead,
+            // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.
+            State::Dead if in_last.contains(&index) => segment.state = State::Dying,
+            State::Dead if is_listed => segment.state = State::Free,
+            _ => {}
+        });
+        let dying = contents.segments.in_state(State::Dying).map(|(index, _)| index).collect();
+        let space = Space::new(greatest_seq, options.thread.then(|| contents.disk.clone()));
         let counts = Stats { damage: report.damage.clone(), ..Stats::default() };
-        let log = Self {
+        let mut log = Self {
             contents,
             options,
+            store,
+            reached,
             active: None,
             draft: Draft::default(),
             number,
@@ -75,6 +92,7 @@ impl Log {
             sync_ms: None,
             dying,
             dying_before_batch: 0,
+            unlisted: Vec::new(),
             space,
             compaction: None,
             move_buffer: Vec::new(),
@@ -82,6 +100,7 @@ impl Log {
             is_poisoned: false,
             counts,
         };
+        log.note_reached();
         Ok((log, report))
     }
 
@@ -101,7 +120,7 @@ impl Log {
     }
 
     /// After an error nothing more is taken.
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, io::Error>) -> Result<T, Failure> {
+    pub(super) fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, io::Error>) -> Result<T, Failure> {
         if self.is_poisoned {
             return Err(Failure::Poisoned(io::Error::other("an earlier write or sync failed")));
         }
@@ -178,7 +197,17 @@ impl Log {
     pub(super) fn capacity_left(&self) -> usize {
         let Some(active) = self.active else { return 0 };
         let segment = self.contents.segments.get(active);
-        (segment.header.len as usize).saturating_sub(segment.end as usize + self.draft.len() + HEADER)
+        (segment.header.len as usize).saturating_sub(segment.end as usize + self.draft.len() + self.end_size())
+    }
+
+    /// What is kept free at the end of a segment: for a last list and the end frame.
+    pub(super) fn end_size(&self) -> usize {
+        list_size(self.contents.segments.len() + SEGMENTS_MADE_MEANWHILE) + HEADER
+    }
+
+    /// What of a segment is not for batches.
+    pub(super) fn segment_overhead(&self) -> usize {
+        HEADER + list_size(self.contents.segments.len() + SEGMENTS_MADE_MEANWHILE) + self.end_size()
     }
 
     fn end_frame(&mut self, is_last: bool) {
@@ -230,6 +259,7 @@ impl Log {
             self.write(active)?;
             self.sync()?;
         }
+        self.note_reached();
         Ok(())
     }
 
@@ -238,22 +268,69 @@ impl Log {
     fn roll(&mut self) -> io::Result<()> {
         let next =
             self.space.next_prepared(&self.contents).ok_or_else(|| io::Error::other("no segment is prepared"))?;
-        self.seal()?;
+        self.seal(Some(next))?;
         let segment = self.contents.segments.get_mut(next);
         segment.state = State::Active;
         segment.end = HEADER as u64;
         self.active = Some(next);
+        self.push_list(next);
         Ok(())
     }
 
-    fn seal(&mut self) -> io::Result<()> {
+    /// Names all segments in the log that are needed; when that is synced the others are free.
+    fn push_list(&mut self, active: u32) {
+        self.number += 1;
+        let (instant, wall) = (self.options.time)();
+        let header = FrameHeader {
+            is_list: true,
+            nonce: self.contents.segments.get(active).header.nonce,
+            number: self.number,
+            synced: self.synced,
+            instant,
+            wall,
+            ..FrameHeader::default()
+        };
+        let dead = self.contents.segments.in_state(State::Dead).map(|(index, _)| index);
+        self.unlisted = dead.collect();
+        self.draft.push_frame(header, &list(&self.contents, self.store, &[]));
+    }
+
+    /// Makes a list without the segments that are dead safe. Whether there was room for it.
+    pub(super) fn free_dead(&mut self) -> io::Result<bool> {
+        let needed = list_size(self.contents.segments.len());
+        // What is kept free for a last list is for this too, where there is no other room.
+        let has_room = |active: &u32| {
+            let segment = self.contents.segments.get(*active);
+            segment.end + (self.draft.len() + needed + HEADER) as u64 <= segment.header.len
+        };
+        match self.active.filter(has_room) {
+            Some(active) => self.push_list(active),
+            None if self.space.next_prepared(&self.contents).is_some() => self.roll()?,
+            None => return Ok(false),
+        }
+        if let Some(active) = self.active {
+            self.write(active)?;
+            self.sync()?;
+        }
+        Ok(true)
+    }
+
+    fn seal(&mut self, next: Option<u32>) -> io::Result<()> {
         let Some(active) = self.active.take() else { return Ok(()) };
+        // Whoever opens it next may have no room to say in another segment what is free.
+        let needed = (self.draft.len() + 2 * HEADER + list_size(self.contents.segments.len())) as u64;
+        let segment = self.contents.segments.get(active);
+        if next.is_none() && segment.end + needed <= segment.header.len {
+            self.push_list(active);
+        }
         self.write(active)?;
         self.number += 1;
         let (instant, wall) = (self.options.time)();
         let (number, synced) = (self.number, self.synced);
+        let next = next.map_or(0, |next| self.contents.segments.get(next).header.seq);
         let segment = self.contents.segments.get_mut(active);
-        segment.file.write_all_at(&end_frame(segment.header.nonce, number, synced, (instant, wall)), segment.end)?;
+        let end = end_frame(segment.header.nonce, number, synced, (instant, wall), next);
+        segment.file.write_all_at(&end, segment.end)?;
         segment.end += HEADER as u64;
         self.sync_segment(active)?;
         let segment = self.contents.segments.get_mut(active);
@@ -266,6 +343,16 @@ impl Log {
             self.note_emptied(Some(active));
         }
         Ok(())
+    }
+
+    /// Writes down how far the log is safe. It is of use to nobody but the next start, and there only where the log was cut off.
+    fn note_reached(&mut self) {
+        match Reached::write(self.reached, self.store, self.synced, &*self.contents.disk) {
+            Ok(reached) => self.reached = Some(reached),
+            Err(error) => {
+                tracing::warn!(%error, "how far the store is safe could not be written to its file {}", super::reached::NAME)
+            }
+        }
     }
 
     fn write(&mut self, active: u32) -> io::Result<()> {
@@ -307,6 +394,9 @@ impl Log {
         let begun = (self.options.time)().0;
         let file = &self.contents.segments.get(segment).file;
         timed(&mut self.counts, || file.sync())?;
+        for index in self.unlisted.drain(..) {
+            self.contents.segments.get_mut(index).state = State::Free;
+        }
         let took = (self.options.time)().0.saturating_sub(begun);
         // A slow one counts for some syncs after it.
         self.sync_ms = Some(self.sync_ms.map_or(took, |before| took.max(before - before.div_ceil(8))));
@@ -338,19 +428,20 @@ impl Store for Log {
             log.counts.commits += 1;
             log.commit()
         })?;
-        self.tend_space(Duration::ZERO);
+        self.make_space(Duration::ZERO)?;
         Ok(())
     }
 
     fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure> {
-        self.tend_space(wait);
+        let has_freed = self.make_space(wait)?;
         self.guarded(|log| {
             // What waits to be synced does not wait for this.
             log.commit()?;
-            log.move_some(0)?;
+            let has_moved = log.move_some(0)?;
             log.mark_time()?;
             log.commit()?;
-            Ok(log.compaction.is_some())
+            // Where there is no room to move anything, trying again at once would only keep the processor busy.
+            Ok(has_freed || (has_moved && log.compaction.is_some()))
         })
     }
 
@@ -366,6 +457,10 @@ impl Store for Log {
 
     fn is_full(&self) -> bool {
         self.space.is_short
+    }
+
+    fn why_full(&self) -> Option<String> {
+        self.why_short()
     }
 
     fn room(&self) -> u64 {
@@ -399,7 +494,9 @@ impl Store for Log {
         self.guarded(|log| {
             // Nothing is under way: all that died did so in whole batches.
             log.dying_before_batch = log.dying.len();
-            log.seal()
+            log.seal(None)?;
+            log.note_reached();
+            Ok(())
         })
     }
 }
@@ -417,13 +514,31 @@ fn timed(counts: &mut Stats, sync: impl FnOnce() -> io::Result<()>) -> io::Resul
     synced
 }
 
-fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (u64, u64)) -> [u8; HEADER] {
-    FrameHeader { is_end: true, nonce, number, synced, instant, wall, ..FrameHeader::default() }.encode()
+/// The log goes on at once in the segment with number `next`, or is closed if that is 0.
+fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (u64, u64), next: u32) -> [u8; HEADER] {
+    let header =
+        FrameHeader { is_end: true, nonce, number, synced, instant, wall, part: next, ..FrameHeader::default() };
+    header.encode()
 }
 
-/// Makes what was recovered safe and unambiguous: what is damaged is copied aside, a batch without its end is voided,
-/// what may not be synced is synced, and segments that nobody closed are closed. The number of the last frame.
-fn settle(recovered: &Recovered) -> Result<u64, OpenError> {
+/// A list of all segments that are needed, and those in `besides`.
+fn list(contents: &Contents, store: StoreId, besides: &[u32]) -> Vec<u8> {
+    let is_needed =
+        |index: &u32, state| !matches!(state, State::Dead | State::Free | State::Leaving) || besides.contains(index);
+    let needed = contents.segments.iter().filter(|(index, segment)| is_needed(index, segment.state));
+    List::encode(store, needed.map(|(_, segment)| &segment.header))
+}
+
+fn new_identity() -> StoreId {
+    // The standard library draws the keys of its hash tables at random from the system.
+    let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
+    half(0) << 64 | half(1)
+}
+
+/// Makes what was recovered safe and unambiguous: what is damaged is copied aside, what is foreign is set aside, a batch without
+/// its end is voided, what may not be synced is synced, and segments that nobody closed are closed. The number of the last frame,
+/// and whether the last list leaves out all that is dead.
+fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool), OpenError> {
     let Recovered { contents, report, damaged, unfinished, last, .. } = recovered;
     let names = contents.disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
     if names.iter().any(|name| name == UNFINISHED) {
@@ -438,31 +553,63 @@ fn settle(recovered: &Recovered) -> Result<u64, OpenError> {
             tracing::warn!(%error, "what is damaged could not be copied to {name}");
         }
     }
+    for name in &report.damage.foreign {
+        let mut aside =
+            (1_u32..).map(|copy| if copy == 1 { format!("{name}.foreign") } else { format!("{name}.foreign-{copy}") });
+        let aside = aside.find(|aside| !names.contains(aside)).unwrap_or_else(|| format!("{name}.foreign"));
+        let renamed = contents.disk.rename(name, &aside).and_then(|()| contents.disk.sync_names());
+        renamed.map_err(|error| OpenError::Io(name.clone(), error))?;
+    }
     for &(index, at) in unfinished {
         let segment = contents.segments.get(index);
         let void = segment.file.write_all_at(&[VOID], at + VOID_AT as u64).and_then(|()| segment.file.sync());
-        void.map_err(|error| OpenError::Io(name_of(segment.header.seq), error))?;
+        void.map_err(|error| OpenError::Io(segment.name.clone(), error))?;
     }
     let mut number = recovered.number;
+    let mut is_listed = false;
+    let all_last: Vec<u32> = last.iter().map(|last| last.segment).collect();
     for &Last { segment, unsynced, is_closed } in last {
         let segment = contents.segments.get(segment);
-        number += u64::from(!is_closed);
         let rewrite = || {
             // A sync that failed leaves pages that look as if they were written. To be sure they are written once more.
             let mut bytes = vec![0; (segment.end - unsynced.min(segment.end)) as usize];
             let filled = segment.file.read_all_at(&mut bytes, unsynced)?;
             segment.file.write_all_at(&bytes[..filled], unsynced)?;
-            segment.file.sync()?;
-            if is_closed {
-                return Ok(());
+            segment.file.sync()
+        };
+        let mut close = || {
+            let (nonce, instant, wall) = (segment.header.nonce, report.instant_ms, report.wall_ms);
+            let area = list(contents, store, &all_last);
+            let synced = number;
+            let mut end = Vec::new();
+            if segment.end + (area.len() + 2 * HEADER) as u64 <= segment.header.len {
+                number += 1;
+                let (len, heads_crc) = (area.len() as u32, crc32fast::hash(&area));
+                let is_list = true;
+                let header = FrameHeader {
+                    is_list,
+                    nonce,
+                    number,
+                    synced,
+                    instant,
+                    wall,
+                    len,
+                    heads_crc,
+                    ..FrameHeader::default()
+                };
+                end.extend_from_slice(&header.encode());
+                end.extend_from_slice(&area);
+                is_listed = true;
             }
-            let end = end_frame(segment.header.nonce, number, number - 1, (report.instant_ms, report.wall_ms));
+            number += 1;
+            end.extend_from_slice(&end_frame(nonce, number, synced, (instant, wall), 0));
             segment.file.write_all_at(&end, segment.end)?;
             segment.file.sync()
         };
-        rewrite().map_err(|error| OpenError::Io(name_of(segment.header.seq), error))?;
+        let closed = rewrite().and_then(|()| if is_closed { Ok(()) } else { close() });
+        closed.map_err(|error| OpenError::Io(segment.name.clone(), error))?;
     }
-    Ok(number)
+    Ok((number, is_listed))
 }
 
 fn set_aside(contents: &Contents, segment: u32, range: Range<usize>, name: &str) -> io::Result<()> {

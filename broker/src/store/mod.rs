@@ -10,6 +10,7 @@
 //! log, draft      appending: fill a segment, close it, go on in the next one, which is there already
 //! space           making, recycling and removing segments; when there is no room
 //! compact         moving what is live out of segments that are mostly dead
+//! members         which segments belong to it; reached: how far it had come
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
 //! committer       the thread that all shards hand their batches to; vitals: what others may know of it
 //! snapshot, copy  reading and copying a store that somebody writes to; restoring
@@ -33,6 +34,8 @@ mod format;
 mod index;
 mod layout;
 mod log;
+mod members;
+mod reached;
 mod recover;
 mod scan;
 mod segment;
@@ -50,6 +53,7 @@ pub use disk::{Directory, Disk, DiskFile};
 pub use examine::{Examined, repair};
 pub use format::FORMAT;
 pub use log::Log;
+pub(crate) use segment::name_of as segment_name;
 pub use vitals::{Syncs, Vitals};
 
 use std::collections::BTreeMap;
@@ -94,6 +98,11 @@ pub trait Store: Send {
 
     /// Whether nothing should be handed in that needs more room than it frees.
     fn is_full(&self) -> bool;
+
+    /// Why it is full.
+    fn why_full(&self) -> Option<String> {
+        None
+    }
 
     /// How many bytes of batches are sure to find room, whatever else is handed in that can't be refused.
     fn room(&self) -> u64;
@@ -163,8 +172,12 @@ impl Options {
     pub const SEGMENT_MIN: u64 = 4 << 10;
     /// The largest segment.
     pub const SEGMENT_MAX: u64 = 512 << 20;
-    /// The room that a record needs in a segment besides its own length.
-    pub const SEGMENT_OVERHEAD: u64 = 256;
+
+    /// The room that a record needs in a segment besides its own length, in a store of so many segments.
+    pub const fn segment_overhead(segments: u64) -> u64 {
+        let list = members::list_size(segments as usize + log::SEGMENTS_MADE_MEANWHILE);
+        (3 * format::HEADER + 2 * list + format::HEAD + format::UNIT) as u64
+    }
 }
 
 /// Why records were not made safe.
@@ -203,6 +216,13 @@ pub enum OpenError {
         /// Its format.
         format: u32,
     },
+    /// A program before this one wrote it. It was left as it is.
+    Older {
+        /// The first file of that format.
+        file: String,
+        /// Its format.
+        format: u32,
+    },
     /// Copying to it was begun and not finished: a part of the store is missing.
     Unfinished,
     /// Whoever wanted it does not any more: see [`Options::gives_up`].
@@ -217,8 +237,12 @@ impl fmt::Display for OpenError {
             Self::InUse => write!(f, "another process uses the store"),
             Self::Newer { file, format } => write!(
                 f,
-                "{file} has format {format}, and this program knows formats up to {FORMAT}: a newer one wrote it; nothing \
-                 was changed"
+                "{file} has format {format}, and this program knows format {FORMAT}: a newer one wrote it; nothing was changed"
+            ),
+            Self::Older { file, format } => write!(
+                f,
+                "{file} has format {format}, and this program knows format {FORMAT}: an older one wrote it, and can read it; \
+                 nothing was changed"
             ),
             Self::Unfinished => {
                 write!(f, "a backup or restore to it was not finished; empty the directory and begin again")
@@ -250,7 +274,8 @@ pub struct Report {
     pub shards: u16,
 }
 
-/// What cannot be read though it was written and synced. Its bytes are kept in files named `damaged-SEGMENT-OFFSET`.
+/// What cannot be read though it was written and synced. Bytes that are damaged are kept in files named
+/// `damaged-SEGMENT-OFFSET`, files that don't belong to the store get `.foreign` at the end of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// How many places are damaged.
@@ -261,6 +286,14 @@ pub struct Damage {
     pub records: BTreeMap<u8, u64>,
     /// Frames of which nobody knows what was in them.
     pub frames: u64,
+    /// Numbers of segments that are not there, or only as they were at an earlier time; what they held is lost.
+    pub missing: Vec<u32>,
+    /// How many frames are missing from the end of the log.
+    pub frames_missing: u64,
+    /// Names of files that are of another store, or of another time of this one.
+    pub foreign: Vec<String>,
+    /// Segments that had the name of another one. Nothing is lost by that.
+    pub misnamed: u64,
 }
 
 /// What a store holds and what it has done.

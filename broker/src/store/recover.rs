@@ -2,14 +2,15 @@
 
 use super::contents::Contents;
 use super::copy::COPYING;
-use super::disk::{Disk, DiskFile};
-use super::format::{HEAD, HEADER, Head, Illegible, SegmentHeader, What, body_is_sound, records};
+use super::disk::Disk;
+use super::format::{HEAD, HEADER, Head, SegmentHeader, StoreId, What, body_is_sound, records};
 use super::index::Place;
 use super::layout;
-use super::scan::{self, Item, Scan, Soundness, scan};
-use super::segment::{self, Segment, State, name_of};
+use super::members::{Members, SegmentFile};
+use super::reached::{self, Found as Mark, Reached};
+use super::scan::{Item, Scan, Soundness, scan};
+use super::segment::{Segment, State};
 use super::{Damage, OpenError, Report};
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,10 @@ pub(super) struct Recovered {
     /// Of the last frame.
     pub(super) number: u64,
     pub(super) greatest_seq: u32,
+    /// `None` if nothing is there.
+    pub(super) store: Option<StoreId>,
+    /// As it is on disk.
+    pub(super) reached: Option<Reached>,
     /// Frames of a batch whose end is missing, each with its segment.
     pub(super) unfinished: Vec<(u32, u64)>,
     /// The last segment with frames, and those behind it that were begun.
@@ -39,14 +44,35 @@ pub(super) struct Last {
 
 /// Reads everything, unless `gives_up` becomes true meanwhile.
 pub(super) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Recovered, OpenError> {
-    let files = open_all(&*disk)?;
+    let failed = |what: &str, error| OpenError::Io(what.to_owned(), error);
+    let names = disk.list().map_err(|error| failed("the directory", error))?;
+    if names.iter().any(|name| name == COPYING) {
+        return Err(OpenError::Unfinished);
+    }
+    let mark = reached::read(&*disk).map_err(|error| failed(reached::NAME, error))?;
+    let mark_is_damaged = matches!(mark, Mark::Damaged);
+    let reached = if let Mark::Known(reached) = mark { Some(reached) } else { None };
+    let Members { store, files, foreign, missing, tail, list_in, greatest } = Members::find(&*disk, reached.as_ref())?;
+    // Of another store it tells nothing.
+    let reached = reached.filter(|reached| store.is_none_or(|store| store == reached.store));
+    let mut report = Report::default();
+    report.damage.missing.extend(missing);
+    report.damage.foreign = foreign;
+    report.damage.misnamed = files.iter().filter(|file| file.is_misnamed()).count() as u64;
+    if mark_is_damaged {
+        report.damage.places += 1;
+    }
+    let headers = files.iter().filter_map(|file| file.header);
+    let known = headers.map(|header| header.reached).chain(reached.map(|reached| reached.number)).max().unwrap_or(0);
     let mut recovery = Recovery {
         recovered: Recovered {
             contents: Contents::new(disk),
-            report: Report::default(),
+            report,
             damaged: Vec::new(),
             number: 0,
-            greatest_seq: files.last().map_or(0, |file| file.seq),
+            greatest_seq: greatest,
+            store: store.or(reached.map(|reached| reached.store)),
+            reached,
             unfinished: Vec::new(),
             last: Vec::new(),
         },
@@ -54,50 +80,26 @@ pub(super) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
         batch: Vec::new(),
         batch_is_damaged: false,
     };
-    let tail = recovery.find_tail(&files)?;
     let (started, count) = (Instant::now(), files.len());
     let mut told = started;
     for (index, file) in files.into_iter().enumerate() {
         if gives_up.load(Ordering::Relaxed) {
             return Err(OpenError::GivenUp);
         }
-        recovery.take_segment(file, tail)?;
+        recovery.take_segment(file, tail, list_in)?;
         if told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
             tracing::info!("reading the store: {} of {count} segments", index + 1);
         }
     }
+    // What begins with a list has lost it.
+    if recovery.recovered.number > 0 && list_in.is_none() && recovery.recovered.report.damage.is_none() {
+        recovery.recovered.report.damage.places += 1;
+    }
+    let Recovered { number, report, .. } = &mut recovery.recovered;
+    report.damage.frames_missing = known.saturating_sub(*number);
+    *number = known.max(*number);
     Ok(recovery.finish())
-}
-
-struct SegmentFile {
-    seq: u32,
-    file: Box<dyn DiskFile>,
-    header: Option<SegmentHeader>,
-    len: u64,
-}
-
-/// Opens all segments, and refuses before anything else what a newer program has written.
-fn open_all(disk: &dyn Disk) -> Result<Vec<SegmentFile>, OpenError> {
-    let mut files = Vec::new();
-    let names = disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
-    if names.iter().any(|name| name == COPYING) {
-        return Err(OpenError::Unfinished);
-    }
-    for seq in segment::list(disk).map_err(|error| OpenError::Io("the directory".to_owned(), error))? {
-        let failed = |error| OpenError::Io(name_of(seq), error);
-        let file = disk.open(&name_of(seq)).map_err(failed)?;
-        let mut bytes = [0; HEADER];
-        let filled = file.read_all_at(&mut bytes, 0).map_err(failed)?;
-        let header = match SegmentHeader::decode(&bytes[..filled]) {
-            Ok(header) => Some(header),
-            Err(Illegible::Damaged) => None,
-            Err(Illegible::Newer(format)) => return Err(OpenError::Newer { file: name_of(seq), format }),
-        };
-        let len = file.len().map_err(failed)?;
-        files.push(SegmentFile { seq, file, header, len });
-    }
-    Ok(files)
 }
 
 struct Recovery {
@@ -115,50 +117,45 @@ struct Found {
 }
 
 impl Recovery {
-    /// The last segment with frames: at most a few behind it are prepared and empty.
-    fn find_tail(&mut self, files: &[SegmentFile]) -> Result<Option<u32>, OpenError> {
-        for file in files.iter().rev() {
-            self.read(file)?;
-            let nonce = file.header.map(|header| header.nonce).or_else(|| scan::guess_nonce(&self.buffer));
-            if nonce.is_some_and(|nonce| scan::has_frames(&self.buffer, nonce)) {
-                return Ok(Some(file.seq));
-            }
-        }
-        Ok(None)
-    }
-
-    fn read(&mut self, file: &SegmentFile) -> Result<(), OpenError> {
-        let failed = |error| OpenError::Io(name_of(file.seq), error);
-        let len = usize::try_from(file.len).map_err(|error| failed(io::Error::other(error)))?;
-        self.buffer.resize(len, 0);
-        let filled = file.file.read_all_at(&mut self.buffer, 0).map_err(failed)?;
-        self.buffer.truncate(filled);
-        Ok(())
-    }
-
-    fn take_segment(&mut self, file: SegmentFile, tail: Option<u32>) -> Result<(), OpenError> {
-        self.read(&file)?;
-        let SegmentFile { seq, file, header, len } = file;
-        let nonce = header.map(|header| header.nonce).or_else(|| scan::guess_nonce(&self.buffer)).unwrap_or(0);
-        let header_is_damaged = header.is_none_or(|header| header.len != len || header.seq != seq);
-        if let Some(header) = header {
-            self.recovered.report.shards = header.shards;
-        }
+    fn take_segment(&mut self, file: SegmentFile, tail: Option<u32>, list_in: Option<u32>) -> Result<(), OpenError> {
+        let (seq, is_free, is_misnamed, nonce) = (file.seq, file.is_free, file.is_misnamed(), file.nonce());
+        let scan = if is_free {
+            Scan { end: HEADER, ..Scan::default() }
+        } else {
+            file.read(&mut self.buffer)?;
+            scan(&self.buffer, nonce, tail.is_none_or(|tail| seq >= tail))
+        };
+        let SegmentFile { name, file, header, len, .. } = file;
         let is_tail = tail.is_none_or(|tail| seq >= tail);
-        let scan = scan(&self.buffer, nonce, is_tail);
-        let header = SegmentHeader { seq, nonce, len, shards: self.recovered.report.shards };
+        let header_is_damaged = !is_free && header.is_none_or(|header| header.len != len);
+        let (shards, store) = header.map_or((0, 0), |header| (header.shards, header.store));
+        if shards > 0 {
+            self.recovered.report.shards = shards;
+        }
+        let is_prepared = tail.is_none_or(|tail| seq > tail) && !scan.is_begun && !header_is_damaged && !is_misnamed;
+        let state = match (is_free, is_prepared) {
+            (true, _) => State::Free,
+            (_, true) => State::Prepared,
+            _ => State::Sealed,
+        };
+        let (shards, reached) = (self.recovered.report.shards, 0);
         let segment = Segment {
-            header,
+            header: SegmentHeader { seq, nonce, len, shards, store, reached },
+            name,
             file,
             live: 0,
             end: scan.end as u64,
-            state: State::Sealed,
-            is_damaged: header_is_damaged,
+            state,
+            is_damaged: header_is_damaged || (is_misnamed && !is_free),
             is_stuck: false,
         };
         let index = self.recovered.contents.segments.add(segment);
         if header_is_damaged {
             self.note_damage(index, 0..HEADER.min(self.buffer.len()));
+        }
+        // It was begun when a later one was: this is an older copy of it.
+        if !is_free && !is_tail && !scan.is_begun && list_in.is_some_and(|list_in| seq < list_in) {
+            self.recovered.report.damage.missing.push(seq);
         }
         self.recovered.report.torn_bytes += scan.torn as u64;
         if is_tail && scan.is_begun {
@@ -187,7 +184,7 @@ impl Recovery {
             let report = &mut self.recovered.report;
             self.recovered.number = self.recovered.number.max(header.number);
             (report.instant_ms, report.wall_ms) = (header.instant, header.wall);
-            if header.is_end || header.is_void {
+            if header.is_end || header.is_list || header.is_void {
                 continue;
             }
             if header.part == 0 {
@@ -249,8 +246,8 @@ impl Recovery {
         if let Some((base, shards)) = layout::read(contents) {
             (contents.base, report.shards) = (base, shards);
         }
-        let empty: Vec<u32> =
-            contents.segments.iter().filter(|(_, segment)| segment.live == 0).map(|(index, _)| index).collect();
+        let sealed = contents.segments.in_state(State::Sealed);
+        let empty: Vec<u32> = sealed.filter(|(_, segment)| segment.live == 0).map(|(index, _)| index).collect();
         for index in empty {
             contents.segments.get_mut(index).state = State::Dead;
         }
@@ -263,6 +260,7 @@ impl Recovery {
 impl Damage {
     /// Whether there is none.
     pub fn is_none(&self) -> bool {
-        self.places == 0
+        let Self { places, missing, foreign, misnamed, frames_missing, .. } = self;
+        *places == 0 && missing.is_empty() && foreign.is_empty() && *misnamed == 0 && *frames_missing == 0
     }
 }

@@ -137,6 +137,10 @@ fn judge(scan: &mut Scan, len: usize, ends_in_gap: bool) {
 }
 
 fn soundness(area: &[u8], header: &FrameHeader) -> Soundness {
+    if header.is_list {
+        let is_sound = area.len() == header.len as usize && crc32fast::hash(area) == header.heads_crc;
+        return if is_sound { Soundness::Sound } else { Soundness::Heads };
+    }
     if area.len() != header.len as usize || !heads_are_sound(area, header.heads_crc) {
         Soundness::Heads
     } else if records(area).any(|(_, head, body)| !body_is_sound(&head, body)) {

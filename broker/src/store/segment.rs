@@ -5,6 +5,7 @@ use super::format::SegmentHeader;
 
 pub(super) struct Segment {
     pub(super) header: SegmentHeader,
+    pub(super) name: String,
     pub(super) file: Box<dyn DiskFile>,
     /// Of records that are the latest of their keys, tombstones that are needed among them.
     pub(super) live: u64,
@@ -18,7 +19,7 @@ pub(super) struct Segment {
 }
 
 /// ```text
-/// (made or recycled) -> Prepared -> Active -> Sealed -> Dying -> Dead -> (recycled or removed)
+/// (made or recycled) -> Prepared -> Active -> Sealed -> Dying -> Dead -> Free -> (recycled or removed)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -28,8 +29,10 @@ pub(super) enum State {
     Sealed,
     /// Nothing in it is live, but what replaces its records is not synced yet.
     Dying,
-    /// Nothing in it is needed. It is there all the same, so tombstones that void what it holds are needed still.
+    /// Nothing in it is needed, but the last list that is synced names it.
     Dead,
+    /// No list names it any more. It is there all the same, so tombstones that void what it holds are kept.
+    Free,
     /// A job overwrites or removes it. It may be there and may be gone.
     Leaving,
 }
@@ -78,6 +81,14 @@ impl Segments {
         self.0.iter().enumerate().filter_map(|(index, segment)| Some((index as u32, segment.as_ref()?)))
     }
 
+    pub(super) fn each_mut(&mut self, mut change: impl FnMut(u32, &mut Segment)) {
+        for (index, segment) in self.0.iter_mut().enumerate() {
+            if let Some(segment) = segment {
+                change(index as u32, segment);
+            }
+        }
+    }
+
     pub(super) fn in_state(&self, state: State) -> impl Iterator<Item = (u32, &Segment)> {
         self.iter().filter(move |(_, segment)| segment.state == state)
     }
@@ -88,20 +99,22 @@ impl Segments {
 }
 
 /// The file of the segment with number `seq`.
-pub(super) fn name_of(seq: u32) -> String {
+pub(crate) fn name_of(seq: u32) -> String {
     format!("{seq:08x}.segment")
 }
 
 /// A file that is becoming a segment.
 pub(super) const UNFINISHED: &str = "unfinished";
 
+/// The number in the name of a segment's file.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".segment")?;
+    u32::from_str_radix(digits, 16).ok().filter(|&seq| name_of(seq) == *name)
+}
+
 /// The numbers of all segments, ascending.
 pub(super) fn list(disk: &dyn Disk) -> std::io::Result<Vec<u32>> {
-    let number = |name: &String| {
-        let digits = name.strip_suffix(".segment")?;
-        u32::from_str_radix(digits, 16).ok().filter(|&seq| name_of(seq) == *name)
-    };
-    let mut numbers: Vec<u32> = disk.list()?.iter().filter_map(number).collect();
+    let mut numbers: Vec<u32> = disk.list()?.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

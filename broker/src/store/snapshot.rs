@@ -7,8 +7,9 @@
 
 use super::disk::{Directory, Disk, DiskFile, Hold};
 use super::format::{HEADER, SegmentHeader};
+use super::reached::{self, Found};
 use super::scan;
-use super::segment::{list, name_of};
+use super::segment::{list, name_of, number_of};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -34,24 +35,56 @@ impl Snapshot {
     /// Reads what may change: the segment that is being filled, and the headers of those behind it.
     pub(super) fn take(directory: Directory) -> io::Result<Self> {
         let hold = directory.hold()?;
-        let names = directory.list()?;
         let mut taken = BTreeMap::new();
-        for seq in list(&directory)?.into_iter().rev() {
+        // What it says is true of all that is read after it.
+        let reached = match reached::read(&directory)? {
+            Found::Known(reached) => Some(reached.store),
+            _ => None,
+        };
+        if let Some(file) = open_if_there(&directory, reached::NAME)? {
+            let bytes = read_backwards(&*file)?;
+            taken.insert(reached::NAME.to_owned(), Taken { len: bytes.len() as u64, bytes: bytes.into() });
+        }
+        let numbers = list(&directory)?;
+        for &seq in numbers.iter().rev() {
             let file = directory.open(&name_of(seq))?;
             let mut bytes = read_backwards(&*file)?;
             let len = bytes.len() as u64;
-            let nonce = SegmentHeader::decode(&bytes).ok().map(|header| header.nonce);
-            let nonce = nonce.or_else(|| scan::guess_nonce(&bytes));
+            let header = SegmentHeader::decode(&bytes).ok();
+            let nonce = header.map(|header| header.nonce).or_else(|| scan::guess_nonce(&bytes));
             let has_frames = nonce.is_some_and(|nonce| scan::has_frames(&bytes, nonce));
             if !has_frames {
                 bytes.truncate(HEADER);
             }
             taken.insert(name_of(seq), Taken { bytes: bytes.into(), len });
-            if has_frames {
+            // A file of another store says nothing about this one.
+            let is_foreign = header.is_some_and(|header| reached.is_some_and(|reached| reached != header.store));
+            if has_frames && !is_foreign {
                 break;
             }
         }
-        Ok(Self { directory, names, taken, _hold: hold })
+        // What was made meanwhile may be listed by what was read, but what is in it was written later.
+        for seq in list(&directory)?.into_iter().filter(|seq| !numbers.contains(seq)) {
+            let file = directory.open(&name_of(seq))?;
+            let mut bytes = [0; HEADER];
+            let filled = file.read_all_at(&mut bytes, 0)?;
+            if let Ok(header) = SegmentHeader::decode(&bytes[..filled]) {
+                bytes = SegmentHeader { reached: 0, ..header }.encode();
+            }
+            taken.insert(name_of(seq), Taken { bytes: bytes[..filled].into(), len: file.len()? });
+        }
+        let names = directory.list()?.into_iter().filter(|name| match number_of(name) {
+            Some(seq) => numbers.contains(&seq) || taken.contains_key(name),
+            None => name != reached::NAME || taken.contains_key(name),
+        });
+        Ok(Self { names: names.collect(), directory, taken, _hold: hold })
+    }
+}
+
+fn open_if_there(directory: &Directory, name: &str) -> io::Result<Option<Box<dyn DiskFile>>> {
+    match directory.open(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
@@ -77,6 +110,7 @@ impl Disk for Snapshot {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         match self.taken.get(name) {
             Some(taken) => Ok(Box::new(taken.clone())),
+            None if name == reached::NAME => Err(io::ErrorKind::NotFound.into()),
             None => self.directory.open(name),
         }
     }

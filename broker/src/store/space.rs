@@ -28,7 +28,8 @@ const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 200 });
 const BEYOND_LIMIT: u64 = 4;
 
 pub(super) struct Space {
-    next_seq: u32,
+    /// Wider than a number, so that it can't begin anew.
+    next_seq: u64,
     worker: Option<Worker>,
     job_is_under_way: bool,
     /// When a segment could not be made, and whether of a dead one, so that not even that helps.
@@ -40,14 +41,18 @@ pub(super) struct Space {
     /// How much room for promises there should be.
     pub(super) room_wanted: u64,
     pub(super) is_short: bool,
+    /// Segments are dead, and would be of use if a list left them out.
+    wants_dead: bool,
+    /// Why the last segment that was wanted could not be made.
+    why_short: Option<String>,
 }
 
 impl Space {
     /// Jobs are done on a thread of their own if that is given a disk.
-    pub(super) fn new(next_seq: u32, disk: Option<Arc<dyn Disk>>) -> Self {
+    pub(super) fn new(greatest_seq: u32, disk: Option<Arc<dyn Disk>>) -> Self {
         let worker = disk.and_then(Worker::start);
         Self {
-            next_seq,
+            next_seq: u64::from(greatest_seq) + 1,
             worker,
             job_is_under_way: false,
             failed: None,
@@ -55,6 +60,8 @@ impl Space {
             wanted: 0,
             room_wanted: 0,
             is_short: false,
+            wants_dead: false,
+            why_short: None,
         }
     }
 
@@ -82,10 +89,11 @@ enum Job {
     Remove(Dead),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Dead {
     index: u32,
     seq: u32,
+    name: String,
 }
 
 struct Done {
@@ -103,7 +111,7 @@ impl Log {
             self.space.wanted = 0;
             return Ok(());
         }
-        let capacity = self.options.segment_bytes as usize - 2 * HEADER;
+        let capacity = (self.options.segment_bytes as usize).saturating_sub(self.segment_overhead());
         let (mut left, mut frame, mut segments) = (self.capacity_left(), 0, 0);
         for (head, _) in batches.iter().flat_map(Batch::records) {
             let size = head.size();
@@ -134,13 +142,12 @@ impl Log {
     /// What is left for what shards promise. A 64th is for headers.
     pub(super) fn room_for_promises(&self) -> u64 {
         let prepared = self.contents.segments.in_state(State::Prepared);
-        let prepared: u64 = prepared.map(|(_, segment)| self.usable_of(segment.header.len)).sum();
-        let reserved = RESERVED as u64 * self.usable_of(self.options.segment_bytes);
-        (prepared + self.usable_of(self.capacity_left() as u64)).saturating_sub(reserved)
-    }
-
-    fn usable_of(&self, bytes: u64) -> u64 {
-        bytes.saturating_sub(2 * HEADER as u64) / 64 * 63
+        let overhead = self.segment_overhead() as u64;
+        let usable = |bytes: u64| bytes.saturating_sub(overhead) / 64 * 63;
+        let prepared: u64 = prepared.map(|(_, segment)| usable(segment.header.len)).sum();
+        let reserved = RESERVED as u64 * usable(self.options.segment_bytes);
+        let active = (self.capacity_left() as u64).saturating_sub(HEADER as u64) / 64 * 63;
+        (prepared + active).saturating_sub(reserved)
     }
 
     fn wants_segment(&self) -> bool {
@@ -148,8 +155,19 @@ impl Log {
         prepared < PREPARED.max(self.space.wanted) || self.room_for_promises() < self.space.room_wanted
     }
 
+    /// Sees to it that there are segments; waits so long for one if a batch waits. Whether some were freed.
+    pub(super) fn make_space(&mut self, wait: Duration) -> Result<bool, Failure> {
+        self.tend_space(wait, true);
+        if !self.space.wants_dead {
+            return Ok(false);
+        }
+        let has_freed = self.guarded(Self::free_dead)?;
+        self.tend_space(Duration::ZERO, false);
+        Ok(has_freed)
+    }
+
     /// Takes what the worker has done and gives it the next job; waits so long for it if a batch waits.
-    pub(super) fn tend_space(&mut self, wait: Duration) {
+    fn tend_space(&mut self, wait: Duration, may_free: bool) {
         if let Some(worker) = &self.space.worker
             && self.space.job_is_under_way
         {
@@ -158,8 +176,9 @@ impl Log {
                 self.finish_job(done);
             }
         }
+        self.space.wants_dead = false;
         while !self.space.job_is_under_way
-            && let Some(job) = self.next_job()
+            && let Some(job) = self.next_job(may_free)
         {
             self.space.job_is_under_way = true;
             match &self.space.worker {
@@ -172,19 +191,28 @@ impl Log {
         }
         if !self.wants_segment() {
             self.space.is_short = false;
-        } else if !self.space.job_is_under_way {
+        } else if !self.space.job_is_under_way && !self.space.wants_dead {
             self.space.is_short = true;
         }
+    }
+
+    /// Why there is no room, while there is none.
+    pub(super) fn why_short(&self) -> Option<String> {
+        let limit = || format!("its files take what max_bytes allows, {} bytes", self.options.max_bytes);
+        self.space.is_short.then(|| self.space.why_short.clone().unwrap_or_else(limit))
     }
 
     /// How many more segments there may be.
     pub(super) fn segments_left(&self) -> u64 {
         let bytes: u64 = self.contents.segments.iter().map(|(_, segment)| segment.header.len).sum();
-        let beyond = if self.space.wanted > 0 { BEYOND_LIMIT * self.options.segment_bytes } else { 0 };
+        // Without one more nothing can be deleted either: no list can be written that frees what is dead.
+        let is_stuck = self.active.is_none() && self.space.next_prepared(&self.contents).is_none();
+        let beyond =
+            if self.space.wanted > 0 { BEYOND_LIMIT } else { u64::from(is_stuck) } * self.options.segment_bytes;
         (self.options.max_bytes + beyond).saturating_sub(bytes) / self.options.segment_bytes
     }
 
-    fn next_job(&mut self) -> Option<Job> {
+    fn next_job(&mut self, may_free: bool) -> Option<Job> {
         // Nothing is overwritten once a write or sync has failed: those that replace it may be lost.
         let failed = self.space.failed.filter(|(at, _)| at.elapsed() < PAUSE);
         if self.is_poisoned() || failed.is_some_and(|(_, of_dead)| of_dead) {
@@ -193,17 +221,22 @@ impl Log {
         let segments = &self.contents.segments;
         let mut dead: Vec<Dead> = Vec::new();
         let mut unfit = None;
-        for (index, segment) in segments.in_state(State::Dead) {
-            let seq = segment.header.seq;
+        for (index, segment) in segments.in_state(State::Free) {
+            let free = Dead { index, seq: segment.header.seq, name: segment.name.clone() };
             if segment.header.len == self.options.segment_bytes {
-                dead.push(Dead { index, seq });
+                dead.push(free);
             } else {
-                unfit = Some(Dead { index, seq });
+                unfit = Some(free);
             }
         }
+        let listed = segments.in_state(State::Dead).count();
         // The oldest first: it lets go of tombstones.
         dead.sort_unstable_by_key(|dead| dead.seq);
         let job = if self.wants_segment() {
+            if may_free && dead.is_empty() && listed > 0 {
+                self.space.wants_dead = true;
+                return None;
+            }
             let may_grow = failed.is_none() && self.segments_left() > 0;
             if dead.is_empty() && !may_grow && unfit.is_none() {
                 return None;
@@ -211,17 +244,31 @@ impl Log {
             match unfit.filter(|_| dead.is_empty() && !may_grow) {
                 Some(unfit) => Job::Remove(unfit),
                 None => {
-                    let nonce = RandomState::new().hash_one(self.space.next_seq);
-                    let (seq, len) = (self.space.next_seq, self.options.segment_bytes);
+                    let Ok(seq) = u32::try_from(self.space.next_seq) else {
+                        self.space.why_short = Some("the numbers of its files are used up".to_owned());
+                        return None;
+                    };
+                    let nonce = RandomState::new().hash_one(seq);
                     self.space.next_seq += 1;
-                    let header = SegmentHeader { seq, nonce, len, shards: self.options.shards };
-                    Job::Prepare { header, dead: dead.first().copied(), may_grow }
+                    let header = SegmentHeader {
+                        seq,
+                        nonce,
+                        len: self.options.segment_bytes,
+                        shards: self.options.shards,
+                        store: self.store,
+                        reached: self.synced,
+                    };
+                    Job::Prepare { header, dead: dead.into_iter().next(), may_grow }
                 }
             }
         } else if self.space.held.is_some_and(|at| at.elapsed() < PAUSE) {
             return None;
         } else {
-            Job::Remove(unfit.or_else(|| dead.get(PREPARED).map(|_| dead[0]))?)
+            if may_free && unfit.is_none() && dead.len() <= PREPARED && dead.len() + listed > PREPARED {
+                self.space.wants_dead = true;
+                return None;
+            }
+            Job::Remove(unfit.or_else(|| if dead.len() > PREPARED { dead.into_iter().next() } else { None })?)
         };
         if let Job::Prepare { dead: Some(dead), .. } | Job::Remove(dead) = &job {
             self.contents.segments.get_mut(dead.index).state = State::Leaving;
@@ -231,20 +278,22 @@ impl Log {
 
     fn finish_job(&mut self, done: Done) {
         self.space.job_is_under_way = false;
-        if let Some(dead) = done.dead {
+        if let Some(dead) = &done.dead {
             if done.dead_is_gone {
                 self.contents.segments.remove(dead.index);
             } else {
-                self.contents.segments.get_mut(dead.index).state = State::Dead;
+                self.contents.segments.get_mut(dead.index).state = State::Free;
             }
         }
         match done.made {
             Ok(Some((header, file))) => {
                 self.space.failed = None;
+                self.space.why_short = None;
                 let end = HEADER as u64;
                 let state = State::Prepared;
                 self.contents.segments.add(Segment {
                     header,
+                    name: name_of(header.seq),
                     file,
                     live: 0,
                     end,
@@ -269,16 +318,16 @@ impl Job {
     fn run(self, disk: &dyn Disk) -> Done {
         match self {
             Self::Prepare { header, dead, may_grow } => {
-                if let Some(dead) = dead
+                if let Some(dead) = &dead
                     && disk.begin_recycling()
                 {
-                    let taken = disk.rename(&name_of(dead.seq), UNFINISHED);
+                    let taken = disk.rename(&dead.name, UNFINISHED);
                     let is_gone = taken.is_ok();
                     let made = taken.and_then(|()| disk.sync_names()).and_then(|()| recycle(disk, header));
                     disk.end_recycling();
                     return Done {
                         made: made.map(|file| Some((header, file))),
-                        dead: Some(dead),
+                        dead: Some(dead.clone()),
                         dead_is_gone: is_gone,
                     };
                 }
@@ -291,7 +340,7 @@ impl Job {
             }
             Self::Remove(dead) => {
                 let removed = if disk.begin_recycling() {
-                    let removed = disk.remove(&name_of(dead.seq)).and_then(|()| disk.sync_names());
+                    let removed = disk.remove(&dead.name).and_then(|()| disk.sync_names());
                     disk.end_recycling();
                     removed
                 } else {

@@ -4,6 +4,7 @@ mod churn;
 mod copy;
 mod damage;
 mod faulty;
+mod files;
 mod interval;
 mod layout;
 mod power;
@@ -12,6 +13,7 @@ mod refusal;
 mod room;
 mod time;
 
+use super::disk::Disk as _;
 use super::{Batch, Failure, Key, Log, OpenError, Options, Report, Store, Sync};
 use faulty::{FaultyDisk, Files};
 use random::Random;

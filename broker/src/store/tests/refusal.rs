@@ -11,12 +11,12 @@ fn a_newer_format_is_left_as_it_is() {
     drop(log);
     let mut files = disk.files();
     let header = files.values_mut().next().unwrap();
-    header[8..12].copy_from_slice(&2u32.to_le_bytes());
+    header[8..12].copy_from_slice(&3u32.to_le_bytes());
     let crc = crc32fast::hash(&header[..12]);
     header[12..16].copy_from_slice(&crc.to_le_bytes());
     let disk = FaultyDisk::new(files.clone(), 5);
     let error = open(&disk, options(Sync::Always)).err().unwrap();
-    assert!(matches!(error, OpenError::Newer { format: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { format: 3, .. }), "{error}");
     assert_eq!((disk.files(), disk.operations()), (files, 0));
 }
 
@@ -38,7 +38,7 @@ fn a_record_larger_than_a_segment_is_refused_alone() {
     batch.put_bytes(key(0), &[0; SEGMENT as usize]);
     assert!(matches!(append(&mut log, &[batch]), Err(Failure::TooLarge(_))));
     let (mut model, mut batch) = (Model::new(), Batch::default());
-    let largest = (SEGMENT - Options::SEGMENT_OVERHEAD) as usize;
+    let largest = (SEGMENT - Options::segment_overhead(64)) as usize;
     put(&mut model, &mut batch, key(0), &vec![1; largest]);
     append(&mut log, &[batch]).unwrap();
     assert!(contents(&log) == model);
