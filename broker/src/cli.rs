@@ -5,6 +5,7 @@ use crate::client;
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
 };
+use crate::outlet::Outlet;
 use lexopt::prelude::{Long, Short, Value};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const HELP: &str = "\
@@ -72,20 +74,17 @@ pub fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
-        Ok(Command::Print(text)) => {
-            print(&text);
-            Ok(())
-        }
+        Ok(Command::Print(text)) => print(&text).map_err(Failure::from),
         Err(error) => {
             let help = subcommand.map_or(String::new(), |subcommand| format!(" {subcommand}"));
-            eprintln!("goldcrest: {error}\nTry goldcrest{help} --help.");
+            complain(&format!("goldcrest: {error}\nTry goldcrest{help} --help.\n"));
             return ExitCode::from(USAGE);
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("goldcrest: {error}");
+            complain(&format!("goldcrest: {error}\n"));
             ExitCode::FAILURE
         }
     }
@@ -182,8 +181,10 @@ fn serve(flags: Flags) -> Result<(), Failure> {
     } else if config.data_dir.is_none() {
         config.data_dir = Some(default_data_dir().ok_or(NO_DATA_DIR)?);
     }
+    // A pipe that nobody reads must not keep signals from being handled.
+    let out = Outlet::open("greeting", std::io::stdout())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         // From here on no signal kills: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
         ignore(SignalKind::hangup(), "SIGHUP")?;
@@ -194,14 +195,28 @@ fn serve(flags: Flags) -> Result<(), Failure> {
             tracing::info!("stopping; a second signal ends at once");
             tokio::spawn(async move {
                 termination.next().await;
+                crate::log::flush(LAST_WORDS / 10);
                 std::process::exit(1);
             });
         };
         crate::run(&config, shutdown, |gateway| {
-            print(&greeting(&config, gateway.addresses(), gateway.http_addresses(), &gateway.awaited()))
+            let text = greeting(&config, gateway.addresses(), gateway.http_addresses(), &gateway.awaited());
+            out.write(text.as_bytes());
         })
         .await
-    })
+    });
+    out.flush(LAST_WORDS);
+    crate::log::flush(LAST_WORDS);
+    served
+}
+
+/// How long the process waits at its end for somebody to read what it has written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    crate::log::write(text);
+    crate::log::flush(LAST_WORDS);
 }
 
 pub(crate) const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \
@@ -305,10 +320,15 @@ fn quoted(word: String) -> String {
     if word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// Prints to standard output; that nobody reads it is no failure.
-pub(crate) fn print(text: &str) {
+/// Prints to standard output; that nobody reads on is no failure.
+pub(crate) fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

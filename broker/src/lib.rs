@@ -46,6 +46,7 @@ mod log;
 mod mesh;
 mod news;
 mod operations;
+mod outlet;
 mod patience;
 mod redistribute;
 mod shard;

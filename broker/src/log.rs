@@ -1,9 +1,12 @@
-//! Log lines on standard error, and what clients may put into them.
+//! Log lines on standard error, which keep nobody waiting, and what clients may put into them.
 
+use crate::outlet::Outlet;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
-use std::io;
-use std::sync::Mutex;
+use std::io::{self, Write};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,25 +17,83 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// # Errors
 /// A filter is neither a level nor a list of directives.
 pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
-    let given = match filter {
-        Some(filter) => Some(filter.to_owned()),
-        None => std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty()),
+    let (filter, whence) = match (filter, std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty())) {
+        (Some(filter), _) => (filter.to_owned(), "--log"),
+        (None, Some(filter)) => (filter.to_string_lossy().into_owned(), "the environment variable RUST_LOG"),
+        (None, None) => ("info".to_owned(), ""),
     };
-    let filter = given.as_deref().unwrap_or("info");
-    let targets = parse_filter(filter)
-        .ok_or_else(|| format!("{filter:?} is no log level; allowed: {}", crate::config::LOG_LEVELS))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false);
+    let targets = parse_filter(&filter).ok_or_else(|| {
+        format!(
+            "{filter:?} is no log level, in {whence}; allowed: {}, each target with its level",
+            crate::config::LOG_LEVELS
+        )
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Line).with_ansi(false).with_target(false);
     // It fails if a subscriber is there already, as in tests that start several gateways.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = Backtrace::capture();
+        let shown = backtrace.status() == BacktraceStatus::Captured;
+        let backtrace = if shown { format!("\n{backtrace}") } else { String::new() };
+        write(&format!("thread '{}' {panic}{backtrace}\n", thread.name().unwrap_or("without a name")));
+        flush(Duration::from_millis(200));
+    }));
     Ok(())
 }
 
-/// Reads a level or a list of directives like `info,goldcrest::listener=debug`.
+/// Writes text to standard error, behind the log lines that wait to be written. Nobody waits for it.
+pub(crate) fn write(text: &str) {
+    if let Some(outlet) = outlet() {
+        outlet.write(text.as_bytes());
+    }
+}
+
+/// Waits until all that was logged is written, or no longer than `patience`.
+pub(crate) fn flush(patience: Duration) {
+    if let Some(outlet) = OUTLET.get().and_then(Option::as_ref) {
+        outlet.flush(patience);
+    }
+}
+
+/// How many lines were not written, because nobody read those before in time or the device took none.
+pub(crate) fn lost_lines() -> u64 {
+    OUTLET.get().and_then(Option::as_ref).map_or(0, Outlet::lost)
+}
+
+/// Standard error.
+static OUTLET: OnceLock<Option<Outlet>> = OnceLock::new();
+
+fn outlet() -> Option<&'static Outlet> {
+    OUTLET.get_or_init(|| Outlet::open("log", io::stderr()).ok()).as_ref()
+}
+
+/// Takes a log line, whole, in one call.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(outlet) = outlet() {
+            outlet.write(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a level or a list of directives like `info,goldcrest::listener=debug`. What they say nothing about is logged from info up.
 pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
-    // A bare word that is no level would be taken for the name of a target, and silence all others.
-    let is_level = |part: &str| !part.is_empty() && part.parse::<tracing::level_filters::LevelFilter>().is_ok();
-    let is_directive = |part: &str| part.contains('=') || is_level(part);
-    if filter.split(',').map(str::trim).all(is_directive) { filter.parse().ok() } else { None }
+    // A bare word that is no level would be taken for the name of a target.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let parts = || filter.split(',').map(str::trim);
+    if !parts().all(|part| part.contains('=') || is_level(part)) {
+        return None;
+    }
+    let targets: Targets = filter.parse().ok()?;
+    Some(if parts().any(is_level) { targets } else { targets.with_default(LevelFilter::INFO) })
 }
 
 /// Text from a client as it may stand in a log line: control and invisible characters are escaped, and what is too
@@ -105,6 +166,18 @@ mod tests {
         for bad in ["", "loud", "info,loud", "goldcrest=loud"] {
             assert!(parse_filter(bad).is_none(), "{bad}");
         }
+    }
+
+    /// Whoever looks closer at one thing does not mean to see nothing of the others.
+    #[test]
+    fn a_filter_for_one_target_leaves_the_others_as_they_are() {
+        use tracing::Level;
+        let one = parse_filter("hyper=debug").unwrap();
+        assert!(one.would_enable("hyper::proto", &Level::DEBUG));
+        assert!(one.would_enable("goldcrest", &Level::INFO) && !one.would_enable("goldcrest", &Level::DEBUG));
+        let both = parse_filter("error,hyper=debug").unwrap();
+        assert!(!both.would_enable("goldcrest", &Level::INFO));
+        assert!(!parse_filter("off").unwrap().would_enable("goldcrest", &Level::ERROR));
     }
 
     #[test]

@@ -1,74 +1,12 @@
 //! The `goldcrest` command as its users meet it.
 
+#[path = "support/server.rs"]
+mod server;
+
+use server::{Server, goldcrest, run, text};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
-
-fn goldcrest(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
-    // A test that forgets to say where has no directory, rather than the one of whoever runs it.
-    command.env_remove("STATE_DIRECTORY").env("XDG_STATE_HOME", "/dev/null");
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    goldcrest(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// A running gateway.
-struct Server {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    /// What it said before it was ready.
-    greeting: String,
-    address: SocketAddr,
-}
-
-impl Server {
-    /// With nothing on disk.
-    fn start(args: &[&str]) -> Self {
-        Self::run(&mut goldcrest(&[&["--memory-only"], args].concat()))
-    }
-
-    fn run(command: &mut Command) -> Self {
-        let mut child = command.args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut greeting = String::new();
-        while !greeting.contains("listening on ") {
-            assert!(out.read_line(&mut greeting).unwrap() > 0, "it ended: {greeting}");
-        }
-        let address = greeting.lines().last().unwrap().strip_prefix("listening on ").unwrap().parse().unwrap();
-        Self { child, out, greeting, address }
-    }
-
-    fn port(&self) -> String {
-        self.address.port().to_string()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-    }
-
-    /// What else it said, and its exit code.
-    fn wait(mut self) -> (String, Option<i32>) {
-        self.out.read_to_string(&mut self.greeting).unwrap();
-        (std::mem::take(&mut self.greeting), self.child.wait().unwrap().code())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn it_says_what_it_does_and_stops_in_order() {

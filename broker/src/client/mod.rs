@@ -19,7 +19,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match self {
-            Self::Help(text) => print!("{text}"),
+            Self::Help(text) => crate::cli::print(text)?,
             Self::Subscribe(options) => subscriber::run(&options)?,
             Self::Publish(options) => publisher::run(&options)?,
         }

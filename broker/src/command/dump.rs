@@ -18,7 +18,9 @@ pub(super) fn write(store: &Examined) -> io::Result<()> {
         })?;
     }
     match written.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(io::Error::other(format!("cannot write standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }

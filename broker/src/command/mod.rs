@@ -85,7 +85,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error
 impl Command {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         if self.action == Action::Help {
-            print(HELP);
+            print(HELP)?;
             return Ok(ExitCode::SUCCESS);
         }
         let config = self.config.as_deref().map(Config::from_file).transpose()?;
@@ -94,20 +94,20 @@ impl Command {
         match self.action {
             Action::Check => {
                 let report = Examined::open(&path).map_err(in_path)?.report;
-                print(&describe(&report));
+                print(&describe(&report))?;
                 return Ok(if report.damage.is_none() { ExitCode::SUCCESS } else { DAMAGED.into() });
             }
-            Action::Stats => print(&stats::table(&Examined::open(&path).map_err(in_path)?)?),
+            Action::Stats => print(&stats::table(&Examined::open(&path).map_err(in_path)?)?)?,
             Action::Dump => dump::write(&Examined::open(&path).map_err(in_path)?)?,
             Action::Backup(to) => {
                 let report = store::back_up(&path, &to).map_err(|error| copy_failure(&error, &path, &to))?;
-                print(&format!("copied to {}\n{}", to.display(), describe(&report)));
+                print(&format!("copied to {}\n{}", to.display(), describe(&report)))?;
             }
             Action::Restore(from) => {
                 let report = store::restore(&from, &path).map_err(|error| copy_failure(&error, &from, &path))?;
-                print(&format!("restored to {}\n{}", path.display(), describe(&report)));
+                print(&format!("restored to {}\n{}", path.display(), describe(&report)))?;
             }
-            Action::Repair => print(&describe_repair(&store::repair(&path).map_err(in_path)?)),
+            Action::Repair => print(&describe_repair(&store::repair(&path).map_err(in_path)?))?,
             Action::Help => {}
         }
         Ok(ExitCode::SUCCESS)

@@ -7,20 +7,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
 
 /// The table that is printed.
 pub(super) fn table(store: &Examined) -> io::Result<String> {
     let stats = store.stats();
     let mut text = format!(
         "segments         {} ({} of use to nothing)\nbytes of files   {}\nbytes in use     {}\nbytes of garbage {}\n\
-         written last     at {} ms of the broker's time, {} ms after the beginning of 1970\n\n",
+         written last     {}, at {} ms of the broker's own time\n\n",
         stats.segments,
         stats.dead,
         stats.bytes,
         stats.live_bytes,
         stats.bytes - stats.live_bytes,
+        time_of_day(store.report.wall_ms),
         store.report.instant_ms,
-        store.report.wall_ms,
     );
     let _ = writeln!(text, "{:>5}  {:<12}  {:>10}  {:>12}", "shard", "kind", "records", "bytes");
     for shard in 0..store.report.shards {
@@ -42,4 +43,30 @@ pub(super) fn table(store: &Examined) -> io::Result<String> {
         let _ = writeln!(text, "{shard:>5}  {:<12}  {queued:>10}", "queued");
     }
     Ok(text)
+}
+
+/// Milliseconds since 1970 as RFC 3339 has them.
+fn time_of_day(ms: u64) -> String {
+    /// The last that has four digits for the year.
+    const LAST: u64 = 253_402_300_799_999;
+    if ms == 0 {
+        return "never".to_owned();
+    }
+    if ms > LAST {
+        return format!("{ms} ms after the beginning of 1970");
+    }
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(time_of_day(1_795_907_782_326), "2026-11-28T23:16:22.326Z");
+        assert_eq!(time_of_day(1), "1970-01-01T00:00:00.001Z");
+        assert_eq!(time_of_day(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
+        assert_eq!(time_of_day(u64::MAX), "18446744073709551615 ms after the beginning of 1970");
+    }
 }

@@ -30,6 +30,11 @@ impl Collector for Snapshot {
         let counters = &self.counters;
         out.gauges("build_info", "The version that runs", "version", [(env!("CARGO_PKG_VERSION"), 1)])?;
         out.seconds("uptime_seconds", "Since the start", self.uptime)?;
+        out.counter(
+            "lost_log_lines",
+            "Log lines that were dropped because nobody read them",
+            crate::log::lost_lines(),
+        )?;
         out.gauge("shards", "Worker threads", self.shards.into())?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
         out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;

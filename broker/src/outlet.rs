@@ -1,0 +1,183 @@
+//! Text for standard error and standard output, which may be a pipe that nobody reads or a device that is full: a thread
+//! writes it, and nobody waits for that thread.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Lines that wait to be written, at most.
+const LINES: usize = 1024;
+
+/// A file and the thread that writes it.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    sender: SyncSender<Item>,
+    lost: Arc<Lost>,
+}
+
+/// Lines that were not written.
+#[derive(Debug, Default)]
+struct Lost {
+    in_all: AtomicU64,
+    /// Of them, those that found no place and of which nothing stands in the file yet.
+    untold: AtomicU64,
+}
+
+enum Item {
+    Line(Vec<u8>),
+    /// Everything before it was written, if this can be sent.
+    Flush(SyncSender<()>),
+}
+
+impl Outlet {
+    /// Writes to `fd` from now on.
+    ///
+    /// # Errors
+    /// There is no thread or file descriptor for it.
+    pub(crate) fn open(name: &str, fd: impl AsFd) -> io::Result<Self> {
+        // Past the buffers and locks of the standard library, which whoever else writes would wait for.
+        let file = File::from(fd.as_fd().try_clone_to_owned()?);
+        Self::with(name, file, LINES)
+    }
+
+    fn with(name: &str, file: impl Write + Send + 'static, lines: usize) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(lines);
+        let lost = Arc::new(Lost::default());
+        let shared = lost.clone();
+        thread::Builder::new().name(name.to_owned()).spawn(move || write_all(file, &receiver, &shared))?;
+        Ok(Self { sender, lost })
+    }
+
+    /// Has `line` written. Where there is no place for it, it is dropped, and the next line that finds one is preceded by
+    /// how many were.
+    pub(crate) fn write(&self, line: &[u8]) {
+        let dropped = self.lost.untold.swap(0, Ordering::Relaxed);
+        let mut text = Vec::new();
+        if dropped > 0 {
+            text = notice(dropped).into_bytes();
+        }
+        text.extend_from_slice(line);
+        if self.sender.try_send(Item::Line(text)).is_err() {
+            self.lost.untold.fetch_add(dropped + 1, Ordering::Relaxed);
+            self.lost.in_all.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until what came before is written, or no longer than `patience`.
+    pub(crate) fn flush(&self, patience: Duration) {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let until = Instant::now() + patience;
+        let (written, is_written) = sync_channel(1);
+        let mut item = Item::Flush(written);
+        while let Err(full) = self.sender.try_send(item) {
+            if Instant::now() >= until {
+                return;
+            }
+            let (TrySendError::Full(back) | TrySendError::Disconnected(back)) = full;
+            item = back;
+            thread::sleep(PAUSE);
+        }
+        let _ = is_written.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
+
+    /// How many lines were not written.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.in_all.load(Ordering::Relaxed)
+    }
+}
+
+fn notice(dropped: u64) -> String {
+    let now = humantime::format_rfc3339_micros(SystemTime::now());
+    format!("{now}  WARN {dropped} log lines were dropped here: nobody read those before in time\n")
+}
+
+fn write_all(mut file: impl Write, items: &Receiver<Item>, lost: &Lost) {
+    for item in items {
+        match item {
+            Item::Line(line) => {
+                if write_patiently(&mut file, &line).is_err() {
+                    lost.in_all.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Item::Flush(written) => drop(written.send(())),
+        }
+    }
+}
+
+/// As [`Write::write_all`], also where somebody else has made the file one that does not block.
+fn write_patiently(file: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Sender;
+    use std::sync::{Mutex, mpsc};
+
+    /// A file that takes a write when the test lets it.
+    struct Gate {
+        opens: Receiver<()>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.opens.recv().map_err(io::Error::other)?;
+            self.written.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated(lines: usize) -> (Outlet, Sender<()>, Arc<Mutex<Vec<u8>>>) {
+        let ((open, opens), written) = (mpsc::channel(), Arc::default());
+        let gate = Gate { opens, written: Arc::clone(&written) };
+        (Outlet::with("outlet", gate, lines).unwrap(), open, written)
+    }
+
+    #[test]
+    fn whoever_writes_to_a_pipe_that_nobody_reads_does_not_wait() {
+        let (outlet, open, written) = gated(2);
+        // One is with the thread, at most, and two wait.
+        (0..10).for_each(|n| outlet.write(format!("line {n}\n").as_bytes()));
+        let lost = outlet.lost();
+        assert!((7..=8).contains(&lost), "{lost}");
+        outlet.flush(Duration::from_millis(10));
+        (0..10).for_each(|_| open.send(()).unwrap());
+        outlet.flush(Duration::from_secs(10));
+        outlet.write(b"after\n");
+        outlet.flush(Duration::from_secs(10));
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("line 0\nline 1\n"), "{text}");
+        assert!(text.contains(&format!(" WARN {lost} log lines were dropped here")), "{text}");
+        assert!(text.ends_with("in time\nafter\n"), "{text}");
+        assert_eq!(outlet.lost(), lost);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let outlet = Outlet::open("outlet", full).unwrap();
+        (0..3).for_each(|_| outlet.write(b"line\n"));
+        outlet.flush(Duration::from_secs(10));
+        assert_eq!(outlet.lost(), 3);
+    }
+}

@@ -1,0 +1,259 @@
+//! The `goldcrest` process among what a system does to it: signals, pipes that nobody reads, full devices, fewer cores.
+
+#[path = "support/server.rs"]
+mod server;
+
+use goldcrest::{Config, Gateway, StartError};
+use server::{Server, goldcrest, run, text};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// CONNECT of MQTT 5.0.
+const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0, 0, 0];
+
+/// Whether a client is served.
+fn is_served(address: SocketAddr) -> bool {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.write_all(&CONNECT).unwrap();
+    client.read_exact(&mut [0; 4]).is_ok()
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(30), "still not: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A directory that is gone when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("goldcrest-process-{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Its shards wrote to the pipe themselves and stood still once it was full.
+#[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    // More lines than the pipe, and those that wait for it, have room for.
+    const CLIENTS: usize = 3000;
+    let mut server = Server::start(&["--shards", "2", "--log", "debug"]);
+    for n in 0..CLIENTS {
+        assert!(is_served(server.address), "client {n}");
+    }
+    let mut log = server.child.stderr.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut logged = String::new();
+        log.read_to_string(&mut logged).unwrap();
+        logged
+    });
+    // Lines are written on, and say how many are missing.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(is_served(server.address));
+    server.signal("TERM");
+    assert_eq!(server.wait().1, Some(0));
+    let logged = reading.join().unwrap();
+    assert!(logged.contains(" log lines were dropped here: nobody read those before in time\n"), "no word of it");
+    assert!(logged.trim_end().lines().last().unwrap().contains("stopping"), "its last line is there");
+}
+
+/// Even its end does not wait for somebody to read.
+#[test]
+fn a_log_that_nobody_ever_reads_does_not_keep_it_from_stopping() {
+    let server = Server::start(&["--shards", "2", "--log", "debug"]);
+    for n in 0..3000 {
+        assert!(is_served(server.address), "client {n}");
+    }
+    server.signal("TERM");
+    let since = Instant::now();
+    assert_eq!(server.wait().1, Some(0));
+    assert!(since.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn full_devices_and_closed_streams_harm_nothing() {
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let mut command = goldcrest(&["--memory-only", "--log", "debug"]);
+    let server = Server::run(command.stderr(full()));
+    (0..50).for_each(|_| assert!(is_served(server.address)));
+    server.signal("TERM");
+    assert_eq!(server.wait().1, Some(0));
+
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" \"$@\" 2>&-", env!("CARGO_BIN_EXE_goldcrest"), "--memory-only", "--log", "debug"]);
+    let server = Server::run(closed.stdin(Stdio::null()).stdout(Stdio::piped()));
+    (0..50).for_each(|_| assert!(is_served(server.address)));
+    server.signal("TERM");
+    assert_eq!(server.wait().1, Some(0));
+
+    // What ends in an error ends with its exit code.
+    for (args, code) in [(vec!["--shards", "0"], 2), (vec!["--config", "/does/not/exist"], 1), (vec!["sub"], 2)] {
+        assert_eq!(goldcrest(&args).stderr(full()).status().unwrap().code(), Some(code), "{args:?}");
+    }
+}
+
+/// The main thread stood still, and no signal was heard any more.
+#[test]
+fn a_greeting_that_nobody_reads_keeps_nobody_waiting() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b' '; 4096]).is_ok() {}
+    while writer.write(b" ").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = goldcrest(&["--memory-only", "--listen", &address.to_string()]);
+    let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("it serves", || TcpStream::connect(address).is_ok());
+    assert!(is_served(address));
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    wait_until("it stopped", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn whoever_reads_no_further_is_no_failure_and_a_full_device_is_one() {
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["sub", "--help"],
+        &["pub", "--help"],
+        &["budget"],
+        &["budget", "--help"],
+        &["store", "--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = goldcrest(args).stdout(writer).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{args:?}");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = goldcrest(args).stdout(full).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text(&output.stderr).starts_with("goldcrest: cannot write standard output: No space"), "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_rust_log_is_named_and_one_for_a_library_silences_nothing_else() {
+    let output = goldcrest(&["--memory-only", "--listen", "127.0.0.1:0"]).env("RUST_LOG", "rumqttd").output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("\"rumqttd\"") && said.contains("RUST_LOG") && said.contains("debug or trace"), "{said}");
+    let mut server = Server::run(goldcrest(&["--memory-only"]).env("RUST_LOG", "hyper=debug"));
+    let mut log = server.child.stderr.take().unwrap();
+    server.signal("TERM");
+    assert_eq!(server.wait().1, Some(0));
+    let mut logged = String::new();
+    log.read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("INFO stopping"), "{logged}");
+}
+
+/// A terminal that is closed, logrotate and `systemctl reload` send SIGHUP; whoever is used to Mosquitto, SIGUSR1.
+#[test]
+fn signals_that_order_nothing_do_not_end_it() {
+    let mut server = Server::start(&[]);
+    let mut log = server.child.stderr.take().unwrap();
+    for _ in 0..3 {
+        for signal in ["HUP", "USR1", "USR2"] {
+            server.signal(signal);
+            assert!(is_served(server.address), "after SIG{signal}");
+        }
+    }
+    server.signal("TERM");
+    assert_eq!(server.wait().1, Some(0));
+    let mut logged = String::new();
+    log.read_to_string(&mut logged).unwrap();
+    for signal in ["SIGHUP", "SIGUSR1", "SIGUSR2"] {
+        assert_eq!(logged.matches(&format!("{signal} is ignored")).count(), 1, "{logged}");
+    }
+}
+
+/// A gateway that may use fewer cores today wrote all of its store anew, and with the next start back.
+#[test]
+fn a_store_keeps_its_shards_until_somebody_says_another_number() {
+    let folder = Folder::new("shards");
+    let data = folder.0.join("data");
+    let data = data.to_str().unwrap();
+    let shards = || {
+        let said = text(&run(&["store", "check", "--data-dir", data]).stdout);
+        said.split_once(" shards").unwrap().0.rsplit_once(' ').unwrap().1.parse::<u16>().unwrap()
+    };
+    let start = |args: &[&str]| {
+        let mut server = Server::run(&mut goldcrest(&[args, &["--data-dir", data]].concat()));
+        let mut log = server.child.stderr.take().unwrap();
+        // What is under way between shards arrives meanwhile, as a rule.
+        std::thread::sleep(Duration::from_millis(200));
+        server.signal("TERM");
+        assert_eq!(server.wait().1, Some(0));
+        let mut logged = String::new();
+        log.read_to_string(&mut logged).unwrap();
+        logged
+    };
+    // Not what any machine that runs this test has.
+    let server = Server::run(&mut goldcrest(&["--shards", "37", "--data-dir", data]));
+    assert!(run(&["pub", "-p", &server.port(), "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
+    drop(server);
+    assert_eq!(shards(), 37);
+    let logged = start(&[]);
+    assert_eq!(shards(), 37);
+    assert!(logged.contains("37 shards, as the store has been made for, though there are "), "{logged}");
+    let cores = std::thread::available_parallelism().unwrap().get() as u16;
+    let mut starts = 0;
+    while shards() != cores {
+        start(&["--shards", "auto"]);
+        starts += 1;
+        assert!(starts < 10, "the number is never changed");
+    }
+    let logged = start(&[]);
+    assert!(!logged.contains("as the store has been made for"), "{logged}");
+}
+
+#[test]
+fn a_start_that_is_given_up_changes_nothing() {
+    let folder = Folder::new("given-up");
+    let local = || goldcrest::Listener::new("127.0.0.1:0".parse().unwrap());
+    let config = |shards| Config {
+        listeners: vec![local()],
+        shards,
+        data_dir: Some(folder.0.join("data")),
+        ..Config::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let gateway = Gateway::start(&config(2)).unwrap();
+    let port = gateway.addresses()[0].port().to_string();
+    assert!(run(&["pub", "-p", &port, "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
+    runtime.block_on(gateway.shut_down());
+    // Whether it would only be read, or written anew for other shards.
+    for shards in [2, 3] {
+        let gives_up = Arc::new(AtomicBool::new(true));
+        assert!(matches!(Gateway::start_unless(&config(shards), &gives_up), Err(StartError::GivenUp)));
+        let said = text(&run(&["store", "check", "--data-dir", &format!("{}/data", folder.path())]).stdout);
+        assert!(said.contains("of 2 shards") && said.ends_with("sound\n"), "{said}");
+    }
+    let gateway = Gateway::start(&config(2)).unwrap();
+    let port = gateway.addresses()[0].port().to_string();
+    assert_eq!(text(&run(&["sub", "-p", &port, "-t", "state", "-C", "1"]).stdout), "on\n");
+    runtime.block_on(gateway.shut_down());
+}
