@@ -352,6 +352,27 @@ fn a_gateway_that_cannot_listen_says_where_and_why() {
     Gateway::start(&goldcrest::Config { listeners: vec![meant], ..local() }).unwrap();
 }
 
+/// Clients could never connect to the one, and would all be refused by the other.
+#[test]
+fn a_gateway_that_nobody_could_use_does_not_start() {
+    let error = Gateway::start(&goldcrest::Config { listeners: Vec::new(), ..local() }).unwrap_err();
+    assert!(error.to_string().starts_with("there is no listener, so nobody could connect"), "{error}");
+    let mut asking = local();
+    asking.broker.authentication = goldcrest_core::Authentication::Ask;
+    let error = Gateway::start(&asking).unwrap_err();
+    assert!(error.to_string().contains("authentication = Ask"), "{error}");
+}
+
+#[test]
+fn both_loopbacks_are_listened_on_with_one_port() {
+    let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| Listener::new(address.parse().unwrap()));
+    let gateway = Gateway::start(&goldcrest::Config { listeners: listeners.to_vec(), ..local() }).unwrap();
+    let [v4, v6] = gateway.addresses() else { panic!("{:?}", gateway.addresses()) };
+    assert_eq!(v4.port(), v6.port());
+    Client::connect(*v4, "");
+    Client::connect(*v6, "");
+}
+
 #[test]
 fn all_listeners_lead_to_the_same_broker() {
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();

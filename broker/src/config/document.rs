@@ -43,9 +43,32 @@ pub(super) fn read_document<T>(
     let source = Source { file, text };
     let document = DeTable::parse(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
-        source.error(start, "", error.message().to_owned())
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        source.error(start, &key_before(text, start), message)
     })?;
     Section { source, path: String::new(), table: document.get_ref(), known: Vec::new() }.read(read)
+}
+
+/// The key that was being read at byte `at` of a text that is no TOML there, as well as can be told; empty if there is none.
+fn key_before(text: &str, at: usize) -> String {
+    let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+    let mut key = None;
+    for line in text[..end].lines().rev().map(str::trim) {
+        if let Some(header) = line.strip_prefix('[') {
+            let table = header.trim_start_matches('[').split([']', '#']).next().unwrap_or_default().trim();
+            return match key {
+                Some(key) => format!("{table}.{key}"),
+                None => table.to_owned(),
+            };
+        }
+        let name = line.split('=').next().unwrap_or_default().trim();
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if key.is_none() && is_name && (line.contains('=') || line == name) {
+            key = Some(name);
+        }
+    }
+    key.unwrap_or_default().to_owned()
 }
 
 #[derive(Clone, Copy)]

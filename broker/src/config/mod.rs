@@ -3,6 +3,7 @@
 mod address;
 mod data_dir;
 mod document;
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -169,13 +170,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, is no TOML, or has a key or value that is not allowed.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
-            file: path.to_owned(),
-            line: 0,
-            key: String::new(),
-            message: error.to_string(),
-        })?;
-        Self::from_toml(path, &text)
+        Self::from_toml(path, &file::read(path)?)
     }
 
     /// As [`Config::from_file`] for `text` that was read from `path`.
@@ -184,6 +179,8 @@ impl Config {
     /// The text is no TOML, or has a key or value that is not allowed.
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        // Some editors begin a file so, and it means nothing in UTF-8.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         read_document(path, text, |document| read_config(&mut config, document))?;
         Ok(config)
     }

@@ -297,3 +297,21 @@ fn a_list_without_listeners_is_refused() {
     let mistake = mistake("shards = 1\nlistener = []");
     assert!(mistake.starts_with("gateway.toml:2: listener: [] is not allowed; allowed: "), "{mistake}");
 }
+
+#[test]
+fn what_is_no_toml_is_told_with_the_key_where_it_ends() {
+    for (text, begins) in [
+        ("shards = ", "gateway.toml:1: shards: "),
+        ("[overflow]\ndefault = drop\n", "gateway.toml:2: overflow.default: "),
+        ("[limits]\n# of all\ninflight = 1 2\n", "gateway.toml:3: limits.inflight: "),
+        ("[log]\nlevel = \"info\n[limits]\n", "gateway.toml:2: log.level: "),
+        ("[[listener]]\naddress \"127.0.0.1:1\"\n", "gateway.toml:2: listener"),
+        ("shards = 1\nshards = 2\n", "gateway.toml:2: shards: "),
+        ("[limits\ninflight = 1\n", "gateway.toml:1: limits: "),
+        ("[http]\nlisten = [\n \"127.0.0.1:1\"\n \"127.0.0.1:2\"]\n", "gateway.toml:4: http.listen: "),
+        ("=", "gateway.toml:1: "),
+    ] {
+        let mistake = mistake(text);
+        assert!(mistake.starts_with(begins) && !mistake.contains('\n'), "{text:?}: {mistake}");
+    }
+}
