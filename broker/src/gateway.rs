@@ -11,7 +11,6 @@ use crate::store::{Answer, Committer, OpenError};
 use crate::turn::Clock;
 use goldcrest_core::Authentication;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,6 +55,8 @@ pub enum StartError {
     GivenUp,
     /// The system refuses a thread or what it needs.
     Thread(io::Error),
+    /// The system has no random numbers, and without them clients could make the broker's tables slow.
+    Random(getrandom::Error),
     /// The store in this directory cannot be used.
     Store(PathBuf, Box<dyn std::error::Error + Send + Sync>),
 }
@@ -87,6 +88,7 @@ impl fmt::Display for StartError {
                  if that is meant, say allow_anonymous = true in the table [http] of the configuration"
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
+            Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Store(path, error) => {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;
                 // What a newer program or a backup has left there is wanted; another directory is not the way out.
@@ -170,7 +172,7 @@ impl Gateway {
             operations,
         };
         let (plans, to_accept): (Vec<_>, Vec<_>) =
-            plans(config, mesh.clone(), kept.as_ref(), gives_up).into_iter().unzip();
+            plans(config, draw_seed()?, mesh.clone(), kept.as_ref(), gives_up).into_iter().unzip();
         gateway.start_shards(plans, &end, gives_up)?;
         let vitals = kept.as_ref().map(Kept::vitals);
         if let Some(kept) = kept {
@@ -315,9 +317,17 @@ fn addresses_of(openings: &[Opening]) -> Vec<SocketAddr> {
     openings.iter().filter_map(Opening::address).collect()
 }
 
+/// From the system's generator, with all the bits that the core takes.
+fn draw_seed() -> Result<u128, StartError> {
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).map_err(StartError::Random)?;
+    Ok(u128::from_ne_bytes(seed))
+}
+
 /// For each shard its plan, and where to send what it is to accept on.
 fn plans(
     config: &Config,
+    seed: u128,
     mesh: Arc<Mesh>,
     kept: Option<&Kept>,
     gives_up: &Arc<AtomicBool>,
@@ -329,8 +339,6 @@ fn plans(
     let packet_bytes = config.broker.limits.packet_bytes;
     let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, packet_bytes));
     let clock = kept.map_or_else(|| Clock::start_at(0), |kept| kept.clock);
-    // The standard library draws the keys of its hash tables at random from the system.
-    let seed = RandomState::new().hash_one(0);
     let count = mesh.shards();
     let plan = |index| {
         let (to_accept, listeners) = oneshot::channel();

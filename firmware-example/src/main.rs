@@ -22,7 +22,7 @@ mod supervisor;
 
 use core::mem::MaybeUninit;
 
-use goldcrest_core::{AllowAll, Broker, Config, Instant};
+use goldcrest_core::{AllowAll, Broker, Config, Instant, derive_seed};
 
 use board::{Board, Clock, Uart};
 use faults::Faults;
@@ -70,11 +70,11 @@ fn main() -> ! {
     clock.go_on(keeper.clock());
     board::sleep(&clock, u64::MAX);
     // The board has no source of random numbers. The moment of the first byte is the best there is.
-    let seed = clock.jitter();
+    let seed = clock.jitter().into();
     let now = time(&clock);
     let broker = open_broker(BROKER, memory, seed);
     keeper.restore(now, broker, FRAMES.spare());
-    let network = open_network(NETWORK, now, FRAMES, SOCKETS, address, seed);
+    let network = open_network(NETWORK, now, FRAMES, SOCKETS, address, derive_seed(seed, 0));
     let mut station = Station::new(now, led, LOCAL);
     let mut supervisor = Supervisor::start(watchdog);
     let mut faults = Faults::NONE;
@@ -127,7 +127,7 @@ fn main() -> ! {
 fn open_broker(
     place: &'static mut MaybeUninit<Broker<'static>>,
     memory: goldcrest_core::Memory<'static>,
-    seed: u64,
+    seed: u128,
 ) -> &'static mut Broker<'static> {
     let config = Config { durable: true, ..memory::config(seed) };
     place.write(Broker::new(memory, config, &AllowAll))

@@ -7,6 +7,6 @@ use goldcrest_core::{Config, Resources};
 pub type Memory = Resources<12, 12, 32, 40, 44, 40, 204>;
 
 /// The limits and policies, with a seed that outsiders must not know.
-pub const fn config(seed: u64) -> Config<'static> {
+pub const fn config(seed: u128) -> Config<'static> {
     Config::firmware(seed)
 }

@@ -12,6 +12,7 @@ use crate::random::Random;
 use crate::record::Record;
 use crate::resources::Memory;
 use crate::router::Router;
+use crate::secret::{Purpose, Secret};
 use crate::session::{Receipts, Replay, Session};
 use crate::storage::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
 use crate::time::Instant;
@@ -203,7 +204,8 @@ impl<'m> Broker<'m> {
         // A reply that is owed always has a place: no connection may be owed more than its share.
         let share = memory.owed.limit().checked_div(memory.connections.limit()).unwrap_or(0);
         config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
-        let hasher = Hasher::new(config.seed);
+        let secret = Secret::new(config.seed);
+        let hasher = Hasher::new(secret.derive(Purpose::Indexes));
         let siblings = config.shard.siblings();
         #[cfg(feature = "alloc")]
         let filters = memory.router.subscriptions.limit();
@@ -215,7 +217,7 @@ impl<'m> Broker<'m> {
         #[cfg(feature = "alloc")]
         messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         Self {
-            random: Random::new(config.seed),
+            random: Random::new(secret.derive(Purpose::RandomNumbers), config.shard.index),
             connections,
             sessions: Pool::new(memory.sessions),
             session_index: HashIndex::new(memory.session_buckets),
@@ -524,6 +526,19 @@ impl<'m> Broker<'m> {
     #[cfg(feature = "alloc")]
     pub fn work(&self) -> u64 {
         self.work.done()
+    }
+
+    /// The most entries of any table that a look-up may have to pass. A few are usual; many would mean that somebody has found what
+    /// collides. It looks at all that there is, so it is for tests and for diagnosis.
+    #[cfg(feature = "alloc")]
+    pub fn longest_chain(&self) -> usize {
+        let others = [
+            self.session_index.longest_chain(&self.sessions),
+            self.receipts.longest_chain(),
+            self.aliases.longest_chain(),
+            self.mesh.interests.longest_chain(),
+        ];
+        others.into_iter().fold(self.router.longest_chain(), usize::max)
     }
 
     /// What the broker has done and holds.

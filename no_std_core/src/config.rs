@@ -7,8 +7,9 @@ use crate::topic::{TopicFilter, TopicName};
 /// The configuration of a [`Broker`](crate::Broker).
 #[derive(Clone, Debug)]
 pub struct Config<'m> {
-    /// Keys every hash and seeds the assigned Client Identifiers. Outsiders must not know it: draw it at random at start.
-    pub seed: u64,
+    /// What the keys of hashes and the assigned Client Identifiers are derived from. Outsiders must not know it: draw all of it at
+    /// random at each start. Siblings have the same.
+    pub seed: u128,
     /// This broker's place among its siblings.
     pub shard: Shard,
     /// Bounds on what one client can make the broker keep.
@@ -74,7 +75,9 @@ impl Shard {
     pub const ONLY: Self = Self { index: 0, count: 1 };
 
     /// The index of the shard on which the Session with this Client Identifier lives. The same for ever, whatever
-    /// the seed.
+    /// the seed: a store keeps each Session with its shard. So clients that choose their identifiers can all live on one shard. That
+    /// is no more than a gateway with one shard has to bear: they find no other entries of a table in their way, and what one of them
+    /// may take has the same limits.
     pub fn home_of(client_id: &[u8], count: u16) -> u16 {
         let hash = client_id
             .iter()
@@ -249,7 +252,7 @@ pub struct ShareRule<'m> {
 
 impl<'m> Config<'m> {
     /// The defaults of the gateway, with a seed.
-    pub const fn gateway(seed: u64) -> Self {
+    pub const fn gateway(seed: u128) -> Self {
         Self {
             seed,
             shard: Shard::ONLY,
@@ -274,7 +277,7 @@ impl<'m> Config<'m> {
     }
 
     /// The defaults of a microcontroller, with a seed.
-    pub const fn firmware(seed: u64) -> Self {
+    pub const fn firmware(seed: u128) -> Self {
         Self { limits: Limits::FIRMWARE, ..Self::gateway(seed) }
     }
 

@@ -139,6 +139,7 @@ mod mesh;
 mod message;
 mod random;
 mod resources;
+mod secret;
 mod session;
 mod time;
 mod topic;
@@ -164,6 +165,7 @@ pub use message::{Delivery, Message};
 #[cfg(feature = "alloc")]
 pub use resources::Capacity;
 pub use resources::{Memory, Resources};
+pub use secret::derive_seed;
 pub use session::{Receipt, Replay, Session};
 pub use time::{Duration, Instant};
 pub use topic::{Levels, TopicFilter, TopicFilterError, TopicName, TopicNameError};

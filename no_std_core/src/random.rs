@@ -1,19 +1,22 @@
-//! A generator of numbers that need not be secret: the embedder gives the seed, the core never draws any itself.
+//! Random numbers: the embedder gives the seed, the core never draws any itself.
 
-/// SplitMix64.
+use crate::secret::Secret;
+
+/// A sequence of numbers. Who sees some of them, as clients do that are given Client Identifiers, learns nothing about the others.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random {
+    key: Secret,
+    index: u64,
+}
 
 impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+    /// `sequence` tells apart who have the same key.
+    pub(crate) fn new(key: u128, sequence: u16) -> Self {
+        Self { key: Secret::new(key), index: u64::from(sequence) << 48 }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.index = self.index.wrapping_add(1);
+        self.key.number(self.index)
     }
 }

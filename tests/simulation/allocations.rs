@@ -173,7 +173,7 @@ impl Bed {
         let make = |index| {
             let shard = Shard { index, count: case.shards };
             let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
-            let config = Config { shard, durable: case.durable, ..Config::gateway(u64::from(index)) };
+            let config = Config { shard, durable: case.durable, ..Config::gateway(u128::from(index)) };
             Broker::new(memory, config, &AllowAll)
         };
         let mut brokers: Vec<_> = (0..case.shards).map(make).collect();

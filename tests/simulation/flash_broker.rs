@@ -105,7 +105,7 @@ impl Life {
         let (mut store, found) = Store::open(flash.clone(), range, &memory.journal, &mut table).unwrap();
         assert_eq!(found.damaged, 0, "a power cut is no damage");
         let mut now = store.clock();
-        let config = Config { durable: true, ..memory::config(seed) };
+        let config = Config { durable: true, ..memory::config(seed.into()) };
         let mut broker = Broker::new(memory, config, &AllowAll);
         let restored = store.restore(now, &mut broker, &mut record).unwrap();
         assert_eq!(restored.dropped, 0, "a batch is in pieces");

@@ -73,7 +73,7 @@ fn live(chip: Chip, clients: &mut Clients, random: &mut Random, turns: Option<us
     let (mut store, found) = Store::open(flash.clone(), range, &memory.journal, &mut table).unwrap();
     assert_eq!(found.damaged, 0, "a power cut is no damage");
     let mut now = store.clock();
-    let config = Config { durable: true, ..memory::config(random.draw()) };
+    let config = Config { durable: true, ..memory::config(random.draw().into()) };
     let mut broker = Broker::new(memory, config, &AllowAll);
     let restored = store.restore(now, &mut broker, &mut record).unwrap();
     assert_eq!(restored.dropped, 0, "a batch is in pieces");

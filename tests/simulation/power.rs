@@ -53,7 +53,7 @@ const OLD: usize = 2;
 impl Test {
     fn new(seed: u64, storage: Storage, shards: u16, body_budget: usize) -> Self {
         let limits = Limits { queued_messages: 2_000, inflight: 6, packet_bytes: 4_096, ..Limits::GATEWAY };
-        let config = Config { durable: true, body_budget, limits, ..Config::gateway(seed) };
+        let config = Config { durable: true, body_budget, limits, ..Config::gateway(seed.into()) };
         let mut world = World::in_storage(storage, shards, config, &AllowAll);
         world.fetch = Sync::ByHand;
         let subscriber = |number: usize| {

@@ -45,7 +45,7 @@ impl Test {
             ..Limits::GATEWAY
         };
         // Bodies leave memory where that is owned.
-        let config = Config { durable: true, body_budget: 500, limits, ..Config::gateway(seed) };
+        let config = Config { durable: true, body_budget: 500, limits, ..Config::gateway(seed.into()) };
         let world = World::in_storage(storage, shards, config, &AllowAll);
         let member =
             |number: usize| Attentive::new(format!("member {number}"), GROUPS[number / MEMBERS], QoS::ExactlyOnce);

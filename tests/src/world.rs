@@ -132,7 +132,7 @@ impl World {
         let make = move || {
             let one = |index| {
                 let shard = Shard { index, count: shards };
-                let config = Config { shard, seed: config.seed.wrapping_add(u64::from(index)), ..config.clone() };
+                let config = Config { shard, ..config.clone() };
                 Housed::stored(storage, config, authorize)
             };
             (0..shards).map(one).collect()

@@ -49,6 +49,12 @@ impl<'m> Aliases<'m> {
         Self { pool, index, hasher }
     }
 
+    /// The most aliases that a look-up may have to pass.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn longest_chain(&self) -> usize {
+        self.index.longest_chain(&self.pool)
+    }
+
     /// The topic that the client means by `alias`.
     pub(crate) fn topic_of(&self, connection: Handle<Connection>, alias: u16) -> Option<Blob> {
         self.find_incoming(connection, alias).map(|found| self.pool[found].topic)

@@ -11,7 +11,7 @@ use crate::config::Overflow;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
 use crate::record::Kind;
-use crate::router::{Group, PickKeys, SHARED, Subscription};
+use crate::router::{Group, PickKeys, SHARED, ShareStrategy, Subscription};
 use crate::session::{Outbound, Session};
 use crate::storage::Handle;
 use crate::time::Instant;
@@ -40,12 +40,7 @@ impl Broker<'_> {
         if !SHARED {
             return;
         }
-        let keys = PickKeys {
-            random: self.random.next() as u32,
-            publisher: routing.publisher_key,
-            topic: self.hasher.hash_bytes(routing.topic.as_str().as_bytes()),
-        };
-        self.give_to_member(group, message, routing.topic, keys);
+        self.give_to_member(group, message, routing.topic, routing.publisher_key);
     }
 
     /// Queues `message` for a connected member that has room; for one without, if none has; or for the group.
@@ -54,9 +49,15 @@ impl Broker<'_> {
         group: Handle<Group>,
         message: Handle<Message>,
         topic: TopicName<'_>,
-        keys: PickKeys,
+        publisher: u32,
     ) {
         let strategy = self.strategy_of(group);
+        let (by_chance, by_topic) = (strategy == ShareStrategy::Random, strategy == ShareStrategy::HashTopic);
+        let keys = PickKeys {
+            random: if by_chance { self.random.next() as u32 } else { 0 },
+            publisher,
+            topic: if by_topic { self.hasher.hash_bytes(topic.as_str().as_bytes()) } else { 0 },
+        };
         let cost = self.messages.get(message).body.len() as u32;
         let offset = self.config.shard.siblings();
         let (sessions, limits) = (&self.sessions, &self.config.limits);
@@ -117,7 +118,7 @@ impl Broker<'_> {
         self.deliver(session, message, topic, terms);
     }
 
-    fn strategy_of(&self, group: Handle<Group>) -> crate::router::ShareStrategy {
+    fn strategy_of(&self, group: Handle<Group>) -> ShareStrategy {
         let rule = self.config.share_rules.iter().find(|rule| self.router.group_has_name(group, rule.group));
         rule.map_or(self.config.share_strategy, |rule| rule.strategy)
     }
@@ -335,8 +336,7 @@ impl Broker<'_> {
             debug_assert!(self.sessions[from].connection.is_none());
             self.with_topic(message, |broker, topic| {
                 let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
-                let keys = PickKeys { random: broker.random.next() as u32, publisher: hash, topic: hash };
-                broker.give_to_member(group, message, topic, keys);
+                broker.give_to_member(group, message, topic, hash);
             });
         }
         self.messages.end_delivery(delivery);

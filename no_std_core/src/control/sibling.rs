@@ -25,7 +25,7 @@ use crate::counters::DropReason;
 use crate::mesh::{Content, Forward, Member, Membership, Remote, SharedMessage, Transit};
 use crate::message::{Delivery, Message};
 use crate::record::{self, Kind};
-use crate::router::{self, PickKeys, Retained, Subscribed, Subscriber, Subscription};
+use crate::router::{self, Retained, Subscribed, Subscriber, Subscription};
 use crate::session::Session;
 use crate::storage::{Blob, Handle};
 use crate::time::Instant;
@@ -977,11 +977,7 @@ impl Broker<'_> {
             self.count_drop(None, DropReason::OutOfMemory);
             return;
         };
-        self.with_topic(message, |broker, topic| {
-            let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
-            let keys = PickKeys { random: broker.random.next() as u32, publisher, topic: hash };
-            broker.give_to_member(group, message, topic, keys);
-        });
+        self.with_topic(message, |broker, topic| broker.give_to_member(group, message, topic, publisher));
         self.messages.release(message);
     }
 }

@@ -37,6 +37,11 @@ impl Interests {
         Self { pool: Pool::owned(limit), index: HashIndex::owned(limit), hasher }
     }
 
+    /// The most filters that a look-up may have to pass.
+    pub(crate) fn longest_chain(&self) -> usize {
+        self.index.longest_chain(&self.pool)
+    }
+
     /// A sibling has a subscriber to `filter`, which has no wildcards; false if there is no room to know that. Durable it stays
     /// until there is no subscriber at all.
     pub(crate) fn add(&mut self, sibling: u16, filter: &str, is_durable: bool) -> bool {

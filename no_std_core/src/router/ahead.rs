@@ -5,9 +5,9 @@
 //! is at hand then. It is the way without wildcards that is looked at; what else matches is mostly needed for each message.
 
 use super::Router;
-use super::position::{LevelText, find_slash};
+use super::position::find_slash;
 use super::trie::{Node, Trie};
-use crate::storage::Handle;
+use crate::storage::{Chained, Handle};
 
 /// How many topics are looked at together.
 pub(crate) const SIDE_BY_SIDE: usize = 16;
@@ -75,7 +75,10 @@ impl Trie<'_> {
     /// Begins to look for a child. Others may be sought before it is [`found`](Trie::found).
     #[inline]
     fn seek<'t>(&self, parent: Handle<Node>, text: &'t [u8]) -> Sought<'t> {
-        let hash = self.hash_of(parent, LevelText { text, hash: self.hasher.hash_bytes(text) });
+        if let Some(only) = self.only_child(parent, text) {
+            return Sought { parent, text, hash: only.map_or(0, |child| self.nodes[child].hash()), first: only };
+        }
+        let hash = self.hash_of(parent, self.hasher.hash_bytes(text));
         Sought { parent, text, hash, first: self.index.first(hash) }
     }
 

@@ -102,9 +102,9 @@ impl Matches<'_> {
     /// Down to the child for the level ahead, by preference not to `+`.
     #[inline]
     fn descend(&mut self, trie: &Trie<'_>, node: Handle<Node>) -> Option<Handle<Node>> {
-        let level = self.position.ahead(&trie.hasher)?;
+        let level = self.position.ahead()?;
         let plus = self.plus(trie, node);
-        let child = match trie.child(node, level) {
+        let child = match trie.child(node, level, || self.position.hash(&trie.hasher, level)) {
             Some(child) => {
                 self.open += u32::from(plus.is_some());
                 child
@@ -124,7 +124,7 @@ impl Matches<'_> {
             self.position.back();
             if was_exact && let Some(plus) = self.plus(trie, node) {
                 self.open -= 1;
-                let level = self.position.ahead(&trie.hasher)?;
+                let level = self.position.ahead()?;
                 self.position.forward(level);
                 return Some(plus);
             }

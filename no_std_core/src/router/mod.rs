@@ -205,6 +205,14 @@ impl<'m> Router<'m> {
         self.trie.find(level.as_str()).map_or(0, |node| self.trie.nodes[node].retained_below as usize)
     }
 
+    /// The most entries of a table that a look-up may have to pass.
+    #[cfg(feature = "alloc")]
+    pub fn longest_chain(&self) -> usize {
+        let levels = self.trie.index.longest_chain(&self.trie.nodes);
+        let subscriptions = self.subscription_index.longest_chain(&self.subscriptions);
+        levels.max(subscriptions).max(self.group_index.longest_chain(&self.groups))
+    }
+
     /// Bytes of long levels and ShareNames.
     pub fn text_bytes(&self) -> usize {
         self.trie.texts.used()

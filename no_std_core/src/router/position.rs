@@ -2,15 +2,8 @@
 
 use crate::storage::Hasher;
 
-/// How many levels, counted back from the deepest, are remembered with their hashes. A power of two.
+/// How many levels, counted back from the deepest, are remembered. A power of two.
 const REMEMBERED: usize = if cfg!(feature = "alloc") { 16 } else { 4 };
-
-/// One level of a text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LevelText<'t> {
-    pub(super) text: &'t [u8],
-    pub(super) hash: u32,
-}
 
 /// A place between two levels of a text, which moves forward and back.
 ///
@@ -32,6 +25,7 @@ pub(super) struct Position<'t> {
 struct Remembered {
     start: u16,
     end: u16,
+    /// 0: not known. It is the hash of few texts, and found anew for these.
     hash: u32,
 }
 
@@ -77,26 +71,31 @@ impl<'t> Position<'t> {
 
     /// The level ahead.
     #[inline]
-    pub(super) fn ahead(&mut self, hasher: &Hasher) -> Option<LevelText<'t>> {
+    pub(super) fn ahead(&mut self) -> Option<&'t [u8]> {
         let rest = self.text.get(self.start..)?;
         let slot = self.remembered.get_mut(self.depth % REMEMBERED)?;
         if !(usize::from(slot.start) == self.start && slot.start <= slot.end) {
             let text = rest.get(..find_slash(rest))?;
             // The text is no longer than 65,535 bytes, so neither number is cut.
-            *slot = Remembered {
-                start: self.start as u16,
-                end: (self.start + text.len()) as u16,
-                hash: hasher.hash_bytes(text),
-            };
+            *slot = Remembered { start: self.start as u16, end: (self.start + text.len()) as u16, hash: 0 };
         }
-        let text = self.text.get(self.start..usize::from(slot.end))?;
-        Some(LevelText { text, hash: slot.hash })
+        self.text.get(self.start..usize::from(slot.end))
+    }
+
+    /// The hash of `level`, which is the level ahead.
+    #[inline]
+    pub(super) fn hash(&mut self, hasher: &Hasher, level: &[u8]) -> u32 {
+        let Some(slot) = self.remembered.get_mut(self.depth % REMEMBERED) else { return 0 };
+        if slot.hash == 0 {
+            slot.hash = hasher.hash_bytes(level);
+        }
+        slot.hash
     }
 
     /// Passes `level`, which is the level ahead.
     #[inline]
-    pub(super) fn forward(&mut self, level: LevelText<'t>) {
-        self.start += level.text.len() + 1;
+    pub(super) fn forward(&mut self, level: &[u8]) {
+        self.start += level.len() + 1;
         self.depth += 1;
     }
 
@@ -139,13 +138,14 @@ mod tests {
                 for level in &levels {
                     assert!(!position.is_end());
                     for _ in 0..2 {
-                        let ahead = position.ahead(&hasher).unwrap();
-                        assert_eq!((ahead.text, ahead.hash), (level.as_bytes(), hasher.hash_bytes(level.as_bytes())));
+                        let ahead = position.ahead().unwrap();
+                        let hash = position.hash(&hasher, ahead);
+                        assert_eq!((ahead, hash), (level.as_bytes(), hasher.hash_bytes(level.as_bytes())));
                     }
-                    let ahead = position.ahead(&hasher).unwrap();
+                    let ahead = position.ahead().unwrap();
                     position.forward(ahead);
                 }
-                assert!(position.is_end() && position.ahead(&hasher).is_none());
+                assert!(position.is_end() && position.ahead().is_none());
                 // Going on at the same place later, nothing is remembered.
                 let (start, depth) = position.place();
                 let mut resumed = Position::at(text, start, depth);
@@ -153,7 +153,7 @@ mod tests {
                     position.back();
                     resumed.back();
                     assert_eq!(resumed.place(), position.place());
-                    assert_eq!(position.clone().ahead(&hasher).unwrap().text, level.as_bytes());
+                    assert_eq!(position.clone().ahead().unwrap(), level.as_bytes());
                 }
             }
         }

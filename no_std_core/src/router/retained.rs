@@ -170,8 +170,8 @@ impl RetainedMatches<'_> {
 
     /// Down to the first child that matches the level ahead.
     fn descend(&mut self, trie: &Trie<'_>, node: Handle<Node>) -> Option<At> {
-        let level = self.position.ahead(&trie.hasher)?;
-        match level.text {
+        let level = self.position.ahead()?;
+        match level {
             b"#" => {
                 let child = first_from(trie, trie.nodes[node].children.front(), self.position.is_start())?;
                 Some(At::Below(child, 1))
@@ -183,7 +183,9 @@ impl RetainedMatches<'_> {
                 Some(At::Node(child))
             }
             _ => {
-                let child = trie.child(node, level).filter(|child| trie.nodes[*child].retained_below > 0)?;
+                let child = trie
+                    .child(node, level, || self.position.hash(&trie.hasher, level))
+                    .filter(|child| trie.nodes[*child].retained_below > 0)?;
                 self.position.forward(level);
                 Some(At::Node(child))
             }
@@ -194,10 +196,10 @@ impl RetainedMatches<'_> {
     fn backtrack(&mut self, trie: &Trie<'_>, mut node: Handle<Node>) -> At {
         while self.choices > 0 {
             self.position.back();
-            let (Some(parent), Some(level)) = (trie.nodes[node].parent, self.position.ahead(&trie.hasher)) else {
+            let (Some(parent), Some(level)) = (trie.nodes[node].parent, self.position.ahead()) else {
                 break;
             };
-            if level.text == b"+" {
+            if level == b"+" {
                 if let Some(sibling) = first_from(trie, trie.nodes[node].next, self.position.is_start()) {
                     self.position.forward(level);
                     return At::Node(sibling);

@@ -304,9 +304,7 @@ fn highest(
     key: u32,
     members: impl Iterator<Item = (Handle<Subscription>, Subscriber, u32)>,
 ) -> Option<Handle<Subscription>> {
-    // Hashed twice: once is good enough for buckets, but the order of neighbours would depend little on the key.
-    let weight = |subscriber: Subscriber| hasher.combine(0, hasher.combine(key, subscriber.0));
-    members.max_by_key(|(_, subscriber, _)| (weight(*subscriber), *subscriber)).map(|(handle, ..)| handle)
+    members.max_by_key(|(_, subscriber, _)| (hasher.weigh(key, subscriber.0), *subscriber)).map(|(handle, ..)| handle)
 }
 
 links!(Linked for Group: next);

@@ -1,7 +1,7 @@
 //! The tree of topic levels.
 
 use super::Full;
-use super::position::{LevelText, Position};
+use super::position::Position;
 use super::retained::Retained;
 use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
@@ -130,11 +130,26 @@ impl<'m> Trie<'m> {
         self.root.map_or(0, |root| self.nodes[root].retained_below as usize)
     }
 
-    /// The child of `parent` that has exactly this text.
+    /// The child of `parent` that has exactly this text, whose hash is asked for if it is needed: most levels have one child or
+    /// none, and then the text tells.
     #[inline]
-    pub(super) fn child(&self, parent: Handle<Node>, level: LevelText<'_>) -> Option<Handle<Node>> {
-        let hash = self.hash_of(parent, level);
-        self.index.find(&self.nodes, hash, |node| self.is_child(node, parent, level.text))
+    pub(super) fn child(&self, parent: Handle<Node>, text: &[u8], hash: impl FnOnce() -> u32) -> Option<Handle<Node>> {
+        // Firmware's hash takes fewer steps than this.
+        if cfg!(feature = "alloc")
+            && let Some(child) = self.only_child(parent, text)
+        {
+            return child;
+        }
+        let hash = self.hash_of(parent, hash());
+        self.index.find(&self.nodes, hash, |node| self.is_child(node, parent, text))
+    }
+
+    /// The same, if it can be told without a hash.
+    #[inline]
+    pub(super) fn only_child(&self, parent: Handle<Node>, text: &[u8]) -> Option<Option<Handle<Node>>> {
+        let Some(first) = self.nodes[parent].children.front() else { return Some(None) };
+        let child = &self.nodes[first];
+        child.next.is_none().then(|| child.level.is(text, &self.texts).then_some(first))
     }
 
     #[inline]
@@ -172,7 +187,7 @@ impl<'m> Trie<'m> {
     pub(super) fn find(&self, path: &str) -> Option<Handle<Node>> {
         let mut position = Position::new(path);
         let mut node = self.root?;
-        while let Some(level) = position.ahead(&self.hasher) {
+        while let Some(level) = position.ahead() {
             node = self.step(node, level)?;
             position.forward(level);
         }
@@ -183,7 +198,7 @@ impl<'m> Trie<'m> {
     pub(super) fn ensure(&mut self, path: &str) -> Result<Handle<Node>, Full> {
         let mut position = Position::new(path);
         let mut node = self.root.ok_or(Full)?;
-        while let Some(level) = position.ahead(&self.hasher) {
+        while let Some(level) = position.ahead() {
             node = match self.step(node, level).or_else(|| self.add(node, level)) {
                 Some(child) => child,
                 None => {
@@ -252,22 +267,22 @@ impl<'m> Trie<'m> {
         Some(start)
     }
 
-    pub(super) fn hash_of(&self, parent: Handle<Node>, level: LevelText<'_>) -> u32 {
-        self.hasher.combine(parent.index() as u32, level.hash)
+    pub(super) fn hash_of(&self, parent: Handle<Node>, level: u32) -> u32 {
+        self.hasher.combine(parent.index() as u32, level)
     }
 
     /// The child for a level of a filter. A Topic Name has no level that is a wildcard.
-    fn step(&self, parent: Handle<Node>, level: LevelText<'_>) -> Option<Handle<Node>> {
-        match level.text {
+    fn step(&self, parent: Handle<Node>, level: &[u8]) -> Option<Handle<Node>> {
+        match level {
             b"+" => self.plus(parent),
             b"#" => self.pound(parent),
-            _ => self.child(parent, level),
+            _ => self.child(parent, level, || self.hasher.hash_bytes(level)),
         }
     }
 
-    fn add(&mut self, parent: Handle<Node>, level: LevelText<'_>) -> Option<Handle<Node>> {
-        let hash = self.hash_of(parent, level);
-        let kind = match level.text {
+    fn add(&mut self, parent: Handle<Node>, level: &[u8]) -> Option<Handle<Node>> {
+        let hash = self.hash_of(parent, self.hasher.hash_bytes(level));
+        let kind = match level {
             b"+" => Level::Plus,
             b"#" => Level::Pound,
             text => {

@@ -66,6 +66,12 @@ impl<'m> Receipts<'m> {
         Self { pool, index, hasher }
     }
 
+    /// The most receipts that a look-up may have to pass.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn longest_chain(&self) -> usize {
+        self.index.longest_chain(&self.pool)
+    }
+
     /// Slots in use or used before.
     pub(crate) fn slots(&self) -> usize {
         self.pool.slots()

@@ -1,21 +1,27 @@
 //! The keyed hash of every index.
+//!
+//! With the feature `alloc`, where tables are large and many strangers fill them, it is SipHash-1-3, which was made for that: who does
+//! not know the key can't find texts that collide, whatever is to be seen of other hashes. Firmware keeps a smaller and faster
+//! hash: its tables have so few entries that the longest chain costs little.
 
-#[cfg(target_pointer_width = "64")]
-use wide::State;
+#[cfg(feature = "alloc")]
+use large::State;
 
-#[cfg(not(target_pointer_width = "64"))]
-use narrow::State;
+#[cfg(not(feature = "alloc"))]
+use small::State;
+
+use core::fmt;
 
 /// A hash that only who knows the seed can compute.
 ///
 /// Client Identifiers and topics are chosen by strangers. The seed comes from the shell's random source, so
 /// that nobody can choose many that fall into the same chain.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Hasher(State);
 
 impl Hasher {
     /// A hash with this seed; the same seed gives the same hashes, on machines of the same kind.
-    pub const fn new(seed: u64) -> Self {
+    pub fn new(seed: u128) -> Self {
         Self(State::new(seed))
     }
 
@@ -38,59 +44,85 @@ impl Hasher {
     pub fn combine(&self, first: u32, second: u32) -> u32 {
         self.0.combine(first, second)
     }
+
+    /// How much `number` weighs for `key`. The order of weights, which clients may see, tells nothing about the hashes.
+    #[inline]
+    pub(crate) fn weigh(&self, key: u32, number: u32) -> u32 {
+        self.0.weigh(key, number)
+    }
 }
 
-/// For machines that multiply 64 bits at once.
-#[cfg(target_pointer_width = "64")]
-mod wide {
-    use core::hash::Hasher as _;
+impl fmt::Debug for Hasher {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
 
-    use foldhash::SharedSeed;
-    use foldhash::fast::FoldHasher;
+/// For tables that grow.
+#[cfg(feature = "alloc")]
+mod large {
+    use crate::secret::Secret;
+    use siphasher::sip::SipHasher13;
 
-    #[derive(Clone, Debug)]
+    #[derive(Clone)]
     pub(super) struct State {
-        seed: u64,
-        shared: SharedSeed,
+        texts: SipHasher13,
+        first: u64,
+        second: u64,
+        start: u64,
+        weights: u64,
     }
 
     impl State {
-        pub(super) const fn new(seed: u64) -> Self {
-            // The two must not be the same number, and small seeds (tests have such) must not stay small.
+        pub(super) fn new(seed: u128) -> Self {
+            let secret = Secret::new(seed);
             Self {
-                seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x243f_6a88_85a3_08d3,
-                shared: SharedSeed::from_u64(seed),
+                texts: SipHasher13::new_with_keys(secret.number(0), secret.number(1)),
+                first: secret.number(2),
+                second: secret.number(3),
+                start: secret.number(4),
+                weights: secret.number(5),
             }
         }
 
         #[inline]
         pub(super) fn hash_bytes(&self, bytes: &[u8]) -> u32 {
-            let mut state = FoldHasher::with_seed(self.seed, &self.shared);
-            state.write(bytes);
-            state.finish() as u32
+            self.hash_wide(bytes) as u32
         }
 
-        #[cfg(feature = "alloc")]
         #[inline]
         pub(super) fn hash_wide(&self, bytes: &[u8]) -> u64 {
-            let mut state = FoldHasher::with_seed(self.seed, &self.shared);
-            state.write(bytes);
-            state.finish()
+            self.texts.hash(bytes)
         }
 
+        /// Multiply-shift for two numbers (Dietzfelbinger 1996): any two pairs have the same hash, or the same low bits of it, with the
+        /// probability of two random numbers. Numbers of ours and hashes need no more: of both a client chooses at most few bits, and
+        /// it sees nothing of what comes out.
         #[inline]
         pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
-            let mut state = FoldHasher::with_seed(self.seed, &self.shared);
-            state.write_u64(u64::from(first) << 32 | u64::from(second));
-            state.finish() as u32
+            let first = self.first.wrapping_mul(first.into());
+            let second = self.second.wrapping_mul(second.into());
+            (self.start.wrapping_add(first).wrapping_add(second) >> 32) as u32
+        }
+
+        /// The finalizer of MurmurHash3, with a key that is for nothing else.
+        #[inline]
+        pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
+            let mut mixed = (u64::from(key) << 32 | u64::from(number)) ^ self.weights;
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+            (mixed >> 32) as u32
         }
     }
 }
 
-/// For machines that multiply 32 bits at once and have little flash: the same folded multiplication, four bytes a step.
-#[cfg(any(test, not(target_pointer_width = "64")))]
-mod narrow {
-    #[derive(Clone, Debug)]
+/// For little flash, and processors that multiply 32 bits at once: a folded multiplication, four bytes a step.
+#[cfg(any(test, not(feature = "alloc")))]
+mod small {
+    use crate::secret::Secret;
+
+    #[derive(Clone)]
     pub(super) struct State {
         start: u32,
         /// Odd.
@@ -98,9 +130,9 @@ mod narrow {
     }
 
     impl State {
-        pub(super) const fn new(seed: u64) -> Self {
-            let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x243f_6a88_85a3_08d3;
-            Self { start: mixed as u32, key: (mixed >> 32) as u32 | 1 }
+        pub(super) fn new(seed: u128) -> Self {
+            let number = Secret::new(seed).number(0);
+            Self { start: number as u32, key: (number >> 32) as u32 | 1 }
         }
 
         pub(super) fn hash_bytes(&self, bytes: &[u8]) -> u32 {
@@ -112,15 +144,13 @@ mod narrow {
             self.step(state, bytes.len() as u32)
         }
 
-        /// Two hashes of different keys.
-        #[cfg(feature = "alloc")]
-        pub(super) fn hash_wide(&self, bytes: &[u8]) -> u64 {
-            let other = Self { start: !self.start, key: self.key.rotate_left(16) | 1 };
-            u64::from(self.hash_bytes(bytes)) << 32 | u64::from(other.hash_bytes(bytes))
-        }
-
         pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
             self.step(self.step(self.start, first), second)
+        }
+
+        /// Hashed twice: once is good enough for buckets, but the order of neighbours would depend little on the key.
+        pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
+            self.combine(0, self.combine(key, number))
         }
 
         /// Both halves of a product, so that each bit of `word` reaches high and low bits.
@@ -149,7 +179,7 @@ mod tests {
         assert_ne!(one.hash_bytes(b""), one.hash_bytes(b"\0"));
     }
 
-    /// Both kinds of machine, whichever this is.
+    /// Both kinds of hash, whichever is in use.
     macro_rules! neighbours_spread {
         ($name:ident, $state:ty, $seeds:expr) => {
             #[test]
@@ -160,16 +190,10 @@ mod tests {
                     let texts: HashSet<_> =
                         (0..10_000).map(|i| state.hash_bytes(format!("sensor/{i}").as_bytes())).collect();
                     assert!(texts.len() >= 9_998);
-                    #[cfg(feature = "alloc")]
-                    {
-                        let wide: HashSet<_> =
-                            (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
-                        let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
-                        let (low, high): (HashSet<_>, HashSet<_>) = halves.unzip();
-                        assert!(wide.len() == 10_000 && low.len() >= 9_998 && high.len() >= 9_998);
-                    }
                     let pairs: HashSet<_> = (0..10_000).map(|i| state.combine(i / 100, i % 100)).collect();
                     assert!(pairs.len() >= 9_998);
+                    let weights: HashSet<_> = (0..10_000).map(|i| state.weigh(i / 100, i % 100)).collect();
+                    assert!(weights.len() >= 9_998);
                     // The low bits choose the bucket.
                     let (mut numbers, mut names) = ([0u32; 64], [0u32; 64]);
                     for i in 0..6_400u32 {
@@ -184,7 +208,23 @@ mod tests {
         };
     }
 
-    #[cfg(target_pointer_width = "64")]
-    neighbours_spread!(neighbours_spread_on_a_wide_machine, wide::State, [42]);
-    neighbours_spread!(neighbours_spread_on_a_narrow_machine, narrow::State, [0, 1, 42, u64::MAX]);
+    #[cfg(feature = "alloc")]
+    neighbours_spread!(neighbours_spread_in_large_tables, large::State, [0, 1, 42, u128::MAX]);
+    neighbours_spread!(neighbours_spread_in_small_tables, small::State, [0, 1, 42, u128::MAX]);
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn both_halves_of_a_wide_hash_spread() {
+        let state = large::State::new(42);
+        let wide: HashSet<_> = (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
+        let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
+        let (low, high): (HashSet<_>, HashSet<_>) = halves.unzip();
+        assert!(wide.len() == 10_000 && low.len() >= 9_998 && high.len() >= 9_998);
+    }
+
+    /// Whoever prints a broker does not print what outsiders must not know.
+    #[test]
+    fn no_key_is_printed() {
+        assert_eq!(format!("{:?} {:?}", Hasher::new(42), crate::secret::Secret::new(42)), "Hasher Secret");
+    }
 }

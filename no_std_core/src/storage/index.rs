@@ -62,6 +62,13 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         self.len == 0
     }
 
+    /// The most entries that a look-up may have to pass.
+    #[cfg(feature = "alloc")]
+    pub fn longest_chain(&self, pool: &Pool<'_, T>) -> usize {
+        let length = |bucket| core::iter::successors(self.bucket(bucket), |entry| pool[*entry].chain()).count();
+        (0..self.count as usize).map(length).max().unwrap_or(0)
+    }
+
     /// Whether there is so much in it that a look-up mostly waits for memory.
     #[cfg(feature = "alloc")]
     #[inline]

@@ -1,0 +1,152 @@
+//! Keys from the seed, each by a way that leads nowhere else: who learns one knows neither the seed nor another.
+
+use core::fmt;
+
+#[cfg(feature = "alloc")]
+use large::number;
+#[cfg(not(feature = "alloc"))]
+use small::number;
+
+/// 128 bits that outsiders must not know, and what is derived of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Secret(u128);
+
+/// What a key is for. Each is derived from the seed by its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// Hashes of indexes, which nobody sees.
+    Indexes,
+    /// What clients see or can guess: assigned Client Identifiers, and which member of a group got a message.
+    RandomNumbers,
+}
+
+impl Secret {
+    pub(crate) const fn new(seed: u128) -> Self {
+        Self(seed)
+    }
+
+    /// The key for a purpose.
+    pub(crate) fn derive(self, purpose: Purpose) -> u128 {
+        let first = purpose as u64 * 2;
+        let half = u128::from(self.number(first));
+        // Without the feature `alloc` a key has 64 bits.
+        if cfg!(feature = "alloc") { half << 64 | u128::from(self.number(first + 1)) } else { half }
+    }
+
+    /// A number of a sequence that looks random to who does not know the secret, even if all others are known.
+    pub(crate) fn number(self, index: u64) -> u64 {
+        number(self.0, index)
+    }
+}
+
+/// A seed for something else of the embedder's, made of the seed in [`Config`](crate::Config): who learns it, as clients learn something
+/// of a TCP stack's from its sequence numbers, learns nothing about the broker's. `index` tells several apart.
+pub fn derive_seed(seed: u128, index: u32) -> u64 {
+    // Beyond all purposes.
+    Secret::new(seed).number(1 << 32 | u64::from(index))
+}
+
+impl fmt::Debug for Secret {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// SipHash-2-4.
+#[cfg(feature = "alloc")]
+mod large {
+    use siphasher::sip::SipHasher24;
+
+    pub(super) fn number(secret: u128, index: u64) -> u64 {
+        SipHasher24::new_with_keys(secret as u64, (secret >> 64) as u64).hash(&index.to_le_bytes())
+    }
+}
+
+/// HalfSipHash-2-4 with 64 bits of output, which needs little flash and nothing but operations of 32 bits. Its key is half of the
+/// secret; the other half is the beginning of the message.
+#[cfg(any(test, not(feature = "alloc")))]
+mod small {
+    pub(super) fn number(secret: u128, index: u64) -> u64 {
+        let high = (secret >> 64) as u64;
+        half_sip_hash(secret as u64, &[high as u32, (high >> 32) as u32, index as u32, (index >> 32) as u32, 16 << 24])
+    }
+
+    /// Of a message of whole words, behind which its length in bytes stands in the highest byte of one more.
+    pub(super) fn half_sip_hash(key: u64, message: &[u32]) -> u64 {
+        let [low, high] = [key as u32, (key >> 32) as u32];
+        let mut state = [low, high ^ 0xee, low ^ 0x6c79_6765, high ^ 0x7465_6462];
+        for word in message {
+            state[3] ^= word;
+            rounds(&mut state, 2);
+            state[0] ^= word;
+        }
+        state[2] ^= 0xee;
+        rounds(&mut state, 4);
+        let first = state[1] ^ state[3];
+        state[1] ^= 0xdd;
+        rounds(&mut state, 4);
+        u64::from(state[1] ^ state[3]) << 32 | u64::from(first)
+    }
+
+    #[inline(never)]
+    fn rounds(state: &mut [u32; 4], count: u32) {
+        let [mut v0, mut v1, mut v2, mut v3] = *state;
+        for _ in 0..count {
+            v0 = v0.wrapping_add(v1);
+            v1 = v1.rotate_left(5) ^ v0;
+            v0 = v0.rotate_left(16);
+            v2 = v2.wrapping_add(v3);
+            v3 = v3.rotate_left(8) ^ v2;
+            v0 = v0.wrapping_add(v3);
+            v3 = v3.rotate_left(7) ^ v0;
+            v2 = v2.wrapping_add(v1);
+            v1 = v1.rotate_left(13) ^ v2;
+            v2 = v2.rotate_left(16);
+        }
+        *state = [v0, v1, v2, v3];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// vectors_hsip64 of github.com/veorq/SipHash for messages of 0, 8 and 16 bytes; these and the key count up from 0.
+    #[test]
+    fn half_sip_hash_gives_the_vectors_of_its_authors() {
+        let key = 0x0706_0504_0302_0100;
+        let [first, second, third, fourth] = [0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c];
+        let vectors: [(&[u32], [u8; 8]); 3] = [
+            (&[0], [0x21, 0x8d, 0x1f, 0x59, 0xb9, 0xb8, 0x3c, 0xc8]),
+            (&[first, second, 8 << 24], [0xed, 0xfe, 0xe8, 0x20, 0xbc, 0xe4, 0x85, 0x8c]),
+            (&[first, second, third, fourth, 16 << 24], [0x73, 0x36, 0xaa, 0xd2, 0x5f, 0x7b, 0xf3, 0xb5]),
+        ];
+        for (message, expected) in vectors {
+            assert_eq!(small::half_sip_hash(key, message).to_le_bytes(), expected, "{message:x?}");
+        }
+    }
+
+    #[test]
+    fn each_bit_of_the_secret_and_of_the_index_changes_half_of_a_number() {
+        for number in [number, small::number] {
+            let differing = |secret, index| (number(5, 7) ^ number(secret, index)).count_ones();
+            let of_secrets = (0..128).map(|bit| differing(5 ^ 1 << bit, 7));
+            let of_indexes = (0..64).map(|bit| differing(5, 7 ^ 1 << bit));
+            for changed in of_secrets.chain(of_indexes) {
+                assert!((12..=52).contains(&changed), "{changed} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_for_different_purposes_have_nothing_in_common() {
+        for seed in [0, 1, u128::MAX] {
+            let secret = Secret::new(seed);
+            let [indexes, numbers] = [Purpose::Indexes, Purpose::RandomNumbers].map(|purpose| secret.derive(purpose));
+            for (one, other) in [(indexes, numbers), (indexes, seed), (numbers, seed)] {
+                assert!((12..=52).contains(&(one as u64 ^ other as u64).count_ones()));
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Nobody finds out what collides in the broker's tables, or which Client Identifiers it will give out.
+//!
+//! What is counted is the entries that a look-up may have to pass, so nothing depends on the machine.
+
+mod attacker;
+
+use attacker::*;
+use goldcrest_core::Config;
+use goldcrest_core::codec::{Packet, QoS, Version, split};
+use goldcrest_tests::honest::{Honest, Opening};
+use goldcrest_tests::packets::{Wire, client, subscribe};
+use goldcrest_tests::world::World;
+use std::collections::HashSet;
+
+const NAMES: usize = 500;
+
+/// As long as the longest of so many chains is when they are filled at random: with one entry a chain on average, twelve are
+/// in the longest of 500 in one of a million tables.
+const USUAL: usize = 12;
+
+/// The Client Identifier that a broker assigns to somebody who gives none, on that shard.
+fn assigned(world: &mut World) -> String {
+    let stranger = world.open();
+    world.send(stranger, &client("").wire(Version::V5));
+    let answer = world.receive(stranger);
+    let (frame, _) = split(&answer, u32::MAX).unwrap().unwrap();
+    let Packet::ConnAck(connack) = Packet::decode(Version::V5, frame).unwrap() else { panic!("{answer:x?}") };
+    connack.properties.assigned_client_identifier().unwrap().to_owned()
+}
+
+fn longest_chain(world: &World) -> usize {
+    (0..world.shards()).map(|shard| world.shard(shard).longest_chain()).max().unwrap()
+}
+
+/// A client subscribes to all of them, some in each packet.
+fn subscribe_to(world: &mut World, names: &[String]) {
+    let subscriber = Honest::accepted(world, Version::V5, &Opening::new("subscriber"));
+    for some in names.chunks(100) {
+        let first = subscribe(1, &some[0], 0);
+        let all = some[1..].iter().fold(first, |all, name| all.and(name, 0));
+        world.send(subscriber.at, &all.wire(Version::V5));
+        assert!(!world.receive(subscriber.at).is_empty());
+    }
+}
+
+#[test]
+fn the_attacker_undoes_what_made_identifiers() {
+    for seed in [0, 1, 7, 0x0123_4567_89ab_cdef, u64::MAX] {
+        assert_eq!(state_before(number_behind(seed)), seed);
+    }
+    assert_eq!(number_in("goldcrest-f000000000000001"), 0x1000_0000_0000_000f);
+    // With the right seed all names share a bucket, with another they don't.
+    let names = colliding_names(7, 100);
+    let buckets = |seed| names.iter().map(|name| hash_of_level(seed, 0, name) & 0xff).collect::<HashSet<_>>().len();
+    assert_eq!(buckets(7), 1);
+    assert!(buckets(8) > 60);
+}
+
+/// One client without an identifier was enough to learn the key of all tables, and another to fill one chain of the topic
+/// tree. Each message for one of these topics, and each other subscription, then passed all of it.
+#[test]
+fn an_assigned_identifier_does_not_tell_which_topics_collide() {
+    for seed in [7, 0x0123_4567_89ab_cdef] {
+        let mut world = World::new(1, Config::gateway(seed.into()));
+        let learned = state_before(number_in(&assigned(&mut world)));
+        for guess in [learned, seed] {
+            let names = colliding_names(guess, NAMES);
+            for shards in [1, 2] {
+                let mut world = World::new(shards, Config::gateway(seed.into()));
+                subscribe_to(&mut world, &names);
+                let longest = longest_chain(&world);
+                assert!(longest <= USUAL, "seed {seed} guessed as {guess}: a look-up passes {longest} entries");
+            }
+        }
+    }
+}
+
+/// From one assigned identifier a stranger knew all that came after it, and could take the Sessions of these clients.
+#[test]
+fn an_assigned_identifier_does_not_tell_the_next() {
+    let mut world = World::new(1, Config::gateway(7));
+    let numbers: Vec<u64> = (0..100).map(|_| number_in(&assigned(&mut world))).collect();
+    for pair in numbers.windows(2) {
+        let mut state = state_before(pair[0]);
+        for _ in 0..1_000 {
+            assert_ne!(number_behind(state), pair[1]);
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        }
+        // They are no steps of a counter either.
+        assert!((8..=56).contains(&(pair[0] ^ pair[1]).count_ones()), "{pair:x?}");
+    }
+    assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
+}
+
+/// A Session may outlive the broker: what its client was called must not be given to somebody else by the next one.
+#[test]
+fn identifiers_differ_between_shards_and_between_starts() {
+    let mut seen = HashSet::new();
+    for start in 0..4_u128 {
+        // The two halves of a seed count alike.
+        for seed in [start, start << 64 | 1 << 63] {
+            let mut world = World::new(3, Config::gateway(seed));
+            for _ in 0..50 {
+                assert!(seen.insert(assigned(&mut world)));
+            }
+        }
+    }
+}
+
+/// Packet Identifiers, too, are numbers that clients choose, and tables are looked up by them.
+#[test]
+fn numbers_that_clients_choose_do_not_collide() {
+    for step in [1, 2, 16, 32, 64, 255, 256, 257] {
+        let mut world = World::new(1, Config::gateway(7));
+        for client in 0..8 {
+            let publisher =
+                Honest::accepted(&mut world, Version::V3_1_1, &Opening::new(&format!("publisher {client}")));
+            for number in 0..u16::MAX / 257 {
+                publisher.publish(&mut world, "t", b"", QoS::ExactlyOnce, false, number * step + 1);
+            }
+        }
+        let longest = longest_chain(&world);
+        assert!(longest <= USUAL, "step {step}: a look-up passes {longest} entries");
+    }
+}
+
+/// Identifiers of connected clients are looked up as well, with any common prefix and suffix.
+#[test]
+fn identifiers_that_clients_choose_do_not_collide() {
+    let mut world = World::new(1, Config::gateway(7));
+    for number in 0..NAMES {
+        let id = format!("{:0>1$}", format!("{number:x}-{:x}", number * 0x100), 20);
+        Honest::accepted(&mut world, Version::V3_1_1, &Opening::new(&id));
+    }
+    let longest = longest_chain(&world);
+    assert!(longest <= USUAL, "a look-up passes {longest} entries");
+}
