@@ -117,7 +117,11 @@ fn metrics_topics_and_sessions_say_what_was_done() {
     const QUEUED: usize = 100;
     const LOST: usize = 15;
     with_gateways(
-        |config| config.broker.limits.queued_messages = QUEUED as u32,
+        |config| {
+            config.broker.limits.queued_messages = QUEUED as u32;
+            // Identifiers with control characters are shown escaped.
+            config.broker.allow_control_characters = true;
+        },
         |gateway| {
             let address = gateway.addresses()[0];
             let mut watcher = Client::connect(address, "watcher");
