@@ -233,7 +233,7 @@ impl<'b> Local<'b> {
     fn keep_alive(&mut self, broker: &mut Broker<'_>, now: Instant) {
         let Some((id, quiet, limit)) = self.connection.and_then(|id| {
             let connection = &broker.connections[broker.find(id)?];
-            Some((id, now.millis_since(connection.last_packet), connection.idle_limit_ms))
+            Some((id, now.millis_since(connection.last_active), connection.idle_limit_ms))
         }) else {
             return;
         };

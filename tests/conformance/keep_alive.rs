@@ -30,6 +30,41 @@ fn keep_alive(bed: &mut Bed) {
     s.expect_publish("w", "lost", 0);
 }
 
+/// A client can't send PINGREQ in the midst of a packet: what has arrived of that shows as well that the client is there.
+/// [MQTT-3.1.2-22]
+/// v3.1.1 [MQTT-3.1.2-24]
+#[conformance(in_memory = "it takes a minute")]
+fn a_packet_that_takes_longer_than_the_keep_alive(bed: &mut Bed) {
+    let mut s = bed.connect(client("s").keep_alive(0));
+    s.subscribe(1, "a", 0);
+    let mut c = bed.connect(client("c").keep_alive(2));
+    let payload = "x".repeat((bed.limits().packet_bytes as usize).min(200_000) * 3 / 4);
+    let bytes = publish("a", payload.as_str()).wire(c.version());
+    // 20 KB a second, or less where packets are short.
+    for piece in bytes.chunks((bytes.len() / 30).clamp(64, 20_000)) {
+        bed.wait(1_000);
+        c.send(piece);
+    }
+    s.expect_publish("a", payload, 0);
+    c.ping();
+}
+
+/// Who sends a byte now and then, to hold a connection with a packet that never ends, is no such client.
+/// [MQTT-3.1.2-22]
+/// v3.1.1 [MQTT-3.1.2-24]
+#[conformance(in_memory = "it takes a minute")]
+fn a_packet_that_comes_byte_by_byte(bed: &mut Bed) {
+    let mut c = bed.connect(client("c").keep_alive(10));
+    c.send([0x30, 0x7f, 0x00, 0x01]);
+    for _ in 0..14 {
+        bed.wait(1_000);
+        c.send([b'a'; 3]);
+    }
+    assert!(!c.is_closed());
+    bed.wait(1_000);
+    c.expect_refused(TIMEOUT);
+}
+
 /// [MQTT-3.1.2-22]
 /// v3.1.1 [MQTT-3.1.2-24]
 #[conformance]

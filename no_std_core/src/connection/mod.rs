@@ -75,7 +75,11 @@ pub struct Connection {
     pub(crate) session: Option<Handle<Session>>,
     /// The time without a packet after which it is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`; 0: never.
     pub(crate) idle_limit_ms: u32,
-    pub(crate) last_packet: Instant,
+    /// When the client was last active: when it sent a packet, or enough of one that is not whole yet.
+    pub(crate) last_active: Instant,
+    /// So many bytes of the packet that is not whole yet have counted for that.
+    #[cfg(feature = "alloc")]
+    pub(crate) counted: u32,
     pub(crate) timer: Option<TimerId>,
     /// The client's Receive Maximum, or our own bound if that is lower.
     pub(crate) window: u16,
@@ -230,7 +234,7 @@ impl Connection {
             version: Version::V3_1_1,
             maximum_packet_size: u32::MAX,
             problem_information: true,
-            last_packet: now,
+            last_active: now,
             ..Self::EMPTY
         }
     }
@@ -255,7 +259,9 @@ impl Connection {
         is_bridge: false,
         session: None,
         idle_limit_ms: 0,
-        last_packet: Instant::from_millis(0),
+        last_active: Instant::from_millis(0),
+        #[cfg(feature = "alloc")]
+        counted: 0,
         timer: None,
         window: 0,
         maximum_packet_size: 0,

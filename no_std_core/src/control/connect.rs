@@ -158,7 +158,7 @@ impl<'m> Broker<'m> {
         connection.phase = Phase::Open;
         connection.session = Some(session);
         connection.idle_limit_ms = u32::from(keep_alive) * 1500;
-        connection.last_packet = now;
+        connection.last_active = now;
         let idle_limit = connection.idle_limit_ms;
         self.rearm_connection(now, handle, idle_limit);
 

@@ -104,7 +104,13 @@ impl Broker<'_> {
             }
             let (frame, len) = match self.next_frame(handle, rest) {
                 Ok(Some(found)) => found,
-                Ok(None) => break Next::Read,
+                Ok(None) => {
+                    #[cfg(feature = "alloc")]
+                    if !rest.is_empty() {
+                        self.note_part(now, handle, rest.len());
+                    }
+                    break Next::Read;
+                }
                 Err(refusal) => {
                     self.refuse(now, handle, refusal);
                     #[cfg(feature = "alloc")]
@@ -119,7 +125,7 @@ impl Broker<'_> {
                 break Next::Yield;
             }
             self.work.count(work::PACKET, 1);
-            self.connections[handle].last_packet = now;
+            self.connections[handle].last_active = now;
             match self.take(now, handle, frame) {
                 Ok(Taken::NotNow) => break Next::Wait,
                 Ok(taken) => {

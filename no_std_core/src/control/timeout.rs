@@ -21,7 +21,25 @@ pub enum TimerKey {
     Session(Handle<Session>),
 }
 
+/// A packet that is longer than a Keep Alive on its way keeps its client alive while so many bytes of it come each second. Modems
+/// of the slowest networks do better; who sends a byte now and then to hold a connection does not.
+#[cfg(feature = "alloc")]
+const LEAST_BYTES_PER_SEC: u64 = 64;
+
 impl Broker<'_> {
+    /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
+    #[cfg(feature = "alloc")]
+    pub(super) fn note_part(&mut self, now: Instant, handle: Handle<Connection>, come: usize) {
+        let connection = &mut self.connections[handle];
+        let come = u32::try_from(come).unwrap_or(u32::MAX);
+        // A part only grows: what is shorter is of another packet.
+        let counted = if come < connection.counted { 0 } else { connection.counted };
+        let since = now.millis_since(connection.last_active);
+        if u64::from(come - counted) * 1000 >= since.saturating_mul(LEAST_BYTES_PER_SEC) {
+            (connection.last_active, connection.counted) = (now, come);
+        }
+    }
+
     /// When the next timer is due. While siblings are greeted all of them wait: a Will could not reach everybody yet.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         #[cfg(feature = "alloc")]
@@ -61,7 +79,7 @@ impl Broker<'_> {
                 // The timer is not moved with every packet: it looks, when it comes, how long it has been quiet.
                 let connection = &self.connections[handle];
                 let limit = connection.idle_limit_ms;
-                let quiet = now.millis_since(connection.last_packet);
+                let quiet = now.millis_since(connection.last_active);
                 if quiet >= u64::from(limit) {
                     let why = "nothing came for one and a half times the Keep Alive";
                     self.close(now, handle, Refusal::new(ReasonCode::KeepAliveTimeout, why), true);
