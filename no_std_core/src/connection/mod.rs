@@ -66,6 +66,8 @@ pub struct Connection {
     pub(crate) is_gone: bool,
     /// Nothing more was taken from it because it is owed too many replies.
     pub(crate) is_choked: bool,
+    /// Nothing is taken from it for now, for reasons of the broker's: that time does not count against the client.
+    pub(crate) is_held: bool,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
     /// What it speaks; MQTT 3.1.1 until CONNECT has said so.
@@ -103,6 +105,8 @@ pub struct Connection {
     /// What CONNECT said, until the connection is open; and what CONNACK says, until that is out.
     pub(crate) draft: Rare<Draft>,
     pub(crate) owed: Fifo<Owed>,
+    /// How many PINGRESPs are owed. They don't stand in that queue: they need not wait for the disk.
+    pub(crate) pings: u16,
     /// The packet that comes next waits until the siblings have passed this fence; 0: none.
     #[cfg(feature = "alloc")]
     pub(crate) fence: u64,
@@ -194,6 +198,7 @@ pub(crate) enum Outgoing {
     Publish(Publishing),
     /// PUBREL, sent again after a reconnection.
     PubRel(u16),
+    PingResp,
     Disconnect,
 }
 
@@ -253,6 +258,7 @@ impl Connection {
         is_waiting: false,
         is_gone: false,
         is_choked: false,
+        is_held: false,
         generation: 0,
         phase: Phase::AwaitingConnect,
         version: Version::V3_1,
@@ -275,6 +281,7 @@ impl Connection {
         auth_data: Blob::EMPTY,
         draft: Rare::EMPTY,
         owed: Fifo::EMPTY,
+        pings: 0,
         #[cfg(feature = "alloc")]
         fence: 0,
         #[cfg(feature = "alloc")]

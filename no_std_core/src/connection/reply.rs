@@ -24,7 +24,7 @@ pub struct Owed {
 #[repr(u8)]
 pub(crate) enum Reply {
     #[default]
-    PingResp,
+    Auth,
     ConnAck {
         session_present: bool,
     },
@@ -38,7 +38,6 @@ pub(crate) enum Reply {
         count: Count,
     },
     Codes([ReasonCode; CODES_IN_OWED]),
-    Auth,
 }
 
 /// How many codes a reply has, without the alignment of a number.
@@ -57,7 +56,7 @@ impl Count {
 
 impl Owed {
     /// What fills unused memory: all bits are 0.
-    pub const EMPTY: Self = Self::new(Reply::PingResp, 0, ReasonCode::Success, Why::NONE);
+    pub const EMPTY: Self = Self::new(Reply::Auth, 0, ReasonCode::Success, Why::NONE);
 
     pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: Why) -> Self {
         Self { next: None, reply, code, packet_id, batch: 0, why }

@@ -238,7 +238,7 @@ impl Broker<'_> {
         };
         match sending.what {
             // It is the connection's own, and can still be finished.
-            Outgoing::Owed | Outgoing::Disconnect => {}
+            Outgoing::Owed | Outgoing::PingResp | Outgoing::Disconnect => {}
             Outgoing::PubRel(_) => {
                 connection.sending = Sending::NONE;
                 if sending.written > 0 {

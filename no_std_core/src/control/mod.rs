@@ -16,6 +16,7 @@ mod group;
 #[cfg(feature = "alloc")]
 mod outlook;
 mod persist;
+mod ping;
 mod publish;
 #[cfg(feature = "alloc")]
 mod refused;
@@ -44,8 +45,8 @@ pub(crate) use transmit::Payloads;
 
 use crate::authorize::Ask;
 use crate::broker::{Broker, Full, Next, Received};
-use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, Why, peek_type, split_in};
-use crate::connection::{Connection, ConnectionId, Owed, Phase, Reply};
+use crate::codec::{Ack, PacketType, Publish, Refusal, peek_type, split_in};
+use crate::connection::{Connection, ConnectionId, Owed, Phase};
 use crate::router::Subscriber;
 use crate::session::Session;
 use crate::storage::Handle;
@@ -77,7 +78,12 @@ impl Broker<'_> {
         // While siblings are greeted no connection gets further than this.
         #[cfg(feature = "alloc")]
         if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
+            self.connections[handle].is_held = true;
             return Received { consumed: 0, next: Next::Wait };
+        }
+        if core::mem::take(&mut self.connections[handle].is_held) {
+            // The time in which nothing was taken from the client is not the client's.
+            self.connections[handle].last_active = now;
         }
         let mut rest = bytes;
         #[cfg(feature = "alloc")]
@@ -114,7 +120,7 @@ impl Broker<'_> {
                 Err(refusal) => {
                     self.refuse(now, handle, refusal);
                     #[cfg(feature = "alloc")]
-                    if refusal.code == ReasonCode::PacketTooLarge {
+                    if refusal.code == crate::codec::ReasonCode::PacketTooLarge {
                         let len = crate::codec::packet_len(rest).unwrap_or(0);
                         self.connections[handle].draft.make().too_large = len;
                     }
@@ -138,6 +144,7 @@ impl Broker<'_> {
                 Err(refusal) => self.refuse(now, handle, refusal),
             }
         };
+        self.connections[handle].is_held = !matches!(next, Next::Read | Next::Close);
         let consumed = bytes.len() - rest.len();
         self.counters.bytes_received += consumed as u64;
         Received { consumed, next }
@@ -203,7 +210,7 @@ impl Broker<'_> {
             PacketType::Unsubscribe => return self.on_unsubscribe(handle, version, frame),
             PacketType::PingReq => {
                 frame.check_empty()?;
-                self.owe(handle, Owed::new(Reply::PingResp, 0, ReasonCode::Success, Why::NONE));
+                return Ok(self.on_pingreq(handle));
             }
             PacketType::Disconnect => self.on_disconnect(now, handle, version, frame)?,
             PacketType::Auth => return self.on_auth(handle, version, frame),

@@ -74,7 +74,14 @@ impl Broker<'_> {
 
     fn on_connection_timeout(&mut self, now: Instant, handle: Handle<Connection>) {
         self.connections[handle].timer = None;
+        let is_held = self.connections[handle].is_held;
         match self.connections[handle].phase {
+            // It is the broker that does not read.
+            Phase::Open if is_held => {
+                let limit = self.connections[handle].idle_limit_ms;
+                self.rearm_connection(now, handle, limit);
+            }
+            Phase::AwaitingConnect if is_held => self.rearm_connection(now, handle, self.config.connect_timeout_ms),
             Phase::Open => {
                 // The timer is not moved with every packet: it looks, when it comes, how long it has been quiet.
                 let connection = &self.connections[handle];

@@ -175,6 +175,9 @@ impl Broker<'_> {
             }
             self.give_up_replies(now, handle);
         }
+        if self.connections[handle].pings > 0 {
+            return Some(self.begin(handle, Outgoing::PingResp));
+        }
         let session = match self.connections[handle].phase {
             Phase::Open => self.connections[handle].session?,
             Phase::Closing if self.connections[handle].goodbye => {
@@ -409,6 +412,7 @@ impl Broker<'_> {
         match what {
             Outgoing::Publish(_) => {}
             Outgoing::Owed => self.put_reply(handle, version, out),
+            Outgoing::PingResp => PingResp.encode(version, out),
             Outgoing::PubRel(id) => {
                 if let Some(id) = PacketId::new(id) {
                     Answer(AckKind::PubRel, &Ack::new(id, ReasonCode::Success)).encode(version, out);
@@ -435,7 +439,6 @@ impl Broker<'_> {
         let owed = &self.owed[front];
         let id = PacketId::new(owed.packet_id);
         match (owed.reply, id) {
-            (Reply::PingResp, _) => PingResp.encode(version, out),
             (Reply::ConnAck { session_present }, _) => self.put_connack(handle, session_present, owed, out),
             (Reply::Auth, _) => self.put_auth(handle, owed.code, out),
             (Reply::Ack(kind), Some(id)) => {
@@ -562,6 +565,7 @@ impl Broker<'_> {
             }
             Outgoing::Owed => self.finish_reply(handle),
             Outgoing::PubRel(_) => {}
+            Outgoing::PingResp => self.connections[handle].pings = self.connections[handle].pings.saturating_sub(1),
             Outgoing::Disconnect => self.connections[handle].goodbye = false,
         }
     }
@@ -588,7 +592,7 @@ impl Broker<'_> {
                     connection.draft.shed();
                 }
             }
-            Reply::PingResp | Reply::Ack(_) | Reply::Codes(_) => {}
+            Reply::Ack(_) | Reply::Codes(_) => {}
         }
     }
 

@@ -1,0 +1,121 @@
+//! Keep Alive where the broker itself does not read for a while: that time is not the client's. PINGRESP waits for no disk.
+
+use goldcrest_core::codec::*;
+use goldcrest_core::{Config, Limits};
+use goldcrest_tests::packets::{PINGREQ, Wire, client, subscribe};
+use goldcrest_tests::world::{ClientId, Sync, World};
+
+const PINGRESP: [u8; 2] = [0xD0, 0];
+
+/// Clients are owed so few replies before nothing more is taken from them.
+const MOST_OWED: u16 = 4;
+
+fn world(shards: u16) -> World {
+    let limits = Limits { owed_replies: MOST_OWED, ..Limits::GATEWAY };
+    World::new(shards, Config { durable: true, limits, ..Config::gateway(1) })
+}
+
+/// A client of Keep Alive 4: after 6 seconds of silence it is cut off.
+fn connected(world: &mut World) -> ClientId {
+    let id = world.open();
+    world.send(id, &client("c").keep_alive(4).wire(Version::V5));
+    assert_eq!(world.receive(id).get(3), Some(&0), "CONNACK accepts");
+    id
+}
+
+/// A retained message with QoS 1: its PUBACK waits for the disk.
+fn kept(packet_id: u8) -> [u8; 9] {
+    [0x33, 7, 0, 1, b'a', 0, packet_id, 0, b'x']
+}
+
+/// What the packets are that came, by their first bytes.
+fn kinds(mut bytes: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let Some((_, len)) = split(bytes, u32::MAX).unwrap() {
+        kinds.push(bytes[0]);
+        bytes = &bytes[len..];
+    }
+    assert!(bytes.is_empty());
+    kinds
+}
+
+fn expect_cut_off_after_silence(world: &mut World, id: ClientId) {
+    world.advance(5_999);
+    assert!(!world.is_closed(id));
+    world.advance(1);
+    assert!(world.is_closed(id));
+}
+
+/// [MQTT-3.12.4-1]
+#[test]
+fn pingresp_does_not_wait_for_the_disk() {
+    let mut world = world(1);
+    let id = connected(&mut world);
+    world.sync = Sync::ByHand;
+    world.send(id, &[&kept(1)[..], &PINGREQ].concat());
+    assert_eq!(world.receive(id), PINGRESP);
+    for _ in 0..20 {
+        world.advance(4_000);
+        world.send(id, &PINGREQ);
+        assert_eq!(world.receive(id), PINGRESP);
+    }
+    while world.sync() {}
+    assert_eq!(kinds(&world.receive(id)), [0x40]);
+    expect_cut_off_after_silence(&mut world, id);
+}
+
+/// A disk that hangs: what is owed is not safe, so nothing more is taken.
+#[test]
+fn time_in_which_the_disk_hangs_does_not_count() {
+    let mut world = world(1);
+    let id = connected(&mut world);
+    world.sync = Sync::ByHand;
+    let packets: Vec<u8> = (1..=10).flat_map(kept).collect();
+    world.send(id, &packets);
+    world.advance(3_600_000);
+    assert!(!world.is_closed(id));
+    world.sync = Sync::AtOnce;
+    while world.sync() {}
+    world.drive();
+    assert_eq!(kinds(&world.receive(id)), [0x40; 10]);
+    expect_cut_off_after_silence(&mut world, id);
+}
+
+/// The client reads late, or its network is slow: what it has sent meanwhile is not taken.
+#[test]
+fn time_in_which_too_much_is_owed_does_not_count() {
+    let mut world = world(1);
+    let id = connected(&mut world);
+    world.stall(id, true);
+    for number in 1..=10 {
+        world.send(id, &kept(number));
+        world.send(id, &PINGREQ);
+        world.advance(4_000);
+    }
+    assert!(!world.is_closed(id));
+    world.stall(id, false);
+    world.drive();
+    let came = kinds(&world.receive(id));
+    assert_eq!((came.len(), came.iter().filter(|kind| **kind == 0x40).count()), (20, 10));
+    expect_cut_off_after_silence(&mut world, id);
+}
+
+/// What follows a SUBSCRIBE waits until the sibling brokers know the filter.
+#[test]
+fn time_in_which_siblings_are_slow_does_not_count() {
+    let mut world = world(2);
+    let id = connected(&mut world);
+    for (from, to) in [(0, 1), (1, 0)] {
+        world.slow_down(from, to, true);
+    }
+    world.send(id, &subscribe(1, "a", 0).wire(Version::V5));
+    world.send(id, &PINGREQ);
+    world.advance(3_600_000);
+    assert!(!world.is_closed(id));
+    for (from, to) in [(0, 1), (1, 0)] {
+        world.slow_down(from, to, false);
+    }
+    world.drive();
+    assert_eq!(kinds(&world.receive(id)), [0x90, 0xD0]);
+    expect_cut_off_after_silence(&mut world, id);
+}
