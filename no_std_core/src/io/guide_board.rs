@@ -20,7 +20,7 @@ mod board {
         1
     }
 
-    pub fn random() -> u64 {
+    pub fn random() -> u128 {
         7
     }
 
