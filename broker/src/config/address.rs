@@ -60,7 +60,7 @@ impl PartialEq<SocketAddr> for ListenAddress {
     }
 }
 
-/// One address; for what stands for two, see [`listen_addresses`].
+/// One address; for what stands for two, see `listen_addresses`.
 impl FromStr for ListenAddress {
     type Err = &'static str;
 
