@@ -1,6 +1,9 @@
 //! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
 
+mod timers;
+
+use self::timers::Timers;
 use crate::backlog::Backlog;
 use crate::departures::{Departure, End};
 use crate::keeper::Keeper;
@@ -37,6 +40,7 @@ pub(crate) struct Turn {
     clock: Clock,
     /// Read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
+    timers: Timers,
     broker: Broker<'static>,
     /// Unless all is in memory alone.
     keeper: Option<Keeper>,
@@ -97,6 +101,7 @@ impl Turn {
             shard,
             clock,
             now: None,
+            timers: Timers::new(clock.now()),
             broker,
             keeper,
             sockets: Vec::new(),
@@ -243,9 +248,7 @@ impl Turn {
     /// The moment when a turn is due without any event.
     pub(crate) fn flush(&mut self, most: usize) -> Instant {
         let now = self.begin();
-        if self.broker.poll_timeout().is_some_and(|due| due <= now) {
-            self.broker.handle_timeout(now);
-        }
+        self.judge(now);
         self.serve_late(now);
         self.send_forwards();
         self.record(now);
@@ -277,7 +280,7 @@ impl Turn {
         }
         self.now = None;
         let due = self.keeper.as_ref().map_or(Instant::NEVER, Keeper::due);
-        self.broker.poll_timeout().map_or(due, |timeout| timeout.min(due))
+        self.broker.poll_timeout().map_or(due, |timeout| self.timers.wake_at(timeout).min(due))
     }
 
     /// Whether there is more to do without any event. It is for a turn after the system was asked who else has something.
@@ -327,7 +330,13 @@ impl Turn {
     /// The current time of this turn, which begins with the first call; the flush that ends it will come.
     fn begin(&mut self) -> Instant {
         self.wake_turner();
-        *self.now.get_or_insert_with(|| self.clock.now())
+        if let Some(now) = self.now {
+            return now;
+        }
+        let now = self.clock.now();
+        self.now = Some(now);
+        self.look_for_pause(now);
+        now
     }
 
     fn wake_turner(&mut self) {

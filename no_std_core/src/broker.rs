@@ -24,7 +24,8 @@ use core::ops::ControlFlow;
 ///
 /// - Something happened: [`handle_connected`](Self::handle_connected), [`handle_bytes`](Self::handle_bytes),
 ///   [`handle_input_end`](Self::handle_input_end), [`handle_closed`](Self::handle_closed),
-///   [`handle_verdict`](Self::handle_verdict), [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`
+///   [`handle_verdict`](Self::handle_verdict), [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`,
+///   after a pause of the shell `handle_pause`
 /// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full),
 ///   with the feature `alloc` `set_store_room`
 /// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
@@ -69,6 +70,9 @@ pub struct Broker<'m> {
     pub(crate) store_is_full: bool,
     /// Records that were not taken back.
     pub(crate) left_out: u32,
+    /// The shell did not run for a while, and what came due meanwhile was not judged yet.
+    #[cfg(feature = "alloc")]
+    pub(crate) was_paused: bool,
     /// Connections with something that waits for a batch.
     pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
@@ -239,6 +243,8 @@ impl<'m> Broker<'m> {
             may_refuse: config.may_refuse(),
             store_is_full: false,
             left_out: 0,
+            #[cfg(feature = "alloc")]
+            was_paused: false,
             waiting: List::EMPTY,
             counters: Counters::default(),
             work: Work::default(),
@@ -298,6 +304,14 @@ impl<'m> Broker<'m> {
     /// due after it.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.on_timeout(now);
+    }
+
+    /// The shell did not run for a while: its process was stopped, or its machine was. It hands in what has come meanwhile before the next
+    /// [`Broker::handle_timeout`]. Until that a client that comes back goes on with its Session, and no delayed Will of it is sent, though
+    /// their time has passed: the client may have come in time.
+    #[cfg(feature = "alloc")]
+    pub fn handle_pause(&mut self) {
+        self.was_paused = true;
     }
 
     /// Publishes a message of the embedder's own to all who subscribed to it.

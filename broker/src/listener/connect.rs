@@ -8,15 +8,17 @@ use crate::shard::Shard;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
 pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAddr, seat: Seat, mut ticket: Ticket) {
-    let deadline = shard.lobby.connect_timeout;
-    let (home, bytes) = match timeout(deadline, read(&shard, &stream, peer, &mut ticket)).await {
+    let (home, bytes) = match read_in_time(&shard, &stream, peer, &mut ticket).await {
         Ok(Ok(first)) => first,
         Ok(Err(Gone::Peer(error))) => {
             shard.mesh.departures.count(End::LostBeforeConnect);
@@ -46,6 +48,24 @@ enum Gone {
     Pressed(&'static str),
 }
 
+/// As [`read`], unless that takes too long.
+async fn read_in_time(
+    shard: &Shard,
+    stream: &TcpStream,
+    peer: SocketAddr,
+    ticket: &mut Ticket,
+) -> Result<Result<(u16, Vec<u8>), Gone>, Elapsed> {
+    let mut reading = pin!(read(shard, stream, peer, ticket));
+    match timeout(shard.lobby.connect_timeout, &mut reading).await {
+        Err(_) => {
+            // Where the process was stopped the time is over before the runtime has asked the system whether something has come.
+            yield_now().await;
+            timeout(Duration::ZERO, reading).await
+        }
+        first => first,
+    }
+}
+
 /// The home of the connection, and the bytes read.
 async fn read(
     shard: &Shard,
@@ -59,10 +79,14 @@ async fn read(
         tokio::select! {
             ready = stream.readable() => ready.map_err(Gone::Peer)?,
             () = shard.lobby.pressure.notified() => {
-                if since.elapsed() >= GRACE {
+                if since.elapsed() < GRACE {
+                    continue;
+                }
+                // Perhaps it has come while the process was stopped.
+                yield_now().await;
+                if timeout(Duration::ZERO, stream.readable()).await.is_err() {
                     return Err(Gone::Pressed("too many others wait to say CONNECT too"));
                 }
-                continue;
             }
         }
         let read = match read_chunk(stream, &mut bytes) {

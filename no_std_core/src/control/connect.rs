@@ -210,7 +210,8 @@ impl<'m> Broker<'m> {
             }
             // An interval of 0 ends a Session with its connection, also if that ended with the power. Its time may have come
             // before its timer does.
-            let lives = entry.expiry_secs > 0 && (entry.connection.is_some() || entry.ends > now);
+            let lives = entry.expiry_secs > 0
+                && (entry.connection.is_some() || entry.ends > now || self.may_have_come_in_time());
             goes_on = lives && !draft.clean_start;
         }
         if !goes_on {
@@ -250,7 +251,7 @@ impl<'m> Broker<'m> {
                 );
                 // Its Will is due now, unless it is delayed and this client goes on with the Session.
                 self.close(now, old, TAKEN_OVER, true);
-            } else {
+            } else if !self.may_have_come_in_time() {
                 // The time of its Will may have come before the timer does, and its own.
                 self.look_at_absence(now, session);
             }
