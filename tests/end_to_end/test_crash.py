@@ -242,13 +242,16 @@ class Raw:
             self.expect(0x70)
 
     def drain(self, at_least):
-        """The messages that wait."""
+        """The messages that wait.
+
+        The answer to an UNSUBSCRIBE comes behind what the client was owed before; PINGRESP would not wait for the disk.
+        """
         got = []
         quiet = False
         while not quiet or len(got) < at_least:
             quiet = True
-            self.send(0xC0, b"")
-            while (packet := self.receive())[0] != 0xD0:
+            self.send(0xA2, b"\0\1\0\4none")
+            while (packet := self.receive())[0] != 0xB0:
                 first, body = packet
                 quiet = False
                 if first >> 4 == 3:
