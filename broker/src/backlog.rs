@@ -12,6 +12,8 @@ struct Waiting {
     bytes: Vec<u8>,
     /// How many of `bytes` have left already; never all.
     left: usize,
+    /// How many of those that wait were looked at.
+    seen: usize,
 }
 
 thread_local! {
@@ -48,7 +50,7 @@ impl Spares {
         let bytes = self.bytes + spare.bytes.capacity();
         if self.list.len() < Self::MOST && bytes <= Self::MOST_BYTES {
             spare.bytes.clear();
-            spare.left = 0;
+            (spare.left, spare.seen) = (0, 0);
             self.bytes = bytes;
             self.list.push(spare);
         }
@@ -74,6 +76,19 @@ impl Backlog {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.left..])
+    }
+
+    /// What of that was not looked at.
+    pub(crate) fn unseen(&self) -> &[u8] {
+        let seen = self.0.as_ref().map_or(0, |waiting| waiting.seen);
+        self.as_slice().get(seen..).unwrap_or(&[])
+    }
+
+    /// So many bytes more were looked at.
+    pub(crate) fn see(&mut self, count: usize) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.seen += count;
+        }
     }
 
     /// Puts `bytes` behind what waits; in all it may become `goal` bytes.
@@ -110,11 +125,12 @@ impl Backlog {
     pub(crate) fn consume(&mut self, count: usize) {
         let Some(waiting) = self.0.as_mut().filter(|_| count > 0) else { return };
         waiting.left += count;
+        waiting.seen = waiting.seen.saturating_sub(count);
         let Some(rest) = waiting.bytes.get(waiting.left..).filter(|rest| !rest.is_empty()) else {
             return self.clear();
         };
         if waiting.bytes.capacity() > Self::KEEP && rest.len() < waiting.bytes.capacity() / 4 {
-            **waiting = Waiting { bytes: rest.to_vec(), left: 0 };
+            **waiting = Waiting { bytes: rest.to_vec(), left: 0, seen: waiting.seen };
         }
     }
 

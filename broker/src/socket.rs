@@ -198,6 +198,37 @@ impl Socket {
         self.unread.as_slice()
     }
 
+    /// Reads on while nothing is taken from the peer, for what the core is to see ahead; not more than is read at once.
+    pub(crate) fn read_ahead(&mut self) {
+        loop {
+            let waiting = self.unread.as_slice().len();
+            if waiting >= READ_BUFFER {
+                return;
+            }
+            let into = self.unread.with_room(READ_BUFFER);
+            into.resize(into.capacity().min(READ_BUFFER), 0);
+            // An error, and the end, are for whoever reads when bytes are taken again.
+            let read = (&*SockRef::from(&self.stream)).read(&mut into[waiting..]).unwrap_or(0);
+            into.truncate(waiting + read);
+            if read == 0 {
+                if waiting == 0 {
+                    self.unread.clear();
+                }
+                return;
+            }
+        }
+    }
+
+    /// What was read, and the core has not seen ahead.
+    pub(crate) fn unseen(&self) -> &[u8] {
+        self.unread.unseen()
+    }
+
+    /// The core has seen so many bytes more ahead.
+    pub(crate) fn see(&mut self, count: usize) {
+        self.unread.see(count);
+    }
+
     /// Keeps what the core did not consume of the buffer; in memory for the whole packet, if a good part of it has come.
     pub(crate) fn keep_unread(&mut self, rest: &[u8]) {
         let is_short = rest.len() <= SHORT_REST;

@@ -1,6 +1,7 @@
 //! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
 
+mod held;
 mod timers;
 
 use self::timers::Timers;
@@ -41,6 +42,8 @@ pub(crate) struct Turn {
     /// Read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
     timers: Timers,
+    /// When those are looked after of whom nothing is taken.
+    held_due: Instant,
     broker: Broker<'static>,
     /// Unless all is in memory alone.
     keeper: Option<Keeper>,
@@ -102,6 +105,7 @@ impl Turn {
             clock,
             now: None,
             timers: Timers::new(clock.now()),
+            held_due: Instant::NEVER,
             broker,
             keeper,
             sockets: Vec::new(),
@@ -249,6 +253,7 @@ impl Turn {
     pub(crate) fn flush(&mut self, most: usize) -> Instant {
         let now = self.begin();
         self.judge(now);
+        self.look_after_held(now);
         self.serve_late(now);
         self.send_forwards();
         self.record(now);
@@ -279,7 +284,7 @@ impl Turn {
             self.wake_turner();
         }
         self.now = None;
-        let due = self.keeper.as_ref().map_or(Instant::NEVER, Keeper::due);
+        let due = self.keeper.as_ref().map_or(Instant::NEVER, Keeper::due).min(self.held_due);
         self.broker.poll_timeout().map_or(due, |timeout| self.timers.wake_at(timeout).min(due))
     }
 
@@ -384,7 +389,9 @@ impl Turn {
                     let (bytes, before) = (&read_buffer[..len], broker.work());
                     let received = broker.handle_bytes(now, id, bytes);
                     socket.keep_unread(&bytes[received.consumed..]);
-                    socket.reading = after(broker, now, id, &received.next);
+                    let reading = after(broker, now, id, &received.next);
+                    socket.reading = reading;
+                    self.note_held(now, reading);
                     self.charge(id, before);
                 }
             }
@@ -415,6 +422,7 @@ impl Turn {
             socket.wake();
         }
         socket.reading = reading;
+        self.note_held(now, reading);
         self.charge(id, before);
     }
 

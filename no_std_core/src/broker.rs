@@ -277,6 +277,14 @@ impl<'m> Broker<'m> {
         }
     }
 
+    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`]: it would take the connection for
+    /// lost. `bytes` are the first ones, on the border of a packet, that this call has not seen of those that wait to be handed in.
+    /// How many were whole packets, and need not be shown again.
+    #[cfg(feature = "alloc")]
+    pub fn answer_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        self.find(id).map_or(0, |connection| self.answer_ahead(connection, bytes))
+    }
+
     /// The client sends no more, but may still read: it closed its side, and all that it sent was taken. What it is owed is
     /// still transmitted, [`Then::Close`] follows when that is out. New deliveries are not sent; without a DISCONNECT before
     /// it this is an abnormal end, and a Will is published.
@@ -587,11 +595,11 @@ impl<'m> Broker<'m> {
             is_open: connection.phase == Phase::Open,
             closing: connection.closing().map(|reason| (reason.code, reason.why.as_str())),
             #[cfg(feature = "alloc")]
-            was_open: connection.was_open || connection.phase == Phase::Open,
+            was_open: connection.draft.get().was_open || connection.phase == Phase::Open,
             #[cfg(not(feature = "alloc"))]
             was_open: connection.phase == Phase::Open,
             #[cfg(feature = "alloc")]
-            is_by_client: connection.is_by_client,
+            is_by_client: connection.draft.get().is_by_client,
             #[cfg(not(feature = "alloc"))]
             is_by_client: false,
             #[cfg(feature = "alloc")]

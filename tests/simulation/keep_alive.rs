@@ -1,7 +1,7 @@
 //! Keep Alive where the broker itself does not read for a while: that time is not the client's. PINGRESP waits for no disk.
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{Config, Limits};
+use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Next, Polled, Shard};
 use goldcrest_tests::packets::{PINGREQ, Wire, client, subscribe};
 use goldcrest_tests::world::{ClientId, Sync, World};
 
@@ -118,4 +118,53 @@ fn time_in_which_siblings_are_slow_does_not_count() {
     world.drive();
     assert_eq!(kinds(&world.receive(id)), [0x90, 0xD0]);
     expect_cut_off_after_silence(&mut world, id);
+}
+
+/// What waits to be taken has PINGREQs in it: the shell shows them, and each is answered once.
+/// [MQTT-3.12.4-1]
+#[test]
+fn pings_behind_what_waits_are_answered_once() {
+    let limits = Limits { owed_replies: MOST_OWED, ..Limits::GATEWAY };
+    let memory = Memory::owned(&Capacity::GATEWAY, &limits, Shard::ONLY);
+    let mut broker = Broker::new(memory, Config { durable: true, limits, ..Config::gateway(1) }, &AllowAll);
+    let now = Instant::from_millis(1);
+    let id = broker.handle_connected(now).unwrap();
+    let transmit = |broker: &mut Broker<'_>| {
+        let mut out = [0; 100];
+        let written = broker.poll_transmit(now, id, &mut out).written;
+        kinds(&out[..written])
+    };
+    let store_all = |broker: &mut Broker<'_>| {
+        while matches!(broker.poll_record(&mut [0; 4096]), Polled::Record { .. }) {}
+        let batch = broker.seal();
+        broker.persisted(now, batch);
+    };
+    broker.handle_bytes(now, id, &client("c").keep_alive(4).wire(Version::V5));
+    store_all(&mut broker);
+    assert_eq!(transmit(&mut broker), [0x20]);
+    let mut bytes: Vec<u8> = (1..=6).flat_map(kept).collect();
+    let received = broker.handle_bytes(now, id, &bytes);
+    assert!(matches!(received.next, Next::Wait));
+    bytes.drain(..received.consumed);
+    bytes.extend(PINGREQ);
+    bytes.extend(kept(7));
+    bytes.extend(PINGREQ);
+    bytes.extend(&kept(8)[..4]);
+    let seen = broker.answer_pings(id, &bytes);
+    assert_eq!(seen, bytes.len() - 4, "all whole packets");
+    assert_eq!(broker.answer_pings(id, &bytes[seen..]), 0);
+    assert_eq!(transmit(&mut broker), [0xD0; 2]);
+    bytes.extend(&kept(8)[4..]);
+    bytes.extend(PINGREQ);
+    let mut came = Vec::new();
+    while !bytes.is_empty() {
+        store_all(&mut broker);
+        came.extend(transmit(&mut broker));
+        let received = broker.handle_bytes(now, id, &bytes);
+        bytes.drain(..received.consumed);
+    }
+    store_all(&mut broker);
+    came.extend(transmit(&mut broker));
+    assert_eq!(came.iter().filter(|kind| **kind == 0x40).count(), 8);
+    assert_eq!(came.iter().filter(|kind| **kind == 0xD0).count(), 1, "the last one, which was not shown");
 }

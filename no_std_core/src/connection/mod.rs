@@ -102,7 +102,7 @@ pub struct Connection {
     pub(crate) method: Blob,
     /// Authentication Data for the CONNACK or AUTH that is owed.
     pub(crate) auth_data: Blob,
-    /// What CONNECT said, until the connection is open; and what CONNACK says, until that is out.
+    /// What CONNECT said, until the connection is open; what CONNACK says, until that is out; what is known of one that ends.
     pub(crate) draft: Rare<Draft>,
     pub(crate) owed: Fifo<Owed>,
     /// How many PINGRESPs are owed. They don't stand in that queue: they need not wait for the disk.
@@ -120,19 +120,13 @@ pub struct Connection {
     pub(crate) has_reason: bool,
     pub(crate) reason: Why,
     pub(crate) reason_code: ReasonCode,
-    /// CONNACK with success was owed before the connection began to close.
-    #[cfg(feature = "alloc")]
-    pub(crate) was_open: bool,
-    /// It is the client that closes it, by DISCONNECT.
-    #[cfg(feature = "alloc")]
-    pub(crate) is_by_client: bool,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
     pub(crate) goodbye: bool,
     /// What is half transmitted.
     pub(crate) sending: Sending,
 }
 
-/// What is needed to open a connection and to say so.
+/// What is needed to open a connection and to say so; and what few connections have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft {
     pub(crate) client_id: Blob,
@@ -148,6 +142,15 @@ pub(crate) struct Draft {
     /// The length of the packet for which the connection is closed as too large; 0: none.
     #[cfg(feature = "alloc")]
     pub(crate) too_large: u32,
+    /// So many of the PINGREQs that come next were answered while nothing was taken.
+    #[cfg(feature = "alloc")]
+    pub(crate) answered: u16,
+    /// CONNACK with success was owed before the connection began to close.
+    #[cfg(feature = "alloc")]
+    pub(crate) was_open: bool,
+    /// It is the client that closes it, by DISCONNECT.
+    #[cfg(feature = "alloc")]
+    pub(crate) is_by_client: bool,
 }
 
 impl Vacant for Draft {
@@ -163,6 +166,12 @@ impl Vacant for Draft {
         granted_expiry_secs: None,
         #[cfg(feature = "alloc")]
         too_large: 0,
+        #[cfg(feature = "alloc")]
+        answered: 0,
+        #[cfg(feature = "alloc")]
+        was_open: false,
+        #[cfg(feature = "alloc")]
+        is_by_client: false,
     };
 }
 
@@ -291,10 +300,6 @@ impl Connection {
         has_reason: false,
         reason: Why::NONE,
         reason_code: ReasonCode::Success,
-        #[cfg(feature = "alloc")]
-        was_open: false,
-        #[cfg(feature = "alloc")]
-        is_by_client: false,
         goodbye: false,
         sending: Sending::NONE,
     };

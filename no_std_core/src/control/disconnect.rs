@@ -45,7 +45,7 @@ impl Broker<'_> {
         self.close(now, handle, gone, false);
         #[cfg(feature = "alloc")]
         {
-            self.connections[handle].is_by_client = true;
+            self.connections[handle].draft.make().is_by_client = true;
         }
         Ok(())
     }
@@ -65,7 +65,9 @@ impl Broker<'_> {
         }
         #[cfg(feature = "alloc")]
         {
-            connection.was_open = connection.phase == Phase::Open;
+            if connection.phase == Phase::Open {
+                connection.draft.make().was_open = true;
+            }
         }
         connection.phase = Phase::Closing;
         // A verdict that comes later finds nothing to decide.

@@ -3,7 +3,11 @@
 
 use super::Taken;
 use crate::broker::Broker;
+#[cfg(feature = "alloc")]
+use crate::codec::{PacketType, split_in};
 use crate::connection::Connection;
+#[cfg(feature = "alloc")]
+use crate::connection::Phase;
 use crate::storage::Handle;
 
 impl Broker<'_> {
@@ -11,6 +15,13 @@ impl Broker<'_> {
     pub(super) fn on_pingreq<'b>(&mut self, handle: Handle<Connection>) -> Taken<'b> {
         let most = self.config.limits.owed_replies;
         let connection = &mut self.connections[handle];
+        #[cfg(feature = "alloc")]
+        if let Some(draft) = connection.draft.made()
+            && let Some(left) = draft.answered.checked_sub(1)
+        {
+            draft.answered = left;
+            return Taken::Done;
+        }
         if connection.pings >= most {
             connection.is_choked = true;
             return Taken::NotNow;
@@ -18,5 +29,34 @@ impl Broker<'_> {
         connection.pings += 1;
         self.mark_ready(handle);
         Taken::Done
+    }
+
+    /// Answers the PINGREQs in `bytes`, which the client has sent behind what waits to be taken. Each is known again when its turn comes.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn answer_ahead(&mut self, handle: Handle<Connection>, bytes: &[u8]) -> usize {
+        let Connection { version, phase, is_held, .. } = self.connections[handle];
+        if phase != Phase::Open || !is_held {
+            return 0;
+        }
+        let most = self.config.limits.owed_replies;
+        let mut rest = bytes;
+        while let Ok(Some((frame, len))) = split_in(Some(version), rest, self.config.limits.packet_bytes) {
+            match frame.packet_type() {
+                PacketType::PingReq => {
+                    let connection = &mut self.connections[handle];
+                    if frame.check_empty().is_err() || connection.pings.max(connection.draft.get().answered) >= most {
+                        break;
+                    }
+                    connection.pings += 1;
+                    connection.draft.make().answered += 1;
+                    self.mark_ready(handle);
+                }
+                // Nothing follows it.
+                PacketType::Disconnect => break,
+                _ => {}
+            }
+            rest = rest.get(len..).unwrap_or(&[]);
+        }
+        bytes.len() - rest.len()
     }
 }

@@ -588,7 +588,11 @@ impl Broker<'_> {
                 let data = core::mem::take(&mut self.connections[handle].auth_data);
                 self.messages.bytes.release(data);
                 let connection = &mut self.connections[handle];
-                if connection.phase == Phase::Open {
+                #[cfg(feature = "alloc")]
+                let is_needed = connection.draft.get().answered > 0;
+                #[cfg(not(feature = "alloc"))]
+                let is_needed = false;
+                if connection.phase == Phase::Open && !is_needed {
                     connection.draft.shed();
                 }
             }

@@ -1,0 +1,86 @@
+//! Clients of whom nothing is taken for a while, as the disk hangs, siblings are slow, or too much is owed. They go on to send PINGREQ, and
+//! take the connection for lost without PINGRESP.
+
+use super::Turn;
+use crate::socket::Reading;
+use goldcrest_core::Instant;
+
+/// Clients wait for PINGRESP for some seconds.
+const PAUSE_MS: u64 = 500;
+
+impl Turn {
+    /// What the core wants of a socket from now on.
+    #[inline]
+    pub(super) fn note_held(&mut self, now: Instant, reading: Reading) {
+        if reading == Reading::Waiting && self.held_due == Instant::NEVER {
+            self.held_due = now.plus_millis(PAUSE_MS);
+        }
+    }
+
+    /// Reads on for those that have waited until now, and has the core answer the PINGREQs in what came. All sockets are passed: who waits
+    /// has no list, as most wait for a moment only.
+    pub(super) fn look_after_held(&mut self, now: Instant) {
+        if self.held_due > now {
+            return;
+        }
+        self.held_due = Instant::NEVER;
+        let Self { broker, sockets, held_due, .. } = self;
+        for socket in sockets.iter_mut().flatten() {
+            if socket.reading == Reading::Waiting && !socket.is_broken() {
+                socket.read_ahead();
+                let seen = broker.answer_pings(socket.id, socket.unseen());
+                socket.see(seen);
+                *held_due = now.plus_millis(PAUSE_MS);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Lobby;
+    use crate::mesh::Mesh;
+    use crate::testing::WakeCounter;
+    use crate::turn::Clock;
+    use goldcrest_core::{AllowAll, Broker, Capacity, Config, Limits, Memory, Shard};
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::Duration;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// [MQTT-3.12.4-1]
+    #[tokio::test]
+    async fn pings_are_answered_while_the_disk_hangs_and_nothing_is_taken() {
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        // What nobody records is never safe.
+        let broker = Broker::new(memory, Config { durable: true, ..Config::gateway(1) }, &AllowAll);
+        let mut turn = Turn::new(0, Arc::new(Mesh::new(1)), Clock::start_at(0), broker, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\x04\0\x01a";
+        turn.open_connection(stream, connect, seat).unwrap();
+        // More than may be owed. The PINGREQ behind them is not taken.
+        let kept = |id: u16| [0x33, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
+        let packets: Vec<u8> = (1..=Limits::GATEWAY.owed_replies + 100).flat_map(kept).collect();
+        assert_eq!(peer.try_write(&packets).unwrap(), packets.len());
+        let waker = Waker::from(Arc::new(WakeCounter::default()));
+        let mut came = Vec::new();
+        for pings in 1..=2 {
+            assert_eq!(peer.try_write(b"\xc0\0").unwrap(), 2);
+            for _ in 0..5_000 {
+                turn.begin_turn(&waker);
+                turn.poll_sockets(&mut Vec::new());
+                turn.flush(usize::MAX);
+                let _ = peer.try_read_buf(&mut came);
+                if came.len() >= 4 + 2 * pings {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(came, [&b"\x20\x02\0\0"[..], &b"\xd0\0".repeat(pings)].concat());
+        }
+    }
+}
