@@ -14,9 +14,9 @@ use crate::turn::Turn;
 use goldcrest_core::{Broker, Forward, Instant};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The most that one shard has under way to another, when each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
@@ -40,6 +40,7 @@ struct Inbox {
     /// Its thread waits for the system, and would not notice mail by itself.
     is_asleep: AtomicBool,
     turn: OnceLock<Weak<Mutex<Turn>>>,
+    places: Places,
 }
 
 /// Forwards for which a shard that sleeps is not woken.
@@ -63,8 +64,17 @@ pub(crate) struct Mail {
 /// What a shard is to do with its broker, once.
 pub(crate) type Errand = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
 
-/// Errands that wait for one shard. It takes all of them in its next turn: with so many it does not turn any more.
+/// Errands that wait for one shard. It takes all of them in its next turn; whoever has one more waits until then.
 const MOST_ERRANDS: usize = 64;
+
+/// Room for errands.
+struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_ERRANDS)))
+    }
+}
 
 /// A connection on its way to its home shard.
 pub(crate) struct Arrival {
@@ -120,19 +130,36 @@ impl Mesh {
         self.post(shard, |mail| mail.answers.push(answer));
     }
 
-    /// Has a shard do `work` in its next turn. The answer never comes from a shard that has ended or hangs.
+    /// Has a shard do `work` in its next turn, and the call itself tells it so, unless too many others wait: then it is told when there is
+    /// room, and the answer comes later. It never comes from a shard that has ended or hangs.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         shard: u16,
         work: impl FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
-    ) -> oneshot::Receiver<T> {
+    ) -> impl Future<Output = Option<T>> {
         let (tell, told) = oneshot::channel();
-        self.post(shard, |mail| {
-            if mail.errands.len() < MOST_ERRANDS {
-                mail.errands.push(Box::new(move |now, broker| drop(tell.send(work(now, broker)))));
+        let send = move |place: OwnedSemaphorePermit| {
+            self.post(shard, |mail| {
+                mail.errands.push(Box::new(move |now, broker| {
+                    drop(place);
+                    drop(tell.send(work(now, broker)));
+                }));
+            });
+        };
+        let places = self.inboxes[usize::from(shard)].places.0.clone();
+        let waiting = match places.clone().try_acquire_owned() {
+            Ok(place) => {
+                send(place);
+                None
             }
-        });
-        told
+            Err(_) => Some(send),
+        };
+        async move {
+            if let Some(send) = waiting {
+                send(places.acquire_owned().await.ok()?);
+            }
+            told.await.ok()
+        }
     }
 
     pub(crate) fn shut_down(&self) {
@@ -217,7 +244,8 @@ mod tests {
     use crate::testing::WakeCounter;
     use crate::turn::Clock;
     use goldcrest_core::{AllowAll, Capacity, Config, Limits, Memory};
-    use std::sync::Arc;
+    use std::pin::pin;
+    use std::task::{Context, Poll};
 
     #[test]
     fn a_shard_is_woken_once_for_a_batch_and_only_if_it_sleeps() {
@@ -314,13 +342,39 @@ mod tests {
     }
 
     #[test]
-    fn errands_for_a_shard_that_hangs_are_bounded() {
+    fn errands_beyond_what_a_shard_takes_wait_and_are_answered_too() {
+        let mesh = Mesh::new(1);
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, goldcrest_core::Shard::ONLY);
+        let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+        let asked = 3 * MOST_ERRANDS;
+        let mut answers: Vec<_> = (0..asked).map(|number| Box::pin(mesh.ask(0, move |_, _| number))).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut answered = 0;
+        while answered < asked {
+            let mut mail = Mail::default();
+            assert!(mesh.collect(0, &mut mail), "{answered} were answered");
+            assert!(mail.errands.len() <= MOST_ERRANDS);
+            mail.errands.drain(..).for_each(|errand| errand(Instant::from_millis(1), &mut broker));
+            answers.retain_mut(|answer| match answer.as_mut().poll(&mut cx) {
+                Poll::Pending => true,
+                Poll::Ready(number) => {
+                    assert!(number.is_some());
+                    answered += 1;
+                    false
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn errands_for_a_shard_that_hangs_are_bounded_and_nobody_is_answered() {
         let mesh = Mesh::new(1);
         let answers: Vec<_> = (0..MOST_ERRANDS + 1).map(|_| mesh.ask(0, |_, broker| broker.counters())).collect();
-        let mut answers = answers.into_iter().rev();
-        let closed = Err(oneshot::error::TryRecvError::Closed);
-        assert_eq!(answers.next().unwrap().try_recv(), closed);
-        assert!(answers.all(|mut answer| answer.try_recv() == Err(oneshot::error::TryRecvError::Empty)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(answers.into_iter().all(|answer| pin!(answer).poll(&mut cx).is_pending()));
+        let mut mail = Mail::default();
+        assert!(mesh.collect(0, &mut mail));
+        assert_eq!(mail.errands.len(), MOST_ERRANDS);
     }
 
     #[test]

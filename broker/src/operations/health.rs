@@ -60,8 +60,8 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (shard, answer) in answers.into_iter().enumerate() {
         match timeout_at(until, answer).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => complaints.push(Complaint {
+            Ok(Some(true)) => {}
+            Ok(Some(false)) => complaints.push(Complaint {
                 text: format!("shard {shard} waits to hear from the others who subscribed"),
                 is_waiting: true,
             }),

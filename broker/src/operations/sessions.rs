@@ -71,7 +71,7 @@ pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
         let line = move |broker: &Broker<'_>| {
             broker.session(&client_id).map(|info| line(home, &client_id, &info)).unwrap_or_default()
         };
-        return timeout(ANSWER_TIME, served.mesh.ask(home, move |_, broker| line(broker))).await.ok()?.ok();
+        return timeout(ANSWER_TIME, served.mesh.ask(home, move |_, broker| line(broker))).await.ok()?;
     }
     let mut portion = Portion { text: String::new(), left: wanted.limit, queued: wanted.queued };
     let (mut shard, mut place) = wanted.from;
@@ -81,7 +81,7 @@ pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
             (portion, next)
         });
         let next;
-        (portion, next) = timeout(ANSWER_TIME, answer).await.ok()?.ok()?;
+        (portion, next) = timeout(ANSWER_TIME, answer).await.ok()??;
         match next {
             Some(next) => place = next,
             None => (shard, place) = (shard + 1, 0),

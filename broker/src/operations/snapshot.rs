@@ -44,7 +44,7 @@ impl Snapshot {
         };
         let all = async {
             for answer in answers {
-                snapshot.add(&answer.await.ok()?);
+                snapshot.add(&answer.await?);
             }
             Some(snapshot)
         };

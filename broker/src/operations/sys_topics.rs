@@ -47,7 +47,7 @@ impl Topics {
         let wanted = values.clone();
         let answer = served.mesh.ask(0, move |now, broker| publish_all(now, broker, &wanted));
         // What there was no room for comes next time.
-        let count = timeout(ANSWER_TIME, answer).await.ok().and_then(Result::ok).unwrap_or(0);
+        let count = timeout(ANSWER_TIME, answer).await.ok().flatten().unwrap_or(0);
         self.published.extend(values.into_iter().take(count));
     }
 
