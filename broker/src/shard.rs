@@ -218,7 +218,7 @@ impl Shard {
         yield_now().await;
         let opened = self.turn(|turn| turn.is_stopping || turn.open_connection(stream, &bytes, seat).is_some());
         if !opened {
-            self.turn_away(peer, "the broker has no room for another connection");
+            self.turn_away(peer, "its shard has as many connections as connections in [capacity] allows");
         }
     }
 

@@ -13,7 +13,9 @@ use crate::log::Escaped;
 use crate::mesh::{Arrival, Mail, Mesh};
 use crate::news::News;
 use crate::socket::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
-use goldcrest_core::{Broker, Config, ConnectionId, Forward, Instant, Next, Then, Verdict, codec::ReasonCode};
+use goldcrest_core::{
+    Broker, Config, ConnectionId, Forward, Instant, Next, Shortage, Then, Verdict, codec::ReasonCode,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -560,15 +562,26 @@ impl Turn {
                     tracing::debug!(client = %Escaped(&self.client_id(socket, &mut client)), address, "closed: {why}");
                 }
             }
-            _ => match info.and_then(|info| info.too_large) {
-                Some(bytes) => {
+            _ => {
+                let tell = |why: std::fmt::Arguments<'_>| self.tell_departure(socket, end, was_open, why);
+                if let Some(bytes) = info.and_then(|info| info.too_large) {
                     let limit = self.broker.limits().packet_bytes;
-                    let why =
-                        format_args!("it sends a packet of {bytes} bytes, and packet_bytes in [limits] allows {limit}");
-                    self.tell_departure(socket, end, was_open, why);
+                    return tell(format_args!(
+                        "it sends a packet of {bytes} bytes, and packet_bytes in [limits] allows {limit}"
+                    ));
                 }
-                None => self.tell_departure(socket, end, was_open, format_args!("{why}")),
-            },
+                match info.and_then(|info| info.shortage) {
+                    Some(Shortage::Sessions) => {
+                        let limit = self.broker.counters().sessions_limit;
+                        tell(format_args!("{why}: sessions in [capacity] allows {limit} on each shard"));
+                    }
+                    Some(Shortage::Store) => tell(format_args!(
+                        "{why}: the files of the store are as large as max_bytes in [store] allows, or its disk has no space left"
+                    )),
+                    Some(Shortage::Memory) => tell(format_args!("{why}: bytes in [capacity] bounds it on each shard")),
+                    None => tell(format_args!("{why}")),
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use goldcrest::{Config, Gateway};
-use goldcrest_core::codec::{Connect, Disconnect, Packet, QoS, ReasonCode};
+use goldcrest_core::codec::{Connect, Disconnect, Packet, Properties, Property, QoS, ReasonCode};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -20,8 +20,13 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
         command.args(["--memory-only", "--listen", "127.0.0.1:0"]).env_remove("RUST_LOG").stdin(Stdio::null());
+        command.args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -115,6 +120,24 @@ fn each_reason_has_one_line_a_client_with_its_name_and_address() {
     let mut unhappy = Client::connect(server.address, "unhappy");
     unhappy.send(Packet::Disconnect(Disconnect::new(ReasonCode::MalformedPacket)));
     server.lines(&["INFO", "client=unhappy", "0x81 Malformed Packet"]);
+}
+
+/// Who reads "quota exceeded" does not know what to change.
+#[test]
+fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
+    let config = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sessions.toml");
+    std::fs::write(&config, "[capacity]\nsessions = 16\n").unwrap();
+    let server = Server::start_with(&["--shards", "1", "--config", config.to_str().unwrap()]);
+    let kept = [Property::SessionExpiryInterval(3600)];
+    for number in 0..=16 {
+        let mut client = Client::open(server.address);
+        let id = format!("kept{number}");
+        let properties = Properties::new(&kept);
+        client.send(Packet::Connect(Connect { properties, ..connect_packet(&id) }));
+        client.receive(|_| ());
+    }
+    let lines = server.lines(&["WARN", "refused a client", "client=kept16"]);
+    assert!(lines[0].contains("sessions in [capacity] allows 16 on each shard"), "{lines:?}");
 }
 
 /// What looks each second whether the port is open, and clients that come and go, are nothing to tell of.

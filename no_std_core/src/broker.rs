@@ -198,8 +198,21 @@ pub struct ConnectionInfo {
     pub is_by_client: bool,
     /// The bytes of the packet for which it is closed, where that was too large.
     pub too_large: Option<u32>,
+    /// What there was no room in for it, where that is why it is closed. Known with the feature `alloc` only.
+    pub shortage: Option<Shortage>,
     /// Its Session, while it is open.
     pub session: Option<SessionInfo>,
+}
+
+/// What there was no room in for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// The table of Sessions, or what of it is for Sessions that are kept: [`Counters::sessions_limit`](crate::Counters::sessions_limit).
+    Sessions,
+    /// The store, see [`Broker::set_store_full`].
+    Store,
+    /// The memory for what clients say.
+    Memory,
 }
 
 impl<'m> Broker<'m> {
@@ -606,6 +619,10 @@ impl<'m> Broker<'m> {
             too_large: Some(connection.draft.get().too_large).filter(|len| *len > 0),
             #[cfg(not(feature = "alloc"))]
             too_large: None,
+            #[cfg(feature = "alloc")]
+            shortage: connection.closing().and_then(crate::control::shortage),
+            #[cfg(not(feature = "alloc"))]
+            shortage: None,
             session: connection.session.map(|session| self.sessions[session].info()),
         })
     }

@@ -146,7 +146,7 @@ mod topic;
 mod work;
 
 pub use authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
-pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Then, Transmit};
+pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Shortage, Then, Transmit};
 pub use budget::{Counts, Entries, EntryBytes, TABLES, Table};
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, ShareRule};
 pub use connection::{Alias, Connection, ConnectionId, Owed};

@@ -396,3 +396,27 @@ fn a_refused_connect_leaves_the_member_of_a_group_on_another_shard_alone() {
     assert!(matches!(&member.take(&mut world)[..], [Got::Message(message)] if message.payload == b"x"));
     assert!(!world.is_closed(member.at));
 }
+
+/// For the shell's log: the Reason Code says 0x97 of all of them.
+#[test]
+fn what_there_was_no_room_in_is_known_of_a_refused_client() {
+    use goldcrest_core::{Broker, Instant, Memory, Shortage};
+    use goldcrest_tests::packets::{Wire, client};
+    let now = Instant::from_millis(1);
+    for (shortage, sessions) in [(Shortage::Sessions, 1), (Shortage::Store, 100)] {
+        let capacity = Capacity { sessions, ..Capacity::GATEWAY };
+        let memory = Memory::owned(&capacity, &Limits::GATEWAY, Shard::ONLY);
+        let mut broker = Broker::new(memory, Config { durable: true, ..Config::gateway(1) }, &AllowAll);
+        let connect = |broker: &mut Broker<'_>, name: &str| {
+            let id = broker.handle_connected(now).unwrap();
+            let connect = client(name).with(&[Property::SessionExpiryInterval(60)]).wire(Version::V5);
+            broker.handle_bytes(now, id, &connect);
+            broker.describe(id).unwrap()
+        };
+        let first = connect(&mut broker, "first");
+        assert!(first.is_open && first.shortage.is_none());
+        broker.set_store_full(shortage == Shortage::Store);
+        let second = connect(&mut broker, "second");
+        assert_eq!((second.is_open, second.shortage), (false, Some(shortage)));
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Some(seat) = shard.lobby.seat() else {
-                    shard.turn_away(peer, "as many connections are open as capacity.connections or the system allows");
+                    shard.turn_away(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;
                 };
                 // Answers are whole packets already; to hold them back for more would only delay them.

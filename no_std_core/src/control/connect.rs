@@ -3,6 +3,8 @@
 use super::{Taken, TimerKey};
 use crate::authorize::{Ask, Principal};
 use crate::broker::Broker;
+#[cfg(feature = "alloc")]
+use crate::broker::Shortage;
 use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version, Why};
 use crate::config::Authentication;
 use crate::connection::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
@@ -350,6 +352,14 @@ const SESSIONS_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the serv
 const STORE_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the disk of the server is full");
 
 pub(super) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
+
+/// What a connection lacked that was closed for this reason.
+#[cfg(feature = "alloc")]
+pub(crate) fn shortage(reason: Refusal) -> Option<Shortage> {
+    let reasons = [(SESSIONS_FULL, Shortage::Sessions), (STORE_FULL, Shortage::Store), (NO_MEMORY, Shortage::Memory)];
+    let found = reasons.into_iter().find(|(known, _)| known.why.as_str() == reason.why.as_str());
+    found.map(|(_, shortage)| shortage)
+}
 
 /// Without an identifier there is nothing to keep a Session by `[MQTT-3.1.3-8]` of MQTT 3.1.1; MQTT 3.1 always wants one.
 fn check_empty_client_id(connect: &Connect<'_>) -> Result<(), Refusal> {

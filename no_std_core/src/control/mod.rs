@@ -32,6 +32,8 @@ mod timeout;
 mod transmit;
 mod will;
 
+#[cfg(feature = "alloc")]
+pub(crate) use connect::shortage;
 pub use group::GroupQueue;
 #[cfg(feature = "alloc")]
 pub use outlook::Outlook;
