@@ -336,8 +336,8 @@ fn plans(
     let seats = seats.min(descriptors::raise_limit());
     descriptors::make_room(seats);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
-    let packet_bytes = config.broker.limits.packet_bytes;
-    let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, packet_bytes));
+    let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
+    let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, connect_bytes));
     let clock = kept.map_or_else(|| Clock::start_at(0), |kept| kept.clock);
     let count = mesh.shards();
     let plan = |index| {

@@ -14,7 +14,7 @@ use crate::mesh::{Arrival, Mail, Mesh};
 use crate::news::News;
 use crate::socket::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
 use goldcrest_core::{
-    Broker, Config, ConnectionId, Forward, Instant, Next, Shortage, Then, Verdict, codec::ReasonCode,
+    Broker, Config, ConnectionId, Forward, Instant, Limits, Next, Shortage, Then, Verdict, codec::ReasonCode,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -566,6 +566,12 @@ impl Turn {
                 let tell = |why: std::fmt::Arguments<'_>| self.tell_departure(socket, end, was_open, why);
                 if let Some(bytes) = info.and_then(|info| info.too_large) {
                     let limit = self.broker.limits().packet_bytes;
+                    if bytes <= limit {
+                        let most = Limits::OTHER_PACKET_BYTES;
+                        return tell(format_args!(
+                            "it sends a packet of {bytes} bytes, and others than PUBLISH may have {most}"
+                        ));
+                    }
                     return tell(format_args!(
                         "it sends a packet of {bytes} bytes, and packet_bytes in [limits] allows {limit}"
                     ));
@@ -662,7 +668,7 @@ mod tests {
     use crate::listener::Lobby;
     use crate::testing::WakeCounter;
     use goldcrest_core::codec::{PacketType, split};
-    use goldcrest_core::{AllowAll, Capacity, Config, Limits, LocalPublish, Memory, Shard, TopicName};
+    use goldcrest_core::{AllowAll, Capacity, Config, LocalPublish, Memory, Shard, TopicName};
     use std::time::Duration;
     use tokio::net::TcpListener;
     use tokio::time::sleep;

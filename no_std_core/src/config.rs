@@ -103,7 +103,7 @@ impl Shard {
 ///
 /// | limit | [gateway](Self::GATEWAY) | [firmware](Self::FIRMWARE) | beyond it the client gets |
 /// |---|---|---|---|
-/// | [`packet_bytes`](Self::packet_bytes) | 1,114,112 | 1,024 | DISCONNECT 0x95 |
+/// | [`packet_bytes`](Self::packet_bytes) | 10,551,296 | 1,024 | DISCONNECT 0x95 |
 /// | [`receive_maximum`](Self::receive_maximum) | 256 | 4 | DISCONNECT 0x93; MQTT 3.1 and 3.1.1 know no such limit, and receipts take what memory there is |
 /// | [`topic_aliases_in`](Self::topic_aliases_in) | 64 | 4 | DISCONNECT 0x94 |
 /// | [`topic_aliases_out`](Self::topic_aliases_out) | 64 | 0 | the topic in full |
@@ -130,8 +130,8 @@ impl Shard {
 /// PUBREC is withheld, so that the client keeps its message. A QoS 0 message is dropped and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size.
-    /// Beyond it: DISCONNECT 0x95.
+    /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size. Other packets than
+    /// PUBLISH may have [`OTHER_PACKET_BYTES`](Self::OTHER_PACKET_BYTES) at most. Beyond it: DISCONNECT 0x95.
     pub packet_bytes: u32,
     /// QoS 2 messages from one MQTT 5.0 client that may wait for their PUBREL: the server's Receive Maximum. Beyond it:
     /// DISCONNECT 0x93. Older clients are never told it and may burst.
@@ -169,9 +169,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The most that any packet but PUBLISH may have, if [`packet_bytes`](Self::packet_bytes) is not less: more than any has that makes
+    /// sense. What is not done yet with an unfinished CONNECT, or with all filters of a SUBSCRIBE, grows with it.
+    pub const OTHER_PACKET_BYTES: u32 = 1024 * 1024 + 64 * 1024;
+
     /// For a gateway.
     pub const GATEWAY: Self = Self {
-        packet_bytes: 1024 * 1024 + 64 * 1024,
+        packet_bytes: 10 * 1024 * 1024 + 64 * 1024,
         receive_maximum: 256,
         topic_aliases_in: 64,
         topic_aliases_out: 64,

@@ -280,3 +280,36 @@ fn any_split_of_the_stream(bed: &mut Bed) {
         assert_eq!(answers(bed, &mut [head, tail].into_iter()), whole, "cut at {at}");
     }
 }
+
+/// Pictures, maps and images of firmware fit into one PUBLISH of a gateway. Other packets have no reason to be as long, and end before
+/// they have come: the memory for packets that are not whole, and the time for what lists many filters, stay small.
+#[conformance]
+fn a_publish_may_be_longer_than_other_packets(bed: &mut Bed) {
+    let most = bed.limits().packet_bytes;
+    let others = most.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
+    let mut s = bed.connect(client("s"));
+    s.subscribe(1, "a", 0);
+    let mut p = bed.connect(client("p"));
+    let payload = "x".repeat((most as usize - 100).min(5_000_000));
+    p.send(publish("a", payload.as_str()));
+    s.expect_publish("a", payload, 0);
+    // The fixed header alone, which says one byte more than there may be.
+    let header = |first: u8| {
+        let length_bytes = if others > 128 * 128 { 3 } else { 2 };
+        let mut rest = others - length_bytes;
+        let mut bytes = vec![first];
+        loop {
+            let byte = (rest & 0x7f) as u8;
+            rest >>= 7;
+            bytes.push(byte | if rest > 0 { 0x80 } else { 0 });
+            if rest == 0 {
+                return bytes;
+            }
+        }
+    };
+    p.send(header(0x82));
+    p.expect_refused(&[ReasonCode::PacketTooLarge]);
+    let mut c = bed.open("c");
+    c.send(header(0x10));
+    c.expect_closed();
+}

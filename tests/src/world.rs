@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Instant, Next, Outlook,
-    Principal, Shard, Then, Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Instant, Limits, Next,
+    Outlook, Principal, Shard, Then, Verdict,
 };
 
 use crate::disk::Disk;
@@ -629,7 +629,7 @@ fn answer(broker: &mut Broker<'_>, now: Instant, connection: ConnectionId, judge
 
 /// Where a client belongs by its first packet, as the gateway finds it out; `None` while that is not whole.
 fn home(bytes: &[u8], shards: usize) -> Option<usize> {
-    match split(bytes, u32::MAX) {
+    match split(bytes, Limits::OTHER_PACKET_BYTES) {
         Ok(None) => None,
         Ok(Some((frame, _))) => match Connect::decode(frame) {
             Ok(connect) if !connect.client_id.is_empty() => {

@@ -118,7 +118,7 @@ fn home(bytes: &[u8], shard: &Shard, peer: SocketAddr) -> Option<u16> {
     if peek_type(bytes) != Some(PacketType::Connect) {
         return here;
     }
-    let Ok(whole) = split(bytes, shard.lobby.packet_bytes) else { return here };
+    let Ok(whole) = split(bytes, shard.lobby.connect_bytes) else { return here };
     let (frame, _) = whole?;
     let Ok(connect) = Connect::decode(frame) else { return here };
     tracing::debug!(client = %Escaped(connect.client_id), address = %peer, version = %connect.version, "CONNECT");

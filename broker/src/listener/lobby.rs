@@ -18,7 +18,7 @@ pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 /// Counts connections for all shards.
 pub(crate) struct Lobby {
     pub(super) connect_timeout: Duration,
-    pub(super) packet_bytes: u32,
+    pub(super) connect_bytes: u32,
     /// Signalled while somebody waits for a ticket.
     pub(super) pressure: Notify,
     seats: usize,
@@ -47,10 +47,10 @@ pub(super) struct Ticket {
 }
 
 impl Lobby {
-    pub(crate) fn new(seats: usize, tickets: u32, connect_timeout: Duration, packet_bytes: u32) -> Self {
+    pub(crate) fn new(seats: usize, tickets: u32, connect_timeout: Duration, connect_bytes: u32) -> Self {
         Self {
             connect_timeout,
-            packet_bytes,
+            connect_bytes,
             pressure: Notify::new(),
             seats,
             taken: AtomicUsize::new(0),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::listener::Lobby;
 use crate::testing::WakeCounter;
-use goldcrest_core::{AllowAll, Capacity, Config, Limits, LocalPublish, Memory, Shard, TopicName};
+use goldcrest_core::{AllowAll, Capacity, Config, LocalPublish, Memory, Shard, TopicName};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;

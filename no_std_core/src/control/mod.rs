@@ -172,7 +172,13 @@ impl Broker<'_> {
                 return Err(Refusal::protocol_error("only a Server sends this packet"));
             }
         }
-        let found = split_in((!first).then_some(version), bytes, self.config.limits.packet_bytes)?;
+        let most = self.config.limits.packet_bytes;
+        #[cfg(feature = "alloc")]
+        let most = match peek_type(bytes) {
+            Some(PacketType::Publish) => most,
+            _ => most.min(crate::Limits::OTHER_PACKET_BYTES),
+        };
+        let found = split_in((!first).then_some(version), bytes, most)?;
         Ok(found.map(|(frame, len)| (frame.with_plain_text(!self.config.allow_control_characters), len)))
     }
 
