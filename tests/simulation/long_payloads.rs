@@ -26,6 +26,8 @@ const CAPACITY: Capacity = Capacity {
 fn config() -> Config<'static> {
     let mut config = Config::gateway(1);
     config.limits.packet_bytes = Limits::GATEWAY.packet_bytes;
+    // Nothing is acknowledged.
+    config.limits.inflight_v3 = config.limits.inflight;
     config
 }
 
