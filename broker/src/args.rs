@@ -32,6 +32,14 @@ pub(crate) fn value<T, E: Display>(
     parse(&text).map_err(|wanted| format!("cannot parse argument {text:?} of {name}: {wanted}").into())
 }
 
+/// Keeps the value of the option `name`, which may be given once: a second value would silently replace the first.
+pub(crate) fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), Error> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{name} is given more than once, and takes one value").into()),
+    }
+}
+
 /// Reads a number within `range`.
 pub(crate) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String>
 where

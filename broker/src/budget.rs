@@ -1,6 +1,6 @@
 //! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
 
-use crate::args::{name_of, number, value};
+use crate::args::{name_of, number, once, value};
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
 use crate::turn::Turn;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
@@ -54,11 +54,11 @@ pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Erro
                 continue;
             }
             Long("config") => {
-                options.config = Some(parser.value()?.into());
+                once(&mut options.config, &name, parser.value()?.into())?;
                 continue;
             }
             Long("shards") => {
-                options.shards = Some(value(&mut parser, &name, crate::cli::parse_shards)?);
+                once(&mut options.shards, &name, value(&mut parser, &name, crate::cli::parse_shards)?)?;
                 continue;
             }
             Long("connections") => &mut options.connections,
@@ -71,7 +71,7 @@ pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Erro
             _ => return Err(arg.unexpected()),
         };
         // What refers to an entry does so by a number of 32 bits.
-        *count = Some(value(&mut parser, &name, number(1..=u32::MAX as usize - 1))?);
+        once(count, &name, value(&mut parser, &name, number(1..=u32::MAX as usize - 1))?)?;
     }
     if options.firmware {
         if options.config.is_some() || options.shards.is_some() {

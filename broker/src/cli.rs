@@ -1,6 +1,6 @@
 //! The command line of `goldcrest`: without a subcommand it serves.
 
-use crate::args::{name_of, number, text, value};
+use crate::args::{name_of, number, once, text, value};
 use crate::client;
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
@@ -115,14 +115,14 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(arg) = parser.next()? {
         let name = name_of(&arg);
         match arg {
-            Long("config") => flags.config = Some(parser.value()?.into()),
+            Long("config") => once(&mut flags.config, &name, parser.value()?.into())?,
             Long("listen") => flags.listen.extend(value(&mut parser, &name, listen_addresses)?),
             Long("allow-anonymous") => flags.allow_anonymous = true,
             Long("http") => flags.http.extend(value(&mut parser, &name, listen_addresses)?),
-            Long("data-dir") => flags.data_dir = Some(parser.value()?.into()),
+            Long("data-dir") => once(&mut flags.data_dir, &name, parser.value()?.into())?,
             Long("memory-only") => flags.memory_only = true,
-            Long("shards") => flags.shards = Some(value(&mut parser, &name, parse_shards)?),
-            Long("log") => flags.log = Some(text(&mut parser, &name)?),
+            Long("shards") => once(&mut flags.shards, &name, value(&mut parser, &name, parse_shards)?)?,
+            Long("log") => once(&mut flags.log, &name, text(&mut parser, &name)?)?,
             Short('h') | Long("help") => return Ok(Command::Print(HELP.to_owned())),
             Short('V') | Long("version") => return Ok(Command::Print(format!("goldcrest {VERSION}\n"))),
             Value(word) => {

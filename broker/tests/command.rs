@@ -141,6 +141,11 @@ fn mistakes_are_one_line_and_an_exit_code() {
         ),
         (vec!["pub", "-t", "#", "-m", "b"], 2, "goldcrest: cannot parse argument \"#\""),
         (vec!["sub"], 2, "goldcrest: -t FILTER is missing"),
+        (vec!["pub", "-t", "a", "-t", "b", "-m", "m"], 2, "goldcrest: -t is given more than once"),
+        (vec!["--listen", free, "--shards", "1", "--shards", "2"], 2, "goldcrest: --shards is given more than once"),
+        (vec!["--log", "info", "--log", "warn"], 2, "goldcrest: --log is given more than once"),
+        (vec!["store", "stats", "--data-dir", "a", "--data-dir", "b"], 2, "goldcrest: --data-dir is given more"),
+        (vec!["budget", "--sessions", "1", "--sessions", "2"], 2, "goldcrest: --sessions is given more than once"),
     ] {
         let output = run(&args);
         let said = text(&output.stderr);

@@ -2,11 +2,13 @@
 
 use super::Options;
 use goldcrest_core::codec::{
-    ConnAck, Connect, Disconnect, MAX_PACKET_LEN, Packet, PacketId, Properties, ReasonCode, Refusal, Version, split,
+    Ack, Connect, Disconnect, MAX_PACKET_LEN, Packet, PacketId, Properties, QoS, ReasonCode, Refusal, Version, split,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// Seconds between two packets of ours at most.
@@ -29,7 +31,11 @@ pub(crate) enum Failure {
     Output(io::Error),
     Unanswered,
     /// The broker refused this subscription or message.
-    Rejected(String, ReasonCode),
+    Rejected(String, ReasonCode, String),
+    /// A packet of so many bytes, and how many may be sent.
+    TooLarge(u32, u32),
+    /// What the broker said in CONNACK that it does not do.
+    Unavailable(String),
 }
 
 impl fmt::Display for Failure {
@@ -44,12 +50,29 @@ impl fmt::Display for Failure {
             Self::Input(error) => write!(f, "cannot read standard input: {error}"),
             Self::Output(error) => write!(f, "cannot write standard output: {error}"),
             Self::Unanswered => write!(f, "the broker did not answer in {} seconds", PATIENCE.as_secs()),
-            Self::Rejected(what, code) => write!(f, "the broker refused {what}: {code}"),
+            Self::Rejected(what, code, why) => write!(f, "the broker refused {what}: {code}{why}"),
+            Self::TooLarge(u32::MAX, limit) => write!(f, "a packet has at most {limit} bytes, and more are needed"),
+            Self::TooLarge(len, limit) => {
+                write!(f, "the broker takes packets of at most {limit} bytes, and {len} are needed")
+            }
+            Self::Unavailable(what) => write!(f, "the broker {what}"),
         }
     }
 }
 
 impl std::error::Error for Failure {}
+
+/// What the broker takes, as its CONNACK says (section 3.2.2.3).
+///
+/// Its Receive Maximum is not here, since neither client sends a message before the one before it is acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) packet_len: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) wildcards: bool,
+    pub(crate) shared_subscriptions: bool,
+}
 
 /// A connection that was accepted by the broker.
 pub(crate) struct Connection {
@@ -59,7 +82,10 @@ pub(crate) struct Connection {
     /// How many of `received` were handed out.
     taken: usize,
     last_sent: Instant,
+    /// When the PINGREQ was sent since which the broker has said nothing.
+    unanswered_since: Option<Instant>,
     keep_alive: Duration,
+    pub(crate) limits: Limits,
     next_id: u16,
 }
 
@@ -72,7 +98,15 @@ impl Connection {
             received: Vec::new(),
             taken: 0,
             last_sent: Instant::now(),
+            unanswered_since: None,
             keep_alive: Duration::from_secs(KEEP_ALIVE.into()),
+            limits: Limits {
+                packet_len: MAX_PACKET_LEN,
+                qos: QoS::ExactlyOnce,
+                retain: true,
+                wildcards: true,
+                shared_subscriptions: true,
+            },
             next_id: 0,
         };
         // MQTT 3.1 has no empty Client Identifiers.
@@ -93,15 +127,25 @@ impl Connection {
             password: None,
         }))?;
         let answer = connection.wait_for(|packet| match packet {
-            Packet::ConnAck(answer) => Some((answer.code, reason(answer), answer.properties.server_keep_alive())),
+            Packet::ConnAck(answer) if answer.code.is_error() => {
+                Some(Err(Failure::Refused(answer.code, reason(&answer.properties))))
+            }
+            Packet::ConnAck(answer) => {
+                let said = answer.properties;
+                let limits = Limits {
+                    packet_len: said.maximum_packet_size().unwrap_or(MAX_PACKET_LEN).min(MAX_PACKET_LEN),
+                    qos: said.maximum_qos().unwrap_or(QoS::ExactlyOnce),
+                    retain: said.retain_available().unwrap_or(true),
+                    wildcards: said.wildcard_subscription_available().unwrap_or(true),
+                    shared_subscriptions: said.shared_subscription_available().unwrap_or(true),
+                };
+                Some(Ok((limits, said.server_keep_alive())))
+            }
             _ => None,
         })?;
-        if let (code, why, _) = &answer
-            && code.is_error()
-        {
-            return Err(Failure::Refused(*code, why.clone()));
-        }
-        if let (_, _, Some(seconds)) = answer {
+        let (limits, server_keep_alive) = answer?;
+        connection.limits = limits;
+        if let Some(seconds) = server_keep_alive {
             connection.keep_alive = Duration::from_secs(seconds.into());
         }
         Ok(connection)
@@ -113,13 +157,19 @@ impl Connection {
         PacketId::new(self.next_id).unwrap_or(PacketId::MIN)
     }
 
+    /// A packet that is larger than the broker takes is an error, and is not sent [MQTT-3.2.2-15].
     pub(crate) fn send(&mut self, packet: Packet<'_>) -> Result<(), Failure> {
+        let len = packet.encoded_len(self.version);
+        if len > self.limits.packet_len {
+            return Err(Failure::TooLarge(len, self.limits.packet_len));
+        }
         let mut bytes = Vec::new();
         packet.encode(self.version, &mut bytes);
         self.last_sent = Instant::now();
         self.stream.write_all(&bytes).map_err(|error| match error.kind() {
             // What the broker said last is more telling, if it said anything.
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.last_words(error),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Unanswered,
             _ => Failure::Lost(error),
         })
     }
@@ -131,18 +181,23 @@ impl Connection {
         handle: impl FnOnce(Packet<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         loop {
-            let bytes = &self.received[self.taken..];
-            if let Some((frame, len)) = split(bytes, MAX_PACKET_LEN).map_err(Failure::Broken)? {
-                let packet = Packet::decode(self.version, frame).map_err(Failure::Broken)?;
-                self.taken += len;
-                if let Packet::Disconnect(last) = packet {
-                    let why = last.properties.reason_string().map_or(String::new(), |why| format!(" ({why})"));
-                    return Err(Failure::Disconnected(Some((last.code, why))));
-                }
+            if let Some(packet) = self.take()? {
                 return handle(packet);
             }
             self.fill(deadline)?;
         }
+    }
+
+    /// A packet that was received as a whole.
+    fn take(&mut self) -> Result<Option<Packet<'_>>, Failure> {
+        let bytes = &self.received[self.taken..];
+        let Some((frame, len)) = split(bytes, MAX_PACKET_LEN).map_err(Failure::Broken)? else { return Ok(None) };
+        let packet = Packet::decode(self.version, frame).map_err(Failure::Broken)?;
+        self.taken += len;
+        if let Packet::Disconnect(last) = packet {
+            return Err(Failure::Disconnected(Some((last.code, reason(&last.properties)))));
+        }
+        Ok(Some(packet))
     }
 
     /// Waits for the one packet that `wanted` takes, and passes over others.
@@ -155,35 +210,83 @@ impl Connection {
         }
     }
 
-    /// Says goodbye.
+    /// Waits until `input` can be read, and passes over what the broker sends meanwhile.
+    pub(crate) fn wait_for_input(&mut self, input: BorrowedFd<'_>) -> Result<(), Failure> {
+        loop {
+            while self.take()?.is_some() {}
+            if self.wait(Some(input), None)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the broker has taken all that was sent: messages of QoS 0 have no acknowledgement, and a broker that
+    /// refuses one closes the connection.
+    pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
+        self.send(Packet::PingReq)?;
+        self.wait_for(|packet| matches!(packet, Packet::PingResp).then_some(()))
+    }
+
+    /// Says goodbye, and hears whether the broker had something to object.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
-        self.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)))
+        self.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)))?;
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self.keep_alive = Duration::ZERO;
+        let deadline = Some(Instant::now() + Duration::from_secs(1));
+        loop {
+            match self.next(deadline, |_| Ok(())) {
+                Ok(()) => {}
+                Err(objection @ Failure::Disconnected(Some((code, _)))) if code.is_error() => return Err(objection),
+                Err(_) => return Ok(()),
+            }
+        }
     }
 
     /// Reads more, and keeps the connection alive meanwhile.
     fn fill(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
+        self.wait(None, deadline).map(|_| ())
+    }
+
+    /// Waits for bytes of the broker and reads them, or until `input` can be read, which is `true` then. Sends PINGREQ when
+    /// one is due, so that whatever this client waits for, and however much it receives, the broker knows that it is there.
+    fn wait(&mut self, input: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<bool, Failure> {
         self.received.drain(..self.taken);
         self.taken = 0;
         // Half of the time leaves the other half for the way.
         let ping_at = (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2);
-        let until = [deadline, ping_at].into_iter().flatten().min();
-        // A time-out of 0 would mean none.
-        let wait = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
-        self.stream.set_read_timeout(wait).map_err(Failure::Lost)?;
+        let answered_by = self.unanswered_since.map(|since| since + PATIENCE);
+        let until = [deadline, ping_at, answered_by].into_iter().flatten().min();
+        // Times in between count as the next millisecond, so that nothing is waited for again and again.
+        let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        let mut watched = vec![PollFd::new(&self.stream, PollFlags::IN)];
+        watched.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
+        match poll(&mut watched, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Failure::Lost(error.into())),
+        }
+        let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+        if ready.first() == Some(&true) {
+            self.read()?;
+        } else if deadline.is_some_and(|deadline| deadline <= Instant::now())
+            || answered_by.is_some_and(|by| by <= Instant::now())
+        {
+            return Err(Failure::Unanswered);
+        }
+        if ping_at.is_some_and(|at| at <= Instant::now()) {
+            self.send(Packet::PingReq)?;
+            self.unanswered_since.get_or_insert_with(Instant::now);
+        }
+        Ok(ready.get(1) == Some(&true))
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) => Err(Failure::Disconnected(None)),
             Ok(read) => {
                 self.received.extend_from_slice(&chunk[..read]);
-                Ok(())
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Err(Failure::Unanswered);
-                }
-                if ping_at.is_some_and(|at| at <= Instant::now()) {
-                    self.send(Packet::PingReq)?;
-                }
+                self.unanswered_since = None;
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -212,6 +315,7 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => {
                 stream.set_nodelay(true).map_err(Failure::Lost)?;
+                stream.set_write_timeout(Some(PATIENCE)).map_err(Failure::Lost)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -220,6 +324,15 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
     Err(failed(last))
 }
 
-fn reason(answer: ConnAck<'_>) -> String {
-    answer.properties.reason_string().map_or(String::new(), |why| format!(" ({why})"))
+/// What the broker says to explain itself, if it says anything.
+pub(crate) fn reason(properties: &Properties<'_>) -> String {
+    properties.reason_string().map_or(String::new(), |why| format!(" ({why})"))
+}
+
+/// An error, if an acknowledgement is one for `what` was sent.
+pub(crate) fn check(what: &str, ack: Ack<'_>) -> Result<(), Failure> {
+    if ack.code.is_error() {
+        return Err(Failure::Rejected(what.to_owned(), ack.code, reason(&ack.properties)));
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The command lines of the clients.
 
 use super::Command;
-use crate::args::{name_of, number, text, value};
+use crate::args::{name_of, number, once, text, value};
 use crate::config::DEFAULT_PORT;
 use goldcrest_core::codec::{QoS, Version};
 use goldcrest_core::{TopicFilter, TopicName};
@@ -52,6 +52,16 @@ pub(crate) struct Options {
     pub(crate) qos: QoS,
 }
 
+/// What the command line said of [`Options`].
+#[derive(Default)]
+struct Given {
+    host: Option<String>,
+    port: Option<u16>,
+    client_id: Option<String>,
+    version: Option<Version>,
+    qos: Option<QoS>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriberOptions {
     pub(crate) common: Options,
@@ -76,6 +86,7 @@ pub(crate) fn command(subcommand: &str, parser: Parser) -> Result<Command, lexop
 }
 
 fn subscriber(mut parser: Parser) -> Result<Command, lexopt::Error> {
+    let mut common = Given::default();
     let mut options =
         SubscriberOptions { common: Options::default(), filters: Vec::new(), verbose: false, count: None };
     while let Some(arg) = parser.next()? {
@@ -83,11 +94,12 @@ fn subscriber(mut parser: Parser) -> Result<Command, lexopt::Error> {
         match arg {
             Short('t') | Long("topic") => options.filters.push(value(&mut parser, &name, filter)?),
             Short('v') | Long("verbose") => options.verbose = true,
-            Short('C') | Long("count") => options.count = Some(value(&mut parser, &name, count)?),
+            Short('C') | Long("count") => once(&mut options.count, &name, value(&mut parser, &name, count)?)?,
             Long("help") => return Ok(Command::Help(SUB_HELP)),
-            _ => options.common.read(owned(arg), &name, &mut parser)?,
+            _ => common.read(owned(arg), &name, &mut parser)?,
         }
     }
+    options.common = common.options();
     if options.filters.is_empty() {
         return Err("-t FILTER is missing: what to subscribe to".into());
     }
@@ -95,22 +107,24 @@ fn subscriber(mut parser: Parser) -> Result<Command, lexopt::Error> {
 }
 
 fn publisher(mut parser: Parser) -> Result<Command, lexopt::Error> {
+    let mut common = Given::default();
     let mut topic = None;
     let mut options =
         PublisherOptions { common: Options::default(), topic: String::new(), message: None, retain: false };
     while let Some(arg) = parser.next()? {
         let name = name_of(&arg);
         match arg {
-            Short('t') | Long("topic") => topic = Some(value(&mut parser, &name, topic_name)?),
+            Short('t') | Long("topic") => once(&mut topic, &name, value(&mut parser, &name, topic_name)?)?,
             Short('m') | Long("message") => {
                 use std::os::unix::ffi::OsStringExt;
-                options.message = Some(parser.value()?.into_vec());
+                once(&mut options.message, &name, parser.value()?.into_vec())?;
             }
             Short('r') | Long("retain") => options.retain = true,
             Long("help") => return Ok(Command::Help(PUB_HELP)),
-            _ => options.common.read(owned(arg), &name, &mut parser)?,
+            _ => common.read(owned(arg), &name, &mut parser)?,
         }
     }
+    options.common = common.options();
     options.topic = topic.ok_or("-t TOPIC is missing: what to publish to")?;
     Ok(Command::Publish(options))
 }
@@ -142,7 +156,18 @@ fn owned(arg: Arg<'_>) -> Name {
     }
 }
 
-impl Options {
+impl Given {
+    fn options(self) -> Options {
+        let default = Options::default();
+        Options {
+            host: self.host.unwrap_or(default.host),
+            port: self.port.unwrap_or(default.port),
+            client_id: self.client_id.unwrap_or(default.client_id),
+            version: self.version.unwrap_or(default.version),
+            qos: self.qos.unwrap_or(default.qos),
+        }
+    }
+
     fn read(&mut self, name: Name, typed: &str, parser: &mut Parser) -> Result<(), lexopt::Error> {
         let long = match &name {
             Name::Short('h') => "host",
@@ -154,14 +179,13 @@ impl Options {
             Name::Value(value) => return Err(format!("{value:?} belongs to no option").into()),
         };
         match long {
-            "host" => self.host = value(parser, typed, host)?,
-            "port" => self.port = value(parser, typed, number(1..=u16::MAX))?,
-            "id" => self.client_id = text(parser, typed)?,
-            "qos" => self.qos = value(parser, typed, qos)?,
-            "mqtt" => self.version = value(parser, typed, version)?,
-            _ => return Err(format!("--{long} is no option").into()),
+            "host" => once(&mut self.host, typed, value(parser, typed, host)?),
+            "port" => once(&mut self.port, typed, value(parser, typed, number(1..=u16::MAX))?),
+            "id" => once(&mut self.client_id, typed, client_id(parser, typed)?),
+            "qos" => once(&mut self.qos, typed, value(parser, typed, qos)?),
+            "mqtt" => once(&mut self.version, typed, value(parser, typed, version)?),
+            _ => Err(format!("--{long} is no option").into()),
         }
-        Ok(())
     }
 }
 
@@ -169,6 +193,16 @@ impl Options {
 fn host(text: &str) -> Result<String, &'static str> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if bare.is_empty() { Err("a host name or an IP address is wanted") } else { Ok(bare.to_owned()) }
+}
+
+/// A Client Identifier is a UTF-8 string of MQTT, whose length has two bytes (section 1.5.4).
+fn client_id(parser: &mut Parser, typed: &str) -> Result<String, lexopt::Error> {
+    let id = text(parser, typed)?;
+    let (len, max) = (id.len(), u16::MAX);
+    if len > max.into() {
+        return Err(format!("the Client Identifier of {typed} has {len} bytes; {max} are allowed").into());
+    }
+    Ok(id)
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -262,6 +296,35 @@ mod tests {
             let mistake = command("sub", Parser::from_args(args)).err().expect("no text").to_string();
             assert!(mistake.contains(&format!(" of {option}: it is no valid UTF-8")), "{mistake}");
         }
+    }
+
+    /// The last value would win without a word, and what the first one names would never be published.
+    #[test]
+    fn an_option_with_one_value_is_refused_twice() {
+        for (subcommand, args) in [
+            ("pub", ["-t", "a", "-t", "b"]),
+            ("pub", ["-t", "a", "--topic", "a"]),
+            ("pub", ["-m", "one", "-m", "two"]),
+            ("pub", ["-m", "one", "--message=", "-r"]),
+            ("sub", ["-C", "1", "--count", "2"]),
+            ("sub", ["-h", "h", "--host", "h"]),
+            ("pub", ["-p", "1", "-p", "2"]),
+            ("pub", ["-i", "a", "--id", "b"]),
+            ("sub", ["-q", "1", "--qos", "1"]),
+            ("pub", ["--mqtt", "5", "--mqtt", "5"]),
+        ] {
+            let option = args[2].trim_end_matches('=');
+            assert_eq!(mistake(subcommand, &args), format!("{option} is given more than once, and takes one value"));
+        }
+    }
+
+    #[test]
+    fn a_client_identifier_longer_than_mqtt_allows_is_refused() {
+        let longest = "i".repeat(65_535);
+        let Ok(Command::Publish(options)) = read("pub", &["-t", "a", "-i", &longest]) else { panic!("it fits") };
+        assert_eq!(options.common.client_id, longest);
+        let mistake = mistake("pub", &["-t", "a", "-i", &format!("{longest}i")]);
+        assert_eq!(mistake, "the Client Identifier of -i has 65536 bytes; 65535 are allowed");
     }
 
     #[test]

@@ -1,29 +1,75 @@
 //! `goldcrest pub`.
 
 use super::PublisherOptions;
-use super::connection::{Connection, Failure};
-use goldcrest_core::codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode};
-use std::io::{self, BufRead};
+use super::connection::{Connection, Failure, check};
+use goldcrest_core::codec::{Ack, MAX_PACKET_LEN, Packet, Properties, Publish, QoS, ReasonCode};
+use std::io;
+use std::os::fd::AsFd;
 
 /// Publishes all there is to publish, and leaves when the broker has taken it.
 pub(crate) fn run(options: &PublisherOptions) -> Result<(), Failure> {
     let mut connection = Connection::open(&options.common)?;
+    check_limits(&connection, options)?;
     match &options.message {
-        Some(message) => publish(&mut connection, options, message)?,
-        None => {
-            let mut input = io::stdin().lock();
-            let mut line = Vec::new();
-            while input.read_until(b'\n', &mut line).map_err(Failure::Input)? > 0 {
-                let end = line.strip_suffix(b"\n").unwrap_or(&line);
-                publish(&mut connection, options, end.strip_suffix(b"\r").unwrap_or(end))?;
-                line.clear();
-            }
-        }
+        Some(message) => publish(&mut connection, options, "the message", message)?,
+        None => publish_lines(&mut connection, options)?,
+    }
+    if options.common.qos == QoS::AtMostOnce {
+        connection.confirm()?;
     }
     connection.close()
 }
 
-fn publish(connection: &mut Connection, options: &PublisherOptions, payload: &[u8]) -> Result<(), Failure> {
+/// What the broker says that it does not do is not tried [MQTT-3.2.2-11] [MQTT-3.2.2-14].
+fn check_limits(connection: &Connection, options: &PublisherOptions) -> Result<(), Failure> {
+    let (limits, qos) = (connection.limits, options.common.qos);
+    if qos > limits.qos {
+        let (highest, wanted) = (limits.qos.bits(), qos.bits());
+        return Err(Failure::Unavailable(format!("takes no message of QoS {wanted}; its Maximum QoS is {highest}")));
+    }
+    if options.retain && !limits.retain {
+        return Err(Failure::Unavailable("keeps no retained messages (-r)".to_owned()));
+    }
+    Ok(())
+}
+
+/// Each line of standard input is a message as soon as it is there, the last one also without a line end.
+fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Result<(), Failure> {
+    let input = io::stdin();
+    let mut chunk = vec![0; 64 * 1024];
+    let (mut line, mut number) = (Vec::new(), 1_u64);
+    loop {
+        connection.wait_for_input(input.as_fd())?;
+        let read = match rustix::io::read(&input, &mut chunk) {
+            Ok(read) => read,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
+            Err(error) => return Err(Failure::Input(error.into())),
+        };
+        for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if let Some(complete) = line.strip_suffix(b"\n") {
+                let name = format!("line {number} of standard input");
+                publish(connection, options, &name, complete.strip_suffix(b"\r").unwrap_or(complete))?;
+                line.clear();
+                number = number.saturating_add(1);
+            }
+        }
+        if line.len() > MAX_PACKET_LEN as usize {
+            return Err(Failure::TooLarge(u32::MAX, MAX_PACKET_LEN));
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    if line.is_empty() {
+        return Ok(());
+    }
+    let name = format!("line {number} of standard input");
+    publish(connection, options, &name, line.strip_suffix(b"\r").unwrap_or(&line))
+}
+
+/// Publishes `payload`, which `name` names to whoever reads an error.
+fn publish(connection: &mut Connection, options: &PublisherOptions, name: &str, payload: &[u8]) -> Result<(), Failure> {
     let qos = options.common.qos;
     let packet_id = (qos > QoS::AtMostOnce).then(|| connection.next_packet_id());
     connection.send(Packet::Publish(Publish {
@@ -36,24 +82,18 @@ fn publish(connection: &mut Connection, options: &PublisherOptions, payload: &[u
         payload,
     }))?;
     let Some(id) = packet_id else { return Ok(()) };
-    let code = connection.wait_for(|packet| match packet {
-        Packet::PubAck(ack) => code_for(ack, id),
-        Packet::PubRec(ack) => code_for(ack, id),
+    let answer = |ack: Ack<'_>| (ack.packet_id == id).then(|| check(name, ack));
+    connection.wait_for(|packet| match packet {
+        Packet::PubAck(ack) if qos == QoS::AtLeastOnce => answer(ack),
+        Packet::PubRec(ack) if qos == QoS::ExactlyOnce => answer(ack),
         _ => None,
-    })?;
-    if code.is_error() {
-        return Err(Failure::Rejected("the message".to_owned(), code));
-    }
+    })??;
     if qos == QoS::ExactlyOnce {
         connection.send(Packet::PubRel(Ack::new(id, ReasonCode::Success)))?;
         connection.wait_for(|packet| match packet {
-            Packet::PubComp(ack) => code_for(ack, id),
+            Packet::PubComp(ack) => answer(ack),
             _ => None,
-        })?;
+        })??;
     }
     Ok(())
-}
-
-fn code_for(ack: Ack<'_>, id: PacketId) -> Option<ReasonCode> {
-    (ack.packet_id == id).then_some(ack.code)
 }

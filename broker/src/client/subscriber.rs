@@ -1,7 +1,7 @@
 //! `goldcrest sub`.
 
 use super::SubscriberOptions;
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, Failure, Limits, reason};
 use goldcrest_core::codec::{
     Ack, Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, SubAck, Subscribe, SubscriptionOptions,
 };
@@ -11,6 +11,7 @@ use std::io::{self, Write};
 /// Prints messages until there were as many as wanted, or for ever.
 pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
     let mut connection = Connection::open(&options.common)?;
+    check_limits(connection.limits, options)?;
     let wanted = SubscriptionOptions::with_qos(options.common.qos);
     let filters: Vec<_> = options.filters.iter().map(|filter| (filter.as_str(), wanted)).collect();
     let packet_id = connection.next_packet_id();
@@ -31,6 +32,20 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
         }
     }
     connection.close()
+}
+
+/// What the broker says that it does not do is not tried (sections 3.2.2.3.11 and 3.2.2.3.13).
+fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), Failure> {
+    for filter in &options.filters {
+        let unavailable = |what| Err(Failure::Unavailable(format!("has no {what}, as {filter} is")));
+        if !limits.wildcards && filter.contains(['+', '#']) {
+            return unavailable("subscriptions with wildcards");
+        }
+        if !limits.shared_subscriptions && filter.starts_with("$share/") {
+            return unavailable("shared subscriptions");
+        }
+    }
+    Ok(())
 }
 
 struct Printer<'a, W> {
@@ -83,7 +98,9 @@ impl<W: Write> Printer<'_, W> {
 
     fn check(&self, ack: SubAck<'_>) -> Result<(), Failure> {
         match self.options.filters.iter().zip(ack.codes).find(|(_, code)| code.is_error()) {
-            Some((filter, code)) => Err(Failure::Rejected(format!("the subscription to {filter}"), code)),
+            Some((filter, code)) => {
+                Err(Failure::Rejected(format!("the subscription to {filter}"), code, reason(&ack.properties)))
+            }
             None => Ok(()),
         }
     }

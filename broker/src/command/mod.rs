@@ -3,6 +3,7 @@
 mod dump;
 mod stats;
 
+use crate::args::{name_of, once};
 use crate::cli::{Failure, NO_DATA_DIR, print};
 use crate::config::{Config, default_data_dir};
 use crate::store::{self, Damage, Examined, Report};
@@ -56,9 +57,10 @@ enum Action {
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let (mut data_dir, mut config, mut words) = (None, None, Vec::new());
     while let Some(arg) = parser.next()? {
+        let name = name_of(&arg);
         match arg {
-            Long("data-dir") => data_dir = Some(parser.value()?.into()),
-            Long("config") => config = Some(parser.value()?.into()),
+            Long("data-dir") => once(&mut data_dir, &name, parser.value()?.into())?,
+            Long("config") => once(&mut config, &name, parser.value()?.into())?,
             Short('h') | Long("help") => return Ok(Command { action: Action::Help, data_dir, config }),
             Value(word) => words.push(word),
             _ => return Err(arg.unexpected()),
