@@ -160,7 +160,13 @@ impl Broker<'_> {
     ) -> Result<Option<(crate::codec::Frame<'b>, usize)>, Refusal> {
         let Connection { version, phase, .. } = self.connections[handle];
         let first = phase == Phase::AwaitingConnect;
+        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
+        let mut most = self.config.limits.packet_bytes;
         if let Some(kind) = peek_type(bytes) {
+            #[cfg(feature = "alloc")]
+            if kind != PacketType::Publish {
+                most = most.min(crate::Limits::OTHER_PACKET_BYTES);
+            }
             if first != (kind == PacketType::Connect) {
                 return Err(if first {
                     Refusal::protocol_error("the first packet of a Network Connection is CONNECT [MQTT-3.1.0-1]")
@@ -172,12 +178,6 @@ impl Broker<'_> {
                 return Err(Refusal::protocol_error("only a Server sends this packet"));
             }
         }
-        let most = self.config.limits.packet_bytes;
-        #[cfg(feature = "alloc")]
-        let most = match peek_type(bytes) {
-            Some(PacketType::Publish) => most,
-            _ => most.min(crate::Limits::OTHER_PACKET_BYTES),
-        };
         let found = split_in((!first).then_some(version), bytes, most)?;
         Ok(found.map(|(frame, len)| (frame.with_plain_text(!self.config.allow_control_characters), len)))
     }
