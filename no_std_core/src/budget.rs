@@ -326,11 +326,11 @@ impl EntryBytes {
 
     /// On a 32-bit ARM or RISC-V without the feature `alloc`.
     pub const FIRMWARE: Self = Self {
-        connection: 208,
+        connection: 216,
         session: 184,
         message: 48,
         delivery: 32,
-        owed: 36,
+        owed: 32,
         receipt: 28,
         alias: 36,
         replay: 56,
