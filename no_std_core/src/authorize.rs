@@ -65,7 +65,7 @@ pub enum Ask<'b> {
 pub enum Verdict<'a> {
     /// The client is who it says.
     Accept {
-        /// Who that is.
+        /// Who that is. In a re-authentication it must be who the Session belongs to: another one is refused with 0x87 Not authorized.
         principal: Principal,
         /// Authentication Data for the CONNACK, or for the AUTH that ends a re-authentication.
         data: Option<&'a [u8]>,

@@ -215,6 +215,27 @@ fn reauthentication_fails(bed: &mut Bed) {
     assert!(bed.connect_for(client("c").keep()).1.session_present());
 }
 
+/// A re-authentication that proves somebody else than before ends the connection: the Session stays with its principal. It was
+/// handed over, with its subscriptions and its queue.
+/// [MQTT-4.12.1-2]
+#[conformance(v5, in_memory = "the test authenticates")]
+fn reauthentication_as_somebody_else(bed: &mut Bed) {
+    bed.judge(Box::new(|ask| match ask {
+        Ask::Connect(connect) => Judgement::Accept(if connect.user_name == Some("mallory") { 2 } else { 1 }, None),
+        Ask::Auth(auth) => match auth.properties.authentication_data() {
+            Some(b"alice again") => Judgement::Accept(1, None),
+            _ => Judgement::Accept(2, None),
+        },
+    }));
+    let mut c = bed.connect(client("c").keep().with(&METHOD));
+    c.send(auth(AGAIN, "alice again"));
+    assert_eq!(c.expect_type(PacketType::Auth).code(), ReasonCode::Success);
+    c.send(auth(AGAIN, "mallory"));
+    c.expect_refused(&[ReasonCode::NotAuthorized]);
+    bed.refuse_connect(client("c").keep().user_name("mallory"), &[ReasonCode::NotAuthorized], None);
+    assert!(bed.connect_for(client("c").keep()).1.session_present());
+}
+
 /// AUTH with reserved flags, with a Property twice or without a method.
 /// [MQTT-3.15.1-1]
 #[conformance(v5, in_memory = "the test authenticates")]

@@ -62,9 +62,10 @@ impl Broker<'_> {
         match verdict {
             Verdict::Accept { principal, .. } if reauthenticating => {
                 self.connections[handle].reauthenticating = false;
-                if let Some(session) = self.connections[handle].session {
-                    self.sessions[session].principal = principal;
-                    self.note_session(session);
+                let session = self.connections[handle].session;
+                if session.is_some_and(|session| self.sessions[session].principal != principal) {
+                    self.refuse_verdict(now, handle, SOMEBODY_ELSE);
+                    return;
                 }
                 self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, Why::NONE));
             }
@@ -105,3 +106,7 @@ impl Broker<'_> {
         Ok(())
     }
 }
+
+/// Subscriptions, queue and permissions are those of the principal that the client proved to be first.
+const SOMEBODY_ELSE: Refusal =
+    Refusal::new(ReasonCode::NotAuthorized, "the Session belongs to somebody else than who authenticated again");
