@@ -403,7 +403,11 @@ mod tests {
         assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
         assert_eq!(config.shards, 5);
         // Nor does --allow-anonymous open what is not for clients.
-        let http = crate::HttpConfig { listen: vec!["127.0.0.1:8".parse().unwrap()], allow_anonymous: false };
+        let http = crate::HttpConfig {
+            listen: vec!["127.0.0.1:8".parse().unwrap()],
+            allow_anonymous: false,
+            ..Default::default()
+        };
         assert_eq!(config.http, http);
     }
 

@@ -151,7 +151,9 @@ impl Gateway {
         // From here on health can be asked for: restoring a large store takes a while.
         let interval = Duration::from_secs(config.sys_interval_s.into());
         let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
-        let operations = is_seen.then(|| Operations::start(http, missing.clone(), interval)).transpose();
+        let operations = is_seen
+            .then(|| Operations::start(http, config.http.host_names.clone(), missing.clone(), interval))
+            .transpose();
         let operations = operations.map_err(StartError::Thread)?;
         let kept = Kept::open(config, gives_up)?;
         let shards = match (&kept, config.shards) {

@@ -12,7 +12,7 @@ use support::{Client, connect_packet, local, message, runtime};
 
 /// A gateway with an HTTP endpoint, which publishes each second.
 fn config(shards: u16) -> Config {
-    let http = HttpConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], allow_anonymous: false };
+    let http = HttpConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], ..HttpConfig::default() };
     Config { shards, http, sys_interval_s: 1, ..local() }
 }
 
@@ -392,6 +392,61 @@ fn wrong_requests_are_answered_or_cut_off() {
     assert_eq!(request(http, &too_long).0, 431);
     let many: String = (0..100).map(|number| format!("X{number}: y\r\n")).collect();
     assert_eq!(request(http, &format!("GET /ready HTTP/1.1\r\n{many}\r\n")).0, 431);
+}
+
+/// A web page whose name points to this machine (DNS rebinding) learns nothing.
+#[test]
+fn requests_for_other_hosts_are_not_answered() {
+    let mut config = config(1);
+    config.http.host_names = vec!["broker.example".to_owned()];
+    let gateway = Gateway::start(&config).unwrap();
+    let http = gateway.http_addresses()[0];
+    for (head, status) in [
+        ("GET /sessions HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        ("GET /live HTTP/1.1\r\nHost: evil.example:9883\r\n\r\n", 421),
+        ("GET /sessions HTTP/1.0\r\nHost: evil.example\r\n\r\n", 421),
+        ("GET http://evil.example/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+        ("GET http://localhost/live HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        ("GET http://evil.example/sessions HTTP/1.0\r\n\r\n", 421),
+        ("POST /live HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n", 421),
+        ("GET /live HTTP/1.1\r\n\r\n", 400),
+        ("GET http://localhost/live HTTP/1.1\r\n\r\n", 400),
+        ("GET /live HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        ("GET /live HTTP/1.1\r\nHost: localhost:x\r\n\r\n", 400),
+        ("GET /live HTTP/1.0\r\n\r\n", 200),
+        ("GET /live HTTP/1.1\r\nHost: 127.0.0.1:9883\r\n\r\n", 200),
+        ("GET /live HTTP/1.1\r\nHost: [::1]\r\n\r\n", 200),
+        ("GET /live HTTP/1.1\r\nhost: LOCALHOST:1\r\n\r\n", 200),
+        ("GET /live HTTP/1.1\r\nHost: broker.example\r\n\r\n", 200),
+        ("GET http://localhost/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    ] {
+        assert_eq!(request(http, head).0, status, "{head}");
+        let mut stream = TcpStream::connect(http).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("cross-origin-resource-policy: same-origin\r\n"), "{answer}");
+    }
+}
+
+/// A probe with a time limit of 1 s is answered: the oldest unfinished request gives way to it.
+#[test]
+fn a_probe_is_answered_beside_500_slow_connections() {
+    let gateway = Gateway::start(&config(1)).unwrap();
+    let http = gateway.http_addresses()[0];
+    let slow: Vec<TcpStream> = (0..500)
+        .map(|_| {
+            let mut stream = TcpStream::connect(http).unwrap();
+            let _ = stream.write_all(b"GET /live HT");
+            stream
+        })
+        .collect();
+    for _ in 0..5 {
+        let started = Instant::now();
+        assert_eq!(get(&gateway, "/live"), (200, "it lives\n".to_owned()));
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+    drop(slow);
 }
 
 /// Clients that say nothing have a bounded number of places, for a bounded time.

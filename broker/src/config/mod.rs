@@ -105,6 +105,8 @@ impl Default for StoreConfig {
 pub struct HttpConfig {
     /// Where it answers; nowhere by default. Port 0 lets the system choose one.
     pub listen: Vec<ListenAddress>,
+    /// Names by which it is asked, besides IP addresses and `localhost`. A request for any other name is not answered (421).
+    pub host_names: Vec<String>,
     /// Whether it answers other machines, which nobody asked who they are. This machine it answers.
     pub allow_anonymous: bool,
 }
@@ -237,9 +239,17 @@ const ADDRESSES: &str = "an IP address and a port, like \"127.0.0.1:1883\" or \"
 const HTTP_ADDRESSES: &str = "a list of IP addresses and ports, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
      loopback addresses of this machine";
 
+fn host_name(text: &str) -> Option<String> {
+    let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    is_name.then(|| text.to_owned())
+}
+
 fn read_http(http: &mut HttpConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
     let listen = section.strings("listen", HTTP_ADDRESSES, |text| listen_addresses(text).ok())?;
     set(&mut http.listen, listen.map(|addresses| addresses.into_iter().flatten().collect()));
+    let names =
+        section.strings("host_names", "a list of host names without ports, like [\"broker.example\"]", host_name)?;
+    set(&mut http.host_names, names);
     set(&mut http.allow_anonymous, section.boolean("allow_anonymous")?);
     Ok(())
 }

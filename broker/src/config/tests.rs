@@ -65,6 +65,7 @@ fn every_key_arrives_where_it_belongs() {
         allow_anonymous = true
         [http]
         listen = ["127.0.0.1:9883", "[::1]:0"]
+        host_names = ["broker.example"]
         allow_anonymous = true
         [sys]
         interval_s = 60
@@ -138,6 +139,7 @@ fn every_key_arrives_where_it_belongs() {
         ["127.0.0.1:9883", "[::1]:0"].map(|address| address.parse::<ListenAddress>().unwrap())
     );
     assert!(config.http.allow_anonymous);
+    assert_eq!(config.http.host_names, ["broker.example"]);
     assert_eq!(config.sys_interval_s, 60);
     assert_eq!(config.unfinished_connections, 5);
     assert_eq!(

@@ -4,25 +4,30 @@
 //! at once, and little time for each.
 
 use super::snapshot::Snapshot;
-use super::{State, health, metrics, sessions};
+use super::{State, health, host, metrics, sessions};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-/// Connections at once, of each listener; others wait until one of these ends.
+/// Connections at once, of each listener. If there is one more, the oldest whose request is not there yet gives way.
 const SEATS: usize = 16;
 /// What a connection has from its beginning to its end.
 const TIME: Duration = Duration::from_secs(5);
+/// What of it the request line and the headers may take.
+const HEAD_TIME: Duration = Duration::from_secs(2);
 /// The request line and all headers.
 const HEAD_BYTES: usize = 8 << 10;
 const HEADERS: usize = 64;
@@ -32,17 +37,28 @@ const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
 /// Accepts connections for ever.
 pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
-    let seats = Arc::new(Semaphore::new(SEATS));
+    // The oldest first.
+    let mut seats: VecDeque<Seat> = VecDeque::with_capacity(SEATS);
     loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let state = state.clone();
-                tokio::spawn(async move {
+                seats.retain(|seat| !seat.task.is_finished());
+                if seats.len() >= SEATS {
+                    let slowest = seats.iter().position(|seat| !seat.has_asked.load(Ordering::Relaxed)).unwrap_or(0);
+                    if let Some(seat) = seats.remove(slowest) {
+                        seat.task.abort();
+                        let _ = seat.task.await;
+                    }
+                }
+                let (state, has_asked) = (state.clone(), Arc::new(AtomicBool::new(false)));
+                let asked = has_asked.clone();
+                let task = tokio::spawn(async move {
                     // Whoever is too slow, or speaks no HTTP, is gone then.
-                    let _ = timeout(TIME, converse(state, stream)).await;
-                    drop(seat);
+                    let _ = timeout(TIME, converse(state, stream, &asked)).await;
                 });
+                seats.push_back(Seat { task, has_asked });
+                // A request that is there already is read before the next connection could ask its own to give way.
+                yield_now().await;
             }
             // It may be that no file descriptor is left.
             Err(_) => sleep(Duration::from_millis(100)).await,
@@ -50,17 +66,41 @@ pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
     }
 }
 
-async fn converse(state: Arc<State>, stream: TcpStream) -> hyper::Result<()> {
+struct Seat {
+    task: JoinHandle<()>,
+    /// The request line and all headers have come.
+    has_asked: Arc<AtomicBool>,
+}
+
+async fn converse(state: Arc<State>, stream: TcpStream, has_asked: &AtomicBool) {
     let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, &request).await) }
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).header_read_timeout(None).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
-    http.serve_connection(TokioIo::new(stream), service).await
+    let head_is_late = async {
+        sleep(HEAD_TIME).await;
+        if has_asked.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = http.serve_connection(TokioIo::new(stream), service) => {}
+        () = head_is_late => {}
+    }
 }
 
 async fn answer(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    match host::check(request, &state.host_names) {
+        Ok(()) => {}
+        Err(StatusCode::MISDIRECTED_REQUEST) => {
+            let why = "Host is neither an IP address nor localhost nor one of host_names in [http]\n";
+            return response(StatusCode::MISDIRECTED_REQUEST, TEXT, why.to_owned());
+        }
+        Err(status) => return response(status, TEXT, "one valid Host is wanted\n".to_owned()),
+    }
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET and HEAD are allowed\n".to_owned());
     }
@@ -107,5 +147,8 @@ fn response(status: StatusCode, content_type: &'static str, text: String) -> Res
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Pages of other sites may not embed it.
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    response.headers_mut().insert(policy, HeaderValue::from_static("same-origin"));
     response
 }

@@ -9,10 +9,12 @@
 //! metrics      that as Prometheus reads it
 //! health       does it live, is it ready, and why not
 //! sessions     each Session as a line of JSON
+//! host         whom a request for HTTP is addressed to
 //! http         where the last three are to be had
 //! ```
 
 mod health;
+mod host;
 mod http;
 mod metrics;
 mod sessions;
@@ -43,6 +45,8 @@ pub(crate) struct Operations {
 /// What that thread and the gateway share.
 struct State {
     started: Instant,
+    /// Names of this server besides `localhost` and IP addresses.
+    host_names: Vec<String>,
     /// Set once clients are served.
     served: OnceLock<Served>,
     is_serving: Notify,
@@ -62,9 +66,14 @@ struct Served {
 }
 
 impl Operations {
-    /// Answers on `listeners` from now on or once they are there, tells of those that are `missing`, and publishes below `$SYS/` each `interval` unless that is 0.
-    pub(crate) fn start(listeners: Vec<Opening>, missing: Missing, interval: Duration) -> io::Result<Self> {
-        let state = Arc::new(State { missing, ..State::new() });
+    /// Answers on `listeners` from now on or once they are there, also by `host_names`, tells of those that are `missing`, and publishes below `$SYS/` each `interval` unless that is 0.
+    pub(crate) fn start(
+        listeners: Vec<Opening>,
+        host_names: Vec<String>,
+        missing: Missing,
+        interval: Duration,
+    ) -> io::Result<Self> {
+        let state = Arc::new(State { missing, host_names, ..State::new() });
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let shared = state.clone();
         let thread = std::thread::Builder::new().name("operations".to_owned()).spawn(move || {
@@ -118,6 +127,7 @@ impl State {
     fn new() -> Self {
         Self {
             started: Instant::now(),
+            host_names: Vec::new(),
             served: OnceLock::new(),
             is_serving: Notify::new(),
             missing: Missing::default(),
