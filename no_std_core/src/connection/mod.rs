@@ -175,8 +175,11 @@ impl Vacant for Draft {
     };
 }
 
+/// Bytes of a Client Identifier that the Server assigns.
+pub(crate) const ASSIGNED_LEN: usize = 26;
+
 /// The Client Identifier that the Server assigns with this number. CONNACK says it even if the Session has ended since.
-pub(crate) fn assigned_client_id(mut number: u64) -> [u8; 26] {
+pub(crate) fn assigned_client_id(mut number: u64) -> [u8; ASSIGNED_LEN] {
     let mut id = *b"goldcrest-0000000000000000";
     for digit in id.iter_mut().skip(10) {
         *digit = match (number & 15) as u8 {

@@ -8,10 +8,11 @@ use super::connect::UNSAYABLE;
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
     Ack, AckKind, Answer, Auth, ConnAck, DeliveryHead, Disconnect, Encode, PacketId, PingResp, Properties, Property,
-    QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Why, Window,
+    QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Why, Window, varint_len,
 };
 use crate::connection::{
-    CODES_IN_OWED, Connection, Count, Outgoing, Owed, Phase, Publishing, Reply, Sending, assigned_client_id,
+    ASSIGNED_LEN, CODES_IN_OWED, Connection, Count, Outgoing, Owed, Phase, Publishing, Reply, Sending,
+    assigned_client_id,
 };
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
@@ -239,12 +240,30 @@ impl Broker<'_> {
         self.refuse(now, handle, UNSAYABLE);
     }
 
-    /// How long a CONNACK that accepts will be.
+    /// How long a CONNACK that accepts will be in MQTT 5.0. It is added up, not encoded: the texts of a CONNACK take more stack than a
+    /// microcontroller has left where a CONNECT is decided on.
     pub(super) fn connack_len(&self, handle: Handle<Connection>) -> u32 {
-        let mut window = Window::closed();
-        let owed = Owed::new(Reply::ConnAck { session_present: false }, 0, ReasonCode::Success, Why::NONE);
-        self.put_connack(handle, false, &owed, &mut window);
-        window.total()
+        let connection = &self.connections[handle];
+        let (draft, config) = (connection.draft.get(), &self.config);
+        let text = |len: usize| 3 + len as u32;
+        let if_so = |wanted: bool, len: u32| if wanted { len } else { 0 };
+        // Receive Maximum, Maximum Packet Size and Topic Alias Maximum are always there.
+        let mut properties = 3 + 5 + 3;
+        properties += if_so(draft.granted_expiry_secs.is_some(), 5);
+        properties += if_so(config.maximum_qos < QoS::ExactlyOnce, 2);
+        properties += if_so(!config.retain_available, 2);
+        properties += if_so(draft.assigned_number.is_some(), text(ASSIGNED_LEN));
+        properties += if_so(!SHARED, 2);
+        properties += if_so(draft.server_keep_alive.is_some(), 3);
+        if draft.wants_response_information {
+            properties += config.response_information.map_or(0, |information| text(information.len()));
+        }
+        if !connection.method.is_empty() {
+            properties += text(connection.method.len());
+            properties += if_so(!connection.auth_data.is_empty(), text(connection.auth_data.len()));
+        }
+        let remaining = 2 + varint_len(properties) + properties;
+        1 + varint_len(remaining) + remaining
     }
 
     fn begin(&self, handle: Handle<Connection>, what: Outgoing) -> Sending {
@@ -510,6 +529,12 @@ impl Broker<'_> {
         if !accepted && self.is_too_large(handle, &packet) {
             packet.properties = Properties::EMPTY;
         }
+        debug_assert!(
+            !accepted
+                || !connection.version.is_v5()
+                || packet.encoded_len(connection.version) == self.connack_len(handle),
+            "the length that a CONNECT was judged by is that of its CONNACK"
+        );
         packet.encode(connection.version, out);
     }
 
