@@ -1,11 +1,12 @@
 //! The files under the store, behind a trait: tests put a file system under it that loses and tears what was not
 //! synced.
 
+use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 
 /// One directory of files.
 ///
@@ -156,12 +157,12 @@ impl Directory {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: another process has it. Else it cannot be made or written to.
     pub fn take(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).map_err(|error| about(path, &error))?;
         let lock = lock_file(path, LOCK)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::Error(error)) => return Err(no_lock(&path.join(LOCK), &error)),
         }
         let recycling = Mutex::new(lock_file(path, RECYCLING)?);
         let locks = Some(Locks { _lock: lock, recycling });
@@ -211,7 +212,59 @@ pub(super) struct Hold(#[expect(dead_code, reason = "it is there for its lock")]
 
 fn lock_file(path: &Path, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path.join(name))
+    let path = path.join(name);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(&path)
+        .map_err(|error| about(&path, &error))
+}
+
+/// The same kind of error, with the name of the file.
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Why a file cannot be locked, though nobody else has the lock.
+fn no_lock(path: &Path, error: &io::Error) -> io::Error {
+    let cause = match Errno::from_io_error(error) {
+        Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            "this file system has no locks, or its lock service does not answer; the store needs one that has them"
+        }
+        _ => "the lock cannot be had",
+    };
+    io::Error::new(error.kind(), format!("{}: {cause} ({error})", path.display()))
+}
+
+/// What reserving room came to. A file system, or a sandbox, that does not offer it is no lack of room: a warning tells it once.
+fn reserved(result: Result<(), Errno>) -> io::Result<()> {
+    static WARNING: Once = Once::new();
+    match result {
+        Err(error @ (Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::NODEV | Errno::INVAL)) => {
+            WARNING.call_once(|| {
+                tracing::warn!(%error, "the file system of the store reserves no room: a full disk shows only at a write");
+            });
+            Ok(())
+        }
+        result => Ok(result?),
+    }
+}
+
+/// What syncing a directory came to. Some file systems cannot (CIFS, FUSE, vboxsf, exFAT): a warning tells it once.
+fn names_synced(result: io::Result<()>) -> io::Result<()> {
+    static WARNING: Once = Once::new();
+    match result {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+            WARNING.call_once(|| {
+                tracing::warn!(%error, "the file system of the store syncs no directories: a power cut may lose names of files");
+            });
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 impl Disk for Directory {
@@ -223,14 +276,16 @@ impl Disk for Directory {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let writable = self.locks.is_some();
-        Ok(Box::new(OpenOptions::new().read(true).write(writable).open(self.path.join(name))?))
+        let path = self.path.join(name);
+        let file = OpenOptions::new().read(true).write(writable).open(&path).map_err(|error| about(&path, &error))?;
+        Ok(Box::new(file))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let path = self.path.join(name);
         let mut options = OpenOptions::new();
-        Ok(Box::new(
-            options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(self.path.join(name))?,
-        ))
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
+        Ok(Box::new(options.open(&path).map_err(|error| about(&path, &error))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -242,7 +297,7 @@ impl Disk for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        names_synced(self.handle.sync_all())
     }
 
     fn begin_recycling(&self) -> bool {
@@ -271,13 +326,48 @@ impl DiskFile for File {
     }
 
     fn reserve(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            result => Ok(result?),
-        }
+        reserved(rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len))
     }
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_reserves_no_room_is_not_full() {
+        for error in [Errno::PERM, Errno::NODEV, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS] {
+            assert!(reserved(Err(error)).is_ok(), "{error}");
+        }
+        for error in [Errno::NOSPC, Errno::DQUOT, Errno::IO] {
+            assert!(reserved(Err(error)).is_err(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_that_syncs_no_directories_is_used_all_the_same() {
+        for error in [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS] {
+            assert!(names_synced(Err(error.into())).is_ok(), "{error}");
+        }
+        assert!(names_synced(Err(Errno::IO.into())).is_err());
+    }
+
+    #[test]
+    fn a_file_system_without_locks_and_the_file_are_named() {
+        for error in [Errno::NOLCK, Errno::OPNOTSUPP] {
+            let words = no_lock(Path::new("/data/lock"), &error.into()).to_string();
+            assert!(words.starts_with("/data/lock: ") && words.contains("no locks"), "{words}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_keeps_its_kind() {
+        let error = Directory::look_at(&std::env::temp_dir()).unwrap().open("00000001.segment").err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("00000001.segment"), "{error}");
     }
 }
