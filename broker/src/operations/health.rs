@@ -33,7 +33,10 @@ pub(super) async fn why_not_ready(state: &State) -> Vec<String> {
             reasons.push("the store failed: nothing more is acknowledged".to_owned());
         }
         if store.is_full() {
-            reasons.push("the store is full: what needs more room is refused".to_owned());
+            reasons.push(match store.why_full() {
+                Some(why) => format!("the store has no room, and what needs more is refused: {why}"),
+                None => "the store is full: what needs more room is refused".to_owned(),
+            });
         }
         let busy_for = store.busy_for();
         if busy_for >= HANGS_AFTER {
@@ -121,12 +124,14 @@ mod tests {
         let vitals = Arc::new(Vitals::default());
         let state = state(Some(Served { mesh: turning.1.clone(), store: Some(vitals.clone()) }));
         assert_eq!(why_not_ready(&state).await, [""; 0]);
-        vitals.set_full(true);
+        vitals.set_full(true, Some("/data/new: Too many open files".to_owned()));
+        assert!(why_not_ready(&state).await[0].ends_with("/data/new: Too many open files"));
+        vitals.set_full(true, None);
         assert!(why_not_ready(&state).await[0].contains("is full"));
         vitals.fail();
         let reasons = why_not_ready(&state).await;
         assert!(reasons.len() == 2 && reasons[0].contains("failed") && reasons[1].contains("is full"), "{reasons:?}");
-        vitals.set_full(false);
+        vitals.set_full(false, None);
         assert_eq!(why_not_ready(&state).await.len(), 1);
         // A new start would not help against a full disk.
         assert_eq!(why_dead(&state).await, [""; 0]);

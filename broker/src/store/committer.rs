@@ -257,9 +257,11 @@ impl Work {
         let is_full = self.store.is_full();
         if is_full != self.is_full {
             self.is_full = is_full;
-            self.vitals.set_full(is_full);
+            let why = self.store.why_full();
+            self.vitals.set_full(is_full, why.clone());
             if is_full {
-                tracing::error!("the store has no room: what needs more is refused until there is some");
+                let why = why.unwrap_or_default();
+                tracing::error!(%why, "the store has no room: what needs more is refused until there is some");
             } else {
                 tracing::info!("the store has room again");
             }

@@ -308,6 +308,7 @@ impl Log {
                 if !self.space.is_short {
                     tracing::warn!(%error, "no segment could be made for the store");
                 }
+                self.space.why_short = Some(error.to_string());
                 self.space.failed = Some((Instant::now(), done.dead.is_some()));
             }
         }
@@ -331,7 +332,11 @@ impl Job {
                         dead_is_gone: is_gone,
                     };
                 }
-                let made = if may_grow { make(disk, header) } else { Err(io::ErrorKind::StorageFull.into()) };
+                let made = if may_grow {
+                    make(disk, header)
+                } else {
+                    Err(io::Error::new(io::ErrorKind::StorageFull, "its files take what max_bytes allows"))
+                };
                 if made.is_err() {
                     // What it took of the disk is better used elsewhere.
                     let _ = disk.remove(UNFINISHED);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Vitals {
     is_full: AtomicBool,
+    why_full: Mutex<Option<String>>,
     has_failed: AtomicBool,
     /// In milliseconds after `origin`, since when the thread waits for the disk; 0 while it does not.
     busy_since: AtomicU64,
@@ -27,6 +28,7 @@ impl Default for Vitals {
     fn default() -> Self {
         Self {
             is_full: AtomicBool::new(false),
+            why_full: Mutex::default(),
             has_failed: AtomicBool::new(false),
             busy_since: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
@@ -43,6 +45,11 @@ impl Vitals {
     /// Whether there is no room for what needs more of it.
     pub fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Why it has none: a limit, or the error of the system with the file's name.
+    pub fn why_full(&self) -> Option<String> {
+        self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Whether it takes nothing any more.
@@ -73,7 +80,8 @@ impl Vitals {
         self.left_out.fetch_add(records, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_full(&self, is_full: bool) {
+    pub(crate) fn set_full(&self, is_full: bool, why: Option<String>) {
+        *self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = why;
         self.is_full.store(is_full, Ordering::Relaxed);
     }
 
