@@ -6,8 +6,21 @@ use std::fs::File;
 /// Descriptors that connections leave to everything else: listeners, pollers, logs, files.
 const RESERVED: u64 = 64;
 
-/// Raises this process's limit as far as it may, and returns how many connections that allows.
-pub(crate) fn raise_limit() -> usize {
+/// What the store and shards need at most: a file for each segment, and sockets, pollers and listeners of each shard.
+pub(crate) fn needed(shards: u16, segments: u64) -> u64 {
+    // Of one shard.
+    const SHARD: u64 = 8;
+    segments.saturating_add(SHARD * u64::from(shards))
+}
+
+/// How many connections a limit allows beside so many other descriptors: a quarter of it at least, since a store seldom has
+/// all its files.
+fn connections(limit: u64, needed: u64) -> u64 {
+    limit.saturating_sub(RESERVED).saturating_sub(needed).max(limit / 4).max(1)
+}
+
+/// Raises this process's limit as far as it may, and returns how many connections that allows beside so many other descriptors.
+pub(crate) fn raise_limit(needed: u64) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -18,7 +31,7 @@ pub(crate) fn raise_limit() -> usize {
     }
     // No limit at all is said by none.
     let descriptors = limit.current.unwrap_or(u64::MAX);
-    usize::try_from(descriptors.saturating_sub(RESERVED).max(1)).unwrap_or(usize::MAX)
+    usize::try_from(connections(descriptors, needed)).unwrap_or(usize::MAX)
 }
 
 /// Lets the system's table of descriptors have room for so many connections from the beginning, or for 16,000 of them. It
@@ -45,8 +58,16 @@ mod tests {
     }
 
     #[test]
+    fn connections_leave_the_store_and_shards_what_they_need() {
+        let needed = needed(8, 264);
+        assert_eq!(connections(1024, needed), 1024 - RESERVED - 264 - 64);
+        assert_eq!(connections(256, needed), 64);
+        assert_eq!(connections(1, needed), 1);
+    }
+
+    #[test]
     fn the_table_has_room_from_the_beginning() {
-        raise_limit();
+        raise_limit(0);
         make_room(900);
         assert!(slots() >= 900 + RESERVED as usize);
     }

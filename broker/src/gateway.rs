@@ -148,6 +148,8 @@ impl Gateway {
         let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
         let http = http.into_iter().map(Opening::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
+        // A store that has grown has more files than the limit of a shell.
+        descriptors::raise_limit(0);
         // From here on health can be asked for: restoring a large store takes a while.
         let interval = Duration::from_secs(config.sys_interval_s.into());
         let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
@@ -334,8 +336,10 @@ fn plans(
     kept: Option<&Kept>,
     gives_up: &Arc<AtomicBool>,
 ) -> Vec<(Plan, oneshot::Sender<Vec<Opening>>)> {
+    // Some are there beyond `max_bytes` for a while.
+    let segments = kept.map_or(0, |_| config.store.max_bytes / config.store.segment_bytes.max(1) + 8);
     let seats = config.capacity.connections.saturating_mul(mesh.shards().into());
-    let seats = seats.min(descriptors::raise_limit());
+    let seats = seats.min(descriptors::raise_limit(descriptors::needed(mesh.shards(), segments)));
     descriptors::make_room(seats);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
