@@ -483,7 +483,7 @@ impl<'m> Broker<'m> {
     }
 
     /// The store takes no more, or does again. While it is full what needs another record is refused like at any other limit:
-    /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement. QoS 0 flows on, acknowledgements and what ends too.
+    /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement and closing the connection. QoS 0 flows on, acknowledgements and what ends too.
     pub fn set_store_full(&mut self, full: bool) {
         let was_full = core::mem::replace(&mut self.store_is_full, full);
         #[cfg(feature = "alloc")]

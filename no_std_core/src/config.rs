@@ -36,6 +36,9 @@ pub struct Config<'m> {
     /// and strict ones do: one such topic closes the connections of all that subscribe to `#`. Without this they are refused:
     /// with 0x90 in a Topic Name, 0x8F in a Topic Filter, 0x85 in a Client Identifier, and 0x81 elsewhere.
     pub allow_control_characters: bool,
+    /// Whether a PUBACK or PUBREC for a message that nobody subscribed to says 0x10 No matching subscribers, and not 0x00: both are
+    /// success (section 3.4.2.1). A retained message that was kept, or cleared, gets 0x00 in any case.
+    pub no_matching_subscribers: bool,
     /// What to do when the queue of a Session is full.
     pub overflow: Overflow,
     /// Exceptions to [`Config::overflow`]: the first rule whose filter matches the topic counts.
@@ -127,7 +130,8 @@ impl Shard {
 /// | [`Memory::bytes`](crate::Memory::bytes) | 1 GiB | as handed in | PUBACK, PUBREC, SUBACK or CONNACK 0x97 |
 ///
 /// Where MQTT 3.1 and 3.1.1 have no such Reason Code the connection is closed, SUBACK says 0x80, CONNACK 3, and a PUBACK or
-/// PUBREC is withheld, so that the client keeps its message. A QoS 0 message is dropped and counted.
+/// PUBREC is withheld, so that the client keeps its message; its connection is closed too, at the earliest five seconds after it was
+/// opened, so that it sends the message again. A QoS 0 message is dropped and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size. Other packets than
@@ -223,6 +227,9 @@ pub enum Authentication {
 }
 
 /// What happens to a message for a Session whose queue is full.
+///
+/// A message with QoS 1 or 2 that nobody keeps then, in a queue or as a retained one, is refused with 0x97 Quota exceeded; in MQTT 3.1 and
+/// 3.1.1 it is acknowledged. Both are counted in [`Counters::publish_lost`](crate::Counters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// The new message is dropped and counted.
@@ -232,7 +239,7 @@ pub enum Overflow {
     /// An older message of the same topic is dropped and counted; without one, the longest-waiting.
     KeepLatest,
     /// Nobody gets the message, and the publisher is told so: 0x97 Quota exceeded, in MQTT 3.1 and 3.1.1 by withholding the
-    /// acknowledgement. A QoS 0 message is dropped and counted.
+    /// acknowledgement and closing the connection. A QoS 0 message is dropped and counted.
     Refuse,
 }
 
@@ -269,6 +276,7 @@ impl<'m> Config<'m> {
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
             allow_control_characters: false,
+            no_matching_subscribers: true,
             overflow: Overflow::DropNewest,
             overflow_rules: &[],
             share_strategy: ShareStrategy::RoundRobin,

@@ -124,6 +124,9 @@ pub struct Counters {
     pub connections_refused: u64,
     /// PUBLISH packets refused with a Reason Code of 0x80 or above or by a withheld acknowledgement.
     pub publish_refused: u64,
+    /// PUBLISH packets with QoS 1 or 2 that were lost to all who subscribed, for want of room, and kept nowhere: in MQTT 5.0 they are
+    /// refused too, with 0x97; in MQTT 3.1 and 3.1.1 they are acknowledged.
+    pub publish_lost: u64,
     /// Lost messages by reason, over all Sessions.
     pub dropped: Dropped,
     /// Network Connections now.

@@ -8,6 +8,7 @@
 //! [`Broker::handle_forward`]: crate::Broker::handle_forward
 
 mod interests;
+mod questions;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,9 +16,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use self::interests::Interests;
+pub(crate) use self::questions::Asker;
+use self::questions::Questions;
 use crate::codec::QoS;
 use crate::config::Shard;
 use crate::connection::ConnectionId;
+use crate::control::Fate;
 use crate::message::Message;
 use crate::router::Subscription;
 use crate::session::Session;
@@ -52,6 +56,11 @@ pub(crate) enum Content {
     Confirmed {
         count: u32,
         spares: Surplus,
+    },
+    /// What became of the next so many messages that the sender was asked about.
+    Answers {
+        fate: Fate,
+        count: u32,
     },
     /// All recorded messages up to this place are safe with the sender.
     Safe(u64),
@@ -188,6 +197,8 @@ pub(crate) struct Mesh {
     siblings: Vec<Sibling>,
     /// Filters of theirs without wildcards.
     pub(crate) interests: Interests,
+    /// Messages whose publishers are told what became of them there.
+    pub(crate) questions: Questions,
     /// Counts fences; the last one that was asked for.
     fence: u64,
     /// Connections that wait for a fence, in its order.
@@ -245,6 +256,8 @@ struct Sibling {
     in_transit: u32,
     /// Messages from it that we have not confirmed.
     unconfirmed: u32,
+    /// Questions that it has not answered, in order.
+    asked: VecDeque<u64>,
     /// The last fence it has passed.
     passed: u64,
     /// The last probe it has answered.
@@ -274,6 +287,7 @@ impl Mesh {
             shard,
             siblings: (0..siblings).map(|_| Sibling::default()).collect(),
             interests: Interests::new(filters, hasher),
+            questions: Questions::default(),
             fence: 0,
             waiting: VecDeque::new(),
             promises: BTreeMap::new(),
@@ -331,6 +345,28 @@ impl Mesh {
         match last {
             Some(Forward(Content::Settled { member: same, count })) if *same == member => *count += 1,
             _ => self.send(owner, Content::Settled { member, count: 1 }),
+        }
+    }
+
+    /// A message that goes to `to` is about to be sent, and it is asked what becomes of it.
+    pub(crate) fn ask(&mut self, to: u16) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(to)) {
+            sibling.asked.push_back(self.questions.ask());
+        }
+    }
+
+    /// A sibling has answered its next question. Who is to hear what became of the message, once that is known.
+    pub(crate) fn answered(&mut self, by: u16, fate: Fate) -> Option<(Asker, Fate)> {
+        let number = self.siblings.get_mut(usize::from(by))?.asked.pop_front()?;
+        self.questions.answer(number, fate)
+    }
+
+    /// Answers a sibling what became of its message: with those that it is about to be told of.
+    pub(crate) fn answer(&mut self, to: u16, fate: Fate) {
+        let last = self.siblings.get_mut(usize::from(to)).and_then(|sibling| sibling.outgoing.back_mut());
+        match last {
+            Some(Forward(Content::Answers { fate: same, count })) if *same == fate => *count += 1,
+            _ => self.send(to, Content::Answers { fate, count: 1 }),
         }
     }
 
@@ -789,10 +825,14 @@ impl Content {
     }
 }
 
+/// In [`SharedMessage::flags`], beside [`Message::RETAIN`].
+const ASKS: u8 = 2;
+
 impl SharedMessage {
     /// Not recorded.
     pub(crate) fn new(body: SharedBytes, message: &Message, publisher_key: u32) -> Self {
         let Message { properties_len, topic_len, qos, flags, expires, stamp, .. } = *message;
+        let flags = flags & Message::RETAIN;
         Self { body, properties_len, topic_len, qos, flags, expires, stamp, sequence: 0, publisher_key }
     }
 
@@ -805,6 +845,16 @@ impl SharedMessage {
     /// At its place among those that are recorded.
     pub(crate) fn at(self, sequence: u64) -> Self {
         Self { sequence, ..self }
+    }
+
+    /// The same, and the sender asks what becomes of it.
+    pub(crate) fn asking(self, asks: bool) -> Self {
+        Self { flags: if asks { self.flags | ASKS } else { self.flags }, ..self }
+    }
+
+    /// Whether the sender asks what becomes of it.
+    pub(crate) fn asks(&self) -> bool {
+        self.flags & ASKS != 0
     }
 
     pub(crate) fn body_len(&self) -> usize {

@@ -11,6 +11,7 @@ mod fixed_header;
 mod flow_control;
 mod identifier;
 mod keep_alive;
+mod loss;
 mod out_of_step;
 mod publish;
 mod publish_properties;

@@ -265,6 +265,53 @@ fn ack_codes_sent(bed: &mut Bed) {
     }
 }
 
+/// PUBCOMP was lost with its connection, and PUBREL comes again: it was answered with 0x92, which some clients tell their
+/// programs as an error, though the message was taken once. Where there is no Session to go on with 0x92 says that.
+/// [MQTT-4.3.3-11]
+/// v3.1.1 [MQTT-4.3.3-2]
+#[conformance]
+fn pubrel_again_after_resuming(bed: &mut Bed) {
+    let _s = subscriber(bed);
+    let mut p = bed.connect(client("p").keep());
+    for (id, resumes) in [(1, true), (2, true), (3, false)] {
+        p.send(publish("a", "x").q2(id));
+        p.expect_pubrec(id);
+        p.send(pubrel(id));
+        p.expect_pubcomp(id);
+        p.cut();
+        p = bed.connect(client("p").keep().clean_start(!resumes));
+        p.send(pubrel(id));
+        p.expect_ack(PacketType::PubComp, id, if resumes { ReasonCode::Success } else { NOT_FOUND });
+    }
+}
+
+/// A retained message that nobody subscribed to is kept, and one that clears it has done so: that is no lack of subscribers.
+/// [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+#[conformance(v5)]
+fn retained_without_subscribers(bed: &mut Bed) {
+    let mut p = bed.connect("p");
+    for payload in ["x", "y", ""] {
+        p.send(publish("a", payload).q1(1).retain());
+        p.expect_ack(PacketType::PubAck, 1, ReasonCode::Success);
+        p.send(publish("a", payload).q2(2).retain());
+        p.expect_ack(PacketType::PubRec, 2, ReasonCode::Success);
+        p.send(pubrel(2));
+        p.expect_pubcomp(2);
+    }
+}
+
+/// The configuration has 0x00 said where nobody subscribed.
+/// [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+#[conformance(v5)]
+fn without_no_matching_subscribers(bed: &mut Bed) {
+    bed.configure(|config| config.no_matching_subscribers = false);
+    let mut p = bed.connect("p");
+    p.send(publish("nobody", "x").q1(1));
+    p.expect_ack(PacketType::PubAck, 1, ReasonCode::Success);
+    p.send(publish("nobody", "x").q2(2));
+    p.expect_ack(PacketType::PubRec, 2, ReasonCode::Success);
+}
+
 /// The reason in words is left out where it does not fit.
 /// [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3]
 #[conformance(v5)]

@@ -241,16 +241,17 @@ impl Model {
         self.slack += u64::from(session.unacknowledged);
     }
 
-    /// A message is published. Whether anybody subscribed.
+    /// A message is published. Whether it is kept, if there is room: not where nobody subscribed, or only clients that are away and would
+    /// get it with QoS 0.
     pub(crate) fn publish(&mut self, message: Message) -> bool {
-        let mut anybody = false;
+        let mut is_kept = message.retain;
         let mut groups = BTreeSet::new();
         for (client, session) in &mut self.sessions {
             let all = session.subscriptions.iter().filter(|(filter, _)| matches(filter, message.topic));
             let mut mine: Vec<Subscription> = Vec::new();
             for (filter, subscription) in all {
-                anybody = true;
                 if is_shared(filter) {
+                    is_kept |= session.connected || message.qos > QoS::AtMostOnce;
                     groups.insert(*filter);
                 } else if !(subscription.options.no_local && message.publisher == *client) {
                     mine.push(*subscription);
@@ -261,6 +262,7 @@ impl Model {
                 expected.qos = message.qos.min(most);
                 let identifiers = mine.iter().map(|subscription| subscription.identifier);
                 expected.identifiers = identifiers.filter(|identifier| *identifier != 0).collect();
+                is_kept |= session.connected || message.qos.min(most) > QoS::AtMostOnce;
                 expected.was_here = session.connected;
                 expected.wanted += 1;
                 expected.most += 1;
@@ -275,7 +277,7 @@ impl Model {
                 _ => self.retained.insert(message.topic, message),
             };
         }
-        anybody
+        is_kept
     }
 
     /// SUBSCRIBE was granted. `exact`: all retained messages come now, since nothing else is on its way.

@@ -224,20 +224,23 @@ impl System {
         if device.link.is_none() || device.throttled || device.held.len() > 20 {
             return false;
         }
-        let before = self.publish_refused();
+        let (refused, lost) = self.publish_refused_and_lost();
         let (message, packet_id, body) = self.send_publication(publication);
         self.world.drive();
-        let accepted = self.publish_refused() == before;
-        assert!(accepted || !self.setup.generous);
-        let mut anybody = false;
+        let after = self.publish_refused_and_lost();
+        // Then it was handed out, and all who were to get it had no room.
+        let is_lost = after.1 > lost;
+        let accepted = is_lost || after.0 == refused;
+        assert!((accepted && !is_lost) || !self.setup.generous);
+        let mut is_kept = false;
         if accepted {
-            anybody = self.model.publish(message);
+            is_kept = self.model.publish(message);
         } else if message.qos == QoS::AtMostOnce {
             self.refused += 1;
         }
         let device = &mut self.devices[publication.client];
         let got = device.link.as_mut().unwrap().take(&mut self.world);
-        let code = match (accepted, anybody) {
+        let code = match (accepted && !is_lost, is_kept) {
             _ if !device.version.is_v5() => ReasonCode::Success,
             (true, true) => ReasonCode::Success,
             (true, false) => ReasonCode::NoMatchingSubscribers,
@@ -248,11 +251,26 @@ impl System {
         let withheld = !accepted && !device.version.is_v5();
         let expected: &[&Got] = if message.qos == QoS::AtMostOnce || withheld { &[] } else { &[&answer] };
         assert_eq!(only_answers(&got), expected, "{message:?}");
-        if message.qos == QoS::ExactlyOnce && accepted {
+        if message.qos == QoS::ExactlyOnce && accepted && !code.is_error() {
             device.held.insert(packet_id, (message.topic, body));
         }
         self.take_rest(publication.client, got);
+        if withheld && message.qos > QoS::AtMostOnce {
+            self.leave_unanswered(publication.client);
+        }
         true
+    }
+
+    /// A client whose message was not acknowledged is closed sooner or later. It goes first, where it can.
+    fn leave_unanswered(&mut self, client: usize) {
+        let closed = self.devices[client].link.take_if(|link| self.world.is_closed(link.at));
+        match closed {
+            Some(link) => {
+                self.model.lose(client);
+                self.world.cut(link.at);
+            }
+            None => assert!(self.disconnect(client, false)),
+        }
     }
 
     /// Several clients publish, and the brokers hear of all before they go on.
@@ -294,8 +312,9 @@ impl System {
         (Message { number, publisher: client, is_will: false, topic, qos, retain, expires }, packet_id, body)
     }
 
-    fn publish_refused(&self) -> u64 {
-        (0..self.setup.shards).map(|shard| self.world.shard(usize::from(shard)).counters().publish_refused).sum()
+    fn publish_refused_and_lost(&self) -> (u64, u64) {
+        let counters = (0..self.setup.shards).map(|shard| self.world.shard(usize::from(shard)).counters());
+        counters.fold((0, 0), |sum, counters| (sum.0 + counters.publish_refused, sum.1 + counters.publish_lost))
     }
 
     /// The same QoS 2 message once more: nobody gets it again.

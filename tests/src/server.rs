@@ -144,7 +144,7 @@ fn to_toml(config: &Config<'static>) -> String {
          subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nfilter_cost = {filter_cost}\n\
          properties = {properties}\nretained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
          [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nwill_grace_s = {}\n\
-         maximum_qos = {}\nretain_available = {}\nallow_control_characters = {}\n",
+         maximum_qos = {}\nretain_available = {}\nallow_control_characters = {}\nno_matching_subscribers = {}\n",
         config.connect_timeout_ms,
         config.keep_alive_max,
         config.session_expiry_max,
@@ -152,6 +152,7 @@ fn to_toml(config: &Config<'static>) -> String {
         config.maximum_qos.bits(),
         config.retain_available,
         config.allow_control_characters,
+        config.no_matching_subscribers,
     );
     if let Some(information) = config.response_information {
         let _ = writeln!(text, "response_information = {information:?}");

@@ -297,6 +297,7 @@ fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Sect
     set(&mut broker.maximum_qos, qos);
     set(&mut broker.retain_available, section.boolean("retain_available")?);
     set(&mut broker.allow_control_characters, section.boolean("allow_control_characters")?);
+    set(&mut broker.no_matching_subscribers, section.boolean("no_matching_subscribers")?);
     broker.response_information =
         section.string("response_information", "a string of at most 65,535 bytes", |text| {
             (text.len() <= usize::from(u16::MAX)).then(|| leak(text))

@@ -44,6 +44,7 @@ impl Collector for Snapshot {
         out.counters("received_publish", "PUBLISH from clients", "qos", by_qos(counters.publish_received))?;
         out.counters("sent_publish", "PUBLISH to clients", "qos", by_qos(counters.publish_sent))?;
         out.counter("refused_publish", "PUBLISH refused for want of room or permission", counters.publish_refused)?;
+        out.counter("lost_publish", "PUBLISH with QoS 1 or 2 lost to all who subscribed", counters.publish_lost)?;
         let dropped = DropReason::ALL.iter().map(|reason| reason.as_str()).zip(self.dropped);
         out.counters(
             "dropped_messages",

@@ -68,6 +68,7 @@ impl Snapshot {
             connections_opened,
             connections_refused,
             publish_refused,
+            publish_lost,
             dropped,
             connections,
             sessions,
@@ -93,6 +94,7 @@ impl Snapshot {
         sum.connections_opened += connections_opened;
         sum.connections_refused += connections_refused;
         sum.publish_refused += publish_refused;
+        sum.publish_lost += publish_lost;
         for (sum, reason) in self.dropped.iter_mut().zip(DropReason::ALL) {
             *sum += u64::from(dropped.by(reason));
         }

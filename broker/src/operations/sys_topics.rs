@@ -74,6 +74,7 @@ impl Topics {
         values.add("publish/messages/received", counters.publish_received.iter().sum::<u64>());
         values.add("publish/messages/sent", counters.publish_sent.iter().sum::<u64>());
         values.add("publish/messages/refused", counters.publish_refused);
+        values.add("publish/messages/lost", counters.publish_lost);
         values.add("publish/messages/dropped", snapshot.dropped_in_all());
         for (reason, count) in DropReason::ALL.iter().zip(snapshot.dropped) {
             values.add(&format!("publish/messages/dropped/{}", reason.as_str()), count);

@@ -116,7 +116,7 @@ pub struct Connection {
     /// Its message waits for room in the store.
     #[cfg(feature = "alloc")]
     pub(crate) waits_for_room: bool,
-    /// Why it is being closed.
+    /// Why the broker closes it. An open one with a reason is to be closed when it is old enough.
     pub(crate) has_reason: bool,
     pub(crate) reason: Why,
     pub(crate) reason_code: ReasonCode,
@@ -258,7 +258,7 @@ impl Connection {
 
     /// Why the broker closes it, once it does.
     pub(crate) fn closing(&self) -> Option<Refusal> {
-        self.has_reason.then_some(Refusal { code: self.reason_code, why: self.reason })
+        (self.has_reason && self.phase != Phase::Open).then_some(Refusal { code: self.reason_code, why: self.reason })
     }
 
     /// What fills unused memory: all bits are 0.

@@ -29,6 +29,9 @@ pub(crate) enum Reply {
         session_present: bool,
     },
     Ack(AckKind),
+    /// PUBACK or PUBREC for a message that siblings may have lost: it waits for their answer.
+    #[cfg(feature = "alloc")]
+    Unanswered(AckKind),
     /// The codes follow in entries of kind [`Reply::Codes`]; those that have no room there are failures.
     SubAck {
         count: Count,
@@ -60,6 +63,15 @@ impl Owed {
 
     pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: Why) -> Self {
         Self { next: None, reply, code, packet_id, batch: 0, why }
+    }
+
+    /// Whether it waits for what siblings say.
+    #[inline]
+    pub(crate) fn is_unanswered(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return matches!(self.reply, Reply::Unanswered(_));
+        #[cfg(not(feature = "alloc"))]
+        false
     }
 
     /// The same, but not to be transmitted before this batch is safe.

@@ -54,6 +54,8 @@ impl Broker<'_> {
                 }
                 ReasonCode::Success
             }
+            // Only the PUBCOMP was lost, with the connection before (section 4.3.3): the message was taken once.
+            None if entry.inbound.is_resumed() => ReasonCode::Success,
             None => ReasonCode::PacketIdentifierNotFound,
         };
         // Not found: the answer to an earlier PUBREL may not be safe yet, and the client may use the identifier again.

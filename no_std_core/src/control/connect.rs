@@ -172,6 +172,7 @@ impl<'m> Broker<'m> {
         bound.principal = principal;
         bound.will = will;
         bound.outbound.resume(&mut self.messages);
+        bound.inbound.connected(now, found.goes_on);
         self.note_session(session);
 
         let batch = self.messages.journal.batch_since(changes);

@@ -1,5 +1,6 @@
 //! A message for one Session: merged with what it gets anyway, queued, or lost by the configured policy.
 
+use super::publish::Fate;
 use crate::broker::Broker;
 use crate::codec::QoS;
 use crate::config::Overflow;
@@ -45,32 +46,33 @@ impl Terms {
 }
 
 impl Broker<'_> {
-    /// Queues `message` for `session`.
+    /// Queues `message` for `session`, if it can.
     pub(super) fn deliver(
         &mut self,
         session: Handle<Session>,
         message: Handle<Message>,
         topic: TopicName<'_>,
         terms: Terms,
-    ) {
+    ) -> Fate {
         self.work.count(work::DELIVERY, 1);
         let entry = &self.sessions[session];
         let connection = entry.connection;
         if terms.group.is_none() && terms.foreign.is_none() && self.merge(session, message, terms) {
-            return;
+            return Fate::Kept;
         }
         if connection.is_none() && terms.qos == QoS::AtMostOnce {
             self.lose(session, message, terms, DropReason::Offline);
-            return;
+            // Nobody had promised it.
+            return Fate::Unwanted;
         }
         let cost = self.messages.get(message).body.len() as u32;
         if !self.has_room(session, cost) && !self.make_room(session, topic, cost) {
             self.lose(session, message, terms, DropReason::QueueFull);
-            return;
+            return Fate::Lost;
         }
         let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
             self.lose(session, message, terms, DropReason::OutOfMemory);
-            return;
+            return Fate::Lost;
         };
         let entry = &mut self.sessions[session];
         if entry.is_durable && terms.qos > QoS::AtMostOnce {
@@ -86,6 +88,7 @@ impl Broker<'_> {
         if let Some(connection) = connection {
             self.mark_ready(connection);
         }
+        Fate::Kept
     }
 
     /// Whether a match has to wait until all others had their turn: a subscription of QoS 0 lets an absent client have a

@@ -91,6 +91,22 @@ impl Broker<'_> {
         }
     }
 
+    /// Closes a connection on which an acknowledgement was withheld, or sees to it that this is done later; whether there is
+    /// nothing more to be done about it now.
+    pub(super) fn close_refused(&mut self, now: Instant, handle: Handle<Connection>) -> bool {
+        const REFUSED: Refusal =
+            Refusal::new(ReasonCode::QuotaExceeded, "there was no room for a message of this client");
+        let connection = &self.connections[handle];
+        let Some(session) = connection.session.filter(|_| connection.has_reason) else {
+            return false;
+        };
+        match self.sessions[session].inbound.time_to_close(now) {
+            0 => self.close(now, handle, REFUSED, false),
+            left => self.rearm_connection(now, handle, left),
+        }
+        true
+    }
+
     /// Who it was is known as long as the connection is, for the shell's log: of a client that was refused it is still there.
     #[cfg(feature = "alloc")]
     fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {

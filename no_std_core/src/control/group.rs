@@ -4,7 +4,7 @@
 //! that goes gives back what was never sent to it.
 
 use super::deliver::Terms;
-use super::publish::Routing;
+use super::publish::{Fate, Routing};
 use crate::broker::Broker;
 use crate::codec::QoS;
 use crate::config::Overflow;
@@ -36,11 +36,16 @@ impl Default for GroupQueue {
 }
 
 impl Broker<'_> {
-    pub(super) fn deliver_to_group(&mut self, group: Handle<Group>, message: Handle<Message>, routing: &Routing<'_>) {
+    pub(super) fn deliver_to_group(
+        &mut self,
+        group: Handle<Group>,
+        message: Handle<Message>,
+        routing: &Routing<'_>,
+    ) -> Fate {
         if !SHARED {
-            return;
+            return Fate::Unwanted;
         }
-        self.give_to_member(group, message, routing.topic, routing.publisher_key);
+        self.give_to_member(group, message, routing.topic, routing.publisher_key)
     }
 
     /// Queues `message` for a connected member that has room; for one without, if none has; or for the group.
@@ -50,7 +55,7 @@ impl Broker<'_> {
         message: Handle<Message>,
         topic: TopicName<'_>,
         publisher: u32,
-    ) {
+    ) -> Fate {
         let strategy = self.strategy_of(group);
         let (by_chance, by_topic) = (strategy == ShareStrategy::Random, strategy == ShareStrategy::HashTopic);
         let keys = PickKeys {
@@ -93,11 +98,11 @@ impl Broker<'_> {
         member: Handle<Subscription>,
         message: Handle<Message>,
         topic: TopicName<'_>,
-    ) {
+    ) -> Fate {
         let entry = self.router.subscription(member);
         let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
         let Some(session) = self.session_of(subscriber) else {
-            return;
+            return Fate::Unwanted;
         };
         let (qos, retain) = {
             let message = self.messages.get(message);
@@ -113,9 +118,9 @@ impl Broker<'_> {
         #[cfg(feature = "alloc")]
         if self.sessions[session].remote.is_some() {
             self.deliver_to_remote(session, member, message, terms);
-            return;
+            return Fate::Kept;
         }
-        self.deliver(session, message, topic, terms);
+        self.deliver(session, message, topic, terms)
     }
 
     fn strategy_of(&self, group: Handle<Group>) -> ShareStrategy {
@@ -124,20 +129,20 @@ impl Broker<'_> {
     }
 
     /// No member is connected: the message waits with the group.
-    fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>, topic: TopicName<'_>) {
+    fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>, topic: TopicName<'_>) -> Fate {
         let qos = self.messages.get(message).qos;
         if qos == QoS::AtMostOnce {
             self.count_drop(None, DropReason::Offline);
-            return;
+            return Fate::Unwanted;
         }
         let Some(queue) = self.group_queue(group) else {
             self.count_drop(None, DropReason::OutOfMemory);
-            return;
+            return Fate::Lost;
         };
         let cost = self.messages.get(message).body.len() as u32;
         if !self.group_has_room(group, cost) && !self.make_group_room(group, queue, topic, cost) {
             self.count_drop(None, DropReason::QueueFull);
-            return;
+            return Fate::Lost;
         }
         let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
         match self.messages.deliver(terms.delivery(message)) {
@@ -146,8 +151,12 @@ impl Broker<'_> {
                     self.messages.make_durable(delivery, Owner::Group(group));
                 }
                 self.group_queues[queue].queue.push(&mut self.messages, delivery);
+                Fate::Kept
             }
-            None => self.count_drop(None, DropReason::OutOfMemory),
+            None => {
+                self.count_drop(None, DropReason::OutOfMemory);
+                Fate::Lost
+            }
         }
     }
 

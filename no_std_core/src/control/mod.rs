@@ -6,6 +6,8 @@
 mod ack;
 #[cfg(feature = "alloc")]
 mod ahead;
+#[cfg(feature = "alloc")]
+mod answers;
 mod auth;
 #[cfg(feature = "alloc")]
 mod bodies;
@@ -38,6 +40,8 @@ pub use group::GroupQueue;
 #[cfg(feature = "alloc")]
 pub use outlook::Outlook;
 pub use persist::Polled;
+#[cfg(feature = "alloc")]
+pub(crate) use publish::Fate;
 pub use restore::{Restored, Unfit};
 #[cfg(feature = "alloc")]
 pub(crate) use room::Room;

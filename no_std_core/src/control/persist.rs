@@ -279,7 +279,7 @@ impl Broker<'_> {
         if let Some(resumes) = self.may_resume(handle) {
             return resumes;
         }
-        let is_safe = |first: Handle<Owed>| !self.messages.journal.is_unsafe(self.owed[first].batch);
+        let is_safe = |first: Handle<Owed>| !self.must_wait(first);
         let window = connection.window;
         connection.owed.front().is_some_and(is_safe)
             || connection
@@ -287,15 +287,22 @@ impl Broker<'_> {
                 .is_some_and(|session| self.sessions[session].outbound.may_go_on(&self.messages, window))
     }
 
-    /// Whether what the client is to be sent next waits for a batch.
+    /// Whether a reply waits for a batch, or for what siblings say.
+    #[inline]
+    fn must_wait(&self, reply: Handle<Owed>) -> bool {
+        let owed = &self.owed[reply];
+        owed.is_unanswered() || self.messages.journal.is_unsafe(owed.batch)
+    }
+
+    /// Whether what the client is to be sent next waits for a batch, or for what siblings say.
     #[inline]
     pub(super) fn waits(&self, handle: Handle<Connection>) -> bool {
+        let connection = &self.connections[handle];
+        if connection.owed.front().is_some_and(|first| self.must_wait(first)) {
+            return true;
+        }
         if !self.messages.journal.is_on() {
             return false;
-        }
-        let connection = &self.connections[handle];
-        if connection.owed.front().is_some_and(|first| self.messages.journal.is_unsafe(self.owed[first].batch)) {
-            return true;
         }
         let window = connection.window;
         connection.session.is_some_and(|session| self.sessions[session].outbound.waits(&self.messages, window))

@@ -4,7 +4,7 @@ use super::Taken;
 use super::deliver::Terms;
 use crate::broker::{Broker, Full, LocalPublish};
 use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Why, Window};
-use crate::config::Overflow;
+use crate::config::{Config, Overflow};
 use crate::connection::{Connection, Owed, Reply};
 use crate::counters::DropReason;
 use crate::message::Message;
@@ -16,6 +16,7 @@ use crate::time::Instant;
 use crate::topic::TopicName;
 
 const NOT_AUTHORIZED: Why = Why::new("the client may not publish to this topic");
+const LOST_TO_ALL: Why = Why::new("no subscriber has room for it: it is kept nowhere");
 
 /// A message on its way to its subscribers.
 pub(super) struct Routing<'a> {
@@ -31,6 +32,9 @@ pub(super) struct Routing<'a> {
     /// A sibling handed it over: the other siblings have it already.
     #[cfg(feature = "alloc")]
     pub(super) from_sibling: bool,
+    /// Its publisher hears what becomes of it.
+    #[cfg(feature = "alloc")]
+    pub(super) asks: bool,
 }
 
 /// How far a walk through all matches of a message has come.
@@ -42,6 +46,42 @@ struct Turn {
     any_copy: bool,
     /// A match has to wait for the second walk.
     leaves_any: bool,
+    /// What became of the message so far.
+    fate: Fate,
+}
+
+/// What became of a message that was handed out, as far as its publisher is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(PartialOrd, Ord))]
+pub(crate) enum Fate {
+    /// Nobody was to get it.
+    #[default]
+    Unwanted,
+    /// All who were to get it had no room: it is kept nowhere.
+    Lost,
+    /// Somebody has it, in a queue, as a retained message, or a sibling for its subscribers.
+    Kept,
+}
+
+impl Fate {
+    /// What became of a message of which this and that became: who has it counts, before who has lost it.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Kept, _) | (_, Self::Kept) => Self::Kept,
+            (Self::Lost, _) | (_, Self::Lost) => Self::Lost,
+            (Self::Unwanted, Self::Unwanted) => Self::Unwanted,
+        }
+    }
+}
+
+/// What a publisher hears about a message of which this became.
+pub(super) fn answer_to(config: &Config<'_>, fate: Fate, is_v5: bool) -> (ReasonCode, Why) {
+    match fate {
+        Fate::Unwanted if config.no_matching_subscribers => (ReasonCode::NoMatchingSubscribers, Why::NONE),
+        Fate::Lost if is_v5 => (ReasonCode::QuotaExceeded, LOST_TO_ALL),
+        // Older versions can't say that it is lost: their clients would send it again and again.
+        _ => (ReasonCode::Success, Why::NONE),
+    }
 }
 
 impl<'a> Routing<'a> {
@@ -62,6 +102,8 @@ impl<'a> Routing<'a> {
             publisher_key,
             #[cfg(feature = "alloc")]
             from_sibling: false,
+            #[cfg(feature = "alloc")]
+            asks: false,
         }
     }
 }
@@ -132,6 +174,8 @@ impl<'m> Broker<'m> {
                 let batch = self.messages.journal.barrier();
                 let reply = Reply::Ack(AckKind::PubRec);
                 self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
+                #[cfg(feature = "alloc")]
+                self.await_answer(handle, session, packet_id);
                 return Ok(Taken::Done);
             }
             let count = self.sessions[session].inbound.count();
@@ -183,7 +227,7 @@ impl<'m> Broker<'m> {
         session: Handle<Session>,
         publish: &Publish<'_>,
         alias: Option<Blob>,
-    ) -> Result<bool, ReasonCode> {
+    ) -> Result<Fate, ReasonCode> {
         let topic_len = alias.map_or(0, |topic| topic.len());
         let verbatim = publish.properties.forwardable_verbatim();
         let properties_len = if verbatim.is_some() { 0 } else { publish.properties.forwardable_len() as usize };
@@ -243,7 +287,7 @@ impl<'m> Broker<'m> {
         Ok(None)
     }
 
-    /// Routes a client's message if the client may publish it. Whether anybody subscribed, or why it is refused.
+    /// Routes a client's message if the client may publish it. What became of it, or why it is refused.
     fn publish_from(
         &mut self,
         now: Instant,
@@ -251,7 +295,7 @@ impl<'m> Broker<'m> {
         topic: TopicName<'_>,
         publish: &Publish<'_>,
         properties: &[u8],
-    ) -> Result<bool, ReasonCode> {
+    ) -> Result<Fate, ReasonCode> {
         let Session { principal, client_id, .. } = self.sessions[session];
         let is_reserved = is_reserved_for_server(topic)
             && !connection_state_of(topic).is_some_and(|id| self.messages.bytes.equals(client_id, id));
@@ -290,6 +334,9 @@ impl<'m> Broker<'m> {
             publisher_key,
             #[cfg(feature = "alloc")]
             from_sibling: false,
+            // A retained message is kept.
+            #[cfg(feature = "alloc")]
+            asks: publish.qos > QoS::AtMostOnce && !publish.retain,
         })
     }
 
@@ -300,10 +347,11 @@ impl<'m> Broker<'m> {
         handle: Handle<Connection>,
         session: Handle<Session>,
         publish: &Publish<'_>,
-        outcome: Result<bool, ReasonCode>,
+        outcome: Result<Fate, ReasonCode>,
         changes: u32,
     ) -> Result<(), Refusal> {
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
+        let is_v5 = self.connections[handle].version.is_v5();
         if let Err(code) = outcome {
             self.counters.publish_refused += 1;
             if publish.qos == QoS::AtMostOnce {
@@ -312,13 +360,16 @@ impl<'m> Broker<'m> {
                 }
                 return Ok(());
             }
-            if !self.connections[handle].version.is_v5() {
+            if !is_v5 {
                 if code == ReasonCode::NotAuthorized {
                     // Nobody could tell a success from it `[MQTT-3.3.5-2]` of MQTT 3.1.1.
                     let refusal = Refusal { code, why: NOT_AUTHORIZED };
                     self.close(now, handle, refusal, false);
                 }
-                // Otherwise the acknowledgement is withheld: the client keeps the message and sends it again.
+                // Otherwise the acknowledgement is withheld. The client keeps the message, and sends it again when it has
+                // connected again: no sooner.
+                self.connections[handle].has_reason = true;
+                self.close_refused(now, handle);
                 return Ok(());
             }
         }
@@ -328,8 +379,14 @@ impl<'m> Broker<'m> {
             QoS::ExactlyOnce => AckKind::PubRec,
         };
         let (code, why) = match outcome {
-            Ok(true) => (ReasonCode::Success, Why::NONE),
-            Ok(false) => (ReasonCode::NoMatchingSubscribers, Why::NONE),
+            #[cfg(feature = "alloc")]
+            Ok(fate) if self.asks_siblings(handle, session, packet_id, kind, fate) => (ReasonCode::Success, Why::NONE),
+            Ok(fate) => {
+                if fate == Fate::Lost {
+                    self.count_lost_publish(is_v5);
+                }
+                answer_to(&self.config, fate, is_v5)
+            }
             Err(ReasonCode::NotAuthorized) => (ReasonCode::NotAuthorized, NOT_AUTHORIZED),
             Err(code) => (code, Why::new("a queue, the store or the memory is full")),
         };
@@ -344,6 +401,8 @@ impl<'m> Broker<'m> {
         // Whatever has to survive is in the batch that is being gathered.
         let batch = self.messages.journal.batch_since(changes);
         self.owe(handle, Owed::new(Reply::Ack(kind), packet_id, code, why).after(batch));
+        #[cfg(feature = "alloc")]
+        self.await_answer(handle, session, packet_id);
         Ok(())
     }
 
@@ -370,13 +429,20 @@ impl<'m> Broker<'m> {
             publisher_key: 0,
             #[cfg(feature = "alloc")]
             from_sibling: false,
+            #[cfg(feature = "alloc")]
+            asks: false,
         };
         self.route(routing).map(|_| ()).map_err(|_| Full)
     }
 
-    /// Hands a message to all who subscribed to its topic, and retains it. Whether anybody subscribed; or why nobody
-    /// got it.
-    pub(super) fn route(&mut self, routing: Routing<'_>) -> Result<bool, ReasonCode> {
+    /// A PUBLISH with QoS 1 or 2 was lost to all who subscribed.
+    pub(super) fn count_lost_publish(&mut self, is_refused: bool) {
+        self.counters.publish_lost += 1;
+        self.counters.publish_refused += u64::from(is_refused);
+    }
+
+    /// Hands a message to all who subscribed to its topic, and retains it. What became of it; or why nobody was to get it.
+    pub(super) fn route(&mut self, routing: Routing<'_>) -> Result<Fate, ReasonCode> {
         let (retain, cost) = match routing.stored {
             Some(message) => (self.messages.get(message).retain(), self.messages.get(message).body.len() as u32),
             None => (routing.draft.retain(), routing.parts.iter().map(|part| part.len() as u32).sum()),
@@ -403,7 +469,7 @@ impl<'m> Broker<'m> {
             anybody |= self.mesh.begin_route(routing.topic.as_str());
             if found.is_none() && anybody && !retain && self.pass_on(&routing) {
                 self.count_walk(&matches);
-                return Ok(true);
+                return Ok(if routing.asks { Fate::Unwanted } else { Fate::Kept });
             }
         }
         if message.is_none() && (anybody || retain) {
@@ -420,7 +486,7 @@ impl<'m> Broker<'m> {
         }
         let Some(message) = message else {
             self.count_walk(&matches);
-            return Ok(false);
+            return Ok(Fate::Unwanted);
         };
         self.routed += 1;
         self.messages.set_order(message, self.routed);
@@ -445,7 +511,7 @@ impl<'m> Broker<'m> {
         if self.mesh.has_siblings() {
             self.forward_to_all(message, retain, &routing);
         }
-        let mut turn = Turn::default();
+        let mut turn = Turn { fate: if retain { Fate::Kept } else { Fate::Unwanted }, ..Turn::default() };
         loop {
             while let Some(matched) = found {
                 self.hand_out(matched, message, &routing, &mut turn);
@@ -455,14 +521,14 @@ impl<'m> Broker<'m> {
             if turn.is_late || !turn.leaves_any {
                 break;
             }
-            turn = Turn { is_late: true, ..Turn::default() };
+            turn = Turn { is_late: true, fate: turn.fate, ..Turn::default() };
             matches = self.router.matches(routing.topic);
             found = matches.next(&self.router);
         }
         if routing.stored.is_none() {
             self.messages.release(message);
         }
-        Ok(anybody)
+        Ok(turn.fate)
     }
 
     /// A walk through the tree has come to its end, or is given up.
@@ -477,7 +543,8 @@ impl<'m> Broker<'m> {
         let subscription = match matched {
             Match::Subscription(subscription) => subscription,
             Match::Group(group) if turn.any_copy == turn.is_late => {
-                return self.deliver_to_group(group, message, routing);
+                turn.fate = turn.fate.and(self.deliver_to_group(group, message, routing));
+                return;
             }
             // What a group gives a member must not come between two matches of that one's own.
             Match::Group(_) => {
@@ -500,7 +567,7 @@ impl<'m> Broker<'m> {
         turn.any_copy |= !is_late;
         turn.leaves_any |= is_late;
         if is_late == turn.is_late {
-            self.deliver(session, message, routing.topic, terms);
+            turn.fate = turn.fate.and(self.deliver(session, message, routing.topic, terms));
         }
     }
 

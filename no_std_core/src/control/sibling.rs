@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::deliver::Terms;
-use super::publish::{Routing, is_reserved_for_server, topic_text};
+use super::publish::{Fate, Routing, is_reserved_for_server, topic_text};
 use super::subscribe::as_bridge;
 use crate::authorize::Principal;
 use crate::broker::Broker;
@@ -77,7 +77,14 @@ impl Broker<'_> {
             }
         }
         match forward.0 {
-            Content::Message(message) => self.take_message(now, message),
+            Content::Message(message) => {
+                let asks = message.asks();
+                let fate = self.take_message(now, message);
+                if asks {
+                    self.mesh.answer(from, fate);
+                }
+            }
+            Content::Answers { fate, count } => self.take_answers(from, fate, count),
             Content::Safe(sequence) => self.end_transits(from, sequence),
             Content::Confirmed { count, spares } => {
                 self.messages.bytes.put_surplus(spares);
@@ -225,7 +232,10 @@ impl Broker<'_> {
         let is_durable = self.messages.journal.is_on() && self.mesh.is_durable_on_route(to);
         let key = routing.publisher_key;
         let sequence = if is_durable { self.begin_transit(to, message, key, None) } else { 0 };
-        self.send_message(to, Content::Message(shared.at(sequence)));
+        if routing.asks {
+            self.mesh.ask(to);
+        }
+        self.send_message(to, Content::Message(shared.at(sequence).asking(routing.asks)));
     }
 
     /// Sends a message that nobody here subscribed to on to the siblings that have exactly its topic as a filter, without storing it
@@ -236,14 +246,17 @@ impl Broker<'_> {
             return false;
         }
         let Some(body) = self.messages.bytes.make_shared(&routing.parts) else { return false };
-        let shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
+        let shared = SharedMessage::new(body, &routing.draft, routing.publisher_key).asking(routing.asks);
         self.routed += 1;
         let mut last = None;
         for other in self.mesh.others() {
-            if self.mesh.wants_on_route(other)
-                && let Some(one_before) = last.replace(other)
-            {
-                self.mesh.send(one_before, Content::Message(shared.clone()));
+            if self.mesh.wants_on_route(other) {
+                if routing.asks {
+                    self.mesh.ask(other);
+                }
+                if let Some(one_before) = last.replace(other) {
+                    self.mesh.send(one_before, Content::Message(shared.clone()));
+                }
             }
         }
         if let Some(last) = last {
@@ -419,19 +432,20 @@ impl Broker<'_> {
         Some(stored)
     }
 
-    fn take_message(&mut self, now: Instant, shared: SharedMessage) {
+    fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {
         self.mesh.see(shared.stamp);
         if shared.has_expired(now) {
             self.count_drop(None, DropReason::Expired);
             self.retain_expired(&shared);
-            return;
+            // As its publisher wanted.
+            return Fate::Kept;
         }
         let publisher_key = shared.publisher_key;
         // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
         let (message, body) = shared.into_parts();
         let Some(message) = self.messages.adopt(message, body) else {
             self.count_drop(None, DropReason::OutOfMemory);
-            return;
+            return Fate::Lost;
         };
         self.messages.hold(message);
         let routed = self.with_topic(message, |broker, topic| {
@@ -443,6 +457,10 @@ impl Broker<'_> {
             self.count_drop(None, DropReason::QueueFull);
         }
         self.messages.release(message);
+        match routed {
+            Some(Ok(fate)) => fate,
+            _ => Fate::Lost,
+        }
     }
 
     /// Whether the topic has a retained message that is newer, or had one removed later, than `message`.

@@ -95,6 +95,9 @@ impl Broker<'_> {
             }
             Phase::AwaitingConnect if is_held => self.rearm_connection(now, handle, self.config.connect_timeout_ms),
             Phase::Open => {
+                if self.close_refused(now, handle) {
+                    return;
+                }
                 // The timer is not moved with every packet: it looks, when it comes, how long it has been quiet.
                 let connection = &self.connections[handle];
                 let limit = connection.idle_limit_ms;

@@ -8,7 +8,7 @@ use super::connect::UNSAYABLE;
 use crate::broker::{Broker, Then, Transmit};
 use crate::codec::{
     Ack, AckKind, Answer, Auth, ConnAck, DeliveryHead, Disconnect, Encode, PacketId, PingResp, Properties, Property,
-    QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Why, Window, varint_len,
+    QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Window, varint_len,
 };
 use crate::connection::{
     ASSIGNED_LEN, CODES_IN_OWED, Connection, Count, Outgoing, Owed, Phase, Publishing, Reply, Sending,
@@ -163,7 +163,7 @@ impl Broker<'_> {
     fn next_outgoing(&mut self, now: Instant, handle: Handle<Connection>) -> Option<Sending> {
         while let Some(first) = self.connections[handle].owed.front() {
             let owed = &self.owed[first];
-            if self.messages.journal.is_unsafe(owed.batch) {
+            if owed.is_unanswered() || self.messages.journal.is_unsafe(owed.batch) {
                 // Messages needn't wait with the replies, but nothing comes before CONNACK or after the last reply.
                 if matches!(owed.reply, Reply::ConnAck { .. }) || self.connections[handle].phase != Phase::Open {
                     return None;
@@ -479,6 +479,8 @@ impl Broker<'_> {
                 let codes = self.codes_behind(owed, count, ReasonCode::ImplementationSpecificError);
                 UnsubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, out);
             }
+            #[cfg(feature = "alloc")]
+            (Reply::Unanswered(_), _) => debug_assert!(false, "it waits"),
             (Reply::Codes(_) | Reply::Ack(_) | Reply::SubAck { .. } | Reply::UnsubAck { .. }, _) => {
                 debug_assert!(false, "codes go with the entry before them, and these replies have an identifier");
             }
@@ -622,6 +624,8 @@ impl Broker<'_> {
                 }
             }
             Reply::Ack(_) | Reply::Codes(_) => {}
+            #[cfg(feature = "alloc")]
+            Reply::Unanswered(_) => {}
         }
     }
 

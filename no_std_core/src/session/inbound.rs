@@ -5,6 +5,7 @@
 
 use super::Session;
 use crate::storage::{Handle, HashIndex, Hasher, List, Pool, links};
+use crate::time::Instant;
 
 /// A Packet Identifier that a client has used for a QoS 2 PUBLISH and has not released.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +44,43 @@ impl Default for Receipt {
 pub(crate) struct Inbound {
     receipts: List<Receipt>,
     count: u16,
+    /// The client has gone on with the Session: it may repeat what was answered on an earlier Network Connection.
+    is_resumed: bool,
+    /// When it connected, in [`ticks`].
+    connected: u8,
+}
+
+/// So long a Network Connection lives at least before it is closed for a message that was refused, in [`ticks`]: a client that sends
+/// that again as soon as it is connected does so no more often.
+const REFUSED_AT_LEAST: u8 = 5;
+
+/// Milliseconds of a tick: about a second, and no division.
+const TICK_MS: u32 = 1024;
+
+/// An instant in ticks, as far as they fit.
+fn ticks(at: Instant) -> u8 {
+    (at.as_millis() / u64::from(TICK_MS)) as u8
 }
 
 impl Inbound {
-    pub(crate) const EMPTY: Self = Self { receipts: List::EMPTY, count: 0 };
+    pub(crate) const EMPTY: Self = Self { receipts: List::EMPTY, count: 0, is_resumed: false, connected: 0 };
+
+    /// The client has connected.
+    pub(crate) fn connected(&mut self, now: Instant, is_resumed: bool) {
+        (self.connected, self.is_resumed) = (ticks(now), is_resumed);
+    }
+
+    /// Whether the client goes on with the Session, and may repeat what was answered before.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
+    /// How long the Network Connection lives on, in ms, after a message was refused for which its version has no refusing answer: 0
+    /// once it is old enough. At some moments an old one is taken for a new one, which does no harm.
+    pub(crate) fn time_to_close(&self, now: Instant) -> u32 {
+        let age = ticks(now).wrapping_sub(self.connected);
+        u32::from(REFUSED_AT_LEAST.saturating_sub(age)) * TICK_MS
+    }
 
     /// How many wait for their PUBREL.
     pub(crate) fn count(&self) -> u16 {

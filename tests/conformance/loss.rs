@@ -1,0 +1,273 @@
+//! What a publisher hears about a message that is lost (sections 3.4.2.1 and 3.5.2.1): success is told of none that nobody keeps.
+
+use goldcrest_core::Overflow;
+use goldcrest_core::codec::*;
+use goldcrest_tests::bed::Bed;
+use goldcrest_tests::conformance;
+use goldcrest_tests::packets::*;
+use goldcrest_tests::peer::Peer;
+
+/// Messages that wait for one absent client in these tests.
+const QUEUE: u32 = 5;
+
+/// Publishers whose Sessions live on all shards, one for each.
+fn publishers(bed: &mut Bed) -> Vec<Peer> {
+    (0..bed.clients(5)).map(|number| bed.connect(client(&format!("p{number}")))).collect()
+}
+
+/// A client that subscribed to `filter` and is away.
+fn absent(bed: &mut Bed, id: &str, filter: &str, level: u8) {
+    let mut s = bed.connect(client(id).keep());
+    s.subscribe(1, filter, level);
+    s.disconnect();
+}
+
+/// Publishes with QoS 1 or 2; the code of the PUBACK or PUBREC.
+fn answer(p: &mut Peer, packet: Publication<'_>, level: u8) -> ReasonCode {
+    p.send(packet.qos(level, 7));
+    let got = p.expect_type(if level == 1 { PacketType::PubAck } else { PacketType::PubRec });
+    assert_eq!(got.id(), 7);
+    if level == 2 && !got.code().is_error() {
+        p.send(pubrel(7));
+        p.expect_pubcomp(7);
+    }
+    got.code()
+}
+
+/// What v5 hears of a message that is lost to all; v3 has one answer alone.
+fn lost(bed: &Bed) -> ReasonCode {
+    bed.either(ReasonCode::Success, ReasonCode::QuotaExceeded)
+}
+
+/// Eight messages for one absent subscriber with room for five: all were acknowledged with success, and three were nowhere.
+#[conformance]
+fn kept_by_nobody(bed: &mut Bed) {
+    bed.configure(|config| config.limits.queued_messages = QUEUE);
+    let mut all = publishers(bed);
+    for (round, filter) in ["t", "#"].into_iter().enumerate() {
+        for level in [1, 2] {
+            let id = format!("s{round}{level}");
+            absent(bed, &id, filter, 1);
+            let mut kept = Vec::new();
+            for number in 0..4 * QUEUE as usize {
+                let at = number % all.len();
+                let payload = number.to_string();
+                let code = answer(&mut all[at], publish("t", &payload), level);
+                let expected = if number < QUEUE as usize { ReasonCode::Success } else { lost(bed) };
+                assert_eq!(code, expected, "message {number} with QoS {level} for {filter}");
+                if number < QUEUE as usize {
+                    kept.push(payload);
+                }
+            }
+            let mut s = bed.connect(client(&id).keep());
+            for payload in kept {
+                s.take_publish("t", payload, 1);
+            }
+            s.expect_quiet();
+            // The next one is kept again, and in MQTT 5.0 the client may send again what was refused.
+            s.send(unsubscribe(9, &[filter]));
+            s.expect_unsuback(9, &[0]);
+            s.disconnect();
+            bed.connect(client(&id)).disconnect();
+        }
+    }
+}
+
+/// A message that was refused is not taken for a duplicate when it is sent again.
+/// [MQTT-4.3.3-9]
+#[conformance(v5)]
+fn refused_and_sent_again(bed: &mut Bed) {
+    bed.configure(|config| config.limits.queued_messages = 1);
+    let mut all = publishers(bed);
+    absent(bed, "s", "t", 2);
+    assert_eq!(answer(&mut all[0], publish("t", "first"), 2), ReasonCode::Success);
+    for p in &mut all {
+        assert_eq!(answer(p, publish("t", "second"), 2), ReasonCode::QuotaExceeded);
+    }
+    let mut s = bed.connect(client("s").keep());
+    s.take_publish("t", "first", 2);
+    for p in &mut all {
+        assert_eq!(answer(p, publish("t", "again").dup(), 2), ReasonCode::Success);
+        s.take_publish("t", "again", 2);
+    }
+}
+
+/// As long as one subscriber keeps the message it is not lost, however many others have no room, and wherever they live.
+#[conformance]
+fn kept_by_one_of_many(bed: &mut Bed) {
+    bed.configure(|config| config.limits.queued_messages = 2);
+    let mut all = publishers(bed);
+    let full = bed.clients(4);
+    for number in 0..full {
+        absent(bed, &format!("full {number}"), "t", 1);
+    }
+    for _ in 0..2 {
+        assert_eq!(answer(&mut all[0], publish("t", "x"), 1), ReasonCode::Success);
+    }
+    for p in &mut all {
+        assert_eq!(answer(p, publish("t", "x"), 1), lost(bed));
+    }
+    let mut reader = bed.connect("reader");
+    reader.subscribe(1, "t", 1);
+    for p in &mut all {
+        for level in [1, 2] {
+            assert_eq!(answer(p, publish("t", "y"), level), ReasonCode::Success);
+            reader.take_publish("t", "y", 1);
+        }
+    }
+}
+
+/// What is kept as the retained message of its topic is not lost.
+#[conformance]
+fn kept_as_retained(bed: &mut Bed) {
+    bed.configure(|config| config.limits.queued_messages = 1);
+    let mut all = publishers(bed);
+    absent(bed, "s", "t", 1);
+    for p in &mut all {
+        for level in [1, 2] {
+            assert_eq!(answer(p, publish("t", "x").retain(), level), ReasonCode::Success);
+        }
+    }
+    let mut late = bed.connect("late");
+    late.subscribe(1, "t", 0);
+    late.expect_publish("t", "x", 0);
+}
+
+/// Who drops the oldest keeps each that comes.
+#[conformance]
+fn oldest_dropped(bed: &mut Bed) {
+    bed.configure(|config| {
+        config.limits.queued_messages = 2;
+        config.overflow = Overflow::DropOldest;
+    });
+    let mut all = publishers(bed);
+    absent(bed, "s", "t", 1);
+    for p in &mut all {
+        for _ in 0..3 {
+            assert_eq!(answer(p, publish("t", "x"), 1), ReasonCode::Success);
+        }
+    }
+}
+
+/// No member is connected, and the group's queue is full.
+#[conformance]
+fn kept_by_no_group(bed: &mut Bed) {
+    bed.configure(|config| config.limits.group_messages = QUEUE);
+    let mut all = publishers(bed);
+    for id in ["m1", "m2"] {
+        absent(bed, id, "$share/g/t", 1);
+    }
+    for number in 0..3 * QUEUE as usize {
+        let at = number % all.len();
+        let expected = if number < QUEUE as usize { ReasonCode::Success } else { lost(bed) };
+        assert_eq!(answer(&mut all[at], publish("t", &number.to_string()), 1), expected, "message {number}");
+    }
+    let mut m = bed.connect(client("m1").keep());
+    for number in 0..QUEUE {
+        m.take_publish("t", number.to_string(), 1);
+    }
+    m.expect_quiet();
+}
+
+/// Acknowledgements come in the order of the messages, also where one is known to be kept and another has to be asked for.
+/// [MQTT-4.6.0-2]
+#[conformance]
+fn answers_in_order(bed: &mut Bed) {
+    bed.configure(|config| config.limits.queued_messages = 3);
+    let mut all = publishers(bed);
+    absent(bed, "s", "full/#", 1);
+    let mut reader = bed.connect("reader");
+    reader.subscribe(1, "read", 1);
+    for p in &mut all {
+        for id in 1..=3 {
+            p.send(publish("full/up", "x").q1(2 * id - 1));
+            p.send(publish("read", "y").q1(2 * id));
+        }
+        for id in 1..=6 {
+            assert_eq!(p.expect_type(PacketType::PubAck).id(), id);
+        }
+        for _ in 0..3 {
+            reader.take_publish("read", "y", 1);
+        }
+    }
+}
+
+/// A subscriber that is to get messages with QoS 0 alone, and is away, is promised none: it is as if there were nobody.
+#[conformance(v5)]
+fn qos_0_and_absent(bed: &mut Bed) {
+    let mut all = publishers(bed);
+    absent(bed, "s", "t", 0);
+    for p in &mut all {
+        for level in [1, 2] {
+            assert_eq!(answer(p, publish("t", "x"), level), ReasonCode::NoMatchingSubscribers);
+        }
+    }
+}
+
+/// MQTT 3.1.1 has no refusing acknowledgement, and nobody sends again before it has connected again: a publisher whose PUBACK or PUBREC
+/// was withheld waited for ever, though there was room again. Its connection is closed, so that it does.
+/// v3.1.1 [MQTT-4.4.0-1] [MQTT-4.8.0-2]
+#[conformance(v3)]
+fn withheld_and_closed(bed: &mut Bed) {
+    bed.configure_gateway(|config| config.limits.retained_messages = 1);
+    let most = bed.limits().retained_messages;
+    let mut other = bed.connect("other");
+    for number in 0..most {
+        other.publish_retained(&format!("first/{number}"), "x", 1);
+    }
+    let mut one = bed.connect(client("one").keep());
+    let mut two = bed.connect(client("two").keep());
+    one.send(publish("second", "y").q1(1).retain());
+    two.send(publish("second", "y").q2(2).retain());
+    for p in [&mut one, &mut two] {
+        p.ping();
+    }
+    bed.wait(3_000);
+    bed.wait(3_000);
+    for p in [&mut one, &mut two] {
+        p.expect_closed();
+    }
+    other.publish_retained("first/0", "", 1);
+    // A bridge with one message in flight goes on.
+    let mut one = bed.connect(client("one").keep());
+    let mut two = bed.connect(client("two").keep());
+    one.send(publish("second", "y").q1(1).retain().dup());
+    one.expect_puback(1);
+    one.send(publish("other", "z").q1(2));
+    one.expect_puback(2);
+    two.send(publish("second", "y").q2(2).retain().dup());
+    two.expect_pubrec(2);
+    two.send(pubrel(2));
+    two.expect_pubcomp(2);
+}
+
+/// The same where the policy refuses. Who connects and sends again at once is not closed again at once, and one that has been there for
+/// long is.
+/// v3.1.1 [MQTT-4.4.0-1]
+#[conformance(v3, in_memory = "it takes a while")]
+fn closed_no_more_than_once_in_a_while(bed: &mut Bed) {
+    bed.configure(|config| {
+        config.limits.queued_messages = 1;
+        config.overflow = Overflow::Refuse;
+    });
+    let mut p = bed.connect(client("p").keep());
+    absent(bed, "s", "t", 1);
+    assert_eq!(answer(&mut p, publish("t", "x"), 1), ReasonCode::Success);
+    bed.wait(10_000);
+    p.send(publish("t", "y").q1(1));
+    p.expect_closed();
+    for level in [1, 2] {
+        let mut p = bed.connect(client("p").keep());
+        p.send(publish("t", "y").qos(level, 1).dup());
+        bed.wait(3_000);
+        p.send(publish("t", "z").qos(level, 2));
+        p.ping();
+        bed.wait(3_000);
+        p.expect_closed();
+    }
+    // What has QoS 0 is dropped, and no reason to close.
+    let mut p = bed.connect(client("p").keep());
+    p.publish("t", "y", 0);
+    bed.wait(10_000);
+    p.ping();
+}
