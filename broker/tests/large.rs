@@ -185,7 +185,7 @@ fn a_message_larger_than_the_room_of_a_shard_is_taken() {
         let Packet::Publish(message) = publish(number, QoS::AtLeastOnce, &[7; 700_000]) else { unreachable!() };
         publisher.send(Packet::Publish(Publish { retain: true, ..message }));
         let id = PacketId::new(number + 1).unwrap();
-        publisher.expect(Packet::PubAck(Ack::new(id, ReasonCode::NoMatchingSubscribers)));
+        publisher.expect(Packet::PubAck(Ack::new(id, ReasonCode::Success)));
     }
     runtime().block_on(gateway.shut_down());
     std::fs::remove_dir_all(folder).unwrap();

@@ -170,7 +170,7 @@ fn kept_by_no_group(bed: &mut Bed) {
 }
 
 /// Acknowledgements come in the order of the messages, also where one is known to be kept and another has to be asked for.
-/// [MQTT-4.6.0-2]
+/// v3.1.1 [MQTT-4.6.0-2]
 #[conformance]
 fn answers_in_order(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = 3);
