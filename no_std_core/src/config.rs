@@ -152,7 +152,8 @@ pub struct Limits {
     pub queued_messages: u32,
     /// Bytes of topics, properties and payloads that wait for one Session. Beyond it: [`Overflow`].
     pub queued_bytes: u32,
-    /// Messages that wait for the group of a shared subscription while no member is connected. Beyond it: [`Overflow`].
+    /// Messages that wait for the group of a shared subscription while no connected member has room. They take at most
+    /// [`queued_bytes`](Self::queued_bytes). Beyond it: [`Overflow`].
     pub group_messages: u32,
     /// Subscriptions of one Session. Beyond it: SUBACK 0x97.
     pub subscriptions: u32,

@@ -111,6 +111,11 @@ pub(crate) enum Content {
         member: Member,
         online: bool,
     },
+    /// The queue of a member is full, and one message is on its way back; or it is empty again.
+    Full {
+        member: Member,
+        is_full: bool,
+    },
     /// For one member of a group that the sender owns. Which one it was for is not known any more after a restart.
     Deliver {
         member: Option<Member>,
@@ -152,6 +157,8 @@ pub(crate) struct SharedMessage {
     pub(crate) qos: QoS,
     flags: u8,
     expires: Instant,
+    /// [`Message::stamp`]; of a message for one group alone its place among all messages of the group's owner, by which it finds its
+    /// place in the group's queue if it comes back.
     pub(crate) stamp: u64,
     /// Its place among those that the sender has recorded; 0 if it has not.
     pub(crate) sequence: u64,
@@ -180,6 +187,8 @@ pub(crate) struct Remote {
     pub(crate) durable: bool,
     /// Messages it was given and has not acknowledged.
     pub(crate) outstanding: u32,
+    /// Its queue is full there.
+    pub(crate) is_full: bool,
 }
 
 /// How a member that lives on a sibling is subscribed.
@@ -840,6 +849,11 @@ impl SharedMessage {
     pub(crate) fn into_parts(self) -> (Message, SharedBytes) {
         let Self { body, properties_len, topic_len, qos, flags, expires, stamp, .. } = self;
         (Message { properties_len, topic_len, qos, flags, expires, stamp, ..Message::EMPTY }, body)
+    }
+
+    /// The same with another [`stamp`](Self::stamp).
+    pub(crate) fn stamped(self, stamp: u64) -> Self {
+        Self { stamp, ..self }
     }
 
     /// At its place among those that are recorded.

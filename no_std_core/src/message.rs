@@ -32,7 +32,8 @@ pub struct Message {
     pub(crate) expires: Instant,
     /// Its place among all messages that were handed out.
     pub(crate) order: u64,
-    /// Orders the retained messages of one topic among sibling brokers.
+    /// Orders the retained messages of one topic among sibling brokers. Of a message that a sibling's group gave us it is the place among
+    /// that sibling's messages.
     #[cfg(feature = "alloc")]
     pub(crate) stamp: u64,
 }

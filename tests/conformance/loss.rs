@@ -271,3 +271,113 @@ fn closed_no_more_than_once_in_a_while(bed: &mut Bed) {
     bed.wait(10_000);
     p.ping();
 }
+
+/// What a client that is given messages through a group, and does not acknowledge, has room for in these tests.
+const ROOM: u32 = 3;
+
+/// A group whose connected member is the only one with room, for few messages, while another member is away.
+fn group_with_a_slow_member(bed: &mut Bed) {
+    bed.configure(|config| {
+        let limits = &mut config.limits;
+        (limits.queued_messages, limits.group_messages) = (ROOM, QUEUE);
+        (limits.inflight, limits.inflight_v3) = (1, 1);
+    });
+}
+
+/// A member of a new group, another member of which is away.
+fn two_members(bed: &mut Bed, name: &str, level: u8) -> Peer {
+    let filter = format!("$share/{name}/t");
+    absent(bed, &format!("away {name}"), &filter, level);
+    let mut here = bed.connect(client(&format!("here {name}")).keep());
+    here.subscribe(1, &filter, level);
+    here
+}
+
+/// Ends the Sessions of both.
+fn end_members(bed: &mut Bed, name: &str) {
+    for who in ["here", "away"] {
+        let mut member = bed.connect(client(&format!("{who} {name}")));
+        member.expect_quiet();
+        member.disconnect();
+    }
+}
+
+/// The connected member of a group is full and another member is away: the group keeps what comes, and nothing is lost while the group
+/// has room.
+#[conformance]
+fn kept_by_a_group_whose_connected_member_is_full(bed: &mut Bed) {
+    group_with_a_slow_member(bed);
+    let mut p = bed.connect("p");
+    for level in [1, 2] {
+        // Members and groups on all shards.
+        for name in ["a", "b", "c", "d"] {
+            let mut here = two_members(bed, name, level);
+            for number in 0..ROOM + QUEUE {
+                let code = answer(&mut p, publish("t", &number.to_string()), level);
+                assert_eq!(code, ReasonCode::Success, "message {number} of {name}");
+            }
+            bed.settle();
+            for number in 0..ROOM + QUEUE {
+                here.take_publish("t", number.to_string(), level);
+            }
+            here.expect_quiet();
+            here.disconnect();
+            end_members(bed, name);
+        }
+    }
+}
+
+/// A member is full of messages that it subscribed to for itself: the group keeps its messages until the member takes them.
+#[conformance]
+fn kept_by_a_group_whose_connected_member_is_full_of_other_messages(bed: &mut Bed) {
+    group_with_a_slow_member(bed);
+    let mut p = bed.connect("p");
+    for name in ["a", "b", "c", "d"] {
+        let mut here = two_members(bed, name, 1);
+        here.subscribe(2, "own", 1);
+        for _ in 0..=ROOM {
+            assert_eq!(answer(&mut p, publish("own", "x"), 1), ReasonCode::Success);
+        }
+        for number in 0..QUEUE {
+            let code = answer(&mut p, publish("t", &number.to_string()), 1);
+            assert_eq!(code, ReasonCode::Success, "message {number} of {name}");
+        }
+        bed.settle();
+        for _ in 0..=ROOM {
+            here.take_publish("own", "x", 1);
+        }
+        for number in 0..QUEUE {
+            here.take_publish("t", number.to_string(), 1);
+        }
+        here.expect_quiet();
+        here.disconnect();
+        end_members(bed, name);
+    }
+}
+
+/// A full member goes, and what it was not sent goes before what the group kept meanwhile.
+#[conformance]
+fn kept_in_order_by_a_group_whose_full_member_goes(bed: &mut Bed) {
+    group_with_a_slow_member(bed);
+    let mut p = bed.connect("p");
+    for name in ["a", "b", "c", "d"] {
+        let mut here = two_members(bed, name, 1);
+        for number in 0..ROOM + QUEUE {
+            answer(&mut p, publish("t", &number.to_string()), 1);
+        }
+        here.take_publish("t", "0", 1);
+        here.expect_publish("t", "1", 1);
+        here.disconnect();
+        bed.settle();
+        let mut away = bed.connect(client(&format!("away {name}")).keep());
+        for number in 2..ROOM + QUEUE {
+            away.take_publish("t", number.to_string(), 1);
+        }
+        away.expect_quiet();
+        away.disconnect();
+        let mut here = bed.connect(client(&format!("here {name}")).keep());
+        here.take_publish("t", "1", 1);
+        here.disconnect();
+        end_members(bed, name);
+    }
+}

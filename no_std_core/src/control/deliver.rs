@@ -142,9 +142,7 @@ impl Broker<'_> {
 
     #[inline]
     pub(super) fn has_room(&self, session: Handle<Session>, cost: u32) -> bool {
-        let (limits, outbound) = (&self.config.limits, &self.sessions[session].outbound);
-        outbound.queued() < limits.queued_messages as usize
-            && outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
+        self.sessions[session].has_room(&self.config.limits, cost)
     }
 
     /// Drops older messages, as far as the policy for `topic` says so, until there is room.

@@ -1,7 +1,7 @@
 //! Shared subscriptions: one member of a group gets each message (section 4.8.2).
 //!
-//! While no member is connected the group keeps the messages itself, and gives them to the first that comes. A member
-//! that goes gives back what was never sent to it.
+//! While no member is connected, or none that is has room, the group keeps the messages itself. It gives them to the first member
+//! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
 
 use super::deliver::Terms;
 use super::publish::{Fate, Routing};
@@ -18,15 +18,17 @@ use crate::time::Instant;
 use crate::topic::TopicName;
 use crate::work;
 
-/// The messages of a group none of whose members is connected.
+/// The messages of a group that no member can take.
 #[derive(Debug)]
 pub struct GroupQueue {
     queue: Outbound,
+    /// A message came back that is older than another one here.
+    is_unsorted: bool,
 }
 
 impl GroupQueue {
     /// What fills unused memory.
-    pub const EMPTY: Self = Self { queue: Outbound::EMPTY };
+    pub const EMPTY: Self = Self { queue: Outbound::EMPTY, is_unsorted: false };
 }
 
 impl Default for GroupQueue {
@@ -45,51 +47,128 @@ impl Broker<'_> {
         if !SHARED {
             return Fate::Unwanted;
         }
-        self.give_to_member(group, message, routing.topic, routing.publisher_key)
+        self.give_to_member(group, message, routing.topic, routing.publisher_key, false)
     }
 
-    /// Queues `message` for a connected member that has room; for one without, if none has; or for the group.
+    /// Queues `message` for a connected member that has room, or else for the group. If there is no room either, the policy for the topic
+    /// decides. One that `was_kept` before is kept by the group in any case.
     pub(super) fn give_to_member(
         &mut self,
         group: Handle<Group>,
         message: Handle<Message>,
         topic: TopicName<'_>,
         publisher: u32,
+        was_kept: bool,
     ) -> Fate {
+        let keys = self.keys_of(group, topic, publisher);
+        let (qos, cost) = {
+            let message = self.messages.get(message);
+            (message.qos, message.body.len() as u32)
+        };
+        // What waits longer goes first. Messages of QoS 0 don't wait.
+        let goes_on = qos == QoS::AtMostOnce || self.drain_to_members(group);
+        if goes_on && let Some(member) = self.pick_member(group, keys, Some(cost)) {
+            return self.give(group, member, message, topic);
+        }
+        if qos > QoS::AtMostOnce && (was_kept || self.make_group_room(group, topic, cost)) {
+            return self.keep_for_group(group, message);
+        }
+        if let Some(member) = self.pick_member(group, keys, None) {
+            return self.give(group, member, message, topic);
+        }
+        if qos == QoS::AtMostOnce {
+            self.count_drop(None, DropReason::Offline);
+            return Fate::Unwanted;
+        }
+        self.count_drop(None, DropReason::QueueFull);
+        Fate::Lost
+    }
+
+    /// What a member is chosen by.
+    fn keys_of(&mut self, group: Handle<Group>, topic: TopicName<'_>, publisher: u32) -> PickKeys {
         let strategy = self.strategy_of(group);
         let (by_chance, by_topic) = (strategy == ShareStrategy::Random, strategy == ShareStrategy::HashTopic);
-        let keys = PickKeys {
+        PickKeys {
             random: if by_chance { self.random.next() as u32 } else { 0 },
             publisher,
             topic: if by_topic { self.hasher.hash_bytes(topic.as_str().as_bytes()) } else { 0 },
-        };
-        let cost = self.messages.get(message).body.len() as u32;
+        }
+    }
+
+    /// A connected member, which has room for so many bytes if that is asked for.
+    fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
+        let strategy = self.strategy_of(group);
         let offset = self.config.shard.siblings();
         let (sessions, limits) = (&self.sessions, &self.config.limits);
         let mut looked_at = 0;
-        let mut pick = |wants_room: bool| {
-            self.router.pick(group, strategy, keys, |subscriber| {
-                let slot = subscriber.0.checked_sub(offset)?;
-                let session = &sessions[Handle::from_index(slot as usize)];
-                looked_at += 1;
-                if !session.is_here() {
-                    return None;
-                }
-                let outbound = &session.outbound;
-                let full = outbound.queued() >= limits.queued_messages as usize
-                    || outbound.queued_bytes().saturating_add(cost) > limits.queued_bytes;
-                if wants_room && full {
-                    return None;
-                }
-                Some(session.load())
-            })
-        };
-        let member = pick(true).or_else(|| pick(false));
+        let member = self.router.pick(group, strategy, keys, |subscriber| {
+            let slot = subscriber.0.checked_sub(offset)?;
+            let session = &sessions[Handle::from_index(slot as usize)];
+            looked_at += 1;
+            let can_take = session.is_here() && room.is_none_or(|cost| session.has_room(limits, cost));
+            can_take.then(|| session.load())
+        });
         self.work.count(work::DELIVERY, looked_at);
-        match member {
-            Some(member) => self.give(group, member, message, topic),
-            None => self.keep_for_group(group, message, topic),
+        member
+    }
+
+    /// Gives what waits with the group to members that have room. Whether none is left.
+    fn drain_to_members(&mut self, group: Handle<Group>) -> bool {
+        while let Some(oldest) = self.oldest_of_group(group) {
+            let cost = self.messages.cost(oldest);
+            let message = self.messages.deliveries[oldest].message;
+            // The publisher is not known any more.
+            let keys = message.and_then(|message| {
+                self.with_topic(message, |broker, topic| {
+                    let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
+                    broker.keys_of(group, topic, hash)
+                })
+            });
+            let Some(member) = self.pick_member(group, keys.unwrap_or_default(), Some(cost)) else {
+                return false;
+            };
+            self.give_oldest(Instant::from_millis(0), group, member);
         }
+        true
+    }
+
+    /// What waits with the group longest. A queue without any ends.
+    fn oldest_of_group(&mut self, group: Handle<Group>) -> Option<Handle<Delivery>> {
+        let queue = Handle::from_tag(self.router.group(group).tag())?;
+        let entry: &mut GroupQueue = &mut self.group_queues[queue];
+        if core::mem::take(&mut entry.is_unsorted) {
+            self.work.count(work::DELIVERY, entry.queue.queued());
+            entry.queue.sort(&mut self.messages);
+        }
+        let oldest = entry.queue.oldest();
+        if oldest.is_none() {
+            self.group_queues.remove(queue);
+            self.router.set_group_tag(group, 0);
+            self.messages.journal.mark(Kind::Group, group.index());
+        }
+        oldest
+    }
+
+    /// Gives a member what waits with its group longest, unless that has expired.
+    fn give_oldest(&mut self, now: Instant, group: Handle<Group>, member: Handle<Subscription>) {
+        let Some(queue) = Handle::from_tag(self.router.group(group).tag()) else {
+            return;
+        };
+        let Some(taken) = self.group_queues[queue].queue.pop(&mut self.messages) else {
+            return;
+        };
+        if let Some(message) = self.messages.deliveries[taken].message {
+            if self.messages.get(message).has_expired(now) {
+                self.count_drop(None, DropReason::Expired);
+            } else {
+                #[cfg(feature = "alloc")]
+                if self.messages.get(message).is_lost() {
+                    self.count_drop(None, DropReason::Unreadable);
+                }
+                self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
+            }
+        }
+        self.messages.end_delivery(taken);
     }
 
     fn give(
@@ -128,29 +207,26 @@ impl Broker<'_> {
         rule.map_or(self.config.share_strategy, |rule| rule.strategy)
     }
 
-    /// No member is connected: the message waits with the group.
-    fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>, topic: TopicName<'_>) -> Fate {
-        let qos = self.messages.get(message).qos;
-        if qos == QoS::AtMostOnce {
-            self.count_drop(None, DropReason::Offline);
-            return Fate::Unwanted;
-        }
+    /// No member can take it: the message waits with the group.
+    fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>) -> Fate {
+        let (qos, order) = {
+            let message = self.messages.get(message);
+            (message.qos, message.order)
+        };
         let Some(queue) = self.group_queue(group) else {
             self.count_drop(None, DropReason::OutOfMemory);
             return Fate::Lost;
         };
-        let cost = self.messages.get(message).body.len() as u32;
-        if !self.group_has_room(group, cost) && !self.make_group_room(group, queue, topic, cost) {
-            self.count_drop(None, DropReason::QueueFull);
-            return Fate::Lost;
-        }
         let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
         match self.messages.deliver(terms.delivery(message)) {
             Some(delivery) => {
                 if self.messages.journal.is_on() {
                     self.messages.make_durable(delivery, Owner::Group(group));
                 }
-                self.group_queues[queue].queue.push(&mut self.messages, delivery);
+                let entry = &mut self.group_queues[queue];
+                let newest = entry.queue.newest().and_then(|newest| self.messages.deliveries[newest].message);
+                entry.is_unsorted |= newest.is_some_and(|newest| self.messages.get(newest).order > order);
+                entry.queue.push(&mut self.messages, delivery);
                 Fate::Kept
             }
             None => {
@@ -180,15 +256,16 @@ impl Broker<'_> {
         }
     }
 
-    fn make_group_room(
-        &mut self,
-        group: Handle<Group>,
-        queue: Handle<GroupQueue>,
-        topic: TopicName<'_>,
-        cost: u32,
-    ) -> bool {
+    /// Drops older messages of the group's queue, as far as the policy for `topic` says so, until there is room in it.
+    fn make_group_room(&mut self, group: Handle<Group>, topic: TopicName<'_>, cost: u32) -> bool {
         let policy = self.config.overflow_for(topic);
-        while !self.group_has_room(group, cost) {
+        let is_possible = cost <= self.config.limits.queued_bytes && self.config.limits.group_messages > 0;
+        while !self.group_queue_has_room(group, cost) {
+            // In order: the oldest is to be the first that goes.
+            self.oldest_of_group(group);
+            let Some(queue) = Handle::from_tag(self.router.group(group).tag()).filter(|_| is_possible) else {
+                return false;
+            };
             let queue = &mut self.group_queues[queue].queue;
             let dropped = match policy {
                 Overflow::DropNewest | Overflow::Refuse => None,
@@ -210,16 +287,20 @@ impl Broker<'_> {
 
     /// Whether some connected member, or the group itself, has room for one more message.
     pub(super) fn group_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
-        if !SHARED {
-            return true;
-        }
-        let mut connected = self.router.members_of(group).filter_map(|member| {
-            let session = self.session_of(self.router.subscription(member).subscriber())?;
-            self.sessions[session].is_here().then_some(session)
-        });
-        if let Some(first) = connected.next() {
-            return self.has_room(first, cost) || connected.any(|session| self.has_room(session, cost));
-        }
+        !SHARED || self.group_queue_has_room(group, cost) || self.has_member_with_room(group, cost)
+    }
+
+    fn has_member_with_room(&self, group: Handle<Group>, cost: u32) -> bool {
+        self.router.members_of(group).any(|member| {
+            let session = self.session_of(self.router.subscription(member).subscriber());
+            session.is_some_and(|session| {
+                let session = &self.sessions[session];
+                session.is_here() && session.has_room(&self.config.limits, cost)
+            })
+        })
+    }
+
+    fn group_queue_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
         let limits = &self.config.limits;
         match Handle::from_tag(self.router.group(group).tag()) {
             Some(queue) => {
@@ -227,20 +308,17 @@ impl Broker<'_> {
                 queue.queue.queued() < limits.group_messages as usize
                     && queue.queue.queued_bytes().saturating_add(cost) <= limits.queued_bytes
             }
-            None => limits.group_messages > 0,
+            None => limits.group_messages > 0 && cost <= limits.queued_bytes,
         }
     }
 
-    /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and without one that is
-    /// connected the group keeps it.
+    /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and where none that is connected has
+    /// room the group keeps it.
     pub(super) fn group_needs_record(&self, group: Handle<Group>) -> bool {
-        let is_here = |member| {
-            let session = self.session_of(self.router.subscription(member).subscriber());
-            session.is_some_and(|session| self.sessions[session].is_here())
-        };
-        let mut members = self.router.members_of(group);
         SHARED
-            && (members.any(|member| self.is_durably_subscribed(member)) || !self.router.members_of(group).any(is_here))
+            && (self.router.group(group).tag() != 0
+                || self.router.members_of(group).any(|member| self.is_durably_subscribed(member))
+                || !self.has_member_with_room(group, self.config.limits.packet_bytes))
     }
 
     /// The queue of a group, made if it is not there.
@@ -277,33 +355,13 @@ impl Broker<'_> {
         member: Handle<Subscription>,
         session: Handle<Session>,
     ) {
-        let Some(queue) = Handle::from_tag(self.router.group(group).tag()) else {
-            return;
-        };
-        while let Some(delivery) = self.group_queues[queue].queue.oldest() {
-            let cost = self.messages.cost(delivery);
-            if !self.has_room(session, cost) {
+        while let Some(oldest) = self.oldest_of_group(group) {
+            let cost = self.messages.cost(oldest);
+            if !self.sessions[session].has_room(&self.config.limits, cost) {
                 return;
             }
-            let Some(taken) = self.group_queues[queue].queue.pop(&mut self.messages) else {
-                break;
-            };
-            if let Some(message) = self.messages.deliveries[taken].message {
-                if self.messages.get(message).has_expired(now) {
-                    self.count_drop(None, DropReason::Expired);
-                } else {
-                    #[cfg(feature = "alloc")]
-                    if self.messages.get(message).is_lost() {
-                        self.count_drop(None, DropReason::Unreadable);
-                    }
-                    self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
-                }
-            }
-            self.messages.end_delivery(taken);
+            self.give_oldest(now, group, member);
         }
-        self.group_queues.remove(queue);
-        self.router.set_group_tag(group, 0);
-        self.messages.journal.mark(Kind::Group, group.index());
     }
 
     /// A client is away: what it was never sent goes back to its groups `[MQTT-4.8.2-4]`.
@@ -345,7 +403,7 @@ impl Broker<'_> {
             debug_assert!(self.sessions[from].connection.is_none());
             self.with_topic(message, |broker, topic| {
                 let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
-                broker.give_to_member(group, message, topic, hash);
+                broker.give_to_member(group, message, topic, hash, true);
             });
         }
         self.messages.end_delivery(delivery);

@@ -119,7 +119,7 @@ impl Broker<'_> {
             Content::RoundDone(round) => self.end_round(from, round),
             Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
                 let options = router::SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
-                let remote = Remote { shard: from, member, online, durable, outstanding: 0 };
+                let remote = Remote { shard: from, member, online, durable, outstanding: 0, is_full: false };
                 self.take_member(now, &filter, remote, options, identifier);
             }
             Content::Leave { filter, member } => {
@@ -139,20 +139,16 @@ impl Broker<'_> {
                 if let Some(remote) = &mut self.sessions[session].remote {
                     remote.online = online;
                     remote.outstanding = 0;
+                    remote.is_full = false;
                 }
                 self.member_came(now, session);
             }
+            Content::Full { member, is_full } => self.take_full(now, (from, member), is_full),
             Content::Deliver { member, group, message, qos, retain, identifier } => {
                 self.take_delivery(now, (from, group), member, message, (qos, retain, identifier));
             }
             Content::Returned { group, message } => self.take_returned(&group, message),
-            Content::Settled { member, count } => {
-                if let Some(session) = self.remote(from, member)
-                    && let Some(remote) = &mut self.sessions[session].remote
-                {
-                    remote.outstanding = remote.outstanding.saturating_sub(count);
-                }
-            }
+            Content::Settled { member, count } => self.take_settled(now, (from, member), count),
         }
     }
 
@@ -379,6 +375,7 @@ impl Broker<'_> {
         let content = match transit.group.clone() {
             None => Content::Message(message),
             Some(group) if TopicFilter::new(&group).is_ok_and(|filter| self.owner_of(filter).is_none()) => {
+                let message = message.stamped(self.messages.get(transit.message).order);
                 let (qos, retain, identifier) = (message.qos, false, 0);
                 Content::Deliver { member: None, group, message, qos, retain, identifier }
             }
@@ -838,6 +835,11 @@ impl Broker<'_> {
 
     /// Tells the owners of a Session's groups that it came or went.
     pub(super) fn tell_presence(&mut self, session: Handle<Session>, online: bool) {
+        self.sessions[session].is_told_full = false;
+        self.tell_owners(session, |member| Content::Presence { member, online });
+    }
+
+    fn tell_owners(&mut self, session: Handle<Session>, content: impl Fn(Member) -> Content) {
         if self.sessions[session].foreign_groups == 0 {
             return;
         }
@@ -845,7 +847,7 @@ impl Broker<'_> {
         let Some(any) = self.router.subscriptions_of(subscriber).next() else { return };
         let member = self.member(session, any);
         for other in self.mesh.others() {
-            self.mesh.send(other, Content::Presence { member, online });
+            self.mesh.send(other, content(member));
         }
     }
 
@@ -873,7 +875,15 @@ impl Broker<'_> {
         let is_subscribed =
             |member: &Member| self.router.holds(member.subscription, self.subscriber_of(member.session));
         let foreign = member.filter(is_subscribed).map(|member| member.subscription);
+        let cost = self.messages.get(message).body.len() as u32;
         match session {
+            Some(session) if self.is_full_for_group(session, qos, foreign, cost) => {
+                if let Some(member) = member {
+                    self.sessions[session].is_told_full = true;
+                    self.mesh.send(owner, Content::Full { member, is_full: true });
+                }
+                self.send_back(owner, group, message);
+            }
             Some(session) if self.sessions[session].connection.is_some() || foreign.is_none() => {
                 let terms = Terms { qos, retain, identifier, group: None, foreign };
                 self.with_topic(message, |broker, topic| broker.deliver(session, message, topic, terms));
@@ -881,6 +891,31 @@ impl Broker<'_> {
             _ => self.send_back(owner, group, message),
         }
         self.messages.release(message);
+    }
+
+    /// Whether a message that a sibling's group gives a connected member goes back, because the member's queue is full. A message that
+    /// an empty queue has no room for is lost instead, as it would be in any queue.
+    fn is_full_for_group(
+        &self,
+        session: Handle<Session>,
+        qos: QoS,
+        subscription: Option<Handle<Subscription>>,
+        cost: u32,
+    ) -> bool {
+        let entry = &self.sessions[session];
+        entry.connection.is_some()
+            && qos > QoS::AtMostOnce
+            && subscription.is_some()
+            && entry.outbound.queued() > 0
+            && !entry.has_room(&self.config.limits, cost)
+    }
+
+    /// A Session has nothing queued any more: siblings hear of it that were told that its queue is full.
+    #[inline]
+    pub(super) fn tell_room(&mut self, session: Handle<Session>) {
+        if core::mem::take(&mut self.sessions[session].is_told_full) {
+            self.tell_owners(session, |member| Content::Full { member, is_full: false });
+        }
     }
 
     /// A message that a Session was given through a sibling's group is for another member.
@@ -981,7 +1016,7 @@ impl Broker<'_> {
         let sequence = if is_durable { self.begin_transit(shard, message, 0, Some(group.clone())) } else { 0 };
         let member = Some(Member { subscription: there, ..member });
         let Terms { qos, retain, identifier, .. } = terms;
-        let message = shared.at(sequence);
+        let message = shared.at(sequence).stamped(self.messages.get(message).order);
         self.send_message(shard, Content::Deliver { member, group, message, qos, retain, identifier });
     }
 
@@ -990,12 +1025,37 @@ impl Broker<'_> {
             self.count_drop(None, DropReason::SessionEnded);
             return;
         };
-        let publisher = shared.publisher_key;
-        let Some(message) = self.adopt(shared) else {
+        let (publisher, order) = (shared.publisher_key, shared.stamp);
+        let Some(message) = self.adopt(shared.stamped(0)) else {
             self.count_drop(None, DropReason::OutOfMemory);
             return;
         };
-        self.with_topic(message, |broker, topic| broker.give_to_member(group, message, topic, publisher));
+        self.messages.set_order(message, order);
+        self.with_topic(message, |broker, topic| broker.give_to_member(group, message, topic, publisher, true));
         self.messages.release(message);
+    }
+
+    /// The queue of a member is full, and what it was given last comes back; or it is empty again.
+    fn take_full(&mut self, now: Instant, (shard, member): (u16, Member), is_full: bool) {
+        let Some(session) = self.remote(shard, member) else { return };
+        let Some(remote) = &mut self.sessions[session].remote else { return };
+        remote.is_full = is_full;
+        if is_full {
+            remote.outstanding = remote.outstanding.saturating_sub(1);
+        } else {
+            self.member_came(now, session);
+        }
+    }
+
+    /// A member has acknowledged messages. When it has done half of what it may have, its groups give it more.
+    fn take_settled(&mut self, now: Instant, (shard, member): (u16, Member), count: u32) {
+        let half = self.config.limits.queued_messages / 2;
+        let Some(session) = self.remote(shard, member) else { return };
+        let Some(remote) = &mut self.sessions[session].remote else { return };
+        let before = remote.outstanding;
+        remote.outstanding = before.saturating_sub(count);
+        if remote.outstanding == 0 || (remote.outstanding <= half && before > half) {
+            self.member_came(now, session);
+        }
     }
 }

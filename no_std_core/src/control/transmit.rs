@@ -222,8 +222,13 @@ impl Broker<'_> {
     #[inline]
     fn next_queued(&mut self, now: Instant, session: Handle<Session>, window: u16) -> Option<Handle<Delivery>> {
         let started = self.sessions[session].outbound.start(&mut self.messages, window);
-        if started.is_some() || self.group_queues.is_empty() || self.sessions[session].outbound.queued() > 0 {
+        if started.is_some() || self.sessions[session].outbound.queued() > 0 {
             return started;
+        }
+        #[cfg(feature = "alloc")]
+        self.tell_room(session);
+        if self.group_queues.is_empty() {
+            return None;
         }
         // There is room for what the groups of shared subscriptions still keep.
         self.member_came(now, session);

@@ -9,6 +9,7 @@ pub(crate) use outbound::{Acknowledged, Outbound, Started};
 
 use crate::authorize::Principal;
 use crate::broker::SessionInfo;
+use crate::config::Limits;
 use crate::connection::Connection;
 use crate::counters::Dropped;
 use crate::message::Message;
@@ -55,6 +56,9 @@ pub struct Session {
     /// Its shared subscriptions whose groups a sibling owns.
     #[cfg(feature = "alloc")]
     pub(crate) foreign_groups: u32,
+    /// Siblings were told that its queue is full, and hear of it when it is empty.
+    #[cfg(feature = "alloc")]
+    pub(crate) is_told_full: bool,
 }
 
 /// What a Session has lost.
@@ -108,6 +112,8 @@ impl Session {
         remote: None,
         #[cfg(feature = "alloc")]
         foreign_groups: 0,
+        #[cfg(feature = "alloc")]
+        is_told_full: false,
     };
 
     /// Whether a message can be handed to the client now.
@@ -152,6 +158,17 @@ impl Session {
             return remote.outstanding;
         }
         (self.outbound.queued() + self.outbound.in_flight()) as u32
+    }
+
+    /// Whether its queue takes one more message of so many bytes.
+    #[inline]
+    pub(crate) fn has_room(&self, limits: &Limits, cost: u32) -> bool {
+        #[cfg(feature = "alloc")]
+        if let Some(remote) = &self.remote {
+            return !remote.is_full && remote.outstanding < limits.queued_messages;
+        }
+        self.outbound.queued() < limits.queued_messages as usize
+            && self.outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
     }
 
     pub(crate) fn new(hash: u32, client_id: Blob, principal: Principal) -> Self {

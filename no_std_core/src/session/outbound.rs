@@ -321,15 +321,20 @@ impl Outbound {
         }
     }
 
+    /// Puts what is queued into the order of its messages.
+    pub(crate) fn sort(&mut self, messages: &mut Messages<'_>) {
+        let mut queue = core::mem::take(&mut self.queue);
+        messages.sort_by_order(&mut queue);
+        self.queue = queue;
+    }
+
     /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
     /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
     ///
     /// Gives those back, in no list, that have the identifier of another one.
     pub(crate) fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
         let mut twice = Fifo::EMPTY;
-        let mut queue = core::mem::take(&mut self.queue);
-        messages.sort_by_order(&mut queue);
-        self.queue = queue;
+        self.sort(messages);
 
         let deliveries = &mut messages.deliveries;
         self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
