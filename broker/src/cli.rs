@@ -187,9 +187,13 @@ fn serve(flags: Flags) -> Result<(), Failure> {
     let served = runtime.block_on(async {
         // From here on no signal kills: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
-        ignore(SignalKind::hangup(), "SIGHUP")?;
-        ignore(SignalKind::user_defined1(), "SIGUSR1")?;
-        ignore(SignalKind::user_defined2(), "SIGUSR2")?;
+        const NO_RELOAD: &str = "nothing is reloaded before the next start; SIGTERM stops";
+        ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
+        ignore(SignalKind::user_defined1(), "SIGUSR1", NO_RELOAD)?;
+        ignore(SignalKind::user_defined2(), "SIGUSR2", NO_RELOAD)?;
+        // A file that may not grow (`ulimit -f`) is an error like a full disk.
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        ignore(too_large, "SIGXFSZ", "a file would be larger than the limit of the system, ulimit -f")?;
         let shutdown = async {
             termination.next().await;
             tracing::info!("stopping; a second signal ends at once");
@@ -242,11 +246,11 @@ impl Termination {
 }
 
 /// Lets a signal pass that would kill without an order: the terminal was closed, a service manager or logrotate means a reload.
-fn ignore(kind: SignalKind, name: &'static str) -> std::io::Result<()> {
+fn ignore(kind: SignalKind, name: &'static str, why: &'static str) -> std::io::Result<()> {
     let mut ignored = signal(kind)?;
     tokio::spawn(async move {
         ignored.recv().await;
-        tracing::warn!("{name} is ignored, now and later: nothing is reloaded before the next start; SIGTERM stops");
+        tracing::warn!("{name} is ignored, now and later: {why}");
         while ignored.recv().await.is_some() {}
     });
     Ok(())

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// A gateway that serves clients on threads of its own, until it is shut down or dropped.
@@ -158,11 +159,7 @@ impl Gateway {
             .transpose();
         let operations = operations.map_err(StartError::Thread)?;
         let kept = Kept::open(config, gives_up)?;
-        let shards = match (&kept, config.shards) {
-            (Some(kept), _) => kept.shards(),
-            (None, 0) => shards_for_cores(),
-            (None, shards) => shards,
-        };
+        let shards = kept.as_ref().map_or_else(|| shards_in_memory(config.shards), Kept::shards);
         let (end, ended) = unbounded_channel();
         let mesh = Arc::new(Mesh::new(shards));
         let mut gateway = Self {
@@ -277,7 +274,10 @@ impl Gateway {
         if timeout(shard::SHUTDOWN_TIME + Duration::from_secs(1), all_ended).await.is_err() {
             tracing::error!("a shard did not stop in time");
         }
-        if let Some(Err(failure)) = self.store.take().map(Committer::close) {
+        // Not on this thread: a disk may hang, and whoever is tired of waiting for it is to be heard.
+        if let Some(store) = self.store.take()
+            && let Ok(Err(failure)) = spawn_blocking(|| store.close()).await
+        {
             tracing::error!("the store was not closed in order: {failure}");
         }
     }
@@ -315,6 +315,16 @@ fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
         return Err(StartError::NobodyToAsk);
     }
     Ok(())
+}
+
+/// How many shards there are where no store says it. 0: that is left to the number of cores.
+fn shards_in_memory(configured: u16) -> u16 {
+    let (shards, why) = match configured {
+        0 => (shards_for_cores(), "one for each core that may be used"),
+        configured => (configured, "as configured"),
+    };
+    tracing::info!("shards: {shards}, {why}");
+    shards
 }
 
 fn addresses_of(openings: &[Opening]) -> Vec<SocketAddr> {

@@ -96,20 +96,21 @@ impl Kept {
 /// store anew because this process may use fewer cores today would take longer than it is worth.
 fn numbers_of_shards(stored: u16, configured: u16) -> (u16, u16) {
     let cores = shards_for_cores();
-    match (stored, configured) {
-        (0, 0) => (cores, cores),
-        (0, configured) => (configured, configured),
-        (stored, 0) => {
-            if stored != cores {
-                tracing::info!(
-                    "{stored} shards, as the store has been made for, though there are {cores} cores; --shards auto \
-                     changes that"
-                );
-            }
-            (stored, stored)
+    let (shards, why) = match (stored, configured) {
+        (0, 0) => (cores, format!("one for each core that may be used; the store is made for {cores}")),
+        (0, told) => (told, format!("as configured; the store is made for {told}")),
+        (stored, 0) if stored == cores => {
+            (stored, "as the store is for, and one for each core that may be used".to_owned())
         }
-        numbers => numbers,
-    }
+        (stored, 0) => {
+            let instead = format!("and not one for each core that may be used ({cores}): --shards auto changes that");
+            (stored, format!("as the store has been made for, {instead}"))
+        }
+        (stored, told) if stored == told => (stored, "as the store is for, and as configured".to_owned()),
+        (stored, told) => (told, format!("as configured; the store has been made for {stored}, and is written anew")),
+    };
+    tracing::info!("shards: {shards}, {why}");
+    (if stored == 0 { shards } else { stored }, shards)
 }
 
 fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {

@@ -218,7 +218,7 @@ fn a_store_keeps_its_shards_until_somebody_says_another_number() {
     assert_eq!(shards(), 37);
     let logged = start(&[]);
     assert_eq!(shards(), 37);
-    assert!(logged.contains("37 shards, as the store has been made for, though there are "), "{logged}");
+    assert!(logged.contains("shards: 37, as the store has been made for, and not one for each core"), "{logged}");
     let cores = std::thread::available_parallelism().unwrap().get() as u16;
     let mut starts = 0;
     while shards() != cores {
