@@ -181,9 +181,8 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<Opening>>
     for opening in listeners {
         let shard = shard.clone();
         accepting.spawn_local(async move {
-            match opening.opened().await {
-                Ok(listener) => listener::accept(shard, listener).await,
-                Err(error) => tracing::error!(%error, "a listener was lost"),
+            if let Err(error) = opening.serve(|listener| listener::accept(shard.clone(), listener)).await {
+                tracing::error!(%error, "a listener was lost");
             }
         });
     }

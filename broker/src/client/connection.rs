@@ -1,13 +1,14 @@
 //! A client's Network Connection, with blocking calls.
 
 use super::Options;
+use crate::config::interface_exists;
 use goldcrest_core::codec::{
     Ack, Connect, Disconnect, MAX_PACKET_LEN, Packet, PacketId, Properties, QoS, ReasonCode, Refusal, Version, split,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Ipv6Addr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -310,6 +311,7 @@ impl Connection {
 fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let failed = |error| Failure::NoConnection(format!("{bracketed}:{port}"), error);
+    check_interface(host).map_err(failed)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs().map_err(failed)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -322,6 +324,20 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
         }
     }
     Err(failed(last))
+}
+
+/// An address of a link is one of each interface: `fe80::1%eth0` says of which. What the system says where that is wrong names neither.
+fn check_interface(host: &str) -> io::Result<()> {
+    let (address, interface) = host.split_once('%').map_or((host, None), |(address, name)| (address, Some(name)));
+    let Ok(address) = address.parse::<Ipv6Addr>() else { return Ok(()) };
+    let wrong = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    match interface {
+        None if address.is_unicast_link_local() => {
+            wrong(format!("the address is one of a link, and the network interface is missing: {address}%eth0"))
+        }
+        Some(name) if !interface_exists(name) => wrong(format!("there is no network interface {name:?}")),
+        _ => Ok(()),
+    }
 }
 
 /// What the broker says to explain itself, if it says anything.

@@ -33,6 +33,11 @@ impl ListenAddress {
         }
     }
 
+    /// Whether it belongs to an interface by name. That may go, and come again as another one.
+    pub(crate) fn names_interface(self) -> bool {
+        self.interface.is_some()
+    }
+
     /// Whether no other machine reaches it.
     pub(crate) fn is_of_this_machine(self) -> bool {
         self.address.ip().to_canonical().is_loopback()
@@ -134,6 +139,15 @@ impl Interface {
     fn index(&self) -> io::Result<u32> {
         let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
         Ok(netdevice::name_to_index(any, self.name())?)
+    }
+}
+
+/// Whether there is a network interface of this name, or number.
+pub(crate) fn interface_exists(name: &str) -> bool {
+    let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None);
+    match name.parse() {
+        Ok(index) => any.and_then(|any| netdevice::index_to_name(any, index)).is_ok(),
+        Err(_) => any.and_then(|any| netdevice::name_to_index(any, name)).is_ok(),
     }
 }
 

@@ -8,7 +8,7 @@ mod file;
 mod tests;
 
 pub use address::ListenAddress;
-pub(crate) use address::{host_of, listen_addresses};
+pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub(crate) use data_dir::default_data_dir;
 pub use document::ConfigError;
 

@@ -5,6 +5,7 @@ use crate::config::ListenAddress;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,16 +18,19 @@ const BACKLOG: i32 = 4096;
 /// A socket on its way to be listened on.
 pub(crate) enum Opening {
     /// Its address is taken; who connects is refused by the system.
-    Bound(ListenAddress, Socket),
+    Bound(Place, Socket),
     /// The system takes connections.
-    Listening(TcpListener),
-    Awaited(Awaited),
+    Listening(Place, TcpListener),
+    /// The address is not there yet.
+    Awaited(Place),
 }
 
-/// An address that is not there yet.
-pub(crate) struct Awaited {
+/// An address, and where it is noted while it is not there.
+pub(crate) struct Place {
     address: ListenAddress,
     missing: Missing,
+    /// Nobody minds if it never comes.
+    is_optional: bool,
 }
 
 /// The addresses that are awaited, each with why.
@@ -36,6 +40,10 @@ pub(crate) struct Missing(Arc<Mutex<BTreeMap<String, String>>>);
 impl Missing {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
     }
 
     /// A line for each.
@@ -62,25 +70,28 @@ fn open_all_with(
     bind: impl Fn(ListenAddress, Option<u16>) -> io::Result<Socket>,
 ) -> Result<Vec<Opening>, (ListenAddress, io::Error)> {
     let mut openings: Vec<Opening> = Vec::new();
-    let mut bound: Vec<(ListenAddress, u16)> = Vec::new();
+    // Those before, with their ports where they are there.
+    let mut before: Vec<(ListenAddress, Option<u16>)> = Vec::new();
     for address in addresses {
-        let twin = bound.iter().rfind(|(other, _)| address.is_twin_of(*other));
-        let twin_port = twin.map(|(_, port)| *port);
+        let twin = before.iter().rfind(|(other, _)| address.is_twin_of(*other)).copied();
+        let twin_port = twin.and_then(|(_, port)| port);
+        let place = Place { address, missing: missing.clone(), is_optional: twin.is_some() };
         match bind(address, twin_port) {
-            Ok(socket) => {
-                let opening = Opening::Bound(address, socket);
-                bound.extend(opening.address().map(|at| (address, at.port())));
-                openings.push(opening);
-            }
+            Ok(socket) => openings.push(Opening::Bound(place, socket)),
             Err(error) if !comes_later(&error) => return Err((address, error)),
             // The one of IPv4 is there: this machine has no IPv6, and nobody asked for it alone.
-            Err(error) if twin_port.is_some() => tracing::debug!(%address, %error, "not listened on"),
+            Err(error) if twin_port.is_some() => {
+                tracing::debug!(%address, %error, "not listened on");
+                continue;
+            }
             Err(error) => {
-                tracing::warn!("cannot listen on {address} yet: {error}; it is tried again until it is there");
-                missing.lock().insert(address.to_string(), error.to_string());
-                openings.push(Opening::Awaited(Awaited { address, missing: missing.clone() }));
+                if place.note(&error) {
+                    tracing::warn!("cannot listen on {address} yet: {error}; it is tried again until it is there");
+                }
+                openings.push(Opening::Awaited(place));
             }
         }
+        before.push((address, openings.last().and_then(Opening::address).map(|at| at.port())));
     }
     Ok(openings)
 }
@@ -90,7 +101,7 @@ impl Opening {
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Bound(_, socket) => socket.local_addr().ok().and_then(|address| address.as_socket()),
-            Self::Listening(listener) => listener.local_addr().ok(),
+            Self::Listening(_, listener) => listener.local_addr().ok(),
             Self::Awaited(_) => None,
         }
     }
@@ -98,44 +109,88 @@ impl Opening {
     /// Has the system take connections from now on.
     pub(crate) fn listen(self) -> Result<Self, (ListenAddress, io::Error)> {
         match self {
-            Self::Bound(address, socket) => listen(socket).map(Self::Listening).map_err(|error| (address, error)),
+            Self::Bound(place, socket) => match listen(socket) {
+                Ok(listener) => Ok(Self::Listening(place, listener)),
+                Err(error) => Err((place.address, error)),
+            },
             opening => Ok(opening),
         }
     }
 
-    /// The socket that is listened on, when it is.
-    pub(crate) async fn opened(self) -> io::Result<tokio::net::TcpListener> {
-        let listener = match self {
-            Self::Bound(_, socket) => listen(socket)?,
-            Self::Listening(listener) => listener,
-            Self::Awaited(awaited) => awaited.wait().await,
+    /// Has `accept`, which does so for ever, take connections while the address is there, and waits for it where it is not.
+    pub(crate) async fn serve<A: Future>(self, accept: impl Fn(tokio::net::TcpListener) -> A) -> io::Result<()> {
+        let (place, mut listener) = match self {
+            Self::Bound(place, socket) => (place, listen(socket)?),
+            Self::Listening(place, listener) => (place, listener),
+            Self::Awaited(place) => {
+                let listener = place.wait(None).await;
+                (place, listener)
+            }
         };
-        tokio::net::TcpListener::from_std(listener)
+        loop {
+            let at = listener.local_addr()?;
+            tokio::select! {
+                _ = accept(tokio::net::TcpListener::from_std(listener)?) => {}
+                () = place.has_moved(at) => {}
+            }
+            tracing::warn!("the interface of {} is gone, or is another one than before", place.address);
+            listener = place.wait(Some(at.port())).await;
+        }
     }
 }
 
-impl Awaited {
-    async fn wait(self) -> TcpListener {
-        const LONGEST: Duration = Duration::from_secs(5);
-        let Self { address, missing } = self;
+/// Between two looks at an address that has not changed for a while.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Place {
+    /// Tries until it listens; on `wanted_port` if the address leaves the port to the system and nobody has that one.
+    async fn wait(&self, wanted_port: Option<u16>) -> TcpListener {
+        let address = self.address;
         let mut pause = Duration::from_millis(100);
         loop {
             sleep(pause).await;
-            pause = (2 * pause).min(LONGEST);
-            match bind(address, None).and_then(listen) {
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            match bind(address, wanted_port).and_then(listen) {
                 Ok(listener) => {
-                    missing.lock().remove(&address.to_string());
+                    self.missing.lock().remove(&address.to_string());
                     tracing::info!("listening on {address}, which is there now");
                     return listener;
                 }
                 Err(error) => {
-                    let before = missing.lock().insert(address.to_string(), error.to_string());
-                    if before.is_none_or(|before| before != error.to_string()) {
+                    if self.note(&error) {
                         tracing::warn!("cannot listen on {address} yet: {error}");
                     }
                 }
             }
         }
+    }
+
+    /// Ends when the interface that the address names is gone, or is another one than that of `bound`: a USB adapter was
+    /// plugged in again, and nobody reaches what is bound to the one before.
+    async fn has_moved(&self, bound: SocketAddr) {
+        let SocketAddr::V6(bound) = bound else { return pending().await };
+        if !self.address.names_interface() {
+            return pending().await;
+        }
+        let is_there = || match self.address.resolve() {
+            Ok(SocketAddr::V6(now)) => now.scope_id() == bound.scope_id(),
+            Ok(SocketAddr::V4(_)) => true,
+            // Any other error is that of asking, as where no descriptor is left.
+            Err(error) => Errno::from_io_error(&error) != Some(Errno::NODEV),
+        };
+        while is_there() {
+            sleep(LONGEST_PAUSE).await;
+        }
+    }
+
+    /// Notes why it is not there. Whether that is news to somebody.
+    fn note(&self, error: &io::Error) -> bool {
+        if self.is_optional {
+            return false;
+        }
+        let why = error.to_string();
+        let before = self.missing.lock().insert(self.address.to_string(), why.clone());
+        before.is_none_or(|before| before != why)
     }
 }
 
@@ -248,6 +303,14 @@ mod tests {
             let opened = open_all_with(addresses, &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
             assert!(matches!(opened[..], [Opening::Bound(..)]));
             assert!(missing.reasons().is_empty(), "nobody asked for IPv6 alone");
+            // Before there is anything at all, not even lo.
+            let nothing = |_, _| Err(Errno::ADDRNOTAVAIL.into());
+            let missing = Missing::default();
+            let both = pairs.split(' ').map(|ip| address(&format!("{ip}:0")));
+            let awaited = open_all_with(both, &missing, nothing).map_err(|(_, error)| error).unwrap();
+            assert!(matches!(awaited[..], [Opening::Awaited(_), Opening::Awaited(_)]));
+            assert_eq!(missing.reasons().len(), 1, "IPv6 may never come");
+            let missing = Missing::default();
             let alone =
                 open_all_with([address("[::1]:0")], &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
             assert!(matches!(alone[..], [Opening::Awaited(_)]));
@@ -268,12 +331,26 @@ mod tests {
         );
     }
 
+    /// A USB adapter that was plugged in again is another interface of the same name.
+    #[tokio::test(start_paused = true)]
+    async fn an_interface_that_is_gone_or_another_one_is_noticed() {
+        let place = |text: &str| Place { address: address(text), missing: Missing::default(), is_optional: false };
+        let on_lo = place("[fe80::1%lo]:1883");
+        let there = on_lo.address.resolve().unwrap();
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, on_lo.has_moved(there)).await.is_err());
+        on_lo.has_moved("[fe80::1%99999]:1883".parse().unwrap()).await;
+        place("[fe80::1%gone0]:1883").has_moved(there).await;
+        assert!(tokio::time::timeout(hour, place("127.0.0.1:1883").has_moved(there)).await.is_err());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_awaited_is_listened_on_once_it_can_be() {
         let blocking = listening("127.0.0.1:0");
         let address: ListenAddress = blocking.local_addr().unwrap().into();
         let missing = Missing::default();
-        let awaited = tokio::spawn(Awaited { address, missing: missing.clone() }.wait());
+        let place = Place { address, missing: missing.clone(), is_optional: false };
+        let awaited = tokio::spawn(async move { place.wait(None).await });
         while missing.reasons().is_empty() {
             sleep(Duration::from_millis(50)).await;
         }

@@ -36,6 +36,11 @@ impl Collector for Snapshot {
             crate::log::lost_lines(),
         )?;
         out.gauge("shards", "Worker threads", self.shards.into())?;
+        out.gauge(
+            "awaited_listeners",
+            "Addresses that are not there yet to be listened on; /ready names them",
+            self.awaited as u64,
+        )?;
         out.counter("received_bytes", "Bytes from clients", counters.bytes_received)?;
         out.counter("sent_bytes", "Bytes to clients", counters.bytes_sent)?;
         out.counter("received_packets", "Control Packets from clients", counters.packets_received)?;
@@ -203,6 +208,7 @@ mod tests {
         let text = text(snapshot).unwrap();
         for line in [
             "goldcrest_shards 2",
+            "goldcrest_awaited_listeners 0",
             "# TYPE goldcrest_received_publish_total counter",
             "goldcrest_received_publish_total{qos=\"1\"} 6",
             "goldcrest_dropped_messages_total{reason=\"queue_full\"} 3",

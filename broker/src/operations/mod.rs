@@ -81,9 +81,8 @@ impl Operations {
                 for opening in listeners {
                     let state = shared.clone();
                     tokio::spawn(async move {
-                        match opening.opened().await {
-                            Ok(listener) => http::serve(state, listener).await,
-                            Err(error) => tracing::error!(%error, "a listener for HTTP was lost"),
+                        if let Err(error) = opening.serve(|listener| http::serve(state.clone(), listener)).await {
+                            tracing::error!(%error, "a listener for HTTP was lost");
                         }
                     });
                 }

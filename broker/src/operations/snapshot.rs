@@ -11,6 +11,8 @@ use tokio::time::timeout;
 pub(super) struct Snapshot {
     pub(super) uptime: Duration,
     pub(super) shards: u16,
+    /// Addresses that are not listened on yet.
+    pub(super) awaited: usize,
     /// Without what was lost. Retained messages, which all shards have, count once.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
@@ -38,6 +40,7 @@ impl Snapshot {
         let mut snapshot = Self {
             uptime: state.started.elapsed(),
             shards: served.mesh.shards(),
+            awaited: state.missing.count(),
             departures: served.mesh.departures.counts(),
             store: served.store.as_deref().map(StoreSnapshot::take),
             ..Self::default()
