@@ -173,6 +173,8 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn serve(flags: Flags) -> Result<(), Failure> {
     crate::heap::keep_freed_memory();
     let mut config = flags.into_config()?;
+    // What follows needs some already.
+    crate::descriptors::check(&config)?;
     crate::log::init(config.log.as_deref())?;
     if config.memory_only {
         tracing::warn!(
@@ -275,7 +277,7 @@ fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awai
     } else {
         "clients of this machine may publish and subscribe, without a password\n"
     };
-    match config.data_dir.as_ref().filter(|_| !config.memory_only) {
+    match config.store_dir() {
         Some(data_dir) => {
             let _ = writeln!(text, "sessions, retained and queued messages are kept in {}", data_dir.display());
         }

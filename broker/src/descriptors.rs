@@ -1,26 +1,55 @@
-//! File descriptors: each connection needs one.
+//! File descriptors: each connection needs one, and takes none that the store and shards need.
 
+use crate::config::{Config, shards_for_cores};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use std::fmt;
 use std::fs::File;
 
-/// Descriptors that connections leave to everything else: listeners, pollers, logs, files.
-const RESERVED: u64 = 64;
+/// Descriptors of everything besides connections, shards and the store: standard input and output, listeners, the HTTP
+/// endpoint and its connections, and a few that are open for a moment.
+const OTHERS: u64 = 48;
+/// Of one shard: its poller and what wakes it, twice over.
+const SHARD: u64 = 8;
 
-/// What the store and shards need at most: a file for each segment, and sockets, pollers and listeners of each shard.
-pub(crate) fn needed(shards: u16, segments: u64) -> u64 {
-    // Of one shard.
-    const SHARD: u64 = 8;
-    segments.saturating_add(SHARD * u64::from(shards))
+/// A limit of open files that leaves no room for any connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFewDescriptors {
+    limit: u64,
+    needed: u64,
 }
 
-/// How many connections a limit allows beside so many other descriptors: a quarter of it at least, since a store seldom has
-/// all its files.
-fn connections(limit: u64, needed: u64) -> u64 {
-    limit.saturating_sub(RESERVED).saturating_sub(needed).max(limit / 4).max(1)
+impl fmt::Display for TooFewDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, needed } = self;
+        write!(
+            f,
+            "this process may have {limit} files and connections open, and needs {needed}, and one more for each connection: raise \
+             the limit (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of containers), or say fewer --shards"
+        )
+    }
+}
+
+impl std::error::Error for TooFewDescriptors {}
+
+/// What shards and the store need at most.
+pub(crate) fn needed(shards: u16, has_store: bool) -> u64 {
+    let store = if has_store { crate::store::Directory::DESCRIPTORS } else { 0 };
+    OTHERS + SHARD * u64::from(shards) + store
+}
+
+/// How many connections a limit allows beside so many other descriptors.
+fn connections(limit: u64, needed: u64) -> Result<u64, TooFewDescriptors> {
+    match limit.saturating_sub(needed) {
+        0 => Err(TooFewDescriptors { limit, needed }),
+        left => Ok(left),
+    }
 }
 
 /// Raises this process's limit as far as it may, and returns how many connections that allows beside so many other descriptors.
-pub(crate) fn raise_limit(needed: u64) -> usize {
+///
+/// # Errors
+/// It allows none.
+pub(crate) fn raise_limit(needed: u64) -> Result<usize, TooFewDescriptors> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -31,7 +60,19 @@ pub(crate) fn raise_limit(needed: u64) -> usize {
     }
     // No limit at all is said by none.
     let descriptors = limit.current.unwrap_or(u64::MAX);
-    usize::try_from(connections(descriptors, needed)).unwrap_or(usize::MAX)
+    connections(descriptors, needed).map(|connections| usize::try_from(connections).unwrap_or(usize::MAX))
+}
+
+/// Whether there may be any connection, before anything is opened: how many shards there are may be known to the store alone.
+///
+/// # Errors
+/// There can be none.
+pub(crate) fn check(config: &Config) -> Result<(), TooFewDescriptors> {
+    let has_store = !config.memory_only;
+    raise_limit(needed(1, has_store)).map(drop).map_err(|least| {
+        let shards = if config.shards == 0 { shards_for_cores() } else { config.shards };
+        TooFewDescriptors { needed: needed(shards, has_store), ..least }
+    })
 }
 
 /// Lets the system's table of descriptors have room for so many connections from the beginning, or for 16,000 of them. It
@@ -40,7 +81,7 @@ pub(crate) fn raise_limit(needed: u64) -> usize {
 pub(crate) fn make_room(connections: usize) {
     // 8 bytes each, of the system's memory.
     const MOST: usize = 16 * 1024;
-    let last = connections.saturating_add(RESERVED as usize).min(MOST);
+    let last = connections.saturating_add(OTHERS as usize).min(MOST);
     // The table stays as large when the descriptor is closed.
     let taken = File::open("/dev/null").map(|null| rustix::io::fcntl_dupfd_cloexec(&null, last as i32 - 1));
     drop(taken);
@@ -59,16 +100,17 @@ mod tests {
 
     #[test]
     fn connections_leave_the_store_and_shards_what_they_need() {
-        let needed = needed(8, 264);
-        assert_eq!(connections(1024, needed), 1024 - RESERVED - 264 - 64);
-        assert_eq!(connections(256, needed), 64);
-        assert_eq!(connections(1, needed), 1);
+        let needed = needed(8, true);
+        assert!(connections(1024, needed).unwrap() > 1024 * 3 / 4, "{needed}");
+        assert_eq!(connections(256, needed), Ok(256 - needed));
+        let too_few = connections(20, needed).unwrap_err().to_string();
+        assert!(too_few.contains("may have 20 ") && too_few.contains(&format!("needs {needed},")), "{too_few}");
     }
 
     #[test]
     fn the_table_has_room_from_the_beginning() {
-        raise_limit(0);
+        raise_limit(0).unwrap();
         make_room(900);
-        assert!(slots() >= 900 + RESERVED as usize);
+        assert!(slots() >= 900 + OTHERS as usize);
     }
 }

@@ -1,7 +1,7 @@
 //! Starting and stopping all shards.
 
 use crate::config::{Config, ListenAddress, shards_for_cores};
-use crate::descriptors;
+use crate::descriptors::{self, TooFewDescriptors};
 use crate::kept::Kept;
 use crate::listener::{Lobby, Missing, Opening, open_all};
 use crate::mesh::Mesh;
@@ -56,6 +56,8 @@ pub enum StartError {
     GivenUp,
     /// The system refuses a thread or what it needs.
     Thread(io::Error),
+    /// The limit of open files leaves no room for any connection.
+    Descriptors(TooFewDescriptors),
     /// The system has no random numbers, and without them clients could make the broker's tables slow.
     Random(getrandom::Error),
     /// The store in this directory cannot be used.
@@ -89,6 +91,7 @@ impl fmt::Display for StartError {
                  if that is meant, say allow_anonymous = true in the table [http] of the configuration"
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
+            Self::Descriptors(error) => write!(f, "{error}"),
             Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Store(path, error) => {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;
@@ -143,14 +146,13 @@ impl Gateway {
     /// Nothing is left running then.
     pub fn start_unless(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
         refuse_mistakes(config)?;
+        descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = Missing::default();
         let listen = |(address, error)| StartError::Listen(address, error);
         let listeners = open_all(config.listeners.iter().map(|listener| listener.address), &missing).map_err(listen)?;
         let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
         let http = http.into_iter().map(Opening::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
-        // A store that has grown has more files than the limit of a shell.
-        descriptors::raise_limit(0);
         // From here on health can be asked for: restoring a large store takes a while.
         let interval = Duration::from_secs(config.sys_interval_s.into());
         let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
@@ -173,7 +175,7 @@ impl Gateway {
             operations,
         };
         let (plans, to_accept): (Vec<_>, Vec<_>) =
-            plans(config, draw_seed()?, mesh.clone(), kept.as_ref(), gives_up).into_iter().unzip();
+            plans(config, draw_seed()?, mesh.clone(), kept.as_ref(), gives_up)?.into_iter().unzip();
         gateway.start_shards(plans, &end, gives_up)?;
         let vitals = kept.as_ref().map(Kept::vitals);
         if let Some(kept) = kept {
@@ -338,18 +340,19 @@ fn draw_seed() -> Result<u128, StartError> {
     Ok(u128::from_ne_bytes(seed))
 }
 
-/// For each shard its plan, and where to send what it is to accept on.
+/// And where to send what it is to accept on.
+type PlanOfShard = (Plan, oneshot::Sender<Vec<Opening>>);
+
 fn plans(
     config: &Config,
     seed: u128,
     mesh: Arc<Mesh>,
     kept: Option<&Kept>,
     gives_up: &Arc<AtomicBool>,
-) -> Vec<(Plan, oneshot::Sender<Vec<Opening>>)> {
-    // Some are there beyond `max_bytes` for a while.
-    let segments = kept.map_or(0, |_| config.store.max_bytes / config.store.segment_bytes.max(1) + 8);
-    let seats = config.capacity.connections.saturating_mul(mesh.shards().into());
-    let seats = seats.min(descriptors::raise_limit(descriptors::needed(mesh.shards(), segments)));
+) -> Result<Vec<PlanOfShard>, StartError> {
+    let needed = descriptors::needed(mesh.shards(), kept.is_some());
+    let allowed = descriptors::raise_limit(needed).map_err(StartError::Descriptors)?;
+    let seats = config.capacity.connections.saturating_mul(mesh.shards().into()).min(allowed);
     descriptors::make_room(seats);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
@@ -376,7 +379,7 @@ fn plans(
         };
         (plan, to_accept)
     };
-    (0..count).map(plan).collect()
+    Ok((0..count).map(plan).collect())
 }
 
 /// The share of a shard. 0 means that there is no bound.

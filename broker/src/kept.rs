@@ -28,7 +28,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// Opens the store, if there is to be one, unless `gives_up` becomes true meanwhile.
     pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StartError> {
-        let Some(path) = config.data_dir.as_ref().filter(|_| !config.memory_only) else { return Ok(None) };
+        let Some(path) = config.store_dir() else { return Ok(None) };
         let opened = Self::open_in(path, config, gives_up);
         opened.map(Some).map_err(|error| match error {
             OpenError::GivenUp => StartError::GivenUp,

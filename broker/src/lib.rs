@@ -57,6 +57,7 @@ mod testing;
 mod turn;
 
 pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
+pub use descriptors::TooFewDescriptors;
 pub use gateway::{Failed, Gateway, StartError};
 
 use std::pin::pin;

@@ -167,6 +167,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Where the store is, unless all is in memory alone.
+    pub(crate) fn store_dir(&self) -> Option<&PathBuf> {
+        self.data_dir.as_ref().filter(|_| !self.memory_only)
+    }
+
     /// Reads the TOML file at `path` over the defaults.
     ///
     /// # Errors

@@ -78,6 +78,7 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
 mod tests {
     use super::*;
     use crate::mesh::{Mail, Mesh};
+    use crate::store::Shortage;
     use crate::store::Vitals;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -124,7 +125,13 @@ mod tests {
         let vitals = Arc::new(Vitals::default());
         let state = state(Some(Served { mesh: turning.1.clone(), store: Some(vitals.clone()) }));
         assert_eq!(why_not_ready(&state).await, [""; 0]);
-        vitals.set_full(true, Some("/data/new: Too many open files".to_owned()));
+        vitals.set_full(
+            true,
+            Some(Shortage {
+                cause: crate::store::Cause::Descriptors,
+                words: "/data/new: Too many open files".to_owned(),
+            }),
+        );
         assert!(why_not_ready(&state).await[0].ends_with("/data/new: Too many open files"));
         vitals.set_full(true, None);
         assert!(why_not_ready(&state).await[0].contains("is full"));

@@ -5,6 +5,7 @@
 
 use super::snapshot::Snapshot;
 use super::{State, health, host, metrics, sessions};
+use crate::log::Throttle;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -37,6 +38,7 @@ const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
 /// Accepts connections for ever.
 pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
+    let complaints = Throttle::default();
     // The oldest first.
     let mut seats: VecDeque<Seat> = VecDeque::with_capacity(SEATS);
     loop {
@@ -61,7 +63,12 @@ pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
                 yield_now().await;
             }
             // It may be that no file descriptor is left.
-            Err(_) => sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                if let Some(others) = complaints.pass() {
+                    tracing::warn!(%error, others, "could not accept a connection for HTTP");
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::snapshot::{Snapshot, StoreSnapshot};
 use crate::command::kind_name;
-use crate::store::Syncs;
+use crate::store::{Cause, Syncs};
 use goldcrest_core::DropReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text};
@@ -81,6 +81,8 @@ impl Out<'_> {
     fn store(&mut self, store: &StoreSnapshot) -> fmt::Result {
         let stats = &store.stats;
         self.gauge("store_full", "1: what needs more room is refused", store.is_full.into())?;
+        let causes = Cause::ALL.map(|cause| (cause.name(), u64::from(store.why_full == Some(cause))));
+        self.gauges("store_full_cause", "1: the store is full for this reason", "cause", causes)?;
         self.gauge("store_failed", "1: nothing more is acknowledged", store.has_failed.into())?;
         self.seconds("store_busy_seconds", "How long the disk has not answered", store.busy_for)?;
         self.gauge("store_bytes", "What all files take", stats.bytes)?;
@@ -204,7 +206,12 @@ mod tests {
         stats.syncs.buckets[0] = 1;
         stats.syncs.buckets[Syncs::BOUNDS.len()] = 1;
         stats.syncs.count = 2;
-        snapshot.store = Some(StoreSnapshot { is_full: true, stats, ..StoreSnapshot::default() });
+        snapshot.store = Some(StoreSnapshot {
+            is_full: true,
+            why_full: Some(Cause::Descriptors),
+            stats,
+            ..StoreSnapshot::default()
+        });
         let text = text(snapshot).unwrap();
         for line in [
             "goldcrest_shards 2",
@@ -215,6 +222,8 @@ mod tests {
             "goldcrest_dropped_messages_total{reason=\"expired\"} 0",
             "goldcrest_ended_connections_total{reason=\"lost\"} 8",
             "goldcrest_store_full 1",
+            "goldcrest_store_full_cause{cause=\"descriptors\"} 1",
+            "goldcrest_store_full_cause{cause=\"disk\"} 0",
             "goldcrest_store_failed 0",
             "goldcrest_store_sync_seconds_bucket{le=\"0.0001\"} 1",
             "goldcrest_store_sync_seconds_bucket{le=\"10\"} 1",

@@ -1,7 +1,7 @@
 //! What the gateway has done and holds, at one moment.
 
 use super::{ANSWER_TIME, Served, State};
-use crate::store::{Stats, Vitals};
+use crate::store::{Cause, Stats, Vitals};
 use goldcrest_core::{Counters, DropReason};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -26,6 +26,8 @@ pub(super) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoreSnapshot {
     pub(super) is_full: bool,
+    /// While it is full.
+    pub(super) why_full: Option<Cause>,
     pub(super) has_failed: bool,
     pub(super) busy_for: Duration,
     pub(super) left_out: u64,
@@ -118,6 +120,7 @@ impl StoreSnapshot {
     fn take(vitals: &Vitals) -> Self {
         Self {
             is_full: vitals.is_full(),
+            why_full: vitals.why_full().map(|why| why.cause),
             has_failed: vitals.has_failed(),
             busy_for: vitals.busy_for(),
             left_out: vitals.left_out(),

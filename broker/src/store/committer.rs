@@ -1,13 +1,13 @@
 //! The thread of the store: it takes all batches that were handed in, makes them safe with one write and one sync, and
 //! answers; what is handed in meanwhile is next.
 
-use super::{Batch, Failure, Key, Stats, Store, Vitals};
+use super::{Batch, Failure, Key, Shortage, Stats, Store, Vitals};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a shard hears of the store.
 #[derive(Debug)]
@@ -123,6 +123,8 @@ impl Committer {
             wanted: vec![0; shards.into()],
             granted: 0,
             is_full: false,
+            why_full: None,
+            told: None,
             vitals: handle.vitals.clone(),
         };
         work.vitals.refresh(|| work.store.stats());
@@ -163,6 +165,9 @@ struct Work {
     /// Bytes that were granted, less those of all batches since. Below 0 if more came than was granted.
     granted: i64,
     is_full: bool,
+    why_full: Option<Shortage>,
+    /// The reason that was logged last, and when.
+    told: Option<(Option<Shortage>, Instant)>,
     vitals: Arc<Vitals>,
 }
 
@@ -255,18 +260,35 @@ impl Work {
 
     fn tell_whether_full(&mut self) {
         let is_full = self.store.is_full();
+        let why = if is_full { self.store.why_full() } else { None };
+        if why != self.why_full || is_full != self.is_full {
+            self.vitals.set_full(is_full, why.clone());
+            self.why_full = why;
+        }
         if is_full != self.is_full {
             self.is_full = is_full;
-            let why = self.store.why_full();
-            self.vitals.set_full(is_full, why.clone());
             if is_full {
-                let why = why.unwrap_or_default();
+                let why = self.note_told();
                 tracing::error!(%why, "the store has no room: what needs more is refused until there is some");
             } else {
                 tracing::info!("the store has room again");
             }
             self.tell_all(|| Answer::Full(is_full));
+        } else if is_full
+            && self.told.as_ref().is_some_and(|(told, at)| *told != self.why_full && at.elapsed() >= Self::TOLD_PAUSE)
+        {
+            let why = self.note_told();
+            tracing::error!(%why, "the store still has no room, for another reason");
         }
+    }
+
+    /// A reason that comes and goes fills no log.
+    const TOLD_PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 10 });
+
+    /// The reason is logged now.
+    fn note_told(&mut self) -> String {
+        self.told = Some((self.why_full.clone(), Instant::now()));
+        self.why_full.as_ref().map(Shortage::to_string).unwrap_or_default()
     }
 
     /// Gives shards the room that they want, as far as there is any.

@@ -1,12 +1,14 @@
 //! The files under the store, behind a trait: tests put a file system under it that loses and tears what was not
 //! synced.
 
+use super::file_error::{Needs, about, because};
+use super::open_files::{FILE_MODE, OpenFiles};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 
 /// One directory of files.
 ///
@@ -94,6 +96,15 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// The device fails: what of it is there is not known then, and another call will not tell.
     fn sync(&self) -> io::Result<()>;
+
+    /// Keeps it open from now on, so that no use of it lacks a descriptor; or lets it be closed and opened as others are used.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn hold_open(&self, is_held: bool) -> io::Result<()> {
+        let _ = is_held;
+        Ok(())
+    }
 }
 
 impl dyn DiskFile + '_ {
@@ -132,6 +143,7 @@ impl dyn DiskFile + '_ {
 pub struct Directory {
     path: PathBuf,
     handle: File,
+    files: Arc<OpenFiles>,
     locks: Option<Locks>,
 }
 
@@ -147,17 +159,19 @@ struct Locks {
 const LOCK: &str = "lock";
 const RECYCLING: &str = "recycling";
 
-/// Only the owner may read and write.
-const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
 impl Directory {
+    /// How many files it has open at most: its own, those that may be closed, those that are written or are prepared for that,
+    /// and some for a moment.
+    pub(crate) const DESCRIPTORS: u64 = OpenFiles::MOST as u64 + 16;
+
     /// Takes the directory `path` for this process alone, and makes it if it is not there.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: another process has it. Else it cannot be made or written to.
     pub fn take(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).map_err(|error| about(path, &error))?;
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).map_err(of_directory(path))?;
         let lock = lock_file(path, LOCK)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -166,7 +180,7 @@ impl Directory {
         }
         let recycling = Mutex::new(lock_file(path, RECYCLING)?);
         let locks = Some(Locks { _lock: lock, recycling });
-        Ok(Self { path: path.to_owned(), handle: File::open(path)?, locks })
+        Self::new(path, locks)
     }
 
     /// The directory for reading only, whoever else has it. Nothing in it is changed.
@@ -174,7 +188,16 @@ impl Directory {
     /// # Errors
     /// It is not there, or cannot be read.
     pub fn look_at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), handle: File::open(path)?, locks: None })
+        Self::new(path, None)
+    }
+
+    fn new(path: &Path, locks: Option<Locks>) -> io::Result<Self> {
+        let handle = File::open(path).map_err(of_directory(path))?;
+        if !handle.metadata().map_err(of_directory(path))?.is_dir() {
+            return Err(of_directory(path)(Errno::NOTDIR.into()));
+        }
+        let files = OpenFiles::new(path.to_owned(), locks.is_some());
+        Ok(Self { path: path.to_owned(), handle, files, locks })
     }
 
     /// Whether others than the owner may enter it.
@@ -198,11 +221,15 @@ impl Directory {
     /// # Errors
     /// The lock cannot be had.
     pub(super) fn hold(&self) -> io::Result<Hold> {
-        match File::open(self.path.join(RECYCLING)) {
-            Ok(file) => file.lock_shared().map(|()| Hold(Some(file))),
+        let path = self.path.join(RECYCLING);
+        match File::open(&path) {
+            Ok(file) => match file.lock_shared() {
+                Ok(()) => Ok(Hold(Some(file))),
+                Err(error) => Err(no_lock(&path, &error)),
+            },
             // Nobody ever wrote here: it is a backup.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Hold(None)),
-            Err(error) => Err(error),
+            Err(error) => Err(about(&path, Needs::File, error)),
         }
     }
 }
@@ -220,12 +247,11 @@ fn lock_file(path: &Path, name: &str) -> io::Result<File> {
         .truncate(false)
         .mode(FILE_MODE)
         .open(&path)
-        .map_err(|error| about(&path, &error))
+        .map_err(|error| about(&path, Needs::File, error))
 }
 
-/// The same kind of error, with the name of the file.
-fn about(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+fn of_directory(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| about(path, Needs::Store, error)
 }
 
 /// Why a file cannot be locked, though nobody else has the lock.
@@ -236,11 +262,11 @@ fn no_lock(path: &Path, error: &io::Error) -> io::Error {
         }
         _ => "the lock cannot be had",
     };
-    io::Error::new(error.kind(), format!("{}: {cause} ({error})", path.display()))
+    because(path, cause, error)
 }
 
 /// What reserving room came to. A file system, or a sandbox, that does not offer it is no lack of room: a warning tells it once.
-fn reserved(result: Result<(), Errno>) -> io::Result<()> {
+pub(super) fn reserved(result: Result<(), Errno>) -> io::Result<()> {
     static WARNING: Once = Once::new();
     match result {
         Err(error @ (Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::NODEV | Errno::INVAL)) => {
@@ -269,35 +295,30 @@ fn names_synced(result: io::Result<()>) -> io::Result<()> {
 
 impl Disk for Directory {
     fn list(&self) -> io::Result<Vec<String>> {
-        let entries = std::fs::read_dir(&self.path)?;
+        let entries = std::fs::read_dir(&self.path).map_err(of_directory(&self.path))?;
         let names = entries.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose());
-        names.collect()
+        names.collect::<io::Result<_>>().map_err(of_directory(&self.path))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let writable = self.locks.is_some();
-        let path = self.path.join(name);
-        let file = OpenOptions::new().read(true).write(writable).open(&path).map_err(|error| about(&path, &error))?;
-        Ok(Box::new(file))
+        self.files.open(name)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let path = self.path.join(name);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
-        Ok(Box::new(options.open(&path).map_err(|error| about(&path, &error))?))
+        self.files.create(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path.join(from), self.path.join(to))
+        self.files.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(name))
+        let path = self.path.join(name);
+        std::fs::remove_file(&path).map_err(|error| about(&path, Needs::Directory, error))
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        names_synced(self.handle.sync_all())
+        names_synced(self.handle.sync_all()).map_err(of_directory(&self.path))
     }
 
     fn begin_recycling(&self) -> bool {
@@ -309,28 +330,6 @@ impl Disk for Directory {
         if let Some(file) = self.locks.as_ref().and_then(|locks| locks.recycling.lock().ok()) {
             let _ = file.unlock();
         }
-    }
-}
-
-impl DiskFile for File {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(self, buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        FileExt::write_at(self, bytes, offset)
-    }
-
-    fn reserve(&self, len: u64) -> io::Result<()> {
-        reserved(rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
     }
 }
 

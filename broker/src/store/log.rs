@@ -11,7 +11,7 @@ use super::reached::Reached;
 use super::recover::{Last, Recovered, recover};
 use super::segment::{State, UNFINISHED};
 use super::space::Space;
-use super::{Batch, Failure, Key, OpenError, Options, Report, Stats, Store, Sync};
+use super::{Batch, Failure, Key, OpenError, Options, Report, Shortage, Stats, Store, Sync};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -75,6 +75,9 @@ impl Log {
             State::Dead if is_listed => segment.state = State::Free,
             _ => {}
         });
+        for (_, segment) in contents.segments.in_state(State::Prepared) {
+            segment.file.hold_open(true).map_err(|error| OpenError::Io(segment.name.clone(), error))?;
+        }
         let dying = contents.segments.in_state(State::Dying).map(|(index, _)| index).collect();
         let space = Space::new(greatest_seq, options.thread.then(|| contents.disk.clone()));
         let counts = Stats { damage: report.damage.clone(), ..Stats::default() };
@@ -337,6 +340,7 @@ impl Log {
         self.synced = self.number;
         self.unsynced_since = None;
         segment.state = State::Sealed;
+        segment.file.hold_open(false)?;
         self.bury(self.dying_before_batch);
         // What emptied it may be of a batch that is not whole yet.
         if self.contents.segments.get(active).live == 0 {
@@ -459,7 +463,7 @@ impl Store for Log {
         self.space.is_short
     }
 
-    fn why_full(&self) -> Option<String> {
+    fn why_full(&self) -> Option<Shortage> {
         self.why_short()
     }
 

@@ -9,10 +9,12 @@
 //! segment, index  the files, and where in them the latest record of each key stands
 //! log, draft      appending: fill a segment, close it, go on in the next one, which is there already
 //! space           making, recycling and removing segments; when there is no room
+//! shortage        why there is no room
 //! compact         moving what is live out of segments that are mostly dead
 //! members         which segments belong to it; reached: how far it had come
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
 //! committer       the thread that all shards hand their batches to; vitals: what others may know of it
+//! disk, open_files, file_error  the directory, of whose files few are open at once; what is told where one of them fails
 //! snapshot, copy  reading and copying a store that somebody writes to; restoring
 //! layout          which shards its records are of, and changing that as a whole
 //! examine         what is in a store, and repairing it
@@ -30,15 +32,18 @@ mod copy;
 mod disk;
 mod draft;
 mod examine;
+mod file_error;
 mod format;
 mod index;
 mod layout;
 mod log;
 mod members;
+mod open_files;
 mod reached;
 mod recover;
 mod scan;
 mod segment;
+mod shortage;
 mod snapshot;
 mod space;
 #[cfg(test)]
@@ -54,6 +59,7 @@ pub use examine::{Examined, repair};
 pub use format::FORMAT;
 pub use log::Log;
 pub(crate) use segment::name_of as segment_name;
+pub use shortage::{Cause, Shortage};
 pub use vitals::{Syncs, Vitals};
 
 use std::collections::BTreeMap;
@@ -100,7 +106,7 @@ pub trait Store: Send {
     fn is_full(&self) -> bool;
 
     /// Why it is full.
-    fn why_full(&self) -> Option<String> {
+    fn why_full(&self) -> Option<Shortage> {
         None
     }
 
@@ -248,7 +254,10 @@ impl fmt::Display for OpenError {
                 write!(f, "a backup or restore to it was not finished; empty the directory and begin again")
             }
             Self::GivenUp => write!(f, "reading it was given up"),
-            Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Io(what, error) => match file_error::in_directory(error) {
+                Some(error) => write!(f, "{error}"),
+                None => write!(f, "{what}: {error}"),
+            },
         }
     }
 }

@@ -11,7 +11,7 @@ use super::disk::{Disk, DiskFile};
 use super::format::{FRAME, HEADER, SegmentHeader};
 use super::log::Log;
 use super::segment::{Segment, State, UNFINISHED, name_of};
-use super::{Batch, Failure};
+use super::{Batch, Cause, Failure, Shortage};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -44,7 +44,7 @@ pub(super) struct Space {
     /// Segments are dead, and would be of use if a list left them out.
     wants_dead: bool,
     /// Why the last segment that was wanted could not be made.
-    why_short: Option<String>,
+    why_short: Option<Shortage>,
 }
 
 impl Space {
@@ -197,8 +197,11 @@ impl Log {
     }
 
     /// Why there is no room, while there is none.
-    pub(super) fn why_short(&self) -> Option<String> {
-        let limit = || format!("its files take what max_bytes allows, {} bytes", self.options.max_bytes);
+    pub(super) fn why_short(&self) -> Option<Shortage> {
+        let limit = || Shortage {
+            cause: Cause::Limit,
+            words: format!("its files take what max_bytes allows, {} bytes", self.options.max_bytes),
+        };
         self.space.is_short.then(|| self.space.why_short.clone().unwrap_or_else(limit))
     }
 
@@ -238,6 +241,10 @@ impl Log {
                 return None;
             }
             let may_grow = failed.is_none() && self.segments_left() > 0;
+            if failed.is_none() && !may_grow {
+                // What the system said before does not count any more.
+                self.space.why_short = None;
+            }
             if dead.is_empty() && !may_grow && unfit.is_none() {
                 return None;
             }
@@ -245,7 +252,8 @@ impl Log {
                 Some(unfit) => Job::Remove(unfit),
                 None => {
                     let Ok(seq) = u32::try_from(self.space.next_seq) else {
-                        self.space.why_short = Some("the numbers of its files are used up".to_owned());
+                        let words = "the numbers of its files are used up".to_owned();
+                        self.space.why_short = Some(Shortage { cause: Cause::Other, words });
                         return None;
                     };
                     let nonce = RandomState::new().hash_one(seq);
@@ -308,7 +316,7 @@ impl Log {
                 if !self.space.is_short {
                     tracing::warn!(%error, "no segment could be made for the store");
                 }
-                self.space.why_short = Some(error.to_string());
+                self.space.why_short = Some(Shortage::of(&error));
                 self.space.failed = Some((Instant::now(), done.dead.is_some()));
             }
         }
@@ -379,6 +387,8 @@ fn recycle(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFil
 
 /// Its header is safe before it has its name.
 fn finish(disk: &dyn Disk, file: Box<dyn DiskFile>, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
+    // Until it is full: what is prepared is there to be written to, whatever becomes scarce meanwhile.
+    file.hold_open(true)?;
     file.write_all_at(&header.encode(), 0)?;
     file.sync()?;
     disk.rename(UNFINISHED, &name_of(header.seq))?;

@@ -1,6 +1,6 @@
 //! What others may know of a store at any moment, whatever its thread is busy with.
 
-use super::Stats;
+use super::{Shortage, Stats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Vitals {
     is_full: AtomicBool,
-    why_full: Mutex<Option<String>>,
+    why_full: Mutex<Option<Shortage>>,
     has_failed: AtomicBool,
     /// In milliseconds after `origin`, since when the thread waits for the disk; 0 while it does not.
     busy_since: AtomicU64,
@@ -47,8 +47,8 @@ impl Vitals {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    /// Why it has none: a limit, or the error of the system with the file's name.
-    pub fn why_full(&self) -> Option<String> {
+    /// Why it has none.
+    pub fn why_full(&self) -> Option<Shortage> {
         self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
@@ -80,7 +80,7 @@ impl Vitals {
         self.left_out.fetch_add(records, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_full(&self, is_full: bool, why: Option<String>) {
+    pub(crate) fn set_full(&self, is_full: bool, why: Option<Shortage>) {
         *self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = why;
         self.is_full.store(is_full, Ordering::Relaxed);
     }

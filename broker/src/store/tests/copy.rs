@@ -3,28 +3,9 @@
 use super::super::disk::Directory;
 use super::super::{CopyError, Examined, back_up, repair, restore};
 use super::*;
-use std::path::{Path, PathBuf};
+use crate::testing::Folder;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Says when nobody looks on any more, also after a panic.
 struct EndWith<'a>(&'a AtomicBool);

@@ -231,7 +231,7 @@ fn the_greatest_number_is_the_last() {
         }
         model.insert(key(slot), vec![3; 300]);
     }
-    assert!(log.why_full().is_some_and(|why| why.contains("numbers")), "{:?}", log.why_full());
+    assert!(log.why_full().is_some_and(|why| why.words.contains("numbers")), "{:?}", log.why_full());
     assert!(contents(&open_files(disk.files()).0) == model);
 }
 

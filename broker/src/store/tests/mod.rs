@@ -14,7 +14,7 @@ mod room;
 mod time;
 
 use super::disk::Disk as _;
-use super::{Batch, Failure, Key, Log, OpenError, Options, Report, Store, Sync};
+use super::{Batch, Cause, Failure, Key, Log, OpenError, Options, Report, Store, Sync};
 use faulty::{FaultyDisk, Files};
 use random::Random;
 use std::collections::BTreeMap;
