@@ -39,6 +39,8 @@ pub struct Config<'m> {
     /// Whether a PUBACK or PUBREC for a message that nobody subscribed to says 0x10 No matching subscribers, and not 0x00: both are
     /// success (section 3.4.2.1). A retained message that was kept, or cleared, gets 0x00 in any case.
     pub no_matching_subscribers: bool,
+    /// Which messages are sent again though their Message Expiry Interval has ended meanwhile.
+    pub resend_expired: ResendExpired,
     /// What to do when the queue of a Session is full.
     pub overflow: Overflow,
     /// Exceptions to [`Config::overflow`]: the first rule whose filter matches the topic counts.
@@ -227,6 +229,39 @@ pub enum Authentication {
     Ask,
 }
 
+/// What happens to a message that was sent, and not acknowledged, when the client connects again after the Message Expiry Interval
+/// has ended. What is not sent again is dropped, and counted as [`DropReason::Expired`](crate::DropReason).
+///
+/// A message that was never sent whole is dropped in any case `[MQTT-3.3.2-5]`; after PUBREC, PUBREL is sent in any case.
+/// MQTT 3.1 and 3.1.1 tell a subscriber nothing of the interval that a publisher of MQTT 5.0 has set, but for the server it counts all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResendExpired {
+    /// All are sent again, as `[MQTT-4.4.0-1]` says of whatever is not acknowledged, however old they are by then. What is still shown
+    /// of the interval is 1 s.
+    Always,
+    /// Those with QoS 2 are sent again, and those with QoS 1 are dropped. This is the default. A command that comes late does harm, and
+    /// who sets the interval wants it not to come; "at least once" knows no other way than the interval to say so. `[MQTT-4.4.0-1]` makes no
+    /// exception for what has expired, so strictly this departs from it. With QoS 2 the standard is explicit: a sender "MUST NOT apply
+    /// Message expiry if a PUBLISH packet has been sent" `[MQTT-4.3.3-7]`, because the client may have taken the message, and
+    /// remembers its Packet Identifier until PUBREL comes.
+    Qos2,
+    /// None is sent again, before PUBREC. That departs from `[MQTT-4.3.3-7]` too: a client whose PUBREC was lost remembers a Packet
+    /// Identifier of which it hears no more, and would take a later message with the same one for a duplicate. Identifiers are given out in a
+    /// circle, so 65,535 others come first.
+    Never,
+}
+
+impl ResendExpired {
+    /// Whether a delivery with this QoS, which was sent before, is sent again.
+    pub(crate) fn includes(self, qos: QoS) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Qos2 => qos == QoS::ExactlyOnce,
+            Self::Never => false,
+        }
+    }
+}
+
 /// What happens to a message for a Session whose queue is full.
 ///
 /// A message with QoS 1 or 2 that nobody keeps then, in a queue or as a retained one, is refused with 0x97 Quota exceeded; in MQTT 3.1 and
@@ -278,6 +313,7 @@ impl<'m> Config<'m> {
             retain_available: true,
             allow_control_characters: false,
             no_matching_subscribers: true,
+            resend_expired: ResendExpired::Qos2,
             overflow: Overflow::DropNewest,
             overflow_rules: &[],
             share_strategy: ShareStrategy::RoundRobin,

@@ -148,7 +148,7 @@ mod work;
 pub use authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
 pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Shortage, Then, Transmit};
 pub use budget::{Counts, Entries, EntryBytes, TABLES, Table};
-pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, Shard, ShareRule};
+pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule};
 pub use connection::{Alias, Connection, ConnectionId, Owed};
 #[cfg(feature = "alloc")]
 pub use control::Outlook;

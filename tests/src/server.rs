@@ -1,6 +1,6 @@
 //! The real binary as a process of its own.
 
-use goldcrest_core::{Config, Limits, Overflow};
+use goldcrest_core::{Config, Limits, Overflow, ResendExpired};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -144,7 +144,8 @@ fn to_toml(config: &Config<'static>) -> String {
          subscriptions = {subscriptions}\ntopic_levels = {topic_levels}\nfilter_cost = {filter_cost}\n\
          properties = {properties}\nretained_messages = {retained_messages}\nowed_replies = {owed_replies}\n\
          [session]\nconnect_timeout_ms = {}\nkeep_alive_max_s = {}\nexpiry_max_s = {}\nwill_grace_s = {}\n\
-         maximum_qos = {}\nretain_available = {}\nallow_control_characters = {}\nno_matching_subscribers = {}\n",
+         maximum_qos = {}\nretain_available = {}\nallow_control_characters = {}\nno_matching_subscribers = {}\n\
+         resend_expired = \"{}\"\n",
         config.connect_timeout_ms,
         config.keep_alive_max,
         config.session_expiry_max,
@@ -153,6 +154,11 @@ fn to_toml(config: &Config<'static>) -> String {
         config.retain_available,
         config.allow_control_characters,
         config.no_matching_subscribers,
+        match config.resend_expired {
+            ResendExpired::Always => "always",
+            ResendExpired::Qos2 => "qos2",
+            ResendExpired::Never => "never",
+        },
     );
     if let Some(information) = config.response_information {
         let _ = writeln!(text, "response_information = {information:?}");

@@ -15,7 +15,7 @@ pub use document::ConfigError;
 use document::{Section, read_document};
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
 use goldcrest_core::router::ShareStrategy;
-use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ShareRule, TopicFilter};
+use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, TopicFilter};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -303,12 +303,16 @@ fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Sect
     set(&mut broker.retain_available, section.boolean("retain_available")?);
     set(&mut broker.allow_control_characters, section.boolean("allow_control_characters")?);
     set(&mut broker.no_matching_subscribers, section.boolean("no_matching_subscribers")?);
+    set(&mut broker.resend_expired, section.choice("resend_expired", RESEND_EXPIRED)?);
     broker.response_information =
         section.string("response_information", "a string of at most 65,535 bytes", |text| {
             (text.len() <= usize::from(u16::MAX)).then(|| leak(text))
         })?;
     Ok(())
 }
+
+const RESEND_EXPIRED: &[(&str, ResendExpired)] =
+    &[("always", ResendExpired::Always), ("qos2", ResendExpired::Qos2), ("never", ResendExpired::Never)];
 
 const POLICIES: &[(&str, Overflow)] = &[
     ("drop_newest", Overflow::DropNewest),

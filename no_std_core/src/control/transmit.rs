@@ -17,7 +17,7 @@ use crate::connection::{
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message};
 use crate::router::SHARED;
-use crate::session::Session;
+use crate::session::{Deadline, Session};
 use crate::storage::{Blob, Handle, Linked, Pool, TEXT_ON_STACK};
 use crate::time::Instant;
 
@@ -188,8 +188,9 @@ impl Broker<'_> {
             _ => return None,
         };
         let window = self.connections[handle].window;
+        let deadline = self.deadline(now);
         while self.sessions[session].outbound.is_resending() {
-            let delivery = self.sessions[session].outbound.start_resend(&mut self.messages, window)?;
+            let delivery = self.sessions[session].outbound.start_resend(&mut self.messages, window, deadline)?;
             let entry = self.messages.deliveries[delivery];
             if entry.is(Delivery::RECEIVED) {
                 return Some(self.begin(handle, Outgoing::PubRel(entry.packet_id)));
@@ -221,7 +222,8 @@ impl Broker<'_> {
     /// The next delivery of the queue.
     #[inline]
     fn next_queued(&mut self, now: Instant, session: Handle<Session>, window: u16) -> Option<Handle<Delivery>> {
-        let started = self.sessions[session].outbound.start(&mut self.messages, window);
+        let deadline = self.deadline(now);
+        let started = self.sessions[session].outbound.start(&mut self.messages, window, deadline);
         if started.is_some() || self.sessions[session].outbound.queued() > 0 {
             return started;
         }
@@ -232,7 +234,13 @@ impl Broker<'_> {
         }
         // There is room for what the groups of shared subscriptions still keep.
         self.member_came(now, session);
-        self.sessions[session].outbound.start(&mut self.messages, window)
+        self.sessions[session].outbound.start(&mut self.messages, window, deadline)
+    }
+
+    /// What says whether a message has expired.
+    #[inline]
+    fn deadline(&self, now: Instant) -> Deadline {
+        Deadline { now, resend_expired: self.config.resend_expired }
     }
 
     /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it the two would not agree
@@ -290,13 +298,13 @@ impl Broker<'_> {
         let message = entry.message?;
         let stored = *self.messages.get(message);
         let resent = entry.is(Delivery::SENT);
+        if self.deadline(now).is_past(&entry, &stored) {
+            self.abandon(session, delivery, DropReason::Expired);
+            return None;
+        }
         #[cfg(feature = "alloc")]
         if stored.is_lost() {
             self.abandon(session, delivery, DropReason::Unreadable);
-            return None;
-        }
-        if stored.has_expired(now) && !resent {
-            self.abandon(session, delivery, DropReason::Expired);
             return None;
         }
         if self.authorize.asks_deliveries() {
@@ -310,7 +318,7 @@ impl Broker<'_> {
         let mut publishing = Publishing {
             delivery,
             dup: resent,
-            // A message that expired while in flight is still sent again: the client may have it half.
+            // A message that has expired, and is sent again all the same, shows 1: some take 0 for "never".
             message_expiry_interval: stored.remaining_expiry(now).map(|seconds| seconds.max(1)),
             topic_alias: 0,
             alias_known: false,

@@ -5,7 +5,7 @@ mod outbound;
 
 pub use inbound::Receipt;
 pub(crate) use inbound::{Inbound, Receipts};
-pub(crate) use outbound::{Acknowledged, Outbound, Started};
+pub(crate) use outbound::{Acknowledged, Deadline, Outbound, Started};
 
 use crate::authorize::Principal;
 use crate::broker::SessionInfo;

@@ -15,8 +15,10 @@
 //! transmitted in the same way as what is sent again.
 
 use crate::codec::QoS;
-use crate::message::{Delivery, Messages};
+use crate::config::ResendExpired;
+use crate::message::{Delivery, Message, Messages};
 use crate::storage::{Fifo, Handle, Linked};
+use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// What is to be sent to one client.
@@ -46,6 +48,24 @@ pub(crate) enum Acknowledged<T> {
     Unknown,
     /// The delivery with this Packet Identifier waits for another packet.
     OutOfStep,
+}
+
+/// What says whether a message has expired before it is transmitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// The time.
+    pub(crate) now: Instant,
+    /// Of those that were sent before.
+    pub(crate) resend_expired: ResendExpired,
+}
+
+impl Deadline {
+    /// Whether a delivery comes too late: then it is dropped, and not transmitted.
+    #[inline]
+    pub(crate) fn is_past(self, delivery: &Delivery, message: &Message) -> bool {
+        // `[MQTT-3.3.2-5]` of what was never sent; the rest is the embedder's to decide.
+        message.has_expired(self.now) && !(delivery.is(Delivery::SENT) && self.resend_expired.includes(delivery.qos))
+    }
 }
 
 /// What became of a delivery that was to be transmitted.
@@ -150,12 +170,17 @@ impl Outbound {
     /// The next delivery to transmit, taken off the queue: in flight from now on if its QoS is above 0. `None` if there
     /// is none, or if the client has `window` messages outstanding already.
     #[inline]
-    pub(crate) fn start(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
+    pub(crate) fn start(
+        &mut self,
+        messages: &mut Messages<'_>,
+        window: u16,
+        deadline: Deadline,
+    ) -> Option<Handle<Delivery>> {
         loop {
             let front = self.queue.front()?;
             let is_at_most_once = messages.deliveries[front].qos == QoS::AtMostOnce;
             let must_wait = if is_at_most_once { self.resend.is_some() } else { !self.has_window(window) };
-            if must_wait || fetches(messages, front, window) {
+            if must_wait || fetches(messages, front, window, deadline) {
                 return None;
             }
             if is_at_most_once {
@@ -370,9 +395,14 @@ impl Outbound {
 
     /// The next delivery to send again. `None` if there is none, if it waits for its batch, or if the client has `window`
     /// messages outstanding.
-    pub(crate) fn start_resend(&mut self, messages: &mut Messages<'_>, window: u16) -> Option<Handle<Delivery>> {
+    pub(crate) fn start_resend(
+        &mut self,
+        messages: &mut Messages<'_>,
+        window: u16,
+        deadline: Deadline,
+    ) -> Option<Handle<Delivery>> {
         let delivery = self.resend?;
-        if messages.must_wait(delivery) || fetches(messages, delivery, window) {
+        if messages.must_wait(delivery) || fetches(messages, delivery, window, deadline) {
             return None;
         }
         let entry = &mut messages.deliveries[delivery];
@@ -466,15 +496,20 @@ impl Outbound {
     }
 }
 
-/// Whether the body of a delivery has to be fetched first: then it is, with those behind it that the client may be sent soon.
+/// Whether the body of a delivery has to be fetched first: then it is, with those behind it that the client may be sent soon. What is too
+/// late needs none.
 #[inline]
-fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) -> bool {
+fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
     #[cfg(feature = "alloc")]
     if messages.lacks_body(delivery) {
-        messages.fetch_ahead(delivery, window);
-        return true;
+        let entry = &messages.deliveries[delivery];
+        let is_late = entry.message.is_some_and(|message| deadline.is_past(entry, messages.get(message)));
+        if !is_late {
+            messages.fetch_ahead(delivery, window);
+        }
+        return !is_late;
     }
-    let _ = (messages, delivery, window);
+    let _ = (messages, delivery, window, deadline);
     false
 }
 
