@@ -1,0 +1,285 @@
+"""Starts with a store, and signals: while the store is read, while it is written anew, and while its disk hangs."""
+
+import os
+import pty
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from broker import BINARY, SECONDS, wait_until
+from client import V5, Client
+
+MESSAGES, BYTES = 700, 64 << 10
+"""So many retained messages of that size fill a few files of the store."""
+SLOW_READS = ["-e", "trace=pread64", "-e", "inject=pread64:delay_enter=20000"]
+"""Microseconds: each file of the store takes more than a second, and all of them a few."""
+HANGING_READS = ["-e", "trace=pread64", "-e", "inject=pread64:delay_enter=600000000:when=40+"]
+SLOW_WRITES = ["-e", "trace=pwrite64,pwritev", "-e", "inject=pwrite64,pwritev:delay_enter=200000"]
+
+
+class Process:
+    """A broker of which it is not known whether it will ever listen, to be used in a `with` statement."""
+
+    def __init__(self, folder, *options, strace=None, **how):
+        self.log_path = Path(folder) / "log"
+        self.port, self.http_port = free_port(), free_port()
+        command = [BINARY, "--data-dir", data(folder), "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--http", f"127.0.0.1:{self.http_port}", *options]
+        if strace:
+            command = ["strace", "-f", "-qq", "-o", "/dev/null", *strace, *command]
+        with open(self.log_path, "w") as log:
+            self.process = subprocess.Popen(command, **{"stdout": log, "stderr": log, **how})
+        self.pid = self.process.pid
+        if strace:
+            wait_until(lambda: child_of(self.process.pid, "goldcrest"), "strace runs it")
+            self.pid = child_of(self.process.pid, "goldcrest")
+
+    @property
+    def log(self):
+        """All that it said."""
+        return self.log_path.read_text()
+
+    def says(self, words):
+        wait_until(lambda: words in self.log or not self.is_running(), f"it says {words!r}")
+        assert words in self.log, self.log
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def is_running(self):
+        """Not so once its main thread has ended: others may stand still in a call of the system."""
+        return state(Path(f"/proc/{self.pid}/stat")) not in "ZX"
+
+    def threads(self):
+        """Their names."""
+        return [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/comm")]
+
+    def hangs(self):
+        """Whether strace holds one of its threads, and not for a moment alone."""
+        held = None
+        for _ in range(20):
+            now = {path.parent for path in Path(f"/proc/{self.pid}/task").glob("*/stat") if state(path) == "t"}
+            held = now if held is None else held & now
+            time.sleep(0.01)
+        return bool(held)
+
+    def wait(self):
+        """The exit code."""
+        return self.process.wait(SECONDS)
+
+    def accepts(self):
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def get(self, path):
+        """Status and body; `None` if nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=SECONDS) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except urllib.error.URLError:
+            return None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.is_running():
+            self.signal(signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+
+
+def state(stat):
+    """Of a process or thread, as a letter; X once it is gone."""
+    try:
+        return stat.read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def data(folder):
+    return Path(folder) / "data"
+
+
+def free_port():
+    """One that the system chose a moment ago, and chooses again only after many others."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def child_of(parent, name):
+    """The process that `parent` runs, once that is `name`."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        try:
+            if Path(f"/proc/{child}/comm").read_text() == name + "\n":
+                return int(child)
+        except (FileNotFoundError, ProcessLookupError):
+            # strace looks at first what it can do, in processes that end.
+            pass
+    return None
+
+
+def check(folder):
+    done = subprocess.run([BINARY, "store", "check", "--data-dir", data(folder)], capture_output=True, text=True)
+    return done.stdout
+
+
+class Boot(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="goldcrest-boot-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        with Process(cls.folder.name, "--shards", "2") as process:
+            wait_until(process.accepts, "it listens")
+            with Client(process.port, V5) as client:
+                for number in range(MESSAGES - 1):
+                    client.paho.publish(f"large/{number}", bytes([number % 251]) * BYTES, 1, True)
+                client.publish(f"large/{MESSAGES - 1}", bytes([(MESSAGES - 1) % 251]) * BYTES, 1, True)
+            # What is on its way between shards arrives: nobody changes their number before.
+            with Client(process.port, V5) as client:
+                client.subscribe("large/#", 0)
+                client.next_payloads(MESSAGES)
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+
+    def assert_as_it_was(self):
+        """The store is whole, and of two shards."""
+        said = check(self.folder.name)
+        self.assertIn(" of 2 shards\n", said)
+        self.assertTrue(said.endswith("sound\n"), said)
+        with Process(self.folder.name) as process:
+            wait_until(process.accepts, "it listens")
+            with Client(process.port, V5) as client:
+                client.subscribe("large/#", 0)
+                got = {client.next().topic for _ in range(MESSAGES)}
+            self.assertEqual(len(got), MESSAGES)
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0)
+
+    def test_while_the_store_is_read_probes_are_told_so_and_sigterm_ends_it(self):
+        with Process(self.folder.name, strace=SLOW_READS) as process:
+            wait_until(lambda: process.get("/live"), "it answers HTTP")
+            self.assertEqual(process.get("/live")[0], 200)
+            status, reason = process.get("/ready")
+            self.assertEqual(status, 503)
+            self.assertIn("the store is read", reason)
+            self.assertFalse(process.accepts(), "nobody is served yet")
+            process.signal(signal.SIGHUP)
+            process.says("SIGHUP is ignored")
+            self.assertFalse(process.accepts(), "it reads on")
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0)
+            self.assertNotIn("listening on", process.log)
+        self.assert_as_it_was()
+
+    def test_sigterm_ends_the_writing_anew_for_another_number_of_shards(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with Process(self.folder.name, "--shards", "3", strace=SLOW_WRITES) as process:
+                process.says("shards: 3, as configured; the store has been made for 2, and is written anew")
+                process.signal(number)
+                self.assertEqual(process.wait(), 0)
+                self.assertNotIn("listening on", process.log)
+                self.assertNotIn("is one of 3 from now on", process.log)
+        self.assert_as_it_was()
+
+    def test_a_second_signal_ends_a_start_whose_disk_hangs_at_once(self):
+        with Process(self.folder.name, strace=HANGING_READS) as process:
+            wait_until(process.hangs, "a read hangs")
+            process.signal(signal.SIGTERM)
+            process.says("a second signal ends at once")
+            self.assertTrue(process.is_running())
+            process.signal(signal.SIGTERM)
+            wait_until(lambda: not process.is_running(), "it has ended")
+        self.assert_as_it_was()
+
+    def test_a_second_signal_ends_a_stop_whose_disk_hangs_at_once(self):
+        with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
+            # The files are made meanwhile: their syncs are not those of the file that is written.
+            hangs = ["-P", f"{data(folder)}/00000001.segment", "-e", "trace=fdatasync,fsync"]
+            hangs += ["-e", "inject=fdatasync,fsync:delay_enter=600000000:when=3+"]
+            with Process(folder, strace=hangs) as process:
+                wait_until(process.accepts, "it listens")
+                with Client(process.port, V5) as client:
+                    # Until an acknowledgement does not come.
+                    for number in range(10):
+                        info = client.paho.publish("t", str(number), 1, True)
+                        info.wait_for_publish(1)
+                        if not info.is_published():
+                            break
+                    self.assertFalse(info.is_published(), "no sync hangs")
+                    process.signal(signal.SIGTERM)
+                    process.says("a second signal ends at once")
+                # With clients there is nothing to do any more: the store is being closed.
+                wait_until(lambda: not any(name.startswith("shard-") for name in process.threads()), "no shard runs")
+                self.assertTrue(process.is_running())
+                process.signal(signal.SIGINT)
+                wait_until(lambda: not process.is_running(), "it has ended")
+
+    def test_fewer_cores_leave_the_store_as_it_is(self):
+        one = {next(iter(os.sched_getaffinity(0)))}
+        before = {path: path.stat().st_ino for path in data(self.folder.name).glob("*.segment")}
+        how = {"preexec_fn": lambda: os.sched_setaffinity(0, one)}
+        with Process(self.folder.name, **how) as process:
+            wait_until(process.accepts, "it listens")
+            self.assertIn("goldcrest_shards 2\n", process.get("/metrics")[1])
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0)
+            told = "shards: 2, as the store has been made for, and not one for each core that may be used (1)"
+            self.assertIn(told, process.log)
+        # Each file with messages is still the same one.
+        after = {path: path.stat().st_ino for path in data(self.folder.name).glob("*.segment")}
+        self.assertGreaterEqual(len(before.items() & after.items()), MESSAGES * BYTES // (16 << 20))
+        self.assert_as_it_was()
+        with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
+            # A new store is for the cores that there are; one in memory is each time.
+            for options, words in (((), "shards: 1, one for each core"), (("--shards", "5"), "5, as configured")):
+                with Process(folder, *options, **how) as process:
+                    process.says(words)
+                    wait_until(process.accepts, "it listens")
+                    process.signal(signal.SIGTERM)
+                    self.assertEqual(process.wait(), 0)
+            self.assertIn(" of 5 shards\n", check(folder))
+
+    def test_a_terminal_that_is_closed_does_not_end_it(self):
+        with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
+            ours, theirs = pty.openpty()
+
+            def take_terminal():
+                os.setsid()
+                os.close(os.open(os.ttyname(0), os.O_RDWR))
+
+            how = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "preexec_fn": take_terminal}
+            with Process(folder, **how) as process:
+                os.close(theirs)
+                wait_until(process.accepts, "it listens")
+                os.close(ours)
+                for _ in range(3):
+                    with Client(process.port, V5) as client:
+                        client.publish("t", "x", 1, True)
+                self.assertTrue(process.is_running())
+                process.signal(signal.SIGTERM)
+                self.assertEqual(process.wait(), 0)
+
+    def test_a_limit_of_the_size_of_files_is_like_a_full_disk(self):
+        """SIGXFSZ killed it."""
+        with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
+            limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            with Process(folder, preexec_fn=limit) as process:
+                wait_until(process.accepts, "it listens")
+                wait_until(lambda: process.get("/ready")[0] == 503, "the store has no room")
+                self.assertIn("File too large", process.get("/ready")[1])
+                with Client(process.port, V5) as client:
+                    client.subscribe("t", 0)
+                    client.publish("t", "x", 0)
+                    self.assertEqual(client.next().payload, b"x")
+                process.signal(signal.SIGTERM)
+                self.assertEqual(process.wait(), 0)
