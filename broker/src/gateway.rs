@@ -95,9 +95,11 @@ impl fmt::Display for StartError {
             Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Store(path, error) => {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;
-                // What a newer program or a backup has left there is wanted; another directory is not the way out.
+                // What a newer program or a backup has left there is wanted; another directory is not the way out. Nor has any
+                // other directory more descriptors.
                 match error.downcast_ref() {
                     Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
+                    Some(error) if error.lacks_descriptors() => Ok(()),
                     _ => write!(
                         f,
                         "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"

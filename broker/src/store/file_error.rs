@@ -103,8 +103,9 @@ fn permission(path: &Path, needs: Needs) -> Option<String> {
     };
     let mode = metadata.mode() & 0o7777;
     let (owner_name, own_name) = (user(owner), user(me));
-    // Then neither owner nor mode is the reason.
-    let hint = if me == owner || me == 0 {
+    let all = if metadata.is_dir() { 0o700 } else { 0o600 };
+    // Where neither owner nor mode is the reason.
+    let hint = if me == 0 || (me == owner && mode & all == all) {
         "; a read-only or foreign mount, an attribute (lsattr) or a policy (SELinux, AppArmor, ReadWritePaths= of systemd) may forbid it"
     } else {
         ""

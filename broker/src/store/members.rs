@@ -153,15 +153,21 @@ impl Members {
     pub(super) fn find(disk: &dyn Disk, reached: Option<&Reached>) -> Result<Self, OpenError> {
         let numbers = list_numbers(disk).map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
         let mut buffer = Vec::new();
-        let mut files: Vec<SegmentFile> = Vec::new();
+        let (mut files, mut foreign): (Vec<SegmentFile>, Vec<String>) = Default::default();
         for named in numbers {
-            let mut file = SegmentFile::open(disk, named)?;
+            let mut file = match SegmentFile::open(disk, named) {
+                Err(OpenError::Io(name, error)) if error.kind() == io::ErrorKind::IsADirectory => {
+                    foreign.push(name);
+                    continue;
+                }
+                opened => opened?,
+            };
             if file.header.is_none() {
                 file.guess(&mut buffer)?;
             }
             files.push(file);
         }
-        let mut members = Self { store: identity(&files, reached), ..Self::default() };
+        let mut members = Self { store: identity(&files, reached), foreign, ..Self::default() };
         // Files of this store of which there is another, and those of which nobody knows what they are.
         let mut spare = Vec::new();
         for file in files {

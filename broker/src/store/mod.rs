@@ -237,6 +237,13 @@ pub enum OpenError {
     Io(String, io::Error),
 }
 
+impl OpenError {
+    /// Whether the process or the system has no descriptor left for a file.
+    pub(crate) fn lacks_descriptors(&self) -> bool {
+        matches!(self, Self::Io(_, error) if Shortage::of(error).cause == Cause::Descriptors)
+    }
+}
+
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -48,7 +48,10 @@ impl Snapshot {
         let numbers = list(&directory)?;
         for &seq in numbers.iter().rev() {
             let file = directory.open(&name_of(seq))?;
-            let mut bytes = read_backwards(&*file)?;
+            let mut bytes = match read_backwards(&*file) {
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => continue,
+                read => read?,
+            };
             let len = bytes.len() as u64;
             let header = SegmentHeader::decode(&bytes).ok();
             let nonce = header.map(|header| header.nonce).or_else(|| scan::guess_nonce(&bytes));
