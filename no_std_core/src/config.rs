@@ -247,7 +247,7 @@ pub enum ResendExpired {
     Qos2,
     /// None is sent again, before PUBREC. That departs from `[MQTT-4.3.3-7]` too: a client whose PUBREC was lost remembers a Packet
     /// Identifier of which it hears no more, and would take a later message with the same one for a duplicate. Identifiers are given out in a
-    /// circle, so 65,535 others come first.
+    /// circle, so 65,535 others come first, with the feature `alloc` also if there is a restart in between.
     Never,
 }
 

@@ -143,7 +143,15 @@ pub struct Session<'a> {
     pub will: Option<Will>,
     /// Messages lost to it, by [`DropReason`](crate::DropReason).
     pub dropped: [u32; RECORDED_REASONS],
+    /// The Packet Identifier that was given out last when a message that had one was dropped, or 0. The client may remember those of
+    /// such messages, of which nothing else tells any more. Always 0 without the feature `alloc`.
+    pub last_packet_id: Added<u16>,
 }
+
+/// A last field that records of older programs don't have: there it is as by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
+pub struct Added<T>(pub T);
 
 /// The Will of a Session (section 3.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -407,7 +415,7 @@ fn open_content(sealed: &[u8]) -> Option<Record<'_>> {
 }
 
 fields! {
-    Session<'a> { client_id, principal, expiry_secs, ends, will, dropped }
+    Session<'a> { client_id, principal, expiry_secs, ends, will, dropped, last_packet_id }
     Will { message, delay_secs, due, expiry_secs }
     Group<'a> { filter }
     Subscription<'a> { session, filter, qos, no_local, retain_as_published, identifier, replaying }

@@ -118,3 +118,35 @@ fn bodies_of_what_has_expired_are_not_read() {
         assert_eq!(expired(&world), 101 - sent as u32);
     }
 }
+
+/// A client that has a QoS 2 message, and whose PUBREC was lost, remembers the Packet Identifier. If the message is dropped, a later one
+/// that had the same identifier would be taken for a duplicate. After a restart identifiers began anew.
+#[test]
+fn identifiers_of_what_was_dropped_are_not_used_again_soon() {
+    for keeps_one in [false, true] {
+        let mut world = world(0, ResendExpired::Never);
+        let mut s = subscriber(&mut world, QoS::ExactlyOnce);
+        let mut used = Vec::new();
+        if keeps_one {
+            publish(&mut world, QoS::ExactlyOnce, 1_000_000, 0..1);
+            used.extend(messages(&mut world, &mut s).iter().map(|message| message.packet_id));
+        }
+        for _ in 0..5 {
+            publish(&mut world, QoS::ExactlyOnce, 2, 1..8);
+            let sent = messages(&mut world, &mut s);
+            used.extend(sent.iter().filter(|message| !message.dup).map(|message| message.packet_id));
+            world.cut(s.at);
+            world.advance(2_500);
+            // Here they are dropped.
+            Honest::accepted(&mut world, Version::V5, &KEPT);
+            world.advance(100);
+            world.crash();
+            s = Honest::accepted(&mut world, Version::V5, &KEPT);
+        }
+        let all = used.len();
+        assert_eq!(all, usize::from(keeps_one) + 35);
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used.len(), all, "{used:?}");
+    }
+}

@@ -320,6 +320,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                     expiry_secs: random.choose(&[None, Some(0), Some(u32::MAX)]),
                 }),
                 dropped: [u32::MAX; 10],
+                last_packet_id: record::Added(random.choose(&[0, 7, u16::MAX])),
             }),
             Kind::Group => Value::Group(record::Group { filter: filters[random.below(filters.len())] }),
             Kind::Subscription => Value::Subscription(record::Subscription {

@@ -158,6 +158,10 @@ impl Broker<'_> {
                 expiry_secs: u32::try_from(will.expiry_secs).ok(),
             }),
             dropped: session.lost.get().dropped.counts(),
+            #[cfg(feature = "alloc")]
+            last_packet_id: record::Added(session.lost.get().last_packet_id),
+            #[cfg(not(feature = "alloc"))]
+            last_packet_id: record::Added(0),
         });
         Some((value, len))
     }

@@ -163,7 +163,13 @@ impl Broker<'_> {
             expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
         if value.dropped.iter().any(|count| *count > 0) {
-            session.lost.make().dropped = Dropped::of(value.dropped);
+            let lost = session.lost.make();
+            lost.dropped = Dropped::of(value.dropped);
+            #[cfg(feature = "alloc")]
+            {
+                lost.last_packet_id = value.last_packet_id.0;
+                session.outbound.restore_last_packet_id(value.last_packet_id.0);
+            }
         }
         let Some(session) = self.sessions.restore(slot, session) else {
             self.messages.bytes.release(client_id);

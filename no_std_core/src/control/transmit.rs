@@ -348,8 +348,13 @@ impl Broker<'_> {
 
     /// A delivery ends without having been sent.
     fn abandon(&mut self, session: Handle<Session>, delivery: Handle<Delivery>, reason: DropReason) {
+        let entry = &mut self.sessions[session];
         if self.messages.deliveries[delivery].packet_id != 0 {
-            self.sessions[session].outbound.abandon(&mut self.messages, delivery);
+            entry.outbound.abandon(&mut self.messages, delivery);
+            #[cfg(feature = "alloc")]
+            {
+                entry.lost.make().last_packet_id = entry.outbound.last_packet_id();
+            }
         }
         #[cfg(feature = "alloc")]
         self.settle(session, delivery);

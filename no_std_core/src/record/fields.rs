@@ -3,6 +3,7 @@
 //!
 //! Neither side stops at a fault. It is remembered and asked for once, at the end: a field then costs a call and no branch.
 
+use super::Added;
 use crate::storage::copy;
 use crate::time::Instant;
 
@@ -206,6 +207,16 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
 
     fn take(input: &mut Input<'a>) -> Self {
         bool::take(input).then(|| T::take(input))
+    }
+}
+
+impl<'a, T: Field<'a> + Default> Field<'a> for Added<T> {
+    fn put(&self, out: &mut Output<'_>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Input<'a>) -> Self {
+        if input.rest.is_empty() { Self::default() } else { Self(T::take(input)) }
     }
 }
 

@@ -17,6 +17,7 @@ fn samples() -> Vec<Record<'static>> {
             ends: Instant::NEVER,
             will: Some(will),
             dropped,
+            last_packet_id: Added(u16::MAX),
         }),
         Value::Group(Group { filter: "$share/workers/jobs/#" }),
         Value::Subscription(Subscription {
@@ -78,6 +79,17 @@ fn a_record_comes_back_as_it_was() {
         assert_eq!(key(&bytes), Some((record.key(), matches!(record, Record::Delete(_)))));
         assert_eq!(Key::from_bits(record.key().to_bits()), Some(record.key()));
     }
+}
+
+#[test]
+fn a_session_of_an_older_program_is_read() {
+    let Record::Put(key, Value::Session(session)) = samples()[0] else { panic!("the first sample is a Session") };
+    let mut bytes = sealed(&Record::Put(key, Value::Session(Session { last_packet_id: Added(5), ..session })));
+    bytes.pop();
+    let sum = checksum(&bytes[4..]).to_le_bytes();
+    bytes[..4].copy_from_slice(&sum);
+    let older = Session { last_packet_id: Added(0), ..session };
+    assert_eq!(open(&bytes), Ok(Record::Put(key, Value::Session(older))));
 }
 
 /// An [`Instant`] for serde.
@@ -238,6 +250,7 @@ fn the_longest_fixed_part_is_within_the_overhead() {
             expiry_secs: Some(u32::MAX),
         }),
         dropped: [u32::MAX; 10],
+        last_packet_id: Added(u16::MAX),
     });
     let key = Key { kind: Kind::Session, slot: u32::MAX };
     assert!(sealed(&Record::Put(key, worst)).len() <= OVERHEAD);

@@ -67,10 +67,19 @@ pub(crate) struct Lost {
     pub(crate) dropped: Dropped,
     /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
     pub(crate) last: u32,
+    /// The Packet Identifier that was given out last when one was taken from a message that its client may have, or 0. The client may
+    /// remember that one with QoS 2, so a restart is not to begin before it.
+    #[cfg(feature = "alloc")]
+    pub(crate) last_packet_id: u16,
 }
 
 impl Vacant for Lost {
-    const VACANT: &Self = &Self { dropped: Dropped::NONE, last: 0 };
+    const VACANT: &Self = &Self {
+        dropped: Dropped::NONE,
+        last: 0,
+        #[cfg(feature = "alloc")]
+        last_packet_id: 0,
+    };
 }
 
 /// A Will Message, stored when the client connects.

@@ -353,6 +353,17 @@ impl Outbound {
         self.queue = queue;
     }
 
+    #[cfg(feature = "alloc")]
+    pub(crate) fn last_packet_id(&self) -> u16 {
+        self.last_packet_id
+    }
+
+    /// This Packet Identifier was given out before a restart, later than those of any messages that were given up.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn restore_last_packet_id(&mut self, last: u16) {
+        self.last_packet_id = last;
+    }
+
     /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
     /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
     ///
@@ -364,7 +375,7 @@ impl Outbound {
         let deliveries = &mut messages.deliveries;
         self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
         let mut sorted = core::mem::take(&mut self.in_flight);
-        let mut last = sorted.back().map_or(0, |last| deliveries[last].packet_id);
+        let mut last = sorted.back().map_or(self.last_packet_id, |last| deliveries[last].packet_id);
         // How far back on the circle the one before the first is.
         let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
         let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
@@ -385,7 +396,10 @@ impl Outbound {
         }
         behind.append(deliveries, &mut before);
         self.in_flight = behind;
-        self.last_packet_id = last;
+        // What was recorded counts if it is a little ahead on the circle; if it is not, it was recorded long ago.
+        if cfg!(not(feature = "alloc")) || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
+            self.last_packet_id = last;
+        }
         twice
     }
 
