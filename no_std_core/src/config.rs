@@ -96,11 +96,17 @@ impl Shard {
 
     /// How many numbers of [`Subscriber`](crate::router::Subscriber)s stand for shards: none for a broker that is alone.
     pub(crate) fn siblings(self) -> u32 {
-        if self.count > 1 { u32::from(self.count) } else { 0 }
+        if self.has_siblings() { u32::from(self.count) } else { 0 }
+    }
+
+    /// Without the feature `alloc` there are none, whatever was asked for.
+    #[inline]
+    const fn has_siblings(self) -> bool {
+        cfg!(feature = "alloc") && self.count > 1
     }
 
     pub(crate) fn is_home_of(self, client_id: &[u8]) -> bool {
-        self.count <= 1 || Self::home_of(client_id, self.count) == self.index
+        !self.has_siblings() || Self::home_of(client_id, self.count) == self.index
     }
 }
 

@@ -204,7 +204,7 @@ impl Delivery {
 
     /// Came through a group that a sibling owns: this is the subscription here.
     pub(crate) fn foreign(&self) -> Option<Handle<Subscription>> {
-        self.beside.filter(|_| self.is(Self::FOREIGN)).map(Handle::cast)
+        self.beside.filter(|_| cfg!(feature = "alloc") && self.is(Self::FOREIGN)).map(Handle::cast)
     }
 
     /// It came through this group.
@@ -214,6 +214,7 @@ impl Delivery {
     }
 
     /// It came through a group that a sibling owns.
+    #[cfg(feature = "alloc")]
     pub(crate) fn set_foreign(&mut self, subscription: Handle<Subscription>) {
         self.beside = Some(subscription.cast());
         self.set(Self::FOREIGN, true);

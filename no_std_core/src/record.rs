@@ -121,7 +121,9 @@ pub enum Value<'a> {
     Retained,
     Delivery(Delivery<'a>),
     Receipt(Receipt),
+    #[cfg(feature = "alloc")]
     Transit(Transit<'a>),
+    #[cfg(feature = "alloc")]
     Sibling(Sibling),
     Counters(Counters),
 }
@@ -280,7 +282,7 @@ pub struct Receipt {
     pub packet_id: u16,
 }
 
-/// A message on its way to a sibling broker.
+/// A message on its way to a sibling broker, with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Transit<'a> {
@@ -296,7 +298,7 @@ pub struct Transit<'a> {
     pub group: &'a str,
 }
 
-/// How far the messages from and to the sibling broker are whose index is the slot.
+/// How far the messages from and to the sibling broker are whose index is the slot; with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Sibling {
@@ -437,7 +439,9 @@ impl<'a> Value<'a> {
             Self::Retained => Kind::Retained,
             Self::Delivery(_) => Kind::Delivery,
             Self::Receipt(_) => Kind::Receipt,
+            #[cfg(feature = "alloc")]
             Self::Transit(_) => Kind::Transit,
+            #[cfg(feature = "alloc")]
             Self::Sibling(_) => Kind::Sibling,
             Self::Counters(_) => Kind::Counters,
         }
@@ -452,12 +456,15 @@ impl<'a> Value<'a> {
             Self::Retained => {}
             Self::Delivery(value) => value.put(out),
             Self::Receipt(value) => value.put(out),
+            #[cfg(feature = "alloc")]
             Self::Transit(value) => value.put(out),
+            #[cfg(feature = "alloc")]
             Self::Sibling(value) => value.put(out),
             Self::Counters(value) => value.put(out),
         }
     }
 
+    /// Anything, if the input is damaged; what this broker has nothing like counts as damaged.
     fn take(kind: Kind, input: &mut Input<'a>) -> Self {
         match kind {
             Kind::Session => Self::Session(Field::take(input)),
@@ -467,9 +474,17 @@ impl<'a> Value<'a> {
             Kind::Retained => Self::Retained,
             Kind::Delivery => Self::Delivery(Field::take(input)),
             Kind::Receipt => Self::Receipt(Field::take(input)),
+            #[cfg(feature = "alloc")]
             Kind::Transit => Self::Transit(Field::take(input)),
+            #[cfg(feature = "alloc")]
             Kind::Sibling => Self::Sibling(Field::take(input)),
             Kind::Counters => Self::Counters(Field::take(input)),
+            // Without the feature `alloc` there are no siblings.
+            #[cfg(not(feature = "alloc"))]
+            Kind::Transit | Kind::Sibling => {
+                input.damage();
+                Self::Retained
+            }
         }
     }
 }

@@ -24,17 +24,20 @@ impl Instant {
 
     /// The moment `millis` milliseconds later; [`Instant::NEVER`] if that is out of range.
     #[must_use]
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     pub const fn plus_millis(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 
     /// The moment `seconds` seconds later; [`Instant::NEVER`] if that is out of range.
     #[must_use]
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     pub const fn plus_secs(self, seconds: u64) -> Self {
         self.plus_millis(seconds.saturating_mul(1000))
     }
 
     /// Milliseconds from `earlier` to `self`; 0 if `earlier` is later.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     pub const fn millis_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

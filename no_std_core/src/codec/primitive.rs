@@ -3,6 +3,9 @@
 use super::{PacketId, ReasonCode, Refusal};
 use crate::topic::has_control_characters;
 
+/// Whether a quick look at a string comes before the one that finds all that is wrong: with the feature `alloc` fast, without it small.
+const LOOKS_TWICE: bool = cfg!(feature = "alloc");
+
 const OVERRUN: Refusal = Refusal::malformed("a field reaches beyond the end of the packet");
 
 /// Reads the fields of a packet one after the other.
@@ -107,7 +110,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn string_or(&mut self, code: ReasonCode) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
-        if text.bytes().fold(false, |found, byte| found | !is_printable(byte)) {
+        if !LOOKS_TWICE || text.bytes().fold(false, |found, byte| found | !is_printable(byte)) {
             self.check_text(text, code)?;
         }
         Ok(text)
@@ -120,7 +123,14 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn topic_name(&mut self) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
-        if text.bytes().fold(false, |found, byte| found | !is_printable(byte) | matches!(byte, b'+' | b'#')) {
+        let is_suspect = |byte| !is_printable(byte) | matches!(byte, b'+' | b'#');
+        // A loop that goes on to the end in any case can be made wide, where the processor has wide registers.
+        let found = if cfg!(feature = "alloc") {
+            text.bytes().fold(false, |found, byte| found | is_suspect(byte))
+        } else {
+            text.bytes().any(is_suspect)
+        };
+        if found {
             self.check_text(text, ReasonCode::TopicNameInvalid)?;
             if text.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
                 return Err(Refusal::protocol_error("a Topic Name has no wildcard '+' or '#' [MQTT-3.3.2-2]"));

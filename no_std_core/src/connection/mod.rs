@@ -244,16 +244,13 @@ impl Sending {
 }
 
 impl Connection {
-    /// One that was just opened.
-    pub(crate) fn new(generation: u32, now: Instant) -> Self {
-        Self {
-            generation,
-            version: Version::V3_1_1,
-            maximum_packet_size: u32::MAX,
-            problem_information: true,
-            last_active: now,
-            ..Self::EMPTY
-        }
+    /// Fills an empty one, which was just opened.
+    pub(crate) fn begin(&mut self, generation: u32, now: Instant) {
+        self.generation = generation;
+        self.version = Version::V3_1_1;
+        self.maximum_packet_size = u32::MAX;
+        self.problem_information = true;
+        self.last_active = now;
     }
 
     /// Why the broker closes it, once it does.

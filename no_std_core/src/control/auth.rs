@@ -5,7 +5,7 @@ use crate::authorize::{Ask, Verdict};
 use crate::broker::Broker;
 use crate::codec::{Auth, Frame, ReasonCode, Refusal, Version, Why};
 use crate::connection::{Connection, Owed, Phase, Reply};
-use crate::storage::{Blob, Handle, TEXT_ON_STACK};
+use crate::storage::{Blob, Handle};
 use crate::time::Instant;
 
 impl Broker<'_> {
@@ -97,7 +97,7 @@ impl Broker<'_> {
         };
         let stored = self.messages.bytes.store(&[data]).ok_or(super::connect::NO_MEMORY)?;
         self.connections[handle].auth_data = stored;
-        if self.messages.bytes.contiguous(stored).is_none() && data.len() > TEXT_ON_STACK {
+        if !self.messages.bytes.comes_whole(stored) {
             return Err(Refusal::new(
                 ReasonCode::ImplementationSpecificError,
                 "the Authentication Data are longer than this server can send",

@@ -271,11 +271,12 @@ impl<'m> Broker<'m> {
                 self.end_session(now, session);
             }
         }
-        let Some(session) = self.sessions.insert(Session::new(found.hash, client_id, principal)) else {
+        let Some(session) = self.sessions.insert_empty() else {
             debug_assert!(false, "there was room before");
             self.messages.bytes.release(client_id);
             return Err(NO_MEMORY);
         };
+        self.sessions[session].begin(found.hash, client_id, principal);
         #[cfg(feature = "alloc")]
         self.number_session(session);
         self.session_index.insert(&mut self.sessions, session);

@@ -6,7 +6,9 @@ use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
-use crate::router::{Group, Subscription};
+use crate::router::Group;
+#[cfg(feature = "alloc")]
+use crate::router::Subscription;
 use crate::session::Session;
 use crate::storage::Handle;
 use crate::topic::TopicName;
@@ -24,10 +26,19 @@ pub(super) struct Terms {
     /// The shared subscription it comes through.
     pub(super) group: Option<Handle<Group>>,
     /// The same, if a sibling owns the group: the subscription here.
+    #[cfg(feature = "alloc")]
     pub(super) foreign: Option<Handle<Subscription>>,
 }
 
 impl Terms {
+    #[inline]
+    fn is_shared(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.group.is_some() || self.foreign.is_some();
+        #[cfg(not(feature = "alloc"))]
+        self.group.is_some()
+    }
+
     pub(super) fn delivery(self, message: Handle<Message>) -> Delivery {
         let mut delivery = Delivery {
             message: Some(message),
@@ -38,7 +49,10 @@ impl Terms {
         };
         if let Some(group) = self.group {
             delivery.set_group(group);
-        } else if let Some(subscription) = self.foreign {
+            return delivery;
+        }
+        #[cfg(feature = "alloc")]
+        if let Some(subscription) = self.foreign {
             delivery.set_foreign(subscription);
         }
         delivery
@@ -57,7 +71,7 @@ impl Broker<'_> {
         self.work.count(work::DELIVERY, 1);
         let entry = &self.sessions[session];
         let connection = entry.connection;
-        if terms.group.is_none() && terms.foreign.is_none() && self.merge(session, message, terms) {
+        if !terms.is_shared() && self.merge(session, message, terms) {
             return Fate::Kept;
         }
         if connection.is_none() && terms.qos == QoS::AtMostOnce {
@@ -104,7 +118,7 @@ impl Broker<'_> {
     #[cold]
     fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {
         let order = self.messages.get(message).order as u32;
-        let is_shared = terms.group.is_some() || terms.foreign.is_some();
+        let is_shared = terms.is_shared();
         if is_shared || self.sessions[session].lost.get().last != order {
             self.count_drop(Some(session), reason);
         }

@@ -192,6 +192,7 @@ impl Broker<'_> {
             retain: retain && options.retain_as_published,
             identifier,
             group: Some(group),
+            #[cfg(feature = "alloc")]
             foreign: None,
         };
         #[cfg(feature = "alloc")]
@@ -217,7 +218,14 @@ impl Broker<'_> {
             self.count_drop(None, DropReason::OutOfMemory);
             return Fate::Lost;
         };
-        let terms = Terms { qos, retain: false, identifier: 0, group: Some(group), foreign: None };
+        let terms = Terms {
+            qos,
+            retain: false,
+            identifier: 0,
+            group: Some(group),
+            #[cfg(feature = "alloc")]
+            foreign: None,
+        };
         match self.messages.deliver(terms.delivery(message)) {
             Some(delivery) => {
                 if self.messages.journal.is_on() {

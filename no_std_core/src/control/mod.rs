@@ -72,7 +72,8 @@ pub(crate) enum Taken<'b> {
 impl Broker<'_> {
     pub(crate) fn open_connection(&mut self, now: Instant) -> Result<ConnectionId, Full> {
         self.generations = self.generations.wrapping_add(1);
-        let slot = self.connections.insert(Connection::new(self.generations, now)).ok_or(Full)?;
+        let slot = self.connections.insert_empty().ok_or(Full)?;
+        self.connections[slot].begin(self.generations, now);
         let deadline = now.plus_millis(u64::from(self.config.connect_timeout_ms));
         self.connections[slot].timer = self.timers.arm(deadline, TimerKey::Connection(slot));
         self.counters.connections_opened += 1;

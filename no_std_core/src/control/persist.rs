@@ -168,11 +168,12 @@ impl Broker<'_> {
 
     /// Whether the group keeps messages, or a Session that has to survive is a member.
     fn is_durable_group(&self, group: Handle<Group>) -> bool {
-        let mut members = self.router.is_live_group(group).then(|| self.router.members_of(group)).into_iter().flatten();
-        members.any(|member| {
+        let is_durable = |member| {
             let session = self.session_of(self.router.subscription(member).subscriber());
             session.is_some_and(|session| self.sessions[session].is_durable)
-        }) || (self.router.is_live_group(group) && self.router.group(group).tag() != 0)
+        };
+        self.router.is_live_group(group)
+            && (self.router.group(group).tag() != 0 || self.router.members_of(group).any(is_durable))
     }
 
     fn subscription_value<'a>(&self, handle: Handle<Subscription>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {

@@ -594,6 +594,7 @@ impl<'m> Broker<'m> {
             retain: retain && options.retain_as_published,
             identifier,
             group: None,
+            #[cfg(feature = "alloc")]
             foreign: None,
         })
     }

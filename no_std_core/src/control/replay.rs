@@ -14,7 +14,7 @@ use crate::message::{Delivery, Message, Owner};
 use crate::record::Kind;
 use crate::router::{Retained, RetainedCursor, Subscription};
 use crate::session::{Replay, Session, Started};
-use crate::storage::{Handle, TEXT_ON_STACK};
+use crate::storage::Handle;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 use crate::work;
@@ -168,7 +168,7 @@ impl Broker<'_> {
         let Some(text) = self.messages.bytes.store(&[filter.proper().as_bytes()]) else {
             return false;
         };
-        let too_long = self.messages.bytes.contiguous(text).is_none() && text.len() > TEXT_ON_STACK;
+        let too_long = !self.messages.bytes.comes_whole(text);
         let replay =
             Replay { subscription: Some(subscription), begun: self.routed, filter: text, cursor, ..Replay::default() };
         let inserted = if too_long { None } else { self.replays.insert(replay) };
@@ -286,6 +286,7 @@ impl Broker<'_> {
                 retain: true,
                 identifier: entry.identifier(),
                 group: None,
+                #[cfg(feature = "alloc")]
                 foreign: None,
             };
             let expired = stored.has_expired(now);

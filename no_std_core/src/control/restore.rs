@@ -93,8 +93,6 @@ impl Broker<'_> {
                 let restored = self.mesh.restore_progress(slot, value.taken, value.sent);
                 if restored { Ok(()) } else { Err(Unfit::Invalid) }
             }
-            #[cfg(not(feature = "alloc"))]
-            Value::Transit(_) | Value::Sibling(_) => Err(Unfit::Invalid),
         };
         self.messages.journal.pause(false);
         if taken.is_err() {
@@ -152,29 +150,30 @@ impl Broker<'_> {
             return Err(Unfit::Duplicate);
         }
         let client_id = self.messages.bytes.store(&[text]).ok_or(Unfit::NoRoom)?;
-        let mut session = Session::new(hash, client_id, Principal(value.principal));
-        session.is_durable = true;
-        session.expiry_secs = value.expiry_secs;
-        session.ends = value.ends;
-        session.will = value.will.map(|will| StoredWill {
+        let Some(session) = self.sessions.restore_empty(slot) else {
+            self.messages.bytes.release(client_id);
+            return Err(Unfit::Duplicate);
+        };
+        let entry = &mut self.sessions[session];
+        entry.begin(hash, client_id, Principal(value.principal));
+        entry.is_durable = true;
+        entry.expiry_secs = value.expiry_secs;
+        entry.ends = value.ends;
+        entry.will = value.will.map(|will| StoredWill {
             message: Handle::from_index(will.message as usize),
             delay_secs: will.delay_secs,
             due: will.due,
             expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
         if value.dropped.iter().any(|count| *count > 0) {
-            let lost = session.lost.make();
+            let lost = entry.lost.make();
             lost.dropped = Dropped::of(value.dropped);
             #[cfg(feature = "alloc")]
             {
                 lost.last_packet_id = value.last_packet_id.0;
-                session.outbound.restore_last_packet_id(value.last_packet_id.0);
+                entry.outbound.restore_last_packet_id(value.last_packet_id.0);
             }
         }
-        let Some(session) = self.sessions.restore(slot, session) else {
-            self.messages.bytes.release(client_id);
-            return Err(Unfit::Duplicate);
-        };
         #[cfg(feature = "alloc")]
         self.number_session(session);
         self.session_index.insert(&mut self.sessions, session);
@@ -312,6 +311,7 @@ impl Broker<'_> {
                     delivery.set_group(group);
                 }
             }
+            #[cfg(feature = "alloc")]
             (Through::Foreign(subscription), Owner::Session(session)) => {
                 let subscription = Handle::from_index(subscription as usize);
                 if self.router.holds(subscription, self.subscriber_of(session)) {

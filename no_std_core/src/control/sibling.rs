@@ -969,9 +969,10 @@ impl Broker<'_> {
         let session = match self.remote(shard, member) {
             Some(session) => session,
             None => {
-                let mut entry = Session::new(0, Blob::EMPTY, Principal::ANONYMOUS);
+                let Some(session) = self.sessions.insert_empty() else { return };
+                let entry = &mut self.sessions[session];
+                entry.begin(0, Blob::EMPTY, Principal::ANONYMOUS);
                 entry.remote = Some(Box::new(remote));
-                let Some(session) = self.sessions.insert(entry) else { return };
                 self.mesh.remotes.insert((shard, member.number), session);
                 session
             }

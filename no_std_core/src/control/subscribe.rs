@@ -33,8 +33,8 @@ impl<'m> Broker<'m> {
         if !self.can_owe(handle, answered) {
             return Ok(Taken::NotNow);
         }
-        self.check_filters(handle, subscribe.filters().map(|(text, _)| text))?;
         for (text, options) in subscribe.filters() {
+            self.check_filter(handle, text)?;
             if TopicFilter::new(text).is_ok_and(|filter| !options.are_allowed_for(filter)) {
                 return Err(Refusal::protocol_error("a shared subscription has no No Local [MQTT-3.8.3-4]"));
             }
@@ -172,7 +172,9 @@ impl<'m> Broker<'m> {
         if !self.can_owe(handle, answered) {
             return Ok(Taken::NotNow);
         }
-        self.check_filters(handle, unsubscribe.filters())?;
+        for text in unsubscribe.filters() {
+            self.check_filter(handle, text)?;
+        }
         #[cfg(feature = "alloc")]
         if !self.siblings_let_go(handle, session, &unsubscribe, if version.is_v5() { answered } else { count }) {
             return Ok(Taken::NotNow);
@@ -260,13 +262,9 @@ impl<'m> Broker<'m> {
     /// MQTT 5.0 has a code for a Topic Filter that is none, one by one. Before, SUBACK's 0x80 is for what the Server does not
     /// grant and UNSUBACK has no code at all: the packet is a protocol violation, `[MQTT-4.8.0-1]` of MQTT 3.1.1. A
     /// malformed `$share` is not, as those versions do not know shared subscriptions.
-    fn check_filters<'f>(
-        &self,
-        handle: Handle<Connection>,
-        mut filters: impl Iterator<Item = &'f str>,
-    ) -> Result<(), Refusal> {
-        let is_wrong = |text| !matches!(TopicFilter::new(text), Ok(_) | Err(TopicFilterError::MalformedShare));
-        if !self.connections[handle].version.is_v5() && filters.any(is_wrong) {
+    fn check_filter(&self, handle: Handle<Connection>, text: &str) -> Result<(), Refusal> {
+        let is_right = matches!(TopicFilter::new(text), Ok(_) | Err(TopicFilterError::MalformedShare));
+        if !is_right && !self.connections[handle].version.is_v5() {
             return Err(Refusal::protocol_error("a Topic Filter is not well-formed (section 4.7)"));
         }
         Ok(())

@@ -574,13 +574,12 @@ impl Broker<'_> {
     }
 
     fn binary<'a>(&'a self, blob: Blob, space: &'a mut [u8]) -> &'a [u8] {
-        match self.messages.bytes.contiguous(blob) {
-            Some(whole) => whole,
-            None => {
-                let len = self.messages.bytes.copy(blob, 0, space);
-                space.get(..len).unwrap_or(&[])
-            }
+        #[cfg(feature = "alloc")]
+        if let Some(whole) = self.messages.bytes.contiguous(blob) {
+            return whole;
         }
+        let len = self.messages.bytes.copy(blob, 0, space);
+        space.get(..len).unwrap_or(&[])
     }
 
     fn text<'a>(&'a self, blob: Blob, space: &'a mut [u8]) -> &'a str {

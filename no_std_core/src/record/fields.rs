@@ -91,6 +91,12 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// What was read makes no sense.
+    #[cfg(not(feature = "alloc"))]
+    pub(super) fn damage(&mut self) {
+        self.is_damaged = true;
+    }
+
     /// Whether all was read, to the last byte, and made sense.
     pub(super) fn is_done(&self) -> bool {
         self.rest.is_empty() && !self.is_damaged

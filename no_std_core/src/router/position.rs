@@ -2,13 +2,14 @@
 
 use crate::storage::Hasher;
 
-/// How many levels, counted back from the deepest, are remembered. A power of two.
-const REMEMBERED: usize = if cfg!(feature = "alloc") { 16 } else { 4 };
+/// How many levels, counted back from the deepest, are remembered: a power of two, or none where texts are as short as packets of
+/// firmware and flash is dear.
+const REMEMBERED: usize = if cfg!(feature = "alloc") { 16 } else { 0 };
 
 /// A place between two levels of a text, which moves forward and back.
 ///
 /// Walks go back and forth over the last levels of long texts many times. What is remembered of them keeps each
-/// step O(1), whatever the length of the level.
+/// step O(1), whatever the length of the level. Without the feature `alloc` nothing is remembered.
 #[derive(Clone, Debug)]
 pub(super) struct Position<'t> {
     /// At most 65,535 bytes.
@@ -73,7 +74,9 @@ impl<'t> Position<'t> {
     #[inline]
     pub(super) fn ahead(&mut self) -> Option<&'t [u8]> {
         let rest = self.text.get(self.start..)?;
-        let slot = self.remembered.get_mut(self.depth % REMEMBERED)?;
+        let Some(slot) = slot_of(self.depth).and_then(|slot| self.remembered.get_mut(slot)) else {
+            return rest.get(..find_slash(rest));
+        };
         if !(usize::from(slot.start) == self.start && slot.start <= slot.end) {
             let text = rest.get(..find_slash(rest))?;
             // The text is no longer than 65,535 bytes, so neither number is cut.
@@ -85,7 +88,9 @@ impl<'t> Position<'t> {
     /// The hash of `level`, which is the level ahead.
     #[inline]
     pub(super) fn hash(&mut self, hasher: &Hasher, level: &[u8]) -> u32 {
-        let Some(slot) = self.remembered.get_mut(self.depth % REMEMBERED) else { return 0 };
+        let Some(slot) = slot_of(self.depth).and_then(|slot| self.remembered.get_mut(slot)) else {
+            return hasher.hash_bytes(level);
+        };
         if slot.hash == 0 {
             slot.hash = hasher.hash_bytes(level);
         }
@@ -104,7 +109,7 @@ impl<'t> Position<'t> {
     pub(super) fn back(&mut self) {
         let (Some(end), Some(depth)) = (self.start.checked_sub(1), self.depth.checked_sub(1)) else { return };
         self.depth = depth;
-        self.start = match self.remembered.get(depth % REMEMBERED) {
+        self.start = match slot_of(depth).and_then(|slot| self.remembered.get(slot)) {
             Some(slot) if usize::from(slot.end) == end && slot.start <= slot.end => slot.start.into(),
             _ => {
                 let before = self.text.get(..end).unwrap_or(&[]);
@@ -112,6 +117,12 @@ impl<'t> Position<'t> {
             }
         };
     }
+}
+
+/// Where a level of this depth is remembered.
+#[inline]
+const fn slot_of(depth: usize) -> Option<usize> {
+    depth.checked_rem(REMEMBERED)
 }
 
 /// Where the first level of `text` ends.

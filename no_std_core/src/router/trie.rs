@@ -178,7 +178,7 @@ impl<'m> Trie<'m> {
     pub(super) fn is_reserved(&self, node: Handle<Node>) -> bool {
         match self.nodes[node].level {
             Level::Short(text) => text.first() == Some(&b'$'),
-            Level::Long(blob) => self.texts.chunks(blob, 0..1).flatten().eq(b"$"),
+            Level::Long(blob) => self.texts.chunks(blob, 0..1).next() == Some(b"$"),
             Level::Plus | Level::Pound => false,
         }
     }

@@ -180,8 +180,12 @@ impl Session {
             && self.outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
     }
 
-    pub(crate) fn new(hash: u32, client_id: Blob, principal: Principal) -> Self {
-        Self { hash, client_id, principal, ends: Instant::NEVER, ..Self::EMPTY }
+    /// Fills an empty one.
+    pub(crate) fn begin(&mut self, hash: u32, client_id: Blob, principal: Principal) {
+        self.hash = hash;
+        self.client_id = client_id;
+        self.principal = principal;
+        self.ends = Instant::NEVER;
     }
 }
 

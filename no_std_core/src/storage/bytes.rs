@@ -217,17 +217,19 @@ impl<'m> Bytes<'m> {
     /// Calls `act` with the bytes in one piece. In borrowed memory they are copied to the stack for that; `None` if
     /// they are more than [`TEXT_ON_STACK`] there.
     pub(crate) fn with<R>(&self, blob: Blob, act: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let mut copy;
-        let whole = match self.contiguous(blob) {
-            Some(whole) => whole,
-            None => {
-                copy = [0; TEXT_ON_STACK];
-                let space = copy.get_mut(..blob.len())?;
-                self.copy(blob, 0, space);
-                space
-            }
-        };
-        Some(act(whole))
+        #[cfg(feature = "alloc")]
+        if let Some(whole) = self.contiguous(blob) {
+            return Some(act(whole));
+        }
+        let mut copy = [0; TEXT_ON_STACK];
+        let space = copy.get_mut(..blob.len())?;
+        self.copy(blob, 0, space);
+        Some(act(space))
+    }
+
+    /// Whether [`Bytes::with`] gives it.
+    pub(crate) fn comes_whole(&self, blob: Blob) -> bool {
+        blob.len() <= TEXT_ON_STACK || cfg!(feature = "alloc") && self.contiguous(blob).is_some()
     }
 
     /// The bytes of `blob` in one piece, if they lie so: always in owned memory, else up to 60 bytes.

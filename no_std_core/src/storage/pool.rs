@@ -37,7 +37,7 @@ impl<T: Default> Default for PoolSlot<T> {
 /// Entries of one type, found by [`Handle`], inserted and removed in O(1).
 ///
 /// Indexing with a handle whose entry was removed is a bug of the caller: it is asserted in debug builds, and gives an
-/// empty entry in release builds.
+/// empty entry in release builds, or a spare one that belongs to nobody.
 #[derive(Debug)]
 pub struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
@@ -88,7 +88,9 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// How many entries there may be.
     pub fn limit(&self) -> usize {
-        self.slots.limit().min(LIVE as usize - 1)
+        let places = self.slots.limit();
+        // A slot has more than four bytes: there are never so many in an address space of 32 bits.
+        if cfg!(target_pointer_width = "64") { places.min(LIVE as usize - 1) } else { places }
     }
 
     /// How many more entries there is room for.
@@ -105,6 +107,13 @@ impl<'m, T: Default> Pool<'m, T> {
     pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
         let handle = self.take_place()?;
         self[handle] = value;
+        Some(handle)
+    }
+
+    /// Puts an empty entry into the pool, to be filled where it is: entries that are large are not copied. None if the pool is full.
+    pub fn insert_empty(&mut self) -> Option<Handle<T>> {
+        let handle = self.take_place()?;
+        self[handle] = T::default();
         Some(handle)
     }
 
@@ -153,6 +162,13 @@ impl<'m, T: Default> Pool<'m, T> {
     pub fn restore(&mut self, index: usize, value: T) -> Option<Handle<T>> {
         let handle = self.claim(index)?;
         self[handle] = value;
+        Some(handle)
+    }
+
+    /// As [`Pool::restore`] of an empty entry, to be filled where it is.
+    pub fn restore_empty(&mut self, index: usize) -> Option<Handle<T>> {
+        let handle = self.claim(index)?;
+        self[handle] = T::default();
         Some(handle)
     }
 
@@ -269,7 +285,10 @@ impl<T: Default> IndexMut<Handle<T>> for Pool<'_, T> {
         match self.slots.as_mut_slice().get_mut(handle.index()) {
             Some(slot) => &mut slot.value,
             None => {
-                self.spare = T::default();
+                // Without `alloc` it is the same code as that of `index`, which the linker then keeps once.
+                if cfg!(feature = "alloc") {
+                    self.spare = T::default();
+                }
                 &mut self.spare
             }
         }
