@@ -24,12 +24,13 @@ pub(crate) struct Outlet {
 #[derive(Debug, Default)]
 struct Lost {
     in_all: AtomicU64,
-    /// Of them, those that found no place and of which nothing stands in the file yet.
+    /// Of them, those of which nothing stands in the file yet.
     untold: AtomicU64,
 }
 
 enum Item {
-    Line(Vec<u8>),
+    /// A line, and how many are missing before it.
+    Line { dropped: u64, line: Vec<u8> },
     /// Everything before it was written, if this can be sent.
     Flush(SyncSender<()>),
 }
@@ -53,16 +54,11 @@ impl Outlet {
         Ok(Self { sender, lost })
     }
 
-    /// Has `line` written. Where there is no place for it, it is dropped, and the next line that finds one is preceded by
-    /// how many were.
+    /// Has `line` written. Where there is no place for it, it is dropped. How many were stands before the next line that is
+    /// written, or at the end.
     pub(crate) fn write(&self, line: &[u8]) {
         let dropped = self.lost.untold.swap(0, Ordering::Relaxed);
-        let mut text = Vec::new();
-        if dropped > 0 {
-            text = notice(dropped).into_bytes();
-        }
-        text.extend_from_slice(line);
-        if self.sender.try_send(Item::Line(text)).is_err() {
+        if self.sender.try_send(Item::Line { dropped, line: line.to_vec() }).is_err() {
             self.lost.untold.fetch_add(dropped + 1, Ordering::Relaxed);
             self.lost.in_all.fetch_add(1, Ordering::Relaxed);
         }
@@ -93,18 +89,30 @@ impl Outlet {
 
 fn notice(dropped: u64) -> String {
     let now = humantime::format_rfc3339_micros(SystemTime::now());
-    format!("{now}  WARN {dropped} log lines were dropped here: nobody read those before in time\n")
+    format!(
+        "{now}  WARN {dropped} log lines are missing here: they could not be written, or nobody read those before in time\n"
+    )
 }
 
 fn write_all(mut file: impl Write, items: &Receiver<Item>, lost: &Lost) {
+    let tell = |file: &mut _, dropped: u64| {
+        if dropped > 0 && write_patiently(file, notice(dropped).as_bytes()).is_err() {
+            lost.untold.fetch_add(dropped, Ordering::Relaxed);
+        }
+    };
     for item in items {
         match item {
-            Item::Line(line) => {
+            Item::Line { dropped, line } => {
+                tell(&mut file, dropped);
                 if write_patiently(&mut file, &line).is_err() {
+                    lost.untold.fetch_add(1, Ordering::Relaxed);
                     lost.in_all.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Item::Flush(written) => drop(written.send(())),
+            Item::Flush(written) => {
+                tell(&mut file, lost.untold.swap(0, Ordering::Relaxed));
+                let _ = written.send(());
+            }
         }
     }
 }
@@ -126,6 +134,7 @@ fn write_patiently(file: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::Sender;
     use std::sync::{Mutex, mpsc};
 
@@ -167,7 +176,7 @@ mod tests {
         outlet.flush(Duration::from_secs(10));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(text.starts_with("line 0\nline 1\n"), "{text}");
-        assert!(text.contains(&format!(" WARN {lost} log lines were dropped here")), "{text}");
+        assert!(text.contains(&format!(" WARN {lost} log lines are missing here")), "{text}");
         assert!(text.ends_with("in time\nafter\n"), "{text}");
         assert_eq!(outlet.lost(), lost);
     }
@@ -179,5 +188,52 @@ mod tests {
         (0..3).for_each(|_| outlet.write(b"line\n"));
         outlet.flush(Duration::from_secs(10));
         assert_eq!(outlet.lost(), 3);
+    }
+
+    /// A device that is full for a while.
+    struct Device {
+        is_full: Arc<AtomicBool>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Device {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.is_full.load(Ordering::Relaxed) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.written.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_device_with_room_again_says_how_many_lines_are_missing() {
+        let (is_full, written) = (Arc::new(AtomicBool::new(true)), Arc::default());
+        let device = Device { is_full: is_full.clone(), written: Arc::clone(&written) };
+        let outlet = Outlet::with("outlet", device, 8).unwrap();
+        (0..3).for_each(|_| outlet.write(b"line\n"));
+        outlet.flush(Duration::from_secs(10));
+        is_full.store(false, Ordering::Relaxed);
+        outlet.write(b"after\n");
+        outlet.flush(Duration::from_secs(10));
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.contains(" WARN 3 log lines are missing here") && text.ends_with("\nafter\n"), "{text}");
+        assert_eq!((text.lines().count(), outlet.lost()), (2, 3));
+    }
+
+    /// Nothing comes after them that could tell of it.
+    #[test]
+    fn the_last_lines_that_are_missing_are_told_at_the_end() {
+        let (outlet, open, written) = gated(2);
+        (0..10).for_each(|_| outlet.write(b"line\n"));
+        (0..10).for_each(|_| open.send(()).unwrap());
+        outlet.flush(Duration::from_secs(10));
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let lost = outlet.lost();
+        assert!(lost > 0 && text.contains(&format!(" WARN {lost} log lines are missing here")), "{text}");
     }
 }

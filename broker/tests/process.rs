@@ -6,7 +6,7 @@ mod server;
 use goldcrest::{Config, Gateway, StartError};
 use server::{Server, goldcrest, run, text};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -75,7 +75,11 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     server.signal("TERM");
     assert_eq!(server.wait().1, Some(0));
     let logged = reading.join().unwrap();
-    assert!(logged.contains(" log lines were dropped here: nobody read those before in time\n"), "no word of it");
+    assert!(
+        logged
+            .contains(" log lines are missing here: they could not be written, or nobody read those before in time\n"),
+        "no word of it"
+    );
     assert!(logged.trim_end().lines().last().unwrap().contains("stopping"), "its last line is there");
 }
 
@@ -153,6 +157,53 @@ fn whoever_reads_no_further_is_no_failure_and_a_full_device_is_one() {
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(text(&output.stderr).starts_with("goldcrest: cannot write standard output: No space"), "{args:?}");
     }
+}
+
+/// It stood still without a word, and nobody knew what it waits for.
+#[test]
+fn a_configuration_that_nobody_writes_is_waited_for_with_words() {
+    let folder = Folder::new("fifo");
+    let fifo = folder.0.join("gateway.toml");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut child = goldcrest(&["--memory-only", "--config", fifo.to_str().unwrap()]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let mut said = String::new();
+        log.read_line(&mut said).unwrap();
+        let _ = tell.send(std::mem::take(&mut said));
+        log.read_to_string(&mut said).unwrap();
+        said
+    });
+    let said = told.recv_timeout(Duration::from_secs(30));
+    if said.is_err() {
+        child.kill().unwrap();
+    }
+    let words =
+        format!("goldcrest: waits for the configuration: nobody has written {} to its end yet\n", fifo.display());
+    assert_eq!(said, Ok(words));
+    std::fs::write(&fifo, "shards = 0").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let said = reading.join().unwrap();
+    assert!(said.contains("gateway.toml:1: shards: 0 is not allowed"), "{said}");
+}
+
+#[test]
+fn an_empty_path_is_told_with_its_option() {
+    for args in [
+        &["--config", ""][..],
+        &["--data-dir", ""],
+        &["budget", "--config="],
+        &["store", "check", "--data-dir", ""],
+        &["store", "stats", "--config", ""],
+    ] {
+        let output = run(args);
+        let option = args.iter().find(|arg| arg.starts_with("--")).unwrap().trim_end_matches('=');
+        let said = text(&output.stderr);
+        assert!(said.starts_with(&format!("goldcrest: the value of {option} is empty: a path is wanted\n")), "{said}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert_eq!(run(&["store", "backup", ""]).status.code(), Some(2));
 }
 
 #[test]
