@@ -133,6 +133,38 @@ fn sub_keeps_its_connection_alive_while_messages_stream_in() {
     reader.join().unwrap().unwrap();
 }
 
+/// A pager that waits for its reader: the broker cut the client off, and what came after was lost.
+/// [MQTT-3.1.2-20] [MQTT-3.2.2-21]
+#[test]
+fn sub_keeps_its_connection_alive_while_nobody_reads_what_it_prints() {
+    let (mut child, mut link) = accepted(&["sub", "-t", "a", "-C", "1", "-q", "1"], &[0x13, 0, 1]);
+    link.expect(SUBSCRIBE);
+    link.send(&[0x90, 4, 0, 1, 0, 1]);
+    // More than a pipe takes.
+    let payload = vec![b'x'; 300_000];
+    let len = 6 + payload.len();
+    let len = [len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8];
+    let message = [&[PUBLISH_QOS_1], &len[..], &[0, 1, b'a', 0, 7, 0], &payload].concat();
+    link.send(&message);
+    for _ in 0..3 {
+        link.expect(PINGREQ);
+        link.send(&PINGRESP);
+    }
+    let mut printed = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        printed.read_to_end(&mut text).map(|_| text)
+    });
+    // It is acknowledged once it is printed.
+    while let (PINGREQ, _) = link.next().unwrap() {
+        link.send(&PINGRESP);
+    }
+    while link.next().unwrap().0 != DISCONNECT {}
+    drop(link);
+    assert_eq!(end(child), (Some(0), String::new()));
+    assert!(reader.join().unwrap().unwrap() == [&payload[..], b"\n"].concat());
+}
+
 #[test]
 fn a_client_whose_standard_input_is_silent_hears_that_its_broker_is_gone() {
     let (child, mut link) = accepted(&["pub", "-t", "a"], &[]);

@@ -221,6 +221,26 @@ impl Connection {
         }
     }
 
+    /// Writes to `out`, which may take its time, and keeps the connection alive meanwhile. Nothing is read from the broker: it is
+    /// to send no more than can be written.
+    pub(crate) fn write_out(&mut self, out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Failure> {
+        /// What a pipe that is ready takes without waiting (POSIX: PIPE_BUF, and Linux has as much).
+        const PIECE: usize = 4096;
+        while !bytes.is_empty() {
+            let mut watched = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
+            wait_for_any(&mut watched, self.ping_at())?;
+            if !watched[0].revents().is_empty() {
+                match rustix::io::write(out, &bytes[..bytes.len().min(PIECE)]) {
+                    Ok(written) => bytes = &bytes[written..],
+                    Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                    Err(error) => return Err(Failure::Output(error.into())),
+                }
+            }
+            self.ping_if_due()?;
+        }
+        Ok(())
+    }
+
     /// Waits until the broker has taken all that was sent: messages of QoS 0 have no acknowledgement, and a broker that
     /// refuses one closes the connection.
     pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
@@ -253,19 +273,10 @@ impl Connection {
     fn wait(&mut self, input: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<bool, Failure> {
         self.received.drain(..self.taken);
         self.taken = 0;
-        // Half of the time leaves the other half for the way.
-        let ping_at = (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2);
         let answered_by = self.unanswered_since.map(|since| since + PATIENCE);
-        let until = [deadline, ping_at, answered_by].into_iter().flatten().min();
-        // Times in between count as the next millisecond, so that nothing is waited for again and again.
-        let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let mut watched = vec![PollFd::new(&self.stream, PollFlags::IN)];
         watched.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
-        match poll(&mut watched, wait.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Failure::Lost(error.into())),
-        }
+        wait_for_any(&mut watched, [deadline, self.ping_at(), answered_by].into_iter().flatten().min())?;
         let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
         if ready.first() == Some(&true) {
             self.read()?;
@@ -274,11 +285,23 @@ impl Connection {
         {
             return Err(Failure::Unanswered);
         }
-        if ping_at.is_some_and(|at| at <= Instant::now()) {
-            self.send(Packet::PingReq)?;
+        if self.ping_if_due()? {
             self.unanswered_since.get_or_insert_with(Instant::now);
         }
         Ok(ready.get(1) == Some(&true))
+    }
+
+    /// When the next PINGREQ is due: half of the time leaves the other half for the way.
+    fn ping_at(&self) -> Option<Instant> {
+        (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2)
+    }
+
+    fn ping_if_due(&mut self) -> Result<bool, Failure> {
+        let is_due = self.ping_at().is_some_and(|at| at <= Instant::now());
+        if is_due {
+            self.send(Packet::PingReq)?;
+        }
+        Ok(is_due)
     }
 
     fn read(&mut self) -> Result<(), Failure> {
@@ -305,6 +328,17 @@ impl Connection {
                 Err(_) => return Failure::Lost(error),
             }
         }
+    }
+}
+
+/// Waits for what is watched, or until a time.
+fn wait_for_any(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), Failure> {
+    // Times in between count as the next millisecond, so that nothing is waited for again and again.
+    let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+    let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+    match poll(watched, wait.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(Failure::Lost(error.into())),
     }
 }
 

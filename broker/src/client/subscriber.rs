@@ -6,7 +6,8 @@ use goldcrest_core::codec::{
     Ack, Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, SubAck, Subscribe, SubscriptionOptions,
 };
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::AsFd;
 
 /// Prints messages until there were as many as wanted, or for ever.
 pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
@@ -20,15 +21,18 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
         properties: Properties::EMPTY,
         filters: Filters::new(&filters),
     }))?;
-    let mut printer = Printer { options, out: io::stdout().lock(), printed: 0, unreleased: HashSet::new() };
+    let mut printer = Printer { options, text: Vec::new(), printed: 0, unreleased: HashSet::new() };
+    let out = io::stdout();
     while !printer.is_done() {
-        let answer = connection.next(None, |packet| printer.handle(packet));
-        match answer {
-            Ok(Some(answer)) => connection.send(answer)?,
-            Ok(None) => {}
+        let answer = connection.next(None, |packet| printer.handle(packet))?;
+        match connection.write_out(out.as_fd(), &printer.text) {
+            Ok(()) => printer.text.clear(),
             // Who read the messages has had enough of them.
             Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(failure) => return Err(failure),
+        }
+        if let Some(answer) = answer {
+            connection.send(answer)?;
         }
     }
     connection.close()
@@ -48,15 +52,16 @@ fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), Failu
     Ok(())
 }
 
-struct Printer<'a, W> {
+struct Printer<'a> {
     options: &'a SubscriberOptions,
-    out: W,
+    /// What is to be printed.
+    text: Vec<u8>,
     printed: u64,
     /// QoS 2 messages that were printed and whose PUBREL is to come.
     unreleased: HashSet<PacketId>,
 }
 
-impl<W: Write> Printer<'_, W> {
+impl Printer<'_> {
     fn has_enough(&self) -> bool {
         self.options.count.is_some_and(|count| self.printed >= count)
     }
@@ -74,17 +79,17 @@ impl<W: Write> Printer<'_, W> {
             }
             Packet::Publish(publish) => match (publish.qos, publish.packet_id) {
                 (QoS::AtLeastOnce, Some(id)) => {
-                    self.print(publish)?;
+                    self.print(publish);
                     Some(Packet::PubAck(Ack::new(id, ReasonCode::Success)))
                 }
                 (QoS::ExactlyOnce, Some(id)) => {
                     if self.unreleased.insert(id) {
-                        self.print(publish)?;
+                        self.print(publish);
                     }
                     Some(Packet::PubRec(Ack::new(id, ReasonCode::Success)))
                 }
                 _ => {
-                    self.print(publish)?;
+                    self.print(publish);
                     None
                 }
             },
@@ -105,19 +110,17 @@ impl<W: Write> Printer<'_, W> {
         }
     }
 
-    fn print(&mut self, publish: Publish<'_>) -> Result<(), Failure> {
+    fn print(&mut self, publish: Publish<'_>) {
         if self.has_enough() {
-            return Ok(());
+            return;
         }
         self.printed += 1;
-        let mut line = Vec::new();
         if self.options.verbose {
-            line.extend_from_slice(publish.topic.as_bytes());
-            line.push(b' ');
+            self.text.extend_from_slice(publish.topic.as_bytes());
+            self.text.push(b' ');
         }
-        line.extend_from_slice(publish.payload);
-        line.push(b'\n');
-        self.out.write_all(&line).and_then(|()| self.out.flush()).map_err(Failure::Output)
+        self.text.extend_from_slice(publish.payload);
+        self.text.push(b'\n');
     }
 }
 
@@ -132,8 +135,8 @@ mod tests {
         SubscriberOptions { common: Options::default(), filters, verbose: true, count: Some(count) }
     }
 
-    fn printer(options: &SubscriberOptions) -> Printer<'_, Vec<u8>> {
-        Printer { options, out: Vec::new(), printed: 0, unreleased: HashSet::new() }
+    fn printer(options: &SubscriberOptions) -> Printer<'_> {
+        Printer { options, text: Vec::new(), printed: 0, unreleased: HashSet::new() }
     }
 
     fn message(qos: QoS, id: u16) -> Packet<'static> {
@@ -153,7 +156,7 @@ mod tests {
         assert!(!printer.is_done());
         assert_eq!(printer.handle(Packet::PubRel(ack)).unwrap(), Some(Packet::PubComp(ack)));
         assert!(printer.is_done());
-        assert_eq!(printer.out, b"a hi\n");
+        assert_eq!(printer.text, b"a hi\n");
     }
 
     #[test]
@@ -165,7 +168,7 @@ mod tests {
         assert_eq!(printer.handle(message(QoS::AtLeastOnce, 1)).unwrap(), Some(Packet::PubAck(ack)));
         assert!(printer.is_done());
         printer.handle(message(QoS::AtMostOnce, 0)).unwrap();
-        assert_eq!(printer.out, b"a hi\na hi\n");
+        assert_eq!(printer.text, b"a hi\na hi\n");
     }
 
     #[test]
