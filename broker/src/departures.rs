@@ -157,14 +157,20 @@ impl Departures {
         };
         let passed = self.told.lock().unwrap_or_else(PoisonError::into_inner).pass(key, Instant::now());
         let Some((again, others)) = passed else { return };
-        let what = if *was_open { "closed the connection" } else { "refused a client" };
+        let what = match end {
+            End::LostBeforeConnect => "lost a client",
+            _ if *was_open => "closed the connection",
+            _ => "refused a client",
+        };
         let client = (!client.is_empty()).then(|| tracing::field::display(Escaped(client)));
         let address = address.map(tracing::field::display);
         let again = (again > 0).then_some(again);
         let others = (others > 0).then_some(others);
         let is_usual = matches!(
             end,
-            End::DisconnectedWithError | End::Code(ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout)
+            End::DisconnectedWithError
+                | End::LostBeforeConnect
+                | End::Code(ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout)
         );
         if is_usual {
             tracing::info!(client, address, again, others, "{what}: {why}");

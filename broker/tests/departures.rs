@@ -114,7 +114,7 @@ fn each_reason_has_one_line_a_client_with_its_name_and_address() {
     server.lines(&["INFO", "closed the connection", "client=silent", "Keep Alive"]);
 
     let mut garbage = TcpStream::connect(server.address).unwrap();
-    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    garbage.write_all(b"garbage").unwrap();
     server.lines(&["WARN", "refused a client", "127.0.0.1"]);
 
     let mut unhappy = Client::connect(server.address, "unhappy");
@@ -138,6 +138,38 @@ fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
     }
     let lines = server.lines(&["WARN", "refused a client", "client=kept16"]);
     assert!(lines[0].contains("sessions in [capacity] allows 16 on each shard"), "{lines:?}");
+}
+
+/// A device with `mqtts://`, a browser, a load balancer: "a field reaches beyond the end of the packet" says nothing to whoever
+/// set it up.
+#[test]
+fn whoever_speaks_another_protocol_has_it_named_in_its_line() {
+    for (bytes, name) in [
+        (&b"\x16\x03\x01\0\xa5\x01\0\0\xa1\x03\x03"[..], "it speaks TLS"),
+        (b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "it speaks HTTP"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "the PROXY protocol"),
+    ] {
+        let server = Server::start();
+        for _ in 0..5 {
+            let mut foreign = TcpStream::connect(server.address).unwrap();
+            foreign.write_all(bytes).unwrap();
+            assert_eq!(foreign.read(&mut [0]).unwrap_or(0), 0, "{name}");
+        }
+        let lines = server.lines(&["WARN", "refused a client", "127.0.0.1", name]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    }
+}
+
+/// Other than a health check, it was about to be a client.
+#[test]
+fn a_client_that_goes_in_the_midst_of_its_connect_has_a_line() {
+    let server = Server::start();
+    for _ in 0..5 {
+        let mut half = TcpStream::connect(server.address).unwrap();
+        half.write_all(b"\x10\x13\0\x04MQTT").unwrap();
+    }
+    let lines = server.lines(&["INFO", "lost a client", "127.0.0.1", "8 bytes, in the midst of its CONNECT"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
 /// What looks each second whether the port is open, and clients that come and go, are nothing to tell of.

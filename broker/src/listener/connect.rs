@@ -1,11 +1,13 @@
 //! The first packet: it says whose home a connection belongs to.
 
+use super::foreign;
 use super::lobby::{GRACE, Seat, Ticket};
 use crate::departures::{Departure, End};
 use crate::log::Escaped;
 use crate::mesh::Arrival;
 use crate::shard::Shard;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,18 +20,29 @@ use tokio::time::timeout;
 
 /// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
 pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAddr, seat: Seat, mut ticket: Ticket) {
+    let tell = |end, why: fmt::Arguments<'_>| {
+        shard.mesh.departures.tell(&Departure { end, client: "", address: Some(peer), was_open: false, why });
+    };
     let (home, bytes) = match read_in_time(&shard, &stream, peer, &mut ticket).await {
         Ok(Ok(first)) => first,
-        Ok(Err(Gone::Peer(error))) => {
+        // What looks whether there is a server says nothing.
+        Ok(Err(Gone::Peer(error, 0))) => {
             shard.mesh.departures.count(End::LostBeforeConnect);
             return tracing::debug!(address = %peer, %error, "closed before CONNECT");
         }
+        Ok(Err(Gone::Peer(_, read))) => {
+            return tell(
+                End::LostBeforeConnect,
+                format_args!("it closed the connection after {read} bytes, in the midst of its CONNECT"),
+            );
+        }
+        Ok(Err(Gone::Foreign(protocol))) => {
+            return tell(End::Code(ReasonCode::MalformedPacket), format_args!("{protocol}"));
+        }
         Ok(Err(Gone::Pressed(why))) => return shard.turn_away(peer, why),
         Err(_) => {
-            let end = End::Code(ReasonCode::MaximumConnectTime);
             let why = format_args!("no whole CONNECT came in time");
-            let departure = Departure { end, client: "", address: Some(peer), was_open: false, why };
-            return shard.mesh.departures.tell(&departure);
+            return tell(End::Code(ReasonCode::MaximumConnectTime), why);
         }
     };
     drop(ticket);
@@ -44,7 +57,10 @@ pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAdd
 
 /// Why a connection does not go on.
 enum Gone {
-    Peer(io::Error),
+    /// It closed, or was lost, after so many bytes.
+    Peer(io::Error, usize),
+    /// It speaks another protocol than MQTT.
+    Foreign(&'static str),
     Pressed(&'static str),
 }
 
@@ -77,7 +93,7 @@ async fn read(
     let mut bytes = Vec::new();
     loop {
         tokio::select! {
-            ready = stream.readable() => ready.map_err(Gone::Peer)?,
+            ready = stream.readable() => ready.map_err(|error| Gone::Peer(error, bytes.len()))?,
             () = shard.lobby.pressure.notified() => {
                 if since.elapsed() < GRACE {
                     continue;
@@ -90,13 +106,16 @@ async fn read(
             }
         }
         let read = match read_chunk(stream, &mut bytes) {
-            Ok(0) => return Err(Gone::Peer(io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(Gone::Peer(io::ErrorKind::UnexpectedEof.into(), bytes.len())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(Gone::Peer(error)),
+            Err(error) => return Err(Gone::Peer(error, bytes.len())),
         };
         if !ticket.grow(read) {
             return Err(Gone::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
+        }
+        if let Some(protocol) = foreign::protocol(&bytes) {
+            return Err(Gone::Foreign(protocol));
         }
         if let Some(home) = home(&bytes, shard, peer) {
             return Ok((home, bytes));

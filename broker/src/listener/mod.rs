@@ -1,6 +1,7 @@
 //! Where connections come in: a listener accepts them, reads CONNECT, and sends them to their home shard.
 
 mod connect;
+mod foreign;
 mod lobby;
 mod opening;
 
