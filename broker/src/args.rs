@@ -5,6 +5,7 @@ use lexopt::{Arg, Error, Parser};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The name of an option as it was typed.
@@ -30,6 +31,16 @@ pub(crate) fn value<T, E: Display>(
 ) -> Result<T, Error> {
     let text = text(parser, name)?;
     parse(&text).map_err(|wanted| format!("cannot parse argument {text:?} of {name}: {wanted}").into())
+}
+
+/// The value of the option `name`, which is a path.
+pub(crate) fn path(parser: &mut Parser, name: &str) -> Result<PathBuf, Error> {
+    let value = parser.value()?;
+    if value.is_empty() {
+        Err(format!("the value of {name} is empty: a path is wanted").into())
+    } else {
+        Ok(value.into())
+    }
 }
 
 /// Keeps the value of the option `name`, which may be given once: a second value would silently replace the first.

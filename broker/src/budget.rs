@@ -1,6 +1,7 @@
 //! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
 
-use crate::args::{name_of, number, once, value};
+use crate::args::{name_of, number, once, path, value};
+use crate::cli::read_config;
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
 use crate::turn::Turn;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
@@ -54,7 +55,7 @@ pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Erro
                 continue;
             }
             Long("config") => {
-                once(&mut options.config, &name, parser.value()?.into())?;
+                once(&mut options.config, &name, path(&mut parser, &name)?)?;
                 continue;
             }
             Long("shards") => {
@@ -116,7 +117,7 @@ fn firmware(options: &Options) -> Result<String, String> {
 }
 
 fn gateway(options: Options) -> Result<String, crate::ConfigError> {
-    let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file)?;
+    let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
     let shards = match options.shards.unwrap_or(config.shards) {
         0 => shards_for_cores(),
         shards => shards.min(MAX_SHARDS),

@@ -1,6 +1,6 @@
 //! The command line of `goldcrest`: without a subcommand it serves.
 
-use crate::args::{name_of, number, once, text, value};
+use crate::args::{name_of, number, once, path, text, value};
 use crate::client;
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
@@ -11,8 +11,9 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -115,11 +116,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(arg) = parser.next()? {
         let name = name_of(&arg);
         match arg {
-            Long("config") => once(&mut flags.config, &name, parser.value()?.into())?,
+            Long("config") => once(&mut flags.config, &name, path(&mut parser, &name)?)?,
             Long("listen") => flags.listen.extend(value(&mut parser, &name, listen_addresses)?),
             Long("allow-anonymous") => flags.allow_anonymous = true,
             Long("http") => flags.http.extend(value(&mut parser, &name, listen_addresses)?),
-            Long("data-dir") => once(&mut flags.data_dir, &name, parser.value()?.into())?,
+            Long("data-dir") => once(&mut flags.data_dir, &name, path(&mut parser, &name)?)?,
             Long("memory-only") => flags.memory_only = true,
             Long("shards") => once(&mut flags.shards, &name, value(&mut parser, &name, parse_shards)?)?,
             Long("log") => once(&mut flags.log, &name, text(&mut parser, &name)?)?,
@@ -152,7 +153,7 @@ pub(crate) fn parse_shards(text: &str) -> Result<u16, String> {
 
 impl Flags {
     fn into_config(self) -> Result<Config, crate::ConfigError> {
-        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::from_file)?;
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
         if !self.listen.is_empty() {
             let allow_anonymous = self.allow_anonymous;
             config.listeners = self.listen.into_iter().map(|address| Listener { address, allow_anonymous }).collect();
@@ -166,6 +167,21 @@ impl Flags {
         config.log = self.log.or(config.log);
         Ok(config)
     }
+}
+
+/// Reads the configuration, and says so where that takes its time: a pipe may have nobody who writes it.
+pub(crate) fn read_config(path: &Path) -> Result<Config, crate::ConfigError> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let (done, is_done) = sync_channel::<()>(0);
+    let name = path.display().to_string();
+    std::thread::spawn(move || {
+        if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            complain(&format!("goldcrest: waits for the configuration: nobody has written {name} to its end yet\n"));
+        }
+    });
+    let config = Config::from_file(path);
+    drop(done);
+    config
 }
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

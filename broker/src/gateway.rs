@@ -52,6 +52,8 @@ pub enum StartError {
     HttpOpenToAll(ListenAddress),
     /// `broker.authentication` has each CONNECT wait for a verdict, and a gateway has nobody who gives one.
     NobodyToAsk,
+    /// This field of the configuration is 0, and with it no client would ever get in.
+    NobodyGetsIn(&'static str),
     /// Whoever wanted it does not any more. The store is as it was.
     GivenUp,
     /// The system refuses a thread or what it needs.
@@ -79,6 +81,7 @@ impl fmt::Display for StartError {
                 "broker.authentication = Ask: each CONNECT would wait for a verdict that a gateway has nobody to give, and \
                  be refused; Open is what there is"
             ),
+            Self::NobodyGetsIn(field) => write!(f, "{field} = 0: no client would ever get in; at least 1 is wanted"),
             Self::GivenUp => write!(f, "the start was given up"),
             Self::OpenToAll(address) => write!(
                 f,
@@ -317,6 +320,18 @@ fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
     }
     if config.broker.authentication == Authentication::Ask {
         return Err(StartError::NobodyToAsk);
+    }
+    // A file can't say this.
+    let (capacity, broker) = (&config.capacity, &config.broker);
+    let fields = [
+        ("capacity.connections", capacity.connections),
+        ("capacity.sessions", capacity.sessions),
+        ("unfinished_connections", config.unfinished_connections as usize),
+        ("broker.connect_timeout_ms", broker.connect_timeout_ms as usize),
+        ("broker.limits.packet_bytes", broker.limits.packet_bytes as usize),
+    ];
+    if let Some((field, _)) = fields.into_iter().find(|(_, value)| *value == 0) {
+        return Err(StartError::NobodyGetsIn(field));
     }
     Ok(())
 }

@@ -361,6 +361,19 @@ fn a_gateway_that_nobody_could_use_does_not_start() {
     asking.broker.authentication = goldcrest_core::Authentication::Ask;
     let error = Gateway::start(&asking).unwrap_err();
     assert!(error.to_string().contains("authentication = Ask"), "{error}");
+    let without: [(&str, fn(&mut goldcrest::Config)); 5] = [
+        ("capacity.connections", |config| config.capacity.connections = 0),
+        ("capacity.sessions", |config| config.capacity.sessions = 0),
+        ("unfinished_connections", |config| config.unfinished_connections = 0),
+        ("broker.connect_timeout_ms", |config| config.broker.connect_timeout_ms = 0),
+        ("broker.limits.packet_bytes", |config| config.broker.limits.packet_bytes = 0),
+    ];
+    for (field, take_away) in without {
+        let mut config = local();
+        take_away(&mut config);
+        let error = Gateway::start(&config).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{field} = 0: no client would ever get in")), "{error}");
+    }
 }
 
 #[test]

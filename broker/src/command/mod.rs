@@ -3,9 +3,9 @@
 mod dump;
 mod stats;
 
-use crate::args::{name_of, once};
-use crate::cli::{Failure, NO_DATA_DIR, print};
-use crate::config::{Config, default_data_dir};
+use crate::args::{name_of, once, path};
+use crate::cli::{Failure, NO_DATA_DIR, print, read_config};
+use crate::config::default_data_dir;
 use crate::store::{self, Damage, Examined, Report};
 use goldcrest_core::record::Kind;
 use lexopt::prelude::{Long, Short, Value};
@@ -29,7 +29,7 @@ Options:
   -h, --help               print this
 
 Only repair and restore need that the gateway is stopped. A backup has all that was acknowledged before it began. In a dump
-times are in milliseconds of the gateway's own clock, and null is never; a payload that is no text is in payload_base64.
+times are what the clock of the machine shows then if it goes right, and null is never; a payload that is no text is in payload_base64.
 ";
 
 /// The exit code for a store that is damaged.
@@ -59,9 +59,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error
     while let Some(arg) = parser.next()? {
         let name = name_of(&arg);
         match arg {
-            Long("data-dir") => once(&mut data_dir, &name, parser.value()?.into())?,
-            Long("config") => once(&mut config, &name, parser.value()?.into())?,
+            Long("data-dir") => once(&mut data_dir, &name, path(&mut parser, &name)?)?,
+            Long("config") => once(&mut config, &name, path(&mut parser, &name)?)?,
             Short('h') | Long("help") => return Ok(Command { action: Action::Help, data_dir, config }),
+            Value(word) if word.is_empty() => return Err("a word is empty: a directory is wanted".into()),
             Value(word) => words.push(word),
             _ => return Err(arg.unexpected()),
         }
@@ -90,7 +91,7 @@ impl Command {
             print(HELP)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let config = self.config.as_deref().map(Config::from_file).transpose()?;
+        let config = self.config.as_deref().map(read_config).transpose()?;
         let path = self.data_dir.or_else(|| config?.data_dir).or_else(default_data_dir).ok_or(NO_DATA_DIR)?;
         let in_path = |error: store::OpenError| failure(&path, &error);
         match self.action {

@@ -46,7 +46,7 @@ pub(super) fn table(store: &Examined) -> io::Result<String> {
 }
 
 /// Milliseconds since 1970 as RFC 3339 has them.
-fn time_of_day(ms: u64) -> String {
+pub(super) fn time_of_day(ms: u64) -> String {
     /// The last that has four digits for the year.
     const LAST: u64 = 253_402_300_799_999;
     if ms == 0 {

@@ -15,8 +15,8 @@ pub struct ListenAddress {
 }
 
 /// What [`ListenAddress`] and [`listen_addresses`] take.
-const ADDRESSES: &str = "an IP address and port are wanted, like 127.0.0.1:1883 or [::1]:1883; [fe80::1%eth0]:1883 for an address of \
-     a link; localhost:1883 or 1883 for the loopback addresses of this machine; *:1883 for all its addresses";
+const ADDRESSES: &str = "an IP address and a port up to 65535 are wanted, like 127.0.0.1:1883 or [::1]:1883; [fe80::1%eth0]:1883 for an address of \
+     a link; localhost:1883 or 1883 for the loopback addresses of this machine; *:1883 for all its addresses; other names are not looked up";
 
 impl ListenAddress {
     /// What to bind to.

@@ -43,10 +43,20 @@ pub(super) fn read_document<T>(
     let source = Source { file, text };
     let document = DeTable::parse(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
-        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        let message = match error.message() {
+            _ if is_without_value(text, start) => "a value is missing after =".to_owned(),
+            message => message.lines().collect::<Vec<_>>().join("; "),
+        };
         source.error(start, &key_before(text, start), message)
     })?;
     Section { source, path: String::new(), table: document.get_ref(), known: Vec::new() }.read(read)
+}
+
+/// Whether at byte `at` a line ends whose key has no value.
+fn is_without_value(text: &str, at: usize) -> bool {
+    let (before, after) = text.split_at(at);
+    let rest = after.lines().next().unwrap_or_default().split('#').next().unwrap_or_default();
+    rest.trim().is_empty() && before.trim_end_matches([' ', '\t']).ends_with('=')
 }
 
 /// The key that was being read at byte `at` of a text that is no TOML there, as well as can be told; empty if there is none.
@@ -95,19 +105,17 @@ pub(super) struct Section<'d> {
 impl<'d> Section<'d> {
     fn read<T>(mut self, read: impl FnOnce(&mut Self) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
         let value = read(&mut self)?;
+        self.refuse_unknown()?;
+        Ok(value)
+    }
+
+    /// Refuses the first key that no getter has named.
+    fn refuse_unknown(&self) -> Result<(), ConfigError> {
         // In the order of the file, which the table does not keep.
         let unknown = self.table.keys().filter(|key| !self.known.contains(&key.get_ref().as_ref()));
-        match unknown.min_by_key(|key| key.span().start) {
-            Some(key) => {
-                let allowed = self.known.join(", ");
-                Err(self.source.error(
-                    key.span().start,
-                    &self.full_key(key.get_ref()),
-                    format!("unknown key; allowed here: {allowed}"),
-                ))
-            }
-            None => Ok(value),
-        }
+        let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
+        let message = format!("unknown key; allowed here: {}", self.known.join(", "));
+        Err(self.source.error(key.span().start, &self.full_key(key.get_ref()), message))
     }
 
     /// The table `key`, if it is there.
@@ -247,8 +255,12 @@ impl<'d> Section<'d> {
         self.string(key, &allowed, |text| choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice))
     }
 
-    /// `value`, or the complaint that `key` is missing.
+    /// `value`, or the complaint that `key` is missing. All that may be in the table has been asked for before.
     pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
+        if value.is_none() {
+            // Perhaps it was to be this one.
+            self.refuse_unknown()?;
+        }
         let start = || self.table.keys().map(|key| key.span().start).min().unwrap_or(0);
         value.ok_or_else(|| self.source.error(start(), &self.full_key(key), "missing; this table needs it".to_owned()))
     }

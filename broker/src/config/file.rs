@@ -17,10 +17,17 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     };
     let bytes = read().map_err(|error| match error.kind() {
         std::io::ErrorKind::IsADirectory => mistake(0, "it is a directory; a TOML file is wanted".to_owned()),
+        std::io::ErrorKind::PermissionDenied => {
+            let user = rustix::process::geteuid().as_raw();
+            mistake(0, format!("{error}: the user who runs this, {user}, has to be allowed to read it"))
+        }
         _ => mistake(0, error.to_string()),
     })?;
     if bytes.len() > MOST {
         return Err(mistake(0, format!("it has more than {MOST} bytes: it is no configuration")));
+    }
+    if bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
+        return Err(mistake(0, "it is in UTF-32; TOML is UTF-8: save it as that".to_owned()));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(mistake(0, "it is in UTF-16; TOML is UTF-8: save it as that".to_owned()));
@@ -70,6 +77,8 @@ mod tests {
             let without_mark = config(&bytes[2..]).unwrap_err();
             assert!(without_mark.starts_with("FILE:1: it has a byte 0, as UTF-16 does"), "{without_mark}");
         }
+        let utf_32: Vec<u8> = "\u{feff}shards = 3\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        assert_eq!(config(&utf_32).unwrap_err(), "FILE: it is in UTF-32; TOML is UTF-8: save it as that");
         let latin_1 = config(b"shards = 3\ndata_dir = \"/caf\xe9\"\n").unwrap_err();
         assert!(latin_1.starts_with("FILE:2: it is not UTF-8 here"), "{latin_1}");
     }

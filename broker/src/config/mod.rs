@@ -195,7 +195,7 @@ impl Config {
 
 fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), ConfigError> {
     set(&mut config.shards, document.integer_or("shards", 1..=MAX_SHARDS, "auto", shards_for_cores)?);
-    config.data_dir = document.string("data_dir", "a path", |path| Some(PathBuf::from(path)))?;
+    config.data_dir = document.string("data_dir", "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path)))?;
     set(&mut config.memory_only, document.boolean("memory_only")?);
     document.section("log", |log| {
         config.log =
@@ -238,10 +238,10 @@ fn read_listener(listener: &mut Section<'_>) -> Result<Vec<Listener>, ConfigErro
 }
 
 /// As `address::ADDRESSES`, as they are written in TOML.
-const ADDRESSES: &str = "an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
-     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses";
+const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
+     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
 
-const HTTP_ADDRESSES: &str = "a list of IP addresses and ports, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
+const HTTP_ADDRESSES: &str = "a list of IP addresses and ports up to 65535, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
      loopback addresses of this machine";
 
 fn host_name(text: &str) -> Option<String> {

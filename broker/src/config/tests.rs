@@ -226,8 +226,8 @@ fn a_wrong_value_says_what_is_allowed() {
     assert_eq!(
         mistake("[[listener]]\naddress = \"localhost\""),
         "gateway.toml:2: listener.address: \"localhost\" is not allowed; \
-         allowed: an IP address and a port, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an address of \
-         a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses"
+         allowed: an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an address of \
+         a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up"
     );
     assert!(mistake("[limits]\npacket_bytes = \"1TB\"").contains("bytes from 1024 to 268435460"));
     assert!(mistake("[limits]\npacket_bytes = \"5GiB\"").contains("bytes from 1024 to 268435460"));
@@ -236,7 +236,7 @@ fn a_wrong_value_says_what_is_allowed() {
     assert_eq!(
         mistake("[http]\nlisten = [\"127.0.0.1:1\",\n \"here\"]"),
         "gateway.toml:3: http.listen: \"here\" is not allowed; \
-         allowed: a list of IP addresses and ports, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
+         allowed: a list of IP addresses and ports up to 65535, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
          loopback addresses of this machine"
     );
     assert!(mistake("http.listen = \"127.0.0.1:1\"").contains("a list of IP addresses"));
@@ -252,6 +252,26 @@ fn a_missing_key_and_broken_toml_name_their_line() {
         "gateway.toml:3: listener.address: missing; this table needs it"
     );
     assert!(mistake("shards = 1\nshards = = 2").starts_with("gateway.toml:2: "));
+    // A name that is mistyped is what is to be mended.
+    let mistyped = mistake("[[listener]]\nadress = \"127.0.0.1:1883\"");
+    assert!(
+        mistyped.starts_with("gateway.toml:2: listener.adress: unknown key; allowed here: address, "),
+        "{mistyped}"
+    );
+}
+
+/// The parser spoke of quoted strings.
+#[test]
+fn a_key_without_a_value_is_told_so() {
+    for text in [
+        "[limits]\ninflight =",
+        "[limits]\ninflight = \n",
+        "[limits]\r\ninflight =\r\n",
+        "[limits]\ninflight = # 5\nx = 1",
+    ] {
+        assert_eq!(mistake(text), "gateway.toml:2: limits.inflight: a value is missing after =", "{text:?}");
+    }
+    assert!(mistake("data_dir = \"\"").contains("data_dir: \"\" is not allowed; allowed: a path"));
 }
 
 #[test]
