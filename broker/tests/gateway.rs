@@ -361,7 +361,8 @@ fn a_gateway_that_nobody_could_use_does_not_start() {
     asking.broker.authentication = goldcrest_core::Authentication::Ask;
     let error = Gateway::start(&asking).unwrap_err();
     assert!(error.to_string().contains("authentication = Ask"), "{error}");
-    let without: [(&str, fn(&mut goldcrest::Config)); 5] = [
+    type TakeAway = fn(&mut goldcrest::Config);
+    let without: [(&str, TakeAway); 5] = [
         ("capacity.connections", |config| config.capacity.connections = 0),
         ("capacity.sessions", |config| config.capacity.sessions = 0),
         ("unfinished_connections", |config| config.unfinished_connections = 0),
