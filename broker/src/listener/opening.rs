@@ -222,11 +222,14 @@ fn bind_socket(address: SocketAddr) -> io::Result<Socket> {
     // Clients that vanish without Keep Alive are noticed all the same. The sockets that are accepted inherit it.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(300)))?;
     socket.bind(&address.into())?;
+    // Nor does anybody listen there who would take the address the same way until this socket does: see `listen`.
+    socket.set_reuse_address(false)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 fn listen(socket: Socket) -> io::Result<TcpListener> {
+    socket.set_reuse_address(true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -280,6 +283,19 @@ mod tests {
         let listening = openings.remove(0).listen().map_err(|(_, error)| error).unwrap();
         TcpStream::connect(address).unwrap();
         drop(listening);
+    }
+
+    /// A second broker, started by mistake while the first one still read its store, got the clients, and the first one ended.
+    #[test]
+    fn nobody_else_listens_where_an_address_is_taken() {
+        let (mut openings, _) = open(&["127.0.0.1:0"]);
+        let address = openings[0].address().unwrap();
+        for _ in 0..2 {
+            assert_eq!(TcpListener::bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+        let again = open_all([address.into()], &Missing::default()).map_err(|(_, error)| error.kind());
+        assert!(again.is_err() || again.unwrap().remove(0).listen().is_err());
+        openings.remove(0).listen().map_err(|(_, error)| error).unwrap();
     }
 
     #[test]
