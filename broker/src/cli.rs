@@ -286,7 +286,7 @@ fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awai
         let _ = writeln!(text, "{reason}");
     }
     for address in addresses {
-        let _ = writeln!(text, "listening on {address}");
+        let _ = writeln!(text, "listening on {}", place(*address));
     }
     text += if config.listeners.iter().any(|it| it.allow_anonymous && !it.address.is_of_this_machine()) {
         "anybody who reaches it may publish and subscribe: there are no users yet\n"
@@ -328,12 +328,17 @@ fn reach(address: SocketAddr) -> String {
     format!("-h {host} -p {}", address.port())
 }
 
+/// `address` as `--listen` takes it, with the name of its interface.
+fn place(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(_) => address.to_string(),
+        SocketAddr::V6(_) => format!("[{}]:{}", host_of(address), address.port()),
+    }
+}
+
 /// `address` as it stands in a URL, where `%` has to be escaped (RFC 6874).
 fn authority(address: SocketAddr) -> String {
-    match address.ip() {
-        IpAddr::V4(_) => address.to_string(),
-        IpAddr::V6(_) => format!("[{}]:{}", host_of(address).replace('%', "%25"), address.port()),
-    }
+    place(address).replace('%', "%25")
 }
 
 /// A word as a shell takes it.
@@ -412,6 +417,7 @@ mod tests {
     fn the_greeting_reaches_what_is_behind_an_interface() {
         let local = "[fe80::1%1]:1883".parse().unwrap();
         let text = greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()]);
+        assert!(text.contains("listening on [fe80::1%lo]:1883\n"), "{text}");
         assert!(text.contains(" sub -h fe80::1%lo -p 1883 "), "{text}");
         assert!(text.contains("http://[fe80::1%25lo]:1883/\n"), "{text}");
         assert!(text.contains("\nit does not listen on x yet: y\n"), "{text}");

@@ -117,15 +117,14 @@ fn restore(
             ControlFlow::Continue(())
         }
     })?;
-    if gives_up.load(Ordering::Relaxed) {
-        return Err(io::Error::other("restoring was given up"));
-    }
+    unless_given_up(gives_up)?;
     if let Some(error) = newer {
         return Err(io::Error::other(format!("{error}; nothing was changed")));
     }
     // What shards are to hand to each other at once was too much to be kept in memory.
     let mut sealed = Vec::new();
     while let Some(fetch) = broker.poll_fetch() {
+        unless_given_up(gives_up)?;
         match log.fetch(key_in_store(shard, fetch.key()), &mut sealed) {
             Ok(true) => broker.fetched(now, fetch, &sealed),
             Ok(false) | Err(_) => broker.fetch_failed(now, fetch),
@@ -145,6 +144,10 @@ fn restore(
         tracing::error!(shard, records = left_out, "records of the store were left out");
     }
     Ok(left_out)
+}
+
+fn unless_given_up(gives_up: &AtomicBool) -> io::Result<()> {
+    if gives_up.load(Ordering::Relaxed) { Err(io::Error::other("restoring was given up")) } else { Ok(()) }
 }
 
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.

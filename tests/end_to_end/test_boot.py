@@ -59,16 +59,20 @@ class Process:
 
     def threads(self):
         """Their names."""
-        return [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/comm")]
+        return {name_beside(path) for path in Path(f"/proc/{self.pid}/task").glob("*/stat")} - {None}
+
+    def held(self):
+        """The names of threads that strace holds just now."""
+        stats = [path for path in Path(f"/proc/{self.pid}/task").glob("*/stat") if state(path) == "t"]
+        return {name_beside(stat) for stat in stats}
 
     def hangs(self):
         """Whether strace holds one of its threads, and not for a moment alone."""
-        held = None
+        looks = []
         for _ in range(20):
-            now = {path.parent for path in Path(f"/proc/{self.pid}/task").glob("*/stat") if state(path) == "t"}
-            held = now if held is None else held & now
+            looks.append(self.held())
             time.sleep(0.01)
-        return bool(held)
+        return bool(set.intersection(*looks))
 
     def wait(self):
         """The exit code."""
@@ -104,6 +108,14 @@ def state(stat):
         return stat.read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return "X"
+
+
+def name_beside(stat):
+    """Of the same process or thread."""
+    try:
+        return stat.with_name("comm").read_text().rstrip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def data(folder):
@@ -180,6 +192,13 @@ class Boot(unittest.TestCase):
             self.assertEqual(process.wait(), 0)
             self.assertNotIn("listening on", process.log)
         self.assert_as_it_was()
+
+    def test_shards_are_restored_at_the_same_time(self):
+        with Process(self.folder.name, strace=SLOW_READS) as process:
+            wait_until(lambda: process.held() >= {"shard-0", "shard-1"}, "both read at once")
+            self.assertFalse(process.accepts(), "nobody is served before all are restored")
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0)
 
     def test_sigterm_ends_the_writing_anew_for_another_number_of_shards(self):
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,6 +7,7 @@ use goldcrest_core::codec::{QoS, Version};
 use goldcrest_core::{TopicFilter, TopicName};
 use lexopt::prelude::{Long, Short, Value};
 use lexopt::{Arg, Parser};
+use std::net::Ipv6Addr;
 
 const SUB_HELP: &str = "\
 Subscribes and prints the payload of each message as a line
@@ -192,7 +193,12 @@ impl Given {
 /// IPv6 addresses may stand in brackets, as they do in front of a port.
 fn host(text: &str) -> Result<String, &'static str> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if bare.is_empty() { Err("a host name or an IP address is wanted") } else { Ok(bare.to_owned()) }
+    let (address, _) = bare.split_once('%').unwrap_or((bare, ""));
+    match address.parse::<Ipv6Addr>() {
+        Err(_) if bare.is_empty() => Err("a host name or an IP address is wanted"),
+        Err(_) if bare.contains(':') => Err("a host name or an IP address alone is wanted; -p says the port"),
+        _ => Ok(bare.to_owned()),
+    }
 }
 
 /// A Client Identifier is a UTF-8 string of MQTT, whose length has two bytes (section 1.5.4).
@@ -278,6 +284,9 @@ mod tests {
             assert_eq!(options.common.host, taken);
         }
         assert!(mistake("pub", &["-t", "a", "--host", "[]"]).contains("\"[]\" of --host: "));
+        for with_port in ["localhost:1883", "[::1]:1883", "127.0.0.1:1"] {
+            assert!(mistake("pub", &["-t", "a", "-h", with_port]).contains("-p says the port"), "{with_port}");
+        }
     }
 
     /// Whoever mistypes one of many options hears which.
