@@ -34,7 +34,9 @@ class Broker:
         """Without `--data-dir` it keeps nothing on disk. `under` is a command that runs the broker, like strace."""
         self.expected_code = 0
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
-        command = [*under, BINARY, "--shards", shards(), "--log", "warn"]
+        command = [*under, BINARY, "--log", "warn"]
+        if "--shards" not in arguments:
+            command += ["--shards", shards()]
         if "--data-dir" not in arguments:
             command.append("--memory-only")
         if config is not None:

@@ -69,6 +69,14 @@ class Mosquitto:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def save(self):
+        """Has it write what it keeps, and waits until that is done."""
+        before = self.read_log().count("Saving in-memory database")
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: self.read_log().count("Saving in-memory database") > before, "Mosquitto has saved")
+        # It does one thing after the other, so it has finished when it answers.
+        Client(self.port, V5, unique("saved")).drop()
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(SECONDS)
@@ -256,16 +264,19 @@ class Bridge(unittest.TestCase):
                 with Mosquitto(port, *settings) as mosquitto:
                     with Ends(mosquitto, broker) as ends:
                         ends.await_bridge()
+                    # A Session of Mosquitto's own that waits for what the bridge brings, from before it does.
+                    with Client(mosquitto.port, V5, "there", keep_session=True) as there:
+                        there.subscribe("down/#", 1)
+                    mosquitto.save()
                     # Mosquitto is away, and what is published here waits for it.
                     mosquitto.kill()
                     wait_until(lambda: state_of(broker) == [(STATE, b"0")], "the bridge is away")
                     with Client(port, V5) as here:
                         for number in range(50):
                             here.publish("down/waits", str(number), 1, retain=number == 49)
-                    # A Session of Mosquitto's own that waits for what the bridge brings.
                     mosquitto.start()
                     with Client(mosquitto.port, V5, "there", keep_session=True) as there:
-                        there.subscribe("down/#", 1)
+                        self.assertTrue(there.session_present)
                         wait_for(self, there, set(range(50)))
                     # This broker is killed, and what is published there waits for it.
                     with Client(port, V5, "here", keep_session=True) as here:

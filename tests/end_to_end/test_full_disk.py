@@ -21,6 +21,7 @@ CONFIG = """
 [limits]
 queued_messages = 1000000
 queued_bytes = 100000000
+packet_bytes = "1MiB"
 [store]
 segment_bytes = 1048576
 """

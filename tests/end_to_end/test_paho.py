@@ -13,7 +13,7 @@ from client import V3_1, V3_1_1, V5, VERSIONS, Client, properties, unique
 from paho.mqtt.packettypes import PacketTypes
 
 LARGE = 1 << 20
-LIMIT = LARGE + (64 << 10)
+LIMIT = (10 << 20) + (64 << 10)
 """The default of limits.packet_bytes."""
 
 
@@ -216,8 +216,8 @@ class Large(Suite):
         self.assertEqual(client.connack.MaximumPacketSize, LIMIT)
         topic = unique("limit")
         client.subscribe(topic, 1)
-        # Fixed header of 4 bytes, topic with its length, Packet Identifier, no Properties.
-        largest = LIMIT - 4 - 2 - len(topic) - 2 - 1
+        # Fixed header of 5 bytes, topic with its length, Packet Identifier, no Properties.
+        largest = LIMIT - 5 - 2 - len(topic) - 2 - 1
         client.publish(topic, bytes(largest), 1)
         self.assertEqual(len(client.next().payload), largest)
         client.paho.publish(topic, bytes(largest + 1), 1)
