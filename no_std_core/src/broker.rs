@@ -70,6 +70,9 @@ pub struct Broker<'m> {
     pub(crate) store_is_full: bool,
     /// Records that were not taken back.
     pub(crate) left_out: u32,
+    /// The time of the last call that may have handed out messages.
+    #[cfg(feature = "alloc")]
+    pub(crate) clock: Instant,
     /// The shell did not run for a while, and what came due meanwhile was not judged yet.
     #[cfg(feature = "alloc")]
     pub(crate) was_paused: bool,
@@ -257,6 +260,8 @@ impl<'m> Broker<'m> {
             store_is_full: false,
             left_out: 0,
             #[cfg(feature = "alloc")]
+            clock: Instant::from_millis(0),
+            #[cfg(feature = "alloc")]
             was_paused: false,
             waiting: List::EMPTY,
             counters: Counters::default(),
@@ -280,10 +285,21 @@ impl<'m> Broker<'m> {
         self.open_connection(now)
     }
 
+    /// What has expired by then makes room in a full queue.
+    #[inline]
+    fn see(&mut self, now: Instant) {
+        #[cfg(feature = "alloc")]
+        {
+            self.clock = now;
+        }
+        let _ = now;
+    }
+
     /// Bytes arrived. All whole packets in them are taken, unless [`Next`] says otherwise.
     ///
     /// A connection that is gone takes everything and is [`Next::Close`].
     pub fn handle_bytes<'b>(&mut self, now: Instant, id: ConnectionId, bytes: &'b [u8]) -> Received<'b> {
+        self.see(now);
         match self.find(id) {
             Some(connection) => self.receive(now, connection, bytes),
             None => Received { consumed: bytes.len(), next: Next::Close },
@@ -324,6 +340,7 @@ impl<'m> Broker<'m> {
     /// The moment of [`Broker::poll_timeout`] has come; an early call does nothing. Where very much is due at once, a part is still
     /// due after it.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.see(now);
         self.on_timeout(now);
     }
 
@@ -340,6 +357,7 @@ impl<'m> Broker<'m> {
     /// # Errors
     /// There is no room for it. Or it is not retained, and siblings have not told yet, after a restart, who subscribed.
     pub fn publish(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
+        self.see(now);
         self.publish_local(now, message)
     }
 
@@ -376,6 +394,7 @@ impl<'m> Broker<'m> {
     /// A sibling broker handed something over.
     #[cfg(feature = "alloc")]
     pub fn handle_forward(&mut self, now: Instant, from: u16, forward: crate::Forward) {
+        self.see(now);
         self.on_forward(now, from, forward);
     }
 
@@ -384,6 +403,7 @@ impl<'m> Broker<'m> {
     /// [`Config::work_share`](crate::Config::work_share).
     #[cfg(feature = "alloc")]
     pub fn handle_forwards(&mut self, now: Instant, forwards: &mut alloc::vec::Vec<(u16, crate::Forward)>) {
+        self.see(now);
         self.on_forwards(now, forwards);
     }
 

@@ -268,7 +268,7 @@ impl ResendExpired {
     }
 }
 
-/// What happens to a message for a Session whose queue is full.
+/// What happens to a message for a Session whose queue is full. With the feature `alloc` what waits longest and has expired makes room before.
 ///
 /// A message with QoS 1 or 2 that nobody keeps then, in a queue or as a retained one, is refused with 0x97 Quota exceeded; in MQTT 3.1 and
 /// 3.1.1 it is acknowledged. Both are counted in [`Counters::publish_lost`](crate::Counters).

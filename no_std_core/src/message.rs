@@ -393,6 +393,12 @@ impl<'m> Messages<'m> {
         self.note_message(handle);
     }
 
+    /// Whether the message of a delivery has expired.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn has_expired(&self, delivery: Handle<Delivery>, now: Instant) -> bool {
+        self.deliveries[delivery].message.is_some_and(|message| self.pool[message].has_expired(now))
+    }
+
     #[inline]
     pub(crate) fn hold(&mut self, handle: Handle<Message>) {
         self.hold_times(handle, 1);

@@ -7,6 +7,7 @@ mod bridge;
 mod connack;
 mod connect_form;
 mod expired_in_flight;
+mod expired_in_queue;
 mod fields;
 mod fixed_header;
 mod flow_control;

@@ -159,11 +159,35 @@ impl Broker<'_> {
         self.sessions[session].has_room(&self.config.limits, cost)
     }
 
+    /// Drops what waits longest as far as it has expired, because nobody is to get it any more `[MQTT-3.3.2-5]`, until there is room.
+    /// Whether there is then. Without the feature `alloc` it waits until its client comes.
+    #[cold]
+    pub(super) fn drop_expired(&mut self, session: Handle<Session>, cost: u32) -> bool {
+        #[cfg(feature = "alloc")]
+        while let Some(oldest) = self.sessions[session].outbound.oldest()
+            && self.messages.has_expired(oldest, self.clock)
+            && let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages)
+        {
+            self.work.count(work::DELIVERY, 1);
+            self.settle(session, delivery);
+            self.messages.end_delivery(delivery);
+            self.count_drop(Some(session), DropReason::Expired);
+            if self.has_room(session, cost) {
+                return true;
+            }
+        }
+        let _ = (session, cost);
+        false
+    }
+
     /// Drops older messages, as far as the policy for `topic` says so, until there is room.
     fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32) -> bool {
         let policy = self.config.overflow_for(topic);
         if cost > self.config.limits.queued_bytes || self.config.limits.queued_messages == 0 {
             return false;
+        }
+        if self.drop_expired(session, cost) {
+            return true;
         }
         while !self.has_room(session, cost) {
             let outbound = &mut self.sessions[session].outbound;

@@ -264,10 +264,34 @@ impl Broker<'_> {
         }
     }
 
+    /// As [`Broker::drop_expired`].
+    #[cold]
+    pub(super) fn drop_expired_of_group(&mut self, group: Handle<Group>, cost: u32) -> bool {
+        #[cfg(feature = "alloc")]
+        while let Some(oldest) = self.oldest_of_group(group)
+            && self.messages.has_expired(oldest, self.clock)
+            && let Some(queue) = Handle::from_tag(self.router.group(group).tag())
+        {
+            let queue: &mut GroupQueue = &mut self.group_queues[queue];
+            let Some(delivery) = queue.queue.pop(&mut self.messages) else { break };
+            self.work.count(work::DELIVERY, 1);
+            self.messages.end_delivery(delivery);
+            self.count_drop(None, DropReason::Expired);
+            if self.group_queue_has_room(group, cost) {
+                return true;
+            }
+        }
+        let _ = (group, cost);
+        false
+    }
+
     /// Drops older messages of the group's queue, as far as the policy for `topic` says so, until there is room in it.
     fn make_group_room(&mut self, group: Handle<Group>, topic: TopicName<'_>, cost: u32) -> bool {
         let policy = self.config.overflow_for(topic);
         let is_possible = cost <= self.config.limits.queued_bytes && self.config.limits.group_messages > 0;
+        if is_possible && !self.group_queue_has_room(group, cost) && self.drop_expired_of_group(group, cost) {
+            return true;
+        }
         while !self.group_queue_has_room(group, cost) {
             // In order: the oldest is to be the first that goes.
             self.oldest_of_group(group);

@@ -608,11 +608,12 @@ impl<'m> Broker<'m> {
                     let entry = self.router.subscription(subscription);
                     let own = entry.options().no_local;
                     match self.session_of(entry.subscriber()) {
-                        Some(session) => (own && routing.publisher == Some(session)) || self.has_room(session, cost),
+                        Some(session) if own && routing.publisher == Some(session) => true,
+                        Some(session) => self.has_room(session, cost) || self.drop_expired(session, cost),
                         None => true,
                     }
                 }
-                Match::Group(group) => self.group_has_room(group, cost),
+                Match::Group(group) => self.group_has_room(group, cost) || self.drop_expired_of_group(group, cost),
             };
             if !room {
                 self.count_walk(&matches);
