@@ -53,7 +53,7 @@ class Watchdog(unittest.TestCase):
     def test_it_bites_when_the_time_of_the_broker_stands_still(self):
         machine = self.machine()
         with Stream(machine.ports[0]) as stream:
-            stream.sendall(connect_with_will("x", keep_alive=1))
+            stream.sendall(connect_with_will("x", keep_alive=4))
             stream.expect(CONNACK)
             self.stall(machine, "broker")
             self.assert_it_bites(machine, "broker")

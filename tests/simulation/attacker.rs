@@ -55,7 +55,13 @@ pub(crate) fn hash_of_level(seed: u64, parent: u32, level: &str) -> u32 {
 
 /// So many Topic Names of one level whose hashes ended in the same bits, and so stood in one bucket of a table for as many.
 pub(crate) fn colliding_names(seed: u64, count: usize) -> Vec<String> {
-    let mask = count.next_power_of_two() as u32 * 2 - 1;
+    names_in_one_of(count.next_power_of_two() as u32 * 2, seed, count)
+}
+
+/// So many Topic Names of one level which all stood in one of so many parts of a table, a power of two. The fewer, the sooner they
+/// are found.
+pub(crate) fn names_in_one_of(parts: u32, seed: u64, count: usize) -> Vec<String> {
+    let mask = parts - 1;
     let bucket = |name: &str| hash_of_level(seed, 0, name) & mask;
     let names = (0..).map(|number| format!("x{number}"));
     names.filter(|name| bucket(name) == bucket("x0")).take(count).collect()

@@ -34,7 +34,11 @@ fn longest_chain(world: &World) -> usize {
 
 /// A client subscribes to all of them, some in each packet.
 fn subscribe_to(world: &mut World, names: &[String]) {
-    let subscriber = Honest::accepted(world, Version::V5, &Opening::new("subscriber"));
+    subscribe_as(world, "subscriber", names);
+}
+
+fn subscribe_as(world: &mut World, client_id: &str, names: &[String]) {
+    let subscriber = Honest::accepted(world, Version::V5, &Opening::new(client_id));
     for some in names.chunks(100) {
         let first = subscribe(1, &some[0], 0);
         let all = some[1..].iter().fold(first, |all, name| all.and(name, 0));
@@ -72,6 +76,24 @@ fn an_assigned_identifier_does_not_tell_which_topics_collide() {
                 assert!(longest <= USUAL, "seed {seed} guessed as {guess}: a look-up passes {longest} entries");
             }
         }
+    }
+}
+
+/// As many as the limits of ten clients allow. In a table with room for all of them once each 64th place was taken, by 49 of
+/// them or more.
+#[test]
+fn a_hundred_thousand_names_that_would_collide_stand_in_short_chains() {
+    let mut world = World::new(1, Config::gateway(7));
+    let learned = state_before(number_in(&assigned(&mut world)));
+    for guess in [learned, 7] {
+        let names = names_in_one_of(64, guess, 100_000);
+        let mut world = World::new(1, Config::gateway(7));
+        for (number, share) in names.chunks(10_000).enumerate() {
+            subscribe_as(&mut world, &format!("subscriber {number}"), share);
+        }
+        assert_eq!(world.shard(0).counters().subscriptions as usize, names.len());
+        let longest = longest_chain(&world);
+        assert!(longest <= USUAL, "guessed as {guess}: a look-up passes {longest} entries");
     }
 }
 
