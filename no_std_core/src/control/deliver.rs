@@ -181,6 +181,7 @@ impl Broker<'_> {
     }
 
     /// Drops older messages, as far as the policy for `topic` says so, until there is room.
+    #[cold]
     fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32) -> bool {
         let policy = self.config.overflow_for(topic);
         if cost > self.config.limits.queued_bytes || self.config.limits.queued_messages == 0 {
