@@ -191,12 +191,15 @@ class Raw:
             self.socket = socket.create_connection(("127.0.0.1", self.port), SECONDS)
             self.file = self.socket.makefile("rb")
             self.send(0x10, b"\0\4MQTT\4\0\0\0" + len(self.name).to_bytes(2) + self.name)
-            present, code = self.expect(0x20)
-            if code == 0:
+            try:
+                present, code = self.expect(0x20)
+                assert code == 0
                 self.session_present = present == 1
                 return
-            self.close()
-            time.sleep(0.01)
+            except ConnectionError:
+                # Refused for now, or the broker has ended and listens no more.
+                self.close()
+                time.sleep(0.01)
 
     def send(self, first, body):
         assert len(body) < 128
@@ -227,16 +230,16 @@ class Raw:
         dup = 0
         while True:
             self.send(0x30 | dup | qos << 1, b"\0\1t" + identifier + str(number).encode())
-            # An answer comes before this one, if there is one.
-            self.send(0xC0, b"")
-            if (first := self.receive()[0]) != 0xD0:
+            try:
+                first = self.receive()[0]
                 break
-            self.close()
-            time.sleep(0.01)
-            self.connect()
+            except ConnectionError:
+                # What is refused ends the connection.
+                self.close()
+                time.sleep(0.01)
+                self.connect()
             dup = 8
         assert first == (0x40 if qos == 1 else 0x50)
-        self.expect(0xD0)
         if qos == 2:
             self.send(0x62, identifier)
             self.expect(0x70)
