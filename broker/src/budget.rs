@@ -28,6 +28,9 @@ Options:
       --help               print this
 ";
 
+/// Where a record stands in the store.
+const PLACE: usize = 8;
+
 /// What the command line says.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
@@ -132,7 +135,8 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     set(&mut capacity.deliveries, options.deliveries.or(options.messages));
     set(&mut capacity.bytes, options.message_bytes.map(|bytes| bytes.saturating_mul(capacity.messages)));
 
-    let limits = &config.broker.limits;
+    let has_store = !config.memory_only;
+    let limits = &if has_store { config.limits_with_store() } else { config.broker.limits };
     let entries = Entries::of_owned(&capacity, limits, Shard { index: 0, count: shards });
     let mut table = Table::default();
     table.add_all(&entries, &EntryBytes::HERE);
@@ -145,17 +149,36 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
     let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
-    let shard =
-        core.saturating_add(sockets).saturating_add(filters).saturating_add(shared).saturating_add(Turn::BUFFERS);
+    // Each thing that has a mark has a place there.
+    let places = if has_store { entries.marks } else { 0 };
+    let places = table.add("places of records in the store", places, PLACE);
+    let shard = core
+        .saturating_add(places)
+        .saturating_add(sockets)
+        .saturating_add(filters)
+        .saturating_add(shared)
+        .saturating_add(Turn::BUFFERS);
     table.total("a shard", shard);
     let lobby = crate::listener::UNFINISHED_BYTES;
     table.total(
         &format!("{shards} shards, and {lobby} B for CONNECT packets"),
         shard.saturating_mul(shards.into()).saturating_add(lobby),
     );
+    // The third mark is for a message that is retained.
+    let waiting = Entries { messages: 1, deliveries: 1, marks: 3, ..Entries::default() };
+    let each = waiting.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum::<usize>() + 2 * PLACE;
+    let long = has_store.then(|| limits.longest_queue_in_store()).flatten().map_or_else(String::new, |messages| {
+        let all = u64::from(messages) * goldcrest_core::Limits::LONG_QUEUES as u64;
+        format!(
+            "\nOf that, in all shards: {messages} messages in one queue in the store take {} with {each} B each, and queues there grow no longer\n\
+             when all together have {all}, which take {}.\n",
+            Rounded(messages as usize * each),
+            Rounded(all as usize * each),
+        )
+    });
     Ok(format!(
         "A gateway when everything in each of its {shards} shards is full. Nothing is taken before it is needed; a table that\n\
-         grows needs up to half its size more for that moment, and the allocator adds its own.\n\n{}",
+         grows needs up to half its size more for that moment, and the allocator adds its own.\n\n{}{long}",
         table.text
     ))
 }
@@ -268,6 +291,16 @@ mod tests {
             assert!(line.contains(&format!(" {limit} x ")), "{line}");
         }
         assert!(bytes(&text, "messages to other shards") == 0);
+    }
+
+    /// What is measured is 108 bytes, see tests/end_to_end/test_queue.py.
+    #[test]
+    fn long_queues_are_accounted_for() {
+        let text = printed(&["--shards=2"]).unwrap();
+        let marks = bytes(&text, "marks on what is durable");
+        assert_eq!(bytes(&text, "places of records"), 8 * marks);
+        let expected = "500000 messages in one queue in the store take 51.0 MiB with 107 B each";
+        assert!(text.contains(expected) && text.contains("together have 2000000, which take 204.1 MiB"), "{text}");
     }
 
     #[test]

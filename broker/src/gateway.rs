@@ -376,12 +376,14 @@ fn plans(
     let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, connect_bytes));
     let clock = kept.map_or_else(|| Clock::start_at(0), |kept| kept.clock);
     let count = mesh.shards();
+    let limits = kept.map_or(config.broker.limits, |_| config.limits_with_store());
     let plan = |index| {
         let (to_accept, listeners) = oneshot::channel();
         let plan = Plan {
             config: goldcrest_core::Config {
                 seed,
                 shard: goldcrest_core::Shard { index, count },
+                limits,
                 durable: kept.is_some(),
                 body_budget: body_budget(config.store.body_bytes, count),
                 ..config.broker.clone()

@@ -170,6 +170,7 @@ impl Keeper {
                 self.room_asked = 0;
                 broker.set_store_full(is_full);
             }
+            Answer::HalfFull(half_full) => broker.set_store_half_full(half_full),
             Answer::Room(bytes) => {
                 self.room += bytes as i64;
                 self.room_asked = (self.room_asked - bytes as i64).max(0);

@@ -68,6 +68,8 @@ pub struct Broker<'m> {
     pub(crate) may_refuse: bool,
     /// Nothing may need another record.
     pub(crate) store_is_full: bool,
+    #[cfg(feature = "alloc")]
+    pub(crate) store_is_half_full: bool,
     /// Records that were not taken back.
     pub(crate) left_out: u32,
     /// The time of the last call that may have handed out messages.
@@ -258,6 +260,8 @@ impl<'m> Broker<'m> {
             session_numbers: 0,
             may_refuse: config.may_refuse(),
             store_is_full: false,
+            #[cfg(feature = "alloc")]
+            store_is_half_full: false,
             left_out: 0,
             #[cfg(feature = "alloc")]
             clock: Instant::from_millis(0),
@@ -514,6 +518,14 @@ impl<'m> Broker<'m> {
             self.wake_for_room();
         }
         let _ = was_full;
+    }
+
+    /// Half of the store is in use, or is no more. Meanwhile no queue grows beyond
+    /// [`queued_messages`](crate::Limits::queued_messages) and [`queued_bytes`](crate::Limits::queued_bytes), so that long ones
+    /// leave room for the others.
+    #[cfg(feature = "alloc")]
+    pub fn set_store_half_full(&mut self, half_full: bool) {
+        self.store_is_half_full = half_full;
     }
 
     /// So many bytes of records are sure to find room in the store: those of the batch that is being gathered, and what

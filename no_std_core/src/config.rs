@@ -122,7 +122,10 @@ impl Shard {
 /// | [`inflight_v3`](Self::inflight_v3) | 20 | 4 | the same, in MQTT 3.1 and 3.1.1 |
 /// | [`queued_messages`](Self::queued_messages) | 10,000 | 16 | what [`Overflow`] says; each loss is counted |
 /// | [`queued_bytes`](Self::queued_bytes) | 67,108,864 | 4,096 | what [`Overflow`] says; each loss is counted |
+/// | `durable_queued_messages` | as `queued_messages` | none | the same, for a durable Session |
+/// | `durable_queued_bytes` | as `queued_bytes` | none | the same, for a durable Session |
 /// | [`group_messages`](Self::group_messages) | 10,000 | 8 | what [`Overflow`] says; each loss is counted |
+/// | `durable_group_messages` | as `group_messages` | none | the same, where it is durable |
 /// | [`subscriptions`](Self::subscriptions) | 10,000 | 8 | SUBACK 0x97 |
 /// | [`topic_levels`](Self::topic_levels) | 256 | 12 | SUBACK 0x97; PUBACK or PUBREC 0x97 for a retained message |
 /// | [`filter_cost`](Self::filter_cost) | 8,192 | none | SUBACK 0x97 |
@@ -160,9 +163,26 @@ pub struct Limits {
     pub queued_messages: u32,
     /// Bytes of topics, properties and payloads that wait for one Session. Beyond it: [`Overflow`].
     pub queued_bytes: u32,
+    /// With [`Config::durable`]: how many messages of QoS 1 and 2 may wait for one durable Session, whose bodies
+    /// [`Config::body_budget`] leaves to the store. 0: no more than [`queued_messages`](Self::queued_messages). Beyond it: [`Overflow`].
+    ///
+    /// Queues grow beyond `queued_messages` and `queued_bytes` only as long as the store [is not half full](crate::Broker::set_store_half_full),
+    /// half of [`Memory::messages`](crate::Memory::messages) and of [`Memory::deliveries`](crate::Memory::deliveries) are free, and
+    /// there are fewer deliveries than four such queues have, in all shards together. So absent clients leave room for the others.
+    /// They don't where any policy is [`Overflow::KeepLatest`], which looks for topics in a queue.
+    #[cfg(feature = "alloc")]
+    pub durable_queued_messages: u32,
+    /// How many bytes of topics, properties and payloads may wait for one durable Session, as
+    /// [`durable_queued_messages`](Self::durable_queued_messages). 0: no more than [`queued_bytes`](Self::queued_bytes).
+    #[cfg(feature = "alloc")]
+    pub durable_queued_bytes: u32,
     /// Messages that wait for the group of a shared subscription while no connected member has room. They take at most
     /// [`queued_bytes`](Self::queued_bytes). Beyond it: [`Overflow`].
     pub group_messages: u32,
+    /// With [`Config::durable`]: how many messages may wait for a group, as [`durable_queued_messages`](Self::durable_queued_messages). Their
+    /// bodies stay in memory, so `queued_bytes` bounds them. 0: no more than [`group_messages`](Self::group_messages).
+    #[cfg(feature = "alloc")]
+    pub durable_group_messages: u32,
     /// Subscriptions of one Session. Beyond it: SUBACK 0x97.
     pub subscriptions: u32,
     /// Levels in a Topic Name that is retained or in a Topic Filter. Beyond it: 0x97.
@@ -186,6 +206,17 @@ impl Limits {
     /// sense. What is not done yet with an unfinished CONNECT, or with all filters of a SUBSCRIBE, grows with it.
     pub const OTHER_PACKET_BYTES: u32 = 1024 * 1024 + 64 * 1024;
 
+    /// Queues in the store have as many messages together as so many of the longest ones, and then they grow no longer.
+    #[cfg(feature = "alloc")]
+    pub const LONG_QUEUES: usize = 4;
+
+    /// Messages in the longest queue in the store, if it may be longer than one in memory.
+    #[cfg(feature = "alloc")]
+    pub fn longest_queue_in_store(&self) -> Option<u32> {
+        let session = Some(self.durable_queued_messages).filter(|longest| *longest > self.queued_messages);
+        session.max(Some(self.durable_group_messages).filter(|longest| *longest > self.group_messages))
+    }
+
     /// For a gateway.
     pub const GATEWAY: Self = Self {
         packet_bytes: 10 * 1024 * 1024 + 64 * 1024,
@@ -196,7 +227,13 @@ impl Limits {
         inflight_v3: 20,
         queued_messages: 10_000,
         queued_bytes: 64 * 1024 * 1024,
+        #[cfg(feature = "alloc")]
+        durable_queued_messages: 0,
+        #[cfg(feature = "alloc")]
+        durable_queued_bytes: 0,
         group_messages: 10_000,
+        #[cfg(feature = "alloc")]
+        durable_group_messages: 0,
         subscriptions: 10_000,
         topic_levels: 256,
         filter_cost: 8_192,
@@ -215,7 +252,13 @@ impl Limits {
         inflight_v3: 4,
         queued_messages: 16,
         queued_bytes: 4096,
+        #[cfg(feature = "alloc")]
+        durable_queued_messages: 0,
+        #[cfg(feature = "alloc")]
+        durable_queued_bytes: 0,
         group_messages: 8,
+        #[cfg(feature = "alloc")]
+        durable_group_messages: 0,
         subscriptions: 8,
         topic_levels: 12,
         filter_cost: u32::MAX,

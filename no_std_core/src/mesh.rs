@@ -74,6 +74,7 @@ pub(crate) enum Content {
     Room {
         topic: Box<str>,
         cost: u32,
+        qos: QoS,
         fence: u64,
     },
     NoRoom {

@@ -330,6 +330,12 @@ impl<'m> Messages<'m> {
         self.pool.available() > self.reserved && rest >= self.reserved_bytes.saturating_add(len)
     }
 
+    /// Whether half of the places for messages, and half of those for deliveries, are free.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_half_free(&self) -> bool {
+        self.pool.len() < self.pool.limit() / 2 && self.deliveries.len() < self.deliveries.limit() / 2
+    }
+
     /// Stores a message whose body is `parts` together, with no reference yet: [`Messages::hold`] it, or
     /// [`Messages::discard_unheld`] at the end. `None` if there is no memory.
     pub(crate) fn store(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {

@@ -128,7 +128,10 @@ fn to_toml(config: &Config<'static>) -> String {
         inflight_v3,
         queued_messages,
         queued_bytes,
+        durable_queued_messages,
+        durable_queued_bytes,
         group_messages,
+        durable_group_messages,
         subscriptions,
         topic_levels,
         filter_cost,
@@ -160,6 +163,15 @@ fn to_toml(config: &Config<'static>) -> String {
             ResendExpired::Never => "never",
         },
     );
+    // 0 has no words: without the key the gateway chooses.
+    let limits = [
+        ("durable_queued_messages", durable_queued_messages),
+        ("durable_queued_bytes", durable_queued_bytes),
+        ("durable_group_messages", durable_group_messages),
+    ];
+    for (key, limit) in limits.into_iter().filter(|(_, limit)| *limit > 0) {
+        text = text.replacen("[session]", &format!("{key} = {limit}\n[session]"), 1);
+    }
     if let Some(information) = config.response_information {
         let _ = writeln!(text, "response_information = {information:?}");
     }

@@ -166,10 +166,37 @@ impl Default for Config {
     }
 }
 
+/// Messages that wait for one durable Session, where nothing else is said. In memory a million of them take a hundred megabytes or so.
+const DURABLE_QUEUED_MESSAGES: u32 = 500_000;
+/// The bytes of them, of what the store may take.
+const DURABLE_QUEUED_SHARE: u64 = 4;
+
 impl Config {
     /// Where the store is, unless all is in memory alone.
     pub(crate) fn store_dir(&self) -> Option<&PathBuf> {
         self.data_dir.as_ref().filter(|_| !self.memory_only)
+    }
+
+    /// The limits of each shard's broker, where there is a store: a queue is longer there than in memory. One whose limits in memory are
+    /// not those of the default is not, unless the configuration says so.
+    pub(crate) fn limits_with_store(&self) -> Limits {
+        let mut limits = self.broker.limits;
+        if self.store.body_bytes == 0 {
+            return limits;
+        }
+        let default = Limits::GATEWAY;
+        if (limits.queued_messages, limits.queued_bytes) == (default.queued_messages, default.queued_bytes) {
+            if limits.durable_queued_messages == 0 {
+                limits.durable_queued_messages = DURABLE_QUEUED_MESSAGES;
+            }
+            if limits.durable_queued_bytes == 0 {
+                limits.durable_queued_bytes = clamp(self.store.max_bytes / DURABLE_QUEUED_SHARE);
+            }
+        }
+        if limits.group_messages == default.group_messages && limits.durable_group_messages == 0 {
+            limits.durable_group_messages = DURABLE_QUEUED_MESSAGES;
+        }
+        limits
     }
 
     /// Reads the TOML file at `path` over the defaults.
@@ -270,7 +297,10 @@ fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), Con
     set(&mut limits.inflight_v3, section.integer("inflight_v3", 1..=u16::MAX)?);
     set(&mut limits.queued_messages, section.integer("queued_messages", 1..=u32::MAX)?);
     set(&mut limits.queued_bytes, section.bytes("queued_bytes", 1024..=u32::MAX.into())?.map(clamp));
+    set(&mut limits.durable_queued_messages, section.integer("durable_queued_messages", 1..=u32::MAX)?);
+    set(&mut limits.durable_queued_bytes, section.bytes("durable_queued_bytes", 1024..=u32::MAX.into())?.map(clamp));
     set(&mut limits.group_messages, section.integer("group_messages", 0..=u32::MAX)?);
+    set(&mut limits.durable_group_messages, section.integer("durable_group_messages", 1..=u32::MAX)?);
     set(&mut limits.subscriptions, section.integer("subscriptions", 1..=u32::MAX)?);
     set(&mut limits.topic_levels, section.integer("topic_levels", 1..=u16::MAX)?);
     set(&mut limits.filter_cost, section.integer("filter_cost", 1..=u32::MAX)?);

@@ -79,6 +79,9 @@ fn every_key_arrives_where_it_belongs() {
         inflight_v3 = 30
         queued_messages = 4
         queued_bytes = 4096
+        durable_queued_messages = 40
+        durable_queued_bytes = 40960
+        durable_group_messages = 60
         group_messages = 6
         subscriptions = 7
         topic_levels = 8
@@ -166,6 +169,9 @@ fn every_key_arrives_where_it_belongs() {
             inflight_v3: 30,
             queued_messages: 4,
             queued_bytes: 4096,
+            durable_queued_messages: 40,
+            durable_queued_bytes: 40_960,
+            durable_group_messages: 60,
             group_messages: 6,
             subscriptions: 7,
             topic_levels: 8,
@@ -336,4 +342,24 @@ fn what_is_no_toml_is_told_with_the_key_where_it_ends() {
         let mistake = mistake(text);
         assert!(mistake.starts_with(begins) && !mistake.contains('\n'), "{text:?}: {mistake}");
     }
+}
+
+/// A queue in the store may be longer than one in memory, unless somebody chose how long queues are.
+#[test]
+fn queues_in_the_store_are_longer() {
+    let limits = |text: &str| {
+        let limits = read(text).unwrap().limits_with_store();
+        let [messages, bytes] = [limits.durable_queued_messages, limits.durable_queued_bytes];
+        (messages, bytes, limits.durable_group_messages)
+    };
+    assert_eq!(limits(""), (500_000, 1 << 30, 500_000));
+    assert_eq!(limits("[limits]\nqueued_messages = 10000"), (500_000, 1 << 30, 500_000));
+    assert_eq!(limits("[store]\nmax_bytes = \"64MiB\""), (500_000, 16 << 20, 500_000));
+    assert_eq!(limits("[store]\nmax_bytes = \"64GiB\""), (500_000, u32::MAX, 500_000));
+    assert_eq!(limits("[limits]\nqueued_messages = 9999"), (0, 0, 500_000));
+    assert_eq!(limits("[limits]\nqueued_bytes = 9999\ngroup_messages = 1"), (0, 0, 0));
+    assert_eq!(limits("[limits]\nqueued_messages = 9999\ndurable_queued_messages = 10000"), (10_000, 0, 500_000));
+    assert_eq!(limits("[limits]\ndurable_queued_messages = 7\ndurable_queued_bytes = 10240"), (7, 10_240, 500_000));
+    // All bodies stay in memory.
+    assert_eq!(limits("[store]\nbody_bytes = 0"), (0, 0, 0));
 }

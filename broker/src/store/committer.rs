@@ -24,6 +24,8 @@ pub enum Answer {
     /// From now on there is no room for what needs more of it, or there is again. What was asked for with [`Handle::want_room`]
     /// and has not come is forgotten.
     Full(bool),
+    /// From now on half of what the store may take is in use, or is no more.
+    HalfFull(bool),
     /// So many bytes of the shard's batches, or of those that other shards make of what it promises, are sure to find room.
     Room(u64),
     /// The store failed. No batch is safe that was not reported, and none will be.
@@ -125,6 +127,7 @@ impl Committer {
             is_full: false,
             why_full: None,
             told: None,
+            is_half_full: false,
             vitals: handle.vitals.clone(),
         };
         work.vitals.refresh(|| work.store.stats());
@@ -168,6 +171,7 @@ struct Work {
     why_full: Option<Shortage>,
     /// The reason that was logged last, and when.
     told: Option<(Option<Shortage>, Instant)>,
+    is_half_full: bool,
     vitals: Arc<Vitals>,
 }
 
@@ -279,6 +283,14 @@ impl Work {
         {
             let why = self.note_told();
             tracing::error!(%why, "the store still has no room, for another reason");
+        }
+        // A little less than half is needed to go back, so that not each record counts.
+        let (live, limit) = self.store.live_bytes();
+        let most = if self.is_half_full { limit / 16 * 7 } else { limit / 2 };
+        let is_half_full = live >= most;
+        if is_half_full != self.is_half_full {
+            self.is_half_full = is_half_full;
+            self.tell_all(|| Answer::HalfFull(is_half_full));
         }
     }
 

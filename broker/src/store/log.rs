@@ -463,6 +463,11 @@ impl Store for Log {
         self.space.is_short
     }
 
+    fn live_bytes(&self) -> (u64, u64) {
+        let live = self.contents.segments.iter().map(|(_, segment)| segment.live).sum();
+        (live, self.most_live_bytes())
+    }
+
     fn why_full(&self) -> Option<Shortage> {
         self.why_short()
     }

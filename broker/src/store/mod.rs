@@ -105,6 +105,9 @@ pub trait Store: Send {
     /// Whether nothing should be handed in that needs more room than it frees.
     fn is_full(&self) -> bool;
 
+    /// How many bytes of records are in use, and how many can be.
+    fn live_bytes(&self) -> (u64, u64);
+
     /// Why it is full.
     fn why_full(&self) -> Option<Shortage> {
         None

@@ -104,6 +104,11 @@ struct Done {
 }
 
 impl Log {
+    /// What is left of the limit where segments are prepared, beside the active one.
+    pub(super) fn most_live_bytes(&self) -> u64 {
+        self.options.max_bytes.saturating_sub((PREPARED as u64 + 1) * self.options.segment_bytes)
+    }
+
     /// Refuses batches that would not fit as a whole.
     pub(super) fn check_room(&mut self, batches: &[Batch]) -> Result<(), Failure> {
         let total: usize = batches.iter().map(Batch::size).sum();

@@ -3,13 +3,13 @@
 use super::publish::Fate;
 use crate::broker::Broker;
 use crate::codec::QoS;
-use crate::config::Overflow;
+use crate::config::Limits;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
 use crate::router::Group;
 #[cfg(feature = "alloc")]
 use crate::router::Subscription;
-use crate::session::Session;
+use crate::session::{Outbound, Session};
 use crate::storage::Handle;
 use crate::topic::TopicName;
 use crate::work;
@@ -31,6 +31,11 @@ pub(super) struct Terms {
 }
 
 impl Terms {
+    /// Whether it may wait where a durable Session may have more: its body can be left to the store.
+    pub(super) fn may_wait_in_store(&self) -> bool {
+        self.qos > QoS::AtMostOnce && !self.is_shared()
+    }
+
     #[inline]
     fn is_shared(&self) -> bool {
         #[cfg(feature = "alloc")]
@@ -80,7 +85,7 @@ impl Broker<'_> {
             return Fate::Unwanted;
         }
         let cost = self.messages.get(message).body.len() as u32;
-        if !self.has_room(session, cost) && !self.make_room(session, topic, cost) {
+        if !self.has_room(session, cost, terms.may_wait_in_store()) && !self.make_room(session, topic, cost, terms) {
             self.lose(session, message, terms, DropReason::QueueFull);
             return Fate::Lost;
         }
@@ -154,15 +159,17 @@ impl Broker<'_> {
         true
     }
 
+    /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
     #[inline]
-    pub(super) fn has_room(&self, session: Handle<Session>, cost: u32) -> bool {
+    pub(super) fn has_room(&self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         self.sessions[session].has_room(&self.config.limits, cost)
+            || (may_wait_in_store && self.has_durable_room(session, cost))
     }
 
     /// Drops what waits longest as far as it has expired, because nobody is to get it any more `[MQTT-3.3.2-5]`, until there is room.
     /// Whether there is then. Without the feature `alloc` it waits until its client comes.
     #[cold]
-    pub(super) fn drop_expired(&mut self, session: Handle<Session>, cost: u32) -> bool {
+    pub(super) fn drop_expired(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         #[cfg(feature = "alloc")]
         while let Some(oldest) = self.sessions[session].outbound.oldest()
             && self.messages.has_expired(oldest, self.clock)
@@ -172,35 +179,36 @@ impl Broker<'_> {
             self.settle(session, delivery);
             self.messages.end_delivery(delivery);
             self.count_drop(Some(session), DropReason::Expired);
-            if self.has_room(session, cost) {
+            if self.has_room(session, cost, may_wait_in_store) {
                 return true;
             }
         }
-        let _ = (session, cost);
+        let _ = (session, cost, may_wait_in_store);
         false
     }
 
     /// Drops older messages, as far as the policy for `topic` says so, until there is room.
     #[cold]
-    fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32) -> bool {
-        let policy = self.config.overflow_for(topic);
-        if cost > self.config.limits.queued_bytes || self.config.limits.queued_messages == 0 {
-            return false;
-        }
-        if self.drop_expired(session, cost) {
+    fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32, terms: Terms) -> bool {
+        if self.drop_expired(session, cost, terms.may_wait_in_store()) {
             return true;
         }
-        while !self.has_room(session, cost) {
+        let mut policy = self.config.overflow_for(topic);
+        let outbound = &self.sessions[session].outbound;
+        let mut bound = Bound::of_session(&self.config.limits);
+        if let Some(durable) = self.durable_bound(session) {
+            if bound.is_exceeded(outbound) && !terms.may_wait_in_store() {
+                // It would have to drop all that is in the store alone.
+                return false;
+            }
+            bound = bound.or_as_before(durable, outbound);
+        }
+        if !bound.has_room(&Outbound::EMPTY, cost) {
+            return false;
+        }
+        while !bound.has_room(&self.sessions[session].outbound, cost) {
             let outbound = &mut self.sessions[session].outbound;
-            let dropped = match policy {
-                Overflow::DropNewest | Overflow::Refuse => None,
-                Overflow::DropOldest => outbound.pop(&mut self.messages),
-                Overflow::KeepLatest => {
-                    self.work.count(work::DELIVERY, outbound.queued());
-                    let same = outbound.pop_topic(&mut self.messages, topic);
-                    same.or_else(|| outbound.pop(&mut self.messages))
-                }
-            };
+            let dropped = outbound.pop_by(&mut policy, &mut self.messages, topic, &mut self.work);
             let Some(delivery) = dropped else {
                 return false;
             };
@@ -210,5 +218,94 @@ impl Broker<'_> {
             self.count_drop(Some(session), DropReason::QueueFull);
         }
         true
+    }
+
+    /// Whether one more message may wait in the store for a Session with a full queue, which is the first thing to be looked at.
+    #[cold]
+    fn has_durable_room(&self, session: Handle<Session>, cost: u32) -> bool {
+        let bound = self.durable_bound(session).filter(|_| self.long_queues_may_grow());
+        bound.is_some_and(|bound| bound.has_room(&self.sessions[session].outbound, cost))
+    }
+
+    /// What may wait for a Session, where that is more than for one in memory.
+    fn durable_bound(&self, session: Handle<Session>) -> Option<Bound> {
+        #[cfg(feature = "alloc")]
+        {
+            let limits = &self.config.limits;
+            let bound = Bound {
+                messages: limits.durable_queued_messages.max(limits.queued_messages),
+                bytes: limits.durable_queued_bytes.max(limits.queued_bytes),
+            };
+            let is_more = bound != Bound::of_session(limits) && self.sessions[session].is_durable;
+            // Topics are looked for in memory, one after the other.
+            (is_more && !self.config.may_keep_latest()).then_some(bound)
+        }
+        #[cfg(not(feature = "alloc"))]
+        {
+            let _ = session;
+            None
+        }
+    }
+
+    /// What may wait for a group, where that is more than for one in memory.
+    #[cold]
+    pub(super) fn durable_group_bound(&self) -> Option<Bound> {
+        #[cfg(feature = "alloc")]
+        {
+            let limits = &self.config.limits;
+            let is_more = limits.durable_group_messages > limits.group_messages && self.messages.journal.is_on();
+            let bound = Bound { messages: limits.durable_group_messages, bytes: limits.queued_bytes };
+            (is_more && !self.config.may_keep_latest()).then_some(bound)
+        }
+        #[cfg(not(feature = "alloc"))]
+        None
+    }
+
+    /// Whether queues that are longer than those in memory may be leave enough for the others.
+    pub(super) fn long_queues_may_grow(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        {
+            let limits = &self.config.limits;
+            // Where bytes alone may be more, as many messages as in memory are still few.
+            let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
+            let share = longest.saturating_mul(Limits::LONG_QUEUES) / usize::from(self.config.shard.count.max(1));
+            !self.store_is_half_full
+                && self.messages.is_half_free()
+                && self.messages.deliveries.len() < share.max(longest)
+        }
+        #[cfg(not(feature = "alloc"))]
+        false
+    }
+}
+
+/// What may wait in one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) messages: u32,
+    pub(super) bytes: u32,
+}
+
+impl Bound {
+    fn of_session(limits: &Limits) -> Self {
+        Self { messages: limits.queued_messages, bytes: limits.queued_bytes }
+    }
+
+    /// Whether `queue` takes one more message of `cost` bytes.
+    pub(super) fn has_room(self, queue: &Outbound, cost: u32) -> bool {
+        queue.queued() < self.messages as usize
+            && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
+    }
+
+    fn is_exceeded(self, queue: &Outbound) -> bool {
+        queue.queued() > self.messages as usize || queue.queued_bytes() > self.bytes
+    }
+
+    /// Where a queue was allowed to grow to `durable` this is not to drop more from it than what makes room for a new message.
+    pub(super) fn or_as_before(self, durable: Self, queue: &Outbound) -> Self {
+        let queued = u32::try_from(queue.queued()).unwrap_or(u32::MAX);
+        Self {
+            messages: self.messages.max(queued.min(durable.messages)),
+            bytes: self.bytes.max(queue.queued_bytes().min(durable.bytes)),
+        }
     }
 }

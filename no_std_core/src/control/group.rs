@@ -3,11 +3,10 @@
 //! While no member is connected, or none that is has room, the group keeps the messages itself. It gives them to the first member
 //! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
 
-use super::deliver::Terms;
+use super::deliver::{Bound, Terms};
 use super::publish::{Fate, Routing};
 use crate::broker::Broker;
 use crate::codec::QoS;
-use crate::config::Overflow;
 use crate::counters::DropReason;
 use crate::message::{Delivery, Message, Owner};
 use crate::record::Kind;
@@ -287,27 +286,26 @@ impl Broker<'_> {
 
     /// Drops older messages of the group's queue, as far as the policy for `topic` says so, until there is room in it.
     fn make_group_room(&mut self, group: Handle<Group>, topic: TopicName<'_>, cost: u32) -> bool {
-        let policy = self.config.overflow_for(topic);
-        let is_possible = cost <= self.config.limits.queued_bytes && self.config.limits.group_messages > 0;
-        if is_possible && !self.group_queue_has_room(group, cost) && self.drop_expired_of_group(group, cost) {
+        let mut policy = self.config.overflow_for(topic);
+        if self.group_queue_has_room(group, cost) {
             return true;
         }
-        while !self.group_queue_has_room(group, cost) {
+        if self.drop_expired_of_group(group, cost) {
+            return true;
+        }
+        let mut bound = self.group_bound();
+        if let (Some(durable), Some(queue)) = (self.durable_group_bound(), self.queue_of_group(group)) {
+            bound = bound.or_as_before(durable, queue);
+        }
+        let is_possible = bound.has_room(&Outbound::EMPTY, cost);
+        while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
             // In order: the oldest is to be the first that goes.
             self.oldest_of_group(group);
             let Some(queue) = Handle::from_tag(self.router.group(group).tag()).filter(|_| is_possible) else {
                 return false;
             };
             let queue = &mut self.group_queues[queue].queue;
-            let dropped = match policy {
-                Overflow::DropNewest | Overflow::Refuse => None,
-                Overflow::DropOldest => queue.pop(&mut self.messages),
-                Overflow::KeepLatest => {
-                    self.work.count(work::DELIVERY, queue.queued());
-                    let same = queue.pop_topic(&mut self.messages, topic);
-                    same.or_else(|| queue.pop(&mut self.messages))
-                }
-            };
+            let dropped = queue.pop_by(&mut policy, &mut self.messages, topic, &mut self.work);
             let Some(delivery) = dropped else {
                 return false;
             };
@@ -333,15 +331,19 @@ impl Broker<'_> {
     }
 
     fn group_queue_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
-        let limits = &self.config.limits;
-        match Handle::from_tag(self.router.group(group).tag()) {
-            Some(queue) => {
-                let queue: &GroupQueue = &self.group_queues[queue];
-                queue.queue.queued() < limits.group_messages as usize
-                    && queue.queue.queued_bytes().saturating_add(cost) <= limits.queued_bytes
-            }
-            None => limits.group_messages > 0 && cost <= limits.queued_bytes,
-        }
+        let queue = self.queue_of_group(group).unwrap_or(&Outbound::EMPTY);
+        let durable = || self.durable_group_bound().filter(|_| self.long_queues_may_grow());
+        self.group_bound().has_room(queue, cost) || durable().is_some_and(|bound| bound.has_room(queue, cost))
+    }
+
+    /// What waits with a group, if anything does.
+    fn queue_of_group(&self, group: Handle<Group>) -> Option<&Outbound> {
+        let queue: Handle<GroupQueue> = Handle::from_tag(self.router.group(group).tag())?;
+        Some(&self.group_queues[queue].queue)
+    }
+
+    fn group_bound(&self) -> Bound {
+        Bound { messages: self.config.limits.group_messages, bytes: self.config.limits.queued_bytes }
     }
 
     /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and where none that is connected has
@@ -415,13 +417,16 @@ impl Broker<'_> {
         }
     }
 
+    /// Whether something may be queued for a Session that came through a group. Its queue may be long.
     fn has_shared(&self, session: Handle<Session>) -> bool {
         #[cfg(feature = "alloc")]
         if self.sessions[session].foreign_groups > 0 {
             return true;
         }
-        let _ = session;
-        SHARED && self.router.group_count() > 0
+        SHARED && self.router.group_count() > 0 && {
+            let mut subscriptions = self.router.subscriptions_of(self.subscriber_of(session));
+            subscriptions.any(|subscription| self.router.subscription(subscription).group().is_some())
+        }
     }
 
     /// Ends a delivery, which is in no list, by giving its message to another member of the group.

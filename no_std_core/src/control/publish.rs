@@ -457,7 +457,8 @@ impl<'m> Broker<'m> {
             }
         }
         if self.may_refuse && self.config.overflow_for(routing.topic) == Overflow::Refuse {
-            self.check_room(&routing, cost)?;
+            let qos = routing.stored.map_or(routing.draft.qos, |message| self.messages.get(message).qos);
+            self.check_room(&routing, cost, qos)?;
         }
         let mut message = routing.stored;
         let mut matches = self.router.matches(routing.topic);
@@ -600,16 +601,20 @@ impl<'m> Broker<'m> {
     }
 
     /// Whether everybody who is to get the message has room, for a topic whose publisher is to be refused otherwise.
-    pub(super) fn check_room(&mut self, routing: &Routing<'_>, cost: u32) -> Result<(), ReasonCode> {
+    pub(super) fn check_room(&mut self, routing: &Routing<'_>, cost: u32, qos: QoS) -> Result<(), ReasonCode> {
         let mut matches = self.router.matches(routing.topic);
         while let Some(matched) = matches.next(&self.router) {
             let room = match matched {
                 Match::Subscription(subscription) => {
                     let entry = self.router.subscription(subscription);
                     let own = entry.options().no_local;
+                    let may_wait_in_store = qos > QoS::AtMostOnce && entry.options().qos > 0;
                     match self.session_of(entry.subscriber()) {
                         Some(session) if own && routing.publisher == Some(session) => true,
-                        Some(session) => self.has_room(session, cost) || self.drop_expired(session, cost),
+                        Some(session) => {
+                            self.has_room(session, cost, may_wait_in_store)
+                                || self.drop_expired(session, cost, may_wait_in_store)
+                        }
                         None => true,
                     }
                 }

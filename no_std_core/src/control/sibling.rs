@@ -92,8 +92,8 @@ impl Broker<'_> {
                 self.wake(waiting);
             }
             Content::Interest { filter, wanted, durable } => self.take_interest(from, &filter, wanted, durable),
-            Content::Room { topic, cost, fence } => {
-                if TopicName::new(&topic).is_ok_and(|topic| !self.has_room_for(topic, cost)) {
+            Content::Room { topic, cost, qos, fence } => {
+                if TopicName::new(&topic).is_ok_and(|topic| !self.has_room_for(topic, cost, qos)) {
                     self.mesh.send(from, Content::NoRoom { fence });
                 }
             }
@@ -755,7 +755,7 @@ impl Broker<'_> {
         asked.sort_unstable();
         asked.dedup();
         for sibling in &asked {
-            self.mesh.send(*sibling, Content::Room { topic: topic.as_str().into(), cost, fence });
+            self.mesh.send(*sibling, Content::Room { topic: topic.as_str().into(), cost, qos: publish.qos, fence });
         }
         if !asked.is_empty() {
             self.wait_for_siblings(handle);
@@ -763,10 +763,10 @@ impl Broker<'_> {
         asked.is_empty()
     }
 
-    fn has_room_for(&mut self, topic: TopicName<'_>, cost: u32) -> bool {
+    fn has_room_for(&mut self, topic: TopicName<'_>, cost: u32, qos: QoS) -> bool {
         let mut routing = Routing::stored(topic, Handle::from_index(0), None, 0);
         routing.from_sibling = true;
-        self.check_room(&routing, cost).is_ok()
+        self.check_room(&routing, cost, qos).is_ok()
     }
 
     fn take_no_room(&mut self, fence: u64) {

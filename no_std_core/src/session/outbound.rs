@@ -15,11 +15,13 @@
 //! transmitted in the same way as what is sent again.
 
 use crate::codec::QoS;
+use crate::config::Overflow;
 use crate::config::ResendExpired;
 use crate::message::{Delivery, Message, Messages};
 use crate::storage::{Fifo, Handle, Linked};
 use crate::time::Instant;
 use crate::topic::TopicName;
+use crate::work::{self, Work};
 
 /// What is to be sent to one client.
 #[derive(Debug)]
@@ -138,6 +140,26 @@ impl Outbound {
         let delivery = self.queue.pop_front(&mut messages.deliveries)?;
         self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
         Some(delivery)
+    }
+
+    /// Takes off the queue what `policy` drops for a message to `topic`. Once there is no older message of that topic no other one is
+    /// looked for.
+    #[inline(never)]
+    pub(crate) fn pop_by(
+        &mut self,
+        policy: &mut Overflow,
+        messages: &mut Messages<'_>,
+        topic: TopicName<'_>,
+        work: &mut Work,
+    ) -> Option<Handle<Delivery>> {
+        if *policy == Overflow::KeepLatest {
+            work.count(work::DELIVERY, self.queued());
+            if let Some(same) = self.pop_topic(messages, topic) {
+                return Some(same);
+            }
+            *policy = Overflow::DropOldest;
+        }
+        if *policy == Overflow::DropOldest { self.pop(messages) } else { None }
     }
 
     /// Takes the longest-waiting delivery of `topic` off the queue. Linear in the length of the queue.

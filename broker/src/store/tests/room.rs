@@ -57,6 +57,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
                         handle.want_room(index, share.saturating_sub(shard.granted) as u64);
                     }
                 }
+                Answer::HalfFull(_) => continue,
                 other => panic!("seed {seed}: {other:?}"),
             }
             if !shard.is_under_way {
@@ -103,6 +104,63 @@ fn room_that_is_given_back_is_there_for_others() {
         handle.give_back_room(granted);
     }
     committer.close().unwrap();
+}
+
+/// All shards hear when half of what the store may take is in use, and when it is no more; also at a start.
+#[test]
+fn shards_hear_when_half_of_the_store_is_in_use() {
+    let disk = FaultyDisk::new(Files::new(), 1);
+    let options = Options { shards: 2, max_bytes: 20 * SEGMENT, ..options(Sync::Always) };
+    // Some are kept prepared.
+    let limit = 16 * SEGMENT;
+    let mut used = 0;
+    for deletes in [false, false, true] {
+        let (log, _) = open(&disk, options.clone()).unwrap();
+        let (handle, pending) = requests();
+        let (tell, told) = channel();
+        let tell = move |shard, answer| drop(tell.send((shard, answer)));
+        let committer = Committer::start((handle.clone(), pending), Box::new(log), 2, tell).unwrap();
+        // A new committer knows nothing of what the last one said.
+        let mut heard = [false; 2];
+        for ticket in 1.. {
+            let mut batch = Batch::default();
+            if deletes {
+                used -= 1;
+                batch.delete(key(used));
+            } else {
+                batch.put_bytes(key(used), &[7; 400]);
+                used += 1;
+            }
+            handle.commit(0, ticket, batch);
+            let mut is_safe = false;
+            while !is_safe {
+                let (shard, answer) = told.recv_timeout(WAIT).unwrap();
+                match answer {
+                    Answer::Persisted { .. } => is_safe = true,
+                    Answer::HalfFull(is_half_full) => heard[usize::from(shard)] = is_half_full,
+                    other => panic!("{other:?}"),
+                }
+            }
+            let live = handle.stats().unwrap().live_bytes;
+            for (shard, answer) in told.try_iter() {
+                let Answer::HalfFull(is_half_full) = answer else { panic!("{answer:?}") };
+                heard[usize::from(shard)] = is_half_full;
+            }
+            // Of the last batch they may not have heard yet.
+            let margin = 500;
+            if live < limit / 16 * 7 - margin {
+                assert_eq!(heard, [false; 2], "{live} of {limit}");
+            } else if live > limit / 2 + margin {
+                assert_eq!(heard, [true; 2], "{live} of {limit}");
+            }
+            let is_enough = if deletes { !heard[1] } else { live > limit / 8 * 5 };
+            if is_enough {
+                break;
+            }
+            assert!(ticket < 10_000, "{live} of {limit}");
+        }
+        committer.close().unwrap();
+    }
 }
 
 impl Shard {
