@@ -8,7 +8,8 @@ use goldcrest_core::codec::{
     SubscriptionOptions, Topics, Unsubscribe, Version, Will, split,
 };
 use goldcrest_core::{
-    AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Overflow, Resources, Shard, Then,
+    AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Overflow, ResendExpired, Resources,
+    Shard, Then,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -308,7 +309,9 @@ fuzz_target!(|run: Run| {
     let policies = [Overflow::DropNewest, Overflow::DropOldest, Overflow::KeepLatest, Overflow::Refuse];
     let limits = Limits { queued_messages: 5, topic_aliases_out: 3, ..Limits::FIRMWARE };
     let overflow = policies[usize::from(run.overflow % 4)];
-    let config = Config { limits, overflow, ..Config::firmware(3) };
+    let resends = [ResendExpired::Qos2, ResendExpired::Always, ResendExpired::Never];
+    let resend_expired = resends[usize::from(run.overflow / 4 % 3)];
+    let config = Config { limits, overflow, resend_expired, ..Config::firmware(3) };
     let play = |memory: Memory<'_>| {
         let broker = Broker::new(memory, config.clone(), &AllowAll);
         let mut world = World { broker, now: Instant::from_millis(0), clients: Default::default() };
