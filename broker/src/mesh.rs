@@ -13,7 +13,7 @@ use crate::store::Answer;
 use crate::turn::Turn;
 use goldcrest_core::{Broker, Forward, Instant};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -27,6 +27,8 @@ pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
 /// The inboxes of all shards.
 pub(crate) struct Mesh {
     inboxes: Box<[Inbox]>,
+    /// How many connections were accepted.
+    pub(crate) accepted: AtomicU64,
     /// Why connections ended, in all shards.
     pub(crate) departures: Departures,
 }
@@ -87,7 +89,11 @@ pub(crate) struct Arrival {
 
 impl Mesh {
     pub(crate) fn new(shards: u16) -> Self {
-        Self { inboxes: (0..shards).map(|_| Inbox::default()).collect(), departures: Departures::default() }
+        Self {
+            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+            accepted: AtomicU64::new(0),
+            departures: Departures::default(),
+        }
     }
 
     pub(crate) fn shards(&self) -> u16 {

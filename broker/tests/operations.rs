@@ -212,6 +212,61 @@ fn all_sessions_are_shown_in_portions() {
     );
 }
 
+/// Dashboards that were made for Mosquitto show them.
+#[test]
+fn rates_and_bytes_of_messages_are_below_sys_as_mosquitto_has_them() {
+    with_gateways(
+        |_| {},
+        |gateway| {
+            let address = gateway.addresses()[0];
+            let mut watcher = Client::connect(address, "watcher");
+            watcher.subscribe("$SYS/broker/publish/bytes/+", QoS::AtMostOnce);
+            let mut subscriber = Client::connect(address, "subscriber");
+            subscriber.subscribe("t", QoS::AtMostOnce);
+            let mut publisher = Client::connect(address, "publisher");
+            for _ in 0..100 {
+                assert_eq!(publish(&mut publisher, "t", &[7; 50], false), ReasonCode::Success);
+                subscriber.expect(Packet::Publish(message("t", &[7; 50], QoS::AtMostOnce)));
+            }
+            // Of each packet: the fixed header, the topic, the Packet Identifier, the Properties and the payload.
+            wait_for_topic(&mut watcher, "publish/bytes/received", &(100 * (2 + 3 + 2 + 1 + 50)).to_string());
+            assert_eq!(metric(gateway, "goldcrest_received_publish_bytes_total"), 5800.0);
+            // The watcher was sent the values of these topics too.
+            assert!(metric(gateway, "goldcrest_sent_publish_bytes_total") >= 5600.0);
+            // Without CONNECT too.
+            drop(std::net::TcpStream::connect(address).unwrap());
+            wait_until("all are counted", || metric(gateway, "goldcrest_accepted_connections_total") == 4.0);
+            // Watching is traffic too, so these are above 0 from now on.
+            for topic in [
+                "publish/received",
+                "publish/sent",
+                "bytes/received",
+                "bytes/sent",
+                "messages/received",
+                "messages/sent",
+            ] {
+                for span in ["1min", "5min", "15min"] {
+                    let rate = |topic: &str| value(address, topic).parse::<f64>().unwrap();
+                    wait_until(topic, || rate(&format!("load/{topic}/{span}")) > 0.0);
+                }
+            }
+            let heap = |which: &str| value(address, &format!("heap/{which} size")).parse::<u64>().unwrap();
+            assert!(heap("current") > 1 << 16 && heap("maximum") >= 1 << 16);
+        },
+    );
+}
+
+/// The value of a topic below `$SYS/broker/`.
+fn value(address: SocketAddr, topic: &str) -> String {
+    let topic = format!("$SYS/broker/{topic}");
+    let mut reader = Client::connect(address, "reader");
+    reader.subscribe(&topic, QoS::AtMostOnce);
+    reader.receive(|packet| match packet {
+        Packet::Publish(publish) if publish.topic == topic => String::from_utf8(publish.payload.to_vec()).unwrap(),
+        other => panic!("a message was expected, not {other:?}"),
+    })
+}
+
 /// Whoever subscribes gets the values at once; only what has changed comes again; nobody can forge one.
 #[test]
 fn topics_below_sys_are_retained_and_the_servers_own() {

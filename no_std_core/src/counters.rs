@@ -118,6 +118,12 @@ pub struct Counters {
     pub publish_received: [u64; 3],
     /// PUBLISH packets that were handed out, by QoS.
     pub publish_sent: [u64; 3],
+    /// Bytes of PUBLISH packets that were taken.
+    #[cfg(feature = "alloc")]
+    pub publish_bytes_received: u64,
+    /// Bytes of PUBLISH packets that were handed out whole.
+    #[cfg(feature = "alloc")]
+    pub publish_bytes_sent: u64,
     /// Network Connections opened since start.
     pub connections_opened: u64,
     /// CONNECT packets refused.

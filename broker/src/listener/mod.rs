@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -25,6 +26,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                shard.mesh.accepted.fetch_add(1, Ordering::Relaxed);
                 let Some(seat) = shard.lobby.seat() else {
                     shard.turn_away(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;

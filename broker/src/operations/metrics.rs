@@ -48,6 +48,8 @@ impl Collector for Snapshot {
         let by_qos = |counts: [u64; 3]| ["0", "1", "2"].into_iter().zip(counts);
         out.counters("received_publish", "PUBLISH from clients", "qos", by_qos(counters.publish_received))?;
         out.counters("sent_publish", "PUBLISH to clients", "qos", by_qos(counters.publish_sent))?;
+        out.counter("received_publish_bytes", "Bytes of PUBLISH from clients", counters.publish_bytes_received)?;
+        out.counter("sent_publish_bytes", "Bytes of PUBLISH to clients", counters.publish_bytes_sent)?;
         out.counter("refused_publish", "PUBLISH refused for want of room or permission", counters.publish_refused)?;
         out.counter("lost_publish", "PUBLISH with QoS 1 or 2 lost to all who subscribed", counters.publish_lost)?;
         let dropped = DropReason::ALL.iter().map(|reason| reason.as_str()).zip(self.dropped);
@@ -57,6 +59,7 @@ impl Collector for Snapshot {
             "reason",
             dropped,
         )?;
+        out.counter("accepted_connections", "Connections accepted, with or without CONNECT", self.accepted)?;
         out.counter("opened_connections", "Network Connections so far", counters.connections_opened)?;
         out.counter("refused_connections", "CONNECT refused", counters.connections_refused)?;
         let ended = self.departures.iter().map(|(reason, count)| (reason.as_str(), *count));
@@ -71,6 +74,9 @@ impl Collector for Snapshot {
         out.gauge("messages_on_disk", "Those whose bodies are on disk alone", counters.bodies_on_disk.into())?;
         out.gauge("deliveries", "Messages queued or in flight, for each session", counters.deliveries.into())?;
         out.gauge("message_bytes", "Topics, properties and payloads in memory", counters.bytes)?;
+        if let Some(heap) = self.heap {
+            out.gauge("heap_bytes", "Memory of the process that no file stands behind", heap)?;
+        }
         self.store.as_ref().map_or(Ok(()), |store| out.store(store))
     }
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! snapshot     the counters of all shards together, and the store
 //! sys_topics   that as topics below $SYS/broker/
+//! load         moving averages for them
 //! metrics      that as Prometheus reads it
 //! health       does it live, is it ready, and why not
 //! sessions     each Session as a line of JSON
@@ -16,6 +17,7 @@
 mod health;
 mod host;
 mod http;
+mod load;
 mod metrics;
 mod sessions;
 mod snapshot;

@@ -3,6 +3,7 @@
 use super::{ANSWER_TIME, Served, State};
 use crate::store::{Cause, Stats, Vitals};
 use goldcrest_core::{Counters, DropReason};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -11,6 +12,10 @@ use tokio::time::timeout;
 pub(super) struct Snapshot {
     pub(super) uptime: Duration,
     pub(super) shards: u16,
+    /// Connections that were accepted, those among them that never said CONNECT.
+    pub(super) accepted: u64,
+    /// Bytes of memory of the process that no file stands behind: its heap, and the stacks. `None` where the system does not tell.
+    pub(super) heap: Option<u64>,
     /// Addresses that are not listened on yet.
     pub(super) awaited: usize,
     /// Without what was lost. Retained messages, which all shards have, count once.
@@ -43,6 +48,8 @@ impl Snapshot {
             uptime: state.started.elapsed(),
             shards: served.mesh.shards(),
             awaited: state.missing.count(),
+            accepted: served.mesh.accepted.load(Ordering::Relaxed),
+            heap: heap(),
             departures: served.mesh.departures.counts(),
             store: served.store.as_deref().map(StoreSnapshot::take),
             ..Self::default()
@@ -70,6 +77,8 @@ impl Snapshot {
             packets_sent,
             publish_received,
             publish_sent,
+            publish_bytes_received,
+            publish_bytes_sent,
             connections_opened,
             connections_refused,
             publish_refused,
@@ -96,6 +105,8 @@ impl Snapshot {
         for (sum, count) in sum.publish_sent.iter_mut().zip(publish_sent) {
             *sum += count;
         }
+        sum.publish_bytes_received += publish_bytes_received;
+        sum.publish_bytes_sent += publish_bytes_sent;
         sum.connections_opened += connections_opened;
         sum.connections_refused += connections_refused;
         sum.publish_refused += publish_refused;
@@ -114,6 +125,13 @@ impl Snapshot {
         sum.deliveries += deliveries;
         sum.bytes += bytes;
     }
+}
+
+/// What Linux says of this process.
+fn heap() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let (kib, _) = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?.trim().split_once(' ')?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 impl StoreSnapshot {

@@ -2,6 +2,7 @@
 //!
 //! Where Mosquitto has a topic with the same meaning it has the same name here.
 
+use super::load::Load;
 use super::snapshot::{Snapshot, StoreSnapshot};
 use super::{ANSWER_TIME, Served, State};
 use goldcrest_core::codec::QoS;
@@ -35,6 +36,8 @@ struct Topics {
     /// By topic, as it was published last.
     published: BTreeMap<String, String>,
     most_connected: u32,
+    most_heap: u64,
+    load: Load,
     /// How many syncs there were, and how long they took, when that was published last.
     synced: (u64, Duration),
 }
@@ -61,6 +64,9 @@ impl Topics {
         self.most_connected = self.most_connected.max(counters.connected);
         values.add("clients/connected", counters.connected);
         values.add("clients/disconnected", counters.sessions.saturating_sub(counters.connected));
+        // Older names of the two.
+        values.add("clients/active", counters.connected);
+        values.add("clients/inactive", counters.sessions.saturating_sub(counters.connected));
         values.add("clients/total", counters.sessions);
         values.add("clients/limit", counters.sessions_limit);
         values.add("clients/maximum", self.most_connected);
@@ -79,10 +85,23 @@ impl Topics {
         for (reason, count) in DropReason::ALL.iter().zip(snapshot.dropped) {
             values.add(&format!("publish/messages/dropped/{}", reason.as_str()), count);
         }
+        values.add("publish/bytes/received", counters.publish_bytes_received);
+        values.add("publish/bytes/sent", counters.publish_bytes_sent);
+        self.load.update(snapshot);
+        for (topic, average) in self.load.topics() {
+            values.add(&format!("load/{topic}"), format_args!("{average:.2}"));
+        }
+        if let Some(heap) = snapshot.heap {
+            self.most_heap = self.most_heap.max(heap);
+            values.add("heap/current size", heap);
+            values.add("heap/maximum size", self.most_heap);
+        }
         values.add("subscriptions/count", counters.subscriptions);
         values.add("retained messages/count", counters.retained);
         values.add("deliveries/count", counters.deliveries);
         values.add("store/messages/count", counters.messages);
+        // Its older name.
+        values.add("messages/stored", counters.messages);
         values.add("store/messages/bytes", counters.bytes);
         values.add("store/messages/on disk", counters.bodies_on_disk);
         if let Some(store) = &snapshot.store {
@@ -155,7 +174,7 @@ mod tests {
     fn each_topic_can_be_published_and_is_one_of_this_gateway() {
         let snapshot = Snapshot { store: Some(StoreSnapshot::default()), ..Snapshot::default() };
         let values = Topics::default().values(&snapshot);
-        assert!(values.len() > 40 && values.keys().all(|topic| topic.starts_with("$SYS/broker/")), "{values:?}");
+        assert!(values.len() > 70 && values.keys().all(|topic| topic.starts_with("$SYS/broker/")), "{values:?}");
         assert_eq!(publish_all(Instant::from_millis(0), &mut broker(1000), &values), values.len());
         assert_eq!(values["$SYS/broker/store/full"], "0");
         assert_eq!(values["$SYS/broker/publish/messages/dropped/queue_full"], "0");

@@ -143,6 +143,10 @@ impl Broker<'_> {
                 Ok(Taken::NotNow) => break Next::Wait,
                 Ok(taken) => {
                     self.counters.packets_received += 1;
+                    #[cfg(feature = "alloc")]
+                    if frame.packet_type() == PacketType::Publish {
+                        self.counters.publish_bytes_received += len as u64;
+                    }
                     rest = rest.get(len..).unwrap_or(&[]);
                     if let Taken::Ask(ask) = taken {
                         break Next::Ask(ask);

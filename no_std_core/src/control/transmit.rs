@@ -85,7 +85,7 @@ impl Broker<'_> {
             let piece = window.written().min(missing);
             written += piece;
             if piece == missing && end == sending.len {
-                self.finish(handle, sending.what);
+                self.finish(handle, sending);
             } else {
                 let sending = Sending { written: sending.written.saturating_add(piece as u32), ..sending };
                 self.connections[handle].sending = sending;
@@ -150,11 +150,11 @@ impl Broker<'_> {
         }
         let sending = &mut self.connections[handle].sending;
         sending.written = sending.written.saturating_add(count as u32);
-        let Sending { what, written, len } = *sending;
+        let sending = *sending;
         self.counters.bytes_sent += count as u64;
-        if written == len {
+        if sending.written == sending.len {
             self.connections[handle].sending = Sending::NONE;
-            self.finish(handle, what);
+            self.finish(handle, sending);
         }
     }
 
@@ -593,10 +593,14 @@ impl Broker<'_> {
 
     /// The packet is out whole.
     #[inline]
-    fn finish(&mut self, handle: Handle<Connection>, what: Outgoing) {
+    fn finish(&mut self, handle: Handle<Connection>, sending: Sending) {
         self.counters.packets_sent += 1;
-        match what {
+        match sending.what {
             Outgoing::Publish(publishing) => {
+                #[cfg(feature = "alloc")]
+                {
+                    self.counters.publish_bytes_sent += u64::from(sending.len);
+                }
                 let entry = &mut self.messages.deliveries[publishing.delivery];
                 let qos = entry.qos;
                 entry.set(Delivery::SENT, true);
