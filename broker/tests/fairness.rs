@@ -4,10 +4,13 @@ mod support;
 
 use goldcrest::Config;
 use goldcrest_core::codec::{
-    Ack, Filters, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscriptionOptions, Version,
+    Ack, Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Subscribe, SubscriptionOptions, Topics,
+    Unsubscribe, Version,
 };
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Client, message, with_gateways};
 
@@ -96,4 +99,106 @@ fn an_honest_pair_is_served_beside_messages_that_are_dear_to_match() {
         expect_fair(address);
         floods.into_iter().for_each(|end| end());
     });
+}
+
+/// As many subscriptions as a Session may have by default, in several packets.
+const SUBSCRIPTIONS: usize = 10_000;
+const IN_ONE_PACKET: usize = 500;
+
+fn encoded(packet: Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(Version::V5, &mut bytes);
+    bytes
+}
+
+/// SUBSCRIBEs to so many filters, and the UNSUBSCRIBEs from them.
+fn subscribes_and_unsubscribes() -> (Vec<u8>, Vec<u8>) {
+    let all: Vec<String> = (0..SUBSCRIPTIONS).map(|number| format!("load/{}/{number}", number % 64)).collect();
+    let (packet_id, properties) = (PacketId::MIN, Properties::EMPTY);
+    let options = SubscriptionOptions::with_qos(QoS::AtMostOnce);
+    let (mut subscribes, mut unsubscribes) = (Vec::new(), Vec::new());
+    for some in all.chunks(IN_ONE_PACKET) {
+        let texts: Vec<&str> = some.iter().map(|filter| &**filter).collect();
+        let filters: Vec<_> = texts.iter().map(|filter| (*filter, options)).collect();
+        let subscribe = Subscribe { packet_id, properties, filters: Filters::new(&filters) };
+        subscribes.extend(encoded(Packet::Subscribe(subscribe)));
+        let unsubscribe = Unsubscribe { packet_id, properties, filters: Topics::new(&texts) };
+        unsubscribes.extend(encoded(Packet::Unsubscribe(unsubscribe)));
+    }
+    (subscribes, unsubscribes)
+}
+
+/// One packet has hundreds of filters, and a read has many such packets.
+#[test]
+fn an_honest_pair_is_served_beside_subscriptions_that_are_made_and_ended() {
+    with_gateways(
+        |_| (),
+        |address| {
+            let (subscribes, unsubscribes) = subscribes_and_unsubscribes();
+            let end = flood(Client::connect(address, "attacker"), [subscribes, unsubscribes].concat());
+            expect_fair(address);
+            end();
+        },
+    );
+}
+
+/// A Session ends in one step, which is as long as its limits allow.
+#[test]
+fn an_honest_pair_is_served_beside_large_sessions_that_end() {
+    with_gateways(
+        |_| (),
+        |address| {
+            let (subscribes, _) = subscribes_and_unsubscribes();
+            let goes_on = Arc::new(AtomicBool::new(true));
+            let attacker = std::thread::spawn({
+                let goes_on = goes_on.clone();
+                move || {
+                    let mut ended = 0;
+                    while goes_on.load(Ordering::Relaxed) {
+                        let mut client = Client::connect(address, "attacker");
+                        client.stream.write_all(&subscribes).unwrap();
+                        for _ in 0..SUBSCRIPTIONS / IN_ONE_PACKET {
+                            client.receive(|packet| assert!(matches!(packet, Packet::SubAck(_)), "{packet:?}"));
+                        }
+                        ended += 1;
+                    }
+                    ended
+                }
+            });
+            expect_fair(address);
+            goes_on.store(false, Ordering::Relaxed);
+            assert!(attacker.join().unwrap() > 0);
+        },
+    );
+}
+
+/// Retained messages that come and go by the thousand, and others that are looked for among them in vain.
+#[test]
+fn an_honest_pair_is_served_beside_retained_messages_that_are_purged_and_looked_for() {
+    with_gateways(
+        |_| (),
+        |address| {
+            let topics: Vec<String> = (0..1 << 12)
+                .map(|number: u32| {
+                    (0..12).map(|at| if number >> at & 1 == 0 { "0" } else { "1" }).collect::<Vec<_>>().join("/")
+                })
+                .collect();
+            let retained = |payload: &[u8]| {
+                let all = topics.iter().map(|topic| {
+                    encoded(Packet::Publish(Publish { retain: true, ..message(topic, payload, QoS::AtMostOnce) }))
+                });
+                all.collect::<Vec<_>>().concat()
+            };
+            let purge = flood(Client::connect(address, "purge"), [retained(b"kept"), retained(b"")].concat());
+            let filter = "+/".repeat(11) + "c";
+            let options = SubscriptionOptions::with_qos(QoS::AtMostOnce);
+            let filters = [(&*filter, options)];
+            let subscribe =
+                Subscribe { packet_id: PacketId::MIN, properties: Properties::EMPTY, filters: Filters::new(&filters) };
+            let look = flood(Client::connect(address, "look"), encoded(Packet::Subscribe(subscribe)).repeat(1_000));
+            expect_fair(address);
+            purge();
+            look();
+        },
+    );
 }
