@@ -3,6 +3,7 @@
 //! A client that comes again and again to the same end has one line a minute, and all of them have few lines a second: the log of a
 //! crowd that is turned away stays readable, and no client fills the disk. What was not told is counted in the next line.
 
+use crate::listener::Protocol;
 use crate::log::Escaped;
 use goldcrest_core::codec::ReasonCode;
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ pub(crate) enum End {
     LostBeforeConnect,
     /// There were too many others.
     NoRoom,
+    /// It speaks another protocol.
+    Foreign(Protocol),
 }
 
 impl End {
@@ -40,6 +43,7 @@ impl End {
             Self::Lost => "lost".to_owned(),
             Self::LostBeforeConnect => "lost_before_connect".to_owned(),
             Self::NoRoom => "no_room".to_owned(),
+            Self::Foreign(protocol) => protocol.label().to_owned(),
         }
     }
 
@@ -51,17 +55,19 @@ impl End {
             Self::NoRoom => 2,
             Self::Disconnected => 3,
             Self::DisconnectedWithError => 4,
+            Self::Foreign(protocol) => 5 + protocol as usize,
             Self::Code(code) => Self::OTHERS + code as usize,
         }
     }
 
-    const OTHERS: usize = 5;
+    const OTHERS: usize = 5 + Protocol::ALL.len();
 
     /// Those that have a metric.
     fn all() -> impl Iterator<Item = Self> {
         use End::{Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom};
         let errors = ReasonCode::ALL.iter().copied().filter(|code| code.is_error()).map(Self::Code);
-        [Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom].into_iter().chain(errors)
+        let foreign = Protocol::ALL.into_iter().map(Self::Foreign);
+        [Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom].into_iter().chain(foreign).chain(errors)
     }
 }
 

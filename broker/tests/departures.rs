@@ -144,12 +144,12 @@ fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
 /// set it up.
 #[test]
 fn whoever_speaks_another_protocol_has_it_named_in_its_line() {
+    let server = Server::start();
     for (bytes, name) in [
         (&b"\x16\x03\x01\0\xa5\x01\0\0\xa1\x03\x03"[..], "it speaks TLS"),
         (b"GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "it speaks HTTP"),
         (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "the PROXY protocol"),
     ] {
-        let server = Server::start();
         for _ in 0..5 {
             let mut foreign = TcpStream::connect(server.address).unwrap();
             foreign.write_all(bytes).unwrap();

@@ -1,6 +1,6 @@
 //! The first packet: it says whose home a connection belongs to.
 
-use super::foreign;
+use super::foreign::Protocol;
 use super::lobby::{GRACE, Seat, Ticket};
 use crate::departures::{Departure, End};
 use crate::log::Escaped;
@@ -37,7 +37,7 @@ pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAdd
             );
         }
         Ok(Err(Gone::Foreign(protocol))) => {
-            return tell(End::Code(ReasonCode::MalformedPacket), format_args!("{protocol}"));
+            return tell(End::Foreign(protocol), format_args!("{protocol}"));
         }
         Ok(Err(Gone::Pressed(why))) => return shard.turn_away(peer, why),
         Err(_) => {
@@ -60,7 +60,7 @@ enum Gone {
     /// It closed, or was lost, after so many bytes.
     Peer(io::Error, usize),
     /// It speaks another protocol than MQTT.
-    Foreign(&'static str),
+    Foreign(Protocol),
     Pressed(&'static str),
 }
 
@@ -114,7 +114,7 @@ async fn read(
         if !ticket.grow(read) {
             return Err(Gone::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
         }
-        if let Some(protocol) = foreign::protocol(&bytes) {
+        if let Some(protocol) = Protocol::of(&bytes) {
             return Err(Gone::Foreign(protocol));
         }
         if let Some(home) = home(&bytes, shard, peer) {

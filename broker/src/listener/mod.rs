@@ -5,6 +5,7 @@ mod foreign;
 mod lobby;
 mod opening;
 
+pub(crate) use foreign::Protocol;
 pub(crate) use lobby::{Lobby, Seat, UNFINISHED_BYTES};
 pub(crate) use opening::{Missing, Opening, open_all};
 
