@@ -17,11 +17,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// # Errors
 /// A filter is neither a level nor a list of directives.
 pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
-    let (filter, whence) = match (filter, std::env::var_os("RUST_LOG").filter(|filter| !filter.is_empty())) {
-        (Some(filter), _) => (filter.to_owned(), "--log"),
-        (None, Some(filter)) => (filter.to_string_lossy().into_owned(), "the environment variable RUST_LOG"),
-        (None, None) => ("info".to_owned(), ""),
-    };
+    let (filter, whence) =
+        match (filter, std::env::var_os("RUST_LOG").filter(|filter| !filter.to_string_lossy().trim().is_empty())) {
+            (Some(filter), _) => (filter.to_owned(), "--log"),
+            (None, Some(filter)) => (filter.to_string_lossy().into_owned(), "the environment variable RUST_LOG"),
+            (None, None) => ("info".to_owned(), ""),
+        };
     let targets = parse_filter(&filter).ok_or_else(|| {
         format!(
             "{filter:?} is no log level, in {whence}; allowed: {}, each target with its level",
@@ -86,13 +87,15 @@ impl Write for Line {
 
 /// Reads a level or a list of directives like `info,goldcrest::listener=debug`. What they say nothing about is logged from info up.
 pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
-    // A bare word that is no level would be taken for the name of a target.
+    // Nothing at all would be taken for a level, and a bare word that is none for the name of a target.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
-    let parts = || filter.split(',').map(str::trim);
-    if !parts().all(|part| part.contains('=') || is_level(part)) {
-        return None;
-    }
-    let targets: Targets = filter.parse().ok()?;
+    let parts = || filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let directive = |part: &str| match part.split_once('=').map(|(target, level)| (target.trim(), level.trim())) {
+        Some((target, level)) => (!target.is_empty() && is_level(level)).then(|| format!("{target}={level}")),
+        None => is_level(part).then(|| part.to_owned()),
+    };
+    let directives = parts().map(directive).collect::<Option<Vec<_>>>().filter(|directives| !directives.is_empty())?;
+    let targets: Targets = directives.join(",").parse().ok()?;
     Some(if parts().any(is_level) { targets } else { targets.with_default(LevelFilter::INFO) })
 }
 
@@ -160,10 +163,19 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_level_or_directives() {
-        for good in ["info", "OFF", "debug", "warn,goldcrest=trace", "goldcrest::listener=debug"] {
+        for good in [
+            "info",
+            "OFF",
+            "debug",
+            "warn,goldcrest=trace",
+            "goldcrest::listener=debug",
+            "info,",
+            " warn , hyper = debug ",
+        ] {
             assert!(parse_filter(good).is_some(), "{good}");
         }
-        for bad in ["", "loud", "info,loud", "goldcrest=loud"] {
+        for bad in ["", "loud", "info,loud", "goldcrest=loud", "=", "=info", "goldcrest=", "info,goldcrest=", ",", " "]
+        {
             assert!(parse_filter(bad).is_none(), "{bad}");
         }
     }
