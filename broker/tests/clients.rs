@@ -183,7 +183,7 @@ fn what_connack_rules_out_is_not_sent() {
         (
             &["pub", "-t", "a", "-m", "0123456789"][..],
             &[0x27, 0, 0, 0, 15][..],
-            "the broker takes packets of at most 15 bytes, and 16 are needed",
+            "the message is too large: the broker takes packets of at most 15 bytes, and 16 are needed",
         ),
         (
             &["pub", "-t", "a", "-m", "m", "-q", "2"],
@@ -204,6 +204,19 @@ fn what_connack_rules_out_is_not_sent() {
         assert_eq!(link.next(), None, "{args:?}");
         expect_failure(child, complaint);
     }
+}
+
+/// Those before it were published: whoever sends the rest again has to know where to go on.
+#[test]
+fn a_line_that_is_too_large_is_named() {
+    let (mut child, mut link) = accepted(&["pub", "-t", "a"], &[0x27, 0, 0, 0, 15]);
+    child.stdin.as_mut().unwrap().write_all(b"one\n0123456789\nthree\n").unwrap();
+    assert!(link.expect(PUBLISH).ends_with(b"one"));
+    assert_eq!(link.next(), None);
+    expect_failure(
+        child,
+        "line 2 of standard input is too large: the broker takes packets of at most 15 bytes, and 16 are needed",
+    );
 }
 
 /// A packet of exactly the Maximum Packet Size, with the Maximum QoS, is sent.

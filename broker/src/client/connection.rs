@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     Rejected(String, ReasonCode, String),
     /// A packet of so many bytes, and how many may be sent.
     TooLarge(u32, u32),
+    /// The same of this message.
+    MessageTooLarge(String, u32, u32),
     /// What the broker said in CONNACK that it does not do.
     Unavailable(String),
 }
@@ -55,6 +57,12 @@ impl fmt::Display for Failure {
             Self::TooLarge(u32::MAX, limit) => write!(f, "a packet has at most {limit} bytes, and more are needed"),
             Self::TooLarge(len, limit) => {
                 write!(f, "the broker takes packets of at most {limit} bytes, and {len} are needed")
+            }
+            Self::MessageTooLarge(what, len, limit) => {
+                write!(
+                    f,
+                    "{what} is too large: the broker takes packets of at most {limit} bytes, and {len} are needed"
+                )
             }
             Self::Unavailable(what) => write!(f, "the broker {what}"),
         }

@@ -72,7 +72,7 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
 fn publish(connection: &mut Connection, options: &PublisherOptions, name: &str, payload: &[u8]) -> Result<(), Failure> {
     let qos = options.common.qos;
     let packet_id = (qos > QoS::AtMostOnce).then(|| connection.next_packet_id());
-    connection.send(Packet::Publish(Publish {
+    let message = Packet::Publish(Publish {
         dup: false,
         qos,
         retain: options.retain,
@@ -80,7 +80,11 @@ fn publish(connection: &mut Connection, options: &PublisherOptions, name: &str, 
         packet_id,
         properties: Properties::EMPTY,
         payload,
-    }))?;
+    });
+    connection.send(message).map_err(|failure| match failure {
+        Failure::TooLarge(len, limit) => Failure::MessageTooLarge(name.to_owned(), len, limit),
+        failure => failure,
+    })?;
     let Some(id) = packet_id else { return Ok(()) };
     let answer = |ack: Ack<'_>| (ack.packet_id == id).then(|| check(name, ack));
     connection.wait_for(|packet| match packet {
