@@ -77,6 +77,7 @@ fn check(log: &Log, shard: Shard, config: &Config, now: Instant, gives_up: &Atom
     let memory = Memory::owned(&config.capacity, &core.limits, shard);
     let mut broker = Broker::new(memory, core, &AllowAll);
     let mut taken = Ok(());
+    broker.expect_retained(log.slots(shard.index, record::Kind::Retained as u8));
     log.each(shard.index, &mut |_, sealed| {
         let fits = record::open(sealed).is_ok_and(|record| broker.restore(now, record) != Err(Unfit::NoRoom));
         taken = if fits { unless_given_up(gives_up) } else { Err(Refused::NoMemory) };

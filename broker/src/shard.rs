@@ -98,6 +98,7 @@ fn restore(
     let mut newer = None;
     let (mut taken, mut left_out) = (0_u64, 0_u64);
     let mut told = std::time::Instant::now();
+    broker.expect_retained(log.slots(shard, record::Kind::Retained as u8));
     log.each(shard, &mut |_, sealed| match record::open(sealed) {
         Ok(record) => {
             left_out += u64::from(broker.restore(now, record).is_err());

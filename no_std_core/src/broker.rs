@@ -473,6 +473,14 @@ impl<'m> Broker<'m> {
         self.take_back(record)
     }
 
+    /// Tells before [`Broker::restore`] which messages are retained, all of them: the slots of the records of
+    /// [`Kind::Retained`](crate::record::Kind::Retained). Then the bodies of others that were published with RETAIN and only wait for
+    /// Sessions may be left to the store, see [`Config::body_budget`](crate::Config::body_budget).
+    #[cfg(feature = "alloc")]
+    pub fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
+        self.messages.expect_retained(slots);
+    }
+
     /// Ends restoring: what refers to nothing is dropped, queues get their order, absent clients their timers. What all
     /// that has changed is to be polled as records.
     ///

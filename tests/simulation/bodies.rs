@@ -251,6 +251,40 @@ fn a_packet_that_is_half_out_is_finished() {
     }
 }
 
+/// All that a device publishes with RETAIN stood in memory after a restart, though only the last one is the retained message.
+#[test]
+fn what_was_published_with_retain_is_on_disk_after_a_restart_unless_it_is_retained() {
+    let mut world = world(config(1));
+    absent(&mut world, "reader", "#");
+    let writer = Honest::accepted(&mut world, Version::V5, &Opening::new("writer"));
+    for number in 1..=200_u8 {
+        let topic = if number % 2 == 0 { "even" } else { "odd" };
+        writer.publish(&mut world, topic, &[number; 100], QoS::AtLeastOnce, true, u16::from(number));
+    }
+    for _ in 0..3 {
+        // One or two may be on their way there.
+        assert!((196..=198).contains(&on_disk(&world)), "{}", on_disk(&world));
+        world.crash();
+    }
+    let mut late = client(&mut world, "late", None);
+    let filters = [("+", SubscriptionOptions::with_qos(QoS::AtLeastOnce))];
+    let (properties, filters) = (Properties::EMPTY, Filters::new(&filters));
+    late.send(
+        &mut world,
+        &Packet::Subscribe(Subscribe { packet_id: goldcrest_tests::honest::id(1), properties, filters }),
+    );
+    let got = late.take(&mut world);
+    let mut retained: Vec<u8> = got
+        .iter()
+        .filter_map(|got| if let Got::Message(message) = got { Some(message.payload[0]) } else { None })
+        .collect();
+    retained.sort_unstable();
+    assert_eq!(retained, [199, 200]);
+    let mut reader = client(&mut world, "reader", Some(7));
+    assert_eq!(drain(&mut world, &mut reader), (1..=200).collect::<Vec<_>>());
+    world.check_stores();
+}
+
 #[test]
 fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
     let limits = Limits { queued_messages: 3, ..Limits::GATEWAY };

@@ -112,6 +112,9 @@ impl Store {
     /// # Panics
     /// If it leaves anything out.
     pub fn restore(&mut self, now: Instant, broker: &mut Broker<'_>) -> Restored {
+        let keys = self.safe.keys().filter_map(|bits| Key::from_bits(*bits));
+        let retained = keys.filter(|key| key.kind == record::Kind::Retained).map(|key| key.slot);
+        broker.expect_retained(retained);
         for sealed in self.safe.values() {
             let record = record::open(sealed).expect("a store in memory damages nothing");
             broker.restore(now, record).unwrap_or_else(|unfit| panic!("{unfit}: {record:?}"));

@@ -66,6 +66,12 @@ impl Contents {
         Ok(true)
     }
 
+    /// The slots of a shard for which there are records of that kind.
+    pub(super) fn slots(&self, shard: u16, kind: u8) -> impl Iterator<Item = u32> {
+        let places = self.index.places(self.base + shard, kind);
+        places.filter(|(_, place)| !place.is_tombstone()).map(|(key, _)| key.slot)
+    }
+
     /// Shows all records of a shard, kinds ascending, until `visit` breaks off.
     pub(super) fn each<B>(
         &self,

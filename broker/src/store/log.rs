@@ -416,6 +416,13 @@ impl Log {
     }
 }
 
+impl Log {
+    /// The slots of a shard for which there are records of that kind.
+    pub(crate) fn slots(&self, shard: u16, kind: u8) -> impl Iterator<Item = u32> {
+        self.contents.slots(shard, kind)
+    }
+}
+
 impl Store for Log {
     fn append(&mut self, batches: &[Batch]) -> Result<(), Failure> {
         if !self.is_poisoned {

@@ -27,7 +27,7 @@ impl Broker<'_> {
 
     /// Restores a message, whose body is left on disk if the budget has no room for it.
     pub(super) fn restore_body(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
-        if self.messages.leaves_on_disk(&draft) {
+        if self.messages.leaves_on_disk(slot, &draft) {
             let topic = body.get(..usize::from(draft.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
             let policy = self.config.overflow_for(TopicName::new_checked(topic?));
             if policy != Overflow::KeepLatest {

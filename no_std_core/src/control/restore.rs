@@ -109,6 +109,8 @@ impl Broker<'_> {
         // What is taken back needs no marks; what is dropped does.
         self.messages.journal.pause(true);
         self.messages.end_restoring();
+        #[cfg(feature = "alloc")]
+        self.messages.forget_expected();
         self.hold_wills();
         self.messages.journal.pause(false);
         self.queue_restored();

@@ -6,6 +6,7 @@
 //! It stays durable to its end, and so its record stays: who may hold it without being durable keeps the body in memory.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::{Delivery, Message, Messages};
 use crate::journal::Batch;
@@ -63,6 +64,8 @@ pub(crate) struct Bodies {
     coming: usize,
     /// Something that somebody may wait for has come.
     has_arrived: bool,
+    /// A bit for each slot, until the end of restoring: its message is retained. `None` if nobody said so.
+    retained: Option<Vec<u64>>,
 }
 
 impl Bodies {
@@ -297,9 +300,33 @@ impl Messages<'_> {
         self.bytes.release(body);
     }
 
+    /// The messages in these slots, and no others, are retained.
+    pub(crate) fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
+        let bits = self.bodies.retained.get_or_insert_default();
+        for slot in slots {
+            let (word, bit) = (slot as usize / 64, slot % 64);
+            if bits.len() <= word {
+                bits.resize(word + 1, 0);
+            }
+            if let Some(word) = bits.get_mut(word) {
+                *word |= 1 << bit;
+            }
+        }
+    }
+
+    pub(crate) fn forget_expected(&mut self) {
+        self.bodies.retained = None;
+    }
+
     /// Whether a body that is restored is left on disk.
-    pub(crate) fn leaves_on_disk(&self, draft: &Message) -> bool {
-        let is_needed = draft.flags & Message::RETAIN != 0 || draft.order == 0;
+    pub(crate) fn leaves_on_disk(&self, slot: usize, draft: &Message) -> bool {
+        let may_be_retained = draft.flags & Message::RETAIN != 0
+            && self
+                .bodies
+                .retained
+                .as_ref()
+                .is_none_or(|bits| bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 != 0));
+        let is_needed = may_be_retained || draft.order == 0;
         self.bodies.budget > 0 && self.bodies.bytes >= self.bodies.budget && !is_needed
     }
 
