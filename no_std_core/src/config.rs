@@ -58,7 +58,7 @@ pub struct Config<'m> {
     ///
     /// Retained messages, Wills, messages of shared subscriptions, and topics with [`Overflow::KeepLatest`] always do.
     pub body_budget: usize,
-    /// What one call may do for one client, as [`Broker::work`](crate::Broker::work) counts, until others have their turn. With the
+    /// What one call may do for one client, as `Broker::work` counts, until others have their turn. With the
     /// feature `alloc`; one packet, one timer or one message of a sibling is never cut. The default is a few milliseconds of a large
     /// processor.
     pub work_share: u32,
