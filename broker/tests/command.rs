@@ -125,6 +125,8 @@ fn mistakes_are_one_line_and_an_exit_code() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let free = "127.0.0.1:0";
+    let elsewhere = env!("CARGO_MANIFEST_DIR");
+    let no_store = format!("goldcrest: {elsewhere}: there is no store in it");
     let in_use = format!("goldcrest: cannot listen on {address}: Address already in use");
     for (args, code, complaint) in [
         (vec!["--listen", &address], 1, in_use.as_str()),
@@ -145,6 +147,10 @@ fn mistakes_are_one_line_and_an_exit_code() {
         (vec!["--listen", free, "--shards", "1", "--shards", "2"], 2, "goldcrest: --shards is given more than once"),
         (vec!["--log", "info", "--log", "warn"], 2, "goldcrest: --log is given more than once"),
         (vec!["store", "stats", "--data-dir", "a", "--data-dir", "b"], 2, "goldcrest: --data-dir is given more"),
+        // A wrong directory is not sound.
+        (vec!["store", "check", "--data-dir", elsewhere], 1, &no_store),
+        (vec!["store", "stats", "--data-dir", elsewhere], 1, &no_store),
+        (vec!["store", "dump", "--data-dir", elsewhere], 1, &no_store),
         (vec!["budget", "--sessions", "1", "--sessions", "2"], 2, "goldcrest: --sessions is given more than once"),
     ] {
         let output = run(&args);

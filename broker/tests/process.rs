@@ -6,7 +6,7 @@ mod server;
 use goldcrest::{Config, Gateway, StartError};
 use server::{Server, goldcrest, run, text};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -118,14 +118,40 @@ fn full_devices_and_closed_streams_harm_nothing() {
     }
 }
 
-/// The main thread stood still, and no signal was heard any more.
-#[test]
-fn a_greeting_that_nobody_reads_keeps_nobody_waiting() {
-    let (_reader, mut writer) = std::io::pipe().unwrap();
+/// A pipe that takes nothing more, since nobody reads it. It is closed with the reader.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
     while writer.write(&[b' '; 4096]).is_ok() {}
     while writer.write(b" ").is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn an_error_that_nobody_reads_ends_the_command_with_its_exit_code() {
+    let folder = Folder::new("unread");
+    let nothing = folder.path();
+    for (args, code) in [
+        (vec!["--shards", "0"], 2),
+        (vec!["--config", "/does/not/exist"], 1),
+        (vec!["--memory-only", "--listen", "192.0.2.1:0", "--log", "loud"], 1),
+        (vec!["sub"], 2),
+        (vec!["pub", "-t", "a", "-m", "m", "-h", "127.0.0.1", "-p", "1"], 1),
+        (vec!["budget", "--sessions", "0"], 2),
+        (vec!["store", "check", "--data-dir", nothing], 1),
+    ] {
+        let (_reader, writer) = full_pipe();
+        let mut child = goldcrest(&args).stderr(writer).spawn().unwrap();
+        wait_until(&format!("{args:?} has ended"), || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}");
+    }
+}
+
+/// The main thread stood still, and no signal was heard any more.
+#[test]
+fn a_greeting_that_nobody_reads_keeps_nobody_waiting() {
+    let (_reader, writer) = full_pipe();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = goldcrest(&["--memory-only", "--listen", &address.to_string()]);
     let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().unwrap();

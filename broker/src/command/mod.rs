@@ -96,12 +96,12 @@ impl Command {
         let in_path = |error: store::OpenError| failure(&path, &error);
         match self.action {
             Action::Check => {
-                let report = Examined::open(&path).map_err(in_path)?.report;
+                let report = examine(&path)?.report;
                 print(&describe(&report))?;
                 return Ok(if report.damage.is_none() { ExitCode::SUCCESS } else { DAMAGED.into() });
             }
-            Action::Stats => print(&stats::table(&Examined::open(&path).map_err(in_path)?)?)?,
-            Action::Dump => dump::write(&Examined::open(&path).map_err(in_path)?)?,
+            Action::Stats => print(&stats::table(&examine(&path)?)?)?,
+            Action::Dump => dump::write(&examine(&path)?)?,
             Action::Backup(to) => {
                 let report = store::back_up(&path, &to).map_err(|error| copy_failure(&error, &path, &to))?;
                 print(&format!("copied to {}\n{}", to.display(), describe(&report)))?;
@@ -115,6 +115,13 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Reads a store. Where there is none, a wrong directory would seem sound.
+fn examine(path: &Path) -> Result<Examined, Failure> {
+    let store = Examined::open(path).map_err(|error| failure(path, &error))?;
+    let is_none = store.report.segments == 0 && store.report.damage.is_none();
+    if is_none { Err(failure(path, &store::CopyError::Nothing)) } else { Ok(store) }
 }
 
 fn failure(path: &Path, error: &dyn std::error::Error) -> Failure {

@@ -52,11 +52,12 @@ pub(super) fn read_document<T>(
     Section { source, path: String::new(), table: document.get_ref(), known: Vec::new() }.read(read)
 }
 
-/// Whether at byte `at` a line ends whose key has no value.
+/// Whether at byte `at` there ought to be a value, and is the end of a line or table.
 fn is_without_value(text: &str, at: usize) -> bool {
     let (before, after) = text.split_at(at);
     let rest = after.lines().next().unwrap_or_default().split('#').next().unwrap_or_default();
-    rest.trim().is_empty() && before.trim_end_matches([' ', '\t']).ends_with('=')
+    (rest.trim().is_empty() || rest.trim_start().starts_with(['}', ',']))
+        && before.trim_end_matches([' ', '\t']).ends_with('=')
 }
 
 /// The key that was being read at byte `at` of a text that is no TOML there, as well as can be told; empty if there is none.

@@ -277,6 +277,7 @@ fn a_key_without_a_value_is_told_so() {
     ] {
         assert_eq!(mistake(text), "gateway.toml:2: limits.inflight: a value is missing after =", "{text:?}");
     }
+    assert_eq!(mistake("limits = { inflight = }"), "gateway.toml:1: limits: a value is missing after =");
     assert!(mistake("data_dir = \"\"").contains("data_dir: \"\" is not allowed; allowed: a path"));
 }
 
