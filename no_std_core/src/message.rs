@@ -399,6 +399,13 @@ impl<'m> Messages<'m> {
         self.note_message(handle);
     }
 
+    /// The message is one without RETAIN from now on.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn forget_retain(&mut self, handle: Handle<Message>) {
+        self.pool[handle].flags &= !Message::RETAIN;
+        self.note_message(handle);
+    }
+
     /// Whether the message of a delivery has expired.
     #[cfg(feature = "alloc")]
     pub(crate) fn has_expired(&self, delivery: Handle<Delivery>, now: Instant) -> bool {

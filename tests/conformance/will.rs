@@ -311,3 +311,29 @@ fn qos(bed: &mut Bed) {
     }
     s.expect_quiet();
 }
+
+/// A Will that can't be retained, because there are too many retained messages or its topic has too many levels, still reaches those who
+/// subscribed: its client is gone, and can't be told. It was lost to all.
+/// [MQTT-3.1.2-8]
+/// v3.1.1 [MQTT-3.1.2-8]
+#[conformance(no_firmware = "there a Will that can't be retained is lost and counted")]
+fn published_though_it_can_not_be_retained(bed: &mut Bed) {
+    bed.configure(|config| {
+        config.limits.retained_messages = 1;
+        config.limits.topic_levels = 4;
+    });
+    let mut s = witness(bed);
+    s.publish_retained("first", "x", 1);
+    for topic in ["will/full", "will/with/many/levels/in/it"] {
+        for level in [0, 1, 2] {
+            let c = bed.connect(client("c").will(Will { retain: true, ..will(topic, "it is gone", level) }));
+            s.expect_quiet();
+            c.cut();
+            s.take_publish(topic, "it is gone", level);
+            s.expect_quiet();
+        }
+    }
+    let mut late = bed.connect("late");
+    late.subscribe(1, "will/#", 0);
+    late.expect_quiet();
+}

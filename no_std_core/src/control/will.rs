@@ -85,6 +85,12 @@ impl<'m> Broker<'m> {
                 let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
                 if broker.route(routing).is_err() {
                     broker.count_drop(Some(session), DropReason::QueueFull);
+                    // Nobody is there to be told that it can't be retained. Those who subscribed are to hear of it all the same.
+                    #[cfg(feature = "alloc")]
+                    if broker.messages.get(will.message).retain() {
+                        broker.messages.forget_retain(will.message);
+                        let _ = broker.route(Routing::stored(topic, will.message, Some(session), publisher_key));
+                    }
                 }
             });
         } else {
