@@ -584,7 +584,9 @@ impl Turn {
                     Some(Shortage::Store) => tell(format_args!(
                         "{why}: the files of the store are as large as max_bytes in [store] allows, or its disk has no space left"
                     )),
-                    Some(Shortage::Memory) => tell(format_args!("{why}: bytes in [capacity] bounds it on each shard")),
+                    Some(Shortage::Memory) => {
+                        tell(format_args!("{why}: messages and bytes in [capacity] bound it on each shard"))
+                    }
                     None => tell(format_args!("{why}")),
                 }
             }
