@@ -203,7 +203,7 @@ impl Broker<'_> {
             }
             bound = bound.or_as_before(durable, outbound);
         }
-        if !bound.has_room(&Outbound::EMPTY, cost) {
+        if !bound.is_possible(cost) {
             return false;
         }
         while !bound.has_room(&self.sessions[session].outbound, cost) {
@@ -294,6 +294,11 @@ impl Bound {
     pub(super) fn has_room(self, queue: &Outbound, cost: u32) -> bool {
         queue.queued() < self.messages as usize
             && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
+    }
+
+    /// Whether an empty queue has room for so many bytes.
+    pub(super) fn is_possible(self, cost: u32) -> bool {
+        cost <= self.bytes && self.messages > 0
     }
 
     fn is_exceeded(self, queue: &Outbound) -> bool {

@@ -287,17 +287,15 @@ impl Broker<'_> {
     /// Drops older messages of the group's queue, as far as the policy for `topic` says so, until there is room in it.
     fn make_group_room(&mut self, group: Handle<Group>, topic: TopicName<'_>, cost: u32) -> bool {
         let mut policy = self.config.overflow_for(topic);
-        if self.group_queue_has_room(group, cost) {
-            return true;
-        }
-        if self.drop_expired_of_group(group, cost) {
+        #[cfg(feature = "alloc")]
+        if self.group_queue_has_room(group, cost) || self.drop_expired_of_group(group, cost) {
             return true;
         }
         let mut bound = self.group_bound();
         if let (Some(durable), Some(queue)) = (self.durable_group_bound(), self.queue_of_group(group)) {
             bound = bound.or_as_before(durable, queue);
         }
-        let is_possible = bound.has_room(&Outbound::EMPTY, cost);
+        let is_possible = bound.is_possible(cost);
         while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
             // In order: the oldest is to be the first that goes.
             self.oldest_of_group(group);
