@@ -201,9 +201,16 @@ impl<'a> TopicFilter<'a> {
 /// to U+009F, or noncharacters, U+FDD0 to U+FDEF and the last two of each plane. Strict receivers close the connection
 /// on which they come.
 pub(crate) fn has_control_characters(text: &str) -> bool {
-    text.chars().any(|character| {
-        let code = u32::from(character);
-        matches!(code, 0..0x20 | 0x7F..0xA0 | 0xFDD0..0xFDF0) || code & 0xFFFE == 0xFFFE
+    // As they are encoded in UTF-8: the last two of a plane end in BF BE or BF BF, behind a byte with four ones at its end.
+    let (mut first, mut second) = (0, 0);
+    text.bytes().any(|third| {
+        let is_found = match (first, second, third) {
+            (_, _, 0..0x20 | 0x7F) | (_, 0xC2, 0x80..0xA0) | (0xEF, 0xB7, 0x90..0xB0) => true,
+            (before, 0xBF, 0xBE..=0xBF) => before & 0x0F == 0x0F,
+            _ => false,
+        };
+        (first, second) = (second, third);
+        is_found
     })
 }
 
@@ -271,6 +278,21 @@ impl core::error::Error for TopicFilterError {}
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    /// Section 1.5.4 names them by their numbers, and their bytes are looked at.
+    #[test]
+    fn control_characters_and_noncharacters_are_found_among_all_characters() {
+        let is_one = |code: u32| {
+            matches!(code, 0..=0x1F | 0x7F..=0x9F | 0xFDD0..=0xFDEF) || matches!(code & 0xFFFF, 0xFFFE | 0xFFFF)
+        };
+        // Before and behind them stand the bytes that begin and end others.
+        for (before, behind) in [("", ""), ("\u{b7}", "\u{fffd}"), ("\u{fbf}", "\u{10fffd}"), ("\u{1ffbf}", "\u{a0}")] {
+            for character in '\0'..=char::MAX {
+                let text = std::format!("{before}{character}{behind}");
+                assert_eq!(has_control_characters(&text), is_one(character.into()), "{text:?}");
+            }
+        }
+    }
 
     #[test]
     fn shared_filters_are_taken_apart_or_refused() {

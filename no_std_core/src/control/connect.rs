@@ -7,9 +7,9 @@ use crate::broker::Broker;
 use crate::broker::Shortage;
 use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version, Why};
 use crate::config::Authentication;
-use crate::connection::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
+use crate::connection::{Connection, Owed, Phase, Reply, assigned_client_id};
 use crate::session::Session;
-use crate::storage::{Handle, Vacant};
+use crate::storage::Handle;
 use crate::time::Instant;
 
 /// A Receive Maximum that the client does not give (section 3.1.2.11.3).
@@ -104,13 +104,12 @@ impl<'m> Broker<'m> {
         connection.window = window;
         connection.aliases_out_limit = aliases_out_limit;
         connection.problem_information = properties.request_problem_information().unwrap_or(true);
-        *connection.draft.make() = Draft {
-            clean_start: connect.clean_start,
-            keep_alive: connect.keep_alive,
-            expiry_secs: connect.session_expiry_interval(),
-            wants_response_information: properties.request_response_information().unwrap_or(false),
-            ..*Draft::VACANT
-        };
+        // A connection has no other before its CONNECT.
+        let draft = connection.draft.make();
+        draft.clean_start = connect.clean_start;
+        draft.keep_alive = connect.keep_alive;
+        draft.expiry_secs = connect.session_expiry_interval();
+        draft.wants_response_information = properties.request_response_information().unwrap_or(false);
         let client_id = self.messages.bytes.store(&[connect.client_id.as_bytes()]).ok_or(NO_MEMORY)?;
         self.connections[handle].draft.make().client_id = client_id;
         if let Some(method) = method {

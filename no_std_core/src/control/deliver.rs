@@ -291,6 +291,7 @@ impl Bound {
     }
 
     /// Whether `queue` takes one more message of `cost` bytes.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     pub(super) fn has_room(self, queue: &Outbound, cost: u32) -> bool {
         queue.queued() < self.messages as usize
             && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
