@@ -55,6 +55,9 @@ impl ListenAddress {
 
 impl From<SocketAddr> for ListenAddress {
     fn from(address: SocketAddr) -> Self {
+        // Sockets of IPv6 are for that alone.
+        let ipv4 = address.ip().to_canonical();
+        let address = if ipv4.is_ipv4() { SocketAddr::new(ipv4, address.port()) } else { address };
         Self { address, interface: None }
     }
 }
@@ -72,7 +75,7 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed = match split_interface(text) {
             Some((without, interface)) => without.parse().ok().map(|address| Self { address, interface }),
-            None => text.parse().ok().map(|address| Self { address, interface: None }),
+            None => text.parse().ok().map(SocketAddr::into),
         };
         let is_whole = |it: &Self| match it.address {
             // Each interface has addresses of this kind: which one is meant?
@@ -178,6 +181,7 @@ mod tests {
         for (text, port) in [("localhost:1883", 1883), ("LOCALHOST:7", 7), ("1883", 1883), ("0", 0)] {
             assert_eq!(read(text), both(port), "{text}");
         }
+        assert_eq!(read("[::ffff:127.0.0.1]:1883").unwrap(), ["127.0.0.1:1883"]);
         for text in ["*:1883", ":1883"] {
             assert_eq!(read(text).unwrap(), ["0.0.0.0:1883", "[::]:1883"], "{text}");
         }
