@@ -85,7 +85,8 @@ impl Broker<'_> {
             return Fate::Unwanted;
         }
         let cost = self.messages.get(message).body.len() as u32;
-        if !self.has_room(session, cost, terms.may_wait_in_store()) && !self.make_room(session, topic, cost, terms) {
+        if !self.sessions[session].has_room(&self.config.limits, cost) && !self.make_room(session, topic, cost, &terms)
+        {
             self.lose(session, message, terms, DropReason::QueueFull);
             return Fate::Lost;
         }
@@ -187,17 +188,20 @@ impl Broker<'_> {
         false
     }
 
-    /// Drops older messages, as far as the policy for `topic` says so, until there is room.
+    /// Finds room in the store, or drops older messages, as far as the policy for `topic` says so, until there is room.
     #[cold]
-    fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32, terms: Terms) -> bool {
-        if self.drop_expired(session, cost, terms.may_wait_in_store()) {
+    fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32, terms: &Terms) -> bool {
+        let may_wait_in_store = terms.may_wait_in_store();
+        if (may_wait_in_store && self.has_durable_room(session, cost))
+            || self.drop_expired(session, cost, may_wait_in_store)
+        {
             return true;
         }
         let mut policy = self.config.overflow_for(topic);
         let outbound = &self.sessions[session].outbound;
         let mut bound = Bound::of_session(&self.config.limits);
         if let Some(durable) = self.durable_bound(session) {
-            if bound.is_exceeded(outbound) && !terms.may_wait_in_store() {
+            if bound.is_exceeded(outbound) && !may_wait_in_store {
                 // It would have to drop all that is in the store alone.
                 return false;
             }
