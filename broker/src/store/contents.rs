@@ -142,6 +142,14 @@ impl Contents {
         parts
     }
 
+    /// Gives the file of a segment another name.
+    pub(super) fn rename(&mut self, segment: u32, name: String) -> io::Result<()> {
+        let segment = self.segments.get_mut(segment);
+        self.disk.rename(&segment.name, &name)?;
+        segment.name = name;
+        Ok(())
+    }
+
     /// How the record of `key` is named on disk.
     pub(super) fn on_disk(&self, key: Key) -> Key {
         Key { shard: self.base + key.shard, ..key }

@@ -5,11 +5,12 @@ use super::contents::Contents;
 use super::disk::Disk;
 use super::draft::Draft;
 use super::format::{FRAME, FrameHeader, HEADER, Head, StoreId, VOID, VOID_AT, What};
+use super::given_up;
 use super::index::Place;
 use super::members::{List, list_size};
 use super::reached::Reached;
 use super::recover::{Last, Recovered, recover};
-use super::segment::{State, UNFINISHED};
+use super::segment::{State, UNFINISHED, name_of};
 use super::space::Space;
 use super::{Batch, Failure, Key, OpenError, Options, Report, Shortage, Stats, Store, Sync};
 use std::hash::{BuildHasher, RandomState};
@@ -67,6 +68,7 @@ impl Log {
         let store = recovered.store.unwrap_or_else(new_identity);
         let (number, is_listed) = settle(&recovered, store)?;
         let Recovered { mut contents, report, greatest_seq, reached, last, .. } = recovered;
+        put_names_right(&mut contents).map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
         let in_last: Vec<u32> = last.iter().map(|last| last.segment).collect();
         contents.segments.each_mut(|index, segment| match segment.state {
             State::Prepared if segment.header.len != options.segment_bytes => segment.state = State::Dead,
@@ -576,6 +578,9 @@ fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool), OpenErro
         let renamed = contents.disk.rename(name, &aside).and_then(|()| contents.disk.sync_names());
         renamed.map_err(|error| OpenError::Io(name.clone(), error))?;
     }
+    // Before the log goes on without them.
+    let given_up = given_up::add(&*contents.disk, recovered.absent.iter().copied());
+    given_up.map_err(|error| OpenError::Io(given_up::NAME.to_owned(), error))?;
     for &(index, at) in unfinished {
         let segment = contents.segments.get(index);
         let void = segment.file.write_all_at(&[VOID], at + VOID_AT as u64).and_then(|()| segment.file.sync());
@@ -626,6 +631,30 @@ fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool), OpenErro
         closed.map_err(|error| OpenError::Io(segment.name.clone(), error))?;
     }
     Ok((number, is_listed))
+}
+
+/// Gives each segment the name of its number. What is not of the store has been set aside.
+fn put_names_right(contents: &mut Contents) -> io::Result<()> {
+    let wrong = contents.segments.iter().filter(|(_, segment)| segment.name != name_of(segment.header.seq));
+    let wrong: Vec<u32> = wrong.map(|(index, _)| index).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let mut spare = u32::MAX;
+    for index in wrong {
+        let right = name_of(contents.segments.get(index).header.seq);
+        let names: Vec<String> = contents.segments.iter().map(|(_, segment)| segment.name.clone()).collect();
+        // Whoever has that name gets one that nobody has. It is known by its header meanwhile, as it was before.
+        let holder = contents.segments.iter().find(|(_, segment)| segment.name == right).map(|(holder, _)| holder);
+        if let Some(holder) = holder {
+            while names.contains(&name_of(spare)) {
+                spare -= 1;
+            }
+            contents.rename(holder, name_of(spare))?;
+        }
+        contents.rename(index, right)?;
+    }
+    contents.disk.sync_names()
 }
 
 fn set_aside(contents: &Contents, segment: u32, range: Range<usize>, name: &str) -> io::Result<()> {

@@ -15,7 +15,7 @@ use super::reached::Reached;
 use super::scan::{self, Item, Scan, Soundness, scan};
 use super::segment::{list as list_numbers, name_of};
 use super::{FORMAT, OpenError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 const STORE: usize = 16;
@@ -149,8 +149,12 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Looks through all files. `reached` is from the directory too.
-    pub(super) fn find(disk: &dyn Disk, reached: Option<&Reached>) -> Result<Self, OpenError> {
+    /// Looks through all files. `reached` and `given_up` are from the directory too.
+    pub(super) fn find(
+        disk: &dyn Disk,
+        reached: Option<&Reached>,
+        given_up: &BTreeSet<u32>,
+    ) -> Result<Self, OpenError> {
         let numbers = list_numbers(disk).map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
         let mut buffer = Vec::new();
         let (mut files, mut foreign): (Vec<SegmentFile>, Vec<String>) = Default::default();
@@ -172,7 +176,9 @@ impl Members {
         let mut spare = Vec::new();
         for file in files {
             match file.store {
-                Some(store) if members.store == Some(store) => members.add(file, &mut spare),
+                Some(store) if members.store == Some(store) && !given_up.contains(&file.seq) => {
+                    members.add(file, &mut spare);
+                }
                 Some(_) => members.foreign.push(file.name),
                 None => spare.push(file),
             }
@@ -180,8 +186,8 @@ impl Members {
         while members.judge(&mut spare, &mut buffer)? {}
         members.foreign.extend(spare.into_iter().map(|file| file.name));
         members.files.sort_unstable_by_key(|file| file.seq);
-        let numbers = members.files.iter().flat_map(|file| [file.seq, file.named]).chain(members.missing.clone());
-        members.greatest = numbers.max().unwrap_or(0);
+        let numbers = members.files.iter().map(|file| file.seq).chain(members.missing.clone());
+        members.greatest = numbers.chain(given_up.iter().copied()).max().unwrap_or(0);
         Ok(members)
     }
 

@@ -11,7 +11,7 @@
 //! space           making, recycling and removing segments; when there is no room
 //! shortage        why there is no room
 //! compact         moving what is live out of segments that are mostly dead
-//! members         which segments belong to it; reached: how far it had come
+//! members         which segments belong to it; reached: how far it had come; given_up: which it lost
 //! scan, recover   reading all of it at start: what is torn, what is damaged, what counts
 //! committer       the thread that all shards hand their batches to; vitals: what others may know of it
 //! disk, open_files, file_error  the directory, of whose files few are open at once; what is told where one of them fails
@@ -34,6 +34,7 @@ mod draft;
 mod examine;
 mod file_error;
 mod format;
+mod given_up;
 mod index;
 mod layout;
 mod log;

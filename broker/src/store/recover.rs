@@ -4,6 +4,7 @@ use super::contents::Contents;
 use super::copy::COPYING;
 use super::disk::Disk;
 use super::format::{HEAD, HEADER, Head, SegmentHeader, StoreId, What, body_is_sound, records};
+use super::given_up;
 use super::index::Place;
 use super::layout;
 use super::members::{Members, SegmentFile};
@@ -28,6 +29,8 @@ pub(super) struct Recovered {
     pub(super) store: Option<StoreId>,
     /// As it is on disk.
     pub(super) reached: Option<Reached>,
+    /// Numbers of segments of which nothing is there.
+    pub(super) absent: Vec<u32>,
     /// Frames of a batch whose end is missing, each with its segment.
     pub(super) unfinished: Vec<(u32, u64)>,
     /// The last segment with frames, and those behind it that were begun.
@@ -52,11 +55,13 @@ pub(super) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
     let mark = reached::read(&*disk).map_err(|error| failed(reached::NAME, error))?;
     let mark_is_damaged = matches!(mark, Mark::Damaged);
     let reached = if let Mark::Known(reached) = mark { Some(reached) } else { None };
-    let Members { store, files, foreign, missing, tail, list_in, greatest } = Members::find(&*disk, reached.as_ref())?;
+    let given_up = given_up::read(&*disk).map_err(|error| failed(given_up::NAME, error))?;
+    let Members { store, files, foreign, missing, tail, list_in, greatest } =
+        Members::find(&*disk, reached.as_ref(), &given_up)?;
     // Of another store it tells nothing.
     let reached = reached.filter(|reached| store.is_none_or(|store| store == reached.store));
     let mut report = Report::default();
-    report.damage.missing.extend(missing);
+    report.damage.missing.extend(&missing);
     report.damage.foreign = foreign;
     report.damage.misnamed = files.iter().filter(|file| file.is_misnamed()).count() as u64;
     if mark_is_damaged {
@@ -73,6 +78,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
             greatest_seq: greatest,
             store: store.or(reached.map(|reached| reached.store)),
             reached,
+            absent: missing,
             unfinished: Vec::new(),
             last: Vec::new(),
         },
@@ -146,7 +152,7 @@ impl Recovery {
             live: 0,
             end: scan.end as u64,
             state,
-            is_damaged: header_is_damaged || (is_misnamed && !is_free),
+            is_damaged: header_is_damaged,
             is_stuck: false,
         };
         let index = self.recovered.contents.segments.add(segment);

@@ -235,6 +235,88 @@ fn the_greatest_number_is_the_last() {
     assert!(contents(&open_files(disk.files()).0) == model);
 }
 
+/// The start after that took it for a file that holds nothing of use, and wrote over it.
+#[test]
+fn a_file_that_comes_back_after_a_start_without_it_is_set_aside_and_before_it_all_is_well() {
+    let mut set_aside = 0;
+    for seed in 1..=long_or(20) {
+        let story = story(seed);
+        for name in names(&story.files).iter().filter(|name| name.ends_with(".segment")) {
+            let mut files = story.files.clone();
+            let lost = files.remove(name).unwrap();
+            let what = format!("seed {seed}, without {name}");
+            let is_needed = !open_files(files.clone()).1.damage.missing.is_empty();
+            let disk = FaultyDisk::new(files, seed);
+            let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+            let mut model = contents(&log);
+            let mut batch = Batch::default();
+            put(&mut model, &mut batch, key(1), b"goes on");
+            append(&mut log, &[batch]).unwrap();
+            log.close().unwrap();
+            drop(log);
+            if !is_needed || disk.files().contains_key(name) {
+                continue;
+            }
+            let is_named = report.damage.missing.iter().any(|seq| *name == format!("{seq:08x}.segment"));
+            assert!(is_named, "{what}: {report:?}");
+            let mut files = disk.files();
+            files.insert(name.clone(), lost.clone());
+            let disk = FaultyDisk::new(files, seed);
+            let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+            assert_eq!(report.damage.foreign, [name.clone()], "{what}");
+            assert!(report.damage.missing.is_empty() && contents(&log) == model, "{what}");
+            for slot in 0..100 {
+                let mut batch = Batch::default();
+                put(&mut model, &mut batch, key(slot), &[3; 100]);
+                append(&mut log, &[batch]).unwrap();
+            }
+            log.close().unwrap();
+            drop(log);
+            assert!(disk.files()[&format!("{name}.foreign")] == lost, "{what}");
+            let (log, report) = open_files(disk.files());
+            assert!(report.damage.is_none() && contents(&log) == model, "{what}: {report:?}");
+            set_aside += 1;
+            // Put back before any start it is as if nothing had been.
+            assert!(open_files(story.files.clone()).1.damage.is_none(), "{what}");
+        }
+    }
+    assert!(set_aside > 20, "{set_aside}");
+}
+
+/// With the name of the last number the store had no number left, and was full for ever.
+#[test]
+fn files_get_the_names_of_their_numbers_back() {
+    for seed in 1..=long_or(30) {
+        let story = story(seed);
+        let mut random = Random::new(seed);
+        let segments: Vec<String> = names(&story.files).into_iter().filter(|name| name.ends_with(".segment")).collect();
+        // Each has the name of the next, and the last one the greatest there is.
+        let mut files = Files::new();
+        let shift = 1 + random.below(segments.len() as u64) as usize;
+        for (index, name) in segments.iter().enumerate() {
+            let other = segments
+                .get(index + shift)
+                .map_or_else(|| format!("{:08x}.segment", u32::MAX - index as u32), Clone::clone);
+            files.insert(other, story.files[name].clone());
+        }
+        files.insert("reached".to_owned(), story.files["reached"].clone());
+        let disk = FaultyDisk::new(files, seed);
+        let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+        assert_eq!(report.damage.misnamed, segments.len() as u64, "seed {seed}");
+        assert!(contents(&log) == story.model, "seed {seed}");
+        assert!(segments.iter().all(|name| disk.files().contains_key(name)), "seed {seed}");
+        let mut model = story.model;
+        for slot in 0..100 {
+            let mut batch = Batch::default();
+            put(&mut model, &mut batch, key(slot % 10), &[3; 300]);
+            append(&mut log, &[batch]).unwrap();
+        }
+        drop(log);
+        let (log, report) = open_files(disk.files());
+        assert!(report.damage.is_none() && contents(&log) == model, "seed {seed}: {report:?}");
+    }
+}
+
 /// Copies file after file, piece after piece, while the log goes on between them, as `tar` does. What the store had acknowledged
 /// before, and the copy.
 fn copy_meanwhile(random: &mut Random, disk: &FaultyDisk, log: &mut Log, model: &mut Model) -> (Vec<Model>, Files) {
