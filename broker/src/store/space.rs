@@ -336,7 +336,7 @@ impl Job {
                     && disk.begin_recycling()
                 {
                     let taken = disk.rename(&dead.name, UNFINISHED);
-                    let is_gone = taken.is_ok();
+                    let is_gone = is_gone(&taken);
                     let made = taken.and_then(|()| disk.sync_names()).and_then(|()| recycle(disk, header));
                     disk.end_recycling();
                     return Done {
@@ -364,11 +364,16 @@ impl Job {
                 } else {
                     Err(io::ErrorKind::ResourceBusy.into())
                 };
-                let dead_is_gone = removed.is_ok();
+                let dead_is_gone = is_gone(&removed);
                 Done { made: removed.map(|()| None), dead: Some(dead), dead_is_gone }
             }
         }
     }
+}
+
+/// Whether a file is not there any more under its old name, even if somebody else took it away: it was of no use.
+fn is_gone(taken: &io::Result<()>) -> bool {
+    taken.as_ref().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
 }
 
 /// A new file full of zeros: its blocks are there and written to before it is used.

@@ -263,7 +263,7 @@ fn a_file_that_comes_back_after_a_start_without_it_is_set_aside_and_before_it_al
             files.insert(name.clone(), lost.clone());
             let disk = FaultyDisk::new(files, seed);
             let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
-            assert_eq!(report.damage.foreign, [name.clone()], "{what}");
+            assert_eq!(report.damage.foreign, std::slice::from_ref(name), "{what}");
             assert!(report.damage.missing.is_empty() && contents(&log) == model, "{what}");
             for slot in 0..100 {
                 let mut batch = Batch::default();

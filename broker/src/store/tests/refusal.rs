@@ -1,6 +1,7 @@
 //! What the store refuses: other processes, newer formats, what it has no room for.
 
 use super::super::disk::Directory;
+use super::super::segment::State;
 use super::*;
 
 #[test]
@@ -89,6 +90,30 @@ fn on_a_full_disk_it_is_full_until_something_is_deleted() {
     let disk = FaultyDisk::new(Files::new(), 5);
     disk.set_capacity(12 * SEGMENT);
     fill_and_empty(&disk, options(Sync::Always));
+}
+
+/// Each try to use it again failed, and the store was full for ever.
+#[test]
+fn a_file_without_use_that_somebody_removes_makes_no_store_full() {
+    let disk = FaultyDisk::new(Files::new(), 6);
+    let options = Options { max_bytes: 8 * SEGMENT, ..options(Sync::Always) };
+    let (mut log, _) = open(&disk, options).unwrap();
+    let (mut model, mut removed) = (Model::new(), 0);
+    for round in 0..400 {
+        let mut batch = Batch::default();
+        put(&mut model, &mut batch, key(round % 7), &[round as u8; 300]);
+        append(&mut log, &[batch]).unwrap_or_else(|error| panic!("round {round}, {removed} removed: {error}"));
+        let free = log.contents.segments.iter().find(|(_, segment)| matches!(segment.state, State::Dead | State::Free));
+        if let Some((_, segment)) = free
+            && disk.remove(&segment.name).is_ok()
+        {
+            removed += 1;
+        }
+    }
+    assert!(removed > 5, "{removed}");
+    assert!(contents(&log) == model);
+    drop(log);
+    assert!(contents(&open_files(disk.files()).0) == model);
 }
 
 #[test]
