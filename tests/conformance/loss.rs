@@ -335,7 +335,7 @@ fn kept_by_a_group_whose_connected_member_is_full_of_other_messages(bed: &mut Be
     for name in ["a", "b", "c", "d"] {
         let mut here = two_members(bed, name, 1);
         here.subscribe(2, "own", 1);
-        for _ in 0..=ROOM {
+        for _ in 0..ROOM {
             assert_eq!(answer(&mut p, publish("own", "x"), 1), ReasonCode::Success);
         }
         for number in 0..QUEUE {
@@ -343,16 +343,30 @@ fn kept_by_a_group_whose_connected_member_is_full_of_other_messages(bed: &mut Be
             assert_eq!(code, ReasonCode::Success, "message {number} of {name}");
         }
         bed.settle();
-        for _ in 0..=ROOM {
+        for _ in 0..ROOM {
             here.take_publish("own", "x", 1);
         }
-        for number in 0..QUEUE {
-            here.take_publish("t", number.to_string(), 1);
+        if bed.is_in_memory() {
+            for number in 0..QUEUE {
+                here.take_publish("t", number.to_string(), 1);
+            }
+        } else {
+            // Some may still be on their way back to the group's shard when there is room again, and come behind later ones.
+            let mut got: Vec<String> = (0..QUEUE).map(|_| take_any(&mut here)).collect();
+            got.sort();
+            assert_eq!(got, (0..QUEUE).map(|number| number.to_string()).collect::<Vec<_>>());
         }
         here.expect_quiet();
         here.disconnect();
         end_members(bed, name);
     }
+}
+
+/// The payload of the next message, which has QoS 1.
+fn take_any(s: &mut Peer) -> String {
+    let got = s.expect_type(PacketType::Publish);
+    s.send(puback(got.id()));
+    String::from_utf8(got.publish().payload.to_vec()).unwrap()
 }
 
 /// A full member goes, and what it was not sent goes before what the group kept meanwhile.

@@ -895,6 +895,9 @@ impl Broker<'_> {
 
     /// Whether a message that a sibling's group gives a connected member goes back, because the member's queue is full. A message that
     /// an empty queue has no room for is lost instead, as it would be in any queue.
+    ///
+    /// Messages that are on the way while the member gets room again may overtake those that go back: a shared subscription promises no
+    /// order, and its owner gives nothing more as soon as it knows.
     fn is_full_for_group(
         &self,
         session: Handle<Session>,
