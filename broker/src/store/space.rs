@@ -335,15 +335,17 @@ impl Job {
                 if let Some(dead) = &dead
                     && disk.begin_recycling()
                 {
-                    let taken = disk.rename(&dead.name, UNFINISHED);
-                    let is_gone = is_gone(&taken);
-                    let made = taken.and_then(|()| disk.sync_names()).and_then(|()| recycle(disk, header));
+                    let taken = if_there(disk.rename(&dead.name, UNFINISHED), dead);
+                    let dead_is_gone = taken.is_ok();
+                    let made = taken.and_then(|is_there| {
+                        if !is_there {
+                            return Ok(None);
+                        }
+                        disk.sync_names()?;
+                        recycle(disk, header).map(|file| Some((header, file)))
+                    });
                     disk.end_recycling();
-                    return Done {
-                        made: made.map(|file| Some((header, file))),
-                        dead: Some(dead.clone()),
-                        dead_is_gone: is_gone,
-                    };
+                    return Done { made, dead: Some(dead.clone()), dead_is_gone };
                 }
                 let made = if may_grow {
                     make(disk, header)
@@ -358,22 +360,28 @@ impl Job {
             }
             Self::Remove(dead) => {
                 let removed = if disk.begin_recycling() {
-                    let removed = disk.remove(&dead.name).and_then(|()| disk.sync_names());
+                    let removed = if_there(disk.remove(&dead.name), &dead).and_then(|_| disk.sync_names());
                     disk.end_recycling();
                     removed
                 } else {
                     Err(io::ErrorKind::ResourceBusy.into())
                 };
-                let dead_is_gone = is_gone(&removed);
+                let dead_is_gone = removed.is_ok();
                 Done { made: removed.map(|()| None), dead: Some(dead), dead_is_gone }
             }
         }
     }
 }
 
-/// Whether a file is not there any more under its old name, even if somebody else took it away: it was of no use.
-fn is_gone(taken: &io::Result<()>) -> bool {
-    taken.as_ref().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
+/// Whether there was a file to be renamed or removed. One of no use that somebody else has removed is no fault.
+fn if_there(changed: io::Result<()>, dead: &Dead) -> io::Result<bool> {
+    match changed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::warn!("somebody removed {} from the store; it held nothing of use", dead.name);
+            Ok(false)
+        }
+        changed => changed.map(|()| true),
+    }
 }
 
 /// A new file full of zeros: its blocks are there and written to before it is used.

@@ -103,6 +103,7 @@ fn a_file_without_use_that_somebody_removes_makes_no_store_full() {
         let mut batch = Batch::default();
         put(&mut model, &mut batch, key(round % 7), &[round as u8; 300]);
         append(&mut log, &[batch]).unwrap_or_else(|error| panic!("round {round}, {removed} removed: {error}"));
+        assert!(!log.is_full(), "round {round}, {removed} removed: {:?}", log.why_full());
         let free = log.contents.segments.iter().find(|(_, segment)| matches!(segment.state, State::Dead | State::Free));
         if let Some((_, segment)) = free
             && disk.remove(&segment.name).is_ok()
