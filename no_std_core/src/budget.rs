@@ -334,7 +334,7 @@ impl EntryBytes {
         receipt: 28,
         alias: 36,
         replay: 56,
-        group_queue: 44,
+        group_queue: 48,
         timer: 16,
         heap_slot: 16,
         node: 64,
