@@ -325,7 +325,8 @@ async fn write_rest(stream: &TcpStream, mut unsent: Backlog) -> io::Result<()> {
 
 /// Reads and forgets until the peer has closed its side too, or has sent more than it could not know to be in vain.
 async fn drain(stream: &TcpStream) -> io::Result<()> {
-    let mut budget = 1024 * 1024;
+    // More than the largest packet of the default limits: a client may be in the midst of one that is refused.
+    let mut budget = 16 * 1024 * 1024;
     while budget > 0 {
         stream.readable().await?;
         match stream.try_read(&mut [0; 4096]) {

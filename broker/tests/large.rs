@@ -174,6 +174,25 @@ fn a_packet_that_never_ends_harms_nobody() {
     );
 }
 
+/// A client in the midst of a PUBLISH that is too large hears why it is closed, though it goes on to the end of the packet first.
+#[test]
+fn who_sends_too_much_hears_why_after_the_last_byte() {
+    with_gateways(
+        |_| {},
+        |address| {
+            let mut client = Client::connect(address, "client");
+            let mut packet = Vec::new();
+            publish(0, QoS::AtMostOnce, &vec![7; 11 << 20]).encode(Version::V5, &mut packet);
+            client.stream.write_all(&packet).expect("all of it is taken");
+            let code = client.receive(|packet| match packet {
+                Packet::Disconnect(disconnect) => disconnect.code,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(code, ReasonCode::PacketTooLarge);
+        },
+    );
+}
+
 /// One message may need more room in the store than a shard has for itself: it waits until it has been granted, and keeps it.
 #[test]
 fn a_message_larger_than_the_room_of_a_shard_is_taken() {
