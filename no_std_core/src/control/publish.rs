@@ -378,9 +378,12 @@ impl<'m> Broker<'m> {
             QoS::AtLeastOnce => AckKind::PubAck,
             QoS::ExactlyOnce => AckKind::PubRec,
         };
+        #[cfg(feature = "alloc")]
+        let waits = outcome.is_ok_and(|fate| self.asks_siblings(handle, session, packet_id, kind, fate));
+        #[cfg(not(feature = "alloc"))]
+        let waits = false;
         let (code, why) = match outcome {
-            #[cfg(feature = "alloc")]
-            Ok(fate) if self.asks_siblings(handle, session, packet_id, kind, fate) => (ReasonCode::Success, Why::NONE),
+            Ok(_) if waits => (ReasonCode::Success, Why::NONE),
             Ok(fate) => {
                 if fate == Fate::Lost {
                     self.count_lost_publish(is_v5);
@@ -402,7 +405,9 @@ impl<'m> Broker<'m> {
         let batch = self.messages.journal.batch_since(changes);
         self.owe(handle, Owed::new(Reply::Ack(kind), packet_id, code, why).after(batch));
         #[cfg(feature = "alloc")]
-        self.await_answer(handle, session, packet_id);
+        if waits {
+            self.await_answer(handle, session, packet_id);
+        }
         Ok(())
     }
 
