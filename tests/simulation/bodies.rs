@@ -52,23 +52,12 @@ fn publish_long(world: &mut World, numbers: impl IntoIterator<Item = u8>, bytes:
 
 /// Takes all that comes, and acknowledges it: the numbers of the messages.
 fn drain(world: &mut World, reader: &mut Honest) -> Vec<u8> {
-    let mut numbers = Vec::new();
-    loop {
-        let got = reader.take(world);
-        if got.is_empty() {
-            return numbers;
-        }
-        for got in got {
-            let message = match got {
-                Got::Message(message) => message,
-                Got::ConnAck(..) => continue,
-                other => panic!("{other:?}"),
-            };
-            assert!(message.payload.len() >= 100 && message.payload.iter().all(|byte| *byte == message.payload[0]));
-            numbers.push(message.payload[0]);
-            reader.ack(world, AckKind::PubAck, message.packet_id);
-        }
+    let messages = reader.take_messages(world);
+    for message in &messages {
+        assert_eq!(message.qos, QoS::AtLeastOnce);
+        assert!(message.payload.len() >= 100 && message.payload.iter().all(|byte| *byte == message.payload[0]));
     }
+    messages.iter().map(|message| message.payload[0]).collect()
 }
 
 fn on_disk(world: &World) -> u32 {

@@ -99,29 +99,8 @@ fn drain(world: &mut World, id: &str) -> Vec<u32> {
 }
 
 fn rest(world: &mut World, reader: &mut Honest) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    loop {
-        let got = reader.take(world);
-        if got.is_empty() {
-            return numbers;
-        }
-        for got in got {
-            match got {
-                Got::Message(message) => {
-                    let number = message.payload.first_chunk().map_or(u32::MAX, |number| u32::from_be_bytes(*number));
-                    numbers.push(number);
-                    match message.qos {
-                        QoS::AtMostOnce => {}
-                        QoS::AtLeastOnce => reader.ack(world, AckKind::PubAck, message.packet_id),
-                        QoS::ExactlyOnce => reader.ack(world, AckKind::PubRec, message.packet_id),
-                    }
-                }
-                Got::Ack(AckKind::PubRel, packet_id, _) => reader.ack(world, AckKind::PubComp, packet_id),
-                Got::ConnAck(..) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
+    let number = |payload: &[u8]| payload.first_chunk().map_or(u32::MAX, |number| u32::from_be_bytes(*number));
+    reader.take_messages(world).iter().map(|message| number(&message.payload)).collect()
 }
 
 fn drops(world: &World) -> u32 {

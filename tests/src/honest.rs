@@ -177,6 +177,32 @@ impl Honest {
         self.send(world, &Packet::Disconnect(packet));
     }
 
+    /// All messages until no more come, each with the handshake of its QoS to its end. Of other packets there may be CONNACK alone.
+    pub fn take_messages(&mut self, world: &mut World) -> Vec<Message> {
+        let mut messages = Vec::new();
+        loop {
+            let got = self.take(world);
+            if got.is_empty() {
+                return messages;
+            }
+            for got in got {
+                match got {
+                    Got::Message(message) => {
+                        match message.qos {
+                            QoS::AtMostOnce => {}
+                            QoS::AtLeastOnce => self.ack(world, AckKind::PubAck, message.packet_id),
+                            QoS::ExactlyOnce => self.ack(world, AckKind::PubRec, message.packet_id),
+                        }
+                        messages.push(message);
+                    }
+                    Got::Ack(AckKind::PubRel, packet_id, _) => self.ack(world, AckKind::PubComp, packet_id),
+                    Got::ConnAck(..) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
     /// All whole packets that have arrived.
     pub fn take(&mut self, world: &mut World) -> Vec<Got> {
         self.inbox.extend(world.receive(self.at));
