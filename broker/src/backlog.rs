@@ -78,7 +78,7 @@ impl Backlog {
         self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.left..])
     }
 
-    /// What of that was not looked at.
+    /// The bytes that wait and were not looked at yet.
     pub(crate) fn unseen(&self) -> &[u8] {
         let seen = self.0.as_ref().map_or(0, |waiting| waiting.seen);
         self.as_slice().get(seen..).unwrap_or(&[])

@@ -189,7 +189,7 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn serve(flags: Flags) -> Result<(), Failure> {
     crate::heap::keep_freed_memory();
     let mut config = flags.into_config()?;
-    // What follows needs some already.
+    // Checked first, because the log and the runtime open descriptors themselves.
     crate::descriptors::check(&config)?;
     crate::log::init(config.log.as_deref())?;
     if config.memory_only {

@@ -48,7 +48,7 @@ fn connections(limit: u64, needed: u64) -> Result<u64, TooFewDescriptors> {
 /// Raises this process's limit as far as it may, and returns how many connections that allows beside so many other descriptors.
 ///
 /// # Errors
-/// It allows none.
+/// The limit leaves no room for any connection.
 pub(crate) fn raise_limit(needed: u64) -> Result<usize, TooFewDescriptors> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -66,7 +66,7 @@ pub(crate) fn raise_limit(needed: u64) -> Result<usize, TooFewDescriptors> {
 /// Whether there may be any connection, before anything is opened: how many shards there are may be known to the store alone.
 ///
 /// # Errors
-/// There can be none.
+/// The limit leaves no room for any connection.
 pub(crate) fn check(config: &Config) -> Result<(), TooFewDescriptors> {
     let has_store = !config.memory_only;
     raise_limit(needed(1, has_store)).map(drop).map_err(|least| {

@@ -321,7 +321,7 @@ fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
     if config.broker.authentication == Authentication::Ask {
         return Err(StartError::NobodyToAsk);
     }
-    // A file can't say this.
+    // The configuration file allows no 0 here; only users of the library can set it.
     let (capacity, broker) = (&config.capacity, &config.broker);
     let fields = [
         ("capacity.connections", capacity.connections),
@@ -357,7 +357,7 @@ fn draw_seed() -> Result<u128, StartError> {
     Ok(u128::from_ne_bytes(seed))
 }
 
-/// And where to send what it is to accept on.
+/// What one shard is started with, and the channel on which it gets its listeners.
 type PlanOfShard = (Plan, oneshot::Sender<Vec<Opening>>);
 
 fn plans(

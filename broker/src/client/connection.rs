@@ -35,7 +35,7 @@ pub(crate) enum Failure {
     Rejected(String, ReasonCode, String),
     /// A packet of so many bytes, and how many may be sent.
     TooLarge(u32, u32),
-    /// The same of this message.
+    /// This message is too large, with the bytes that its packet needs and the bytes that the broker allows.
     MessageTooLarge(String, u32, u32),
     /// What the broker said in CONNACK that it does not do.
     Unavailable(String),
@@ -341,7 +341,7 @@ impl Connection {
 
 /// Waits for what is watched, or until a time.
 fn wait_for_any(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), Failure> {
-    // Times in between count as the next millisecond, so that nothing is waited for again and again.
+    // One millisecond more than needed: a wait that ended just before its time would begin again at once.
     let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
     let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
     match poll(watched, wait.as_ref()) {

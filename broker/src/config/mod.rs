@@ -168,7 +168,7 @@ impl Default for Config {
 
 /// Messages that wait for one durable Session, where nothing else is said. In memory a million of them take a hundred megabytes or so.
 const DURABLE_QUEUED_MESSAGES: u32 = 500_000;
-/// The bytes of them, of what the store may take.
+/// The longest queue in the store takes one part in so many of `max_bytes`.
 const DURABLE_QUEUED_SHARE: u64 = 4;
 
 impl Config {

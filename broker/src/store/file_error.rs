@@ -56,7 +56,7 @@ pub(super) fn errno(error: &io::Error) -> Option<Errno> {
     of(error).map_or_else(|| Errno::from_io_error(error), |error| error.errno)
 }
 
-/// The error where the directory is named already: with the name of the file in it alone.
+/// The text of an error for a message that names the directory already: the file is named without its path.
 pub(super) fn in_directory(error: &io::Error) -> Option<String> {
     let FileError { path, cause, is_directory, .. } = of(error)?;
     Some(match path.file_name().filter(|_| !is_directory) {

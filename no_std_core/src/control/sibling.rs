@@ -434,7 +434,7 @@ impl Broker<'_> {
         if shared.has_expired(now) {
             self.count_drop(None, DropReason::Expired);
             self.retain_expired(&shared);
-            // As its publisher wanted.
+            // Its publisher wanted it to expire: for the publisher that is no loss.
             return Fate::Kept;
         }
         let publisher_key = shared.publisher_key;
