@@ -1,11 +1,11 @@
 //! Starting and stopping all shards.
 
+use crate::admin::Operations;
 use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::descriptors::{self, TooFewDescriptors};
 use crate::kept::Kept;
 use crate::listener::{Lobby, Missing, Opening, open_all};
 use crate::mesh::Mesh;
-use crate::operations::Operations;
 use crate::shard::{self, Plan};
 use crate::store::{Answer, Committer, OpenError};
 use crate::turn::Clock;

@@ -13,7 +13,7 @@
 //! store       what survives a restart, on disk
 //! redistribute  what was stored by so many shards, for another number of them
 //! mesh        what shards pass to each other, in batches
-//! operations  what operators see: $SYS topics, metrics, health, sessions
+//! admin       what operators see: $SYS topics, metrics, health, sessions
 //! command     goldcrest store: looking at a store, repairing and copying it
 //! budget      what the memory of all of it costs at worst
 //! ```
@@ -27,6 +27,7 @@
 //! # });
 //! ```
 
+mod admin;
 mod args;
 mod backlog;
 mod budget;
@@ -38,14 +39,12 @@ mod departures;
 mod descriptors;
 mod gateway;
 mod heap;
-mod json;
 mod keeper;
 mod kept;
 mod listener;
 mod log;
 mod mesh;
 mod news;
-mod operations;
 mod outlet;
 mod patience;
 mod redistribute;

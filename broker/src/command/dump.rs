@@ -1,7 +1,7 @@
 //! Each record as one line of JSON.
 
 use super::stats::time_of_day;
-use crate::json::Object;
+use crate::admin::json::Object;
 use crate::store::{Examined, Key};
 use goldcrest_core::Instant;
 use goldcrest_core::record::{self, Message, Receiver, Record, Through, Value};

@@ -10,6 +10,7 @@
 //! metrics      that as Prometheus reads it
 //! health       does it live, is it ready, and why not
 //! sessions     each Session as a line of JSON
+//! json         objects of JSON
 //! host         whom a request for HTTP is addressed to
 //! http         where the last three are to be had
 //! ```
@@ -17,6 +18,7 @@
 mod health;
 mod host;
 mod http;
+pub(crate) mod json;
 mod load;
 mod metrics;
 mod sessions;

@@ -1,7 +1,7 @@
 //! `/sessions`: each Session as a line of JSON, in portions.
 
+use super::json::Object;
 use super::{ANSWER_TIME, Served};
-use crate::json::Object;
 use goldcrest_core::{Broker, DropReason, SessionInfo, Shard};
 use percent_encoding::percent_decode_str;
 use std::ops::ControlFlow;
