@@ -1,7 +1,7 @@
 //! Opening the store when the gateway starts.
 
-use crate::command::describe_damage;
 use crate::config::{Config, Sync, shards_for_cores};
+use crate::damage::describe_damage;
 use crate::gateway::StartError;
 use crate::redistribute::{Refused, redistribute};
 use crate::store::{

@@ -14,8 +14,8 @@
 //! redistribute  what was stored by so many shards, for another number of them
 //! mesh        what shards pass to each other, in batches
 //! admin       what operators see: $SYS topics, metrics, health, sessions
-//! command     goldcrest store: looking at a store, repairing and copying it
-//! budget      what the memory of all of it costs at worst
+//! config      the configuration file
+//! cli         the command line: serving, clients, looking after a store, what the memory costs at worst
 //! ```
 //!
 //! ```
@@ -28,13 +28,10 @@
 //! ```
 
 mod admin;
-mod args;
 mod backlog;
-mod budget;
 pub mod cli;
-mod client;
-mod command;
 pub mod config;
+mod damage;
 mod departures;
 mod descriptors;
 mod gateway;

@@ -24,10 +24,7 @@ pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
             (None, None) => ("info".to_owned(), ""),
         };
     let targets = parse_filter(&filter).ok_or_else(|| {
-        format!(
-            "{filter:?} is no log level, in {whence}; allowed: {}, each target with its level",
-            crate::config::LOG_LEVELS
-        )
+        format!("{filter:?} is no log level, in {whence}; allowed: {}, each target with its level", LEVELS)
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Line).with_ansi(false).with_target(false);
     // It fails if a subscriber is there already, as in tests that start several gateways.
@@ -84,6 +81,10 @@ impl Write for Line {
         Ok(())
     }
 }
+
+/// What [`parse_filter`] takes, in words.
+pub(crate) const LEVELS: &str =
+    "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::listener=debug\"";
 
 /// Reads a level or a list of directives like `info,goldcrest::listener=debug`. What they say nothing about is logged from info up.
 pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {

@@ -226,7 +226,7 @@ fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), Co
     set(&mut config.memory_only, document.boolean("memory_only")?);
     document.section("log", |log| {
         config.log =
-            log.string("level", LOG_LEVELS, |level| crate::log::parse_filter(level).map(|_| level.to_owned()))?;
+            log.string("level", crate::log::LEVELS, |level| crate::log::parse_filter(level).map(|_| level.to_owned()))?;
         Ok(())
     })?;
     document.section("store", |store| read_store(&mut config.store, store))?;
@@ -385,9 +385,6 @@ fn read_shared(broker: &mut goldcrest_core::Config<'static>, section: &mut Secti
     set(&mut broker.share_rules, rules.map(|rules| &*rules.leak()));
     Ok(())
 }
-
-pub(crate) const LOG_LEVELS: &str =
-    "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::listener=debug\"";
 
 /// Brokers refer to these strings for as long as their threads live, which is as long as the process does.
 fn leak(text: &str) -> &'static str {

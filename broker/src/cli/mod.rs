@@ -1,7 +1,12 @@
 //! The command line of `goldcrest`: without a subcommand it serves.
 
-use crate::args::{name_of, number, once, path, text, value};
-use crate::client;
+use args::{name_of, number, once, path, text, value};
+
+mod args;
+mod budget;
+mod client;
+mod store;
+
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
 };
@@ -61,8 +66,8 @@ pub fn main() -> ExitCode {
             args.remove(1);
             let parser = lexopt::Parser::from_iter(args);
             match subcommand {
-                "budget" => crate::budget::command(parser).map(Command::Print),
-                "store" => crate::command::parse(parser).map(Command::Store),
+                "budget" => budget::command(parser).map(Command::Print),
+                "store" => store::parse(parser).map(Command::Store),
                 _ => client::command(subcommand, parser).map(Command::Client),
             }
         }
@@ -94,7 +99,7 @@ pub fn main() -> ExitCode {
 enum Command {
     Serve(Flags),
     Client(client::Command),
-    Store(crate::command::Command),
+    Store(store::Command),
     Print(String),
 }
 

@@ -126,8 +126,8 @@ impl Printer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Options;
     use super::*;
-    use crate::client::Options;
     use goldcrest_core::codec::Codes;
 
     fn options(count: u64) -> SubscriberOptions {

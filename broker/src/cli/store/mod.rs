@@ -3,11 +3,11 @@
 mod dump;
 mod stats;
 
-use crate::args::{name_of, once, path};
+use crate::cli::args::{name_of, once, path};
 use crate::cli::{Failure, NO_DATA_DIR, print, read_config};
 use crate::config::default_data_dir;
-use crate::store::{self, Damage, Examined, Report};
-use goldcrest_core::record::Kind;
+use crate::damage::describe_damage;
+use crate::store::{self, Examined, Report};
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -167,43 +167,6 @@ fn describe_repair(report: &Report) -> String {
         text += "sound: nothing was to be repaired\n";
     }
     text
-}
-
-/// What is lost, and what was found, in words.
-pub(crate) fn describe_damage(damage: &Damage) -> String {
-    let Damage { places, bytes, records, frames, missing, frames_missing, foreign, misnamed } = damage;
-    let mut parts = Vec::new();
-    if *places > 0 {
-        parts.push(format!("{places} places with {bytes} bytes in all"));
-    }
-    for (kind, count) in records {
-        parts.push(format!("{count} records of kind {}", kind_name(*kind)));
-    }
-    if *frames > 0 {
-        parts.push(format!("{frames} groups of records of which nobody knows what was in them"));
-    }
-    if !missing.is_empty() {
-        let names: Vec<String> = missing.iter().map(|seq| store::segment_name(*seq)).collect();
-        parts.push(format!(
-            "with what they held these files are missing, or there only as they were before: {}",
-            names.join(" ")
-        ));
-    }
-    if *frames_missing > 0 {
-        parts.push(format!("the end is missing: the last {frames_missing} groups of records that were safe"));
-    }
-    if !foreign.is_empty() {
-        parts.push(format!("files of another store, or of another time of this one: {}", foreign.join(" ")));
-    }
-    if *misnamed > 0 {
-        parts.push(format!("{misnamed} files have the names of others"));
-    }
-    parts.join(", ")
-}
-
-pub(crate) fn kind_name(kind: u8) -> String {
-    let known = Kind::ALL.iter().find(|known| **known as u8 == kind);
-    known.map_or_else(|| kind.to_string(), |kind| format!("{kind:?}"))
 }
 
 #[cfg(test)]

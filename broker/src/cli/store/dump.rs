@@ -2,6 +2,7 @@
 
 use super::stats::time_of_day;
 use crate::admin::json::Object;
+use crate::damage::kind_name;
 use crate::store::{Examined, Key};
 use goldcrest_core::Instant;
 use goldcrest_core::record::{self, Message, Receiver, Record, Through, Value};
@@ -49,7 +50,7 @@ impl Times {
 
 fn line(key: Key, sealed: &[u8], times: Times) -> String {
     let mut object = Object::new();
-    object.number("shard", key.shard).text("kind", &super::kind_name(key.kind)).number("slot", key.slot);
+    object.number("shard", key.shard).text("kind", &kind_name(key.kind)).number("slot", key.slot);
     match record::open(sealed) {
         Ok(Record::Put(_, value)) => put(&mut object, &value, times),
         Ok(Record::Delete(_)) => {}

@@ -1,7 +1,7 @@
 //! The command lines of the clients.
 
 use super::Command;
-use crate::args::{name_of, number, once, text, value};
+use crate::cli::args::{name_of, number, once, text, value};
 use crate::config::DEFAULT_PORT;
 use goldcrest_core::codec::{QoS, Version};
 use goldcrest_core::{TopicFilter, TopicName};

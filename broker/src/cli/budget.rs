@@ -1,6 +1,6 @@
 //! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
 
-use crate::args::{name_of, number, once, path, value};
+use crate::cli::args::{name_of, number, once, path, value};
 use crate::cli::read_config;
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
 use crate::turn::Turn;
@@ -248,7 +248,7 @@ mod tests {
     /// The guide's table has rows like `| 2 | 8 | 8 of 60 bytes | 7.0 KiB |`.
     #[test]
     fn the_guide_tells_the_same() {
-        let guide = include_str!("../../no_std_core/EMBED.md");
+        let guide = include_str!("../../../no_std_core/EMBED.md");
         let rows = guide.lines().filter(|line| line.ends_with(" KiB |"));
         let mut seen = 0;
         for row in rows {
