@@ -1,7 +1,7 @@
 //! What the embedder decides: limits and policies. All of it is fixed while a broker runs.
 
 use crate::codec::QoS;
-use crate::router::ShareStrategy;
+use crate::engine::router::ShareStrategy;
 use crate::topic::{TopicFilter, TopicName};
 
 /// The configuration of a [`Broker`](crate::Broker).
@@ -94,7 +94,7 @@ impl Shard {
         (((spread >> 32) * u64::from(count)) >> 32) as u16
     }
 
-    /// How many numbers of [`Subscriber`](crate::router::Subscriber)s stand for shards: none for a broker that is alone.
+    /// How many numbers of [`Subscriber`](crate::engine::router::Subscriber)s stand for shards: none for a broker that is alone.
     pub(crate) fn siblings(self) -> u32 {
         if self.has_siblings() { u32::from(self.count) } else { 0 }
     }

@@ -11,7 +11,7 @@
 //! - The module `guide` (feature `embedded-io-async`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
 //!   of `embedded-io`.
 //! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
-//! - [`router`] and [`storage`] are the rooms below; an embedder needs them for sizes only.
+//! - [`router`] and [`mem`] are the rooms below; an embedder needs them for sizes only.
 //!
 //! # The loop
 //!
@@ -121,51 +121,48 @@ pub mod codec;
 pub mod guide {}
 #[cfg(feature = "embedded-io")]
 pub mod io;
-pub mod record;
-pub mod router;
-pub mod storage;
 
-mod authorize;
-mod broker;
-mod budget;
+mod api;
 mod config;
-mod connection;
-mod control;
-mod counters;
-mod journal;
-mod local;
+mod durable;
+mod engine;
+pub mod mem;
 #[cfg(feature = "alloc")]
-mod mesh;
-mod message;
-mod random;
-mod resources;
-mod secret;
-mod session;
+mod paging;
+mod seam;
+mod seed;
+#[cfg(feature = "alloc")]
+mod shards;
 mod time;
 mod topic;
-mod work;
 
-pub use authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
-pub use broker::{Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Shortage, Then, Transmit};
-pub use budget::{Counts, Entries, EntryBytes, TABLES, Table};
+pub use api::broker::{
+    Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Shortage, Then, Transmit,
+};
+pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
+pub use api::local::Local;
+#[cfg(feature = "alloc")]
+pub use api::resources::Capacity;
+pub use api::resources::{Memory, Resources};
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule};
-pub use connection::{Alias, Connection, ConnectionId, Owed};
 #[cfg(feature = "alloc")]
-pub use control::Outlook;
-pub use control::{GroupQueue, TimerKey};
-pub use control::{Polled, Restored, Unfit};
-pub use counters::{Counters, DropReason, Dropped};
-pub use journal::{Batch, JournalMemory};
-pub use local::Local;
+pub use durable::outlook::Outlook;
+pub use durable::persist::Polled;
+pub use durable::record;
+pub use durable::restore::{Restored, Unfit};
+pub use engine::connections::{Alias, Connection, ConnectionId, Owed};
+pub use engine::groups::GroupQueue;
+pub use engine::messages::{Delivery, Message};
+pub use engine::router;
+pub use engine::sessions::{Receipt, Replay, Session};
+pub use engine::timeout::TimerKey;
 #[cfg(feature = "alloc")]
-pub use mesh::Forward;
+pub use paging::residency::Fetch;
+pub use seam::authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
+pub use seam::counters::{Counters, DropReason, Dropped};
+pub use seam::journal::{Batch, JournalMemory};
+pub use seed::secret::derive_seed;
 #[cfg(feature = "alloc")]
-pub use message::Fetch;
-pub use message::{Delivery, Message};
-#[cfg(feature = "alloc")]
-pub use resources::Capacity;
-pub use resources::{Memory, Resources};
-pub use secret::derive_seed;
-pub use session::{Receipt, Replay, Session};
+pub use shards::links::Forward;
 pub use time::{Duration, Instant};
 pub use topic::{Levels, TopicFilter, TopicFilterError, TopicName, TopicNameError};

@@ -5,8 +5,8 @@ use std::any::Any;
 use self_cell::{MutBorrow, self_cell};
 
 use crate::firmware;
+use goldcrest_core::mem::{Block, Bytes, Slots};
 use goldcrest_core::router::RouterMemory;
-use goldcrest_core::storage::{Block, Bytes, Slots};
 use goldcrest_core::{Authorize, Broker, Capacity, Config, JournalMemory, Limits, Memory, Shard};
 
 /// Where a broker keeps everything, and how much that is.

@@ -3,7 +3,7 @@
 //! There is one encode function for each packet. It runs into a [`Length`] to learn the Remaining Length and then
 //! into the caller's sink.
 
-use crate::storage::copy;
+use crate::mem::copy;
 
 /// The greatest Variable Byte Integer, 268,435,455 (section 1.5.5).
 pub const MAX_VARINT: u32 = 0x0FFF_FFFF;

@@ -8,10 +8,10 @@ use core::task::{Poll, Waker};
 use embedded_io_async::{Read, Write};
 
 use super::buffer::Buffer;
-use crate::authorize::{Ask, Verdict};
-use crate::broker::{Broker, Next, Then};
+use crate::api::broker::{Broker, Next, Then};
 use crate::codec::ReasonCode;
-use crate::connection::ConnectionId;
+use crate::engine::connections::ConnectionId;
+use crate::seam::authorize::{Ask, Verdict};
 use crate::time::Instant;
 
 /// A broker that several tasks of one executor share: one task for each Network Connection, which awaits

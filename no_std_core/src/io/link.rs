@@ -3,10 +3,10 @@
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 
 use super::buffer::Buffer;
-use crate::authorize::{Ask, Verdict};
-use crate::broker::{Broker, Next, Then};
+use crate::api::broker::{Broker, Next, Then};
 use crate::codec::{PacketType, ReasonCode, peek_type, split};
-use crate::connection::ConnectionId;
+use crate::engine::connections::ConnectionId;
+use crate::seam::authorize::{Ask, Verdict};
 use crate::time::Instant;
 
 /// A byte stream and the Network Connection on it.

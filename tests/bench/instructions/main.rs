@@ -5,7 +5,7 @@
 
 use goldcrest_core::codec::{Packet, Version, split};
 use goldcrest_core::router::{Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
-use goldcrest_core::storage::Hasher;
+use goldcrest_core::mem::Hasher;
 use goldcrest_core::{
     AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Shard, Then, TopicFilter, TopicName,
 };

@@ -1,0 +1,540 @@
+//! What memory costs: how many entries each table has, and the bytes of one.
+//!
+//! [`Resources::SIZE`](crate::Resources::SIZE) is exact on the machine that compiles it. [`EntryBytes::FIRMWARE`] has the
+//! sizes of a microcontroller on any other machine, so that a budget can be planned there.
+
+use crate::config::Limits;
+use crate::engine::connections::{Alias, Connection, Owed};
+use crate::engine::groups::GroupQueue;
+use crate::engine::messages::{Delivery, Message, RESERVED_BYTES};
+use crate::engine::router::{Group, Node, SubscriberSlot, Subscription};
+use crate::engine::sessions::{Receipt, Replay, Session};
+use crate::engine::timeout::TimerKey;
+#[cfg(feature = "alloc")]
+use crate::mem::vacancy_bytes;
+use crate::mem::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
+
+/// What [`Resources`](crate::Resources) are made for: its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Network Connections.
+    pub connections: usize,
+    /// Sessions, at least as many.
+    pub sessions: usize,
+    /// Subscriptions of all Sessions.
+    pub subscriptions: usize,
+    /// Levels of all Topic Filters and retained topics, those that they share once, and one more.
+    pub levels: usize,
+    /// Stored Application Messages.
+    pub messages: usize,
+    /// Messages on their way, one for each Session that is to get one.
+    pub deliveries: usize,
+    /// Blocks of 60 bytes for bodies, Client Identifiers, aliased topics.
+    pub blocks: usize,
+}
+
+impl Counts {
+    /// The same with room for so many messages of so many bytes each (topic, Properties and payload together), and for
+    /// Client Identifiers of up to 60 bytes, beside the reserve that is kept for those who connect.
+    pub const fn holding(self, messages: usize, message_bytes: usize) -> Self {
+        let blocks = messages.saturating_mul(message_bytes.div_ceil(BLOCK)).saturating_add(self.sessions);
+        Self {
+            messages: beside_reserve(messages, self.connections),
+            blocks: beside_reserve(blocks, self.connections.saturating_mul(RESERVED_BYTES / BLOCK)),
+            ..self
+        }
+    }
+}
+
+/// The smallest table of which so many entries are left when `reserve` of them, or an eighth, is kept, and one more.
+const fn beside_reserve(wanted: usize, reserve: usize) -> usize {
+    let eighth = wanted.saturating_add(1).saturating_mul(8).div_ceil(7);
+    let all = wanted.saturating_add(reserve).saturating_add(1);
+    if eighth < all { eighth } else { all }
+}
+
+/// Entries of each table of [`Memory`](crate::Memory) that is no index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// Of [`Memory::connections`](crate::Memory::connections).
+    pub connections: usize,
+    /// Of [`Memory::sessions`](crate::Memory::sessions).
+    pub sessions: usize,
+    /// Of [`Memory::messages`](crate::Memory::messages).
+    pub messages: usize,
+    /// Of [`Memory::deliveries`](crate::Memory::deliveries).
+    pub deliveries: usize,
+    /// Of [`Memory::owed`](crate::Memory::owed).
+    pub owed: usize,
+    /// Of [`Memory::receipts`](crate::Memory::receipts).
+    pub receipts: usize,
+    /// Of [`Memory::aliases`](crate::Memory::aliases).
+    pub aliases: usize,
+    /// Of [`Memory::replays`](crate::Memory::replays).
+    pub replays: usize,
+    /// Of [`Memory::group_queues`](crate::Memory::group_queues).
+    pub group_queues: usize,
+    /// Of [`Memory::timers`](crate::Memory::timers), and of its heap.
+    pub timers: usize,
+    /// Of [`RouterMemory::nodes`](crate::engine::router::RouterMemory::nodes).
+    pub nodes: usize,
+    /// Of [`RouterMemory::subscriptions`](crate::engine::router::RouterMemory::subscriptions).
+    pub subscriptions: usize,
+    /// Of [`RouterMemory::subscribers`](crate::engine::router::RouterMemory::subscribers).
+    pub subscribers: usize,
+    /// Of [`RouterMemory::groups`](crate::engine::router::RouterMemory::groups).
+    pub groups: usize,
+    /// Handles in all indexes.
+    pub buckets: usize,
+    /// Blocks of [`Memory::bytes`](crate::Memory::bytes) and of
+    /// [`RouterMemory::texts`](crate::engine::router::RouterMemory::texts), where they are borrowed.
+    pub blocks: usize,
+    /// Bytes of bodies and texts, where they are owned, and of what is kept for the next ones.
+    pub bytes: usize,
+    /// How many bodies and texts there may be, where they are owned.
+    pub blobs: usize,
+    /// Bytes of [`Memory::scratch`](crate::Memory::scratch).
+    pub scratch: usize,
+    /// Bytes of [`Memory::journal`](crate::Memory::journal).
+    pub marks: usize,
+    /// Bytes that remember the free places of owned tables.
+    pub vacancies: usize,
+}
+
+/// Replies owed to one connection, in [`Resources`](crate::Resources).
+pub(crate) const OWED_EACH: usize = Limits::FIRMWARE.owed_replies as usize;
+/// QoS 2 receipts of one Session there.
+pub(crate) const RECEIPTS_EACH: usize = Limits::FIRMWARE.receive_maximum as usize;
+/// Topic Aliases of one connection there.
+pub(crate) const ALIASES_EACH: usize =
+    Limits::FIRMWARE.topic_aliases_in as usize + Limits::FIRMWARE.topic_aliases_out as usize;
+/// Runs of retained messages of one Session there.
+pub(crate) const REPLAYS_EACH: usize = 2;
+/// Timers of one Session there: its own and its connection's.
+pub(crate) const TIMERS_EACH: usize = 2;
+/// Bytes to put texts together in there.
+pub(crate) const SCRATCH: usize = Limits::FIRMWARE.packet_bytes as usize;
+
+impl Entries {
+    /// Of [`Resources`](crate::Resources) with these parameters.
+    pub const fn of_resources(counts: &Counts) -> Self {
+        let Counts { connections, sessions, subscriptions, levels, messages, deliveries, blocks } = *counts;
+        Self {
+            connections,
+            sessions,
+            messages,
+            deliveries,
+            owed: connections * OWED_EACH,
+            receipts: sessions * RECEIPTS_EACH,
+            aliases: connections * ALIASES_EACH,
+            replays: sessions * REPLAYS_EACH,
+            group_queues: sessions,
+            timers: sessions * TIMERS_EACH,
+            nodes: levels,
+            subscriptions,
+            subscribers: sessions,
+            groups: sessions,
+            // Sessions, receipts and groups have as many as there are Sessions.
+            buckets: 3 * sessions + connections + levels + subscriptions,
+            blocks: blocks + subscriptions,
+            bytes: 0,
+            blobs: 0,
+            scratch: SCRATCH,
+            marks: 2 * sessions + subscriptions + 2 * messages + deliveries + sessions * RECEIPTS_EACH,
+            vacancies: 0,
+        }
+    }
+
+    /// Of [`Memory::owned`](crate::Memory::owned), when all of it is full.
+    #[cfg(feature = "alloc")]
+    pub fn of_owned(capacity: &crate::Capacity, limits: &Limits, shard: crate::Shard) -> Self {
+        let per_connection = |each: u16| capacity.connections.saturating_mul(usize::from(each));
+        let aliases = per_connection(limits.topic_aliases_in.saturating_add(limits.topic_aliases_out));
+        let receipts = capacity.sessions.saturating_mul(usize::from(limits.receive_maximum));
+        let marked = [
+            capacity.sessions,
+            capacity.subscriptions,
+            capacity.subscriptions,
+            capacity.messages,
+            capacity.messages,
+            capacity.deliveries,
+            receipts,
+        ];
+        // Client Identifiers, what three fields of a connection hold, aliased topics, levels and ShareNames.
+        let texts = [capacity.sessions, per_connection(3), aliases, capacity.topic_levels, capacity.subscriptions];
+        let indexed = [capacity.sessions, receipts, aliases, capacity.topic_levels];
+        let mut entries = Self {
+            connections: capacity.connections,
+            sessions: capacity.sessions,
+            messages: capacity.messages,
+            deliveries: capacity.deliveries,
+            owed: per_connection(limits.owed_replies),
+            receipts,
+            aliases,
+            replays: capacity.subscriptions,
+            group_queues: capacity.subscriptions,
+            timers: capacity.connections.saturating_add(capacity.sessions),
+            nodes: capacity.topic_levels.saturating_add(1),
+            subscriptions: capacity.subscriptions,
+            subscribers: capacity.sessions.saturating_add(shard.siblings() as usize),
+            groups: capacity.subscriptions,
+            // Subscriptions and groups are indexed too.
+            buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
+            blocks: 0,
+            // Those of the router have a limit of their own, which is the same.
+            bytes: capacity.bytes.saturating_mul(2),
+            blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
+            scratch: limits.packet_bytes as usize,
+            marks: marked.into_iter().fold(0, usize::saturating_add),
+            vacancies: 0,
+        };
+        entries.vacancies = entries.pooled().map(vacancy_bytes).into_iter().fold(0, usize::saturating_add);
+        entries
+    }
+
+    /// The entries of each table that is a pool.
+    #[cfg(feature = "alloc")]
+    const fn pooled(&self) -> [usize; 14] {
+        [
+            self.connections,
+            self.sessions,
+            self.messages,
+            self.deliveries,
+            self.owed,
+            self.receipts,
+            self.aliases,
+            self.replays,
+            self.group_queues,
+            self.timers,
+            self.nodes,
+            self.subscriptions,
+            self.groups,
+            self.blobs,
+        ]
+    }
+
+    /// The tables, one by one.
+    pub const fn tables(&self, bytes: &EntryBytes) -> [Table; TABLES] {
+        [
+            Table::new("connections", self.connections, bytes.connection),
+            Table::new("owed replies", self.owed, bytes.owed),
+            Table::new("topic aliases", self.aliases, bytes.alias),
+            Table::new("sessions", self.sessions, bytes.session),
+            Table::new("QoS 2 receipts", self.receipts, bytes.receipt),
+            Table::new("replays of retained messages", self.replays, bytes.replay),
+            Table::new("timers", self.timers, bytes.timer),
+            Table::new("timer heap", self.timers, bytes.heap_slot),
+            Table::new("subscribers", self.subscribers, bytes.subscriber),
+            Table::new("subscriptions", self.subscriptions, bytes.subscription),
+            Table::new("shared groups", self.groups, bytes.group),
+            Table::new("queues of shared groups", self.group_queues, bytes.group_queue),
+            Table::new("topic levels", self.nodes, bytes.node),
+            Table::new("messages", self.messages, bytes.message),
+            Table::new("deliveries", self.deliveries, bytes.delivery),
+            Table::new("blocks of bytes", self.blocks, bytes.block),
+            Table::new("bodies and texts", self.blobs, bytes.blob),
+            Table::new("their bytes", self.bytes, 1),
+            Table::new("index buckets", self.buckets, bytes.bucket),
+            Table::new("scratch", self.scratch, 1),
+            Table::new("marks on what is durable", self.marks, 1),
+            Table::new("marks on free places", self.vacancies, 1),
+        ]
+    }
+
+    /// Bytes of a struct that holds all of these tables.
+    pub const fn bytes(&self, entry: &EntryBytes) -> usize {
+        let mut rest: &[Table] = &self.tables(entry);
+        let mut sum = 0;
+        while let [table, others @ ..] = rest {
+            sum += table.bytes();
+            rest = others;
+        }
+        // Some entries hold times, of 8 bytes.
+        sum.next_multiple_of(8)
+    }
+}
+
+/// How many tables [`Entries::tables`] tells apart.
+pub const TABLES: usize = 22;
+
+/// One table of [`Memory`](crate::Memory), as [`Entries::tables`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What it holds.
+    pub name: &'static str,
+    /// How many of these.
+    pub entries: usize,
+    /// Bytes of one.
+    pub entry_bytes: usize,
+}
+
+impl Table {
+    const fn new(name: &'static str, entries: usize, entry_bytes: usize) -> Self {
+        Self { name, entries, entry_bytes }
+    }
+
+    /// Bytes of all of them.
+    pub const fn bytes(&self) -> usize {
+        self.entries.saturating_mul(self.entry_bytes)
+    }
+}
+
+/// Bytes of one entry of each table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryBytes {
+    connection: usize,
+    session: usize,
+    message: usize,
+    delivery: usize,
+    owed: usize,
+    receipt: usize,
+    alias: usize,
+    replay: usize,
+    group_queue: usize,
+    timer: usize,
+    heap_slot: usize,
+    node: usize,
+    subscription: usize,
+    subscriber: usize,
+    group: usize,
+    bucket: usize,
+    block: usize,
+    blob: usize,
+}
+
+impl EntryBytes {
+    /// On the machine and with the features this is compiled for.
+    pub const HERE: Self = Self {
+        connection: size_of::<PoolSlot<Connection>>(),
+        session: size_of::<PoolSlot<Session>>(),
+        message: size_of::<PoolSlot<Message>>(),
+        delivery: size_of::<PoolSlot<Delivery>>(),
+        owed: size_of::<PoolSlot<Owed>>(),
+        receipt: size_of::<PoolSlot<Receipt>>(),
+        alias: size_of::<PoolSlot<Alias>>(),
+        replay: size_of::<PoolSlot<Replay>>(),
+        group_queue: size_of::<PoolSlot<GroupQueue>>(),
+        timer: size_of::<TimerSlot<TimerKey>>(),
+        heap_slot: size_of::<HeapSlot>(),
+        node: size_of::<PoolSlot<Node>>(),
+        subscription: size_of::<PoolSlot<Subscription>>(),
+        subscriber: size_of::<SubscriberSlot>(),
+        group: size_of::<PoolSlot<Group>>(),
+        bucket: size_of::<Option<Handle<()>>>(),
+        block: size_of::<Block>(),
+        blob: OWNED_BLOB,
+    };
+
+    /// On a 32-bit ARM or RISC-V without the feature `alloc`.
+    pub const FIRMWARE: Self = Self {
+        connection: 216,
+        session: 184,
+        message: 48,
+        delivery: 32,
+        owed: 32,
+        receipt: 28,
+        alias: 36,
+        replay: 56,
+        group_queue: 48,
+        timer: 16,
+        heap_slot: 16,
+        node: 64,
+        subscription: 40,
+        subscriber: 8,
+        group: 48,
+        bucket: 4,
+        block: 64,
+        blob: 0,
+    };
+}
+
+impl EntryBytes {
+    /// With their names, in the order of the struct.
+    const fn fields(&self) -> [(&'static str, usize); 18] {
+        [
+            ("connection", self.connection),
+            ("session", self.session),
+            ("message", self.message),
+            ("delivery", self.delivery),
+            ("owed", self.owed),
+            ("receipt", self.receipt),
+            ("alias", self.alias),
+            ("replay", self.replay),
+            ("group_queue", self.group_queue),
+            ("timer", self.timer),
+            ("heap_slot", self.heap_slot),
+            ("node", self.node),
+            ("subscription", self.subscription),
+            ("subscriber", self.subscriber),
+            ("group", self.group),
+            ("bucket", self.bucket),
+            ("block", self.block),
+            ("blob", self.blob),
+        ]
+    }
+
+    /// As Rust code.
+    #[cfg_attr(not(goldcrest_check_sizes), allow(dead_code))]
+    const fn code(&self) -> Text {
+        let mut text = Text::EMPTY.then("EntryBytes::FIRMWARE must be:");
+        let mut rest: &[(&str, usize)] = &self.fields();
+        while let [(name, bytes), others @ ..] = rest {
+            text = text.then("\n        ").then(name).then(": ").number(*bytes).then(",");
+            rest = others;
+        }
+        text
+    }
+
+    #[cfg_attr(not(goldcrest_check_sizes), allow(dead_code))]
+    const fn equals(&self, other: &Self) -> bool {
+        let (mut rest, mut expected): (&[_], &[_]) = (&self.fields(), &other.fields());
+        while let ([(_, one), ones @ ..], [(_, other), others @ ..]) = (rest, expected) {
+            if *one != *other {
+                return false;
+            }
+            (rest, expected) = (ones, others);
+        }
+        true
+    }
+}
+
+// tests/run bare-metal compiles this for each kind of microcontroller.
+#[cfg(goldcrest_check_sizes)]
+const _: () = assert!(EntryBytes::HERE.equals(&EntryBytes::FIRMWARE), "{}", EntryBytes::HERE.code().as_str());
+
+/// What the compiler says where [`Resources`](crate::Resources) are too large.
+pub(crate) const fn complaint(entries: &Entries, bytes: usize, allowed: usize) -> Text {
+    let text = Text::EMPTY.then("these Resources take ").number(bytes).then(" bytes, ");
+    let mut text = text.number(bytes.saturating_sub(allowed)).then(" more than the ").number(allowed);
+    text = text.then(" that they may take:");
+    let mut rest: &[Table] = &entries.tables(&EntryBytes::HERE);
+    while let [table, others @ ..] = rest {
+        text = text.then("\n  ").number(table.bytes()).then(" for ").number(table.entries).then(" ").then(table.name);
+        rest = others;
+    }
+    text
+}
+
+/// A text put together by the compiler, whose messages know no format. What does not fit is left out.
+pub(crate) struct Text {
+    bytes: [u8; 1024],
+    len: usize,
+}
+
+impl Text {
+    const EMPTY: Self = Self { bytes: [0; 1024], len: 0 };
+
+    pub(crate) const fn as_str(&self) -> &str {
+        match self.bytes.split_at_checked(self.len) {
+            Some((text, _)) => match core::str::from_utf8(text) {
+                Ok(text) => text,
+                Err(_) => "",
+            },
+            None => "",
+        }
+    }
+
+    const fn then(mut self, text: &str) -> Self {
+        if let Some((_, free)) = self.bytes.split_at_mut_checked(self.len)
+            && let Some((place, _)) = free.split_at_mut_checked(text.len())
+        {
+            place.copy_from_slice(text.as_bytes());
+            self.len += text.len();
+        }
+        self
+    }
+
+    const fn number(self, number: usize) -> Self {
+        let before = if number < 10 { self } else { self.number(number / 10) };
+        match core::str::from_utf8(&[b'0' + (number % 10) as u8]) {
+            Ok(digit) => before.then(digit),
+            Err(_) => before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::Resources;
+
+    #[test]
+    fn resources_are_as_large_as_their_tables() {
+        type Tiny = Resources<1, 1, 1, 1, 1, 1, 1>;
+        type Odd = Resources<3, 7, 5, 11, 13, 17, 19>;
+        type Large = Resources<64, 129, 1001, 4097, 333, 2049, 555>;
+        for (entries, size, bytes) in [
+            (Tiny::ENTRIES, Tiny::SIZE, size_of::<Tiny>()),
+            (Odd::ENTRIES, Odd::SIZE, size_of::<Odd>()),
+            (Large::ENTRIES, Large::SIZE, size_of::<Large>()),
+        ] {
+            assert_eq!((entries.bytes(&EntryBytes::HERE), size), (bytes, bytes), "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn the_entries_are_those_of_the_memory() {
+        type Odd = Resources<3, 7, 5, 11, 13, 17, 19>;
+        let mut resources = Odd::new();
+        let memory = resources.memory();
+        let router = &memory.router;
+        let buckets = [
+            memory.session_buckets.limit(),
+            memory.receipt_buckets.limit(),
+            memory.alias_buckets.limit(),
+            router.node_buckets.limit(),
+            router.subscription_buckets.limit(),
+            router.group_buckets.limit(),
+        ];
+        let journal = &memory.journal;
+        let marks = [
+            journal.sessions.limit(),
+            journal.groups.limit(),
+            journal.subscriptions.limit(),
+            journal.messages.limit(),
+            journal.retained.limit(),
+            journal.deliveries.limit(),
+            journal.receipts.limit(),
+        ];
+        assert_eq!(memory.timers.limit(), memory.timer_heap.limit());
+        let found = Entries {
+            connections: memory.connections.limit(),
+            sessions: memory.sessions.limit(),
+            messages: memory.messages.limit(),
+            deliveries: memory.deliveries.limit(),
+            owed: memory.owed.limit(),
+            receipts: memory.receipts.limit(),
+            aliases: memory.aliases.limit(),
+            replays: memory.replays.limit(),
+            group_queues: memory.group_queues.limit(),
+            timers: memory.timers.limit(),
+            nodes: router.nodes.limit(),
+            subscriptions: router.subscriptions.limit(),
+            subscribers: router.subscribers.limit(),
+            groups: router.groups.limit(),
+            buckets: buckets.iter().sum(),
+            bytes: 0,
+            blobs: 0,
+            blocks: (memory.bytes.limit() + router.texts.limit()) / 60,
+            scratch: memory.scratch.limit(),
+            marks: marks.iter().sum(),
+            vacancies: 0,
+        };
+        assert_eq!(found, Odd::ENTRIES);
+    }
+
+    #[test]
+    fn a_complaint_names_every_table() {
+        let entries = Resources::<2, 3, 4, 5, 6, 7, 8>::ENTRIES;
+        let text = complaint(&entries, 12_345, 345);
+        let lines: Vec<_> = text.as_str().lines().collect();
+        assert_eq!(lines[0], "these Resources take 12345 bytes, 12000 more than the 345 that they may take:");
+        assert_eq!(lines.len(), 1 + TABLES);
+        assert!(lines.contains(&"  41 for 41 marks on what is durable"), "{lines:?}");
+        let blocks = (12 * EntryBytes::HERE.block).to_string();
+        assert!(lines.contains(&std::format!("  {blocks} for 12 blocks of bytes").as_str()), "{lines:?}");
+    }
+}

@@ -1,0 +1,338 @@
+//! All memory of a broker, sized once.
+
+use crate::api::budget::{self, Counts, Entries};
+use crate::engine::connections::{Alias, Connection, Owed};
+use crate::engine::groups::GroupQueue;
+use crate::engine::messages::{Delivery, Message};
+use crate::engine::router::{Group, Node, RouterMemory, SubscriberSlot, Subscription};
+use crate::engine::sessions::{Receipt, Replay, Session};
+use crate::engine::timeout::TimerKey;
+use crate::mem::{Block, Bytes, Handle, HeapSlot, PoolSlot, Slots, Timer, TimerSlot};
+use crate::seam::journal::JournalMemory;
+
+/// The tables a [`Broker`](crate::Broker) works in. Each one's length is a limit; what happens at it is told in
+/// [`Limits`](crate::Limits) and [`DropReason::OutOfMemory`](crate::DropReason::OutOfMemory).
+#[derive(Debug)]
+pub struct Memory<'m> {
+    /// Network Connections. Beyond them [`Broker::handle_connected`](crate::Broker::handle_connected) refuses.
+    pub connections: Slots<'m, PoolSlot<Connection>>,
+    /// Sessions, connected or not. Beyond them: CONNACK 0x97.
+    pub sessions: Slots<'m, PoolSlot<Session>>,
+    /// To find Sessions by their Client Identifier; may be fewer than these.
+    pub session_buckets: Slots<'m, Option<Handle<Session>>>,
+    /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97. Of these and of the bytes
+    /// up to an eighth is kept for those who connect.
+    pub messages: Slots<'m, PoolSlot<Message>>,
+    /// Messages on their way to Sessions. Beyond them a message is lost to a Session, and counted.
+    pub deliveries: Slots<'m, PoolSlot<Delivery>>,
+    /// Bodies of messages, Client Identifiers, aliased topics.
+    pub bytes: Bytes<'m>,
+    /// Replies owed to clients: [`Limits::owed_replies`](crate::Limits::owed_replies) for each connection. With fewer,
+    /// each connection may be owed its share of them.
+    pub owed: Slots<'m, PoolSlot<Owed>>,
+    /// QoS 2 messages that wait for their PUBREL. Beyond them: 0x97.
+    pub receipts: Slots<'m, PoolSlot<Receipt>>,
+    /// To find these by; may be fewer.
+    pub receipt_buckets: Slots<'m, Option<Handle<Receipt>>>,
+    /// Topic Aliases, both ways. Beyond them: DISCONNECT 0x97 for one that a client sets; the server sets none.
+    pub aliases: Slots<'m, PoolSlot<Alias>>,
+    /// To find these by; may be fewer.
+    pub alias_buckets: Slots<'m, Option<Handle<Alias>>>,
+    /// New subscriptions whose retained messages are being sent. Beyond them: SUBACK 0x97.
+    pub replays: Slots<'m, PoolSlot<Replay>>,
+    /// Groups of shared subscriptions with messages for nobody yet.
+    pub group_queues: Slots<'m, PoolSlot<GroupQueue>>,
+    /// One for each connection and each Session.
+    pub timers: Slots<'m, TimerSlot<TimerKey>>,
+    /// As many.
+    pub timer_heap: Slots<'m, HeapSlot>,
+    /// Subscriptions and retained topics.
+    pub router: RouterMemory<'m>,
+    /// Where texts are put together: at least the longest topic with its Properties that is to be taken, in bytes.
+    pub scratch: Slots<'m, u8>,
+    /// Marks on what is to be recorded.
+    pub journal: JournalMemory<'m>,
+}
+
+/// All tables of a broker in one struct, for firmware: declare it `static`, and hand its [`memory`](Self::memory) in once.
+///
+/// The numbers are:
+///
+/// | parameter | entries | what also has so many |
+/// |---|---|---|
+/// | `CONNECTIONS` | Network Connections | the replies and Topic Aliases of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) for each |
+/// | `SESSIONS` | Sessions, at least `CONNECTIONS` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) and 2 runs of retained messages for each; as many groups of shared subscriptions |
+/// | `SUBSCRIPTIONS` | subscriptions of all Sessions | blocks of 60 bytes for levels of more than 15 bytes and ShareNames |
+/// | `LEVELS` | levels of all Topic Filters and retained topics, those that they share once, and one more | |
+/// | `MESSAGES` | stored Application Messages: queued, retained, Wills | |
+/// | `DELIVERIES` | messages on their way, one for each Session that is to get one | |
+/// | `BLOCKS` | blocks of 60 bytes for bodies (topic, Properties and payload in one), Client Identifiers, aliased topics | |
+///
+/// and 1 KiB to put texts together in. Use it with [`Config::firmware`](crate::Config::firmware).
+///
+/// ```
+/// use goldcrest_core::{AllowAll, Broker, Config, Resources};
+///
+/// // 8 clients with 16 subscriptions, and 32 messages of up to 60 bytes.
+/// type Small = Resources<8, 8, 16, 48, 32, 32, 48>;
+///
+/// // In firmware this is a `static`, lent out once: `static RESOURCES: ConstStaticCell<Small>`.
+/// let mut resources = const { Small::new() };
+/// let broker = Broker::new(resources.memory(), Config::firmware(7), &AllowAll);
+/// assert_eq!(broker.counters().connections, 0);
+///
+/// // The size is exact, and a build that goes beyond what the board has for it fails.
+/// const _: () = Small::assert_fits::<{ 24 * 1024 }>();
+/// ```
+///
+/// Here the compiler stops and says "these Resources take … bytes, … more than the 16384 that they may take", with the bytes
+/// of each table:
+///
+/// ```compile_fail,E0080
+/// # use goldcrest_core::Resources;
+/// # type Small = Resources<8, 8, 16, 48, 32, 32, 48>;
+/// const _: () = Small::assert_fits::<{ 16 * 1024 }>();
+/// ```
+#[derive(Debug)]
+pub struct Resources<
+    const CONNECTIONS: usize,
+    const SESSIONS: usize,
+    const SUBSCRIPTIONS: usize,
+    const LEVELS: usize,
+    const MESSAGES: usize,
+    const DELIVERIES: usize,
+    const BLOCKS: usize,
+> {
+    connections: [PoolSlot<Connection>; CONNECTIONS],
+    sessions: [PoolSlot<Session>; SESSIONS],
+    session_buckets: [Option<Handle<Session>>; SESSIONS],
+    messages: [PoolSlot<Message>; MESSAGES],
+    deliveries: [PoolSlot<Delivery>; DELIVERIES],
+    blocks: [Block; BLOCKS],
+    owed: [[PoolSlot<Owed>; budget::OWED_EACH]; CONNECTIONS],
+    receipts: [[PoolSlot<Receipt>; budget::RECEIPTS_EACH]; SESSIONS],
+    receipt_buckets: [Option<Handle<Receipt>>; SESSIONS],
+    aliases: [[PoolSlot<Alias>; budget::ALIASES_EACH]; CONNECTIONS],
+    alias_buckets: [Option<Handle<Alias>>; CONNECTIONS],
+    replays: [[PoolSlot<Replay>; budget::REPLAYS_EACH]; SESSIONS],
+    group_queues: [PoolSlot<GroupQueue>; SESSIONS],
+    timers: [[TimerSlot<TimerKey>; budget::TIMERS_EACH]; SESSIONS],
+    timer_heap: [[HeapSlot; budget::TIMERS_EACH]; SESSIONS],
+    nodes: [PoolSlot<Node>; LEVELS],
+    node_buckets: [Option<Handle<Node>>; LEVELS],
+    subscriptions: [PoolSlot<Subscription>; SUBSCRIPTIONS],
+    subscription_buckets: [Option<Handle<Subscription>>; SUBSCRIPTIONS],
+    subscribers: [SubscriberSlot; SESSIONS],
+    groups: [PoolSlot<Group>; SESSIONS],
+    group_buckets: [Option<Handle<Group>>; SESSIONS],
+    texts: [Block; SUBSCRIPTIONS],
+    scratch: [u8; budget::SCRATCH],
+    session_marks: [u8; SESSIONS],
+    group_marks: [u8; SESSIONS],
+    subscription_marks: [u8; SUBSCRIPTIONS],
+    message_marks: [u8; MESSAGES],
+    retained_marks: [u8; MESSAGES],
+    delivery_marks: [u8; DELIVERIES],
+    receipt_marks: [[u8; budget::RECEIPTS_EACH]; SESSIONS],
+}
+
+impl<
+    const CONNECTIONS: usize,
+    const SESSIONS: usize,
+    const SUBSCRIPTIONS: usize,
+    const LEVELS: usize,
+    const MESSAGES: usize,
+    const DELIVERIES: usize,
+    const BLOCKS: usize,
+> Resources<CONNECTIONS, SESSIONS, SUBSCRIPTIONS, LEVELS, MESSAGES, DELIVERIES, BLOCKS>
+{
+    /// Bytes of RAM, exactly, on the machine this is compiled for.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// How many entries each table has; [`Entries::tables`] tells their bytes.
+    pub const ENTRIES: Entries = Entries::of_resources(&Counts {
+        connections: CONNECTIONS,
+        sessions: SESSIONS,
+        subscriptions: SUBSCRIPTIONS,
+        levels: LEVELS,
+        messages: MESSAGES,
+        deliveries: DELIVERIES,
+        blocks: BLOCKS,
+    });
+
+    /// Fails to compile with more than so many bytes, and says how much each table takes: write
+    /// `const _: () = Memory::assert_fits::<{ 24 * 1024 }>();` beside your `type Memory`.
+    pub const fn assert_fits<const BYTES: usize>() {
+        const { assert!(Self::SIZE <= BYTES, "{}", budget::complaint(&Self::ENTRIES, Self::SIZE, BYTES).as_str()) }
+    }
+
+    /// Empty tables. Fails to compile with fewer Sessions than connections.
+    pub const fn new() -> Self {
+        const { assert!(SESSIONS >= CONNECTIONS, "each connection needs a Session") };
+        Self {
+            connections: [const { PoolSlot::vacant(Connection::EMPTY) }; CONNECTIONS],
+            sessions: [const { PoolSlot::vacant(Session::EMPTY) }; SESSIONS],
+            session_buckets: [None; SESSIONS],
+            messages: [PoolSlot::vacant(Message::EMPTY); MESSAGES],
+            deliveries: [PoolSlot::vacant(Delivery::EMPTY); DELIVERIES],
+            blocks: [Block::EMPTY; BLOCKS],
+            owed: [[PoolSlot::vacant(Owed::EMPTY); budget::OWED_EACH]; CONNECTIONS],
+            receipts: [[PoolSlot::vacant(Receipt::EMPTY); budget::RECEIPTS_EACH]; SESSIONS],
+            receipt_buckets: [None; SESSIONS],
+            aliases: [[PoolSlot::vacant(Alias::EMPTY); budget::ALIASES_EACH]; CONNECTIONS],
+            alias_buckets: [None; CONNECTIONS],
+            replays: [const { [const { PoolSlot::vacant(Replay::EMPTY) }; budget::REPLAYS_EACH] }; SESSIONS],
+            group_queues: [const { PoolSlot::vacant(GroupQueue::EMPTY) }; SESSIONS],
+            timers: [[PoolSlot::vacant(Timer::vacant(TimerKey::None)); budget::TIMERS_EACH]; SESSIONS],
+            timer_heap: [[HeapSlot::EMPTY; budget::TIMERS_EACH]; SESSIONS],
+            nodes: [const { PoolSlot::vacant(Node::EMPTY) }; LEVELS],
+            node_buckets: [None; LEVELS],
+            subscriptions: [const { PoolSlot::vacant(Subscription::EMPTY) }; SUBSCRIPTIONS],
+            subscription_buckets: [None; SUBSCRIPTIONS],
+            subscribers: [SubscriberSlot::EMPTY; SESSIONS],
+            groups: [const { PoolSlot::vacant(Group::EMPTY) }; SESSIONS],
+            group_buckets: [None; SESSIONS],
+            texts: [Block::EMPTY; SUBSCRIPTIONS],
+            scratch: [0; budget::SCRATCH],
+            session_marks: [0; SESSIONS],
+            group_marks: [0; SESSIONS],
+            subscription_marks: [0; SUBSCRIPTIONS],
+            message_marks: [0; MESSAGES],
+            retained_marks: [0; MESSAGES],
+            delivery_marks: [0; DELIVERIES],
+            receipt_marks: [[0; budget::RECEIPTS_EACH]; SESSIONS],
+        }
+    }
+
+    /// What [`Broker::new`](crate::Broker::new) takes.
+    pub fn memory(&mut self) -> Memory<'_> {
+        Memory {
+            connections: Slots::borrowed(&mut self.connections),
+            sessions: Slots::borrowed(&mut self.sessions),
+            session_buckets: Slots::borrowed(&mut self.session_buckets),
+            messages: Slots::borrowed(&mut self.messages),
+            deliveries: Slots::borrowed(&mut self.deliveries),
+            bytes: Bytes::borrowed(&mut self.blocks),
+            owed: Slots::borrowed(self.owed.as_flattened_mut()),
+            receipts: Slots::borrowed(self.receipts.as_flattened_mut()),
+            receipt_buckets: Slots::borrowed(&mut self.receipt_buckets),
+            aliases: Slots::borrowed(self.aliases.as_flattened_mut()),
+            alias_buckets: Slots::borrowed(&mut self.alias_buckets),
+            replays: Slots::borrowed(self.replays.as_flattened_mut()),
+            group_queues: Slots::borrowed(&mut self.group_queues),
+            timers: Slots::borrowed(self.timers.as_flattened_mut()),
+            timer_heap: Slots::borrowed(self.timer_heap.as_flattened_mut()),
+            router: RouterMemory {
+                nodes: Slots::borrowed(&mut self.nodes),
+                node_buckets: Slots::borrowed(&mut self.node_buckets),
+                subscriptions: Slots::borrowed(&mut self.subscriptions),
+                subscription_buckets: Slots::borrowed(&mut self.subscription_buckets),
+                subscribers: Slots::borrowed(&mut self.subscribers),
+                groups: Slots::borrowed(&mut self.groups),
+                group_buckets: Slots::borrowed(&mut self.group_buckets),
+                texts: Bytes::borrowed(&mut self.texts),
+            },
+            scratch: Slots::borrowed(&mut self.scratch),
+            journal: JournalMemory {
+                sessions: Slots::borrowed(&mut self.session_marks),
+                groups: Slots::borrowed(&mut self.group_marks),
+                subscriptions: Slots::borrowed(&mut self.subscription_marks),
+                messages: Slots::borrowed(&mut self.message_marks),
+                retained: Slots::borrowed(&mut self.retained_marks),
+                deliveries: Slots::borrowed(&mut self.delivery_marks),
+                receipts: Slots::borrowed(self.receipt_marks.as_flattened_mut()),
+            },
+        }
+    }
+}
+
+impl<
+    const CONNECTIONS: usize,
+    const SESSIONS: usize,
+    const SUBSCRIPTIONS: usize,
+    const LEVELS: usize,
+    const MESSAGES: usize,
+    const DELIVERIES: usize,
+    const BLOCKS: usize,
+> Default for Resources<CONNECTIONS, SESSIONS, SUBSCRIPTIONS, LEVELS, MESSAGES, DELIVERIES, BLOCKS>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How much a broker that owns its memory may hold: upper limits, nothing is taken before it is needed.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Network Connections.
+    pub connections: usize,
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Subscriptions of all Sessions.
+    pub subscriptions: usize,
+    /// Levels of all Topic Filters and retained topics.
+    pub topic_levels: usize,
+    /// Stored Application Messages.
+    pub messages: usize,
+    /// Messages on their way to Sessions.
+    pub deliveries: usize,
+    /// Bytes of bodies and texts.
+    pub bytes: usize,
+}
+
+#[cfg(feature = "alloc")]
+impl Capacity {
+    /// For a gateway.
+    pub const GATEWAY: Self = Self {
+        connections: 65_536,
+        sessions: 262_144,
+        subscriptions: 4_194_304,
+        topic_levels: 8_388_608,
+        messages: 4_194_304,
+        deliveries: 16_777_216,
+        bytes: 1 << 30,
+    };
+}
+
+#[cfg(feature = "alloc")]
+impl Memory<'_> {
+    /// Memory that is owned, and grows up to `capacity`.
+    pub fn owned(capacity: &Capacity, limits: &crate::Limits, shard: crate::Shard) -> Self {
+        let entries = Entries::of_owned(capacity, limits, shard);
+        Self {
+            connections: Slots::owned(entries.connections),
+            sessions: Slots::owned(entries.sessions),
+            session_buckets: Slots::owned(entries.sessions),
+            messages: Slots::owned(entries.messages),
+            deliveries: Slots::owned(entries.deliveries),
+            bytes: Bytes::owned(capacity.bytes),
+            owed: Slots::owned(entries.owed),
+            receipts: Slots::owned(entries.receipts),
+            receipt_buckets: Slots::owned(entries.receipts),
+            aliases: Slots::owned(entries.aliases),
+            alias_buckets: Slots::owned(entries.aliases),
+            replays: Slots::owned(entries.replays),
+            group_queues: Slots::owned(entries.group_queues),
+            timers: Slots::owned(entries.timers),
+            timer_heap: Slots::owned(entries.timers),
+            router: RouterMemory::owned(crate::engine::router::RouterLimits {
+                nodes: capacity.topic_levels,
+                subscriptions: entries.subscriptions,
+                subscribers: entries.subscribers,
+                groups: entries.groups,
+                text_bytes: capacity.bytes,
+            }),
+            scratch: Slots::owned(entries.scratch),
+            journal: JournalMemory {
+                sessions: Slots::owned(entries.sessions),
+                groups: Slots::owned(entries.groups),
+                subscriptions: Slots::owned(entries.subscriptions),
+                messages: Slots::owned(entries.messages),
+                retained: Slots::owned(entries.messages),
+                deliveries: Slots::owned(entries.deliveries),
+                receipts: Slots::owned(entries.receipts),
+            },
+        }
+    }
+}

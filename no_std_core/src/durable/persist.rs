@@ -1,0 +1,341 @@
+//! Records of what has changed, and what waits until they are safe.
+
+use crate::api::broker::Broker;
+use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
+use crate::engine::connections::{Connection, Owed, Waiting};
+use crate::engine::messages::{Delivery, Owner};
+use crate::engine::router::{Group, Subscription};
+use crate::engine::sessions::Session;
+use crate::mem::{Handle, Linked, Slots};
+use crate::seam::journal::Batch;
+
+/// The longest Topic Filter, in bytes.
+const LONGEST_TEXT: usize = 65_535;
+
+/// What [`Broker::poll_record`] gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// A record, of so many bytes.
+    Record {
+        /// What it is about.
+        key: Key,
+        /// The thing is gone.
+        delete: bool,
+        /// Bytes of the buffer.
+        len: usize,
+    },
+    /// The buffer is too short for the next record: so many bytes are enough. Nothing is lost.
+    TooSmall(usize),
+    /// There is nothing to be recorded.
+    Nothing,
+}
+
+impl Broker<'_> {
+    pub(crate) fn next_record(&mut self, out: &mut [u8]) -> Polled {
+        while let Some((kind, slot)) = self.messages.journal.next() {
+            let key = Key { kind, slot };
+            #[cfg(feature = "alloc")]
+            if kind == Kind::Message && self.messages.is_away_at(slot) {
+                // The store has it, and we have not: nothing but its body could be recorded, and that does not change.
+                self.messages.journal.recorded(kind, slot, true, false);
+                continue;
+            }
+            let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+            // Also the longest Topic Filter came in a packet that this is made for.
+            space.grow_to(space.limit().min(LONGEST_TEXT));
+            let sealed = self.seal_present(key, space.as_mut_slice(), out);
+            self.scratch = space;
+            match sealed {
+                Some(Ok(len)) => {
+                    self.messages.journal.recorded(kind, slot, true, true);
+                    #[cfg(feature = "alloc")]
+                    if kind == Kind::Message {
+                        let batch = self.messages.journal.under_way();
+                        self.messages.message_recorded(Handle::from_index(slot as usize), batch);
+                    }
+                    return Polled::Record { key, delete: false, len };
+                }
+                Some(Err(needed)) => return Polled::TooSmall(needed),
+                None if self.messages.journal.is_stored(kind, slot) => {
+                    let Some(len) = Record::Delete(key).seal(out) else {
+                        return Polled::TooSmall(record::OVERHEAD);
+                    };
+                    self.messages.journal.recorded(kind, slot, false, true);
+                    return Polled::Record { key, delete: true, len };
+                }
+                None => self.messages.journal.recorded(kind, slot, false, false),
+            }
+        }
+        Polled::Nothing
+    }
+
+    /// Seals what is in the slot now; or how much space is enough for it; or `None` if nothing durable is there. Texts are
+    /// put together in `space`.
+    fn seal_present(&self, key: Key, space: &mut [u8], out: &mut [u8]) -> Option<Result<usize, usize>> {
+        let slot = key.slot as usize;
+        let (value, text_len) = match key.kind {
+            Kind::Session => self.session_value(Handle::from_index(slot), space)?,
+            Kind::Group => {
+                let group = Handle::from_index(slot);
+                if !self.is_durable_group(group) {
+                    return None;
+                }
+                let filter = self.router.filter_of_group(group, space).unwrap_or("");
+                (Value::Group(record::Group { filter }), filter.len())
+            }
+            Kind::Subscription => self.subscription_value(Handle::from_index(slot), space)?,
+            Kind::Message => {
+                let message = self.messages.live(Handle::from_index(slot)).filter(|message| message.is_durable())?;
+                let value = Value::Message(record::Message {
+                    topic_len: message.topic_len,
+                    properties_len: message.properties_len,
+                    qos: message.qos.bits(),
+                    retain: message.retain(),
+                    expires: message.expires,
+                    order: message.order,
+                    #[cfg(feature = "alloc")]
+                    stamp: message.stamp,
+                    #[cfg(not(feature = "alloc"))]
+                    stamp: 0,
+                    body: &[],
+                });
+                let mut body = self.messages.bytes.chunks(message.body, 0..message.body.len());
+                let sealed = record::seal(key, Some(&value), &mut body, out);
+                return Some(sealed.ok_or(record::OVERHEAD + message.body.len()));
+            }
+            Kind::Retained => {
+                self.messages.live(Handle::from_index(slot)).filter(|message| message.is_kept())?;
+                (Value::Retained, 0)
+            }
+            Kind::Delivery => self.delivery_value(Handle::from_index(slot), space)?,
+            Kind::Receipt => {
+                let receipt = Handle::from_index(slot);
+                let receipt = self.receipts.is_live(receipt).then(|| self.receipts.get(receipt))?;
+                let session = receipt.session().filter(|session| self.sessions[*session].is_durable)?;
+                let session = session.index() as u32;
+                (Value::Receipt(record::Receipt { session, packet_id: receipt.packet_id() }), 0)
+            }
+            Kind::Counters => (Value::Counters(record::Counters { dropped: self.counters.dropped.counts() }), 0),
+            #[cfg(feature = "alloc")]
+            Kind::Transit => {
+                let transit = self.mesh.transit(slot)?;
+                let value = record::Transit {
+                    sibling: transit.to,
+                    sequence: transit.sequence,
+                    message: transit.message.index() as u32,
+                    publisher_key: transit.publisher_key,
+                    group: transit.group.as_deref().unwrap_or(""),
+                };
+                (Value::Transit(value), value.group.len())
+            }
+            #[cfg(feature = "alloc")]
+            Kind::Sibling => {
+                let (taken, sent) = self.mesh.progress(slot)?;
+                (Value::Sibling(record::Sibling { taken, sent }), 0)
+            }
+            #[cfg(not(feature = "alloc"))]
+            Kind::Transit | Kind::Sibling => return None,
+        };
+        let sealed = record::seal(key, Some(&value), &mut core::iter::empty(), out);
+        Some(sealed.ok_or(record::OVERHEAD + text_len))
+    }
+
+    fn session_value<'a>(&self, handle: Handle<Session>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
+        let session = self.sessions.is_live(handle).then(|| &self.sessions[handle])?;
+        if !session.is_recorded() {
+            return None;
+        }
+        let len = self.messages.bytes.copy(session.client_id, 0, space);
+        let value = Value::Session(record::Session {
+            client_id: core::str::from_utf8(space.get(..len)?).ok()?,
+            principal: session.principal.0,
+            expiry_secs: session.expiry_secs,
+            ends: session.ends,
+            will: session.will.filter(|_| session.will_is_recorded).map(|will| record::Will {
+                message: will.message.index() as u32,
+                delay_secs: will.delay_secs,
+                due: will.due,
+                expiry_secs: u32::try_from(will.expiry_secs).ok(),
+            }),
+            dropped: session.lost.get().dropped.counts(),
+            #[cfg(feature = "alloc")]
+            last_packet_id: record::Added(session.lost.get().last_packet_id),
+            #[cfg(not(feature = "alloc"))]
+            last_packet_id: record::Added(0),
+        });
+        Some((value, len))
+    }
+
+    /// Whether the group keeps messages, or a Session that has to survive is a member.
+    fn is_durable_group(&self, group: Handle<Group>) -> bool {
+        let is_durable = |member| {
+            let session = self.session_of(self.router.subscription(member).subscriber());
+            session.is_some_and(|session| self.sessions[session].is_durable)
+        };
+        self.router.is_live_group(group)
+            && (self.router.group(group).tag() != 0 || self.router.members_of(group).any(is_durable))
+    }
+
+    fn subscription_value<'a>(&self, handle: Handle<Subscription>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
+        let subscription = self.router.live_subscription(handle)?;
+        let session = self.session_of(subscription.subscriber())?;
+        let entry = &self.sessions[session];
+        if !entry.is_durable {
+            return None;
+        }
+        let options = subscription.options();
+        let len = self.router.filter_of(handle, space)?.len();
+        let filter = space.len().checked_sub(len).and_then(|start| space.get_mut(start..))?;
+        #[cfg(feature = "alloc")]
+        crate::shards::sibling::write_as_share(filter);
+        let filter = core::str::from_utf8(filter).ok()?;
+        let value = Value::Subscription(record::Subscription {
+            session: session.index() as u32,
+            filter,
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            identifier: subscription.identifier(),
+            replaying: self.find_replay(session, handle).is_some(),
+        });
+        Some((value, filter.len()))
+    }
+
+    fn delivery_value<'a>(&self, handle: Handle<Delivery>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
+        let delivery = self.messages.deliveries.is_live(handle).then(|| &self.messages.deliveries[handle])?;
+        let to = match delivery.owner().filter(|_| delivery.is(Delivery::DURABLE))? {
+            Owner::Session(session) => Receiver::Session(session.index() as u32),
+            Owner::Group(group) => Receiver::Group(group.index() as u32),
+        };
+        let through = match (delivery.group(), delivery.foreign()) {
+            (Some(group), _) => Through::Group(group.index() as u32),
+            (None, Some(subscription)) => Through::Foreign(subscription.index() as u32),
+            (None, None) => Through::Nothing,
+        };
+        let len = Identifiers::write(self.messages.identifiers(handle), space);
+        let value = Value::Delivery(record::Delivery {
+            to,
+            message: delivery.message.map(|message| message.index() as u32),
+            qos: delivery.qos.bits(),
+            retain: delivery.is(Delivery::RETAIN),
+            received: delivery.is(Delivery::RECEIVED),
+            packet_id: delivery.packet_id,
+            through,
+            identifiers: Identifiers(space.get(..len)?),
+        });
+        Some((value, len))
+    }
+
+    pub(crate) fn mark_all(&mut self) {
+        let slots = [
+            (Kind::Session, self.sessions.slots()),
+            (Kind::Group, self.router.group_slots()),
+            (Kind::Subscription, self.router.subscription_slots()),
+            (Kind::Message, self.messages.slots()),
+            (Kind::Retained, self.messages.slots()),
+            (Kind::Delivery, self.messages.deliveries.slots()),
+            (Kind::Receipt, self.receipts.slots()),
+            #[cfg(feature = "alloc")]
+            (Kind::Transit, self.mesh.transit_slots()),
+            #[cfg(feature = "alloc")]
+            (Kind::Sibling, usize::from(self.config.shard.count)),
+            (Kind::Counters, 1),
+        ];
+        for (kind, slots) in slots {
+            for slot in 0..slots {
+                self.messages.journal.mark(kind, slot);
+            }
+        }
+    }
+
+    /// Names the connections for which the batch made something transmittable.
+    pub(crate) fn on_persisted(&mut self, batch: Batch) {
+        self.messages.journal.persisted(batch);
+        self.go_on_after_batch();
+    }
+
+    /// Nothing is unsafe that was: what waited for that goes on.
+    pub(crate) fn go_on_after_batch(&mut self) {
+        #[cfg(feature = "alloc")]
+        {
+            self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
+            self.messages.bodies_are_safe();
+            self.give_up_surplus();
+        }
+        self.wake_waiting();
+    }
+
+    /// Names the connections for which something that they waited for has come.
+    pub(crate) fn wake_waiting(&mut self) {
+        let mut at = self.waiting.front();
+        while let Some(connection) = at {
+            at = Linked::<Waiting>::next(&self.connections[connection]);
+            if self.may_go_on(connection) {
+                self.stop_waiting(connection);
+                self.mark_ready(connection);
+            }
+        }
+    }
+
+    /// Whether something that waited for a batch does so no more.
+    fn may_go_on(&self, handle: Handle<Connection>) -> bool {
+        let connection = &self.connections[handle];
+        #[cfg(feature = "alloc")]
+        if let Some(resumes) = self.may_resume(handle) {
+            return resumes;
+        }
+        let is_safe = |first: Handle<Owed>| !self.must_wait(first);
+        let window = connection.window;
+        connection.owed.front().is_some_and(is_safe)
+            || connection
+                .session
+                .is_some_and(|session| self.sessions[session].outbound.may_go_on(&self.messages, window))
+    }
+
+    /// Whether a reply waits for a batch, or for what siblings say.
+    #[inline]
+    fn must_wait(&self, reply: Handle<Owed>) -> bool {
+        let owed = &self.owed[reply];
+        owed.is_unanswered() || self.messages.journal.is_unsafe(owed.batch)
+    }
+
+    /// Whether what the client is to be sent next waits for a batch, or for what siblings say.
+    #[inline]
+    pub(crate) fn waits(&self, handle: Handle<Connection>) -> bool {
+        let connection = &self.connections[handle];
+        if connection.owed.front().is_some_and(|first| self.must_wait(first)) {
+            return true;
+        }
+        if !self.messages.journal.is_on() {
+            return false;
+        }
+        let window = connection.window;
+        connection.session.is_some_and(|session| self.sessions[session].outbound.waits(&self.messages, window))
+    }
+
+    pub(crate) fn begin_waiting(&mut self, handle: Handle<Connection>) {
+        if !self.connections[handle].is_waiting {
+            self.connections[handle].is_waiting = true;
+            self.waiting.push_back(&mut self.connections, handle);
+        }
+    }
+
+    pub(crate) fn stop_waiting(&mut self, handle: Handle<Connection>) {
+        if self.connections[handle].is_waiting {
+            self.connections[handle].is_waiting = false;
+            self.waiting.unlink(&mut self.connections, handle);
+        }
+    }
+
+    /// The batch with which all is safe that a durable Session was promised so far; 0 for others.
+    pub(crate) fn barrier_of(&mut self, session: Handle<Session>) -> u32 {
+        if self.sessions[session].is_durable { self.messages.journal.barrier() } else { 0 }
+    }
+
+    /// A Session has changed, or is about to end.
+    pub(crate) fn note_session(&mut self, session: Handle<Session>) {
+        if self.sessions[session].is_recorded() {
+            self.messages.journal.mark(Kind::Session, session.index());
+        }
+    }
+}

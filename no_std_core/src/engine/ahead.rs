@@ -1,0 +1,133 @@
+//! A look at the messages that come next, where there are so many filters that each message by itself waits for memory; see
+//! `router/ahead.rs`.
+
+use crate::api::broker::Broker;
+use crate::codec::{PacketType, split};
+use crate::engine::router::SIDE_BY_SIDE;
+use crate::shards::links::{Content, Forward};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+impl Broker<'_> {
+    /// Whether that is worth it.
+    #[inline]
+    pub(crate) fn looks_ahead(&self) -> bool {
+        self.router.is_vast() || self.mesh.interests.is_vast()
+    }
+
+    /// Looks at what the first packets in `bytes` need; gives those behind.
+    #[cold]
+    pub(crate) fn look_ahead<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        let mut rest = bytes;
+        let topics = core::iter::from_fn(|| next_topic(&mut rest, self.config.limits.packet_bytes));
+        let (topics, count) = gather(topics);
+        // One alone has nobody to wait with.
+        if let Some(topics @ [_, _, ..]) = topics.get(..count) {
+            self.router.look_ahead(topics);
+            self.mesh.interests.look_ahead(topics);
+        }
+        rest
+    }
+
+    pub(crate) fn on_forwards(&mut self, now: Instant, forwards: &mut Vec<(u16, Forward)>) {
+        let before = self.work;
+        let mut rest = forwards.drain(..);
+        while !rest.as_slice().is_empty() {
+            if self.work.has_done(before, self.config.work_share) {
+                let rest: Vec<_> = rest.collect();
+                *forwards = rest;
+                return;
+            }
+            if self.router.is_vast() {
+                let next = rest.as_slice().iter().take(SIDE_BY_SIDE);
+                let (topics, count) = gather(next.filter_map(|(_, forward)| topic_of(forward)));
+                self.router.look_ahead(topics.get(..count).unwrap_or(&[]));
+            }
+            for (from, forward) in rest.by_ref().take(SIDE_BY_SIDE) {
+                self.on_forward(now, from, forward);
+            }
+        }
+    }
+}
+
+/// As many topics as are looked at together, and how many they are.
+fn gather<'t>(topics: impl Iterator<Item = &'t [u8]>) -> ([&'t [u8]; SIDE_BY_SIDE], usize) {
+    let mut gathered = [&[][..]; SIDE_BY_SIDE];
+    let count = gathered.iter_mut().zip(topics).map(|(place, topic)| *place = topic).count();
+    (gathered, count)
+}
+
+/// Goes on to behind the next PUBLISH that names its topic.
+fn next_topic<'b>(bytes: &mut &'b [u8], packet_bytes: u32) -> Option<&'b [u8]> {
+    // Whatever is wrong with a packet is found when its turn comes.
+    while let Ok(Some((frame, len))) = split(bytes, packet_bytes) {
+        *bytes = bytes.get(len..)?;
+        if let (PacketType::Publish, Some((len, rest))) = (frame.packet_type(), frame.body().split_first_chunk())
+            && let Some(topic @ [_, ..]) = rest.get(..usize::from(u16::from_be_bytes(*len)))
+        {
+            return Some(topic);
+        }
+    }
+    *bytes = &[];
+    None
+}
+
+/// The topic of a message for whoever subscribed here.
+fn topic_of(forward: &Forward) -> Option<&[u8]> {
+    match &forward.0 {
+        Content::Message(shared) => Some(shared.topic()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Encode, PacketId, Properties, Publish, QoS, Version};
+    use std::format;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn publish(topic: &str) -> Vec<u8> {
+        let packet_id = PacketId::new(7);
+        let publish = Publish {
+            dup: false,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic,
+            packet_id,
+            properties: Properties::EMPTY,
+            payload: b"payload",
+        };
+        let mut bytes = Vec::new();
+        publish.encode(Version::V3_1_1, &mut bytes);
+        bytes
+    }
+
+    fn topics(mut bytes: &[u8]) -> (Vec<&str>, usize) {
+        let (topics, count) = gather(core::iter::from_fn(|| next_topic(&mut bytes, 1000)));
+        (topics[..count].iter().map(|topic| core::str::from_utf8(topic).unwrap()).collect(), bytes.len())
+    }
+
+    #[test]
+    fn topics_are_those_of_whole_publish_packets() {
+        let pingreq = [0xc0, 0];
+        let mut bytes = [&publish("a/b")[..], &pingreq, &publish("")[..], &publish("c")].concat();
+        assert_eq!(topics(&bytes), (vec!["a/b", "c"], 0));
+        for cut in 1..publish("c").len() {
+            assert_eq!(topics(&bytes[..bytes.len() - cut]), (vec!["a/b"], 0));
+        }
+        // A topic that is longer than its packet, and what is no packet at all.
+        bytes.extend([0x30, 4, 0, 3, b'd', b'd', 0, 0]);
+        assert_eq!(topics(&bytes), (vec!["a/b", "c"], 0));
+    }
+
+    #[test]
+    fn no_more_are_gathered_than_are_looked_at_together() {
+        let bytes: Vec<_> = (0..SIDE_BY_SIDE + 3).flat_map(|n| publish(&format!("{n:02}"))).collect();
+        let (first, left) = topics(&bytes);
+        assert_eq!((first.len(), first[SIDE_BY_SIDE - 1], left), (SIDE_BY_SIDE, "15", 3 * publish("00").len()));
+        let (last, left) = topics(&bytes[bytes.len() - left..]);
+        assert_eq!((last, left), (vec!["16", "17", "18"], 0));
+    }
+}

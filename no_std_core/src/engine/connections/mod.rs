@@ -1,0 +1,321 @@
+//! A Network Connection: its phase, what its CONNECT said, the replies it is owed, and what is being transmitted.
+//!
+//! ```text
+//!                    CONNECT                  Accept
+//!  AwaitingConnect ──────────▶ AwaitingVerdict ─────▶ Open ◀──────────┐ Accept
+//!        │      └── (nobody asks) ───────│───────────▶ │ ──AUTH 0x19──▶ AwaitingVerdict (re-authentication)
+//!        │                      Continue ▼ ▲ AUTH 0x18 │
+//!        │                        AwaitingAuth         │
+//!        └──────────── any fault, time-out, DISCONNECT, takeover, shutdown ──────▶ Closing ──▶ Dead
+//! ```
+//!
+//! While a verdict is awaited nothing is taken from the client. In Closing what is owed and a DISCONNECT may still be
+//! transmitted; a Dead one transmits nothing.
+
+mod alias;
+mod reply;
+
+pub use alias::Alias;
+pub(crate) use alias::Aliases;
+pub use reply::Owed;
+pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
+
+use crate::codec::{ReasonCode, Refusal, Version, Why};
+use crate::engine::messages::Delivery;
+use crate::engine::sessions::{Session, StoredWill};
+use crate::mem::{Blob, Fifo, Handle, List, Rare, TimerId, Vacant, links};
+use crate::time::Instant;
+
+/// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    pub(crate) slot: Handle<Connection>,
+    pub(crate) generation: u32,
+}
+
+impl ConnectionId {
+    /// The slot, counted from 0: dense, and used again when the connection is gone. An index for the shell's own table.
+    pub fn index(self) -> usize {
+        self.slot.index()
+    }
+}
+
+/// How far a Network Connection is; see the [diagram](self).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    #[default]
+    AwaitingConnect,
+    AwaitingVerdict,
+    AwaitingAuth,
+    Open,
+    Closing,
+    Dead,
+}
+
+/// A Network Connection in the pool.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) next_ready: Option<Handle<Connection>>,
+    pub(crate) next_waiting: Option<Handle<Connection>>,
+    pub(crate) previous_waiting: Option<Handle<Connection>>,
+    /// It is in the list of those that have something to do.
+    pub(crate) is_ready: bool,
+    /// It is in the list of those that wait for a batch.
+    pub(crate) is_waiting: bool,
+    /// The shell knows it no more; the slot is given back when it leaves that list.
+    pub(crate) is_gone: bool,
+    /// Nothing more was taken from it because it is owed too many replies.
+    pub(crate) is_choked: bool,
+    /// Nothing is taken from it for now, for reasons of the broker's: that time does not count against the client.
+    pub(crate) is_held: bool,
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    /// What it speaks; MQTT 3.1.1 until CONNECT has said so.
+    pub(crate) version: Version,
+    /// It subscribes as a bridge does, see [`Connect::is_bridge`](crate::codec::Connect::is_bridge).
+    pub(crate) is_bridge: bool,
+    pub(crate) session: Option<Handle<Session>>,
+    /// The time without a packet after which it is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`; 0: never.
+    pub(crate) idle_limit_ms: u32,
+    /// When the client was last active: when it sent a packet, or enough of one that is not whole yet.
+    pub(crate) last_active: Instant,
+    /// So many bytes of the packet that is not whole yet have counted for that.
+    #[cfg(feature = "alloc")]
+    pub(crate) counted: u32,
+    pub(crate) timer: Option<TimerId>,
+    /// The client's Receive Maximum, or our own bound if that is lower.
+    pub(crate) window: u16,
+    /// The client's Maximum Packet Size.
+    pub(crate) maximum_packet_size: u32,
+    /// Topic Aliases we may still set towards the client, and have set.
+    pub(crate) aliases_out: u16,
+    pub(crate) aliases_out_limit: u16,
+    pub(crate) aliases: List<Alias>,
+    /// Request Problem Information: whether Reason Strings may be sent elsewhere than in CONNACK and DISCONNECT
+    /// `[MQTT-3.1.2-29]`.
+    pub(crate) problem_information: bool,
+    /// A re-authentication is going on.
+    pub(crate) reauthenticating: bool,
+    /// ... and it is the embedder's turn: nothing is taken meanwhile.
+    pub(crate) awaits_verdict: bool,
+    /// The Authentication Method of an enhanced authentication.
+    pub(crate) method: Blob,
+    /// Authentication Data for the CONNACK or AUTH that is owed.
+    pub(crate) auth_data: Blob,
+    /// What CONNECT said, until the connection is open; what CONNACK says, until that is out; what is known of one that ends.
+    pub(crate) draft: Rare<Draft>,
+    pub(crate) owed: Fifo<Owed>,
+    /// How many PINGRESPs are owed. They don't stand in that queue: they need not wait for the disk.
+    pub(crate) pings: u16,
+    /// The packet that comes next waits until the siblings have passed this fence; 0: none.
+    #[cfg(feature = "alloc")]
+    pub(crate) fence: u64,
+    /// A sibling has no room for the message that waits.
+    #[cfg(feature = "alloc")]
+    pub(crate) sibling_refuses: bool,
+    /// Its message waits for room in the store.
+    #[cfg(feature = "alloc")]
+    pub(crate) waits_for_room: bool,
+    /// Why the broker closes it. An open one with a reason is to be closed when it is old enough.
+    pub(crate) has_reason: bool,
+    pub(crate) reason: Why,
+    pub(crate) reason_code: ReasonCode,
+    /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
+    pub(crate) goodbye: bool,
+    /// What is half transmitted.
+    pub(crate) sending: Sending,
+}
+
+/// What is needed to open a connection and to say so; and what few connections have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft {
+    pub(crate) client_id: Blob,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) expiry_secs: u32,
+    pub(crate) will: Option<StoredWill>,
+    pub(crate) wants_response_information: bool,
+    /// The number in the Client Identifier that we gave, see [`assigned_client_id`].
+    pub(crate) assigned_number: Option<u64>,
+    pub(crate) server_keep_alive: Option<u16>,
+    pub(crate) granted_expiry_secs: Option<u32>,
+    /// The length of the packet for which the connection is closed as too large; 0: none.
+    #[cfg(feature = "alloc")]
+    pub(crate) too_large: u32,
+    /// So many of the PINGREQs that come next were answered while nothing was taken.
+    #[cfg(feature = "alloc")]
+    pub(crate) answered: u16,
+    /// CONNACK with success was owed before the connection began to close.
+    #[cfg(feature = "alloc")]
+    pub(crate) was_open: bool,
+    /// It is the client that closes it, by DISCONNECT.
+    #[cfg(feature = "alloc")]
+    pub(crate) is_by_client: bool,
+}
+
+impl Vacant for Draft {
+    const VACANT: &Self = &Self {
+        client_id: Blob::EMPTY,
+        clean_start: false,
+        keep_alive: 0,
+        expiry_secs: 0,
+        will: None,
+        wants_response_information: false,
+        assigned_number: None,
+        server_keep_alive: None,
+        granted_expiry_secs: None,
+        #[cfg(feature = "alloc")]
+        too_large: 0,
+        #[cfg(feature = "alloc")]
+        answered: 0,
+        #[cfg(feature = "alloc")]
+        was_open: false,
+        #[cfg(feature = "alloc")]
+        is_by_client: false,
+    };
+}
+
+/// Bytes of a Client Identifier that the Server assigns.
+pub(crate) const ASSIGNED_LEN: usize = 26;
+
+/// The Client Identifier that the Server assigns with this number. CONNACK says it even if the Session has ended since.
+pub(crate) fn assigned_client_id(mut number: u64) -> [u8; ASSIGNED_LEN] {
+    let mut id = *b"goldcrest-0000000000000000";
+    for digit in id.iter_mut().skip(10) {
+        *digit = match (number & 15) as u8 {
+            nibble @ 0..=9 => b'0' + nibble,
+            nibble => b'a' + nibble - 10,
+        };
+        number >>= 4;
+    }
+    id
+}
+
+/// A packet that did not fit: what it is, and how much of it is out. It is encoded again from the same values and cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) what: Outgoing,
+    /// Bytes that are out already.
+    pub(crate) written: u32,
+    /// Bytes in all; 0: nothing is being sent.
+    pub(crate) len: u32,
+}
+
+/// One outgoing packet, decided and not to be changed any more.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Outgoing {
+    /// The first reply that is owed.
+    Owed,
+    Publish(Publishing),
+    /// PUBREL, sent again after a reconnection.
+    PubRel(u16),
+    PingResp,
+    Disconnect,
+}
+
+/// A PUBLISH on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publishing {
+    pub(crate) delivery: Handle<Delivery>,
+    pub(crate) dup: bool,
+    /// Seconds, as of when it was begun.
+    pub(crate) message_expiry_interval: Option<u32>,
+    /// 0: without.
+    pub(crate) topic_alias: u16,
+    /// The alias stands instead of the topic.
+    pub(crate) alias_known: bool,
+}
+
+impl Sending {
+    pub(crate) const NONE: Self = Self { what: Outgoing::Owed, written: 0, len: 0 };
+
+    /// What was begun, which is then nothing any more.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        let begun = self.begun()?;
+        self.len = 0;
+        Some(begun)
+    }
+
+    /// Itself, if there is anything to be sent.
+    pub(crate) fn begun(self) -> Option<Self> {
+        (self.len > 0).then_some(self)
+    }
+}
+
+impl Connection {
+    /// Fills an empty one, which was just opened.
+    pub(crate) fn begin(&mut self, generation: u32, now: Instant) {
+        self.generation = generation;
+        self.version = Version::V3_1_1;
+        self.maximum_packet_size = u32::MAX;
+        self.problem_information = true;
+        self.last_active = now;
+    }
+
+    /// Why the broker closes it, once it does.
+    pub(crate) fn closing(&self) -> Option<Refusal> {
+        (self.has_reason && self.phase != Phase::Open).then_some(Refusal { code: self.reason_code, why: self.reason })
+    }
+
+    /// What fills unused memory: all bits are 0.
+    pub const EMPTY: Self = Self {
+        next_ready: None,
+        next_waiting: None,
+        previous_waiting: None,
+        is_ready: false,
+        is_waiting: false,
+        is_gone: false,
+        is_choked: false,
+        is_held: false,
+        generation: 0,
+        phase: Phase::AwaitingConnect,
+        version: Version::V3_1,
+        is_bridge: false,
+        session: None,
+        idle_limit_ms: 0,
+        last_active: Instant::from_millis(0),
+        #[cfg(feature = "alloc")]
+        counted: 0,
+        timer: None,
+        window: 0,
+        maximum_packet_size: 0,
+        aliases_out: 0,
+        aliases_out_limit: 0,
+        aliases: List::EMPTY,
+        problem_information: false,
+        reauthenticating: false,
+        awaits_verdict: false,
+        method: Blob::EMPTY,
+        auth_data: Blob::EMPTY,
+        draft: Rare::EMPTY,
+        owed: Fifo::EMPTY,
+        pings: 0,
+        #[cfg(feature = "alloc")]
+        fence: 0,
+        #[cfg(feature = "alloc")]
+        sibling_refuses: false,
+        #[cfg(feature = "alloc")]
+        waits_for_room: false,
+        has_reason: false,
+        reason: Why::NONE,
+        reason_code: ReasonCode::Success,
+        goodbye: false,
+        sending: Sending::NONE,
+    };
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+links!(Linked for Connection: next_ready);
+
+/// Names the list of those that wait for a batch.
+#[derive(Debug)]
+pub(crate) struct Waiting;
+
+links!(Linked<Waiting> for Connection: next_waiting);
+links!(DoublyLinked<Waiting> for Connection: previous_waiting);

@@ -1,0 +1,321 @@
+//! A message for one Session: merged with what it gets anyway, queued, or lost by the configured policy.
+
+use crate::api::broker::Broker;
+use crate::codec::QoS;
+use crate::config::Limits;
+use crate::engine::messages::{Delivery, Message, Owner};
+use crate::engine::packets::publish::Fate;
+use crate::engine::router::Group;
+#[cfg(feature = "alloc")]
+use crate::engine::router::Subscription;
+use crate::engine::sessions::{Outbound, Session};
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::seam::work;
+use crate::topic::TopicName;
+
+/// How a Session gets a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// The lower of the message's and the subscription's.
+    pub(crate) qos: QoS,
+    /// The RETAIN flag of the delivery.
+    pub(crate) retain: bool,
+    /// The Subscription Identifier; 0: none.
+    pub(crate) identifier: u32,
+    /// The shared subscription it comes through.
+    pub(crate) group: Option<Handle<Group>>,
+    /// The same, if a sibling owns the group: the subscription here.
+    #[cfg(feature = "alloc")]
+    pub(crate) foreign: Option<Handle<Subscription>>,
+}
+
+impl Terms {
+    /// Whether it may wait where a durable Session may have more: its body can be left to the store.
+    pub(crate) fn may_wait_in_store(&self) -> bool {
+        self.qos > QoS::AtMostOnce && !self.is_shared()
+    }
+
+    #[inline]
+    fn is_shared(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.group.is_some() || self.foreign.is_some();
+        #[cfg(not(feature = "alloc"))]
+        self.group.is_some()
+    }
+
+    pub(crate) fn delivery(self, message: Handle<Message>) -> Delivery {
+        let mut delivery = Delivery {
+            message: Some(message),
+            identifier: self.identifier,
+            qos: self.qos,
+            flags: if self.retain { Delivery::RETAIN } else { 0 },
+            ..Delivery::default()
+        };
+        if let Some(group) = self.group {
+            delivery.set_group(group);
+            return delivery;
+        }
+        #[cfg(feature = "alloc")]
+        if let Some(subscription) = self.foreign {
+            delivery.set_foreign(subscription);
+        }
+        delivery
+    }
+}
+
+impl Broker<'_> {
+    /// Queues `message` for `session`, if it can.
+    pub(crate) fn deliver(
+        &mut self,
+        session: Handle<Session>,
+        message: Handle<Message>,
+        topic: TopicName<'_>,
+        terms: Terms,
+    ) -> Fate {
+        self.work.count(work::DELIVERY, 1);
+        let entry = &self.sessions[session];
+        let connection = entry.connection;
+        if !terms.is_shared() && self.merge(session, message, terms) {
+            return Fate::Kept;
+        }
+        if connection.is_none() && terms.qos == QoS::AtMostOnce {
+            self.lose(session, message, terms, DropReason::Offline);
+            // Nobody had promised it.
+            return Fate::Unwanted;
+        }
+        let cost = self.messages.get(message).body.len() as u32;
+        if !self.sessions[session].has_room(&self.config.limits, cost) && !self.make_room(session, topic, cost, &terms)
+        {
+            self.lose(session, message, terms, DropReason::QueueFull);
+            return Fate::Lost;
+        }
+        let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
+            self.lose(session, message, terms, DropReason::OutOfMemory);
+            return Fate::Lost;
+        };
+        let entry = &mut self.sessions[session];
+        if entry.is_durable && terms.qos > QoS::AtMostOnce {
+            if let Some(connection) = connection
+                && entry.replays.is_empty()
+            {
+                let window = self.connections[connection].window;
+                entry.outbound.reserve(&mut self.messages, delivery, window);
+            }
+            self.messages.make_durable(delivery, Owner::Session(session));
+        }
+        entry.outbound.push(&mut self.messages, delivery);
+        if let Some(connection) = connection {
+            self.mark_ready(connection);
+        }
+        Fate::Kept
+    }
+
+    /// Whether a match has to wait until all others had their turn: a subscription of QoS 0 lets an absent client have a
+    /// message of a higher QoS only if another one does, of which it may be too early to know.
+    #[inline]
+    pub(crate) fn comes_late(&self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
+        terms.qos == QoS::AtMostOnce
+            && self.messages.get(message).qos > QoS::AtMostOnce
+            && self.sessions[session].connection.is_none()
+    }
+
+    /// A message that is handed out is lost to a Session: once, however many of its subscriptions match.
+    #[cold]
+    fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {
+        let order = self.messages.get(message).order as u32;
+        let is_shared = terms.is_shared();
+        if is_shared || self.sessions[session].lost.get().last != order {
+            self.count_drop(Some(session), reason);
+        }
+        if !is_shared {
+            self.sessions[session].lost.make().last = order;
+        }
+    }
+
+    /// A Session with several matching subscriptions gets one copy, with the highest QoS and all identifiers
+    /// `[MQTT-3.3.4-2]` `[MQTT-3.3.4-4]`. Between two of them nothing else is queued for it, so an earlier copy is the newest
+    /// entry.
+    #[inline]
+    fn merge(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
+        let Some(newest) = self.sessions[session].outbound.newest() else {
+            return false;
+        };
+        let entry = &mut self.messages.deliveries[newest];
+        if entry.message != Some(message) || entry.is_shared() {
+            return false;
+        }
+        entry.qos = entry.qos.max(terms.qos);
+        if terms.retain {
+            entry.set(Delivery::RETAIN, true);
+        }
+        let is_durable = entry.is(Delivery::DURABLE);
+        let becomes_durable = !is_durable && entry.qos > QoS::AtMostOnce && self.sessions[session].is_durable;
+        self.messages.add_identifier(newest, terms.identifier);
+        if is_durable {
+            self.messages.note(newest);
+        } else if becomes_durable {
+            self.messages.make_durable(newest, Owner::Session(session));
+        }
+        true
+    }
+
+    /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
+    #[inline]
+    pub(crate) fn has_room(&self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
+        self.sessions[session].has_room(&self.config.limits, cost)
+            || (may_wait_in_store && self.has_durable_room(session, cost))
+    }
+
+    /// Drops what waits longest as far as it has expired, because nobody is to get it any more `[MQTT-3.3.2-5]`, until there is room.
+    /// Whether there is then. Without the feature `alloc` it waits until its client comes.
+    #[cold]
+    pub(crate) fn drop_expired(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
+        #[cfg(feature = "alloc")]
+        while let Some(oldest) = self.sessions[session].outbound.oldest()
+            && self.messages.has_expired(oldest, self.clock)
+            && let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages)
+        {
+            self.work.count(work::DELIVERY, 1);
+            self.settle(session, delivery);
+            self.messages.end_delivery(delivery);
+            self.count_drop(Some(session), DropReason::Expired);
+            if self.has_room(session, cost, may_wait_in_store) {
+                return true;
+            }
+        }
+        let _ = (session, cost, may_wait_in_store);
+        false
+    }
+
+    /// Finds room in the store, or drops older messages, as far as the policy for `topic` says so, until there is room.
+    #[cold]
+    fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32, terms: &Terms) -> bool {
+        let may_wait_in_store = terms.may_wait_in_store();
+        if (may_wait_in_store && self.has_durable_room(session, cost))
+            || self.drop_expired(session, cost, may_wait_in_store)
+        {
+            return true;
+        }
+        let mut policy = self.config.overflow_for(topic);
+        let outbound = &self.sessions[session].outbound;
+        let mut bound = Bound::of_session(&self.config.limits);
+        if let Some(durable) = self.durable_bound(session) {
+            if bound.is_exceeded(outbound) && !may_wait_in_store {
+                // It would have to drop all that is in the store alone.
+                return false;
+            }
+            bound = bound.or_as_before(durable, outbound);
+        }
+        if !bound.is_possible(cost) {
+            return false;
+        }
+        while !bound.has_room(&self.sessions[session].outbound, cost) {
+            let outbound = &mut self.sessions[session].outbound;
+            let dropped = outbound.pop_by(&mut policy, &mut self.messages, topic, &mut self.work);
+            let Some(delivery) = dropped else {
+                return false;
+            };
+            #[cfg(feature = "alloc")]
+            self.settle(session, delivery);
+            self.messages.end_delivery(delivery);
+            self.count_drop(Some(session), DropReason::QueueFull);
+        }
+        true
+    }
+
+    /// Whether one more message may wait in the store for a Session with a full queue, which is the first thing to be looked at.
+    #[cold]
+    fn has_durable_room(&self, session: Handle<Session>, cost: u32) -> bool {
+        let bound = self.durable_bound(session).filter(|_| self.long_queues_may_grow());
+        bound.is_some_and(|bound| bound.has_room(&self.sessions[session].outbound, cost))
+    }
+
+    /// What may wait for a Session, where that is more than for one in memory.
+    fn durable_bound(&self, session: Handle<Session>) -> Option<Bound> {
+        #[cfg(feature = "alloc")]
+        {
+            let limits = &self.config.limits;
+            let bound = Bound {
+                messages: limits.durable_queued_messages.max(limits.queued_messages),
+                bytes: limits.durable_queued_bytes.max(limits.queued_bytes),
+            };
+            let is_more = bound != Bound::of_session(limits) && self.sessions[session].is_durable;
+            // Topics are looked for in memory, one after the other.
+            (is_more && !self.config.may_keep_latest()).then_some(bound)
+        }
+        #[cfg(not(feature = "alloc"))]
+        {
+            let _ = session;
+            None
+        }
+    }
+
+    /// What may wait for a group, where that is more than for one in memory.
+    #[cold]
+    pub(crate) fn durable_group_bound(&self) -> Option<Bound> {
+        #[cfg(feature = "alloc")]
+        {
+            let limits = &self.config.limits;
+            let is_more = limits.durable_group_messages > limits.group_messages && self.messages.journal.is_on();
+            let bound = Bound { messages: limits.durable_group_messages, bytes: limits.queued_bytes };
+            (is_more && !self.config.may_keep_latest()).then_some(bound)
+        }
+        #[cfg(not(feature = "alloc"))]
+        None
+    }
+
+    /// Whether queues that are longer than those in memory may be leave enough for the others.
+    pub(crate) fn long_queues_may_grow(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        {
+            let limits = &self.config.limits;
+            // Where bytes alone may be more, as many messages as in memory are still few.
+            let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
+            let share = longest.saturating_mul(Limits::LONG_QUEUES) / usize::from(self.config.shard.count.max(1));
+            !self.store_is_half_full
+                && self.messages.is_half_free()
+                && self.messages.deliveries.len() < share.max(longest)
+        }
+        #[cfg(not(feature = "alloc"))]
+        false
+    }
+}
+
+/// What may wait in one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) messages: u32,
+    pub(crate) bytes: u32,
+}
+
+impl Bound {
+    fn of_session(limits: &Limits) -> Self {
+        Self { messages: limits.queued_messages, bytes: limits.queued_bytes }
+    }
+
+    /// Whether `queue` takes one more message of `cost` bytes.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
+    pub(crate) fn has_room(self, queue: &Outbound, cost: u32) -> bool {
+        queue.queued() < self.messages as usize
+            && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
+    }
+
+    /// Whether an empty queue has room for so many bytes.
+    pub(crate) fn is_possible(self, cost: u32) -> bool {
+        cost <= self.bytes && self.messages > 0
+    }
+
+    fn is_exceeded(self, queue: &Outbound) -> bool {
+        queue.queued() > self.messages as usize || queue.queued_bytes() > self.bytes
+    }
+
+    /// Where a queue was allowed to grow to `durable` this is not to drop more from it than what makes room for a new message.
+    pub(crate) fn or_as_before(self, durable: Self, queue: &Outbound) -> Self {
+        let queued = u32::try_from(queue.queued()).unwrap_or(u32::MAX);
+        Self {
+            messages: self.messages.max(queued.min(durable.messages)),
+            bytes: self.bytes.max(queue.queued_bytes().min(durable.bytes)),
+        }
+    }
+}

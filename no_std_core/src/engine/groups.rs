@@ -1,0 +1,476 @@
+//! Shared subscriptions: one member of a group gets each message (section 4.8.2).
+//!
+//! While no member is connected, or none that is has room, the group keeps the messages itself. It gives them to the first member
+//! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
+
+use crate::api::broker::Broker;
+use crate::codec::QoS;
+use crate::durable::record::Kind;
+use crate::engine::deliver::{Bound, Terms};
+use crate::engine::messages::{Delivery, Message, Owner};
+use crate::engine::packets::publish::{Fate, Routing};
+use crate::engine::router::{Group, PickKeys, SHARED, ShareStrategy, Subscription};
+use crate::engine::sessions::{Outbound, Session};
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::seam::work;
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// The messages of a group that no member can take.
+#[derive(Debug)]
+pub struct GroupQueue {
+    queue: Outbound,
+    /// A message came back that is older than another one here.
+    is_unsorted: bool,
+}
+
+impl GroupQueue {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self { queue: Outbound::EMPTY, is_unsorted: false };
+}
+
+impl Default for GroupQueue {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Broker<'_> {
+    pub(crate) fn deliver_to_group(
+        &mut self,
+        group: Handle<Group>,
+        message: Handle<Message>,
+        routing: &Routing<'_>,
+    ) -> Fate {
+        if !SHARED {
+            return Fate::Unwanted;
+        }
+        self.give_to_member(group, message, routing.topic, routing.publisher_key, false)
+    }
+
+    /// Queues `message` for a connected member that has room, or else for the group. If there is no room either, the policy for the topic
+    /// decides. One that `was_kept` before is kept by the group in any case.
+    pub(crate) fn give_to_member(
+        &mut self,
+        group: Handle<Group>,
+        message: Handle<Message>,
+        topic: TopicName<'_>,
+        publisher: u32,
+        was_kept: bool,
+    ) -> Fate {
+        let keys = self.keys_of(group, topic, publisher);
+        let (qos, cost) = {
+            let message = self.messages.get(message);
+            (message.qos, message.body.len() as u32)
+        };
+        // What waits longer goes first. Messages of QoS 0 don't wait.
+        let goes_on = qos == QoS::AtMostOnce || self.drain_to_members(group);
+        if goes_on && let Some(member) = self.pick_member(group, keys, Some(cost)) {
+            return self.give(group, member, message, topic);
+        }
+        if qos > QoS::AtMostOnce && (was_kept || self.make_group_room(group, topic, cost)) {
+            return self.keep_for_group(group, message);
+        }
+        if let Some(member) = self.pick_member(group, keys, None) {
+            return self.give(group, member, message, topic);
+        }
+        if qos == QoS::AtMostOnce {
+            self.count_drop(None, DropReason::Offline);
+            return Fate::Unwanted;
+        }
+        self.count_drop(None, DropReason::QueueFull);
+        Fate::Lost
+    }
+
+    /// What a member is chosen by.
+    fn keys_of(&mut self, group: Handle<Group>, topic: TopicName<'_>, publisher: u32) -> PickKeys {
+        let strategy = self.strategy_of(group);
+        let (by_chance, by_topic) = (strategy == ShareStrategy::Random, strategy == ShareStrategy::HashTopic);
+        PickKeys {
+            random: if by_chance { self.random.next() as u32 } else { 0 },
+            publisher,
+            topic: if by_topic { self.hasher.hash_bytes(topic.as_str().as_bytes()) } else { 0 },
+        }
+    }
+
+    /// A connected member, which has room for so many bytes if that is asked for.
+    fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
+        let strategy = self.strategy_of(group);
+        let offset = self.config.shard.siblings();
+        let (sessions, limits) = (&self.sessions, &self.config.limits);
+        let mut looked_at = 0;
+        let member = self.router.pick(group, strategy, keys, |subscriber| {
+            let slot = subscriber.0.checked_sub(offset)?;
+            let session = &sessions[Handle::from_index(slot as usize)];
+            looked_at += 1;
+            let can_take = session.is_here() && room.is_none_or(|cost| session.has_room(limits, cost));
+            can_take.then(|| session.load())
+        });
+        self.work.count(work::DELIVERY, looked_at);
+        member
+    }
+
+    /// Gives what waits with the group to members that have room. Whether none is left.
+    fn drain_to_members(&mut self, group: Handle<Group>) -> bool {
+        while let Some(oldest) = self.oldest_of_group(group) {
+            let cost = self.messages.cost(oldest);
+            let message = self.messages.deliveries[oldest].message;
+            // The publisher is not known any more.
+            let keys = message.and_then(|message| {
+                self.with_topic(message, |broker, topic| {
+                    let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
+                    broker.keys_of(group, topic, hash)
+                })
+            });
+            let Some(member) = self.pick_member(group, keys.unwrap_or_default(), Some(cost)) else {
+                return false;
+            };
+            self.give_oldest(Instant::from_millis(0), group, member);
+        }
+        true
+    }
+
+    /// What waits with the group longest. A queue without any ends.
+    fn oldest_of_group(&mut self, group: Handle<Group>) -> Option<Handle<Delivery>> {
+        let queue = Handle::from_tag(self.router.group(group).tag())?;
+        let entry: &mut GroupQueue = &mut self.group_queues[queue];
+        if core::mem::take(&mut entry.is_unsorted) {
+            self.work.count(work::DELIVERY, entry.queue.queued());
+            entry.queue.sort(&mut self.messages);
+        }
+        let oldest = entry.queue.oldest();
+        if oldest.is_none() {
+            self.group_queues.remove(queue);
+            self.router.set_group_tag(group, 0);
+            self.messages.journal.mark(Kind::Group, group.index());
+        }
+        oldest
+    }
+
+    /// Gives a member what waits with its group longest, unless that has expired.
+    fn give_oldest(&mut self, now: Instant, group: Handle<Group>, member: Handle<Subscription>) {
+        let Some(queue) = Handle::from_tag(self.router.group(group).tag()) else {
+            return;
+        };
+        let Some(taken) = self.group_queues[queue].queue.pop(&mut self.messages) else {
+            return;
+        };
+        if let Some(message) = self.messages.deliveries[taken].message {
+            if self.messages.get(message).has_expired(now) {
+                self.count_drop(None, DropReason::Expired);
+            } else {
+                #[cfg(feature = "alloc")]
+                if self.messages.get(message).is_lost() {
+                    self.count_drop(None, DropReason::Unreadable);
+                }
+                self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
+            }
+        }
+        self.messages.end_delivery(taken);
+    }
+
+    fn give(
+        &mut self,
+        group: Handle<Group>,
+        member: Handle<Subscription>,
+        message: Handle<Message>,
+        topic: TopicName<'_>,
+    ) -> Fate {
+        let entry = self.router.subscription(member);
+        let (subscriber, options, identifier) = (entry.subscriber(), entry.options(), entry.identifier());
+        let Some(session) = self.session_of(subscriber) else {
+            return Fate::Unwanted;
+        };
+        let (qos, retain) = {
+            let message = self.messages.get(message);
+            (message.qos, message.retain())
+        };
+        let terms = Terms {
+            qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
+            retain: retain && options.retain_as_published,
+            identifier,
+            group: Some(group),
+            #[cfg(feature = "alloc")]
+            foreign: None,
+        };
+        #[cfg(feature = "alloc")]
+        if self.sessions[session].remote.is_some() {
+            self.deliver_to_remote(session, member, message, terms);
+            return Fate::Kept;
+        }
+        self.deliver(session, message, topic, terms)
+    }
+
+    fn strategy_of(&self, group: Handle<Group>) -> ShareStrategy {
+        let rule = self.config.share_rules.iter().find(|rule| self.router.group_has_name(group, rule.group));
+        rule.map_or(self.config.share_strategy, |rule| rule.strategy)
+    }
+
+    /// No member can take it: the message waits with the group.
+    fn keep_for_group(&mut self, group: Handle<Group>, message: Handle<Message>) -> Fate {
+        let (qos, order) = {
+            let message = self.messages.get(message);
+            (message.qos, message.order)
+        };
+        let Some(queue) = self.group_queue(group) else {
+            self.count_drop(None, DropReason::OutOfMemory);
+            return Fate::Lost;
+        };
+        let terms = Terms {
+            qos,
+            retain: false,
+            identifier: 0,
+            group: Some(group),
+            #[cfg(feature = "alloc")]
+            foreign: None,
+        };
+        match self.messages.deliver(terms.delivery(message)) {
+            Some(delivery) => {
+                if self.messages.journal.is_on() {
+                    self.messages.make_durable(delivery, Owner::Group(group));
+                }
+                let entry = &mut self.group_queues[queue];
+                let newest = entry.queue.newest().and_then(|newest| self.messages.deliveries[newest].message);
+                entry.is_unsorted |= newest.is_some_and(|newest| self.messages.get(newest).order > order);
+                entry.queue.push(&mut self.messages, delivery);
+                Fate::Kept
+            }
+            None => {
+                self.count_drop(None, DropReason::OutOfMemory);
+                Fate::Lost
+            }
+        }
+    }
+
+    /// A message that the group kept before a restart.
+    pub(crate) fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
+        match self.group_queue(group) {
+            Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
+            None => {
+                self.messages.end_delivery(delivery);
+                self.count_drop(None, DropReason::OutOfMemory);
+            }
+        }
+    }
+
+    pub(crate) fn sort_group_queues(&mut self) {
+        for slot in 0..self.group_queues.slots() {
+            let queue = Handle::from_index(slot);
+            if self.group_queues.is_live(queue) {
+                self.group_queues[queue].queue.end_restoring(&mut self.messages);
+            }
+        }
+    }
+
+    /// As [`Broker::drop_expired`].
+    #[cold]
+    pub(crate) fn drop_expired_of_group(&mut self, group: Handle<Group>, cost: u32) -> bool {
+        #[cfg(feature = "alloc")]
+        while let Some(oldest) = self.oldest_of_group(group)
+            && self.messages.has_expired(oldest, self.clock)
+            && let Some(queue) = Handle::from_tag(self.router.group(group).tag())
+        {
+            let queue: &mut GroupQueue = &mut self.group_queues[queue];
+            let Some(delivery) = queue.queue.pop(&mut self.messages) else { break };
+            self.work.count(work::DELIVERY, 1);
+            self.messages.end_delivery(delivery);
+            self.count_drop(None, DropReason::Expired);
+            if self.group_queue_has_room(group, cost) {
+                return true;
+            }
+        }
+        let _ = (group, cost);
+        false
+    }
+
+    /// Drops older messages of the group's queue, as far as the policy for `topic` says so, until there is room in it.
+    fn make_group_room(&mut self, group: Handle<Group>, topic: TopicName<'_>, cost: u32) -> bool {
+        let mut policy = self.config.overflow_for(topic);
+        #[cfg(feature = "alloc")]
+        if self.group_queue_has_room(group, cost) || self.drop_expired_of_group(group, cost) {
+            return true;
+        }
+        let mut bound = self.group_bound();
+        if let (Some(durable), Some(queue)) = (self.durable_group_bound(), self.queue_of_group(group)) {
+            bound = bound.or_as_before(durable, queue);
+        }
+        let is_possible = bound.is_possible(cost);
+        while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
+            // In order: the oldest is to be the first that goes.
+            self.oldest_of_group(group);
+            let Some(queue) = Handle::from_tag(self.router.group(group).tag()).filter(|_| is_possible) else {
+                return false;
+            };
+            let queue = &mut self.group_queues[queue].queue;
+            let dropped = queue.pop_by(&mut policy, &mut self.messages, topic, &mut self.work);
+            let Some(delivery) = dropped else {
+                return false;
+            };
+            self.messages.end_delivery(delivery);
+            self.count_drop(None, DropReason::QueueFull);
+        }
+        true
+    }
+
+    /// Whether some connected member, or the group itself, has room for one more message.
+    pub(crate) fn group_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
+        !SHARED || self.group_queue_has_room(group, cost) || self.has_member_with_room(group, cost)
+    }
+
+    fn has_member_with_room(&self, group: Handle<Group>, cost: u32) -> bool {
+        self.router.members_of(group).any(|member| {
+            let session = self.session_of(self.router.subscription(member).subscriber());
+            session.is_some_and(|session| {
+                let session = &self.sessions[session];
+                session.is_here() && session.has_room(&self.config.limits, cost)
+            })
+        })
+    }
+
+    fn group_queue_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
+        let queue = self.queue_of_group(group).unwrap_or(&Outbound::EMPTY);
+        let durable = || self.durable_group_bound().filter(|_| self.long_queues_may_grow());
+        self.group_bound().has_room(queue, cost) || durable().is_some_and(|bound| bound.has_room(queue, cost))
+    }
+
+    /// What waits with a group, if anything does.
+    fn queue_of_group(&self, group: Handle<Group>) -> Option<&Outbound> {
+        let queue: Handle<GroupQueue> = Handle::from_tag(self.router.group(group).tag())?;
+        Some(&self.group_queues[queue].queue)
+    }
+
+    fn group_bound(&self) -> Bound {
+        Bound { messages: self.config.limits.group_messages, bytes: self.config.limits.queued_bytes }
+    }
+
+    /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and where none that is connected has
+    /// room the group keeps it.
+    pub(crate) fn group_needs_record(&self, group: Handle<Group>) -> bool {
+        SHARED
+            && (self.router.group(group).tag() != 0
+                || self.router.members_of(group).any(|member| self.is_durably_subscribed(member))
+                || !self.has_member_with_room(group, self.config.limits.packet_bytes))
+    }
+
+    /// The queue of a group, made if it is not there.
+    fn group_queue(&mut self, group: Handle<Group>) -> Option<Handle<GroupQueue>> {
+        if let Some(queue) = Handle::from_tag(self.router.group(group).tag()) {
+            return Some(queue);
+        }
+        let queue = self.group_queues.insert(GroupQueue::default())?;
+        self.router.set_group_tag(group, queue.tag());
+        self.messages.journal.mark(Kind::Group, group.index());
+        Some(queue)
+    }
+
+    /// A client is here: it gets what its groups keep, as far as it has room.
+    pub(crate) fn member_came(&mut self, now: Instant, session: Handle<Session>) {
+        if !SHARED || self.group_queues.is_empty() || !self.sessions[session].is_here() {
+            return;
+        }
+        self.work.count(work::DELIVERY, self.sessions[session].subscriptions as usize);
+        let subscriber = self.subscriber_of(session);
+        let mut at = self.router.subscriptions_of(subscriber).next();
+        while let Some(subscription) = at {
+            if let Some(group) = self.router.subscription(subscription).group() {
+                self.drain_group(now, group, subscription, session);
+            }
+            at = self.router.next_of_subscriber(subscription);
+        }
+    }
+
+    fn drain_group(
+        &mut self,
+        now: Instant,
+        group: Handle<Group>,
+        member: Handle<Subscription>,
+        session: Handle<Session>,
+    ) {
+        while let Some(oldest) = self.oldest_of_group(group) {
+            let cost = self.messages.cost(oldest);
+            if !self.sessions[session].has_room(&self.config.limits, cost) {
+                return;
+            }
+            self.give_oldest(now, group, member);
+        }
+    }
+
+    /// A client is away: what it was never sent goes back to its groups `[MQTT-4.8.2-4]`.
+    pub(crate) fn member_went(&mut self, session: Handle<Session>) {
+        if !self.has_shared(session) {
+            return;
+        }
+        self.work.count(work::DELIVERY, self.sessions[session].outbound.queued());
+        // Once round the queue, so that what stays keeps its order.
+        for _ in 0..self.sessions[session].outbound.queued() {
+            let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages) else {
+                break;
+            };
+            if self.messages.deliveries[delivery].is_shared() {
+                self.give_back_to_group(session, delivery);
+            } else {
+                self.sessions[session].outbound.push(&mut self.messages, delivery);
+            }
+        }
+    }
+
+    /// Whether something may be queued for a Session that came through a group. Its queue may be long.
+    fn has_shared(&self, session: Handle<Session>) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.sessions[session].foreign_groups > 0 {
+            return true;
+        }
+        if !SHARED || self.router.group_count() == 0 {
+            return false;
+        }
+        // The queues of firmware are short enough to be gone through in any case.
+        let mut subscriptions = self.router.subscriptions_of(self.subscriber_of(session));
+        cfg!(not(feature = "alloc"))
+            || subscriptions.any(|subscription| self.router.subscription(subscription).group().is_some())
+    }
+
+    /// Ends a delivery, which is in no list, by giving its message to another member of the group.
+    pub(crate) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
+        let entry = self.messages.deliveries[delivery];
+        #[cfg(feature = "alloc")]
+        if let (Some(foreign), Some(message)) = (entry.foreign(), entry.message) {
+            self.return_to_owner(from, foreign, message);
+        }
+        if let (Some(group), Some(message)) = (entry.group(), entry.message) {
+            debug_assert!(self.sessions[from].connection.is_none());
+            self.with_topic(message, |broker, topic| {
+                let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
+                broker.give_to_member(group, message, topic, hash, true);
+            });
+        }
+        self.messages.end_delivery(delivery);
+    }
+
+    /// A Session has left groups: what it was given through them stays its own. Once for all of them, as it goes through all that waits.
+    pub(crate) fn forget_left_groups(&mut self, session: Handle<Session>) {
+        let subscriber = self.subscriber_of(session);
+        let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);
+        self.work.count(work::DELIVERY, outbound.queued() + outbound.in_flight());
+        outbound.forget_group(&mut self.messages, |delivery| {
+            #[cfg(feature = "alloc")]
+            if delivery.foreign().is_some_and(|subscription| !router.holds(subscription, subscriber)) {
+                return true;
+            }
+            delivery.group().is_some_and(|group| !router.is_member(group, subscriber))
+        });
+    }
+
+    /// A group, which had that tag, has ended: so have the messages it kept, and its record if there is one.
+    pub(crate) fn end_group_queue(&mut self, group: Handle<Group>, tag: u32) {
+        self.messages.journal.mark(Kind::Group, group.index());
+        let Some(queue) = Handle::from_tag(tag).filter(|_| SHARED) else {
+            return;
+        };
+        while let Some(delivery) = self.group_queues[queue].queue.pop(&mut self.messages) {
+            self.messages.end_delivery(delivery);
+            self.count_drop(None, DropReason::SessionEnded);
+        }
+        self.group_queues.remove(queue);
+    }
+}

@@ -1,0 +1,117 @@
+//! PUBACK, PUBREC, PUBREL, PUBCOMP: the handshakes of QoS 1 and 2 (section 4.3).
+
+use crate::api::broker::Broker;
+use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal, Why};
+use crate::durable::record::Kind;
+use crate::engine::connections::{Connection, Outgoing, Owed, Reply};
+use crate::engine::sessions::Acknowledged;
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+
+/// PUBACK for QoS 2, PUBREC for QoS 1, PUBCOMP before PUBREC: the client has lost the thread of a handshake, and going on
+/// would leave the delivery in flight for ever (section 4.13; `[MQTT-4.8.0-1]` of MQTT 3.1.1).
+const OUT_OF_STEP: Refusal =
+    Refusal::protocol_error("the message with this Packet Identifier waits for another acknowledgement (section 4.3)");
+
+impl Broker<'_> {
+    /// The receiver of a QoS 1 message has it, or refuses it.
+    pub(crate) fn on_puback(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
+        self.end_delivery(handle, ack, QoS::AtLeastOnce)
+    }
+
+    /// The receiver of a QoS 2 message has it: PUBREL follows. Or it refuses it, which ends the delivery
+    /// `[MQTT-4.3.3-4]`.
+    pub(crate) fn on_pubrec(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
+        if ack.code.is_error() {
+            return self.end_delivery(handle, ack, QoS::ExactlyOnce);
+        }
+        let Some(session) = self.connections[handle].session else {
+            return Ok(());
+        };
+        if self.is_half_sent(handle, ack.packet_id.get()) {
+            return Ok(());
+        }
+        let code = match self.sessions[session].outbound.receive(&mut self.messages, ack.packet_id.get()) {
+            Acknowledged::Done(()) => ReasonCode::Success,
+            Acknowledged::Unknown => ReasonCode::PacketIdentifierNotFound,
+            Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
+        };
+        let batch = self.barrier_of(session);
+        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, Why::NONE).after(batch));
+        Ok(())
+    }
+
+    /// The sender of a QoS 2 message has our PUBREC: its identifier is free again.
+    pub(crate) fn on_pubrel(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) {
+        let Some(session) = self.connections[handle].session else {
+            return;
+        };
+        let entry = &mut self.sessions[session];
+        let code = match self.receipts.release(session, &mut entry.inbound, ack.packet_id.get()) {
+            Some(receipt) => {
+                if entry.is_durable {
+                    self.messages.journal.mark(Kind::Receipt, receipt.index());
+                }
+                ReasonCode::Success
+            }
+            // Only the PUBCOMP was lost, with the connection before (section 4.3.3): the message was taken once.
+            None if entry.inbound.is_resumed() => ReasonCode::Success,
+            None => ReasonCode::PacketIdentifierNotFound,
+        };
+        // Not found: the answer to an earlier PUBREL may not be safe yet, and the client may use the identifier again.
+        let batch = self.barrier_of(session);
+        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, Why::NONE).after(batch));
+    }
+
+    /// The receiver of a QoS 2 message has our PUBREL: the delivery is over.
+    pub(crate) fn on_pubcomp(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
+        let Some(session) = self.connections[handle].session else {
+            return Ok(());
+        };
+        let delivery = match self.sessions[session].outbound.complete(&mut self.messages, ack.packet_id.get()) {
+            Acknowledged::Done(delivery) => delivery,
+            Acknowledged::Unknown => return Ok(()),
+            Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
+        };
+        #[cfg(feature = "alloc")]
+        self.settle(session, delivery);
+        self.messages.end_delivery(delivery);
+        self.mark_ready(handle);
+        Ok(())
+    }
+
+    fn end_delivery(&mut self, handle: Handle<Connection>, ack: &Ack<'_>, qos: QoS) -> Result<(), Refusal> {
+        let Some(session) = self.connections[handle].session else {
+            return Ok(());
+        };
+        if self.is_half_sent(handle, ack.packet_id.get()) {
+            return Ok(());
+        }
+        let delivery = match self.sessions[session].outbound.acknowledge(&mut self.messages, ack.packet_id.get(), qos) {
+            Acknowledged::Done(delivery) => delivery,
+            // An identifier that nothing waits for is no error (section 4.3.2); it changes nothing.
+            Acknowledged::Unknown => return Ok(()),
+            Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
+        };
+        #[cfg(feature = "alloc")]
+        self.settle(session, delivery);
+        self.messages.end_delivery(delivery);
+        if ack.code.is_error() {
+            // Not for any other member of a shared subscription either `[MQTT-4.8.2-6]`.
+            self.count_drop(Some(session), DropReason::Refused);
+        }
+        self.mark_ready(handle);
+        Ok(())
+    }
+
+    /// An acknowledgement of what the client can't have seen yet would free what is being transmitted.
+    fn is_half_sent(&self, handle: Handle<Connection>, packet_id: u16) -> bool {
+        match self.connections[handle].sending.begun() {
+            Some(sending) => match sending.what {
+                Outgoing::Publish(publishing) => self.messages.deliveries[publishing.delivery].packet_id == packet_id,
+                _ => false,
+            },
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! CONNECT: checked, kept until there is a verdict, then a Session is found or made (section 3.1.4).
+
+use crate::api::broker::Broker;
+#[cfg(feature = "alloc")]
+use crate::api::broker::Shortage;
+use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version, Why};
+use crate::config::Authentication;
+use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
+use crate::engine::receive::Taken;
+use crate::engine::sessions::Session;
+use crate::engine::timeout::TimerKey;
+use crate::mem::Handle;
+use crate::seam::authorize::{Ask, Principal};
+use crate::time::Instant;
+
+/// A Receive Maximum that the client does not give (section 3.1.2.11.3).
+const DEFAULT_RECEIVE_MAXIMUM: u16 = 65_535;
+
+/// A Session Expiry Interval without end (section 3.1.2.11.2).
+const NEVER: u32 = u32::MAX;
+
+/// What there is for a client that connects.
+#[derive(Clone, Copy)]
+struct Found {
+    /// Of its Client Identifier.
+    hash: u32,
+    session: Option<Handle<Session>>,
+    /// Whether the client goes on with that Session `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
+    goes_on: bool,
+}
+
+impl<'m> Broker<'m> {
+    #[inline(never)]
+    pub(crate) fn on_connect<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let connect = match Connect::decode(frame) {
+            Ok(connect) => connect,
+            Err(refused) => {
+                let refusal = Refusal { code: refused.code, why: refused.why };
+                match refused.version {
+                    Some(version) => {
+                        self.connections[handle].version = version;
+                        self.refuse_connect(now, handle, refusal);
+                    }
+                    None => {
+                        self.counters.connections_refused += 1;
+                        self.close(now, handle, refusal, false);
+                    }
+                }
+                return Ok(Taken::Done);
+            }
+        };
+        #[cfg(feature = "alloc")]
+        if connect.will.as_ref().is_some_and(|will| !self.has_room_for_will(handle, will)) {
+            return Ok(Taken::NotNow);
+        }
+        self.connections[handle].version = connect.version;
+        self.connections[handle].is_bridge = connect.is_bridge;
+        if let Err(refusal) = self.keep_connect(handle, &connect) {
+            self.refuse_connect(now, handle, refusal);
+            return Ok(Taken::Done);
+        }
+        match self.config.authentication {
+            Authentication::Open => {
+                self.open(now, handle, Principal::ANONYMOUS);
+                Ok(Taken::Done)
+            }
+            Authentication::Ask => {
+                self.connections[handle].phase = Phase::AwaitingVerdict;
+                Ok(Taken::Ask(Ask::Connect(connect)))
+            }
+        }
+    }
+
+    /// Checks what needs no verdict, and notes all that is needed once there is one.
+    fn keep_connect(&mut self, handle: Handle<Connection>, connect: &Connect<'_>) -> Result<(), Refusal> {
+        let properties = &connect.properties;
+        // First what bounds a refusal too.
+        self.connections[handle].maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        self.check_property_count(properties.count())?;
+        if connect.client_id.is_empty() {
+            check_empty_client_id(connect)?;
+        }
+        let method = properties.authentication_method();
+        if method.is_some() && self.config.authentication == Authentication::Open {
+            return Err(Refusal::new(
+                ReasonCode::BadAuthenticationMethod,
+                "this server knows no enhanced authentication",
+            ));
+        }
+        let limits = &self.config.limits;
+        // Who speaks an older version can't say how much it takes.
+        let theirs = if connect.version.is_v5() {
+            properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM)
+        } else {
+            limits.inflight_v3
+        };
+        let window = theirs.min(limits.inflight);
+        let aliases_out_limit = properties.topic_alias_maximum().unwrap_or(0).min(limits.topic_aliases_out);
+        let connection = &mut self.connections[handle];
+        connection.window = window;
+        connection.aliases_out_limit = aliases_out_limit;
+        connection.problem_information = properties.request_problem_information().unwrap_or(true);
+        // A connection has no other before its CONNECT.
+        let draft = connection.draft.make();
+        draft.clean_start = connect.clean_start;
+        draft.keep_alive = connect.keep_alive;
+        draft.expiry_secs = connect.session_expiry_interval();
+        draft.wants_response_information = properties.request_response_information().unwrap_or(false);
+        let client_id = self.messages.bytes.store(&[connect.client_id.as_bytes()]).ok_or(NO_MEMORY)?;
+        self.connections[handle].draft.make().client_id = client_id;
+        if let Some(method) = method {
+            self.connections[handle].method = self.messages.bytes.store(&[method.as_bytes()]).ok_or(NO_MEMORY)?;
+        }
+        if let Some(will) = &connect.will {
+            let will = self.keep_will(will, connect.client_id)?;
+            self.connections[handle].draft.make().will = Some(will);
+        }
+        Ok(())
+    }
+
+    /// The client is accepted: it gets its Session and its CONNACK.
+    pub(crate) fn open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) {
+        if let Err(refusal) = self.try_open(now, handle, principal) {
+            self.refuse_connect(now, handle, refusal);
+        }
+    }
+
+    /// First all is decided, then all is changed: whoever is refused leaves the Session that was there, its connection and its
+    /// Will as they were.
+    fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
+        self.check_will(handle, principal)?;
+        let changes = self.messages.journal.changes();
+        if self.connections[handle].draft.get().client_id.is_empty() {
+            self.assign_client_id(handle)?;
+        }
+        let found = self.look_for_session(now, handle, principal)?;
+
+        let draft = self.connections[handle].draft.make();
+        let granted = draft.expiry_secs.min(self.config.session_expiry_max);
+        draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
+        let bound = self.config.keep_alive_max;
+        let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
+        draft.server_keep_alive = too_long.then_some(bound);
+        // Before MQTT 5.0 a client can't be told, and is closed if it is quiet for longer: a Server may do so "regardless of the
+        // Keep Alive value provided by that Client" (section 3.1.2.10 of MQTT 3.1.1).
+        let keep_alive = draft.server_keep_alive.unwrap_or(draft.keep_alive);
+        if self.connack_len(handle) > self.connections[handle].maximum_packet_size {
+            return Err(UNSAYABLE);
+        }
+
+        // Nothing is refused from here on.
+        let session = self.take_session(now, handle, principal, found)?;
+        let will = self.connections[handle].draft.make().will.take();
+        let connection = &mut self.connections[handle];
+        connection.phase = Phase::Open;
+        connection.session = Some(session);
+        connection.idle_limit_ms = u32::from(keep_alive) * 1500;
+        connection.last_active = now;
+        let idle_limit = connection.idle_limit_ms;
+        self.rearm_connection(now, handle, idle_limit);
+
+        let bound = &mut self.sessions[session];
+        let was_away = bound.connection.replace(handle).is_none();
+        self.counters.connected += u32::from(was_away);
+        bound.is_durable |= granted > 0 && self.messages.journal.is_on();
+        bound.expiry_secs = granted;
+        bound.principal = principal;
+        bound.will = will;
+        bound.outbound.resume(&mut self.messages);
+        bound.inbound.connected(now, found.goes_on);
+        self.note_session(session);
+
+        let batch = self.messages.journal.batch_since(changes);
+        // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
+        self.record_will(session);
+        let session_present = found.goes_on;
+        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, Why::NONE).after(batch));
+        self.member_came(now, session);
+        #[cfg(feature = "alloc")]
+        self.tell_presence(session, true);
+        Ok(())
+    }
+
+    /// Whether there is a Session for the client, and if it gets none that there will be room for one. Nothing is changed.
+    fn look_for_session(
+        &self,
+        now: Instant,
+        handle: Handle<Connection>,
+        principal: Principal,
+    ) -> Result<Found, Refusal> {
+        let draft = self.connections[handle].draft.get();
+        let looked_up = self.messages.bytes.with(draft.client_id, |text| {
+            let hash = self.hasher.hash_bytes(text);
+            (hash, self.find_session(hash, text))
+        });
+        let (hash, session) = looked_up.ok_or(Refusal::new(
+            ReasonCode::ClientIdentifierNotValid,
+            "a Client Identifier has at most 256 bytes here",
+        ))?;
+        let mut goes_on = false;
+        if let Some(session) = session {
+            let entry = &self.sessions[session];
+            if entry.principal != principal {
+                return Err(Refusal::new(
+                    ReasonCode::NotAuthorized,
+                    "the Session with this Client Identifier belongs to somebody else",
+                ));
+            }
+            // An interval of 0 ends a Session with its connection, also if that ended with the power. Its time may have come
+            // before its timer does.
+            let lives = entry.expiry_secs > 0
+                && (entry.connection.is_some() || entry.ends > now || self.may_have_come_in_time());
+            goes_on = lives && !draft.clean_start;
+        }
+        if !goes_on {
+            let is_kept = draft.expiry_secs.min(self.config.session_expiry_max) > 0;
+            if self.store_is_full && is_kept {
+                return Err(STORE_FULL);
+            }
+            // A Session that ends now leaves its place.
+            if session.is_none() && !self.has_room_for_session(is_kept) {
+                return Err(SESSIONS_FULL);
+            }
+        }
+        Ok(Found { hash, session, goes_on })
+    }
+
+    /// Whether there is room for one more Session. Sessions that are kept for absent clients leave a part of the table alone: however many of
+    /// them there are, clients whose Sessions end with their connections still get in.
+    fn has_room_for_session(&self, is_kept: bool) -> bool {
+        let reserved = if is_kept { self.sessions.limit() / RESERVED_SESSIONS } else { 0 };
+        self.sessions.available() > reserved
+    }
+
+    /// Gives the client the Session that was found, or a new one in its place `[MQTT-3.1.2-4]` `[MQTT-3.1.2-5]`.
+    fn take_session(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        principal: Principal,
+        found: Found,
+    ) -> Result<Handle<Session>, Refusal> {
+        let client_id = core::mem::take(&mut self.connections[handle].draft.make().client_id);
+        if let Some(session) = found.session {
+            if let Some(old) = self.sessions[session].connection {
+                const TAKEN_OVER: Refusal = Refusal::new(
+                    ReasonCode::SessionTakenOver,
+                    "another Network Connection uses this Client Identifier",
+                );
+                // Its Will is due now, unless it is delayed and this client goes on with the Session.
+                self.close(now, old, TAKEN_OVER, true);
+            } else if !self.may_have_come_in_time() {
+                // The time of its Will may have come before the timer does, and its own.
+                self.look_at_absence(now, session);
+            }
+            if found.goes_on {
+                self.end_absence(session);
+                self.messages.bytes.release(client_id);
+                return Ok(session);
+            }
+            if self.sessions.is_live(session) {
+                if self.sessions[session].was_cut_off {
+                    // The client is back, though without its Session.
+                    self.remove_will(session);
+                }
+                self.end_session(now, session);
+            }
+        }
+        let Some(session) = self.sessions.insert_empty() else {
+            debug_assert!(false, "there was room before");
+            self.messages.bytes.release(client_id);
+            return Err(NO_MEMORY);
+        };
+        self.sessions[session].begin(found.hash, client_id, principal);
+        #[cfg(feature = "alloc")]
+        self.number_session(session);
+        self.session_index.insert(&mut self.sessions, session);
+        Ok(session)
+    }
+
+    /// The Session with this Client Identifier, whose hash is `hash`.
+    pub(crate) fn find_session(&self, hash: u32, client_id: &[u8]) -> Option<Handle<Session>> {
+        let bytes = &self.messages.bytes;
+        self.session_index.find(&self.sessions, hash, |session| bytes.equals(session.client_id, client_id))
+    }
+
+    /// Gives the client an identifier of ours that nobody has, which lives on this shard `[MQTT-3.1.3-6]`.
+    fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
+        let mut number = self.random.next();
+        // One in as many as there are shards fits; this many tries fail never in practice.
+        for _ in 0..4096 {
+            let id = assigned_client_id(number);
+            if self.config.shard.is_home_of(&id) && self.find_session(self.hasher.hash_bytes(&id), &id).is_none() {
+                break;
+            }
+            number = self.random.next();
+        }
+        let stored = self.messages.bytes.store(&[&assigned_client_id(number)]).ok_or(NO_MEMORY)?;
+        let draft = self.connections[handle].draft.make();
+        draft.client_id = stored;
+        draft.assigned_number = Some(number);
+        Ok(())
+    }
+
+    /// CONNACK with an error, where the version has a way to say it, and the end of the connection `[MQTT-3.1.4-1]`.
+    pub(crate) fn refuse_connect(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
+        self.counters.connections_refused += 1;
+        let version = self.connections[handle].version;
+        self.close(now, handle, refusal, false);
+        if version == Version::V5 || crate::codec::ConnAck::return_code(refusal.code).is_some() {
+            let reply = Reply::ConnAck { session_present: false };
+            self.owe(handle, Owed::new(reply, 0, refusal.code, refusal.why));
+        }
+    }
+
+    pub(crate) fn check_property_count(&self, count: u32) -> Result<(), Refusal> {
+        if count > u32::from(self.config.limits.properties) {
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "too many Properties in one packet"));
+        }
+        Ok(())
+    }
+
+    /// Sets when the connection's timer comes; 0: never.
+    pub(crate) fn rearm_connection(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
+        let deadline = now.plus_millis(u64::from(after_ms));
+        match (self.connections[handle].timer, after_ms) {
+            (Some(timer), 0) => {
+                self.timers.cancel(timer);
+                self.connections[handle].timer = None;
+            }
+            (Some(timer), _) => self.timers.rearm(timer, deadline),
+            (None, 0) => {}
+            (None, _) => self.connections[handle].timer = self.timers.arm(deadline, TimerKey::Connection(handle)),
+        }
+    }
+}
+
+/// Without the answer the two would not agree on what was done.
+pub(crate) const UNSAYABLE: Refusal =
+    Refusal::new(ReasonCode::ImplementationSpecificError, "the answer exceeds the client's Maximum Packet Size");
+
+/// One Session of so many can only be one that ends with its connection.
+const RESERVED_SESSIONS: usize = 16;
+
+/// The table of Sessions is full.
+const SESSIONS_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no room for one more Session");
+
+/// A Session that is kept needs a record.
+const STORE_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the disk of the server is full");
+
+pub(crate) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
+
+/// What a connection lacked that was closed for this reason.
+#[cfg(feature = "alloc")]
+pub(crate) fn shortage(reason: Refusal) -> Option<Shortage> {
+    let reasons = [(SESSIONS_FULL, Shortage::Sessions), (STORE_FULL, Shortage::Store), (NO_MEMORY, Shortage::Memory)];
+    let found = reasons.into_iter().find(|(known, _)| known.why.as_str() == reason.why.as_str());
+    found.map(|(_, shortage)| shortage)
+}
+
+/// Without an identifier there is nothing to keep a Session by `[MQTT-3.1.3-8]` of MQTT 3.1.1; MQTT 3.1 always wants one.
+fn check_empty_client_id(connect: &Connect<'_>) -> Result<(), Refusal> {
+    let keeps = connect.version == Version::V3_1_1 && connect.session_expiry_interval() == NEVER;
+    if keeps || connect.version == Version::V3_1 {
+        return Err(Refusal::new(
+            ReasonCode::ClientIdentifierNotValid,
+            "a Session that is to be kept needs a Client Identifier",
+        ));
+    }
+    Ok(())
+}

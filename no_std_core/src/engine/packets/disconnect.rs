@@ -1,0 +1,316 @@
+//! DISCONNECT and all other ends: of a Network Connection, of a client's presence, of a Session.
+
+use crate::api::broker::Broker;
+use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
+use crate::durable::record::Kind;
+use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
+use crate::engine::messages::Delivery;
+use crate::engine::sessions::Session;
+use crate::engine::timeout::TimerKey;
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::seam::work;
+use crate::time::Instant;
+
+/// How long a closing connection may take to be told why, in ms.
+pub(crate) const CLOSE_TIMEOUT_MS: u32 = 5_000;
+
+impl Broker<'_> {
+    #[inline(never)]
+    pub(crate) fn on_disconnect(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        version: Version,
+        frame: Frame<'_>,
+    ) -> Result<(), Refusal> {
+        let disconnect = Disconnect::decode(version, frame)?;
+        disconnect.check_from_client()?;
+        if let Some(session) = self.connections[handle].session {
+            if let Some(expiry_secs) = disconnect.properties.session_expiry_interval() {
+                // A Session that was to end with its connection can't be kept after all (section 3.14.2.2.2).
+                if self.sessions[session].expiry_secs == 0 && expiry_secs != 0 {
+                    return Err(Refusal::protocol_error(
+                        "a Session Expiry Interval of 0 in CONNECT can't be raised in DISCONNECT",
+                    ));
+                }
+                self.sessions[session].expiry_secs = expiry_secs.min(self.config.session_expiry_max);
+                self.note_session(session);
+            }
+            if disconnect.code == ReasonCode::Success {
+                self.remove_will(session);
+            }
+        }
+        let gone = Refusal::new(disconnect.code, "the client disconnected");
+        self.close(now, handle, gone, false);
+        #[cfg(feature = "alloc")]
+        {
+            self.connections[handle].draft.make().is_by_client = true;
+        }
+        Ok(())
+    }
+
+    /// The client closed its side of the connection.
+    pub(crate) fn end_input(&mut self, now: Instant, handle: Handle<Connection>) {
+        let gone = Refusal::new(ReasonCode::Success, "the client closed the connection without DISCONNECT");
+        self.close(now, handle, gone, false);
+    }
+
+    /// Begins to close a connection: what is owed may still go out, and behind it, if `goodbye`, a DISCONNECT where the
+    /// version has one. The Session goes on without the client from now on.
+    pub(crate) fn close(&mut self, now: Instant, handle: Handle<Connection>, reason: Refusal, goodbye: bool) {
+        let connection = &mut self.connections[handle];
+        if matches!(connection.phase, Phase::Closing | Phase::Dead) {
+            return;
+        }
+        #[cfg(feature = "alloc")]
+        {
+            if connection.phase == Phase::Open {
+                connection.draft.make().was_open = true;
+            }
+        }
+        connection.phase = Phase::Closing;
+        // A verdict that comes later finds nothing to decide.
+        connection.awaits_verdict = false;
+        (connection.has_reason, connection.reason, connection.reason_code) = (true, reason.why, reason.code);
+        connection.goodbye = goodbye && connection.version == Version::V5;
+        self.forget_sending(handle);
+        let session = self.connections[handle].session.take();
+        self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);
+        #[cfg(not(feature = "alloc"))]
+        self.forget_draft(handle);
+        #[cfg(feature = "alloc")]
+        {
+            self.forget_drafted_will(handle);
+            self.keep_client_id(handle, session);
+            self.end_promise(handle);
+        }
+        self.mark_ready(handle);
+        if let Some(session) = session {
+            self.begin_absence(now, session);
+        }
+    }
+
+    /// Closes a connection on which an acknowledgement was withheld, or sees to it that this is done later; whether there is
+    /// nothing more to be done about it now.
+    pub(crate) fn close_refused(&mut self, now: Instant, handle: Handle<Connection>) -> bool {
+        const REFUSED: Refusal =
+            Refusal::new(ReasonCode::QuotaExceeded, "there was no room for a message of this client");
+        let connection = &self.connections[handle];
+        let Some(session) = connection.session.filter(|_| connection.has_reason) else {
+            return false;
+        };
+        match self.sessions[session].inbound.time_to_close(now) {
+            0 => self.close(now, handle, REFUSED, false),
+            left => self.rearm_connection(now, handle, left),
+        }
+        true
+    }
+
+    /// Who it was is known as long as the connection is, for the shell's log: of a client that was refused it is still there.
+    #[cfg(feature = "alloc")]
+    fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
+        let bytes = &mut self.messages.bytes;
+        let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));
+        if let Some(client_id) = shared.and_then(|id| bytes.adopt(id)) {
+            self.connections[handle].draft.make().client_id = client_id;
+        }
+    }
+
+    /// The Network Connection is gone.
+    pub(crate) fn end_connection(&mut self, now: Instant, handle: Handle<Connection>) {
+        self.forget_sending(handle);
+        self.forget_draft(handle);
+        let connection = &mut self.connections[handle];
+        let session = connection.session.take();
+        let timer = connection.timer.take();
+        let method = core::mem::take(&mut connection.method);
+        let data = core::mem::take(&mut connection.auth_data);
+        self.messages.bytes.release(method);
+        self.messages.bytes.release(data);
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+        #[cfg(feature = "alloc")]
+        self.end_promise(handle);
+        self.aliases.forget(&mut self.messages.bytes, &mut self.connections[handle].aliases);
+        self.stop_waiting(handle);
+        while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
+            self.owed.remove(entry);
+        }
+        if self.connections[handle].is_ready {
+            // Nobody may close it once more: it would get a timer that outlives it.
+            self.connections[handle].phase = Phase::Dead;
+            self.connections[handle].is_gone = true;
+        } else {
+            self.connections.remove(handle);
+        }
+        if let Some(session) = session {
+            self.begin_absence(now, session);
+        }
+    }
+
+    /// The client is away: its Will, and then its Session, have their time.
+    pub(crate) fn begin_absence(&mut self, now: Instant, session: Handle<Session>) {
+        let entry = &mut self.sessions[session];
+        if entry.connection.take().is_some() {
+            self.counters.connected = self.counters.connected.saturating_sub(1);
+        }
+        if entry.expiry_secs == 0 {
+            self.end_session(now, session);
+            return;
+        }
+        entry.ends = match entry.expiry_secs {
+            u32::MAX => Instant::NEVER,
+            seconds => now.plus_secs(u64::from(seconds)),
+        };
+        if let Some(will) = &mut entry.will {
+            will.due = now.plus_secs(u64::from(will.delay_secs));
+        }
+        self.note_session(session);
+        // The owners hear it before they get anything back, which they would else send here once more.
+        #[cfg(feature = "alloc")]
+        self.tell_presence(session, false);
+        self.member_went(session);
+        self.watch_absence(now, session);
+    }
+
+    /// Does what is due of an absent client's Will and Session, and sets the timer for the rest.
+    pub(crate) fn watch_absence(&mut self, now: Instant, session: Handle<Session>) {
+        if self.sessions[session].ends <= now {
+            self.end_session(now, session);
+            return;
+        }
+        if self.sessions[session].will.is_some_and(|will| will.due <= now) {
+            self.publish_will(now, session);
+        }
+        let entry = &self.sessions[session];
+        let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
+        if due != Instant::NEVER {
+            self.sessions[session].timer = self.timers.arm(due, TimerKey::Session(session));
+        }
+    }
+
+    /// As when the timer of an absent client comes, which it need not have done yet.
+    pub(crate) fn look_at_absence(&mut self, now: Instant, session: Handle<Session>) {
+        if let Some(timer) = self.sessions[session].timer.take() {
+            self.timers.cancel(timer);
+            self.watch_absence(now, session);
+        }
+    }
+
+    /// The client is back before its Session ended: a Will that was delayed is not published `[MQTT-3.1.3-9]`.
+    pub(crate) fn end_absence(&mut self, session: Handle<Session>) {
+        self.remove_will(session);
+        let entry = &mut self.sessions[session];
+        entry.ends = Instant::NEVER;
+        entry.was_cut_off = false;
+        if let Some(timer) = entry.timer.take() {
+            self.timers.cancel(timer);
+        }
+    }
+
+    /// The Session ends, and gives all memory back. Its Will is due at the latest now (section 3.1.3.2.2).
+    pub(crate) fn end_session(&mut self, now: Instant, session: Handle<Session>) {
+        self.publish_will(now, session);
+        if let Some(timer) = self.sessions[session].timer.take() {
+            self.timers.cancel(timer);
+        }
+        // In flight first: what may still go to another member of its group was sent before what is queued.
+        while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
+            self.work.count(work::DELIVERY, 1);
+            self.end_with_session(session, delivery);
+        }
+        self.unsubscribe_all(session);
+        let entry = &mut self.sessions[session];
+        while let Some(receipt) = self.receipts.release_any(&mut entry.inbound) {
+            self.work.count(work::DELIVERY, 1);
+            if entry.is_durable {
+                self.messages.journal.mark(Kind::Receipt, receipt.index());
+            }
+        }
+        self.note_session(session);
+        self.session_index.remove(&mut self.sessions, session);
+        let ended = self.sessions.remove(session);
+        self.messages.bytes.release(ended.client_id);
+    }
+
+    fn end_with_session(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
+        let entry = self.messages.deliveries[delivery];
+        let begun = entry.is(Delivery::SENT);
+        if entry.is_shared() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
+            self.give_back_to_group(session, delivery);
+            return;
+        }
+        if entry.message.is_some() {
+            self.count_drop(Some(session), DropReason::SessionEnded);
+        }
+        self.messages.end_delivery(delivery);
+    }
+
+    /// A packet that is half out can't be finished: nothing may follow it.
+    pub(crate) fn forget_sending(&mut self, handle: Handle<Connection>) {
+        let connection = &mut self.connections[handle];
+        let Some(sending) = connection.sending.begun() else {
+            return;
+        };
+        match sending.what {
+            // It is the connection's own, and can still be finished.
+            Outgoing::Owed | Outgoing::PingResp | Outgoing::Disconnect => {}
+            Outgoing::PubRel(_) => {
+                connection.sending = Sending::NONE;
+                if sending.written > 0 {
+                    connection.phase = Phase::Dead;
+                }
+            }
+            Outgoing::Publish(publishing) => {
+                connection.sending = Sending::NONE;
+                if sending.written > 0 {
+                    connection.phase = Phase::Dead;
+                }
+                let session = connection.session;
+                if self.messages.deliveries[publishing.delivery].qos == QoS::AtMostOnce {
+                    self.messages.end_delivery(publishing.delivery);
+                    self.count_drop(session, DropReason::CutOff);
+                }
+            }
+        }
+    }
+
+    fn forget_draft(&mut self, handle: Handle<Connection>) {
+        self.forget_drafted_will(handle);
+        let Some(draft) = self.connections[handle].draft.made() else { return };
+        let client_id = core::mem::take(&mut draft.client_id);
+        self.messages.bytes.release(client_id);
+    }
+
+    fn forget_drafted_will(&mut self, handle: Handle<Connection>) {
+        if let Some(will) = self.connections[handle].draft.made().and_then(|draft| draft.will.take()) {
+            self.messages.release(will.message);
+        }
+    }
+
+    pub(crate) fn close_all(&mut self, now: Instant) {
+        const SHUTTING_DOWN: Refusal = Refusal::new(ReasonCode::ServerShuttingDown, "the server is shutting down");
+        let mut slot = 0;
+        while slot < self.connections.slots() {
+            let handle = Handle::from_index(slot);
+            if self.connections.is_live(handle) {
+                let open = self.connections[handle].phase == Phase::Open;
+                self.close(now, handle, SHUTTING_DOWN, open);
+            }
+            slot += 1;
+        }
+    }
+
+    pub(crate) fn count_drop(&mut self, session: Option<Handle<Session>>, reason: DropReason) {
+        self.counters.dropped.count(reason);
+        self.messages.journal.mark_lazily(Kind::Counters, 0);
+        if let Some(session) = session {
+            self.sessions[session].lost.make().dropped.count(reason);
+            if self.sessions[session].is_durable {
+                self.messages.journal.mark_lazily(Kind::Session, session.index());
+            }
+        }
+    }
+}

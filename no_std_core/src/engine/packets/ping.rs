@@ -1,0 +1,62 @@
+//! PINGREQ and PINGRESP (sections 3.12 and 3.13). A client that hears no PINGRESP takes the connection for lost, so it is not to wait for
+//! anything but what can be sent at once.
+
+use crate::api::broker::Broker;
+#[cfg(feature = "alloc")]
+use crate::codec::{PacketType, split_in};
+use crate::engine::connections::Connection;
+#[cfg(feature = "alloc")]
+use crate::engine::connections::Phase;
+use crate::engine::receive::Taken;
+use crate::mem::Handle;
+
+impl Broker<'_> {
+    /// A PINGRESP is owed `[MQTT-3.12.4-1]`.
+    pub(crate) fn on_pingreq<'b>(&mut self, handle: Handle<Connection>) -> Taken<'b> {
+        let most = self.config.limits.owed_replies;
+        let connection = &mut self.connections[handle];
+        #[cfg(feature = "alloc")]
+        if let Some(draft) = connection.draft.made()
+            && let Some(left) = draft.answered.checked_sub(1)
+        {
+            draft.answered = left;
+            return Taken::Done;
+        }
+        if connection.pings >= most {
+            connection.is_choked = true;
+            return Taken::NotNow;
+        }
+        connection.pings += 1;
+        self.mark_ready(handle);
+        Taken::Done
+    }
+
+    /// Answers the PINGREQs in `bytes`, which the client has sent behind what waits to be taken. Each is known again when its turn comes.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn answer_ahead(&mut self, handle: Handle<Connection>, bytes: &[u8]) -> usize {
+        let Connection { version, phase, is_held, .. } = self.connections[handle];
+        if phase != Phase::Open || !is_held {
+            return 0;
+        }
+        let most = self.config.limits.owed_replies;
+        let mut rest = bytes;
+        while let Ok(Some((frame, len))) = split_in(Some(version), rest, self.config.limits.packet_bytes) {
+            match frame.packet_type() {
+                PacketType::PingReq => {
+                    let connection = &mut self.connections[handle];
+                    if frame.check_empty().is_err() || connection.pings.max(connection.draft.get().answered) >= most {
+                        break;
+                    }
+                    connection.pings += 1;
+                    connection.draft.make().answered += 1;
+                    self.mark_ready(handle);
+                }
+                // Nothing follows it.
+                PacketType::Disconnect => break,
+                _ => {}
+            }
+            rest = rest.get(len..).unwrap_or(&[]);
+        }
+        bytes.len() - rest.len()
+    }
+}

@@ -1,0 +1,35 @@
+//! A PUBLISH that can't be taken for its topic, but can be answered.
+
+use crate::api::broker::Broker;
+use crate::codec::{AckKind, Frame, Publish, QoS, ReasonCode, Refusal};
+use crate::engine::connections::{Connection, Owed, Phase, Reply};
+use crate::engine::receive::Taken;
+use crate::mem::Handle;
+
+impl Broker<'_> {
+    /// A PUBLISH that was refused when it was decoded. Where the topic is the cause, and there is a way to say so, the client is told
+    /// and goes on; otherwise this is the end of the connection.
+    #[cold]
+    pub(crate) fn on_refused_publish<'b>(
+        &mut self,
+        handle: Handle<Connection>,
+        frame: Frame<'b>,
+        refusal: Refusal,
+    ) -> Result<Taken<'b>, Refusal> {
+        let Connection { version, phase, .. } = self.connections[handle];
+        if refusal.code != ReasonCode::TopicNameInvalid || !version.is_v5() || phase != Phase::Open {
+            return Err(refusal);
+        }
+        let publish = Publish::decode(version, frame.with_plain_text(false))?;
+        self.check_publish(&publish)?;
+        let Some(packet_id) = publish.packet_id else { return Err(refusal) };
+        if publish.properties.topic_alias().is_some() {
+            // What it set would be unknown here.
+            return Err(refusal);
+        }
+        self.counters.publish_refused += 1;
+        let kind = if publish.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+        self.owe(handle, Owed::new(Reply::Ack(kind), packet_id.get(), refusal.code, refusal.why));
+        Ok(Taken::Done)
+    }
+}

@@ -1,0 +1,318 @@
+//! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11).
+
+use crate::api::broker::Broker;
+use crate::codec::{
+    Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version, Why,
+};
+use crate::durable::record::Kind;
+use crate::engine::connections::{CODES_IN_OWED, Connection, Count, Owed, Reply};
+use crate::engine::receive::Taken;
+use crate::engine::router::{self, SHARED};
+use crate::engine::sessions::Session;
+use crate::mem::Handle;
+use crate::seam::work;
+use crate::time::Instant;
+use crate::topic::{TopicFilter, TopicFilterError, has_control_characters};
+
+impl<'m> Broker<'m> {
+    #[inline(never)]
+    pub(crate) fn on_subscribe<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        version: Version,
+        frame: Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let subscribe = Subscribe::decode(version, frame)?;
+        let Some(session) = self.connections[handle].session else {
+            return Ok(Taken::Done);
+        };
+        self.check_property_count(subscribe.properties.count())?;
+        let count = subscribe.filters().count();
+        let answered = self.answered(count);
+        if !self.can_owe(handle, answered) {
+            return Ok(Taken::NotNow);
+        }
+        for (text, options) in subscribe.filters() {
+            self.check_filter(handle, text)?;
+            if TopicFilter::new(text).is_ok_and(|filter| !options.are_allowed_for(filter)) {
+                return Err(Refusal::protocol_error("a shared subscription has no No Local [MQTT-3.8.3-4]"));
+            }
+        }
+        let is_bridge = self.connections[handle].is_bridge;
+        #[cfg(feature = "alloc")]
+        if !self.siblings_know(now, handle, session, &subscribe, answered) {
+            return Ok(Taken::NotNow);
+        }
+        let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
+        let mut filters = subscribe.filters();
+        let reply = Reply::SubAck { count: Count::new(count) };
+        self.owe_codes(handle, reply, subscribe.packet_id.get(), answered, |broker| {
+            let (text, mut options) = filters.next()?;
+            if is_bridge {
+                options = as_bridge(text, options);
+            }
+            if broker.is_refused_text(text) {
+                return Some(ReasonCode::TopicFilterInvalid);
+            }
+            Some(broker.subscribe(now, session, text, options, identifier))
+        });
+        #[cfg(feature = "alloc")]
+        self.end_promise(handle);
+        Ok(Taken::Done)
+    }
+
+    /// Whether a Topic Filter has characters that are not taken here.
+    pub(crate) fn is_refused_text(&self, filter: &str) -> bool {
+        !self.config.allow_control_characters && has_control_characters(filter)
+    }
+
+    /// Subscribes, and gives the Reason Code for it.
+    pub(crate) fn subscribe(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        text: &str,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> ReasonCode {
+        let Ok(filter) = TopicFilter::new(text) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        if !SHARED && filter.share_name().is_some() {
+            return ReasonCode::SharedSubscriptionsNotSupported;
+        }
+        if self.is_too_deep(filter) {
+            return ReasonCode::QuotaExceeded;
+        }
+        if !self.authorize.subscribe(self.sessions[session].principal, filter, options.qos) {
+            return ReasonCode::NotAuthorized;
+        }
+        self.work.count(work::SUBSCRIPTION, 1);
+        let subscriber = self.subscriber_of(session);
+        #[cfg(feature = "alloc")]
+        let owned_text = self.foreign_filter(filter);
+        #[cfg(feature = "alloc")]
+        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        #[cfg(not(feature = "alloc"))]
+        let kept_filter = filter;
+        let known = self.router.find(kept_filter, subscriber);
+        if known.is_none() && self.sessions[session].subscriptions >= self.config.limits.subscriptions {
+            return ReasonCode::QuotaExceeded;
+        }
+        if self.store_is_full && self.sessions[session].is_durable {
+            return ReasonCode::QuotaExceeded;
+        }
+        let kept = router::SubscriptionOptions {
+            qos: options.qos.bits(),
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+        };
+        let Ok(subscribed) = self.router.subscribe(kept_filter, subscriber, kept, identifier) else {
+            return ReasonCode::QuotaExceeded;
+        };
+        if !subscribed.replaced {
+            self.sessions[session].subscriptions += 1;
+        }
+        self.note_subscription(session, subscribed.handle);
+        #[cfg(feature = "alloc")]
+        if owned_text.is_some() {
+            self.join_foreign(session, filter, subscribed);
+            return ReasonCode::granted(options.qos);
+        }
+        #[cfg(feature = "alloc")]
+        if subscribed.first {
+            self.tell_interest_of(session, filter, options.qos);
+        }
+        if filter.share_name().is_some() {
+            self.member_came(now, session);
+            return ReasonCode::granted(options.qos);
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !subscribed.replaced,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_retained && !self.begin_replay(session, subscribed.handle, filter) {
+            // Without what it was promised a new one is none.
+            if !subscribed.replaced {
+                self.unsubscribe(session, filter);
+            }
+            return ReasonCode::QuotaExceeded;
+        }
+        ReasonCode::granted(options.qos)
+    }
+
+    /// Whether a filter has too many levels, or so many `+` among them that it and others like it would make each message visit
+    /// too much of the tree.
+    pub(crate) fn is_too_deep(&self, filter: TopicFilter<'_>) -> bool {
+        let limits = &self.config.limits;
+        #[cfg(feature = "alloc")]
+        if filter.cost() > limits.filter_cost {
+            return true;
+        }
+        filter.levels().count() > usize::from(limits.topic_levels)
+    }
+
+    #[inline(never)]
+    pub(crate) fn on_unsubscribe<'b>(
+        &mut self,
+        handle: Handle<Connection>,
+        version: Version,
+        frame: Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        let unsubscribe = Unsubscribe::decode(version, frame)?;
+        let Some(session) = self.connections[handle].session else {
+            return Ok(Taken::Done);
+        };
+        self.check_property_count(unsubscribe.properties.count())?;
+        let count = unsubscribe.filters().count();
+        // Before MQTT 5.0 UNSUBACK has no codes, so all are answered.
+        let answered = if version.is_v5() { self.answered(count) } else { 0 };
+        if !self.can_owe(handle, answered) {
+            return Ok(Taken::NotNow);
+        }
+        for text in unsubscribe.filters() {
+            self.check_filter(handle, text)?;
+        }
+        #[cfg(feature = "alloc")]
+        if !self.siblings_let_go(handle, session, &unsubscribe, if version.is_v5() { answered } else { count }) {
+            return Ok(Taken::NotNow);
+        }
+        let mut filters = unsubscribe.filters();
+        let mut next = |broker: &mut Self| {
+            Some(match TopicFilter::new(filters.next()?) {
+                Ok(filter) if broker.unsubscribe(session, filter) => ReasonCode::Success,
+                #[cfg(feature = "alloc")]
+                Ok(filter) if broker.has_left(handle, filter) => ReasonCode::Success,
+                Ok(_) => ReasonCode::NoSubscriptionExisted,
+                Err(_) => ReasonCode::TopicFilterInvalid,
+            })
+        };
+        if !version.is_v5() {
+            while next(self).is_some() {}
+        }
+        let reply = Reply::UnsubAck { count: Count::new(count) };
+        self.owe_codes(handle, reply, unsubscribe.packet_id.get(), answered, next);
+        if SHARED && unsubscribe.filters().any(|filter| filter.starts_with("$share/")) {
+            self.forget_left_groups(session);
+        }
+        Ok(Taken::Done)
+    }
+
+    /// Whether there was such a subscription. If it was a shared one [`Broker::forget_left_groups`] is due.
+    pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
+        self.work.count(work::SUBSCRIPTION, 1);
+        let subscriber = self.subscriber_of(session);
+        #[cfg(feature = "alloc")]
+        let owned_text = self.foreign_filter(filter);
+        #[cfg(feature = "alloc")]
+        let filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        let Some(subscription) = self.router.find(filter, subscriber) else {
+            return false;
+        };
+        self.remove_subscription(session, subscription);
+        true
+    }
+
+    /// All subscriptions of a Session that ends.
+    pub(crate) fn unsubscribe_all(&mut self, session: Handle<Session>) {
+        self.end_replays_where(session, |_| true);
+        let subscriber = self.subscriber_of(session);
+        loop {
+            let first = self.router.subscriptions_of(subscriber).next();
+            match first {
+                Some(subscription) => self.remove_subscription(session, subscription),
+                None => return,
+            }
+        }
+    }
+
+    pub(crate) fn remove_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
+        self.work.count(work::SUBSCRIPTION, 1);
+        if !self.sessions[session].replays.is_empty() {
+            self.end_replay_of(session, subscription);
+        }
+        self.note_subscription(session, subscription);
+        let group = self.router.subscription(subscription).group();
+        #[cfg(feature = "alloc")]
+        let filter = self.filter_for_siblings(subscription);
+        let removed = self.router.remove(subscription);
+        self.sessions[session].subscriptions = self.sessions[session].subscriptions.saturating_sub(1);
+        if let (Some(group), Some(tag)) = (group, removed.group_ended) {
+            self.end_group_queue(group, tag);
+        }
+        #[cfg(feature = "alloc")]
+        if let Some(filter) = filter {
+            self.subscription_ended(session, subscription, &filter, removed.last);
+        }
+    }
+
+    /// A subscription was made, changed, or is about to end.
+    fn note_subscription(&mut self, session: Handle<Session>, subscription: Handle<router::Subscription>) {
+        if !self.sessions[session].is_durable {
+            return;
+        }
+        self.messages.journal.mark(Kind::Subscription, subscription.index());
+        if let Some(group) = self.router.subscription(subscription).group() {
+            self.messages.journal.mark(Kind::Group, group.index());
+        }
+    }
+
+    /// MQTT 5.0 has a code for a Topic Filter that is none, one by one. Before, SUBACK's 0x80 is for what the Server does not
+    /// grant and UNSUBACK has no code at all: the packet is a protocol violation, `[MQTT-4.8.0-1]` of MQTT 3.1.1. A
+    /// malformed `$share` is not, as those versions do not know shared subscriptions.
+    fn check_filter(&self, handle: Handle<Connection>, text: &str) -> Result<(), Refusal> {
+        let is_right = matches!(TopicFilter::new(text), Ok(_) | Err(TopicFilterError::MalformedShare));
+        if !is_right && !self.connections[handle].version.is_v5() {
+            return Err(Refusal::protocol_error("a Topic Filter is not well-formed (section 4.7)"));
+        }
+        Ok(())
+    }
+
+    /// For how many of so many Topic Filters in one packet a code can be kept. What is asked for with the others is refused.
+    fn answered(&self, filters: usize) -> usize {
+        let most = usize::from(self.config.limits.owed_replies).saturating_sub(1);
+        filters.min(most.saturating_mul(CODES_IN_OWED))
+    }
+
+    /// Whether an answer with `count` codes can be owed now.
+    fn can_owe(&mut self, handle: Handle<Connection>, count: usize) -> bool {
+        let needed = 1 + count.div_ceil(CODES_IN_OWED);
+        let fits = self.connections[handle].owed.len() + needed <= usize::from(self.config.limits.owed_replies);
+        self.connections[handle].is_choked |= !fits;
+        fits
+    }
+
+    /// Queues a SUBACK or UNSUBACK whose codes come one by one.
+    fn owe_codes(
+        &mut self,
+        handle: Handle<Connection>,
+        reply: Reply,
+        packet_id: u16,
+        count: usize,
+        mut next: impl FnMut(&mut Self) -> Option<ReasonCode>,
+    ) {
+        let is_durable = self.connections[handle].session.is_some_and(|session| self.sessions[session].is_durable);
+        let batch = if is_durable { self.messages.journal.gathering() } else { 0 };
+        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
+        for _ in 0..count.div_ceil(CODES_IN_OWED) {
+            let mut codes = [ReasonCode::Success; CODES_IN_OWED];
+            // All are full but the last one, since `count` is all there are or fills all entries.
+            for code in &mut codes {
+                match next(self) {
+                    Some(result) => *code = result,
+                    None => break,
+                }
+            }
+            self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, Why::NONE));
+        }
+    }
+}
+
+/// The options with which a bridge subscribes: nothing of its own comes back to it, and it sees what was published to be retained. A
+/// shared subscription has no No Local `[MQTT-3.8.3-4]`.
+pub(crate) fn as_bridge(filter: &str, options: SubscriptionOptions) -> SubscriptionOptions {
+    let no_local = TopicFilter::new(filter).is_ok_and(|filter| filter.share_name().is_none());
+    SubscriptionOptions { no_local, retain_as_published: true, ..options }
+}

@@ -1,0 +1,222 @@
+//! Bytes of a Network Connection become packets, and each packet goes to its file in `packets/`.
+
+use crate::api::broker::{Broker, Full, Next, Received};
+use crate::codec::{Ack, PacketType, Publish, Refusal, peek_type, split_in};
+use crate::engine::connections::{Connection, ConnectionId, Owed, Phase};
+use crate::engine::router::Subscriber;
+use crate::engine::sessions::Session;
+use crate::engine::timeout::TimerKey;
+use crate::mem::Handle;
+use crate::seam::authorize::Ask;
+use crate::seam::work;
+use crate::time::Instant;
+
+/// What became of one packet.
+pub(crate) enum Taken<'b> {
+    /// It is done with.
+    Done,
+    /// Not yet: it is to be handed in again.
+    NotNow,
+    /// It is done with, and the embedder has to decide.
+    Ask(Ask<'b>),
+}
+
+impl Broker<'_> {
+    pub(crate) fn open_connection(&mut self, now: Instant) -> Result<ConnectionId, Full> {
+        self.generations = self.generations.wrapping_add(1);
+        let slot = self.connections.insert_empty().ok_or(Full)?;
+        self.connections[slot].begin(self.generations, now);
+        let deadline = now.plus_millis(u64::from(self.config.connect_timeout_ms));
+        self.connections[slot].timer = self.timers.arm(deadline, TimerKey::Connection(slot));
+        self.counters.connections_opened += 1;
+        Ok(ConnectionId { slot, generation: self.generations })
+    }
+
+    /// Takes packet after packet, as long as the connection may.
+    pub(crate) fn receive<'b>(&mut self, now: Instant, handle: Handle<Connection>, bytes: &'b [u8]) -> Received<'b> {
+        // While siblings are greeted no connection gets further than this.
+        #[cfg(feature = "alloc")]
+        if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
+            self.connections[handle].is_held = true;
+            return Received { consumed: 0, next: Next::Wait };
+        }
+        if core::mem::take(&mut self.connections[handle].is_held) {
+            // The time in which nothing was taken from the client is not the client's.
+            self.connections[handle].last_active = now;
+        }
+        let mut rest = bytes;
+        #[cfg(feature = "alloc")]
+        let mut not_seen = if self.looks_ahead() { bytes } else { &[] };
+        let before = self.work;
+        let next = loop {
+            let connection = &self.connections[handle];
+            match connection.phase {
+                Phase::Closing | Phase::Dead => {
+                    rest = &[];
+                    break Next::Close;
+                }
+                Phase::AwaitingVerdict => break Next::Wait,
+                _ if connection.awaits_verdict => break Next::Wait,
+                _ => {}
+            }
+            if connection.owed.len() >= usize::from(self.config.limits.owed_replies) {
+                self.connections[handle].is_choked = true;
+                break Next::Wait;
+            }
+            #[cfg(feature = "alloc")]
+            if !not_seen.is_empty() && not_seen.len() >= rest.len() {
+                not_seen = self.look_ahead(rest);
+            }
+            let (frame, len) = match self.next_frame(handle, rest) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    #[cfg(feature = "alloc")]
+                    if !rest.is_empty() {
+                        self.note_part(now, handle, rest.len());
+                    }
+                    break Next::Read;
+                }
+                Err(refusal) => {
+                    self.refuse(now, handle, refusal);
+                    #[cfg(feature = "alloc")]
+                    if refusal.code == crate::codec::ReasonCode::PacketTooLarge {
+                        let len = crate::codec::packet_len(rest).unwrap_or(0);
+                        self.connections[handle].draft.make().too_large = len;
+                    }
+                    continue;
+                }
+            };
+            if self.work.has_done(before, self.config.work_share) {
+                break Next::Yield;
+            }
+            self.work.count(work::PACKET, 1);
+            self.connections[handle].last_active = now;
+            match self.take(now, handle, frame) {
+                Ok(Taken::NotNow) => break Next::Wait,
+                Ok(taken) => {
+                    self.counters.packets_received += 1;
+                    #[cfg(feature = "alloc")]
+                    if frame.packet_type() == PacketType::Publish {
+                        self.counters.publish_bytes_received += len as u64;
+                    }
+                    rest = rest.get(len..).unwrap_or(&[]);
+                    if let Taken::Ask(ask) = taken {
+                        break Next::Ask(ask);
+                    }
+                }
+                Err(refusal) => self.refuse(now, handle, refusal),
+            }
+        };
+        self.connections[handle].is_held = !matches!(next, Next::Read | Next::Close);
+        let consumed = bytes.len() - rest.len();
+        self.counters.bytes_received += consumed as u64;
+        Received { consumed, next }
+    }
+
+    /// The next whole packet, and its length. What is sure to be refused is refused before it is whole.
+    fn next_frame<'b>(
+        &self,
+        handle: Handle<Connection>,
+        bytes: &'b [u8],
+    ) -> Result<Option<(crate::codec::Frame<'b>, usize)>, Refusal> {
+        let Connection { version, phase, .. } = self.connections[handle];
+        let first = phase == Phase::AwaitingConnect;
+        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
+        let mut most = self.config.limits.packet_bytes;
+        if let Some(kind) = peek_type(bytes) {
+            #[cfg(feature = "alloc")]
+            if kind != PacketType::Publish {
+                most = most.min(crate::Limits::OTHER_PACKET_BYTES);
+            }
+            if first != (kind == PacketType::Connect) {
+                return Err(if first {
+                    Refusal::protocol_error("the first packet of a Network Connection is CONNECT [MQTT-3.1.0-1]")
+                } else {
+                    Refusal::protocol_error("a Network Connection has one CONNECT [MQTT-3.1.0-2]")
+                });
+            }
+            if !kind.is_from_client() {
+                return Err(Refusal::protocol_error("only a Server sends this packet"));
+            }
+        }
+        let found = split_in((!first).then_some(version), bytes, most)?;
+        Ok(found.map(|(frame, len)| (frame.with_plain_text(!self.config.allow_control_characters), len)))
+    }
+
+    #[inline]
+    fn take<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: crate::codec::Frame<'b>,
+    ) -> Result<Taken<'b>, Refusal> {
+        // Each kind is decoded by itself: an enum of all would be as large as CONNECT, and bring what only servers send.
+        let kind = frame.packet_type();
+        let Connection { version, phase, .. } = self.connections[handle];
+        match kind {
+            // By far the most frequent one.
+            PacketType::Publish => match Publish::decode(version, frame) {
+                Ok(publish) => return self.on_publish(now, handle, &publish),
+                #[cfg(feature = "alloc")]
+                Err(refusal) => return self.on_refused_publish(handle, frame, refusal),
+                #[cfg(not(feature = "alloc"))]
+                Err(refusal) => return Err(refusal),
+            },
+            PacketType::Connect => return self.on_connect(now, handle, frame),
+            _ => {}
+        }
+        if phase == Phase::AwaitingAuth && !matches!(kind, PacketType::Auth | PacketType::Disconnect) {
+            return Err(Refusal::protocol_error(
+                "until CONNACK a Client sends nothing but AUTH and DISCONNECT [MQTT-3.1.2-30]",
+            ));
+        }
+        match kind {
+            PacketType::PubAck => self.on_puback(handle, &Ack::decode(version, frame)?)?,
+            PacketType::PubRec => self.on_pubrec(handle, &Ack::decode(version, frame)?)?,
+            PacketType::PubRel => self.on_pubrel(handle, &Ack::decode(version, frame)?),
+            PacketType::PubComp => self.on_pubcomp(handle, &Ack::decode(version, frame)?)?,
+            PacketType::Subscribe => return self.on_subscribe(now, handle, version, frame),
+            PacketType::Unsubscribe => return self.on_unsubscribe(handle, version, frame),
+            PacketType::PingReq => {
+                frame.check_empty()?;
+                return Ok(self.on_pingreq(handle));
+            }
+            PacketType::Disconnect => self.on_disconnect(now, handle, version, frame)?,
+            PacketType::Auth => return self.on_auth(handle, version, frame),
+            _ => return Err(Refusal::protocol_error("only a Server sends this packet")),
+        }
+        Ok(Taken::Done)
+    }
+
+    /// A fault of the client: a CONNACK before the connection is open, else a DISCONNECT, each where the version has one.
+    pub(crate) fn refuse(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
+        match self.connections[handle].phase {
+            // Nothing is known of the version: silence `[MQTT-3.1.4-1]`.
+            Phase::AwaitingConnect => self.close(now, handle, refusal, false),
+            Phase::AwaitingVerdict | Phase::AwaitingAuth => self.refuse_connect(now, handle, refusal),
+            _ => self.close(now, handle, refusal, true),
+        }
+    }
+
+    /// Queues a reply. The caller has seen that the connection may owe one more.
+    pub(crate) fn owe(&mut self, handle: Handle<Connection>, owed: Owed) {
+        let Some(entry) = self.owed.insert(owed) else {
+            debug_assert!(false, "Limits::owed_replies for each connection is what the pool has room for");
+            return;
+        };
+        self.connections[handle].owed.push_back(&mut self.owed, entry);
+        self.mark_ready(handle);
+    }
+
+    /// A Session is the subscriber with the number of its slot, behind those of the siblings.
+    pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
+        Subscriber((session.index() as u32).saturating_add(self.config.shard.siblings()))
+    }
+
+    /// The Session that a subscriber is; `None` for a sibling.
+    #[inline]
+    pub(crate) fn session_of(&self, subscriber: Subscriber) -> Option<Handle<Session>> {
+        let slot = subscriber.0.checked_sub(self.config.shard.siblings())?;
+        Some(Handle::from_index(slot as usize))
+    }
+}

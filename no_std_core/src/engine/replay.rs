@@ -1,0 +1,350 @@
+//! Retained messages: kept one a topic, and sent for new subscriptions (section 3.3.1.3).
+//!
+//! A new subscription may match a million of them. They are not queued: a [`Replay`] remembers where in the tree it is,
+//! and each message is taken when the client has room for it: after what was queued before the SUBSCRIBE, and before what
+//! came since. A message that was retained since is left out, because it is among the latter, or was lost and counted like
+//! any other. So nobody gets an older value of a topic after a newer one, or one message twice.
+
+use crate::api::broker::Broker;
+use crate::codec::{QoS, ReasonCode};
+use crate::durable::record::Kind;
+use crate::engine::deliver::Terms;
+use crate::engine::messages::{Delivery, Message, Owner};
+use crate::engine::packets::publish::{Routing, is_reserved_for_server};
+use crate::engine::router::{Retained, RetainedCursor, Subscription};
+use crate::engine::sessions::{Replay, Session, Started};
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::seam::work;
+use crate::time::Instant;
+use crate::topic::{TopicFilter, TopicName};
+
+/// How many levels of the tree are looked at in one go.
+const AT_ONCE: u32 = 32;
+
+/// Replays of a Session that are gone through when one of them ends.
+const FEW: usize = 8;
+
+impl Broker<'_> {
+    /// Whether a message may be retained; nothing is changed.
+    pub(crate) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
+        // What clients tell of their connections counts like all that they retain.
+        let is_of_server = is_reserved_for_server(topic) && routing.publisher.is_none();
+        if routing.clears(&self.messages) || is_of_server {
+            return Ok(());
+        }
+        // The sibling that took it has looked. Here what makes room for it may be on its way.
+        #[cfg(feature = "alloc")]
+        if routing.from_sibling {
+            return Ok(());
+        }
+        if topic.levels().count() > usize::from(self.config.limits.topic_levels) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let most = self.config.limits.retained_messages as usize;
+        let full = self.router.retained_count() >= most && self.retained_by_clients() >= most;
+        if full && self.router.retained_at(topic).is_none() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Retained messages, without those below `$SYS/` that are the server's, and take nothing from a limit.
+    pub(crate) fn retained_by_clients(&self) -> usize {
+        let below = |topic| self.router.retained_count_below(TopicName::new_checked(topic));
+        let of_server = below("$SYS").saturating_sub(below("$SYS/broker/connection"));
+        self.router.retained_count().saturating_sub(of_server)
+    }
+
+    /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if
+    /// there is no memory.
+    pub(crate) fn retain(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.is_outdated(topic, message) {
+            return true;
+        }
+        if self.messages.get(message).payload_len() == 0 {
+            self.unretain(topic);
+            return true;
+        }
+        match self.router.retain(topic, Retained(message.cast())) {
+            Ok(old) => {
+                self.messages.hold(message);
+                self.expect_expiry(message);
+                if self.messages.journal.is_on() && !is_reserved_for_server(topic) {
+                    self.messages.set_kept(message, true);
+                }
+                if let Some(Retained(old)) = old {
+                    self.release_retained(old.cast());
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) fn unretain(&mut self, topic: TopicName<'_>) {
+        if !self.replays.is_empty() {
+            self.move_replays_on(topic);
+        }
+        if let Some(Retained(old)) = self.router.unretain(topic) {
+            self.release_retained(old.cast());
+        }
+    }
+
+    fn release_retained(&mut self, message: Handle<Message>) {
+        self.messages.set_kept(message, false);
+        self.messages.release(message);
+    }
+
+    /// No replay may stand where the message that goes is the last one.
+    fn move_replays_on(&mut self, topic: TopicName<'_>) {
+        let Some(topic) = self.router.node_of(topic) else {
+            return;
+        };
+        self.work.count(work::DELIVERY, self.replays.slots() / 8);
+        for slot in 0..self.replays.slots() {
+            let replay = Handle::from_index(slot);
+            while self.replays.is_live(replay) && self.router.loses(self.replays[replay].cursor, topic) {
+                self.look_on(replay, 1);
+            }
+        }
+    }
+
+    /// Begins to send what is retained for a new subscription; `false` if there is no memory to remember it by.
+    pub(crate) fn begin_replay(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: TopicFilter<'_>,
+    ) -> bool {
+        // Mostly it is soon seen that there is nothing. What takes longer is looked for when it is to be sent.
+        let mut walk = self.router.retained(filter);
+        let levels = (0..AT_ONCE).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
+        self.work.count(work::LEVEL, levels);
+        if walk.is_over() {
+            return true;
+        }
+        if let Some(replay) = self.find_replay(session, subscription) {
+            // It goes on, and then once more from the beginning: begun anew each time it would never come to an end.
+            self.replays[replay].begun = self.routed;
+            self.replays[replay].again = true;
+            return true;
+        }
+        if !self.insert_replay(session, subscription, filter, RetainedCursor::START) {
+            return false;
+        }
+        if let Some(connection) = self.sessions[session].connection {
+            self.mark_ready(connection);
+        }
+        true
+    }
+
+    /// The one that is going on for this subscription of the Session.
+    pub(crate) fn find_replay(
+        &self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+    ) -> Option<Handle<Replay>> {
+        #[cfg(feature = "alloc")]
+        {
+            let _ = session;
+            self.replaying.get(&subscription).copied()
+        }
+        #[cfg(not(feature = "alloc"))]
+        self.sessions[session]
+            .replays
+            .iter(&self.replays)
+            .find(|replay| self.replays[*replay].subscription == Some(subscription))
+    }
+
+    pub(crate) fn insert_replay(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: TopicFilter<'_>,
+        cursor: RetainedCursor,
+    ) -> bool {
+        let Some(text) = self.messages.bytes.store(&[filter.proper().as_bytes()]) else {
+            return false;
+        };
+        let too_long = !self.messages.bytes.comes_whole(text);
+        let replay =
+            Replay { subscription: Some(subscription), begun: self.routed, filter: text, cursor, ..Replay::default() };
+        let inserted = if too_long { None } else { self.replays.insert(replay) };
+        let Some(replay) = inserted else {
+            self.messages.bytes.release(text);
+            return false;
+        };
+        self.sessions[session].replays.push_back(&mut self.replays, replay);
+        #[cfg(feature = "alloc")]
+        {
+            self.replaying.insert(subscription, replay);
+            // Where half of them have ended, and wait to be taken out, it is time to do so.
+            if self.sessions[session].replays.len() > 2 * self.sessions[session].subscriptions as usize + 16 {
+                self.end_replays_where(session, |replay| replay.subscription.is_none());
+            }
+        }
+        true
+    }
+
+    /// Ends the replay of one subscription.
+    pub(crate) fn end_replay_of(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
+        let Some(replay) = self.find_replay(session, subscription) else { return };
+        let filter = core::mem::take(&mut self.replays[replay].filter);
+        self.messages.bytes.release(filter);
+        self.replays[replay].subscription = None;
+        self.replays[replay].cursor = RetainedCursor::START;
+        #[cfg(feature = "alloc")]
+        self.replaying.remove(&subscription);
+        // In a long list it stays until its turn comes.
+        if cfg!(not(feature = "alloc")) || self.sessions[session].replays.len() <= FEW {
+            self.end_replays_where(session, |replay| replay.subscription.is_none());
+        }
+    }
+
+    /// Takes replays of a Session out of its list.
+    pub(crate) fn end_replays_where(&mut self, session: Handle<Session>, has_ended: impl Fn(&Replay) -> bool) {
+        let count = self.sessions[session].replays.len();
+        self.work.count(work::DELIVERY, count);
+        for _ in 0..count {
+            let Some(replay) = self.sessions[session].replays.pop_front(&mut self.replays) else {
+                return;
+            };
+            if has_ended(&self.replays[replay]) {
+                self.end_replay(replay);
+            } else {
+                self.sessions[session].replays.push_back(&mut self.replays, replay);
+            }
+        }
+    }
+
+    fn end_replay(&mut self, replay: Handle<Replay>) {
+        let ended = self.replays.remove(replay);
+        self.messages.bytes.release(ended.filter);
+        if let Some(subscription) = ended.subscription {
+            #[cfg(feature = "alloc")]
+            self.replaying.remove(&subscription);
+            self.messages.journal.mark_lazily(Kind::Subscription, subscription.index());
+        }
+    }
+
+    /// Whether the Session has messages in its queue that came before the SUBSCRIBE whose retained messages are next.
+    pub(crate) fn queue_goes_first(&self, session: Handle<Session>) -> bool {
+        let session = &self.sessions[session];
+        let (Some(replay), Some(oldest)) = (session.replays.front(), session.outbound.oldest()) else {
+            return false;
+        };
+        let message = self.messages.deliveries[oldest].message;
+        message.is_some_and(|message| self.messages.get(message).order <= self.replays[replay].begun)
+    }
+
+    /// The next retained message for the client, as a delivery in flight or in no list. `None` if there is none, or no room
+    /// for it now.
+    pub(crate) fn next_replayed(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        window: u16,
+    ) -> Option<Handle<Delivery>> {
+        loop {
+            let replay = self.sessions[session].replays.front()?;
+            let subscription = self.replays[replay].subscription;
+            if subscription.is_some() && !self.replays[replay].has_next {
+                if self.work.has_done(self.transmitting_since, work::LOOK) {
+                    self.looks_on = true;
+                    return None;
+                }
+                self.look_on(replay, AT_ONCE);
+            }
+            if subscription.is_none() || self.replays[replay].cursor.is_over() {
+                self.sessions[session].replays.pop_front(&mut self.replays);
+                if subscription.is_some() && core::mem::take(&mut self.replays[replay].again) {
+                    // Behind those of other subscriptions.
+                    self.replays[replay].cursor = RetainedCursor::START;
+                    self.sessions[session].replays.push_back(&mut self.replays, replay);
+                } else {
+                    self.end_replay(replay);
+                }
+                continue;
+            }
+            let next = if self.replays[replay].has_next {
+                self.router.retained_under(self.replays[replay].cursor)
+            } else {
+                None
+            };
+            let Some((subscription, Retained(message))) = subscription.zip(next) else {
+                self.advance(replay);
+                continue;
+            };
+            self.work.count(work::DELIVERY, 1);
+            let message: Handle<Message> = message.cast();
+            let stored = *self.messages.get(message);
+            let entry = self.router.subscription(subscription);
+            let terms = Terms {
+                qos: stored.qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default()),
+                retain: true,
+                identifier: entry.identifier(),
+                group: None,
+                #[cfg(feature = "alloc")]
+                foreign: None,
+            };
+            let expired = stored.has_expired(now);
+            if stored.order > self.replays[replay].begun {
+                self.advance(replay);
+                continue;
+            }
+            if !expired && terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
+                return None;
+            }
+            let delivery = if expired { None } else { self.messages.deliver(terms.delivery(message)) };
+            if !expired && delivery.is_none() {
+                if self.sessions[session].outbound.in_flight() > 0 {
+                    // Its acknowledgement makes room, and comes back here.
+                    return None;
+                }
+                // Nobody would come back here.
+                self.count_drop(Some(session), DropReason::OutOfMemory);
+            }
+            self.advance(replay);
+            if expired {
+                self.unretain_expired(message);
+            }
+            let Some(delivery) = delivery else {
+                continue;
+            };
+            let entry = &mut self.sessions[session];
+            if entry.is_durable && terms.qos > QoS::AtMostOnce {
+                self.messages.make_durable(delivery, Owner::Session(session));
+            }
+            match entry.outbound.start_unqueued(&mut self.messages, delivery, window) {
+                Started::Now => return Some(delivery),
+                Started::Later => continue,
+                Started::Not => {
+                    self.messages.end_delivery(delivery);
+                    self.count_drop(Some(session), DropReason::OutOfMemory);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The next one is to be looked for.
+    pub(crate) fn advance(&mut self, replay: Handle<Replay>) {
+        self.replays[replay].has_next = false;
+    }
+
+    /// Looks for the next retained message, so many levels far.
+    fn look_on(&mut self, replay: Handle<Replay>, levels: u32) {
+        let Replay { filter, cursor, .. } = self.replays[replay];
+        let looked = self.messages.bytes.with(filter, |text| {
+            let mut walk = self.router.resume_retained(core::str::from_utf8(text).unwrap_or(""), cursor);
+            let missed = (0..levels).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
+            (walk.suspend(), missed)
+        });
+        let (cursor, missed) = looked.unwrap_or((RetainedCursor::END, 0));
+        self.work.count(work::LEVEL, missed + 1);
+        self.replays[replay].cursor = cursor;
+        self.replays[replay].has_next = !cursor.is_over() && missed < levels as usize;
+    }
+}

@@ -1,0 +1,162 @@
+//! The walk from a Topic Name to what matches it.
+
+use super::position::Position;
+use super::shared::Group;
+use super::subscription::{ByPlace, Subscription};
+use super::trie::{Node, Trie};
+use super::{Router, SHARED};
+use crate::mem::{Handle, Linked};
+use crate::topic::TopicName;
+
+/// What [`Matches`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// A subscription that is not shared.
+    Subscription(Handle<Subscription>),
+    /// A group of shared subscriptions, one member of which gets the message.
+    Group(Handle<Group>),
+}
+
+/// A walk through all subscriptions and groups that match one Topic Name, each once.
+#[derive(Clone, Debug)]
+pub struct Matches<'t> {
+    position: Position<'t>,
+    /// The topic starts with `$`: wildcards on the first level don't match `[MQTT-4.7.2-1]`.
+    reserved: bool,
+    /// Where the walk stands; `position` is how far the way from the root to it reaches in the topic.
+    node: Option<Handle<Node>>,
+    /// How many `+` children are still to be visited beside the way from the root to `node`.
+    open: u32,
+    /// What is next to be given, before the walk goes on.
+    subscription: Option<Handle<Subscription>>,
+    group: Option<Handle<Group>>,
+    /// And another node that matches.
+    also: Option<Handle<Node>>,
+    /// Nodes that it stood at.
+    #[cfg(feature = "alloc")]
+    visited: u32,
+}
+
+impl Router<'_> {
+    /// Starts a walk through all that match `topic`.
+    #[inline]
+    pub fn matches<'t>(&self, topic: TopicName<'t>) -> Matches<'t> {
+        let mut matches = Matches {
+            position: Position::new(topic.as_str()),
+            reserved: topic.is_reserved(),
+            node: None,
+            open: 0,
+            subscription: None,
+            group: None,
+            also: None,
+            #[cfg(feature = "alloc")]
+            visited: 0,
+        };
+        if let Some(root) = self.trie.root {
+            matches.arrive(&self.trie, root);
+        }
+        matches
+    }
+}
+
+impl Matches<'_> {
+    /// How many levels of the tree it came by so far; 0 without the feature `alloc`.
+    #[inline]
+    pub fn visited(&self) -> u32 {
+        #[cfg(feature = "alloc")]
+        return self.visited;
+        #[cfg(not(feature = "alloc"))]
+        0
+    }
+
+    /// Bytes of the Topic Name.
+    #[inline]
+    pub fn text_len(&self) -> usize {
+        self.position.text_len()
+    }
+
+    /// The next match. The subscriptions must be the same as at the last call.
+    #[inline]
+    pub fn next(&mut self, router: &Router<'_>) -> Option<Match> {
+        loop {
+            if let Some(handle) = self.subscription {
+                self.subscription = Linked::<ByPlace>::next(&router.subscriptions[handle]);
+                return Some(Match::Subscription(handle));
+            }
+            if let Some(handle) = self.group.filter(|_| SHARED) {
+                self.group = router.groups[handle].next();
+                return Some(Match::Group(handle));
+            }
+            if let Some(node) = self.also.take() {
+                self.give(&router.trie, node);
+                continue;
+            }
+            let trie = &router.trie;
+            let node = self.node?;
+            let next = self.descend(trie, node).or_else(|| self.backtrack(trie, node));
+            self.node = None;
+            self.arrive(trie, next?);
+        }
+    }
+
+    /// Down to the child for the level ahead, by preference not to `+`.
+    #[inline]
+    fn descend(&mut self, trie: &Trie<'_>, node: Handle<Node>) -> Option<Handle<Node>> {
+        let level = self.position.ahead()?;
+        let plus = self.plus(trie, node);
+        let child = match trie.child(node, level, || self.position.hash(&trie.hasher, level)) {
+            Some(child) => {
+                self.open += u32::from(plus.is_some());
+                child
+            }
+            None => plus?,
+        };
+        self.position.forward(level);
+        Some(child)
+    }
+
+    /// Up until there is a `+` child not visited yet, and down to that.
+    fn backtrack(&mut self, trie: &Trie<'_>, mut node: Handle<Node>) -> Option<Handle<Node>> {
+        while self.open > 0 {
+            let here = &trie.nodes[node];
+            let was_exact = here.is_exact();
+            node = here.parent?;
+            self.position.back();
+            if was_exact && let Some(plus) = self.plus(trie, node) {
+                self.open -= 1;
+                let level = self.position.ahead()?;
+                self.position.forward(level);
+                return Some(plus);
+            }
+        }
+        None
+    }
+
+    /// Stands at `node` and notes what matches there: `#` below it, and the node itself behind the last level.
+    #[inline]
+    fn arrive(&mut self, trie: &Trie<'_>, node: Handle<Node>) {
+        self.node = Some(node);
+        #[cfg(feature = "alloc")]
+        {
+            self.visited = self.visited.wrapping_add(1);
+        }
+        if self.position.is_end() {
+            self.give(trie, node);
+        }
+        if !(self.reserved && self.position.is_start()) {
+            self.also = trie.pound(node);
+        }
+    }
+
+    #[inline]
+    fn give(&mut self, trie: &Trie<'_>, node: Handle<Node>) {
+        let node = &trie.nodes[node];
+        self.subscription = node.subscriptions.front();
+        self.group = node.groups.front();
+    }
+
+    #[inline]
+    fn plus(&self, trie: &Trie<'_>, node: Handle<Node>) -> Option<Handle<Node>> {
+        if self.reserved && self.position.is_start() { None } else { trie.plus(node) }
+    }
+}

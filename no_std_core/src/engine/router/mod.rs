@@ -1,0 +1,223 @@
+//! From a PUBLISH to the subscriptions that match it, and from a SUBSCRIBE to the retained messages.
+//!
+//! The router knows who subscribed to what ([`Subscriber`] is a number to it) and where retained messages
+//! stand ([`Retained`] is a number too). It knows no session and no message; `control/` joins them.
+//!
+//! One tree of topic levels serves both. A node is one level of a Topic Filter or a Topic Name; the way from
+//! the root to it is the filter. Filters with `+` and `#` are in the tree as they are written:
+//!
+//! ```text
+//!              root
+//!             /    \
+//!          home     +  ............ wildcards are linked directly
+//!         /    \      \
+//!     kitchen   #      state
+//!        |
+//!   temperature  .................. others are found by hash, however many siblings there are
+//! ```
+//!
+//! At each node hang the subscriptions to exactly this filter, the groups of shared subscriptions to it, and
+//! the retained message of this topic. A node that has none of these and no child is removed at once.
+//!
+//! What holds everywhere:
+//!
+//! - Walks go up again by the links to the parent. There is no recursion and no stack, so the depth of a topic
+//!   costs nothing but time, and no topic meets a node twice: time is linear in the nodes whose way from the
+//!   root matches the beginning of the topic, however many filters there are besides.
+//! - A call that returns [`Full`] changed nothing.
+//! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
+//!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
+
+#[cfg(feature = "alloc")]
+mod ahead;
+mod matching;
+mod position;
+mod retained;
+mod shared;
+mod subscription;
+mod trie;
+
+#[cfg(feature = "alloc")]
+pub(crate) use ahead::SIDE_BY_SIDE;
+pub use matching::{Match, Matches};
+pub use retained::{Retained, RetainedCursor, RetainedMatches};
+pub use shared::{Group, PickKeys, ShareStrategy};
+pub use subscription::{Subscribed, Subscription, SubscriptionOptions, Unsubscribed};
+pub use trie::Node;
+
+use crate::mem::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
+use crate::topic::TopicName;
+use subscription::BySubscriber;
+#[cfg(feature = "alloc")]
+use subscription::MOST_PLACES;
+use trie::Trie;
+
+/// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
+pub(crate) const SHARED: bool = cfg!(feature = "shared-subscriptions");
+
+/// Who subscribes: a dense number. The first ones are sibling brokers, all others are local sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subscriber(pub u32);
+
+/// A table of the router is at its limit, or the allocator refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl core::fmt::Display for Full {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("no room for another subscription or retained message")
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// What the router keeps for each [`Subscriber`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SubscriberSlot {
+    subscriptions: List<Subscription, BySubscriber>,
+    count: u32,
+}
+
+impl SubscriberSlot {
+    /// A subscriber without subscriptions, as firmware declares it.
+    pub const EMPTY: Self = Self { subscriptions: List::EMPTY, count: 0 };
+}
+
+/// All memory of a [`Router`]. Buckets may be fewer than entries (lookups take longer) or none.
+#[derive(Debug)]
+pub struct RouterMemory<'m> {
+    /// Levels of topics; one of them is the root.
+    pub nodes: Slots<'m, PoolSlot<Node>>,
+    /// To find nodes by.
+    pub node_buckets: Slots<'m, Option<Handle<Node>>>,
+    /// Subscriptions of all subscribers.
+    pub subscriptions: Slots<'m, PoolSlot<Subscription>>,
+    /// To find subscriptions by that are not the first ones to their filter.
+    pub subscription_buckets: Slots<'m, Option<Handle<Subscription>>>,
+    /// One for each [`Subscriber`].
+    pub subscribers: Slots<'m, SubscriberSlot>,
+    /// Groups of shared subscriptions.
+    pub groups: Slots<'m, PoolSlot<Group>>,
+    /// To find groups by.
+    pub group_buckets: Slots<'m, Option<Handle<Group>>>,
+    /// Levels of more than 15 bytes, and ShareNames.
+    pub texts: Bytes<'m>,
+}
+
+/// How much a [`Router`] that owns its memory may hold.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug)]
+pub struct RouterLimits {
+    /// Levels of topics, the root not counted.
+    pub nodes: usize,
+    /// Subscriptions of all subscribers.
+    pub subscriptions: usize,
+    /// Numbers a [`Subscriber`] may have.
+    pub subscribers: usize,
+    /// Groups of shared subscriptions.
+    pub groups: usize,
+    /// Bytes of levels of more than 15 bytes, and of ShareNames.
+    pub text_bytes: usize,
+}
+
+#[cfg(feature = "alloc")]
+impl RouterMemory<'_> {
+    /// Memory that grows up to `limits`.
+    pub fn owned(limits: RouterLimits) -> Self {
+        Self {
+            nodes: Slots::owned(limits.nodes.saturating_add(1).min(MOST_PLACES)),
+            node_buckets: Slots::owned(limits.nodes),
+            subscriptions: Slots::owned(limits.subscriptions),
+            subscription_buckets: Slots::owned(limits.subscriptions),
+            subscribers: Slots::owned(limits.subscribers),
+            groups: Slots::owned(limits.groups.min(MOST_PLACES)),
+            group_buckets: Slots::owned(limits.groups),
+            texts: Bytes::owned(limits.text_bytes),
+        }
+    }
+}
+
+/// Subscriptions and retained messages by topic.
+///
+/// - Subscriptions: [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`remove`](Self::remove),
+///   [`pop_subscription`](Self::pop_subscription), [`find`](Self::find),
+///   [`subscriptions_of`](Self::subscriptions_of), [`filter_of`](Self::filter_of)
+/// - A PUBLISH: [`matches`](Self::matches), [`pick`](Self::pick)
+/// - Retained messages: [`retain`](Self::retain), [`unretain`](Self::unretain),
+///   [`retained_at`](Self::retained_at), [`retained`](Self::retained)
+#[derive(Debug)]
+pub struct Router<'m> {
+    trie: Trie<'m>,
+    subscriptions: Pool<'m, Subscription>,
+    subscription_index: HashIndex<'m, Subscription>,
+    subscribers: Slots<'m, SubscriberSlot>,
+    groups: Pool<'m, Group>,
+    group_index: HashIndex<'m, Group>,
+    /// Subscribers below this are sibling brokers.
+    siblings: u32,
+}
+
+impl<'m> Router<'m> {
+    /// A router without subscriptions. The first `siblings` subscribers are sibling brokers: they don't
+    /// count when a filter has its first or its last subscriber.
+    pub fn new(memory: RouterMemory<'m>, hasher: Hasher, siblings: u32) -> Self {
+        let mut subscribers = memory.subscribers;
+        subscribers.as_mut_slice().fill(SubscriberSlot::EMPTY);
+        Self {
+            trie: Trie::new(memory.nodes, memory.node_buckets, memory.texts, hasher),
+            subscriptions: Pool::new(memory.subscriptions),
+            subscription_index: HashIndex::new(memory.subscription_buckets),
+            subscribers,
+            groups: Pool::new(memory.groups),
+            group_index: HashIndex::new(memory.group_buckets),
+            siblings,
+        }
+    }
+
+    /// Subscriptions of all subscribers, siblings included.
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Subscriptions of local subscribers.
+    pub fn local_subscription_count(&self) -> usize {
+        let of_siblings = (0..self.siblings).map(|sibling| self.subscription_count_of(Subscriber(sibling)));
+        self.subscriptions.len().saturating_sub(of_siblings.sum())
+    }
+
+    /// Groups of shared subscriptions.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Levels in the tree, the root not counted.
+    pub fn node_count(&self) -> usize {
+        self.trie.len()
+    }
+
+    /// Retained messages.
+    pub fn retained_count(&self) -> usize {
+        self.trie.retained_count()
+    }
+
+    /// Those of them whose topic is `level` or below it.
+    pub fn retained_count_below(&self, level: TopicName<'_>) -> usize {
+        self.trie.find(level.as_str()).map_or(0, |node| self.trie.nodes[node].retained_below as usize)
+    }
+
+    /// The most entries of a table that a look-up may have to pass.
+    #[cfg(feature = "alloc")]
+    pub fn longest_chain(&self) -> usize {
+        let levels = self.trie.index.longest_chain(&self.trie.nodes);
+        let subscriptions = self.subscription_index.longest_chain(&self.subscriptions);
+        levels.max(subscriptions).max(self.group_index.longest_chain(&self.groups))
+    }
+
+    /// Bytes of long levels and ShareNames.
+    pub fn text_bytes(&self) -> usize {
+        self.trie.texts.used()
+    }
+}
+
+#[cfg(test)]
+mod tests;

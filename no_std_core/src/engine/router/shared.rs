@@ -1,0 +1,312 @@
+//! Shared subscriptions: groups, and who of a group gets a message. Section 4.8.2 of MQTT 5.0.
+
+use super::subscription::{ByPlace, Subscription};
+use super::trie::Node;
+use super::{Router, SHARED, Subscriber};
+use crate::mem::{Blob, Handle, Hasher, Linked, List, Pool, links};
+use crate::topic::TopicFilter;
+
+/// The subscribers that share one Topic Filter under one ShareName.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub(super) node: Option<Handle<Node>>,
+    pub(super) name: Blob,
+    /// Of the node and the name.
+    hash: u32,
+    chain: Option<Handle<Group>>,
+    next: Option<Handle<Group>>,
+    prev: Option<Handle<Group>>,
+    /// In the order in which they joined.
+    pub(super) members: List<Subscription, ByPlace>,
+    count: u32,
+    /// The member to ask first next time; None: the first.
+    cursor: Option<Handle<Subscription>>,
+    tag: u32,
+}
+
+impl Group {
+    /// The group that fills unused memory.
+    pub const EMPTY: Self = Self {
+        node: None,
+        name: Blob::EMPTY,
+        hash: 0,
+        chain: None,
+        next: None,
+        prev: None,
+        members: List::EMPTY,
+        count: 0,
+        cursor: None,
+        tag: 0,
+    };
+
+    /// How many members it has; at least one, unless it was restored and they have not come yet.
+    pub fn member_count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// What the caller keeps with the group, see [`Router::set_group_tag`]; 0 at first.
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    pub(super) fn join(&mut self, subscriptions: &mut Pool<'_, Subscription>, handle: Handle<Subscription>) {
+        self.members.push_back(subscriptions, handle);
+        self.count += 1;
+    }
+
+    pub(super) fn leave(&mut self, subscriptions: &mut Pool<'_, Subscription>, handle: Handle<Subscription>) {
+        if self.cursor == Some(handle) {
+            self.cursor = behind(subscriptions, handle);
+        }
+        self.members.unlink(subscriptions, handle);
+        self.count = self.count.saturating_sub(1);
+    }
+
+    /// Every member once, from the one at the cursor on, the list taken as a ring.
+    fn ring<'a>(&self, subscriptions: &'a Pool<'_, Subscription>) -> impl Iterator<Item = Handle<Subscription>> + 'a {
+        let first = self.members.front();
+        let start = self.cursor.or(first);
+        let next = move |handle: &Handle<Subscription>| behind(subscriptions, *handle).or(first);
+        core::iter::successors(start, next).take(self.count as usize)
+    }
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// How a group chooses the member that gets a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareStrategy {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Whoever has the least to acknowledge; among equals one after the other.
+    LeastInflight,
+    /// Any, each as likely as the others.
+    Random,
+    /// The same as last time, as long as it is available.
+    Sticky,
+    /// The same for all messages of one publisher.
+    HashPublisher,
+    /// The same for all messages of one topic.
+    HashTopic,
+}
+
+/// What some strategies choose by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PickKeys {
+    /// A fresh random number.
+    pub random: u32,
+    /// A hash of the publisher's Client Identifier.
+    pub publisher: u32,
+    /// A hash of the Topic Name.
+    pub topic: u32,
+}
+
+impl Router<'_> {
+    /// Chooses the member of `group` that gets a message. None if no member is available.
+    ///
+    /// `load` says how many messages a subscriber has yet to acknowledge, None if it can't take one now. With
+    /// the two hash strategies a member that goes leaves only its own share to others, and one that comes takes its
+    /// share evenly from all. Round robin and sticky take O(1) while members are available, the others ask all.
+    pub fn pick(
+        &mut self,
+        group: Handle<Group>,
+        strategy: ShareStrategy,
+        keys: PickKeys,
+        mut load: impl FnMut(Subscriber) -> Option<u32>,
+    ) -> Option<Handle<Subscription>> {
+        let subscriptions = &self.subscriptions;
+        let hasher = &self.trie.hasher;
+        let group = &mut self.groups[group];
+        let mut available = group.ring(subscriptions).filter_map(|handle| {
+            let subscriber = subscriptions[handle].subscriber();
+            load(subscriber).map(|load| (handle, subscriber, load))
+        });
+        match strategy {
+            ShareStrategy::RoundRobin => {
+                let (chosen, ..) = available.next()?;
+                drop(available);
+                group.cursor = behind(subscriptions, chosen);
+                Some(chosen)
+            }
+            ShareStrategy::Sticky => {
+                let (chosen, ..) = available.next()?;
+                drop(available);
+                group.cursor = Some(chosen);
+                Some(chosen)
+            }
+            ShareStrategy::LeastInflight => {
+                let mut least = available.next()?;
+                // Nobody has less than nothing.
+                while least.2 > 0 {
+                    match available.next() {
+                        Some(other) if other.2 < least.2 => least = other,
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+                drop(available);
+                group.cursor = behind(subscriptions, least.0);
+                Some(least.0)
+            }
+            ShareStrategy::Random => highest(hasher, keys.random, available),
+            ShareStrategy::HashPublisher => highest(hasher, keys.publisher, available),
+            ShareStrategy::HashTopic => highest(hasher, keys.topic, available),
+        }
+    }
+
+    /// Whether there is a group in the slot.
+    pub(crate) fn is_live_group(&self, group: Handle<Group>) -> bool {
+        SHARED && self.groups.is_live(group)
+    }
+
+    /// As [`Router::filter_of`] for a group, which may have no members yet.
+    pub(crate) fn filter_of_group<'b>(&self, group: Handle<Group>, out: &'b mut [u8]) -> Option<&'b str> {
+        self.filter_at(self.groups[group].node?, Some(group), out)
+    }
+
+    /// Whether the subscriber is a member of the group in a slot, if there is one.
+    pub(crate) fn is_member(&self, group: Handle<Group>, subscriber: Subscriber) -> bool {
+        let node = if self.groups.is_live(group) { self.groups[group].node } else { None };
+        node.is_some_and(|node| self.find_in(node, Some(group), subscriber).is_some())
+    }
+
+    /// A group that a walk gave.
+    pub fn group(&self, group: Handle<Group>) -> &Group {
+        &self.groups[group]
+    }
+
+    /// The group of a shared subscription, if it has members.
+    pub fn group_of(&self, filter: TopicFilter<'_>) -> Option<Handle<Group>> {
+        self.find_group(self.trie.find(filter.proper())?, filter.share_name()?)
+    }
+
+    /// Whether `name` is the group's ShareName.
+    pub fn group_has_name(&self, group: Handle<Group>, name: &str) -> bool {
+        self.trie.texts.equals(self.groups[group].name, name.as_bytes())
+    }
+
+    /// Lets the caller keep a number with the group: where its queue stands, for example.
+    pub fn set_group_tag(&mut self, group: Handle<Group>, tag: u32) {
+        self.groups[group].tag = tag;
+    }
+
+    /// The members of a group in the order in which they joined.
+    pub fn members_of(&self, group: Handle<Group>) -> impl Iterator<Item = Handle<Subscription>> {
+        self.groups[group].members.iter(&self.subscriptions)
+    }
+
+    pub(super) fn find_group(&self, node: Handle<Node>, name: &str) -> Option<Handle<Group>> {
+        if !SHARED {
+            return None;
+        }
+        let hash = self.group_hash(node, name);
+        self.group_index.find(&self.groups, hash, |group| {
+            group.node == Some(node) && self.trie.texts.equals(group.name, name.as_bytes())
+        })
+    }
+
+    /// The group, made if it is not there. A new one must get a member, or be ended.
+    pub(super) fn ensure_group(&mut self, node: Handle<Node>, name: &str) -> Option<Handle<Group>> {
+        if let Some(group) = self.find_group(node, name) {
+            return Some(group);
+        }
+        if !SHARED {
+            return None;
+        }
+        let hash = self.group_hash(node, name);
+        let name = self.trie.texts.store(&[name.as_bytes()])?;
+        let Some(group) = self.groups.insert(Group { node: Some(node), name, hash, ..Group::EMPTY }) else {
+            self.trie.texts.release(name);
+            return None;
+        };
+        self.group_index.insert(&mut self.groups, group);
+        self.trie.nodes[node].groups.push_back(&mut self.groups, group);
+        Some(group)
+    }
+
+    /// Puts a group back into its slot after a restart; whether there was room, and no such group.
+    pub(crate) fn restore_group(&mut self, slot: usize, filter: TopicFilter<'_>) -> bool {
+        let Some(share_name) = filter.share_name().filter(|_| SHARED) else {
+            return false;
+        };
+        let Ok(node) = self.trie.ensure(filter.proper()) else { return false };
+        let mut restored = None;
+        if self.find_group(node, share_name).is_none()
+            && let Some(name) = self.trie.texts.store(&[share_name.as_bytes()])
+        {
+            let hash = self.group_hash(node, share_name);
+            restored = self.groups.restore(slot, Group { node: Some(node), name, hash, ..Group::EMPTY });
+            if restored.is_none() {
+                self.trie.texts.release(name);
+            }
+        }
+        match restored {
+            Some(group) => {
+                self.group_index.insert(&mut self.groups, group);
+                self.trie.nodes[node].groups.push_back(&mut self.groups, group);
+            }
+            None => self.trie.prune(node),
+        }
+        restored.is_some()
+    }
+
+    /// Ends the group in a slot that was restored, if it has no members; gives its tag.
+    pub(crate) fn end_restored_group(&mut self, slot: usize) -> Option<u32> {
+        let group = Handle::from_index(slot);
+        if !self.groups.is_live(group) {
+            return None;
+        }
+        let node = self.groups[group].node;
+        let ended = self.end_group_without_members(group)?;
+        if let Some(node) = node {
+            self.trie.prune(node);
+        }
+        Some(ended)
+    }
+
+    /// Slots in use or used before.
+    pub(crate) fn group_slots(&self) -> usize {
+        self.groups.slots()
+    }
+
+    /// Removes `group` if it has no members; gives its tag. Its node stays, needed or not.
+    pub(super) fn end_group_without_members(&mut self, group: Handle<Group>) -> Option<u32> {
+        if !self.groups[group].members.is_empty() {
+            return None;
+        }
+        self.group_index.remove(&mut self.groups, group);
+        if let Some(node) = self.groups[group].node {
+            self.trie.nodes[node].groups.unlink(&mut self.groups, group);
+        }
+        let ended = self.groups.remove(group);
+        self.trie.texts.release(ended.name);
+        Some(ended.tag)
+    }
+
+    fn group_hash(&self, node: Handle<Node>, name: &str) -> u32 {
+        self.trie.hasher.combine(node.index() as u32, self.trie.hasher.hash_bytes(name.as_bytes()))
+    }
+}
+
+/// The next member of the same group.
+fn behind(subscriptions: &Pool<'_, Subscription>, handle: Handle<Subscription>) -> Option<Handle<Subscription>> {
+    Linked::<ByPlace>::next(&subscriptions[handle])
+}
+
+/// Rendezvous hashing: each member has a weight for this key, and the heaviest is chosen.
+fn highest(
+    hasher: &Hasher,
+    key: u32,
+    members: impl Iterator<Item = (Handle<Subscription>, Subscriber, u32)>,
+) -> Option<Handle<Subscription>> {
+    members.max_by_key(|(_, subscriber, _)| (hasher.weigh(key, subscriber.0), *subscriber)).map(|(handle, ..)| handle)
+}
+
+links!(Linked for Group: next);
+links!(DoublyLinked for Group: prev);
+links!(Chained for Group: hash, chain);

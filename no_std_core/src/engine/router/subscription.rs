@@ -1,0 +1,464 @@
+//! Who subscribed to what.
+
+use super::shared::Group;
+use super::trie::{Node, write_before};
+use super::{Full, Router, SHARED, Subscriber};
+use crate::mem::{Handle, Linked, PoolSlot, links};
+use crate::topic::TopicFilter;
+
+/// A Subscription Identifier is at most 268,435,455, see section 3.8.2.1.2 of MQTT 5.0.
+const IDENTIFIER: u32 = (1 << 28) - 1;
+const QOS_SHIFT: u32 = 28;
+const NO_LOCAL: u32 = 1 << 30;
+const RETAIN_AS_PUBLISHED: u32 = 1 << 31;
+
+/// What a subscriber asked for, so far as it matters for each message. Section 3.8.3.1 of MQTT 5.0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionOptions {
+    /// The Maximum QoS, 0 to 2.
+    pub qos: u8,
+    /// Not what the subscriber published itself.
+    pub no_local: bool,
+    /// The RETAIN flag as the publisher set it.
+    pub retain_as_published: bool,
+}
+
+/// One subscription of one subscriber.
+///
+/// What a PUBLISH looks at comes first: those 12 bytes mostly lie in one cache line.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Subscription {
+    subscriber: Subscriber,
+    /// The Subscription Identifier (bits 0 to 27) and the options.
+    packed: u32,
+    place_next: Option<Handle<Subscription>>,
+    place: Place,
+    /// Of the place and of the subscriber.
+    hash: u32,
+    chain: Option<Handle<Subscription>>,
+    place_prev: Option<Handle<Subscription>>,
+    subscriber_next: Option<Handle<Subscription>>,
+    subscriber_prev: Option<Handle<Subscription>>,
+}
+
+/// Where a subscription hangs: at a level, or in a group, which itself hangs at one. 0 in unused memory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
+/// More levels, or groups, there can't be: a [`Place`] has 31 bits for them.
+#[cfg(feature = "alloc")]
+pub(super) const MOST_PLACES: usize = (1 << 31) - 1;
+
+impl Place {
+    /// Marks that it is a group.
+    const GROUP: u32 = 1 << 31;
+
+    fn new(node: Handle<Node>, group: Option<Handle<Group>>) -> Self {
+        Self(match group.filter(|_| SHARED) {
+            Some(group) => group.tag() | Self::GROUP,
+            None => node.tag() & !Self::GROUP,
+        })
+    }
+
+    fn group(self) -> Option<Handle<Group>> {
+        if SHARED && self.0 & Self::GROUP != 0 { Handle::from_tag(self.0 & !Self::GROUP) } else { None }
+    }
+
+    /// The level, if there is no group between.
+    fn node(self) -> Option<Handle<Node>> {
+        if SHARED && self.0 & Self::GROUP != 0 { None } else { Handle::from_tag(self.0) }
+    }
+}
+
+impl Subscription {
+    /// The subscription that fills unused memory.
+    pub const EMPTY: Self = Self {
+        place: Place(0),
+        subscriber: Subscriber(0),
+        packed: 0,
+        hash: 0,
+        chain: None,
+        place_next: None,
+        place_prev: None,
+        subscriber_next: None,
+        subscriber_prev: None,
+    };
+
+    /// Who subscribed.
+    pub fn subscriber(&self) -> Subscriber {
+        self.subscriber
+    }
+
+    /// The group, if this is a shared subscription.
+    pub fn group(&self) -> Option<Handle<Group>> {
+        self.place.group()
+    }
+
+    /// The options of the last SUBSCRIBE.
+    pub fn options(&self) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos: (self.packed >> QOS_SHIFT & 3) as u8,
+            no_local: self.packed & NO_LOCAL != 0,
+            retain_as_published: self.packed & RETAIN_AS_PUBLISHED != 0,
+        }
+    }
+
+    /// The Subscription Identifier of the last SUBSCRIBE; 0 if it had none.
+    pub fn identifier(&self) -> u32 {
+        self.packed & IDENTIFIER
+    }
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// What [`Router::subscribe`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The subscription, new or not.
+    pub handle: Handle<Subscription>,
+    /// It was there already, and has new options now `[MQTT-3.8.4-3]`.
+    pub replaced: bool,
+    /// Before, no local subscriber had this filter, be it shared or not: siblings have to hear of it.
+    pub first: bool,
+}
+
+/// What ended with a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsubscribed {
+    /// No local subscriber has this filter any more, be it shared or not: siblings have to hear of it.
+    pub last: bool,
+    /// Its group had no other member and ended; this was its [`Group::tag`].
+    pub group_ended: Option<u32>,
+}
+
+impl Router<'_> {
+    /// Adds a subscription or replaces the options of the one that has the same filter `[MQTT-3.8.4-3]`.
+    ///
+    /// A filter with a ShareName joins or makes a group. `identifier` is the Subscription Identifier (1 to
+    /// 268,435,455), or 0. How many levels a filter may have is for the caller to limit.
+    pub fn subscribe(
+        &mut self,
+        filter: TopicFilter<'_>,
+        subscriber: Subscriber,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Result<Subscribed, Full> {
+        if !self.subscribers.grow_to((subscriber.0 as usize).saturating_add(1)) {
+            return Err(Full);
+        }
+        let packed = pack(options, identifier);
+        let node = self.trie.ensure(filter.proper())?;
+        if let Some(handle) = self.find_at(node, filter.share_name(), subscriber) {
+            self.subscriptions[handle].packed = packed;
+            return Ok(Subscribed { handle, replaced: true, first: false });
+        }
+        let first = self.is_local(subscriber) && !self.has_local(node);
+        let added = match filter.share_name() {
+            None => self.add_subscription(node, None, subscriber, packed),
+            Some(name) => self.ensure_group(node, name).and_then(|group| {
+                let added = self.add_subscription(node, Some(group), subscriber, packed);
+                if added.is_none() {
+                    self.end_group_without_members(group);
+                }
+                added
+            }),
+        };
+        let Some(handle) = added else {
+            self.trie.prune(node);
+            return Err(Full);
+        };
+        Ok(Subscribed { handle, replaced: false, first })
+    }
+
+    /// Puts a subscription back into its slot after a restart; `None` if that is taken, if there is the same already, or if there
+    /// is no room. [`Router::end_restoring`] is due after the last one.
+    pub(crate) fn restore_subscription(
+        &mut self,
+        slot: usize,
+        filter: TopicFilter<'_>,
+        subscriber: Subscriber,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Option<Subscribed> {
+        if !self.subscribers.grow_to((subscriber.0 as usize).saturating_add(1)) {
+            return None;
+        }
+        let packed = pack(options, identifier);
+        let node = self.trie.ensure(filter.proper()).ok()?;
+        let first = self.is_local(subscriber) && !self.has_local(node);
+        let is_new = self.find_at(node, filter.share_name(), subscriber).is_none();
+        let group = filter.share_name().filter(|_| is_new).map(|name| self.ensure_group(node, name));
+        let mut restored = None;
+        if is_new && group != Some(None) {
+            let place = Place::new(node, group.flatten());
+            let hash = self.subscription_hash(place, subscriber);
+            let new = Subscription { place, subscriber, packed, hash, ..Subscription::EMPTY };
+            restored = self.subscriptions.restore(slot, new);
+        }
+        match restored {
+            Some(handle) => self.join(handle),
+            // A group without members ends when restoring does.
+            None => self.trie.prune(node),
+        }
+        restored.map(|handle| Subscribed { handle, replaced: false, first })
+    }
+
+    /// Ends restoring: all free slots are known then.
+    pub(crate) fn end_restoring(&mut self) {
+        self.subscriptions.end_restoring();
+        self.groups.end_restoring();
+    }
+
+    /// Removes the subscription with exactly this filter `[MQTT-3.10.4-1]`. None if there was none.
+    pub fn unsubscribe(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Unsubscribed> {
+        let handle = self.find(filter, subscriber)?;
+        Some(self.remove(handle))
+    }
+
+    /// Removes one subscription of `subscriber`; called until it gives None, all of them.
+    pub fn pop_subscription(&mut self, subscriber: Subscriber) -> Option<Unsubscribed> {
+        let handle = self.subscriber_slot(subscriber)?.subscriptions.front()?;
+        Some(self.remove(handle))
+    }
+
+    /// Removes a subscription.
+    pub fn remove(&mut self, handle: Handle<Subscription>) -> Unsubscribed {
+        let subscription = &self.subscriptions[handle];
+        let (place, subscriber, behind) = (subscription.place, subscription.subscriber, subscription.place_next);
+        let node = self.node_of_place(place);
+        let indexed = if self.first_at(place) == Some(handle) { behind } else { Some(handle) };
+        if let Some(indexed) = indexed {
+            self.subscription_index.remove(&mut self.subscriptions, indexed);
+        }
+        if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
+            slot.subscriptions.unlink(&mut self.subscriptions, handle);
+            slot.count = slot.count.saturating_sub(1);
+        }
+        let mut group_ended = None;
+        match (place.group(), node) {
+            (Some(group), _) => {
+                self.groups[group].leave(&mut self.subscriptions, handle);
+                group_ended = self.end_group_without_members(group);
+            }
+            (None, Some(node)) => self.trie.nodes[node].subscriptions.unlink(&mut self.subscriptions, handle),
+            (None, None) => {}
+        }
+        self.subscriptions.remove(handle);
+        let Some(node) = node else { return Unsubscribed { last: false, group_ended } };
+        let last = self.is_local(subscriber) && !self.has_local(node);
+        self.trie.prune(node);
+        Unsubscribed { last, group_ended }
+    }
+
+    /// The subscription of `subscriber` with exactly this filter.
+    pub fn find(&self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Handle<Subscription>> {
+        self.find_at(self.trie.find(filter.proper())?, filter.share_name(), subscriber)
+    }
+
+    /// A subscription that [`Router::subscribe`] or a walk gave.
+    #[inline]
+    pub fn subscription(&self, handle: Handle<Subscription>) -> &Subscription {
+        &self.subscriptions[handle]
+    }
+
+    /// Slots in use or used before.
+    pub(crate) fn subscription_slots(&self) -> usize {
+        self.subscriptions.slots()
+    }
+
+    /// The subscription in a slot, if there is one.
+    pub(crate) fn live_subscription(&self, handle: Handle<Subscription>) -> Option<&Subscription> {
+        self.subscriptions.is_live(handle).then(|| &self.subscriptions[handle])
+    }
+
+    /// All subscriptions, in no order that means anything.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (Handle<Subscription>, &Subscription)> {
+        self.subscriptions.iter()
+    }
+
+    /// The subscriptions of `subscriber`, in the order in which they were made.
+    pub fn subscriptions_of(&self, subscriber: Subscriber) -> impl Iterator<Item = Handle<Subscription>> {
+        let list = self.subscriber_slot(subscriber).map(|slot| slot.subscriptions).unwrap_or_default();
+        list.iter(&self.subscriptions)
+    }
+
+    /// Whether `handle` is a subscription of `subscriber`, whatever it was before.
+    pub fn holds(&self, handle: Handle<Subscription>, subscriber: Subscriber) -> bool {
+        self.subscriptions.is_live(handle) && self.subscriptions[handle].subscriber == subscriber
+    }
+
+    /// Whether a local subscriber has this filter, shared or not.
+    pub fn has_local_subscriber(&self, filter: TopicFilter<'_>) -> bool {
+        self.trie.find(filter.proper()).is_some_and(|node| self.has_local(node))
+    }
+
+    /// The subscription behind `handle` in [`subscriptions_of`](Self::subscriptions_of) its subscriber.
+    pub fn next_of_subscriber(&self, handle: Handle<Subscription>) -> Option<Handle<Subscription>> {
+        Linked::<BySubscriber>::next(&self.subscriptions[handle])
+    }
+
+    /// How many subscriptions `subscriber` has.
+    pub fn subscription_count_of(&self, subscriber: Subscriber) -> usize {
+        self.subscriber_slot(subscriber).map_or(0, |slot| slot.count as usize)
+    }
+
+    /// The Topic Filter of a subscription as the subscriber wrote it, `$share/group/` included. It is put at the end of
+    /// `out`; None if that is too short (65,535 bytes are enough for any).
+    pub fn filter_of<'b>(&self, handle: Handle<Subscription>, out: &'b mut [u8]) -> Option<&'b str> {
+        let place = self.subscriptions[handle].place;
+        self.filter_at(self.node_of_place(place)?, place.group(), out)
+    }
+
+    /// The filter of a node, with the ShareName of a group there.
+    pub(super) fn filter_at<'b>(
+        &self,
+        node: Handle<Node>,
+        group: Option<Handle<Group>>,
+        out: &'b mut [u8],
+    ) -> Option<&'b str> {
+        let mut start = self.trie.write_path(node, out)?;
+        if let Some(group) = group {
+            let name = self.groups[group].name;
+            start = write_before(out, start, b"/")?;
+            let end = start;
+            start = start.checked_sub(name.len())?;
+            self.trie.texts.copy(name, 0, out.get_mut(start..end)?);
+            start = write_before(out, start, b"$share/")?;
+        }
+        core::str::from_utf8(out.get(start..)?).ok()
+    }
+
+    fn find_at(
+        &self,
+        node: Handle<Node>,
+        share_name: Option<&str>,
+        subscriber: Subscriber,
+    ) -> Option<Handle<Subscription>> {
+        let group = match share_name {
+            Some(name) => Some(self.find_group(node, name)?),
+            None => None,
+        };
+        self.find_in(node, group, subscriber)
+    }
+
+    /// The subscription of `subscriber` at a node, or in a group of that node.
+    pub(super) fn find_in(
+        &self,
+        node: Handle<Node>,
+        group: Option<Handle<Group>>,
+        subscriber: Subscriber,
+    ) -> Option<Handle<Subscription>> {
+        let place = Place::new(node, group);
+        let first = self.first_at(place)?;
+        if self.subscriptions[first].subscriber == subscriber {
+            return Some(first);
+        }
+        let hash = self.subscription_hash(place, subscriber);
+        self.subscription_index
+            .find(&self.subscriptions, hash, |found| found.subscriber == subscriber && found.place == place)
+    }
+
+    fn add_subscription(
+        &mut self,
+        node: Handle<Node>,
+        group: Option<Handle<Group>>,
+        subscriber: Subscriber,
+        packed: u32,
+    ) -> Option<Handle<Subscription>> {
+        let place = Place::new(node, group);
+        let hash = self.subscription_hash(place, subscriber);
+        let new = Subscription { place, subscriber, packed, hash, ..Subscription::EMPTY };
+        let handle = self.subscriptions.insert(new)?;
+        self.join(handle);
+        Some(handle)
+    }
+
+    /// Puts a subscription, which is in the pool, where it is found.
+    fn join(&mut self, handle: Handle<Subscription>) {
+        let Subscription { place, subscriber, .. } = self.subscriptions[handle];
+        // Siblings come first: then the last one says whether there is a local subscriber.
+        let comes_first = place.group().is_none() && !self.is_local(subscriber);
+        let first = self.first_at(place);
+        if let Some(indexed) = if comes_first { first } else { first.map(|_| handle) } {
+            self.subscription_index.insert(&mut self.subscriptions, indexed);
+        }
+        if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
+            slot.subscriptions.push_back(&mut self.subscriptions, handle);
+            slot.count += 1;
+        }
+        match (place.group(), place.node()) {
+            (Some(group), _) => self.groups[group].join(&mut self.subscriptions, handle),
+            (None, Some(node)) if comes_first => {
+                self.trie.nodes[node].subscriptions.push_front(&mut self.subscriptions, handle);
+            }
+            (None, Some(node)) => self.trie.nodes[node].subscriptions.push_back(&mut self.subscriptions, handle),
+            (None, None) => {}
+        }
+    }
+
+    /// The first subscription of a group, or to a level's filter. All others are in the index; most filters have this one alone.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
+    fn first_at(&self, place: Place) -> Option<Handle<Subscription>> {
+        match place.group() {
+            Some(group) => self.groups[group].members.front(),
+            None => self.trie.nodes[place.node()?].subscriptions.front(),
+        }
+    }
+
+    /// The level of the filter.
+    fn node_of_place(&self, place: Place) -> Option<Handle<Node>> {
+        match place.group() {
+            Some(group) => self.groups[group].node,
+            None => place.node(),
+        }
+    }
+
+    fn is_local(&self, subscriber: Subscriber) -> bool {
+        subscriber.0 >= self.siblings
+    }
+
+    /// Whether a local subscriber has the filter of `node`. Groups are local, unless they wait for members after a restart.
+    fn has_local(&self, node: Handle<Node>) -> bool {
+        let node = &self.trie.nodes[node];
+        let last = node.subscriptions.back(&self.subscriptions);
+        node.groups.iter(&self.groups).any(|group| self.groups[group].member_count() > 0)
+            || last.is_some_and(|last| self.is_local(self.subscriptions[last].subscriber))
+    }
+
+    fn subscriber_slot(&self, subscriber: Subscriber) -> Option<&super::SubscriberSlot> {
+        self.subscribers.as_slice().get(subscriber.0 as usize)
+    }
+
+    fn subscription_hash(&self, place: Place, subscriber: Subscriber) -> u32 {
+        self.trie.hasher.combine(place.0, subscriber.0)
+    }
+}
+
+fn pack(options: SubscriptionOptions, identifier: u32) -> u32 {
+    debug_assert!(options.qos <= 2 && identifier <= IDENTIFIER);
+    identifier & IDENTIFIER
+        | u32::from(options.qos & 3) << QOS_SHIFT
+        | if options.no_local { NO_LOCAL } else { 0 }
+        | if options.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 }
+}
+
+/// Names the list of a node's subscriptions, or of a group's members.
+#[derive(Clone, Copy, Debug)]
+pub struct ByPlace;
+
+/// Names the list of a subscriber's subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub struct BySubscriber;
+
+links!(Linked<ByPlace> for Subscription: place_next);
+links!(DoublyLinked<ByPlace> for Subscription: place_prev);
+links!(Linked<BySubscriber> for Subscription: subscriber_next);
+links!(DoublyLinked<BySubscriber> for Subscription: subscriber_prev);
+links!(Chained for Subscription: hash, chain);
+
+const _: () = assert!(size_of::<PoolSlot<Subscription>>() == 40);

@@ -1,0 +1,360 @@
+//! The tree of topic levels.
+
+use super::Full;
+use super::position::Position;
+use super::retained::Retained;
+use super::shared::Group;
+use super::subscription::{ByPlace, Subscription};
+use crate::mem::{Blob, Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots, copy, links};
+
+/// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
+const SHORT: usize = 15;
+
+/// One level of the tree.
+///
+/// What a PUBLISH looks at comes first and fits in 48 bytes, so that it mostly lies in one cache line.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Node {
+    pub(super) level: Level,
+    /// None for the root.
+    pub(super) parent: Option<Handle<Node>>,
+    /// Of the parent and the level's text; what the index finds the node by.
+    hash: u32,
+    chain: Option<Handle<Node>>,
+    pub(super) next: Option<Handle<Node>>,
+    /// The `+` child, then the `#` child, so far as they are there.
+    wildcards: List<Node>,
+    /// Subscriptions to this filter that are not shared, those of siblings first.
+    pub(super) subscriptions: List<Subscription, ByPlace>,
+    pub(super) groups: List<Group>,
+    /// Children that are no wildcards; those with `retained_below` are the first.
+    pub(super) children: List<Node>,
+    prev: Option<Handle<Node>>,
+    pub(super) retained: Option<Retained>,
+    /// How many retained entries stand here and below.
+    pub(super) retained_below: u32,
+}
+
+/// What a node stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Level {
+    /// A text of up to [`SHORT`] bytes, filled up with U+0000, which stands in no topic `[MQTT-4.7.3-2]`.
+    Short([u8; SHORT]),
+    Long(Blob),
+    Plus,
+    Pound,
+}
+
+impl Node {
+    /// The node that fills unused memory.
+    pub const EMPTY: Self = Self {
+        level: Level::Short([0; SHORT]),
+        parent: None,
+        hash: 0,
+        chain: None,
+        next: None,
+        wildcards: List::EMPTY,
+        subscriptions: List::EMPTY,
+        groups: List::EMPTY,
+        children: List::EMPTY,
+        prev: None,
+        retained: None,
+        retained_below: 0,
+    };
+
+    fn is_needed(&self) -> bool {
+        !(self.subscriptions.is_empty()
+            && self.groups.is_empty()
+            && self.retained.is_none()
+            && self.children.is_empty()
+            && self.wildcards.is_empty())
+    }
+
+    /// Whether the node was reached by the text of the level and not by a wildcard.
+    #[inline]
+    pub(super) fn is_exact(&self) -> bool {
+        matches!(self.level, Level::Short(_) | Level::Long(_))
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Level {
+    #[inline]
+    fn is(&self, text: &[u8], texts: &Bytes<'_>) -> bool {
+        match self {
+            Self::Short(short) => short
+                .split_at_checked(text.len())
+                .is_some_and(|(head, tail)| head == text && tail.first().is_none_or(|fill| *fill == 0)),
+            Self::Long(blob) => texts.equals(*blob, text),
+            Self::Plus | Self::Pound => false,
+        }
+    }
+}
+
+/// The tree, without what hangs at its nodes.
+#[derive(Debug)]
+pub(super) struct Trie<'m> {
+    pub(super) nodes: Pool<'m, Node>,
+    /// All nodes but the root and the wildcards.
+    pub(super) index: HashIndex<'m, Node>,
+    pub(super) texts: Bytes<'m>,
+    pub(super) hasher: Hasher,
+    /// None if there is no memory at all.
+    pub(super) root: Option<Handle<Node>>,
+}
+
+impl<'m> Trie<'m> {
+    pub(super) fn new(
+        nodes: Slots<'m, PoolSlot<Node>>,
+        buckets: Slots<'m, Option<Handle<Node>>>,
+        texts: Bytes<'m>,
+        hasher: Hasher,
+    ) -> Self {
+        let mut nodes = Pool::new(nodes);
+        let root = nodes.insert(Node::EMPTY);
+        Self { nodes, index: HashIndex::new(buckets), texts, hasher, root }
+    }
+
+    /// Nodes without the root.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len().saturating_sub(1)
+    }
+
+    pub(super) fn retained_count(&self) -> usize {
+        self.root.map_or(0, |root| self.nodes[root].retained_below as usize)
+    }
+
+    /// The child of `parent` that has exactly this text, whose hash is asked for if it is needed: most levels have one child or
+    /// none, and then the text tells.
+    #[inline]
+    pub(super) fn child(&self, parent: Handle<Node>, text: &[u8], hash: impl FnOnce() -> u32) -> Option<Handle<Node>> {
+        // Firmware's hash takes fewer steps than this.
+        if cfg!(feature = "alloc")
+            && let Some(child) = self.only_child(parent, text)
+        {
+            return child;
+        }
+        let hash = self.hash_of(parent, hash());
+        self.index.find(&self.nodes, hash, |node| self.is_child(node, parent, text))
+    }
+
+    /// The same, if it can be told without a hash.
+    #[inline]
+    pub(super) fn only_child(&self, parent: Handle<Node>, text: &[u8]) -> Option<Option<Handle<Node>>> {
+        let Some(first) = self.nodes[parent].children.front() else { return Some(None) };
+        let child = &self.nodes[first];
+        child.next.is_none().then(|| child.level.is(text, &self.texts).then_some(first))
+    }
+
+    #[inline]
+    pub(super) fn is_child(&self, node: &Node, parent: Handle<Node>, text: &[u8]) -> bool {
+        node.parent == Some(parent) && node.level.is(text, &self.texts)
+    }
+
+    /// The `+` child.
+    #[inline]
+    pub(super) fn plus(&self, parent: Handle<Node>) -> Option<Handle<Node>> {
+        let first = self.nodes[parent].wildcards.front()?;
+        matches!(self.nodes[first].level, Level::Plus).then_some(first)
+    }
+
+    /// The `#` child.
+    #[inline]
+    pub(super) fn pound(&self, parent: Handle<Node>) -> Option<Handle<Node>> {
+        let first = self.nodes[parent].wildcards.front()?;
+        match self.nodes[first].level {
+            Level::Pound => Some(first),
+            _ => self.nodes[first].next,
+        }
+    }
+
+    /// Whether the level's text starts with `$`.
+    pub(super) fn is_reserved(&self, node: Handle<Node>) -> bool {
+        match self.nodes[node].level {
+            Level::Short(text) => text.first() == Some(&b'$'),
+            Level::Long(blob) => self.texts.chunks(blob, 0..1).next() == Some(b"$"),
+            Level::Plus | Level::Pound => false,
+        }
+    }
+
+    /// The node of a Topic Name, or of a Topic Filter without its ShareName.
+    pub(super) fn find(&self, path: &str) -> Option<Handle<Node>> {
+        let mut position = Position::new(path);
+        let mut node = self.root?;
+        while let Some(level) = position.ahead() {
+            node = self.step(node, level)?;
+            position.forward(level);
+        }
+        Some(node)
+    }
+
+    /// The same, made if it is not there. Something must then be hung there, or [`Trie::prune`] be called.
+    pub(super) fn ensure(&mut self, path: &str) -> Result<Handle<Node>, Full> {
+        let mut position = Position::new(path);
+        let mut node = self.root.ok_or(Full)?;
+        while let Some(level) = position.ahead() {
+            node = match self.step(node, level).or_else(|| self.add(node, level)) {
+                Some(child) => child,
+                None => {
+                    self.prune(node);
+                    return Err(Full);
+                }
+            };
+            position.forward(level);
+        }
+        Ok(node)
+    }
+
+    /// Removes `node` and those above it as far as nothing needs them.
+    pub(super) fn prune(&mut self, mut node: Handle<Node>) {
+        while let Some(parent) = self.nodes[node].parent {
+            if self.nodes[node].is_needed() {
+                return;
+            }
+            if self.nodes[node].is_exact() {
+                self.index.remove(&mut self.nodes, node);
+                self.with_children(parent, |list, nodes| list.unlink(nodes, node));
+            } else {
+                let mut wildcards = self.nodes[parent].wildcards;
+                wildcards.unlink(&mut self.nodes, node);
+                self.nodes[parent].wildcards = wildcards;
+            }
+            if let Level::Long(text) = self.nodes.remove(node).level {
+                self.texts.release(text);
+            }
+            node = parent;
+        }
+    }
+
+    /// Changes the list of children, whose head stands in the same pool as the children.
+    pub(super) fn with_children(
+        &mut self,
+        parent: Handle<Node>,
+        change: impl FnOnce(&mut List<Node>, &mut Pool<'_, Node>),
+    ) {
+        let mut list = self.nodes[parent].children;
+        change(&mut list, &mut self.nodes);
+        self.nodes[parent].children = list;
+    }
+
+    /// Writes the way from the root to `node` to the end of `out`; says where in `out` it starts.
+    pub(super) fn write_path(&self, mut node: Handle<Node>, out: &mut [u8]) -> Option<usize> {
+        let mut start = out.len();
+        let mut parent = self.nodes[node].parent;
+        while let Some(above) = parent {
+            start = match &self.nodes[node].level {
+                Level::Short(text) => write_before(out, start, text.split(|byte| *byte == 0).next()?)?,
+                Level::Long(blob) => {
+                    let to = start.checked_sub(blob.len())?;
+                    self.texts.copy(*blob, 0, out.get_mut(to..start)?);
+                    to
+                }
+                Level::Plus => write_before(out, start, b"+")?,
+                Level::Pound => write_before(out, start, b"#")?,
+            };
+            node = above;
+            parent = self.nodes[node].parent;
+            if parent.is_some() {
+                start = write_before(out, start, b"/")?;
+            }
+        }
+        Some(start)
+    }
+
+    pub(super) fn hash_of(&self, parent: Handle<Node>, level: u32) -> u32 {
+        self.hasher.combine(parent.index() as u32, level)
+    }
+
+    /// The child for a level of a filter. A Topic Name has no level that is a wildcard.
+    fn step(&self, parent: Handle<Node>, level: &[u8]) -> Option<Handle<Node>> {
+        match level {
+            b"+" => self.plus(parent),
+            b"#" => self.pound(parent),
+            _ => self.child(parent, level, || self.hasher.hash_bytes(level)),
+        }
+    }
+
+    fn add(&mut self, parent: Handle<Node>, level: &[u8]) -> Option<Handle<Node>> {
+        let hash = self.hash_of(parent, self.hasher.hash_bytes(level));
+        let kind = match level {
+            b"+" => Level::Plus,
+            b"#" => Level::Pound,
+            text => {
+                let mut short = [0; SHORT];
+                match short.get_mut(..text.len()) {
+                    Some(place) => {
+                        copy(place, text);
+                        Level::Short(short)
+                    }
+                    None => Level::Long(self.texts.store(&[text])?),
+                }
+            }
+        };
+        let Some(node) = self.nodes.insert(Node { level: kind, parent: Some(parent), hash, ..Node::EMPTY }) else {
+            if let Level::Long(text) = kind {
+                self.texts.release(text);
+            }
+            return None;
+        };
+        match kind {
+            Level::Short(_) | Level::Long(_) => {
+                self.index.insert(&mut self.nodes, node);
+                self.with_children(parent, |list, nodes| list.push_back(nodes, node));
+            }
+            Level::Plus | Level::Pound => {
+                let mut wildcards = self.nodes[parent].wildcards;
+                if matches!(kind, Level::Plus) {
+                    wildcards.push_front(&mut self.nodes, node);
+                } else {
+                    wildcards.push_back(&mut self.nodes, node);
+                }
+                self.nodes[parent].wildcards = wildcards;
+            }
+        }
+        Some(node)
+    }
+}
+
+/// Puts `text` into `out` so that it ends at `end`; says where it starts.
+pub(super) fn write_before(out: &mut [u8], end: usize, text: &[u8]) -> Option<usize> {
+    let start = end.checked_sub(text.len())?;
+    copy(out.get_mut(start..end)?, text);
+    Some(start)
+}
+
+links!(Linked for Node: next);
+links!(DoublyLinked for Node: prev);
+links!(Chained for Node: hash, chain);
+
+const _: () = assert!(size_of::<PoolSlot<Node>>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::Block;
+
+    #[test]
+    fn a_level_is_its_whole_text_and_no_more() {
+        let mut blocks = [Block::EMPTY; 2];
+        let mut texts = Bytes::borrowed(&mut blocks);
+        let mut short = [0; SHORT];
+        short[..2].copy_from_slice(b"ab");
+        let levels = [
+            (Level::Short([0; SHORT]), &b""[..]),
+            (Level::Short(short), b"ab"),
+            (Level::Short(*b"fifteen-bytes-x"), b"fifteen-bytes-x"),
+            (Level::Long(texts.store(&[b"sixteen-bytes-xx"]).unwrap()), b"sixteen-bytes-xx"),
+        ];
+        for (level, text) in levels {
+            for other in [&b""[..], b"a", b"ab", b"abc", b"fifteen-bytes-x", b"sixteen-bytes-xx", b"sixteen-bytes-xy"] {
+                assert_eq!(level.is(other, &texts), other == text);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The receiver's side of QoS 2: which Packet Identifiers wait for their PUBREL (section 4.3.3).
+//!
+//! The message itself is passed on when its PUBLISH comes; the receipt only keeps a second PUBLISH with the same
+//! identifier from being passed on again `[MQTT-4.3.3-10]`.
+
+use super::Session;
+use crate::mem::{Handle, HashIndex, Hasher, List, Pool, links};
+use crate::time::Instant;
+
+/// A Packet Identifier that a client has used for a QoS 2 PUBLISH and has not released.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    next: Option<Handle<Receipt>>,
+    previous: Option<Handle<Receipt>>,
+    chain: Option<Handle<Receipt>>,
+    hash: u32,
+    session: Option<Handle<Session>>,
+    packet_id: u16,
+}
+
+impl Receipt {
+    /// Whose client used the identifier.
+    pub(crate) fn session(&self) -> Option<Handle<Session>> {
+        self.session
+    }
+
+    /// The identifier.
+    pub(crate) fn packet_id(&self) -> u16 {
+        self.packet_id
+    }
+
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self { next: None, previous: None, chain: None, hash: 0, session: None, packet_id: 0 };
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// The receipts of one Session.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    receipts: List<Receipt>,
+    count: u16,
+    /// The client has gone on with the Session: it may repeat what was answered on an earlier Network Connection.
+    is_resumed: bool,
+    /// When it connected, in [`ticks`].
+    connected: u8,
+}
+
+/// So long a Network Connection lives at least before it is closed for a message that was refused, in [`ticks`]: a client that sends
+/// that again as soon as it is connected does so no more often.
+const REFUSED_AT_LEAST: u8 = 5;
+
+/// Milliseconds of a tick: about a second, and no division.
+const TICK_MS: u32 = 1024;
+
+/// An instant in ticks, as far as they fit.
+fn ticks(at: Instant) -> u8 {
+    (at.as_millis() / u64::from(TICK_MS)) as u8
+}
+
+impl Inbound {
+    pub(crate) const EMPTY: Self = Self { receipts: List::EMPTY, count: 0, is_resumed: false, connected: 0 };
+
+    /// The client has connected.
+    pub(crate) fn connected(&mut self, now: Instant, is_resumed: bool) {
+        (self.connected, self.is_resumed) = (ticks(now), is_resumed);
+    }
+
+    /// Whether the client goes on with the Session, and may repeat what was answered before.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
+    /// How long the Network Connection lives on, in ms, after a message was refused for which its version has no refusing answer: 0
+    /// once it is old enough. At some moments an old one is taken for a new one, which does no harm.
+    pub(crate) fn time_to_close(&self, now: Instant) -> u32 {
+        let age = ticks(now).wrapping_sub(self.connected);
+        u32::from(REFUSED_AT_LEAST.saturating_sub(age)) * TICK_MS
+    }
+
+    /// How many wait for their PUBREL.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+}
+
+/// The receipts of all Sessions, found by Session and Packet Identifier.
+pub(crate) struct Receipts<'m> {
+    pool: Pool<'m, Receipt>,
+    index: HashIndex<'m, Receipt>,
+    hasher: Hasher,
+}
+
+impl<'m> Receipts<'m> {
+    pub(crate) fn new(pool: Pool<'m, Receipt>, index: HashIndex<'m, Receipt>, hasher: Hasher) -> Self {
+        Self { pool, index, hasher }
+    }
+
+    /// The most receipts that a look-up may have to pass.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn longest_chain(&self) -> usize {
+        self.index.longest_chain(&self.pool)
+    }
+
+    /// Slots in use or used before.
+    pub(crate) fn slots(&self) -> usize {
+        self.pool.slots()
+    }
+
+    pub(crate) fn is_live(&self, receipt: Handle<Receipt>) -> bool {
+        self.pool.is_live(receipt)
+    }
+
+    pub(crate) fn get(&self, receipt: Handle<Receipt>) -> &Receipt {
+        &self.pool[receipt]
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.pool.is_full()
+    }
+
+    pub(crate) fn contains(&self, session: Handle<Session>, packet_id: u16) -> bool {
+        self.find(session, packet_id).is_some()
+    }
+
+    /// Notes an identifier; `None` if there is no memory.
+    pub(crate) fn insert(
+        &mut self,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> Option<Handle<Receipt>> {
+        let hash = self.hash(session, packet_id);
+        let handle = self.pool.insert(Receipt { hash, session: Some(session), packet_id, ..Receipt::default() })?;
+        self.join(inbound, handle);
+        Some(handle)
+    }
+
+    /// Puts a receipt back into its slot after a restart; `false` if there is the same already, or no room.
+    pub(crate) fn restore(
+        &mut self,
+        slot: usize,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> bool {
+        if self.contains(session, packet_id) {
+            return false;
+        }
+        let hash = self.hash(session, packet_id);
+        let receipt = Receipt { hash, session: Some(session), packet_id, ..Receipt::default() };
+        let restored = self.pool.restore(slot, receipt);
+        if let Some(handle) = restored {
+            self.join(inbound, handle);
+        }
+        restored.is_some()
+    }
+
+    /// Ends restoring: all free slots are known then.
+    pub(crate) fn end_restoring(&mut self) {
+        self.pool.end_restoring();
+    }
+
+    /// PUBREL: which one had waited for it.
+    pub(crate) fn release(
+        &mut self,
+        session: Handle<Session>,
+        inbound: &mut Inbound,
+        packet_id: u16,
+    ) -> Option<Handle<Receipt>> {
+        let handle = self.find(session, packet_id)?;
+        self.remove(inbound, handle);
+        Some(handle)
+    }
+
+    /// Takes any one out.
+    pub(crate) fn release_any(&mut self, inbound: &mut Inbound) -> Option<Handle<Receipt>> {
+        let handle = inbound.receipts.front()?;
+        self.remove(inbound, handle);
+        Some(handle)
+    }
+
+    fn join(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {
+        self.index.insert(&mut self.pool, handle);
+        inbound.receipts.push_back(&mut self.pool, handle);
+        inbound.count = inbound.count.saturating_add(1);
+    }
+
+    fn remove(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {
+        inbound.receipts.unlink(&mut self.pool, handle);
+        inbound.count = inbound.count.saturating_sub(1);
+        self.index.remove(&mut self.pool, handle);
+        self.pool.remove(handle);
+    }
+
+    fn find(&self, session: Handle<Session>, packet_id: u16) -> Option<Handle<Receipt>> {
+        self.index.find(&self.pool, self.hash(session, packet_id), |receipt| {
+            receipt.packet_id == packet_id && receipt.session == Some(session)
+        })
+    }
+
+    fn hash(&self, session: Handle<Session>, packet_id: u16) -> u32 {
+        self.hasher.combine(session.index() as u32, u32::from(packet_id))
+    }
+}
+
+links!(Linked for Receipt: next);
+links!(DoublyLinked for Receipt: previous);
+links!(Chained for Receipt: hash, chain);

@@ -1,0 +1,236 @@
+//! Session State: what the broker keeps of a client, connected or not (section 4.1).
+
+mod inbound;
+mod outbound;
+
+pub use inbound::Receipt;
+pub(crate) use inbound::{Inbound, Receipts};
+pub(crate) use outbound::{Acknowledged, Deadline, Outbound, Started};
+
+use crate::api::broker::SessionInfo;
+use crate::config::Limits;
+use crate::engine::connections::Connection;
+use crate::engine::messages::Message;
+use crate::mem::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
+use crate::seam::authorize::Principal;
+use crate::seam::counters::Dropped;
+use crate::time::Instant;
+
+/// A Session in the pool.
+#[derive(Debug)]
+pub struct Session {
+    hash: u32,
+    chain: Option<Handle<Session>>,
+    pub(crate) client_id: Blob,
+    /// Whose it is: nobody else resumes it.
+    pub(crate) principal: Principal,
+    /// It has to survive a restart: its first Session Expiry Interval was above 0.
+    pub(crate) is_durable: bool,
+    /// Its Will is recorded, and for that so much of the Session as the Will needs.
+    pub(crate) will_is_recorded: bool,
+    /// Its client was connected when the broker stopped, and has not come back.
+    pub(crate) was_cut_off: bool,
+    /// The Network Connection it is bound to now.
+    pub(crate) connection: Option<Handle<Connection>>,
+    /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
+    pub(crate) expiry_secs: u32,
+    /// When it ends, counted from the end of the Network Connection; [`Instant::NEVER`] while connected.
+    pub(crate) ends: Instant,
+    /// The Will, until it is published or removed.
+    pub(crate) will: Option<StoredWill>,
+    /// Armed while disconnected, for whatever comes first: the Will's delay or the Session's end.
+    pub(crate) timer: Option<TimerId>,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Inbound,
+    /// Subscriptions, the shared ones included.
+    pub(crate) subscriptions: u32,
+    /// Retained messages that are still to be sent for new subscriptions.
+    pub(crate) replays: Fifo<Replay>,
+    pub(crate) lost: Rare<Lost>,
+    /// Never used again, unlike the slot.
+    #[cfg(feature = "alloc")]
+    pub(crate) number: u32,
+    /// It lives on a sibling, and is here as a member of groups only.
+    #[cfg(feature = "alloc")]
+    pub(crate) remote: Option<alloc::boxed::Box<crate::shards::links::Remote>>,
+    /// Its shared subscriptions whose groups a sibling owns.
+    #[cfg(feature = "alloc")]
+    pub(crate) foreign_groups: u32,
+    /// Siblings were told that its queue is full, and hear of it when it is empty.
+    #[cfg(feature = "alloc")]
+    pub(crate) is_told_full: bool,
+}
+
+/// What a Session has lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    pub(crate) dropped: Dropped,
+    /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
+    pub(crate) last: u32,
+    /// The Packet Identifier that was given out last when one was taken from a message that its client may have, or 0. The client may
+    /// remember that one with QoS 2, so a restart is not to begin before it.
+    #[cfg(feature = "alloc")]
+    pub(crate) last_packet_id: u16,
+}
+
+impl Vacant for Lost {
+    const VACANT: &Self = &Self {
+        dropped: Dropped::NONE,
+        last: 0,
+        #[cfg(feature = "alloc")]
+        last_packet_id: 0,
+    };
+}
+
+/// A Will Message, stored when the client connects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredWill {
+    /// Held by this reference.
+    pub(crate) message: Handle<Message>,
+    /// Will Delay Interval in seconds.
+    pub(crate) delay_secs: u32,
+    /// When it is published; [`Instant::NEVER`] while connected.
+    pub(crate) due: Instant,
+    /// Message Expiry Interval in seconds, `u64::MAX` without: it starts when the Will is published.
+    pub(crate) expiry_secs: u64,
+}
+
+impl Session {
+    /// What fills unused memory: all bits are 0.
+    pub const EMPTY: Self = Self {
+        hash: 0,
+        chain: None,
+        client_id: Blob::EMPTY,
+        principal: Principal::ANONYMOUS,
+        is_durable: false,
+        will_is_recorded: false,
+        was_cut_off: false,
+        connection: None,
+        expiry_secs: 0,
+        ends: Instant::from_millis(0),
+        will: None,
+        timer: None,
+        outbound: Outbound::EMPTY,
+        inbound: Inbound::EMPTY,
+        subscriptions: 0,
+        replays: Fifo::EMPTY,
+        lost: Rare::EMPTY,
+        #[cfg(feature = "alloc")]
+        number: 0,
+        #[cfg(feature = "alloc")]
+        remote: None,
+        #[cfg(feature = "alloc")]
+        foreign_groups: 0,
+        #[cfg(feature = "alloc")]
+        is_told_full: false,
+    };
+
+    /// Whether a message can be handed to the client now.
+    pub(crate) fn is_here(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        if let Some(remote) = &self.remote {
+            return remote.online;
+        }
+        self.connection.is_some()
+    }
+
+    /// Whether there is a record of it: as a Session, or for its Will alone.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.is_durable || self.will_is_recorded
+    }
+
+    /// Whether it lives on this broker.
+    pub(crate) fn is_local(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        if self.remote.is_some() {
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn info(&self) -> SessionInfo {
+        SessionInfo {
+            is_connected: self.connection.is_some(),
+            subscriptions: self.subscriptions,
+            queued: self.outbound.queued(),
+            queued_bytes: self.outbound.queued_bytes(),
+            in_flight: self.outbound.in_flight(),
+            receipts: self.inbound.count(),
+            dropped: self.lost.get().dropped,
+        }
+    }
+
+    /// Messages it was given and has not acknowledged.
+    pub(crate) fn load(&self) -> u32 {
+        #[cfg(feature = "alloc")]
+        if let Some(remote) = &self.remote {
+            return remote.outstanding;
+        }
+        (self.outbound.queued() + self.outbound.in_flight()) as u32
+    }
+
+    /// Whether its queue takes one more message of so many bytes.
+    #[inline]
+    pub(crate) fn has_room(&self, limits: &Limits, cost: u32) -> bool {
+        #[cfg(feature = "alloc")]
+        if let Some(remote) = &self.remote {
+            return !remote.is_full && remote.outstanding < limits.queued_messages;
+        }
+        self.outbound.queued() < limits.queued_messages as usize
+            && self.outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
+    }
+
+    /// Fills an empty one.
+    pub(crate) fn begin(&mut self, hash: u32, client_id: Blob, principal: Principal) {
+        self.hash = hash;
+        self.client_id = client_id;
+        self.principal = principal;
+        self.ends = Instant::NEVER;
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+links!(Chained for Session: hash, chain);
+
+/// The retained messages that match one new subscription, sent one after another as the client takes them.
+#[derive(Debug)]
+pub struct Replay {
+    pub(crate) next: Option<Handle<Replay>>,
+    pub(crate) subscription: Option<Handle<crate::engine::router::Subscription>>,
+    /// How many messages had been handed out when it was subscribed: what came later is delivered as it came.
+    pub(crate) begun: u64,
+    /// The Topic Filter.
+    pub(crate) filter: Blob,
+    /// How far the walk has come.
+    pub(crate) cursor: crate::engine::router::RetainedCursor,
+    /// It stands on a message that is to be sent next. Otherwise the next is to be looked for.
+    pub(crate) has_next: bool,
+    /// It was subscribed once more meanwhile: after the last one it begins anew.
+    pub(crate) again: bool,
+}
+
+impl Replay {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        next: None,
+        subscription: None,
+        begun: 0,
+        filter: Blob::EMPTY,
+        cursor: crate::engine::router::RetainedCursor::START,
+        has_next: false,
+        again: false,
+    };
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+links!(Linked for Replay: next);

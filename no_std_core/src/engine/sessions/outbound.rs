@@ -1,0 +1,573 @@
+//! The sender's side of a Session: the queue, what is in flight, and the QoS 1 and 2 handshakes (section 4.3).
+//!
+//! ```text
+//!              start                acknowledge(PUBACK)
+//!  queue ──────────────▶ in flight ─────────────────────▶ gone                        QoS 1
+//!                        in flight ──receive(PUBREC)──▶ received ──complete(PUBCOMP)──▶ gone      QoS 2
+//!        (QoS 0: gone as soon as it is written)
+//! ```
+//!
+//! After a reconnection everything in flight is sent again in its order: PUBLISH with DUP, or PUBREL where PUBREC
+//! had come `[MQTT-4.4.0-1]`. Only then the queue goes on.
+//!
+//! What has to survive a restart gets its Packet Identifier as soon as it is sure to be among the next to be transmitted,
+//! mostly when it is queued: so message and identifier are in one batch. What is in flight and waits for its batch is
+//! transmitted in the same way as what is sent again.
+
+use crate::codec::QoS;
+use crate::config::Overflow;
+use crate::config::ResendExpired;
+use crate::engine::messages::{Delivery, Message, Messages};
+use crate::mem::{Fifo, Handle, Linked};
+use crate::seam::work::{self, Work};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// What is to be sent to one client.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// Never transmitted yet.
+    queue: Fifo<Delivery>,
+    /// Topics, Properties and payloads of the queue, in bytes.
+    queued_bytes: u32,
+    /// QoS 1 and 2 in the order of their first transmission.
+    in_flight: Fifo<Delivery>,
+    /// In flight and to be sent on this connection, again or for the first time: this one and all behind it.
+    resend: Option<Handle<Delivery>>,
+    /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
+    outstanding: u16,
+    last_packet_id: u16,
+    /// The circle of Packet Identifiers went past one that is still in flight: those in flight are in no order.
+    lapped: bool,
+}
+
+/// What an acknowledgement from the client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged<T> {
+    /// It ended a delivery, or moved it on.
+    Done(T),
+    /// No delivery has this Packet Identifier.
+    Unknown,
+    /// The delivery with this Packet Identifier waits for another packet.
+    OutOfStep,
+}
+
+/// What says whether a message has expired before it is transmitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// The time.
+    pub(crate) now: Instant,
+    /// Of those that were sent before.
+    pub(crate) resend_expired: ResendExpired,
+}
+
+impl Deadline {
+    /// Whether a delivery comes too late: then it is dropped, and not transmitted.
+    #[inline]
+    pub(crate) fn is_past(self, delivery: &Delivery, message: &Message) -> bool {
+        // `[MQTT-3.3.2-5]` of what was never sent; the rest is the embedder's to decide.
+        message.has_expired(self.now) && !(delivery.is(Delivery::SENT) && self.resend_expired.includes(delivery.qos))
+    }
+}
+
+/// What became of a delivery that was to be transmitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Started {
+    /// It is to be transmitted.
+    Now,
+    /// It is in flight, and waits for its batch.
+    Later,
+    /// There is no room for it.
+    Not,
+}
+
+impl Outbound {
+    pub(crate) const EMPTY: Self = Self {
+        queue: Fifo::EMPTY,
+        queued_bytes: 0,
+        in_flight: Fifo::EMPTY,
+        resend: None,
+        outstanding: 0,
+        last_packet_id: 0,
+        lapped: false,
+    };
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u32 {
+        self.queued_bytes
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The delivery that was queued last, if it waits still.
+    pub(crate) fn newest(&self) -> Option<Handle<Delivery>> {
+        self.queue.back()
+    }
+
+    /// The delivery that waits longest.
+    pub(crate) fn oldest(&self) -> Option<Handle<Delivery>> {
+        self.queue.front()
+    }
+
+    /// Deliveries that came through a group that the Session leaves don't go back to it any more.
+    pub(crate) fn forget_group(&mut self, messages: &mut Messages<'_>, left: impl Fn(&Delivery) -> bool) {
+        for start in [self.queue.front(), self.in_flight.front()] {
+            let mut at = start;
+            while let Some(delivery) = at {
+                let entry = &messages.deliveries[delivery];
+                at = entry.next();
+                if left(entry) {
+                    messages.forget_share(delivery);
+                }
+            }
+        }
+    }
+
+    /// Queues a delivery; the caller has looked for room.
+    #[inline]
+    pub(crate) fn push(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        self.queued_bytes = self.queued_bytes.saturating_add(messages.cost(delivery));
+        self.queue.push_back(&mut messages.deliveries, delivery);
+    }
+
+    /// Takes the longest-waiting delivery off the queue.
+    pub(crate) fn pop(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
+        let delivery = self.queue.pop_front(&mut messages.deliveries)?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
+        Some(delivery)
+    }
+
+    /// Takes off the queue what `policy` drops for a message to `topic`. Once there is no older message of that topic no other one is
+    /// looked for.
+    #[inline(never)]
+    pub(crate) fn pop_by(
+        &mut self,
+        policy: &mut Overflow,
+        messages: &mut Messages<'_>,
+        topic: TopicName<'_>,
+        work: &mut Work,
+    ) -> Option<Handle<Delivery>> {
+        if *policy == Overflow::KeepLatest {
+            work.count(work::DELIVERY, self.queued());
+            if let Some(same) = self.pop_topic(messages, topic) {
+                return Some(same);
+            }
+            *policy = Overflow::DropOldest;
+        }
+        if *policy == Overflow::DropOldest { self.pop(messages) } else { None }
+    }
+
+    /// Takes the longest-waiting delivery of `topic` off the queue. Linear in the length of the queue.
+    pub(crate) fn pop_topic(&mut self, messages: &mut Messages<'_>, topic: TopicName<'_>) -> Option<Handle<Delivery>> {
+        self.pop_where(messages, |messages, delivery| {
+            messages.deliveries[delivery].message.is_some_and(|message| messages.has_topic(message, topic))
+        })
+    }
+
+    /// Takes the first delivery that `wanted` accepts off the queue.
+    pub(crate) fn pop_where(
+        &mut self,
+        messages: &mut Messages<'_>,
+        mut wanted: impl FnMut(&Messages<'_>, Handle<Delivery>) -> bool,
+    ) -> Option<Handle<Delivery>> {
+        let mut previous = None;
+        let mut at = self.queue.front();
+        while let Some(delivery) = at {
+            if wanted(messages, delivery) {
+                self.queue.unlink_after(&mut messages.deliveries, previous, delivery);
+                self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
+                return Some(delivery);
+            }
+            previous = at;
+            at = messages.deliveries[delivery].next();
+        }
+        None
+    }
+
+    /// The next delivery to transmit, taken off the queue: in flight from now on if its QoS is above 0. `None` if there
+    /// is none, or if the client has `window` messages outstanding already.
+    #[inline]
+    pub(crate) fn start(
+        &mut self,
+        messages: &mut Messages<'_>,
+        window: u16,
+        deadline: Deadline,
+    ) -> Option<Handle<Delivery>> {
+        loop {
+            let front = self.queue.front()?;
+            let is_at_most_once = messages.deliveries[front].qos == QoS::AtMostOnce;
+            let must_wait = if is_at_most_once { self.resend.is_some() } else { !self.has_window(window) };
+            if must_wait || fetches(messages, front, window, deadline) {
+                return None;
+            }
+            if is_at_most_once {
+                return self.pop(messages);
+            }
+            let packet_id = match messages.deliveries[front].packet_id {
+                0 => self.next_packet_id(messages)?,
+                reserved => reserved,
+            };
+            let delivery = self.pop(messages)?;
+            if self.put_in_flight(messages, delivery, packet_id) {
+                return Some(delivery);
+            }
+        }
+    }
+
+    /// Gives a delivery, which is about to be queued, the Packet Identifier that it would get when it is transmitted, if
+    /// there is nothing before it that would make it wait.
+    pub(crate) fn reserve(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) {
+        // So those in the queue that have an identifier are its first ones, and have them in order.
+        let all_have = self.queue.back().is_none_or(|newest| messages.deliveries[newest].packet_id != 0);
+        if !all_have || self.in_flight.len() + self.queue.len() >= usize::from(window) {
+            return;
+        }
+        if let Some(packet_id) = self.next_packet_id(messages) {
+            self.last_packet_id = packet_id;
+            messages.deliveries[delivery].packet_id = packet_id;
+        }
+    }
+
+    /// As [`Outbound::start`] for a delivery that never was in the queue.
+    pub(crate) fn start_unqueued(
+        &mut self,
+        messages: &mut Messages<'_>,
+        delivery: Handle<Delivery>,
+        window: u16,
+    ) -> Started {
+        if messages.deliveries[delivery].qos == QoS::AtMostOnce {
+            return Started::Now;
+        }
+        if !self.has_window(window) {
+            return Started::Not;
+        }
+        let Some(packet_id) = self.next_packet_id(messages) else {
+            return Started::Not;
+        };
+        if self.put_in_flight(messages, delivery, packet_id) { Started::Now } else { Started::Later }
+    }
+
+    /// Whether a further QoS 1 or 2 message may be put in flight now.
+    pub(crate) fn has_window(&self, window: u16) -> bool {
+        self.outstanding < window && (self.resend.is_none() || self.in_flight.len() < usize::from(window))
+    }
+
+    /// Whether what is to be transmitted first waits for its batch, or for its body.
+    pub(crate) fn waits(&self, messages: &Messages<'_>, window: u16) -> bool {
+        match self.resend {
+            Some(delivery) => messages.must_wait(delivery) || lacks_body(messages, delivery),
+            None => self.queue.front().is_some_and(|front| lacks_body(messages, front)) && self.has_window(window),
+        }
+    }
+
+    /// Whether there is something to be transmitted that had to wait, and has to no more.
+    pub(crate) fn may_go_on(&self, messages: &Messages<'_>, window: u16) -> bool {
+        match self.resend {
+            Some(delivery) => !messages.must_wait(delivery) && !awaits_body(messages, delivery),
+            None => {
+                cfg!(feature = "alloc")
+                    && self.queue.front().is_some_and(|front| !awaits_body(messages, front))
+                    && self.has_window(window)
+            }
+        }
+    }
+
+    /// Whether it may be transmitted now: otherwise it, and all that come behind it, are as those that are sent again.
+    fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) -> bool {
+        self.in_flight.push_back(&mut messages.deliveries, delivery);
+        let entry = &mut messages.deliveries[delivery];
+        if entry.is(Delivery::DURABLE) && !self.put_durably_in_flight(messages, delivery, packet_id) {
+            return false;
+        }
+        let entry = &mut messages.deliveries[delivery];
+        if entry.packet_id == 0 {
+            self.last_packet_id = packet_id;
+            entry.packet_id = packet_id;
+        }
+        entry.set(Delivery::OUTSTANDING, true);
+        self.outstanding = self.outstanding.saturating_add(1);
+        true
+    }
+
+    #[inline(never)]
+    fn put_durably_in_flight(
+        &mut self,
+        messages: &mut Messages<'_>,
+        delivery: Handle<Delivery>,
+        packet_id: u16,
+    ) -> bool {
+        if messages.deliveries[delivery].packet_id == 0 {
+            self.last_packet_id = packet_id;
+            messages.deliveries[delivery].packet_id = packet_id;
+            messages.note(delivery);
+        }
+        let waits = self.resend.is_some() || messages.must_wait(delivery);
+        if waits {
+            self.resend.get_or_insert(delivery);
+        }
+        !waits
+    }
+
+    /// Identifiers are given out in a circle, and what is in flight stands in that order; so the only identifier that
+    /// the next one can meet is that of the longest in flight. Once a client has held that one back for a whole circle,
+    /// all in flight are looked at, until nothing is.
+    fn next_packet_id(&mut self, messages: &Messages<'_>) -> Option<u16> {
+        let next = match self.last_packet_id.wrapping_add(1) {
+            0 => 1,
+            id => id,
+        };
+        let reserved = |delivery: &Handle<Delivery>| messages.deliveries[*delivery].packet_id != 0;
+        let oldest = match self.in_flight.front() {
+            Some(oldest) => Some(oldest),
+            None => self.queue.front().filter(reserved),
+        };
+        let Some(oldest) = oldest else {
+            self.lapped = false;
+            return Some(next);
+        };
+        self.lapped |= messages.deliveries[oldest].packet_id == next;
+        if !self.lapped {
+            return Some(next);
+        }
+        if self.in_flight.len() >= usize::from(u16::MAX) {
+            return None;
+        }
+        // In steps of 64 identifiers, so that a long row of those in flight costs few looks at all.
+        (0..=u16::MAX / 64).find_map(|step| {
+            let first = next.wrapping_add(step * 64);
+            let bit = |id: u16| 1_u64.checked_shl(u32::from(id.wrapping_sub(first))).unwrap_or(0);
+            let queued = self.queue.iter(&messages.deliveries).take_while(reserved);
+            let in_use = self.in_flight.iter(&messages.deliveries).chain(queued);
+            let taken = in_use.fold(bit(0), |taken, delivery| taken | bit(messages.deliveries[delivery].packet_id));
+            (taken != u64::MAX).then(|| first.wrapping_add((!taken).trailing_zeros() as u16))
+        })
+    }
+
+    /// A new Network Connection goes on with this Session: everything in flight is to be sent again.
+    pub(crate) fn resume(&mut self, messages: &mut Messages<'_>) {
+        self.outstanding = 0;
+        self.resend = self.in_flight.front();
+        let mut at = self.resend;
+        while let Some(delivery) = at {
+            messages.deliveries[delivery].set(Delivery::OUTSTANDING, false);
+            at = messages.deliveries[delivery].next();
+        }
+    }
+
+    /// Takes a delivery back after a restart, in any order; [`Outbound::end_restoring`] is due after the last one.
+    pub(crate) fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        if messages.deliveries[delivery].packet_id == 0 {
+            self.push(messages, delivery);
+        } else {
+            self.in_flight.push_back(&mut messages.deliveries, delivery);
+        }
+    }
+
+    /// Puts what is queued into the order of its messages.
+    pub(crate) fn sort(&mut self, messages: &mut Messages<'_>) {
+        let mut queue = core::mem::take(&mut self.queue);
+        messages.sort_by_order(&mut queue);
+        self.queue = queue;
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) fn last_packet_id(&self) -> u16 {
+        self.last_packet_id
+    }
+
+    /// This Packet Identifier was given out before a restart, later than those of any messages that were given up.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn restore_last_packet_id(&mut self, last: u16) {
+        self.last_packet_id = last;
+    }
+
+    /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
+    /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
+    ///
+    /// Gives those back, in no list, that have the identifier of another one.
+    pub(crate) fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
+        let mut twice = Fifo::EMPTY;
+        self.sort(messages);
+
+        let deliveries = &mut messages.deliveries;
+        self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
+        let mut sorted = core::mem::take(&mut self.in_flight);
+        let mut last = sorted.back().map_or(self.last_packet_id, |last| deliveries[last].packet_id);
+        // How far back on the circle the one before the first is.
+        let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
+        let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
+        while let Some(delivery) = sorted.pop_front(deliveries) {
+            let previous = behind.back().or(before.back()).map(|before: Handle<Delivery>| deliveries[before].packet_id);
+            deliveries[delivery].set(Delivery::SENT, true);
+            let packet_id = deliveries[delivery].packet_id;
+            match previous {
+                Some(previous) if previous == packet_id => twice.push_back(deliveries, delivery),
+                Some(previous) if packet_id - previous > largest => {
+                    largest = packet_id - previous;
+                    last = previous;
+                    before.append(deliveries, &mut behind);
+                    behind.push_back(deliveries, delivery);
+                }
+                _ => behind.push_back(deliveries, delivery),
+            }
+        }
+        behind.append(deliveries, &mut before);
+        self.in_flight = behind;
+        // What was recorded counts if it is a little ahead on the circle; if it is not, it was recorded long ago.
+        if cfg!(not(feature = "alloc")) || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
+            self.last_packet_id = last;
+        }
+        twice
+    }
+
+    pub(crate) fn is_resending(&self) -> bool {
+        self.resend.is_some()
+    }
+
+    /// The next delivery to send again. `None` if there is none, if it waits for its batch, or if the client has `window`
+    /// messages outstanding.
+    pub(crate) fn start_resend(
+        &mut self,
+        messages: &mut Messages<'_>,
+        window: u16,
+        deadline: Deadline,
+    ) -> Option<Handle<Delivery>> {
+        let delivery = self.resend?;
+        if messages.must_wait(delivery) || fetches(messages, delivery, window, deadline) {
+            return None;
+        }
+        let entry = &mut messages.deliveries[delivery];
+        if !entry.is(Delivery::RECEIVED) {
+            if self.outstanding >= window {
+                return None;
+            }
+            self.outstanding = self.outstanding.saturating_add(1);
+            entry.set(Delivery::OUTSTANDING, true);
+        }
+        self.resend = entry.next();
+        Some(delivery)
+    }
+
+    /// PUBACK for QoS 1, or a PUBREC with an error for QoS 2: the delivery, now in no list, is over.
+    pub(crate) fn acknowledge(
+        &mut self,
+        messages: &mut Messages<'_>,
+        packet_id: u16,
+        qos: QoS,
+    ) -> Acknowledged<Handle<Delivery>> {
+        self.take(messages, packet_id, |delivery| delivery.qos == qos && !delivery.is(Delivery::RECEIVED))
+    }
+
+    /// PUBREC without an error: the client has the message, PUBREL follows. It may come again until PUBCOMP.
+    pub(crate) fn receive(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged<()> {
+        let deliveries = &messages.deliveries;
+        let found = self.in_flight.iter(deliveries).find(|delivery| deliveries[*delivery].packet_id == packet_id);
+        let Some(delivery) = found else {
+            return Acknowledged::Unknown;
+        };
+        if messages.deliveries[delivery].qos != QoS::ExactlyOnce {
+            return Acknowledged::OutOfStep;
+        }
+        if !messages.deliveries[delivery].is(Delivery::RECEIVED) {
+            messages.deliveries[delivery].set(Delivery::RECEIVED, true);
+            messages.drop_message_of(delivery);
+            messages.note(delivery);
+        }
+        Acknowledged::Done(())
+    }
+
+    /// PUBCOMP: the delivery, now in no list, is over.
+    pub(crate) fn complete(&mut self, messages: &mut Messages<'_>, packet_id: u16) -> Acknowledged<Handle<Delivery>> {
+        self.take(messages, packet_id, |delivery| delivery.is(Delivery::RECEIVED))
+    }
+
+    /// Takes a delivery that can't be sent after all out of flight.
+    pub(crate) fn abandon(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        let packet_id = messages.deliveries[delivery].packet_id;
+        let taken = self.take(messages, packet_id, |_| true);
+        debug_assert_eq!(taken, Acknowledged::Done(delivery));
+    }
+
+    /// Takes anything that is left, in flight first.
+    pub(crate) fn take_any(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
+        self.resend = None;
+        let taken = self.in_flight.pop_front(&mut messages.deliveries);
+        taken.or_else(|| self.pop(messages))
+    }
+
+    /// Acknowledgements come in the order of the messages from any honest client: the first step finds it.
+    fn take(
+        &mut self,
+        messages: &mut Messages<'_>,
+        packet_id: u16,
+        expected: impl Fn(&Delivery) -> bool,
+    ) -> Acknowledged<Handle<Delivery>> {
+        let mut previous = None;
+        let mut at = self.in_flight.front();
+        while let Some(delivery) = at {
+            let entry = &messages.deliveries[delivery];
+            let next = entry.next();
+            if entry.packet_id == packet_id {
+                if !expected(entry) {
+                    return Acknowledged::OutOfStep;
+                }
+                if entry.is(Delivery::OUTSTANDING) {
+                    self.outstanding = self.outstanding.saturating_sub(1);
+                }
+                if self.resend == at {
+                    self.resend = next;
+                }
+                self.in_flight.unlink_after(&mut messages.deliveries, previous, delivery);
+                return Acknowledged::Done(delivery);
+            }
+            previous = at;
+            at = next;
+        }
+        Acknowledged::Unknown
+    }
+}
+
+/// Whether the body of a delivery has to be fetched first: then it is, with those behind it that the client may be sent soon. What is too
+/// late needs none.
+#[inline]
+fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
+    #[cfg(feature = "alloc")]
+    if messages.lacks_body(delivery) {
+        let entry = &messages.deliveries[delivery];
+        let is_late = entry.message.is_some_and(|message| deadline.is_past(entry, messages.get(message)));
+        if !is_late {
+            messages.fetch_ahead(delivery, window);
+        }
+        return !is_late;
+    }
+    let _ = (messages, delivery, window, deadline);
+    false
+}
+
+/// Whether the body of a delivery is on its way. One that came and was given up again has to be asked for anew.
+#[inline]
+fn awaits_body(messages: &Messages<'_>, delivery: Handle<Delivery>) -> bool {
+    #[cfg(feature = "alloc")]
+    return messages.lacks_body(delivery) && messages.is_asked_for(delivery);
+    #[cfg(not(feature = "alloc"))]
+    {
+        let _ = (messages, delivery);
+        false
+    }
+}
+
+#[inline]
+fn lacks_body(messages: &Messages<'_>, delivery: Handle<Delivery>) -> bool {
+    #[cfg(feature = "alloc")]
+    return messages.lacks_body(delivery);
+    #[cfg(not(feature = "alloc"))]
+    {
+        let _ = (messages, delivery);
+        false
+    }
+}

@@ -1,0 +1,84 @@
+//! Retained messages whose Message Expiry Interval has ended: nobody gets them any more, so they go.
+//!
+//! All stored messages are looked at, a few at each time-out, in a round that begins when the first retained one has expired.
+//! No round begins soon after another, however many messages expire one by one: so it costs little, and what has expired is
+//! gone a moment later.
+
+use crate::api::broker::Broker;
+use crate::engine::messages::Message;
+use crate::engine::router::Retained;
+use crate::mem::Handle;
+use crate::time::Instant;
+
+/// How many messages are looked at in one step.
+const AT_ONCE: usize = 1_024;
+/// Between two steps.
+const STEP_MS: u64 = 10;
+/// Between two rounds.
+const PAUSE_MS: u64 = 1_000;
+
+/// Where the round stands.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    /// The slot that is looked at next; 0 between two rounds.
+    slot: usize,
+    /// Nothing is done before.
+    not_before: Instant,
+    /// When the first of the retained messages expires that this round has left, or that came since.
+    earliest: Instant,
+}
+
+impl Sweep {
+    pub(crate) const NEW: Self = Self { slot: 0, not_before: Instant::from_millis(0), earliest: Instant::NEVER };
+
+    /// When the next step is due; [`Instant::NEVER`] if nothing expires.
+    pub(crate) fn due(&self) -> Instant {
+        if self.slot > 0 { self.not_before } else { self.not_before.max(self.earliest) }
+    }
+}
+
+impl Broker<'_> {
+    /// `message` is a retained one from now on.
+    #[inline]
+    pub(crate) fn expect_expiry(&mut self, message: Handle<Message>) {
+        self.sweep.earliest = self.sweep.earliest.min(self.messages.get(message).expires);
+    }
+
+    /// Removes retained messages whose time is over, if the next step is due.
+    pub(crate) fn sweep_retained(&mut self, now: Instant) {
+        if self.sweep.due() > now {
+            return;
+        }
+        if self.sweep.slot == 0 {
+            self.sweep.earliest = Instant::NEVER;
+        }
+        let slots = self.messages.slots();
+        let end = self.sweep.slot.saturating_add(AT_ONCE).min(slots);
+        for slot in self.sweep.slot..end {
+            let message = Handle::from_index(slot);
+            match self.messages.live(message) {
+                Some(stored) if !(stored.retain() || stored.is_kept()) => {}
+                Some(stored) if stored.has_expired(now) => self.unretain_expired(message),
+                Some(_) => self.expect_expiry(message),
+                None => {}
+            }
+        }
+        let is_over = end == slots;
+        self.sweep.slot = if is_over { 0 } else { end };
+        self.sweep.not_before = now.plus_millis(if is_over { PAUSE_MS } else { STEP_MS });
+    }
+
+    /// The message may be another one than that which is retained for its topic.
+    pub(crate) fn unretain_expired(&mut self, message: Handle<Message>) {
+        self.with_topic(message, |broker, topic| {
+            if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
+                #[cfg(feature = "alloc")]
+                let stamp = broker.messages.get(message).stamp;
+                broker.unretain(topic);
+                // Where an older one is late.
+                #[cfg(feature = "alloc")]
+                broker.bury(topic, stamp);
+            }
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! What happens when a moment has come: Keep Alive, a late CONNECT, a delayed Will, the end of a Session.
+
+use crate::api::broker::Broker;
+use crate::codec::{ReasonCode, Refusal};
+use crate::engine::connections::{Connection, Phase};
+use crate::engine::packets::disconnect::CLOSE_TIMEOUT_MS;
+use crate::engine::sessions::Session;
+use crate::mem::Handle;
+use crate::seam::work;
+use crate::time::Instant;
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum TimerKey {
+    /// Of nobody.
+    #[default]
+    None,
+    /// CONNECT, Keep Alive, or the time to close.
+    Connection(Handle<Connection>),
+    /// An absent client's Will and Session.
+    Session(Handle<Session>),
+}
+
+/// A packet that is longer than a Keep Alive on its way keeps its client alive while so many bytes of it come each second. Modems
+/// of the slowest networks do better; who sends a byte now and then to hold a connection does not.
+#[cfg(feature = "alloc")]
+const LEAST_BYTES_PER_SEC: u64 = 64;
+
+impl Broker<'_> {
+    /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn note_part(&mut self, now: Instant, handle: Handle<Connection>, come: usize) {
+        let connection = &mut self.connections[handle];
+        let come = u32::try_from(come).unwrap_or(u32::MAX);
+        // A part only grows: what is shorter is of another packet.
+        let counted = if come < connection.counted { 0 } else { connection.counted };
+        let since = now.millis_since(connection.last_active);
+        if u64::from(come - counted) * 1000 >= since.saturating_mul(LEAST_BYTES_PER_SEC) {
+            (connection.last_active, connection.counted) = (now, come);
+        }
+    }
+
+    /// When the next timer is due. While siblings are greeted all of them wait: a Will could not reach everybody yet.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        #[cfg(feature = "alloc")]
+        if self.mesh.greeting != 0 {
+            return None;
+        }
+        let sweep = self.sweep.due();
+        let timer = self.timers.next().unwrap_or(Instant::NEVER);
+        Some(sweep.min(timer)).filter(|due| *due != Instant::NEVER)
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        if self.next_timeout().is_none() {
+            return;
+        }
+        #[cfg(feature = "alloc")]
+        {
+            self.was_paused = false;
+        }
+        let before = self.work;
+        self.sweep_retained(now);
+        while !self.work.has_done(before, self.config.work_share)
+            && let Some(key) = self.timers.pop_due(now)
+        {
+            self.work.count(work::TIMER, 1);
+            match key {
+                TimerKey::None => {}
+                TimerKey::Connection(handle) => self.on_connection_timeout(now, handle),
+                TimerKey::Session(session) => {
+                    self.sessions[session].timer = None;
+                    self.watch_absence(now, session);
+                }
+            }
+        }
+    }
+
+    /// Whether an absent client that comes now may have come before what is due: the shell did not look.
+    pub(crate) fn may_have_come_in_time(&self) -> bool {
+        #[cfg(feature = "alloc")]
+        return self.was_paused;
+        #[cfg(not(feature = "alloc"))]
+        false
+    }
+
+    fn on_connection_timeout(&mut self, now: Instant, handle: Handle<Connection>) {
+        self.connections[handle].timer = None;
+        let is_held = self.connections[handle].is_held;
+        match self.connections[handle].phase {
+            // It is the broker that does not read.
+            Phase::Open if is_held => {
+                let limit = self.connections[handle].idle_limit_ms;
+                self.rearm_connection(now, handle, limit);
+            }
+            Phase::AwaitingConnect if is_held => self.rearm_connection(now, handle, self.config.connect_timeout_ms),
+            Phase::Open => {
+                if self.close_refused(now, handle) {
+                    return;
+                }
+                // The timer is not moved with every packet: it looks, when it comes, how long it has been quiet.
+                let connection = &self.connections[handle];
+                let limit = connection.idle_limit_ms;
+                let quiet = now.millis_since(connection.last_active);
+                if quiet >= u64::from(limit) {
+                    let why = "nothing came for one and a half times the Keep Alive";
+                    self.close(now, handle, Refusal::new(ReasonCode::KeepAliveTimeout, why), true);
+                } else {
+                    self.rearm_connection(now, handle, limit.saturating_sub(quiet as u32));
+                }
+            }
+            Phase::AwaitingConnect | Phase::AwaitingVerdict | Phase::AwaitingAuth => {
+                let why = "the Network Connection was not opened in time";
+                self.close(now, handle, Refusal::new(ReasonCode::MaximumConnectTime, why), false);
+                self.connections[handle].phase = Phase::Dead;
+            }
+            // It is the disk that takes long, not the client.
+            Phase::Closing if self.waits(handle) => self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS),
+            Phase::Closing | Phase::Dead => {
+                self.connections[handle].phase = Phase::Dead;
+                self.mark_ready(handle);
+            }
+        }
+    }
+}

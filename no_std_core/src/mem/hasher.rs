@@ -1,0 +1,230 @@
+//! The keyed hash of every index.
+//!
+//! With the feature `alloc`, where tables are large and many strangers fill them, it is SipHash-1-3, which was made for that: who does
+//! not know the key can't find texts that collide, whatever is to be seen of other hashes. Firmware keeps a smaller and faster
+//! hash: its tables have so few entries that the longest chain costs little.
+
+#[cfg(feature = "alloc")]
+use large::State;
+
+#[cfg(not(feature = "alloc"))]
+use small::State;
+
+use core::fmt;
+
+/// A hash that only who knows the seed can compute.
+///
+/// Client Identifiers and topics are chosen by strangers. The seed comes from the shell's random source, so
+/// that nobody can choose many that fall into the same chain.
+#[derive(Clone)]
+pub struct Hasher(State);
+
+impl Hasher {
+    /// A hash with this seed; the same seed gives the same hashes, on machines of the same kind.
+    pub fn new(seed: u128) -> Self {
+        Self(State::new(seed))
+    }
+
+    /// The hash of a string of bytes.
+    #[inline]
+    pub fn hash_bytes(&self, bytes: &[u8]) -> u32 {
+        self.0.hash_bytes(bytes)
+    }
+
+    /// 64 bits for a string of bytes, in two halves.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn hash_wide(&self, bytes: &[u8]) -> (u32, u32) {
+        let hash = self.0.hash_wide(bytes);
+        (hash as u32, (hash >> 32) as u32)
+    }
+
+    /// The hash of two numbers, one or both of which may be hashes.
+    #[inline]
+    pub fn combine(&self, first: u32, second: u32) -> u32 {
+        self.0.combine(first, second)
+    }
+
+    /// How much `number` weighs for `key`. The order of weights, which clients may see, tells nothing about the hashes.
+    #[inline]
+    pub(crate) fn weigh(&self, key: u32, number: u32) -> u32 {
+        self.0.weigh(key, number)
+    }
+}
+
+impl fmt::Debug for Hasher {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+/// For tables that grow.
+#[cfg(feature = "alloc")]
+mod large {
+    use crate::seed::secret::Secret;
+    use siphasher::sip::SipHasher13;
+
+    #[derive(Clone)]
+    pub(super) struct State {
+        texts: SipHasher13,
+        first: u64,
+        second: u64,
+        start: u64,
+        weights: u64,
+    }
+
+    impl State {
+        pub(super) fn new(seed: u128) -> Self {
+            let secret = Secret::new(seed);
+            Self {
+                texts: SipHasher13::new_with_keys(secret.number(0), secret.number(1)),
+                first: secret.number(2),
+                second: secret.number(3),
+                start: secret.number(4),
+                weights: secret.number(5),
+            }
+        }
+
+        #[inline]
+        pub(super) fn hash_bytes(&self, bytes: &[u8]) -> u32 {
+            self.hash_wide(bytes) as u32
+        }
+
+        #[inline]
+        pub(super) fn hash_wide(&self, bytes: &[u8]) -> u64 {
+            self.texts.hash(bytes)
+        }
+
+        /// Multiply-shift for two numbers (Dietzfelbinger 1996): any two pairs have the same hash, or the same low bits of it, with the
+        /// probability of two random numbers. Numbers of ours and hashes need no more: of both a client chooses at most few bits, and
+        /// it sees nothing of what comes out.
+        #[inline]
+        pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
+            let first = self.first.wrapping_mul(first.into());
+            let second = self.second.wrapping_mul(second.into());
+            (self.start.wrapping_add(first).wrapping_add(second) >> 32) as u32
+        }
+
+        /// The finalizer of MurmurHash3, with a key that is for nothing else.
+        #[inline]
+        pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
+            let mut mixed = (u64::from(key) << 32 | u64::from(number)) ^ self.weights;
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+            (mixed >> 32) as u32
+        }
+    }
+}
+
+/// For little flash, and processors that multiply 32 bits at once: a folded multiplication, four bytes a step.
+#[cfg(any(test, not(feature = "alloc")))]
+mod small {
+    use crate::seed::secret::Secret;
+
+    #[derive(Clone)]
+    pub(super) struct State {
+        start: u32,
+        /// Odd.
+        key: u32,
+    }
+
+    impl State {
+        pub(super) fn new(seed: u128) -> Self {
+            let number = Secret::new(seed).number(0);
+            Self { start: number as u32, key: (number >> 32) as u32 | 1 }
+        }
+
+        pub(super) fn hash_bytes(&self, bytes: &[u8]) -> u32 {
+            let (words, rest) = bytes.as_chunks();
+            let mut state = words.iter().fold(self.start, |state, word| self.step(state, u32::from_le_bytes(*word)));
+            for byte in rest {
+                state = self.step(state, u32::from(*byte));
+            }
+            self.step(state, bytes.len() as u32)
+        }
+
+        pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
+            self.step(self.step(self.start, first), second)
+        }
+
+        /// Hashed twice: once is good enough for buckets, but the order of neighbours would depend little on the key.
+        pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
+            self.combine(0, self.combine(key, number))
+        }
+
+        /// Both halves of a product, so that each bit of `word` reaches high and low bits.
+        fn step(&self, state: u32, word: u32) -> u32 {
+            let product = u64::from(state ^ word) * u64::from(self.key);
+            // Without the addition a product of 0 would forget what came before.
+            ((product >> 32) as u32 ^ product as u32).wrapping_add(state.rotate_left(7))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn it_depends_on_the_seed_and_on_every_input() {
+        let (one, two) = (State::new(1), State::new(2));
+        assert_eq!(one.hash_bytes(b"topic"), State::new(1).hash_bytes(b"topic"));
+        assert_ne!(one.hash_bytes(b"topic"), two.hash_bytes(b"topic"));
+        assert_ne!(one.combine(1, 2), one.combine(2, 1));
+        assert_ne!(one.combine(1, 2), two.combine(1, 2));
+        assert_ne!(one.hash_bytes(b""), one.hash_bytes(b"\0"));
+    }
+
+    /// Both kinds of hash, whichever is in use.
+    macro_rules! neighbours_spread {
+        ($name:ident, $state:ty, $seeds:expr) => {
+            #[test]
+            fn $name() {
+                for seed in $seeds {
+                    let state = <$state>::new(seed);
+                    // 10,000 values in 32 bits: about 0.01 collisions are to be expected.
+                    let texts: HashSet<_> =
+                        (0..10_000).map(|i| state.hash_bytes(format!("sensor/{i}").as_bytes())).collect();
+                    assert!(texts.len() >= 9_998);
+                    let pairs: HashSet<_> = (0..10_000).map(|i| state.combine(i / 100, i % 100)).collect();
+                    assert!(pairs.len() >= 9_998);
+                    let weights: HashSet<_> = (0..10_000).map(|i| state.weigh(i / 100, i % 100)).collect();
+                    assert!(weights.len() >= 9_998);
+                    // The low bits choose the bucket.
+                    let (mut numbers, mut names) = ([0u32; 64], [0u32; 64]);
+                    for i in 0..6_400u32 {
+                        numbers[state.combine(7, i) as usize % 64] += 1;
+                        names[state.hash_bytes(format!("{i}").as_bytes()) as usize % 64] += 1;
+                    }
+                    for buckets in [numbers, names] {
+                        assert!(buckets.iter().all(|count| (50..=160).contains(count)), "{buckets:?}");
+                    }
+                }
+            }
+        };
+    }
+
+    #[cfg(feature = "alloc")]
+    neighbours_spread!(neighbours_spread_in_large_tables, large::State, [0, 1, 42, u128::MAX]);
+    neighbours_spread!(neighbours_spread_in_small_tables, small::State, [0, 1, 42, u128::MAX]);
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn both_halves_of_a_wide_hash_spread() {
+        let state = large::State::new(42);
+        let wide: HashSet<_> = (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
+        let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
+        let (low, high): (HashSet<_>, HashSet<_>) = halves.unzip();
+        assert!(wide.len() == 10_000 && low.len() >= 9_998 && high.len() >= 9_998);
+    }
+
+    /// Whoever prints a broker does not print what outsiders must not know.
+    #[test]
+    fn no_key_is_printed() {
+        assert_eq!(format!("{:?} {:?}", Hasher::new(42), crate::seed::secret::Secret::new(42)), "Hasher Secret");
+    }
+}

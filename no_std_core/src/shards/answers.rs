@@ -1,0 +1,78 @@
+//! A publisher waits for what siblings say about its message: whether any of them keeps it.
+
+use crate::api::broker::Broker;
+use crate::codec::AckKind;
+use crate::durable::record::Kind;
+use crate::engine::connections::{Connection, Reply};
+use crate::engine::packets::publish::{Fate, answer_to};
+use crate::engine::sessions::Session;
+use crate::mem::Handle;
+use crate::shards::links::Asker;
+
+impl Broker<'_> {
+    /// A message was handed out, and this is what became of it here. Whether what siblings say counts too.
+    pub(crate) fn asks_siblings(
+        &mut self,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        packet_id: u16,
+        kind: AckKind,
+        fate: Fate,
+    ) -> bool {
+        if !self.mesh.has_siblings() {
+            return false;
+        }
+        let number = self.sessions[session].number;
+        let asker = Asker { connection: self.id_of(handle), session, number, packet_id, kind, reply: None };
+        let asker = Some(asker).filter(|_| fate != Fate::Kept);
+        self.mesh.questions.end_asking(fate, asker) && asker.is_some()
+    }
+
+    /// A sibling tells what became of so many messages.
+    pub(crate) fn take_answers(&mut self, by: u16, fate: Fate, count: u32) {
+        for _ in 0..count {
+            if let Some((asker, fate)) = self.mesh.answered(by, fate) {
+                self.answer_asker(asker, fate);
+            }
+        }
+    }
+
+    fn answer_asker(&mut self, asker: Asker, fate: Fate) {
+        let Asker { connection, session, number, packet_id, kind, reply } = asker;
+        let is_refused = fate == Fate::Lost && reply.is_some();
+        if fate == Fate::Lost {
+            self.count_lost_publish(is_refused);
+        }
+        if is_refused && kind == AckKind::PubRec && self.sessions.is_live(session) {
+            let entry = &mut self.sessions[session];
+            let is_its_own = entry.number == number;
+            let receipt = is_its_own.then(|| self.receipts.release(session, &mut entry.inbound, packet_id)).flatten();
+            if let (true, Some(receipt)) = (entry.is_durable, receipt) {
+                self.messages.journal.mark(Kind::Receipt, receipt.index());
+            }
+        }
+        // What a connection is owed is given up only when it is told nothing more at all.
+        let connection = self.find(connection).filter(|connection| !self.connections[*connection].owed.is_empty());
+        if let (Some(connection), Some(reply)) = (connection, reply.filter(|reply| self.owed.is_live(*reply))) {
+            let (code, why) = answer_to(&self.config, fate, true);
+            let owed = &mut self.owed[reply];
+            if owed.reply == Reply::Unanswered(kind) && owed.packet_id == packet_id {
+                (owed.reply, owed.code, owed.why) = (Reply::Ack(kind), code, why);
+                self.mark_ready(connection);
+            }
+        }
+    }
+
+    /// If siblings were asked, the reply that was just queued tells what became of the message with this Packet Identifier, and waits until that is known.
+    /// That may be the PUBREC of a client that has come back, and sent its message again.
+    pub(crate) fn await_answer(&mut self, handle: Handle<Connection>, session: Handle<Session>, packet_id: u16) {
+        if self.mesh.questions.is_empty() || !self.connections[handle].version.is_v5() {
+            return;
+        }
+        let (id, reply) = (self.id_of(handle), self.connections[handle].owed.back());
+        if let (Some(reply), Some(asker)) = (reply, self.mesh.questions.asker_of(session, packet_id)) {
+            (asker.connection, asker.reply) = (id, Some(reply));
+            self.owed[reply].reply = Reply::Unanswered(asker.kind);
+        }
+    }
+}
