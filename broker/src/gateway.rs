@@ -2,13 +2,10 @@
 
 use crate::admin::Operations;
 use crate::config::{Config, ListenAddress, shards_for_cores};
-use crate::descriptors::{self, TooFewDescriptors};
-use crate::kept::Kept;
-use crate::listener::{Lobby, Missing, Opening, open_all};
-use crate::mesh::Mesh;
-use crate::shard::{self, Plan};
+use crate::net::descriptors::{self, TooFewDescriptors};
+use crate::net::{Lobby, Missing, Opening, open_all};
+use crate::shard::{self, Clock, Kept, Mesh, Plan, body_budget};
 use crate::store::{Answer, Committer, OpenError};
-use crate::turn::Clock;
 use goldcrest_core::Authentication;
 use std::fmt;
 use std::io;
@@ -399,11 +396,6 @@ fn plans(
         (plan, to_accept)
     };
     Ok((0..count).map(plan).collect())
-}
-
-/// The share of a shard. 0 means that there is no bound.
-pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
-    usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }
 
 /// What the shard says when it is restored comes out of the channel.

@@ -4,17 +4,13 @@
 //! worker thread, a shard, has a core broker of its own:
 //!
 //! ```text
-//! listener    accepts, reads CONNECT for the Client Identifier, sends the socket to its home shard
-//! shard       the thread with its runtime: one task turns it, others accept, read CONNECT and take leave
-//! news        which sockets are to be looked after in the next turn
-//! turn        what happens in one turn: bytes in, forwards to siblings, bytes out
-//! socket      one Network Connection: reads, writes, and what waits in between
-//! keeper      what a shard hands to the store, and hears of it
+//! output      text for standard error and standard output, which nobody waits for
+//! config      what may be configured, and the file that says it
+//! net         listeners, admission, sockets: bytes in and out, of which only the length of a packet is known
+//! shard       the thread with its core broker: event loop, mailbox, what goes to the store
 //! store       what survives a restart, on disk
-//! redistribute  what was stored by so many shards, for another number of them
-//! mesh        what shards pass to each other, in batches
 //! admin       what operators see: $SYS topics, metrics, health, sessions
-//! config      the configuration file
+//! gateway     starts and stops all of it
 //! cli         the command line: serving, clients, looking after a store, what the memory costs at worst
 //! ```
 //!
@@ -28,33 +24,20 @@
 //! ```
 
 mod admin;
-mod backlog;
 pub mod cli;
 pub mod config;
 mod damage;
-mod departures;
-mod descriptors;
 mod gateway;
-mod heap;
-mod keeper;
-mod kept;
-mod listener;
-mod log;
-mod mesh;
-mod news;
-mod outlet;
-mod patience;
-mod redistribute;
+mod net;
+mod output;
 mod shard;
-mod socket;
 pub mod store;
 #[cfg(test)]
 mod testing;
-mod turn;
 
 pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
-pub use descriptors::TooFewDescriptors;
 pub use gateway::{Failed, Gateway, StartError};
+pub use net::descriptors::TooFewDescriptors;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -77,7 +77,7 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{Mail, Mesh};
+    use crate::shard::{Mail, Mesh};
     use crate::store::Shortage;
     use crate::store::Vitals;
     use std::sync::Arc;

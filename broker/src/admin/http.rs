@@ -5,7 +5,7 @@
 
 use super::snapshot::Snapshot;
 use super::{State, health, host, metrics, sessions};
-use crate::log::Throttle;
+use crate::output::log::Throttle;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};

@@ -33,7 +33,7 @@ impl Collector for Snapshot {
         out.counter(
             "lost_log_lines",
             "Log lines that were dropped because nobody read them",
-            crate::log::lost_lines(),
+            crate::output::log::lost_lines(),
         )?;
         out.gauge("shards", "Worker threads", self.shards.into())?;
         out.gauge(

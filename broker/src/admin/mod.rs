@@ -25,8 +25,8 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
-use crate::listener::{Missing, Opening};
-use crate::mesh::Mesh;
+use crate::net::{Missing, Opening};
+use crate::shard::Mesh;
 use crate::store::Vitals;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

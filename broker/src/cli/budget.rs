@@ -3,7 +3,7 @@
 use crate::cli::args::{name_of, number, once, path, value};
 use crate::cli::read_config;
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
-use crate::turn::Turn;
+use crate::shard::Turn;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
 use lexopt::prelude::Long;
 use std::fmt::Write as _;
@@ -145,7 +145,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     let packet_bytes = limits.packet_bytes as usize;
     let sockets =
         table.add("sockets, packets half received", capacity.connections, Turn::most_bytes_each(packet_bytes));
-    let in_transit = crate::mesh::most_bytes_in_transit(packet_bytes);
+    let in_transit = crate::shard::most_bytes_in_transit(packet_bytes);
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
     let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
@@ -159,7 +159,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
         .saturating_add(shared)
         .saturating_add(Turn::BUFFERS);
     table.total("a shard", shard);
-    let lobby = crate::listener::UNFINISHED_BYTES;
+    let lobby = crate::net::UNFINISHED_BYTES;
     table.total(
         &format!("{shards} shards, and {lobby} B for CONNECT packets"),
         shard.saturating_mul(shards.into()).saturating_add(lobby),
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(of_shard, sum.next_multiple_of(8));
         assert_eq!(bytes(&text, "their bytes"), 2 * 50_000, "of messages, and of the router");
         let all = bytes(&text, "3 shards");
-        assert_eq!(all, 3 * bytes(&text, "a shard") + crate::listener::UNFINISHED_BYTES);
+        assert_eq!(all, 3 * bytes(&text, "a shard") + crate::net::UNFINISHED_BYTES);
     }
 
     /// What is printed is what the shards' brokers are given.

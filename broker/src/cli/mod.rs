@@ -5,12 +5,13 @@ use args::{name_of, number, once, path, text, value};
 mod args;
 mod budget;
 mod client;
+mod heap;
 mod store;
 
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
 };
-use crate::outlet::Outlet;
+use crate::output::Outlet;
 use lexopt::prelude::{Long, Short, Value};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -192,11 +193,11 @@ pub(crate) fn read_config(path: &Path) -> Result<Config, crate::ConfigError> {
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn serve(flags: Flags) -> Result<(), Failure> {
-    crate::heap::keep_freed_memory();
+    heap::keep_freed_memory();
     let mut config = flags.into_config()?;
     // Checked first, because the log and the runtime open descriptors themselves.
-    crate::descriptors::check(&config)?;
-    crate::log::init(config.log.as_deref())?;
+    crate::net::descriptors::check(&config)?;
+    crate::output::log::init(config.log.as_deref())?;
     if config.memory_only {
         tracing::warn!(
             "memory only: a stop or a crash loses sessions, retained and queued messages, though acknowledged"
@@ -222,7 +223,7 @@ fn serve(flags: Flags) -> Result<(), Failure> {
             tracing::info!("stopping; a second signal ends at once");
             tokio::spawn(async move {
                 termination.next().await;
-                crate::log::flush(LAST_WORDS / 10);
+                crate::output::log::flush(LAST_WORDS / 10);
                 std::process::exit(1);
             });
         };
@@ -233,7 +234,7 @@ fn serve(flags: Flags) -> Result<(), Failure> {
         .await
     });
     out.flush(LAST_WORDS);
-    crate::log::flush(LAST_WORDS);
+    crate::output::log::flush(LAST_WORDS);
     served
 }
 
@@ -242,8 +243,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Writes to standard error.
 fn complain(text: &str) {
-    crate::log::write(text);
-    crate::log::flush(LAST_WORDS);
+    crate::output::log::write(text);
+    crate::output::log::flush(LAST_WORDS);
 }
 
 pub(crate) const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \

@@ -225,8 +225,9 @@ fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), Co
     config.data_dir = document.string("data_dir", "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path)))?;
     set(&mut config.memory_only, document.boolean("memory_only")?);
     document.section("log", |log| {
-        config.log =
-            log.string("level", crate::log::LEVELS, |level| crate::log::parse_filter(level).map(|_| level.to_owned()))?;
+        config.log = log.string("level", crate::output::log::LEVELS, |level| {
+            crate::output::log::parse_filter(level).map(|_| level.to_owned())
+        })?;
         Ok(())
     })?;
     document.section("store", |store| read_store(&mut config.store, store))?;

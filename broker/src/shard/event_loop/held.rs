@@ -2,7 +2,7 @@
 //! take the connection for lost without PINGRESP.
 
 use super::Turn;
-use crate::socket::Reading;
+use crate::net::Reading;
 use goldcrest_core::Instant;
 
 /// Clients wait for PINGRESP for some seconds.
@@ -39,10 +39,10 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Lobby;
-    use crate::mesh::Mesh;
+    use crate::net::Lobby;
+    use crate::shard::Clock;
+    use crate::shard::Mesh;
     use crate::testing::WakeCounter;
-    use crate::turn::Clock;
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Limits, Memory, Shard};
     use std::sync::Arc;
     use std::task::Waker;

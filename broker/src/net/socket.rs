@@ -1,7 +1,7 @@
 //! One Network Connection as its shard sees it: bytes in, bytes out, and what waits in between.
 
-use crate::backlog::Backlog;
-use crate::listener::Seat;
+use crate::net::Backlog;
+use crate::net::Seat;
 use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
 use socket2::SockRef;
@@ -342,7 +342,7 @@ async fn drain(stream: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Lobby;
+    use crate::net::Lobby;
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
     use std::future::poll_fn;
     use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! How a client's last words are taken, whatever the turn finds out first about its connection.
 
 use super::*;
-use crate::listener::Lobby;
+use crate::net::Lobby;
 use crate::testing::WakeCounter;
 use goldcrest_core::{AllowAll, Capacity, Config, LocalPublish, Memory, Shard, TopicName};
 use std::time::Duration;

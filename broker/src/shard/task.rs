@@ -1,12 +1,12 @@
 //! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, those of other
 //! shards may turn it for a moment.
 
-use crate::departures::End;
-use crate::keeper::{Keeper, key_in_store};
-use crate::listener::{self, Lobby, Opening, Seat};
-use crate::mesh::{Arrival, Mesh};
+use super::departures::End;
+use super::event_loop::{Clock, Turn};
+use super::mailbox::{Arrival, Mesh};
+use super::persistence::{Keeper, key_in_store};
+use crate::net::{self, Lobby, Opening, Seat};
 use crate::store::{Handle, Log, Store as _};
-use crate::turn::{Clock, Turn};
 use goldcrest_core::record::{self, Unreadable};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
 use std::future::Future;
@@ -185,7 +185,7 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<Opening>>
     for opening in listeners {
         let shard = shard.clone();
         accepting.spawn_local(async move {
-            if let Err(error) = opening.serve(|listener| listener::accept(shard.clone(), listener)).await {
+            if let Err(error) = opening.serve(|listener| net::accept(shard.clone(), listener)).await {
                 tracing::error!(%error, "a listener was lost");
             }
         });

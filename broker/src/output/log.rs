@@ -1,6 +1,6 @@
 //! Log lines on standard error, which keep nobody waiting, and what clients may put into them.
 
-use crate::outlet::Outlet;
+use crate::output::Outlet;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, Write};

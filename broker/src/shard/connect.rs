@@ -1,11 +1,10 @@
 //! The first packet: it says whose home a connection belongs to.
 
-use super::foreign::Protocol;
-use super::lobby::{GRACE, Seat, Ticket};
-use crate::departures::{Departure, End};
-use crate::log::Escaped;
-use crate::mesh::Arrival;
-use crate::shard::Shard;
+use super::departures::{Departure, End};
+use super::mailbox::Arrival;
+use super::task::Shard;
+use crate::net::{GRACE, Protocol, Seat, Ticket};
+use crate::output::log::Escaped;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::fmt;
 use std::io;
@@ -19,7 +18,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
-pub(super) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAddr, seat: Seat, mut ticket: Ticket) {
+pub(crate) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAddr, seat: Seat, mut ticket: Ticket) {
     let tell = |end, why: fmt::Arguments<'_>| {
         shard.mesh.departures.tell(&Departure { end, client: "", address: Some(peer), was_open: false, why });
     };

@@ -5,14 +5,14 @@ mod held;
 mod timers;
 
 use self::timers::Timers;
-use crate::backlog::Backlog;
-use crate::departures::{Departure, End};
-use crate::keeper::Keeper;
-use crate::listener::Seat;
-use crate::log::Escaped;
-use crate::mesh::{Arrival, Mail, Mesh};
-use crate::news::News;
-use crate::socket::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
+use super::departures::{Departure, End};
+use super::mailbox::{Arrival, Mail, Mesh};
+use super::persistence::Keeper;
+use super::ready_queue::News;
+use crate::net::Backlog;
+use crate::net::Seat;
+use crate::net::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
+use crate::output::log::Escaped;
 use goldcrest_core::{
     Broker, Config, ConnectionId, Forward, Instant, Limits, Next, Shortage, Then, Verdict, codec::ReasonCode,
 };
@@ -667,7 +667,7 @@ mod endings;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Lobby;
+    use crate::net::Lobby;
     use crate::testing::WakeCounter;
     use goldcrest_core::codec::{PacketType, split};
     use goldcrest_core::{AllowAll, Capacity, Config, LocalPublish, Memory, Shard, TopicName};

@@ -1,6 +1,6 @@
 //! The bounds on connections: on all of them, and on those that have not said CONNECT yet.
 
-use crate::log::Throttle;
+use crate::output::log::Throttle;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Time that a client has for its CONNECT even when others wait to be let in.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// Bytes of unfinished CONNECT packets in all.
 pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Counts connections for all shards.
 pub(crate) struct Lobby {
-    pub(super) connect_timeout: Duration,
-    pub(super) connect_bytes: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) connect_bytes: u32,
     /// Signalled while somebody waits for a ticket.
-    pub(super) pressure: Notify,
+    pub(crate) pressure: Notify,
     seats: usize,
     taken: AtomicUsize,
     tickets: Arc<Semaphore>,
@@ -40,7 +40,7 @@ impl Drop for Seat {
 }
 
 /// The right to be one of the connections without CONNECT, with so many bytes.
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     lobby: Arc<Lobby>,
     bytes: usize,
     _permit: Option<OwnedSemaphorePermit>,
@@ -71,7 +71,7 @@ impl Lobby {
 
     /// A ticket. If there is none, those who have had one for longer than [`GRACE`] lose it: honest clients say
     /// CONNECT sooner, and whoever only holds tickets can't keep them out.
-    pub(super) async fn wait_for_ticket(self: &Arc<Self>) -> Ticket {
+    pub(crate) async fn wait_for_ticket(self: &Arc<Self>) -> Ticket {
         let permit = loop {
             if let Ok(permit) = timeout(GRACE / 10, self.tickets.clone().acquire_owned()).await {
                 break permit.ok();
@@ -82,7 +82,7 @@ impl Lobby {
     }
 
     /// Any of the shards for a client that brings no Client Identifier, and then the next for the next.
-    pub(super) fn any_home(&self, shards: u16) -> u16 {
+    pub(crate) fn any_home(&self, shards: u16) -> u16 {
         (self.without_id.fetch_add(1, Ordering::Relaxed) % usize::from(shards.max(1))) as u16
     }
 
@@ -94,7 +94,7 @@ impl Lobby {
     }
 
     /// Logs what keeps connections from coming in.
-    pub(super) fn complain(&self, what: &str, error: &io::Error) {
+    pub(crate) fn complain(&self, what: &str, error: &io::Error) {
         if let Some(others) = self.complaints.pass() {
             tracing::warn!(%error, others, "{what}");
         }
@@ -103,7 +103,7 @@ impl Lobby {
 
 impl Ticket {
     /// Counts `more` bytes of an unfinished CONNECT. Whether there is room for them.
-    pub(super) fn grow(&mut self, more: usize) -> bool {
+    pub(crate) fn grow(&mut self, more: usize) -> bool {
         self.bytes += more;
         self.lobby.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= UNFINISHED_BYTES
     }

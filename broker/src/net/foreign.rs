@@ -16,7 +16,7 @@ impl Protocol {
     pub(crate) const ALL: [Self; 4] = [Self::Tls, Self::Http, Self::Ssh, Self::Proxy];
 
     /// The protocol that `bytes`, which came first, are the beginning of. None of them can begin a CONNECT.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         const METHODS: [&[u8]; 10] = [
             b"GET ",
             b"HEAD ",

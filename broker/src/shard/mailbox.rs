@@ -7,10 +7,10 @@
 //! little: whoever has something for it turns it in its stead ([`Mesh::see_to`]). To wake a thread on another core
 //! costs several times what a message costs.
 
-use crate::departures::Departures;
-use crate::listener::Seat;
+use super::departures::Departures;
+use super::event_loop::Turn;
+use crate::net::Seat;
 use crate::store::Answer;
-use crate::turn::Turn;
 use goldcrest_core::{Broker, Forward, Instant};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -247,8 +247,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::Clock;
     use crate::testing::WakeCounter;
-    use crate::turn::Clock;
     use goldcrest_core::{AllowAll, Capacity, Config, Limits, Memory};
     use std::pin::pin;
     use std::task::{Context, Poll};

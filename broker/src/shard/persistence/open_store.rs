@@ -1,13 +1,13 @@
 //! Opening the store when the gateway starts.
 
+use super::redistribute::{Refused, redistribute};
 use crate::config::{Config, Sync, shards_for_cores};
 use crate::damage::describe_damage;
 use crate::gateway::StartError;
-use crate::redistribute::{Refused, redistribute};
+use crate::shard::Clock;
 use crate::store::{
     self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, Vitals, WallClock,
 };
-use crate::turn::Clock;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

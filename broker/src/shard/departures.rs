@@ -3,8 +3,8 @@
 //! A client that comes again and again to the same end has one line a minute, and all of them have few lines a second: the log of a
 //! crowd that is turned away stays readable, and no client fills the disk. What was not told is counted in the next line.
 
-use crate::listener::Protocol;
-use crate::log::Escaped;
+use crate::net::Protocol;
+use crate::output::log::Escaped;
 use goldcrest_core::codec::ReasonCode;
 use std::collections::HashMap;
 use std::fmt;

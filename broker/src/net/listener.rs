@@ -1,14 +1,5 @@
 //! Where connections come in: a listener accepts them, reads CONNECT, and sends them to their home shard.
 
-mod connect;
-mod foreign;
-mod lobby;
-mod opening;
-
-pub(crate) use foreign::Protocol;
-pub(crate) use lobby::{Lobby, Seat, UNFINISHED_BYTES};
-pub(crate) use opening::{Missing, Opening, open_all};
-
 use crate::shard::Shard;
 use rustix::io::Errno;
 use std::fs::File;
@@ -35,7 +26,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
                 // Answers are whole packets already; to hold them back for more would only delay them.
                 let _ = stream.set_nodelay(true);
                 let ticket = shard.lobby.wait_for_ticket().await;
-                spawn_local(connect::receive(shard.clone(), stream, peer, seat, ticket));
+                spawn_local(crate::shard::receive(shard.clone(), stream, peer, seat, ticket));
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => {

@@ -4,7 +4,13 @@
 //!
 //! From there also come bodies that are not in memory, when they are to be transmitted.
 
-use crate::patience::{ENOUGH, Patience};
+mod commit_delay;
+mod open_store;
+mod redistribute;
+
+pub(crate) use open_store::Kept;
+
+use self::commit_delay::{ENOUGH, Patience};
 use crate::store::{Answer, Batch, Handle, Key};
 use goldcrest_core::{Broker, Fetch, Instant, Outlook, Polled};
 use std::collections::VecDeque;
@@ -197,4 +203,9 @@ impl Keeper {
 
 pub(crate) fn key_in_store(shard: u16, key: goldcrest_core::record::Key) -> Key {
     Key { shard, kind: key.kind as u8, slot: key.slot }
+}
+
+/// The share of a shard. 0 means that there is no bound.
+pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
+    usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }

@@ -72,7 +72,7 @@ fn unless_given_up(gives_up: &AtomicBool) -> Result<(), Refused> {
 
 /// Whether a core has room for all that a shard would have.
 fn check(log: &Log, shard: Shard, config: &Config, now: Instant, gives_up: &AtomicBool) -> Result<(), Refused> {
-    let body_budget = crate::gateway::body_budget(config.store.body_bytes, shard.count);
+    let body_budget = super::body_budget(config.store.body_bytes, shard.count);
     let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
     let memory = Memory::owned(&config.capacity, &core.limits, shard);
     let mut broker = Broker::new(memory, core, &AllowAll);

@@ -1,0 +1,27 @@
+//! Shards: each is a thread with a core broker, its sockets and its event loop.
+//!
+//! ```text
+//! task         the thread with its runtime: one task runs the event loop, others accept, read CONNECT and take leave
+//! connect      reads the first packet of a connection, and sends the connection to its home shard
+//! event_loop   what happens in one turn: bytes in, forwards to siblings, bytes out
+//! ready_queue  which sockets are to be looked after in the next turn
+//! mailbox      what shards pass to each other, in batches
+//! persistence  what a shard hands to the store, and hears of it
+//! departures   why connections ended
+//! ```
+
+mod connect;
+mod departures;
+mod event_loop;
+mod mailbox;
+mod persistence;
+mod ready_queue;
+mod task;
+
+pub(crate) use connect::receive;
+pub(crate) use event_loop::{Clock, Turn};
+#[cfg(test)]
+pub(crate) use mailbox::Mail;
+pub(crate) use mailbox::{Mesh, most_bytes_in_transit};
+pub(crate) use persistence::{Kept, body_budget};
+pub(crate) use task::{Plan, SHUTDOWN_TIME, Shard, run};
