@@ -26,7 +26,6 @@
 mod admin;
 pub mod cli;
 pub mod config;
-mod damage;
 mod gateway;
 mod net;
 mod output;

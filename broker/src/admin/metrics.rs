@@ -3,7 +3,7 @@
 //! No metric has a label for each client: there may be any number of them. Of one Session `/sessions` tells.
 
 use super::snapshot::{Snapshot, StoreSnapshot};
-use crate::damage::kind_name;
+use crate::shard::kind_name;
 use crate::store::{Cause, Syncs};
 use goldcrest_core::DropReason;
 use prometheus_client::collector::Collector;

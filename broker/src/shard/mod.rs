@@ -23,5 +23,5 @@ pub(crate) use event_loop::{Clock, Turn};
 #[cfg(test)]
 pub(crate) use mailbox::Mail;
 pub(crate) use mailbox::{Mesh, most_bytes_in_transit};
-pub(crate) use persistence::{Kept, body_budget};
+pub(crate) use persistence::{Kept, body_budget, describe_damage, kind_name};
 pub(crate) use task::{Plan, SHUTDOWN_TIME, Shard, run};

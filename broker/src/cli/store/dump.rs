@@ -2,7 +2,7 @@
 
 use super::stats::time_of_day;
 use crate::admin::json::Object;
-use crate::damage::kind_name;
+use crate::shard::kind_name;
 use crate::store::{Examined, Key};
 use goldcrest_core::Instant;
 use goldcrest_core::record::{self, Message, Receiver, Record, Through, Value};

@@ -6,7 +6,7 @@ mod stats;
 use crate::cli::args::{name_of, once, path};
 use crate::cli::{Failure, NO_DATA_DIR, print, read_config};
 use crate::config::default_data_dir;
-use crate::damage::describe_damage;
+use crate::shard::describe_damage;
 use crate::store::{self, Examined, Report};
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! How much is in a store.
 
-use crate::damage::kind_name;
+use crate::shard::kind_name;
 use crate::store::Examined;
 use goldcrest_core::record::{self, Kind, Record, Value};
 use std::collections::BTreeMap;

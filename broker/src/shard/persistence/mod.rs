@@ -5,9 +5,11 @@
 //! From there also come bodies that are not in memory, when they are to be transmitted.
 
 mod commit_delay;
+mod damage;
 mod open_store;
 mod redistribute;
 
+pub(crate) use damage::{describe_damage, kind_name};
 pub(crate) use open_store::Kept;
 
 use self::commit_delay::{ENOUGH, Patience};

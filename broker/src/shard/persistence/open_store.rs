@@ -1,8 +1,8 @@
 //! Opening the store when the gateway starts.
 
+use super::damage::describe_damage;
 use super::redistribute::{Refused, redistribute};
 use crate::config::{Config, Sync, shards_for_cores};
-use crate::damage::describe_damage;
 use crate::gateway::StartError;
 use crate::shard::Clock;
 use crate::store::{
