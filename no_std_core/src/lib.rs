@@ -136,14 +136,12 @@ mod shards;
 mod time;
 mod topic;
 
-pub use api::broker::{
-    Broker, ConnectionInfo, Full, LocalPublish, Next, Received, SessionInfo, Shortage, Then, Transmit,
-};
+pub use api::broker::Broker;
 pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
 pub use api::local::Local;
 #[cfg(feature = "alloc")]
 pub use api::resources::Capacity;
-pub use api::resources::{Memory, Resources};
+pub use api::resources::Resources;
 pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule};
 #[cfg(feature = "alloc")]
 pub use durable::outlook::Outlook;
@@ -152,7 +150,10 @@ pub use durable::record;
 pub use durable::restore::{Restored, Unfit};
 pub use engine::connections::{Alias, Connection, ConnectionId, Owed};
 pub use engine::groups::GroupQueue;
+pub use engine::info::{ConnectionInfo, SessionInfo, Shortage};
+pub use engine::memory::Memory;
 pub use engine::messages::{Delivery, Message};
+pub use engine::outcomes::{Full, LocalPublish, Next, Received, Then, Transmit};
 pub use engine::router;
 pub use engine::sessions::{Receipt, Replay, Session};
 pub use engine::timeout::TimerKey;

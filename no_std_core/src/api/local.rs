@@ -1,11 +1,12 @@
 //! Code beside the broker as a client of it.
 
-use crate::api::broker::{Broker, Next, Then};
+use crate::api::broker::Broker;
 use crate::codec::{
     Ack, AckKind, Answer, Connect, Disconnect, Encode, Frame, PacketId, PacketType, PingReq, Properties, Property,
     Publish, QoS, ReasonCode, SubscriptionOptions, Version, Window, split,
 };
 use crate::engine::connections::ConnectionId;
+use crate::engine::outcomes::{Next, Then};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::seam::authorize::{Principal, Verdict};
@@ -137,9 +138,9 @@ impl<'b> Local<'b> {
         qos: QoS,
     ) -> Result<(), ReasonCode> {
         let (id, session) = self.session(broker)?;
-        let code = broker.subscribe(now, session, filter.as_str(), SubscriptionOptions::with_qos(qos), 0);
-        if let Some(connection) = broker.find(id) {
-            broker.mark_ready(connection);
+        let code = broker.engine.subscribe(now, session, filter.as_str(), SubscriptionOptions::with_qos(qos), 0);
+        if let Some(connection) = broker.engine.find(id) {
+            broker.engine.mark_ready(connection);
         }
         if code.is_error() { Err(code) } else { Ok(()) }
     }
@@ -148,10 +149,10 @@ impl<'b> Local<'b> {
     /// [`ReasonCode::ServerUnavailable`] without a connection.
     pub fn unsubscribe(&mut self, broker: &mut Broker<'_>, filter: TopicFilter<'_>) -> Result<(), ReasonCode> {
         let (_, session) = self.session(broker)?;
-        if !broker.unsubscribe(session, filter) {
+        if !broker.engine.unsubscribe(session, filter) {
             return Err(ReasonCode::NoSubscriptionExisted);
         }
-        broker.forget_left_groups(session);
+        broker.engine.forget_left_groups(session);
         Ok(())
     }
 
@@ -219,7 +220,7 @@ impl<'b> Local<'b> {
     }
 
     fn session(&self, broker: &Broker<'_>) -> Result<(ConnectionId, Handle<Session>), ReasonCode> {
-        let session = |id| broker.connections[broker.find(id)?].session.map(|session| (id, session));
+        let session = |id| broker.engine.connections[broker.engine.find(id)?].session.map(|session| (id, session));
         self.connection.and_then(session).ok_or(ReasonCode::ServerUnavailable)
     }
 
@@ -232,7 +233,7 @@ impl<'b> Local<'b> {
     /// Sends PINGREQ in time, if the broker has a Server Keep Alive `[MQTT-3.1.2-21]`.
     fn keep_alive(&mut self, broker: &mut Broker<'_>, now: Instant) {
         let Some((id, quiet, limit)) = self.connection.and_then(|id| {
-            let connection = &broker.connections[broker.find(id)?];
+            let connection = &broker.engine.connections[broker.engine.find(id)?];
             Some((id, now.millis_since(connection.last_active), connection.idle_limit_ms))
         }) else {
             return;

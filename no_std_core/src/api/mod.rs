@@ -2,5 +2,12 @@
 
 pub(crate) mod broker;
 pub(crate) mod budget;
+mod commands;
+mod handle;
 pub(crate) mod local;
+mod poll;
+mod queries;
 pub(crate) mod resources;
+#[cfg(feature = "alloc")]
+mod shards;
+mod store;

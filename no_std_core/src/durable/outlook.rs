@@ -1,19 +1,19 @@
 //! What need not be recorded after all: a message that all who are to have it have taken, before its turn came.
 
-use crate::api::broker::Broker;
 use crate::codec::QoS;
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Owner};
 use crate::mem::Handle;
 use crate::seam::journal::Journal;
 use crate::shards::sibling::goes_unrecorded;
 
-/// What [`Broker::record_outlook`] has left to be recorded.
+/// What [`Broker::record_outlook`](crate::Broker::record_outlook) has left to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
     /// Nothing that anybody waits for: if there are records they say that something is over, and have time.
     Clear,
-    /// The same, and something waited that waits no more: for [`Broker::poll_forward`] and [`Broker::poll_ready`].
+    /// The same, and something waited that waits no more: for [`Broker::poll_forward`](crate::Broker::poll_forward) and [`Broker::poll_ready`](crate::Broker::poll_ready).
     Settled,
     /// Messages that may be over soon: they are on their way to clients that are connected, and to siblings, with QoS 1.
     Brief,
@@ -21,7 +21,7 @@ pub enum Outlook {
     Lasting,
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn outlook(&mut self) -> Outlook {
         // Whoever ends what is of these kinds may be promised that it stays so.
         const LASTING: [Kind; 5] = [Kind::Session, Kind::Group, Kind::Subscription, Kind::Retained, Kind::Receipt];

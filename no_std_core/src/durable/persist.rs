@@ -1,7 +1,7 @@
 //! Records of what has changed, and what waits until they are safe.
 
-use crate::api::broker::Broker;
 use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Waiting};
 use crate::engine::messages::{Delivery, Owner};
 use crate::engine::router::{Group, Subscription};
@@ -12,7 +12,7 @@ use crate::seam::journal::Batch;
 /// The longest Topic Filter, in bytes.
 const LONGEST_TEXT: usize = 65_535;
 
-/// What [`Broker::poll_record`] gave.
+/// What [`Broker::poll_record`](crate::Broker::poll_record) gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
     /// A record, of so many bytes.
@@ -30,7 +30,7 @@ pub enum Polled {
     Nothing,
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn next_record(&mut self, out: &mut [u8]) -> Polled {
         while let Some((kind, slot)) = self.messages.journal.next() {
             let key = Key { kind, slot };

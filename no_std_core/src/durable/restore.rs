@@ -1,8 +1,8 @@
 //! Records taken back after a restart.
 
-use crate::api::broker::Broker;
 use crate::codec::QoS;
 use crate::durable::record::{self, Kind, Receiver, Record, Through, Value};
+use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::router::{Retained, RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
@@ -13,7 +13,7 @@ use crate::seam::counters::Dropped;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
-/// Why [`Broker::restore`] left a record out.
+/// Why [`Broker::restore`](crate::Broker::restore) left a record out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// The broker has clients already.
@@ -39,7 +39,7 @@ impl core::fmt::Display for Unfit {
 
 impl core::error::Error for Unfit {}
 
-/// What [`Broker::restored`] has, and what it had to drop.
+/// What [`Broker::restored`](crate::Broker::restored) has, and what it had to drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Sessions.
@@ -50,11 +50,11 @@ pub struct Restored {
     pub retained: u32,
     /// Messages on their way, those in flight included.
     pub deliveries: u32,
-    /// Records that were left out, by [`Broker::restore`] or because they refer to nothing.
+    /// Records that were left out, by [`Broker::restore`](crate::Broker::restore) or because they refer to nothing.
     pub dropped: u32,
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn take_back(&mut self, record: Record<'_>) -> Result<(), Unfit> {
         if self.generations > 0 {
             return Err(Unfit::TooLate);

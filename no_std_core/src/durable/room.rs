@@ -6,8 +6,8 @@
 
 use alloc::vec::Vec;
 
-use crate::api::broker::Broker;
 use crate::codec::{Publish, Will};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
 use crate::engine::messages::Message;
 use crate::mem::Handle;
@@ -32,7 +32,7 @@ impl Default for Room {
     }
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn on_store_room(&mut self, bytes: u64) {
         self.room.bytes = bytes;
         self.wake_for_room();

@@ -1,14 +1,14 @@
 //! A look at the messages that come next, where there are so many filters that each message by itself waits for memory; see
 //! `router/ahead.rs`.
 
-use crate::api::broker::Broker;
 use crate::codec::{PacketType, split};
+use crate::engine::Engine;
 use crate::engine::router::SIDE_BY_SIDE;
 use crate::shards::links::{Content, Forward};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// Whether that is worth it.
     #[inline]
     pub(crate) fn looks_ahead(&self) -> bool {

@@ -1,8 +1,8 @@
 //! A message for one Session: merged with what it gets anyway, queued, or lost by the configured policy.
 
-use crate::api::broker::Broker;
 use crate::codec::QoS;
 use crate::config::Limits;
+use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::packets::publish::Fate;
 use crate::engine::router::Group;
@@ -64,7 +64,7 @@ impl Terms {
     }
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// Queues `message` for `session`, if it can.
     pub(crate) fn deliver(
         &mut self,

@@ -3,9 +3,9 @@
 //! While no member is connected, or none that is has room, the group keeps the messages itself. It gives them to the first member
 //! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
 
-use crate::api::broker::Broker;
 use crate::codec::QoS;
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::deliver::{Bound, Terms};
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::packets::publish::{Fate, Routing};
@@ -36,7 +36,7 @@ impl Default for GroupQueue {
     }
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn deliver_to_group(
         &mut self,
         group: Handle<Group>,

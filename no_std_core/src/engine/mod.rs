@@ -5,7 +5,10 @@ pub(crate) mod ahead;
 pub(crate) mod connections;
 pub(crate) mod deliver;
 pub(crate) mod groups;
+pub(crate) mod info;
+pub(crate) mod memory;
 pub(crate) mod messages;
+pub(crate) mod outcomes;
 pub(crate) mod packets;
 pub(crate) mod receive;
 pub(crate) mod replay;
@@ -15,3 +18,196 @@ pub(crate) mod sweep;
 pub(crate) mod timeout;
 pub(crate) mod transmit;
 pub(crate) mod will;
+
+use crate::config::Config;
+use crate::engine::connections::{Aliases, Connection, ConnectionId, Owed, Waiting};
+use crate::engine::groups::GroupQueue;
+use crate::engine::memory::Memory;
+use crate::engine::messages::Messages;
+use crate::engine::router::Router;
+use crate::engine::sessions::{Receipts, Replay, Session};
+use crate::engine::sweep::Sweep;
+use crate::engine::timeout::TimerKey;
+use crate::mem::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
+use crate::seam::authorize::Authorize;
+use crate::seam::counters::Counters;
+use crate::seam::journal::Journal;
+use crate::seam::work::Work;
+use crate::seed::random::Random;
+use crate::seed::secret::{Purpose, Secret};
+use crate::time::Instant;
+
+/// The state of a broker, and what happens to it. [`Broker`](crate::Broker) is what its embedder sees of it.
+pub(crate) struct Engine<'m> {
+    pub(crate) config: Config<'m>,
+    pub(crate) authorize: &'m dyn Authorize,
+    pub(crate) hasher: Hasher,
+    pub(crate) random: Random,
+    pub(crate) connections: Pool<'m, Connection>,
+    pub(crate) sessions: Pool<'m, Session>,
+    pub(crate) session_index: HashIndex<'m, Session>,
+    pub(crate) messages: Messages<'m>,
+    pub(crate) router: Router<'m>,
+    pub(crate) receipts: Receipts<'m>,
+    pub(crate) aliases: Aliases<'m>,
+    pub(crate) owed: Pool<'m, Owed>,
+    pub(crate) replays: Pool<'m, Replay>,
+    pub(crate) group_queues: Pool<'m, GroupQueue>,
+    pub(crate) timers: Timers<'m, TimerKey>,
+    pub(crate) scratch: Slots<'m, u8>,
+    /// Connections that have something to do.
+    pub(crate) ready: Fifo<Connection>,
+    pub(crate) generations: u32,
+    /// Messages handed out so far.
+    pub(crate) routed: u64,
+    pub(crate) sweep: Sweep,
+    /// Sessions made so far.
+    #[cfg(feature = "alloc")]
+    pub(crate) session_numbers: u32,
+    /// Whether some message could have to be refused for a full queue.
+    pub(crate) may_refuse: bool,
+    /// Nothing may need another record.
+    pub(crate) store_is_full: bool,
+    #[cfg(feature = "alloc")]
+    pub(crate) store_is_half_full: bool,
+    /// Records that were not taken back.
+    pub(crate) left_out: u32,
+    /// The time of the last call that may have handed out messages.
+    #[cfg(feature = "alloc")]
+    pub(crate) clock: Instant,
+    /// The shell did not run for a while, and what came due meanwhile was not judged yet.
+    #[cfg(feature = "alloc")]
+    pub(crate) was_paused: bool,
+    /// Connections with something that waits for a batch.
+    pub(crate) waiting: List<Connection, Waiting>,
+    pub(crate) counters: Counters,
+    pub(crate) work: Work,
+    /// What was done when the last call to transmit began; and whether it left retained messages to be looked for.
+    pub(crate) transmitting_since: Work,
+    pub(crate) looks_on: bool,
+    /// The replays that are going on, by their subscriptions.
+    #[cfg(feature = "alloc")]
+    pub(crate) replaying: alloc::collections::BTreeMap<Handle<crate::engine::router::Subscription>, Handle<Replay>>,
+    /// Links to the sibling brokers.
+    #[cfg(feature = "alloc")]
+    pub(crate) mesh: crate::shards::links::Mesh,
+    #[cfg(feature = "alloc")]
+    pub(crate) room: crate::durable::room::Room,
+}
+
+impl<'m> Engine<'m> {
+    pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: &'m dyn Authorize) -> Self {
+        // A reply that is owed always has a place: no connection may be owed more than its share.
+        let share = memory.owed.limit().checked_div(memory.connections.limit()).unwrap_or(0);
+        config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
+        let secret = Secret::new(config.seed);
+        let hasher = Hasher::new(secret.derive(Purpose::Indexes));
+        let siblings = config.shard.siblings();
+        #[cfg(feature = "alloc")]
+        let filters = memory.router.subscriptions.limit();
+        let connections = Pool::new(memory.connections);
+        let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
+        let journal = Journal::new(memory.journal, config.durable);
+        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
+        let mut messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
+        #[cfg(feature = "alloc")]
+        messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
+        Self {
+            random: Random::new(secret.derive(Purpose::RandomNumbers), config.shard.index),
+            connections,
+            sessions: Pool::new(memory.sessions),
+            session_index: HashIndex::new(memory.session_buckets),
+            messages,
+            router: Router::new(memory.router, hasher.clone(), siblings),
+            receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher.clone()),
+            aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher.clone()),
+            owed: Pool::new(memory.owed),
+            replays: Pool::new(memory.replays),
+            group_queues: Pool::new(memory.group_queues),
+            timers: Timers::new(memory.timers, memory.timer_heap),
+            scratch: memory.scratch,
+            ready: Fifo::EMPTY,
+            generations: 0,
+            routed: 0,
+            sweep: Sweep::NEW,
+            #[cfg(feature = "alloc")]
+            session_numbers: 0,
+            may_refuse: config.may_refuse(),
+            store_is_full: false,
+            #[cfg(feature = "alloc")]
+            store_is_half_full: false,
+            left_out: 0,
+            #[cfg(feature = "alloc")]
+            clock: Instant::from_millis(0),
+            #[cfg(feature = "alloc")]
+            was_paused: false,
+            waiting: List::EMPTY,
+            counters: Counters::default(),
+            work: Work::default(),
+            transmitting_since: Work::default(),
+            looks_on: false,
+            #[cfg(feature = "alloc")]
+            replaying: alloc::collections::BTreeMap::new(),
+            #[cfg(feature = "alloc")]
+            mesh: crate::shards::links::Mesh::new(config.shard, filters, hasher.clone()),
+            #[cfg(feature = "alloc")]
+            room: crate::durable::room::Room::default(),
+            hasher,
+            config,
+            authorize,
+        }
+    }
+
+    /// What has expired by then makes room in a full queue.
+    #[inline]
+    pub(crate) fn see(&mut self, now: Instant) {
+        #[cfg(feature = "alloc")]
+        {
+            self.clock = now;
+        }
+        let _ = now;
+    }
+
+    /// The slot, if the id is not stale.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<Handle<Connection>> {
+        if !self.connections.is_live(id.slot) {
+            return None;
+        }
+        let connection = &self.connections[id.slot];
+        (connection.generation == id.generation && !connection.is_gone).then_some(id.slot)
+    }
+
+    /// Has [`Broker::poll_ready`] name the connection.
+    #[inline]
+    pub(crate) fn mark_ready(&mut self, handle: Handle<Connection>) {
+        let connection = &mut self.connections[handle];
+        if !connection.is_ready {
+            connection.is_ready = true;
+            self.ready.push_back(&mut self.connections, handle);
+        }
+    }
+
+    /// What the broker has done and holds.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut counters = self.counters;
+        counters.connections = self.connections.len() as u32;
+        counters.sessions = self.sessions.len() as u32;
+        counters.sessions_limit = self.sessions.limit() as u32;
+        counters.subscriptions = self.router.local_subscription_count() as u32;
+        // Members of our groups that live elsewhere count there.
+        #[cfg(feature = "alloc")]
+        {
+            counters.sessions -= self.mesh.remotes.len() as u32;
+            counters.subscriptions = counters.subscriptions.saturating_sub(self.mesh.memberships.len() as u32);
+        }
+        counters.retained = self.retained_by_clients() as u32;
+        counters.messages = self.messages.len() as u32;
+        #[cfg(feature = "alloc")]
+        {
+            counters.bodies_on_disk = self.messages.away() as u32;
+        }
+        counters.deliveries = self.messages.deliveries.len() as u32;
+        counters.bytes = self.messages.bytes.used() as u64;
+        counters
+    }
+}

@@ -1,8 +1,9 @@
 //! Bytes of a Network Connection become packets, and each packet goes to its file in `packets/`.
 
-use crate::api::broker::{Broker, Full, Next, Received};
 use crate::codec::{Ack, PacketType, Publish, Refusal, peek_type, split_in};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId, Owed, Phase};
+use crate::engine::outcomes::{Full, Next, Received};
 use crate::engine::router::Subscriber;
 use crate::engine::sessions::Session;
 use crate::engine::timeout::TimerKey;
@@ -21,7 +22,7 @@ pub(crate) enum Taken<'b> {
     Ask(Ask<'b>),
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn open_connection(&mut self, now: Instant) -> Result<ConnectionId, Full> {
         self.generations = self.generations.wrapping_add(1);
         let slot = self.connections.insert_empty().ok_or(Full)?;

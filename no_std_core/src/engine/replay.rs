@@ -5,9 +5,9 @@
 //! came since. A message that was retained since is left out, because it is among the latter, or was lost and counted like
 //! any other. So nobody gets an older value of a topic after a newer one, or one message twice.
 
-use crate::api::broker::Broker;
 use crate::codec::{QoS, ReasonCode};
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::deliver::Terms;
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::packets::publish::{Routing, is_reserved_for_server};
@@ -25,7 +25,7 @@ const AT_ONCE: u32 = 32;
 /// Replays of a Session that are gone through when one of them ends.
 const FEW: usize = 8;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// Whether a message may be retained; nothing is changed.
     pub(crate) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
         // What clients tell of their connections counts like all that they retain.

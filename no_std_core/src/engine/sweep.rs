@@ -4,7 +4,7 @@
 //! No round begins soon after another, however many messages expire one by one: so it costs little, and what has expired is
 //! gone a moment later.
 
-use crate::api::broker::Broker;
+use crate::engine::Engine;
 use crate::engine::messages::Message;
 use crate::engine::router::Retained;
 use crate::mem::Handle;
@@ -37,7 +37,7 @@ impl Sweep {
     }
 }
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// `message` is a retained one from now on.
     #[inline]
     pub(crate) fn expect_expiry(&mut self, message: Handle<Message>) {

@@ -1,7 +1,7 @@
 //! What happens when a moment has come: Keep Alive, a late CONNECT, a delayed Will, the end of a Session.
 
-use crate::api::broker::Broker;
 use crate::codec::{ReasonCode, Refusal};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Phase};
 use crate::engine::packets::disconnect::CLOSE_TIMEOUT_MS;
 use crate::engine::sessions::Session;
@@ -26,7 +26,7 @@ pub enum TimerKey {
 #[cfg(feature = "alloc")]
 const LEAST_BYTES_PER_SEC: u64 = 64;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
     #[cfg(feature = "alloc")]
     pub(crate) fn note_part(&mut self, now: Instant, handle: Handle<Connection>, come: usize) {

@@ -4,16 +4,17 @@
 //! does not fit is kept as its decision ([`Sending`]); it is encoded once more for each further piece, and cut. A long payload
 //! may be left to the shell to write from where it is stored: to the decision that is one more place to be cut at.
 
-use crate::api::broker::{Broker, Then, Transmit};
 use crate::codec::{
     Ack, AckKind, Answer, Auth, ConnAck, DeliveryHead, Disconnect, Encode, PacketId, PingResp, Properties, Property,
     QoS, ReasonCode, Sink, SubAck, UnsubAck, Version, Window, varint_len,
 };
+use crate::engine::Engine;
 use crate::engine::connections::{
     ASSIGNED_LEN, CODES_IN_OWED, Connection, Count, Outgoing, Owed, Phase, Publishing, Reply, Sending,
     assigned_client_id,
 };
 use crate::engine::messages::{Delivery, Message};
+use crate::engine::outcomes::{Then, Transmit};
 use crate::engine::packets::connect::UNSAYABLE;
 use crate::engine::router::SHARED;
 use crate::engine::sessions::{Deadline, Session};
@@ -35,7 +36,7 @@ pub(crate) enum Payloads {
 #[cfg(feature = "alloc")]
 const LONG_PAYLOAD: u32 = 28 * 1024;
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn transmit(
         &mut self,
         now: Instant,

@@ -1,8 +1,8 @@
 //! The Will: kept at CONNECT, published when the client is lost (section 3.1.2.5).
 
-use crate::api::broker::Broker;
 use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
 use crate::engine::packets::connect::NO_MEMORY;
@@ -14,7 +14,7 @@ use crate::seam::counters::DropReason;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-impl<'m> Broker<'m> {
+impl<'m> Engine<'m> {
     /// Stores the Will of the CONNECT of a client with this identifier.
     pub(crate) fn keep_will(&mut self, will: &Will<'_>, client_id: &str) -> Result<StoredWill, Refusal> {
         self.check_property_count(will.properties.count())?;

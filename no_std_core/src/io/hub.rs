@@ -8,9 +8,10 @@ use core::task::{Poll, Waker};
 use embedded_io_async::{Read, Write};
 
 use super::buffer::Buffer;
-use crate::api::broker::{Broker, Next, Then};
+use crate::api::broker::Broker;
 use crate::codec::ReasonCode;
 use crate::engine::connections::ConnectionId;
+use crate::engine::outcomes::{Next, Then};
 use crate::seam::authorize::{Ask, Verdict};
 use crate::time::Instant;
 

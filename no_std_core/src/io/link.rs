@@ -3,9 +3,10 @@
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 
 use super::buffer::Buffer;
-use crate::api::broker::{Broker, Next, Then};
+use crate::api::broker::Broker;
 use crate::codec::{PacketType, ReasonCode, peek_type, split};
 use crate::engine::connections::ConnectionId;
+use crate::engine::outcomes::{Next, Then};
 use crate::seam::authorize::{Ask, Verdict};
 use crate::time::Instant;
 

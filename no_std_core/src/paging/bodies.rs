@@ -1,15 +1,15 @@
 //! Bodies that are on disk alone: given up when they are safe there, and asked for when they are to be transmitted.
 
-use crate::api::broker::Broker;
 use crate::config::Overflow;
 use crate::durable::record::{self, Record, Value};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
 use crate::engine::messages::Message;
 use crate::mem::Handle;
 use crate::paging::residency::Fetch;
 use crate::topic::TopicName;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// Gives up what the budget has no room for.
     pub(crate) fn give_up_surplus(&mut self) {
         while let Some(message) = self.messages.surplus() {

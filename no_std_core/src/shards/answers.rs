@@ -1,15 +1,15 @@
 //! A publisher waits for what siblings say about its message: whether any of them keeps it.
 
-use crate::api::broker::Broker;
 use crate::codec::AckKind;
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Reply};
 use crate::engine::packets::publish::{Fate, answer_to};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::shards::links::Asker;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// A message was handed out, and this is what became of it here. Whether what siblings say counts too.
     pub(crate) fn asks_siblings(
         &mut self,

@@ -13,10 +13,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::api::broker::Broker;
 use crate::codec::{Publish, QoS, Subscribe, Unsubscribe};
 use crate::config::{Overflow, Shard};
 use crate::durable::record::{self, Kind};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::{Delivery, Message};
@@ -60,7 +60,7 @@ pub(crate) fn goes_unrecorded(qos: QoS, stamp: u64) -> bool {
 /// The longest Topic Filter, `$share/group/` included.
 const LONGEST_FILTER: usize = 65_535;
 
-impl Broker<'_> {
+impl Engine<'_> {
     pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
         if let Some(message) = forward.0.message() {
             if self.mesh.greeting != 0 {

@@ -1,8 +1,8 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP: the handshakes of QoS 1 and 2 (section 4.3).
 
-use crate::api::broker::Broker;
 use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal, Why};
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Owed, Reply};
 use crate::engine::sessions::Acknowledged;
 use crate::mem::Handle;
@@ -13,7 +13,7 @@ use crate::seam::counters::DropReason;
 const OUT_OF_STEP: Refusal =
     Refusal::protocol_error("the message with this Packet Identifier waits for another acknowledgement (section 4.3)");
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// The receiver of a QoS 1 message has it, or refuses it.
     pub(crate) fn on_puback(&mut self, handle: Handle<Connection>, ack: &Ack<'_>) -> Result<(), Refusal> {
         self.end_delivery(handle, ack, QoS::AtLeastOnce)

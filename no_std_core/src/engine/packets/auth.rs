@@ -1,14 +1,14 @@
 //! The embedder's verdicts, and AUTH: enhanced authentication and re-authentication (section 4.12).
 
-use crate::api::broker::Broker;
 use crate::codec::{Auth, Frame, ReasonCode, Refusal, Version, Why};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply};
 use crate::engine::receive::Taken;
 use crate::mem::{Blob, Handle};
 use crate::seam::authorize::{Ask, Verdict};
 use crate::time::Instant;
 
-impl Broker<'_> {
+impl Engine<'_> {
     #[inline(never)]
     pub(crate) fn on_auth<'b>(
         &mut self,

@@ -1,11 +1,11 @@
 //! CONNECT: checked, kept until there is a verdict, then a Session is found or made (section 3.1.4).
 
-use crate::api::broker::Broker;
-#[cfg(feature = "alloc")]
-use crate::api::broker::Shortage;
 use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version, Why};
 use crate::config::Authentication;
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
+#[cfg(feature = "alloc")]
+use crate::engine::info::Shortage;
 use crate::engine::receive::Taken;
 use crate::engine::sessions::Session;
 use crate::engine::timeout::TimerKey;
@@ -29,7 +29,7 @@ struct Found {
     goes_on: bool,
 }
 
-impl<'m> Broker<'m> {
+impl<'m> Engine<'m> {
     #[inline(never)]
     pub(crate) fn on_connect<'b>(
         &mut self,

@@ -1,8 +1,8 @@
 //! DISCONNECT and all other ends: of a Network Connection, of a client's presence, of a Session.
 
-use crate::api::broker::Broker;
 use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
 use crate::engine::messages::Delivery;
 use crate::engine::sessions::Session;
@@ -15,7 +15,7 @@ use crate::time::Instant;
 /// How long a closing connection may take to be told why, in ms.
 pub(crate) const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
-impl Broker<'_> {
+impl Engine<'_> {
     #[inline(never)]
     pub(crate) fn on_disconnect(
         &mut self,

@@ -1,16 +1,16 @@
 //! PINGREQ and PINGRESP (sections 3.12 and 3.13). A client that hears no PINGRESP takes the connection for lost, so it is not to wait for
 //! anything but what can be sent at once.
 
-use crate::api::broker::Broker;
 #[cfg(feature = "alloc")]
 use crate::codec::{PacketType, split_in};
+use crate::engine::Engine;
 use crate::engine::connections::Connection;
 #[cfg(feature = "alloc")]
 use crate::engine::connections::Phase;
 use crate::engine::receive::Taken;
 use crate::mem::Handle;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// A PINGRESP is owed `[MQTT-3.12.4-1]`.
     pub(crate) fn on_pingreq<'b>(&mut self, handle: Handle<Connection>) -> Taken<'b> {
         let most = self.config.limits.owed_replies;

@@ -1,12 +1,13 @@
 //! PUBLISH: checked, then routed to everybody who subscribed (section 3.3).
 
-use crate::api::broker::{Broker, Full, LocalPublish};
 use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Why, Window};
 use crate::config::{Config, Overflow};
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::Message;
+use crate::engine::outcomes::{Full, LocalPublish};
 use crate::engine::receive::Taken;
 use crate::engine::router::{Match, Matches, Subscription};
 use crate::engine::sessions::Session;
@@ -145,7 +146,7 @@ pub(crate) fn connection_state_of(topic: TopicName<'_>) -> Option<&[u8]> {
     rest.strip_suffix(b"/state").filter(|client_id| !client_id.is_empty())
 }
 
-impl<'m> Broker<'m> {
+impl<'m> Engine<'m> {
     pub(crate) fn on_publish<'b>(
         &mut self,
         now: Instant,

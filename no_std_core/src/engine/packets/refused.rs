@@ -1,12 +1,12 @@
 //! A PUBLISH that can't be taken for its topic, but can be answered.
 
-use crate::api::broker::Broker;
 use crate::codec::{AckKind, Frame, Publish, QoS, ReasonCode, Refusal};
+use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply};
 use crate::engine::receive::Taken;
 use crate::mem::Handle;
 
-impl Broker<'_> {
+impl Engine<'_> {
     /// A PUBLISH that was refused when it was decoded. Where the topic is the cause, and there is a way to say so, the client is told
     /// and goes on; otherwise this is the end of the connection.
     #[cold]

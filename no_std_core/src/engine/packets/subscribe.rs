@@ -1,10 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11).
 
-use crate::api::broker::Broker;
 use crate::codec::{
     Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version, Why,
 };
 use crate::durable::record::Kind;
+use crate::engine::Engine;
 use crate::engine::connections::{CODES_IN_OWED, Connection, Count, Owed, Reply};
 use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
@@ -14,7 +14,7 @@ use crate::seam::work;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicFilterError, has_control_characters};
 
-impl<'m> Broker<'m> {
+impl<'m> Engine<'m> {
     #[inline(never)]
     pub(crate) fn on_subscribe<'b>(
         &mut self,

@@ -7,9 +7,9 @@ pub use inbound::Receipt;
 pub(crate) use inbound::{Inbound, Receipts};
 pub(crate) use outbound::{Acknowledged, Deadline, Outbound, Started};
 
-use crate::api::broker::SessionInfo;
 use crate::config::Limits;
 use crate::engine::connections::Connection;
+use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
 use crate::mem::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
 use crate::seam::authorize::Principal;
