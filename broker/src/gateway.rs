@@ -3,8 +3,8 @@
 use crate::admin::Operations;
 use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::net::descriptors::{self, TooFewDescriptors};
-use crate::net::{Lobby, Missing, Opening, open_all};
-use crate::shard::{self, Clock, Kept, Mesh, Plan, body_budget};
+use crate::net::{Admission, AwaitedAddresses, ListenSocket, open_all};
+use crate::shard::{self, Clock, Mailboxes, OpenStore, Plan, body_budget};
 use crate::store::{Answer, Committer, OpenError};
 use goldcrest_core::Authentication;
 use std::fmt;
@@ -26,8 +26,8 @@ use tokio::time::timeout;
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
     http_addresses: Vec<SocketAddr>,
-    missing: Missing,
-    mesh: MeshHandle,
+    missing: AwaitedAddresses,
+    mailboxes: ShutDownOnDrop,
     /// One message from each thread when it ends.
     ended: UnboundedReceiver<Failed>,
     running: usize,
@@ -149,11 +149,11 @@ impl Gateway {
     pub fn start_unless(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
         refuse_mistakes(config)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
-        let missing = Missing::default();
+        let missing = AwaitedAddresses::default();
         let listen = |(address, error)| StartError::Listen(address, error);
         let listeners = open_all(config.listeners.iter().map(|listener| listener.address), &missing).map_err(listen)?;
         let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
-        let http = http.into_iter().map(Opening::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
+        let http = http.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
         // From here on health can be asked for: restoring a large store takes a while.
         let interval = Duration::from_secs(config.sys_interval_s.into());
@@ -162,44 +162,45 @@ impl Gateway {
             .then(|| Operations::start(http, config.http.host_names.clone(), missing.clone(), interval))
             .transpose();
         let operations = operations.map_err(StartError::Thread)?;
-        let kept = Kept::open(config, gives_up)?;
-        let shards = kept.as_ref().map_or_else(|| shards_in_memory(config.shards), Kept::shards);
+        let open_store = OpenStore::open(config, gives_up)?;
+        let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
         let (end, ended) = unbounded_channel();
-        let mesh = Arc::new(Mesh::new(shards));
+        let mailboxes = Arc::new(Mailboxes::new(shards));
         let mut gateway = Self {
             addresses,
             http_addresses,
             missing,
-            mesh: MeshHandle(mesh.clone()),
+            mailboxes: ShutDownOnDrop(mailboxes.clone()),
             ended,
             running: 0,
             store: None,
             operations,
         };
         let (plans, to_accept): (Vec<_>, Vec<_>) =
-            plans(config, draw_seed()?, mesh.clone(), kept.as_ref(), gives_up)?.into_iter().unzip();
+            plans(config, draw_seed()?, mailboxes.clone(), open_store.as_ref(), gives_up)?.into_iter().unzip();
         gateway.start_shards(plans, &end, gives_up)?;
-        let vitals = kept.as_ref().map(Kept::vitals);
-        if let Some(kept) = kept {
-            let (mesh, watch) = (mesh.clone(), gateway.operations.as_ref().map(Operations::store_watch));
+        let health = open_store.as_ref().map(OpenStore::health);
+        if let Some(open_store) = open_store {
+            let (mailboxes, watch) = (mailboxes.clone(), gateway.operations.as_ref().map(Operations::store_watch));
             let answer = move |shard, answer| {
                 if matches!(answer, Answer::Failed) {
                     let _ = end.send(Failed::Store);
                 }
                 let changed = matches!(answer, Answer::Failed | Answer::Full(_));
-                mesh.answer(shard, answer);
+                mailboxes.answer(shard, answer);
                 if let Some(watch) = watch.as_ref().filter(|_| changed) {
                     watch();
                 }
             };
-            gateway.store = Some(kept.start(answer)?);
+            gateway.store = Some(open_store.start(answer)?);
         }
         if let Some(operations) = &gateway.operations {
-            operations.serving(mesh, vitals);
+            operations.serving(mailboxes, health);
         }
         // Only now: who connects to find out whether it serves is told the truth.
-        let listeners = listeners.into_iter().map(Opening::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
-        let mut shares: Vec<Vec<Opening>> = to_accept.iter().map(|_| Vec::new()).collect();
+        let listeners =
+            listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
+        let mut shares: Vec<Vec<ListenSocket>> = to_accept.iter().map(|_| Vec::new()).collect();
         for (index, listener) in listeners.into_iter().enumerate() {
             shares[index % usize::from(shards)].push(listener);
         }
@@ -267,7 +268,7 @@ impl Gateway {
         if let Some(operations) = &self.operations {
             operations.stopping();
         }
-        self.mesh.0.shut_down();
+        self.mailboxes.0.shut_down();
         let all_ended = async {
             while self.running > 0
                 && let Some(ended) = self.ended.recv().await
@@ -288,15 +289,15 @@ impl Gateway {
 }
 
 /// The shards of a gateway that was dropped stop too.
-struct MeshHandle(Arc<Mesh>);
+struct ShutDownOnDrop(Arc<Mailboxes>);
 
-impl Drop for MeshHandle {
+impl Drop for ShutDownOnDrop {
     fn drop(&mut self) {
         self.0.shut_down();
     }
 }
 
-impl fmt::Debug for MeshHandle {
+impl fmt::Debug for ShutDownOnDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} shards", self.0.shards())
     }
@@ -343,8 +344,8 @@ fn shards_in_memory(configured: u16) -> u16 {
     shards
 }
 
-fn addresses_of(openings: &[Opening]) -> Vec<SocketAddr> {
-    openings.iter().filter_map(Opening::address).collect()
+fn addresses_of(openings: &[ListenSocket]) -> Vec<SocketAddr> {
+    openings.iter().filter_map(ListenSocket::address).collect()
 }
 
 /// From the system's generator, with all the bits that the core takes.
@@ -355,25 +356,25 @@ fn draw_seed() -> Result<u128, StartError> {
 }
 
 /// What one shard is started with, and the channel on which it gets its listeners.
-type PlanOfShard = (Plan, oneshot::Sender<Vec<Opening>>);
+type PlanOfShard = (Plan, oneshot::Sender<Vec<ListenSocket>>);
 
 fn plans(
     config: &Config,
     seed: u128,
-    mesh: Arc<Mesh>,
-    kept: Option<&Kept>,
+    mailboxes: Arc<Mailboxes>,
+    open_store: Option<&OpenStore>,
     gives_up: &Arc<AtomicBool>,
 ) -> Result<Vec<PlanOfShard>, StartError> {
-    let needed = descriptors::needed(mesh.shards(), kept.is_some());
+    let needed = descriptors::needed(mailboxes.shards(), open_store.is_some());
     let allowed = descriptors::raise_limit(needed).map_err(StartError::Descriptors)?;
-    let seats = config.capacity.connections.saturating_mul(mesh.shards().into()).min(allowed);
+    let seats = config.capacity.connections.saturating_mul(mailboxes.shards().into()).min(allowed);
     descriptors::make_room(seats);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
-    let lobby = Arc::new(Lobby::new(seats, config.unfinished_connections, connect_timeout, connect_bytes));
-    let clock = kept.map_or_else(|| Clock::start_at(0), |kept| kept.clock);
-    let count = mesh.shards();
-    let limits = kept.map_or(config.broker.limits, |_| config.limits_with_store());
+    let admission = Arc::new(Admission::new(seats, config.unfinished_connections, connect_timeout, connect_bytes));
+    let clock = open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock);
+    let count = mailboxes.shards();
+    let limits = open_store.map_or(config.broker.limits, |_| config.limits_with_store());
     let plan = |index| {
         let (to_accept, listeners) = oneshot::channel();
         let plan = Plan {
@@ -381,15 +382,15 @@ fn plans(
                 seed,
                 shard: goldcrest_core::Shard { index, count },
                 limits,
-                durable: kept.is_some(),
+                durable: open_store.is_some(),
                 body_budget: body_budget(config.store.body_bytes, count),
                 ..config.broker.clone()
             },
             capacity: config.capacity,
             clock,
-            mesh: mesh.clone(),
-            lobby: lobby.clone(),
-            store: kept.map(Kept::for_shard),
+            mailboxes: mailboxes.clone(),
+            admission: admission.clone(),
+            store: open_store.map(OpenStore::for_shard),
             listeners,
             gives_up: gives_up.clone(),
         };

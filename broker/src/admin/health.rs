@@ -57,8 +57,9 @@ struct Complaint {
 }
 
 async fn ask_all(served: &Served) -> Vec<Complaint> {
-    let answers: Vec<_> =
-        (0..served.mesh.shards()).map(|shard| served.mesh.ask(shard, |_, broker| broker.is_serving())).collect();
+    let answers: Vec<_> = (0..served.mailboxes.shards())
+        .map(|shard| served.mailboxes.ask(shard, |_, broker| broker.is_serving()))
+        .collect();
     let until = tokio::time::Instant::now() + ANSWER_TIME;
     let mut complaints = Vec::new();
     for (shard, answer) in answers.into_iter().enumerate() {
@@ -77,9 +78,9 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::{Mail, Mesh};
+    use crate::shard::{Mail, Mailboxes};
     use crate::store::Shortage;
-    use crate::store::Vitals;
+    use crate::store::StoreHealth;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
@@ -92,20 +93,20 @@ mod tests {
     }
 
     /// A gateway whose only shard turns until this is dropped.
-    struct Turning(Arc<AtomicBool>, Arc<Mesh>);
+    struct Turning(Arc<AtomicBool>, Arc<Mailboxes>);
 
     impl Turning {
         fn start() -> Self {
             use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
-            let turning = Self(Arc::new(AtomicBool::new(true)), Arc::new(Mesh::new(1)));
-            let (is_turning, mesh) = (turning.0.clone(), turning.1.clone());
+            let turning = Self(Arc::new(AtomicBool::new(true)), Arc::new(Mailboxes::new(1)));
+            let (is_turning, mailboxes) = (turning.0.clone(), turning.1.clone());
             std::thread::spawn(move || {
                 let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
                 let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
                 let mut mail = Mail::default();
                 while is_turning.load(std::sync::atomic::Ordering::Relaxed) {
-                    mesh.collect(0, &mut mail);
-                    mail.errands.drain(..).for_each(|errand| errand(Instant::from_millis(0), &mut broker));
+                    mailboxes.collect(0, &mut mail);
+                    mail.calls.drain(..).for_each(|call| call(Instant::from_millis(0), &mut broker));
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
@@ -122,10 +123,10 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_fails_is_full_or_hangs_is_a_reason_each_and_all_are_told() {
         let turning = Turning::start();
-        let vitals = Arc::new(Vitals::default());
-        let state = state(Some(Served { mesh: turning.1.clone(), store: Some(vitals.clone()) }));
+        let health = Arc::new(StoreHealth::default());
+        let state = state(Some(Served { mailboxes: turning.1.clone(), store: Some(health.clone()) }));
         assert_eq!(why_not_ready(&state).await, [""; 0]);
-        vitals.set_full(
+        health.set_full(
             true,
             Some(Shortage {
                 cause: crate::store::Cause::Descriptors,
@@ -133,12 +134,12 @@ mod tests {
             }),
         );
         assert!(why_not_ready(&state).await[0].ends_with("/data/new: Too many open files"));
-        vitals.set_full(true, None);
+        health.set_full(true, None);
         assert!(why_not_ready(&state).await[0].contains("is full"));
-        vitals.fail();
+        health.fail();
         let reasons = why_not_ready(&state).await;
         assert!(reasons.len() == 2 && reasons[0].contains("failed") && reasons[1].contains("is full"), "{reasons:?}");
-        vitals.set_full(false, None);
+        health.set_full(false, None);
         assert_eq!(why_not_ready(&state).await.len(), 1);
         // A new start would not help against a full disk.
         assert_eq!(why_dead(&state).await, [""; 0]);
@@ -146,7 +147,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_shard_that_does_not_turn_is_told_by_its_number() {
-        let state = state(Some(Served { mesh: Arc::new(Mesh::new(2)), store: None }));
+        let state = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(2)), store: None }));
         let expected = ["shard 0 does not answer", "shard 1 does not answer"];
         assert_eq!(why_dead(&state).await, expected);
         assert_eq!(why_not_ready(&state).await, expected);
@@ -157,7 +158,7 @@ mod tests {
         let starting = state(None);
         assert!(why_not_ready(&starting).await[0].contains("starting"));
         assert_eq!(why_dead(&starting).await, [""; 0]);
-        let stopping = state(Some(Served { mesh: Arc::new(Mesh::new(1)), store: None }));
+        let stopping = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(1)), store: None }));
         stopping.is_stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(why_not_ready(&stopping).await, ["it is being stopped"]);
         assert_eq!(why_dead(&stopping).await, [""; 0]);

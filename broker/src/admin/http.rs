@@ -40,16 +40,17 @@ const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
     let complaints = Throttle::default();
     // The oldest first.
-    let mut seats: VecDeque<Seat> = VecDeque::with_capacity(SEATS);
+    let mut seats: VecDeque<ConnectionPermit> = VecDeque::with_capacity(SEATS);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                seats.retain(|seat| !seat.task.is_finished());
+                seats.retain(|permit| !permit.task.is_finished());
                 if seats.len() >= SEATS {
-                    let slowest = seats.iter().position(|seat| !seat.has_asked.load(Ordering::Relaxed)).unwrap_or(0);
-                    if let Some(seat) = seats.remove(slowest) {
-                        seat.task.abort();
-                        let _ = seat.task.await;
+                    let slowest =
+                        seats.iter().position(|permit| !permit.has_asked.load(Ordering::Relaxed)).unwrap_or(0);
+                    if let Some(permit) = seats.remove(slowest) {
+                        permit.task.abort();
+                        let _ = permit.task.await;
                     }
                 }
                 let (state, has_asked) = (state.clone(), Arc::new(AtomicBool::new(false)));
@@ -58,7 +59,7 @@ pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
                     // Whoever is too slow, or speaks no HTTP, is gone then.
                     let _ = timeout(TIME, converse(state, stream, &asked)).await;
                 });
-                seats.push_back(Seat { task, has_asked });
+                seats.push_back(ConnectionPermit { task, has_asked });
                 // A request that is there already is read before the next connection could ask its own to give way.
                 yield_now().await;
             }
@@ -73,7 +74,7 @@ pub(super) async fn serve(state: Arc<State>, listener: TcpListener) {
     }
 }
 
-struct Seat {
+struct ConnectionPermit {
     task: JoinHandle<()>,
     /// The request line and all headers have come.
     has_asked: Arc<AtomicBool>,

@@ -62,7 +62,7 @@ impl Collector for Snapshot {
         out.counter("accepted_connections", "Connections accepted, with or without CONNECT", self.accepted)?;
         out.counter("opened_connections", "Network Connections so far", counters.connections_opened)?;
         out.counter("refused_connections", "CONNECT refused", counters.connections_refused)?;
-        let ended = self.departures.iter().map(|(reason, count)| (reason.as_str(), *count));
+        let ended = self.connection_ends.iter().map(|(reason, count)| (reason.as_str(), *count));
         out.counters("ended_connections", "Network Connections that ended, and CONNECT refused", "reason", ended)?;
         out.gauge("connections", "Network Connections", counters.connections.into())?;
         out.gauge("sessions", "Sessions, connected or not", counters.sessions.into())?;
@@ -206,7 +206,7 @@ mod tests {
         let mut snapshot = Snapshot { shards: 2, ..Snapshot::default() };
         snapshot.counters.publish_received = [5, 6, 7];
         snapshot.dropped[0] = 3;
-        snapshot.departures.push(("lost".to_owned(), 8));
+        snapshot.connection_ends.push(("lost".to_owned(), 8));
         let mut stats = Stats::default();
         stats.damage.records.insert(0, 4);
         stats.syncs.buckets[0] = 1;

@@ -1,7 +1,7 @@
 //! What operators see of a running gateway: topics below `$SYS/`, metrics, whether it lives and is ready, its Sessions.
 //!
 //! All of it is done on a thread of its own, so that it is there to tell when a shard is not. Shards are asked by their
-//! mailboxes, and answer in their next turn; the store keeps its [`Vitals`] where anybody may look.
+//! mailboxes, and answer in their next turn; the store keeps its [`StoreHealth`] where anybody may look.
 //!
 //! ```text
 //! snapshot     the counters of all shards together, and the store
@@ -25,9 +25,9 @@ mod sessions;
 mod snapshot;
 mod sys_topics;
 
-use crate::net::{Missing, Opening};
-use crate::shard::Mesh;
-use crate::store::Vitals;
+use crate::net::{AwaitedAddresses, ListenSocket};
+use crate::shard::Mailboxes;
+use crate::store::StoreHealth;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -55,7 +55,7 @@ struct State {
     served: OnceLock<Served>,
     is_serving: Notify,
     /// Addresses that are not listened on yet.
-    missing: Missing,
+    missing: AwaitedAddresses,
     is_stopping: AtomicBool,
     /// The store became full, or has room again, or failed.
     store_changed: Notify,
@@ -64,17 +64,17 @@ struct State {
 
 /// What there is to be asked.
 struct Served {
-    mesh: Arc<Mesh>,
+    mailboxes: Arc<Mailboxes>,
     /// Unless all is in memory alone.
-    store: Option<Arc<Vitals>>,
+    store: Option<Arc<StoreHealth>>,
 }
 
 impl Operations {
     /// Answers on `listeners` from now on or once they are there, also by `host_names`, tells of those that are `missing`, and publishes below `$SYS/` each `interval` unless that is 0.
     pub(crate) fn start(
-        listeners: Vec<Opening>,
+        listeners: Vec<ListenSocket>,
         host_names: Vec<String>,
-        missing: Missing,
+        missing: AwaitedAddresses,
         interval: Duration,
     ) -> io::Result<Self> {
         let state = Arc::new(State { missing, host_names, ..State::new() });
@@ -100,8 +100,8 @@ impl Operations {
     }
 
     /// Clients are served from now on.
-    pub(crate) fn serving(&self, mesh: Arc<Mesh>, store: Option<Arc<Vitals>>) {
-        let _ = self.state.served.set(Served { mesh, store });
+    pub(crate) fn serving(&self, mailboxes: Arc<Mailboxes>, store: Option<Arc<StoreHealth>>) {
+        let _ = self.state.served.set(Served { mailboxes, store });
         self.state.is_serving.notify_one();
     }
 
@@ -133,7 +133,7 @@ impl State {
             host_names: Vec::new(),
             served: OnceLock::new(),
             is_serving: Notify::new(),
-            missing: Missing::default(),
+            missing: AwaitedAddresses::default(),
             is_stopping: AtomicBool::new(false),
             store_changed: Notify::new(),
             end: Notify::new(),

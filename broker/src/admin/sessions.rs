@@ -67,16 +67,16 @@ fn set<T>(field: &mut T, value: Option<T>) -> bool {
 /// The lines; `None` if a shard does not answer in time.
 pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
     if let Some(client_id) = wanted.client_id {
-        let home = Shard::home_of(client_id.as_bytes(), served.mesh.shards());
+        let home = Shard::home_of(client_id.as_bytes(), served.mailboxes.shards());
         let line = move |broker: &Broker<'_>| {
             broker.session(&client_id).map(|info| line(home, &client_id, &info)).unwrap_or_default()
         };
-        return timeout(ANSWER_TIME, served.mesh.ask(home, move |_, broker| line(broker))).await.ok()?;
+        return timeout(ANSWER_TIME, served.mailboxes.ask(home, move |_, broker| line(broker))).await.ok()?;
     }
     let mut portion = Portion { text: String::new(), left: wanted.limit, queued: wanted.queued };
     let (mut shard, mut place) = wanted.from;
-    while shard < served.mesh.shards() {
-        let answer = served.mesh.ask(shard, move |_, broker| {
+    while shard < served.mailboxes.shards() {
+        let answer = served.mailboxes.ask(shard, move |_, broker| {
             let next = portion.fill(broker, shard, place);
             (portion, next)
         });
@@ -90,7 +90,7 @@ pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
             break;
         }
     }
-    if shard < served.mesh.shards() {
+    if shard < served.mailboxes.shards() {
         let mut next = Object::new();
         next.text("next", &format!("{shard}.{place}"));
         portion.text += &next.end();

@@ -1,7 +1,7 @@
 //! What the gateway has done and holds, at one moment.
 
 use super::{ANSWER_TIME, Served, State};
-use crate::store::{Cause, Stats, Vitals};
+use crate::store::{Cause, Stats, StoreHealth};
 use goldcrest_core::{Counters, DropReason};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) struct Snapshot {
     /// Without what was lost. Retained messages, which all shards have, count once.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
-    pub(super) departures: Vec<(String, u64)>,
+    pub(super) connection_ends: Vec<(String, u64)>,
     /// Lost messages, in the order of [`DropReason::ALL`].
     pub(super) dropped: [u64; DropReason::ALL.len()],
     /// Unless all is in memory alone.
@@ -42,15 +42,16 @@ pub(super) struct StoreSnapshot {
 impl Snapshot {
     /// Asks all shards; `None` if one of them does not answer in time, since sums without it would go back.
     pub(super) async fn take(state: &State, served: &Served) -> Option<Self> {
-        let answers: Vec<_> =
-            (0..served.mesh.shards()).map(|shard| served.mesh.ask(shard, |_, broker| broker.counters())).collect();
+        let answers: Vec<_> = (0..served.mailboxes.shards())
+            .map(|shard| served.mailboxes.ask(shard, |_, broker| broker.counters()))
+            .collect();
         let mut snapshot = Self {
             uptime: state.started.elapsed(),
-            shards: served.mesh.shards(),
+            shards: served.mailboxes.shards(),
             awaited: state.missing.count(),
-            accepted: served.mesh.accepted.load(Ordering::Relaxed),
+            accepted: served.mailboxes.accepted.load(Ordering::Relaxed),
             heap: heap(),
-            departures: served.mesh.departures.counts(),
+            connection_ends: served.mailboxes.connection_ends.counts(),
             store: served.store.as_deref().map(StoreSnapshot::take),
             ..Self::default()
         };
@@ -135,14 +136,14 @@ fn heap() -> Option<u64> {
 }
 
 impl StoreSnapshot {
-    fn take(vitals: &Vitals) -> Self {
+    fn take(health: &StoreHealth) -> Self {
         Self {
-            is_full: vitals.is_full(),
-            why_full: vitals.why_full().map(|why| why.cause),
-            has_failed: vitals.has_failed(),
-            busy_for: vitals.busy_for(),
-            left_out: vitals.left_out(),
-            stats: vitals.stats(),
+            is_full: health.is_full(),
+            why_full: health.why_full().map(|why| why.cause),
+            has_failed: health.has_failed(),
+            busy_for: health.busy_for(),
+            left_out: health.left_out(),
+            stats: health.stats(),
         }
     }
 }

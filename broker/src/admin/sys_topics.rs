@@ -48,7 +48,7 @@ impl Topics {
         let mut values = self.values(snapshot);
         values.retain(|topic, value| self.published.get(topic) != Some(value));
         let wanted = values.clone();
-        let answer = served.mesh.ask(0, move |now, broker| publish_all(now, broker, &wanted));
+        let answer = served.mailboxes.ask(0, move |now, broker| publish_all(now, broker, &wanted));
         // What there was no room for comes next time.
         let count = timeout(ANSWER_TIME, answer).await.ok().flatten().unwrap_or(0);
         self.published.extend(values.into_iter().take(count));

@@ -3,7 +3,7 @@
 use crate::cli::args::{name_of, number, once, path, value};
 use crate::cli::read_config;
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
-use crate::shard::Turn;
+use crate::shard::EventLoop;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
 use lexopt::prelude::Long;
 use std::fmt::Write as _;
@@ -144,7 +144,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     table.total("broker of a shard", core);
     let packet_bytes = limits.packet_bytes as usize;
     let sockets =
-        table.add("sockets, packets half received", capacity.connections, Turn::most_bytes_each(packet_bytes));
+        table.add("sockets, packets half received", capacity.connections, EventLoop::most_bytes_each(packet_bytes));
     let in_transit = crate::shard::most_bytes_in_transit(packet_bytes);
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
@@ -157,7 +157,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
         .saturating_add(sockets)
         .saturating_add(filters)
         .saturating_add(shared)
-        .saturating_add(Turn::BUFFERS);
+        .saturating_add(EventLoop::BUFFERS);
     table.total("a shard", shard);
     let lobby = crate::net::UNFINISHED_BYTES;
     table.total(

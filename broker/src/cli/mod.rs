@@ -11,7 +11,7 @@ mod store;
 use crate::config::{
     Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, host_of, listen_addresses, shards_for_cores,
 };
-use crate::output::Outlet;
+use crate::output::BackgroundWriter;
 use lexopt::prelude::{Long, Short, Value};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -206,7 +206,7 @@ fn serve(flags: Flags) -> Result<(), Failure> {
         config.data_dir = Some(default_data_dir().ok_or(NO_DATA_DIR)?);
     }
     // A pipe that nobody reads must not keep signals from being handled.
-    let out = Outlet::open("greeting", std::io::stdout())?;
+    let out = BackgroundWriter::open("greeting", std::io::stdout())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         // From here on no signal kills: not even one that comes while the gateway starts.

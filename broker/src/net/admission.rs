@@ -16,14 +16,14 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Counts connections for all shards.
-pub(crate) struct Lobby {
+pub(crate) struct Admission {
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_bytes: u32,
     /// Signalled while somebody waits for a ticket.
     pub(crate) pressure: Notify,
-    seats: usize,
+    connections: usize,
     taken: AtomicUsize,
-    tickets: Arc<Semaphore>,
+    connect_permits: Arc<Semaphore>,
     unfinished_bytes: AtomicUsize,
     without_id: AtomicUsize,
     complaints: Throttle,
@@ -31,30 +31,30 @@ pub(crate) struct Lobby {
 }
 
 /// The right to be one of the open connections.
-pub(crate) struct Seat(Arc<Lobby>);
+pub(crate) struct ConnectionPermit(Arc<Admission>);
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The right to be one of the connections without CONNECT, with so many bytes.
-pub(crate) struct Ticket {
-    lobby: Arc<Lobby>,
+pub(crate) struct ConnectPermit {
+    admission: Arc<Admission>,
     bytes: usize,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Lobby {
-    pub(crate) fn new(seats: usize, tickets: u32, connect_timeout: Duration, connect_bytes: u32) -> Self {
+impl Admission {
+    pub(crate) fn new(connections: usize, connect_permits: u32, connect_timeout: Duration, connect_bytes: u32) -> Self {
         Self {
             connect_timeout,
             connect_bytes,
             pressure: Notify::new(),
-            seats,
+            connections,
             taken: AtomicUsize::new(0),
-            tickets: Arc::new(Semaphore::new(tickets as usize)),
+            connect_permits: Arc::new(Semaphore::new(connect_permits as usize)),
             unfinished_bytes: AtomicUsize::new(0),
             without_id: AtomicUsize::new(0),
             complaints: Throttle::default(),
@@ -63,22 +63,22 @@ impl Lobby {
     }
 
     /// A seat, if one is free.
-    pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat> {
+    pub(crate) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
         // Counted before it is known to be allowed: the drop takes it back.
-        let seat = Seat(self.clone());
-        (self.taken.fetch_add(1, Ordering::Relaxed) < self.seats).then_some(seat)
+        let permit = ConnectionPermit(self.clone());
+        (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 
     /// A ticket. If there is none, those who have had one for longer than [`GRACE`] lose it: honest clients say
     /// CONNECT sooner, and whoever only holds tickets can't keep them out.
-    pub(crate) async fn wait_for_ticket(self: &Arc<Self>) -> Ticket {
+    pub(crate) async fn wait_for_connect_permit(self: &Arc<Self>) -> ConnectPermit {
         let permit = loop {
-            if let Ok(permit) = timeout(GRACE / 10, self.tickets.clone().acquire_owned()).await {
+            if let Ok(permit) = timeout(GRACE / 10, self.connect_permits.clone().acquire_owned()).await {
                 break permit.ok();
             }
             self.pressure.notify_waiters();
         };
-        Ticket { lobby: self.clone(), bytes: 0, _permit: permit }
+        ConnectPermit { admission: self.clone(), bytes: 0, _permit: permit }
     }
 
     /// Any of the shards for a client that brings no Client Identifier, and then the next for the next.
@@ -101,17 +101,17 @@ impl Lobby {
     }
 }
 
-impl Ticket {
+impl ConnectPermit {
     /// Counts `more` bytes of an unfinished CONNECT. Whether there is room for them.
     pub(crate) fn grow(&mut self, more: usize) -> bool {
         self.bytes += more;
-        self.lobby.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= UNFINISHED_BYTES
+        self.admission.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= UNFINISHED_BYTES
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ConnectPermit {
     fn drop(&mut self) {
-        self.lobby.unfinished_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.admission.unfinished_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -119,38 +119,38 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
 
-    fn lobby(seats: usize, tickets: u32) -> Arc<Lobby> {
-        Arc::new(Lobby::new(seats, tickets, Duration::from_secs(10), 1024))
+    fn admission(connections: usize, connect_permits: u32) -> Arc<Admission> {
+        Arc::new(Admission::new(connections, connect_permits, Duration::from_secs(10), 1024))
     }
 
     #[test]
     fn seats_are_counted_and_given_back() {
-        let lobby = lobby(2, 1);
-        let first = lobby.seat().unwrap();
-        let _second = lobby.seat().unwrap();
-        assert!(lobby.seat().is_none());
-        assert!(lobby.seat().is_none());
+        let admission = admission(2, 1);
+        let first = admission.permit().unwrap();
+        let _second = admission.permit().unwrap();
+        assert!(admission.permit().is_none());
+        assert!(admission.permit().is_none());
         drop(first);
-        assert!(lobby.seat().is_some());
+        assert!(admission.permit().is_some());
     }
 
     #[tokio::test(flavor = "current_thread", start_paused = true)]
     async fn who_waits_for_a_ticket_presses_on_those_who_have_one() {
-        let lobby = lobby(1, 1);
-        let ticket = lobby.wait_for_ticket().await;
+        let admission = admission(1, 1);
+        let permit = admission.wait_for_connect_permit().await;
         tokio::select! {
-            _ = lobby.wait_for_ticket() => panic!("there was one ticket"),
-            () = lobby.pressure.notified() => {}
+            _ = admission.wait_for_connect_permit() => panic!("there was one permit"),
+            () = admission.pressure.notified() => {}
         }
-        drop(ticket);
-        lobby.wait_for_ticket().await;
+        drop(permit);
+        admission.wait_for_connect_permit().await;
     }
 
     #[tokio::test]
     async fn bytes_of_unfinished_packets_are_bounded() {
-        let lobby = lobby(1, 2);
-        let mut first = lobby.wait_for_ticket().await;
-        let mut second = lobby.wait_for_ticket().await;
+        let admission = admission(1, 2);
+        let mut first = admission.wait_for_connect_permit().await;
+        let mut second = admission.wait_for_connect_permit().await;
         assert!(first.grow(UNFINISHED_BYTES - 10));
         assert!(second.grow(10));
         assert!(!second.grow(1));

@@ -18,19 +18,19 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                shard.mesh.accepted.fetch_add(1, Ordering::Relaxed);
-                let Some(seat) = shard.lobby.seat() else {
+                shard.mailboxes.accepted.fetch_add(1, Ordering::Relaxed);
+                let Some(permit) = shard.admission.permit() else {
                     shard.turn_away(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;
                 };
                 // Answers are whole packets already; to hold them back for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                let ticket = shard.lobby.wait_for_ticket().await;
-                spawn_local(crate::shard::receive(shard.clone(), stream, peer, seat, ticket));
+                let connect_permit = shard.admission.wait_for_connect_permit().await;
+                spawn_local(crate::shard::receive(shard.clone(), stream, peer, permit, connect_permit));
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => {
-                    shard.lobby.complain("no file descriptor is left for another connection", &error);
+                    shard.admission.complain("no file descriptor is left for another connection", &error);
                     if !reserve.turn_one_away(&listener).await {
                         sleep(PAUSE).await;
                     }
@@ -38,7 +38,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
                 // The fault of one connection, which is gone.
                 Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO | Errno::INTR) => {}
                 _ => {
-                    shard.lobby.complain("could not accept a connection", &error);
+                    shard.admission.complain("could not accept a connection", &error);
                     sleep(PAUSE).await;
                 }
             },

@@ -1,7 +1,7 @@
 //! One Network Connection as its shard sees it: bytes in, bytes out, and what waits in between.
 
-use crate::net::Backlog;
-use crate::net::Seat;
+use crate::net::ByteQueue;
+use crate::net::ConnectionPermit;
 use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
 use socket2::SockRef;
@@ -36,14 +36,14 @@ pub(crate) struct Socket {
     /// Has the shard look after this socket.
     waker: Waker,
     /// Read, but not consumed by the core.
-    unread: Backlog,
+    unread: ByteQueue,
     /// Handed out by the core, but not taken by the system.
-    unsent: Backlog,
+    unsent: ByteQueue,
     is_blocked: bool,
     is_broken: bool,
     /// It waits for its turn, as much was done for it.
     pub(crate) is_late: bool,
-    seat: Seat,
+    permit: ConnectionPermit,
     /// Of the first packet in what was read last: the next ones are likely to be as long.
     packet_len: u32,
 }
@@ -91,7 +91,7 @@ impl AsyncRead for Source<'_> {
 }
 
 /// Where the bytes are that the core is to see.
-pub(crate) enum Arrived {
+pub(crate) enum ReadOutcome {
     /// The first so many of the buffer; the socket itself holds none.
     InBuffer(usize),
     /// In the socket: [`Socket::unread`]. So many were added.
@@ -106,11 +106,11 @@ impl Socket {
     pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
         let begun = packet_bytes.saturating_add(CHUNK);
         let unread = if begun > READ_BUFFER { begun } else { READ_BUFFER };
-        unread.saturating_add(Backlog::most_bytes(CHUNK))
+        unread.saturating_add(ByteQueue::most_bytes(CHUNK))
     }
 
-    pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, seat: Seat) -> Self {
-        let (unread, unsent) = (Backlog::default(), Backlog::default());
+    pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, permit: ConnectionPermit) -> Self {
+        let (unread, unsent) = (ByteQueue::default(), ByteQueue::default());
         Self {
             id,
             reading: Reading::Open,
@@ -121,7 +121,7 @@ impl Socket {
             is_blocked: false,
             is_broken: false,
             is_late: false,
-            seat,
+            permit,
             packet_len: 0,
         }
     }
@@ -147,18 +147,23 @@ impl Socket {
         cx: &mut Context<'_>,
         asking: Asking,
         buffer: &mut [u8],
-    ) -> Poll<io::Result<Arrived>> {
+    ) -> Poll<io::Result<ReadOutcome>> {
         if self.is_broken {
             // What has arrived is there to be read, and nothing will be that is not.
             return match self.poll_read_from(cx, Asking::System, buffer) {
                 Poll::Ready(Ok(arrived)) => Poll::Ready(Ok(arrived)),
-                Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(Arrived::End)),
+                Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(ReadOutcome::End)),
             };
         }
         self.poll_read_from(cx, asking, buffer)
     }
 
-    fn poll_read_from(&mut self, cx: &mut Context<'_>, asking: Asking, buffer: &mut [u8]) -> Poll<io::Result<Arrived>> {
+    fn poll_read_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        asking: Asking,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<ReadOutcome>> {
         if self.unread.as_slice().len() > SHORT_REST {
             return self.poll_read_on(cx, asking);
         }
@@ -175,22 +180,22 @@ impl Socket {
         ready!(Pin::new(&mut Source { stream: &mut self.stream, asking }).poll_read(cx, &mut read))?;
         let len = front.len() + read.filled().len();
         if read.filled().is_empty() {
-            return Poll::Ready(Ok(Arrived::End));
+            return Poll::Ready(Ok(ReadOutcome::End));
         }
         self.unread.clear();
         self.packet_len = packet_len(&buffer[..len]).unwrap_or(0);
-        Poll::Ready(Ok(Arrived::InBuffer(len)))
+        Poll::Ready(Ok(ReadOutcome::InBuffer(len)))
     }
 
     /// Reads a packet on where it stands, up to its end.
-    fn poll_read_on(&mut self, cx: &mut Context<'_>, asking: Asking) -> Poll<io::Result<Arrived>> {
+    fn poll_read_on(&mut self, cx: &mut Context<'_>, asking: Asking) -> Poll<io::Result<ReadOutcome>> {
         let begun = self.unread.as_slice();
         self.packet_len = packet_len(begun).unwrap_or(0);
         let goal = (self.packet_len as usize).max(begun.len() + 1);
         let source = Source { stream: &mut self.stream, asking };
         let mut rest_of_packet = source.take((goal - begun.len()) as u64);
         let added = ready!(pin!(rest_of_packet.read_buf(self.unread.with_room(goal))).poll(cx))?;
-        Poll::Ready(Ok(if added == 0 { Arrived::End } else { Arrived::InSocket(added) }))
+        Poll::Ready(Ok(if added == 0 { ReadOutcome::End } else { ReadOutcome::InSocket(added) }))
     }
 
     /// What was read and not consumed.
@@ -303,7 +308,7 @@ impl Socket {
     pub(crate) async fn linger(self) {
         const WRITE: Duration = Duration::from_secs(5);
         const DRAIN: Duration = Duration::from_secs(1);
-        let Self { stream, unsent, seat: _seat, .. } = self;
+        let Self { stream, unsent, permit: _seat, .. } = self;
         let said = timeout(WRITE, write_rest(&stream, unsent)).await;
         if matches!(said, Ok(Ok(()))) && SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
             let _ = timeout(DRAIN, drain(&stream)).await;
@@ -311,7 +316,7 @@ impl Socket {
     }
 }
 
-async fn write_rest(stream: &TcpStream, mut unsent: Backlog) -> io::Result<()> {
+async fn write_rest(stream: &TcpStream, mut unsent: ByteQueue) -> io::Result<()> {
     while !unsent.is_empty() {
         stream.writable().await?;
         match stream.try_write(unsent.as_slice()) {
@@ -342,7 +347,7 @@ async fn drain(stream: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Lobby;
+    use crate::net::Admission;
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
     use std::future::poll_fn;
     use std::sync::Arc;
@@ -363,8 +368,8 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let id = Broker::new(memory, Config::gateway(1), &AllowAll).handle_connected(Instant::from_millis(0)).unwrap();
-        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
-        (Socket::new(id, stream, Waker::noop().clone(), seat), peer)
+        let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
+        (Socket::new(id, stream, Waker::noop().clone(), permit), peer)
     }
 
     fn numbered(count: usize) -> Vec<u8> {
@@ -433,17 +438,17 @@ mod tests {
             };
             loop {
                 match poll_fn(|cx| socket.poll_read(cx, Asking::Runtime, &mut buffer)).await.unwrap() {
-                    Arrived::InBuffer(len) => {
+                    ReadOutcome::InBuffer(len) => {
                         let taken = take(&buffer[..len], &mut come);
                         socket.keep_unread(&buffer[taken..len]);
                     }
-                    Arrived::InSocket(added) => {
+                    ReadOutcome::InSocket(added) => {
                         assert!(added > 0);
                         in_place += 1;
                         let taken = take(socket.unread(), &mut come);
                         socket.consume_unread(taken);
                     }
-                    Arrived::End => break,
+                    ReadOutcome::End => break,
                 }
                 assert!(socket.unread().len() < sizes.iter().max().unwrap() + 8, "a part of one packet");
             }

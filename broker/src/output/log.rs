@@ -1,6 +1,6 @@
 //! Log lines on standard error, which keep nobody waiting, and what clients may put into them.
 
-use crate::output::Outlet;
+use crate::output::BackgroundWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, Write};
@@ -42,28 +42,28 @@ pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
 
 /// Writes text to standard error, behind the log lines that wait to be written. Nobody waits for it.
 pub(crate) fn write(text: &str) {
-    if let Some(outlet) = outlet() {
-        outlet.write(text.as_bytes());
+    if let Some(writer) = writer() {
+        writer.write(text.as_bytes());
     }
 }
 
 /// Waits until all that was logged is written, or no longer than `patience`.
 pub(crate) fn flush(patience: Duration) {
-    if let Some(outlet) = OUTLET.get().and_then(Option::as_ref) {
-        outlet.flush(patience);
+    if let Some(writer) = WRITER.get().and_then(Option::as_ref) {
+        writer.flush(patience);
     }
 }
 
 /// How many lines were not written, because nobody read those before in time or the device took none.
 pub(crate) fn lost_lines() -> u64 {
-    OUTLET.get().and_then(Option::as_ref).map_or(0, Outlet::lost)
+    WRITER.get().and_then(Option::as_ref).map_or(0, BackgroundWriter::lost)
 }
 
 /// Standard error.
-static OUTLET: OnceLock<Option<Outlet>> = OnceLock::new();
+static WRITER: OnceLock<Option<BackgroundWriter>> = OnceLock::new();
 
-fn outlet() -> Option<&'static Outlet> {
-    OUTLET.get_or_init(|| Outlet::open("log", io::stderr()).ok()).as_ref()
+fn writer() -> Option<&'static BackgroundWriter> {
+    WRITER.get_or_init(|| BackgroundWriter::open("log", io::stderr()).ok()).as_ref()
 }
 
 /// Takes a log line, whole, in one call.
@@ -71,8 +71,8 @@ struct Line;
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Some(outlet) = outlet() {
-            outlet.write(line);
+        if let Some(writer) = writer() {
+            writer.write(line);
         }
         Ok(line.len())
     }

@@ -1,9 +1,9 @@
 //! The first packet: it says whose home a connection belongs to.
 
-use super::departures::{Departure, End};
-use super::mailbox::Arrival;
+use super::connection_ends::{ConnectionEnd, EndReason};
+use super::mailbox::Handover;
 use super::task::Shard;
-use crate::net::{GRACE, Protocol, Seat, Ticket};
+use crate::net::{ConnectPermit, ConnectionPermit, GRACE, Protocol};
 use crate::output::log::Escaped;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::fmt;
@@ -18,44 +18,56 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
-pub(crate) async fn receive(shard: Rc<Shard>, stream: TcpStream, peer: SocketAddr, seat: Seat, mut ticket: Ticket) {
+pub(crate) async fn receive(
+    shard: Rc<Shard>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: ConnectionPermit,
+    mut connect_permit: ConnectPermit,
+) {
     let tell = |end, why: fmt::Arguments<'_>| {
-        shard.mesh.departures.tell(&Departure { end, client: "", address: Some(peer), was_open: false, why });
+        shard.mailboxes.connection_ends.tell(&ConnectionEnd {
+            end,
+            client: "",
+            address: Some(peer),
+            was_open: false,
+            why,
+        });
     };
-    let (home, bytes) = match read_in_time(&shard, &stream, peer, &mut ticket).await {
+    let (home, bytes) = match read_in_time(&shard, &stream, peer, &mut connect_permit).await {
         Ok(Ok(first)) => first,
         // What looks whether there is a server says nothing.
-        Ok(Err(Gone::Peer(error, 0))) => {
-            shard.mesh.departures.count(End::LostBeforeConnect);
+        Ok(Err(ConnectFailure::Peer(error, 0))) => {
+            shard.mailboxes.connection_ends.count(EndReason::LostBeforeConnect);
             return tracing::debug!(address = %peer, %error, "closed before CONNECT");
         }
-        Ok(Err(Gone::Peer(_, read))) => {
+        Ok(Err(ConnectFailure::Peer(_, read))) => {
             return tell(
-                End::LostBeforeConnect,
+                EndReason::LostBeforeConnect,
                 format_args!("it closed the connection after {read} bytes, in the midst of its CONNECT"),
             );
         }
-        Ok(Err(Gone::Foreign(protocol))) => {
-            return tell(End::Foreign(protocol), format_args!("{protocol}"));
+        Ok(Err(ConnectFailure::Foreign(protocol))) => {
+            return tell(EndReason::Foreign(protocol), format_args!("{protocol}"));
         }
-        Ok(Err(Gone::Pressed(why))) => return shard.turn_away(peer, why),
+        Ok(Err(ConnectFailure::Pressed(why))) => return shard.turn_away(peer, why),
         Err(_) => {
             let why = format_args!("no whole CONNECT came in time");
-            return tell(End::Code(ReasonCode::MaximumConnectTime), why);
+            return tell(EndReason::Code(ReasonCode::MaximumConnectTime), why);
         }
     };
-    drop(ticket);
+    drop(connect_permit);
     if home == shard.index {
-        return shard.open_connection(stream, peer, bytes, seat).await;
+        return shard.open_connection(stream, peer, bytes, permit).await;
     }
     match stream.into_std() {
-        Ok(stream) => shard.mesh.send_home(home, Arrival { stream, peer, bytes, seat }),
+        Ok(stream) => shard.mailboxes.send_home(home, Handover { stream, peer, bytes, permit }),
         Err(error) => tracing::warn!(address = %peer, %error, "a connection could not be sent home"),
     }
 }
 
 /// Why a connection does not go on.
-enum Gone {
+enum ConnectFailure {
     /// It closed, or was lost, after so many bytes.
     Peer(io::Error, usize),
     /// It speaks another protocol than MQTT.
@@ -68,10 +80,10 @@ async fn read_in_time(
     shard: &Shard,
     stream: &TcpStream,
     peer: SocketAddr,
-    ticket: &mut Ticket,
-) -> Result<Result<(u16, Vec<u8>), Gone>, Elapsed> {
-    let mut reading = pin!(read(shard, stream, peer, ticket));
-    match timeout(shard.lobby.connect_timeout, &mut reading).await {
+    connect_permit: &mut ConnectPermit,
+) -> Result<Result<(u16, Vec<u8>), ConnectFailure>, Elapsed> {
+    let mut reading = pin!(read(shard, stream, peer, connect_permit));
+    match timeout(shard.admission.connect_timeout, &mut reading).await {
         Err(_) => {
             // Where the process was stopped the time is over before the runtime has asked the system whether something has come.
             yield_now().await;
@@ -86,35 +98,35 @@ async fn read(
     shard: &Shard,
     stream: &TcpStream,
     peer: SocketAddr,
-    ticket: &mut Ticket,
-) -> Result<(u16, Vec<u8>), Gone> {
+    connect_permit: &mut ConnectPermit,
+) -> Result<(u16, Vec<u8>), ConnectFailure> {
     let since = Instant::now();
     let mut bytes = Vec::new();
     loop {
         tokio::select! {
-            ready = stream.readable() => ready.map_err(|error| Gone::Peer(error, bytes.len()))?,
-            () = shard.lobby.pressure.notified() => {
+            ready = stream.readable() => ready.map_err(|error| ConnectFailure::Peer(error, bytes.len()))?,
+            () = shard.admission.pressure.notified() => {
                 if since.elapsed() < GRACE {
                     continue;
                 }
                 // Perhaps it has come while the process was stopped.
                 yield_now().await;
                 if timeout(Duration::ZERO, stream.readable()).await.is_err() {
-                    return Err(Gone::Pressed("too many others wait to say CONNECT too"));
+                    return Err(ConnectFailure::Pressed("too many others wait to say CONNECT too"));
                 }
             }
         }
         let read = match read_chunk(stream, &mut bytes) {
-            Ok(0) => return Err(Gone::Peer(io::ErrorKind::UnexpectedEof.into(), bytes.len())),
+            Ok(0) => return Err(ConnectFailure::Peer(io::ErrorKind::UnexpectedEof.into(), bytes.len())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(Gone::Peer(error, bytes.len())),
+            Err(error) => return Err(ConnectFailure::Peer(error, bytes.len())),
         };
-        if !ticket.grow(read) {
-            return Err(Gone::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
+        if !connect_permit.grow(read) {
+            return Err(ConnectFailure::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
         }
         if let Some(protocol) = Protocol::of(&bytes) {
-            return Err(Gone::Foreign(protocol));
+            return Err(ConnectFailure::Foreign(protocol));
         }
         if let Some(home) = home(&bytes, shard, peer) {
             return Ok((home, bytes));
@@ -136,14 +148,14 @@ fn home(bytes: &[u8], shard: &Shard, peer: SocketAddr) -> Option<u16> {
     if peek_type(bytes) != Some(PacketType::Connect) {
         return here;
     }
-    let Ok(whole) = split(bytes, shard.lobby.connect_bytes) else { return here };
+    let Ok(whole) = split(bytes, shard.admission.connect_bytes) else { return here };
     let (frame, _) = whole?;
     let Ok(connect) = Connect::decode(frame) else { return here };
     tracing::debug!(client = %Escaped(connect.client_id), address = %peer, version = %connect.version, "CONNECT");
-    let shards = shard.mesh.shards();
+    let shards = shard.mailboxes.shards();
     Some(match connect.client_id {
         // The core there assigns an identifier whose home it is.
-        "" => shard.lobby.any_home(shards),
+        "" => shard.admission.any_home(shards),
         id => goldcrest_core::Shard::home_of(id.as_bytes(), shards),
     })
 }

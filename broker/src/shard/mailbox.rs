@@ -1,15 +1,15 @@
-//! What shards pass to each other: each has an inbox, and is woken once for all that came in meanwhile.
+//! What shards pass to each other: each has an mailbox, and is woken once for all that came in meanwhile.
 //!
 //! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound
 //! how many can be under way: they let publishers wait.
 //!
-//! A shard that is awake looks into its inbox before it falls asleep, and need not be woken. One that sleeps is not woken for
-//! little: whoever has something for it turns it in its stead ([`Mesh::see_to`]). To wake a thread on another core
+//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. One that sleeps is not woken for
+//! little: whoever has something for it turns it in its stead ([`Mailboxes::run_or_wake`]). To wake a thread on another core
 //! costs several times what a message costs.
 
-use super::departures::Departures;
-use super::event_loop::Turn;
-use crate::net::Seat;
+use super::connection_ends::ConnectionEnds;
+use super::event_loop::EventLoop;
+use crate::net::ConnectionPermit;
 use crate::store::Answer;
 use goldcrest_core::{Broker, Forward, Instant};
 use std::net::{SocketAddr, TcpStream};
@@ -24,25 +24,25 @@ pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
     (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<(u16, Forward)>()))
 }
 
-/// The inboxes of all shards.
-pub(crate) struct Mesh {
-    inboxes: Box<[Inbox]>,
+/// The mailboxes of all shards.
+pub(crate) struct Mailboxes {
+    mailboxes: Box<[Mailbox]>,
     /// How many connections were accepted.
     pub(crate) accepted: AtomicU64,
     /// Why connections ended, in all shards.
-    pub(crate) departures: Departures,
+    pub(crate) connection_ends: ConnectionEnds,
 }
 
 #[derive(Default)]
-struct Inbox {
+struct Mailbox {
     mail: Mutex<Mail>,
     /// Whether `mail` holds anything: saves the shard the lock in most turns.
     has_mail: AtomicBool,
     waker: Mutex<Option<Waker>>,
     /// Its thread waits for the system, and would not notice mail by itself.
     is_asleep: AtomicBool,
-    turn: OnceLock<Weak<Mutex<Turn>>>,
-    places: Places,
+    event_loop: OnceLock<Weak<Mutex<EventLoop>>>,
+    places: CallSlots,
 }
 
 /// Forwards for which a shard that sleeps is not woken.
@@ -54,54 +54,54 @@ pub(crate) struct Mail {
     /// With the index of the shard that sent each.
     pub(crate) forwards: Vec<(u16, Forward)>,
     /// Connections whose home is this shard.
-    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) handovers: Vec<Handover>,
     /// From the store.
     pub(crate) answers: Vec<Answer>,
     /// From those who look after the gateway.
-    pub(crate) errands: Vec<Errand>,
+    pub(crate) calls: Vec<ShardCall>,
     /// The gateway stops.
     pub(crate) shut_down: bool,
 }
 
 /// What a shard is to do with its broker, once.
-pub(crate) type Errand = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
+pub(crate) type ShardCall = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
 
-/// Errands that wait for one shard. It takes all of them in its next turn; whoever has one more waits until then.
-const MOST_ERRANDS: usize = 64;
+/// Calls that wait for one shard. It takes all of them in its next turn; whoever has one more waits until then.
+const MAX_CALLS: usize = 64;
 
-/// Room for errands.
-struct Places(Arc<Semaphore>);
+/// Room for calls.
+struct CallSlots(Arc<Semaphore>);
 
-impl Default for Places {
+impl Default for CallSlots {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_ERRANDS)))
+        Self(Arc::new(Semaphore::new(MAX_CALLS)))
     }
 }
 
 /// A connection on its way to its home shard.
-pub(crate) struct Arrival {
+pub(crate) struct Handover {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     /// What was read from it: CONNECT and what followed.
     pub(crate) bytes: Vec<u8>,
-    pub(crate) seat: Seat,
+    pub(crate) permit: ConnectionPermit,
 }
 
-impl Mesh {
+impl Mailboxes {
     pub(crate) fn new(shards: u16) -> Self {
         Self {
-            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+            mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
             accepted: AtomicU64::new(0),
-            departures: Departures::default(),
+            connection_ends: ConnectionEnds::default(),
         }
     }
 
     pub(crate) fn shards(&self) -> u16 {
-        self.inboxes.len() as u16
+        self.mailboxes.len() as u16
     }
 
     /// Sends a batch, and leaves `batch` empty with its memory. Whether the caller has to see to it that the shard takes it:
-    /// with [`Mesh::see_to`], once it has nothing more urgent to do.
+    /// with [`Mailboxes::run_or_wake`], once it has nothing more urgent to do.
     #[must_use]
     pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut Vec<Forward>) -> bool {
         let are_few = batch.len() <= FEW;
@@ -113,13 +113,13 @@ impl Mesh {
     }
 
     /// Turns a shard that sleeps, in its stead, if little is to be done; otherwise wakes it.
-    pub(crate) fn see_to(&self, shard: u16) {
-        let inbox = &self.inboxes[usize::from(shard)];
-        if lock(&inbox.mail).forwards.len() <= FEW
-            && let Some(turn) = inbox.turn.get().and_then(Weak::upgrade)
+    pub(crate) fn run_or_wake(&self, shard: u16) {
+        let mailbox = &self.mailboxes[usize::from(shard)];
+        if lock(&mailbox.mail).forwards.len() <= FEW
+            && let Some(event_loop) = mailbox.event_loop.get().and_then(Weak::upgrade)
         {
-            match turn.try_lock() {
-                Ok(mut turn) => return turn.stand_in(),
+            match event_loop.try_lock() {
+                Ok(mut event_loop) => return event_loop.run_for_sleeping(),
                 Err(TryLockError::WouldBlock) => {}
                 // It ends the gateway.
                 Err(TryLockError::Poisoned(_)) => return,
@@ -128,8 +128,8 @@ impl Mesh {
         self.wake(shard);
     }
 
-    pub(crate) fn send_home(&self, home: u16, arrival: Arrival) {
-        self.post(home, |mail| mail.arrivals.push(arrival));
+    pub(crate) fn send_home(&self, home: u16, handover: Handover) {
+        self.post(home, |mail| mail.handovers.push(handover));
     }
 
     pub(crate) fn answer(&self, shard: u16, answer: Answer) {
@@ -146,13 +146,13 @@ impl Mesh {
         let (tell, told) = oneshot::channel();
         let send = move |place: OwnedSemaphorePermit| {
             self.post(shard, |mail| {
-                mail.errands.push(Box::new(move |now, broker| {
+                mail.calls.push(Box::new(move |now, broker| {
                     drop(place);
                     drop(tell.send(work(now, broker)));
                 }));
             });
         };
-        let places = self.inboxes[usize::from(shard)].places.0.clone();
+        let places = self.mailboxes[usize::from(shard)].places.0.clone();
         let waiting = match places.clone().try_acquire_owned() {
             Ok(place) => {
                 send(place);
@@ -176,40 +176,40 @@ impl Mesh {
 
     /// Lets `waker` be woken when something comes for `shard`.
     pub(crate) fn listen(&self, shard: u16, waker: &Waker) {
-        let inbox = &self.inboxes[usize::from(shard)];
-        *lock(&inbox.waker) = Some(waker.clone());
-        if inbox.has_mail.load(Ordering::SeqCst) {
+        let mailbox = &self.mailboxes[usize::from(shard)];
+        *lock(&mailbox.waker) = Some(waker.clone());
+        if mailbox.has_mail.load(Ordering::SeqCst) {
             waker.wake_by_ref();
         }
     }
 
     /// Lets others turn `shard` while it sleeps.
-    pub(crate) fn admit(&self, shard: u16, turn: Weak<Mutex<Turn>>) {
+    pub(crate) fn admit(&self, shard: u16, event_loop: Weak<Mutex<EventLoop>>) {
         // A shard begins once.
-        let _ = self.inboxes[usize::from(shard)].turn.set(turn);
+        let _ = self.mailboxes[usize::from(shard)].event_loop.set(event_loop);
     }
 
     /// The thread of `shard` is about to wait for the system. What has come until now wakes it at once.
     pub(crate) fn fall_asleep(&self, shard: u16) {
-        let inbox = &self.inboxes[usize::from(shard)];
-        inbox.is_asleep.store(true, Ordering::SeqCst);
-        if inbox.has_mail.load(Ordering::SeqCst) {
+        let mailbox = &self.mailboxes[usize::from(shard)];
+        mailbox.is_asleep.store(true, Ordering::SeqCst);
+        if mailbox.has_mail.load(Ordering::SeqCst) {
             self.wake(shard);
         }
     }
 
     pub(crate) fn wake_up(&self, shard: u16) {
-        self.inboxes[usize::from(shard)].is_asleep.store(false, Ordering::SeqCst);
+        self.mailboxes[usize::from(shard)].is_asleep.store(false, Ordering::SeqCst);
     }
 
     /// Takes what came for `shard` in exchange for the emptied `mail` of before. Whether there was anything.
     pub(crate) fn collect(&self, shard: u16, mail: &mut Mail) -> bool {
-        let inbox = &self.inboxes[usize::from(shard)];
-        if !inbox.has_mail.load(Ordering::SeqCst) {
+        let mailbox = &self.mailboxes[usize::from(shard)];
+        if !mailbox.has_mail.load(Ordering::SeqCst) {
             return false;
         }
-        let mut waiting = lock(&inbox.mail);
-        inbox.has_mail.store(false, Ordering::SeqCst);
+        let mut waiting = lock(&mailbox.mail);
+        mailbox.has_mail.store(false, Ordering::SeqCst);
         std::mem::swap(&mut *waiting, mail);
         true
     }
@@ -222,18 +222,18 @@ impl Mesh {
 
     /// Whether the shard sleeps, and nobody else sees to it that it takes its mail.
     fn put(&self, to: u16, put: impl FnOnce(&mut Mail)) -> bool {
-        let inbox = &self.inboxes[usize::from(to)];
-        let mut mail = lock(&inbox.mail);
+        let mailbox = &self.mailboxes[usize::from(to)];
+        let mut mail = lock(&mailbox.mail);
         put(&mut mail);
         // Who finds mail there leaves it to whoever put that.
-        let was_empty = !inbox.has_mail.swap(true, Ordering::SeqCst);
+        let was_empty = !mailbox.has_mail.swap(true, Ordering::SeqCst);
         drop(mail);
         // It falls asleep first and looks for mail then: one of both notices the other.
-        was_empty && inbox.is_asleep.load(Ordering::SeqCst)
+        was_empty && mailbox.is_asleep.load(Ordering::SeqCst)
     }
 
     pub(crate) fn wake(&self, shard: u16) {
-        if let Some(waker) = &*lock(&self.inboxes[usize::from(shard)].waker) {
+        if let Some(waker) = &*lock(&self.mailboxes[usize::from(shard)].waker) {
             waker.wake_by_ref();
         }
     }
@@ -255,28 +255,28 @@ mod tests {
 
     #[test]
     fn a_shard_is_woken_once_for_a_batch_and_only_if_it_sleeps() {
-        let mesh = Mesh::new(2);
+        let mailboxes = Mailboxes::new(2);
         let counter = Arc::new(WakeCounter::default());
         let woken = || counter.count();
-        mesh.listen(1, &Waker::from(counter.clone()));
-        mesh.fall_asleep(1);
+        mailboxes.listen(1, &Waker::from(counter.clone()));
+        mailboxes.fall_asleep(1);
         let mut mail = Mail::default();
-        assert!(!mesh.collect(1, &mut mail));
-        mesh.shut_down();
-        mesh.shut_down();
+        assert!(!mailboxes.collect(1, &mut mail));
+        mailboxes.shut_down();
+        mailboxes.shut_down();
         assert_eq!(woken(), 1);
-        mesh.wake_up(1);
-        assert!(mesh.collect(1, &mut mail) && mail.shut_down);
-        assert!(!mesh.collect(1, &mut Mail::default()));
-        mesh.shut_down();
+        mailboxes.wake_up(1);
+        assert!(mailboxes.collect(1, &mut mail) && mail.shut_down);
+        assert!(!mailboxes.collect(1, &mut Mail::default()));
+        mailboxes.shut_down();
         assert_eq!(woken(), 1, "it is awake");
-        mesh.fall_asleep(1);
+        mailboxes.fall_asleep(1);
         assert_eq!(woken(), 2, "there is something it has not seen");
     }
 
     /// A turn of shard 1, which sleeps, and something for it from shard 0 that it answers.
-    fn with_sleeper(clients: u8, test: impl FnOnce(&Arc<Mesh>, &Arc<Mutex<Turn>>, &dyn Fn() -> usize)) {
-        let (mesh, counter) = (Arc::new(Mesh::new(2)), Arc::new(WakeCounter::default()));
+    fn with_sleeper(clients: u8, test: impl FnOnce(&Arc<Mailboxes>, &Arc<Mutex<EventLoop>>, &dyn Fn() -> usize)) {
+        let (mailboxes, counter) = (Arc::new(Mailboxes::new(2)), Arc::new(WakeCounter::default()));
         let mut brokers = [0, 1].map(|index| {
             let shard = goldcrest_core::Shard { index, count: 2 };
             let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
@@ -294,73 +294,73 @@ mod tests {
         let mut batch: Vec<_> = std::iter::from_fn(|| brokers[0].poll_forward()).map(|(_, forward)| forward).collect();
         assert_eq!(batch.len(), 2 * usize::from(clients));
         let [_, broker] = brokers;
-        let turn = Turn::new(1, mesh.clone(), Clock::start_at(0), broker, None);
-        let turn = Arc::new(Mutex::new(turn));
-        mesh.admit(1, Arc::downgrade(&turn));
-        mesh.listen(1, &Waker::from(counter.clone()));
-        mesh.fall_asleep(1);
-        assert_eq!(mesh.forward(0, 1, &mut batch), clients == 1);
+        let event_loop = EventLoop::new(1, mailboxes.clone(), Clock::start_at(0), broker, None);
+        let event_loop = Arc::new(Mutex::new(event_loop));
+        mailboxes.admit(1, Arc::downgrade(&event_loop));
+        mailboxes.listen(1, &Waker::from(counter.clone()));
+        mailboxes.fall_asleep(1);
+        assert_eq!(mailboxes.forward(0, 1, &mut batch), clients == 1);
         assert!(batch.is_empty());
-        test(&mesh, &turn, &|| counter.count());
+        test(&mailboxes, &event_loop, &|| counter.count());
     }
 
     #[test]
     fn a_shard_that_sleeps_is_turned_by_others() {
-        with_sleeper(1, |mesh, _, woken| {
-            assert!(!mesh.collect(0, &mut Mail::default()));
-            mesh.see_to(1);
+        with_sleeper(1, |mailboxes, _, woken| {
+            assert!(!mailboxes.collect(0, &mut Mail::default()));
+            mailboxes.run_or_wake(1);
             let mut answer = Mail::default();
-            assert!(mesh.collect(0, &mut answer));
+            assert!(mailboxes.collect(0, &mut answer));
             assert_eq!((answer.forwards.len(), woken()), (1, 0), "the fence was passed, and nobody was woken");
-            mesh.see_to(1);
+            mailboxes.run_or_wake(1);
             assert_eq!(woken(), 0);
         });
     }
 
     #[test]
     fn for_much_a_shard_is_woken() {
-        with_sleeper(5, |mesh, _, woken| {
+        with_sleeper(5, |mailboxes, _, woken| {
             assert_eq!(woken(), 1);
-            mesh.see_to(1);
-            assert!(mesh.collect(1, &mut Mail::default()), "it is left to itself");
+            mailboxes.run_or_wake(1);
+            assert!(mailboxes.collect(1, &mut Mail::default()), "it is left to itself");
         });
     }
 
     #[test]
     fn a_shard_that_is_being_turned_is_woken() {
-        with_sleeper(1, |mesh, turn, woken| {
-            let turn = turn.lock().unwrap();
-            mesh.see_to(1);
+        with_sleeper(1, |mailboxes, event_loop, woken| {
+            let event_loop = event_loop.lock().unwrap();
+            mailboxes.run_or_wake(1);
             assert_eq!(woken(), 1);
-            drop(turn);
-            assert!(!mesh.collect(0, &mut Mail::default()) && mesh.collect(1, &mut Mail::default()));
+            drop(event_loop);
+            assert!(!mailboxes.collect(0, &mut Mail::default()) && mailboxes.collect(1, &mut Mail::default()));
         });
     }
 
     #[test]
     fn what_needs_its_own_thread_wakes_the_shard() {
-        with_sleeper(1, |mesh, turn, woken| {
-            lock(&mesh.inboxes[1].mail).shut_down = true;
-            mesh.see_to(1);
-            assert!(turn.lock().unwrap().is_stopping);
+        with_sleeper(1, |mailboxes, event_loop, woken| {
+            lock(&mailboxes.mailboxes[1].mail).shut_down = true;
+            mailboxes.run_or_wake(1);
+            assert!(event_loop.lock().unwrap().is_stopping);
             assert_eq!(woken(), 1);
         });
     }
 
     #[test]
     fn errands_beyond_what_a_shard_takes_wait_and_are_answered_too() {
-        let mesh = Mesh::new(1);
+        let mailboxes = Mailboxes::new(1);
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, goldcrest_core::Shard::ONLY);
         let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
-        let asked = 3 * MOST_ERRANDS;
-        let mut answers: Vec<_> = (0..asked).map(|number| Box::pin(mesh.ask(0, move |_, _| number))).collect();
+        let asked = 3 * MAX_CALLS;
+        let mut answers: Vec<_> = (0..asked).map(|number| Box::pin(mailboxes.ask(0, move |_, _| number))).collect();
         let mut cx = Context::from_waker(Waker::noop());
         let mut answered = 0;
         while answered < asked {
             let mut mail = Mail::default();
-            assert!(mesh.collect(0, &mut mail), "{answered} were answered");
-            assert!(mail.errands.len() <= MOST_ERRANDS);
-            mail.errands.drain(..).for_each(|errand| errand(Instant::from_millis(1), &mut broker));
+            assert!(mailboxes.collect(0, &mut mail), "{answered} were answered");
+            assert!(mail.calls.len() <= MAX_CALLS);
+            mail.calls.drain(..).for_each(|call| call(Instant::from_millis(1), &mut broker));
             answers.retain_mut(|answer| match answer.as_mut().poll(&mut cx) {
                 Poll::Pending => true,
                 Poll::Ready(number) => {
@@ -374,21 +374,21 @@ mod tests {
 
     #[test]
     fn errands_for_a_shard_that_hangs_are_bounded_and_nobody_is_answered() {
-        let mesh = Mesh::new(1);
-        let answers: Vec<_> = (0..MOST_ERRANDS + 1).map(|_| mesh.ask(0, |_, broker| broker.counters())).collect();
+        let mailboxes = Mailboxes::new(1);
+        let answers: Vec<_> = (0..MAX_CALLS + 1).map(|_| mailboxes.ask(0, |_, broker| broker.counters())).collect();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(answers.into_iter().all(|answer| pin!(answer).poll(&mut cx).is_pending()));
         let mut mail = Mail::default();
-        assert!(mesh.collect(0, &mut mail));
-        assert_eq!(mail.errands.len(), MOST_ERRANDS);
+        assert!(mailboxes.collect(0, &mut mail));
+        assert_eq!(mail.calls.len(), MAX_CALLS);
     }
 
     #[test]
     fn mail_that_came_before_the_shard_listens_wakes_it() {
-        let mesh = Mesh::new(1);
-        mesh.shut_down();
+        let mailboxes = Mailboxes::new(1);
+        mailboxes.shut_down();
         let counter = Arc::new(WakeCounter::default());
-        mesh.listen(0, &Waker::from(counter.clone()));
+        mailboxes.listen(0, &Waker::from(counter.clone()));
         assert_eq!(counter.count(), 1);
     }
 }

@@ -7,11 +7,11 @@
 //! ready_queue  which sockets are to be looked after in the next turn
 //! mailbox      what shards pass to each other, in batches
 //! persistence  what a shard hands to the store, and hears of it
-//! departures   why connections ended
+//! connection_ends  why connections ended
 //! ```
 
 mod connect;
-mod departures;
+mod connection_ends;
 mod event_loop;
 mod mailbox;
 mod persistence;
@@ -19,9 +19,9 @@ mod ready_queue;
 mod task;
 
 pub(crate) use connect::receive;
-pub(crate) use event_loop::{Clock, Turn};
+pub(crate) use event_loop::{Clock, EventLoop};
 #[cfg(test)]
 pub(crate) use mailbox::Mail;
-pub(crate) use mailbox::{Mesh, most_bytes_in_transit};
-pub(crate) use persistence::{Kept, body_budget, describe_damage, kind_name};
+pub(crate) use mailbox::{Mailboxes, most_bytes_in_transit};
+pub(crate) use persistence::{OpenStore, body_budget, describe_damage, kind_name};
 pub(crate) use task::{Plan, SHUTDOWN_TIME, Shard, run};

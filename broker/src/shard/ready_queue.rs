@@ -11,47 +11,47 @@ use std::task::{Wake, Waker};
 
 /// The list, in the order in which the news came.
 #[derive(Default)]
-pub(crate) struct News(Mutex<List>);
+pub(crate) struct ReadyQueue(Mutex<List>);
 
 #[derive(Default)]
 struct List {
-    tellers: Vec<Arc<Teller>>,
-    turner: Option<Waker>,
+    wakers: Vec<Arc<SocketWaker>>,
+    task: Option<Waker>,
 }
 
 /// What the waker of one socket knows.
-struct Teller {
-    news: Arc<News>,
+struct SocketWaker {
+    ready_queue: Arc<ReadyQueue>,
     id: ConnectionId,
     is_listed: AtomicBool,
 }
 
-impl News {
+impl ReadyQueue {
     /// A waker for a socket.
-    pub(crate) fn waker(news: &Arc<Self>, id: ConnectionId) -> Waker {
-        Arc::new(Teller { news: news.clone(), id, is_listed: AtomicBool::new(false) }).into()
+    pub(crate) fn waker(ready_queue: &Arc<Self>, id: ConnectionId) -> Waker {
+        Arc::new(SocketWaker { ready_queue: ready_queue.clone(), id, is_listed: AtomicBool::new(false) }).into()
     }
 
-    /// Has `turner` be woken when there is something new.
-    pub(crate) fn listen(&self, turner: &Waker) {
+    /// Has `task` be woken when there is something new.
+    pub(crate) fn listen(&self, task: &Waker) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.turner = Some(turner.clone());
-        if !list.tellers.is_empty() {
-            turner.wake_by_ref();
+        list.task = Some(task.clone());
+        if !list.wakers.is_empty() {
+            task.wake_by_ref();
         }
     }
 
     /// Puts those that there are news of behind `ready`; what comes from now on is for the next time.
     pub(crate) fn collect(&self, ready: &mut Vec<ConnectionId>) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for teller in list.tellers.drain(..) {
-            teller.is_listed.store(false, Ordering::Release);
-            ready.push(teller.id);
+        for waker in list.wakers.drain(..) {
+            waker.is_listed.store(false, Ordering::Release);
+            ready.push(waker.id);
         }
     }
 }
 
-impl Wake for Teller {
+impl Wake for SocketWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -60,11 +60,11 @@ impl Wake for Teller {
         if self.is_listed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut list = self.news.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = list.tellers.is_empty();
-        list.tellers.push(self.clone());
-        if is_first && let Some(turner) = &list.turner {
-            turner.wake_by_ref();
+        let mut list = self.ready_queue.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = list.wakers.is_empty();
+        list.wakers.push(self.clone());
+        if is_first && let Some(task) = &list.task {
+            task.wake_by_ref();
         }
     }
 }
@@ -80,19 +80,19 @@ mod tests {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
         let ids = [(); 2].map(|()| broker.handle_connected(Instant::from_millis(0)).unwrap());
-        let (news, counter) = (Arc::new(News::default()), Arc::new(WakeCounter::default()));
-        let wakers = ids.map(|id| News::waker(&news, id));
+        let (ready_queue, counter) = (Arc::new(ReadyQueue::default()), Arc::new(WakeCounter::default()));
+        let wakers = ids.map(|id| ReadyQueue::waker(&ready_queue, id));
         wakers[1].wake_by_ref();
-        news.listen(&Waker::from(counter.clone()));
+        ready_queue.listen(&Waker::from(counter.clone()));
         wakers[0].wake_by_ref();
         wakers[1].wake_by_ref();
         assert_eq!(counter.count(), 1);
         let mut ready = Vec::new();
-        news.collect(&mut ready);
+        ready_queue.collect(&mut ready);
         assert_eq!(ready, [ids[1], ids[0]]);
         wakers[0].wake_by_ref();
         assert_eq!(counter.count(), 2);
-        news.collect(&mut ready);
+        ready_queue.collect(&mut ready);
         assert_eq!(ready.len(), 3);
     }
 }

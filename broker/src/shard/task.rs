@@ -1,11 +1,11 @@
 //! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, those of other
 //! shards may turn it for a moment.
 
-use super::departures::End;
-use super::event_loop::{Clock, Turn};
-use super::mailbox::{Arrival, Mesh};
-use super::persistence::{Keeper, key_in_store};
-use crate::net::{self, Lobby, Opening, Seat};
+use super::connection_ends::EndReason;
+use super::event_loop::{Clock, EventLoop};
+use super::mailbox::{Handover, Mailboxes};
+use super::persistence::{Persistence, key_in_store};
+use crate::net::{self, Admission, ConnectionPermit, ListenSocket};
 use crate::store::{Handle, Log, Store as _};
 use goldcrest_core::record::{self, Unreadable};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
@@ -37,20 +37,20 @@ pub(crate) struct Plan {
     pub(crate) config: goldcrest_core::Config<'static>,
     pub(crate) capacity: Capacity,
     pub(crate) clock: Clock,
-    pub(crate) mesh: Arc<Mesh>,
-    pub(crate) lobby: Arc<Lobby>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) admission: Arc<Admission>,
     /// What was stored, and where to store from now on.
     pub(crate) store: Option<(Arc<Log>, Handle)>,
     /// Those that this shard accepts on, for all, once all are restored.
-    pub(crate) listeners: oneshot::Receiver<Vec<Opening>>,
+    pub(crate) listeners: oneshot::Receiver<Vec<ListenSocket>>,
     /// Restoring ends early, with an error, once this is true.
     pub(crate) gives_up: Arc<AtomicBool>,
 }
 
 /// Runs a shard on this thread until the gateway stops. Says on `started` whether it could begin.
 pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
-    let (index, mesh) = (plan.config.shard.index, plan.mesh.clone());
-    let (falls_asleep, wakes_up) = (mesh.clone(), mesh);
+    let (index, mailboxes) = (plan.config.shard.index, plan.mailboxes.clone());
+    let (falls_asleep, wakes_up) = (mailboxes.clone(), mailboxes);
     let begun = Builder::new_current_thread()
         .enable_all()
         .on_thread_park(move || falls_asleep.fall_asleep(index))
@@ -68,22 +68,22 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     }
 }
 
-fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Opening>>)> {
-    let Plan { config, capacity, clock, mesh, lobby, store, listeners, gives_up } = plan;
+fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSocket>>)> {
+    let Plan { config, capacity, clock, mailboxes, admission, store, listeners, gives_up } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
     let mut broker = Broker::new(memory, config, &AllowAll);
-    let keeper = match store {
+    let persistence = match store {
         Some((log, handle)) => {
             let left_out = restore(&mut broker, index, &log, clock.now(), &gives_up)?;
-            handle.vitals().leave_out(left_out);
-            Some(Keeper::new(index, handle, log.room_share(), &mut broker))
+            handle.health().leave_out(left_out);
+            Some(Persistence::new(index, handle, log.room_share(), &mut broker))
         }
         None => None,
     };
-    let turn = Arc::new(Mutex::new(Turn::new(index, mesh.clone(), clock, broker, keeper)));
-    mesh.admit(index, Arc::downgrade(&turn));
-    let shard = Shard { index, mesh, lobby, clock, turn, stop: Notify::new() };
+    let event_loop = Arc::new(Mutex::new(EventLoop::new(index, mailboxes.clone(), clock, broker, persistence)));
+    mailboxes.admit(index, Arc::downgrade(&event_loop));
+    let shard = Shard { index, mailboxes, admission, clock, event_loop, stop: Notify::new() };
     Ok((Rc::new(shard), listeners))
 }
 
@@ -154,32 +154,32 @@ fn unless_given_up(gives_up: &AtomicBool) -> io::Result<()> {
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
 async fn serve(
     shard: Rc<Shard>,
-    listeners: oneshot::Receiver<Vec<Opening>>,
+    listeners: oneshot::Receiver<Vec<ListenSocket>>,
     tell_started: impl FnOnce() -> bool,
 ) -> io::Result<()> {
     let accepting = spawn_local(accept_all(shard.clone(), listeners));
-    spawn_local(unconstrained(Turner::new(shard.clone())));
+    spawn_local(unconstrained(ShardTask::new(shard.clone())));
     if !tell_started() {
         return Ok(());
     }
     shard.stop.notified().await;
     // After a panic nothing more is done with the broker.
-    if shard.turn.is_poisoned() || !shard.turn(|turn| turn.is_stopping) {
+    if shard.event_loop.is_poisoned() || !shard.event_loop(|event_loop| event_loop.is_stopping) {
         return Ok(());
     }
     accepting.abort();
     let everybody_left = async {
-        while !shard.turn(|turn| turn.is_idle()) {
+        while !shard.event_loop(|event_loop| event_loop.is_idle()) {
             sleep(Duration::from_millis(5)).await;
         }
     };
     let _ = timeout(SHUTDOWN_TIME, everybody_left).await;
-    shard.turn(Turn::record_last);
+    shard.event_loop(EventLoop::record_last);
     Ok(())
 }
 
 /// Accepts on all `listeners`, once they have come, until it is aborted.
-async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<Opening>>) {
+async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSocket>>) {
     let Ok(listeners) = listeners.await else { return };
     let mut accepting = JoinSet::new();
     for opening in listeners {
@@ -196,11 +196,11 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<Opening>>
 /// What the tasks of a shard share.
 pub(crate) struct Shard {
     pub(crate) index: u16,
-    pub(crate) mesh: Arc<Mesh>,
-    pub(crate) lobby: Arc<Lobby>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) admission: Arc<Admission>,
     clock: Clock,
-    /// Others turn it too, while this thread sleeps: see [`Mesh::see_to`].
-    turn: Arc<Mutex<Turn>>,
+    /// Others turn it too, while this thread sleeps: see [`Mailboxes::run_or_wake`].
+    event_loop: Arc<Mutex<EventLoop>>,
     stop: Notify,
 }
 
@@ -216,10 +216,12 @@ impl Shard {
         stream: TcpStream,
         peer: SocketAddr,
         bytes: Vec<u8>,
-        seat: Seat,
+        permit: ConnectionPermit,
     ) {
         yield_now().await;
-        let opened = self.turn(|turn| turn.is_stopping || turn.open_connection(stream, &bytes, seat).is_some());
+        let opened = self.event_loop(|event_loop| {
+            event_loop.is_stopping || event_loop.open_connection(stream, &bytes, permit).is_some()
+        });
         if !opened {
             self.turn_away(peer, "its shard has as many connections as connections in [capacity] allows");
         }
@@ -227,14 +229,14 @@ impl Shard {
 
     /// Counts and logs that a connection is closed for want of room.
     pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
-        self.mesh.departures.count(End::NoRoom);
-        self.lobby.turn_away(peer, why);
+        self.mailboxes.connection_ends.count(EndReason::NoRoom);
+        self.admission.turn_away(peer, why);
     }
 
     /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
     /// with the other tasks, but the shard ends; so it does where another thread panicked that turned it.
-    fn turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
-        self.end_if_panicking(|| work(&mut self.turn.lock().expect("nobody has panicked in this turn")))
+    fn event_loop<T>(&self, work: impl FnOnce(&mut EventLoop) -> T) -> T {
+        self.end_if_panicking(|| work(&mut self.event_loop.lock().expect("nobody has panicked in this event loop")))
     }
 
     fn end_if_panicking<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -251,10 +253,10 @@ impl Shard {
     }
 
     /// Gives a connection that has come home to the runtime of this thread.
-    fn welcome(self: &Rc<Self>, arrival: Arrival) {
-        let Arrival { stream, peer, bytes, seat } = arrival;
+    fn welcome(self: &Rc<Self>, handover: Handover) {
+        let Handover { stream, peer, bytes, permit } = handover;
         match TcpStream::from_std(stream) {
-            Ok(stream) => drop(spawn_local(self.clone().open_connection(stream, peer, bytes, seat))),
+            Ok(stream) => drop(spawn_local(self.clone().open_connection(stream, peer, bytes, permit))),
             Err(error) => tracing::warn!(address = %peer, %error, "a connection did not get home"),
         }
     }
@@ -262,7 +264,7 @@ impl Shard {
 
 /// The task that turns the shard: when sockets or siblings have news, when other tasks did something with the turn, and
 /// when a timer of the core is due.
-struct Turner {
+struct ShardTask {
     shard: Rc<Shard>,
     /// Empty between two polls; kept for their memory.
     ready: Vec<ConnectionId>,
@@ -272,48 +274,48 @@ struct Turner {
     was_long: bool,
 }
 
-impl Turner {
+impl ShardTask {
     fn new(shard: Rc<Shard>) -> Self {
         let timer = Box::pin(sleep(Duration::ZERO));
         Self { shard, ready: Vec::new(), asleep: Vec::new(), timer, is_listening: false, was_long: false }
     }
 }
 
-impl Future for Turner {
+impl Future for ShardTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { shard, ready, asleep, timer, is_listening, was_long } = &mut *self;
         if !std::mem::replace(is_listening, true) {
-            shard.mesh.listen(shard.index, cx.waker());
+            shard.mailboxes.listen(shard.index, cx.waker());
         }
         if std::mem::take(was_long) {
             // Whoever has something is to wait for one such turn only: not for as many as the runtime would let follow.
             after_a_look(cx);
             return Poll::Pending;
         }
-        let goes_on = shard.turn(|turn| {
-            turn.begin_turn(cx.waker());
-            turn.collect();
-            turn.arrivals.drain(..).for_each(|arrival| shard.welcome(arrival));
-            if turn.is_stopping {
+        let goes_on = shard.event_loop(|event_loop| {
+            event_loop.begin_turn(cx.waker());
+            event_loop.collect();
+            event_loop.handovers.drain(..).for_each(|handover| shard.welcome(handover));
+            if event_loop.is_stopping {
                 shard.stop.notify_one();
             }
-            turn.poll_sockets(ready);
-            let due = turn.flush(usize::MAX);
-            if due < turn.armed || timer.is_elapsed() {
-                turn.armed = due;
+            event_loop.poll_sockets(ready);
+            let due = event_loop.flush(usize::MAX);
+            if due < event_loop.armed || timer.is_elapsed() {
+                event_loop.armed = due;
                 arm(timer.as_mut(), cx, shard.clock.at(due));
             }
-            asleep.append(&mut turn.asleep);
-            *was_long = turn.done_in_turn() >= LONG;
-            turn.goes_on() || !ready.is_empty()
+            asleep.append(&mut event_loop.asleep);
+            *was_long = event_loop.done_in_turn() >= LONG;
+            event_loop.goes_on() || !ready.is_empty()
         });
         if goes_on {
             after_a_look(cx);
         }
         for sibling in asleep.drain(..) {
-            shard.end_if_panicking(|| shard.mesh.see_to(sibling));
+            shard.end_if_panicking(|| shard.mailboxes.run_or_wake(sibling));
         }
         Poll::Pending
     }
@@ -344,8 +346,8 @@ mod tests {
             config: goldcrest_core::Config::gateway(1),
             capacity: Capacity::GATEWAY,
             clock: Clock::start_at(0),
-            mesh: Arc::new(Mesh::new(1)),
-            lobby: Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)),
+            mailboxes: Arc::new(Mailboxes::new(1)),
+            admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),
             store: None,
             listeners: oneshot::channel().1,
             gives_up: Arc::default(),
@@ -366,15 +368,15 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_task_ends_the_shard() {
-        ends(|shard| shard.turn(|_| panic!("as a bug would")));
+        ends(|shard| shard.event_loop(|_| panic!("as a bug would")));
     }
 
     #[test]
     fn a_panic_of_who_stands_in_ends_the_shard() {
         ends(|shard| {
-            let turn = shard.turn.clone();
+            let event_loop = shard.event_loop.clone();
             let standing_in = std::thread::spawn(move || {
-                let _turn = turn.lock().unwrap();
+                let _turn = event_loop.lock().unwrap();
                 panic!("as a bug would");
             });
             assert!(standing_in.join().is_err());

@@ -1,7 +1,7 @@
 //! The thread of the store: it takes all batches that were handed in, makes them safe with one write and one sync, and
 //! answers; what is handed in meanwhile is next.
 
-use super::{Batch, Failure, Key, Shortage, Stats, Store, Vitals};
+use super::{Batch, Failure, Key, Shortage, Stats, Store, StoreHealth};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ enum Request {
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: Sender<Request>,
-    vitals: Arc<Vitals>,
+    health: Arc<StoreHealth>,
 }
 
 impl Handle {
@@ -77,8 +77,8 @@ impl Handle {
     }
 
     /// How it is.
-    pub fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
+    pub fn health(&self) -> &Arc<StoreHealth> {
+        &self.health
     }
 
     fn send(&self, request: Request) {
@@ -93,7 +93,7 @@ pub struct Pending(Receiver<Request>);
 /// A place to hand in, and what is handed in there, for [`Committer::start`].
 pub fn requests() -> (Handle, Pending) {
     let (requests, given) = channel();
-    (Handle { requests, vitals: Arc::default() }, Pending(given))
+    (Handle { requests, health: Arc::default() }, Pending(given))
 }
 
 /// The thread, which ends when this is closed.
@@ -128,14 +128,14 @@ impl Committer {
             why_full: None,
             told: None,
             is_half_full: false,
-            vitals: handle.vitals.clone(),
+            health: handle.health.clone(),
         };
-        work.vitals.refresh(|| work.store.stats());
+        work.health.refresh(|| work.store.stats());
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             let result = work.run(&pending.0);
             if let Err(failure) = &result {
                 tracing::error!("{failure}; nothing more is acknowledged, and the gateway ends");
-                work.vitals.fail();
+                work.health.fail();
                 work.tell_all(|| Answer::Failed);
             }
             result
@@ -172,7 +172,7 @@ struct Work {
     /// The reason that was logged last, and when.
     told: Option<(Option<Shortage>, Instant)>,
     is_half_full: bool,
-    vitals: Arc<Vitals>,
+    health: Arc<StoreHealth>,
 }
 
 impl Work {
@@ -190,14 +190,14 @@ impl Work {
             for request in waiting.drain(..) {
                 is_closing |= self.take(request);
             }
-            let vitals = self.vitals.clone();
-            let busy = vitals.begin();
+            let health = self.health.clone();
+            let busy = health.begin();
             self.fetch();
             is_busy = if self.batches.is_empty() { self.store.upkeep(Duration::ZERO)? } else { !self.commit()? };
             drop(busy);
             self.tell_whether_full();
             self.grant();
-            vitals.refresh(|| self.store.stats());
+            health.refresh(|| self.store.stats());
             if is_closing {
                 while !self.batches.is_empty() && !self.commit()? {}
                 return self.store.close();
@@ -266,7 +266,7 @@ impl Work {
         let is_full = self.store.is_full();
         let why = if is_full { self.store.why_full() } else { None };
         if why != self.why_full || is_full != self.is_full {
-            self.vitals.set_full(is_full, why.clone());
+            self.health.set_full(is_full, why.clone());
             self.why_full = why;
         }
         if is_full != self.is_full {

@@ -35,6 +35,7 @@ mod examine;
 mod file_error;
 mod format;
 mod given_up;
+mod health;
 mod index;
 mod layout;
 mod log;
@@ -49,7 +50,6 @@ mod snapshot;
 mod space;
 #[cfg(test)]
 mod tests;
-mod vitals;
 
 pub use batch::Batch;
 pub use clock::{Doubt, WallClock, downtime};
@@ -58,10 +58,10 @@ pub use copy::{CopyError, back_up, restore};
 pub use disk::{Directory, Disk, DiskFile};
 pub use examine::{Examined, repair};
 pub use format::FORMAT;
+pub use health::{StoreHealth, Syncs};
 pub use log::Log;
 pub(crate) use segment::name_of as segment_name;
 pub use shortage::{Cause, Shortage};
-pub use vitals::{Syncs, Vitals};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! How a client's last words are taken, whatever the turn finds out first about its connection.
 
 use super::*;
-use crate::net::Lobby;
+use crate::net::Admission;
 use crate::testing::WakeCounter;
 use goldcrest_core::{AllowAll, Capacity, Config, LocalPublish, Memory, Shard, TopicName};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 /// A turn with one client that subscribed to `t`, and its peer.
 struct Bench {
-    turn: Turn,
+    event_loop: EventLoop,
     waker: Waker,
     id: ConnectionId,
     peer: TcpStream,
@@ -20,36 +20,36 @@ impl Bench {
     async fn new() -> Self {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
-        let mut turn = Turn::new(0, Arc::new(Mesh::new(1)), Clock::start_at(0), broker, None);
+        let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let begin = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a\x82\x06\0\x01\0\x01t\0";
-        let id = turn.open_connection(stream, begin, seat).unwrap();
-        let mut bench = Self { turn, waker: Waker::from(Arc::new(WakeCounter::default())), id, peer };
+        let id = event_loop.open_connection(stream, begin, permit).unwrap();
+        let mut bench = Self { event_loop, waker: Waker::from(Arc::new(WakeCounter::default())), id, peer };
         bench.cycle();
         bench
     }
 
     fn cycle(&mut self) {
-        self.turn.begin_turn(&self.waker);
-        self.turn.poll_sockets(&mut Vec::new());
-        self.turn.flush(usize::MAX);
+        self.event_loop.begin_turn(&self.waker);
+        self.event_loop.poll_sockets(&mut Vec::new());
+        self.event_loop.flush(usize::MAX);
     }
 
     /// There is something to be sent to the client.
     fn publish(&mut self, payload: &[u8]) {
         let topic = TopicName::new("t").unwrap();
         let message = LocalPublish { topic, payload, qos: Default::default(), retain: false, expiry_secs: None };
-        self.turn.broker.publish(Instant::from_millis(0), message).unwrap();
+        self.event_loop.broker.publish(Instant::from_millis(0), message).unwrap();
     }
 
     /// The client takes no more, and the system neither.
     async fn block(&mut self) {
         let mut blocked_for = 0;
         while blocked_for < 50 {
-            if self.turn.socket(self.id).unwrap().is_blocked() {
+            if self.event_loop.socket(self.id).unwrap().is_blocked() {
                 blocked_for += 1;
             } else {
                 blocked_for = 0;
@@ -74,14 +74,14 @@ impl Bench {
     /// All that the client said last is taken, and the connection ends by its DISCONNECT.
     async fn expect_last_words(&mut self) {
         for _ in 0..2_000 {
-            if self.turn.socket(self.id).is_none() {
+            if self.event_loop.socket(self.id).is_none() {
                 break;
             }
             sleep(Duration::from_millis(1)).await;
             self.cycle();
         }
-        assert!(self.turn.socket(self.id).is_none(), "the connection is gone");
-        let counters = self.turn.broker.counters();
+        assert!(self.event_loop.socket(self.id).is_none(), "the connection is gone");
+        let counters = self.event_loop.broker.counters();
         assert_eq!(counters.publish_received, [10, 0, 0]);
         // CONNECT and SUBSCRIBE, ten PUBLISH, DISCONNECT.
         assert_eq!(counters.packets_received, 13);
@@ -110,10 +110,10 @@ async fn last_words_are_taken_though_a_write_fails_first() {
         let mut bench = Bench::new().await;
         bench.leave().await;
         // A write that the system takes no more shows it, in a turn in which nobody has looked for what came.
-        while bench.turn.socket(bench.id).is_some_and(|socket| !socket.is_broken()) {
+        while bench.event_loop.socket(bench.id).is_some_and(|socket| !socket.is_broken()) {
             bench.publish(b"p");
-            bench.turn.begin_turn(&bench.waker);
-            bench.turn.flush(usize::MAX);
+            bench.event_loop.begin_turn(&bench.waker);
+            bench.event_loop.flush(usize::MAX);
         }
         bench.expect_last_words().await;
     })
@@ -128,10 +128,10 @@ async fn last_words_are_taken_before_the_gateway_stops() {
         bench.publish(b"p");
         bench.cycle();
         bench.leave().await;
-        bench.turn.mesh.shut_down();
-        bench.turn.begin_turn(&bench.waker);
-        bench.turn.collect();
-        assert_eq!(bench.turn.broker.counters().publish_received, [10, 0, 0]);
+        bench.event_loop.mailboxes.shut_down();
+        bench.event_loop.begin_turn(&bench.waker);
+        bench.event_loop.collect();
+        assert_eq!(bench.event_loop.broker.counters().publish_received, [10, 0, 0]);
         bench.expect_last_words().await;
     })
     .await;

@@ -1,17 +1,17 @@
 //! What one shard does in one turn: it hands in what has arrived for all sockets that are ready, then sends forwards
 //! to the siblings in one batch each, then writes once to each connection that has something to send.
 
-mod held;
+mod paused_reads;
 mod timers;
 
 use self::timers::Timers;
-use super::departures::{Departure, End};
-use super::mailbox::{Arrival, Mail, Mesh};
-use super::persistence::Keeper;
-use super::ready_queue::News;
-use crate::net::Backlog;
-use crate::net::Seat;
-use crate::net::{Arrived, Asking, CHUNK, READ_BUFFER, Reading, Socket};
+use super::connection_ends::{ConnectionEnd, EndReason};
+use super::mailbox::{Handover, Mail, Mailboxes};
+use super::persistence::Persistence;
+use super::ready_queue::ReadyQueue;
+use crate::net::ByteQueue;
+use crate::net::ConnectionPermit;
+use crate::net::{Asking, CHUNK, READ_BUFFER, ReadOutcome, Reading, Socket};
 use crate::output::log::Escaped;
 use goldcrest_core::{
     Broker, Config, ConnectionId, Forward, Instant, Limits, Next, Shortage, Then, Verdict, codec::ReasonCode,
@@ -37,9 +37,9 @@ const MUCH: u64 = SHARE / 4;
 const MOST_IN_TURN: u64 = 4 * SHARE;
 
 /// A core broker with its sockets, and what all of them share.
-pub(crate) struct Turn {
+pub(crate) struct EventLoop {
     shard: u16,
-    mesh: Arc<Mesh>,
+    mailboxes: Arc<Mailboxes>,
     clock: Clock,
     /// Read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
@@ -48,7 +48,7 @@ pub(crate) struct Turn {
     held_due: Instant,
     broker: Broker<'static>,
     /// Unless all is in memory alone.
-    keeper: Option<Keeper>,
+    persistence: Option<Persistence>,
     /// By [`ConnectionId::index`].
     sockets: Vec<Option<Socket>>,
     /// How many of `sockets` are there.
@@ -69,7 +69,7 @@ pub(crate) struct Turn {
     /// What siblings sent, and the core has not taken yet.
     forwards: Vec<(u16, Forward)>,
     /// Connections that have come home.
-    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) handovers: Vec<Handover>,
     /// The gateway stops.
     pub(crate) is_stopping: bool,
     /// A batch for each sibling.
@@ -77,18 +77,18 @@ pub(crate) struct Turn {
     /// Siblings that sleep, and are to be seen to at the end of the turn.
     pub(crate) asleep: Vec<u16>,
     /// Which sockets are to be looked after; with their wakers in it.
-    news: Arc<News>,
+    ready_queue: Arc<ReadyQueue>,
     /// Of the task that turns, and whether it was woken.
-    turner: Option<Waker>,
+    task: Option<Waker>,
     flush_is_due: bool,
     /// For when that task has set its timer. It may fire in vain: most deadlines move on before they come, and moving the
     /// timer each time would cost more.
     pub(crate) armed: Instant,
 }
 
-impl Turn {
+impl EventLoop {
     /// Bytes of what all sockets share.
-    pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK + Backlog::SPARE_BYTES;
+    pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK + ByteQueue::SPARE_BYTES;
 
     /// The most that one connection takes, beside what its core holds for it.
     pub(crate) const fn most_bytes_each(packet_bytes: usize) -> usize {
@@ -97,10 +97,10 @@ impl Turn {
 
     pub(crate) fn new(
         shard: u16,
-        mesh: Arc<Mesh>,
+        mailboxes: Arc<Mailboxes>,
         clock: Clock,
         broker: Broker<'static>,
-        keeper: Option<Keeper>,
+        persistence: Option<Persistence>,
     ) -> Self {
         Self {
             shard,
@@ -109,7 +109,7 @@ impl Turn {
             timers: Timers::new(clock.now()),
             held_due: Instant::NEVER,
             broker,
-            keeper,
+            persistence,
             sockets: Vec::new(),
             open: 0,
             leaving: Arc::default(),
@@ -120,15 +120,15 @@ impl Turn {
             done_before: 0,
             mail: Mail::default(),
             forwards: Vec::new(),
-            arrivals: Vec::new(),
+            handovers: Vec::new(),
             is_stopping: false,
             asleep: Vec::new(),
             armed: Instant::NEVER,
-            outgoing: (0..mesh.shards()).map(|_| Vec::new()).collect(),
-            news: Arc::default(),
-            turner: None,
+            outgoing: (0..mailboxes.shards()).map(|_| Vec::new()).collect(),
+            ready_queue: Arc::default(),
+            task: None,
             flush_is_due: false,
-            mesh,
+            mailboxes,
         }
     }
 
@@ -138,10 +138,15 @@ impl Turn {
     }
 
     /// Gives a connection to the core, with the bytes that were read from it so far; `None` if the core has no room.
-    pub(crate) fn open_connection(&mut self, stream: TcpStream, bytes: &[u8], seat: Seat) -> Option<ConnectionId> {
+    pub(crate) fn open_connection(
+        &mut self,
+        stream: TcpStream,
+        bytes: &[u8],
+        permit: ConnectionPermit,
+    ) -> Option<ConnectionId> {
         let now = self.begin();
         let Ok(id) = self.broker.handle_connected(now) else { return None };
-        let mut socket = Socket::new(id, stream, News::waker(&self.news, id), seat);
+        let mut socket = Socket::new(id, stream, ReadyQueue::waker(&self.ready_queue, id), permit);
         socket.wake();
         socket.keep_unread(bytes);
         if self.sockets.len() <= id.index() {
@@ -156,7 +161,7 @@ impl Turn {
     /// Looks after the sockets that the system has news of, one after the other. `ready` is for their list, to keep its
     /// memory, and those that had no turn in this turn.
     pub(crate) fn poll_sockets(&mut self, ready: &mut Vec<ConnectionId>) {
-        self.news.collect(ready);
+        self.ready_queue.collect(ready);
         let mut looked_after = 0;
         while let Some(&id) = ready.get(looked_after)
             && self.done_in_turn() < MOST_IN_TURN
@@ -186,29 +191,29 @@ impl Turn {
     }
 
     /// Takes what came for the shard: what siblings sent, what the store says, and what somebody who looks after the gateway
-    /// asks for. The rest is left for the shard's own thread: `arrivals` and `is_stopping`.
+    /// asks for. The rest is left for the shard's own thread: `handovers` and `is_stopping`.
     pub(crate) fn collect(&mut self) {
         self.done_before = self.broker.work();
-        if !self.mesh.collect(self.shard, &mut self.mail) && self.forwards.is_empty() {
+        if !self.mailboxes.collect(self.shard, &mut self.mail) && self.forwards.is_empty() {
             return;
         }
         let now = self.begin();
-        let Self { broker, keeper, mail, forwards, .. } = self;
+        let Self { broker, persistence, mail, forwards, .. } = self;
         if forwards.is_empty() {
             std::mem::swap(forwards, &mut mail.forwards);
         } else {
             forwards.append(&mut mail.forwards);
         }
         broker.handle_forwards(now, forwards);
-        if let Some(keeper) = keeper {
+        if let Some(persistence) = persistence {
             for answer in mail.answers.drain(..) {
-                keeper.receive(broker, now, answer);
+                persistence.receive(broker, now, answer);
             }
         }
-        for errand in mail.errands.drain(..) {
-            errand(now, broker);
+        for call in mail.calls.drain(..) {
+            call(now, broker);
         }
-        self.arrivals.append(&mut self.mail.arrivals);
+        self.handovers.append(&mut self.mail.handovers);
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
             // What clients have said by now counts.
             self.receive_all();
@@ -218,34 +223,34 @@ impl Turn {
 
     /// Turns in the stead of the shard's own thread, which sleeps. News of sockets are left to that, as they wake it, and what
     /// would take long is: meanwhile whoever stands in does nothing else.
-    pub(crate) fn stand_in(&mut self) {
+    pub(crate) fn run_for_sleeping(&mut self) {
         self.flush_is_due = true;
         self.collect();
         if self.is_stopping {
             // Its connections take leave on its own thread.
-            return self.mesh.wake(self.shard);
+            return self.mailboxes.wake(self.shard);
         }
         let due = self.flush(MOST_IN_STEAD);
         for sibling in self.asleep.drain(..) {
-            self.mesh.wake(sibling);
+            self.mailboxes.wake(sibling);
         }
-        if due < self.armed || !self.arrivals.is_empty() || self.goes_on() {
-            self.mesh.wake(self.shard);
+        if due < self.armed || !self.handovers.is_empty() || self.goes_on() {
+            self.mailboxes.wake(self.shard);
         }
     }
 
     /// Hands in what is left to be recorded when the shard ends.
     pub(crate) fn record_last(&mut self) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.record_last(&mut self.broker);
+        if let Some(persistence) = &mut self.persistence {
+            persistence.record_last(&mut self.broker);
         }
     }
 
-    /// The task that turns runs: it need not be woken for what comes up until [`Turn::flush`], which is to follow.
-    pub(crate) fn begin_turn(&mut self, turner: &Waker) {
-        if self.turner.is_none() {
-            self.turner = Some(turner.clone());
-            self.news.listen(turner);
+    /// The task that turns runs: it need not be woken for what comes up until [`EventLoop::flush`], which is to follow.
+    pub(crate) fn begin_turn(&mut self, task: &Waker) {
+        if self.task.is_none() {
+            self.task = Some(task.clone());
+            self.ready_queue.listen(task);
         }
         self.flush_is_due = true;
     }
@@ -275,18 +280,18 @@ impl Turn {
         }
         self.send_forwards();
         let is_settled = self.record(now);
-        if let Some(keeper) = &mut self.keeper {
+        if let Some(persistence) = &mut self.persistence {
             if rest > 0 {
-                keeper.give_back_room(&mut self.broker);
+                persistence.give_back_room(&mut self.broker);
             }
-            keeper.fetch(&mut self.broker);
+            persistence.fetch(&mut self.broker);
         }
         self.flush_is_due = false;
         if is_settled || rest == 0 || !self.again.is_empty() {
-            self.wake_turner();
+            self.wake_task();
         }
         self.now = None;
-        let due = self.keeper.as_ref().map_or(Instant::NEVER, Keeper::due).min(self.held_due);
+        let due = self.persistence.as_ref().map_or(Instant::NEVER, Persistence::due).min(self.held_due);
         self.broker.poll_timeout().map_or(due, |timeout| self.timers.wake_at(timeout).min(due))
     }
 
@@ -336,7 +341,7 @@ impl Turn {
 
     /// The current time of this turn, which begins with the first call; the flush that ends it will come.
     fn begin(&mut self) -> Instant {
-        self.wake_turner();
+        self.wake_task();
         if let Some(now) = self.now {
             return now;
         }
@@ -346,11 +351,11 @@ impl Turn {
         now
     }
 
-    fn wake_turner(&mut self) {
+    fn wake_task(&mut self) {
         if !self.flush_is_due {
             self.flush_is_due = true;
-            if let Some(turner) = &self.turner {
-                turner.wake_by_ref();
+            if let Some(task) = &self.task {
+                task.wake_by_ref();
             }
         }
     }
@@ -379,12 +384,12 @@ impl Turn {
             };
             let now = self.begin();
             match arrived {
-                Arrived::End => return self.end_input(now, id),
-                Arrived::InSocket(added) => {
+                ReadOutcome::End => return self.end_input(now, id),
+                ReadOutcome::InSocket(added) => {
                     taken += added;
                     self.hand_in_unread(id);
                 }
-                Arrived::InBuffer(len) => {
+                ReadOutcome::InBuffer(len) => {
                     taken += len;
                     let Self { broker, sockets, read_buffer, .. } = self;
                     let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
@@ -545,25 +550,28 @@ impl Turn {
         let (end, why) = match info.and_then(|info| Some((info.closing?, info.is_by_client))) {
             Some(((code, why), true)) if code.is_error() => {
                 let why = format_args!("{why}: {:#04x} {}", code as u8, code.name());
-                return self.tell_departure(socket, End::DisconnectedWithError, was_open, why);
+                return self.tell_end(socket, EndReason::DisconnectedWithError, was_open, why);
             }
-            Some(((_, why), true)) => (End::Disconnected, why),
-            Some(((ReasonCode::Success, why), false)) => (End::Lost, why),
-            Some(((code, why), false)) => (End::Code(code), why),
-            None if was_open => (End::Lost, "the connection was lost"),
-            None => (End::LostBeforeConnect, "the connection was lost"),
+            Some(((_, why), true)) => (EndReason::Disconnected, why),
+            Some(((ReasonCode::Success, why), false)) => (EndReason::Lost, why),
+            Some(((code, why), false)) => (EndReason::Code(code), why),
+            None if was_open => (EndReason::Lost, "the connection was lost"),
+            None => (EndReason::LostBeforeConnect, "the connection was lost"),
         };
-        let departures = &self.mesh.departures;
+        let connection_ends = &self.mailboxes.connection_ends;
         match end {
-            End::Code(ReasonCode::ServerShuttingDown) | End::Disconnected | End::Lost | End::LostBeforeConnect => {
-                departures.count(end);
+            EndReason::Code(ReasonCode::ServerShuttingDown)
+            | EndReason::Disconnected
+            | EndReason::Lost
+            | EndReason::LostBeforeConnect => {
+                connection_ends.count(end);
                 if tracing::enabled!(tracing::Level::DEBUG) {
                     let (mut client, address) = ([0; 256], socket.peer().map(tracing::field::display));
                     tracing::debug!(client = %Escaped(&self.client_id(socket, &mut client)), address, "closed: {why}");
                 }
             }
             _ => {
-                let tell = |why: std::fmt::Arguments<'_>| self.tell_departure(socket, end, was_open, why);
+                let tell = |why: std::fmt::Arguments<'_>| self.tell_end(socket, end, was_open, why);
                 if let Some(bytes) = info.and_then(|info| info.too_large) {
                     let limit = self.broker.limits().packet_bytes;
                     if bytes <= limit {
@@ -593,11 +601,11 @@ impl Turn {
         }
     }
 
-    fn tell_departure(&self, socket: &Socket, end: End, was_open: bool, why: std::fmt::Arguments<'_>) {
+    fn tell_end(&self, socket: &Socket, end: EndReason, was_open: bool, why: std::fmt::Arguments<'_>) {
         let mut client = [0; 256];
         let client = &self.client_id(socket, &mut client);
         let address = socket.peer();
-        self.mesh.departures.tell(&Departure { end, client, address, was_open, why });
+        self.mailboxes.connection_ends.tell(&ConnectionEnd { end, client, address, was_open, why });
     }
 
     fn client_id<'b>(&self, socket: &Socket, buffer: &'b mut [u8; 256]) -> std::borrow::Cow<'b, str> {
@@ -606,7 +614,7 @@ impl Turn {
     }
 
     fn record(&mut self, now: Instant) -> bool {
-        self.keeper.as_mut().is_some_and(|keeper| keeper.record(&mut self.broker, now))
+        self.persistence.as_mut().is_some_and(|persistence| persistence.record(&mut self.broker, now))
     }
 
     fn send_forwards(&mut self) {
@@ -614,7 +622,7 @@ impl Turn {
             self.outgoing[usize::from(to)].push(forward);
         }
         for (to, batch) in (0..).zip(&mut self.outgoing) {
-            if !batch.is_empty() && self.mesh.forward(self.shard, to, batch) {
+            if !batch.is_empty() && self.mailboxes.forward(self.shard, to, batch) {
                 self.asleep.push(to);
             }
         }
@@ -667,7 +675,7 @@ mod endings;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Lobby;
+    use crate::net::Admission;
     use crate::testing::WakeCounter;
     use goldcrest_core::codec::{PacketType, split};
     use goldcrest_core::{AllowAll, Capacity, Config, LocalPublish, Memory, Shard, TopicName};
@@ -681,35 +689,35 @@ mod tests {
         const MESSAGES: u16 = 1500;
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
-        let mut turn = Turn::new(0, Arc::new(Mesh::new(1)), Clock::start_at(0), broker, None);
+        let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let begin = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a\x82\x06\0\x01\0\x01t\0";
-        let id = turn.open_connection(stream, begin, seat).unwrap();
+        let id = event_loop.open_connection(stream, begin, permit).unwrap();
         let (woken, mut seen) = (Arc::new(WakeCounter::default()), 0);
         let waker = Waker::from(woken.clone());
-        let cycle = |turn: &mut Turn| {
-            turn.begin_turn(&waker);
-            turn.poll_sockets(&mut Vec::new());
-            turn.flush(usize::MAX);
+        let cycle = |event_loop: &mut EventLoop| {
+            event_loop.begin_turn(&waker);
+            event_loop.poll_sockets(&mut Vec::new());
+            event_loop.flush(usize::MAX);
         };
-        cycle(&mut turn);
+        cycle(&mut event_loop);
         let payload = vec![7; 200_000];
         let topic = TopicName::new("t").unwrap();
         // The system takes more for a while after it took no more.
         let mut blocked_for = 0;
         while blocked_for < 50 {
-            if turn.socket(id).unwrap().is_blocked() {
+            if event_loop.socket(id).unwrap().is_blocked() {
                 blocked_for += 1;
             } else {
                 blocked_for = 0;
                 let qos = Default::default();
                 let message = LocalPublish { topic, payload: &payload, qos, retain: false, expiry_secs: None };
-                turn.broker.publish(Instant::from_millis(0), message).unwrap();
+                event_loop.broker.publish(Instant::from_millis(0), message).unwrap();
             }
-            cycle(&mut turn);
+            cycle(&mut event_loop);
             sleep(Duration::from_millis(1)).await;
         }
         // Each of them is owed an answer, and it does not read.
@@ -721,9 +729,9 @@ mod tests {
             sleep(Duration::from_millis(1)).await;
             if woken.count() > seen {
                 seen = woken.count();
-                cycle(&mut turn);
+                cycle(&mut event_loop);
             }
-            let is_choked = turn.socket(id).unwrap().reading == Reading::Waiting;
+            let is_choked = event_loop.socket(id).unwrap().reading == Reading::Waiting;
             let has_begun = !come.is_empty();
             while (is_choked || has_begun) && peer.try_read_buf(&mut come).is_ok_and(|read| read > 0) {}
             let mut rest = &come[..];

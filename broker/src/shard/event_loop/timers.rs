@@ -4,7 +4,7 @@
 //! lies in sockets that nobody has read, and who came back waits to be accepted. So a timer that is due waits for a moment in which
 //! the runtime asks the system who has something; and one that is late, for as long as it takes to accept all who wait.
 
-use super::Turn;
+use super::EventLoop;
 use goldcrest_core::Instant;
 
 /// The runtime sleeps until then, and so asks the system.
@@ -59,7 +59,7 @@ impl Timers {
     }
 }
 
-impl Turn {
+impl EventLoop {
     /// A turn begins: was there a pause before?
     pub(super) fn look_for_pause(&mut self, now: Instant) {
         if self.timers.look(now, self.broker.poll_timeout()) {
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_machine_that_is_always_late_has_its_timers_all_the_same() {
         let mut timers = Timers::new(at(0));
-        let pauses = (1..100).filter(|turn| timers.look(at(10_000 * turn), Some(at(1))));
+        let pauses = (1..100).filter(|event_loop| timers.look(at(10_000 * event_loop), Some(at(1))));
         assert_eq!(pauses.count(), usize::from(MOST_PAUSES));
         assert!(timers.wake_at(at(1)) < at(100_000));
     }

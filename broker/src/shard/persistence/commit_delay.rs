@@ -22,7 +22,7 @@ const MOST: Duration = Duration::from_millis(50);
 
 const MOST_SKIPPED: u32 = 256;
 
-pub(crate) struct Patience {
+pub(crate) struct CommitDelay {
     /// How long the store took of late; nothing before it was asked for the first time.
     usual: Duration,
     /// Since when there are records that nobody waits for.
@@ -35,7 +35,7 @@ pub(crate) struct Patience {
     penalty: u32,
 }
 
-impl Patience {
+impl CommitDelay {
     pub(crate) fn new() -> Self {
         Self { usual: Duration::ZERO, idle_since: None, brief_since: None, skipped: 0, penalty: 1 }
     }
@@ -97,37 +97,37 @@ mod tests {
     const STORE: Duration = Duration::from_millis(5);
     const MILLI: Duration = Duration::from_millis(1);
 
-    fn patience() -> (Patience, Instant) {
-        let mut patience = Patience::new();
-        patience.note(STORE);
-        (patience, Instant::now())
+    fn commit_delay() -> (CommitDelay, Instant) {
+        let mut commit_delay = CommitDelay::new();
+        commit_delay.note(STORE);
+        (commit_delay, Instant::now())
     }
 
     #[test]
     fn who_may_acknowledge_soon_is_waited_for_as_long_as_the_store_takes() {
-        let (mut patience, now) = patience();
-        assert_eq!(patience.wait(now, Outlook::Brief), Some(STORE));
-        assert_eq!(patience.wait(now + MILLI, Outlook::Brief), Some(STORE - MILLI));
-        assert_eq!(patience.wait(now + STORE, Outlook::Brief), None);
+        let (mut commit_delay, now) = commit_delay();
+        assert_eq!(commit_delay.wait(now, Outlook::Brief), Some(STORE));
+        assert_eq!(commit_delay.wait(now + MILLI, Outlook::Brief), Some(STORE - MILLI));
+        assert_eq!(commit_delay.wait(now + STORE, Outlook::Brief), None);
     }
 
     #[test]
     fn nothing_waits_before_it_is_known_what_that_saves() {
-        assert_eq!(Patience::new().wait(Instant::now(), Outlook::Brief), None);
+        assert_eq!(CommitDelay::new().wait(Instant::now(), Outlook::Brief), None);
     }
 
     #[test]
     fn what_stays_goes_at_once() {
-        let (mut patience, now) = patience();
-        assert_eq!(patience.wait(now, Outlook::Lasting), None);
+        let (mut commit_delay, now) = commit_delay();
+        assert_eq!(commit_delay.wait(now, Outlook::Lasting), None);
     }
 
     /// Runs so many batches for which nobody comes in time; how many waited.
-    fn waited_in_vain(patience: &mut Patience, now: &mut Instant, batches: u32) -> u32 {
+    fn waited_in_vain(commit_delay: &mut CommitDelay, now: &mut Instant, batches: u32) -> u32 {
         let waits = (0..batches).filter(|_| {
-            let waits = patience.wait(*now, Outlook::Brief).is_some();
+            let waits = commit_delay.wait(*now, Outlook::Brief).is_some();
             *now += STORE;
-            assert!(!waits || patience.wait(*now, Outlook::Brief).is_none());
+            assert!(!waits || commit_delay.wait(*now, Outlook::Brief).is_none());
             waits
         });
         waits.count() as u32
@@ -135,40 +135,40 @@ mod tests {
 
     #[test]
     fn who_is_slow_is_waited_for_less_and_less() {
-        let (mut patience, mut now) = patience();
-        assert_eq!(waited_in_vain(&mut patience, &mut now, 1 + 2 + 3 + 5), 4);
-        assert!(waited_in_vain(&mut patience, &mut now, 10_000) < 50);
+        let (mut commit_delay, mut now) = commit_delay();
+        assert_eq!(waited_in_vain(&mut commit_delay, &mut now, 1 + 2 + 3 + 5), 4);
+        assert!(waited_in_vain(&mut commit_delay, &mut now, 10_000) < 50);
         // To see whether that has changed it is tried at times. Then it is as at first.
-        while patience.wait(now, Outlook::Brief).is_none() {}
+        while commit_delay.wait(now, Outlook::Brief).is_none() {}
         now += MILLI;
-        assert!(patience.wait(now, Outlook::Settled).is_some());
-        patience.end();
-        assert_eq!(waited_in_vain(&mut patience, &mut now, 1 + 2 + 3 + 5), 4);
+        assert!(commit_delay.wait(now, Outlook::Settled).is_some());
+        commit_delay.end();
+        assert_eq!(waited_in_vain(&mut commit_delay, &mut now, 1 + 2 + 3 + 5), 4);
     }
 
     /// An acknowledgement that comes when the store would have been done does not make up for the wait.
     #[test]
     fn what_comes_later_than_the_store_would_have_is_in_vain() {
-        let (mut patience, now) = patience();
-        patience.wait(now, Outlook::Brief);
-        patience.wait(now + 2 * STORE, Outlook::Clear);
-        patience.end();
-        assert_eq!(patience.wait(now + 2 * STORE, Outlook::Brief), None);
+        let (mut commit_delay, now) = commit_delay();
+        commit_delay.wait(now, Outlook::Brief);
+        commit_delay.wait(now + 2 * STORE, Outlook::Clear);
+        commit_delay.end();
+        assert_eq!(commit_delay.wait(now + 2 * STORE, Outlook::Brief), None);
     }
 
     #[test]
     fn what_nobody_waits_for_waits_longer_and_not_for_ever() {
-        let (mut patience, now) = patience();
-        assert_eq!(patience.wait(now, Outlook::Clear), Some(CLEAN_UP));
-        assert_eq!(patience.wait(now + MILLI, Outlook::Brief), Some(STORE));
-        assert_eq!(patience.wait(now + 2 * MILLI, Outlook::Settled), Some(CLEAN_UP - 2 * MILLI));
-        assert_eq!(patience.wait(now + CLEAN_UP, Outlook::Clear), None);
+        let (mut commit_delay, now) = commit_delay();
+        assert_eq!(commit_delay.wait(now, Outlook::Clear), Some(CLEAN_UP));
+        assert_eq!(commit_delay.wait(now + MILLI, Outlook::Brief), Some(STORE));
+        assert_eq!(commit_delay.wait(now + 2 * MILLI, Outlook::Settled), Some(CLEAN_UP - 2 * MILLI));
+        assert_eq!(commit_delay.wait(now + CLEAN_UP, Outlook::Clear), None);
     }
 
     #[test]
     fn a_store_that_hangs_once_makes_nobody_wait_long() {
-        let (mut patience, now) = patience();
-        patience.note(Duration::from_secs(100));
-        assert!(patience.wait(now, Outlook::Brief).is_some_and(|wait| wait < 3 * STORE));
+        let (mut commit_delay, now) = commit_delay();
+        commit_delay.note(Duration::from_secs(100));
+        assert!(commit_delay.wait(now, Outlook::Brief).is_some_and(|wait| wait < 3 * STORE));
     }
 }

@@ -10,22 +10,22 @@ mod open_store;
 mod redistribute;
 
 pub(crate) use damage::{describe_damage, kind_name};
-pub(crate) use open_store::Kept;
+pub(crate) use open_store::OpenStore;
 
-use self::commit_delay::{ENOUGH, Patience};
+use self::commit_delay::{CommitDelay, ENOUGH};
 use crate::store::{Answer, Batch, Handle, Key};
 use goldcrest_core::{Broker, Fetch, Instant, Outlook, Polled};
 use std::collections::VecDeque;
 
 /// What a shard has of the store.
-pub(crate) struct Keeper {
+pub(crate) struct Persistence {
     shard: u16,
     store: Handle,
     /// The batch that is being made safe.
     under_way: Option<goldcrest_core::Batch>,
     /// When it was handed in.
     handed_in: std::time::Instant,
-    patience: Patience,
+    commit_delay: CommitDelay,
     /// When to look again whether what is gathered is to be handed in.
     due: Instant,
     /// Empty; kept for its memory.
@@ -42,7 +42,7 @@ pub(crate) struct Keeper {
     asked: VecDeque<Fetch>,
 }
 
-impl Keeper {
+impl Persistence {
     /// The shard's share of the store's room is so many bytes. Until the store has granted it nothing may be promised.
     pub(crate) fn new(shard: u16, store: Handle, room_share: u64, broker: &mut Broker<'static>) -> Self {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
@@ -53,7 +53,7 @@ impl Keeper {
             store,
             under_way,
             handed_in: std::time::Instant::now(),
-            patience: Patience::new(),
+            commit_delay: CommitDelay::new(),
             due: Instant::NEVER,
             spare,
             tickets: 0,
@@ -73,9 +73,9 @@ impl Keeper {
             // With many records some are sure to stay.
             let outlook = if broker.bytes_to_record() < ENOUGH { broker.record_outlook(now) } else { Outlook::Lasting };
             is_settled = outlook == Outlook::Settled;
-            let wait = self.patience.wait(std::time::Instant::now(), outlook);
+            let wait = self.commit_delay.wait(std::time::Instant::now(), outlook);
             if !broker.has_records() {
-                self.patience.end();
+                self.commit_delay.end();
             } else if let Some(wait) = wait {
                 self.due = now.plus_millis(1 + wait.as_millis() as u64);
             } else {
@@ -86,7 +86,7 @@ impl Keeper {
         is_settled
     }
 
-    /// When [`Keeper::record`] is to be called, whatever happens.
+    /// When [`Persistence::record`] is to be called, whatever happens.
     pub(crate) fn due(&self) -> Instant {
         self.due
     }
@@ -170,7 +170,7 @@ impl Keeper {
                 if ticket == self.tickets
                     && let Some(batch) = self.under_way.take()
                 {
-                    self.patience.note(self.handed_in.elapsed());
+                    self.commit_delay.note(self.handed_in.elapsed());
                     broker.persisted(now, batch);
                 }
             }

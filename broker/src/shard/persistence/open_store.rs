@@ -6,7 +6,7 @@ use crate::config::{Config, Sync, shards_for_cores};
 use crate::gateway::StartError;
 use crate::shard::Clock;
 use crate::store::{
-    self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, Vitals, WallClock,
+    self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, StoreHealth, WallClock,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// An open store that shards are restored from.
-pub(crate) struct Kept {
+pub(crate) struct OpenStore {
     path: PathBuf,
     log: Arc<Log>,
     handle: Handle,
@@ -25,7 +25,7 @@ pub(crate) struct Kept {
     pub(crate) clock: Clock,
 }
 
-impl Kept {
+impl OpenStore {
     /// Opens the store, if there is to be one, unless `gives_up` becomes true meanwhile.
     pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StartError> {
         let Some(path) = config.store_dir() else { return Ok(None) };
@@ -77,8 +77,8 @@ impl Kept {
         (self.log.clone(), self.handle.clone())
     }
 
-    pub(crate) fn vitals(&self) -> Arc<Vitals> {
-        self.handle.vitals().clone()
+    pub(crate) fn health(&self) -> Arc<StoreHealth> {
+        self.handle.health().clone()
     }
 
     /// All shards are restored: from now on they are served.

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 const BACKLOG: i32 = 4096;
 
 /// A socket on its way to be listened on.
-pub(crate) enum Opening {
+pub(crate) enum ListenSocket {
     /// Its address is taken; who connects is refused by the system.
     Bound(Place, Socket),
     /// The system takes connections.
@@ -28,16 +28,16 @@ pub(crate) enum Opening {
 /// An address, and where it is noted while it is not there.
 pub(crate) struct Place {
     address: ListenAddress,
-    missing: Missing,
+    missing: AwaitedAddresses,
     /// Nobody minds if it never comes.
     is_optional: bool,
 }
 
 /// The addresses that are awaited, each with why.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Missing(Arc<Mutex<BTreeMap<String, String>>>);
+pub(crate) struct AwaitedAddresses(Arc<Mutex<BTreeMap<String, String>>>);
 
-impl Missing {
+impl AwaitedAddresses {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -59,17 +59,17 @@ impl Missing {
 /// Somebody else has one of them, or it is not allowed.
 pub(crate) fn open_all(
     addresses: impl IntoIterator<Item = ListenAddress>,
-    missing: &Missing,
-) -> Result<Vec<Opening>, (ListenAddress, io::Error)> {
+    missing: &AwaitedAddresses,
+) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
     open_all_with(addresses, missing, bind)
 }
 
 fn open_all_with(
     addresses: impl IntoIterator<Item = ListenAddress>,
-    missing: &Missing,
+    missing: &AwaitedAddresses,
     bind: impl Fn(ListenAddress, Option<u16>) -> io::Result<Socket>,
-) -> Result<Vec<Opening>, (ListenAddress, io::Error)> {
-    let mut openings: Vec<Opening> = Vec::new();
+) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
+    let mut openings: Vec<ListenSocket> = Vec::new();
     // Those before, with their ports where they are there.
     let mut before: Vec<(ListenAddress, Option<u16>)> = Vec::new();
     for address in addresses {
@@ -77,7 +77,7 @@ fn open_all_with(
         let twin_port = twin.and_then(|(_, port)| port);
         let place = Place { address, missing: missing.clone(), is_optional: twin.is_some() };
         match bind(address, twin_port) {
-            Ok(socket) => openings.push(Opening::Bound(place, socket)),
+            Ok(socket) => openings.push(ListenSocket::Bound(place, socket)),
             Err(error) if !comes_later(&error) => return Err((address, error)),
             // The one of IPv4 is there: this machine has no IPv6, and nobody asked for it alone.
             Err(error) if twin_port.is_some() => {
@@ -88,15 +88,15 @@ fn open_all_with(
                 if place.note(&error) {
                     tracing::warn!("cannot listen on {address} yet: {error}; it is tried again until it is there");
                 }
-                openings.push(Opening::Awaited(place));
+                openings.push(ListenSocket::Awaited(place));
             }
         }
-        before.push((address, openings.last().and_then(Opening::address).map(|at| at.port())));
+        before.push((address, openings.last().and_then(ListenSocket::address).map(|at| at.port())));
     }
     Ok(openings)
 }
 
-impl Opening {
+impl ListenSocket {
     /// Where it is, once that is known.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -243,8 +243,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn open(texts: &[&str]) -> (Vec<Opening>, Missing) {
-        let missing = Missing::default();
+    fn open(texts: &[&str]) -> (Vec<ListenSocket>, AwaitedAddresses) {
+        let missing = AwaitedAddresses::default();
         let openings = open_all(texts.iter().map(|text| address(text)), &missing).map_err(|(_, error)| error);
         (openings.unwrap(), missing)
     }
@@ -257,7 +257,7 @@ mod tests {
     fn a_port_in_use_is_an_error() {
         let first = listening("127.0.0.1:0");
         let taken = first.local_addr().unwrap();
-        let (at, error) = open_all([taken.into()], &Missing::default()).err().unwrap();
+        let (at, error) = open_all([taken.into()], &AwaitedAddresses::default()).err().unwrap();
         assert!(at == taken);
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
@@ -293,7 +293,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(TcpListener::bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         }
-        let again = open_all([address.into()], &Missing::default()).map_err(|(_, error)| error.kind());
+        let again = open_all([address.into()], &AwaitedAddresses::default()).map_err(|(_, error)| error.kind());
         assert!(again.is_err() || again.unwrap().remove(0).listen().is_err());
         openings.remove(0).listen().map_err(|(_, error)| error).unwrap();
     }
@@ -310,26 +310,26 @@ mod tests {
     #[test]
     fn a_machine_without_ipv6_is_listened_on_all_the_same() {
         for (errno, pairs) in [(Errno::AFNOSUPPORT, "127.0.0.1 [::1]"), (Errno::ADDRNOTAVAIL, "0.0.0.0 [::]")] {
-            let missing = Missing::default();
+            let missing = AwaitedAddresses::default();
             let without_ipv6 = |address: ListenAddress, port| match address.resolve()? {
                 SocketAddr::V6(_) => Err(errno.into()),
                 SocketAddr::V4(_) => bind(address, port),
             };
             let addresses: Vec<_> = pairs.split(' ').map(|ip| address(&format!("{ip}:0"))).collect();
             let opened = open_all_with(addresses, &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
-            assert!(matches!(opened[..], [Opening::Bound(..)]));
+            assert!(matches!(opened[..], [ListenSocket::Bound(..)]));
             assert!(missing.reasons().is_empty(), "nobody asked for IPv6 alone");
             // Before there is anything at all, not even lo.
             let nothing = |_, _| Err(Errno::ADDRNOTAVAIL.into());
-            let missing = Missing::default();
+            let missing = AwaitedAddresses::default();
             let both = pairs.split(' ').map(|ip| address(&format!("{ip}:0")));
             let awaited = open_all_with(both, &missing, nothing).map_err(|(_, error)| error).unwrap();
-            assert!(matches!(awaited[..], [Opening::Awaited(_), Opening::Awaited(_)]));
+            assert!(matches!(awaited[..], [ListenSocket::Awaited(_), ListenSocket::Awaited(_)]));
             assert_eq!(missing.reasons().len(), 1, "IPv6 may never come");
-            let missing = Missing::default();
+            let missing = AwaitedAddresses::default();
             let alone =
                 open_all_with([address("[::1]:0")], &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
-            assert!(matches!(alone[..], [Opening::Awaited(_)]));
+            assert!(matches!(alone[..], [ListenSocket::Awaited(_)]));
             assert_eq!(missing.reasons().len(), 1);
         }
     }
@@ -338,7 +338,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_address_that_is_not_there_is_awaited_beside_one_that_is() {
         let (openings, missing) = open(&["192.0.2.1:1883", "[fe80::1%gone0]:1883", "127.0.0.1:0"]);
-        assert!(matches!(openings[..], [Opening::Awaited(_), Opening::Awaited(_), Opening::Bound(..)]));
+        assert!(matches!(openings[..], [ListenSocket::Awaited(_), ListenSocket::Awaited(_), ListenSocket::Bound(..)]));
         let reasons = missing.reasons();
         assert!(reasons[0].starts_with("it does not listen on 192.0.2.1:1883 yet: "), "{reasons:?}");
         assert!(
@@ -350,7 +350,8 @@ mod tests {
     /// A USB adapter that was plugged in again is another interface of the same name.
     #[tokio::test(start_paused = true)]
     async fn an_interface_that_is_gone_or_another_one_is_noticed() {
-        let place = |text: &str| Place { address: address(text), missing: Missing::default(), is_optional: false };
+        let place =
+            |text: &str| Place { address: address(text), missing: AwaitedAddresses::default(), is_optional: false };
         let on_lo = place("[fe80::1%lo]:1883");
         let there = on_lo.address.resolve().unwrap();
         let hour = Duration::from_secs(3600);
@@ -364,7 +365,7 @@ mod tests {
     async fn what_was_awaited_is_listened_on_once_it_can_be() {
         let blocking = listening("127.0.0.1:0");
         let address: ListenAddress = blocking.local_addr().unwrap().into();
-        let missing = Missing::default();
+        let missing = AwaitedAddresses::default();
         let place = Place { address, missing: missing.clone(), is_optional: false };
         let awaited = tokio::spawn(async move { place.wait(None).await });
         while missing.reasons().is_empty() {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 /// A first-in, first-out queue of bytes that stand in one piece. Empty, it holds no memory and is as small as a pointer:
 /// most connections have nothing in it most of the time.
 #[derive(Debug, Default)]
-pub(crate) struct Backlog(Option<Box<Waiting>>);
+pub(crate) struct ByteQueue(Option<Box<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -37,7 +37,7 @@ impl Spares {
 
     /// The smallest that holds `bytes`, or else the largest. None that is much larger: it may be held for long.
     fn take(&mut self, bytes: usize) -> Box<Waiting> {
-        let most = Backlog::most_bytes(bytes);
+        let most = ByteQueue::most_bytes(bytes);
         let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
         let capacities = capacities.filter(|(_, capacity)| *capacity <= most);
         let best = capacities.min_by_key(|&(_, capacity)| (capacity < bytes, capacity.abs_diff(bytes)));
@@ -57,7 +57,7 @@ impl Spares {
     }
 }
 
-impl Backlog {
+impl ByteQueue {
     /// What all spare ones of a shard take at most.
     pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<Waiting>() + Spares::MOST_BYTES;
 
@@ -146,19 +146,19 @@ impl Backlog {
 mod tests {
     use super::*;
 
-    fn capacity(backlog: &Backlog) -> usize {
+    fn capacity(backlog: &ByteQueue) -> usize {
         backlog.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
     }
 
-    fn filled(bytes: usize) -> Backlog {
-        let mut backlog = Backlog::default();
+    fn filled(bytes: usize) -> ByteQueue {
+        let mut backlog = ByteQueue::default();
         backlog.push(&vec![7; bytes], 0);
         backlog
     }
 
     #[test]
     fn bytes_leave_in_the_order_they_came() {
-        let mut backlog = Backlog::default();
+        let mut backlog = ByteQueue::default();
         backlog.push(b"abcdef", 0);
         backlog.consume(2);
         assert_eq!(backlog.as_slice(), b"cdef");
@@ -176,14 +176,14 @@ mod tests {
         let mut backlog = filled(1 << 20);
         backlog.consume((1 << 20) - 10);
         assert_eq!(backlog.as_slice(), [7; 10]);
-        assert!(capacity(&backlog) <= Backlog::KEEP);
+        assert!(capacity(&backlog) <= ByteQueue::KEEP);
         backlog.consume(10);
         assert!(backlog.0.is_none());
     }
 
     #[test]
     fn what_was_emptied_is_used_again_with_nothing_in_it() {
-        let mut backlog = Backlog::default();
+        let mut backlog = ByteQueue::default();
         backlog.push(b"abcdef", 0);
         backlog.consume(2);
         let memory = backlog.as_slice().as_ptr();
@@ -199,7 +199,7 @@ mod tests {
             backlog.clear();
         }
         let used = [(b"ab", 2000), (b"ef", 60_000), (b"cd", 0), (b"gh", 0)].map(|(bytes, goal)| {
-            let mut backlog = Backlog::default();
+            let mut backlog = ByteQueue::default();
             backlog.push(bytes, goal);
             (backlog.as_slice().to_vec(), capacity(&backlog), backlog)
         });
@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn few_are_kept_and_not_much_memory() {
         let mut many: Vec<_> = (0..2 * Spares::MOST).map(|_| filled(100)).collect();
-        many.iter_mut().for_each(Backlog::clear);
+        many.iter_mut().for_each(ByteQueue::clear);
         assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (Spares::MOST, 100 * Spares::MOST));
         SPARES.take();
         let mut large: Vec<_> = (0..5).map(|_| filled(1 << 20)).collect();
-        large.iter_mut().for_each(Backlog::clear);
+        large.iter_mut().for_each(ByteQueue::clear);
         assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (4, 4 << 20));
         assert_eq!(capacity(&filled(1)), 1, "a large one is not for few bytes");
         let again = filled(1 << 19);
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn memory_for_a_packet_is_kept_while_nothing_of_it_is_consumed() {
         filled(1 << 20).clear();
-        let mut backlog = Backlog::default();
+        let mut backlog = ByteQueue::default();
         backlog.push(&[7; 20_000], 1 << 20);
         backlog.consume(0);
         assert_eq!((capacity(&backlog), backlog.as_slice().len()), (1 << 20, 20_000));
@@ -240,7 +240,7 @@ mod tests {
         while backlog.as_slice().len() < PACKET {
             let come = backlog.as_slice().len();
             let room = backlog.with_room(PACKET);
-            assert!(room.capacity() > come && room.capacity() <= (2 * come).max(come + Backlog::KEEP));
+            assert!(room.capacity() > come && room.capacity() <= (2 * come).max(come + ByteQueue::KEEP));
             assert!(room.capacity() <= PACKET);
             grown += usize::from(room.spare_capacity_mut().len() > 1000);
             let added = (room.capacity() - come).min(1000);

@@ -1,14 +1,14 @@
 //! Clients of whom nothing is taken for a while, as the disk hangs, siblings are slow, or too much is owed. They go on to send PINGREQ, and
 //! take the connection for lost without PINGRESP.
 
-use super::Turn;
+use super::EventLoop;
 use crate::net::Reading;
 use goldcrest_core::Instant;
 
 /// Clients wait for PINGRESP for some seconds.
 const PAUSE_MS: u64 = 500;
 
-impl Turn {
+impl EventLoop {
     /// What the core wants of a socket from now on.
     #[inline]
     pub(super) fn note_held(&mut self, now: Instant, reading: Reading) {
@@ -39,9 +39,9 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Lobby;
+    use crate::net::Admission;
     use crate::shard::Clock;
-    use crate::shard::Mesh;
+    use crate::shard::Mailboxes;
     use crate::testing::WakeCounter;
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Limits, Memory, Shard};
     use std::sync::Arc;
@@ -55,13 +55,13 @@ mod tests {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         // What nobody records is never safe.
         let broker = Broker::new(memory, Config { durable: true, ..Config::gateway(1) }, &AllowAll);
-        let mut turn = Turn::new(0, Arc::new(Mesh::new(1)), Clock::start_at(0), broker, None);
+        let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let seat = Arc::new(Lobby::new(1, 1, Duration::from_secs(1), 1024)).seat().unwrap();
+        let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\x04\0\x01a";
-        turn.open_connection(stream, connect, seat).unwrap();
+        event_loop.open_connection(stream, connect, permit).unwrap();
         // More than may be owed. The PINGREQ behind them is not taken.
         let kept = |id: u16| [0x33, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
         let packets: Vec<u8> = (1..=Limits::GATEWAY.owed_replies + 100).flat_map(kept).collect();
@@ -71,9 +71,9 @@ mod tests {
         for pings in 1..=2 {
             assert_eq!(peer.try_write(b"\xc0\0").unwrap(), 2);
             for _ in 0..5_000 {
-                turn.begin_turn(&waker);
-                turn.poll_sockets(&mut Vec::new());
-                turn.flush(usize::MAX);
+                event_loop.begin_turn(&waker);
+                event_loop.poll_sockets(&mut Vec::new());
+                event_loop.flush(usize::MAX);
                 let _ = peer.try_read_buf(&mut came);
                 if came.len() >= 4 + 2 * pings {
                     break;

@@ -15,7 +15,7 @@ const LINES: usize = 1024;
 
 /// A file and the thread that writes it.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct BackgroundWriter {
     sender: SyncSender<Item>,
     lost: Arc<Lost>,
 }
@@ -35,7 +35,7 @@ enum Item {
     Flush(SyncSender<()>),
 }
 
-impl Outlet {
+impl BackgroundWriter {
     /// Writes to `fd` from now on.
     ///
     /// # Errors
@@ -156,38 +156,38 @@ mod tests {
         }
     }
 
-    fn gated(lines: usize) -> (Outlet, Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    fn gated(lines: usize) -> (BackgroundWriter, Sender<()>, Arc<Mutex<Vec<u8>>>) {
         let ((open, opens), written) = (mpsc::channel(), Arc::default());
         let gate = Gate { opens, written: Arc::clone(&written) };
-        (Outlet::with("outlet", gate, lines).unwrap(), open, written)
+        (BackgroundWriter::with("writer", gate, lines).unwrap(), open, written)
     }
 
     #[test]
     fn whoever_writes_to_a_pipe_that_nobody_reads_does_not_wait() {
-        let (outlet, open, written) = gated(2);
+        let (writer, open, written) = gated(2);
         // One is with the thread, at most, and two wait.
-        (0..10).for_each(|n| outlet.write(format!("line {n}\n").as_bytes()));
-        let lost = outlet.lost();
+        (0..10).for_each(|n| writer.write(format!("line {n}\n").as_bytes()));
+        let lost = writer.lost();
         assert!((7..=8).contains(&lost), "{lost}");
-        outlet.flush(Duration::from_millis(10));
+        writer.flush(Duration::from_millis(10));
         (0..10).for_each(|_| open.send(()).unwrap());
-        outlet.flush(Duration::from_secs(10));
-        outlet.write(b"after\n");
-        outlet.flush(Duration::from_secs(10));
+        writer.flush(Duration::from_secs(10));
+        writer.write(b"after\n");
+        writer.flush(Duration::from_secs(10));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(text.starts_with("line 0\nline 1\n"), "{text}");
         assert!(text.contains(&format!(" WARN {lost} log lines are missing here")), "{text}");
         assert!(text.ends_with("in time\nafter\n"), "{text}");
-        assert_eq!(outlet.lost(), lost);
+        assert_eq!(writer.lost(), lost);
     }
 
     #[test]
     fn what_cannot_be_written_is_counted() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let outlet = Outlet::open("outlet", full).unwrap();
-        (0..3).for_each(|_| outlet.write(b"line\n"));
-        outlet.flush(Duration::from_secs(10));
-        assert_eq!(outlet.lost(), 3);
+        let writer = BackgroundWriter::open("writer", full).unwrap();
+        (0..3).for_each(|_| writer.write(b"line\n"));
+        writer.flush(Duration::from_secs(10));
+        assert_eq!(writer.lost(), 3);
     }
 
     /// A device that is full for a while.
@@ -214,26 +214,26 @@ mod tests {
     fn a_device_with_room_again_says_how_many_lines_are_missing() {
         let (is_full, written) = (Arc::new(AtomicBool::new(true)), Arc::default());
         let device = Device { is_full: is_full.clone(), written: Arc::clone(&written) };
-        let outlet = Outlet::with("outlet", device, 8).unwrap();
-        (0..3).for_each(|_| outlet.write(b"line\n"));
-        outlet.flush(Duration::from_secs(10));
+        let writer = BackgroundWriter::with("writer", device, 8).unwrap();
+        (0..3).for_each(|_| writer.write(b"line\n"));
+        writer.flush(Duration::from_secs(10));
         is_full.store(false, Ordering::Relaxed);
-        outlet.write(b"after\n");
-        outlet.flush(Duration::from_secs(10));
+        writer.write(b"after\n");
+        writer.flush(Duration::from_secs(10));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(text.contains(" WARN 3 log lines are missing here") && text.ends_with("\nafter\n"), "{text}");
-        assert_eq!((text.lines().count(), outlet.lost()), (2, 3));
+        assert_eq!((text.lines().count(), writer.lost()), (2, 3));
     }
 
     /// Nothing comes after them that could tell of it.
     #[test]
     fn the_last_lines_that_are_missing_are_told_at_the_end() {
-        let (outlet, open, written) = gated(2);
-        (0..10).for_each(|_| outlet.write(b"line\n"));
+        let (writer, open, written) = gated(2);
+        (0..10).for_each(|_| writer.write(b"line\n"));
         (0..10).for_each(|_| open.send(()).unwrap());
-        outlet.flush(Duration::from_secs(10));
+        writer.flush(Duration::from_secs(10));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        let lost = outlet.lost();
+        let lost = writer.lost();
         assert!(lost > 0 && text.contains(&format!(" WARN {lost} log lines are missing here")), "{text}");
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum End {
+pub(crate) enum EndReason {
     /// The broker had this reason, and told the client if its version has a way to.
     Code(ReasonCode),
     /// By a DISCONNECT of the client without an error.
@@ -33,7 +33,7 @@ pub(crate) enum End {
     Foreign(Protocol),
 }
 
-impl End {
+impl EndReason {
     /// For metrics: the specification's name of the code, with underscores.
     fn label(self) -> String {
         match self {
@@ -64,7 +64,7 @@ impl End {
 
     /// Those that have a metric.
     fn all() -> impl Iterator<Item = Self> {
-        use End::{Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom};
+        use EndReason::{Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom};
         let errors = ReasonCode::ALL.iter().copied().filter(|code| code.is_error()).map(Self::Code);
         let foreign = Protocol::ALL.into_iter().map(Self::Foreign);
         [Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom].into_iter().chain(foreign).chain(errors)
@@ -72,8 +72,8 @@ impl End {
 }
 
 /// One connection that ended, for the log.
-pub(crate) struct Departure<'a> {
-    pub(crate) end: End,
+pub(crate) struct ConnectionEnd<'a> {
+    pub(crate) end: EndReason,
     /// Empty where it is not known.
     pub(crate) client: &'a str,
     pub(crate) address: Option<SocketAddr>,
@@ -83,8 +83,8 @@ pub(crate) struct Departure<'a> {
 }
 
 /// What all shards count and tell.
-pub(crate) struct Departures {
-    counts: [AtomicU64; End::OTHERS + 256],
+pub(crate) struct ConnectionEnds {
+    counts: [AtomicU64; EndReason::OTHERS + 256],
     hasher: RandomState,
     told: Mutex<Told>,
 }
@@ -136,25 +136,25 @@ impl Told {
     }
 }
 
-impl Default for Departures {
+impl Default for ConnectionEnds {
     fn default() -> Self {
         Self {
-            counts: [const { AtomicU64::new(0) }; End::OTHERS + 256],
+            counts: [const { AtomicU64::new(0) }; EndReason::OTHERS + 256],
             hasher: RandomState::new(),
             told: Mutex::default(),
         }
     }
 }
 
-impl Departures {
+impl ConnectionEnds {
     /// Counts an end that is not worth a line.
-    pub(crate) fn count(&self, end: End) {
+    pub(crate) fn count(&self, end: EndReason) {
         self.counts[end.place()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an end, and tells of it at the level that it is worth.
-    pub(crate) fn tell(&self, departure: &Departure<'_>) {
-        let Departure { end, client, address, was_open, why } = departure;
+    pub(crate) fn tell(&self, connection_end: &ConnectionEnd<'_>) {
+        let ConnectionEnd { end, client, address, was_open, why } = connection_end;
         self.count(*end);
         let key = match client {
             // The port is another one each time.
@@ -164,7 +164,7 @@ impl Departures {
         let passed = self.told.lock().unwrap_or_else(PoisonError::into_inner).pass(key, Instant::now());
         let Some((again, others)) = passed else { return };
         let what = match end {
-            End::LostBeforeConnect => "lost a client",
+            EndReason::LostBeforeConnect => "lost a client",
             _ if *was_open => "closed the connection",
             _ => "refused a client",
         };
@@ -174,9 +174,9 @@ impl Departures {
         let others = (others > 0).then_some(others);
         let is_usual = matches!(
             end,
-            End::DisconnectedWithError
-                | End::LostBeforeConnect
-                | End::Code(ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout)
+            EndReason::DisconnectedWithError
+                | EndReason::LostBeforeConnect
+                | EndReason::Code(ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout)
         );
         if is_usual {
             tracing::info!(client, address, again, others, "{what}: {why}");
@@ -187,7 +187,7 @@ impl Departures {
 
     /// Label and count of each reason.
     pub(crate) fn counts(&self) -> Vec<(String, u64)> {
-        End::all().map(|end| (end.label(), self.counts[end.place()].load(Ordering::Relaxed))).collect()
+        EndReason::all().map(|end| (end.label(), self.counts[end.place()].load(Ordering::Relaxed))).collect()
     }
 }
 
@@ -227,13 +227,13 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_own_label_and_count() {
-        let departures = Departures::default();
-        for (end, times) in End::all().zip(1..) {
+        let connection_ends = ConnectionEnds::default();
+        for (end, times) in EndReason::all().zip(1..) {
             for _ in 0..times {
-                departures.count(end);
+                connection_ends.count(end);
             }
         }
-        let counts = departures.counts();
+        let counts = connection_ends.counts();
         let labels: std::collections::HashSet<_> = counts.iter().map(|(label, _)| label).collect();
         assert_eq!(labels.len(), counts.len());
         assert!(counts.iter().zip(1..).all(|((_, count), times)| *count == times));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Of one store; its thread keeps it up to date.
 #[derive(Debug)]
-pub struct Vitals {
+pub struct StoreHealth {
     is_full: AtomicBool,
     why_full: Mutex<Option<Shortage>>,
     has_failed: AtomicBool,
@@ -24,7 +24,7 @@ struct Latest {
     taken: Option<Instant>,
 }
 
-impl Default for Vitals {
+impl Default for StoreHealth {
     fn default() -> Self {
         Self {
             is_full: AtomicBool::new(false),
@@ -38,7 +38,7 @@ impl Default for Vitals {
     }
 }
 
-impl Vitals {
+impl StoreHealth {
     /// Statistics are gathered anew at most so often.
     const PAUSE: Duration = Duration::from_millis(500);
 
@@ -112,7 +112,7 @@ impl Vitals {
     }
 }
 
-pub(crate) struct Busy<'v>(&'v Vitals);
+pub(crate) struct Busy<'v>(&'v StoreHealth);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
@@ -161,20 +161,20 @@ mod tests {
 
     #[test]
     fn statistics_are_not_gathered_for_each_batch() {
-        let vitals = Vitals::default();
-        vitals.refresh(|| Stats { commits: 1, ..Stats::default() });
-        vitals.refresh(|| panic!("those there are are new"));
-        assert_eq!(vitals.stats().commits, 1);
+        let health = StoreHealth::default();
+        health.refresh(|| Stats { commits: 1, ..Stats::default() });
+        health.refresh(|| panic!("those there are are new"));
+        assert_eq!(health.stats().commits, 1);
     }
 
     #[test]
     fn who_waits_for_the_disk_is_seen_to() {
-        let vitals = Vitals::default();
-        assert_eq!(vitals.busy_for(), Duration::ZERO);
-        let busy = vitals.begin();
+        let health = StoreHealth::default();
+        assert_eq!(health.busy_for(), Duration::ZERO);
+        let busy = health.begin();
         std::thread::sleep(Duration::from_millis(20));
-        assert!(vitals.busy_for() >= Duration::from_millis(10));
+        assert!(health.busy_for() >= Duration::from_millis(10));
         drop(busy);
-        assert_eq!(vitals.busy_for(), Duration::ZERO);
+        assert_eq!(health.busy_for(), Duration::ZERO);
     }
 }
