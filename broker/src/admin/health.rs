@@ -1,6 +1,6 @@
 //! Does the gateway live, is it ready, and why not.
 
-use super::{ANSWER_TIME, Served, State};
+use super::{ANSWER_TIME, AdminState, Served};
 use std::time::Duration;
 use tokio::time::timeout_at;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 
 /// Why it should be started anew; empty if it lives. While it starts it lives: a large store takes its time.
-pub(super) async fn why_dead(state: &State) -> Vec<String> {
+pub(super) async fn why_dead(state: &AdminState) -> Vec<String> {
     match state.served.get() {
         Some(served) if !state.is_stopping() => {
             ask_all(served).await.into_iter().filter(|complaint| !complaint.is_waiting).map(|it| it.text).collect()
@@ -18,7 +18,7 @@ pub(super) async fn why_dead(state: &State) -> Vec<String> {
 }
 
 /// Why clients should go elsewhere; empty if it is ready.
-pub(super) async fn why_not_ready(state: &State) -> Vec<String> {
+pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
     let mut reasons = Vec::new();
     if state.is_stopping() {
         reasons.push("it is being stopped".to_owned());
@@ -84,8 +84,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
-    fn state(served: Option<Served>) -> State {
-        let state = State::new();
+    fn state(served: Option<Served>) -> AdminState {
+        let state = AdminState::new();
         if let Some(served) = served {
             assert!(state.served.set(served).is_ok());
         }

@@ -3,24 +3,31 @@
 //! A web page that a browser shows on this machine can let its own name point to this machine, and ask then as if the answer were its
 //! own (DNS rebinding). The browser says that name in Host. So only names that nobody else can choose are answered.
 
-use hyper::header::HOST;
-use hyper::{Request, StatusCode, Version};
+use axum::http::header::HOST;
+use axum::http::{Request, Version};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Whether a request is for this server: by an IP address, as `localhost` or by one of `names`. If not, the status that says so
-/// (RFC 9112, section 3.2; RFC 9110, section 15.5.20).
-pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), StatusCode> {
+/// Why a request is not answered.
+pub(super) enum HostRefusal {
+    /// 400 (RFC 9112, section 3.2).
+    NoValidHost,
+    /// 421: it is for another server (RFC 9110, section 15.5.20).
+    OtherHost,
+}
+
+/// Whether a request is for this server: by an IP address, as `localhost` or by one of `names`.
+pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), HostRefusal> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     if second.is_some() || (first.is_none() && request.version() != Version::HTTP_10) {
-        return Err(StatusCode::BAD_REQUEST);
+        return Err(HostRefusal::NoValidHost);
     }
-    let host = first.map(|host| host.to_str().map_err(|_| StatusCode::BAD_REQUEST)).transpose()?;
+    let host = first.map(|host| host.to_str().map_err(|_| HostRefusal::NoValidHost)).transpose()?;
     // A request target with a host of its own stands above Host; both are looked at.
     let target = request.uri().authority().map(|authority| authority.as_str());
     for address in [target, host].into_iter().flatten() {
-        if !is_ours(address, names).ok_or(StatusCode::BAD_REQUEST)? {
-            return Err(StatusCode::MISDIRECTED_REQUEST);
+        if !is_ours(address, names).ok_or(HostRefusal::NoValidHost)? {
+            return Err(HostRefusal::OtherHost);
         }
     }
     Ok(())

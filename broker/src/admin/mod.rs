@@ -10,15 +10,18 @@
 //! metrics      that as Prometheus reads it
 //! health       does it live, is it ready, and why not
 //! sessions     each Session as a line of JSON
-//! json         objects of JSON
-//! host         whom a request for HTTP is addressed to
-//! http         where the last three are to be had
+//! json_lines   how such a line is written
+//! http         the HTTP server, with its limits on connections
+//! api          what it answers: the last three above
+//! host         whom a request is addressed to
 //! ```
 
+mod api;
 mod health;
 mod host;
 mod http;
 pub(crate) mod json;
+pub(crate) mod json_lines;
 mod load;
 mod metrics;
 mod sessions;
@@ -42,12 +45,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Operations {
-    state: Arc<State>,
+    state: Arc<AdminState>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What that thread and the gateway share.
-struct State {
+struct AdminState {
     started: Instant,
     /// Names of this server besides `localhost` and IP addresses.
     host_names: Vec<String>,
@@ -77,7 +80,7 @@ impl Operations {
         missing: AwaitedAddresses,
         interval: Duration,
     ) -> io::Result<Self> {
-        let state = Arc::new(State { missing, host_names, ..State::new() });
+        let state = Arc::new(AdminState { missing, host_names, ..AdminState::new() });
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let shared = state.clone();
         let thread = std::thread::Builder::new().name("operations".to_owned()).spawn(move || {
@@ -126,7 +129,7 @@ impl Drop for Operations {
     }
 }
 
-impl State {
+impl AdminState {
     fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -145,8 +148,8 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for AdminState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("is_stopping", &self.is_stopping).finish_non_exhaustive()
+        f.debug_struct("AdminState").field("is_stopping", &self.is_stopping).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
 //! `/sessions`: each Session as a line of JSON, in portions.
 
-use super::json::Object;
+use super::json_lines;
 use super::{ANSWER_TIME, Served};
-use goldcrest_core::{Broker, DropReason, SessionInfo, Shard};
+use goldcrest_core::{Broker, DropReason, Dropped, SessionInfo, Shard};
 use percent_encoding::percent_decode_str;
+use serde::{Serialize, Serializer};
 use std::ops::ControlFlow;
 use tokio::time::timeout;
 
@@ -91,9 +92,7 @@ pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
         }
     }
     if shard < served.mailboxes.shards() {
-        let mut next = Object::new();
-        next.text("next", &format!("{shard}.{place}"));
-        portion.text += &next.end();
+        portion.text += &json_lines::line(&NextPortion { next: format!("{shard}.{place}") });
     }
     Some(portion.text)
 }
@@ -123,17 +122,45 @@ impl Portion {
     }
 }
 
+/// The last line of an answer that is not the last one.
+#[derive(Serialize)]
+struct NextPortion {
+    /// What `from` is to say in the next request.
+    next: String,
+}
+
+#[derive(Serialize)]
+struct SessionLine<'a> {
+    client_id: &'a str,
+    shard: u16,
+    connected: bool,
+    subscriptions: u32,
+    queued_messages: usize,
+    queued_bytes: u32,
+    in_flight: usize,
+    receipts: u16,
+    #[serde(serialize_with = "those_above_0")]
+    dropped: Dropped,
+}
+
 fn line(shard: u16, client_id: &str, info: &SessionInfo) -> String {
-    let mut dropped = Object::new();
-    for reason in DropReason::ALL.into_iter().filter(|reason| info.dropped.by(*reason) > 0) {
-        dropped.number(reason.as_str(), info.dropped.by(reason));
-    }
-    let mut object = Object::new();
-    object.text("client_id", client_id).number("shard", shard).number("connected", info.is_connected);
-    object.number("subscriptions", info.subscriptions).number("queued_messages", info.queued);
-    object.number("queued_bytes", info.queued_bytes).number("in_flight", info.in_flight);
-    object.number("receipts", info.receipts).object("dropped", dropped);
-    object.end()
+    json_lines::line(&SessionLine {
+        client_id,
+        shard,
+        connected: info.is_connected,
+        subscriptions: info.subscriptions,
+        queued_messages: info.queued,
+        queued_bytes: info.queued_bytes,
+        in_flight: info.in_flight,
+        receipts: info.receipts,
+        dropped: info.dropped,
+    })
+}
+
+/// The counts of lost messages by the names of their reasons.
+fn those_above_0<S: Serializer>(dropped: &Dropped, serializer: S) -> Result<S::Ok, S::Error> {
+    let counts = DropReason::ALL.into_iter().map(|reason| (reason.as_str(), dropped.by(reason)));
+    serializer.collect_map(counts.filter(|(_, count)| *count > 0))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the gateway has done and holds, at one moment.
 
-use super::{ANSWER_TIME, Served, State};
+use super::{ANSWER_TIME, AdminState, Served};
 use crate::store::{Cause, Stats, StoreHealth};
 use goldcrest_core::{Counters, DropReason};
 use std::sync::atomic::Ordering;
@@ -41,7 +41,7 @@ pub(super) struct StoreSnapshot {
 
 impl Snapshot {
     /// Asks all shards; `None` if one of them does not answer in time, since sums without it would go back.
-    pub(super) async fn take(state: &State, served: &Served) -> Option<Self> {
+    pub(super) async fn take(state: &AdminState, served: &Served) -> Option<Self> {
         let answers: Vec<_> = (0..served.mailboxes.shards())
             .map(|shard| served.mailboxes.ask(shard, |_, broker| broker.counters()))
             .collect();

@@ -4,7 +4,7 @@
 
 use super::load::Load;
 use super::snapshot::{Snapshot, StoreSnapshot};
-use super::{ANSWER_TIME, Served, State};
+use super::{ANSWER_TIME, AdminState, Served};
 use goldcrest_core::codec::QoS;
 use goldcrest_core::{Broker, DropReason, Instant, LocalPublish, TopicName};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 const ROOT: &str = "$SYS/broker/";
 
 /// Publishes when clients are first served, each `interval` from then on, and at once what changes with the store.
-pub(super) async fn publish_each(state: Arc<State>, interval: Duration) {
+pub(super) async fn publish_each(state: Arc<AdminState>, interval: Duration) {
     state.is_serving.notified().await;
     let Some(served) = state.served.get() else { return };
     let mut topics = Topics::default();

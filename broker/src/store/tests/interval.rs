@@ -219,7 +219,7 @@ fn a_failed_sync_ends_it() {
                 let answer = told.iter().find(|(_, answer)| !matches!(answer, Answer::Full(_) | Answer::HalfFull(_)));
                 match answer.unwrap() {
                     (0, Answer::Persisted { ticket, .. }) => {
-                        assert_eq!(ticket, slot.into());
+                        assert_eq!(ticket, u64::from(slot));
                         model.insert(key(slot), vec![slot as u8; 400]);
                     }
                     (shard, Answer::Failed) => {
