@@ -8,7 +8,7 @@ use std::io;
 /// sees all that is there.
 ///
 /// # Panics
-/// Never for what derives [`Serialize`] and has neither a map with keys that are no texts nor a serializer of its own that fails.
+/// If a map in `object` has keys that are no texts, or a serializer that `object` brings along fails. Those of this crate do not.
 pub(crate) fn line(object: &impl Serialize) -> String {
     let mut bytes = Vec::with_capacity(128);
     let written = object.serialize(&mut Serializer::with_formatter(&mut bytes, EscapeInvisible));

@@ -20,7 +20,6 @@ mod api;
 mod health;
 mod host;
 mod http;
-pub(crate) mod json;
 pub(crate) mod json_lines;
 mod load;
 mod metrics;

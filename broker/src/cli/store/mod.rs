@@ -1,6 +1,7 @@
 //! `goldcrest store`: what is on disk, for those who look after it.
 
 mod dump;
+mod record_line;
 mod stats;
 
 use crate::cli::args::{name_of, once, path};
