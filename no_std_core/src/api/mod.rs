@@ -5,6 +5,7 @@ pub(crate) mod budget;
 mod commands;
 mod handle;
 pub(crate) mod local;
+mod neighbours;
 mod poll;
 mod queries;
 pub(crate) mod resources;

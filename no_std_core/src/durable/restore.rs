@@ -4,6 +4,7 @@ use crate::codec::QoS;
 use crate::durable::record::{self, Kind, Receiver, Record, Through, Value};
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
+use crate::engine::neighbours::Siblings;
 use crate::engine::router::{Retained, RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::engine::timeout::TimerKey;
@@ -176,8 +177,7 @@ impl Engine<'_> {
                 entry.outbound.restore_last_packet_id(value.last_packet_id.0);
             }
         }
-        #[cfg(feature = "alloc")]
-        self.number_session(session);
+        self.session_was_made(session);
         self.session_index.insert(&mut self.sessions, session);
         Ok(())
     }

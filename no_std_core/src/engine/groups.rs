@@ -8,6 +8,7 @@ use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::deliver::{Bound, Terms};
 use crate::engine::messages::{Delivery, Message, Owner};
+use crate::engine::neighbours::Siblings;
 use crate::engine::packets::publish::{Fate, Routing};
 use crate::engine::router::{Group, PickKeys, SHARED, ShareStrategy, Subscription};
 use crate::engine::sessions::{Outbound, Session};
@@ -194,9 +195,8 @@ impl Engine<'_> {
             #[cfg(feature = "alloc")]
             foreign: None,
         };
-        #[cfg(feature = "alloc")]
-        if self.sessions[session].remote.is_some() {
-            self.deliver_to_remote(session, member, message, terms);
+        if !self.sessions[session].is_local() {
+            self.deliver_elsewhere(session, member, message, terms);
             return Fate::Kept;
         }
         self.deliver(session, message, topic, terms)
@@ -417,8 +417,7 @@ impl Engine<'_> {
 
     /// Whether something may be queued for a Session that came through a group. Its queue may be long.
     fn has_shared(&self, session: Handle<Session>) -> bool {
-        #[cfg(feature = "alloc")]
-        if self.sessions[session].foreign_groups > 0 {
+        if self.is_in_groups_elsewhere(session) {
             return true;
         }
         if !SHARED || self.router.group_count() == 0 {

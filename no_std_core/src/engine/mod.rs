@@ -8,6 +8,7 @@ pub(crate) mod groups;
 pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod messages;
+pub(crate) mod neighbours;
 pub(crate) mod outcomes;
 pub(crate) mod packets;
 pub(crate) mod receive;

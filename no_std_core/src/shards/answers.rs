@@ -22,7 +22,7 @@ impl Engine<'_> {
         if !self.mesh.has_siblings() {
             return false;
         }
-        let number = self.sessions[session].number;
+        let number = self.sessions[session].shards.number();
         let asker = Asker { connection: self.id_of(handle), session, number, packet_id, kind, reply: None };
         let asker = Some(asker).filter(|_| fate != Fate::Kept);
         self.mesh.questions.end_asking(fate, asker) && asker.is_some()
@@ -45,7 +45,7 @@ impl Engine<'_> {
         }
         if is_refused && kind == AckKind::PubRec && self.sessions.is_live(session) {
             let entry = &mut self.sessions[session];
-            let is_its_own = entry.number == number;
+            let is_its_own = entry.shards.number() == number;
             let receipt = is_its_own.then(|| self.receipts.release(session, &mut entry.inbound, packet_id)).flatten();
             if let (true, Some(receipt)) = (entry.is_durable, receipt) {
                 self.messages.journal.mark(Kind::Receipt, receipt.index());

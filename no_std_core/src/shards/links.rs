@@ -175,20 +175,6 @@ pub(crate) struct Transit {
     pub(crate) group: Option<Arc<str>>,
 }
 
-/// A Session of a sibling that is a member of a group here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Remote {
-    pub(crate) shard: u16,
-    pub(crate) member: Member,
-    pub(crate) online: bool,
-    /// What it is given is recorded.
-    pub(crate) durable: bool,
-    /// Messages it was given and has not acknowledged.
-    pub(crate) outstanding: u32,
-    /// Its queue is full there.
-    pub(crate) is_full: bool,
-}
-
 /// How a member that lives on a sibling is subscribed.
 #[derive(Clone, Debug)]
 pub(crate) struct Membership {

@@ -25,7 +25,14 @@
 //! - **The overflow policy `refuse`** asks siblings for room before the message is taken.
 
 pub(crate) mod answers;
+pub(crate) mod home;
 pub(crate) mod interests;
 pub(crate) mod links;
 pub(crate) mod questions;
 pub(crate) mod sibling;
+
+use crate::engine::neighbours::{Neighbour, Shards};
+
+impl Neighbour for Shards {
+    type OfSession = home::Home;
+}

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::{Delivery, Message};
+use crate::engine::neighbours::{Elsewhere, Siblings};
 use crate::engine::packets::publish::{Fate, Routing, is_reserved_for_server, topic_text};
 use crate::engine::packets::subscribe::as_bridge;
 use crate::engine::router::{self, Retained, Subscribed, Subscriber, Subscription};
@@ -28,7 +29,8 @@ use crate::mem::{Blob, Handle};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::DropReason;
 use crate::seam::work;
-use crate::shards::links::{Content, Forward, Member, Membership, Remote, SharedMessage, Transit};
+use crate::shards::home::{Home, Remote};
+use crate::shards::links::{Content, Forward, Member, Membership, SharedMessage, Transit};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -119,7 +121,8 @@ impl Engine<'_> {
             Content::RoundDone(round) => self.end_round(from, round),
             Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
                 let options = router::SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
-                let remote = Remote { shard: from, member, online, durable, outstanding: 0, is_full: false };
+                let state = Elsewhere { is_connected: online, is_durable: durable, outstanding: 0, is_full: false };
+                let remote = Remote { shard: from, member, state };
                 self.take_member(now, &filter, remote, options, identifier);
             }
             Content::Leave { filter, member } => {
@@ -136,10 +139,8 @@ impl Engine<'_> {
             }
             Content::Presence { member, online } => {
                 let Some(session) = self.remote(from, member) else { return };
-                if let Some(remote) = &mut self.sessions[session].remote {
-                    remote.online = online;
-                    remote.outstanding = 0;
-                    remote.is_full = false;
+                if let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() {
+                    *state = Elsewhere { is_connected: online, outstanding: 0, is_full: false, ..*state };
                 }
                 self.member_came(now, session);
             }
@@ -355,7 +356,7 @@ impl Engine<'_> {
             let Some(session) = subscriber.and_then(|subscriber| self.session_of(subscriber)) else { continue };
             let Some(filter) = self.filter_for_siblings(subscription) else { continue };
             if let Some(behind) = filter.strip_prefix(FOREIGN) {
-                self.sessions[session].foreign_groups += 1;
+                self.count_foreign_group(session, 1);
                 self.join(session, &[SHARE, behind].concat(), subscription);
             } else if let Ok(filter) = TopicFilter::new(&filter) {
                 let is_durable = self.router.subscription(subscription).options().qos > 0;
@@ -711,7 +712,7 @@ impl Engine<'_> {
         self.mesh.memberships.remove(&subscription);
         self.mesh.owners.remove(&subscription);
         if let Some(behind) = filter.strip_prefix(FOREIGN) {
-            self.sessions[session].foreign_groups = self.sessions[session].foreign_groups.saturating_sub(1);
+            self.count_foreign_group(session, -1);
             let filter = [SHARE, behind].concat();
             let member = self.member(session, subscription);
             if let Some(owner) = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
@@ -797,19 +798,26 @@ impl Engine<'_> {
         Some([FOREIGN, behind].concat())
     }
 
-    pub(crate) fn number_session(&mut self, session: Handle<Session>) {
-        self.session_numbers = self.session_numbers.wrapping_add(1);
-        self.sessions[session].number = self.session_numbers;
+    fn count_foreign_group(&mut self, session: Handle<Session>, more: i32) {
+        if let Some(local) = self.sessions[session].shards.here_mut() {
+            local.foreign_groups = local.foreign_groups.saturating_add_signed(more);
+        }
+    }
+
+    fn set_told_full(&mut self, session: Handle<Session>, is_told_full: bool) {
+        if let Some(local) = self.sessions[session].shards.here_mut() {
+            local.is_told_full = is_told_full;
+        }
     }
 
     fn member(&self, session: Handle<Session>, subscription: Handle<Subscription>) -> Member {
-        Member { number: self.sessions[session].number, session, subscription }
+        Member { number: self.sessions[session].shards.number(), session, subscription }
     }
 
     /// A Session has subscribed to a group that a sibling owns.
     pub(crate) fn join_foreign(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
         if !subscribed.replaced {
-            self.sessions[session].foreign_groups += 1;
+            self.count_foreign_group(session, 1);
         }
         self.join(session, filter.as_str(), subscribed.handle);
     }
@@ -834,13 +842,13 @@ impl Engine<'_> {
     }
 
     /// Tells the owners of a Session's groups that it came or went.
-    pub(crate) fn tell_presence(&mut self, session: Handle<Session>, online: bool) {
-        self.sessions[session].is_told_full = false;
+    fn tell_presence(&mut self, session: Handle<Session>, online: bool) {
+        self.set_told_full(session, false);
         self.tell_owners(session, |member| Content::Presence { member, online });
     }
 
     fn tell_owners(&mut self, session: Handle<Session>, content: impl Fn(Member) -> Content) {
-        if self.sessions[session].foreign_groups == 0 {
+        if self.sessions[session].shards.foreign_groups() == 0 {
             return;
         }
         let subscriber = self.subscriber_of(session);
@@ -861,7 +869,7 @@ impl Engine<'_> {
         (qos, retain, identifier): (QoS, bool, u32),
     ) {
         let member = member.filter(|member| {
-            self.sessions.is_live(member.session) && self.sessions[member.session].number == member.number
+            self.sessions.is_live(member.session) && self.sessions[member.session].shards.number() == member.number
         });
         let session = member.map(|member| member.session);
         if shared.has_expired(now) {
@@ -879,7 +887,7 @@ impl Engine<'_> {
         match session {
             Some(session) if self.is_full_for_group(session, qos, foreign, cost) => {
                 if let Some(member) = member {
-                    self.sessions[session].is_told_full = true;
+                    self.set_told_full(session, true);
                     self.mesh.send(owner, Content::Full { member, is_full: true });
                 }
                 self.send_back(owner, group, message);
@@ -916,7 +924,8 @@ impl Engine<'_> {
     /// A Session has nothing queued any more: siblings hear of it that were told that its queue is full.
     #[inline]
     pub(crate) fn tell_room(&mut self, session: Handle<Session>) {
-        if core::mem::take(&mut self.sessions[session].is_told_full) {
+        if self.sessions[session].shards.here().is_some_and(|local| local.is_told_full) {
+            self.set_told_full(session, false);
             self.tell_owners(session, |member| Content::Full { member, is_full: false });
         }
     }
@@ -975,7 +984,7 @@ impl Engine<'_> {
                 let Some(session) = self.sessions.insert_empty() else { return };
                 let entry = &mut self.sessions[session];
                 entry.begin(0, Blob::EMPTY, Principal::ANONYMOUS);
-                entry.remote = Some(Box::new(remote));
+                entry.shards = Home::Elsewhere(Box::new(remote));
                 self.mesh.remotes.insert((shard, member.number), session);
                 session
             }
@@ -1000,30 +1009,6 @@ impl Engine<'_> {
         self.sessions.remove(session);
     }
 
-    /// A member on a sibling gets a message.
-    pub(crate) fn deliver_to_remote(
-        &mut self,
-        session: Handle<Session>,
-        subscription: Handle<Subscription>,
-        message: Handle<Message>,
-        terms: Terms,
-    ) {
-        let Some(Membership { there, group }) = self.mesh.memberships.get(&subscription).cloned() else { return };
-        let Some(shared) = self.share(message, 0) else { return };
-        let Some(remote) = &mut self.sessions[session].remote else { return };
-        let is_confirmed = terms.qos > QoS::AtMostOnce;
-        if is_confirmed {
-            remote.outstanding += 1;
-        }
-        let Remote { shard, member, durable, .. } = **remote;
-        let is_durable = is_confirmed && durable && self.messages.journal.is_on();
-        let sequence = if is_durable { self.begin_transit(shard, message, 0, Some(group.clone())) } else { 0 };
-        let member = Some(Member { subscription: there, ..member });
-        let Terms { qos, retain, identifier, .. } = terms;
-        let message = shared.at(sequence).stamped(self.messages.get(message).order);
-        self.send_message(shard, Content::Deliver { member, group, message, qos, retain, identifier });
-    }
-
     fn take_returned(&mut self, filter: &str, shared: SharedMessage) {
         let Some(group) = TopicFilter::new(filter).ok().and_then(|filter| self.router.group_of(filter)) else {
             self.count_drop(None, DropReason::SessionEnded);
@@ -1042,10 +1027,10 @@ impl Engine<'_> {
     /// The queue of a member is full, and what it was given last comes back; or it is empty again.
     fn take_full(&mut self, now: Instant, (shard, member): (u16, Member), is_full: bool) {
         let Some(session) = self.remote(shard, member) else { return };
-        let Some(remote) = &mut self.sessions[session].remote else { return };
-        remote.is_full = is_full;
+        let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() else { return };
+        state.is_full = is_full;
         if is_full {
-            remote.outstanding = remote.outstanding.saturating_sub(1);
+            state.outstanding = state.outstanding.saturating_sub(1);
         } else {
             self.member_came(now, session);
         }
@@ -1055,11 +1040,56 @@ impl Engine<'_> {
     fn take_settled(&mut self, now: Instant, (shard, member): (u16, Member), count: u32) {
         let half = self.config.limits.queued_messages / 2;
         let Some(session) = self.remote(shard, member) else { return };
-        let Some(remote) = &mut self.sessions[session].remote else { return };
-        let before = remote.outstanding;
-        remote.outstanding = before.saturating_sub(count);
-        if remote.outstanding == 0 || (remote.outstanding <= half && before > half) {
+        let Some(Remote { state, .. }) = self.sessions[session].shards.remote_mut() else { return };
+        let before = state.outstanding;
+        state.outstanding = before.saturating_sub(count);
+        if state.outstanding == 0 || (state.outstanding <= half && before > half) {
             self.member_came(now, session);
         }
+    }
+}
+
+impl Siblings for Engine<'_> {
+    fn session_was_made(&mut self, session: Handle<Session>) {
+        self.session_numbers = self.session_numbers.wrapping_add(1);
+        if let Some(local) = self.sessions[session].shards.here_mut() {
+            local.number = self.session_numbers;
+        }
+    }
+
+    fn client_came(&mut self, session: Handle<Session>) {
+        self.tell_presence(session, true);
+    }
+
+    fn client_went(&mut self, session: Handle<Session>) {
+        self.tell_presence(session, false);
+    }
+
+    fn is_in_groups_elsewhere(&self, session: Handle<Session>) -> bool {
+        self.sessions[session].shards.foreign_groups() > 0
+    }
+
+    /// A member on a sibling gets a message.
+    fn deliver_elsewhere(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+        terms: Terms,
+    ) {
+        let Some(Membership { there, group }) = self.mesh.memberships.get(&subscription).cloned() else { return };
+        let Some(shared) = self.share(message, 0) else { return };
+        let Some(remote) = self.sessions[session].shards.remote_mut() else { return };
+        let is_confirmed = terms.qos > QoS::AtMostOnce;
+        if is_confirmed {
+            remote.state.outstanding += 1;
+        }
+        let Remote { shard, member, state } = *remote;
+        let is_durable = is_confirmed && state.is_durable && self.messages.journal.is_on();
+        let sequence = if is_durable { self.begin_transit(shard, message, 0, Some(group.clone())) } else { 0 };
+        let member = Some(Member { subscription: there, ..member });
+        let Terms { qos, retain, identifier, .. } = terms;
+        let message = shared.at(sequence).stamped(self.messages.get(message).order);
+        self.send_message(shard, Content::Deliver { member, group, message, qos, retain, identifier });
     }
 }

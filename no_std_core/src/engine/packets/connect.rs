@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
 #[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
+use crate::engine::neighbours::Siblings;
 use crate::engine::receive::Taken;
 use crate::engine::sessions::Session;
 use crate::engine::timeout::TimerKey;
@@ -181,8 +182,7 @@ impl<'m> Engine<'m> {
         let session_present = found.goes_on;
         self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, Why::NONE).after(batch));
         self.member_came(now, session);
-        #[cfg(feature = "alloc")]
-        self.tell_presence(session, true);
+        self.client_came(session);
         Ok(())
     }
 
@@ -277,8 +277,7 @@ impl<'m> Engine<'m> {
             return Err(NO_MEMORY);
         };
         self.sessions[session].begin(found.hash, client_id, principal);
-        #[cfg(feature = "alloc")]
-        self.number_session(session);
+        self.session_was_made(session);
         self.session_index.insert(&mut self.sessions, session);
         Ok(session)
     }

@@ -5,6 +5,7 @@ use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
 use crate::engine::messages::Delivery;
+use crate::engine::neighbours::Siblings;
 use crate::engine::sessions::Session;
 use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
@@ -169,8 +170,7 @@ impl Engine<'_> {
         }
         self.note_session(session);
         // The owners hear it before they get anything back, which they would else send here once more.
-        #[cfg(feature = "alloc")]
-        self.tell_presence(session, false);
+        self.client_went(session);
         self.member_went(session);
         self.watch_absence(now, session);
     }

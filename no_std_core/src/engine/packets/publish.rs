@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::Message;
+use crate::engine::neighbours::MayLiveElsewhere;
 use crate::engine::outcomes::{Full, LocalPublish};
 use crate::engine::receive::Taken;
 use crate::engine::router::{Match, Matches, Subscription};
@@ -671,10 +672,7 @@ impl<'m> Engine<'m> {
         let entry = self.router.subscription(subscription);
         let Some(session) = self.session_of(entry.subscriber()) else { return false };
         let session = &self.sessions[session];
-        #[cfg(feature = "alloc")]
-        let is_durable = session.remote.as_ref().map_or(session.is_durable, |remote| remote.durable);
-        #[cfg(not(feature = "alloc"))]
-        let is_durable = session.is_durable;
+        let is_durable = session.shards.elsewhere().map_or(session.is_durable, |elsewhere| elsewhere.is_durable);
         is_durable && entry.options().qos > 0
     }
 

@@ -11,6 +11,7 @@ use crate::config::Limits;
 use crate::engine::connections::Connection;
 use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
+use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
 use crate::mem::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
@@ -47,18 +48,8 @@ pub struct Session {
     /// Retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
     pub(crate) lost: Rare<Lost>,
-    /// Never used again, unlike the slot.
-    #[cfg(feature = "alloc")]
-    pub(crate) number: u32,
-    /// It lives on a sibling, and is here as a member of groups only.
-    #[cfg(feature = "alloc")]
-    pub(crate) remote: Option<alloc::boxed::Box<crate::shards::links::Remote>>,
-    /// Its shared subscriptions whose groups a sibling owns.
-    #[cfg(feature = "alloc")]
-    pub(crate) foreign_groups: u32,
-    /// Siblings were told that its queue is full, and hear of it when it is empty.
-    #[cfg(feature = "alloc")]
-    pub(crate) is_told_full: bool,
+    /// Where it lives, if there are sibling brokers.
+    pub(crate) shards: <Shards as Neighbour>::OfSession,
 }
 
 /// What a Session has lost.
@@ -115,23 +106,15 @@ impl Session {
         subscriptions: 0,
         replays: Fifo::EMPTY,
         lost: Rare::EMPTY,
-        #[cfg(feature = "alloc")]
-        number: 0,
-        #[cfg(feature = "alloc")]
-        remote: None,
-        #[cfg(feature = "alloc")]
-        foreign_groups: 0,
-        #[cfg(feature = "alloc")]
-        is_told_full: false,
+        shards: Empty::EMPTY,
     };
 
     /// Whether a message can be handed to the client now.
     pub(crate) fn is_here(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        if let Some(remote) = &self.remote {
-            return remote.online;
+        match self.shards.elsewhere() {
+            Some(elsewhere) => elsewhere.is_connected,
+            None => self.connection.is_some(),
         }
-        self.connection.is_some()
     }
 
     /// Whether there is a record of it: as a Session, or for its Will alone.
@@ -141,11 +124,7 @@ impl Session {
 
     /// Whether it lives on this broker.
     pub(crate) fn is_local(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        if self.remote.is_some() {
-            return false;
-        }
-        true
+        self.shards.elsewhere().is_none()
     }
 
     pub(crate) fn info(&self) -> SessionInfo {
@@ -162,9 +141,8 @@ impl Session {
 
     /// Messages it was given and has not acknowledged.
     pub(crate) fn load(&self) -> u32 {
-        #[cfg(feature = "alloc")]
-        if let Some(remote) = &self.remote {
-            return remote.outstanding;
+        if let Some(elsewhere) = self.shards.elsewhere() {
+            return elsewhere.outstanding;
         }
         (self.outbound.queued() + self.outbound.in_flight()) as u32
     }
@@ -172,9 +150,8 @@ impl Session {
     /// Whether its queue takes one more message of so many bytes.
     #[inline]
     pub(crate) fn has_room(&self, limits: &Limits, cost: u32) -> bool {
-        #[cfg(feature = "alloc")]
-        if let Some(remote) = &self.remote {
-            return !remote.is_full && remote.outstanding < limits.queued_messages;
+        if let Some(elsewhere) = self.shards.elsewhere() {
+            return !elsewhere.is_full && elsewhere.outstanding < limits.queued_messages;
         }
         self.outbound.queued() < limits.queued_messages as usize
             && self.outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
