@@ -1,6 +1,6 @@
 //! Starting and stopping all shards.
 
-use crate::admin::Operations;
+use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::net::descriptors::{self, TooFewDescriptors};
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, open_all};
@@ -33,7 +33,7 @@ pub struct Gateway {
     running: usize,
     store: Option<Committer>,
     /// Unless nobody is to see anything.
-    operations: Option<Operations>,
+    admin: Option<Admin>,
 }
 
 /// Why a gateway could not start.
@@ -158,10 +158,9 @@ impl Gateway {
         // From here on health can be asked for: restoring a large store takes a while.
         let interval = Duration::from_secs(config.sys_interval_s.into());
         let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
-        let operations = is_seen
-            .then(|| Operations::start(http, config.http.host_names.clone(), missing.clone(), interval))
-            .transpose();
-        let operations = operations.map_err(StartError::Thread)?;
+        let admin =
+            is_seen.then(|| Admin::start(http, config.http.host_names.clone(), missing.clone(), interval)).transpose();
+        let admin = admin.map_err(StartError::Thread)?;
         let open_store = OpenStore::open(config, gives_up)?;
         let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
         let (end, ended) = unbounded_channel();
@@ -174,14 +173,14 @@ impl Gateway {
             ended,
             running: 0,
             store: None,
-            operations,
+            admin,
         };
         let (plans, to_accept): (Vec<_>, Vec<_>) =
             plans(config, draw_seed()?, mailboxes.clone(), open_store.as_ref(), gives_up)?.into_iter().unzip();
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
-            let (mailboxes, watch) = (mailboxes.clone(), gateway.operations.as_ref().map(Operations::store_watch));
+            let (mailboxes, watch) = (mailboxes.clone(), gateway.admin.as_ref().map(Admin::store_watch));
             let answer = move |shard, answer| {
                 if matches!(answer, Answer::Failed) {
                     let _ = end.send(Failed::Store);
@@ -194,8 +193,8 @@ impl Gateway {
             };
             gateway.store = Some(open_store.start(answer)?);
         }
-        if let Some(operations) = &gateway.operations {
-            operations.serving(mailboxes, health);
+        if let Some(admin) = &gateway.admin {
+            admin.serving(mailboxes, health);
         }
         // Only now: who connects to find out whether it serves is told the truth.
         let listeners =
@@ -265,8 +264,8 @@ impl Gateway {
 
     /// Stops: no connection is accepted any more, clients are told (0x8B in MQTT 5.0) and have two seconds to leave.
     pub async fn shut_down(mut self) {
-        if let Some(operations) = &self.operations {
-            operations.stopping();
+        if let Some(admin) = &self.admin {
+            admin.stopping();
         }
         self.mailboxes.0.shut_down();
         let all_ended = async {

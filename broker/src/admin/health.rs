@@ -1,23 +1,26 @@
-//! Does the gateway live, is it ready, and why not.
+//! Whether the gateway lives and is ready, and why not.
 
 use super::{ANSWER_TIME, AdminState, Served};
 use std::time::Duration;
 use tokio::time::timeout_at;
 
-/// A disk that takes so long hangs.
+/// A disk that has not answered for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 
-/// Why it should be started anew; empty if it lives. While it starts it lives: a large store takes its time.
+/// Why the gateway should be started anew; empty if it lives. A gateway that is still starting lives: reading a large store takes long.
 pub(super) async fn why_dead(state: &AdminState) -> Vec<String> {
     match state.served.get() {
-        Some(served) if !state.is_stopping() => {
-            ask_all(served).await.into_iter().filter(|complaint| !complaint.is_waiting).map(|it| it.text).collect()
-        }
+        Some(served) if !state.is_stopping() => ask_all(served)
+            .await
+            .into_iter()
+            .filter(|complaint| !complaint.is_waiting)
+            .map(|complaint| complaint.text)
+            .collect(),
         _ => Vec::new(),
     }
 }
 
-/// Why clients should go elsewhere; empty if it is ready.
+/// Why the gateway should get no clients now; empty if it is ready.
 pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
     let mut reasons = Vec::new();
     if state.is_stopping() {
@@ -43,16 +46,17 @@ pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
             reasons.push(format!("the disk has not answered for {} s", busy_for.as_secs()));
         }
     }
-    // Shards that don't answer take their time to be found out; any other reason is told at once.
+    // To find out that a shard does not answer takes ANSWER_TIME. Any other reason is known already, and is told without that wait.
     if reasons.is_empty() {
         reasons.extend(ask_all(served).await.into_iter().map(|complaint| complaint.text));
     }
     reasons
 }
 
+/// Why a shard does not serve clients.
 struct Complaint {
     text: String,
-    /// It turns, and waits for others.
+    /// The shard works, and waits for other shards.
     is_waiting: bool,
 }
 
@@ -92,39 +96,39 @@ mod tests {
         state
     }
 
-    /// A gateway whose only shard turns until this is dropped.
-    struct Turning(Arc<AtomicBool>, Arc<Mailboxes>);
+    /// A shard that answers its mailbox until this is dropped.
+    struct AnsweringShard(Arc<AtomicBool>, Arc<Mailboxes>);
 
-    impl Turning {
+    impl AnsweringShard {
         fn start() -> Self {
             use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
-            let turning = Self(Arc::new(AtomicBool::new(true)), Arc::new(Mailboxes::new(1)));
-            let (is_turning, mailboxes) = (turning.0.clone(), turning.1.clone());
+            let shard = Self(Arc::new(AtomicBool::new(true)), Arc::new(Mailboxes::new(1)));
+            let (is_running, mailboxes) = (shard.0.clone(), shard.1.clone());
             std::thread::spawn(move || {
                 let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
                 let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
                 let mut mail = Mail::default();
-                while is_turning.load(std::sync::atomic::Ordering::Relaxed) {
+                while is_running.load(std::sync::atomic::Ordering::Relaxed) {
                     mailboxes.collect(0, &mut mail);
                     mail.calls.drain(..).for_each(|call| call(Instant::from_millis(0), &mut broker));
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
-            turning
+            shard
         }
     }
 
-    impl Drop for Turning {
+    impl Drop for AnsweringShard {
         fn drop(&mut self) {
             self.0.store(false, std::sync::atomic::Ordering::Relaxed);
         }
     }
 
     #[tokio::test]
-    async fn a_store_that_fails_is_full_or_hangs_is_a_reason_each_and_all_are_told() {
-        let turning = Turning::start();
+    async fn health_names_each_reason_for_which_the_store_makes_the_gateway_unready() {
+        let shard = AnsweringShard::start();
         let health = Arc::new(StoreHealth::default());
-        let state = state(Some(Served { mailboxes: turning.1.clone(), store: Some(health.clone()) }));
+        let state = state(Some(Served { mailboxes: shard.1.clone(), store: Some(health.clone()) }));
         assert_eq!(why_not_ready(&state).await, [""; 0]);
         health.set_full(
             true,
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_shard_that_does_not_turn_is_told_by_its_number() {
+    async fn health_names_each_shard_that_does_not_answer() {
         let state = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(2)), store: None }));
         let expected = ["shard 0 does not answer", "shard 1 does not answer"];
         assert_eq!(why_dead(&state).await, expected);
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_it_starts_or_stops_it_lives_and_is_not_ready() {
+    async fn a_gateway_that_starts_or_stops_lives_and_is_not_ready() {
         let starting = state(None);
         assert!(why_not_ready(&starting).await[0].contains("starting"));
         assert_eq!(why_dead(&starting).await, [""; 0]);

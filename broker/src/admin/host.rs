@@ -1,7 +1,8 @@
-//! Whom a request for HTTP is addressed to.
+//! Which server an HTTP request is addressed to.
 //!
-//! A web page that a browser shows on this machine can let its own name point to this machine, and ask then as if the answer were its
-//! own (DNS rebinding). The browser says that name in Host. So only names that nobody else can choose are answered.
+//! The owner of a web page can let the page's own name resolve to this machine, and a browser here then lets the page read the
+//! gateway's answers (DNS rebinding). The browser sends the page's name as Host. So the gateway answers only requests whose Host is a
+//! name that no stranger can choose.
 
 use axum::http::header::HOST;
 use axum::http::{Request, Version};
@@ -11,11 +12,11 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) enum HostRefusal {
     /// 400 (RFC 9112, section 3.2).
     NoValidHost,
-    /// 421: it is for another server (RFC 9110, section 15.5.20).
+    /// 421: the request is for another server (RFC 9110, section 15.5.20).
     OtherHost,
 }
 
-/// Whether a request is for this server: by an IP address, as `localhost` or by one of `names`.
+/// Whether a request is for this server: whether it names an IP address, `localhost` or one of `names`.
 pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), HostRefusal> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
@@ -23,7 +24,7 @@ pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), Hos
         return Err(HostRefusal::NoValidHost);
     }
     let host = first.map(|host| host.to_str().map_err(|_| HostRefusal::NoValidHost)).transpose()?;
-    // A request target with a host of its own stands above Host; both are looked at.
+    // The request target may name a host too, which then counts instead of Host. Both have to be ours.
     let target = request.uri().authority().map(|authority| authority.as_str());
     for address in [target, host].into_iter().flatten() {
         if !is_ours(address, names).ok_or(HostRefusal::NoValidHost)? {
@@ -33,7 +34,7 @@ pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), Hos
     Ok(())
 }
 
-/// `None` where this is no host with or without a port.
+/// `None` if `address` is not a host, or a host with a port.
 fn is_ours(address: &str, names: &[String]) -> Option<bool> {
     let (host, port) = match address.strip_prefix('[') {
         Some(address) => {
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_localhost_and_configured_names_are_this_server() {
+    fn ip_addresses_localhost_and_configured_names_are_this_server_and_nothing_else() {
         let names = ["broker.example".to_owned()];
         for ours in [
             "127.0.0.1",

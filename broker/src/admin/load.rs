@@ -1,9 +1,9 @@
-//! Moving averages of what happens in a minute, as Mosquitto has them below `load/`.
+//! Moving averages of rates in events for each minute, as Mosquitto has them below `load/`.
 
 use super::snapshot::Snapshot;
 use std::time::Duration;
 
-/// The times that it is averaged over, in minutes.
+/// The spans of time that rates are averaged over, in minutes.
 const SPANS: [(&str, f64); 3] = [("1min", 1.0), ("5min", 5.0), ("15min", 15.0)];
 
 const NAMES: [&str; 9] = [
@@ -20,13 +20,13 @@ const NAMES: [&str; 9] = [
 
 #[derive(Default)]
 pub(super) struct Load {
-    /// When it was looked last, and what had been counted by then.
+    /// The uptime and the counts of the last update.
     before: Option<(Duration, [u64; NAMES.len()])>,
     averages: [[f64; SPANS.len()]; NAMES.len()],
 }
 
 impl Load {
-    /// Takes what has been counted since the last time into the averages.
+    /// Takes what has been counted since the last update into the averages.
     pub(super) fn update(&mut self, snapshot: &Snapshot) {
         let (now, counts) = (snapshot.uptime, counts(snapshot));
         let Some((then, before)) = self.before else {
@@ -40,7 +40,7 @@ impl Load {
         for ((averages, count), before) in self.averages.iter_mut().zip(counts).zip(before) {
             let rate = count.saturating_sub(before) as f64 / minutes;
             for (average, (_, span)) in averages.iter_mut().zip(SPANS) {
-                // What is older weighs less and less: after the span a little more than a third.
+                // The weight of the past falls exponentially: after one span it is 1/e, a little more than a third.
                 *average = rate + (-minutes / span).exp() * (*average - rate);
             }
         }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_rate_is_reached_over_each_span_and_forgotten_again() {
+    fn averages_approach_a_steady_rate_and_fall_after_it_ends() {
         let mut load = Load::default();
         load.update(&snapshot(0, 0));
         assert_near(averages(&load), [0.0; 3]);
@@ -108,9 +108,9 @@ mod tests {
         assert_near(averages(&load), SPANS.map(|(_, span)| forgotten(span)));
     }
 
-    /// It is also looked when the store becomes full, at any time.
+    /// The averages are also updated when the store becomes full, at any time.
     #[test]
-    fn when_it_is_looked_does_not_matter() {
+    fn how_often_the_averages_are_updated_does_not_matter() {
         let (mut often, mut seldom) = (Load::default(), Load::default());
         for load in [&mut often, &mut seldom] {
             load.update(&snapshot(0, 7_000));

@@ -1,6 +1,6 @@
-//! `/metrics`: what the gateway has done and holds, in the text format of Prometheus.
+//! `/metrics`: the counters of the gateway in the text format of Prometheus.
 //!
-//! No metric has a label for each client: there may be any number of them. Of one Session `/sessions` tells.
+//! No metric has a label for each client, because the number of clients is not bounded. `/sessions` tells about one Session.
 
 use super::snapshot::{Snapshot, StoreSnapshot};
 use crate::shard::kind_name;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-/// Of what [`text`] gives.
+/// The Content-Type of [`text`].
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The metrics of a snapshot.
@@ -81,6 +81,7 @@ impl Collector for Snapshot {
     }
 }
 
+/// Describes and encodes one metric with each call.
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
@@ -139,7 +140,7 @@ impl Out<'_> {
     }
 
     fn syncs(&mut self, syncs: &Syncs) -> fmt::Result {
-        // Those that took longer than all bounds are what the count has more.
+        // Syncs that took longer than the last bound are in the count alone.
         let bounds = Syncs::BOUNDS.iter().map(|bound| *bound as f64 / 1e6);
         let buckets: Vec<(f64, u64)> = bounds.zip(syncs.buckets).collect();
         let mut metric = self.describe("store_sync_seconds", "What a sync of the disk took", MetricType::Histogram)?;
@@ -202,7 +203,7 @@ mod tests {
     use crate::store::Stats;
 
     #[test]
-    fn metrics_are_those_of_the_snapshot() {
+    fn the_text_has_the_values_of_the_snapshot() {
         let mut snapshot = Snapshot { shards: 2, ..Snapshot::default() };
         snapshot.counters.publish_received = [5, 6, 7];
         snapshot.dropped[0] = 3;

@@ -1,19 +1,27 @@
-//! What operators see of a running gateway: topics below `$SYS/`, metrics, whether it lives and is ready, its Sessions.
+//! What operators see of a running gateway: topics below `$SYS/`, metrics, health, and a list of the Sessions.
 //!
-//! All of it is done on a thread of its own, so that it is there to tell when a shard is not. Shards are asked by their
-//! mailboxes, and answer in their next turn; the store keeps its [`StoreHealth`] where anybody may look.
+//! A thread of its own does all of this, so operators get an answer even when a shard hangs. The thread asks each shard through its
+//! mailbox, and the shard answers in the next turn of its event loop. So a question costs a shard one turn, and no message pays for it:
+//! the core counts anyway ([`Counters`](goldcrest_core::Counters)), without atomics. A shard that hangs is known by its silence. If one
+//! shard does not answer there are no sums, because counters must never go back.
+//!
+//! The thread of the store may wait for its disk for long, so nobody asks it. It writes its state to [`StoreHealth`], where anybody
+//! may read: at once whether the store is full or has failed, with each group of batches since when it waits for the disk, the rest
+//! twice a second.
+//!
+//! Retained messages below `$SYS/` tell of this run of the gateway. All shards have them, and none is recorded in the store.
 //!
 //! ```text
-//! snapshot     the counters of all shards together, and the store
-//! sys_topics   that as topics below $SYS/broker/
-//! load         moving averages for them
-//! metrics      that as Prometheus reads it
-//! health       does it live, is it ready, and why not
-//! sessions     each Session as a line of JSON
+//! snapshot     the counters of all shards added up, and those of the store
+//! sys_topics   a snapshot as topics below $SYS/broker/
+//! load         moving averages for these topics
+//! metrics      a snapshot in the text format of Prometheus
+//! health       whether the gateway lives and is ready, and why not
+//! sessions     each Session as a line of JSON, in portions
 //! json_lines   how such a line is written
 //! http         the HTTP server, with its limits on connections
-//! api          what it answers: the last three above
-//! host         whom a request is addressed to
+//! api          the routes: /live, /ready, /metrics, /sessions
+//! host         which server a request is addressed to
 //! ```
 
 mod api;
@@ -38,41 +46,46 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-/// A shard that is well answers much sooner.
+/// How long an answer of a shard is waited for. A shard that works well answers much sooner.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// The thread. It ends when this is dropped.
+/// The thread for `$SYS` and HTTP. Dropping this ends it.
 #[derive(Debug)]
-pub(crate) struct Operations {
+pub(crate) struct Admin {
     state: Arc<AdminState>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What that thread and the gateway share.
+/// What the thread and the gateway share.
 struct AdminState {
     started: Instant,
     /// Names of this server besides `localhost` and IP addresses.
     host_names: Vec<String>,
-    /// Set once clients are served.
+    /// Set once the gateway serves clients.
     served: OnceLock<Served>,
     is_serving: Notify,
-    /// Addresses that are not listened on yet.
+    /// Configured addresses that the system does not have yet.
     missing: AwaitedAddresses,
     is_stopping: AtomicBool,
-    /// The store became full, or has room again, or failed.
+    /// Notified when the store became full, has room again, or failed.
     store_changed: Notify,
     end: Notify,
 }
 
-/// What there is to be asked.
+/// What can be asked once the gateway serves clients.
 struct Served {
     mailboxes: Arc<Mailboxes>,
-    /// Unless all is in memory alone.
+    /// `None` if the gateway keeps everything in memory.
     store: Option<Arc<StoreHealth>>,
 }
 
-impl Operations {
-    /// Answers on `listeners` from now on or once they are there, also by `host_names`, tells of those that are `missing`, and publishes below `$SYS/` each `interval` unless that is 0.
+impl Admin {
+    /// Starts the thread. It answers HTTP on each of `listeners` as soon as the system has the address, for requests that name an IP
+    /// address, `localhost` or one of `host_names`. Health names the addresses in `missing`. Unless `interval` is 0, topics below
+    /// `$SYS/` are published once in each interval.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a runtime.
     pub(crate) fn start(
         listeners: Vec<ListenSocket>,
         host_names: Vec<String>,
@@ -82,12 +95,12 @@ impl Operations {
         let state = Arc::new(AdminState { missing, host_names, ..AdminState::new() });
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let shared = state.clone();
-        let thread = std::thread::Builder::new().name("operations".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
-                for opening in listeners {
+                for listener in listeners {
                     let state = shared.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = opening.serve(|listener| http::serve(state.clone(), listener)).await {
+                        if let Err(error) = listener.serve(|listener| http::serve(state.clone(), listener)).await {
                             tracing::error!(%error, "a listener for HTTP was lost");
                         }
                     });
@@ -101,25 +114,25 @@ impl Operations {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// Clients are served from now on.
+    /// From now on the gateway serves clients, and its shards and its store can be asked.
     pub(crate) fn serving(&self, mailboxes: Arc<Mailboxes>, store: Option<Arc<StoreHealth>>) {
         let _ = self.state.served.set(Served { mailboxes, store });
         self.state.is_serving.notify_one();
     }
 
-    /// Tells when the store became full, has room again, or failed.
+    /// A function to call when the store became full, has room again, or failed: topics below `$SYS/` say so at once then.
     pub(crate) fn store_watch(&self) -> impl Fn() + Send + 'static {
         let state = self.state.clone();
         move || state.store_changed.notify_one()
     }
 
-    /// The gateway is being stopped.
+    /// From now on the gateway is not ready, because it is being stopped.
     pub(crate) fn stopping(&self) {
         self.state.is_stopping.store(true, Ordering::Relaxed);
     }
 }
 
-impl Drop for Operations {
+impl Drop for Admin {
     fn drop(&mut self) {
         self.state.end.notify_one();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {

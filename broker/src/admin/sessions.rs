@@ -8,28 +8,31 @@ use serde::{Serialize, Serializer};
 use std::ops::ControlFlow;
 use tokio::time::timeout;
 
-/// Sessions in one answer, unless it is asked for fewer or more.
+/// Sessions in one answer, unless the request asks for fewer or more.
 const USUAL: usize = 1_000;
 const MOST: usize = 10_000;
-/// An answer ends behind the line with which it has so many bytes.
+/// An answer ends after the line with which it reaches so many bytes.
 const MOST_BYTES: usize = 1 << 20;
-/// Sessions that a shard looks at in one turn.
+/// Sessions that a shard looks at in one turn of its event loop.
 const AT_ONCE: usize = 4_096;
 
-/// What is asked for.
+/// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// One alone.
+    /// Only the Session of this client.
     client_id: Option<String>,
-    /// Where the last answer said that it goes on: a shard, and a place there.
+    /// Where the answer begins, as `next` in the answer before had it: a shard, and a place there.
     from: (u16, usize),
     limit: usize,
-    /// Only those for which at least so many messages wait.
+    /// Only Sessions for which at least so many messages wait.
     queued: usize,
 }
 
 impl Wanted {
-    /// Reads the query of a URL; `Err` says what is allowed.
+    /// Reads the query of a URL.
+    ///
+    /// # Errors
+    /// The query is wrong; the text says what is allowed.
     pub(super) fn parse(query: &str) -> Result<Self, String> {
         let mut wanted = Self { client_id: None, from: (0, 0), limit: USUAL, queued: 0 };
         for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -65,7 +68,7 @@ fn set<T>(field: &mut T, value: Option<T>) -> bool {
     value.map(|value| *field = value).is_some()
 }
 
-/// The lines; `None` if a shard does not answer in time.
+/// The lines of the answer; `None` if a shard does not answer in time.
 pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
     if let Some(client_id) = wanted.client_id {
         let home = Shard::home_of(client_id.as_bytes(), served.mailboxes.shards());
@@ -97,9 +100,12 @@ pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
     Some(portion.text)
 }
 
+/// An answer that is being filled.
 struct Portion {
     text: String,
+    /// How many more Sessions there may be in it.
     left: usize,
+    /// See [`Wanted::queued`].
     queued: usize,
 }
 
@@ -108,7 +114,8 @@ impl Portion {
         self.left == 0 || self.text.len() >= MOST_BYTES
     }
 
-    /// Adds Sessions from `place` on, as many as may be looked at in one turn. Where it goes on.
+    /// Adds Sessions of a shard from `place` on, as many as the shard may look at in one turn. The place where the next turn goes on;
+    /// `None` after the last Session.
     fn fill(&mut self, broker: &Broker<'_>, shard: u16, place: usize) -> Option<usize> {
         let mut looked_at = 0;
         broker.visit_sessions(place, |client_id, info| {
@@ -168,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_says_what_is_wanted_or_what_is_allowed() {
+    fn a_wrong_query_is_answered_with_what_is_allowed() {
         let usual = Wanted { client_id: None, from: (0, 0), limit: USUAL, queued: 0 };
         assert_eq!(Wanted::parse(""), Ok(usual.clone()));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What the gateway has done and holds, at one moment.
+//! The counters of the gateway at one moment.
 
 use super::{ANSWER_TIME, AdminState, Served};
 use crate::store::{Cause, Stats, StoreHealth};
@@ -7,31 +7,31 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// All shards together, and the store.
+/// The counters of all shards added up, and those of the store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
     pub(super) uptime: Duration,
     pub(super) shards: u16,
-    /// Connections that were accepted, those among them that never said CONNECT.
+    /// Connections that were accepted, with those that never sent CONNECT.
     pub(super) accepted: u64,
-    /// Bytes of memory of the process that no file stands behind: its heap, and the stacks. `None` where the system does not tell.
+    /// Bytes of memory of the process that no file backs: heap and stacks. `None` if the system does not tell.
     pub(super) heap: Option<u64>,
-    /// Addresses that are not listened on yet.
+    /// How many configured addresses the system does not have yet.
     pub(super) awaited: usize,
-    /// Without what was lost. Retained messages, which all shards have, count once.
+    /// Sums over all shards, without the messages that were lost. A retained message, which each shard has, counts once.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
     pub(super) connection_ends: Vec<(String, u64)>,
-    /// Lost messages, in the order of [`DropReason::ALL`].
+    /// Messages that were lost, in the order of [`DropReason::ALL`].
     pub(super) dropped: [u64; DropReason::ALL.len()],
-    /// Unless all is in memory alone.
+    /// `None` if the gateway keeps everything in memory.
     pub(super) store: Option<StoreSnapshot>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct StoreSnapshot {
     pub(super) is_full: bool,
-    /// While it is full.
+    /// `None` while the store is not full.
     pub(super) why_full: Option<Cause>,
     pub(super) has_failed: bool,
     pub(super) busy_for: Duration,
@@ -40,7 +40,7 @@ pub(super) struct StoreSnapshot {
 }
 
 impl Snapshot {
-    /// Asks all shards; `None` if one of them does not answer in time, since sums without it would go back.
+    /// Asks all shards. `None` if one of them does not answer in time: without its counts the sums would go back.
     pub(super) async fn take(state: &AdminState, served: &Served) -> Option<Self> {
         let answers: Vec<_> = (0..served.mailboxes.shards())
             .map(|shard| served.mailboxes.ask(shard, |_, broker| broker.counters()))
@@ -70,7 +70,7 @@ impl Snapshot {
 
     fn add(&mut self, other: &Counters) {
         let sum = &mut self.counters;
-        // All fields are named, so that none is forgotten.
+        // The pattern names all fields, so a new field that is not added up here does not compile.
         let Counters {
             bytes_received,
             bytes_sent,
@@ -128,7 +128,7 @@ impl Snapshot {
     }
 }
 
-/// What Linux says of this process.
+/// The anonymous memory of this process in bytes, as Linux tells it.
 fn heap() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let (kib, _) = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?.trim().split_once(' ')?;
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_are_added_up_and_what_all_of_them_have_counts_once() {
+    fn counts_of_shards_are_added_up_and_retained_messages_count_once() {
         let mut snapshot = Snapshot::default();
         let counters = |n: u32| Counters {
             bytes_received: n.into(),

@@ -1,6 +1,6 @@
-//! `$SYS/broker/...`: what the gateway has done and holds, as retained messages.
+//! `$SYS/broker/...`: the counters of the gateway as retained messages.
 //!
-//! Where Mosquitto has a topic with the same meaning it has the same name here.
+//! A topic that Mosquitto has with the same meaning has the same name here.
 
 use super::load::Load;
 use super::snapshot::{Snapshot, StoreSnapshot};
@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 
 const ROOT: &str = "$SYS/broker/";
 
-/// Publishes when clients are first served, each `interval` from then on, and at once what changes with the store.
+/// Publishes when the gateway begins to serve clients, once in each `interval` from then on, and at once when the store became full, has
+/// room again or failed.
 pub(super) async fn publish_each(state: Arc<AdminState>, interval: Duration) {
     state.is_serving.notified().await;
     let Some(served) = state.served.get() else { return };
@@ -33,23 +34,23 @@ pub(super) async fn publish_each(state: Arc<AdminState>, interval: Duration) {
 
 #[derive(Default)]
 struct Topics {
-    /// By topic, as it was published last.
+    /// The value that each topic was last published with.
     published: BTreeMap<String, String>,
     most_connected: u32,
     most_heap: u64,
     load: Load,
-    /// How many syncs there were, and how long they took, when that was published last.
+    /// How many syncs there were and how long all of them took, when their mean time was last published.
     synced: (u64, Duration),
 }
 
 impl Topics {
-    /// Publishes what has changed.
+    /// Publishes the topics whose values have changed.
     async fn publish(&mut self, served: &Served, snapshot: &Snapshot) {
         let mut values = self.values(snapshot);
         values.retain(|topic, value| self.published.get(topic) != Some(value));
         let wanted = values.clone();
         let answer = served.mailboxes.ask(0, move |now, broker| publish_all(now, broker, &wanted));
-        // What there was no room for comes next time.
+        // Topics that there was no room for are published next time.
         let count = timeout(ANSWER_TIME, answer).await.ok().flatten().unwrap_or(0);
         self.published.extend(values.into_iter().take(count));
     }
@@ -64,7 +65,7 @@ impl Topics {
         self.most_connected = self.most_connected.max(counters.connected);
         values.add("clients/connected", counters.connected);
         values.add("clients/disconnected", counters.sessions.saturating_sub(counters.connected));
-        // Older names of the two.
+        // Older names of these two.
         values.add("clients/active", counters.connected);
         values.add("clients/inactive", counters.sessions.saturating_sub(counters.connected));
         values.add("clients/total", counters.sessions);
@@ -100,7 +101,7 @@ impl Topics {
         values.add("retained messages/count", counters.retained);
         values.add("deliveries/count", counters.deliveries);
         values.add("store/messages/count", counters.messages);
-        // Its older name.
+        // The older name of the same.
         values.add("messages/stored", counters.messages);
         values.add("store/messages/bytes", counters.bytes);
         values.add("store/messages/on disk", counters.bodies_on_disk);
@@ -129,7 +130,7 @@ impl Topics {
         values.add("store/damaged/misnamed files", stats.damage.misnamed);
         values.add("store/damaged/left out", store.left_out);
         values.add("store/disk/syncs", stats.syncs.count);
-        // Since it was published last. Without a sync meanwhile nothing has changed.
+        // The mean is that of the syncs since it was last published. Without such a sync the topic stays as it is.
         let count = stats.syncs.count.saturating_sub(self.synced.0);
         let took = stats.syncs.total.saturating_sub(self.synced.1);
         if let Some(mean) = took.as_micros().checked_div(count.into()) {
@@ -148,7 +149,7 @@ impl Values {
     }
 }
 
-/// How many there was room for, of the first.
+/// Publishes `values` in their order until there is no room. How many were published.
 fn publish_all(now: Instant, broker: &mut Broker<'static>, values: &BTreeMap<String, String>) -> usize {
     let mut publish = |topic: &str, value: &str| {
         let Ok(topic) = TopicName::new(topic) else { return false };
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn each_topic_can_be_published_and_is_one_of_this_gateway() {
+    fn each_topic_can_be_published_and_is_below_sys_broker() {
         let snapshot = Snapshot { store: Some(StoreSnapshot::default()), ..Snapshot::default() };
         let values = Topics::default().values(&snapshot);
         assert!(values.len() > 70 && values.keys().all(|topic| topic.starts_with("$SYS/broker/")), "{values:?}");
@@ -181,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_told() {
+    fn publishing_says_how_many_topics_found_room() {
         let values = Topics::default().values(&Snapshot::default());
         let count = publish_all(Instant::from_millis(0), &mut broker(10), &values);
         assert!((1..values.len()).contains(&count), "{count}");
     }
 
     #[test]
-    fn the_time_of_a_sync_is_that_of_those_since_the_last_time() {
+    fn the_mean_time_of_a_sync_counts_syncs_since_it_was_last_published() {
         const TOPIC: &str = "$SYS/broker/store/disk/sync microseconds";
         let mut topics = Topics::default();
         let mut store = StoreSnapshot::default();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_clients_are_remembered() {
+    fn the_greatest_number_of_clients_is_remembered() {
         let mut topics = Topics::default();
         let mut snapshot = Snapshot::default();
         for (connected, most) in [(3, "3"), (1, "3"), (4, "4")] {
