@@ -1,11 +1,11 @@
 //! What need not be recorded after all: a message that all who are to have it have taken, before its turn came.
 
 use crate::codec::QoS;
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Owner};
 use crate::mem::Handle;
 use crate::seam::journal::Journal;
+use crate::seam::kind::Kind;
 use crate::shards::sibling::goes_unrecorded;
 
 /// What [`Broker::record_outlook`](crate::Broker::record_outlook) has left to be recorded.

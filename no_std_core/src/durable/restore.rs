@@ -7,7 +7,6 @@ use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::neighbours::Siblings;
 use crate::engine::router::{Retained, RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
-use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
@@ -130,16 +129,6 @@ impl Engine<'_> {
             retained: counters.retained,
             deliveries: counters.deliveries,
             dropped: core::mem::take(&mut self.left_out),
-        }
-    }
-
-    /// Ends groups that have no members. With siblings they may have them there: this comes when all have told of theirs.
-    pub(crate) fn end_empty_groups(&mut self) {
-        for slot in 0..self.router.group_slots() {
-            if let Some(tag) = self.router.end_restored_group(slot) {
-                self.end_group_queue(Handle::from_index(slot), tag);
-                self.left_out = self.left_out.saturating_add(1);
-            }
         }
     }
 
@@ -406,51 +395,6 @@ impl Engine<'_> {
                 self.replays[replay].begun = self.routed;
                 self.advance(replay);
             }
-        }
-    }
-
-    /// All Sessions go on in the absence of their clients. Once more when siblings were greeted: until then nobody could come back.
-    pub(crate) fn resume_absences(&mut self, now: Instant) {
-        for slot in 0..self.sessions.slots() {
-            let session = Handle::from_index(slot);
-            if self.sessions.is_live(session) && self.sessions[session].is_local() {
-                self.resume_absence(now, session);
-            }
-        }
-    }
-
-    /// The client's absence begins now if it was connected. Its Will is not due before it had time to come back, which it could not
-    /// while there was no broker; nor does a Session end before that if the power ended its connection.
-    fn resume_absence(&mut self, now: Instant, session: Handle<Session>) {
-        let back_by = now.plus_secs(u64::from(self.config.will_grace_secs));
-        let entry = &mut self.sessions[session];
-        let mut has_changed = false;
-        if entry.ends == Instant::NEVER && entry.expiry_secs != u32::MAX {
-            entry.ends = now.plus_secs(u64::from(entry.expiry_secs));
-            has_changed = true;
-        }
-        if let Some(will) = &mut entry.will {
-            if will.due == Instant::NEVER {
-                will.due = now.plus_secs(u64::from(will.delay_secs));
-                entry.was_cut_off = true;
-            }
-            // One that is recorded for its Will alone.
-            entry.was_cut_off |= entry.expiry_secs == 0;
-            will.due = will.due.max(back_by);
-            if entry.was_cut_off {
-                entry.ends = entry.ends.max(back_by);
-            }
-            has_changed = true;
-        }
-        // What is due already comes with the next time-out: there may be others who have to be there first.
-        let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
-        match entry.timer {
-            Some(timer) => self.timers.rearm(timer, due),
-            None if due != Instant::NEVER => entry.timer = self.timers.arm(due, TimerKey::Session(session)),
-            None => {}
-        }
-        if has_changed {
-            self.note_session(session);
         }
     }
 }

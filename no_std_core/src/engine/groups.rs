@@ -4,7 +4,6 @@
 //! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
 
 use crate::codec::QoS;
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::deliver::{Bound, Terms};
 use crate::engine::messages::{Delivery, Message, Owner};
@@ -14,6 +13,7 @@ use crate::engine::router::{Group, PickKeys, SHARED, ShareStrategy, Subscription
 use crate::engine::sessions::{Outbound, Session};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
+use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -239,6 +239,16 @@ impl Engine<'_> {
             None => {
                 self.count_drop(None, DropReason::OutOfMemory);
                 Fate::Lost
+            }
+        }
+    }
+
+    /// Ends groups that have no members. With siblings they may have them there: this comes when all have told of theirs.
+    pub(crate) fn end_empty_groups(&mut self) {
+        for slot in 0..self.router.group_slots() {
+            if let Some(tag) = self.router.end_restored_group(slot) {
+                self.end_group_queue(Handle::from_index(slot), tag);
+                self.left_out = self.left_out.saturating_add(1);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The broker's engine: what each Control Packet and each happening does to Network Connections, Sessions, subscriptions and messages.
 
+pub(crate) mod absence;
 #[cfg(feature = "alloc")]
 pub(crate) mod ahead;
 pub(crate) mod connections;
@@ -18,6 +19,7 @@ pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod timeout;
 pub(crate) mod transmit;
+pub(crate) mod waiting;
 pub(crate) mod will;
 
 use crate::config::Config;

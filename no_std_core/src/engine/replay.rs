@@ -6,7 +6,6 @@
 //! any other. So nobody gets an older value of a topic after a newer one, or one message twice.
 
 use crate::codec::{QoS, ReasonCode};
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::deliver::Terms;
 use crate::engine::messages::{Delivery, Message, Owner};
@@ -15,6 +14,7 @@ use crate::engine::router::{Retained, RetainedCursor, Subscription};
 use crate::engine::sessions::{Replay, Session, Started};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
+use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};

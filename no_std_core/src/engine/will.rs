@@ -1,7 +1,6 @@
 //! The Will: kept at CONNECT, published when the client is lost (section 3.1.2.5).
 
 use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
@@ -11,6 +10,7 @@ use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Handle, Slots};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::DropReason;
+use crate::seam::kind::Kind;
 use crate::time::Instant;
 use crate::topic::TopicName;
 

@@ -69,6 +69,7 @@ macro_rules! links {
 }
 
 mod bytes;
+mod growing;
 mod handle;
 mod hasher;
 mod index;
@@ -86,6 +87,7 @@ pub(crate) use links;
 
 pub(crate) use bytes::{BLOCK, OWNED_BLOB, TEXT_ON_STACK};
 pub use bytes::{Blob, Block, Bytes, Chunks};
+pub(crate) use growing::{GrowingList, OWNED};
 pub use handle::Handle;
 pub use hasher::Hasher;
 pub use index::{Chained, HashIndex};

@@ -42,6 +42,11 @@ impl<'m, T: Default> Slots<'m, T> {
         }
     }
 
+    /// Whether the memory is our own.
+    pub(crate) fn is_owned(&self) -> bool {
+        !matches!(self, Self::Borrowed(_))
+    }
+
     /// The entries there are: all of borrowed memory, or what the table has grown to.
     #[inline(always)]
     pub fn as_slice(&self) -> &[T] {

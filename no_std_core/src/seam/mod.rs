@@ -2,5 +2,10 @@
 
 pub(crate) mod authorize;
 pub(crate) mod counters;
+#[cfg_attr(
+    not(all(feature = "alloc", feature = "durable")),
+    allow(dead_code, reason = "what only a server asks, and what only somebody with a store asks")
+)]
 pub(crate) mod journal;
+pub(crate) mod kind;
 pub(crate) mod work;

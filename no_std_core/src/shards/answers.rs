@@ -1,12 +1,12 @@
 //! A publisher waits for what siblings say about its message: whether any of them keeps it.
 
 use crate::codec::AckKind;
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Reply};
 use crate::engine::packets::publish::{Fate, answer_to};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
+use crate::seam::kind::Kind;
 use crate::shards::links::Asker;
 
 impl Engine<'_> {

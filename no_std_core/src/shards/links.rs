@@ -23,10 +23,8 @@ use crate::engine::packets::publish::Fate;
 use crate::engine::router::Subscription;
 use crate::engine::sessions::Session;
 use crate::mem::{Handle, Hasher, SharedBytes, Surplus};
+use crate::seam::journal::MAX_TRANSITS;
 use crate::time::Instant;
-
-/// Messages to all siblings that are recorded until they are safe there.
-pub(crate) const MAX_TRANSITS: usize = 1 << 20;
 
 /// A sibling confirms messages in portions of this many.
 const CONFIRMED_AT_ONCE: u32 = 256;

@@ -18,6 +18,7 @@
 //! [`Broker::restore`]: crate::Broker::restore
 
 use crate::seam::counters::RECORDED_REASONS;
+pub use crate::seam::kind::Kind;
 use crate::time::Instant;
 
 use fields::{Field, Input, Output, fields};
@@ -32,52 +33,6 @@ pub const OVERHEAD: usize = 128;
 
 /// In the byte of the kind: the thing is gone.
 const GONE: u8 = 0x80;
-
-/// What a record is about. The order is the one in which records are restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// A Session that outlives its Network Connection.
-    Session = 1,
-    /// The group of a shared subscription.
-    Group = 2,
-    /// A subscription of such a Session.
-    Subscription = 3,
-    /// An Application Message that something durable refers to.
-    Message = 4,
-    /// The message in the same slot is the retained one of its topic.
-    Retained = 5,
-    /// A QoS 1 or 2 message on its way to such a Session, or waiting for a group.
-    Delivery = 6,
-    /// A QoS 2 message of such a Session's client that waits for its PUBREL.
-    Receipt = 7,
-    /// A message that a sibling broker has not confirmed.
-    Transit = 8,
-    /// How far the messages of a sibling broker were taken.
-    Sibling = 9,
-    /// What was lost so far.
-    Counters = 10,
-}
-
-impl Kind {
-    /// All kinds, in the order in which they are restored.
-    pub const ALL: [Self; 10] = [
-        Self::Session,
-        Self::Group,
-        Self::Subscription,
-        Self::Message,
-        Self::Retained,
-        Self::Delivery,
-        Self::Receipt,
-        Self::Transit,
-        Self::Sibling,
-        Self::Counters,
-    ];
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(byte).checked_sub(1)?).copied()
-    }
-}
 
 /// What a record is about: a kind of thing, and its slot, counted densely from 0 and used again when the thing is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,12 +1,12 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP: the handshakes of QoS 1 and 2 (section 4.3).
 
 use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal, Why};
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Owed, Reply};
 use crate::engine::sessions::Acknowledged;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
+use crate::seam::kind::Kind;
 
 /// PUBACK for QoS 2, PUBREC for QoS 1, PUBCOMP before PUBREC: the client has lost the thread of a handshake, and going on
 /// would leave the delivery in flight for ever (section 4.13; `[MQTT-4.8.0-1]` of MQTT 3.1.1).

@@ -1,16 +1,12 @@
 //! DISCONNECT and all other ends: of a Network Connection, of a client's presence, of a Session.
 
 use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
-use crate::engine::messages::Delivery;
-use crate::engine::neighbours::Siblings;
 use crate::engine::sessions::Session;
-use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
-use crate::seam::work;
+use crate::seam::kind::Kind;
 use crate::time::Instant;
 
 /// How long a closing connection may take to be told why, in ms.
@@ -149,103 +145,6 @@ impl Engine<'_> {
         if let Some(session) = session {
             self.begin_absence(now, session);
         }
-    }
-
-    /// The client is away: its Will, and then its Session, have their time.
-    pub(crate) fn begin_absence(&mut self, now: Instant, session: Handle<Session>) {
-        let entry = &mut self.sessions[session];
-        if entry.connection.take().is_some() {
-            self.counters.connected = self.counters.connected.saturating_sub(1);
-        }
-        if entry.expiry_secs == 0 {
-            self.end_session(now, session);
-            return;
-        }
-        entry.ends = match entry.expiry_secs {
-            u32::MAX => Instant::NEVER,
-            seconds => now.plus_secs(u64::from(seconds)),
-        };
-        if let Some(will) = &mut entry.will {
-            will.due = now.plus_secs(u64::from(will.delay_secs));
-        }
-        self.note_session(session);
-        // The owners hear it before they get anything back, which they would else send here once more.
-        self.client_went(session);
-        self.member_went(session);
-        self.watch_absence(now, session);
-    }
-
-    /// Does what is due of an absent client's Will and Session, and sets the timer for the rest.
-    pub(crate) fn watch_absence(&mut self, now: Instant, session: Handle<Session>) {
-        if self.sessions[session].ends <= now {
-            self.end_session(now, session);
-            return;
-        }
-        if self.sessions[session].will.is_some_and(|will| will.due <= now) {
-            self.publish_will(now, session);
-        }
-        let entry = &self.sessions[session];
-        let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
-        if due != Instant::NEVER {
-            self.sessions[session].timer = self.timers.arm(due, TimerKey::Session(session));
-        }
-    }
-
-    /// As when the timer of an absent client comes, which it need not have done yet.
-    pub(crate) fn look_at_absence(&mut self, now: Instant, session: Handle<Session>) {
-        if let Some(timer) = self.sessions[session].timer.take() {
-            self.timers.cancel(timer);
-            self.watch_absence(now, session);
-        }
-    }
-
-    /// The client is back before its Session ended: a Will that was delayed is not published `[MQTT-3.1.3-9]`.
-    pub(crate) fn end_absence(&mut self, session: Handle<Session>) {
-        self.remove_will(session);
-        let entry = &mut self.sessions[session];
-        entry.ends = Instant::NEVER;
-        entry.was_cut_off = false;
-        if let Some(timer) = entry.timer.take() {
-            self.timers.cancel(timer);
-        }
-    }
-
-    /// The Session ends, and gives all memory back. Its Will is due at the latest now (section 3.1.3.2.2).
-    pub(crate) fn end_session(&mut self, now: Instant, session: Handle<Session>) {
-        self.publish_will(now, session);
-        if let Some(timer) = self.sessions[session].timer.take() {
-            self.timers.cancel(timer);
-        }
-        // In flight first: what may still go to another member of its group was sent before what is queued.
-        while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
-            self.work.count(work::DELIVERY, 1);
-            self.end_with_session(session, delivery);
-        }
-        self.unsubscribe_all(session);
-        let entry = &mut self.sessions[session];
-        while let Some(receipt) = self.receipts.release_any(&mut entry.inbound) {
-            self.work.count(work::DELIVERY, 1);
-            if entry.is_durable {
-                self.messages.journal.mark(Kind::Receipt, receipt.index());
-            }
-        }
-        self.note_session(session);
-        self.session_index.remove(&mut self.sessions, session);
-        let ended = self.sessions.remove(session);
-        self.messages.bytes.release(ended.client_id);
-    }
-
-    fn end_with_session(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
-        let entry = self.messages.deliveries[delivery];
-        let begun = entry.is(Delivery::SENT);
-        if entry.is_shared() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
-            self.give_back_to_group(session, delivery);
-            return;
-        }
-        if entry.message.is_some() {
-            self.count_drop(Some(session), DropReason::SessionEnded);
-        }
-        self.messages.end_delivery(delivery);
     }
 
     /// A packet that is half out can't be finished: nothing may follow it.

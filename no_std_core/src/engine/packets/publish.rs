@@ -2,7 +2,6 @@
 
 use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Why, Window};
 use crate::config::{Config, Overflow};
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::deliver::Terms;
@@ -14,6 +13,7 @@ use crate::engine::router::{Match, Matches, Subscription};
 use crate::engine::sessions::Session;
 use crate::mem::{Blob, Handle, Slots};
 use crate::seam::counters::DropReason;
+use crate::seam::kind::Kind;
 use crate::time::Instant;
 use crate::topic::TopicName;
 

@@ -3,13 +3,13 @@
 use crate::codec::{
     Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version, Why,
 };
-use crate::durable::record::Kind;
 use crate::engine::Engine;
 use crate::engine::connections::{CODES_IN_OWED, Connection, Count, Owed, Reply};
 use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
+use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicFilterError, has_control_characters};

@@ -1,0 +1,157 @@
+//! A client's absence: its Will and its Session have their time, and end.
+
+use crate::codec::QoS;
+use crate::engine::Engine;
+use crate::engine::messages::Delivery;
+use crate::engine::neighbours::Siblings;
+use crate::engine::sessions::Session;
+use crate::engine::timeout::TimerKey;
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::seam::kind::Kind;
+use crate::seam::work;
+use crate::time::Instant;
+
+impl Engine<'_> {
+    /// The client is away: its Will, and then its Session, have their time.
+    pub(crate) fn begin_absence(&mut self, now: Instant, session: Handle<Session>) {
+        let entry = &mut self.sessions[session];
+        if entry.connection.take().is_some() {
+            self.counters.connected = self.counters.connected.saturating_sub(1);
+        }
+        if entry.expiry_secs == 0 {
+            self.end_session(now, session);
+            return;
+        }
+        entry.ends = match entry.expiry_secs {
+            u32::MAX => Instant::NEVER,
+            seconds => now.plus_secs(u64::from(seconds)),
+        };
+        if let Some(will) = &mut entry.will {
+            will.due = now.plus_secs(u64::from(will.delay_secs));
+        }
+        self.note_session(session);
+        // The owners hear it before they get anything back, which they would else send here once more.
+        self.client_went(session);
+        self.member_went(session);
+        self.watch_absence(now, session);
+    }
+
+    /// Does what is due of an absent client's Will and Session, and sets the timer for the rest.
+    pub(crate) fn watch_absence(&mut self, now: Instant, session: Handle<Session>) {
+        if self.sessions[session].ends <= now {
+            self.end_session(now, session);
+            return;
+        }
+        if self.sessions[session].will.is_some_and(|will| will.due <= now) {
+            self.publish_will(now, session);
+        }
+        let entry = &self.sessions[session];
+        let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
+        if due != Instant::NEVER {
+            self.sessions[session].timer = self.timers.arm(due, TimerKey::Session(session));
+        }
+    }
+
+    /// As when the timer of an absent client comes, which it need not have done yet.
+    pub(crate) fn look_at_absence(&mut self, now: Instant, session: Handle<Session>) {
+        if let Some(timer) = self.sessions[session].timer.take() {
+            self.timers.cancel(timer);
+            self.watch_absence(now, session);
+        }
+    }
+
+    /// The client is back before its Session ended: a Will that was delayed is not published `[MQTT-3.1.3-9]`.
+    pub(crate) fn end_absence(&mut self, session: Handle<Session>) {
+        self.remove_will(session);
+        let entry = &mut self.sessions[session];
+        entry.ends = Instant::NEVER;
+        entry.was_cut_off = false;
+        if let Some(timer) = entry.timer.take() {
+            self.timers.cancel(timer);
+        }
+    }
+
+    /// The Session ends, and gives all memory back. Its Will is due at the latest now (section 3.1.3.2.2).
+    pub(crate) fn end_session(&mut self, now: Instant, session: Handle<Session>) {
+        self.publish_will(now, session);
+        if let Some(timer) = self.sessions[session].timer.take() {
+            self.timers.cancel(timer);
+        }
+        // In flight first: what may still go to another member of its group was sent before what is queued.
+        while let Some(delivery) = self.sessions[session].outbound.take_any(&mut self.messages) {
+            self.work.count(work::DELIVERY, 1);
+            self.end_with_session(session, delivery);
+        }
+        self.unsubscribe_all(session);
+        let entry = &mut self.sessions[session];
+        while let Some(receipt) = self.receipts.release_any(&mut entry.inbound) {
+            self.work.count(work::DELIVERY, 1);
+            if entry.is_durable {
+                self.messages.journal.mark(Kind::Receipt, receipt.index());
+            }
+        }
+        self.note_session(session);
+        self.session_index.remove(&mut self.sessions, session);
+        let ended = self.sessions.remove(session);
+        self.messages.bytes.release(ended.client_id);
+    }
+
+    fn end_with_session(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
+        let entry = self.messages.deliveries[delivery];
+        let begun = entry.is(Delivery::SENT);
+        if entry.is_shared() && entry.message.is_some() && !(begun && entry.qos == QoS::ExactlyOnce) {
+            self.give_back_to_group(session, delivery);
+            return;
+        }
+        if entry.message.is_some() {
+            self.count_drop(Some(session), DropReason::SessionEnded);
+        }
+        self.messages.end_delivery(delivery);
+    }
+
+    /// All Sessions go on in the absence of their clients. Once more when siblings were greeted: until then nobody could come back.
+    pub(crate) fn resume_absences(&mut self, now: Instant) {
+        for slot in 0..self.sessions.slots() {
+            let session = Handle::from_index(slot);
+            if self.sessions.is_live(session) && self.sessions[session].is_local() {
+                self.resume_absence(now, session);
+            }
+        }
+    }
+
+    /// The client's absence begins now if it was connected. Its Will is not due before it had time to come back, which it could not
+    /// while there was no broker; nor does a Session end before that if the power ended its connection.
+    fn resume_absence(&mut self, now: Instant, session: Handle<Session>) {
+        let back_by = now.plus_secs(u64::from(self.config.will_grace_secs));
+        let entry = &mut self.sessions[session];
+        let mut has_changed = false;
+        if entry.ends == Instant::NEVER && entry.expiry_secs != u32::MAX {
+            entry.ends = now.plus_secs(u64::from(entry.expiry_secs));
+            has_changed = true;
+        }
+        if let Some(will) = &mut entry.will {
+            if will.due == Instant::NEVER {
+                will.due = now.plus_secs(u64::from(will.delay_secs));
+                entry.was_cut_off = true;
+            }
+            // One that is recorded for its Will alone.
+            entry.was_cut_off |= entry.expiry_secs == 0;
+            will.due = will.due.max(back_by);
+            if entry.was_cut_off {
+                entry.ends = entry.ends.max(back_by);
+            }
+            has_changed = true;
+        }
+        // What is due already comes with the next time-out: there may be others who have to be there first.
+        let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
+        match entry.timer {
+            Some(timer) => self.timers.rearm(timer, due),
+            None if due != Instant::NEVER => entry.timer = self.timers.arm(due, TimerKey::Session(session)),
+            None => {}
+        }
+        if has_changed {
+            self.note_session(session);
+        }
+    }
+}
