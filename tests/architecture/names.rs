@@ -1,0 +1,210 @@
+//! What a path in a source file leads to: the modules that it goes through.
+
+use crate::source::Crate;
+use std::collections::BTreeMap;
+use syn::{Item, UseTree};
+
+/// Aliases that lead in a circle, or through more steps than any crate has, end here.
+const DEEPEST: usize = 16;
+
+/// The names of all modules of a crate.
+pub(crate) struct Names {
+    modules: Vec<Scope>,
+}
+
+/// What a module declares.
+#[derive(Default)]
+struct Scope {
+    parent: Option<usize>,
+    children: BTreeMap<String, usize>,
+    /// Types, functions, traits and constants.
+    defined: Vec<String>,
+    /// What `use` brings in, by the name that it gets.
+    imported: BTreeMap<String, Vec<String>>,
+    /// The modules of which `use` brings in all.
+    globs: Vec<Vec<String>>,
+}
+
+impl Names {
+    /// The names that the modules of `source` declare.
+    pub(crate) fn of(source: &Crate) -> Self {
+        let mut modules: Vec<Scope> = Vec::new();
+        for (index, module) in source.modules.iter().enumerate() {
+            let mut scope = Scope { parent: module.parent, ..Scope::default() };
+            module.items.iter().for_each(|item| scope.declare(item));
+            modules.push(scope);
+            if let Some(parent) = module.parent {
+                let name = module.path.last().expect("only the root has no name");
+                modules[parent].children.insert(name.clone(), index);
+            }
+        }
+        Self { modules }
+    }
+
+    /// The modules that a path which stands in the module `from` goes through; the last is where what it names is declared. Empty for
+    /// a path into another crate, and for a name of the module itself.
+    pub(crate) fn modules_on(&self, from: usize, path: &[String]) -> Vec<usize> {
+        let mut through = Vec::new();
+        self.walk(from, path, 0, &mut through);
+        through
+    }
+
+    /// Follows `path`, and tells the module that it ends at, if it is one.
+    fn walk(&self, from: usize, path: &[String], depth: usize, through: &mut Vec<usize>) -> Option<usize> {
+        let mut at = from;
+        for (position, name) in path.iter().enumerate() {
+            at = match name.as_str() {
+                "crate" if position == 0 => 0,
+                "self" => at,
+                "super" => self.modules[at].parent?,
+                _ => self.step(at, name, depth, through)?,
+            };
+            // An alias has noted already where it ended.
+            if through.last() != Some(&at) {
+                through.push(at);
+            }
+        }
+        Some(at)
+    }
+
+    /// The module that `name` means in the module `at`.
+    fn step(&self, at: usize, name: &str, depth: usize, through: &mut Vec<usize>) -> Option<usize> {
+        let scope = &self.modules[at];
+        if let Some(child) = scope.children.get(name) {
+            return Some(*child);
+        }
+        if scope.defined.iter().any(|defined| defined == name) || depth == DEEPEST {
+            return None;
+        }
+        if let Some(path) = scope.imported.get(name) {
+            return self.walk(at, path, depth + 1, through);
+        }
+        for glob in &scope.globs {
+            let mut tried = Vec::new();
+            if let Some(module) = self.walk(at, glob, depth + 1, &mut tried)
+                && module != at
+                && self.has(module, name, depth + 1)
+            {
+                through.append(&mut tried);
+                return self.step(module, name, depth + 1, through);
+            }
+        }
+        None
+    }
+
+    fn has(&self, module: usize, name: &str, depth: usize) -> bool {
+        let scope = &self.modules[module];
+        let by_glob = |glob: &Vec<String>| {
+            let found = self.walk(module, glob, depth + 1, &mut Vec::new());
+            found.is_some_and(|found| found != module && self.has(found, name, depth + 1))
+        };
+        scope.children.contains_key(name)
+            || scope.imported.contains_key(name)
+            || scope.defined.iter().any(|defined| defined == name)
+            || depth < DEEPEST && scope.globs.iter().any(by_glob)
+    }
+}
+
+impl Scope {
+    fn declare(&mut self, item: &Item) {
+        let name = match item {
+            Item::Const(item) => &item.ident,
+            Item::Enum(item) => &item.ident,
+            Item::Fn(item) => &item.sig.ident,
+            Item::Static(item) => &item.ident,
+            Item::Struct(item) => &item.ident,
+            Item::Trait(item) => &item.ident,
+            Item::Type(item) => &item.ident,
+            Item::Union(item) => &item.ident,
+            Item::Use(item) => {
+                for import in imports_of(&item.tree) {
+                    match import.name.as_str() {
+                        "*" => self.globs.push(import.path),
+                        _ => {
+                            self.imported.insert(import.name, import.path);
+                        }
+                    }
+                }
+                return;
+            }
+            _ => return,
+        };
+        self.defined.push(name.to_string());
+    }
+}
+
+/// One name that a `use` brings in.
+pub(crate) struct Import {
+    /// What it is called from then on; `*` for all names of a module.
+    pub(crate) name: String,
+    pub(crate) path: Vec<String>,
+}
+
+/// All names that a `use` brings in.
+pub(crate) fn imports_of(tree: &UseTree) -> Vec<Import> {
+    let mut imports = Vec::new();
+    collect(tree, &mut Vec::new(), &mut imports);
+    imports
+}
+
+fn collect(tree: &UseTree, path: &mut Vec<String>, imports: &mut Vec<Import>) {
+    let mut add = |path: &[String], last: Option<String>, name: String| {
+        // `use a::{self}` brings in the module a itself.
+        let last = last.filter(|last| last != "self" || path.is_empty());
+        let name = if name == "self" { path.last().cloned().unwrap_or(name) } else { name };
+        imports.push(Import { name, path: path.iter().cloned().chain(last).collect() });
+    };
+    match tree {
+        UseTree::Path(tree) => {
+            path.push(tree.ident.to_string());
+            collect(&tree.tree, path, imports);
+            path.pop();
+        }
+        UseTree::Name(tree) => add(path, Some(tree.ident.to_string()), tree.ident.to_string()),
+        UseTree::Rename(tree) => add(path, Some(tree.ident.to_string()), tree.rename.to_string()),
+        UseTree::Glob(_) => add(path, None, "*".into()),
+        UseTree::Group(group) => group.items.iter().for_each(|tree| collect(tree, path, imports)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The modules that a path in the module `from` leads through.
+    fn found(source: &Crate, from: &str, path: &str) -> Vec<String> {
+        let names = Names::of(source);
+        let module = source.modules.iter().position(|module| module.path.join("::") == from).unwrap();
+        let path: Vec<_> = path.split("::").map(str::to_owned).collect();
+        names.modules_on(module, &path).into_iter().map(|module| source.modules[module].path.join("::")).collect()
+    }
+
+    #[test]
+    fn a_name_that_the_root_hands_on_leads_to_where_it_is_declared() {
+        let source = Crate::of(&[
+            ("lib.rs", "mod low; mod high; pub use low::inner::{Thing as Renamed}; pub use high::*;"),
+            ("low.rs", "pub mod inner { pub struct Thing; }"),
+            ("high.rs", "pub struct Above;"),
+        ]);
+        assert_eq!(found(&source, "high", "crate::Renamed"), ["", "low", "low::inner"]);
+        assert_eq!(found(&source, "low::inner", "super::super::Above"), ["low", "", "high"]);
+        assert_eq!(found(&source, "high", "core::mem::swap"), [""; 0]);
+    }
+
+    #[test]
+    fn names_of_modules_that_were_brought_in_lead_there() {
+        let source = Crate::of(&[
+            ("lib.rs", "mod low; mod high;"),
+            ("low.rs", "pub mod inner { pub fn f() {} }"),
+            ("high.rs", "use crate::low::inner::{self, f};"),
+        ]);
+        assert_eq!(found(&source, "high", "inner::f"), ["", "low", "low::inner"]);
+        assert_eq!(found(&source, "high", "f"), ["", "low", "low::inner"]);
+    }
+
+    #[test]
+    fn names_that_mean_each_other_end() {
+        let source = Crate::of(&[("lib.rs", "mod a { pub use crate::b::*; } mod b { pub use crate::a::*; }")]);
+        assert!(!found(&source, "", "a::Nothing").is_empty());
+    }
+}

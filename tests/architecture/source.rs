@@ -1,0 +1,204 @@
+//! The sources of one crate, read as a compiler reads them: from `lib.rs` along `mod` declarations.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta};
+
+/// The modules of a crate, the root first.
+pub(crate) struct Crate {
+    /// In the order in which they are declared; a parent stands before its children.
+    pub(crate) modules: Vec<Module>,
+    /// Every file below the folder, whether a module of the crate or not, with its text.
+    pub(crate) files: BTreeMap<PathBuf, String>,
+}
+
+/// One module.
+pub(crate) struct Module {
+    /// Its names below the crate's root; empty for the root.
+    pub(crate) path: Vec<String>,
+    pub(crate) parent: Option<usize>,
+    /// The file that it stands in, relative to the folder of the crate's sources.
+    pub(crate) file: PathBuf,
+    pub(crate) items: Vec<Item>,
+    /// Whether it is compiled for tests alone.
+    pub(crate) is_test: bool,
+}
+
+/// Where the children of a module are looked for.
+struct Place {
+    /// The file itself.
+    file: PathBuf,
+    /// The folder of its child modules.
+    folder: PathBuf,
+}
+
+impl Crate {
+    /// Reads all files below `folder`, which has a `lib.rs`.
+    pub(crate) fn read(folder: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        read_below(folder, Path::new(""), &mut files);
+        Self::parse(files)
+    }
+
+    /// The crate that these files make.
+    pub(crate) fn parse(files: BTreeMap<PathBuf, String>) -> Self {
+        let mut all = Self { modules: Vec::new(), files };
+        let root = Place { file: "lib.rs".into(), folder: PathBuf::new() };
+        let items = all.items_of(&root.file);
+        all.add(Vec::new(), None, &root, items, false);
+        all
+    }
+
+    /// The same of texts that stand in a test.
+    #[cfg(test)]
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        Self::parse(files.iter().map(|(name, text)| (name.into(), (*text).into())).collect())
+    }
+
+    /// Files below the folder that no `mod` declaration leads to, besides `main.rs` and what stands in `bin`.
+    pub(crate) fn strays(&self) -> Vec<&Path> {
+        let is_root = |file: &Path| file == Path::new("main.rs") || file.starts_with("bin");
+        let is_module = |file: &Path| self.modules.iter().any(|module| module.file == file);
+        self.files.keys().map(PathBuf::as_path).filter(|file| !is_root(file) && !is_module(file)).collect()
+    }
+
+    fn items_of(&self, file: &Path) -> Vec<Item> {
+        let text = self.files.get(file).unwrap_or_else(|| panic!("there is no file {}", file.display()));
+        syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", file.display())).items
+    }
+
+    fn add(&mut self, path: Vec<String>, parent: Option<usize>, place: &Place, items: Vec<Item>, is_test: bool) {
+        let index = self.modules.len();
+        let file = place.file.clone();
+        self.modules.push(Module { path: path.clone(), parent, file, items: items.clone(), is_test });
+        for item in items {
+            let Item::Mod(declared) = item else { continue };
+            let path = [&path[..], &[declared.ident.to_string()]].concat();
+            let is_test = is_test || is_test_only(&declared.attrs);
+            let (place, items) = self.find(place, declared);
+            self.add(path, Some(index), &place, items, is_test);
+        }
+    }
+
+    /// The content of a module that is declared in `place`, and where it stands.
+    fn find(&self, place: &Place, declared: ItemMod) -> (Place, Vec<Item>) {
+        let name = declared.ident.to_string();
+        if let Some((_, items)) = declared.content {
+            return (Place { file: place.file.clone(), folder: place.folder.join(name) }, items);
+        }
+        let beside = place.file.parent().expect("a file stands in a folder");
+        let named = text_of(&declared.attrs, "path").map(|path| beside.join(path));
+        let candidates = [place.folder.join(format!("{name}.rs")), place.folder.join(&name).join("mod.rs")];
+        let file = named
+            .or_else(|| candidates.into_iter().find(|file| self.files.contains_key(file)))
+            .unwrap_or_else(|| panic!("no file has the module {name} that {} declares", place.file.display()));
+        let is_folder = file.file_name().is_some_and(|name| name == "mod.rs");
+        let folder = if is_folder { file.parent().expect("it has one").into() } else { file.with_extension("") };
+        let items = self.items_of(&file);
+        (Place { file, folder }, items)
+    }
+}
+
+fn read_below(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, String>) {
+    let entries =
+        std::fs::read_dir(root.join(folder)).unwrap_or_else(|error| panic!("{}: {error}", root.join(folder).display()));
+    for entry in entries {
+        let entry = entry.expect("an entry of a folder of this repository");
+        let name = folder.join(entry.file_name());
+        if entry.path().is_dir() {
+            read_below(root, &name, files);
+        } else if name.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(entry.path()).expect("a source file is text");
+            files.insert(name, text);
+        }
+    }
+}
+
+/// The text of an attribute `name = "text"`.
+fn text_of(attributes: &[Attribute], name: &str) -> Option<String> {
+    attributes.iter().find_map(|attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident(name) => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Whether what has these attributes is compiled for tests alone: `#[test]`, `#[cfg(test)]` or `#[cfg(all(…, test, …))]`.
+pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let condition = match &attribute.meta {
+            Meta::List(list) if list.path.is_ident("cfg") => list.parse_args::<Meta>().ok(),
+            _ => None,
+        };
+        attribute.path().is_ident("test") || condition.is_some_and(|condition| needs_test(&condition))
+    })
+}
+
+fn needs_test(condition: &Meta) -> bool {
+    match condition {
+        Meta::Path(path) => path.is_ident("test"),
+        Meta::List(list) if list.path.is_ident("all") => {
+            let parts = list.parse_args_with(syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated);
+            parts.is_ok_and(|parts| parts.iter().any(needs_test))
+        }
+        _ => false,
+    }
+}
+
+/// The attributes of any item.
+pub(crate) fn attributes_of(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::ExternCrate(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::ForeignMod(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::TraitAlias(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Union(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+#[test]
+fn modules_are_found_in_files_folders_and_where_path_says() {
+    let found = Crate::of(&[
+        ("lib.rs", "mod a; mod b; mod c { mod inside; } #[path = \"elsewhere/d.rs\"] mod d; #[cfg(test)] mod tests;"),
+        ("a.rs", "mod x;"),
+        ("a/x.rs", ""),
+        ("b/mod.rs", "mod y;"),
+        ("b/y.rs", "#[cfg(all(unix, test))] mod tests { fn f() {} }"),
+        ("c/inside.rs", ""),
+        ("elsewhere/d.rs", ""),
+        ("tests.rs", ""),
+        ("forgotten.rs", ""),
+        ("main.rs", ""),
+    ]);
+    let paths: Vec<_> = found.modules.iter().map(|module| (module.path.join("::"), module.is_test)).collect();
+    let expected = ["", "a", "a::x", "b", "b::y", "b::y::tests", "c", "c::inside", "d", "tests"];
+    assert_eq!(paths, expected.map(|path| (path.to_owned(), path.ends_with("tests"))));
+    assert_eq!(found.strays(), [Path::new("forgotten.rs")]);
+}
+
+#[test]
+fn a_condition_that_holds_outside_of_tests_too_makes_no_test() {
+    let item: Item = syn::parse_quote!(
+        #[cfg(any(test, feature = "x"))]
+        mod a {}
+    );
+    assert!(!is_test_only(attributes_of(&item)));
+    let item: Item = syn::parse_quote!(
+        #[cfg(not(test))]
+        mod a {}
+    );
+    assert!(!is_test_only(attributes_of(&item)));
+}
