@@ -48,7 +48,7 @@ enum Rule {
 #[rustfmt::skip]
 const CEILINGS: [(&str, [usize; 11]); 2] = [
     // folder       imports calls circles(rooms modules) unlisted files functions conditions(all engine) names no module
-    ("no_std_core", [17,     23,          6,    26,       3,       11,   13,                  451, 140,   17,    1]),
+    ("no_std_core", [17,     23,          6,    26,       3,       11,   13,                  451, 141,   17,    1]),
     ("broker",      [2,      0,           4,    13,       2,       2,    7,                   0,   0,     13,    0]),
 ];
 
