@@ -159,7 +159,7 @@ pub use engine::sessions::{Receipt, Replay, Session};
 pub use engine::timeout::TimerKey;
 #[cfg(feature = "alloc")]
 pub use paging::residency::Fetch;
-pub use seam::authorize::{AllowAll, Ask, Authorize, Principal, Verdict};
+pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
 pub use seam::journal::{Batch, JournalMemory};
 pub use seed::secret::derive_seed;

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{Authorize, Principal, TopicFilter, TopicName};
+use goldcrest_core::{Authorize, Subject, Subscribable, TopicFilter, TopicName};
 use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
@@ -82,12 +82,12 @@ fn missing_options(bed: &mut Bed) {
 struct Denied;
 
 impl Authorize for Denied {
-    fn publish(&self, _: Principal, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+    fn publish(&self, _: &Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {
         true
     }
 
-    fn subscribe(&self, _: Principal, filter: TopicFilter<'_>, _: QoS) -> bool {
-        !filter.as_str().starts_with("denied")
+    fn subscribe(&self, _: &Subject<'_>, filter: TopicFilter<'_>, _: QoS) -> Subscribable {
+        Subscribable::wholly_if(!filter.as_str().starts_with("denied"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Will Message (sections 3.1.2.5 and 3.1.3.2).
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{Authorize, Principal, TopicFilter, TopicName};
+use goldcrest_core::{Authorize, Subject, Subscribable, TopicFilter, TopicName};
 use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
@@ -264,12 +264,12 @@ fn refused_connect_has_no_will(bed: &mut Bed) {
 struct Denied;
 
 impl Authorize for Denied {
-    fn publish(&self, _: Principal, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
+    fn publish(&self, _: &Subject<'_>, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
         topic.as_str() != "will/denied"
     }
 
-    fn subscribe(&self, _: Principal, _: TopicFilter<'_>, _: QoS) -> bool {
-        true
+    fn subscribe(&self, _: &Subject<'_>, _: TopicFilter<'_>, _: QoS) -> Subscribable {
+        Subscribable::Wholly
     }
 }
 

@@ -3,7 +3,8 @@
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{
-    AllowAll, Ask, Authentication, Authorize, Capacity, Config, Limits, Principal, Shard, TopicFilter, TopicName,
+    AllowAll, Ask, Authentication, Authorize, Capacity, Config, Limits, Shard, Subject, Subscribable, TopicFilter,
+    TopicName,
 };
 use goldcrest_tests::honest::{Got, Honest, Message, Opening, bytes_of};
 use goldcrest_tests::memory::Storage;
@@ -27,12 +28,12 @@ const EXPIRES: Property<'static> = Property::SessionExpiryInterval(60);
 struct Rules;
 
 impl Authorize for Rules {
-    fn publish(&self, _: Principal, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
+    fn publish(&self, _: &Subject<'_>, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
         topic.as_str() != "forbidden"
     }
 
-    fn subscribe(&self, _: Principal, _: TopicFilter<'_>, _: QoS) -> bool {
-        true
+    fn subscribe(&self, _: &Subject<'_>, _: TopicFilter<'_>, _: QoS) -> Subscribable {
+        Subscribable::Wholly
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::memory::Memory;
-use crate::seam::authorize::Authorize;
+use crate::seam::authorize::Permissions;
 
 /// A whole MQTT broker without sockets, files, clock or threads.
 ///
@@ -28,8 +28,8 @@ pub struct Broker<'m> {
 }
 
 impl<'m> Broker<'m> {
-    /// A broker without connections and Sessions.
-    pub fn new(memory: Memory<'m>, config: Config<'m>, authorize: &'m dyn Authorize) -> Self {
-        Self { engine: Engine::new(memory, config, authorize) }
+    /// A broker without connections and Sessions. `authorize` is a reference to what implements [`Authorize`](crate::Authorize), or an `Arc` of that.
+    pub fn new(memory: Memory<'m>, config: Config<'m>, authorize: impl Into<Permissions<'m>>) -> Self {
+        Self { engine: Engine::new(memory, config, authorize.into()) }
     }
 }

@@ -419,11 +419,11 @@ mod tests {
     fn it_needs_no_verdict_and_has_the_permissions_of_its_principal() {
         struct OnlySeven;
         impl crate::Authorize for OnlySeven {
-            fn publish(&self, _: Principal, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+            fn publish(&self, _: &crate::Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {
                 false
             }
-            fn subscribe(&self, who: Principal, _: TopicFilter<'_>, _: QoS) -> bool {
-                who == Principal(7)
+            fn subscribe(&self, who: &crate::Subject<'_>, _: TopicFilter<'_>, _: QoS) -> crate::Subscribable {
+                crate::Subscribable::wholly_if(who.principal() == Principal(7))
             }
         }
         let mut resources = Small::new();

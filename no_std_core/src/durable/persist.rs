@@ -183,11 +183,7 @@ impl Engine<'_> {
             return None;
         }
         let options = subscription.options();
-        let len = self.router.filter_of(handle, space)?.len();
-        let filter = space.len().checked_sub(len).and_then(|start| space.get_mut(start..))?;
-        #[cfg(feature = "alloc")]
-        crate::shards::sibling::write_as_share(filter);
-        let filter = core::str::from_utf8(filter).ok()?;
+        let filter = self.written_filter(handle, space)?;
         let value = Value::Subscription(record::Subscription {
             session: session.index() as u32,
             filter,

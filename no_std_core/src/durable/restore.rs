@@ -122,6 +122,8 @@ impl Engine<'_> {
         #[cfg(feature = "alloc")]
         self.greet_siblings();
         self.resume_absences(now);
+        // Nobody knows under which rules that was subscribed.
+        self.begin_rules();
         let counters = self.counters();
         Restored {
             sessions: counters.sessions,

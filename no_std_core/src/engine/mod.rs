@@ -15,6 +15,7 @@ pub(crate) mod packets;
 pub(crate) mod receive;
 pub(crate) mod replay;
 pub mod router;
+pub(crate) mod rules;
 pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod timeout;
@@ -28,11 +29,12 @@ use crate::engine::groups::GroupQueue;
 use crate::engine::memory::Memory;
 use crate::engine::messages::Messages;
 use crate::engine::router::Router;
+use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
 use crate::engine::sweep::Sweep;
 use crate::engine::timeout::TimerKey;
 use crate::mem::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
-use crate::seam::authorize::Authorize;
+use crate::seam::authorize::Permissions;
 use crate::seam::counters::Counters;
 use crate::seam::journal::Journal;
 use crate::seam::work::Work;
@@ -43,7 +45,8 @@ use crate::time::Instant;
 /// The state of a broker, and what happens to it. [`Broker`](crate::Broker) is what its embedder sees of it.
 pub(crate) struct Engine<'m> {
     pub(crate) config: Config<'m>,
-    pub(crate) authorize: &'m dyn Authorize,
+    pub(crate) authorize: Permissions<'m>,
+    pub(crate) rules: Rules,
     pub(crate) hasher: Hasher,
     pub(crate) random: Random,
     pub(crate) connections: Pool<'m, Connection>,
@@ -99,7 +102,7 @@ pub(crate) struct Engine<'m> {
 }
 
 impl<'m> Engine<'m> {
-    pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: &'m dyn Authorize) -> Self {
+    pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: Permissions<'m>) -> Self {
         // A reply that is owed always has a place: no connection may be owed more than its share.
         let share = memory.owed.limit().checked_div(memory.connections.limit()).unwrap_or(0);
         config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
@@ -158,6 +161,7 @@ impl<'m> Engine<'m> {
             hasher,
             config,
             authorize,
+            rules: Rules::NEW,
         }
     }
 

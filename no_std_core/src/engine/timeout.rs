@@ -46,7 +46,7 @@ impl Engine<'_> {
         if self.mesh.greeting != 0 {
             return None;
         }
-        let sweep = self.sweep.due();
+        let sweep = self.sweep.due().min(self.rules.due());
         let timer = self.timers.next().unwrap_or(Instant::NEVER);
         Some(sweep.min(timer)).filter(|due| *due != Instant::NEVER)
     }
@@ -61,6 +61,7 @@ impl Engine<'_> {
         }
         let before = self.work;
         self.sweep_retained(now);
+        self.review_sessions(now, before);
         while !self.work.has_done(before, self.config.work_share)
             && let Some(key) = self.timers.pop_due(now)
         {

@@ -308,13 +308,9 @@ impl Engine<'_> {
             self.abandon(session, delivery, DropReason::Unreadable);
             return None;
         }
-        if self.authorize.asks_deliveries() {
-            let principal = self.sessions[session].principal;
-            let may = self.with_topic(message, |broker, topic| broker.authorize.deliver(principal, topic));
-            if may != Some(true) {
-                self.abandon(session, delivery, DropReason::NotAuthorized);
-                return None;
-            }
+        if !self.may_be_sent(session, message, stored.order) {
+            self.abandon(session, delivery, DropReason::NotAuthorized);
+            return None;
         }
         let mut publishing = Publishing {
             delivery,

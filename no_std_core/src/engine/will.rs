@@ -7,7 +7,7 @@ use crate::engine::messages::Message;
 use crate::engine::packets::connect::NO_MEMORY;
 use crate::engine::packets::publish::{Routing, connection_state_of, is_reserved_for_server};
 use crate::engine::sessions::{Session, StoredWill};
-use crate::mem::{Handle, Slots};
+use crate::mem::{Blob, Handle, Slots};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
@@ -60,7 +60,8 @@ impl<'m> Engine<'m> {
         let Some(will) = self.connections[handle].draft.get().will else {
             return Ok(());
         };
-        if self.will_is_permitted(will.message, principal) {
+        let client_id = self.connections[handle].draft.get().client_id;
+        if self.will_is_permitted(will.message, principal, client_id) {
             return Ok(());
         }
         Err(Refusal::new(ReasonCode::NotAuthorized, "the Will may not be published by this client"))
@@ -77,8 +78,8 @@ impl<'m> Engine<'m> {
         let Some(will) = self.sessions[session].will.take() else {
             return;
         };
-        let principal = self.sessions[session].principal;
-        if self.will_is_permitted(will.message, principal) {
+        let Session { principal, client_id, .. } = self.sessions[session];
+        if self.will_is_permitted(will.message, principal, client_id) {
             self.messages.set_expiry(will.message, now.plus_secs(will.expiry_secs));
             self.with_topic(will.message, |broker, topic| {
                 let publisher_key = broker.publisher_key(session);
@@ -132,13 +133,15 @@ impl<'m> Engine<'m> {
         }
     }
 
-    fn will_is_permitted(&mut self, message: Handle<Message>, principal: Principal) -> bool {
+    fn will_is_permitted(&mut self, message: Handle<Message>, principal: Principal, client_id: Blob) -> bool {
         let (qos, retain): (QoS, bool) = {
             let message = self.messages.get(message);
             (message.qos, message.retain())
         };
-        self.with_topic(message, |broker, topic| broker.authorize.publish(principal, topic, qos, retain))
-            .unwrap_or(false)
+        self.with_topic(message, |engine, topic| {
+            engine.authorize.publish(&engine.subject_of(principal, client_id), topic, qos, retain)
+        })
+        .unwrap_or(false)
     }
 
     /// Calls `act` with the topic of a stored message; `None` if it can't be put together in one piece.

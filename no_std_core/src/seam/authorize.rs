@@ -1,6 +1,7 @@
 //! Who may do what: asked by the core, answered by the embedder.
 
 use crate::codec::{Auth, Connect, QoS, ReasonCode};
+use crate::mem::{Blob, Bytes, TEXT_ON_STACK};
 use crate::topic::{TopicFilter, TopicName};
 
 /// Who a client proved to be: a number that the embedder chose in its [`Verdict`].
@@ -14,26 +15,92 @@ impl Principal {
     pub const ANONYMOUS: Self = Self(0);
 }
 
+/// Who asks to do something: a principal, by a Session with this Client Identifier.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    principal: Principal,
+    client_id: ClientId<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ClientId<'a> {
+    Text(&'a str),
+    Stored(&'a Bytes<'a>, Blob),
+}
+
+impl<'a> Subject<'a> {
+    /// A subject by its names.
+    pub const fn new(principal: Principal, client_id: &'a str) -> Self {
+        Self { principal, client_id: ClientId::Text(client_id) }
+    }
+
+    /// A subject whose Client Identifier stands in the memory of the broker.
+    pub(crate) const fn stored(principal: Principal, bytes: &'a Bytes<'a>, client_id: Blob) -> Self {
+        Self { principal, client_id: ClientId::Stored(bytes, client_id) }
+    }
+
+    /// Who the client proved to be.
+    pub const fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// Shows the Client Identifier. It stands in pieces in the memory of firmware, so it is put together for the time of the call; one of
+    /// more than 256 bytes, which no broker in borrowed memory accepts, is shown as an empty one.
+    pub fn with_client_id<R>(&self, act: impl FnOnce(&str) -> R) -> R {
+        match self.client_id {
+            ClientId::Text(text) => act(text),
+            ClientId::Stored(bytes, blob) => {
+                let mut space = [0; TEXT_ON_STACK];
+                let text = match bytes.contiguous(blob) {
+                    Some(text) => text,
+                    None if blob.len() > TEXT_ON_STACK => &[],
+                    None => {
+                        let len = bytes.copy(blob, 0, &mut space);
+                        space.get(..len).unwrap_or(&[])
+                    }
+                };
+                act(core::str::from_utf8(text).unwrap_or(""))
+            }
+        }
+    }
+}
+
+/// What a subject that subscribes may be sent of what matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribable {
+    /// Nothing: the subscription is refused with 0x87 Not authorized.
+    No,
+    /// Some topics that match: [`Authorize::receive`] is asked for each message.
+    Partly,
+    /// Each topic that matches, as long as the rules are the same: nothing more is asked.
+    Wholly,
+}
+
+impl Subscribable {
+    /// [`Subscribable::Wholly`] or [`Subscribable::No`].
+    pub const fn wholly_if(may: bool) -> Self {
+        if may { Self::Wholly } else { Self::No }
+    }
+}
+
 /// The embedder's permissions. Answers must come at once and without blocking.
+///
+/// A broker remembers the answers to [`Authorize::subscribe`]. Whoever changes the rules calls [`Broker::rules_changed`](crate::Broker::rules_changed) then.
 ///
 /// `Sync`, so that a broker may go from one thread to another.
 pub trait Authorize: Sync {
-    /// May `who` publish to `topic`? Asked for PUBLISH, for the Will when it is set, and again when it fires.
-    fn publish(&self, who: Principal, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
+    /// May `who` publish to `topic`? Asked for PUBLISH, for the Will when it is set, and again when it is published.
+    fn publish(&self, who: &Subject<'_>, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
 
-    /// May `who` subscribe to `filter`?
-    fn subscribe(&self, who: Principal, filter: TopicFilter<'_>, qos: QoS) -> bool;
+    /// May `who` subscribe to `filter`, and be sent all that matches? Asked for SUBSCRIBE, and again after the rules have changed.
+    fn subscribe(&self, who: &Subject<'_>, filter: TopicFilter<'_>, qos: QoS) -> Subscribable;
 
-    /// May `who` be sent a message of `topic` now? Asked when a message is transmitted, so that a permission that was
-    /// revoked holds for what is queued, in flight or retained. Asked only if [`Authorize::asks_deliveries`].
-    fn deliver(&self, who: Principal, topic: TopicName<'_>) -> bool {
+    /// May `who` be sent a message of `topic` now? Asked when a message is transmitted, where a subscription of the Session is
+    /// [`Subscribable::Partly`] granted, and for messages that the broker had before the rules changed: a permission that was taken away
+    /// holds for what is queued, in flight or retained.
+    fn receive(&self, who: &Subject<'_>, topic: TopicName<'_>) -> bool {
         let _ = (who, topic);
         true
-    }
-
-    /// Whether [`Authorize::deliver`] is asked for each delivery.
-    fn asks_deliveries(&self) -> bool {
-        false
     }
 }
 
@@ -42,12 +109,70 @@ pub trait Authorize: Sync {
 pub struct AllowAll;
 
 impl Authorize for AllowAll {
-    fn publish(&self, _: Principal, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+    fn publish(&self, _: &Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {
         true
     }
 
-    fn subscribe(&self, _: Principal, _: TopicFilter<'_>, _: QoS) -> bool {
-        true
+    fn subscribe(&self, _: &Subject<'_>, _: TopicFilter<'_>, _: QoS) -> Subscribable {
+        Subscribable::Wholly
+    }
+}
+
+/// The permissions that a broker asks: lent to it, or with the feature `alloc` shared with it.
+///
+/// A reference to whatever implements [`Authorize`] becomes one, and so does an `Arc` of it.
+#[derive(Clone)]
+pub struct Permissions<'m>(Held<'m>);
+
+#[derive(Clone)]
+enum Held<'m> {
+    Lent(&'m dyn Authorize),
+    #[cfg(feature = "alloc")]
+    Shared(alloc::sync::Arc<dyn Authorize + Send>),
+}
+
+impl<'m> core::ops::Deref for Permissions<'m> {
+    type Target = dyn Authorize + 'm;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        match &self.0 {
+            Held::Lent(permissions) => *permissions,
+            #[cfg(feature = "alloc")]
+            Held::Shared(permissions) => &**permissions,
+        }
+    }
+}
+
+impl core::fmt::Debug for Permissions<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Permissions")
+    }
+}
+
+impl<'m, A: Authorize> From<&'m A> for Permissions<'m> {
+    fn from(permissions: &'m A) -> Self {
+        Self(Held::Lent(permissions))
+    }
+}
+
+impl<'m> From<&'m dyn Authorize> for Permissions<'m> {
+    fn from(permissions: &'m dyn Authorize) -> Self {
+        Self(Held::Lent(permissions))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<A: Authorize + Send + 'static> From<alloc::sync::Arc<A>> for Permissions<'_> {
+    fn from(permissions: alloc::sync::Arc<A>) -> Self {
+        Self(Held::Shared(permissions))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl From<alloc::sync::Arc<dyn Authorize + Send>> for Permissions<'_> {
+    fn from(permissions: alloc::sync::Arc<dyn Authorize + Send>) -> Self {
+        Self(Held::Shared(permissions))
     }
 }
 

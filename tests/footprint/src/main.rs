@@ -8,7 +8,8 @@ use core::hint::black_box;
 use core::ops::ControlFlow;
 
 use goldcrest_core::{
-    Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, TopicFilter, TopicName,
+    Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, Subject, Subscribable,
+    TopicFilter, TopicName,
     Verdict, codec::QoS,
 };
 
@@ -35,20 +36,16 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 struct Unforeseeable;
 
 impl Authorize for Unforeseeable {
-    fn publish(&self, who: Principal, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool {
+    fn publish(&self, who: &Subject<'_>, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool {
         black_box((who, topic, qos, retain)).3
     }
 
-    fn subscribe(&self, who: Principal, filter: TopicFilter<'_>, qos: QoS) -> bool {
-        black_box((who, filter, qos)).0 == Principal::ANONYMOUS
+    fn subscribe(&self, who: &Subject<'_>, filter: TopicFilter<'_>, qos: QoS) -> Subscribable {
+        Subscribable::wholly_if(black_box((who, filter, qos)).0.principal() == Principal::ANONYMOUS)
     }
 
-    fn deliver(&self, who: Principal, topic: TopicName<'_>) -> bool {
-        black_box((who, topic)).0 == Principal::ANONYMOUS
-    }
-
-    fn asks_deliveries(&self) -> bool {
-        black_box(true)
+    fn receive(&self, who: &Subject<'_>, topic: TopicName<'_>) -> bool {
+        black_box((who, topic)).0.principal() == Principal::ANONYMOUS
     }
 }
 

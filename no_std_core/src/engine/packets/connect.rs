@@ -134,11 +134,11 @@ impl<'m> Engine<'m> {
     /// First all is decided, then all is changed: whoever is refused leaves the Session that was there, its connection and its
     /// Will as they were.
     fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
-        self.check_will(handle, principal)?;
         let changes = self.messages.journal.changes();
         if self.connections[handle].draft.get().client_id.is_empty() {
             self.assign_client_id(handle)?;
         }
+        self.check_will(handle, principal)?;
         let found = self.look_for_session(now, handle, principal)?;
 
         let draft = self.connections[handle].draft.make();
@@ -277,6 +277,8 @@ impl<'m> Engine<'m> {
             return Err(NO_MEMORY);
         };
         self.sessions[session].begin(found.hash, client_id, principal);
+        // A Session without subscriptions has none that is not granted.
+        self.sessions[session].granted_under = self.rules.version;
         self.session_was_made(session);
         self.session_index.insert(&mut self.sessions, session);
         Ok(session)

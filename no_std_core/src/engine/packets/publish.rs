@@ -298,10 +298,10 @@ impl<'m> Engine<'m> {
         publish: &Publish<'_>,
         properties: &[u8],
     ) -> Result<Fate, ReasonCode> {
-        let Session { principal, client_id, .. } = self.sessions[session];
+        let client_id = self.sessions[session].client_id;
         let is_reserved = is_reserved_for_server(topic)
             && !connection_state_of(topic).is_some_and(|id| self.messages.bytes.equals(client_id, id));
-        if is_reserved || !self.authorize.publish(principal, topic, publish.qos, publish.retain) {
+        if is_reserved || !self.authorize.publish(&self.subject(session), topic, publish.qos, publish.retain) {
             self.count_drop(Some(session), DropReason::NotAuthorized);
             return Err(ReasonCode::NotAuthorized);
         }

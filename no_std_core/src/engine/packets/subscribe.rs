@@ -85,7 +85,7 @@ impl<'m> Engine<'m> {
         if self.is_too_deep(filter) {
             return ReasonCode::QuotaExceeded;
         }
-        if !self.authorize.subscribe(self.sessions[session].principal, filter, options.qos) {
+        if !self.may_subscribe(session, filter, options.qos) {
             return ReasonCode::NotAuthorized;
         }
         self.work.count(work::SUBSCRIPTION, 1);
@@ -141,6 +141,19 @@ impl<'m> Engine<'m> {
             return ReasonCode::QuotaExceeded;
         }
         ReasonCode::granted(options.qos)
+    }
+
+    /// The Topic Filter of a subscription as its client wrote it, put together in `space`.
+    pub(crate) fn written_filter<'a>(
+        &self,
+        subscription: Handle<router::Subscription>,
+        space: &'a mut [u8],
+    ) -> Option<&'a str> {
+        let len = self.router.filter_of(subscription, space)?.len();
+        let filter = space.len().checked_sub(len).and_then(|start| space.get_mut(start..))?;
+        #[cfg(feature = "alloc")]
+        crate::shards::sibling::write_as_share(filter);
+        core::str::from_utf8(filter).ok()
     }
 
     /// Whether a filter has too many levels, or so many `+` among them that it and others like it would make each message visit

@@ -31,6 +31,11 @@ pub struct Session {
     pub(crate) will_is_recorded: bool,
     /// Its client was connected when the broker stopped, and has not come back.
     pub(crate) was_cut_off: bool,
+    /// The version of the rules under which each of its subscriptions may be sent whatever matches; 0: [`Authorize`] is asked for each
+    /// message. See `engine/rules.rs`.
+    ///
+    /// [`Authorize`]: crate::Authorize
+    pub(crate) granted_under: u32,
     /// The Network Connection it is bound to now.
     pub(crate) connection: Option<Handle<Connection>>,
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
@@ -96,6 +101,7 @@ impl Session {
         is_durable: false,
         will_is_recorded: false,
         was_cut_off: false,
+        granted_under: 0,
         connection: None,
         expiry_secs: 0,
         ends: Instant::from_millis(0),
