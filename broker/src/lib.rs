@@ -30,7 +30,6 @@ mod gateway;
 mod net;
 mod output;
 mod shard;
-pub mod store;
 #[cfg(test)]
 mod testing;
 

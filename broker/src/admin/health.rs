@@ -83,8 +83,8 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
 mod tests {
     use super::*;
     use crate::shard::{Mail, Mailboxes};
-    use crate::store::Shortage;
-    use crate::store::StoreHealth;
+    use goldcrest_store::Shortage;
+    use goldcrest_store::StoreHealth;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
@@ -133,7 +133,7 @@ mod tests {
         health.set_full(
             true,
             Some(Shortage {
-                cause: crate::store::Cause::Descriptors,
+                cause: goldcrest_store::Cause::Descriptors,
                 words: "/data/new: Too many open files".to_owned(),
             }),
         );

@@ -4,8 +4,8 @@
 
 use super::snapshot::{Snapshot, StoreSnapshot};
 use crate::shard::kind_name;
-use crate::store::{Cause, Syncs};
 use goldcrest_core::DropReason;
+use goldcrest_store::{Cause, Syncs};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text};
 use prometheus_client::metrics::MetricType;
@@ -200,7 +200,7 @@ impl Out<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Stats;
+    use goldcrest_store::Stats;
 
     #[test]
     fn the_text_has_the_values_of_the_snapshot() {

@@ -37,7 +37,7 @@ mod sys_topics;
 
 use crate::net::{AwaitedAddresses, ListenSocket};
 use crate::shard::Mailboxes;
-use crate::store::StoreHealth;
+use goldcrest_store::StoreHealth;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

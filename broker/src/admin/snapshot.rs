@@ -1,8 +1,8 @@
 //! The counters of the gateway at one moment.
 
 use super::{ANSWER_TIME, AdminState, Served};
-use crate::store::{Cause, Stats, StoreHealth};
 use goldcrest_core::{Counters, DropReason};
+use goldcrest_store::{Cause, Stats, StoreHealth};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;

@@ -33,7 +33,7 @@ impl std::error::Error for TooFewDescriptors {}
 
 /// What shards and the store need at most.
 pub(crate) fn needed(shards: u16, has_store: bool) -> u64 {
-    let store = if has_store { crate::store::Directory::DESCRIPTORS } else { 0 };
+    let store = if has_store { goldcrest_store::Directory::DESCRIPTORS } else { 0 };
     OTHERS + SHARD * u64::from(shards) + store
 }
 

@@ -10,8 +10,8 @@
 use super::connection_ends::ConnectionEnds;
 use super::event_loop::EventLoop;
 use crate::net::ConnectionPermit;
-use crate::store::Answer;
 use goldcrest_core::{Broker, Forward, Instant};
+use goldcrest_store::Answer;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};

@@ -10,6 +10,7 @@
 //! connection_ends  why connections ended
 //! ```
 
+mod clock;
 mod connect;
 mod connection_ends;
 mod event_loop;
@@ -18,8 +19,9 @@ mod persistence;
 mod ready_queue;
 mod task;
 
+pub(crate) use clock::Clock;
 pub(crate) use connect::receive;
-pub(crate) use event_loop::{Clock, EventLoop};
+pub(crate) use event_loop::EventLoop;
 #[cfg(test)]
 pub(crate) use mailbox::Mail;
 pub(crate) use mailbox::{Mailboxes, most_bytes_in_transit};

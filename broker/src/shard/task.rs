@@ -1,14 +1,15 @@
 //! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, those of other
 //! shards may turn it for a moment.
 
+use super::clock::Clock;
 use super::connection_ends::EndReason;
-use super::event_loop::{Clock, EventLoop};
+use super::event_loop::EventLoop;
 use super::mailbox::{Handover, Mailboxes};
 use super::persistence::{Persistence, key_in_store};
 use crate::net::{self, Admission, ConnectionPermit, ListenSocket};
-use crate::store::{Handle, Log, Store as _};
 use goldcrest_core::record::{self, Unreadable};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
+use goldcrest_store::{Handle, LogStore, Store as _};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
     /// What was stored, and where to store from now on.
-    pub(crate) store: Option<(Arc<Log>, Handle)>,
+    pub(crate) store: Option<(Arc<LogStore>, Handle)>,
     /// Those that this shard accepts on, for all, once all are restored.
     pub(crate) listeners: oneshot::Receiver<Vec<ListenSocket>>,
     /// Restoring ends early, with an error, once this is true.
@@ -91,7 +92,7 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSock
 fn restore(
     broker: &mut Broker<'static>,
     shard: u16,
-    log: &Log,
+    log: &LogStore,
     now: Instant,
     gives_up: &AtomicBool,
 ) -> io::Result<u64> {

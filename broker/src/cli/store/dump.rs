@@ -1,7 +1,7 @@
 //! Each record as one line of JSON.
 
 use super::record_line::{Times, line};
-use crate::store::Examined;
+use goldcrest_store::Examined;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 

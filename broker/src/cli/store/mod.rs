@@ -8,7 +8,7 @@ use crate::cli::args::{name_of, once, path};
 use crate::cli::{Failure, NO_DATA_DIR, print, read_config};
 use crate::config::default_data_dir;
 use crate::shard::describe_damage;
-use crate::store::{self, Examined, Report};
+use goldcrest_store::{self as store, Examined, Report};
 use lexopt::prelude::{Long, Short, Value};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

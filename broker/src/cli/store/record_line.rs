@@ -3,9 +3,9 @@
 use super::stats::time_of_day;
 use crate::admin::json_lines;
 use crate::shard::kind_name;
-use crate::store::Key;
 use goldcrest_core::Instant;
 use goldcrest_core::record::{self, Receiver, Record, Through, Value};
+use goldcrest_store::Key;
 use serde::Serialize;
 use std::borrow::Cow;
 

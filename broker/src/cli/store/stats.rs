@@ -1,8 +1,8 @@
 //! How much is in a store.
 
 use crate::shard::kind_name;
-use crate::store::Examined;
 use goldcrest_core::record::{self, Kind, Record, Value};
+use goldcrest_store::Examined;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;

@@ -5,6 +5,7 @@ mod paused_reads;
 mod timers;
 
 use self::timers::Timers;
+use super::clock::Clock;
 use super::connection_ends::{ConnectionEnd, EndReason};
 use super::mailbox::{Handover, Mail, Mailboxes};
 use super::persistence::Persistence;
@@ -641,31 +642,6 @@ fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Ne
             Reading::Waiting
         }
         Next::Close => Reading::Closed,
-    }
-}
-
-/// The monotonic clock of the gateway, in whole milliseconds. With a store it goes on where it was before a restart.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    origin: std::time::Instant,
-    /// What it showed at `origin`.
-    start_ms: u64,
-}
-
-impl Clock {
-    pub(crate) fn start_at(start_ms: u64) -> Self {
-        Self { origin: std::time::Instant::now(), start_ms }
-    }
-
-    pub(crate) fn now(self) -> Instant {
-        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Instant::from_millis(self.start_ms.saturating_add(elapsed))
-    }
-
-    /// The system's name for `instant`; `None` for one that never comes.
-    pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
-        let after_start = instant.as_millis().saturating_sub(self.start_ms);
-        self.origin.checked_add(std::time::Duration::from_millis(after_start))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is damaged in a store, in words: for the log at a start and for `goldcrest store`.
 
-use crate::store::{self, Damage};
 use goldcrest_core::record::Kind;
+use goldcrest_store::Damage;
 
 /// What is lost, and what was found, in words.
 pub(crate) fn describe_damage(damage: &Damage) -> String {
@@ -17,7 +17,7 @@ pub(crate) fn describe_damage(damage: &Damage) -> String {
         parts.push(format!("{frames} groups of records of which nobody knows what was in them"));
     }
     if !missing.is_empty() {
-        let names: Vec<String> = missing.iter().map(|seq| store::segment_name(*seq)).collect();
+        let names: Vec<String> = missing.iter().map(|seq| goldcrest_store::segment_name(*seq)).collect();
         parts.push(format!(
             "with what they held these files are missing, or there only as they were before: {}",
             names.join(" ")

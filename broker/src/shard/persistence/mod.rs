@@ -13,8 +13,8 @@ pub(crate) use damage::{describe_damage, kind_name};
 pub(crate) use open_store::OpenStore;
 
 use self::commit_delay::{CommitDelay, ENOUGH};
-use crate::store::{Answer, Batch, Handle, Key};
 use goldcrest_core::{Broker, Fetch, Instant, Outlook, Polled};
+use goldcrest_store::{Answer, Batch, Handle, Key};
 use std::collections::VecDeque;
 
 /// What a shard has of the store.

@@ -4,9 +4,9 @@ use super::damage::describe_damage;
 use super::redistribute::{Refused, redistribute};
 use crate::config::{Config, Sync, shards_for_cores};
 use crate::gateway::StartError;
-use crate::shard::Clock;
-use crate::store::{
-    self, Answer, Committer, Directory, Handle, Log, OpenError, Options, Pending, Report, StoreHealth, WallClock,
+use crate::shard::clock::{Clock, WallClock, downtime};
+use goldcrest_store::{
+    self, Answer, Committer, Directory, Handle, LogStore, OpenError, Options, Pending, Report, StoreHealth,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// An open store that shards are restored from.
 pub(crate) struct OpenStore {
     path: PathBuf,
-    log: Arc<Log>,
+    log: Arc<LogStore>,
     handle: Handle,
     pending: Pending,
     shards: u16,
@@ -45,11 +45,11 @@ impl OpenStore {
             tracing::warn!("others may enter {}, where messages are kept: chmod 700 keeps them out", path.display());
         }
         let started = std::time::Instant::now();
-        let (mut log, report) = Log::open(Arc::new(directory), options(config, gives_up.clone()))?;
+        let (mut log, report) = LogStore::open(Arc::new(directory), options(config, gives_up.clone()))?;
         tell(&report, started.elapsed());
         let clock =
             Clock::start_at(report.instant_ms.saturating_add(downtime_ms(&report, config.store.longest_downtime())));
-        let time: store::TimeSource = Arc::new(move || (clock.now().as_millis(), WallClock::now_ms()));
+        let time: goldcrest_store::TimeSource = Arc::new(move || (clock.now().as_millis(), WallClock::now_ms()));
         let (mut shards, wanted) = numbers_of_shards(report.shards, config.shards);
         log.use_for(shards, time.clone());
         if shards != wanted {
@@ -65,7 +65,7 @@ impl OpenStore {
                 }
             }
         }
-        let (handle, pending) = store::requests();
+        let (handle, pending) = goldcrest_store::requests();
         Ok(Self { path: path.to_owned(), log: Arc::new(log), handle, pending, shards, clock })
     }
 
@@ -73,7 +73,7 @@ impl OpenStore {
         self.shards
     }
 
-    pub(crate) fn for_shard(&self) -> (Arc<Log>, Handle) {
+    pub(crate) fn for_shard(&self) -> (Arc<LogStore>, Handle) {
         (self.log.clone(), self.handle.clone())
     }
 
@@ -116,9 +116,9 @@ fn numbers_of_shards(stored: u16, configured: u16) -> (u16, u16) {
 fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     let store = &config.store;
     let sync = match store.sync {
-        Sync::Always => store::Sync::Always,
-        Sync::Interval => store::Sync::Interval(Duration::from_millis(store.interval_ms.into())),
-        Sync::Never => store::Sync::Never,
+        Sync::Always => goldcrest_store::Sync::Always,
+        Sync::Interval => goldcrest_store::Sync::Interval(Duration::from_millis(store.interval_ms.into())),
+        Sync::Never => goldcrest_store::Sync::Never,
     };
     // A message can be a little larger as a record than as a packet.
     const MARGIN: u64 = 64 << 10;
@@ -139,14 +139,14 @@ fn downtime_ms(report: &Report, longest: Duration) -> u64 {
     if report.records == 0 || longest.is_zero() {
         return 0;
     }
-    match store::downtime(report.wall_ms, WallClock::now_ms(), longest) {
+    match downtime(report.wall_ms, WallClock::now_ms(), longest) {
         Ok(down) => {
             tracing::info!(?down, "since the store was written last");
             u64::try_from(down.as_millis()).unwrap_or(u64::MAX)
         }
-        Err(doubt) => {
+        Err(error) => {
             tracing::warn!(
-                "the clock of this machine is not trusted: {doubt}; nothing expires for the time the gateway was down"
+                "the clock of this machine is not trusted: {error}; nothing expires for the time the gateway was down"
             );
             0
         }

@@ -2,9 +2,9 @@
 //! those of their filters, what belongs to either with them, and retained messages to all.
 
 use crate::config::Config;
-use crate::store::{Batch, Failure, Key, Log, Store as _};
 use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};
 use goldcrest_core::{AllowAll, Broker, Instant, Memory, Shard, Unfit};
+use goldcrest_store::{Batch, Failure, Key, LogStore, Store as _};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
@@ -53,7 +53,7 @@ impl From<io::Error> for Refused {
 
 /// Makes the store of `old` shards one of `new`, at once or not at all: not at all if `gives_up` becomes true meanwhile.
 pub(crate) fn redistribute(
-    log: &mut Log,
+    log: &mut LogStore,
     (old, new): (u16, u16),
     config: &Config,
     now: Instant,
@@ -71,7 +71,7 @@ fn unless_given_up(gives_up: &AtomicBool) -> Result<(), Refused> {
 }
 
 /// Whether a core has room for all that a shard would have.
-fn check(log: &Log, shard: Shard, config: &Config, now: Instant, gives_up: &AtomicBool) -> Result<(), Refused> {
+fn check(log: &LogStore, shard: Shard, config: &Config, now: Instant, gives_up: &AtomicBool) -> Result<(), Refused> {
     let body_budget = super::body_budget(config.store.body_bytes, shard.count);
     let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
     let memory = Memory::owned(&config.capacity, &core.limits, shard);
@@ -115,7 +115,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn make(log: &Log, old: u16, new: u16, gives_up: &AtomicBool) -> Result<Self, Refused> {
+    fn make(log: &LogStore, old: u16, new: u16, gives_up: &AtomicBool) -> Result<Self, Refused> {
         let mut plan = Self { new, ..Self::default() };
         let mut retained: HashMap<Vec<u8>, (u64, Place)> = HashMap::new();
         for shard in 0..old {
@@ -243,7 +243,7 @@ impl Plan {
     }
 
     /// Writes the records of the new shards.
-    fn write(mut self, log: &mut Log, gives_up: &AtomicBool) -> Result<(), Refused> {
+    fn write(mut self, log: &mut LogStore, gives_up: &AtomicBool) -> Result<(), Refused> {
         let mut writer = Writer { log, batch: Batch::default(), bytes: 0 };
         for (filter, place) in &self.owners {
             writer.put(*place, Kind::Group, Value::Group(record::Group { filter }))?;
@@ -321,7 +321,7 @@ impl Plan {
 
 /// Seals records and appends them in batches.
 struct Writer<'a> {
-    log: &'a mut Log,
+    log: &'a mut LogStore,
     batch: Batch,
     bytes: usize,
 }

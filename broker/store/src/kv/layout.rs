@@ -1,0 +1,98 @@
+//! Which shards the records are of: a store can be written anew for other shards, and all of the new takes the place of all of
+//! the old at once.
+//!
+//! On disk the shards of a layout are numbered from its base. A layout that is being written has the other base; while it is
+//! not adopted, by one record, nothing of it counts. What is left of the other one, after a crash too, is deleted.
+
+use crate::kv::contents::Contents;
+use crate::{Batch, Failure, Key, LogStore, Store as _};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Of the record that says which layout counts. The kinds of all others are greater.
+pub(crate) const KIND: u8 = 0;
+/// There are fewer shards.
+const OTHER_BASE: u16 = 1024;
+const KEY: Key = Key { shard: 2 * OTHER_BASE, kind: KIND, slot: 0 };
+
+/// The base and the number of shards, if they were ever changed.
+pub(crate) fn read(contents: &Contents) -> Option<(u16, u16)> {
+    let mut bytes = Vec::new();
+    let is_there = contents.fetch_on_disk(KEY, &mut bytes).ok()?;
+    let [a, b, c, d] = *bytes.first_chunk().filter(|_| is_there)?;
+    Some((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
+}
+
+impl LogStore {
+    /// Has `write` fill a new layout of `shards`, which is then read and written as the store is; and adopts it, unless that
+    /// fails.
+    ///
+    /// # Errors
+    /// Those of `write`, or there is no room. All is as before then.
+    pub fn change_layout<E: From<Failure> + From<io::Error>>(
+        &mut self,
+        shards: u16,
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let old = self.contents.base;
+        let new = OTHER_BASE - old;
+        self.clear(new)?;
+        self.contents.base = new;
+        let adopted = write(self).and_then(|()| {
+            self.contents.base = 0;
+            let mut batch = Batch::default();
+            batch.put_bytes(KEY, &[new.to_le_bytes(), shards.to_le_bytes()].concat());
+            Ok(self.append_patiently(batch)?)
+        });
+        self.contents.base = if adopted.is_ok() { new } else { old };
+        self.clear(OTHER_BASE - self.contents.base)?;
+        adopted
+    }
+
+    /// While a layout is being written: puts the record of `key` of the one before into `out`; false if there is none.
+    ///
+    /// # Errors
+    /// The device fails, or the record is damaged.
+    pub fn fetch_before(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
+        let base = OTHER_BASE - self.contents.base;
+        self.contents.fetch_on_disk(Key { shard: base + key.shard, ..key }, out)
+    }
+
+    /// Appends when there is room for it, which is waited for.
+    ///
+    /// # Errors
+    /// There is none, or the device fails.
+    pub fn append_patiently(&mut self, batch: Batch) -> Result<(), Failure> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let started = Instant::now();
+        let batches = [batch];
+        loop {
+            match self.append(&batches) {
+                Err(Failure::NoRoom) if started.elapsed() < PATIENCE => {
+                    self.upkeep(Duration::from_millis(5))?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Deletes all records of the layout with this base.
+    fn clear(&mut self, base: u16) -> Result<(), Failure> {
+        const MANY: usize = 4096;
+        let kept = std::mem::replace(&mut self.contents.base, 0);
+        let mut keys: Vec<Key> = Vec::new();
+        for shard in base..base + OTHER_BASE {
+            for kind in KIND + 1..=u8::MAX {
+                let places = self.contents.index.places(shard, kind);
+                keys.extend(places.filter(|(_, place)| !place.is_tombstone()).map(|(key, _)| key));
+            }
+        }
+        let cleared = keys.chunks(MANY).try_for_each(|keys| {
+            let mut batch = Batch::default();
+            keys.iter().for_each(|&key| batch.delete(key));
+            self.append_patiently(batch)
+        });
+        self.contents.base = kept;
+        cleared
+    }
+}

@@ -1,0 +1,378 @@
+//! Files of a store that are missing, of another store, or of another time: all that was acknowledged is there, or it is told that
+//! something is not. And a file that nobody touched is never complained about.
+
+use super::*;
+
+/// A store at the end of a random workload, with what it was at earlier times.
+struct Story {
+    files: Files,
+    model: Model,
+    earlier: Vec<Files>,
+    /// The segment that was being written, unless it was closed in order.
+    open: Option<String>,
+}
+
+/// Batches, and starts in between.
+fn story(seed: u64) -> Story {
+    let disk = FaultyDisk::new(Files::new(), seed);
+    let mut random = Random::new(seed);
+    let (mut model, mut earlier) = (Model::new(), Vec::new());
+    let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
+    for _ in 0..20 + random.below(60) {
+        let batches = random_batches(&mut random, &mut model);
+        append(&mut log, &batches).unwrap();
+        match random.below(12) {
+            0 => earlier.push(disk.files()),
+            1 => {
+                if random.below(2) == 0 {
+                    log.close().unwrap();
+                }
+                drop(log);
+                let (again, report) = open(&disk, options(Sync::Always)).unwrap();
+                assert!(report.damage.is_none(), "seed {seed}: {report:?}");
+                log = again;
+            }
+            2 => while log.upkeep(Duration::ZERO).unwrap() {},
+            _ => {}
+        }
+    }
+    let open = log.active.map(|active| log.contents.segments.get(active).name.clone());
+    let is_closed = random.below(2) == 0;
+    if is_closed {
+        log.close().unwrap();
+    }
+    Story { files: disk.files(), model, earlier, open: open.filter(|_| !is_closed) }
+}
+
+fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> &'a T {
+    &from[random.below(from.len() as u64) as usize]
+}
+
+fn names(files: &Files) -> Vec<String> {
+    files.keys().cloned().collect()
+}
+
+/// What a hand, a script or a file system may do to one file. What was done, in words.
+fn tamper(random: &mut Random, files: &mut Files, story: &Story, other: &Files) -> String {
+    let name = pick(random, &names(files)).clone();
+    let another = pick(random, &names(files)).clone();
+    match random.below(8) {
+        0 => {
+            files.remove(&name);
+            format!("{name} removed")
+        }
+        1 => {
+            let len = random.below(files[&name].len().max(1) as u64) as usize;
+            files.get_mut(&name).unwrap().truncate(len);
+            format!("{name} cut to {len}")
+        }
+        2 => {
+            let earlier = story.earlier.iter().rev().find_map(|files| files.get(&name));
+            // Since how far the log came is not written down with each batch, a crash at that moment would have left the same.
+            if let Some(bytes) = earlier.filter(|_| story.open.as_ref() != Some(&name)) {
+                files.insert(name.clone(), bytes.clone());
+            }
+            format!("{name} as it was before")
+        }
+        3 => {
+            let bytes = pick(random, &other.values().collect::<Vec<_>>()).to_vec();
+            files.insert(name.clone(), bytes);
+            format!("{name} of another store")
+        }
+        4 => {
+            files.insert("ffffffff.segment".to_owned(), pick(random, &other.values().collect::<Vec<_>>()).to_vec());
+            "ffffffff.segment of another store".to_owned()
+        }
+        5 => {
+            files.insert(format!("{:08x}.segment", random.below(30)), files[&name].clone());
+            format!("{name} twice")
+        }
+        6 => {
+            let (one, two) = (files[&name].clone(), files[&another].clone());
+            files.insert(name.clone(), two);
+            files.insert(another.clone(), one);
+            format!("{name} and {another} swapped")
+        }
+        _ => {
+            files.insert(name.clone(), (0..random.below(3000)).map(|byte| byte as u8).collect());
+            format!("{name} is garbage")
+        }
+    }
+}
+
+/// Opens what was tampered with: all is there, or it is told. What is told once is over then, and the rest goes on.
+fn check(files: Files, model: &Model, what: &str) -> bool {
+    let disk = FaultyDisk::new(files, 1);
+    let (mut log, report) = open(&disk, options(Sync::Always)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = contents(&log);
+    let is_told = !report.damage.is_none();
+    assert!(found == *model || is_told, "{what}: {} of {} records, {report:?}", found.len(), model.len());
+    let mut model = found;
+    for slot in 0..3 {
+        let mut batch = Batch::default();
+        put(&mut model, &mut batch, key(slot), b"goes on");
+        append(&mut log, &[batch]).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    assert!(contents(&log) == model, "{what}");
+    log.close().unwrap();
+    let (log, report) = open(&disk, options(Sync::Always)).unwrap();
+    assert!(contents(&log) == model, "{what}");
+    assert!(report.damage.missing.is_empty() && report.damage.frames_missing == 0, "{what}: told again: {report:?}");
+    assert!(report.damage.foreign.is_empty(), "{what}: told again: {report:?}");
+    is_told
+}
+
+/// Of a store with 60 acknowledged messages a segment from the middle was removed, and the check said "sound"; the oldest, and all was
+/// left out without a word.
+#[test]
+fn any_one_file_that_is_not_as_it_was_is_told_or_nothing_is_lost() {
+    let (mut told, mut tried) = (0, 0);
+    for seed in 0..long_or(40) {
+        let (story, other) = (story(seed), story(seed + 1_000_000).files);
+        assert!(!check(story.files.clone(), &story.model, "nothing was done"), "seed {seed}");
+        let mut random = Random::new(seed);
+        for _ in 0..20 {
+            let mut files = story.files.clone();
+            let what = tamper(&mut random, &mut files, &story, &other);
+            told += usize::from(check(files, &story.model, &format!("seed {seed}, {what}")));
+            tried += 1;
+        }
+    }
+    println!("{told} of {tried} told");
+    assert!(told > tried / 3);
+}
+
+#[test]
+fn each_segment_that_is_removed_is_named() {
+    for seed in 0..long_or(30) {
+        let story = story(seed);
+        for name in names(&story.files).into_iter().filter(|name| name.ends_with(".segment")) {
+            let mut files = story.files.clone();
+            files.remove(&name);
+            let (log, report) = open_files(files);
+            let is_named = report.damage.missing.iter().any(|seq| crate::segment_name(*seq) == name);
+            assert!(is_named || contents(&log) == story.model, "seed {seed}, {name}: {report:?}");
+        }
+    }
+}
+
+#[test]
+fn any_files_that_are_removed_or_cut_are_told_or_nothing_is_lost() {
+    for seed in 0..long_or(40) {
+        let story = story(seed);
+        let mut random = Random::new(seed);
+        for _ in 0..20 {
+            let mut files = story.files.clone();
+            let mut what = format!("seed {seed}");
+            let often = 2 + random.below(4);
+            for name in names(&files) {
+                match random.below(often * 2) {
+                    0 => drop(files.remove(&name)),
+                    1 => {
+                        let len = random.below(1 + files[&name].len() as u64) as usize;
+                        files.get_mut(&name).unwrap().truncate(len);
+                    }
+                    _ => continue,
+                }
+                what += &format!(", {name}");
+            }
+            // Of nothing at all nobody can say that it was ever more.
+            if !files.is_empty() {
+                check(files, &story.model, &what);
+            }
+        }
+    }
+}
+
+/// A file of another store with the greatest of all names made the numbering begin anew, and what was written then was gone at the next start.
+#[test]
+fn a_foreign_file_is_set_aside_and_the_numbering_goes_on() {
+    let (story, other) = (story(3), story(4).files);
+    let mut files = story.files.clone();
+    let (_, foreign) = other.iter().find(|(name, _)| name.ends_with(".segment")).unwrap();
+    files.insert("ffffffff.segment".to_owned(), foreign.clone());
+    let disk = FaultyDisk::new(files, 1);
+    let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+    assert_eq!(report.damage.foreign, ["ffffffff.segment"]);
+    assert!(disk.files()["ffffffff.segment.foreign"] == *foreign, "kept as it was");
+    assert!(contents(&log) == story.model);
+    let mut model = story.model.clone();
+    for slot in 0..200 {
+        let mut batch = Batch::default();
+        put(&mut model, &mut batch, key(slot), &[3; 100]);
+        append(&mut log, &[batch]).unwrap();
+    }
+    drop(log);
+    let (log, report) = open_files(disk.files());
+    assert!(contents(&log) == model && report.damage.is_none(), "{report:?}");
+}
+
+#[test]
+fn the_greatest_number_is_the_last() {
+    let story = story(3);
+    let own = story.files.iter().rev().find(|(name, _)| name.ends_with(".segment")).unwrap().1.clone();
+    let mut files = story.files.clone();
+    // Its header is sound and says that it is the last number.
+    let mut header = crate::log::format::SegmentHeader::decode(&own).unwrap();
+    header.seq = u32::MAX;
+    header.nonce ^= 1;
+    let mut last = vec![0; own.len()];
+    last[..64].copy_from_slice(&header.encode());
+    files.insert("ffffffff.segment".to_owned(), last);
+    let disk = FaultyDisk::new(files, 1);
+    let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
+    let mut model = contents(&log);
+    assert!(model == story.model);
+    for slot in 0..1000 {
+        let mut batch = Batch::default();
+        batch.put_bytes(key(slot), &[3; 300]);
+        if append(&mut log, &[batch]).is_err() {
+            break;
+        }
+        model.insert(key(slot), vec![3; 300]);
+    }
+    assert!(log.why_full().is_some_and(|why| why.words.contains("numbers")), "{:?}", log.why_full());
+    assert!(contents(&open_files(disk.files()).0) == model);
+}
+
+/// The start after that took it for a file that holds nothing of use, and wrote over it.
+#[test]
+fn a_file_that_comes_back_after_a_start_without_it_is_set_aside_and_before_it_all_is_well() {
+    let mut set_aside = 0;
+    for seed in 1..=long_or(20) {
+        let story = story(seed);
+        for name in names(&story.files).iter().filter(|name| name.ends_with(".segment")) {
+            let mut files = story.files.clone();
+            let lost = files.remove(name).unwrap();
+            let what = format!("seed {seed}, without {name}");
+            let is_needed = !open_files(files.clone()).1.damage.missing.is_empty();
+            let disk = FaultyDisk::new(files, seed);
+            let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+            let mut model = contents(&log);
+            let mut batch = Batch::default();
+            put(&mut model, &mut batch, key(1), b"goes on");
+            append(&mut log, &[batch]).unwrap();
+            log.close().unwrap();
+            drop(log);
+            if !is_needed || disk.files().contains_key(name) {
+                continue;
+            }
+            let is_named = report.damage.missing.iter().any(|seq| *name == format!("{seq:08x}.segment"));
+            assert!(is_named, "{what}: {report:?}");
+            let mut files = disk.files();
+            files.insert(name.clone(), lost.clone());
+            let disk = FaultyDisk::new(files, seed);
+            let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+            assert_eq!(report.damage.foreign, std::slice::from_ref(name), "{what}");
+            assert!(report.damage.missing.is_empty() && contents(&log) == model, "{what}");
+            for slot in 0..100 {
+                let mut batch = Batch::default();
+                put(&mut model, &mut batch, key(slot), &[3; 100]);
+                append(&mut log, &[batch]).unwrap();
+            }
+            log.close().unwrap();
+            drop(log);
+            assert!(disk.files()[&format!("{name}.foreign")] == lost, "{what}");
+            let (log, report) = open_files(disk.files());
+            assert!(report.damage.is_none() && contents(&log) == model, "{what}: {report:?}");
+            set_aside += 1;
+            // Put back before any start it is as if nothing had been.
+            assert!(open_files(story.files.clone()).1.damage.is_none(), "{what}");
+        }
+    }
+    assert!(set_aside > 20, "{set_aside}");
+}
+
+/// With the name of the last number the store had no number left, and was full for ever.
+#[test]
+fn files_get_the_names_of_their_numbers_back() {
+    for seed in 1..=long_or(30) {
+        let story = story(seed);
+        let mut random = Random::new(seed);
+        let segments: Vec<String> = names(&story.files).into_iter().filter(|name| name.ends_with(".segment")).collect();
+        // Each has the name of the next, and the last one the greatest there is.
+        let mut files = Files::new();
+        let shift = 1 + random.below(segments.len() as u64) as usize;
+        for (index, name) in segments.iter().enumerate() {
+            let other = segments
+                .get(index + shift)
+                .map_or_else(|| format!("{:08x}.segment", u32::MAX - index as u32), Clone::clone);
+            files.insert(other, story.files[name].clone());
+        }
+        files.insert("reached".to_owned(), story.files["reached"].clone());
+        let disk = FaultyDisk::new(files, seed);
+        let (mut log, report) = open(&disk, options(Sync::Always)).unwrap();
+        assert_eq!(report.damage.misnamed, segments.len() as u64, "seed {seed}");
+        assert!(contents(&log) == story.model, "seed {seed}");
+        assert!(segments.iter().all(|name| disk.files().contains_key(name)), "seed {seed}");
+        let mut model = story.model;
+        for slot in 0..100 {
+            let mut batch = Batch::default();
+            put(&mut model, &mut batch, key(slot % 10), &[3; 300]);
+            append(&mut log, &[batch]).unwrap();
+        }
+        drop(log);
+        let (log, report) = open_files(disk.files());
+        assert!(report.damage.is_none() && contents(&log) == model, "seed {seed}: {report:?}");
+    }
+}
+
+/// Copies file after file, piece after piece, while the log goes on between them, as `tar` does. What the store had acknowledged
+/// before, and the copy.
+fn copy_meanwhile(
+    random: &mut Random,
+    disk: &FaultyDisk,
+    log: &mut LogStore,
+    model: &mut Model,
+) -> (Vec<Model>, Files) {
+    let mut states = vec![model.clone()];
+    let mut order = names(&disk.files());
+    for at in (1..order.len()).rev() {
+        order.swap(at, random.below(at as u64 + 1) as usize);
+    }
+    let busy = 1 + random.below(4);
+    let mut copy = Files::new();
+    for name in order {
+        let Some(len) = disk.files().get(&name).map(Vec::len) else { continue };
+        // A file that is open can be read though its name is gone, and whatever is written to it.
+        let file = disk.open(&name).unwrap();
+        let mut bytes = vec![0; len];
+        for (piece, part) in bytes.chunks_mut(1024).enumerate() {
+            for _ in 0..random.below(busy) {
+                let batches = random_batches(random, model);
+                append(log, &batches).unwrap();
+                states.push(model.clone());
+            }
+            file.read_all_at(part, piece as u64 * 1024).unwrap();
+        }
+        copy.insert(name, bytes);
+    }
+    (states, copy)
+}
+
+/// A `tar` of a running store lost 3,682 acknowledged messages, and the check said "sound".
+#[test]
+fn a_copy_made_by_hand_while_the_store_was_written_is_whole_or_found_out() {
+    let (mut whole, mut found_out) = (0, 0);
+    for seed in 0..long_or(150) {
+        let disk = FaultyDisk::new(Files::new(), seed);
+        let mut random = Random::new(seed);
+        let mut model = Model::new();
+        let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
+        for _ in 0..10 + random.below(50) {
+            let batches = random_batches(&mut random, &mut model);
+            append(&mut log, &batches).unwrap();
+        }
+        let (states, copy) = copy_meanwhile(&mut random, &disk, &mut log, &mut model);
+        let (log, report) = open_files(copy);
+        if report.damage.is_none() {
+            let found = contents(&log);
+            assert!(states.contains(&found), "seed {seed}: {report:?}");
+            whole += 1;
+        } else {
+            found_out += 1;
+        }
+    }
+    println!("{whole} whole, {found_out} found out");
+    assert!(whole > 0 && found_out > 0);
+}

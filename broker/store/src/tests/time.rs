@@ -1,0 +1,84 @@
+//! The time that is recorded, which goes on from there at the next start.
+
+use super::*;
+use crate::log::format::HEADER;
+use std::sync::Mutex;
+
+/// A jump of the time of day is recorded at once, else a start soon after would take it for time that went by; and the time
+/// is recorded now and then though nothing is appended, whatever room the active segment has.
+#[test]
+fn the_time_is_recorded_when_it_jumps_and_now_and_then() {
+    const WALL: u64 = 1_800_000_000_000;
+    let disk = FaultyDisk::new(Files::new(), 3);
+    let time = Arc::new(Mutex::new((1_000, WALL)));
+    let source = time.clone();
+    let options = Options { time: Arc::new(move || *source.lock().unwrap()), ..options(Sync::Always) };
+    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), options.clone()).unwrap();
+    log.upkeep(Duration::ZERO).unwrap();
+    assert_eq!(open_files(disk.files()).1.instant_ms, 0, "nothing is in it that could expire");
+    let mut batch = Batch::default();
+    batch.put_bytes(key(0), b"stays");
+    append(&mut log, &[batch]).unwrap();
+    drop(log);
+    let (mut log, _) = LogStore::open(Arc::new(disk.clone()), options).unwrap();
+    let recorded = || {
+        let report = open_files(disk.crash()).1;
+        (report.instant_ms, report.wall_ms)
+    };
+    let mut upkeep = |now| {
+        *time.lock().unwrap() = now;
+        log.upkeep(Duration::ZERO).unwrap();
+        recorded()
+    };
+    // A start records it before anything is appended. Then the clock of a machine without a battery is set.
+    assert_eq!(upkeep((1_100, WALL + 100)), (1_100, WALL + 100));
+    assert_eq!(upkeep((1_500, WALL + 500)), (1_100, WALL + 100));
+    assert_eq!(upkeep((2_000, WALL + 86_400_000)), (2_000, WALL + 86_400_000));
+    assert_eq!(upkeep((2_100, WALL + 86_400_100)), (2_000, WALL + 86_400_000));
+    assert_eq!(upkeep((2_200, 100)), (2_200, 100));
+    assert_eq!(upkeep((2_300, WALL)), (2_300, WALL));
+    // Slowly, as when a clock runs fast: no more than a second is not told.
+    assert_eq!(upkeep((3_300, WALL + 1_999)), (2_300, WALL));
+    assert_eq!(upkeep((4_300, WALL + 3_000)), (4_300, WALL + 3_000));
+    let mut now = (4_300, WALL + 3_000);
+    for _ in 0..3 * SEGMENT / HEADER as u64 {
+        now = (now.0 + 60_000, now.1 + 60_000);
+        assert_eq!(upkeep(now), now);
+    }
+    assert!(disk.used() <= 6 * SEGMENT, "{}", disk.used());
+}
+
+/// The last segment held nothing but the time, so the next start used it again, and the one after that took the time from an older
+/// one: all that had gone by and all jumps of the clock counted once more.
+#[test]
+fn the_time_is_not_lost_with_the_segment_it_stands_in() {
+    for sync in [Sync::Always, Sync::Interval(Duration::from_secs(1)), Sync::Never] {
+        let disk = FaultyDisk::new(Files::new(), 7);
+        let (mut recorded, mut now) = (0, 1_000);
+        for start in 0..12 {
+            let options = Options { time: Arc::new(move || (now, 1_800_000_000_000 + now)), ..options(sync) };
+            disk.take_images();
+            let (mut log, report) = open(&disk, options).unwrap();
+            assert!(report.instant_ms >= recorded, "start {start}");
+            if start == 0 {
+                let mut batch = Batch::default();
+                batch.put_bytes(key(0), b"stays");
+                append(&mut log, &[batch]).unwrap();
+            }
+            for _ in 0..6 {
+                log.upkeep(Duration::ZERO).unwrap();
+            }
+            if start % 3 == 0 {
+                log.close().unwrap();
+            }
+            for image in disk.take_images() {
+                let (log, report) = open_files(image);
+                assert!(report.instant_ms >= recorded, "start {start}: {} after {recorded}", report.instant_ms);
+                drop(log);
+            }
+            assert_eq!(open_files(disk.crash()).1.instant_ms, now, "start {start}");
+            (recorded, now) = (now, now + 1_000);
+        }
+        assert!(disk.used() <= 6 * SEGMENT, "{}", disk.used());
+    }
+}

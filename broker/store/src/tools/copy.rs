@@ -1,0 +1,120 @@
+//! Copies of a store: a backup, taken while the gateway runs, and the way back.
+//!
+//! A copy is a directory of the segments that the last list names, and of no file that does not belong to the store. While it is being made a file named [`COPYING`] stands in it, and nobody opens
+//! a store that has one.
+
+use crate::disk::{Directory, Disk, DiskFile};
+use crate::log::reached::Reached;
+use crate::log::segment::name_of;
+use crate::log::snapshot::Snapshot;
+use crate::tools::examine::Examined;
+use crate::{OpenError, Report};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+pub(crate) const COPYING: &str = "copying";
+
+/// Why a store could not be copied.
+#[derive(Debug)]
+pub enum CopyError {
+    /// Nothing is there to be copied.
+    Nothing,
+    /// Something is in the directory that the copy should be made in.
+    NotEmpty,
+    /// The original cannot be read.
+    From(OpenError),
+    /// The copy cannot be written.
+    To(OpenError),
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "there is no store in it"),
+            Self::NotEmpty => write!(f, "it is not empty; nothing was changed"),
+            Self::From(error) | Self::To(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CopyError {}
+
+/// Copies the store in `from` to `to`, which is made, or is empty. The gateway may go on meanwhile: all that it had acknowledged
+/// before is in the copy. What is zeros takes no room in it.
+///
+/// # Errors
+/// There is no whole copy then.
+pub fn back_up(from: &Path, to: &Path) -> Result<Report, CopyError> {
+    copy(from, to, false)
+}
+
+/// Copies the backup in `from` to `to`, which is made, or is empty, so that a gateway can use it.
+///
+/// # Errors
+/// There is no whole copy then, and no gateway starts with a part of one.
+pub fn restore(from: &Path, to: &Path) -> Result<Report, CopyError> {
+    copy(from, to, true)
+}
+
+fn copy(from: &Path, to: &Path, fill: bool) -> Result<Report, CopyError> {
+    let source = Directory::look_at(from).map_err(|error| CopyError::From(directory(error)))?;
+    let snapshot = Snapshot::take(source).map_err(|error| CopyError::From(directory(error)))?;
+    let examined = Examined::of(snapshot).map_err(CopyError::From)?;
+    if examined.report.segments == 0 {
+        return Err(CopyError::Nothing);
+    }
+    let target = Directory::take(to).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => CopyError::To(OpenError::InUse),
+        _ => CopyError::To(directory(error)),
+    })?;
+    if !target.is_empty().map_err(|error| CopyError::To(directory(error)))? {
+        return Err(CopyError::NotEmpty);
+    }
+    let failed = |error| CopyError::To(directory(error));
+    target.create(COPYING).and_then(|file| file.sync()).and_then(|()| target.sync_names()).map_err(failed)?;
+    for (seq, original) in examined.segments() {
+        copy_file(original, &target, &name_of(seq), fill)?;
+    }
+    if let Some((store, number)) = examined.reached() {
+        Reached::write(None, store, number, &target).map_err(failed)?;
+    }
+    target.sync_names().map_err(failed)?;
+    target.remove(COPYING).and_then(|()| target.sync_names()).map_err(failed)?;
+    if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        // So that the directory itself is there after a loss of power, where one may sync the one above it.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+    }
+    Ok(examined.report)
+}
+
+fn copy_file(original: &dyn DiskFile, target: &Directory, name: &str, fill: bool) -> Result<(), CopyError> {
+    const PIECE: usize = 1 << 16;
+    let unread = |error| CopyError::From(OpenError::Io(name.to_owned(), error));
+    let unwritten = |error| CopyError::To(OpenError::Io(name.to_owned(), error));
+    let copy = target.create(name).map_err(unwritten)?;
+    let len = original.len().map_err(unread)?;
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < len {
+        let filled = original.read_all_at(&mut piece, at).map_err(unread)?;
+        if filled == 0 {
+            return Err(unread(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let bytes = &piece[..filled];
+        let is_last = at + filled as u64 >= len;
+        if fill || bytes.iter().any(|&byte| byte != 0) {
+            copy.write_all_at(bytes, at).map_err(unwritten)?;
+        } else if is_last {
+            // The length is part of what is checked.
+            copy.write_all_at(&[0], len - 1).map_err(unwritten)?;
+        }
+        at += filled as u64;
+    }
+    copy.sync().map_err(unwritten)
+}
+
+fn directory(error: io::Error) -> OpenError {
+    OpenError::Io("the directory".to_owned(), error)
+}
