@@ -142,8 +142,8 @@ fn mistakes_are_one_line_and_an_exit_code() {
             "goldcrest: cannot connect to 127.0.0.1:1",
         ),
         (vec!["pub", "-t", "#", "-m", "b"], 2, "goldcrest: cannot parse argument \"#\""),
-        (vec!["sub"], 2, "goldcrest: -t FILTER is missing"),
-        (vec!["pub", "-t", "a", "-t", "b", "-m", "m"], 2, "goldcrest: -t is given more than once"),
+        (vec!["sub"], 2, "goldcrest: -t, --topic FILTER is missing: A Topic Filter"),
+        (vec!["pub", "-t", "a", "-t", "b", "-m", "m"], 2, "goldcrest: -t, --topic is given more than once"),
         (vec!["--listen", free, "--shards", "1", "--shards", "2"], 2, "goldcrest: --shards is given more than once"),
         (vec!["--log", "info", "--log", "warn"], 2, "goldcrest: --log is given more than once"),
         (vec!["store", "stats", "--data-dir", "a", "--data-dir", "b"], 2, "goldcrest: --data-dir is given more"),
@@ -190,6 +190,39 @@ fn help_and_version_are_there() {
     assert!(text(&run(&["sub", "--help"]).stdout).contains("goldcrest sub -t FILTER"));
     assert!(text(&run(&["pub", "--help"]).stdout).contains("--retain"));
     assert_eq!(text(&run(&["--version"]).stdout), format!("goldcrest {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// What a package installs beside the program.
+#[test]
+fn completions_and_manual_pages_know_all_commands_and_options() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = run(&["completions", shell]);
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+        let script = text(&output.stdout);
+        for word in ["allow-anonymous", "restore", "message-bytes", "retain", "completions"] {
+            assert!(script.contains(word), "{shell}: {word}: {script}");
+        }
+    }
+    assert_eq!(run(&["completions", "tcsh"]).status.code(), Some(2));
+
+    let folder = std::env::temp_dir().join(format!("goldcrest-manual-{}", std::process::id()));
+    let missing = run(&["manual", folder.to_str().unwrap()]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("goldcrest-manual"), "{}", text(&missing.stderr));
+    std::fs::create_dir(&folder).unwrap();
+    assert!(run(&["manual", folder.to_str().unwrap()]).status.success());
+    for (page, word) in [
+        ("goldcrest", r"\-\-allow\-anonymous"),
+        ("goldcrest-sub", r"\-\-topic"),
+        ("goldcrest-pub", r"\-\-retain"),
+        ("goldcrest-store", r"goldcrest\-store\-repair(1)"),
+        ("goldcrest-store-backup", r"\-\-data\-dir"),
+        ("goldcrest-budget", r"\-\-topic\-levels"),
+    ] {
+        let page = std::fs::read_to_string(folder.join(format!("{page}.1"))).unwrap();
+        assert!(page.contains(word) && page.contains("\n.SH SYNOPSIS\n"), "{word}: {page}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -173,6 +173,7 @@ fn whoever_reads_no_further_is_no_failure_and_a_full_device_is_one() {
         &["budget"],
         &["budget", "--help"],
         &["store", "--help"],
+        &["completions", "bash"],
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -1,89 +1,69 @@
 //! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
 
-use crate::cli::args::{name_of, number, once, path, value};
-use crate::cli::read_config;
+use super::args::{number, path, text};
+use super::read_config;
+use super::serve::shards;
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
 use crate::shard::EventLoop;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
-use lexopt::prelude::Long;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-
-const HELP: &str = "\
-Prints the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
-
-Usage: goldcrest budget [OPTIONS]                the gateway, by its configuration and where these differ
-       goldcrest budget --firmware [OPTIONS]     Resources of goldcrest-core on a 32-bit microcontroller
-
-Options:
-      --config FILE        the configuration of the gateway
-      --shards N           its worker threads [default: one for each core]
-      --connections N      clients at once, in each shard of a gateway [firmware: 8]
-      --sessions N         sessions, connected or not [firmware: as many]
-      --subscriptions N    subscriptions of all sessions [firmware: 4 for each session]
-      --topic-levels N     levels of all filters and retained topics [firmware: 2 for each subscription]
-      --messages N         stored messages: queued, retained, Wills [firmware: 32]
-      --message-bytes N    of each: topic, properties and payload [firmware: 60; gateway: its capacity for all of them]
-      --deliveries N       messages on their way to sessions [firmware: as many as messages]
-      --help               print this
-";
 
 /// Where a record stands in the store.
 const PLACE: usize = 8;
 
-/// What the command line says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Options {
+/// Print the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Options {
+    /// Count what Resources of goldcrest-core take on a 32-bit microcontroller, and not a gateway
+    #[arg(long, overrides_with = "firmware")]
     firmware: bool,
+    /// The configuration of the gateway
+    #[arg(long, value_name = "FILE", value_parser = path())]
     config: Option<PathBuf>,
+    /// The worker threads of the gateway [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = text(shards))]
     shards: Option<u16>,
+    /// Clients at once, in each shard of a gateway [firmware: 8]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     connections: Option<usize>,
+    /// Sessions, connected or not [firmware: as many]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     sessions: Option<usize>,
+    /// Subscriptions of all sessions [firmware: 4 for each session]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     subscriptions: Option<usize>,
+    /// Levels of all filters and retained topics [firmware: 2 for each subscription]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     topic_levels: Option<usize>,
+    /// Stored messages: queued, retained, Wills [firmware: 32]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     messages: Option<usize>,
+    /// Bytes of each message: topic, properties and payload [firmware: 60; gateway: its capacity for all of them]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     message_bytes: Option<usize>,
+    /// Messages on their way to sessions [firmware: as many as messages]
+    #[arg(long, value_name = "N", value_parser = text(count))]
     deliveries: Option<usize>,
 }
 
+/// What refers to an entry does so by a number of 32 bits.
+fn count(text: &str) -> Result<usize, String> {
+    number(text, 1..=u32::MAX as usize - 1)
+}
+
 /// The text that the command prints.
-pub(crate) fn command(mut parser: lexopt::Parser) -> Result<String, lexopt::Error> {
-    let mut options = Options::default();
-    while let Some(arg) = parser.next()? {
-        let name = name_of(&arg);
-        let count = match arg {
-            Long("help") => return Ok(HELP.to_owned()),
-            Long("firmware") => {
-                options.firmware = true;
-                continue;
-            }
-            Long("config") => {
-                once(&mut options.config, &name, path(&mut parser, &name)?)?;
-                continue;
-            }
-            Long("shards") => {
-                once(&mut options.shards, &name, value(&mut parser, &name, crate::cli::parse_shards)?)?;
-                continue;
-            }
-            Long("connections") => &mut options.connections,
-            Long("sessions") => &mut options.sessions,
-            Long("subscriptions") => &mut options.subscriptions,
-            Long("topic-levels") => &mut options.topic_levels,
-            Long("messages") => &mut options.messages,
-            Long("message-bytes") => &mut options.message_bytes,
-            Long("deliveries") => &mut options.deliveries,
-            _ => return Err(arg.unexpected()),
-        };
-        // What refers to an entry does so by a number of 32 bits.
-        once(count, &name, value(&mut parser, &name, number(1..=u32::MAX as usize - 1))?)?;
-    }
+///
+/// # Errors
+/// Options that contradict each other, or a configuration with a mistake.
+pub(super) fn text_of(options: Options) -> Result<String, String> {
     if options.firmware {
         if options.config.is_some() || options.shards.is_some() {
-            return Err("a firmware has no --config and no --shards".into());
+            return Err("a firmware has no --config and no --shards".to_owned());
         }
-        return Ok(firmware(&options)?);
+        return firmware(&options);
     }
-    gateway(options).map_err(|error| error.to_string().into())
+    gateway(options).map_err(|error| error.to_string())
 }
 
 fn firmware(options: &Options) -> Result<String, String> {
@@ -221,11 +201,17 @@ impl std::fmt::Display for Rounded {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::read;
+    use super::super::{Command, CommandLine, Stop};
     use super::*;
     use goldcrest_core::{Limits, Memory};
 
     fn printed(args: &[&str]) -> Result<String, String> {
-        command(lexopt::Parser::from_args(args)).map_err(|error| error.to_string())
+        match read(&[&["budget"], args].concat()) {
+            Ok(CommandLine { command: Some(Command::Budget(options)), .. }) => text_of(options),
+            Err(Stop::Mistake(mistake)) => Err(mistake),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The bytes of the row that begins so.

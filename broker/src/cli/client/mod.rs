@@ -5,24 +5,15 @@ mod options;
 mod publisher;
 mod subscriber;
 
-pub(crate) use options::command;
+pub(super) use options::{PublisherOptions, SubscriberOptions};
 
-use options::{Options, PublisherOptions, SubscriberOptions};
+use super::Failure;
+use options::Options;
 
-/// A client's command line.
-pub(crate) enum Command {
-    Help(&'static str),
-    Subscribe(SubscriberOptions),
-    Publish(PublisherOptions),
+pub(super) fn subscribe(options: &SubscriberOptions) -> Result<(), Failure> {
+    Ok(subscriber::run(options)?)
 }
 
-impl Command {
-    pub(crate) fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        match self {
-            Self::Help(text) => crate::cli::print(text)?,
-            Self::Subscribe(options) => subscriber::run(&options)?,
-            Self::Publish(options) => publisher::run(&options)?,
-        }
-        Ok(())
-    }
+pub(super) fn publish(options: &PublisherOptions) -> Result<(), Failure> {
+    Ok(publisher::run(options)?)
 }

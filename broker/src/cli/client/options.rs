@@ -1,193 +1,69 @@
 //! The command lines of the clients.
 
-use super::Command;
-use crate::cli::args::{name_of, number, once, text, value};
+use super::super::args::{number, text};
 use crate::config::DEFAULT_PORT;
+use clap::{ArgAction, Args};
 use goldcrest_core::codec::{QoS, Version};
 use goldcrest_core::{TopicFilter, TopicName};
-use lexopt::prelude::{Long, Short, Value};
-use lexopt::{Arg, Parser};
+use std::ffi::OsString;
 use std::net::Ipv6Addr;
 
-const SUB_HELP: &str = "\
-Subscribes and prints the payload of each message as a line
-
-Usage: goldcrest sub -t FILTER [OPTIONS]
-
-Options:
-  -t, --topic FILTER    a Topic Filter, like sensors/+/temperature or 'sensors/#'; may be repeated
-  -q, --qos N           the highest QoS of deliveries: 0, 1 or 2 [default: 0]
-  -v, --verbose         print the topic before each payload
-  -C, --count N         leave after so many messages
-  -h, --host HOST       [default: localhost]
-  -p, --port PORT       [default: 1883]
-  -i, --id ID           the Client Identifier [default: the broker chooses one]
-      --mqtt VERSION    3.1, 3.1.1 or 5 [default: 5]
-      --help            print this
-";
-
-const PUB_HELP: &str = "\
-Publishes a message, or each line of standard input as one
-
-Usage: goldcrest pub -t TOPIC [OPTIONS]
-
-Options:
-  -t, --topic TOPIC        the Topic Name
-  -m, --message PAYLOAD    the message; without it each line of standard input is one
-  -q, --qos N              0, 1 or 2 [default: 0]
-  -r, --retain             let the broker keep the message for later subscribers
-  -h, --host HOST          [default: localhost]
-  -p, --port PORT          [default: 1883]
-  -i, --id ID              the Client Identifier [default: the broker chooses one]
-      --mqtt VERSION       3.1, 3.1.1 or 5 [default: 5]
-      --help               print this
-";
-
-/// What both clients are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Options {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) client_id: String,
-    pub(crate) version: Version,
-    pub(crate) qos: QoS,
+/// What both clients are told. `-h` is their host, as with other clients of MQTT, and not their help.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(disable_help_flag = true)]
+pub(in crate::cli) struct Options {
+    /// The QoS of messages, and for a subscriber the highest: 0, 1 or 2
+    #[arg(short, long, value_name = "N", default_value = "0", value_parser = text(qos))]
+    pub(super) qos: QoS,
+    /// A host name or an IP address
+    #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost", value_parser = text(host))]
+    pub(super) host: String,
+    /// The port of the broker
+    #[arg(short, long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = text(port))]
+    pub(super) port: u16,
+    /// The Client Identifier [default: the broker chooses one]
+    #[arg(short = 'i', long = "id", value_name = "ID", default_value = "", hide_default_value = true, value_parser = text(client_id))]
+    pub(super) client_id: String,
+    /// The version of MQTT: 3.1, 3.1.1 or 5
+    #[arg(long = "mqtt", value_name = "VERSION", default_value = "5", value_parser = text(version))]
+    pub(super) version: Version,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
 }
 
-/// What the command line said of [`Options`].
-#[derive(Default)]
-struct Given {
-    host: Option<String>,
-    port: Option<u16>,
-    client_id: Option<String>,
-    version: Option<Version>,
-    qos: Option<QoS>,
+/// Subscribe, and print the payload of each message as a line
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(override_usage = "goldcrest sub -t FILTER [OPTIONS]")]
+pub(in crate::cli) struct SubscriberOptions {
+    /// A Topic Filter, like sensors/+/temperature or 'sensors/#'; may be repeated
+    #[arg(short = 't', long = "topic", value_name = "FILTER", required = true, value_parser = text(filter))]
+    pub(super) filters: Vec<String>,
+    /// Print the topic before each payload
+    #[arg(short, long, overrides_with = "verbose")]
+    pub(super) verbose: bool,
+    /// Leave after so many messages
+    #[arg(short = 'C', long, value_name = "N", value_parser = text(count))]
+    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) common: Options,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SubscriberOptions {
-    pub(crate) common: Options,
-    /// At least one.
-    pub(crate) filters: Vec<String>,
-    pub(crate) verbose: bool,
-    pub(crate) count: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PublisherOptions {
-    pub(crate) common: Options,
-    pub(crate) topic: String,
-    /// `None`: standard input.
-    pub(crate) message: Option<Vec<u8>>,
-    pub(crate) retain: bool,
-}
-
-/// Reads the command line of the subcommand `sub` or `pub`.
-pub(crate) fn command(subcommand: &str, parser: Parser) -> Result<Command, lexopt::Error> {
-    if subcommand == "sub" { subscriber(parser) } else { publisher(parser) }
-}
-
-fn subscriber(mut parser: Parser) -> Result<Command, lexopt::Error> {
-    let mut common = Given::default();
-    let mut options =
-        SubscriberOptions { common: Options::default(), filters: Vec::new(), verbose: false, count: None };
-    while let Some(arg) = parser.next()? {
-        let name = name_of(&arg);
-        match arg {
-            Short('t') | Long("topic") => options.filters.push(value(&mut parser, &name, filter)?),
-            Short('v') | Long("verbose") => options.verbose = true,
-            Short('C') | Long("count") => once(&mut options.count, &name, value(&mut parser, &name, count)?)?,
-            Long("help") => return Ok(Command::Help(SUB_HELP)),
-            _ => common.read(owned(arg), &name, &mut parser)?,
-        }
-    }
-    options.common = common.options();
-    if options.filters.is_empty() {
-        return Err("-t FILTER is missing: what to subscribe to".into());
-    }
-    Ok(Command::Subscribe(options))
-}
-
-fn publisher(mut parser: Parser) -> Result<Command, lexopt::Error> {
-    let mut common = Given::default();
-    let mut topic = None;
-    let mut options =
-        PublisherOptions { common: Options::default(), topic: String::new(), message: None, retain: false };
-    while let Some(arg) = parser.next()? {
-        let name = name_of(&arg);
-        match arg {
-            Short('t') | Long("topic") => once(&mut topic, &name, value(&mut parser, &name, topic_name)?)?,
-            Short('m') | Long("message") => {
-                use std::os::unix::ffi::OsStringExt;
-                once(&mut options.message, &name, parser.value()?.into_vec())?;
-            }
-            Short('r') | Long("retain") => options.retain = true,
-            Long("help") => return Ok(Command::Help(PUB_HELP)),
-            _ => common.read(owned(arg), &name, &mut parser)?,
-        }
-    }
-    options.common = common.options();
-    options.topic = topic.ok_or("-t TOPIC is missing: what to publish to")?;
-    Ok(Command::Publish(options))
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            host: "localhost".to_owned(),
-            port: DEFAULT_PORT,
-            client_id: String::new(),
-            version: Version::V5,
-            qos: QoS::AtMostOnce,
-        }
-    }
-}
-
-/// An option, free of the parser that it came from.
-enum Name {
-    Short(char),
-    Long(String),
-    Value(std::ffi::OsString),
-}
-
-fn owned(arg: Arg<'_>) -> Name {
-    match arg {
-        Short(name) => Name::Short(name),
-        Long(name) => Name::Long(name.to_owned()),
-        Value(value) => Name::Value(value),
-    }
-}
-
-impl Given {
-    fn options(self) -> Options {
-        let default = Options::default();
-        Options {
-            host: self.host.unwrap_or(default.host),
-            port: self.port.unwrap_or(default.port),
-            client_id: self.client_id.unwrap_or(default.client_id),
-            version: self.version.unwrap_or(default.version),
-            qos: self.qos.unwrap_or(default.qos),
-        }
-    }
-
-    fn read(&mut self, name: Name, typed: &str, parser: &mut Parser) -> Result<(), lexopt::Error> {
-        let long = match &name {
-            Name::Short('h') => "host",
-            Name::Short('p') => "port",
-            Name::Short('i') => "id",
-            Name::Short('q') => "qos",
-            Name::Short(short) => return Err(format!("-{short} is no option").into()),
-            Name::Long(long) => long,
-            Name::Value(value) => return Err(format!("{value:?} belongs to no option").into()),
-        };
-        match long {
-            "host" => once(&mut self.host, typed, value(parser, typed, host)?),
-            "port" => once(&mut self.port, typed, value(parser, typed, number(1..=u16::MAX))?),
-            "id" => once(&mut self.client_id, typed, client_id(parser, typed)?),
-            "qos" => once(&mut self.qos, typed, value(parser, typed, qos)?),
-            "mqtt" => once(&mut self.version, typed, value(parser, typed, version)?),
-            _ => Err(format!("--{long} is no option").into()),
-        }
-    }
+/// Publish a message, or each line of standard input as one
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(override_usage = "goldcrest pub -t TOPIC [OPTIONS]")]
+pub(in crate::cli) struct PublisherOptions {
+    /// The Topic Name
+    #[arg(short, long, value_name = "TOPIC", value_parser = text(topic_name))]
+    pub(super) topic: String,
+    /// The message; without it each line of standard input is one
+    #[arg(short, long, value_name = "PAYLOAD")]
+    pub(super) message: Option<OsString>,
+    /// Let the broker keep the message for later subscribers
+    #[arg(short, long, overrides_with = "retain")]
+    pub(super) retain: bool,
+    #[command(flatten)]
+    pub(super) common: Options,
 }
 
 /// IPv6 addresses may stand in brackets, as they do in front of a port.
@@ -202,13 +78,16 @@ fn host(text: &str) -> Result<String, &'static str> {
 }
 
 /// A Client Identifier is a UTF-8 string of MQTT, whose length has two bytes (section 1.5.4).
-fn client_id(parser: &mut Parser, typed: &str) -> Result<String, lexopt::Error> {
-    let id = text(parser, typed)?;
-    let (len, max) = (id.len(), u16::MAX);
+fn client_id(text: &str) -> Result<String, String> {
+    let (len, max) = (text.len(), u16::MAX);
     if len > max.into() {
-        return Err(format!("the Client Identifier of {typed} has {len} bytes; {max} are allowed").into());
+        return Err(format!("a Client Identifier of at most {max} bytes is wanted, and this one has {len}"));
     }
-    Ok(id)
+    Ok(text.to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    number(text, 1..=u16::MAX)
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -237,22 +116,44 @@ fn version(text: &str) -> Result<Version, &'static str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::super::tests::{mistake, read};
+    use super::super::super::{Command, CommandLine, Stop};
     use super::*;
 
-    fn read(subcommand: &str, args: &[&str]) -> Result<Command, String> {
-        command(subcommand, Parser::from_args(args)).map_err(|error| error.to_string())
+    pub(in super::super) fn subscriber(args: &[&str]) -> SubscriberOptions {
+        match read(&[&["sub"], args].concat()) {
+            Ok(CommandLine { command: Some(Command::Sub(options)), .. }) => options,
+            other => panic!("{args:?}: {other:?}"),
+        }
     }
 
-    fn mistake(subcommand: &str, args: &[&str]) -> String {
-        read(subcommand, args).err().expect("the command line has a mistake")
+    fn publisher(args: &[&str]) -> PublisherOptions {
+        match read(&[&["pub"], args].concat()) {
+            Ok(CommandLine { command: Some(Command::Pub(options)), .. }) => options,
+            other => panic!("{args:?}: {other:?}"),
+        }
     }
 
     #[test]
     fn options_of_a_subscriber_arrive() {
-        let args =
-            ["-h", "::1", "-p", "7", "-t", "a/+", "--topic=b", "-q2", "-v", "-C", "3", "-i", "me", "--mqtt", "3.1"];
-        let Ok(Command::Subscribe(options)) = read("sub", &args) else { panic!("it subscribes") };
+        let options = subscriber(&[
+            "-h",
+            "::1",
+            "-p",
+            "7",
+            "-t",
+            "a/+",
+            "--topic=b",
+            "-q2",
+            "-v",
+            "-C",
+            "3",
+            "-i",
+            "me",
+            "--mqtt",
+            "3.1",
+        ]);
         assert_eq!(options.filters, ["a/+", "b"]);
         assert_eq!((options.verbose, options.count), (true, Some(3)));
         let common = Options {
@@ -261,94 +162,136 @@ mod tests {
             client_id: "me".to_owned(),
             version: Version::V3_1,
             qos: QoS::ExactlyOnce,
+            help: None,
         };
         assert_eq!(options.common, common);
     }
 
     #[test]
     fn options_of_a_publisher_arrive() {
-        let Ok(Command::Publish(options)) = read("pub", &["-t", "a", "-m", "21.5", "-r"]) else {
-            panic!("it publishes")
-        };
+        let options = publisher(&["-t", "a", "-m", "21.5", "-r", "-r"]);
         assert_eq!(
             (options.topic.as_str(), options.message.as_deref(), options.retain),
-            ("a", Some(&b"21.5"[..]), true)
+            ("a", Some("21.5".as_ref()), true)
         );
-        assert_eq!(options.common, Options::default());
+        let common = Options {
+            host: "localhost".to_owned(),
+            port: 1883,
+            client_id: String::new(),
+            version: Version::V5,
+            qos: QoS::AtMostOnce,
+            help: None,
+        };
+        assert_eq!(options.common, common);
+    }
+
+    #[test]
+    fn a_value_may_be_empty_begin_with_a_hyphen_or_be_no_text() {
+        use std::os::unix::ffi::OsStrExt;
+        for message in ["-5", "--help", "-", "--", "-r", ""] {
+            let options = publisher(&["-t", "a", "-m", message, "-q", "1"]);
+            assert_eq!((options.message.as_deref(), options.retain), (Some(message.as_ref()), false), "{message}");
+            assert_eq!(options.common.qos, QoS::AtLeastOnce);
+        }
+        assert_eq!(publisher(&["-t", "-x", "-i", "-1"]).topic, "-x");
+        let args = [&b"goldcrest"[..], b"pub", b"-t", b"a", b"-m", b"\xff\xfe"].map(std::ffi::OsStr::from_bytes);
+        let line = super::super::super::read(&args.map(OsString::from)).unwrap();
+        let Some(Command::Pub(options)) = line.command else { panic!("it publishes") };
+        assert_eq!(options.message.unwrap().as_bytes(), b"\xff\xfe");
     }
 
     #[test]
     fn an_ipv6_address_may_stand_in_brackets() {
         for (given, taken) in [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("::1", "::1"), ("h", "h")] {
-            let Ok(Command::Publish(options)) = read("pub", &["-t", "a", "-h", given]) else { panic!("{given}") };
-            assert_eq!(options.common.host, taken);
+            assert_eq!(publisher(&["-t", "a", "-h", given]).common.host, taken);
         }
-        assert!(mistake("pub", &["-t", "a", "--host", "[]"]).contains("\"[]\" of --host: "));
+        assert!(mistake(&["pub", "-t", "a", "--host", "[]"]).contains("\"[]\" of -h, --host: "));
         for with_port in ["localhost:1883", "[::1]:1883", "127.0.0.1:1"] {
-            assert!(mistake("pub", &["-t", "a", "-h", with_port]).contains("-p says the port"), "{with_port}");
+            assert!(mistake(&["pub", "-t", "a", "-h", with_port]).contains("-p says the port"), "{with_port}");
         }
     }
 
     /// Whoever mistypes one of many options hears which.
     #[test]
     fn each_value_that_is_wrong_is_told_with_its_option() {
-        for option in ["-t", "--topic", "-q", "--qos", "-p", "--port", "--mqtt"] {
-            for subcommand in ["sub", "pub"] {
-                let mistake = mistake(subcommand, &["-t", "a", option, "#/wrong"]);
-                assert!(mistake.contains(&format!(" \"#/wrong\" of {option}: ")), "{mistake}");
+        for (option, names) in [
+            ("-t", "-t, --topic"),
+            ("--topic", "-t, --topic"),
+            ("-q", "-q, --qos"),
+            ("--qos", "-q, --qos"),
+            ("-p", "-p, --port"),
+            ("--port", "-p, --port"),
+            ("--mqtt", "--mqtt"),
+        ] {
+            for (subcommand, others) in
+                [("sub", &["-t", "a"][..]), ("pub", if names.contains("-t") { &[] } else { &["-t", "a"] })]
+            {
+                let mistake = mistake(&[&[subcommand], others, &[option, "#/wrong"]].concat());
+                assert!(mistake.contains(&format!(" \"#/wrong\" of {names}: ")), "{mistake}");
             }
         }
         use std::os::unix::ffi::OsStrExt;
-        let no_text = std::ffi::OsStr::from_bytes(b"\xff");
-        for option in ["-h", "--id", "-t", "-p", "-q", "--mqtt"] {
-            let args = [option.as_ref(), no_text];
-            let mistake = command("sub", Parser::from_args(args)).err().expect("no text").to_string();
-            assert!(mistake.contains(&format!(" of {option}: it is no valid UTF-8")), "{mistake}");
+        for (option, names) in [
+            ("-h", "-h, --host"),
+            ("--id", "-i, --id"),
+            ("-t", "-t, --topic"),
+            ("-p", "-p, --port"),
+            ("-q", "-q, --qos"),
+            ("--mqtt", "--mqtt"),
+        ] {
+            let args = [&b"goldcrest"[..], b"sub", option.as_bytes(), b"\xff"].map(std::ffi::OsStr::from_bytes);
+            let Err(Stop::Mistake(mistake)) = super::super::super::read(&args.map(OsString::from)) else {
+                panic!("{option} takes what is no text")
+            };
+            assert!(mistake.contains(&format!(" of {names}: it is no valid UTF-8")), "{mistake}");
         }
     }
 
     /// The last value would win without a word, and what the first one names would never be published.
     #[test]
     fn an_option_with_one_value_is_refused_twice() {
-        for (subcommand, args) in [
-            ("pub", ["-t", "a", "-t", "b"]),
-            ("pub", ["-t", "a", "--topic", "a"]),
-            ("pub", ["-m", "one", "-m", "two"]),
-            ("pub", ["-m", "one", "--message=", "-r"]),
-            ("sub", ["-C", "1", "--count", "2"]),
-            ("sub", ["-h", "h", "--host", "h"]),
-            ("pub", ["-p", "1", "-p", "2"]),
-            ("pub", ["-i", "a", "--id", "b"]),
-            ("sub", ["-q", "1", "--qos", "1"]),
-            ("pub", ["--mqtt", "5", "--mqtt", "5"]),
+        for (args, names) in [
+            (["pub", "-t", "a", "-t", "b"], "-t, --topic"),
+            (["pub", "-t", "a", "--topic", "a"], "-t, --topic"),
+            (["pub", "-m", "one", "-m", "two"], "-m, --message"),
+            (["pub", "-m", "one", "--message=", "-r"], "-m, --message"),
+            (["sub", "-C", "1", "--count", "2"], "-C, --count"),
+            (["sub", "-h", "h", "--host", "h"], "-h, --host"),
+            (["pub", "-p", "1", "-p", "2"], "-p, --port"),
+            (["pub", "-i", "a", "--id", "b"], "-i, --id"),
+            (["sub", "-q", "1", "--qos", "1"], "-q, --qos"),
+            (["pub", "--mqtt", "5", "--mqtt", "5"], "--mqtt"),
         ] {
-            let option = args[2].trim_end_matches('=');
-            assert_eq!(mistake(subcommand, &args), format!("{option} is given more than once, and takes one value"));
+            assert_eq!(mistake(&args), format!("{names} is given more than once, and takes one value"));
         }
     }
 
     #[test]
     fn a_client_identifier_longer_than_mqtt_allows_is_refused() {
         let longest = "i".repeat(65_535);
-        let Ok(Command::Publish(options)) = read("pub", &["-t", "a", "-i", &longest]) else { panic!("it fits") };
-        assert_eq!(options.common.client_id, longest);
-        let mistake = mistake("pub", &["-t", "a", "-i", &format!("{longest}i")]);
-        assert_eq!(mistake, "the Client Identifier of -i has 65536 bytes; 65535 are allowed");
+        assert_eq!(publisher(&["-t", "a", "-i", &longest]).common.client_id, longest);
+        assert!(
+            client_id(&format!("{longest}i"))
+                .unwrap_err()
+                .contains("at most 65535 bytes is wanted, and this one has 65536")
+        );
+        assert!(mistake(&["pub", "-t", "a", "-i", &format!("{longest}i")]).contains(" of -i, --id: "));
     }
 
     #[test]
     fn mistakes_are_told() {
-        assert!(mistake("sub", &[]).contains("-t FILTER"));
-        assert!(mistake("pub", &["-m", "x"]).contains("-t TOPIC"));
-        assert!(mistake("pub", &["-t", "a/#"]).contains("a/#"));
-        assert!(mistake("sub", &["-t", "a/#/b"]).contains("a/#/b"));
-        assert!(mistake("sub", &["-t", "a", "-q", "3"]).contains("0, 1 or 2"));
-        assert!(mistake("sub", &["-t", "a", "--mqtt", "4"]).contains("3.1, 3.1.1 or 5"));
-        assert!(mistake("sub", &["-t", "a", "-x"]).contains("-x"));
+        assert!(mistake(&["sub"]).starts_with("-t, --topic FILTER is missing: A Topic Filter, like"));
+        assert!(mistake(&["pub", "-m", "x"]).starts_with("-t, --topic TOPIC is missing: The Topic Name"));
+        assert!(mistake(&["pub", "-t", "a/#"]).contains("a/#"));
+        assert!(mistake(&["sub", "-t", "a/#/b"]).contains("a/#/b"));
+        assert!(mistake(&["sub", "-t", "a", "-q", "3"]).contains("0, 1 or 2"));
+        assert!(mistake(&["sub", "-t", "a", "--mqtt", "4"]).contains("3.1, 3.1.1 or 5"));
+        assert_eq!(mistake(&["sub", "-t", "a", "-x"]), "-x is no option");
+        assert_eq!(mistake(&["sub", "-t", "a", "-p"]), "-p, --port needs a value, which is missing");
         assert_eq!(
-            mistake("sub", &["-p", "99999"]),
-            "cannot parse argument \"99999\" of -p: a number from 1 to 65535 is wanted"
+            mistake(&["sub", "-p", "99999"]),
+            "cannot parse argument \"99999\" of -p, --port: a number from 1 to 65535 is wanted"
         );
-        assert!(mistake("sub", &["-t", "a", "b"]).contains("\"b\""));
+        assert_eq!(mistake(&["sub", "-t", "a", "b"]), "\"b\" is one word too many");
     }
 }

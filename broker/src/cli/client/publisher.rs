@@ -5,13 +5,14 @@ use super::connection::{Connection, Failure, check};
 use goldcrest_core::codec::{Ack, MAX_PACKET_LEN, Packet, Properties, Publish, QoS, ReasonCode};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 
 /// Publishes all there is to publish, and leaves when the broker has taken it.
 pub(crate) fn run(options: &PublisherOptions) -> Result<(), Failure> {
     let mut connection = Connection::open(&options.common)?;
     check_limits(&connection, options)?;
     match &options.message {
-        Some(message) => publish(&mut connection, options, "the message", message)?,
+        Some(message) => publish(&mut connection, options, "the message", message.as_bytes())?,
         None => publish_lines(&mut connection, options)?,
     }
     if options.common.qos == QoS::AtMostOnce {

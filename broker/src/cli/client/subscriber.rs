@@ -126,13 +126,11 @@ impl Printer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Options;
     use super::*;
     use goldcrest_core::codec::Codes;
 
     fn options(count: u64) -> SubscriberOptions {
-        let filters = vec!["a".to_owned(), "b".to_owned()];
-        SubscriberOptions { common: Options::default(), filters, verbose: true, count: Some(count) }
+        super::super::options::tests::subscriber(&["-t", "a", "-t", "b", "-v", "-C", &count.to_string()])
     }
 
     fn printer(options: &SubscriberOptions) -> Printer<'_> {

@@ -4,115 +4,123 @@ mod dump;
 mod record_line;
 mod stats;
 
-use crate::cli::args::{name_of, once, path};
-use crate::cli::{Failure, NO_DATA_DIR, print, read_config};
+use super::args::path;
+use super::{Failure, NO_DATA_DIR, print, read_config};
 use crate::config::default_data_dir;
 use crate::shard::describe_damage;
+use clap::{Args, Subcommand};
 use goldcrest_store::{self as store, Examined, Report};
-use lexopt::prelude::{Long, Short, Value};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const HELP: &str = "\
-Looks after the store in which the gateway keeps sessions and messages
-
-Usage: goldcrest store check [OPTIONS]           read all of it and write nothing; exit code 0: sound, 3: damaged or incomplete
-       goldcrest store stats [OPTIONS]           print how much is in it
-       goldcrest store dump [OPTIONS]            print each record as one line of JSON
-       goldcrest store backup TO [OPTIONS]       copy it to the directory TO, which is made, or is empty
-       goldcrest store restore FROM [OPTIONS]    copy a backup to where the gateway keeps its store: nothing may be there
-       goldcrest store repair [OPTIONS]          copy what is damaged to files damaged-*, cut off what is torn, say what is lost
-
-Options:
-      --data-dir DIR       where the store is [default: as for the gateway]
-      --config FILE        the configuration of the gateway, which may say where
-  -h, --help               print this
-
-Only repair and restore need that the gateway is stopped. A backup has all that was acknowledged before it began. In a dump
-times are what the clock of the machine shows then if it goes right, and null is never; a payload that is no text is in payload_base64.
-";
-
 /// The exit code for a store that is damaged.
 const DAMAGED: u8 = 3;
 
-/// What is to be done.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Command {
+/// Check, repair, dump, back up and restore the store in which the gateway keeps sessions and messages
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(arg_required_else_help = false, after_help = NOTES)]
+pub(super) struct Options {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
     action: Action,
+}
+
+const NOTES: &str = "Only repair and restore need that the gateway is stopped. A backup has all that was acknowledged before it \
+    began. In a dump times are what the clock of the machine shows then if it goes right, and null is never; a payload that is no text is \
+    in payload_base64.";
+
+/// Where the store is. The options may stand before the command and after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+struct Place {
+    /// Where the store is [default: as for the gateway]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     data_dir: Option<PathBuf>,
+    /// The configuration of the gateway, which may say where
+    #[arg(long, value_name = "FILE", value_parser = path())]
     config: Option<PathBuf>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Action {
-    Help,
-    Check,
-    Stats,
-    Dump,
-    Backup(PathBuf),
-    Restore(PathBuf),
-    Repair,
+    /// Read all of it and write nothing; exit code 0: sound, 3: damaged or incomplete
+    Check(Place),
+    /// Print how much is in it
+    Stats(Place),
+    /// Print each record as one line of JSON
+    Dump(Place),
+    /// Copy it to the directory TO, which is made, or is empty
+    Backup {
+        /// The directory to copy to
+        #[arg(value_name = "TO", value_parser = path())]
+        to: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Copy a backup to where the gateway keeps its store: nothing may be there
+    Restore {
+        /// The directory with the backup
+        #[arg(value_name = "FROM", value_parser = path())]
+        from: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Copy what is damaged to files damaged-*, cut off what is torn, say what is lost
+    Repair(Place),
 }
 
-pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let (mut data_dir, mut config, mut words) = (None, None, Vec::new());
-    while let Some(arg) = parser.next()? {
-        let name = name_of(&arg);
-        match arg {
-            Long("data-dir") => once(&mut data_dir, &name, path(&mut parser, &name)?)?,
-            Long("config") => once(&mut config, &name, path(&mut parser, &name)?)?,
-            Short('h') | Long("help") => return Ok(Command { action: Action::Help, data_dir, config }),
-            Value(word) if word.is_empty() => return Err("a word is empty: a directory is wanted".into()),
-            Value(word) => words.push(word),
-            _ => return Err(arg.unexpected()),
+impl Action {
+    fn place(&mut self) -> &mut Place {
+        match self {
+            Self::Check(place) | Self::Stats(place) | Self::Dump(place) | Self::Repair(place) => place,
+            Self::Backup { place, .. } | Self::Restore { place, .. } => place,
         }
-    }
-    let mut words = words.into_iter();
-    let Some(name) = words.next() else { return Err("check, stats, dump, backup, restore or repair is wanted".into()) };
-    let mut directory = |what: &str| words.next().map(PathBuf::from).ok_or_else(|| format!("{what} is missing"));
-    let action = match name.to_str() {
-        Some("check") => Action::Check,
-        Some("stats") => Action::Stats,
-        Some("dump") => Action::Dump,
-        Some("backup") => Action::Backup(directory("the directory to copy to")?),
-        Some("restore") => Action::Restore(directory("the directory with the backup")?),
-        Some("repair") => Action::Repair,
-        _ => return Err(format!("{name:?} is none of check, stats, dump, backup, restore and repair").into()),
-    };
-    match words.next() {
-        Some(word) => Err(format!("{word:?} is one word too many").into()),
-        None => Ok(Command { action, data_dir, config }),
     }
 }
 
-impl Command {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        if self.action == Action::Help {
-            print(HELP)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let config = self.config.as_deref().map(read_config).transpose()?;
-        let path = self.data_dir.or_else(|| config?.data_dir).or_else(default_data_dir).ok_or(NO_DATA_DIR)?;
+impl Options {
+    /// Moves what stands after the command to what stands before it.
+    ///
+    /// # Errors
+    /// An option stands before the command and after it.
+    pub(super) fn checked(mut self) -> Result<Self, String> {
+        let Place { data_dir, config } = std::mem::take(self.action.place());
+        let once = |name: &str, before: &mut Option<PathBuf>, after: Option<PathBuf>| match (&before, after) {
+            (Some(_), Some(_)) => Err(format!("{name} is given more than once, and takes one value")),
+            (_, None) => Ok(()),
+            (None, after) => {
+                *before = after;
+                Ok(())
+            }
+        };
+        once("--data-dir", &mut self.place.data_dir, data_dir)?;
+        once("--config", &mut self.place.config, config)?;
+        Ok(self)
+    }
+
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let Place { data_dir, config } = self.place;
+        let config = config.as_deref().map(read_config).transpose()?;
+        let path = data_dir.or_else(|| config?.data_dir).or_else(default_data_dir).ok_or(NO_DATA_DIR)?;
         let in_path = |error: store::OpenError| failure(&path, &error);
         match self.action {
-            Action::Check => {
+            Action::Check(_) => {
                 let report = examine(&path)?.report;
                 print(&describe(&report))?;
                 return Ok(if report.damage.is_none() { ExitCode::SUCCESS } else { DAMAGED.into() });
             }
-            Action::Stats => print(&stats::table(&examine(&path)?)?)?,
-            Action::Dump => dump::write(&examine(&path)?)?,
-            Action::Backup(to) => {
+            Action::Stats(_) => print(&stats::table(&examine(&path)?)?)?,
+            Action::Dump(_) => dump::write(&examine(&path)?)?,
+            Action::Backup { to, .. } => {
                 let report = store::back_up(&path, &to).map_err(|error| copy_failure(&error, &path, &to))?;
                 print(&format!("copied to {}\n{}", to.display(), describe(&report)))?;
             }
-            Action::Restore(from) => {
+            Action::Restore { from, .. } => {
                 let report = store::restore(&from, &path).map_err(|error| copy_failure(&error, &from, &path))?;
                 print(&format!("restored to {}\n{}", path.display(), describe(&report)))?;
             }
-            Action::Repair => print(&describe_repair(&store::repair(&path).map_err(in_path)?))?,
-            Action::Help => {}
+            Action::Repair(_) => print(&describe_repair(&store::repair(&path).map_err(in_path)?))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -172,19 +180,42 @@ fn describe_repair(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Command;
+    use super::super::tests::read;
     use super::*;
 
-    fn parsed(args: &[&str]) -> Result<Action, String> {
-        parse(lexopt::Parser::from_args(args)).map(|command| command.action).map_err(|error| error.to_string())
+    fn options(args: &[&str]) -> Options {
+        match read(&[&["store"], args].concat()).expect("the command line is right").command {
+            Some(Command::Store(options)) => options.checked().expect("no option is given twice"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn mistake(args: &[&str]) -> String {
+        super::super::tests::mistake(&[&["store"], args].concat())
+    }
+
+    #[test]
+    fn options_may_stand_before_the_command_and_after_it() {
+        let place = Place { data_dir: Some("d".into()), config: Some("c".into()) };
+        let action = Action::Backup { to: "b".into(), place: Place::default() };
+        let expected = Options { place, action };
+        assert_eq!(options(&["backup", "b", "--data-dir", "d", "--config", "c"]), expected);
+        assert_eq!(options(&["--data-dir", "d", "backup", "--config=c", "b"]), expected);
+        assert_eq!(options(&["--config", "c", "--data-dir", "d", "backup", "b"]), expected);
+        for args in [&["--data-dir", "d", "check", "--data-dir", "d"][..], &["check", "--data-dir=d", "--data-dir=d"]] {
+            assert_eq!(mistake(args), "--data-dir is given more than once, and takes one value");
+        }
     }
 
     #[test]
     fn mistakes_say_what_is_wanted() {
-        assert_eq!(parsed(&["backup", "b", "--data-dir", "d"]), Ok(Action::Backup("b".into())));
-        assert_eq!(parsed(&["--help"]), Ok(Action::Help));
-        assert!(parsed(&[]).unwrap_err().contains("check, stats, dump"));
-        assert!(parsed(&["chekc"]).unwrap_err().contains("chekc"));
-        assert!(parsed(&["restore"]).unwrap_err().contains("the directory with the backup is missing"));
-        assert!(parsed(&["check", "d"]).unwrap_err().contains("one word too many"));
+        assert_eq!(mistake(&[]), "check, stats, dump, backup, restore or repair is wanted");
+        assert!(
+            mistake(&["chekc"]).contains("\"chekc\" is no subcommand")
+                && mistake(&["chekc"]).ends_with("did you mean check?")
+        );
+        assert_eq!(mistake(&["restore"]), "FROM is missing: The directory with the backup");
+        assert!(mistake(&["check", "d"]).contains("one word too many"));
     }
 }

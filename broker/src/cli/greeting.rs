@@ -1,0 +1,105 @@
+//! What the gateway prints when it serves.
+
+use crate::config::{Config, host_of};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What a newcomer reads first. The lines `listening on ADDRESS` are for programs too.
+pub(super) fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awaited: &[String]) -> String {
+    let mut text = format!("Goldcrest {}\n", env!("CARGO_PKG_VERSION"));
+    for address in http {
+        let _ = writeln!(text, "health, metrics and sessions on http://{}/", authority(*address));
+    }
+    for reason in awaited {
+        let _ = writeln!(text, "{reason}");
+    }
+    for address in addresses {
+        let _ = writeln!(text, "listening on {}", place(*address));
+    }
+    text += if config.listeners.iter().any(|it| it.allow_anonymous && !it.address.is_of_this_machine()) {
+        "anybody who reaches it may publish and subscribe: there are no users yet\n"
+    } else {
+        "clients of this machine may publish and subscribe, without a password\n"
+    };
+    match config.store_dir() {
+        Some(data_dir) => {
+            let _ = writeln!(text, "sessions, retained and queued messages are kept in {}", data_dir.display());
+        }
+        None => {
+            text += "sessions, retained and queued messages are kept in memory alone, and gone after a stop: \
+                     --memory-only or memory_only = true\n";
+        }
+    }
+    if let Some(address) = addresses.first() {
+        let at = reach(*address);
+        let program = quoted(std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned()));
+        let _ = write!(
+            text,
+            "try it from two other terminals:\n\
+             \x20 {program} sub {at} -v -t 'demo/#'\n\
+             \x20 {program} pub {at} -t demo/room -m 21.5\n\
+             or:\n\
+             \x20 mosquitto_sub {at} -v -t 'demo/#'\n\
+             \x20 mosquitto_pub {at} -t demo/room -m 21.5\n"
+        );
+    }
+    text
+}
+
+/// Options of the clients to reach `address` from this machine.
+fn reach(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        _ => host_of(address),
+    };
+    format!("-h {host} -p {}", address.port())
+}
+
+/// `address` as `--listen` takes it, with the name of its interface.
+fn place(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(_) => address.to_string(),
+        SocketAddr::V6(_) => format!("[{}]:{}", host_of(address), address.port()),
+    }
+}
+
+/// `address` as it stands in a URL, where `%` has to be escaped (RFC 6874).
+fn authority(address: SocketAddr) -> String {
+    place(address).replace('%', "%25")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: String) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commands that it shows are pasted as they stand.
+    #[test]
+    fn the_greeting_reaches_what_is_behind_an_interface() {
+        let local = "[fe80::1%1]:1883".parse().unwrap();
+        let text = greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()]);
+        assert!(text.contains("listening on [fe80::1%lo]:1883\n"), "{text}");
+        assert!(text.contains(" sub -h fe80::1%lo -p 1883 "), "{text}");
+        assert!(text.contains("http://[fe80::1%25lo]:1883/\n"), "{text}");
+        assert!(text.contains("\nit does not listen on x yet: y\n"), "{text}");
+        assert_eq!(quoted("/opt/my programs/it's".to_owned()), r"'/opt/my programs/it'\''s'");
+    }
+
+    #[test]
+    fn the_greeting_names_real_ports_and_says_what_is_kept() {
+        let config = Config { data_dir: Some("/data".into()), ..Config::default() };
+        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()], &[]);
+        assert!(text.contains("sessions on http://[::1]:9/\n"), "{text}");
+        assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
+        assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
+        assert!(text.contains("messages are kept in /data\n"), "{text}");
+        let text = greeting(&Config { memory_only: true, ..config }, &[], &[], &[]);
+        assert!(text.contains("messages are kept in memory alone, and gone after a stop: --memory-only"), "{text}");
+    }
+}

@@ -1,0 +1,238 @@
+//! `goldcrest` without a command: serving clients until a signal comes.
+
+use super::args::{any, number, path, text};
+use super::greeting::greeting;
+use super::{Failure, LAST_WORDS, NO_DATA_DIR, read_config};
+use crate::config::{
+    Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, listen_addresses, shards_for_cores,
+};
+use crate::output::BackgroundWriter;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What the command line says about serving.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Options {
+    /// Read the configuration from a TOML file
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    config: Option<PathBuf>,
+    /// Listen on an IP address and port, like 127.0.0.1:1883 or [::1]:1883; port 0 picks one. localhost:1883 or 1883 are 127.0.0.1 and
+    /// ::1 (where there is IPv6), *:1883 all addresses. May be repeated; replaces the listeners of the file [default: localhost:1883]
+    #[arg(long, value_name = "ADDR", value_parser = text(listen_addresses))]
+    listen: Vec<Addresses>,
+    /// Let anybody connect on each --listen, not from this machine alone
+    #[arg(long, overrides_with = "allow_anonymous")]
+    allow_anonymous: bool,
+    /// Answer /live, /ready, /metrics and /sessions over HTTP on a loopback address and port, like 127.0.0.1:9883, localhost:9883 or
+    /// 9883. May be repeated; replaces those of the file [default: nowhere]
+    #[arg(long, value_name = "ADDR", value_parser = text(listen_addresses))]
+    http: Vec<Addresses>,
+    /// Keep sessions and messages there across restarts [default: $STATE_DIRECTORY, or goldcrest in $XDG_STATE_HOME, or
+    /// ~/.local/state/goldcrest]
+    #[arg(long, value_name = "DIR", value_parser = path())]
+    data_dir: Option<PathBuf>,
+    /// Keep nothing on disk: a stop or a crash loses what was acknowledged
+    #[arg(long, overrides_with = "memory_only")]
+    memory_only: bool,
+    /// Worker threads; auto is one for each core [default: as many as the store was made for, and auto where there is none yet]
+    #[arg(long, value_name = "N", value_parser = text(shards))]
+    shards: Option<u16>,
+    /// Write these log lines to standard error: off, error, warn, info, debug or trace, or a list like info,goldcrest::listener=debug
+    /// [default: $RUST_LOG, or info]
+    #[arg(long, value_name = "LEVEL", value_parser = text(any))]
+    log: Option<String>,
+}
+
+/// What one `--listen` stands for: `localhost` and `*` are two addresses. With this name clap takes the list for one value.
+type Addresses = Vec<ListenAddress>;
+
+pub(super) fn shards(text: &str) -> Result<u16, String> {
+    match text {
+        "auto" => Ok(shards_for_cores()),
+        _ => number(text, 1..=MAX_SHARDS).map_err(|wanted| format!("{wanted}, or auto")),
+    }
+}
+
+impl Options {
+    /// What clap is not told, since it could not say why.
+    ///
+    /// # Errors
+    /// Options that contradict each other.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if self.allow_anonymous && self.listen.is_empty() {
+            return Err("--allow-anonymous is about --listen, which is missing");
+        }
+        if self.memory_only && self.data_dir.is_some() {
+            return Err("--memory-only keeps nothing in --data-dir; say one of them");
+        }
+        Ok(())
+    }
+
+    fn into_config(self) -> Result<Config, crate::ConfigError> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
+        if !self.listen.is_empty() {
+            let allow_anonymous = self.allow_anonymous;
+            let listener = |address| Listener { address, allow_anonymous };
+            config.listeners = self.listen.into_iter().flatten().map(listener).collect();
+        }
+        if !self.http.is_empty() {
+            config.http.listen = self.http.into_iter().flatten().collect();
+        }
+        config.memory_only = self.memory_only || (config.memory_only && self.data_dir.is_none());
+        config.data_dir = self.data_dir.or(config.data_dir);
+        config.shards = self.shards.unwrap_or(config.shards);
+        config.log = self.log.or(config.log);
+        Ok(config)
+    }
+}
+
+pub(super) fn serve(options: Options) -> Result<(), Failure> {
+    super::heap::keep_freed_memory();
+    let mut config = options.into_config()?;
+    // Checked first, because the log and the runtime open descriptors themselves.
+    crate::net::descriptors::check(&config)?;
+    crate::output::log::init(config.log.as_deref())?;
+    if config.memory_only {
+        tracing::warn!(
+            "memory only: a stop or a crash loses sessions, retained and queued messages, though acknowledged"
+        );
+    } else if config.data_dir.is_none() {
+        config.data_dir = Some(default_data_dir().ok_or(NO_DATA_DIR)?);
+    }
+    // A pipe that nobody reads must not keep signals from being handled.
+    let out = BackgroundWriter::open("greeting", std::io::stdout())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        // From here on no signal kills: not even one that comes while the gateway starts.
+        let mut termination = Termination::listen()?;
+        const NO_RELOAD: &str = "nothing is reloaded before the next start; SIGTERM stops";
+        ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
+        ignore(SignalKind::user_defined1(), "SIGUSR1", NO_RELOAD)?;
+        ignore(SignalKind::user_defined2(), "SIGUSR2", NO_RELOAD)?;
+        // A file that may not grow (`ulimit -f`) is an error like a full disk.
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        ignore(too_large, "SIGXFSZ", "a file would be larger than the limit of the system, ulimit -f")?;
+        let shutdown = async {
+            termination.next().await;
+            tracing::info!("stopping; a second signal ends at once");
+            tokio::spawn(async move {
+                termination.next().await;
+                crate::output::log::flush(LAST_WORDS / 10);
+                std::process::exit(1);
+            });
+        };
+        crate::run(&config, shutdown, |gateway| {
+            let text = greeting(&config, gateway.addresses(), gateway.http_addresses(), &gateway.awaited());
+            out.write(text.as_bytes());
+        })
+        .await
+    });
+    out.flush(LAST_WORDS);
+    crate::output::log::flush(LAST_WORDS);
+    served
+}
+
+/// SIGTERM and SIGINT.
+struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Lets a signal pass that would kill without an order: the terminal was closed, a service manager or logrotate means a reload.
+fn ignore(kind: SignalKind, name: &'static str, why: &'static str) -> std::io::Result<()> {
+    let mut ignored = signal(kind)?;
+    tokio::spawn(async move {
+        ignored.recv().await;
+        tracing::warn!("{name} is ignored, now and later: {why}");
+        while ignored.recv().await.is_some() {}
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{mistake, read};
+    use super::*;
+
+    fn options(args: &[&str]) -> Options {
+        read(args).expect("the command line is right").serve
+    }
+
+    #[test]
+    fn options_arrive() {
+        assert_eq!(options(&[]), Options::default());
+        let all =
+            ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];
+        assert_eq!(
+            options(&[&all[..], &["--log", "debug", "--allow-anonymous", "--http=[::1]:9883"]].concat()),
+            Options {
+                config: Some("a.toml".into()),
+                listen: vec![vec!["127.0.0.1:0".parse().unwrap()], vec!["[::1]:1884".parse().unwrap()]],
+                allow_anonymous: true,
+                http: vec![vec!["[::1]:9883".parse().unwrap()]],
+                data_dir: Some("d".into()),
+                memory_only: false,
+                shards: Some(2),
+                log: Some("debug".to_owned()),
+            }
+        );
+    }
+
+    #[test]
+    fn mistakes_say_what_is_wanted() {
+        assert!(mistake(&["--listen", "localhost"]).contains("like 127.0.0.1:1883"));
+        assert!(mistake(&["--shards", "0"]).contains("\"0\" of --shards: a number from 1 to 256"));
+        assert!(mistake(&["--shards", "all"]).contains("or auto"));
+        assert!(mistake(&["--shards"]).contains("--shards"));
+        assert_eq!(mistake(&["--lisen", "x"]), "--lisen is no option; did you mean --listen?");
+        assert!(mistake(&["serve"]).contains("\"serve\" is no subcommand; there are sub, pub, store, budget, "));
+        assert!(mistake(&["--log", "info", "budget"]).contains("the subcommand budget cannot be used with --log"));
+        assert!(mistake(&["--allow-anonymous"]).contains("--listen"));
+        assert!(mistake(&["--memory-only", "--data-dir", "d"]).contains("say one of them"));
+    }
+
+    #[test]
+    fn flags_may_be_repeated() {
+        let twice =
+            options(&["--memory-only", "--memory-only", "--listen=1", "--allow-anonymous", "--allow-anonymous"]);
+        assert!(twice.memory_only && twice.allow_anonymous);
+    }
+
+    #[test]
+    fn addresses_may_be_of_both_families() {
+        let config = options(&["--listen", "localhost:0", "--http", "9883"]).into_config().unwrap();
+        let address = |text: &str| ListenAddress::from(text.parse::<std::net::SocketAddr>().unwrap());
+        let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
+        assert_eq!(listeners, [address("127.0.0.1:0"), address("[::1]:0")]);
+        assert_eq!(config.http.listen, [address("127.0.0.1:9883"), address("[::1]:9883")]);
+        assert_eq!(options(&["--shards", "auto"]).shards, Some(shards_for_cores()));
+    }
+
+    #[test]
+    fn options_override_the_defaults() {
+        let args = ["--listen", "0.0.0.0:7", "--allow-anonymous", "--shards", "5", "--http", "127.0.0.1:8"];
+        let config = options(&args).into_config().unwrap();
+        assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
+        assert_eq!(config.shards, 5);
+        // Nor does --allow-anonymous open what is not for clients.
+        let http = crate::HttpConfig {
+            listen: vec!["127.0.0.1:8".parse().unwrap()],
+            allow_anonymous: false,
+            ..Default::default()
+        };
+        assert_eq!(config.http, http);
+    }
+}
