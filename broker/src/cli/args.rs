@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Text that `parse` takes. What is no UTF-8 is told with its option, which clap's own parser of strings does not do.
-pub(super) fn text<T, E>(parse: fn(&str) -> Result<T, E>) -> impl TypedValueParser<Value = T> + Clone
+pub(super) fn text<T, E>(parse: fn(&str) -> Result<T, E>) -> impl TypedValueParser<Value = T>
 where
     T: Clone + Send + Sync + 'static,
     E: Display + 'static,
@@ -25,7 +25,7 @@ pub(super) fn any(text: &str) -> Result<String, String> {
 }
 
 /// A path, which is not empty.
-pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> + Clone {
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(|value: OsString| match value.is_empty() {
         true => Err("a path is wanted"),
         false => Ok(PathBuf::from(value)),

@@ -25,16 +25,19 @@ use std::time::Duration;
 /// The exit code for a command line that makes no sense.
 const USAGE: u8 = 2;
 
-/// Goldcrest, an MQTT broker. Without a command it serves clients
+/// An MQTT broker for edge and IoT devices; without a command it serves clients
 #[derive(Debug, Parser)]
 #[command(name = "goldcrest", version, max_term_width = 120, disable_help_subcommand = true)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 struct CommandLine {
     #[command(flatten)]
     serve: serve::Options,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXIT_CODES: &str = "Exit codes: 0 after a stop by SIGTERM or Ctrl-C, 1 after an error or a second signal, 2 for a command line \
+    that makes no sense; goldcrest store has 3 for a store that is damaged.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
