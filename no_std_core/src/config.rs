@@ -1,7 +1,6 @@
 //! What the embedder decides: limits and policies. All of it is fixed while a broker runs.
 
 use crate::codec::QoS;
-use crate::engine::router::ShareStrategy;
 use crate::topic::{TopicFilter, TopicName};
 
 /// The configuration of a [`Broker`](crate::Broker).
@@ -335,6 +334,24 @@ pub struct OverflowRule<'m> {
     pub filter: TopicFilter<'m>,
     /// The policy.
     pub policy: Overflow,
+}
+
+/// How a group chooses the member that gets a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareStrategy {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Whoever has the least to acknowledge; among equals one after the other.
+    LeastInflight,
+    /// Any, each as likely as the others.
+    Random,
+    /// The same as last time, as long as it is available.
+    Sticky,
+    /// The same for all messages of one publisher.
+    HashPublisher,
+    /// The same for all messages of one topic.
+    HashTopic,
 }
 
 /// A [`ShareStrategy`] for the shared subscriptions of one ShareName.

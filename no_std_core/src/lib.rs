@@ -142,7 +142,9 @@ pub use api::local::Local;
 #[cfg(feature = "alloc")]
 pub use api::resources::Capacity;
 pub use api::resources::Resources;
-pub use config::{Authentication, Config, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule};
+pub use config::{
+    Authentication, Config, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule, ShareStrategy,
+};
 #[cfg(feature = "alloc")]
 pub use durable::outlook::Outlook;
 pub use durable::persist::Polled;
@@ -161,6 +163,7 @@ pub use engine::timeout::TimerKey;
 pub use paging::residency::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
+pub use seam::grant::{ClientLimits, Grant};
 pub use seam::journal::{Batch, JournalMemory};
 pub use seed::secret::derive_seed;
 #[cfg(feature = "alloc")]

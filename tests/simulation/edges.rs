@@ -171,7 +171,7 @@ fn a_verdict_after_the_end_is_ignored() {
     for refuse in [false, true] {
         let now = goldcrest_core::Instant::from_millis(1);
         let mut broker = broker(Config { authentication: Authentication::Ask, ..Config::gateway(1) });
-        let accept = Verdict::Accept { principal: Default::default(), data: None };
+        let accept = Verdict::accept(Default::default());
         let method = [Property::AuthenticationMethod("m")];
         let old = broker.handle_connected(now).unwrap();
         let bytes = connect_bytes("c", true, &method);

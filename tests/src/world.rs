@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Instant, Limits, Next,
+    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Grant, Instant, Limits, Next,
     Outlook, Principal, Shard, Then, Verdict,
 };
 
@@ -23,6 +23,8 @@ pub type Judge = Box<dyn FnMut(&Ask<'_>) -> Judgement>;
 pub enum Judgement {
     /// See [`Verdict::Accept`].
     Accept(u32, Option<Vec<u8>>),
+    /// The same for an anonymous client with a grant of its own.
+    Grant(Grant),
     /// See [`Verdict::Continue`].
     Continue(Vec<u8>),
     /// See [`Verdict::Refuse`].
@@ -618,8 +620,9 @@ impl World {
 fn answer(broker: &mut Broker<'_>, now: Instant, connection: ConnectionId, judgement: &Judgement) {
     let verdict = match judgement {
         Judgement::Accept(principal, data) => {
-            Verdict::Accept { principal: Principal(*principal), data: data.as_deref() }
+            Verdict::Accept { principal: Principal(*principal), data: data.as_deref(), grant: Grant::default() }
         }
+        Judgement::Grant(grant) => Verdict::Accept { principal: Principal::ANONYMOUS, data: None, grant: *grant },
         Judgement::Continue(data) => Verdict::Continue { data },
         Judgement::Refuse(code) => Verdict::Refuse(*code),
         Judgement::Later => return,

@@ -13,8 +13,8 @@ pub(crate) use data_dir::default_data_dir;
 pub use document::ConfigError;
 
 use document::{Section, read_document};
+use goldcrest_core::ShareStrategy;
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
-use goldcrest_core::router::ShareStrategy;
 use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, TopicFilter};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -113,7 +113,7 @@ impl<'b> Local<'b> {
         let bytes = window.finish().ok_or(ReasonCode::PacketTooLarge)?;
         let id = broker.handle_connected(now).map_err(|_| ReasonCode::QuotaExceeded)?;
         if let Next::Ask(_) = broker.handle_bytes(now, id, bytes).next {
-            broker.handle_verdict(now, id, Verdict::Accept { principal: self.principal, data: None });
+            broker.handle_verdict(now, id, Verdict::accept(self.principal));
         }
         match broker.describe(id) {
             Some(info) if info.is_open => {

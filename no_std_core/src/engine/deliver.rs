@@ -11,6 +11,7 @@ use crate::engine::router::Subscription;
 use crate::engine::sessions::{Outbound, Session};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
+use crate::seam::grant::lower;
 use crate::seam::work;
 use crate::topic::TopicName;
 
@@ -199,7 +200,7 @@ impl Engine<'_> {
         }
         let mut policy = self.config.overflow_for(topic);
         let outbound = &self.sessions[session].outbound;
-        let mut bound = Bound::of_session(&self.config.limits);
+        let mut bound = Bound::of_session(&self.config.limits, &self.sessions[session]);
         if let Some(durable) = self.durable_bound(session) {
             if bound.is_exceeded(outbound) && !may_wait_in_store {
                 // It would have to drop all that is in the store alone.
@@ -236,11 +237,13 @@ impl Engine<'_> {
         #[cfg(feature = "alloc")]
         {
             let limits = &self.config.limits;
+            let granted = &self.sessions[session].lost.get().limits;
             let bound = Bound {
-                messages: limits.durable_queued_messages.max(limits.queued_messages),
-                bytes: limits.durable_queued_bytes.max(limits.queued_bytes),
+                messages: lower(limits.durable_queued_messages.max(limits.queued_messages), granted.queued_messages),
+                bytes: lower(limits.durable_queued_bytes.max(limits.queued_bytes), granted.queued_bytes),
             };
-            let is_more = bound != Bound::of_session(limits) && self.sessions[session].is_durable;
+            let entry = &self.sessions[session];
+            let is_more = bound != Bound::of_session(limits, entry) && entry.is_durable;
             // Topics are looked for in memory, one after the other.
             (is_more && !self.config.may_keep_latest()).then_some(bound)
         }
@@ -290,8 +293,12 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    fn of_session(limits: &Limits) -> Self {
-        Self { messages: limits.queued_messages, bytes: limits.queued_bytes }
+    fn of_session(limits: &Limits, session: &Session) -> Self {
+        let granted = &session.lost.get().limits;
+        Self {
+            messages: lower(limits.queued_messages, granted.queued_messages),
+            bytes: lower(limits.queued_bytes, granted.queued_bytes),
+        }
     }
 
     /// Whether `queue` takes one more message of `cost` bytes.

@@ -4,12 +4,13 @@
 //! that comes or has room again, before all that comes later. A member that goes gives back what was never sent to it.
 
 use crate::codec::QoS;
+use crate::config::ShareStrategy;
 use crate::engine::Engine;
 use crate::engine::deliver::{Bound, Terms};
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::neighbours::Siblings;
 use crate::engine::packets::publish::{Fate, Routing};
-use crate::engine::router::{Group, PickKeys, SHARED, ShareStrategy, Subscription};
+use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::sessions::{Outbound, Session};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;

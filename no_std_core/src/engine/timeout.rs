@@ -26,6 +26,8 @@ pub enum TimerKey {
 #[cfg(feature = "alloc")]
 const LEAST_BYTES_PER_SEC: u64 = 64;
 
+const GRANT_EXPIRED: Refusal = Refusal::new(ReasonCode::NotAuthorized, "the client's proof of who it is has expired");
+
 impl Engine<'_> {
     /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
     #[cfg(feature = "alloc")]
@@ -90,9 +92,12 @@ impl Engine<'_> {
         let is_held = self.connections[handle].is_held;
         match self.connections[handle].phase {
             // It is the broker that does not read.
+            Phase::Open if self.connections[handle].draft.get().expires <= now => {
+                self.close(now, handle, GRANT_EXPIRED, true);
+            }
             Phase::Open if is_held => {
                 let limit = self.connections[handle].idle_limit_ms;
-                self.rearm_connection(now, handle, limit);
+                self.rearm_open(now, handle, limit);
             }
             Phase::AwaitingConnect if is_held => self.rearm_connection(now, handle, self.config.connect_timeout_ms),
             Phase::Open => {
@@ -103,11 +108,11 @@ impl Engine<'_> {
                 let connection = &self.connections[handle];
                 let limit = connection.idle_limit_ms;
                 let quiet = now.millis_since(connection.last_active);
-                if quiet >= u64::from(limit) {
+                if limit != 0 && quiet >= u64::from(limit) {
                     let why = "nothing came for one and a half times the Keep Alive";
                     self.close(now, handle, Refusal::new(ReasonCode::KeepAliveTimeout, why), true);
                 } else {
-                    self.rearm_connection(now, handle, limit.saturating_sub(quiet as u32));
+                    self.rearm_open(now, handle, if limit == 0 { 0 } else { limit.saturating_sub(quiet as u32) });
                 }
             }
             Phase::AwaitingConnect | Phase::AwaitingVerdict | Phase::AwaitingAuth => {

@@ -330,7 +330,7 @@ mod tests {
         let mut resources = Memory::new();
         let broker = Broker::new(resources.memory(), config, &AllowAll);
         let mut seats = [const { Seat::EMPTY }; 3];
-        let accept = |_: ConnectionId, _: &Ask<'_>| Some(Verdict::Accept { principal: Principal(1), data: None });
+        let accept = |_: ConnectionId, _: &Ask<'_>| Some(Verdict::accept(Principal(1)));
         let hub = Hub::new(broker, &mut seats, (|| NOW) as fn() -> Instant).deciding(&accept);
         test(&hub);
         hub.with(|broker, _| assert_eq!(broker.counters().connections, 0));

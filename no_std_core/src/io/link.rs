@@ -473,7 +473,7 @@ mod tests {
                 peer.send(CONNECT);
                 let mut decide = |ask: &Ask<'_>| {
                     assert!(matches!(ask, Ask::Connect(connect) if connect.client_id == "c"));
-                    let accepted = Verdict::Accept { principal: crate::Principal(7), data: None };
+                    let accepted = Verdict::accept(crate::Principal(7));
                     Some(if accept { accepted } else { Verdict::Refuse(ReasonCode::NotAuthorized) })
                 };
                 link.receive_asking(NOW, broker, &mut decide);

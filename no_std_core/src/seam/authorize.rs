@@ -2,6 +2,7 @@
 
 use crate::codec::{Auth, Connect, QoS, ReasonCode};
 use crate::mem::{Blob, Bytes, TEXT_ON_STACK};
+use crate::seam::grant::Grant;
 use crate::topic::{TopicFilter, TopicName};
 
 /// Who a client proved to be: a number that the embedder chose in its [`Verdict`].
@@ -187,6 +188,7 @@ pub enum Ask<'b> {
 
 /// The embedder's answer to an [`Ask`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Verdict<'a> {
     /// The client is who it says.
     Accept {
@@ -194,6 +196,8 @@ pub enum Verdict<'a> {
         principal: Principal,
         /// Authentication Data for the CONNACK, or for the AUTH that ends a re-authentication.
         data: Option<&'a [u8]>,
+        /// What it gets.
+        grant: Grant,
     },
     /// Enhanced authentication goes on: AUTH 0x18 with these Authentication Data.
     Continue {
@@ -202,4 +206,11 @@ pub enum Verdict<'a> {
     },
     /// CONNACK, or DISCONNECT for a re-authentication, with this Reason Code; then the connection is closed.
     Refuse(ReasonCode),
+}
+
+impl Verdict<'_> {
+    /// The client is `principal`, and gets what all others get.
+    pub fn accept(principal: Principal) -> Self {
+        Self::Accept { principal, data: None, grant: Grant::default() }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod authorize;
 pub(crate) mod counters;
+pub(crate) mod grant;
 #[cfg_attr(
     not(all(feature = "alloc", feature = "durable")),
     allow(dead_code, reason = "what only a server asks, and what only somebody with a store asks")

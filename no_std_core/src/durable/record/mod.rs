@@ -247,7 +247,7 @@ pub struct Transit<'a> {
     pub sequence: u64,
     /// The slot of its Message.
     pub message: u32,
-    /// See [`ShareStrategy`](crate::engine::router::ShareStrategy): the same for all messages of one publisher.
+    /// See [`ShareStrategy`](crate::config::ShareStrategy): the same for all messages of one publisher.
     pub publisher_key: u32,
     /// The Topic Filter of the shared subscription that it is for alone; empty if it is for all subscribers there.
     pub group: &'a str,

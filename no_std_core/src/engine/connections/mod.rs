@@ -139,6 +139,8 @@ pub(crate) struct Draft {
     pub(crate) assigned_number: Option<u64>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
+    /// When the client's proof of who it is expires.
+    pub(crate) expires: Instant,
     /// The length of the packet for which the connection is closed as too large; 0: none.
     #[cfg(feature = "alloc")]
     pub(crate) too_large: u32,
@@ -164,6 +166,7 @@ impl Vacant for Draft {
         assigned_number: None,
         server_keep_alive: None,
         granted_expiry_secs: None,
+        expires: Instant::NEVER,
         #[cfg(feature = "alloc")]
         too_large: 0,
         #[cfg(feature = "alloc")]

@@ -60,16 +60,17 @@ impl Engine<'_> {
         }
         self.connections[handle].awaits_verdict = false;
         match verdict {
-            Verdict::Accept { principal, .. } if reauthenticating => {
+            Verdict::Accept { principal, grant, .. } if reauthenticating => {
                 self.connections[handle].reauthenticating = false;
                 let session = self.connections[handle].session;
                 if session.is_some_and(|session| self.sessions[session].principal != principal) {
                     self.refuse_verdict(now, handle, SOMEBODY_ELSE);
                     return;
                 }
+                self.renew_grant(now, handle, &grant);
                 self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, Why::NONE));
             }
-            Verdict::Accept { principal, .. } => self.open(now, handle, principal),
+            Verdict::Accept { principal, grant, .. } => self.open(now, handle, principal, &grant),
             Verdict::Continue { .. } => {
                 if !reauthenticating {
                     self.connections[handle].phase = Phase::AwaitingAuth;

@@ -12,6 +12,7 @@ use crate::engine::sessions::Session;
 use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
 use crate::seam::authorize::{Ask, Principal};
+use crate::seam::grant::Grant;
 use crate::time::Instant;
 
 /// A Receive Maximum that the client does not give (section 3.1.2.11.3).
@@ -67,7 +68,7 @@ impl<'m> Engine<'m> {
         }
         match self.config.authentication {
             Authentication::Open => {
-                self.open(now, handle, Principal::ANONYMOUS);
+                self.open(now, handle, Principal::ANONYMOUS, &Grant::default());
                 Ok(Taken::Done)
             }
             Authentication::Ask => {
@@ -125,15 +126,21 @@ impl<'m> Engine<'m> {
     }
 
     /// The client is accepted: it gets its Session and its CONNACK.
-    pub(crate) fn open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) {
-        if let Err(refusal) = self.try_open(now, handle, principal) {
+    pub(crate) fn open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal, grant: &Grant) {
+        if let Err(refusal) = self.try_open(now, handle, principal, grant) {
             self.refuse_connect(now, handle, refusal);
         }
     }
 
     /// First all is decided, then all is changed: whoever is refused leaves the Session that was there, its connection and its
     /// Will as they were.
-    fn try_open(&mut self, now: Instant, handle: Handle<Connection>, principal: Principal) -> Result<(), Refusal> {
+    fn try_open(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        principal: Principal,
+        grant: &Grant,
+    ) -> Result<(), Refusal> {
         let changes = self.messages.journal.changes();
         if self.connections[handle].draft.get().client_id.is_empty() {
             self.assign_client_id(handle)?;
@@ -162,8 +169,10 @@ impl<'m> Engine<'m> {
         connection.session = Some(session);
         connection.idle_limit_ms = u32::from(keep_alive) * 1500;
         connection.last_active = now;
-        let idle_limit = connection.idle_limit_ms;
-        self.rearm_connection(now, handle, idle_limit);
+        if grant.limits.inflight > 0 {
+            connection.window = connection.window.min(grant.limits.inflight);
+        }
+        connection.is_bridge |= grant.is_bridge;
 
         let bound = &mut self.sessions[session];
         let was_away = bound.connection.replace(handle).is_none();
@@ -172,9 +181,13 @@ impl<'m> Engine<'m> {
         bound.expiry_secs = granted;
         bound.principal = principal;
         bound.will = will;
+        if bound.lost.get().limits != grant.limits {
+            bound.lost.make().limits = grant.limits;
+        }
         bound.outbound.resume(&mut self.messages);
         bound.inbound.connected(now, found.goes_on);
         self.note_session(session);
+        self.renew_grant(now, handle, grant);
 
         let batch = self.messages.journal.batch_since(changes);
         // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
@@ -327,6 +340,27 @@ impl<'m> Engine<'m> {
     }
 
     /// Sets when the connection's timer comes; 0: never.
+    /// The client's proof of who it is lasts until another time from now on.
+    pub(crate) fn renew_grant(&mut self, now: Instant, handle: Handle<Connection>, grant: &Grant) {
+        let connection = &mut self.connections[handle];
+        if grant.expires != connection.draft.get().expires {
+            connection.draft.make().expires = grant.expires;
+        }
+        let idle_limit = connection.idle_limit_ms;
+        self.rearm_open(now, handle, idle_limit);
+    }
+
+    /// Arms the timer of an open connection: for so long without a packet, or for the end of its grant. 0: for no quiet.
+    pub(crate) fn rearm_open(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
+        let expires = self.connections[handle].draft.get().expires;
+        if expires == Instant::NEVER {
+            self.rearm_connection(now, handle, after_ms);
+            return;
+        }
+        let left = u32::try_from(expires.millis_since(now)).unwrap_or(u32::MAX).max(1);
+        self.rearm_connection(now, handle, if after_ms == 0 { left } else { left.min(after_ms) });
+    }
+
     pub(crate) fn rearm_connection(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
         let deadline = now.plus_millis(u64::from(after_ms));
         match (self.connections[handle].timer, after_ms) {

@@ -9,6 +9,7 @@ use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
+use crate::seam::grant::lower;
 use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
@@ -97,7 +98,8 @@ impl<'m> Engine<'m> {
         #[cfg(not(feature = "alloc"))]
         let kept_filter = filter;
         let known = self.router.find(kept_filter, subscriber);
-        if known.is_none() && self.sessions[session].subscriptions >= self.config.limits.subscriptions {
+        let most = lower(self.config.limits.subscriptions, self.sessions[session].lost.get().limits.subscriptions);
+        if known.is_none() && self.sessions[session].subscriptions >= most {
             return ReasonCode::QuotaExceeded;
         }
         if self.store_is_full && self.sessions[session].is_durable {

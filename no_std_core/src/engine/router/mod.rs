@@ -41,7 +41,7 @@ mod trie;
 pub(crate) use ahead::SIDE_BY_SIDE;
 pub use matching::{Match, Matches};
 pub use retained::{Retained, RetainedCursor, RetainedMatches};
-pub use shared::{Group, PickKeys, ShareStrategy};
+pub use shared::{Group, PickKeys};
 pub use subscription::{Subscribed, Subscription, SubscriptionOptions, Unsubscribed};
 pub use trie::Node;
 

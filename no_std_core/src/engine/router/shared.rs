@@ -3,6 +3,7 @@
 use super::subscription::{ByPlace, Subscription};
 use super::trie::Node;
 use super::{Router, SHARED, Subscriber};
+use crate::config::ShareStrategy;
 use crate::mem::{Blob, Handle, Hasher, Linked, List, Pool, links};
 use crate::topic::TopicFilter;
 
@@ -75,24 +76,6 @@ impl Default for Group {
     fn default() -> Self {
         Self::EMPTY
     }
-}
-
-/// How a group chooses the member that gets a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ShareStrategy {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// Whoever has the least to acknowledge; among equals one after the other.
-    LeastInflight,
-    /// Any, each as likely as the others.
-    Random,
-    /// The same as last time, as long as it is available.
-    Sticky,
-    /// The same for all messages of one publisher.
-    HashPublisher,
-    /// The same for all messages of one topic.
-    HashTopic,
 }
 
 /// What some strategies choose by.

@@ -15,6 +15,7 @@ use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
 use crate::mem::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
+use crate::seam::grant::{ClientLimits, lower};
 use crate::time::Instant;
 
 /// A Session in the pool.
@@ -57,10 +58,12 @@ pub struct Session {
     pub(crate) shards: <Shards as Neighbour>::OfSession,
 }
 
-/// What a Session has lost.
+/// What few Sessions have: losses, and bounds of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lost {
     pub(crate) dropped: Dropped,
+    /// What its client was granted.
+    pub(crate) limits: ClientLimits,
     /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
     pub(crate) last: u32,
     /// The Packet Identifier that was given out last when one was taken from a message that its client may have, or 0. The client may
@@ -72,6 +75,7 @@ pub(crate) struct Lost {
 impl Vacant for Lost {
     const VACANT: &Self = &Self {
         dropped: Dropped::NONE,
+        limits: ClientLimits::NONE,
         last: 0,
         #[cfg(feature = "alloc")]
         last_packet_id: 0,
@@ -159,8 +163,9 @@ impl Session {
         if let Some(elsewhere) = self.shards.elsewhere() {
             return !elsewhere.is_full && elsewhere.outstanding < limits.queued_messages;
         }
-        self.outbound.queued() < limits.queued_messages as usize
-            && self.outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
+        let granted = &self.lost.get().limits;
+        self.outbound.queued() < lower(limits.queued_messages, granted.queued_messages) as usize
+            && self.outbound.queued_bytes().saturating_add(cost) <= lower(limits.queued_bytes, granted.queued_bytes)
     }
 
     /// Fills an empty one.

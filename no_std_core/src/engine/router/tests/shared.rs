@@ -1,5 +1,6 @@
 //! Groups of shared subscriptions.
 
+use crate::config::ShareStrategy;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
