@@ -5,7 +5,7 @@ use super::snapshot::Snapshot;
 use super::{AdminState, health, metrics, sessions};
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
@@ -71,7 +71,7 @@ async fn refuse_others(State(state): State<Arc<AdminState>>, request: Request, n
         .into_response();
     }
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        return (StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD are allowed\n").into_response();
+        return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET,HEAD")], "GET and HEAD are allowed\n").into_response();
     }
     next.run(request).await
 }
