@@ -33,10 +33,22 @@ pub enum Answer {
 }
 
 enum Request {
-    Commit { shard: u16, ticket: u64, batch: Batch },
-    Fetch { shard: u16, keys: Vec<Key> },
-    Room { shard: u16, bytes: u64 },
-    GiveBack { bytes: u64 },
+    /// The owner, a shard with its ticket, is told when the batch is safe.
+    Commit {
+        owner: Option<(u16, u64)>,
+        batch: Batch,
+    },
+    Fetch {
+        shard: u16,
+        keys: Vec<Key>,
+    },
+    Room {
+        shard: u16,
+        bytes: u64,
+    },
+    GiveBack {
+        bytes: u64,
+    },
     Stats(SyncSender<Stats>),
     Close,
 }
@@ -51,7 +63,13 @@ pub struct Handle {
 impl Handle {
     /// Hands in a batch; [`Answer::Persisted`] will name its ticket.
     pub fn commit(&self, shard: u16, ticket: u64, batch: Batch) {
-        self.send(Request::Commit { shard, ticket, batch });
+        self.send(Request::Commit { owner: Some((shard, ticket)), batch });
+    }
+
+    /// Hands in a batch of records under [`Key::COMMON`]. Nobody is told when it is safe; but every batch that is handed in after this call
+    /// is safe no earlier. No shard's room is used for it, so it should be small, and is to be left while the store is full.
+    pub fn commit_common(&self, batch: Batch) {
+        self.send(Request::Commit { owner: None, batch });
     }
 
     /// Says how many bytes a shard still wants to have set aside; [`Answer::Room`] brings them, at once or in parts.
@@ -159,8 +177,8 @@ struct Work {
     shards: u16,
     answer: Box<dyn Fn(u16, Answer) + Send>,
     batches: Vec<Batch>,
-    /// Of `batches`: shard and ticket.
-    owners: Vec<(u16, u64)>,
+    /// Of `batches`: shard and ticket, if anybody is to be told.
+    owners: Vec<Option<(u16, u64)>>,
     /// Shards, and what they ask for.
     fetches: Vec<(u16, Vec<Key>)>,
     /// By shard, how many bytes are still to be granted.
@@ -218,9 +236,9 @@ impl Work {
     /// Whether it is the last one.
     fn take(&mut self, request: Request) -> bool {
         match request {
-            Request::Commit { shard, ticket, batch } => {
+            Request::Commit { owner, batch } => {
                 self.batches.push(batch);
-                self.owners.push((shard, ticket));
+                self.owners.push(owner);
             }
             Request::Fetch { shard, keys } => self.fetches.push((shard, keys)),
             Request::Room { shard, bytes } => self.wanted[usize::from(shard)] = bytes,
@@ -254,7 +272,8 @@ impl Work {
             }
             Err(failure) => return Err(failure),
         }
-        for (mut batch, (shard, ticket)) in self.batches.drain(..).zip(self.owners.drain(..)) {
+        for (mut batch, owner) in self.batches.drain(..).zip(self.owners.drain(..)) {
+            let Some((shard, ticket)) = owner else { continue };
             self.granted -= batch.bytes_in_log() as i64;
             batch.clear();
             (self.answer)(shard, Answer::Persisted { ticket, batch });

@@ -107,12 +107,18 @@ use std::time::Duration;
 /// What a record is about. Slots are counted densely from 0: the index has a place for each up to the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// Whose it is.
+    /// Whose it is: the index of a shard, or [`Key::COMMON`].
     pub shard: u16,
     /// Records are restored by kind, in ascending order.
     pub kind: u8,
     /// Which one of its kind.
     pub slot: u32,
+}
+
+impl Key {
+    /// In place of a shard: the record belongs to the whole store, and stays as it is when the number of shards changes. Kinds of such
+    /// records are greater than 0.
+    pub const COMMON: u16 = kv::layout::COMMON_SHARD;
 }
 
 pub(crate) type ShardCount = u16;

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::kv::index::{Index, Place};
+use crate::kv::layout;
 use crate::log::format::{HEAD, Head, What, body_is_sound, records};
 use crate::log::segment::{Segments, State};
 use crate::{Key, Stats};
@@ -68,7 +69,7 @@ impl Contents {
 
     /// The slots of a shard for which there are records of that kind.
     pub(crate) fn slots(&self, shard: u16, kind: u8) -> impl Iterator<Item = u32> {
-        let places = self.index.places(self.base + shard, kind);
+        let places = self.index.places(self.shard_on_disk(shard), kind);
         places.filter(|(_, place)| !place.is_tombstone()).map(|(key, _)| key.slot)
     }
 
@@ -83,9 +84,9 @@ impl Contents {
         const WINDOW: usize = 1 << 18;
         let mut window = Vec::new();
         let mut places: Vec<(Key, Place)> = Vec::new();
-        let shard_on_disk = self.base + shard;
-        for (kind, segments) in
-            (0..=u8::MAX).flat_map(|kind| self.parts(shard_on_disk, kind).into_iter().map(move |part| (kind, part)))
+        let shard_on_disk = self.shard_on_disk(shard);
+        for (kind, segments) in (layout::KIND + 1..=u8::MAX)
+            .flat_map(|kind| self.parts(shard_on_disk, kind).into_iter().map(move |part| (kind, part)))
         {
             places.clear();
             let is_live = |(_, place): &(Key, Place)| segments.contains(&place.segment) && !place.is_tombstone();
@@ -152,11 +153,15 @@ impl Contents {
 
     /// How the record of `key` is named on disk.
     pub(crate) fn on_disk(&self, key: Key) -> Key {
-        Key { shard: self.base + key.shard, ..key }
+        Key { shard: self.shard_on_disk(key.shard), ..key }
+    }
+
+    fn shard_on_disk(&self, shard: u16) -> u16 {
+        if shard == layout::COMMON_SHARD { shard } else { self.base + shard }
     }
 
     pub(crate) fn live_by_kind(&self) -> BTreeMap<u8, u64> {
-        let counts = (crate::kv::layout::KIND + 1..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
+        let counts = (layout::KIND + 1..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 

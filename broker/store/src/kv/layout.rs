@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 pub(crate) const KIND: u8 = 0;
 /// There are fewer shards.
 const OTHER_BASE: u16 = 1024;
-const KEY: Key = Key { shard: 2 * OTHER_BASE, kind: KIND, slot: 0 };
+/// What belongs to no layout stands under this number on disk.
+pub(crate) const COMMON_SHARD: u16 = 2 * OTHER_BASE;
+const KEY: Key = Key { shard: COMMON_SHARD, kind: KIND, slot: 0 };
 
 /// The base and the number of shards, if they were ever changed.
 pub(crate) fn read(contents: &Contents) -> Option<(u16, u16)> {

@@ -1,6 +1,7 @@
 //! What the tests of the store share: a disk with faults, a random workload, and the naive model of what a store holds.
 
 mod churn;
+mod common;
 mod copy;
 mod damage;
 mod faulty;
@@ -51,7 +52,7 @@ fn open_files(files: Files) -> (LogStore, Report) {
 
 fn contents(log: &LogStore) -> Model {
     let mut model = Model::new();
-    for shard in 0..2 {
+    for shard in [0, 1, Key::COMMON] {
         let mut kind = 0;
         let visit = &mut |key: Key, bytes: &[u8]| {
             assert!(key.kind >= kind, "kinds ascend");
@@ -107,6 +108,7 @@ fn random_batches(random: &mut Random, model: &mut Model) -> Vec<Batch> {
     let one = |shard| {
         let mut batch = Batch::default();
         for _ in 0..random.below(8) {
+            let shard = if random.below(6) == 0 { Key::COMMON } else { shard };
             let key = Key { shard, kind: 1 + random.below(3) as u8, slot: random.below(12) as u32 };
             if random.below(5) < 2 {
                 delete(model, &mut batch, key);

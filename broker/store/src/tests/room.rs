@@ -60,6 +60,11 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
                 Answer::HalfFull(_) => continue,
                 other => panic!("seed {seed}: {other:?}"),
             }
+            if !shard.is_full && random.below(4) == 0 {
+                let mut batch = Batch::default();
+                batch.put_bytes(Key { shard: Key::COMMON, kind: 1, slot: random.below(8) as u32 }, &[7; 20]);
+                handle.commit_common(batch);
+            }
             if !shard.is_under_way {
                 match shard.next_batch(&mut random, index) {
                     Some(batch) => {
