@@ -115,7 +115,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod codec;
+pub use goldcrest_codec as codec;
+use goldcrest_codec::topic;
+
 #[cfg(feature = "embedded-io-async")]
 #[doc = include_str!("../EMBED.md")]
 pub mod guide {}
@@ -134,7 +136,6 @@ mod seed;
 #[cfg(feature = "alloc")]
 mod shards;
 mod time;
-mod topic;
 
 pub use api::broker::Broker;
 pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};

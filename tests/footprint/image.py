@@ -74,6 +74,8 @@ class Image:
     def crate_of(self, file):
         if "no_std_core/flash/" in file:
             return "goldcrest-flash"
+        if "no_std_core/codec/" in file:
+            return "goldcrest-codec"
         if "no_std_core/" in file:
             return "goldcrest-core"
         if "compiler-builtins" in file:

@@ -1,8 +1,8 @@
 //! Lists of Properties (section 2.2.2).
 
-use super::primitive::Reader;
-use super::property::Places;
-use super::{Property, PropertyId, QoS, Refusal, Sink, Version, Window};
+use crate::primitive::Reader;
+use crate::property::Places;
+use crate::{Property, PropertyId, QoS, Refusal, Sink, Version, Window};
 use core::fmt;
 
 /// The Properties of a packet or of a Will: the bytes of a decoded packet, found valid, or a list to be encoded.
@@ -36,6 +36,7 @@ impl<'a> Properties<'a> {
 
     /// Properties to be encoded, in this order. That they may stand in the packet, and with these values, is up to
     /// the caller.
+    #[inline]
     pub fn new(list: &'a [Property<'a>]) -> Self {
         let present = list.iter().fold(0, |bits, property| bits | property.id().bit());
         Self { present, count: u32::try_from(list.len()).unwrap_or(u32::MAX), source: Source::List(list) }
@@ -43,13 +44,14 @@ impl<'a> Properties<'a> {
 
     /// Reads Property Length and Properties, which stand at `place`.
     #[inline]
-    pub(super) fn decode(reader: &mut Reader<'a>, place: Places) -> Result<Self, Refusal> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, place: Places) -> Result<Self, Refusal> {
         match reader.varint()? {
             0 => Ok(Self::EMPTY),
             len => Self::check(reader.part(len as usize)?, place),
         }
     }
 
+    #[cfg_attr(not(feature = "fast"), inline)]
     fn check(mut reader: Reader<'a>, place: Places) -> Result<Self, Refusal> {
         let raw = reader.rest();
         let mut present = 0;
@@ -67,7 +69,7 @@ impl<'a> Properties<'a> {
 
     /// Puts Property Length and Properties; nothing before MQTT 5.0, which has neither.
     #[inline]
-    pub(super) fn encode(&self, version: Version, out: &mut impl Sink) {
+    pub(crate) fn encode(&self, version: Version, out: &mut impl Sink) {
         if version.is_v5() {
             out.put_varint(self.wire_len());
             self.put(out);
@@ -83,6 +85,7 @@ impl<'a> Properties<'a> {
     }
 
     /// Their encoded length in bytes: the Property Length.
+    #[inline]
     pub fn wire_len(&self) -> u32 {
         let mut window = Window::closed();
         self.put(&mut window);
@@ -90,11 +93,13 @@ impl<'a> Properties<'a> {
     }
 
     /// How many there are.
+    #[inline]
     pub fn count(&self) -> u32 {
         self.count
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -106,11 +111,13 @@ impl<'a> Properties<'a> {
     }
 
     /// All of them, in order.
+    #[inline]
     pub fn iter(&self) -> PropertiesIter<'a> {
         PropertiesIter(self.source)
     }
 
     /// Their encoded bytes without the Property Length, if this was decoded.
+    #[inline]
     pub fn raw(&self) -> Option<&'a [u8]> {
         match self.source {
             Source::Raw(raw) => Some(raw),
@@ -120,6 +127,7 @@ impl<'a> Properties<'a> {
 
     /// The encoded bytes of all of them, if each is passed on with a message unchanged (see
     /// [`Properties::put_forwardable`]): no piecing together is needed.
+    #[inline]
     pub fn forwardable_verbatim(&self) -> Option<&'a [u8]> {
         if self.present & NOT_FORWARDED == 0 { self.raw() } else { None }
     }
@@ -139,6 +147,7 @@ impl<'a> Properties<'a> {
     }
 
     /// The bytes that [`Properties::put_forwardable`] puts.
+    #[inline]
     pub fn forwardable_len(&self) -> u32 {
         let mut window = Window::closed();
         self.put_forwardable(&mut window);
@@ -182,7 +191,7 @@ getters! {
     correlation_data: CorrelationData -> &'a [u8];
     /// The first one, which is the only one in a SUBSCRIBE; see [`Properties::subscription_identifiers`].
     subscription_identifier: SubscriptionIdentifier -> u32;
-    /// See [`Property::SessionExpiryInterval`]; [`Connect::session_expiry_interval`](super::Connect) has the default.
+    /// See [`Property::SessionExpiryInterval`]; [`Connect::session_expiry_interval`](crate::Connect) has the default.
     session_expiry_interval: SessionExpiryInterval -> u32;
     /// See [`Property::AssignedClientIdentifier`].
     assigned_client_identifier: AssignedClientIdentifier -> &'a str;
@@ -226,6 +235,7 @@ getters! {
 
 impl<'a> Properties<'a> {
     /// All Subscription Identifiers, in order.
+    #[inline]
     pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + Clone + use<'a> {
         self.iter().filter_map(|property| match property {
             Property::SubscriptionIdentifier(id) => Some(id),
@@ -234,6 +244,7 @@ impl<'a> Properties<'a> {
     }
 
     /// All User Properties as name and value, in order `[MQTT-3.3.2-18]`.
+    #[inline]
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         self.iter().filter_map(|property| match property {
             Property::UserProperty(name, value) => Some((name, value)),
@@ -243,6 +254,7 @@ impl<'a> Properties<'a> {
 }
 
 impl Default for Properties<'_> {
+    #[inline]
     fn default() -> Self {
         Self::EMPTY
     }
@@ -266,6 +278,7 @@ impl<'a> IntoIterator for Properties<'a> {
     type Item = Property<'a>;
     type IntoIter = PropertiesIter<'a>;
 
+    #[inline]
     fn into_iter(self) -> PropertiesIter<'a> {
         self.iter()
     }
@@ -278,6 +291,7 @@ pub struct PropertiesIter<'a>(Source<'a>);
 impl<'a> Iterator for PropertiesIter<'a> {
     type Item = Property<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Property<'a>> {
         match &mut self.0 {
             Source::Raw(raw) => {

@@ -1,8 +1,8 @@
 //! Laws that hold for all packets.
 
-use super::super::arbitrary::{packet, publish_properties, version, version_and_packet};
 use super::wire::vectors;
 use super::*;
+use crate::arbitrary::{packet, publish_properties, version, version_and_packet};
 use proptest::prelude::*;
 
 /// All prefixes and all single flipped bits: no panic. What is accepted is a packet that encodes and decodes to itself.

@@ -1,7 +1,7 @@
 //! One Property: its identifier, where it may stand, and its value (section 2.2.2.2).
 
-use super::primitive::Reader;
-use super::{PacketType, QoS, ReasonCode, Refusal, Sink};
+use crate::primitive::Reader;
+use crate::{PacketType, QoS, ReasonCode, Refusal, Sink};
 
 /// Which Property it is; the values are the Property Identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,16 +39,16 @@ pub enum PropertyId {
 
 /// A set of places where Properties stand: one bit for each packet type, and bit 0, which is no packet's, for the
 /// Will Properties.
-pub(super) type Places = u16;
+pub(crate) type Places = u16;
 
-pub(super) const WILL: Places = 1;
-pub(super) const CONNECT: Places = PacketType::Connect.bit();
-pub(super) const CONNACK: Places = PacketType::ConnAck.bit();
-pub(super) const PUBLISH: Places = PacketType::Publish.bit();
-pub(super) const SUBSCRIBE: Places = PacketType::Subscribe.bit();
-pub(super) const UNSUBSCRIBE: Places = PacketType::Unsubscribe.bit();
-pub(super) const DISCONNECT: Places = PacketType::Disconnect.bit();
-pub(super) const AUTH: Places = PacketType::Auth.bit();
+pub(crate) const WILL: Places = 1;
+pub(crate) const CONNECT: Places = PacketType::Connect.bit();
+pub(crate) const CONNACK: Places = PacketType::ConnAck.bit();
+pub(crate) const PUBLISH: Places = PacketType::Publish.bit();
+pub(crate) const SUBSCRIBE: Places = PacketType::Subscribe.bit();
+pub(crate) const UNSUBSCRIBE: Places = PacketType::Unsubscribe.bit();
+pub(crate) const DISCONNECT: Places = PacketType::Disconnect.bit();
+pub(crate) const AUTH: Places = PacketType::Auth.bit();
 /// The answers, all of which carry a Reason Code or several.
 const ANSWERS: Places = CONNACK
     | PacketType::PubAck.bit()
@@ -60,7 +60,7 @@ const ANSWERS: Places = CONNACK
 const EVERYWHERE: Places = WILL | CONNECT | PUBLISH | SUBSCRIBE | UNSUBSCRIBE | DISCONNECT | AUTH | ANSWERS;
 
 /// Table 2-4: where each Property may stand.
-pub(super) const TABLE: [(PropertyId, Places); 27] = [
+pub(crate) const TABLE: [(PropertyId, Places); 27] = [
     (PropertyId::PayloadFormatIndicator, PUBLISH | WILL),
     (PropertyId::MessageExpiryInterval, PUBLISH | WILL),
     (PropertyId::ContentType, PUBLISH | WILL),
@@ -92,17 +92,20 @@ pub(super) const TABLE: [(PropertyId, Places); 27] = [
 
 impl PropertyId {
     /// The Property with this identifier, and where it may stand.
+    #[inline]
     fn lookup(id: u8) -> Option<(Self, Places)> {
         TABLE.iter().copied().find(|&(row, _)| row as u8 == id)
     }
 
     /// Its bit in a set of Properties: identifiers end below 64.
-    pub(super) const fn bit(self) -> u64 {
+    #[inline]
+    pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
     }
 
     /// The places where it may stand more than once: User Property everywhere, Subscription Identifier in a PUBLISH
     /// from the Server.
+    #[inline]
     const fn repeats(self) -> Places {
         match self {
             Self::UserProperty => EVERYWHERE,
@@ -174,6 +177,7 @@ pub enum Property<'a> {
 
 impl<'a> Property<'a> {
     /// Which one it is.
+    #[inline]
     pub const fn id(&self) -> PropertyId {
         match self {
             Self::PayloadFormatIndicator(_) => PropertyId::PayloadFormatIndicator,
@@ -246,7 +250,8 @@ impl<'a> Property<'a> {
     ///
     /// An identifier that is unknown or does not belong here makes a Malformed Packet (section 2.2.2.2), a second
     /// Property of the same kind or a value that is not allowed a Protocol Error.
-    pub(super) fn decode(reader: &mut Reader<'a>, place: Places, seen: u64) -> Result<Self, Refusal> {
+    #[inline]
+    pub(crate) fn decode(reader: &mut Reader<'a>, place: Places, seen: u64) -> Result<Self, Refusal> {
         let (id, places) = PropertyId::lookup(reader.u8()?)
             .ok_or(Refusal::malformed("there is no Property with this identifier (section 2.2.2.2)"))?;
         if places & place == 0 {
@@ -258,6 +263,7 @@ impl<'a> Property<'a> {
         Self::decode_value(id, reader)
     }
 
+    #[inline]
     fn decode_value(id: PropertyId, reader: &mut Reader<'a>) -> Result<Self, Refusal> {
         Ok(match id {
             PropertyId::PayloadFormatIndicator => Self::PayloadFormatIndicator(flag(reader)?),
@@ -295,6 +301,7 @@ impl<'a> Property<'a> {
     }
 }
 
+#[inline]
 fn flag(reader: &mut Reader<'_>) -> Result<bool, Refusal> {
     match reader.u8()? {
         0 => Ok(false),
@@ -303,10 +310,12 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Refusal> {
     }
 }
 
+#[inline]
 fn not_zero<T: Default + PartialEq>(value: T, why: &'static str) -> Result<T, Refusal> {
     if value == T::default() { Err(Refusal::protocol_error(why)) } else { Ok(value) }
 }
 
+#[inline]
 fn topic_alias(reader: &mut Reader<'_>) -> Result<u16, Refusal> {
     match reader.u16()? {
         0 => Err(Refusal::new(ReasonCode::TopicAliasInvalid, "a Topic Alias is not 0 [MQTT-3.3.2-8]")),
@@ -315,6 +324,7 @@ fn topic_alias(reader: &mut Reader<'_>) -> Result<u16, Refusal> {
 }
 
 /// A Topic Name: no wildcards `[MQTT-3.3.2-14]`, at least one character `[MQTT-4.7.3-1]`.
+#[inline]
 fn response_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Refusal> {
     match reader.topic_name()? {
         "" => Err(Refusal::protocol_error("a Response Topic has at least one character [MQTT-4.7.3-1]")),

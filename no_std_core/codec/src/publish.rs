@@ -1,6 +1,6 @@
 //! PUBLISH: an Application Message (section 3.3).
 
-use super::{Encode, Frame, PacketId, PacketType, Properties, PropertyId, QoS, Refusal, Sink, Version, property};
+use crate::{Encode, Frame, PacketId, PacketType, Properties, PropertyId, QoS, Refusal, Sink, Version, property};
 
 /// A PUBLISH packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,9 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
+    /// Reads a PUBLISH of a connection that speaks `version`; `frame` is one.
     #[inline]
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let flags = frame.flags();
         // `split` refused QoS 3 at the first byte.
         let qos = QoS::from_bits(flags >> 1 & 0b11).unwrap_or_default();
@@ -49,6 +50,7 @@ impl<'a> Publish<'a> {
 }
 
 impl Encode for Publish<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         first_byte(self.dup, self.qos, self.retain)
     }
@@ -66,6 +68,7 @@ impl Encode for Publish<'_> {
 }
 
 /// The first byte of a PUBLISH.
-pub(super) const fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
+#[inline]
+pub(crate) const fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
     PacketType::Publish.first_byte() | (dup as u8) << 3 | qos.bits() << 1 | retain as u8
 }

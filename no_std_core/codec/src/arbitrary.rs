@@ -2,8 +2,8 @@
 //!
 //! Their parts are leaked, so that packets can borrow them without a scene around each test.
 
-use super::property::{self, Places, TABLE};
-use super::*;
+use crate::property::{self, Places, TABLE};
+use crate::*;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -257,7 +257,7 @@ fn auth() -> impl Strategy<Value = Packet<'static>> {
 }
 
 /// Any packet of `version`.
-pub(super) fn packet(version: Version) -> BoxedStrategy<Packet<'static>> {
+pub(crate) fn packet(version: Version) -> BoxedStrategy<Packet<'static>> {
     let all = prop_oneof![
         connect(version),
         connack(version),
@@ -278,16 +278,16 @@ pub(super) fn packet(version: Version) -> BoxedStrategy<Packet<'static>> {
 }
 
 /// Any version.
-pub(super) fn version() -> impl Strategy<Value = Version> {
+pub(crate) fn version() -> impl Strategy<Value = Version> {
     select(&[Version::V3_1, Version::V3_1_1, Version::V5][..])
 }
 
 /// A version and any packet of it.
-pub(super) fn version_and_packet() -> impl Strategy<Value = (Version, Packet<'static>)> {
+pub(crate) fn version_and_packet() -> impl Strategy<Value = (Version, Packet<'static>)> {
     version().prop_flat_map(|version| (Just(version), packet(version)))
 }
 
 /// The parts of a delivery: a version and a PUBLISH to forward in it.
-pub(super) fn publish_properties() -> impl Strategy<Value = Properties<'static>> {
+pub(crate) fn publish_properties() -> impl Strategy<Value = Properties<'static>> {
     properties(Version::V5, property::PUBLISH)
 }

@@ -14,8 +14,30 @@
 //! data says what the protocol does not allow, unless the specification names another code for the case
 //! (sections 1.2 and 4.13).
 
+#![no_std]
+#![forbid(unsafe_code)]
+// No input may reach a panic. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice
+    )
+)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
 use core::fmt;
 use core::num::NonZeroU16;
+
+pub mod topic;
 
 mod ack;
 mod auth;
@@ -46,8 +68,7 @@ pub use connack::ConnAck;
 pub use connect::{Connect, ConnectRefusal, Will};
 pub use delivery::DeliveryHead;
 pub use disconnect::Disconnect;
-pub(crate) use frame::split_in;
-pub use frame::{Frame, MAX_PACKET_LEN, PacketType, packet_len, peek_type, split};
+pub use frame::{Frame, MAX_PACKET_LEN, PacketType, packet_len, peek_type, split, split_in};
 pub use packet::{Encode, Packet, PingReq, PingResp};
 pub use properties::{Properties, PropertiesIter};
 pub use property::{Property, PropertyId};
@@ -71,6 +92,7 @@ pub enum Version {
 
 impl Version {
     /// The Protocol Level (3.x) or Protocol Version (5.0) in CONNECT.
+    #[inline]
     pub const fn level(self) -> u8 {
         match self {
             Self::V3_1 => 3,
@@ -80,6 +102,7 @@ impl Version {
     }
 
     /// The Protocol Name in CONNECT.
+    #[inline]
     pub const fn protocol_name(self) -> &'static str {
         match self {
             Self::V3_1 => "MQIsdp",
@@ -89,6 +112,7 @@ impl Version {
 
     /// Whether packets have Properties and Reason Codes. Without the feature `v3` all have: nothing else is spoken but a
     /// refusal.
+    #[inline]
     pub const fn is_v5(self) -> bool {
         !cfg!(feature = "v3") || matches!(self, Self::V5)
     }
@@ -119,6 +143,7 @@ pub enum QoS {
 
 impl QoS {
     /// The level with this number; `None` for 3, which no field may hold, and beyond.
+    #[inline]
     pub const fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             0 => Some(Self::AtMostOnce),
@@ -129,6 +154,7 @@ impl QoS {
     }
 
     /// Its number, 0 to 2.
+    #[inline]
     pub const fn bits(self) -> u8 {
         self as u8
     }
@@ -148,16 +174,19 @@ pub struct Refusal {
 
 impl Refusal {
     /// A fault with this Reason Code.
+    #[inline]
     pub const fn new(code: ReasonCode, why: &'static str) -> Self {
         Self { code, why: Why::new(why) }
     }
 
     /// A packet that cannot be parsed, 0x81.
+    #[inline]
     pub const fn malformed(why: &'static str) -> Self {
         Self::new(ReasonCode::MalformedPacket, why)
     }
 
     /// A well-formed packet that says what the protocol does not allow, 0x82.
+    #[inline]
     pub const fn protocol_error(why: &'static str) -> Self {
         Self::new(ReasonCode::ProtocolError, why)
     }

@@ -1,8 +1,8 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: the answers of the QoS protocols (sections 3.4 to 3.7).
 
-use super::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, varint_len};
+use crate::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, varint_len};
 
-/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet; which of them, [`Packet`](super::Packet) says.
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet; which of them, [`Packet`](crate::Packet) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
     /// That of the PUBLISH.
@@ -28,6 +28,7 @@ pub enum AckKind {
 
 impl AckKind {
     /// The type of packet.
+    #[inline]
     pub const fn packet_type(self) -> PacketType {
         match self {
             Self::PubAck => PacketType::PubAck,
@@ -40,25 +41,27 @@ impl AckKind {
 
 impl AckKind {
     /// The whole packet.
-    pub const fn of(self, ack: Ack<'_>) -> super::Packet<'_> {
+    #[inline]
+    pub const fn of(self, ack: Ack<'_>) -> crate::Packet<'_> {
         match self {
-            Self::PubAck => super::Packet::PubAck(ack),
-            Self::PubRec => super::Packet::PubRec(ack),
-            Self::PubRel => super::Packet::PubRel(ack),
-            Self::PubComp => super::Packet::PubComp(ack),
+            Self::PubAck => crate::Packet::PubAck(ack),
+            Self::PubRec => crate::Packet::PubRec(ack),
+            Self::PubRel => crate::Packet::PubRel(ack),
+            Self::PubComp => crate::Packet::PubComp(ack),
         }
     }
 }
 
 impl<'a> Ack<'a> {
     /// An answer without Properties.
+    #[inline]
     pub const fn new(packet_id: PacketId, code: ReasonCode) -> Self {
         Self { packet_id, code, properties: Properties::EMPTY }
     }
 
     /// Without Reason Code it means success; without Property Length there are no Properties.
     #[inline]
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
@@ -78,12 +81,14 @@ pub struct Answer<'a>(pub AckKind, pub &'a Ack<'a>);
 
 impl Answer<'_> {
     /// Whether the Packet Identifier says it all.
+    #[inline]
     fn is_short(&self, version: Version) -> bool {
         !version.is_v5() || self.1.code == ReasonCode::Success && self.1.properties.is_empty()
     }
 }
 
 impl Encode for Answer<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         self.0.packet_type().first_byte()
     }

@@ -1,6 +1,6 @@
 //! All packets as one type.
 
-use super::{
+use crate::{
     Ack, AckKind, Answer, Auth, ConnAck, Connect, Disconnect, Frame, Length, MAX_VARINT, PacketType, PropertyId,
     Publish, Refusal, Sink, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Window, varint_len,
 };
@@ -46,7 +46,7 @@ pub trait Encode {
     /// Puts the whole packet as `version` has it; what the version lacks is left out. A CONNECT is put in its own
     /// version.
     ///
-    /// A packet beyond [`MAX_PACKET_LEN`](super::MAX_PACKET_LEN) has no encoding: what is put then is not a packet.
+    /// A packet beyond [`MAX_PACKET_LEN`](crate::MAX_PACKET_LEN) has no encoding: what is put then is not a packet.
     /// Who composes packets of such a size asks for [`Encode::encoded_len`] first.
     #[inline]
     fn encode(&self, version: Version, out: &mut impl Sink) {
@@ -72,6 +72,7 @@ pub struct PingReq;
 pub struct PingResp;
 
 impl Encode for PingReq {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::PingReq.first_byte()
     }
@@ -80,6 +81,7 @@ impl Encode for PingReq {
 }
 
 impl Encode for PingResp {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::PingResp.first_byte()
     }
@@ -92,10 +94,20 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let kind = frame.packet_type();
-        if kind != PacketType::Connect {
-            frame.check_header(version)?;
+        if kind == PacketType::Connect {
+            return Ok(Self::Connect(Connect::decode(frame)?));
         }
+        frame.check_header(version)?;
         match kind {
+            PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),
+            PacketType::PubAck => Ack::decode(version, frame).map(Self::PubAck),
+            _ => Self::decode_rarer(version, frame),
+        }
+    }
+
+    /// Reads packets of which a connection has few, in a function of its own.
+    fn decode_rarer(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        match frame.packet_type() {
             PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),
             PacketType::ConnAck => ConnAck::decode(version, frame).map(Self::ConnAck),
             PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),
@@ -115,6 +127,7 @@ impl<'a> Packet<'a> {
     }
 
     /// What it is.
+    #[inline]
     pub const fn packet_type(&self) -> PacketType {
         match self {
             Self::Connect(_) => PacketType::Connect,
@@ -174,10 +187,11 @@ impl<'a> Packet<'a> {
     }
 
     /// Bytes of the whole packet; `u32::MAX` where it exceeds what a packet can be,
-    /// [`MAX_PACKET_LEN`](super::MAX_PACKET_LEN).
+    /// [`MAX_PACKET_LEN`](crate::MAX_PACKET_LEN).
+    #[inline]
     pub fn encoded_len(&self, version: Version) -> u32 {
         let mut length = Length::default();
         self.encode(version, &mut length);
-        if length.get() > super::MAX_PACKET_LEN { u32::MAX } else { length.get() }
+        if length.get() > crate::MAX_PACKET_LEN { u32::MAX } else { length.get() }
     }
 }

@@ -1,6 +1,6 @@
 //! AUTH: a step of an enhanced authentication (section 3.15).
 
-use super::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
+use crate::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
 
 /// An AUTH packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub struct Auth<'a> {
 impl<'a> Auth<'a> {
     /// Only the short form of success, without any byte, may leave out the Authentication Method
     /// (sections 3.15.2.1 and 3.15.2.2.2).
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    #[inline]
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         if !version.is_v5() {
             return Err(Refusal::protocol_error("there is no AUTH before MQTT 5.0"));
         }
@@ -32,7 +33,8 @@ impl<'a> Auth<'a> {
     }
 
     /// Success is the Server's to say (section 3.15.2.1).
-    pub(crate) fn check_from_client(&self) -> Result<(), Refusal> {
+    #[inline]
+    pub fn check_from_client(&self) -> Result<(), Refusal> {
         match self.code {
             ReasonCode::Success => Err(Refusal::protocol_error("only a Server sends AUTH with success")),
             _ => Ok(()),
@@ -41,6 +43,7 @@ impl<'a> Auth<'a> {
 }
 
 impl Encode for Auth<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::Auth.first_byte()
     }

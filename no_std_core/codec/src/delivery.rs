@@ -1,7 +1,7 @@
 //! The head of a PUBLISH whose topic, Properties and payload are stored elsewhere.
 
-use super::publish::first_byte;
-use super::{MAX_PACKET_LEN, MAX_VARINT, PacketId, Property, QoS, Sink, Version, varint_len};
+use crate::publish::first_byte;
+use crate::{MAX_PACKET_LEN, MAX_VARINT, PacketId, Property, QoS, Sink, Version, varint_len};
 
 /// Writes a PUBLISH around a stored message, whose parts need not be contiguous: a delivery copies them from where
 /// they are to where they are sent.

@@ -1,6 +1,6 @@
 //! Tests of the codec as a whole.
 
-use super::*;
+use crate::*;
 use std::vec;
 use std::vec::Vec;
 

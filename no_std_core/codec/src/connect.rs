@@ -1,7 +1,7 @@
 //! CONNECT: a Client's first packet, which says the version (section 3.1).
 
-use super::primitive::Reader;
-use super::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, Why, property};
+use crate::primitive::Reader;
+use crate::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, Why, property};
 
 /// A CONNECT packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub struct ConnectRefusal {
 
 impl<'a> Connect<'a> {
     /// Reads a first packet; one that is not CONNECT is refused `[MQTT-3.1.0-1]`.
+    #[inline]
     pub fn decode(frame: Frame<'a>) -> Result<Self, ConnectRefusal> {
         if frame.packet_type() != PacketType::Connect {
             let refusal = Refusal::protocol_error("the first packet is CONNECT [MQTT-3.1.0-1]");
@@ -69,6 +70,7 @@ impl<'a> Connect<'a> {
 
     /// Seconds that the Session outlives the connection; `u32::MAX` for ever. MQTT 3.x has two cases:
     /// CleanSession = 1 ends it with the connection, CleanSession = 0 keeps it for ever.
+    #[inline]
     pub fn session_expiry_interval(&self) -> u32 {
         match (self.version, self.clean_start) {
             (Version::V5, _) => self.properties.session_expiry_interval().unwrap_or(0),
@@ -77,6 +79,7 @@ impl<'a> Connect<'a> {
         }
     }
 
+    #[inline]
     fn decode_rest(version: Version, is_bridge: bool, mut reader: Reader<'a>) -> Result<Self, Refusal> {
         let flags = Flags::decode(version, reader.u8()?)?;
         let keep_alive = reader.u16()?;
@@ -113,12 +116,14 @@ impl<'a> Connect<'a> {
 }
 
 impl ConnectRefusal {
+    #[inline]
     fn new(version: Option<Version>, Refusal { code, why }: Refusal) -> Self {
         Self { version, code, why }
     }
 }
 
 impl From<ConnectRefusal> for Refusal {
+    #[inline]
     fn from(ConnectRefusal { code, why, .. }: ConnectRefusal) -> Self {
         Self { code, why }
     }
@@ -128,6 +133,7 @@ impl From<ConnectRefusal> for Refusal {
 const BRIDGE: u8 = 0x80;
 
 /// Reads Protocol Name and Protocol Level `[MQTT-3.1.2-1]` `[MQTT-3.1.2-2]`, and whether the Client is a bridge.
+#[inline]
 fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectRefusal> {
     let mut name_and_level = || Ok((reader.binary()?, reader.u8()?));
     let (name, level) = name_and_level().map_err(|refusal| ConnectRefusal::new(None, refusal))?;
@@ -155,6 +161,7 @@ struct Flags {
 
 impl Flags {
     /// Reads the Connect Flags (section 3.1.2.3).
+    #[inline]
     fn decode(version: Version, bits: u8) -> Result<Self, Refusal> {
         // MQTT 3.1 does not use this bit, and asks for no value.
         if bits & 0b0000_0001 != 0 && version != Version::V3_1 {
@@ -187,6 +194,7 @@ impl Flags {
     }
 }
 
+#[inline]
 fn decode_properties<'a>(
     version: Version,
     reader: &mut Reader<'a>,
@@ -195,6 +203,7 @@ fn decode_properties<'a>(
     if version.is_v5() { Properties::decode(reader, place) } else { Ok(Properties::EMPTY) }
 }
 
+#[inline]
 fn will_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Refusal> {
     match reader.topic_name()? {
         "" => Err(Refusal::protocol_error("a Will Topic has at least one character [MQTT-4.7.3-1]")),
@@ -203,6 +212,7 @@ fn will_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Refusal> {
 }
 
 impl Encode for Connect<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::Connect.first_byte()
     }

@@ -1,8 +1,8 @@
 //! Reason Codes: what the receiver made of a packet (section 2.4).
 
-use super::PacketType::*;
-use super::primitive::Reader;
-use super::{PacketType, Refusal};
+use crate::PacketType::*;
+use crate::primitive::Reader;
+use crate::{PacketType, Refusal};
 use core::fmt;
 
 /// Writes the table of section 2.4 down once: variant, value, name, and the packets that may carry it.
@@ -22,6 +22,7 @@ macro_rules! reason_codes {
             pub const ALL: &'static [Self] = &[$(Self::$code),*];
 
             /// The code with this value, if the specification defines one.
+            #[inline]
             pub const fn from_u8(value: u8) -> Option<Self> {
                 match value {
                     $($value => Some(Self::$code),)*
@@ -30,6 +31,7 @@ macro_rules! reason_codes {
             }
 
             /// The specification's name of it.
+            #[inline]
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$code => $name,)*
@@ -37,6 +39,7 @@ macro_rules! reason_codes {
             }
 
             /// The packets that may carry it, one bit for each [`PacketType`].
+            #[inline]
             const fn packets(self) -> u16 {
                 match self {
                     $(Self::$code => 0 $(| $packet.bit())*,)*
@@ -139,31 +142,36 @@ reason_codes! {
 
 impl ReasonCode {
     /// Its value in a packet.
+    #[inline]
     pub const fn as_u8(self) -> u8 {
         self as u8
     }
 
     /// Whether it reports a failure: 0x80 and above.
+    #[inline]
     pub const fn is_error(self) -> bool {
         self.as_u8() >= 0x80
     }
 
     /// Whether a packet of this type may carry it (section 2.4).
+    #[inline]
     pub const fn is_allowed_in(self, packet: PacketType) -> bool {
         self.packets() & packet.bit() != 0
     }
 
     /// The code of a SUBACK that grants `qos`.
-    pub const fn granted(qos: super::QoS) -> Self {
+    #[inline]
+    pub const fn granted(qos: crate::QoS) -> Self {
         match qos {
-            super::QoS::AtMostOnce => Self::Success,
-            super::QoS::AtLeastOnce => Self::GrantedQoS1,
-            super::QoS::ExactlyOnce => Self::GrantedQoS2,
+            crate::QoS::AtMostOnce => Self::Success,
+            crate::QoS::AtLeastOnce => Self::GrantedQoS1,
+            crate::QoS::ExactlyOnce => Self::GrantedQoS2,
         }
     }
 }
 
 impl From<ReasonCode> for u8 {
+    #[inline]
     fn from(code: ReasonCode) -> u8 {
         code.as_u8()
     }
@@ -177,7 +185,8 @@ impl fmt::Display for ReasonCode {
 
 impl ReasonCode {
     /// Reads a code that a packet of this type may carry.
-    pub(super) fn decode(reader: &mut Reader<'_>, packet: PacketType) -> Result<Self, Refusal> {
+    #[inline]
+    pub(crate) fn decode(reader: &mut Reader<'_>, packet: PacketType) -> Result<Self, Refusal> {
         match Self::from_u8(reader.u8()?) {
             Some(code) if code.is_allowed_in(packet) => Ok(code),
             _ => Err(Refusal::protocol_error("the packet does not have this Reason Code (section 2.4)")),

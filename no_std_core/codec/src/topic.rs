@@ -24,6 +24,7 @@ pub enum TopicNameError {
 
 impl<'a> TopicName<'a> {
     /// Checks `name`.
+    #[inline]
     pub fn new(name: &'a str) -> Result<Self, TopicNameError> {
         if name.is_empty() {
             return Err(TopicNameError::Empty);
@@ -43,22 +44,25 @@ impl<'a> TopicName<'a> {
 
     /// A name that the codec has checked already.
     #[inline]
-    pub(crate) fn new_checked(name: &'a str) -> Self {
+    pub fn new_checked(name: &'a str) -> Self {
         debug_assert!(Self::new(name).is_ok());
         Self(name)
     }
 
     /// The name as it stands in a packet.
+    #[inline]
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
     /// Its levels, the empty ones included: `/a/` has three.
+    #[inline]
     pub fn levels(self) -> Levels<'a> {
         Levels { rest: Some(self.0) }
     }
 
     /// Whether it starts with `$`, which a leading wildcard does not match `[MQTT-4.7.2-1]`.
+    #[inline]
     pub fn is_reserved(self) -> bool {
         self.0.starts_with('$')
     }
@@ -90,6 +94,7 @@ pub enum TopicFilterError {
 
 impl<'a> TopicFilter<'a> {
     /// Checks `filter`; `$share/group/filter` is taken apart.
+    #[inline]
     pub fn new(filter: &'a str) -> Result<Self, TopicFilterError> {
         if filter.is_empty() {
             return Err(TopicFilterError::Empty);
@@ -129,15 +134,15 @@ impl<'a> TopicFilter<'a> {
     }
 
     /// A filter that needs no check: it is no shared subscription.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn new_checked(filter: &'a str) -> Self {
+    #[inline]
+    pub fn new_checked(filter: &'a str) -> Self {
         Self { whole: filter, prefix: 0 }
     }
 
     /// How many levels of the tree a message visits at worst if there are all filters of this shape: with as many levels, and `+`
     /// anywhere in up to as many of them. Each prefix of such a filter is one level.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn cost(self) -> u32 {
+    #[inline]
+    pub fn cost(self) -> u32 {
         let (mut levels, mut plus) = (0_u64, 0);
         for level in self.levels().filter(|level| *level != "#") {
             levels += 1;
@@ -159,26 +164,31 @@ impl<'a> TopicFilter<'a> {
     }
 
     /// The filter as it stands in a packet, `$share/group/` included.
+    #[inline]
     pub fn as_str(self) -> &'a str {
         self.whole
     }
 
     /// The filter that topics are matched against: without `$share/group/`.
+    #[inline]
     pub fn proper(self) -> &'a str {
         self.whole.get(self.prefix..).unwrap_or("")
     }
 
     /// The ShareName, if this is a shared subscription.
+    #[inline]
     pub fn share_name(self) -> Option<&'a str> {
         self.whole.get("$share/".len()..self.prefix.checked_sub(1)?)
     }
 
     /// The levels of [`TopicFilter::proper`], the empty ones included.
+    #[inline]
     pub fn levels(self) -> Levels<'a> {
         Levels { rest: Some(self.proper()) }
     }
 
     /// Whether `topic` matches; the rule for one filter and one name, which the trie applies to many.
+    #[inline]
     pub fn matches(self, topic: TopicName<'_>) -> bool {
         let mut filter = self.levels();
         let mut name = topic.levels();
@@ -200,7 +210,8 @@ impl<'a> TopicFilter<'a> {
 /// Whether `text` has characters that a string should not have (section 1.5.4): control characters, U+0001 to U+001F and U+007F
 /// to U+009F, or noncharacters, U+FDD0 to U+FDEF and the last two of each plane. Strict receivers close the connection
 /// on which they come.
-pub(crate) fn has_control_characters(text: &str) -> bool {
+#[inline]
+pub fn has_control_characters(text: &str) -> bool {
     // As they are encoded in UTF-8: the last two of a plane end in BF BE or BF BF, behind a byte with four ones at its end.
     let (mut first, mut second) = (0, 0);
     text.bytes().any(|third| {
@@ -214,6 +225,7 @@ pub(crate) fn has_control_characters(text: &str) -> bool {
     })
 }
 
+#[inline]
 fn has_wildcard(level: &str) -> bool {
     level.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
@@ -227,6 +239,7 @@ pub struct Levels<'a> {
 impl<'a> Iterator for Levels<'a> {
     type Item = &'a str;
 
+    #[inline]
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest?;
         // Searching for a character would have a path to a panic.
@@ -344,7 +357,6 @@ mod tests {
     }
 
     /// Counted one by one: all beginnings of all filters of the shape.
-    #[cfg(feature = "alloc")]
     #[test]
     fn the_cost_of_a_filter_is_the_levels_that_all_of_its_shape_have() {
         use std::string::String;

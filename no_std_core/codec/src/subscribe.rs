@@ -1,8 +1,8 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
-use super::primitive::Reader;
-use super::{Encode, Frame, PacketId, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, property};
-use crate::TopicFilter;
+use crate::primitive::Reader;
+use crate::topic::TopicFilter;
+use crate::{Encode, Frame, PacketId, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, property};
 use core::fmt;
 
 /// A SUBSCRIBE packet.
@@ -45,17 +45,20 @@ pub enum RetainHandling {
 
 impl SubscriptionOptions {
     /// Options that ask for `qos` and nothing else.
+    #[inline]
     pub const fn with_qos(qos: QoS) -> Self {
         Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
     }
 
     /// Whether the protocol allows them for `filter`: No Local and a Shared Subscription are a Protocol Error
     /// `[MQTT-3.8.3-4]`.
+    #[inline]
     pub fn are_allowed_for(&self, filter: TopicFilter<'_>) -> bool {
         !(self.no_local && filter.share_name().is_some())
     }
 
     /// The options as the byte of a SUBSCRIBE in MQTT 5.0; [`SubscriptionOptions::from_bits`] reads it.
+    #[inline]
     pub const fn bits(self) -> u8 {
         self.qos.bits()
             | (self.no_local as u8) << 2
@@ -64,6 +67,7 @@ impl SubscriptionOptions {
     }
 
     /// The options in the byte of a SUBSCRIBE.
+    #[inline]
     pub fn from_bits(version: Version, bits: u8) -> Result<Self, Refusal> {
         let reserved = if version.is_v5() { 0b1100_0000 } else { 0b1111_1100 };
         if bits & reserved != 0 {
@@ -84,11 +88,14 @@ impl SubscriptionOptions {
 impl<'a> Subscribe<'a> {
     /// Topic Filters and what is asked for with each, in order. The strings are well-formed; whether they are Topic
     /// Filters, [`TopicFilter::new`] tells.
+    #[inline]
     pub fn filters(&self) -> FiltersIter<'a> {
         self.filters.into_iter()
     }
 
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    /// Reads a SUBSCRIBE of a connection that speaks `version`; `frame` is one.
+    #[inline]
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties =
@@ -108,6 +115,7 @@ impl<'a> Subscribe<'a> {
     }
 }
 
+#[inline]
 fn decode_filter<'a>(
     version: Version,
     used: u8,
@@ -117,6 +125,7 @@ fn decode_filter<'a>(
 }
 
 impl Encode for Subscribe<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::Subscribe.first_byte()
     }
@@ -147,6 +156,7 @@ enum FilterSource<'a> {
 
 impl<'a> Filters<'a> {
     /// Filters to be encoded.
+    #[inline]
     pub const fn new(list: &'a [(&'a str, SubscriptionOptions)]) -> Self {
         Self(FilterSource::List(list))
     }
@@ -156,6 +166,7 @@ impl<'a> IntoIterator for Filters<'a> {
     type Item = (&'a str, SubscriptionOptions);
     type IntoIter = FiltersIter<'a>;
 
+    #[inline]
     fn into_iter(self) -> FiltersIter<'a> {
         FiltersIter(self.0)
     }
@@ -182,6 +193,7 @@ pub struct FiltersIter<'a>(FilterSource<'a>);
 impl<'a> Iterator for FiltersIter<'a> {
     type Item = (&'a str, SubscriptionOptions);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             FilterSource::Raw { raw, used } => {
@@ -212,7 +224,8 @@ pub struct SubAck<'a, C = Codes<'a>> {
 }
 
 impl<'a> SubAck<'a> {
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    #[inline]
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let packet_id = reader.packet_id()?;
         let properties = if version.is_v5() {
@@ -255,11 +268,13 @@ enum CodeSource<'a> {
 
 impl<'a> Codes<'a> {
     /// Codes to be encoded.
+    #[inline]
     pub const fn new(list: &'a [ReasonCode]) -> Self {
         Self(CodeSource::List(list))
     }
 
     /// How many there are.
+    #[inline]
     pub const fn len(&self) -> usize {
         match self.0 {
             CodeSource::Raw(raw) => raw.len(),
@@ -268,12 +283,14 @@ impl<'a> Codes<'a> {
     }
 
     /// Whether there are none, as in an UNSUBACK before MQTT 5.0.
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Reads codes up to the end of a packet: at least one.
-    pub(super) fn decode(mut reader: Reader<'a>, packet: PacketType) -> Result<Self, Refusal> {
+    #[inline]
+    pub(crate) fn decode(mut reader: Reader<'a>, packet: PacketType) -> Result<Self, Refusal> {
         let raw = reader.rest();
         if raw.is_empty() {
             return Err(Refusal::protocol_error("the packet has a Reason Code for each Topic Filter"));
@@ -289,6 +306,7 @@ impl<'a> IntoIterator for Codes<'a> {
     type Item = ReasonCode;
     type IntoIter = CodesIter<'a>;
 
+    #[inline]
     fn into_iter(self) -> CodesIter<'a> {
         CodesIter(self.0)
     }
@@ -315,6 +333,7 @@ pub struct CodesIter<'a>(CodeSource<'a>);
 impl Iterator for CodesIter<'_> {
     type Item = ReasonCode;
 
+    #[inline]
     fn next(&mut self) -> Option<ReasonCode> {
         match &mut self.0 {
             CodeSource::Raw(raw) => {

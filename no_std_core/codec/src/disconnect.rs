@@ -1,6 +1,6 @@
 //! DISCONNECT: the last packet of a connection (section 3.14).
 
-use super::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
+use crate::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
 
 /// A DISCONNECT packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +13,15 @@ pub struct Disconnect<'a> {
 
 impl<'a> Disconnect<'a> {
     /// A DISCONNECT without Properties.
+    #[inline]
     pub const fn new(code: ReasonCode) -> Self {
         Self { code, properties: Properties::EMPTY }
     }
 
     /// Without Reason Code it means 0x00; without Property Length there are no Properties. Before MQTT 5.0 it has
     /// no body, and it comes from the Client only.
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    #[inline]
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
         let mut disconnect = Self::new(ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
@@ -33,7 +35,8 @@ impl<'a> Disconnect<'a> {
     }
 
     /// What a Server alone may say is a Protocol Error from a Client (sections 3.14.2.1 and 3.14.2.2.5).
-    pub(crate) fn check_from_client(&self) -> Result<(), Refusal> {
+    #[inline]
+    pub fn check_from_client(&self) -> Result<(), Refusal> {
         let from_client = matches!(
             self.code,
             ReasonCode::Success
@@ -63,6 +66,7 @@ impl<'a> Disconnect<'a> {
 }
 
 impl Encode for Disconnect<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::Disconnect.first_byte()
     }

@@ -1,7 +1,7 @@
 //! CONNACK: the Server's answer to CONNECT (section 3.2).
 
-use super::primitive::Reader;
-use super::{Encode, Frame, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
+use crate::primitive::Reader;
+use crate::{Encode, Frame, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
 
 /// A CONNACK packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub struct ConnAck<'a> {
 
 impl<'a> ConnAck<'a> {
     /// A CONNACK without Session and Properties.
+    #[inline]
     pub const fn new(code: ReasonCode) -> Self {
         Self { session_present: false, code, properties: Properties::EMPTY }
     }
@@ -25,6 +26,7 @@ impl<'a> ConnAck<'a> {
     ///
     /// None is given for what passes either: no room, too busy, shutting down. Some clients, MQTT.js among them, never try again after a
     /// CONNACK that refuses them, while all try again after a connection that was closed.
+    #[inline]
     pub const fn return_code(code: ReasonCode) -> Option<u8> {
         Some(match code {
             ReasonCode::Success => 0,
@@ -47,7 +49,8 @@ impl<'a> ConnAck<'a> {
         })
     }
 
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    #[inline]
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let flags = reader.u8()?;
         // MQTT 3.1 leaves the whole byte unused.
@@ -71,6 +74,7 @@ impl<'a> ConnAck<'a> {
 
 const SERVER_UNAVAILABLE: u8 = 3;
 
+#[inline]
 fn from_return_code(return_code: u8) -> Result<ReasonCode, Refusal> {
     Ok(match return_code {
         0 => ReasonCode::Success,
@@ -84,6 +88,7 @@ fn from_return_code(return_code: u8) -> Result<ReasonCode, Refusal> {
 }
 
 impl Encode for ConnAck<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::ConnAck.first_byte()
     }

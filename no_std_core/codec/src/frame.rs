@@ -1,10 +1,10 @@
 //! The fixed header: where a packet ends, and what kind it is (section 2.1).
 
-use super::primitive::{OVERLONG_VARINT, Reader, any_varint};
-use super::{ReasonCode, Refusal, Version};
+use crate::primitive::{OVERLONG_VARINT, Reader, any_varint};
+use crate::{ReasonCode, Refusal, Version};
 
 /// The longest packet in bytes: one byte, four of Remaining Length, and as many as those can say.
-pub const MAX_PACKET_LEN: u32 = super::MAX_VARINT + 5;
+pub const MAX_PACKET_LEN: u32 = crate::MAX_VARINT + 5;
 
 /// The kinds of MQTT Control Packets (section 2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +44,7 @@ pub enum PacketType {
 
 impl PacketType {
     /// The type in a packet's first byte; `None` for 0, which is forbidden.
+    #[inline]
     pub const fn from_first_byte(first: u8) -> Option<Self> {
         Some(match first >> 4 {
             1 => Self::Connect,
@@ -66,12 +67,14 @@ impl PacketType {
     }
 
     /// Whether a Client may send it. What a Server alone sends is a Protocol Error from a Client.
+    #[inline]
     pub const fn is_from_client(self) -> bool {
         !matches!(self, Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp)
     }
 
     /// The first byte of a packet of this type whose flags are reserved (section 2.1.3).
-    pub(super) const fn first_byte(self) -> u8 {
+    #[inline]
+    pub(crate) const fn first_byte(self) -> u8 {
         let flags = match self {
             Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
             _ => 0,
@@ -80,7 +83,8 @@ impl PacketType {
     }
 
     /// Its bit in a set of packet types.
-    pub(super) const fn bit(self) -> u16 {
+    #[inline]
+    pub(crate) const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
@@ -105,12 +109,14 @@ const PLAIN_TEXT: u8 = 0x40;
 
 impl<'a> Frame<'a> {
     /// What it is.
+    #[inline]
     pub fn packet_type(&self) -> PacketType {
         self.packet_type
     }
 
     /// The lower four bits of its first byte. They are DUP, QoS and RETAIN of a PUBLISH and otherwise have their
     /// fixed values, but in MQTT 3.1 (see [`split`]).
+    #[inline]
     pub fn flags(&self) -> u8 {
         self.flags & 0x0F
     }
@@ -125,18 +131,19 @@ impl<'a> Frame<'a> {
 
     /// Refuses what [`split`] let pass because the version was unknown, and `version` forbids.
     #[inline]
-    pub(super) fn check_header(&self, version: Version) -> Result<(), Refusal> {
+    pub(crate) fn check_header(&self, version: Version) -> Result<(), Refusal> {
         check_marks(Some(version), self.flags)
     }
 
     /// Reads the body.
     #[inline]
-    pub(super) fn reader(&self) -> Reader<'a> {
+    pub(crate) fn reader(&self) -> Reader<'a> {
         Reader::with_plain_text(self.body, self.flags & PLAIN_TEXT != 0)
     }
 
     /// PINGREQ and PINGRESP have no body.
-    pub(crate) fn check_empty(&self) -> Result<(), Refusal> {
+    #[inline]
+    pub fn check_empty(&self) -> Result<(), Refusal> {
         if self.body.is_empty() {
             Ok(())
         } else {
@@ -145,6 +152,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What follows the fixed header: as many bytes as the Remaining Length says.
+    #[inline]
     pub fn body(&self) -> &'a [u8] {
         self.body
     }
@@ -153,12 +161,14 @@ impl<'a> Frame<'a> {
 /// The type of the packet that `bytes` begin with; `None` if there are no bytes or the type is forbidden.
 ///
 /// Lets a receiver turn a type away before the packet is complete.
+#[inline]
 pub fn peek_type(bytes: &[u8]) -> Option<PacketType> {
     bytes.first().and_then(|&first| PacketType::from_first_byte(first))
 }
 
 /// The length in bytes, fixed header included, of the packet that `bytes` begin with, whether it is whole or not; `None` while
 /// they don't tell. What is no valid packet may have any.
+#[inline]
 pub fn packet_len(bytes: &[u8]) -> Option<u32> {
     let (_, rest) = bytes.split_first()?;
     let (remaining, varint_len, _) = any_varint(rest).ok()??;
@@ -182,7 +192,7 @@ pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Option<(Frame<'_>, us
 
 /// As [`split`] for a connection whose version may be known: then what that forbids is refused as soon as it is certain.
 #[inline]
-pub(crate) fn split_in(
+pub fn split_in(
     version: Option<Version>,
     bytes: &[u8],
     max_packet_size: u32,

@@ -1,7 +1,7 @@
 //! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
 
-use super::primitive::Reader;
-use super::{Codes, Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
+use crate::primitive::Reader;
+use crate::{Codes, Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
 use core::fmt;
 
 /// An UNSUBSCRIBE packet.
@@ -17,12 +17,15 @@ pub struct Unsubscribe<'a> {
 
 impl<'a> Unsubscribe<'a> {
     /// The Topic Filters, in order. The strings are well-formed; whether they are Topic Filters,
-    /// [`TopicFilter::new`](crate::TopicFilter::new) tells.
+    /// [`TopicFilter::new`](crate::topic::TopicFilter::new) tells.
+    #[inline]
     pub fn filters(&self) -> TopicsIter<'a> {
         self.filters.into_iter()
     }
 
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    /// Reads an UNSUBSCRIBE of a connection that speaks `version`; `frame` is one.
+    #[inline]
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties =
@@ -41,6 +44,7 @@ impl<'a> Unsubscribe<'a> {
 }
 
 impl Encode for Unsubscribe<'_> {
+    #[inline]
     fn first_byte(&self) -> u8 {
         PacketType::Unsubscribe.first_byte()
     }
@@ -66,6 +70,7 @@ enum TopicSource<'a> {
 
 impl<'a> Topics<'a> {
     /// Filters to be encoded.
+    #[inline]
     pub const fn new(list: &'a [&'a str]) -> Self {
         Self(TopicSource::List(list))
     }
@@ -75,6 +80,7 @@ impl<'a> IntoIterator for Topics<'a> {
     type Item = &'a str;
     type IntoIter = TopicsIter<'a>;
 
+    #[inline]
     fn into_iter(self) -> TopicsIter<'a> {
         TopicsIter(self.0)
     }
@@ -101,6 +107,7 @@ pub struct TopicsIter<'a>(TopicSource<'a>);
 impl<'a> Iterator for TopicsIter<'a> {
     type Item = &'a str;
 
+    #[inline]
     fn next(&mut self) -> Option<&'a str> {
         match &mut self.0 {
             TopicSource::Raw(raw) => {
@@ -131,7 +138,8 @@ pub struct UnsubAck<'a, C = Codes<'a>> {
 }
 
 impl<'a> UnsubAck<'a> {
-    pub(super) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+    #[inline]
+    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(frame.body());
         let packet_id = reader.packet_id()?;
         if !version.is_v5() {

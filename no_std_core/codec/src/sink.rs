@@ -3,12 +3,11 @@
 //! There is one encode function for each packet. It runs into a [`Length`] to learn the Remaining Length and then
 //! into the caller's sink.
 
-use crate::mem::copy;
-
 /// The greatest Variable Byte Integer, 268,435,455 (section 1.5.5).
 pub const MAX_VARINT: u32 = 0x0FFF_FFFF;
 
 /// The bytes that `value` takes as a Variable Byte Integer: 1 to 4.
+#[inline]
 pub const fn varint_len(value: u32) -> u32 {
     match value {
         0..=0x7F => 1,
@@ -88,12 +87,21 @@ impl Sink for alloc::vec::Vec<u8> {
     }
 }
 
+/// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
+#[inline]
+fn copy(target: &mut [u8], source: &[u8]) {
+    for (to, from) in target.iter_mut().zip(source) {
+        *to = *from;
+    }
+}
+
 /// Counts bytes and keeps none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Length(u32);
 
 impl Length {
     /// The bytes put so far; `u32::MAX` where they were more.
+    #[inline]
     pub fn get(self) -> u32 {
         self.0
     }
@@ -116,22 +124,26 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Writes to `out` from its beginning.
+    #[inline]
     pub fn new(out: &'a mut [u8]) -> Self {
         Self { out, len: 0, overflowed: false }
     }
 
     /// The bytes written; `None` if some did not fit, and then what was written is of no use.
+    #[inline]
     pub fn finish(self) -> Option<&'a [u8]> {
         let Self { out, len, overflowed } = self;
         if overflowed { None } else { out.get(..len) }
     }
 
     /// The bytes written so far.
+    #[inline]
     pub fn written(&self) -> usize {
         self.len
     }
 
     /// Whether some bytes did not fit.
+    #[inline]
     pub fn has_overflowed(&self) -> bool {
         self.overflowed
     }
@@ -165,32 +177,38 @@ pub struct Window<'a> {
 
 impl<'a> Window<'a> {
     /// Drops the first `skip` bytes, then writes to `out` from its beginning.
+    #[inline]
     pub fn new(skip: u32, out: &'a mut [u8]) -> Self {
         Self { skip: skip as usize, out, at: if skip == 0 { 0 } else { usize::MAX }, left_out: 0 }
     }
 
     /// Writes nothing.
-    pub(crate) fn closed() -> Self {
+    #[inline]
+    pub fn closed() -> Self {
         Self::new(0, &mut [])
     }
 
     /// The bytes written to `out`.
+    #[inline]
     pub fn written(&self) -> usize {
         if self.skip == 0 { self.at } else { 0 }
     }
 
     /// The bytes put so far, also those that were dropped or did not fit; `u32::MAX` where they were more.
+    #[inline]
     pub fn total(&self) -> u32 {
         self.left_out.saturating_add(u32::try_from(self.written()).unwrap_or(u32::MAX))
     }
 
     /// The bytes written to `out`; `None` if some were dropped or did not fit.
-    pub(crate) fn finish(self) -> Option<&'a [u8]> {
+    #[inline]
+    pub fn finish(self) -> Option<&'a [u8]> {
         if self.left_out == 0 { self.out.get(..self.at) } else { None }
     }
 
     /// What is to be dropped, or does not fit whole.
     #[cold]
+    #[inline]
     fn put_partly(&mut self, bytes: &[u8]) {
         let dropped = self.skip.min(bytes.len());
         self.skip -= dropped;
