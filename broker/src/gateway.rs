@@ -4,7 +4,7 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::net::descriptors::{self, TooFewDescriptors};
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, open_all};
-use crate::shard::{self, Clock, Mailboxes, OpenStore, Plan, body_budget};
+use crate::shard::{self, Clock, Mailboxes, OpenStore, ShardPlan, StoreStartError, body_budget};
 use goldcrest_core::Authentication;
 use goldcrest_store::{Answer, Committer, OpenError};
 use std::fmt;
@@ -112,6 +112,15 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl From<StoreStartError> for StartError {
+    fn from(error: StoreStartError) -> Self {
+        match error {
+            StoreStartError::GivenUp => Self::GivenUp,
+            StoreStartError::Unusable(path, error) => Self::Store(path, error),
+        }
+    }
+}
+
 /// What ended though nobody asked it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
@@ -197,22 +206,15 @@ impl Gateway {
             admin.serving(mailboxes, health);
         }
         // Only now: who connects to find out whether it serves is told the truth.
-        let listeners =
-            listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
-        let mut shares: Vec<Vec<ListenSocket>> = to_accept.iter().map(|_| Vec::new()).collect();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            shares[index % usize::from(shards)].push(listener);
-        }
-        for (to_accept, share) in to_accept.into_iter().zip(shares) {
-            let _ = to_accept.send(share);
-        }
+        let listeners = listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
+        distribute(listeners.map_err(listen)?, to_accept);
         Ok(gateway)
     }
 
     /// Starts all shards at once, and waits until all are restored.
     fn start_shards(
         &mut self,
-        plans: Vec<Plan>,
+        plans: Vec<ShardPlan>,
         end: &UnboundedSender<Failed>,
         gives_up: &AtomicBool,
     ) -> Result<(), StartError> {
@@ -343,6 +345,18 @@ fn shards_in_memory(configured: u16) -> u16 {
     shards
 }
 
+/// Has each shard accept on its share of the listeners.
+fn distribute(listeners: Vec<ListenSocket>, to_accept: Vec<oneshot::Sender<Vec<ListenSocket>>>) {
+    let mut shares: Vec<Vec<ListenSocket>> = to_accept.iter().map(|_| Vec::new()).collect();
+    let shards = shares.len();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        shares[index % shards].push(listener);
+    }
+    for (to_accept, share) in to_accept.into_iter().zip(shares) {
+        let _ = to_accept.send(share);
+    }
+}
+
 fn addresses_of(openings: &[ListenSocket]) -> Vec<SocketAddr> {
     openings.iter().filter_map(ListenSocket::address).collect()
 }
@@ -355,7 +369,7 @@ fn draw_seed() -> Result<u128, StartError> {
 }
 
 /// What one shard is started with, and the channel on which it gets its listeners.
-type PlanOfShard = (Plan, oneshot::Sender<Vec<ListenSocket>>);
+type PlanOfShard = (ShardPlan, oneshot::Sender<Vec<ListenSocket>>);
 
 fn plans(
     config: &Config,
@@ -376,7 +390,7 @@ fn plans(
     let limits = open_store.map_or(config.broker.limits, |_| config.limits_with_store());
     let plan = |index| {
         let (to_accept, listeners) = oneshot::channel();
-        let plan = Plan {
+        let plan = ShardPlan {
             config: goldcrest_core::Config {
                 seed,
                 shard: goldcrest_core::Shard { index, count },
@@ -399,7 +413,7 @@ fn plans(
 }
 
 /// What the shard says when it is restored comes out of the channel.
-fn start_shard(plan: Plan, end: UnboundedSender<Failed>) -> io::Result<Receiver<io::Result<()>>> {
+fn start_shard(plan: ShardPlan, end: UnboundedSender<Failed>) -> io::Result<Receiver<io::Result<()>>> {
     let index = plan.config.shard.index;
     let (started, has_started) = sync_channel(1);
     thread::Builder::new().name(format!("shard-{index}")).spawn(move || {

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 /// A first-in, first-out queue of bytes that stand in one piece. Empty, it holds no memory and is as small as a pointer:
 /// most connections have nothing in it most of the time.
 #[derive(Debug, Default)]
-pub(crate) struct ByteQueue(Option<Box<Waiting>>);
+pub(crate) struct ByteQueue(Option<Box<QueuedBytes>>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedBytes {
     bytes: Vec<u8>,
     /// How many of `bytes` have left already; never all.
     left: usize,
@@ -25,7 +25,7 @@ thread_local! {
 #[derive(Debug, Default)]
 struct Spares {
     #[expect(clippy::vec_box, reason = "a box goes from one backlog to the next")]
-    list: Vec<Box<Waiting>>,
+    list: Vec<Box<QueuedBytes>>,
     /// Their capacity in all.
     bytes: usize,
 }
@@ -36,7 +36,7 @@ impl Spares {
     const MOST_BYTES: usize = 4 << 20;
 
     /// The smallest that holds `bytes`, or else the largest. None that is much larger: it may be held for long.
-    fn take(&mut self, bytes: usize) -> Box<Waiting> {
+    fn take(&mut self, bytes: usize) -> Box<QueuedBytes> {
         let most = ByteQueue::most_bytes(bytes);
         let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
         let capacities = capacities.filter(|(_, capacity)| *capacity <= most);
@@ -46,7 +46,7 @@ impl Spares {
         self.list.swap_remove(place)
     }
 
-    fn keep(&mut self, mut spare: Box<Waiting>) {
+    fn keep(&mut self, mut spare: Box<QueuedBytes>) {
         let bytes = self.bytes + spare.bytes.capacity();
         if self.list.len() < Self::MOST && bytes <= Self::MOST_BYTES {
             spare.bytes.clear();
@@ -59,7 +59,7 @@ impl Spares {
 
 impl ByteQueue {
     /// What all spare ones of a shard take at most.
-    pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<Waiting>() + Spares::MOST_BYTES;
+    pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<QueuedBytes>() + Spares::MOST_BYTES;
 
     /// Capacity that is not worth giving back while anything waits.
     const KEEP: usize = 16 * 1024;
@@ -130,7 +130,7 @@ impl ByteQueue {
             return self.clear();
         };
         if waiting.bytes.capacity() > Self::KEEP && rest.len() < waiting.bytes.capacity() / 4 {
-            **waiting = Waiting { bytes: rest.to_vec(), left: 0, seen: waiting.seen };
+            **waiting = QueuedBytes { bytes: rest.to_vec(), left: 0, seen: waiting.seen };
         }
     }
 

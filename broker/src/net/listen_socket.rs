@@ -18,15 +18,15 @@ const BACKLOG: i32 = 4096;
 /// A socket on its way to be listened on.
 pub(crate) enum ListenSocket {
     /// Its address is taken; who connects is refused by the system.
-    Bound(Place, Socket),
+    Bound(ListenTarget, Socket),
     /// The system takes connections.
-    Listening(Place, TcpListener),
+    Listening(ListenTarget, TcpListener),
     /// The address is not there yet.
-    Awaited(Place),
+    Awaited(ListenTarget),
 }
 
 /// An address, and where it is noted while it is not there.
-pub(crate) struct Place {
+pub(crate) struct ListenTarget {
     address: ListenAddress,
     missing: AwaitedAddresses,
     /// Nobody minds if it never comes.
@@ -75,7 +75,7 @@ fn open_all_with(
     for address in addresses {
         let twin = before.iter().rfind(|(other, _)| address.is_twin_of(*other)).copied();
         let twin_port = twin.and_then(|(_, port)| port);
-        let place = Place { address, missing: missing.clone(), is_optional: twin.is_some() };
+        let place = ListenTarget { address, missing: missing.clone(), is_optional: twin.is_some() };
         match bind(address, twin_port) {
             Ok(socket) => openings.push(ListenSocket::Bound(place, socket)),
             Err(error) if !comes_later(&error) => return Err((address, error)),
@@ -142,7 +142,7 @@ impl ListenSocket {
 /// Between two looks at an address that has not changed for a while.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-impl Place {
+impl ListenTarget {
     /// Tries until it listens; on `wanted_port` if the address leaves the port to the system and nobody has that one.
     async fn wait(&self, wanted_port: Option<u16>) -> TcpListener {
         let address = self.address;
@@ -350,8 +350,11 @@ mod tests {
     /// A USB adapter that was plugged in again is another interface of the same name.
     #[tokio::test(start_paused = true)]
     async fn an_interface_that_is_gone_or_another_one_is_noticed() {
-        let place =
-            |text: &str| Place { address: address(text), missing: AwaitedAddresses::default(), is_optional: false };
+        let place = |text: &str| ListenTarget {
+            address: address(text),
+            missing: AwaitedAddresses::default(),
+            is_optional: false,
+        };
         let on_lo = place("[fe80::1%lo]:1883");
         let there = on_lo.address.resolve().unwrap();
         let hour = Duration::from_secs(3600);
@@ -366,7 +369,7 @@ mod tests {
         let blocking = listening("127.0.0.1:0");
         let address: ListenAddress = blocking.local_addr().unwrap().into();
         let missing = AwaitedAddresses::default();
-        let place = Place { address, missing: missing.clone(), is_optional: false };
+        let place = ListenTarget { address, missing: missing.clone(), is_optional: false };
         let awaited = tokio::spawn(async move { place.wait(None).await });
         while missing.reasons().is_empty() {
             sleep(Duration::from_millis(50)).await;

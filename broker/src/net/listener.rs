@@ -1,36 +1,50 @@
-//! Where connections come in: a listener accepts them, reads CONNECT, and sends them to their home shard.
+//! Where connections come in: a listener accepts them, as many as may be.
 
-use crate::shard::Shard;
+use super::admission::{Admission, ConnectPermit, ConnectionPermit};
 use rustix::io::Errno;
 use std::fs::File;
 use std::future::poll_fn;
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::task::spawn_local;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
+/// Who serves the connections that a listener accepts.
+pub(crate) trait Reception {
+    /// How many there may be.
+    fn admission(&self) -> &Arc<Admission>;
+
+    /// One more was accepted, whatever becomes of it.
+    fn count_accepted(&self);
+
+    /// One is closed for want of room: counts and logs that.
+    fn turn_away(&self, peer: SocketAddr, why: &str);
+
+    /// Serves one. It has sent nothing yet.
+    fn receive(&self, stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit);
+}
+
 /// Accepts connections for ever.
-pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
+pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
     let mut reserve = Reserve::open();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                shard.mailboxes.accepted.fetch_add(1, Ordering::Relaxed);
-                let Some(permit) = shard.admission.permit() else {
-                    shard.turn_away(peer, "as many are open as connections in [capacity] or the system allows");
+                reception.count_accepted();
+                let Some(permit) = reception.admission().permit() else {
+                    reception.turn_away(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;
                 };
                 // Answers are whole packets already; to hold them back for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                let connect_permit = shard.admission.wait_for_connect_permit().await;
-                spawn_local(crate::shard::receive(shard.clone(), stream, peer, permit, connect_permit));
+                let connect_permit = reception.admission().wait_for_connect_permit().await;
+                reception.receive(stream, peer, permit, connect_permit);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => {
-                    shard.admission.complain("no file descriptor is left for another connection", &error);
+                    reception.admission().complain("no file descriptor is left for another connection", &error);
                     if !reserve.turn_one_away(&listener).await {
                         sleep(PAUSE).await;
                     }
@@ -38,7 +52,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener) {
                 // The fault of one connection, which is gone.
                 Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO | Errno::INTR) => {}
                 _ => {
-                    shard.admission.complain("could not accept a connection", &error);
+                    reception.admission().complain("could not accept a connection", &error);
                     sleep(PAUSE).await;
                 }
             },

@@ -23,5 +23,5 @@ pub(crate) use admission::{Admission, ConnectPermit, ConnectionPermit, GRACE, UN
 pub(crate) use byte_queue::ByteQueue;
 pub(crate) use foreign::Protocol;
 pub(crate) use listen_socket::{AwaitedAddresses, ListenSocket, open_all};
-pub(crate) use listener::accept;
+pub(crate) use listener::{Reception, accept};
 pub(crate) use socket::{Asking, CHUNK, READ_BUFFER, ReadOutcome, Reading, Socket};

@@ -2,8 +2,8 @@
 
 use super::connection_ends::{ConnectionEnd, EndReason};
 use super::mailbox::Handover;
-use super::task::Shard;
-use crate::net::{ConnectPermit, ConnectionPermit, GRACE, Protocol};
+use super::shared::Shard;
+use crate::net::{Admission, ConnectPermit, ConnectionPermit, GRACE, Protocol, Reception};
 use crate::output::log::Escaped;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::fmt;
@@ -11,14 +11,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::task::yield_now;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+impl Reception for Rc<Shard> {
+    fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    fn count_accepted(&self) {
+        self.mailboxes.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn turn_away(&self, peer: SocketAddr, why: &str) {
+        Shard::turn_away(self, peer, why);
+    }
+
+    fn receive(&self, stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit) {
+        spawn_local(receive(self.clone(), stream, peer, permit, connect_permit));
+    }
+}
+
 /// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
-pub(crate) async fn receive(
+async fn receive(
     shard: Rc<Shard>,
     stream: TcpStream,
     peer: SocketAddr,

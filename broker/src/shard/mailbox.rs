@@ -8,7 +8,6 @@
 //! costs several times what a message costs.
 
 use super::connection_ends::ConnectionEnds;
-use super::event_loop::EventLoop;
 use crate::net::ConnectionPermit;
 use goldcrest_core::{Broker, Forward, Instant};
 use goldcrest_store::Answer;
@@ -41,8 +40,14 @@ struct Mailbox {
     waker: Mutex<Option<Waker>>,
     /// Its thread waits for the system, and would not notice mail by itself.
     is_asleep: AtomicBool,
-    event_loop: OnceLock<Weak<Mutex<EventLoop>>>,
+    sleeper: OnceLock<Weak<Mutex<dyn SleepingEventLoop>>>,
     places: CallSlots,
+}
+
+/// The event loop of a shard, for others to run while its thread sleeps.
+pub(crate) trait SleepingEventLoop: Send {
+    /// Does what came for the shard, if that is little, and wakes its thread for the rest.
+    fn run_for_sleeping(&mut self);
 }
 
 /// Forwards for which a shard that sleeps is not woken.
@@ -116,10 +121,10 @@ impl Mailboxes {
     pub(crate) fn run_or_wake(&self, shard: u16) {
         let mailbox = &self.mailboxes[usize::from(shard)];
         if lock(&mailbox.mail).forwards.len() <= FEW
-            && let Some(event_loop) = mailbox.event_loop.get().and_then(Weak::upgrade)
+            && let Some(sleeper) = mailbox.sleeper.get().and_then(Weak::upgrade)
         {
-            match event_loop.try_lock() {
-                Ok(mut event_loop) => return event_loop.run_for_sleeping(),
+            match sleeper.try_lock() {
+                Ok(mut sleeper) => return sleeper.run_for_sleeping(),
                 Err(TryLockError::WouldBlock) => {}
                 // It ends the gateway.
                 Err(TryLockError::Poisoned(_)) => return,
@@ -183,10 +188,11 @@ impl Mailboxes {
         }
     }
 
-    /// Lets others turn `shard` while it sleeps.
-    pub(crate) fn admit(&self, shard: u16, event_loop: Weak<Mutex<EventLoop>>) {
+    /// Lets other threads run the event loop of `shard` while its own sleeps.
+    pub(crate) fn admit<S: SleepingEventLoop + 'static>(&self, shard: u16, event_loop: &Arc<Mutex<S>>) {
+        let sleeper: Weak<Mutex<S>> = Arc::downgrade(event_loop);
         // A shard begins once.
-        let _ = self.mailboxes[usize::from(shard)].event_loop.set(event_loop);
+        let _ = self.mailboxes[usize::from(shard)].sleeper.set(sleeper);
     }
 
     /// The thread of `shard` is about to wait for the system. What has come until now wakes it at once.
@@ -247,7 +253,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::Clock;
+    use crate::shard::{Clock, EventLoop};
     use crate::testing::WakeCounter;
     use goldcrest_core::{AllowAll, Capacity, Config, Limits, Memory};
     use std::pin::pin;
@@ -296,7 +302,7 @@ mod tests {
         let [_, broker] = brokers;
         let event_loop = EventLoop::new(1, mailboxes.clone(), Clock::start_at(0), broker, None);
         let event_loop = Arc::new(Mutex::new(event_loop));
-        mailboxes.admit(1, Arc::downgrade(&event_loop));
+        mailboxes.admit(1, &event_loop);
         mailboxes.listen(1, &Waker::from(counter.clone()));
         mailboxes.fall_asleep(1);
         assert_eq!(mailboxes.forward(0, 1, &mut batch), clients == 1);

@@ -17,13 +17,13 @@ mod event_loop;
 mod mailbox;
 mod persistence;
 mod ready_queue;
+mod shared;
 mod task;
 
 pub(crate) use clock::Clock;
-pub(crate) use connect::receive;
 pub(crate) use event_loop::EventLoop;
 #[cfg(test)]
 pub(crate) use mailbox::Mail;
 pub(crate) use mailbox::{Mailboxes, most_bytes_in_transit};
-pub(crate) use persistence::{OpenStore, body_budget, describe_damage, kind_name};
-pub(crate) use task::{Plan, SHUTDOWN_TIME, Shard, run};
+pub(crate) use persistence::{OpenStore, StoreStartError, body_budget, describe_damage, kind_name};
+pub(crate) use task::{SHUTDOWN_TIME, ShardPlan, run};

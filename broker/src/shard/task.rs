@@ -2,26 +2,22 @@
 //! shards may turn it for a moment.
 
 use super::clock::Clock;
-use super::connection_ends::EndReason;
 use super::event_loop::EventLoop;
-use super::mailbox::{Handover, Mailboxes};
-use super::persistence::{Persistence, key_in_store};
-use crate::net::{self, Admission, ConnectionPermit, ListenSocket};
-use goldcrest_core::record::{self, Unreadable};
-use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Instant, Memory};
-use goldcrest_store::{Handle, LogStore, Store as _};
+use super::mailbox::Mailboxes;
+use super::persistence::{Persistence, restore};
+use super::shared::Shard;
+use crate::net::{self, Admission, ListenSocket};
+use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory};
+use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, spawn_local, unconstrained, yield_now};
@@ -34,7 +30,7 @@ pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 const LONG: u64 = 4_096;
 
 /// What a shard needs to begin.
-pub(crate) struct Plan {
+pub(crate) struct ShardPlan {
     pub(crate) config: goldcrest_core::Config<'static>,
     pub(crate) capacity: Capacity,
     pub(crate) clock: Clock,
@@ -49,7 +45,7 @@ pub(crate) struct Plan {
 }
 
 /// Runs a shard on this thread until the gateway stops. Says on `started` whether it could begin.
-pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
+pub(crate) fn run(plan: ShardPlan, started: &SyncSender<io::Result<()>>) {
     let (index, mailboxes) = (plan.config.shard.index, plan.mailboxes.clone());
     let (falls_asleep, wakes_up) = (mailboxes.clone(), mailboxes);
     let begun = Builder::new_current_thread()
@@ -69,8 +65,8 @@ pub(crate) fn run(plan: Plan, started: &SyncSender<io::Result<()>>) {
     }
 }
 
-fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSocket>>)> {
-    let Plan { config, capacity, clock, mailboxes, admission, store, listeners, gives_up } = plan;
+fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSocket>>)> {
+    let ShardPlan { config, capacity, clock, mailboxes, admission, store, listeners, gives_up } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
     let mut broker = Broker::new(memory, config, &AllowAll);
@@ -83,73 +79,9 @@ fn set_up(plan: Plan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSock
         None => None,
     };
     let event_loop = Arc::new(Mutex::new(EventLoop::new(index, mailboxes.clone(), clock, broker, persistence)));
-    mailboxes.admit(index, Arc::downgrade(&event_loop));
+    mailboxes.admit(index, &event_loop);
     let shard = Shard { index, mailboxes, admission, clock, event_loop, stop: Notify::new() };
     Ok((Rc::new(shard), listeners))
-}
-
-/// Gives the core back what it had before the restart. How many records it did not take.
-fn restore(
-    broker: &mut Broker<'static>,
-    shard: u16,
-    log: &LogStore,
-    now: Instant,
-    gives_up: &AtomicBool,
-) -> io::Result<u64> {
-    let mut newer = None;
-    let (mut taken, mut left_out) = (0_u64, 0_u64);
-    let mut told = std::time::Instant::now();
-    broker.expect_retained(log.slots(shard, record::Kind::Retained as u8));
-    log.each(shard, &mut |_, sealed| match record::open(sealed) {
-        Ok(record) => {
-            left_out += u64::from(broker.restore(now, record).is_err());
-            taken += 1;
-            if taken.is_multiple_of(1024) && told.elapsed() > Duration::from_secs(1) {
-                told = std::time::Instant::now();
-                tracing::info!(shard, "restoring: {taken} records so far");
-            }
-            if gives_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-        Err(error @ Unreadable::Newer(_)) => {
-            newer = Some(error);
-            ControlFlow::Break(())
-        }
-        Err(Unreadable::Damaged) => {
-            left_out += 1;
-            ControlFlow::Continue(())
-        }
-    })?;
-    unless_given_up(gives_up)?;
-    if let Some(error) = newer {
-        return Err(io::Error::other(format!("{error}; nothing was changed")));
-    }
-    // What shards are to hand to each other at once was too much to be kept in memory.
-    let mut sealed = Vec::new();
-    while let Some(fetch) = broker.poll_fetch() {
-        unless_given_up(gives_up)?;
-        match log.fetch(key_in_store(shard, fetch.key()), &mut sealed) {
-            Ok(true) => broker.fetched(now, fetch, &sealed),
-            Ok(false) | Err(_) => broker.fetch_failed(now, fetch),
-        }
-    }
-    let restored = broker.restored(now);
-    tracing::info!(
-        shard,
-        sessions = restored.sessions,
-        subscriptions = restored.subscriptions,
-        retained = restored.retained,
-        deliveries = restored.deliveries,
-        "restored"
-    );
-    let left_out = left_out.max(restored.dropped.into());
-    if left_out > 0 {
-        tracing::error!(shard, records = left_out, "records of the store were left out");
-    }
-    Ok(left_out)
-}
-
-fn unless_given_up(gives_up: &AtomicBool) -> io::Result<()> {
-    if gives_up.load(Ordering::Relaxed) { Err(io::Error::other("restoring was given up")) } else { Ok(()) }
 }
 
 /// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
@@ -192,75 +124,6 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSoc
         });
     }
     while accepting.join_next().await.is_some() {}
-}
-
-/// What the tasks of a shard share.
-pub(crate) struct Shard {
-    pub(crate) index: u16,
-    pub(crate) mailboxes: Arc<Mailboxes>,
-    pub(crate) admission: Arc<Admission>,
-    clock: Clock,
-    /// Others turn it too, while this thread sleeps: see [`Mailboxes::run_or_wake`].
-    event_loop: Arc<Mutex<EventLoop>>,
-    stop: Notify,
-}
-
-impl Shard {
-    /// Serves a connection whose home this shard is, once all sockets that have news by now had their turn.
-    ///
-    /// A client may say its last words, DISCONNECT among them, close and come again at once. If it found its old connection
-    /// open still, it would take it over: what it said last would be lost, and its Will sent. Its old socket has had that
-    /// to read since before its new one had CONNECT, and the runtime looks at all sockets again before it goes on with a
-    /// task that has yielded.
-    pub(crate) async fn open_connection(
-        self: Rc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        bytes: Vec<u8>,
-        permit: ConnectionPermit,
-    ) {
-        yield_now().await;
-        let opened = self.event_loop(|event_loop| {
-            event_loop.is_stopping || event_loop.open_connection(stream, &bytes, permit).is_some()
-        });
-        if !opened {
-            self.turn_away(peer, "its shard has as many connections as connections in [capacity] allows");
-        }
-    }
-
-    /// Counts and logs that a connection is closed for want of room.
-    pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
-        self.mailboxes.connection_ends.count(EndReason::NoRoom);
-        self.admission.turn_away(peer, why);
-    }
-
-    /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
-    /// with the other tasks, but the shard ends; so it does where another thread panicked that turned it.
-    fn event_loop<T>(&self, work: impl FnOnce(&mut EventLoop) -> T) -> T {
-        self.end_if_panicking(|| work(&mut self.event_loop.lock().expect("nobody has panicked in this event loop")))
-    }
-
-    fn end_if_panicking<T>(&self, work: impl FnOnce() -> T) -> T {
-        struct Guard<'s>(&'s Shard);
-        impl Drop for Guard<'_> {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.stop.notify_one();
-                }
-            }
-        }
-        let _guard = Guard(self);
-        work()
-    }
-
-    /// Gives a connection that has come home to the runtime of this thread.
-    fn welcome(self: &Rc<Self>, handover: Handover) {
-        let Handover { stream, peer, bytes, permit } = handover;
-        match TcpStream::from_std(stream) {
-            Ok(stream) => drop(spawn_local(self.clone().open_connection(stream, peer, bytes, permit))),
-            Err(error) => tracing::warn!(address = %peer, %error, "a connection did not get home"),
-        }
-    }
 }
 
 /// The task that turns the shard: when sockets or siblings have news, when other tasks did something with the turn, and
@@ -343,7 +206,7 @@ mod tests {
 
     /// What panics in a shard ends it, and nothing is done with its broker any more.
     fn ends(panic: impl FnOnce(Rc<Shard>) + Send + 'static) {
-        let plan = Plan {
+        let plan = ShardPlan {
             config: goldcrest_core::Config::gateway(1),
             capacity: Capacity::GATEWAY,
             clock: Clock::start_at(0),

@@ -8,9 +8,11 @@ mod commit_delay;
 mod damage;
 mod open_store;
 mod redistribute;
+mod restore;
 
 pub(crate) use damage::{describe_damage, kind_name};
-pub(crate) use open_store::OpenStore;
+pub(crate) use open_store::{OpenStore, StoreStartError};
+pub(crate) use restore::restore;
 
 use self::commit_delay::{CommitDelay, ENOUGH};
 use goldcrest_core::{Broker, Fetch, Instant, Outlook, Polled};

@@ -3,7 +3,6 @@
 use super::damage::describe_damage;
 use super::redistribute::{Refused, redistribute};
 use crate::config::{Config, Sync, shards_for_cores};
-use crate::gateway::StartError;
 use crate::shard::clock::{Clock, WallClock, downtime};
 use goldcrest_store::{
     self, Answer, Committer, Directory, Handle, LogStore, OpenError, Options, Pending, Report, StoreHealth,
@@ -13,6 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+/// Why there is no open store.
+pub(crate) enum StoreStartError {
+    /// Whoever wanted it does not any more.
+    GivenUp,
+    /// The store in this directory cannot be used.
+    Unusable(PathBuf, Box<dyn std::error::Error + Send + std::marker::Sync>),
+}
 
 /// An open store that shards are restored from.
 pub(crate) struct OpenStore {
@@ -27,12 +34,12 @@ pub(crate) struct OpenStore {
 
 impl OpenStore {
     /// Opens the store, if there is to be one, unless `gives_up` becomes true meanwhile.
-    pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StartError> {
+    pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StoreStartError> {
         let Some(path) = config.store_dir() else { return Ok(None) };
         let opened = Self::open_in(path, config, gives_up);
         opened.map(Some).map_err(|error| match error {
-            OpenError::GivenUp => StartError::GivenUp,
-            error => StartError::Store(path.clone(), error.into()),
+            OpenError::GivenUp => StoreStartError::GivenUp,
+            error => StoreStartError::Unusable(path.clone(), error.into()),
         })
     }
 
@@ -82,13 +89,13 @@ impl OpenStore {
     }
 
     /// All shards are restored: from now on they are served.
-    pub(crate) fn start(self, answer: impl Fn(u16, Answer) + Send + 'static) -> Result<Committer, StartError> {
+    pub(crate) fn start(self, answer: impl Fn(u16, Answer) + Send + 'static) -> Result<Committer, StoreStartError> {
         let Self { path, log, handle, pending, shards, .. } = self;
         let started = match Arc::into_inner(log) {
             Some(log) => Committer::start((handle, pending), Box::new(log), shards, answer),
             None => Err(io::Error::other("a shard still reads it")),
         };
-        started.map_err(|error| StartError::Store(path, error.into()))
+        started.map_err(|error| StoreStartError::Unusable(path, error.into()))
     }
 }
 

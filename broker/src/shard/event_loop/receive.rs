@@ -1,0 +1,105 @@
+//! Bytes in: what has arrived on sockets is offered to the core.
+
+use super::EventLoop;
+use crate::net::{Asking, CHUNK, ReadOutcome, Reading};
+use goldcrest_core::codec::ReasonCode;
+use goldcrest_core::{Broker, ConnectionId, Instant, Next, Verdict};
+use std::task::{Context, Poll};
+
+impl EventLoop {
+    /// Takes what has arrived on a socket, a chunk at a time; with more to come the others have their turn first.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking) {
+        let mut taken = 0;
+        while taken < CHUNK {
+            let Self { sockets, read_buffer, .. } = self;
+            let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+            match socket.reading {
+                Reading::Open if socket.is_late => return,
+                Reading::Open => {}
+                Reading::Closed if socket.is_broken() => return self.lose(id),
+                Reading::Waiting | Reading::Closed => return,
+            }
+            let arrived = match socket.poll_read(cx, asking, read_buffer) {
+                Poll::Pending => return,
+                Poll::Ready(Err(_)) => return self.lose(id),
+                Poll::Ready(Ok(arrived)) => arrived,
+            };
+            let now = self.begin();
+            match arrived {
+                ReadOutcome::End => return self.end_input(now, id),
+                ReadOutcome::InSocket(added) => {
+                    taken += added;
+                    self.hand_in_unread(id);
+                }
+                ReadOutcome::InBuffer(len) => {
+                    taken += len;
+                    let Self { broker, sockets, read_buffer, .. } = self;
+                    let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+                    let (bytes, before) = (&read_buffer[..len], broker.work());
+                    let received = broker.handle_bytes(now, id, bytes);
+                    socket.keep_unread(&bytes[received.consumed..]);
+                    let reading = after(broker, now, id, &received.next);
+                    socket.reading = reading;
+                    self.note_held(now, reading);
+                    self.charge(id, before);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Takes what has arrived by now for any connection, whether the runtime has heard of it or not.
+    pub(super) fn receive_all(&mut self) {
+        for place in 0..self.sockets.len() {
+            let Some(socket) = &self.sockets[place] else { continue };
+            let (id, waker) = (socket.id, socket.waker());
+            self.poll_receive(&mut Context::from_waker(&waker), id, Asking::System);
+        }
+    }
+
+    /// Offers the core what it left before, with what has come since.
+    pub(super) fn hand_in_unread(&mut self, id: ConnectionId) {
+        let now = self.begin();
+        let Self { broker, sockets, .. } = self;
+        let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
+        let before = broker.work();
+        let received = broker.handle_bytes(now, id, socket.unread());
+        let consumed = received.consumed;
+        let reading = after(broker, now, id, &received.next);
+        socket.consume_unread(consumed);
+        if socket.reading == Reading::Waiting && reading == Reading::Open {
+            socket.wake();
+        }
+        socket.reading = reading;
+        self.note_held(now, reading);
+        self.charge(id, before);
+    }
+
+    /// The peer sends no more. It may still listen: what it is owed is sent before the connection is closed from here, what has to
+    /// be safe on disk first too.
+    pub(super) fn end_input(&mut self, now: Instant, id: ConnectionId) {
+        // While the connection is open it gets what is queued for it too, as far as the system takes it.
+        self.transmit(now, id);
+        let Some(socket) = self.socket(id) else { return };
+        if socket.is_broken() {
+            return self.lose(id);
+        }
+        socket.reading = Reading::Closed;
+        self.broker.handle_input_end(now, id);
+    }
+}
+
+/// What the core wants of the socket next.
+fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Next<'_>) -> Reading {
+    match next {
+        // Who has more has had its share, and is late.
+        Next::Read | Next::Yield => Reading::Open,
+        Next::Wait => Reading::Waiting,
+        Next::Ask(_) => {
+            // Nobody is asked before there are users; a core that asks all the same gets the safe answer.
+            broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
+            Reading::Waiting
+        }
+        Next::Close => Reading::Closed,
+    }
+}

@@ -1,0 +1,85 @@
+//! How a client's last words are taken, whatever the turn finds out first about its connection.
+
+use super::LoopWithClient;
+use std::task::Waker;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+impl LoopWithClient {
+    /// The peer publishes ten messages, says DISCONNECT, and closes with something unread: its system sends a reset.
+    async fn leave(&mut self) {
+        self.peer.readable().await.unwrap();
+        let mut last_words = b"\x30\x04\0\x01xp".repeat(10);
+        last_words.extend(b"\xe0\0");
+        assert_eq!(self.peer.try_write(&last_words).unwrap(), last_words.len());
+        let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpStream::connect(elsewhere.local_addr().unwrap()).await.unwrap();
+        drop(std::mem::replace(&mut self.peer, other));
+    }
+
+    /// All that the client said last is taken, and the connection ends by its DISCONNECT.
+    async fn expect_last_words(&mut self) {
+        for _ in 0..2_000 {
+            if self.event_loop.socket(self.id).is_none() {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+            self.cycle();
+        }
+        assert!(self.event_loop.socket(self.id).is_none(), "the connection is gone");
+        let counters = self.event_loop.broker.counters();
+        assert_eq!(counters.publish_received, [10, 0, 0]);
+        // CONNECT and SUBSCRIBE, ten PUBLISH, DISCONNECT.
+        assert_eq!(counters.packets_received, 13);
+    }
+}
+
+/// Runs a test as a shard runs: a connection that takes leave has a task of its own.
+async fn run(test: impl Future<Output = ()>) {
+    tokio::task::LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn last_words_are_taken_though_the_rest_of_a_write_fails_first() {
+    run(async {
+        let mut client = LoopWithClient::new().await;
+        client.block().await;
+        client.leave().await;
+        client.expect_last_words().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn last_words_are_taken_though_a_write_fails_first() {
+    run(async {
+        let mut client = LoopWithClient::new().await;
+        client.leave().await;
+        // A write that the system takes no more shows it, in a turn in which nobody has looked for what came.
+        while client.event_loop.socket(client.id).is_some_and(|socket| !socket.is_broken()) {
+            client.publish(b"p");
+            client.event_loop.begin_turn(&Waker::from(client.woken.clone()));
+            client.event_loop.flush(usize::MAX);
+        }
+        client.expect_last_words().await;
+    })
+    .await;
+}
+
+/// What clients say while the gateway is told to stop was forgotten, and their Wills sent.
+#[tokio::test]
+async fn last_words_are_taken_before_the_gateway_stops() {
+    run(async {
+        let mut client = LoopWithClient::new().await;
+        client.publish(b"p");
+        client.cycle();
+        client.leave().await;
+        client.event_loop.mailboxes.shut_down();
+        client.event_loop.begin_turn(&Waker::from(client.woken.clone()));
+        client.event_loop.collect();
+        assert_eq!(client.event_loop.broker.counters().publish_received, [10, 0, 0]);
+        client.expect_last_words().await;
+    })
+    .await;
+}

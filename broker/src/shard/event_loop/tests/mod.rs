@@ -1,0 +1,101 @@
+//! The event loop of a shard with sockets, over TCP.
+
+mod last_words;
+
+use super::*;
+use crate::net::Admission;
+use crate::testing::WakeCounter;
+use goldcrest_core::codec::{PacketType, split};
+use goldcrest_core::{AllowAll, Capacity, Config, Limits, LocalPublish, Memory, Shard, TopicName};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+/// An event loop with one client that subscribed to `t`, and the client's end of the connection.
+struct LoopWithClient {
+    event_loop: EventLoop,
+    woken: Arc<WakeCounter>,
+    id: ConnectionId,
+    peer: TcpStream,
+}
+
+impl LoopWithClient {
+    async fn new() -> Self {
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+        let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
+        let begin = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a\x82\x06\0\x01\0\x01t\0";
+        let id = event_loop.open_connection(stream, begin, permit).unwrap();
+        let mut client = Self { event_loop, woken: Arc::default(), id, peer };
+        client.cycle();
+        client
+    }
+
+    fn cycle(&mut self) {
+        self.event_loop.begin_turn(&Waker::from(self.woken.clone()));
+        self.event_loop.poll_sockets(&mut Vec::new());
+        self.event_loop.flush(usize::MAX);
+    }
+
+    /// There is something to be sent to the client.
+    fn publish(&mut self, payload: &[u8]) {
+        let topic = TopicName::new("t").unwrap();
+        let message = LocalPublish { topic, payload, qos: Default::default(), retain: false, expiry_secs: None };
+        self.event_loop.broker.publish(Instant::from_millis(0), message).unwrap();
+    }
+
+    /// The client takes no more, and the system neither.
+    async fn block(&mut self) {
+        let mut blocked_for = 0;
+        while blocked_for < 50 {
+            if self.event_loop.socket(self.id).unwrap().is_blocked() {
+                blocked_for += 1;
+            } else {
+                blocked_for = 0;
+                self.publish(&[7; 200_000]);
+            }
+            self.cycle();
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// The core named the client as ready while the last piece of an earlier write was sent, when the event loop had asked for ready clients
+/// already: the client was never read again.
+#[tokio::test]
+async fn a_client_that_owes_too_much_is_read_again_when_it_has_read() {
+    const MESSAGES: u16 = 1500;
+    let mut client = LoopWithClient::new().await;
+    client.block().await;
+    let mut seen = client.woken.count();
+    // Each of these messages is owed an answer, and the client does not read.
+    let publish = |id: u16| [0x32, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
+    let packets: Vec<u8> = (1..=MESSAGES).flat_map(publish).collect();
+    assert_eq!(client.peer.try_write(&packets).unwrap(), packets.len());
+    let (mut come, mut acknowledged) = (Vec::new(), 0);
+    for _ in 0..2_000 {
+        sleep(Duration::from_millis(1)).await;
+        if client.woken.count() > seen {
+            seen = client.woken.count();
+            client.cycle();
+        }
+        let is_choked = client.event_loop.socket(client.id).unwrap().reading == Reading::Waiting;
+        let has_begun = !come.is_empty();
+        while (is_choked || has_begun) && client.peer.try_read_buf(&mut come).is_ok_and(|read| read > 0) {}
+        let mut rest = &come[..];
+        while let Ok(Some((frame, len))) = split(rest, 1 << 20) {
+            acknowledged += u16::from(frame.packet_type() == PacketType::PubAck);
+            rest = &rest[len..];
+        }
+        come.drain(..come.len() - rest.len());
+        come.reserve(1);
+        if acknowledged == MESSAGES {
+            return;
+        }
+    }
+    panic!("{acknowledged} of {MESSAGES} acknowledgements come");
+}

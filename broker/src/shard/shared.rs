@@ -1,0 +1,82 @@
+//! What the tasks of a shard share: its event loop, its mailbox, and who may connect.
+
+use super::clock::Clock;
+use super::connection_ends::EndReason;
+use super::event_loop::EventLoop;
+use super::mailbox::{Handover, Mailboxes};
+use crate::net::{Admission, ConnectionPermit};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, yield_now};
+
+/// What the tasks of a shard share.
+pub(crate) struct Shard {
+    pub(crate) index: u16,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) admission: Arc<Admission>,
+    pub(super) clock: Clock,
+    /// Others turn it too, while this thread sleeps: see [`Mailboxes::run_or_wake`].
+    pub(super) event_loop: Arc<Mutex<EventLoop>>,
+    pub(super) stop: Notify,
+}
+
+impl Shard {
+    /// Serves a connection whose home this shard is, once all sockets that have news by now had their turn.
+    ///
+    /// A client may say its last words, DISCONNECT among them, close and come again at once. If it found its old connection
+    /// open still, it would take it over: what it said last would be lost, and its Will sent. Its old socket has had that
+    /// to read since before its new one had CONNECT, and the runtime looks at all sockets again before it goes on with a
+    /// task that has yielded.
+    pub(crate) async fn open_connection(
+        self: Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        bytes: Vec<u8>,
+        permit: ConnectionPermit,
+    ) {
+        yield_now().await;
+        let opened = self.event_loop(|event_loop| {
+            event_loop.is_stopping || event_loop.open_connection(stream, &bytes, permit).is_some()
+        });
+        if !opened {
+            self.turn_away(peer, "its shard has as many connections as connections in [capacity] allows");
+        }
+    }
+
+    /// Counts and logs that a connection is closed for want of room.
+    pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
+        self.mailboxes.connection_ends.count(EndReason::NoRoom);
+        self.admission.turn_away(peer, why);
+    }
+
+    /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
+    /// with the other tasks, but the shard ends; so it does where another thread panicked that turned it.
+    pub(super) fn event_loop<T>(&self, work: impl FnOnce(&mut EventLoop) -> T) -> T {
+        self.end_if_panicking(|| work(&mut self.event_loop.lock().expect("nobody has panicked in this event loop")))
+    }
+
+    pub(super) fn end_if_panicking<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct Guard<'s>(&'s Shard);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.stop.notify_one();
+                }
+            }
+        }
+        let _guard = Guard(self);
+        work()
+    }
+
+    /// Gives a connection that has come home to the runtime of this thread.
+    pub(super) fn welcome(self: &Rc<Self>, handover: Handover) {
+        let Handover { stream, peer, bytes, permit } = handover;
+        match TcpStream::from_std(stream) {
+            Ok(stream) => drop(spawn_local(self.clone().open_connection(stream, peer, bytes, permit))),
+            Err(error) => tracing::warn!(address = %peer, %error, "a connection did not get home"),
+        }
+    }
+}
