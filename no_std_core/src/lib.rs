@@ -139,6 +139,7 @@ mod time;
 
 pub use api::broker::Broker;
 pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
+pub use api::inspect::{DeliveryInfo, DeliveryState, MessageInfo, SubscriptionInfo};
 pub use api::local::Local;
 #[cfg(feature = "alloc")]
 pub use api::resources::Capacity;

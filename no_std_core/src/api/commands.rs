@@ -1,10 +1,12 @@
 //! What the embedder wants done.
 
 use super::broker::Broker;
+use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::engine::outcomes::Full;
 use crate::engine::outcomes::LocalPublish;
 use crate::seam::authorize::Permissions;
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 impl<'m> Broker<'m> {
     /// Publishes a message of the embedder's own to all who subscribed to it.
@@ -28,6 +30,40 @@ impl<'m> Broker<'m> {
     pub fn set_authorize(&mut self, now: Instant, authorize: impl Into<Permissions<'m>>) {
         self.engine.authorize = authorize.into();
         self.rules_changed(now);
+    }
+
+    /// Closes the connection of a client, in MQTT 5.0 with a DISCONNECT of this Reason Code, which has to be one that a Server may send (section 3.14.2.1).
+    /// Its Will is published. Whether the client was connected.
+    pub fn disconnect(&mut self, now: Instant, client_id: &str, code: ReasonCode) -> bool {
+        let session = self.engine.session_named(client_id);
+        let connection = session.and_then(|session| self.engine.sessions[session].connection);
+        if let Some(connection) = connection {
+            self.engine.close(now, connection, Refusal::new(code, "an operator has closed the connection"), true);
+        }
+        connection.is_some()
+    }
+
+    /// Ends a Session: its subscriptions, what waits for it, its Will, which is published. A client that is connected to it gets DISCONNECT 0x98
+    /// Administrative action, and its Session ends when its connection does. Whether there was such a Session.
+    pub fn end_session(&mut self, now: Instant, client_id: &str) -> bool {
+        let Some(session) = self.engine.session_named(client_id) else { return false };
+        if self.engine.sessions[session].connection.is_some() {
+            self.engine.sessions[session].expiry_secs = 0;
+            self.engine.note_session(session);
+            self.disconnect(now, client_id, ReasonCode::AdministrativeAction);
+        } else {
+            self.engine.end_session(now, session);
+        }
+        true
+    }
+
+    /// Removes the retained message of a topic, on all shards. Those who subscribed to the topic get an empty message, as if a client had removed it
+    /// `[MQTT-3.3.1-6]`.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn remove_retained(&mut self, now: Instant, topic: TopicName<'_>) -> Result<(), Full> {
+        self.publish(now, LocalPublish { topic, payload: &[], qos: QoS::AtMostOnce, retain: true, expiry_secs: None })
     }
 
     /// Closes every connection, with DISCONNECT 0x8B in MQTT 5.0. Transmit what is left, then drop the broker.

@@ -4,6 +4,7 @@ pub(crate) mod broker;
 pub(crate) mod budget;
 mod commands;
 mod handle;
+pub(crate) mod inspect;
 pub(crate) mod local;
 mod neighbours;
 mod poll;

@@ -100,6 +100,20 @@ impl Outbound {
         self.queued_bytes
     }
 
+    pub(crate) fn iter_in_flight<'a>(
+        &self,
+        messages: &'a Messages<'_>,
+    ) -> impl Iterator<Item = Handle<Delivery>> + use<'a> {
+        self.in_flight.iter(&messages.deliveries)
+    }
+
+    pub(crate) fn iter_queued<'a>(
+        &self,
+        messages: &'a Messages<'_>,
+    ) -> impl Iterator<Item = Handle<Delivery>> + use<'a> {
+        self.queue.iter(&messages.deliveries)
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
