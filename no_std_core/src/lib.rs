@@ -129,7 +129,7 @@ mod config;
 mod durable;
 mod engine;
 pub mod mem;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "paging")]
 mod paging;
 mod seam;
 mod seed;
@@ -161,8 +161,8 @@ pub use engine::outcomes::{Full, LocalPublish, Next, Received, Then, Transmit};
 pub use engine::router;
 pub use engine::sessions::{Receipt, Replay, Session};
 pub use engine::timeout::TimerKey;
-#[cfg(feature = "alloc")]
-pub use paging::residency::Fetch;
+#[cfg(feature = "paging")]
+pub use paging::requests::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
 pub use seam::grant::{ClientLimits, Grant};

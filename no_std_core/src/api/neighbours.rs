@@ -11,3 +11,18 @@ mod no_shards {
 
     impl Siblings for Engine<'_> {}
 }
+
+#[cfg(not(feature = "paging"))]
+mod no_paging {
+    use crate::engine::Engine;
+    use crate::engine::messages::Messages;
+    use crate::engine::neighbours::bodies::{Paged, Paging, PagingState, Residency};
+
+    impl PagingState for Paging {
+        type OfMessages = ();
+    }
+
+    impl Residency for Messages<'_> {}
+
+    impl Paged for Engine<'_> {}
+}

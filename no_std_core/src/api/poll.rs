@@ -2,6 +2,7 @@
 
 use super::broker::Broker;
 use crate::engine::connections::ConnectionId;
+use crate::engine::neighbours::bodies::Paged;
 use crate::engine::outcomes::Then;
 use crate::engine::outcomes::Transmit;
 use crate::engine::transmit::Payloads;
@@ -11,10 +12,7 @@ impl Broker<'_> {
     /// A connection that has something to transmit, that can take bytes again after [`Next::Wait`](crate::Next::Wait), or that is to be
     /// closed: call [`Broker::poll_transmit`] and, after [`Next::Wait`](crate::Next::Wait), [`Broker::handle_bytes`].
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
-        #[cfg(feature = "alloc")]
-        if self.engine.messages.has_arrived() {
-            self.engine.wake_for_bodies();
-        }
+        self.engine.wake_for_bodies();
         loop {
             let slot = self.engine.ready.pop_front(&mut self.engine.connections)?;
             let connection = &mut self.engine.connections[slot];

@@ -74,7 +74,7 @@ impl Broker<'_> {
     /// Tells before [`Broker::restore`] which messages are retained, all of them: the slots of the records of
     /// [`Kind::Retained`](crate::durable::record::Kind::Retained). Then the bodies of others that were published with RETAIN and only wait for
     /// Sessions may be left to the store, see [`Config::body_budget`](crate::Config::body_budget).
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
         self.engine.messages.expect_retained(slots);
     }
@@ -91,25 +91,25 @@ impl Broker<'_> {
     /// A body that is in the store alone and is to be transmitted soon: read its record, and answer with
     /// [`Broker::fetched`] or [`Broker::fetch_failed`], in the order in which they were polled. Meanwhile the client waits, and
     /// the others go on. To be polled in each turn, and once before [`Broker::restored`], until there are no more.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub fn poll_fetch(&mut self) -> Option<crate::Fetch> {
         self.engine.messages.next_fetch()
     }
 
     /// The record that was asked for. If it is not what was recorded the message is lost, as after
     /// [`Broker::fetch_failed`]. [`Broker::poll_ready`] names the connections that waited.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub fn fetched(&mut self, now: Instant, fetch: crate::Fetch, sealed: &[u8]) {
         let _ = now;
-        self.engine.take_body(fetch, sealed);
+        self.engine.on_fetched(fetch, sealed);
     }
 
     /// The record that was asked for is not there or can't be read: the message is lost to all who wait for it, and
     /// counted as [`DropReason::Unreadable`](crate::DropReason::Unreadable) when its turn comes.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub fn fetch_failed(&mut self, now: Instant, fetch: crate::Fetch) {
         let _ = now;
-        self.engine.lose_body(fetch);
+        self.engine.on_fetch_failed(fetch);
     }
 
     /// The store takes no more, or does again. While it is full what needs another record is refused like at any other limit:

@@ -3,6 +3,7 @@
 use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Owner};
+use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::router::{Group, Subscription};
 use crate::engine::sessions::Session;
 use crate::mem::{Handle, Slots};
@@ -33,8 +34,7 @@ impl Engine<'_> {
     pub(crate) fn next_record(&mut self, out: &mut [u8]) -> Polled {
         while let Some((kind, slot)) = self.messages.journal.next() {
             let key = Key { kind, slot };
-            #[cfg(feature = "alloc")]
-            if kind == Kind::Message && self.messages.is_away_at(slot) {
+            if kind == Kind::Message && self.messages.is_evicted_at(slot) {
                 // The store has it, and we have not: nothing but its body could be recorded, and that does not change.
                 self.messages.journal.recorded(kind, slot, true, false);
                 continue;
@@ -47,10 +47,9 @@ impl Engine<'_> {
             match sealed {
                 Some(Ok(len)) => {
                     self.messages.journal.recorded(kind, slot, true, true);
-                    #[cfg(feature = "alloc")]
                     if kind == Kind::Message {
                         let batch = self.messages.journal.under_way();
-                        self.messages.message_recorded(Handle::from_index(slot as usize), batch);
+                        self.messages.message_was_recorded(slot, batch);
                     }
                     return Polled::Record { key, delete: false, len };
                 }
@@ -252,11 +251,8 @@ impl Engine<'_> {
     /// Nothing is unsafe that was: what waited for that goes on.
     pub(crate) fn go_on_after_batch(&mut self) {
         #[cfg(feature = "alloc")]
-        {
-            self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
-            self.messages.bodies_are_safe();
-            self.give_up_surplus();
-        }
+        self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
+        self.bodies_are_safe();
         self.wake_waiting();
     }
 }

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::deliver::{Bound, Terms};
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::neighbours::Siblings;
+use crate::engine::neighbours::bodies::Residency;
 use crate::engine::packets::publish::{Fate, Routing};
 use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::sessions::{Outbound, Session};
@@ -22,7 +23,7 @@ use crate::topic::TopicName;
 /// The messages of a group that no member can take.
 #[derive(Debug)]
 pub struct GroupQueue {
-    queue: Outbound,
+    pub(crate) queue: Outbound,
     /// A message came back that is older than another one here.
     is_unsorted: bool,
 }
@@ -162,8 +163,7 @@ impl Engine<'_> {
             if self.messages.get(message).has_expired(now) {
                 self.count_drop(None, DropReason::Expired);
             } else {
-                #[cfg(feature = "alloc")]
-                if self.messages.get(message).is_lost() {
+                if self.messages.is_unreadable(message) {
                     self.count_drop(None, DropReason::Unreadable);
                 }
                 self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
@@ -250,26 +250,6 @@ impl Engine<'_> {
             if let Some(tag) = self.router.end_restored_group(slot) {
                 self.end_group_queue(Handle::from_index(slot), tag);
                 self.left_out = self.left_out.saturating_add(1);
-            }
-        }
-    }
-
-    /// A message that the group kept before a restart.
-    pub(crate) fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
-        match self.group_queue(group) {
-            Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
-            None => {
-                self.messages.end_delivery(delivery);
-                self.count_drop(None, DropReason::OutOfMemory);
-            }
-        }
-    }
-
-    pub(crate) fn sort_group_queues(&mut self) {
-        for slot in 0..self.group_queues.slots() {
-            let queue = Handle::from_index(slot);
-            if self.group_queues.is_live(queue) {
-                self.group_queues[queue].queue.end_restoring(&mut self.messages);
             }
         }
     }
@@ -365,7 +345,7 @@ impl Engine<'_> {
     }
 
     /// The queue of a group, made if it is not there.
-    fn group_queue(&mut self, group: Handle<Group>) -> Option<Handle<GroupQueue>> {
+    pub(crate) fn group_queue(&mut self, group: Handle<Group>) -> Option<Handle<GroupQueue>> {
         if let Some(queue) = Handle::from_tag(self.router.group(group).tag()) {
             return Some(queue);
         }

@@ -28,6 +28,7 @@ use crate::engine::connections::{Aliases, Connection, ConnectionId, Owed, Waitin
 use crate::engine::groups::GroupQueue;
 use crate::engine::memory::Memory;
 use crate::engine::messages::Messages;
+use crate::engine::neighbours::bodies::Residency;
 use crate::engine::router::Router;
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
@@ -114,9 +115,7 @@ impl<'m> Engine<'m> {
         let connections = Pool::new(memory.connections);
         let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
         let journal = Journal::new(memory.journal, config.durable);
-        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
         let mut messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
-        #[cfg(feature = "alloc")]
         messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         Self {
             random: Random::new(secret.derive(Purpose::RandomNumbers), config.shard.index),
@@ -209,10 +208,7 @@ impl<'m> Engine<'m> {
         }
         counters.retained = self.retained_by_clients() as u32;
         counters.messages = self.messages.len() as u32;
-        #[cfg(feature = "alloc")]
-        {
-            counters.bodies_on_disk = self.messages.away() as u32;
-        }
+        counters.bodies_on_disk = self.messages.evicted() as u32;
         counters.deliveries = self.messages.deliveries.len() as u32;
         counters.bytes = self.messages.bytes.used() as u64;
         counters

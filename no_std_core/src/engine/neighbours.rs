@@ -7,6 +7,8 @@
 //!
 //! [`Engine`]: crate::engine::Engine
 
+pub(crate) mod bodies;
+
 use core::fmt::Debug;
 
 use crate::engine::deliver::Terms;

@@ -14,11 +14,12 @@ use crate::engine::connections::{
     assigned_client_id,
 };
 use crate::engine::messages::{Delivery, Message};
+use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::outcomes::{Then, Transmit};
 use crate::engine::packets::connect::UNSAYABLE;
 use crate::engine::router::SHARED;
 use crate::engine::sessions::{Deadline, Session};
-use crate::mem::{Blob, Handle, Linked, Pool, TEXT_ON_STACK};
+use crate::mem::{Blob, Handle, Linked, OWNED, Pool, TEXT_ON_STACK};
 use crate::seam::counters::DropReason;
 use crate::time::Instant;
 
@@ -51,7 +52,6 @@ impl Engine<'_> {
                 break Then::Close;
             }
             let sending = match self.connections[handle].sending.take() {
-                #[cfg(feature = "alloc")]
                 Some(begun) if self.is_interrupted(handle, begun) => match self.connections[handle].phase {
                     Phase::Dead => break Then::Close,
                     _ => break Then::Idle,
@@ -303,8 +303,7 @@ impl Engine<'_> {
             self.abandon(session, delivery, DropReason::Expired);
             return None;
         }
-        #[cfg(feature = "alloc")]
-        if stored.is_lost() {
+        if self.messages.is_unreadable(message) {
             self.abandon(session, delivery, DropReason::Unreadable);
             return None;
         }
@@ -594,8 +593,7 @@ impl Engine<'_> {
         self.counters.packets_sent += 1;
         match sending.what {
             Outgoing::Publish(publishing) => {
-                #[cfg(feature = "alloc")]
-                {
+                if OWNED {
                     self.counters.publish_bytes_sent += u64::from(sending.len);
                 }
                 let entry = &mut self.messages.deliveries[publishing.delivery];

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Waiting};
+use crate::engine::neighbours::bodies::Paged;
 use crate::engine::sessions::Session;
 use crate::mem::{Handle, Linked};
 use crate::seam::kind::Kind;
@@ -22,7 +23,6 @@ impl Engine<'_> {
     /// Whether something that waited for a batch does so no more.
     fn may_go_on(&self, handle: Handle<Connection>) -> bool {
         let connection = &self.connections[handle];
-        #[cfg(feature = "alloc")]
         if let Some(resumes) = self.may_resume(handle) {
             return resumes;
         }

@@ -43,13 +43,13 @@ impl Blob {
     }
 
     /// The same without its bytes in memory: it shows none, and needs no release.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub(crate) const fn absent(self) -> Self {
         Self::absent_of(self.len)
     }
 
     /// One of so many bytes that are not in memory.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub(crate) const fn absent_of(len: u32) -> Self {
         Self { at: None, len }
     }
@@ -112,7 +112,7 @@ impl<'m> Bytes<'m> {
     }
 
     /// Whether it is on the heap.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub(crate) fn is_owned(&self) -> bool {
         matches!(self.0, Kind::Owned(_))
     }
@@ -151,7 +151,7 @@ impl<'m> Bytes<'m> {
     }
 
     /// Stores what was stored before and is needed again, even beyond the limit in owned memory.
-    #[cfg(feature = "alloc")]
+    #[cfg(feature = "paging")]
     pub(crate) fn store_beyond(&mut self, bytes: &[u8]) -> Option<Blob> {
         match &mut self.0 {
             Kind::Owned(owned) if !bytes.is_empty() => {

@@ -1,98 +1,167 @@
-//! Bodies that are on disk alone: given up when they are safe there, and asked for when they are to be transmitted.
+//! Where each body is, as the engine sees it.
 
-use crate::config::Overflow;
-use crate::durable::record::{self, Record, Value};
-use crate::engine::Engine;
-use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
-use crate::engine::messages::Message;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::requests::Fetch;
+use crate::engine::messages::{Delivery, Message, Messages};
+use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
 use crate::mem::Handle;
-use crate::paging::residency::Fetch;
-use crate::topic::TopicName;
+use crate::seam::journal::Batch;
 
-impl Engine<'_> {
-    /// Gives up what the budget has no room for.
-    pub(crate) fn give_up_surplus(&mut self) {
-        while let Some(message) = self.messages.surplus() {
-            if self.is_looked_for(message) {
-                self.messages.pin(message);
-            }
-            self.messages.give_up_unless_pinned(message);
+/// What a body takes in memory beside its bytes, about.
+const OVERHEAD: usize = 64;
+
+/// A message, told apart from those that had its slot before and will have it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) slot: u32,
+    /// The lower half of its order.
+    order: u32,
+}
+
+/// What is known of the bodies of all messages.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    /// What evictable bodies may take in memory, in bytes; 0: all stay there.
+    pub(super) budget: usize,
+    /// Messages whose record was polled, with its batch, until that is safe.
+    pub(super) recording: VecDeque<(Batch, Name)>,
+    /// Evictable bodies in memory, in the order in which they came; and names of messages that are gone.
+    pub(super) evictable: VecDeque<Name>,
+    /// How many of these there are, and what they take.
+    pub(super) count: usize,
+    pub(super) bytes: usize,
+    /// How many messages have no body in memory.
+    pub(super) evicted: usize,
+    /// What is to be requested from the store.
+    pub(super) requests: VecDeque<Fetch>,
+    /// What was requested and has not come, as it counts towards the budget.
+    pub(super) requested: usize,
+    /// The same with what is to be requested.
+    pub(super) expected: usize,
+    /// Something that somebody may wait for has come.
+    pub(super) has_arrived: bool,
+    /// A bit for each slot, until the end of restoring: its message is retained. `None` if nobody said so.
+    pub(super) retained: Option<Vec<u64>>,
+}
+
+impl PagingState for Paging {
+    type OfMessages = Bodies;
+}
+
+/// Flags beside [`Message::RETAIN`].
+impl Message {
+    /// The body is in the store alone.
+    pub(super) const EVICTED: u8 = 2;
+    /// The body was requested, and has not come.
+    pub(super) const REQUESTED: u8 = 4;
+    /// A record of it is in a batch that is not safe yet.
+    pub(super) const RECORDING: u8 = 8;
+    /// The body is in memory, counts towards the budget and may be evicted.
+    pub(super) const EVICTABLE: u8 = 16;
+    /// The body is needed at any time.
+    pub(super) const PINNED: u8 = 32;
+    /// The body is in the store alone, and can't be read there.
+    pub(super) const UNREADABLE: u8 = 64;
+
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn name(&self, slot: usize) -> Name {
+        Name { slot: slot as u32, order: self.order as u32 }
+    }
+
+    /// What the body counts towards the budget.
+    pub(super) fn weight(&self) -> usize {
+        self.body.len() + OVERHEAD
+    }
+
+    /// Whether the body is in the store alone and can be fetched.
+    pub(super) fn is_fetchable(&self) -> bool {
+        self.flags & (Self::EVICTED | Self::UNREADABLE) == Self::EVICTED
+    }
+}
+
+impl Residency for Messages<'_> {
+    #[inline]
+    fn is_evicted(&self, message: Handle<Message>) -> bool {
+        self.paging.evicted > 0 && self.pool[message].has(Message::EVICTED)
+    }
+
+    fn is_unreadable(&self, message: Handle<Message>) -> bool {
+        self.pool[message].has(Message::UNREADABLE)
+    }
+
+    #[inline]
+    fn lacks_body(&self, delivery: Handle<Delivery>) -> bool {
+        self.paging.evicted > 0
+            && self.deliveries[delivery].message.is_some_and(|message| self.pool[message].is_fetchable())
+    }
+
+    #[inline]
+    fn awaits_body(&self, delivery: Handle<Delivery>) -> bool {
+        self.lacks_body(delivery) && self.is_requested(delivery)
+    }
+
+    fn request_body(&mut self, message: Handle<Message>) {
+        self.request(message);
+    }
+
+    fn request_bodies(&mut self, first: Handle<Delivery>, most: u16) {
+        self.request_ahead(first, most);
+    }
+
+    fn message_was_restored(&mut self, message: Handle<Message>) {
+        if self.paging.budget > 0 && self.pool[message].order > 0 {
+            self.make_evictable(message);
         }
     }
 
-    /// Whether a full queue would look for older messages with this one's topic.
-    fn is_looked_for(&mut self, message: Handle<Message>) -> bool {
-        self.config.may_keep_latest()
-            && self.with_topic(message, |broker, topic| broker.config.overflow_for(topic)) == Some(Overflow::KeepLatest)
+    fn message_was_recorded(&mut self, slot: u32, batch: Batch) {
+        self.note_recording(Handle::from_index(slot as usize), batch);
     }
 
-    /// Restores a message, whose body is left on disk if the budget has no room for it.
-    pub(crate) fn restore_body(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
-        if self.messages.leaves_on_disk(slot, &draft) {
-            let topic = body.get(..usize::from(draft.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
-            let policy = self.config.overflow_for(TopicName::new_checked(topic?));
-            if policy != Overflow::KeepLatest {
-                return self.messages.restore_away(slot, draft, body.len());
-            }
-        }
-        self.messages.restore(slot, draft, body)
-    }
-
-    pub(crate) fn take_body(&mut self, fetch: Fetch, sealed: &[u8]) {
-        let Some(message) = self.messages.answered(fetch) else { return };
-        let (order, len) = {
-            let message = self.messages.get(message);
-            (message.order, message.body.len())
-        };
-        match record::open(sealed) {
-            Ok(Record::Put(key, Value::Message(value)))
-                if key == fetch.key() && value.order == order && value.body.len() == len =>
-            {
-                // Before: what has just come is to be transmitted in this turn, however small the budget is.
-                self.give_up_surplus();
-                self.messages.put_back(message, value.body);
-            }
-            _ => self.messages.lose(message),
-        }
-    }
-
-    pub(crate) fn lose_body(&mut self, fetch: Fetch) {
-        if let Some(message) = self.messages.answered(fetch) {
-            self.messages.lose(message);
-        }
-    }
-
-    /// Names the connections that waited for bodies that have come.
     #[cold]
-    pub(crate) fn wake_for_bodies(&mut self) {
-        self.messages.forget_arrival();
-        self.wake_waiting();
+    fn message_has_gone(&mut self, message: &Message) {
+        if message.has(Message::EVICTED) {
+            self.paging.evicted -= 1;
+        }
+        if message.has(Message::EVICTABLE) {
+            self.paging.discount(message);
+        }
     }
 
-    /// Whether a packet that was begun can't go on: its body is on disk again, because its client did not read for long.
-    pub(crate) fn is_interrupted(&mut self, handle: Handle<Connection>, begun: Sending) -> bool {
-        let Outgoing::Publish(publishing) = begun.what else { return false };
-        let Some(message) = self.messages.deliveries[publishing.delivery].message else { return false };
-        if !self.messages.is_away(message) {
-            return false;
-        }
-        self.connections[handle].sending = begun;
-        if self.messages.get(message).is_lost() {
-            // Nothing may follow a packet that is half out, nor one that promised a Topic Alias.
-            self.forget_sending(handle);
-            self.connections[handle].phase = Phase::Dead;
-        } else {
-            self.messages.want(message);
-            self.begin_waiting(handle);
-        }
-        true
+    fn all_are_restored(&mut self) {
+        self.paging.retained = None;
     }
 
-    /// Whether that is over; `None` if nothing was begun.
-    pub(crate) fn may_resume(&self, handle: Handle<Connection>) -> Option<bool> {
-        match self.connections[handle].sending.begun()?.what {
-            Outgoing::Publish(publishing) => Some(!self.messages.is_asked_for(publishing.delivery)),
-            _ => None,
-        }
+    fn is_evicted_at(&self, slot: u32) -> bool {
+        let message = Handle::from_index(slot as usize);
+        self.paging.evicted > 0 && self.pool.is_live(message) && self.is_evicted(message)
+    }
+
+    fn evicted(&self) -> usize {
+        self.paging.evicted
+    }
+
+    fn set_body_budget(&mut self, bytes: usize) {
+        // In borrowed memory what is fetched could find no room.
+        self.paging.budget = if self.bytes.is_owned() { bytes } else { 0 };
+    }
+}
+
+impl Messages<'_> {
+    /// The message with that name, if it is still there.
+    pub(super) fn named(&self, name: Name) -> Option<Handle<Message>> {
+        let message = Handle::from_index(name.slot as usize);
+        let is_it = self.pool.is_live(message) && self.pool[message].name(message.index()) == name;
+        is_it.then_some(message)
+    }
+
+    /// Whether the body of a delivery was requested.
+    pub(super) fn is_requested(&self, delivery: Handle<Delivery>) -> bool {
+        self.deliveries[delivery].message.is_some_and(|message| self.pool[message].has(Message::REQUESTED))
     }
 }

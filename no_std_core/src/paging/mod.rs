@@ -5,6 +5,9 @@
 //! has the body. When the turn of the message comes, the broker requests the body and some behind it (`poll_fetch`); the client waits as it
 //! does for a batch, and nothing overtakes the message. Bodies that somebody may need at any moment are pinned in memory: those of retained messages, Wills,
 //! messages on their way to a sibling, messages of shared subscriptions, and topics with the overflow policy `KeepLatest`.
+//! Restoring leaves bodies in the store too.
 
 pub(crate) mod bodies;
-pub(crate) mod residency;
+pub(crate) mod engine;
+pub(crate) mod eviction;
+pub(crate) mod requests;

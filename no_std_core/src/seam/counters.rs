@@ -1,5 +1,7 @@
 //! Plain counters that shells read: for logs, `$SYS` and metrics.
 
+use crate::mem::OWNED;
+
 /// Why a message that somebody was to get was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -22,18 +24,23 @@ pub enum DropReason {
     Refused,
     /// The connection broke while a QoS 0 message was half written.
     CutOff,
-    /// Its body was on disk and could not be read.
-    #[cfg(feature = "alloc")]
+    /// Its body was in the store alone and could not be read; only with the feature `paging`.
     Unreadable,
 }
 
-const REASONS: usize = if cfg!(feature = "alloc") { 10 } else { 9 };
+/// Without owned memory nothing is [`DropReason::Unreadable`], and nothing is counted for it.
+const REASONS: usize = if OWNED { RECORDED_REASONS } else { RECORDED_REASONS - 1 };
 /// Records have a place for each reason, also for one that can't come up here.
 pub(crate) const RECORDED_REASONS: usize = 10;
 
 impl DropReason {
-    /// All reasons, in the order in which they are counted.
-    pub const ALL: [Self; REASONS] = [
+    /// All reasons that there are here, in the order in which they are counted.
+    pub const ALL: [Self; REASONS] = match Self::EVERY.first_chunk() {
+        Some(all) => *all,
+        None => [Self::QueueFull; REASONS],
+    };
+
+    const EVERY: [Self; RECORDED_REASONS] = [
         Self::QueueFull,
         Self::OutOfMemory,
         Self::Expired,
@@ -43,7 +50,6 @@ impl DropReason {
         Self::Offline,
         Self::Refused,
         Self::CutOff,
-        #[cfg(feature = "alloc")]
         Self::Unreadable,
     ];
 
@@ -59,7 +65,6 @@ impl DropReason {
             Self::Offline => "offline",
             Self::Refused => "refused",
             Self::CutOff => "cut_off",
-            #[cfg(feature = "alloc")]
             Self::Unreadable => "unreadable",
         }
     }
@@ -118,11 +123,9 @@ pub struct Counters {
     pub publish_received: [u64; 3],
     /// PUBLISH packets that were handed out, by QoS.
     pub publish_sent: [u64; 3],
-    /// Bytes of PUBLISH packets that were taken.
-    #[cfg(feature = "alloc")]
+    /// Bytes of PUBLISH packets that were taken. Counted in owned memory only.
     pub publish_bytes_received: u64,
-    /// Bytes of PUBLISH packets that were handed out whole.
-    #[cfg(feature = "alloc")]
+    /// Bytes of PUBLISH packets that were handed out whole. Counted in owned memory only.
     pub publish_bytes_sent: u64,
     /// Network Connections opened since start.
     pub connections_opened: u64,

@@ -3,10 +3,7 @@
 pub(crate) mod authorize;
 pub(crate) mod counters;
 pub(crate) mod grant;
-#[cfg_attr(
-    not(all(feature = "alloc", feature = "durable")),
-    allow(dead_code, reason = "what only a server asks, and what only somebody with a store asks")
-)]
+#[cfg_attr(not(feature = "paging"), allow(dead_code, reason = "what only `durable/` or `paging/` ask"))]
 pub(crate) mod journal;
 pub(crate) mod kind;
 pub(crate) mod work;

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::{Delivery, Message};
+use crate::engine::neighbours::bodies::Residency;
 use crate::engine::neighbours::{Elsewhere, Siblings};
 use crate::engine::packets::publish::{Fate, Routing, is_reserved_for_server, topic_text};
 use crate::engine::packets::subscribe::as_bridge;
@@ -330,7 +331,7 @@ impl Engine<'_> {
         }
         self.pass_room(message);
         self.hold_for_transit(message);
-        self.messages.want(message);
+        self.messages.request_body(message);
         true
     }
 
@@ -413,7 +414,7 @@ impl Engine<'_> {
     }
 
     fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
-        if self.messages.is_away(message) {
+        if self.messages.is_evicted(message) {
             return None;
         }
         let message = self.messages.get(message);

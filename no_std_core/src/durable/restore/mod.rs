@@ -1,17 +1,20 @@
 //! Records taken back after a restart.
 
-use crate::codec::QoS;
-use crate::durable::record::{self, Kind, Receiver, Record, Through, Value};
+mod deliveries;
+mod messages;
+mod receipts;
+
+use crate::durable::record::{self, Kind, Record, Value};
 use crate::engine::Engine;
-use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::neighbours::Siblings;
-use crate::engine::router::{Retained, RetainedCursor, SubscriptionOptions};
+use crate::engine::neighbours::bodies::Residency;
+use crate::engine::router::{RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::Handle;
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
 use crate::time::Instant;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::TopicFilter;
 
 /// Why [`Broker::restore`](crate::Broker::restore) left a record out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +112,7 @@ impl Engine<'_> {
         // What is taken back needs no marks; what is dropped does.
         self.messages.journal.pause(true);
         self.messages.end_restoring();
-        #[cfg(feature = "alloc")]
-        self.messages.forget_expected();
+        self.messages.all_are_restored();
         self.hold_wills();
         self.messages.journal.pause(false);
         self.queue_restored();
@@ -206,127 +208,6 @@ impl Engine<'_> {
         Ok(())
     }
 
-    fn restore_message(&mut self, slot: usize, value: &record::Message<'_>) -> Result<(), Unfit> {
-        let topic = value.body.get(..usize::from(value.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
-        let is_topic = topic.is_some_and(|topic| TopicName::new(topic).is_ok());
-        let properties_end = u64::from(value.topic_len) + u64::from(value.properties_len);
-        let is_counted = value.order <= u64::MAX / 2;
-        if !is_topic || !is_counted || properties_end > value.body.len() as u64 || value.qos > 2 {
-            return Err(Unfit::Invalid);
-        }
-        let draft = Message {
-            topic_len: value.topic_len,
-            properties_len: value.properties_len,
-            qos: QoS::from_bits(value.qos).unwrap_or_default(),
-            flags: Message::flags_of(value.retain),
-            expires: value.expires,
-            order: value.order,
-            #[cfg(feature = "alloc")]
-            stamp: value.stamp,
-            ..Message::default()
-        };
-        #[cfg(feature = "alloc")]
-        let restored = self.restore_body(slot, draft, value.body);
-        #[cfg(not(feature = "alloc"))]
-        let restored = self.messages.restore(slot, draft, value.body);
-        restored.ok_or(Unfit::NoRoom)?;
-        self.routed = self.routed.max(value.order);
-        #[cfg(feature = "alloc")]
-        self.mesh.see(value.stamp);
-        Ok(())
-    }
-
-    /// Of two for one topic the later one stays.
-    fn restore_retained(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
-        let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(Unfit::Invalid)?;
-        let order = entry.order;
-        if entry.payload_len() == 0 {
-            return self.restore_tombstone(message);
-        }
-        let kept = self.with_topic(message, |broker, topic| {
-            let other = broker.router.retained_at(topic).map(|Retained(other)| other.cast());
-            if other.is_some_and(|other| broker.messages.get(other).order > order) {
-                return Err(Unfit::Duplicate);
-            }
-            broker.router.retain(topic, Retained(message.cast())).map_err(|_| Unfit::NoRoom)?;
-            broker.messages.hold(message);
-            broker.messages.set_kept(message, true);
-            broker.expect_expiry(message);
-            if let Some(other) = other {
-                broker.messages.journal.pause(false);
-                broker.messages.set_kept(other, false);
-                broker.messages.release(other);
-                broker.left_out = broker.left_out.saturating_add(1);
-            }
-            Ok(())
-        });
-        kept.unwrap_or(Err(Unfit::NoRoom))
-    }
-
-    /// Without payload it is the sign that one was removed, for siblings.
-    fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
-        #[cfg(feature = "alloc")]
-        if self.mesh.has_siblings() {
-            self.with_topic(message, |broker, topic| broker.keep_tombstone(topic, message)).ok_or(Unfit::Invalid)?;
-            self.messages.set_kept(message, true);
-            return Ok(());
-        }
-        let _ = message;
-        Err(Unfit::Invalid)
-    }
-
-    fn restore_delivery(&mut self, slot: usize, value: &record::Delivery<'_>) -> Result<(), Unfit> {
-        let owner = match value.to {
-            Receiver::Session(session) => Owner::Session(self.restored_session(session)?),
-            Receiver::Group(group) => {
-                let group = Handle::from_index(group as usize);
-                let waits = self.router.is_live_group(group) && value.packet_id == 0;
-                Owner::Group(Some(group).filter(|_| waits).ok_or(Unfit::Invalid)?)
-            }
-        };
-        let qos = QoS::from_bits(value.qos).filter(|qos| *qos > QoS::AtMostOnce).ok_or(Unfit::Invalid)?;
-        let message = value.message.filter(|_| !value.received).map(|message| Handle::from_index(message as usize));
-        let is_there = match message {
-            Some(message) => self.messages.live(message).is_some(),
-            None => value.received && value.packet_id != 0 && qos == QoS::ExactlyOnce,
-        };
-        if !is_there {
-            return Err(Unfit::Invalid);
-        }
-        let mut delivery = Delivery { message, packet_id: value.packet_id, qos, ..Delivery::default() };
-        delivery.set(Delivery::RETAIN, value.retain);
-        delivery.set(Delivery::RECEIVED, value.received);
-        match (value.through, owner) {
-            (_, Owner::Group(group)) => delivery.set_group(group),
-            (Through::Group(group), Owner::Session(session)) => {
-                let group = Handle::from_index(group as usize);
-                if self.router.is_member(group, self.subscriber_of(session)) {
-                    delivery.set_group(group);
-                }
-            }
-            #[cfg(feature = "alloc")]
-            (Through::Foreign(subscription), Owner::Session(session)) => {
-                let subscription = Handle::from_index(subscription as usize);
-                if self.router.holds(subscription, self.subscriber_of(session)) {
-                    delivery.set_foreign(subscription);
-                }
-            }
-            _ => {}
-        }
-        let restored = self.messages.restore_delivery(slot, delivery, owner, value.identifiers);
-        restored.map(|_| ()).ok_or(Unfit::NoRoom)
-    }
-
-    fn restore_receipt(&mut self, slot: usize, value: record::Receipt) -> Result<(), Unfit> {
-        let session = self.restored_session(value.session)?;
-        if value.packet_id == 0 {
-            return Err(Unfit::Invalid);
-        }
-        let inbound = &mut self.sessions[session].inbound;
-        let restored = self.receipts.restore(slot, session, inbound, value.packet_id);
-        if restored { Ok(()) } else { Err(Unfit::NoRoom) }
-    }
-
     fn restored_session(&self, slot: u32) -> Result<Handle<Session>, Unfit> {
         let session = Handle::from_index(slot as usize);
         if self.sessions.is_live(session) { Ok(session) } else { Err(Unfit::Invalid) }
@@ -348,35 +229,6 @@ impl Engine<'_> {
                 self.left_out = self.left_out.saturating_add(1);
             }
         }
-    }
-
-    /// Each delivery goes to its queue or in flight, and these get their order.
-    fn queue_restored(&mut self) {
-        for slot in 0..self.messages.deliveries.slots() {
-            let delivery = Handle::from_index(slot);
-            if !self.messages.deliveries.is_live(delivery) {
-                continue;
-            }
-            match self.messages.deliveries[delivery].owner() {
-                Some(Owner::Session(session)) => {
-                    self.sessions[session].outbound.restore(&mut self.messages, delivery);
-                }
-                Some(Owner::Group(group)) => self.restore_to_group(group, delivery),
-                None => {}
-            }
-        }
-        for slot in 0..self.sessions.slots() {
-            let session = Handle::from_index(slot);
-            if !self.sessions.is_live(session) {
-                continue;
-            }
-            let mut twice = self.sessions[session].outbound.end_restoring(&mut self.messages);
-            while let Some(delivery) = twice.pop_front(&mut self.messages.deliveries) {
-                self.messages.end_delivery(delivery);
-                self.left_out = self.left_out.saturating_add(1);
-            }
-        }
-        self.sort_group_queues();
     }
 
     fn drop_unheld(&mut self) {

@@ -19,6 +19,10 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    pub(crate) fn new(hash: u32, session: Handle<Session>, packet_id: u16) -> Self {
+        Self { hash, session: Some(session), packet_id, ..Self::EMPTY }
+    }
+
     /// Whose client used the identifier.
     pub(crate) fn session(&self) -> Option<Handle<Session>> {
         self.session
@@ -90,7 +94,7 @@ impl Inbound {
 
 /// The receipts of all Sessions, found by Session and Packet Identifier.
 pub(crate) struct Receipts<'m> {
-    pool: Pool<'m, Receipt>,
+    pub(crate) pool: Pool<'m, Receipt>,
     index: HashIndex<'m, Receipt>,
     hasher: Hasher,
 }
@@ -135,34 +139,9 @@ impl<'m> Receipts<'m> {
         packet_id: u16,
     ) -> Option<Handle<Receipt>> {
         let hash = self.hash(session, packet_id);
-        let handle = self.pool.insert(Receipt { hash, session: Some(session), packet_id, ..Receipt::default() })?;
+        let handle = self.pool.insert(Receipt::new(hash, session, packet_id))?;
         self.join(inbound, handle);
         Some(handle)
-    }
-
-    /// Puts a receipt back into its slot after a restart; `false` if there is the same already, or no room.
-    pub(crate) fn restore(
-        &mut self,
-        slot: usize,
-        session: Handle<Session>,
-        inbound: &mut Inbound,
-        packet_id: u16,
-    ) -> bool {
-        if self.contains(session, packet_id) {
-            return false;
-        }
-        let hash = self.hash(session, packet_id);
-        let receipt = Receipt { hash, session: Some(session), packet_id, ..Receipt::default() };
-        let restored = self.pool.restore(slot, receipt);
-        if let Some(handle) = restored {
-            self.join(inbound, handle);
-        }
-        restored.is_some()
-    }
-
-    /// Ends restoring: all free slots are known then.
-    pub(crate) fn end_restoring(&mut self) {
-        self.pool.end_restoring();
     }
 
     /// PUBREL: which one had waited for it.
@@ -184,7 +163,7 @@ impl<'m> Receipts<'m> {
         Some(handle)
     }
 
-    fn join(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {
+    pub(crate) fn join(&mut self, inbound: &mut Inbound, handle: Handle<Receipt>) {
         self.index.insert(&mut self.pool, handle);
         inbound.receipts.push_back(&mut self.pool, handle);
         inbound.count = inbound.count.saturating_add(1);
@@ -203,7 +182,7 @@ impl<'m> Receipts<'m> {
         })
     }
 
-    fn hash(&self, session: Handle<Session>, packet_id: u16) -> u32 {
+    pub(crate) fn hash(&self, session: Handle<Session>, packet_id: u16) -> u32 {
         self.hasher.combine(session.index() as u32, u32::from(packet_id))
     }
 }

@@ -18,7 +18,8 @@ use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::config::ResendExpired;
 use crate::engine::messages::{Delivery, Message, Messages};
-use crate::mem::{Fifo, Handle, Linked};
+use crate::engine::neighbours::bodies::Residency;
+use crate::mem::{Fifo, Handle, Linked, OWNED};
 use crate::seam::work::{self, Work};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -27,16 +28,16 @@ use crate::topic::TopicName;
 #[derive(Debug)]
 pub(crate) struct Outbound {
     /// Never transmitted yet.
-    queue: Fifo<Delivery>,
+    pub(crate) queue: Fifo<Delivery>,
     /// Topics, Properties and payloads of the queue, in bytes.
     queued_bytes: u32,
     /// QoS 1 and 2 in the order of their first transmission.
-    in_flight: Fifo<Delivery>,
+    pub(crate) in_flight: Fifo<Delivery>,
     /// In flight and to be sent on this connection, again or for the first time: this one and all behind it.
     resend: Option<Handle<Delivery>>,
     /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
     outstanding: u16,
-    last_packet_id: u16,
+    pub(crate) last_packet_id: u16,
     /// The circle of Packet Identifiers went past one that is still in flight: those in flight are in no order.
     lapped: bool,
 }
@@ -216,7 +217,7 @@ impl Outbound {
             let front = self.queue.front()?;
             let is_at_most_once = messages.deliveries[front].qos == QoS::AtMostOnce;
             let must_wait = if is_at_most_once { self.resend.is_some() } else { !self.has_window(window) };
-            if must_wait || fetches(messages, front, window, deadline) {
+            if must_wait || requests_body(messages, front, window, deadline) {
                 return None;
             }
             if is_at_most_once {
@@ -274,19 +275,17 @@ impl Outbound {
     /// Whether what is to be transmitted first waits for its batch, or for its body.
     pub(crate) fn waits(&self, messages: &Messages<'_>, window: u16) -> bool {
         match self.resend {
-            Some(delivery) => messages.must_wait(delivery) || lacks_body(messages, delivery),
-            None => self.queue.front().is_some_and(|front| lacks_body(messages, front)) && self.has_window(window),
+            Some(delivery) => messages.must_wait(delivery) || messages.lacks_body(delivery),
+            None => self.queue.front().is_some_and(|front| messages.lacks_body(front)) && self.has_window(window),
         }
     }
 
     /// Whether there is something to be transmitted that had to wait, and has to no more.
     pub(crate) fn may_go_on(&self, messages: &Messages<'_>, window: u16) -> bool {
         match self.resend {
-            Some(delivery) => !messages.must_wait(delivery) && !awaits_body(messages, delivery),
+            Some(delivery) => !messages.must_wait(delivery) && !messages.awaits_body(delivery),
             None => {
-                cfg!(feature = "alloc")
-                    && self.queue.front().is_some_and(|front| !awaits_body(messages, front))
-                    && self.has_window(window)
+                OWNED && self.queue.front().is_some_and(|front| !messages.awaits_body(front)) && self.has_window(window)
             }
         }
     }
@@ -373,15 +372,6 @@ impl Outbound {
         }
     }
 
-    /// Takes a delivery back after a restart, in any order; [`Outbound::end_restoring`] is due after the last one.
-    pub(crate) fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
-        if messages.deliveries[delivery].packet_id == 0 {
-            self.push(messages, delivery);
-        } else {
-            self.in_flight.push_back(&mut messages.deliveries, delivery);
-        }
-    }
-
     /// Puts what is queued into the order of its messages.
     pub(crate) fn sort(&mut self, messages: &mut Messages<'_>) {
         let mut queue = core::mem::take(&mut self.queue);
@@ -392,51 +382,6 @@ impl Outbound {
     #[cfg(feature = "alloc")]
     pub(crate) fn last_packet_id(&self) -> u16 {
         self.last_packet_id
-    }
-
-    /// This Packet Identifier was given out before a restart, later than those of any messages that were given up.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn restore_last_packet_id(&mut self, last: u16) {
-        self.last_packet_id = last;
-    }
-
-    /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
-    /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
-    ///
-    /// Gives those back, in no list, that have the identifier of another one.
-    pub(crate) fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
-        let mut twice = Fifo::EMPTY;
-        self.sort(messages);
-
-        let deliveries = &mut messages.deliveries;
-        self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
-        let mut sorted = core::mem::take(&mut self.in_flight);
-        let mut last = sorted.back().map_or(self.last_packet_id, |last| deliveries[last].packet_id);
-        // How far back on the circle the one before the first is.
-        let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
-        let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
-        while let Some(delivery) = sorted.pop_front(deliveries) {
-            let previous = behind.back().or(before.back()).map(|before: Handle<Delivery>| deliveries[before].packet_id);
-            deliveries[delivery].set(Delivery::SENT, true);
-            let packet_id = deliveries[delivery].packet_id;
-            match previous {
-                Some(previous) if previous == packet_id => twice.push_back(deliveries, delivery),
-                Some(previous) if packet_id - previous > largest => {
-                    largest = packet_id - previous;
-                    last = previous;
-                    before.append(deliveries, &mut behind);
-                    behind.push_back(deliveries, delivery);
-                }
-                _ => behind.push_back(deliveries, delivery),
-            }
-        }
-        behind.append(deliveries, &mut before);
-        self.in_flight = behind;
-        // What was recorded counts if it is a little ahead on the circle; if it is not, it was recorded long ago.
-        if cfg!(not(feature = "alloc")) || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
-            self.last_packet_id = last;
-        }
-        twice
     }
 
     pub(crate) fn is_resending(&self) -> bool {
@@ -452,7 +397,7 @@ impl Outbound {
         deadline: Deadline,
     ) -> Option<Handle<Delivery>> {
         let delivery = self.resend?;
-        if messages.must_wait(delivery) || fetches(messages, delivery, window, deadline) {
+        if messages.must_wait(delivery) || requests_body(messages, delivery, window, deadline) {
             return None;
         }
         let entry = &mut messages.deliveries[delivery];
@@ -546,42 +491,17 @@ impl Outbound {
     }
 }
 
-/// Whether the body of a delivery has to be fetched first: then it is, with those behind it that the client may be sent soon. What is too
-/// late needs none.
+/// Whether the body of a delivery has to be fetched first: then it is requested, with those behind it that the client may be sent soon. What
+/// is too late needs none.
 #[inline]
-fn fetches(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
-    #[cfg(feature = "alloc")]
-    if messages.lacks_body(delivery) {
-        let entry = &messages.deliveries[delivery];
-        let is_late = entry.message.is_some_and(|message| deadline.is_past(entry, messages.get(message)));
-        if !is_late {
-            messages.fetch_ahead(delivery, window);
-        }
-        return !is_late;
+fn requests_body(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
+    if !messages.lacks_body(delivery) {
+        return false;
     }
-    let _ = (messages, delivery, window, deadline);
-    false
-}
-
-/// Whether the body of a delivery is on its way. One that came and was given up again has to be asked for anew.
-#[inline]
-fn awaits_body(messages: &Messages<'_>, delivery: Handle<Delivery>) -> bool {
-    #[cfg(feature = "alloc")]
-    return messages.lacks_body(delivery) && messages.is_asked_for(delivery);
-    #[cfg(not(feature = "alloc"))]
-    {
-        let _ = (messages, delivery);
-        false
+    let entry = &messages.deliveries[delivery];
+    let is_late = entry.message.is_some_and(|message| deadline.is_past(entry, messages.get(message)));
+    if !is_late {
+        messages.request_bodies(delivery, window);
     }
-}
-
-#[inline]
-fn lacks_body(messages: &Messages<'_>, delivery: Handle<Delivery>) -> bool {
-    #[cfg(feature = "alloc")]
-    return messages.lacks_body(delivery);
-    #[cfg(not(feature = "alloc"))]
-    {
-        let _ = (messages, delivery);
-        false
-    }
+    !is_late
 }

@@ -1,0 +1,224 @@
+//! Deliveries taken back, and the order in which they are transmitted.
+
+use super::Unfit;
+use crate::codec::QoS;
+use crate::durable::record::{self, Identifiers, Receiver, Through};
+use crate::engine::Engine;
+use crate::engine::messages::{Delivery, Messages, Owner};
+use crate::engine::neighbours::bodies::Residency;
+use crate::engine::router::Group;
+use crate::engine::sessions::Outbound;
+use crate::mem::{Blob, Fifo, Handle, OWNED};
+use crate::seam::counters::DropReason;
+
+impl Engine<'_> {
+    pub(super) fn restore_delivery(&mut self, slot: usize, value: &record::Delivery<'_>) -> Result<(), Unfit> {
+        let owner = match value.to {
+            Receiver::Session(session) => Owner::Session(self.restored_session(session)?),
+            Receiver::Group(group) => {
+                let group = Handle::from_index(group as usize);
+                let waits = self.router.is_live_group(group) && value.packet_id == 0;
+                Owner::Group(Some(group).filter(|_| waits).ok_or(Unfit::Invalid)?)
+            }
+        };
+        let qos = QoS::from_bits(value.qos).filter(|qos| *qos > QoS::AtMostOnce).ok_or(Unfit::Invalid)?;
+        let message = value.message.filter(|_| !value.received).map(|message| Handle::from_index(message as usize));
+        let is_there = match message {
+            Some(message) => self.messages.live(message).is_some(),
+            None => value.received && value.packet_id != 0 && qos == QoS::ExactlyOnce,
+        };
+        if !is_there {
+            return Err(Unfit::Invalid);
+        }
+        let mut delivery = Delivery { message, packet_id: value.packet_id, qos, ..Delivery::default() };
+        delivery.set(Delivery::RETAIN, value.retain);
+        delivery.set(Delivery::RECEIVED, value.received);
+        match (value.through, owner) {
+            (_, Owner::Group(group)) => delivery.set_group(group),
+            (Through::Group(group), Owner::Session(session)) => {
+                let group = Handle::from_index(group as usize);
+                if self.router.is_member(group, self.subscriber_of(session)) {
+                    delivery.set_group(group);
+                }
+            }
+            (Through::Foreign(subscription), Owner::Session(session)) if OWNED => {
+                let subscription = Handle::from_index(subscription as usize);
+                if self.router.holds(subscription, self.subscriber_of(session)) {
+                    delivery.set_foreign(subscription);
+                }
+            }
+            _ => {}
+        }
+        let restored = self.messages.restore_delivery(slot, delivery, owner, value.identifiers);
+        restored.map(|_| ()).ok_or(Unfit::NoRoom)
+    }
+
+    /// Each delivery goes to its queue or in flight, and these get their order.
+    pub(super) fn queue_restored(&mut self) {
+        for slot in 0..self.messages.deliveries.slots() {
+            let delivery = Handle::from_index(slot);
+            if !self.messages.deliveries.is_live(delivery) {
+                continue;
+            }
+            match self.messages.deliveries[delivery].owner() {
+                Some(Owner::Session(session)) => {
+                    self.sessions[session].outbound.restore(&mut self.messages, delivery);
+                }
+                Some(Owner::Group(group)) => self.restore_to_group(group, delivery),
+                None => {}
+            }
+        }
+        for slot in 0..self.sessions.slots() {
+            let session = Handle::from_index(slot);
+            if !self.sessions.is_live(session) {
+                continue;
+            }
+            let mut twice = self.sessions[session].outbound.end_restoring(&mut self.messages);
+            while let Some(delivery) = twice.pop_front(&mut self.messages.deliveries) {
+                self.messages.end_delivery(delivery);
+                self.left_out = self.left_out.saturating_add(1);
+            }
+        }
+        self.sort_group_queues();
+    }
+
+    /// A message that the group kept before a restart.
+    fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
+        match self.group_queue(group) {
+            Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
+            None => {
+                self.messages.end_delivery(delivery);
+                self.count_drop(None, DropReason::OutOfMemory);
+            }
+        }
+    }
+
+    fn sort_group_queues(&mut self) {
+        for slot in 0..self.group_queues.slots() {
+            let queue = Handle::from_index(slot);
+            if self.group_queues.is_live(queue) {
+                self.group_queues[queue].queue.end_restoring(&mut self.messages);
+            }
+        }
+    }
+}
+
+impl Messages<'_> {
+    /// Puts a delivery back into its slot, with the identifiers behind its first one, which wait there in their own form until
+    /// all slots of deliveries are known. It is durable, holds its message, and is in no list.
+    fn restore_delivery(
+        &mut self,
+        slot: usize,
+        delivery: Delivery,
+        owner: Owner,
+        identifiers: Identifiers<'_>,
+    ) -> Option<Handle<Delivery>> {
+        let handle = self.deliveries.restore(slot, delivery)?;
+        if let Some(message) = delivery.message {
+            self.hold_times(message, delivery.holds());
+            if delivery.is_shared() {
+                self.request_body(message);
+            }
+        }
+        // Before the identifiers, which wait where it leaves its mark.
+        self.make_durable(handle, owner);
+        let mut rest = identifiers;
+        self.deliveries[handle].identifier = rest.next().unwrap_or(0);
+        if !delivery.is_shared()
+            && !rest.0.is_empty()
+            && let Some(text) = self.bytes.store(&[rest.0])
+        {
+            let entry = &mut self.deliveries[handle];
+            (entry.beside, entry.batch) = text.into_parts();
+            entry.set(Delivery::OUTSTANDING, true);
+        }
+        Some(handle)
+    }
+
+    /// All slots are known: the identifiers get theirs.
+    pub(super) fn end_restoring(&mut self) {
+        self.pool.end_restoring();
+        self.deliveries.end_restoring();
+        for slot in 0..self.deliveries.slots() {
+            let handle = Handle::from_index(slot);
+            if !self.deliveries.is_live(handle) || !self.deliveries[handle].is(Delivery::OUTSTANDING) {
+                continue;
+            }
+            let entry = &mut self.deliveries[handle];
+            entry.set(Delivery::OUTSTANDING, false);
+            let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
+            // A few at once, because they stand in the memory that grows meanwhile.
+            let (mut at, mut piece, mut last) = (0, [0; 64], handle);
+            while at < text.len() {
+                let len = self.bytes.copy(text, at, &mut piece);
+                let mut some = Identifiers(piece.get(..len).unwrap_or(&[]));
+                let Some(identifier) = some.next() else { break };
+                at += len - some.0.len();
+                let extra = Delivery { identifier, ..Delivery::default() };
+                if identifier != 0
+                    && let Some(extra) = self.deliveries.insert(extra)
+                {
+                    self.deliveries[last].beside = Some(extra.cast());
+                    last = extra;
+                }
+            }
+            self.bytes.release(text);
+        }
+    }
+}
+
+impl Outbound {
+    /// Takes a delivery back after a restart, in any order; [`Outbound::end_restoring`] is due after the last one.
+    fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
+        if messages.deliveries[delivery].packet_id == 0 {
+            self.push(messages, delivery);
+        } else {
+            self.in_flight.push_back(&mut messages.deliveries, delivery);
+        }
+    }
+
+    /// This Packet Identifier was given out before a restart, later than those of any messages that were given up.
+    #[cfg(feature = "alloc")]
+    pub(super) fn restore_last_packet_id(&mut self, last: u16) {
+        self.last_packet_id = last;
+    }
+
+    /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
+    /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
+    ///
+    /// Gives those back, in no list, that have the identifier of another one.
+    fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
+        let mut twice = Fifo::EMPTY;
+        self.sort(messages);
+
+        let deliveries = &mut messages.deliveries;
+        self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
+        let mut sorted = core::mem::take(&mut self.in_flight);
+        let mut last = sorted.back().map_or(self.last_packet_id, |last| deliveries[last].packet_id);
+        // How far back on the circle the one before the first is.
+        let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
+        let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
+        while let Some(delivery) = sorted.pop_front(deliveries) {
+            let previous = behind.back().or(before.back()).map(|before: Handle<Delivery>| deliveries[before].packet_id);
+            deliveries[delivery].set(Delivery::SENT, true);
+            let packet_id = deliveries[delivery].packet_id;
+            match previous {
+                Some(previous) if previous == packet_id => twice.push_back(deliveries, delivery),
+                Some(previous) if packet_id - previous > largest => {
+                    largest = packet_id - previous;
+                    last = previous;
+                    before.append(deliveries, &mut behind);
+                    behind.push_back(deliveries, delivery);
+                }
+                _ => behind.push_back(deliveries, delivery),
+            }
+        }
+        behind.append(deliveries, &mut before);
+        self.in_flight = behind;
+        // What was recorded counts if it is a little ahead on the circle; if it is not, it was recorded long ago.
+        if cfg!(not(feature = "alloc")) || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
+            self.last_packet_id = last;
+        }
+        twice
+    }
+}

@@ -1,0 +1,96 @@
+//! Messages taken back, and which of them are retained.
+
+use super::Unfit;
+use crate::codec::QoS;
+use crate::durable::record;
+use crate::engine::Engine;
+use crate::engine::messages::{Message, Messages};
+use crate::engine::neighbours::bodies::{Paged, Residency};
+use crate::engine::router::Retained;
+use crate::mem::Handle;
+use crate::topic::TopicName;
+
+impl Engine<'_> {
+    pub(super) fn restore_message(&mut self, slot: usize, value: &record::Message<'_>) -> Result<(), Unfit> {
+        let topic = value.body.get(..usize::from(value.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
+        let is_topic = topic.is_some_and(|topic| TopicName::new(topic).is_ok());
+        let properties_end = u64::from(value.topic_len) + u64::from(value.properties_len);
+        let is_counted = value.order <= u64::MAX / 2;
+        if !is_topic || !is_counted || properties_end > value.body.len() as u64 || value.qos > 2 {
+            return Err(Unfit::Invalid);
+        }
+        let draft = Message {
+            topic_len: value.topic_len,
+            properties_len: value.properties_len,
+            qos: QoS::from_bits(value.qos).unwrap_or_default(),
+            flags: Message::flags_of(value.retain),
+            expires: value.expires,
+            order: value.order,
+            #[cfg(feature = "alloc")]
+            stamp: value.stamp,
+            ..Message::default()
+        };
+        let left = self.restore_without_body(slot, &draft, value.body);
+        left.unwrap_or_else(|| self.messages.restore(slot, draft, value.body)).ok_or(Unfit::NoRoom)?;
+        self.routed = self.routed.max(value.order);
+        #[cfg(feature = "alloc")]
+        self.mesh.see(value.stamp);
+        Ok(())
+    }
+
+    /// Of two for one topic the later one stays.
+    pub(super) fn restore_retained(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
+        let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(Unfit::Invalid)?;
+        let order = entry.order;
+        if entry.payload_len() == 0 {
+            return self.restore_tombstone(message);
+        }
+        let kept = self.with_topic(message, |broker, topic| {
+            let other = broker.router.retained_at(topic).map(|Retained(other)| other.cast());
+            if other.is_some_and(|other| broker.messages.get(other).order > order) {
+                return Err(Unfit::Duplicate);
+            }
+            broker.router.retain(topic, Retained(message.cast())).map_err(|_| Unfit::NoRoom)?;
+            broker.messages.hold(message);
+            broker.messages.set_kept(message, true);
+            broker.expect_expiry(message);
+            if let Some(other) = other {
+                broker.messages.journal.pause(false);
+                broker.messages.set_kept(other, false);
+                broker.messages.release(other);
+                broker.left_out = broker.left_out.saturating_add(1);
+            }
+            Ok(())
+        });
+        kept.unwrap_or(Err(Unfit::NoRoom))
+    }
+
+    /// Without payload it is the sign that one was removed, for siblings.
+    fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
+        #[cfg(feature = "alloc")]
+        if self.mesh.has_siblings() {
+            self.with_topic(message, |broker, topic| broker.keep_tombstone(topic, message)).ok_or(Unfit::Invalid)?;
+            self.messages.set_kept(message, true);
+            return Ok(());
+        }
+        let _ = message;
+        Err(Unfit::Invalid)
+    }
+}
+
+impl Messages<'_> {
+    /// Puts a message back into its slot after a restart, held by nobody.
+    fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
+        let body = self.bytes.store(&[body])?;
+        match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {
+            Some(handle) => {
+                self.message_was_restored(handle);
+                Some(handle)
+            }
+            None => {
+                self.bytes.release(body);
+                None
+            }
+        }
+    }
+}

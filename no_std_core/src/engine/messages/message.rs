@@ -1,0 +1,124 @@
+//! A stored Application Message.
+
+use crate::codec::QoS;
+use crate::mem::Blob;
+use crate::time::Instant;
+
+/// An Application Message in the pool. Its body is one blob: the topic, then the wire bytes of the Properties that are
+/// forwarded unchanged, then the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    pub(crate) body: Blob,
+    pub(crate) topic_len: u16,
+    pub(crate) properties_len: u32,
+    /// How many queues, retained entries and Wills refer to it; it goes when this is 0.
+    pub(crate) references: u32,
+    /// How many of these are durable, and, as [`KEPT`], whether it is the retained one of its topic.
+    pub(crate) durable: u32,
+    /// As it was published; what a subscriber gets may be lower.
+    pub(crate) qos: QoS,
+    /// [`Message::RETAIN`], and what `paging/` knows of the body.
+    pub(crate) flags: u8,
+    /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
+    pub(crate) expires: Instant,
+    /// Its place among all messages that were handed out.
+    pub(crate) order: u64,
+    /// Orders the retained messages of one topic among sibling brokers. Of a message that a sibling's group gave us it is the place among
+    /// that sibling's messages.
+    #[cfg(feature = "alloc")]
+    pub(crate) stamp: u64,
+}
+
+/// In [`Message::durable`]: one of the references is a retained entry, and durable.
+pub(super) const KEPT: u32 = 1 << 31;
+
+impl Message {
+    /// What fills unused memory.
+    pub const EMPTY: Self = Self {
+        body: Blob::EMPTY,
+        topic_len: 0,
+        properties_len: 0,
+        references: 0,
+        durable: 0,
+        qos: QoS::AtMostOnce,
+        flags: 0,
+        expires: Instant::from_millis(0),
+        order: 0,
+        #[cfg(feature = "alloc")]
+        stamp: 0,
+    };
+
+    /// The RETAIN flag of the PUBLISH it came in. All other bits belong to `paging/`.
+    pub(crate) const RETAIN: u8 = 1;
+    /// Whether it has to survive a restart.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable != 0
+    }
+
+    /// The RETAIN flag of the PUBLISH it came in.
+    pub(crate) fn retain(&self) -> bool {
+        self.flags & Self::RETAIN != 0
+    }
+
+    /// The flags of one that is made new.
+    pub(crate) fn flags_of(retain: bool) -> u8 {
+        if retain { Self::RETAIN } else { 0 }
+    }
+
+    /// Whether it has to survive as the retained message of its topic.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.durable & KEPT != 0
+    }
+
+    pub(crate) fn payload_len(&self) -> u32 {
+        (self.body.len() as u32).saturating_sub(u32::from(self.topic_len)).saturating_sub(self.properties_len)
+    }
+
+    /// Whole seconds left of the Message Expiry Interval, rounded up so that a live message never shows 0
+    /// `[MQTT-3.3.2-6]`.
+    pub(crate) fn remaining_expiry(&self, now: Instant) -> Option<u32> {
+        if self.expires == Instant::NEVER {
+            return None;
+        }
+        Some(secs_in(self.expires.millis_since(now)))
+    }
+
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        self.expires <= now
+    }
+}
+
+/// `millis` in seconds, rounded up; `u32::MAX` where that is too much.
+///
+/// By hand, as on paper: 64 bits by 64 bits would bring a routine of 900 bytes to a machine that divides 32 by 32.
+fn secs_in(millis: u64) -> u32 {
+    const PER_SECOND: u32 = 1000;
+    let Ok(high) = u32::try_from(millis >> 16) else { return u32::MAX };
+    let low = (high % PER_SECOND) << 16 | (millis & 0xFFFF) as u32;
+    match u16::try_from(high / PER_SECOND) {
+        Ok(high) => (u32::from(high) << 16).saturating_add(low.div_ceil(PER_SECOND)),
+        Err(_) => u32::MAX,
+    }
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Self { expires: Instant::NEVER, ..Self::EMPTY }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::secs_in;
+
+    #[test]
+    fn seconds_are_rounded_up_and_end_where_32_bits_do() {
+        let most = u64::from(u32::MAX) * 1000;
+        for near in [0, 1000, 65_536, 1 << 32, most, 1 << 48, u64::MAX - 2000] {
+            for millis in near.saturating_sub(2000)..near + 2000 {
+                let seconds = u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX);
+                assert_eq!(secs_in(millis), seconds, "{millis}");
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Which bodies are evicted: those that the store is sure to have, the one that has been in memory for longest first.
+//!
+//! Where the bytes of a body were, its message has only their number. It stays durable to its end, and so its record stays:
+//! who may hold it without being durable keeps the body in memory.
+
+use super::bodies::Bodies;
+use crate::engine::messages::{Message, Messages};
+use crate::mem::{Blob, Handle};
+use crate::seam::journal::Batch;
+use crate::seam::kind::Kind;
+
+/// How many bodies are passed over at most, which can't be evicted just now, before it is left for the next time.
+const PASSED_OVER: usize = 64;
+
+impl Bodies {
+    pub(super) fn discount(&mut self, message: &Message) {
+        self.bytes -= message.weight();
+        self.count -= 1;
+    }
+}
+
+impl Messages<'_> {
+    /// A record of the message is in the batch that is being gathered.
+    pub(super) fn note_recording(&mut self, message: Handle<Message>, batch: Batch) {
+        let entry = &mut self.pool[message];
+        // A Will has no place in the order yet, and is needed when its time comes.
+        if self.paging.budget == 0 || entry.order == 0 {
+            return;
+        }
+        if entry.has(Message::RECORDING) {
+            // Of two batches under way it would have to be known when the later one is safe.
+            entry.flags |= Message::PINNED;
+        }
+        entry.flags |= Message::RECORDING;
+        let name = entry.name(message.index());
+        self.paging.recording.push_back((batch, name));
+    }
+
+    /// Some batches are safe: so are the bodies in them.
+    pub(super) fn note_safe_bodies(&mut self) {
+        while let Some((batch, name)) = self.paging.recording.front().copied() {
+            if self.journal.is_unsafe(batch.0) {
+                return;
+            }
+            self.paging.recording.pop_front();
+            if let Some(message) = self.named(name) {
+                self.pool[message].flags &= !Message::RECORDING;
+                self.make_evictable(message);
+            }
+        }
+    }
+
+    /// The body stays in memory from now on, whatever the budget says.
+    pub(super) fn pin(&mut self, message: Handle<Message>) {
+        self.pool[message].flags |= Message::PINNED;
+    }
+
+    /// The next body that has to be evicted for the others to fit into the budget.
+    pub(super) fn next_to_evict(&mut self) -> Option<Handle<Message>> {
+        let mut passed_over = 0;
+        while self.paging.bytes > self.paging.budget && passed_over < PASSED_OVER {
+            let name = self.paging.evictable.pop_front()?;
+            let named = self.named(name).filter(|message| self.pool[*message].has(Message::EVICTABLE));
+            let Some(message) = named else { continue };
+            if self.pool[message].has(Message::PINNED) {
+                self.discount(message);
+                continue;
+            }
+            if self.is_idle(message) {
+                return Some(message);
+            }
+            self.paging.evictable.push_back(name);
+            passed_over += 1;
+        }
+        None
+    }
+
+    /// Only durable deliveries hold the message, and its latest record is safe.
+    fn is_idle(&self, message: Handle<Message>) -> bool {
+        let entry = &self.pool[message];
+        let is_safe = !entry.has(Message::RECORDING) && self.journal.is_clean(Kind::Message, message.index() as u32);
+        is_safe && entry.references == entry.durable
+    }
+
+    /// Evicts the body of the message that is the [next](Self::next_to_evict).
+    pub(super) fn evict_unless_pinned(&mut self, message: Handle<Message>) {
+        self.discount(message);
+        let entry = &mut self.pool[message];
+        if entry.has(Message::PINNED) {
+            return;
+        }
+        entry.flags |= Message::EVICTED;
+        let body = entry.body;
+        entry.body = body.absent();
+        self.paging.evicted += 1;
+        self.bytes.release(body);
+    }
+
+    /// The body may be evicted from now on.
+    pub(super) fn make_evictable(&mut self, message: Handle<Message>) {
+        let entry = &mut self.pool[message];
+        if entry.has(Message::EVICTABLE) {
+            return;
+        }
+        entry.flags |= Message::EVICTABLE;
+        let (name, weight) = (entry.name(message.index()), entry.weight());
+        self.paging.bytes += weight;
+        self.paging.count += 1;
+        self.paging.evictable.push_back(name);
+        if self.paging.evictable.len() > 2 * self.paging.count + PASSED_OVER {
+            let (pool, evictable) = (&self.pool, &mut self.paging.evictable);
+            evictable.retain(|name| {
+                let message = Handle::from_index(name.slot as usize);
+                pool.is_live(message) && pool[message].name(message.index()) == *name
+            });
+        }
+    }
+
+    fn discount(&mut self, message: Handle<Message>) {
+        let entry = &mut self.pool[message];
+        if entry.has(Message::EVICTABLE) {
+            entry.flags &= !Message::EVICTABLE;
+            let message = *entry;
+            self.paging.discount(&message);
+        }
+    }
+
+    // ---- restoring
+
+    /// The messages in these slots, and no others, are retained.
+    pub(crate) fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
+        let bits = self.paging.retained.get_or_insert_default();
+        for slot in slots {
+            let (word, bit) = (slot as usize / 64, slot % 64);
+            if bits.len() <= word {
+                bits.resize(word + 1, 0);
+            }
+            if let Some(word) = bits.get_mut(word) {
+                *word |= 1 << bit;
+            }
+        }
+    }
+
+    /// Whether a body that is restored stays in the store.
+    pub(super) fn stays_in_store(&self, slot: usize, draft: &Message) -> bool {
+        let is_in = |bits: &alloc::vec::Vec<u64>| bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 != 0);
+        let may_be_retained = draft.retain() && self.paging.retained.as_ref().is_none_or(is_in);
+        let is_needed = may_be_retained || draft.order == 0;
+        self.paging.budget > 0 && self.paging.bytes >= self.paging.budget && !is_needed
+    }
+
+    /// Puts a message back into its slot, with a body of `len` bytes that stays in the store.
+    pub(super) fn restore_evicted(&mut self, slot: usize, draft: Message, len: usize) -> Option<Handle<Message>> {
+        let body = Blob::absent_of(u32::try_from(len).ok()?);
+        let flags = draft.flags | Message::EVICTED;
+        let message = self.pool.restore(slot, Message { body, references: 0, durable: 0, flags, ..draft })?;
+        self.paging.evicted += 1;
+        Some(message)
+    }
+}
