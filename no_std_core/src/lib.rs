@@ -162,7 +162,7 @@ pub use engine::router;
 pub use engine::sessions::{Receipt, Replay, Session};
 pub use engine::timeout::TimerKey;
 #[cfg(feature = "paging")]
-pub use paging::requests::Fetch;
+pub use paging::fetch::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
 pub use seam::grant::{ClientLimits, Grant};

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::requests::Fetch;
+use super::fetch::{Fetch, Name};
 use crate::engine::messages::{Delivery, Message, Messages};
 use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
 use crate::mem::Handle;
@@ -11,14 +11,6 @@ use crate::seam::journal::Batch;
 
 /// What a body takes in memory beside its bytes, about.
 const OVERHEAD: usize = 64;
-
-/// A message, told apart from those that had its slot before and will have it later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) slot: u32,
-    /// The lower half of its order.
-    order: u32,
-}
 
 /// What is known of the bodies of all messages.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! What paging does with connections and with the store.
 
-use super::requests::Fetch;
+use super::fetch::Fetch;
 use crate::config::Overflow;
 use crate::durable::record::{self, Record, Value};
 use crate::engine::Engine;

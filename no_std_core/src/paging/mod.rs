@@ -10,4 +10,5 @@
 pub(crate) mod bodies;
 pub(crate) mod engine;
 pub(crate) mod eviction;
+pub(crate) mod fetch;
 pub(crate) mod requests;

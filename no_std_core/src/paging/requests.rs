@@ -1,26 +1,11 @@
 //! Which bodies are requested from the store, and what comes of that.
 
-use super::bodies::Name;
-use crate::durable::record::{Key, Kind};
+use super::fetch::Fetch;
 use crate::engine::messages::{Delivery, Message, Messages};
 use crate::mem::{Handle, Linked};
 
 /// How many bytes are requested ahead for one client.
 const AHEAD: usize = 256 << 10;
-
-/// A body that is to be read from the store; see [`Broker::poll_fetch`](crate::Broker::poll_fetch).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    name: Name,
-    weight: u32,
-}
-
-impl Fetch {
-    /// The record in which it stands.
-    pub fn key(&self) -> Key {
-        Key { kind: Kind::Message, slot: self.name.slot }
-    }
-}
 
 impl Messages<'_> {
     /// Requests the body of `first`, and those of up to `most` behind it in its list that will be needed soon, as far as
