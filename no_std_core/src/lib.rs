@@ -145,7 +145,8 @@ pub use api::local::Local;
 pub use api::resources::Capacity;
 pub use api::resources::Resources;
 pub use config::{
-    Authentication, Config, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule, ShareStrategy,
+    Authentication, Config, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule, ShareStrategy,
+    Unchangeable,
 };
 #[cfg(feature = "alloc")]
 pub use durable::outlook::Outlook;

@@ -185,7 +185,7 @@ fn request_problem_information_0(bed: &mut Bed) {
 /// [MQTT-3.1.2-28]
 #[conformance(v5)]
 fn request_response_information(bed: &mut Bed) {
-    bed.configure(|config| config.response_information = Some("responses/"));
+    bed.configure(|config| config.response_information = Some("responses/".into()));
     for (list, expected) in [
         (&[][..], None),
         (&[Property::RequestResponseInformation(false)][..], None),

@@ -236,9 +236,8 @@ fn no_answer_exceeds_maximum_packet_size() {
 #[test]
 fn a_refusal_by_a_sibling_is_for_one_message() {
     let limits = Limits { queued_messages: 1, inflight: 1, ..Limits::GATEWAY };
-    let filter = goldcrest_core::TopicFilter::new("refuse/#").unwrap();
-    let rule = goldcrest_core::OverflowRule { filter, policy: Overflow::Refuse };
-    let overflow_rules = Box::leak(Box::new([rule]));
+    let rule = goldcrest_core::OverflowRule::new("refuse/#", Overflow::Refuse).unwrap();
+    let overflow_rules = vec![rule].into();
     let mut world = World::new(2, Config { limits, overflow_rules, ..Config::gateway(1) });
     let home = |id: &str| Shard::home_of(id.as_bytes(), 2);
     let names: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();

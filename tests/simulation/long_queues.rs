@@ -1,7 +1,7 @@
 //! Queues in the store are longer than queues in memory, as long as that leaves room for others.
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{AllowAll, Config, DropReason, Limits, Overflow, OverflowRule, TopicFilter};
+use goldcrest_core::{AllowAll, Config, DropReason, Limits, Overflow, OverflowRule};
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::{MODEST, Storage};
 use goldcrest_tests::world::World;
@@ -202,9 +202,8 @@ fn the_publisher_is_refused_when_the_long_queue_is_full() {
 /// Where older messages are looked for by their topics queues are short.
 #[test]
 fn the_latest_of_each_topic_is_kept_in_a_short_queue() {
-    let filter = TopicFilter::new("latest").unwrap();
-    let rules: &[OverflowRule<'_>] = vec![OverflowRule { filter, policy: Overflow::KeepLatest }].leak();
-    for mut world in worlds(&Config { overflow_rules: rules, ..config(Overflow::DropNewest) }) {
+    let rules = vec![OverflowRule::new("latest", Overflow::KeepLatest).unwrap()];
+    for mut world in worlds(&Config { overflow_rules: rules.into(), ..config(Overflow::DropNewest) }) {
         absent(&mut world, "reader", "#");
         assert_eq!(taken(&mut world, "t", LONG, QoS::AtLeastOnce), SHORT);
         assert_eq!(taken(&mut world, "latest", 2, QoS::AtLeastOnce), 2);

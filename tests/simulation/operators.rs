@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use goldcrest_core::codec::{QoS, ReasonCode, Version};
-use goldcrest_core::{Config, DeliveryState, TopicName};
+use goldcrest_core::{Config, DeliveryState, DropReason, Overflow, OverflowRule, Shard, TopicName, Unchangeable};
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::world::World;
 
@@ -176,4 +176,45 @@ fn retained_messages_are_shown_in_portions_and_no_others() {
         assert_eq!(shown, expected.into_iter().collect::<Vec<_>>());
         assert_eq!(shown.len(), world.shard(0).counters().retained as usize);
     }
+}
+
+#[test]
+fn a_broker_goes_on_with_another_configuration() {
+    let world = &mut world();
+    let mut c = client(world, Version::V5, "c");
+    assert_eq!(c.subscribe(world, "a", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+    c.disconnect(world);
+    let p = client(world, Version::V5, "p");
+    let publish = |world: &mut World, numbers: std::ops::RangeInclusive<u16>| {
+        for number in numbers {
+            p.publish(world, "a", &[number as u8], QoS::AtLeastOnce, false, number);
+        }
+        world.shard(0).session("c").unwrap().queued
+    };
+    assert_eq!(publish(world, 1..=10), 10);
+    let now = world.now();
+    let mut config = Config { durable: true, ..Config::gateway(1) };
+    config.limits.queued_messages = 4;
+    config.limits.durable_queued_messages = 4;
+    config.overflow_rules = vec![OverflowRule::new("a", Overflow::DropOldest).unwrap()].into();
+    world.with_shard(0, |broker| broker.reconfigure(now, config.clone())).unwrap();
+    assert_eq!(world.shard(0).session("c").unwrap().queued, 10, "nothing is cut off");
+    assert_eq!(publish(world, 11..=12), 4, "the policy makes room until the new limit holds");
+    assert_eq!(world.shard(0).counters().dropped.by(DropReason::QueueFull), 8, "what it drops is counted");
+    let mut c = client_again(world, "c");
+    let payloads: Vec<_> = c.take_messages(world).into_iter().map(|message| message.payload[0]).collect();
+    assert_eq!(payloads, [9, 10, 11, 12]);
+
+    for (unchangeable, config) in [
+        (Unchangeable::Seed, Config { durable: true, ..Config::gateway(2) }),
+        (Unchangeable::Shard, Config { durable: true, shard: Shard { index: 0, count: 2 }, ..Config::gateway(1) }),
+        (Unchangeable::Durable, Config::gateway(1)),
+    ] {
+        assert_eq!(world.with_shard(0, |broker| broker.reconfigure(now, config)), Err(unchangeable));
+    }
+    assert_eq!(world.shard(0).limits().queued_messages, 4, "an error changes nothing");
+}
+
+fn client_again(world: &mut World, id: &str) -> Honest {
+    Honest::connect(world, Version::V5, &Opening { expiry_secs: 600, clean_start: false, ..Opening::new(id) })
 }

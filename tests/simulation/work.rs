@@ -11,7 +11,7 @@ use goldcrest_core::{
 use goldcrest_tests::honest::{bytes_of, id, publication};
 
 const NOW: Instant = Instant::from_millis(1);
-const SHARE: u64 = Config::gateway(0).work_share as u64;
+const SHARE: u64 = Config::WORK_SHARE as u64;
 /// What one packet, one timer or one message of a sibling may cost: it is not cut.
 const MOST_AT_ONCE: u64 = 2 * SHARE;
 

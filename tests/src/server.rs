@@ -172,7 +172,7 @@ fn to_toml(config: &Config<'static>) -> String {
     for (key, limit) in limits.into_iter().filter(|(_, limit)| *limit > 0) {
         text = text.replacen("[session]", &format!("{key} = {limit}\n[session]"), 1);
     }
-    if let Some(information) = config.response_information {
+    if let Some(information) = &config.response_information {
         let _ = writeln!(text, "response_information = {information:?}");
     }
     let policy = match config.overflow {

@@ -337,7 +337,7 @@ fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Sect
     set(&mut broker.resend_expired, section.choice("resend_expired", RESEND_EXPIRED)?);
     broker.response_information =
         section.string("response_information", "a string of at most 65,535 bytes", |text| {
-            (text.len() <= usize::from(u16::MAX)).then(|| leak(text))
+            (text.len() <= usize::from(u16::MAX)).then(|| text.to_owned().into())
         })?;
     Ok(())
 }
@@ -356,12 +356,13 @@ fn read_overflow(broker: &mut goldcrest_core::Config<'static>, section: &mut Sec
     set(&mut broker.overflow, section.choice("default", POLICIES)?);
     let rules = section.sections("rule", |rule| {
         let filter = rule.string("filter", "a Topic Filter, like \"sensors/+/alarm\"", |text| {
-            TopicFilter::new(text).is_ok().then(|| leak(text)).and_then(|text| TopicFilter::new(text).ok())
+            TopicFilter::new(text).is_ok().then(|| text.to_owned())
         })?;
         let policy = rule.choice("policy", POLICIES)?;
-        Ok(OverflowRule { filter: rule.required("filter", filter)?, policy: rule.required("policy", policy)? })
+        let (filter, policy) = (rule.required("filter", filter)?, rule.required("policy", policy)?);
+        Ok(OverflowRule::new(filter, policy).expect("it was checked when it was read"))
     })?;
-    set(&mut broker.overflow_rules, rules.map(|rules| &*rules.leak()));
+    set(&mut broker.overflow_rules, rules.map(Into::into));
     Ok(())
 }
 
@@ -378,18 +379,13 @@ fn read_shared(broker: &mut goldcrest_core::Config<'static>, section: &mut Secti
     set(&mut broker.share_strategy, section.choice("strategy", STRATEGIES)?);
     let rules = section.sections("rule", |rule| {
         let group = rule.string("group", "a ShareName: at least one character, without /, + and #", |text| {
-            (!text.is_empty() && !text.contains(['/', '+', '#'])).then(|| leak(text))
+            (!text.is_empty() && !text.contains(['/', '+', '#'])).then(|| text.to_owned().into())
         })?;
         let strategy = rule.choice("strategy", STRATEGIES)?;
         Ok(ShareRule { group: rule.required("group", group)?, strategy: rule.required("strategy", strategy)? })
     })?;
-    set(&mut broker.share_rules, rules.map(|rules| &*rules.leak()));
+    set(&mut broker.share_rules, rules.map(Into::into));
     Ok(())
-}
-
-/// Brokers refer to these strings for as long as their threads live, which is as long as the process does.
-fn leak(text: &str) -> &'static str {
-    text.to_owned().leak()
 }
 
 fn clamp(bytes: u64) -> u32 {

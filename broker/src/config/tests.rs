@@ -185,13 +185,13 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(broker.will_grace_secs, 30);
     assert_eq!((broker.maximum_qos, broker.retain_available), (QoS::AtLeastOnce, false));
     assert!(broker.allow_control_characters);
-    assert_eq!(broker.response_information, Some("reply/here"));
+    assert_eq!(broker.response_information.as_deref(), Some("reply/here"));
     assert_eq!(broker.overflow, Overflow::DropOldest);
     assert_eq!(broker.overflow_rules.len(), 1);
-    assert_eq!(broker.overflow_rules[0].filter.as_str(), "alarm/#");
-    assert_eq!(broker.overflow_rules[0].policy, Overflow::Refuse);
+    assert_eq!(broker.overflow_rules[0].filter().as_str(), "alarm/#");
+    assert_eq!(broker.overflow_rules[0].policy(), Overflow::Refuse);
     assert_eq!(broker.share_strategy, ShareStrategy::Sticky);
-    assert_eq!((broker.share_rules[0].group, broker.share_rules[0].strategy), ("workers", ShareStrategy::HashTopic));
+    assert_eq!((&*broker.share_rules[0].group, broker.share_rules[0].strategy), ("workers", ShareStrategy::HashTopic));
 }
 
 #[test]

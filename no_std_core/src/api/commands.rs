@@ -2,6 +2,7 @@
 
 use super::broker::Broker;
 use crate::codec::{QoS, ReasonCode, Refusal};
+use crate::config::{Config, Unchangeable};
 use crate::engine::outcomes::Full;
 use crate::engine::outcomes::LocalPublish;
 use crate::seam::authorize::Permissions;
@@ -64,6 +65,17 @@ impl<'m> Broker<'m> {
     /// There is no room for it.
     pub fn remove_retained(&mut self, now: Instant, topic: TopicName<'_>) -> Result<(), Full> {
         self.publish(now, LocalPublish { topic, payload: &[], qos: QoS::AtMostOnce, retain: true, expiry_secs: None })
+    }
+
+    /// Goes on with another configuration, all of it or, with an error, nothing. Nothing is cut off at once: where more waits than a new
+    /// limit allows, the overflow policy makes room when the next message comes. What is agreed upon at CONNECT (Keep Alive, Session
+    /// Expiry Interval, Receive Maximum, the verdict) holds for clients that connect from now on.
+    ///
+    /// # Errors
+    /// The seed, the shard, or whether anything is durable is not the same: these can't change while a broker runs.
+    pub fn reconfigure(&mut self, now: Instant, config: Config<'m>) -> Result<(), Unchangeable> {
+        self.engine.see(now);
+        self.engine.reconfigure(config)
     }
 
     /// Closes every connection, with DISCONNECT 0x8B in MQTT 5.0. Transmit what is left, then drop the broker.

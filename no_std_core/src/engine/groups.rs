@@ -204,7 +204,7 @@ impl Engine<'_> {
     }
 
     fn strategy_of(&self, group: Handle<Group>) -> ShareStrategy {
-        let rule = self.config.share_rules.iter().find(|rule| self.router.group_has_name(group, rule.group));
+        let rule = self.config.share_rules.iter().find(|rule| self.router.group_has_name(group, &rule.group));
         rule.map_or(self.config.share_strategy, |rule| rule.strategy)
     }
 

@@ -23,7 +23,7 @@ pub(crate) mod transmit;
 pub(crate) mod waiting;
 pub(crate) mod will;
 
-use crate::config::Config;
+use crate::config::{Config, Unchangeable};
 use crate::engine::connections::{Aliases, Connection, ConnectionId, Owed, Waiting};
 use crate::engine::groups::GroupQueue;
 use crate::engine::memory::Memory;
@@ -104,9 +104,7 @@ pub(crate) struct Engine<'m> {
 
 impl<'m> Engine<'m> {
     pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: Permissions<'m>) -> Self {
-        // A reply that is owed always has a place: no connection may be owed more than its share.
-        let share = memory.owed.limit().checked_div(memory.connections.limit()).unwrap_or(0);
-        config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
+        bound_replies(&mut config, memory.owed.limit(), memory.connections.limit());
         let secret = Secret::new(config.seed);
         let hasher = Hasher::new(secret.derive(Purpose::Indexes));
         let siblings = config.shard.siblings();
@@ -164,6 +162,19 @@ impl<'m> Engine<'m> {
         }
     }
 
+    /// Goes on with another configuration.
+    pub(crate) fn reconfigure(&mut self, mut config: Config<'m>) -> Result<(), Unchangeable> {
+        if let Some(unchangeable) = self.config.unchangeable(&config) {
+            return Err(unchangeable);
+        }
+        bound_replies(&mut config, self.owed.limit(), self.connections.limit());
+        self.may_refuse = config.may_refuse();
+        #[cfg(feature = "alloc")]
+        self.messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
+        self.config = config;
+        Ok(())
+    }
+
     /// What has expired by then makes room in a full queue.
     #[inline]
     pub(crate) fn see(&mut self, now: Instant) {
@@ -213,4 +224,10 @@ impl<'m> Engine<'m> {
         counters.bytes = self.messages.bytes.used() as u64;
         counters
     }
+}
+
+/// A reply that is owed always has a place: no connection may be owed more than its share.
+fn bound_replies(config: &mut Config<'_>, replies: usize, connections: usize) {
+    let share = replies.checked_div(connections).unwrap_or(0);
+    config.limits.owed_replies = config.limits.owed_replies.min(u16::try_from(share).unwrap_or(u16::MAX));
 }

@@ -270,7 +270,7 @@ impl Engine<'_> {
         properties += if_so(!SHARED, 2);
         properties += if_so(draft.server_keep_alive.is_some(), 3);
         if draft.wants_response_information {
-            properties += config.response_information.map_or(0, |information| text(information.len()));
+            properties += config.response_information.as_ref().map_or(0, |information| text(information.len()));
         }
         if !connection.method.is_empty() {
             properties += text(connection.method.len());
@@ -529,7 +529,7 @@ impl Engine<'_> {
             (accepted, draft.server_keep_alive.map(Property::ServerKeepAlive)),
             (
                 accepted && draft.wants_response_information,
-                self.config.response_information.map(Property::ResponseInformation),
+                self.config.response_information.as_deref().map(Property::ResponseInformation),
             ),
             (!method.is_empty(), Some(Property::AuthenticationMethod(method))),
             (!method.is_empty() && !connection.auth_data.is_empty(), Some(Property::AuthenticationData(data))),

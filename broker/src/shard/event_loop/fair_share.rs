@@ -5,7 +5,7 @@ use crate::net::Reading;
 use goldcrest_core::{Config, ConnectionId, Instant};
 
 /// What a connection may have done for it in a turn, as the core counts work; and all together that had too much done before.
-const SHARE: u64 = Config::gateway(0).work_share as u64;
+const SHARE: u64 = Config::WORK_SHARE as u64;
 
 /// Who has had so much done for it waits for its next turn behind the others.
 const MUCH: u64 = SHARE / 4;

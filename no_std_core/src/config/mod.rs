@@ -1,7 +1,13 @@
-//! What the embedder decides: limits and policies. All of it is fixed while a broker runs.
+//! What the embedder decides: limits and policies. Most of it may change while a broker runs, see [`Broker::reconfigure`].
+//!
+//! [`Broker::reconfigure`]: crate::Broker::reconfigure
+
+mod lent;
 
 use crate::codec::QoS;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::{TopicFilter, TopicFilterError, TopicName};
+
+pub use lent::Lent;
 
 /// The configuration of a [`Broker`](crate::Broker).
 #[derive(Clone, Debug)]
@@ -43,11 +49,11 @@ pub struct Config<'m> {
     /// What to do when the queue of a Session is full.
     pub overflow: Overflow,
     /// Exceptions to [`Config::overflow`]: the first rule whose filter matches the topic counts.
-    pub overflow_rules: &'m [OverflowRule<'m>],
+    pub overflow_rules: Lent<'m, [OverflowRule<'m>]>,
     /// Which member of a shared subscription gets a message.
     pub share_strategy: ShareStrategy,
     /// Exceptions to [`Config::share_strategy`] by ShareName.
-    pub share_rules: &'m [ShareRule<'m>],
+    pub share_rules: Lent<'m, [ShareRule<'m>]>,
     /// Whether what must survive a restart is recorded: then call [`Broker::poll_record`](crate::Broker::poll_record) in each
     /// turn, or nothing that promises durability is ever transmitted. Needs the feature `durable`.
     pub durable: bool,
@@ -62,7 +68,7 @@ pub struct Config<'m> {
     /// processor.
     pub work_share: u32,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
-    pub response_information: Option<&'m str>,
+    pub response_information: Option<Lent<'m, str>>,
 }
 
 /// Which of several sibling brokers this is.
@@ -328,12 +334,33 @@ pub enum Overflow {
 }
 
 /// An [`Overflow`] policy for some topics.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OverflowRule<'m> {
+    /// A Topic Filter that is well-formed.
+    filter: Lent<'m, str>,
+    policy: Overflow,
+}
+
+impl<'m> OverflowRule<'m> {
+    /// This policy for the topics that match `filter`.
+    ///
+    /// # Errors
+    /// It is no Topic Filter.
+    pub fn new(filter: impl Into<Lent<'m, str>>, policy: Overflow) -> Result<Self, TopicFilterError> {
+        let filter = filter.into();
+        TopicFilter::new(&filter)?;
+        Ok(Self { filter, policy })
+    }
+
     /// The topics.
-    pub filter: TopicFilter<'m>,
+    pub fn filter(&self) -> TopicFilter<'_> {
+        TopicFilter::new_checked(&self.filter)
+    }
+
     /// The policy.
-    pub policy: Overflow,
+    pub fn policy(&self) -> Overflow {
+        self.policy
+    }
 }
 
 /// How a group chooses the member that gets a message.
@@ -355,15 +382,53 @@ pub enum ShareStrategy {
 }
 
 /// A [`ShareStrategy`] for the shared subscriptions of one ShareName.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ShareRule<'m> {
     /// The ShareName.
-    pub group: &'m str,
+    pub group: Lent<'m, str>,
     /// The strategy.
     pub strategy: ShareStrategy,
 }
 
+/// Why a broker can't go on with another configuration, see [`Broker::reconfigure`](crate::Broker::reconfigure).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unchangeable {
+    /// The keys of all hashes are derived from [`Config::seed`].
+    Seed,
+    /// Sessions live where [`Config::shard`] says.
+    Shard,
+    /// What is recorded depends on [`Config::durable`] from the beginning.
+    Durable,
+}
+
+impl core::fmt::Display for Unchangeable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Seed => "the seed can't change while a broker runs",
+            Self::Shard => "the number of shards can't change while a broker runs",
+            Self::Durable => "whether anything survives a restart can't change while a broker runs",
+        })
+    }
+}
+
+impl core::error::Error for Unchangeable {}
+
 impl<'m> Config<'m> {
+    /// What of `other` can't take the place of this one.
+    pub(crate) fn unchangeable(&self, other: &Config<'_>) -> Option<Unchangeable> {
+        if self.seed != other.seed {
+            return Some(Unchangeable::Seed);
+        }
+        if self.shard != other.shard {
+            return Some(Unchangeable::Shard);
+        }
+        (self.durable != other.durable).then_some(Unchangeable::Durable)
+    }
+
+    /// The default of [`Config::work_share`].
+    pub const WORK_SHARE: u32 = 65_536;
+
     /// The defaults of the gateway, with a seed.
     pub const fn gateway(seed: u128) -> Self {
         Self {
@@ -381,23 +446,25 @@ impl<'m> Config<'m> {
             no_matching_subscribers: true,
             resend_expired: ResendExpired::Qos2,
             overflow: Overflow::DropNewest,
-            overflow_rules: &[],
+            overflow_rules: Lent::new(&[]),
             share_strategy: ShareStrategy::RoundRobin,
-            share_rules: &[],
+            share_rules: Lent::new(&[]),
             durable: false,
             body_budget: 0,
-            work_share: 65_536,
+            work_share: Self::WORK_SHARE,
             response_information: None,
         }
     }
 
     /// The defaults of a microcontroller, with a seed.
     pub const fn firmware(seed: u128) -> Self {
-        Self { limits: Limits::FIRMWARE, ..Self::gateway(seed) }
+        let mut config = Self::gateway(seed);
+        config.limits = Limits::FIRMWARE;
+        config
     }
 
     pub(crate) fn overflow_for(&self, topic: TopicName<'_>) -> Overflow {
-        let rule = self.overflow_rules.iter().find(|rule| rule.filter.matches(topic));
+        let rule = self.overflow_rules.iter().find(|rule| rule.filter().matches(topic));
         rule.map_or(self.overflow, |rule| rule.policy)
     }
 
