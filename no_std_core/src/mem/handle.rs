@@ -1,30 +1,80 @@
 //! Typed indices.
 
+use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
 
+/// Whether each handle tells for which of the entries that stood in its place, one after the other, it was made: then a
+/// handle that outlived its entry is noticed even if another entry stands there. So it is in debug builds, hence in all tests
+/// and fuzzers, and in a release build with `--cfg goldcrest_check_handles`. See the [module](super) for what it proves.
+pub(super) const CHECKED: bool = cfg!(any(debug_assertions, goldcrest_check_handles));
+
+/// Bits of a handle's number for the index plus one, where handles are checked and the index is small enough.
+const INDEX_BITS: u32 = 20;
+/// Bits beside them for the generation.
+const GENERATION_BITS: u32 = 10;
+const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
+/// The largest generation.
+pub(super) const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
+/// Where handles are checked: the number has no generation, and all other bits are the index plus one.
+const LARGE: u32 = 1 << (INDEX_BITS + GENERATION_BITS);
+/// The largest index plus one. Where handles are checked, bit 31 is left to who keeps a handle beside a flag.
+const LAST: u32 = if CHECKED { LARGE - 1 } else { u32::MAX };
+/// How many places a pool has at most.
+pub(super) const MOST_PLACES: usize = LAST as usize - 1;
+
 /// Where an entry of type `T` stands in its [`Pool`](super::Pool).
 ///
-/// Four bytes, also inside an `Option`. A handle is good until its entry is removed; afterwards the same
-/// handle may refer to another entry.
+/// Four bytes, also inside an `Option`. A handle is good until its entry is removed; afterwards the same place may have
+/// another entry. Two handles are equal if their places are: who compares them knows that both are good.
 pub struct Handle<T> {
-    /// The index plus one.
+    /// The index plus one. Where handles are checked, the generation of the entry stands above it; 0: it is not known.
     number: NonZeroU32,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Handle<T> {
     /// The index in the pool.
+    #[inline(always)]
     pub const fn index(self) -> usize {
-        (self.number.get() - 1) as usize
+        (self.place() - 1) as usize
     }
 
-    /// The handle of the entry at `index`. An index beyond `u32::MAX - 1` becomes that; no pool is as long.
+    /// The handle of whichever entry is at `index`. An index beyond the largest one becomes that; no pool is as long.
     pub const fn from_index(index: usize) -> Self {
-        let number = if index < u32::MAX as usize { index as u32 + 1 } else { u32::MAX };
+        Self::new(index, 0)
+    }
+
+    /// The handle of the entry of this generation at `index`.
+    #[inline(always)]
+    pub(super) const fn new(index: usize, generation: u32) -> Self {
+        let place = if index < LAST as usize { index as u32 + 1 } else { LAST };
+        let number = match CHECKED {
+            false => place,
+            true if place <= INDEX_MASK => place | (generation & LAST_GENERATION) << INDEX_BITS,
+            true => place | LARGE,
+        };
         Self { number: NonZeroU32::MIN.saturating_add(number - 1), of: PhantomData }
+    }
+
+    /// The index plus one.
+    #[inline(always)]
+    const fn place(self) -> u32 {
+        let number = self.number.get();
+        match CHECKED {
+            false => number,
+            true if number & LARGE == 0 => number & INDEX_MASK,
+            true => number & (LARGE - 1),
+        }
+    }
+
+    /// Which of the entries that stood in this place it was made for; 0: that is not known.
+    #[inline(always)]
+    pub(super) const fn generation(self) -> u32 {
+        let number = self.number.get();
+        if CHECKED && number & LARGE == 0 { number >> INDEX_BITS & LAST_GENERATION } else { 0 }
     }
 
     /// A number from which [`Handle::from_tag`] makes the handle again; never 0.
@@ -56,28 +106,29 @@ impl<T> Clone for Handle<T> {
 impl<T> Copy for Handle<T> {}
 
 impl<T> PartialEq for Handle<T> {
+    #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
+        self.place() == other.place()
     }
 }
 
 impl<T> Eq for Handle<T> {}
 
 impl<T> PartialOrd for Handle<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl<T> Ord for Handle<T> {
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        self.number.cmp(&other.number)
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
     }
 }
 
 impl<T> Hash for Handle<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.number.hash(state);
+        self.place().hash(state);
     }
 }
 
@@ -93,10 +144,15 @@ mod tests {
 
     #[test]
     fn an_index_survives_the_way_there_and_back() {
-        for index in [0, 1, 2, 65_535, u32::MAX as usize - 1] {
+        let largest = LAST as usize - 1;
+        for index in [0, 1, 2, 65_535, INDEX_MASK as usize - 1, INDEX_MASK as usize, largest] {
             assert_eq!(Handle::<u8>::from_index(index).index(), index);
+            let handle = Handle::<u8>::new(index, 5);
+            assert_eq!((handle.index(), handle), (index, Handle::from_index(index)));
+            assert_eq!(handle.generation(), if CHECKED && index < INDEX_MASK as usize { 5 } else { 0 });
+            assert_eq!(Handle::<u8>::from_tag(handle.tag()).map(Handle::generation), Some(handle.generation()));
         }
-        assert_eq!(Handle::<u8>::from_index(usize::MAX).index(), u32::MAX as usize - 1);
+        assert_eq!(Handle::<u8>::from_index(usize::MAX).index(), largest);
         assert_eq!(size_of::<Option<Handle<u64>>>(), 4);
     }
 }

@@ -73,6 +73,7 @@ mod growing;
 mod handle;
 mod hasher;
 mod index;
+mod link;
 mod list;
 mod pool;
 mod rare;

@@ -2,29 +2,24 @@
 
 use core::ops::{Index, IndexMut};
 
+use super::handle::{CHECKED, MOST_PLACES};
+use super::link::Link;
 #[cfg(feature = "alloc")]
 use super::vacancies::Vacancies;
 use super::{Handle, Slots};
-
-/// The link of a slot that holds a live entry.
-const LIVE: u32 = u32::MAX;
-/// The link of the last free slot. Like all of `EMPTY` in the entries it is made of bits that are 0: memory that a firmware
-/// declares then takes no flash.
-const END: u32 = 0;
 
 /// One place of a [`Pool`]: firmware declares an array of these.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSlot<T> {
     /// `T::default()` while the slot is free.
     value: T,
-    /// `LIVE`, or the index of the next free slot plus one, or `END`.
-    link: u32,
+    link: Link,
 }
 
 impl<T> PoolSlot<T> {
     /// A free place, filled with `empty`, which must be what `T::default()` gives.
     pub const fn vacant(empty: T) -> Self {
-        Self { value: empty, link: END }
+        Self { value: empty, link: Link::NEVER_USED }
     }
 }
 
@@ -36,8 +31,9 @@ impl<T: Default> Default for PoolSlot<T> {
 
 /// Entries of one type, found by [`Handle`], inserted and removed in O(1).
 ///
-/// Indexing with a handle whose entry was removed is a bug of the caller: it is asserted in debug builds, and gives an
-/// empty entry in release builds, or a spare one that belongs to nobody.
+/// Indexing with a handle whose entry was removed is a bug of the caller. Where handles are checked it is an assertion, even if
+/// another entry stands in the place since; see [`mem`](super). Elsewhere it gives what stands there, or a spare entry that
+/// belongs to nobody.
 #[derive(Debug)]
 pub struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
@@ -52,7 +48,7 @@ pub struct Pool<'m, T> {
 /// The free places among those that were used before.
 #[derive(Debug)]
 enum Free {
-    /// The index of the first of a list through the slots plus one, or `END`: the place given back last is used first.
+    /// The index of the first of a list through the slots plus one, or 0: the place given back last is used first.
     List(u32),
     /// Those of owned memory.
     #[cfg(feature = "alloc")]
@@ -63,7 +59,7 @@ impl<'m, T: Default> Pool<'m, T> {
     /// An empty pool in `slots`, whatever they hold.
     pub fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
         let free = match slots {
-            Slots::Borrowed(_) => Free::List(END),
+            Slots::Borrowed(_) => Free::List(0),
             #[cfg(feature = "alloc")]
             Slots::Owned { .. } => Free::Blocks(Vacancies::default()),
         };
@@ -90,7 +86,7 @@ impl<'m, T: Default> Pool<'m, T> {
     pub fn limit(&self) -> usize {
         let places = self.slots.limit();
         // A slot has more than four bytes: there are never so many in an address space of 32 bits.
-        if cfg!(target_pointer_width = "64") { places.min(LIVE as usize - 1) } else { places }
+        if cfg!(target_pointer_width = "64") || CHECKED { places.min(MOST_PLACES) } else { places }
     }
 
     /// How many more entries there is room for.
@@ -120,10 +116,10 @@ impl<'m, T: Default> Pool<'m, T> {
     /// Makes the entry in some free place live, whatever it is.
     fn take_place(&mut self) -> Option<Handle<T>> {
         let index = match &mut self.free {
-            Free::List(END) => self.fresh_place()?,
+            Free::List(0) => self.fresh_place()?,
             Free::List(first) => {
                 let index = (*first - 1) as usize;
-                *first = self.slots.as_slice().get(index)?.link;
+                *first = self.slots.as_slice().get(index)?.link.next();
                 index
             }
             #[cfg(feature = "alloc")]
@@ -132,9 +128,15 @@ impl<'m, T: Default> Pool<'m, T> {
                 None => self.fresh_place()?,
             },
         };
-        self.slots.as_mut_slice().get_mut(index)?.link = LIVE;
+        self.fill(index)
+    }
+
+    /// The free place `index` has an entry from now on.
+    fn fill(&mut self, index: usize) -> Option<Handle<T>> {
+        let slot = self.slots.as_mut_slice().get_mut(index)?;
+        slot.link = slot.link.with_entry();
         self.len += 1;
-        Some(Handle::from_index(index))
+        Some(Handle::new(index, slot.link.generation()))
     }
 
     /// A place that was never used.
@@ -174,31 +176,28 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Makes the entry in the place `index` live, whatever it is.
     fn claim(&mut self, index: usize) -> Option<Handle<T>> {
-        let handle = Handle::from_index(index);
-        if index >= self.limit() || self.is_live(handle) || !self.grow_to(index + 1) {
+        if index >= self.limit() || self.at(index).is_some() || !self.grow_to(index + 1) {
             return None;
         }
         let used = self.fresh as usize;
         if index >= used {
             for slot in self.slots.as_mut_slice().iter_mut().take(index).skip(used) {
-                slot.link = END;
+                slot.link = Link::NEVER_USED;
             }
             self.fresh = index as u32 + 1;
         }
-        self.slots.as_mut_slice().get_mut(index)?.link = LIVE;
-        self.len += 1;
-        Some(handle)
+        self.fill(index)
     }
 
     /// Finds all free places: the first ones are used first.
     pub fn end_restoring(&mut self) {
         match &mut self.free {
-            Free::List(first) => *first = END,
+            Free::List(first) => *first = 0,
             #[cfg(feature = "alloc")]
             Free::Blocks(places) => places.clear(),
         }
         for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
-            if slot.link != LIVE {
+            if !slot.link.is_live() {
                 self.free.put(index, slot);
             }
         }
@@ -207,9 +206,10 @@ impl<'m, T: Default> Pool<'m, T> {
     /// Takes an entry out.
     pub fn remove(&mut self, handle: Handle<T>) -> T {
         let index = handle.index();
-        let live = index < self.fresh as usize;
+        let used = index < self.fresh as usize;
         match self.slots.as_mut_slice().get_mut(index) {
-            Some(slot) if live && slot.link == LIVE => {
+            Some(slot) if used && slot.link.is_live() => {
+                check(handle, slot.link);
                 self.free.put(index, slot);
                 self.len -= 1;
                 core::mem::take(&mut slot.value)
@@ -226,10 +226,28 @@ impl<'m, T: Default> Pool<'m, T> {
         self.slots.as_slice().len()
     }
 
-    /// Whether `handle` refers to a live entry (not necessarily the one it was made for).
+    /// Whether `handle` refers to a live entry. A handle that outlived its entry is a bug even here, as the place may have
+    /// another entry: where handles are checked that is an assertion. Who knows an index asks [`Pool::at`].
     pub fn is_live(&self, handle: Handle<T>) -> bool {
-        let slot = self.slots.as_slice().get(handle.index());
-        handle.index() < self.fresh as usize && slot.is_some_and(|slot| slot.link == LIVE)
+        match self.link_of(handle.index()) {
+            Some(link) => {
+                check(handle, link);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The handle of the live entry at `index`.
+    pub fn at(&self, index: usize) -> Option<Handle<T>> {
+        self.link_of(index).map(|link| Handle::new(index, link.generation()))
+    }
+
+    /// The link of the place `index`, if it has an entry.
+    #[inline(always)]
+    fn link_of(&self, index: usize) -> Option<Link> {
+        let slot = self.slots.as_slice().get(index).filter(|_| index < self.fresh as usize);
+        slot.map(|slot| slot.link).filter(|link| link.is_live())
     }
 
     /// The live entries, in the order of their places.
@@ -240,7 +258,8 @@ impl<'m, T: Default> Pool<'m, T> {
     /// Those of them whose place is `from` or behind it.
     pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (Handle<T>, &T)> {
         let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate().skip(from);
-        used.filter(|(_, slot)| slot.link == LIVE).map(|(index, slot)| (Handle::from_index(index), &slot.value))
+        used.filter(|(_, slot)| slot.link.is_live())
+            .map(|(index, slot)| (Handle::new(index, slot.link.generation()), &slot.value))
     }
 }
 
@@ -250,15 +269,25 @@ impl Free {
     fn put<T>(&mut self, index: usize, slot: &mut PoolSlot<T>) {
         match self {
             Self::List(first) => {
-                slot.link = *first;
+                slot.link = slot.link.without_entry(*first);
                 *first = index as u32 + 1;
             }
             #[cfg(feature = "alloc")]
             Self::Blocks(places) => {
-                slot.link = END;
+                slot.link = slot.link.without_entry(0);
                 places.put(index);
             }
         }
+    }
+}
+
+/// Where handles are checked, stops if `handle` was not made for the entry that stands in its place, whose link is `link`.
+#[inline(always)]
+fn check<T>(handle: Handle<T>, link: Link) {
+    if CHECKED {
+        assert!(link.is_live(), "no entry is there: {handle:?}");
+        let (expected, found) = (handle.generation(), link.generation());
+        assert!(expected == 0 || expected == found, "another entry is there: {handle:?}");
     }
 }
 
@@ -269,10 +298,15 @@ impl<T: Default> Index<Handle<T>> for Pool<'_, T> {
     #[cfg_attr(feature = "alloc", inline(always))]
     #[cfg_attr(not(feature = "alloc"), inline(never))]
     fn index(&self, handle: Handle<T>) -> &T {
-        debug_assert!(self.is_live(handle), "no entry is there: {handle:?}");
         match self.slots.as_slice().get(handle.index()) {
-            Some(slot) => &slot.value,
-            None => &self.spare,
+            Some(slot) => {
+                check(handle, slot.link);
+                &slot.value
+            }
+            None => {
+                debug_assert!(false, "there is no such place: {handle:?}");
+                &self.spare
+            }
         }
     }
 }
@@ -281,10 +315,13 @@ impl<T: Default> IndexMut<Handle<T>> for Pool<'_, T> {
     #[cfg_attr(feature = "alloc", inline(always))]
     #[cfg_attr(not(feature = "alloc"), inline(never))]
     fn index_mut(&mut self, handle: Handle<T>) -> &mut T {
-        debug_assert!(self.is_live(handle), "no entry is there: {handle:?}");
         match self.slots.as_mut_slice().get_mut(handle.index()) {
-            Some(slot) => &mut slot.value,
+            Some(slot) => {
+                check(handle, slot.link);
+                &mut slot.value
+            }
             None => {
+                debug_assert!(false, "there is no such place: {handle:?}");
                 // Without `alloc` it is the same code as that of `index`, which the linker then keeps once.
                 if cfg!(feature = "alloc") {
                     self.spare = T::default();
@@ -343,7 +380,7 @@ mod tests {
 
     #[test]
     fn memory_that_was_used_before_is_as_good_as_new() {
-        let mut memory = [PoolSlot { value: 7u32, link: LIVE }; 3];
+        let mut memory = [PoolSlot { value: 7u32, link: Link::USED }; 3];
         let mut pool = Pool::new(Slots::borrowed(&mut memory));
         assert_eq!(pool.iter().count(), 0);
         assert!(!pool.is_live(Handle::from_index(1)));
@@ -398,6 +435,19 @@ mod tests {
         let mut pool = Pool::new(Slots::borrowed(&mut memory));
         let handle = pool.insert(5u8).unwrap();
         pool.remove(handle);
+        let _ = pool[handle];
+    }
+
+    /// Another entry stands in its place: what was kept by mistake must not read it.
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "another entry is there")]
+    fn a_stale_handle_is_noticed_even_if_its_place_is_used_again() {
+        let mut memory = [PoolSlot::default(); 2];
+        let mut pool = Pool::new(Slots::borrowed(&mut memory));
+        let handle = pool.insert(5u8).unwrap();
+        pool.remove(handle);
+        assert_eq!(pool.insert(6u8), Some(handle), "the same place");
         let _ = pool[handle];
     }
 }

@@ -1,0 +1,92 @@
+//! What a place of a pool says of itself.
+
+use super::handle::{CHECKED, LAST_GENERATION};
+
+/// Whether a place has an entry; else which free place is next in the list of those. Where handles are checked
+/// ([`CHECKED`]), it counts the entries that stood here, too.
+///
+/// ```text
+/// not checked   all bits set: live; else the index of the next free place plus one, 0 for none
+/// checked       bit 31: live      bit 30: no generation, but 30 bits for the next free place
+///               bits 20 to 29: the generation of the entry, or of the last one      bits 0 to 19: the next free place
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link(u32);
+
+const LIVE: u32 = if CHECKED { 1 << 31 } else { u32::MAX };
+const LARGE: u32 = 1 << 30;
+const GENERATION_SHIFT: u32 = 20;
+const NEXT_MASK: u32 = (1 << GENERATION_SHIFT) - 1;
+
+impl Link {
+    /// Of a place without an entry. All its bits are 0: memory that a firmware declares then takes no flash.
+    pub(super) const NEVER_USED: Self = Self(0);
+
+    /// Of a place that has an entry, as memory may look that was used before.
+    #[cfg(test)]
+    pub(super) const USED: Self = Self(LIVE);
+
+    #[inline(always)]
+    pub(super) const fn is_live(self) -> bool {
+        if CHECKED { self.0 & LIVE != 0 } else { self.0 == LIVE }
+    }
+
+    /// Of this place, once it has an entry.
+    #[inline(always)]
+    pub(super) const fn with_entry(self) -> Self {
+        if !CHECKED {
+            return Self(LIVE);
+        }
+        // After the last generation comes the first one: 0 would be an unknown one.
+        let generation = self.generation() % LAST_GENERATION + 1;
+        Self(LIVE | generation << GENERATION_SHIFT)
+    }
+
+    /// Of this place, once its entry is gone. `next` is the index of the next free place plus one, or 0.
+    #[inline(always)]
+    pub(super) const fn without_entry(self, next: u32) -> Self {
+        match CHECKED {
+            false => Self(next),
+            true if next <= NEXT_MASK => Self(self.generation() << GENERATION_SHIFT | next),
+            true => Self(LARGE | next & (LARGE - 1)),
+        }
+    }
+
+    /// The index of the next free place plus one, or 0, of a place without an entry.
+    #[inline(always)]
+    pub(super) const fn next(self) -> u32 {
+        match CHECKED {
+            false => self.0,
+            true if self.0 & LARGE == 0 => self.0 & NEXT_MASK,
+            true => self.0 & (LARGE - 1),
+        }
+    }
+
+    /// Which of the entries that stood in this place is there now, or was last.
+    #[inline(always)]
+    pub(super) const fn generation(self) -> u32 {
+        if CHECKED && self.0 & LARGE == 0 { self.0 >> GENERATION_SHIFT & LAST_GENERATION } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_the_next_free_place_and_counts_the_entries() {
+        let mut link = Link::NEVER_USED;
+        assert!(!link.is_live() && link.next() == 0);
+        for round in 0..3 * LAST_GENERATION {
+            link = link.with_entry();
+            assert!(link.is_live());
+            assert_eq!(link.generation(), if CHECKED { round % LAST_GENERATION + 1 } else { 0 });
+            let next = [0, 1, round, NEXT_MASK][round as usize % 4];
+            link = link.without_entry(next);
+            assert_eq!((link.is_live(), link.next()), (false, next));
+        }
+        let far = link.without_entry(NEXT_MASK + 7);
+        assert_eq!((far.is_live(), far.next()), (false, NEXT_MASK + 7));
+        assert!(far.with_entry().is_live());
+    }
+}
