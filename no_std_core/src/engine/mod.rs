@@ -187,11 +187,9 @@ impl<'m> Engine<'m> {
 
     /// The slot, if the id is not stale.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<Handle<Connection>> {
-        if !self.connections.is_live(id.slot) {
-            return None;
-        }
-        let connection = &self.connections[id.slot];
-        (connection.generation == id.generation && !connection.is_gone).then_some(id.slot)
+        let handle = self.connections.at(id.slot.index())?;
+        let connection = &self.connections[handle];
+        (connection.generation == id.generation && !connection.is_gone).then_some(handle)
     }
 
     /// Has [`Broker::poll_ready`] name the connection.

@@ -61,7 +61,7 @@ impl<T> Handle<T> {
 
     /// The index plus one.
     #[inline(always)]
-    const fn place(self) -> u32 {
+    pub(crate) const fn place(self) -> u32 {
         let number = self.number.get();
         match CHECKED {
             false => number,

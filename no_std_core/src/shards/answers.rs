@@ -37,23 +37,32 @@ impl Engine<'_> {
         }
     }
 
+    /// The Session in this place, if it is the one with this number: who kept the handle may have outlived the Session.
+    pub(crate) fn session_with_number(&self, session: Handle<Session>, number: u32) -> Option<Handle<Session>> {
+        let session = self.sessions.at(session.index())?;
+        (self.sessions[session].shards.number() == number).then_some(session)
+    }
+
     fn answer_asker(&mut self, asker: Asker, fate: Fate) {
         let Asker { connection, session, number, packet_id, kind, reply } = asker;
         let is_refused = fate == Fate::Lost && reply.is_some();
         if fate == Fate::Lost {
             self.count_lost_publish(is_refused);
         }
-        if is_refused && kind == AckKind::PubRec && self.sessions.is_live(session) {
+        if is_refused
+            && kind == AckKind::PubRec
+            && let Some(session) = self.session_with_number(session, number)
+        {
             let entry = &mut self.sessions[session];
-            let is_its_own = entry.shards.number() == number;
-            let receipt = is_its_own.then(|| self.receipts.release(session, &mut entry.inbound, packet_id)).flatten();
+            let receipt = self.receipts.release(session, &mut entry.inbound, packet_id);
             if let (true, Some(receipt)) = (entry.is_durable, receipt) {
                 self.messages.journal.mark(Kind::Receipt, receipt.index());
             }
         }
         // What a connection is owed is given up only when it is told nothing more at all.
         let connection = self.find(connection).filter(|connection| !self.connections[*connection].owed.is_empty());
-        if let (Some(connection), Some(reply)) = (connection, reply.filter(|reply| self.owed.is_live(*reply))) {
+        let owed = reply.and_then(|reply| self.owed.at(reply.index()));
+        if let (Some(connection), Some(reply)) = (connection, owed) {
             let (code, why) = answer_to(&self.config, fate, true);
             let owed = &mut self.owed[reply];
             if owed.reply == Reply::Unanswered(kind) && owed.packet_id == packet_id {

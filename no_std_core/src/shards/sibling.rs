@@ -869,9 +869,7 @@ impl Engine<'_> {
         shared: SharedMessage,
         (qos, retain, identifier): (QoS, bool, u32),
     ) {
-        let member = member.filter(|member| {
-            self.sessions.is_live(member.session) && self.sessions[member.session].shards.number() == member.number
-        });
+        let member = member.filter(|member| self.session_with_number(member.session, member.number).is_some());
         let session = member.map(|member| member.session);
         if shared.has_expired(now) {
             self.count_drop(session, DropReason::Expired);

@@ -43,8 +43,15 @@ pub struct Subscription {
 }
 
 /// Where a subscription hangs: at a level, or in a group, which itself hangs at one. 0 in unused memory only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Place(u32);
+
+impl PartialEq for Place {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.number() == other.number()
+    }
+}
 
 /// More levels, or groups, there can't be: a [`Place`] has 31 bits for them.
 #[cfg(feature = "alloc")]
@@ -59,6 +66,13 @@ impl Place {
             Some(group) => group.tag() | Self::GROUP,
             None => node.tag() & !Self::GROUP,
         })
+    }
+
+    /// A number that no other place has, whatever its handle tells beside the index.
+    #[inline(always)]
+    fn number(self) -> u32 {
+        let handle = Handle::<()>::from_tag(self.0 & !Self::GROUP);
+        self.0 & Self::GROUP | handle.map_or(0, Handle::place)
     }
 
     fn group(self) -> Option<Handle<Group>> {
@@ -289,7 +303,8 @@ impl Router<'_> {
 
     /// Whether `handle` is a subscription of `subscriber`, whatever it was before.
     pub fn holds(&self, handle: Handle<Subscription>, subscriber: Subscriber) -> bool {
-        self.subscriptions.is_live(handle) && self.subscriptions[handle].subscriber == subscriber
+        let subscription = self.subscriptions.at(handle.index());
+        subscription.is_some_and(|found| self.subscriptions[found].subscriber == subscriber)
     }
 
     /// Whether a local subscriber has this filter, shared or not.
@@ -435,7 +450,7 @@ impl Router<'_> {
     }
 
     fn subscription_hash(&self, place: Place, subscriber: Subscriber) -> u32 {
-        self.trie.hasher.combine(place.0, subscriber.0)
+        self.trie.hasher.combine(place.number(), subscriber.0)
     }
 }
 
