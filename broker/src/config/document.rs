@@ -1,311 +1,467 @@
-//! Reads a TOML document key by key, so that each mistake is told with its line, its key and what is allowed there.
+//! The configuration file: its tables and keys as serde reads them, and what each sets. A key that is not there sets nothing.
 
-use std::fmt;
-use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use super::address::{ListenAddress, listen_addresses};
+use super::values::{
+    Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, list_of_some, scalar, string, within,
+};
+use super::{Config, HttpConfig, Listener, MAX_SHARDS, StoreConfig, Sync, shards_for_cores};
+use crate::output::log;
+use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
+use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, ShareStrategy, TopicFilter};
+use serde::{Deserialize, Deserializer};
+use std::path::PathBuf;
 
-/// A mistake in the configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The file.
-    pub file: PathBuf,
-    /// Counted from 1; 0 where the file could not be read at all.
-    pub line: usize,
-    /// The full key, like `limits.inflight`; empty where the file is no TOML.
-    pub key: String,
-    /// What is wrong and what is allowed.
-    pub message: String,
+const U16_MAX: u64 = u16::MAX as u64;
+const U32_MAX: u64 = u32::MAX as u64;
+/// What refers to another entry of a table does so by a number of 32 bits.
+const MOST_ENTRIES: u64 = U32_MAX - 1;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    #[serde(default, deserialize_with = "shards")]
+    shards: Option<u16>,
+    #[serde(default, deserialize_with = "path")]
+    data_dir: Option<PathBuf>,
+    memory_only: Option<Boolean>,
+    log: Option<Table<LogKeys>>,
+    store: Option<Table<StoreKeys>>,
+    #[serde(default, deserialize_with = "listeners")]
+    listener: Option<Vec<Table<ListenerKeys>>>,
+    http: Option<Table<HttpKeys>>,
+    sys: Option<Table<SysKeys>>,
+    limits: Option<Table<LimitsKeys>>,
+    capacity: Option<Table<CapacityKeys>>,
+    session: Option<Table<SessionKeys>>,
+    overflow: Option<Table<OverflowKeys>>,
+    shared: Option<Table<SharedKeys>>,
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
+impl Document {
+    pub(super) fn apply(self, config: &mut Config) {
+        config.shards = self.shards.unwrap_or(config.shards);
+        set(&mut config.memory_only, self.memory_only);
+        config.data_dir = self.data_dir.or(config.data_dir.take());
+        config.log = self.log.and_then(|log| log.0.level).or(config.log.take());
+        if let Some(listeners) = self.listener {
+            config.listeners = listeners.into_iter().flat_map(|it| it.0.listeners()).collect();
         }
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+        set(&mut config.sys_interval_s, self.sys.and_then(|sys| sys.0.interval_s));
+        apply(self.store, &mut config.store, StoreKeys::apply);
+        apply(self.http, &mut config.http, HttpKeys::apply);
+        apply(self.capacity, &mut config.capacity, CapacityKeys::apply);
+        apply(self.limits, config, LimitsKeys::apply);
+        apply(self.session, &mut config.broker, SessionKeys::apply);
+        apply(self.overflow, &mut config.broker, OverflowKeys::apply);
+        apply(self.shared, &mut config.broker, SharedKeys::apply);
+    }
+}
+
+fn apply<T, C>(table: Option<Table<T>>, config: &mut C, set_all: impl FnOnce(T, &mut C)) {
+    if let Some(Table(keys)) = table {
+        set_all(keys, config);
+    }
+}
+
+fn set<V: Value>(field: &mut V::Of, value: Option<V>) {
+    if let Some(value) = value {
+        *field = value.get();
+    }
+}
+
+fn shards<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let auto = |text: &str| (text == "auto").then(shards_for_cores);
+    let allowed = format_args!("an integer from 1 to {MAX_SHARDS}, or \"auto\"");
+    scalar(from, allowed, within(1, MAX_SHARDS.into()), auto).map(Some)
+}
+
+fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    string(from, "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path))).map(Some)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogKeys {
+    #[serde(default, deserialize_with = "log_level")]
+    level: Option<String>,
+}
+
+impl Keys for LogKeys {
+    const ALLOWED: &'static str = "a table: [log]";
+}
+
+fn log_level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    string(from, log::LEVELS, |level| log::parse_filter(level).map(|_| level.to_owned())).map(Some)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreKeys {
+    sync: Option<OneOf<Sync>>,
+    interval_ms: Option<Integer<u32, 1, 3_600_000>>,
+    longest_downtime_days: Option<Integer<u32, 0, 36_500>>,
+    segment_bytes: Option<Bytes<u64, { 1 << 20 }, { 512 << 20 }>>,
+    body_bytes: Option<Bytes<u64, 0, { 1 << 44 }>>,
+    max_bytes: Option<Bytes<u64, { 64 << 20 }, { 1 << 44 }>>,
+}
+
+impl Keys for StoreKeys {
+    const ALLOWED: &'static str = "a table: [store]";
+}
+
+impl StoreKeys {
+    fn apply(self, store: &mut StoreConfig) {
+        set(&mut store.sync, self.sync);
+        set(&mut store.interval_ms, self.interval_ms);
+        set(&mut store.longest_downtime_days, self.longest_downtime_days);
+        set(&mut store.segment_bytes, self.segment_bytes);
+        set(&mut store.body_bytes, self.body_bytes);
+        set(&mut store.max_bytes, self.max_bytes);
+    }
+}
+
+impl Word for Sync {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("always", Self::Always), ("interval", Self::Interval), ("never", Self::Never)];
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenerKeys {
+    #[serde(deserialize_with = "addresses")]
+    address: Vec<ListenAddress>,
+    allow_anonymous: Option<Boolean>,
+}
+
+impl Keys for ListenerKeys {
+    const ALLOWED: &'static str = "a list of tables: [[listener]]";
+}
+
+impl ListenerKeys {
+    fn listeners(self) -> impl Iterator<Item = Listener> {
+        let allow_anonymous = self.allow_anonymous.is_some_and(Value::get);
+        self.address.into_iter().map(move |address| Listener { address, allow_anonymous })
+    }
+}
+
+fn listeners<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Table<ListenerKeys>>>, D::Error> {
+    list_of_some(from, "a list of tables: [[listener]], at least one; without listener the default is taken").map(Some)
+}
+
+/// What `address` says of addresses, as they are written in TOML.
+const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
+     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
+
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenAddress>, D::Error> {
+    string(from, ADDRESSES, |text| listen_addresses(text).ok())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpKeys {
+    #[serde(default, deserialize_with = "http_listen")]
+    listen: Option<Vec<HttpAddresses>>,
+    #[serde(default, deserialize_with = "host_names")]
+    host_names: Option<Vec<HostName>>,
+    allow_anonymous: Option<Boolean>,
+}
+
+impl Keys for HttpKeys {
+    const ALLOWED: &'static str = "a table: [http]";
+}
+
+impl HttpKeys {
+    fn apply(self, http: &mut HttpConfig) {
+        if let Some(all) = self.listen {
+            http.listen = all.into_iter().flat_map(|it| it.0).collect();
         }
-        write!(f, ": {}", self.message)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// Parses `text`, lets `read` take what it knows, and refuses what is left.
-pub(super) fn read_document<T>(
-    file: &Path,
-    text: &str,
-    read: impl FnOnce(&mut Section<'_>) -> Result<T, ConfigError>,
-) -> Result<T, ConfigError> {
-    let source = Source { file, text };
-    let document = DeTable::parse(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let message = match error.message() {
-            _ if is_without_value(text, start) => "a value is missing after =".to_owned(),
-            message => message.lines().collect::<Vec<_>>().join("; "),
-        };
-        source.error(start, &key_before(text, start), message)
-    })?;
-    Section { source, path: String::new(), table: document.get_ref(), known: Vec::new() }.read(read)
-}
-
-/// Whether at byte `at` there ought to be a value, and is the end of a line or table.
-fn is_without_value(text: &str, at: usize) -> bool {
-    let (before, after) = text.split_at(at);
-    let rest = after.lines().next().unwrap_or_default().split('#').next().unwrap_or_default();
-    (rest.trim().is_empty() || rest.trim_start().starts_with(['}', ',']))
-        && before.trim_end_matches([' ', '\t']).ends_with('=')
-}
-
-/// The key that was being read at byte `at` of a text that is no TOML there, as well as can be told; empty if there is none.
-fn key_before(text: &str, at: usize) -> String {
-    let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
-    let mut key = None;
-    for line in text[..end].lines().rev().map(str::trim) {
-        if let Some(header) = line.strip_prefix('[') {
-            let table = header.trim_start_matches('[').split([']', '#']).next().unwrap_or_default().trim();
-            return match key {
-                Some(key) => format!("{table}.{key}"),
-                None => table.to_owned(),
-            };
+        if let Some(names) = self.host_names {
+            http.host_names = names.into_iter().map(|it| it.0).collect();
         }
-        let name = line.split('=').next().unwrap_or_default().trim();
-        let is_name =
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-        if key.is_none() && is_name && (line.contains('=') || line == name) {
-            key = Some(name);
+        set(&mut http.allow_anonymous, self.allow_anonymous);
+    }
+}
+
+const HTTP_ADDRESSES: &str = "a list of IP addresses and ports up to 65535, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
+     loopback addresses of this machine";
+
+/// What one string of `http.listen` stands for.
+#[derive(Debug)]
+struct HttpAddresses(Vec<ListenAddress>);
+
+impl<'de> Deserialize<'de> for HttpAddresses {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        string(from, HTTP_ADDRESSES, |text| listen_addresses(text).ok()).map(Self)
+    }
+}
+
+fn http_listen<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<HttpAddresses>>, D::Error> {
+    list(from, HTTP_ADDRESSES).map(Some)
+}
+
+const HOST_NAMES: &str = "a list of host names without ports, like [\"broker.example\"]";
+
+#[derive(Debug)]
+struct HostName(String);
+
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let is_name = |text: &str| !text.is_empty() && text.bytes().all(is_of_name);
+        string(from, HOST_NAMES, |text| is_name(text).then(|| Self(text.to_owned())))
+    }
+}
+
+fn host_names<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<HostName>>, D::Error> {
+    list(from, HOST_NAMES).map(Some)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SysKeys {
+    interval_s: Option<Integer<u32, 0, 86_400>>,
+}
+
+impl Keys for SysKeys {
+    const ALLOWED: &'static str = "a table: [sys]";
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsKeys {
+    unfinished_connections: Option<Integer<u32, 1, 1_000_000>>,
+    packet_bytes: Option<Bytes<u32, 1024, { MAX_PACKET_LEN as u64 }>>,
+    receive_maximum: Option<Integer<u16, 1, U16_MAX>>,
+    topic_aliases_in: Option<Integer<u16, 0, U16_MAX>>,
+    topic_aliases_out: Option<Integer<u16, 0, U16_MAX>>,
+    inflight: Option<Integer<u16, 1, U16_MAX>>,
+    inflight_v3: Option<Integer<u16, 1, U16_MAX>>,
+    queued_messages: Option<Integer<u32, 1, U32_MAX>>,
+    queued_bytes: Option<Bytes<u32, 1024, U32_MAX>>,
+    durable_queued_messages: Option<Integer<u32, 1, U32_MAX>>,
+    durable_queued_bytes: Option<Bytes<u32, 1024, U32_MAX>>,
+    group_messages: Option<Integer<u32, 0, U32_MAX>>,
+    durable_group_messages: Option<Integer<u32, 1, U32_MAX>>,
+    subscriptions: Option<Integer<u32, 1, U32_MAX>>,
+    topic_levels: Option<Integer<u16, 1, U16_MAX>>,
+    filter_cost: Option<Integer<u32, 1, U32_MAX>>,
+    properties: Option<Integer<u16, 1, U16_MAX>>,
+    retained_messages: Option<Integer<u32, 0, U32_MAX>>,
+    owed_replies: Option<Integer<u16, 1, U16_MAX>>,
+}
+
+impl Keys for LimitsKeys {
+    const ALLOWED: &'static str = "a table: [limits]";
+}
+
+impl LimitsKeys {
+    fn apply(self, config: &mut Config) {
+        set(&mut config.unfinished_connections, self.unfinished_connections);
+        let limits: &mut Limits = &mut config.broker.limits;
+        set(&mut limits.packet_bytes, self.packet_bytes);
+        set(&mut limits.receive_maximum, self.receive_maximum);
+        set(&mut limits.topic_aliases_in, self.topic_aliases_in);
+        set(&mut limits.topic_aliases_out, self.topic_aliases_out);
+        set(&mut limits.inflight, self.inflight);
+        set(&mut limits.inflight_v3, self.inflight_v3);
+        set(&mut limits.queued_messages, self.queued_messages);
+        set(&mut limits.queued_bytes, self.queued_bytes);
+        set(&mut limits.durable_queued_messages, self.durable_queued_messages);
+        set(&mut limits.durable_queued_bytes, self.durable_queued_bytes);
+        set(&mut limits.group_messages, self.group_messages);
+        set(&mut limits.durable_group_messages, self.durable_group_messages);
+        set(&mut limits.subscriptions, self.subscriptions);
+        set(&mut limits.topic_levels, self.topic_levels);
+        set(&mut limits.filter_cost, self.filter_cost);
+        set(&mut limits.properties, self.properties);
+        set(&mut limits.retained_messages, self.retained_messages);
+        set(&mut limits.owed_replies, self.owed_replies);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CapacityKeys {
+    connections: Option<Integer<usize, 1, MOST_ENTRIES>>,
+    sessions: Option<Integer<usize, 1, MOST_ENTRIES>>,
+    subscriptions: Option<Integer<usize, 1, MOST_ENTRIES>>,
+    topic_levels: Option<Integer<usize, 1, MOST_ENTRIES>>,
+    messages: Option<Integer<usize, 1, MOST_ENTRIES>>,
+    deliveries: Option<Integer<usize, 1, MOST_ENTRIES>>,
+    bytes: Option<Bytes<usize, { 1 << 20 }, { 1 << 40 }>>,
+}
+
+impl Keys for CapacityKeys {
+    const ALLOWED: &'static str = "a table: [capacity]";
+}
+
+impl CapacityKeys {
+    fn apply(self, capacity: &mut Capacity) {
+        set(&mut capacity.connections, self.connections);
+        set(&mut capacity.sessions, self.sessions);
+        set(&mut capacity.subscriptions, self.subscriptions);
+        set(&mut capacity.topic_levels, self.topic_levels);
+        set(&mut capacity.messages, self.messages);
+        set(&mut capacity.deliveries, self.deliveries);
+        set(&mut capacity.bytes, self.bytes);
+    }
+}
+
+/// The part of the core, which owns its texts and rules.
+type Broker = goldcrest_core::Config<'static>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionKeys {
+    connect_timeout_ms: Option<Integer<u32, 100, 600_000>>,
+    keep_alive_max_s: Option<Integer<u16, 0, U16_MAX>>,
+    expiry_max_s: Option<Integer<u32, 0, U32_MAX>>,
+    will_grace_s: Option<Integer<u32, 0, U32_MAX>>,
+    maximum_qos: Option<Integer<u8, 0, 2>>,
+    retain_available: Option<Boolean>,
+    allow_control_characters: Option<Boolean>,
+    no_matching_subscribers: Option<Boolean>,
+    resend_expired: Option<OneOf<ResendExpired>>,
+    #[serde(default, deserialize_with = "response_information")]
+    response_information: Option<String>,
+}
+
+impl Keys for SessionKeys {
+    const ALLOWED: &'static str = "a table: [session]";
+}
+
+impl SessionKeys {
+    fn apply(self, broker: &mut Broker) {
+        set(&mut broker.connect_timeout_ms, self.connect_timeout_ms);
+        set(&mut broker.keep_alive_max, self.keep_alive_max_s);
+        set(&mut broker.session_expiry_max, self.expiry_max_s);
+        set(&mut broker.will_grace_secs, self.will_grace_s);
+        let qos = self.maximum_qos.and_then(|it| QoS::from_bits(it.get()));
+        broker.maximum_qos = qos.unwrap_or(broker.maximum_qos);
+        set(&mut broker.retain_available, self.retain_available);
+        set(&mut broker.allow_control_characters, self.allow_control_characters);
+        set(&mut broker.no_matching_subscribers, self.no_matching_subscribers);
+        set(&mut broker.resend_expired, self.resend_expired);
+        broker.response_information = self.response_information.map(Into::into).or(broker.response_information.take());
+    }
+}
+
+impl Word for ResendExpired {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("always", Self::Always), ("qos2", Self::Qos2), ("never", Self::Never)];
+}
+
+fn response_information<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let fits = |text: &str| text.len() <= usize::from(u16::MAX);
+    string(from, "a string of at most 65,535 bytes", |text| fits(text).then(|| text.to_owned())).map(Some)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverflowKeys {
+    default: Option<OneOf<Overflow>>,
+    #[serde(default, deserialize_with = "overflow_rules")]
+    rule: Option<Vec<Table<OverflowRuleKeys>>>,
+}
+
+impl Keys for OverflowKeys {
+    const ALLOWED: &'static str = "a table: [overflow]";
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverflowRuleKeys {
+    #[serde(deserialize_with = "filter")]
+    filter: String,
+    policy: OneOf<Overflow>,
+}
+
+impl Keys for OverflowRuleKeys {
+    const ALLOWED: &'static str = "a list of tables: [[overflow.rule]]";
+}
+
+impl OverflowKeys {
+    fn apply(self, broker: &mut Broker) {
+        set(&mut broker.overflow, self.default);
+        // It was a Topic Filter when it was read.
+        let rule = |Table(rule): Table<OverflowRuleKeys>| OverflowRule::new(rule.filter, rule.policy.get()).ok();
+        if let Some(rules) = self.rule {
+            broker.overflow_rules = rules.into_iter().filter_map(rule).collect::<Vec<_>>().into();
         }
     }
-    key.unwrap_or_default().to_owned()
 }
 
-#[derive(Clone, Copy)]
-struct Source<'d> {
-    file: &'d Path,
-    text: &'d str,
+impl Word for Overflow {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("drop_newest", Self::DropNewest),
+        ("drop_oldest", Self::DropOldest),
+        ("keep_latest", Self::KeepLatest),
+        ("refuse", Self::Refuse),
+    ];
 }
 
-impl Source<'_> {
-    fn error(&self, at: usize, key: &str, message: String) -> ConfigError {
-        let line = 1 + self.text.bytes().take(at).filter(|&byte| byte == b'\n').count();
-        ConfigError { file: self.file.to_owned(), line, key: key.to_owned(), message }
-    }
+fn overflow_rules<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Table<OverflowRuleKeys>>>, D::Error> {
+    list(from, "a list of tables: [[overflow.rule]]").map(Some)
 }
 
-/// One table of the document. Each getter names a key that may be there; a key that no getter named is unknown.
-pub(super) struct Section<'d> {
-    source: Source<'d>,
-    path: String,
-    table: &'d DeTable<'d>,
-    known: Vec<&'static str>,
+fn filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let is_filter = |text: &str| TopicFilter::new(text).is_ok();
+    string(from, "a Topic Filter, like \"sensors/+/alarm\"", |text| is_filter(text).then(|| text.to_owned()))
 }
 
-impl<'d> Section<'d> {
-    fn read<T>(mut self, read: impl FnOnce(&mut Self) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
-        let value = read(&mut self)?;
-        self.refuse_unknown()?;
-        Ok(value)
-    }
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SharedKeys {
+    strategy: Option<OneOf<ShareStrategy>>,
+    #[serde(default, deserialize_with = "share_rules")]
+    rule: Option<Vec<Table<ShareRuleKeys>>>,
+}
 
-    /// Refuses the first key that no getter has named.
-    fn refuse_unknown(&self) -> Result<(), ConfigError> {
-        // In the order of the file, which the table does not keep.
-        let unknown = self.table.keys().filter(|key| !self.known.contains(&key.get_ref().as_ref()));
-        let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
-        let message = format!("unknown key; allowed here: {}", self.known.join(", "));
-        Err(self.source.error(key.span().start, &self.full_key(key.get_ref()), message))
-    }
+impl Keys for SharedKeys {
+    const ALLOWED: &'static str = "a table: [shared]";
+}
 
-    /// The table `key`, if it is there.
-    pub(super) fn section<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Section<'_>) -> Result<T, ConfigError>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let DeValue::Table(table) = value.get_ref() else {
-            return Err(self.wrong(key, value, &format!("a table: [{}]", self.full_key(key))));
-        };
-        self.child(self.full_key(key), table).read(read).map(Some)
-    }
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShareRuleKeys {
+    #[serde(deserialize_with = "share_name")]
+    group: String,
+    strategy: OneOf<ShareStrategy>,
+}
 
-    /// The tables of the list `key`, if it is there.
-    pub(super) fn sections<T>(
-        &mut self,
-        key: &'static str,
-        mut read: impl FnMut(&mut Section<'_>) -> Result<T, ConfigError>,
-    ) -> Result<Option<Vec<T>>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let allowed = format!("a list of tables: [[{}]]", self.full_key(key));
-        let DeValue::Array(items) = value.get_ref() else { return Err(self.wrong(key, value, &allowed)) };
-        let read_item = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
-            DeValue::Table(table) => self.child(self.full_key(key), table).read(&mut read),
-            _ => Err(self.wrong(key, item, &allowed)),
-        };
-        items.iter().map(read_item).collect::<Result<Vec<_>, _>>().map(Some)
-    }
+impl Keys for ShareRuleKeys {
+    const ALLOWED: &'static str = "a list of tables: [[shared.rule]]";
+}
 
-    /// As [`Section::sections`], for a list that is of no use without any.
-    pub(super) fn sections_at_least_one<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnMut(&mut Section<'_>) -> Result<T, ConfigError>,
-    ) -> Result<Option<Vec<T>>, ConfigError> {
-        let sections = self.sections(key, read)?;
-        match self.table.get(key) {
-            Some(value) if sections.as_ref().is_some_and(Vec::is_empty) => {
-                let allowed =
-                    format!("at least one table: [[{0}]]; without {0} the default is taken", self.full_key(key));
-                Err(self.wrong(key, value, &allowed))
-            }
-            _ => Ok(sections),
+impl SharedKeys {
+    fn apply(self, broker: &mut Broker) {
+        set(&mut broker.share_strategy, self.strategy);
+        let rule =
+            |Table(rule): Table<ShareRuleKeys>| ShareRule { group: rule.group.into(), strategy: rule.strategy.get() };
+        if let Some(rules) = self.rule {
+            broker.share_rules = rules.into_iter().map(rule).collect::<Vec<_>>().into();
         }
     }
-
-    /// An integer within `range`.
-    pub(super) fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Result<Option<T>, ConfigError>
-    where
-        T: Copy + PartialOrd + TryFrom<i128> + fmt::Display,
-    {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match integer_in(value, &range) {
-            Some(integer) => Ok(Some(integer)),
-            None => Err(self.wrong(key, value, &format!("an integer from {} to {}", range.start(), range.end()))),
-        }
-    }
-
-    /// An integer within `range`, or the string `word`, which stands for what `value_of_word` gives.
-    pub(super) fn integer_or<T>(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<T>,
-        word: &str,
-        value_of_word: impl FnOnce() -> T,
-    ) -> Result<Option<T>, ConfigError>
-    where
-        T: Copy + PartialOrd + TryFrom<i128> + fmt::Display,
-    {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let given = match value.get_ref().as_str() {
-            Some(text) => (text == word).then(value_of_word),
-            None => integer_in(value, &range),
-        };
-        let allowed = || format!("an integer from {} to {}, or \"{word}\"", range.start(), range.end());
-        given.map(Some).ok_or_else(|| self.wrong(key, value, &allowed()))
-    }
-
-    /// A number of bytes within `range`: an integer, or a string with a unit like `"64KiB"`.
-    pub(super) fn bytes(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let bytes = match value.get_ref() {
-            DeValue::String(text) => bytes_with_unit(text).filter(|bytes| range.contains(bytes)),
-            _ => integer_in(value, &range),
-        };
-        let allowed =
-            || format!("bytes from {} to {}, or a string like \"64KiB\" or \"1MiB\"", range.start(), range.end());
-        bytes.map(Some).ok_or_else(|| self.wrong(key, value, &allowed()))
-    }
-
-    /// `true` or `false`.
-    pub(super) fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::Boolean(boolean) => Ok(Some(*boolean)),
-            _ => Err(self.wrong(key, value, "true or false")),
-        }
-    }
-
-    /// A string that `parse` takes; `allowed` says which it does.
-    pub(super) fn string<T>(
-        &mut self,
-        key: &'static str,
-        allowed: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let parsed = value.get_ref().as_str().and_then(parse);
-        parsed.map(Some).ok_or_else(|| self.wrong(key, value, allowed))
-    }
-
-    /// A list of strings that `parse` takes; `allowed` says which it does.
-    pub(super) fn strings<T>(
-        &mut self,
-        key: &'static str,
-        allowed: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let DeValue::Array(items) = value.get_ref() else { return Err(self.wrong(key, value, allowed)) };
-        let parse_item = |item: &Spanned<DeValue<'_>>| {
-            item.get_ref().as_str().and_then(&parse).ok_or_else(|| self.wrong(key, item, allowed))
-        };
-        items.iter().map(parse_item).collect::<Result<Vec<_>, _>>().map(Some)
-    }
-
-    /// One of the words of `choices`.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&str, T)],
-    ) -> Result<Option<T>, ConfigError> {
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let allowed = format!("one of {}", words.join(", "));
-        self.string(key, &allowed, |text| choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice))
-    }
-
-    /// `value`, or the complaint that `key` is missing. All that may be in the table has been asked for before.
-    pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {
-        if value.is_none() {
-            // Perhaps it was to be this one.
-            self.refuse_unknown()?;
-        }
-        let start = || self.table.keys().map(|key| key.span().start).min().unwrap_or(0);
-        value.ok_or_else(|| self.source.error(start(), &self.full_key(key), "missing; this table needs it".to_owned()))
-    }
-
-    fn get(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
-        self.known.push(key);
-        self.table.get(key)
-    }
-
-    fn child<'c>(&self, path: String, table: &'c DeTable<'c>) -> Section<'c>
-    where
-        'd: 'c,
-    {
-        Section { source: self.source, path, table, known: Vec::new() }
-    }
-
-    fn full_key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, allowed: &str) -> ConfigError {
-        let Range { start, end } = value.span();
-        let given = self.source.text.get(start..end).and_then(|text| text.lines().next()).unwrap_or_default();
-        self.source.error(start, &self.full_key(key), format!("{given} is not allowed; allowed: {allowed}"))
-    }
 }
 
-fn integer_in<T>(value: &Spanned<DeValue<'_>>, range: &RangeInclusive<T>) -> Option<T>
-where
-    T: Copy + PartialOrd + TryFrom<i128>,
-{
-    let integer = value.get_ref().as_integer()?;
-    let integer = i128::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-    T::try_from(integer).ok().filter(|integer| range.contains(integer))
+impl Word for ShareStrategy {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("round_robin", Self::RoundRobin),
+        ("least_inflight", Self::LeastInflight),
+        ("random", Self::Random),
+        ("sticky", Self::Sticky),
+        ("hash_publisher", Self::HashPublisher),
+        ("hash_topic", Self::HashTopic),
+    ];
 }
 
-fn bytes_with_unit(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor = match text.strip_prefix(digits)?.trim_start() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
+fn share_rules<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Table<ShareRuleKeys>>>, D::Error> {
+    list(from, "a list of tables: [[shared.rule]]").map(Some)
+}
+
+fn share_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let is_name = |text: &str| !text.is_empty() && !text.contains(['/', '+', '#']);
+    let allowed = "a ShareName: at least one character, without /, + and #";
+    string(from, allowed, |text| is_name(text).then(|| text.to_owned()))
 }

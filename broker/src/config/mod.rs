@@ -4,18 +4,18 @@ mod address;
 mod data_dir;
 mod document;
 mod file;
+mod mistake;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub(crate) use data_dir::default_data_dir;
-pub use document::ConfigError;
+pub use mistake::ConfigError;
 
-use document::{Section, read_document};
-use goldcrest_core::ShareStrategy;
-use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
-use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, TopicFilter};
+use document::Document;
+use goldcrest_core::{Capacity, Limits};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -215,185 +215,13 @@ impl Config {
         let mut config = Self::default();
         // Some editors begin a file so, and it means nothing in UTF-8.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        read_document(path, text, |document| read_config(&mut config, document))?;
+        let document: Document = toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))?;
+        document.apply(&mut config);
         Ok(config)
     }
 }
 
-fn read_config(config: &mut Config, document: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut config.shards, document.integer_or("shards", 1..=MAX_SHARDS, "auto", shards_for_cores)?);
-    config.data_dir = document.string("data_dir", "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path)))?;
-    set(&mut config.memory_only, document.boolean("memory_only")?);
-    document.section("log", |log| {
-        config.log = log.string("level", crate::output::log::LEVELS, |level| {
-            crate::output::log::parse_filter(level).map(|_| level.to_owned())
-        })?;
-        Ok(())
-    })?;
-    document.section("store", |store| read_store(&mut config.store, store))?;
-    let listeners = document.sections_at_least_one("listener", read_listener)?;
-    set(&mut config.listeners, listeners.map(|listeners| listeners.into_iter().flatten().collect()));
-    document.section("http", |http| read_http(&mut config.http, http))?;
-    document.section("sys", |sys| {
-        set(&mut config.sys_interval_s, sys.integer("interval_s", 0..=86_400)?);
-        Ok(())
-    })?;
-    document.section("limits", |limits| read_limits(config, limits))?;
-    document.section("capacity", |capacity| read_capacity(&mut config.capacity, capacity))?;
-    document.section("session", |session| read_session(&mut config.broker, session))?;
-    document.section("overflow", |overflow| read_overflow(&mut config.broker, overflow))?;
-    document.section("shared", |shared| read_shared(&mut config.broker, shared))?;
-    Ok(())
-}
-
-const SYNCS: &[(&str, Sync)] = &[("always", Sync::Always), ("interval", Sync::Interval), ("never", Sync::Never)];
-
-fn read_store(store: &mut StoreConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut store.sync, section.choice("sync", SYNCS)?);
-    set(&mut store.interval_ms, section.integer("interval_ms", 1..=3_600_000)?);
-    set(&mut store.longest_downtime_days, section.integer("longest_downtime_days", 0..=36_500)?);
-    set(&mut store.segment_bytes, section.bytes("segment_bytes", 1 << 20..=512 << 20)?);
-    set(&mut store.body_bytes, section.bytes("body_bytes", 0..=1 << 44)?);
-    set(&mut store.max_bytes, section.bytes("max_bytes", 64 << 20..=1 << 44)?);
-    Ok(())
-}
-
-fn read_listener(listener: &mut Section<'_>) -> Result<Vec<Listener>, ConfigError> {
-    let addresses = listener.string("address", ADDRESSES, |text| listen_addresses(text).ok())?;
-    let allow_anonymous = listener.boolean("allow_anonymous")?.unwrap_or(false);
-    let addresses = listener.required("address", addresses)?;
-    Ok(addresses.into_iter().map(|address| Listener { address, allow_anonymous }).collect())
-}
-
-/// As `address::ADDRESSES`, as they are written in TOML.
-const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
-     address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
-
-const HTTP_ADDRESSES: &str = "a list of IP addresses and ports up to 65535, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
-     loopback addresses of this machine";
-
-fn host_name(text: &str) -> Option<String> {
-    let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    is_name.then(|| text.to_owned())
-}
-
-fn read_http(http: &mut HttpConfig, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    let listen = section.strings("listen", HTTP_ADDRESSES, |text| listen_addresses(text).ok())?;
-    set(&mut http.listen, listen.map(|addresses| addresses.into_iter().flatten().collect()));
-    let names =
-        section.strings("host_names", "a list of host names without ports, like [\"broker.example\"]", host_name)?;
-    set(&mut http.host_names, names);
-    set(&mut http.allow_anonymous, section.boolean("allow_anonymous")?);
-    Ok(())
-}
-
-fn read_limits(config: &mut Config, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut config.unfinished_connections, section.integer("unfinished_connections", 1..=1_000_000)?);
-    let limits: &mut Limits = &mut config.broker.limits;
-    set(&mut limits.packet_bytes, section.bytes("packet_bytes", 1024..=MAX_PACKET_LEN.into())?.map(clamp));
-    set(&mut limits.receive_maximum, section.integer("receive_maximum", 1..=u16::MAX)?);
-    set(&mut limits.topic_aliases_in, section.integer("topic_aliases_in", 0..=u16::MAX)?);
-    set(&mut limits.topic_aliases_out, section.integer("topic_aliases_out", 0..=u16::MAX)?);
-    set(&mut limits.inflight, section.integer("inflight", 1..=u16::MAX)?);
-    set(&mut limits.inflight_v3, section.integer("inflight_v3", 1..=u16::MAX)?);
-    set(&mut limits.queued_messages, section.integer("queued_messages", 1..=u32::MAX)?);
-    set(&mut limits.queued_bytes, section.bytes("queued_bytes", 1024..=u32::MAX.into())?.map(clamp));
-    set(&mut limits.durable_queued_messages, section.integer("durable_queued_messages", 1..=u32::MAX)?);
-    set(&mut limits.durable_queued_bytes, section.bytes("durable_queued_bytes", 1024..=u32::MAX.into())?.map(clamp));
-    set(&mut limits.group_messages, section.integer("group_messages", 0..=u32::MAX)?);
-    set(&mut limits.durable_group_messages, section.integer("durable_group_messages", 1..=u32::MAX)?);
-    set(&mut limits.subscriptions, section.integer("subscriptions", 1..=u32::MAX)?);
-    set(&mut limits.topic_levels, section.integer("topic_levels", 1..=u16::MAX)?);
-    set(&mut limits.filter_cost, section.integer("filter_cost", 1..=u32::MAX)?);
-    set(&mut limits.properties, section.integer("properties", 1..=u16::MAX)?);
-    set(&mut limits.retained_messages, section.integer("retained_messages", 0..=u32::MAX)?);
-    set(&mut limits.owed_replies, section.integer("owed_replies", 1..=u16::MAX)?);
-    Ok(())
-}
-
-fn read_capacity(capacity: &mut Capacity, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    // What refers to another entry does so by a number of 32 bits.
-    const MOST: usize = u32::MAX as usize - 1;
-    set(&mut capacity.connections, section.integer("connections", 1..=MOST)?);
-    set(&mut capacity.sessions, section.integer("sessions", 1..=MOST)?);
-    set(&mut capacity.subscriptions, section.integer("subscriptions", 1..=MOST)?);
-    set(&mut capacity.topic_levels, section.integer("topic_levels", 1..=MOST)?);
-    set(&mut capacity.messages, section.integer("messages", 1..=MOST)?);
-    set(&mut capacity.deliveries, section.integer("deliveries", 1..=MOST)?);
-    set(&mut capacity.bytes, section.bytes("bytes", 1 << 20..=1 << 40)?.and_then(|bytes| usize::try_from(bytes).ok()));
-    Ok(())
-}
-
-fn read_session(broker: &mut goldcrest_core::Config<'static>, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut broker.connect_timeout_ms, section.integer("connect_timeout_ms", 100..=600_000)?);
-    set(&mut broker.keep_alive_max, section.integer("keep_alive_max_s", 0..=u16::MAX)?);
-    set(&mut broker.session_expiry_max, section.integer("expiry_max_s", 0..=u32::MAX)?);
-    set(&mut broker.will_grace_secs, section.integer("will_grace_s", 0..=u32::MAX)?);
-    let qos = section.integer("maximum_qos", 0..=2)?.and_then(QoS::from_bits);
-    set(&mut broker.maximum_qos, qos);
-    set(&mut broker.retain_available, section.boolean("retain_available")?);
-    set(&mut broker.allow_control_characters, section.boolean("allow_control_characters")?);
-    set(&mut broker.no_matching_subscribers, section.boolean("no_matching_subscribers")?);
-    set(&mut broker.resend_expired, section.choice("resend_expired", RESEND_EXPIRED)?);
-    broker.response_information =
-        section.string("response_information", "a string of at most 65,535 bytes", |text| {
-            (text.len() <= usize::from(u16::MAX)).then(|| text.to_owned().into())
-        })?;
-    Ok(())
-}
-
-const RESEND_EXPIRED: &[(&str, ResendExpired)] =
-    &[("always", ResendExpired::Always), ("qos2", ResendExpired::Qos2), ("never", ResendExpired::Never)];
-
-const POLICIES: &[(&str, Overflow)] = &[
-    ("drop_newest", Overflow::DropNewest),
-    ("drop_oldest", Overflow::DropOldest),
-    ("keep_latest", Overflow::KeepLatest),
-    ("refuse", Overflow::Refuse),
-];
-
-fn read_overflow(broker: &mut goldcrest_core::Config<'static>, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut broker.overflow, section.choice("default", POLICIES)?);
-    let rules = section.sections("rule", |rule| {
-        let filter = rule.string("filter", "a Topic Filter, like \"sensors/+/alarm\"", |text| {
-            TopicFilter::new(text).is_ok().then(|| text.to_owned())
-        })?;
-        let policy = rule.choice("policy", POLICIES)?;
-        let (filter, policy) = (rule.required("filter", filter)?, rule.required("policy", policy)?);
-        Ok(OverflowRule::new(filter, policy).expect("it was checked when it was read"))
-    })?;
-    set(&mut broker.overflow_rules, rules.map(Into::into));
-    Ok(())
-}
-
-const STRATEGIES: &[(&str, ShareStrategy)] = &[
-    ("round_robin", ShareStrategy::RoundRobin),
-    ("least_inflight", ShareStrategy::LeastInflight),
-    ("random", ShareStrategy::Random),
-    ("sticky", ShareStrategy::Sticky),
-    ("hash_publisher", ShareStrategy::HashPublisher),
-    ("hash_topic", ShareStrategy::HashTopic),
-];
-
-fn read_shared(broker: &mut goldcrest_core::Config<'static>, section: &mut Section<'_>) -> Result<(), ConfigError> {
-    set(&mut broker.share_strategy, section.choice("strategy", STRATEGIES)?);
-    let rules = section.sections("rule", |rule| {
-        let group = rule.string("group", "a ShareName: at least one character, without /, + and #", |text| {
-            (!text.is_empty() && !text.contains(['/', '+', '#'])).then(|| text.to_owned().into())
-        })?;
-        let strategy = rule.choice("strategy", STRATEGIES)?;
-        Ok(ShareRule { group: rule.required("group", group)?, strategy: rule.required("strategy", strategy)? })
-    })?;
-    set(&mut broker.share_rules, rules.map(Into::into));
-    Ok(())
-}
-
+/// A limit of the core, which has 32 bits.
 fn clamp(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
-    }
 }

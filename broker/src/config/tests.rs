@@ -1,4 +1,6 @@
 use super::*;
+use goldcrest_core::codec::QoS;
+use goldcrest_core::{Overflow, ShareStrategy};
 
 fn read(text: &str) -> Result<Config, String> {
     Config::from_toml(Path::new("gateway.toml"), text).map_err(|error| error.to_string())
@@ -198,7 +200,7 @@ fn every_key_arrives_where_it_belongs() {
 fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
     assert_eq!(
         mistake("shards = 1\n\n[overflow]\ndefualt = \"refuse\"\n"),
-        "gateway.toml:4: overflow.defualt: unknown key; allowed here: default, rule"
+        "gateway.toml:4: overflow.defualt: unknown key; allowed here: default, rule; did you mean default?"
     );
     assert!(
         mistake("[limit]\n")
@@ -253,17 +255,89 @@ fn a_wrong_value_says_what_is_allowed() {
 
 #[test]
 fn a_missing_key_and_broken_toml_name_their_line() {
+    // The line is that of the table.
     assert_eq!(
         mistake("\n[[listener]]\nallow_anonymous = true"),
-        "gateway.toml:3: listener.address: missing; this table needs it"
+        "gateway.toml:2: listener.address: missing; this table needs it"
+    );
+    assert_eq!(
+        mistake("[overflow]\nrule = [\n {filter = \"a\", policy = \"refuse\"},\n {filter = \"b\"}]"),
+        "gateway.toml:4: overflow.rule.policy: missing; this table needs it"
     );
     assert!(mistake("shards = 1\nshards = = 2").starts_with("gateway.toml:2: "));
-    // A name that is mistyped is what is to be mended.
+    // A name that is mistyped is what is to be mended, and not the one that is missing for it.
     let mistyped = mistake("[[listener]]\nadress = \"127.0.0.1:1883\"");
     assert!(
         mistyped.starts_with("gateway.toml:2: listener.adress: unknown key; allowed here: address, "),
         "{mistyped}"
     );
+}
+
+#[test]
+fn a_mistyped_key_is_told_with_the_one_that_it_was_perhaps_to_be() {
+    for (text, suggested) in [
+        ("shard = 1", "shards"),
+        ("[limit]", "limits"),
+        ("[limits]\nqueue_messages = 1", "queued_messages"),
+        ("session = { will_grace = 1 }", "will_grace_s"),
+        ("limits.infligth = 1", "inflight"),
+        ("[[overflow.rule]]\npolcy = \"refuse\"", "policy"),
+        ("[[listener]]\nadress = \"1883\"", "address"),
+    ] {
+        let mistake = mistake(text);
+        assert!(mistake.ends_with(&format!("; did you mean {suggested}?")), "{mistake}");
+    }
+    for text in ["nonsense = 1", "[limits]\nnonsense = 1", "\"\" = 1", "[capacity]\n\"`\" = 1"] {
+        let mistake = mistake(text);
+        assert!(mistake.contains(": unknown key; allowed here: ") && !mistake.contains("did you mean"), "{mistake}");
+    }
+}
+
+#[test]
+fn a_value_of_another_kind_is_told_as_it_is_written() {
+    for (text, told) in [
+        ("shards = 1.5", "1: shards: 1.5 is not allowed; allowed: an integer from 1 to 256, or \"auto\""),
+        ("[shards]", "1: shards: [shards] is not allowed; allowed: an integer from 1 to 256, or \"auto\""),
+        ("data_dir = 3", "1: data_dir: 3 is not allowed; allowed: a path"),
+        ("memory_only = \"yes\"", "1: memory_only: \"yes\" is not allowed; allowed: true or false"),
+        ("[store]\nsync = 1979-05-27", "2: store.sync: 1979-05-27 is not allowed; allowed: one of \"always\""),
+        ("store.sync = { always = 1 }", "1: store.sync: { always = 1 } is not allowed; allowed: one of \"always\""),
+        ("[store]\nmax_bytes = \"4 XB\"", "2: store.max_bytes: \"4 XB\" is not allowed; allowed: bytes from 67108864"),
+        ("[store]\nmax_bytes = -1", "2: store.max_bytes: -1 is not allowed; allowed: bytes from 67108864"),
+        (
+            "limits.inflight = 0x10000",
+            "1: limits.inflight: 0x10000 is not allowed; allowed: an integer from 1 to 65535",
+        ),
+        (
+            "limits.inflight = 99999999999999999999",
+            "1: limits.inflight: 99999999999999999999 is not allowed; allowed: ",
+        ),
+        ("limits.inflight = [1,\n 2]", "1: limits.inflight: [1, is not allowed; allowed: an integer from 1 to 65535"),
+        // By itself serde would take the items for the values of the keys.
+        ("sys = [1]", "1: sys: [1] is not allowed; allowed: a table: [sys]"),
+        ("listener = [[\"1883\"]]", "1: listener: [\"1883\"] is not allowed; allowed: a list of tables: [[listener]]"),
+        ("http = []", "1: http: [] is not allowed; allowed: a table: [http]"),
+        (
+            "http.host_names = [\"a\", \"a:1\"]",
+            "1: http.host_names: \"a:1\" is not allowed; allowed: a list of host names",
+        ),
+        ("session.maximum_qos = 3", "1: session.maximum_qos: 3 is not allowed; allowed: an integer from 0 to 2"),
+        ("[overflow]\nrule = 1", "2: overflow.rule: 1 is not allowed; allowed: a list of tables: [[overflow.rule]]"),
+        ("[[shared.rule]]\ngroup = \"a/b\"", "2: shared.rule.group: \"a/b\" is not allowed; allowed: a ShareName"),
+    ] {
+        let mistake = mistake(text);
+        assert!(mistake.starts_with(&format!("gateway.toml:{told}")), "{mistake}");
+    }
+}
+
+#[test]
+fn sizes_may_have_a_unit_and_integers_any_base() {
+    let bytes = |value: &str| read(&format!("[store]\nmax_bytes = {value}")).unwrap().store.max_bytes;
+    for value in
+        ["\"64 MiB\"", "\"64MiB\"", "\"65536KiB\"", "\"67108864 B\"", "\"67108864\"", "67_108_864", "0x400_0000"]
+    {
+        assert_eq!(bytes(value), 64 << 20, "{value}");
+    }
 }
 
 /// The parser spoke of quoted strings.

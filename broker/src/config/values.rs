@@ -1,0 +1,266 @@
+//! Values of the configuration file, as serde reads them. Each says what is allowed, so that a mistake in one does too.
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+
+/// A value as it stands in the file.
+pub(super) trait Value {
+    /// What it is in the configuration.
+    type Of;
+
+    fn get(self) -> Self::Of;
+}
+
+/// An integer from `LEAST` to `MOST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Integer<T, const LEAST: u64, const MOST: u64>(T);
+
+impl<T, const LEAST: u64, const MOST: u64> Value for Integer<T, LEAST, MOST> {
+    type Of = T;
+
+    fn get(self) -> T {
+        self.0
+    }
+}
+
+impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> for Integer<T, LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        scalar(from, format_args!("an integer from {LEAST} to {MOST}"), within(LEAST, MOST), |_| None).map(Self)
+    }
+}
+
+/// Bytes from `LEAST` to `MOST`: an integer, or a string with a unit like `"64KiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bytes<T, const LEAST: u64, const MOST: u64>(T);
+
+impl<T, const LEAST: u64, const MOST: u64> Value for Bytes<T, LEAST, MOST> {
+    type Of = T;
+
+    fn get(self) -> T {
+        self.0
+    }
+}
+
+impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> for Bytes<T, LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let allowed = format_args!("bytes from {LEAST} to {MOST}, or a string like \"64KiB\" or \"1MiB\"");
+        let with_unit = |text: &str| bytes_with_unit(text).and_then(|bytes| within(LEAST, MOST)(bytes.into()));
+        scalar(from, allowed, within(LEAST, MOST), with_unit).map(Self)
+    }
+}
+
+/// One of a few words.
+pub(super) trait Word: Copy + 'static {
+    /// How each is written.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// One of the words of `T`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OneOf<T>(T);
+
+impl<T> Value for OneOf<T> {
+    type Of = T;
+
+    fn get(self) -> T {
+        self.0
+    }
+}
+
+impl<'de, T: Word> Deserialize<'de> for OneOf<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let words: Vec<String> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let find = |text: &str| T::WORDS.iter().find(|(word, _)| *word == text).map(|(_, it)| Self(*it));
+        string(from, format_args!("one of {}", words.join(", ")), find)
+    }
+}
+
+/// `true` or `false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Boolean(bool);
+
+impl Value for Boolean {
+    type Of = bool;
+
+    fn get(self) -> bool {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Boolean {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct TrueOrFalse;
+
+        impl Visitor<'_> for TrueOrFalse {
+            type Value = Boolean;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Boolean, E> {
+                Ok(Boolean(value))
+            }
+        }
+
+        from.deserialize_any(TrueOrFalse)
+    }
+}
+
+/// The keys of a table.
+pub(super) trait Keys {
+    /// What table is wanted.
+    const ALLOWED: &'static str;
+}
+
+/// A table with the keys of `T`. By itself serde takes a list for one too, and its items for the values of the keys in their order.
+#[derive(Debug)]
+pub(super) struct Table<T>(pub(super) T);
+
+impl<'de, T: Keys + Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Map<T>(PhantomData<T>);
+
+        impl<'de, T: Keys + Deserialize<'de>> Visitor<'de> for Map<T> {
+            type Value = Table<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::ALLOWED)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+            }
+        }
+
+        from.deserialize_any(Map(PhantomData))
+    }
+}
+
+/// A string that `parse` takes; `allowed` says which it does.
+pub(super) fn string<'de, D: Deserializer<'de>, T>(
+    from: D,
+    allowed: impl Display,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    scalar(from, allowed, |_| None, parse)
+}
+
+/// An integer that `integer` takes, or a string that `text` takes; `allowed` says which they do.
+pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
+    from: D,
+    allowed: impl Display,
+    integer: impl FnOnce(i128) -> Option<T>,
+    text: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    from.deserialize_any(Scalar { allowed, integer, text })
+}
+
+/// Takes integers from `least` to `most`.
+pub(super) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) -> Option<T> {
+    move |integer| {
+        let integer = u64::try_from(integer).ok().filter(|integer| (least..=most).contains(integer))?;
+        T::try_from(integer).ok()
+    }
+}
+
+struct Scalar<A, I, S> {
+    allowed: A,
+    integer: I,
+    text: S,
+}
+
+impl<T, A, I, S> Visitor<'_> for Scalar<A, I, S>
+where
+    A: Display,
+    I: FnOnce(i128) -> Option<T>,
+    S: FnOnce(&str) -> Option<T>,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.allowed.fmt(f)
+    }
+
+    fn visit_i128<E: Error>(self, integer: i128) -> Result<T, E> {
+        let given = integer.to_string();
+        let taken = (self.integer)(integer);
+        taken.ok_or_else(|| E::invalid_value(Unexpected::Other(&given), &Allowed(self.allowed)))
+    }
+
+    fn visit_i64<E: Error>(self, integer: i64) -> Result<T, E> {
+        self.visit_i128(integer.into())
+    }
+
+    fn visit_u64<E: Error>(self, integer: u64) -> Result<T, E> {
+        self.visit_i128(integer.into())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        let taken = (self.text)(text);
+        taken.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &Allowed(self.allowed)))
+    }
+}
+
+/// What is allowed, for an error of serde.
+struct Allowed<A>(A);
+
+impl<A: Display> serde::de::Expected for Allowed<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The items of a list; `allowed` says what list is wanted.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+    allowed: &'static str,
+) -> Result<Vec<T>, D::Error> {
+    from.deserialize_any(List { allowed, least: 0, items: PhantomData })
+}
+
+/// As [`list`], for a list that is of no use without any item.
+pub(super) fn list_of_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+    allowed: &'static str,
+) -> Result<Vec<T>, D::Error> {
+    from.deserialize_any(List { allowed, least: 1, items: PhantomData })
+}
+
+struct List<T> {
+    allowed: &'static str,
+    /// How many items there have to be.
+    least: usize,
+    items: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.allowed)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        if items.len() < self.least { Err(A::Error::invalid_length(items.len(), &self)) } else { Ok(items) }
+    }
+}
+
+fn bytes_with_unit(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text.strip_prefix(digits)?.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
