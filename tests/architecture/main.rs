@@ -46,22 +46,32 @@ enum Rule {
 /// How often each crate breaks each rule at most. The numbers only fall: who breaks a rule less lowers the number here. The aim is 0 where
 /// [`Rule`] says nothing else.
 #[rustfmt::skip]
-const CEILINGS: [(&str, [usize; 11]); 2] = [
-    // folder       imports calls circles(rooms modules) unlisted files functions conditions(all engine) names no module
-    ("no_std_core", [17,     23,          6,    26,       3,       11,   13,                  451, 141,   17,    1]),
-    ("broker",      [2,      0,           4,    13,       2,       2,    7,                   0,   0,     13,    0]),
+const CEILINGS: [(&str, [usize; 11]); 5] = [
+    // folder             imports calls circles(rooms modules) unlisted files functions conditions(all engine) names no module
+    ("no_std_core",       [5,     14,          3,    14,       1,       9,    11,                  388, 118,   17,   1]),
+    ("no_std_core/codec", [0,     0,           12,   0,        0,       0,    2,                   13,  0,     0,    0]),
+    ("no_std_core/flash", [0,     0,           4,    0,        0,       0,    0,                   0,   0,     0,    0]),
+    ("broker",            [0,     0,           0,    0,        1,       0,    2,                   0,   0,     5,    0]),
+    ("broker/store",      [0,     0,           7,    6,        0,       1,    4,                   0,   0,     2,    0]),
 ];
+
+/// The crates of which ARCHITECTURE.md lists the rooms. The others are small: their modules are looked at for circles alone.
+const WITH_ROOMS: [&str; 2] = ["no_std_core", "broker"];
 
 /// How each crate breaks each rule, by its position in [`CEILINGS`] and by the number of the rule.
 static BROKEN: LazyLock<Vec<[BTreeSet<String>; 11]>> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the repository");
-    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the page of the architecture");
-    CEILINGS.iter().map(|(folder, _)| broken(&page, folder, &Crate::read(&root.join(folder).join("src")))).collect()
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page of the architecture");
+    CEILINGS.iter().map(|(folder, _)| broken(&page, folder, &Crate::read(&root().join(folder).join("src")))).collect()
 });
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the repository")
+}
+
 fn broken(page: &str, folder: &str, source: &Crate) -> [BTreeSet<String>; 11] {
-    let order = Order::in_page(page, folder).unwrap_or_else(|error| panic!("{error}"));
-    let findings = Findings::of(source, &order);
+    let order =
+        WITH_ROOMS.contains(&folder).then(|| Order::in_page(page, folder).unwrap_or_else(|error| panic!("{error}")));
+    let findings = Findings::of(source, order.as_ref());
     [
         findings.imports,
         findings.calls,
@@ -145,4 +155,15 @@ fn a_name_stands_for_one_type() {
 #[test]
 fn every_source_file_is_a_module() {
     check(Rule::FilesOfNoModule, "no mod declaration leads to a file");
+}
+
+#[test]
+fn every_crate_that_is_published_is_looked_at() {
+    let crates = ["no_std_core", "broker"].into_iter().flat_map(|folder| {
+        let inner = std::fs::read_dir(root().join(folder)).expect("a folder of this repository");
+        let inner = inner.map(move |inner| Path::new(folder).join(inner.expect("an entry").file_name()));
+        inner.chain([folder.into()]).filter(|folder| root().join(folder).join("src/lib.rs").exists())
+    });
+    let listed: BTreeSet<_> = CEILINGS.iter().map(|(folder, _)| Path::new(folder).to_owned()).collect();
+    assert_eq!(crates.collect::<BTreeSet<_>>(), listed);
 }

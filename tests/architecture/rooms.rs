@@ -101,21 +101,13 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Compares `source` with `order`.
-    pub(crate) fn of(source: &Crate, order: &Order) -> Self {
+    /// Compares `source` with `order`. Without one only circles are found.
+    pub(crate) fn of(source: &Crate, order: Option<&Order>) -> Self {
         let needs = needs(source);
-        let mut findings = Self { unlisted: unlisted(source, order), ..Self::default() };
-        for need in &needs {
-            let (Some(from), Some(to)) = (room_of(source, need.from), room_of(source, need.to)) else { continue };
-            let (Some(importer), Some(_)) = (order.room(from), order.room(to)) else { continue };
-            if from != to && !importer.may_import.contains(to) {
-                // One line for each module and room, with the first place.
-                let pair = format!("{} needs {to}: ", source.modules[need.from].path.join("::"));
-                let lines = if need.how == How::Import { &mut findings.imports } else { &mut findings.calls };
-                if !lines.iter().any(|line| line.starts_with(&pair)) {
-                    lines.insert(format!("{pair}{} in {}:{}", need.what, need.file.display(), need.line));
-                }
-            }
+        let mut findings = Self::default();
+        if let Some(order) = order {
+            findings.unlisted = unlisted(source, order);
+            findings.compare(source, order, &needs);
         }
         for circle in circles(source, &needs) {
             let module = circle.split(' ').next().unwrap_or_default();
@@ -123,6 +115,21 @@ impl Findings {
             circles.insert(circle);
         }
         findings
+    }
+
+    fn compare(&mut self, source: &Crate, order: &Order, needs: &BTreeSet<Need>) {
+        for need in needs {
+            let (Some(from), Some(to)) = (room_of(source, need.from), room_of(source, need.to)) else { continue };
+            let (Some(importer), Some(_)) = (order.room(from), order.room(to)) else { continue };
+            if from != to && !importer.may_import.contains(to) {
+                // One line for each module and room, with the first place.
+                let pair = format!("{} needs {to}: ", source.modules[need.from].path.join("::"));
+                let lines = if need.how == How::Import { &mut self.imports } else { &mut self.calls };
+                if !lines.iter().any(|line| line.starts_with(&pair)) {
+                    lines.insert(format!("{pair}{} in {}:{}", need.what, need.file.display(), need.line));
+                }
+            }
+        }
     }
 }
 
@@ -184,7 +191,7 @@ mod tests {
         let root = "pub use high::High; mod low; mod side; mod middle; mod high;";
         let files =
             [("lib.rs", root), ("low.rs", low), ("side.rs", side), ("middle.rs", middle), ("high/mod.rs", high)];
-        Findings::of(&Crate::of(&files), &order())
+        Findings::of(&Crate::of(&files), Some(&order()))
     }
 
     #[test]
@@ -247,7 +254,7 @@ mod tests {
     #[test]
     fn a_room_that_nobody_listed_is_found() {
         let source = Crate::of(&[("lib.rs", "mod low {} mod side {} mod middle {} mod attic {}")]);
-        let unlisted = Findings::of(&source, &order()).unlisted;
+        let unlisted = Findings::of(&source, Some(&order())).unlisted;
         assert_eq!(unlisted.len(), 2, "{unlisted:?}");
     }
 }

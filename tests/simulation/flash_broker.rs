@@ -12,12 +12,9 @@ use std::ops::Range;
 
 use goldcrest_core::{AllowAll, Broker, Config, ConnectionId, Instant, Then};
 use goldcrest_flash::{Place, RECORD_BYTES, Store, places};
+use goldcrest_tests::firmware as memory;
 use goldcrest_tests::nor::{Chip, Nor, Operation};
 use goldcrest_tests::random::{Random, setting};
-
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../firmware-example/src/memory.rs"]
-mod memory;
 
 const SECTOR: usize = 512;
 const SECTORS: usize = 16;

@@ -14,12 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use goldcrest_core::{AllowAll, Broker, Config, ConnectionId, Instant, Limits, Next, Then};
 use goldcrest_flash::{Place, RECORD_BYTES, Store, places};
+use goldcrest_tests::firmware as memory;
 use goldcrest_tests::nor::{Chip, Nor};
 use goldcrest_tests::random::{Random, setting};
-
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../firmware-example/src/memory.rs"]
-mod memory;
 
 const UNIT: usize = 4;
 const SECTOR: usize = 1024;

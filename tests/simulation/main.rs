@@ -1,0 +1,33 @@
+//! The core under a virtual clock: what happens at once, in whatever order, at limits, under attack, and when the power goes.
+//!
+//! All in one program, which is linked once. What counts allocations is a program of its own: [`allocations.rs`](allocations.rs).
+
+mod abuse;
+mod bodies;
+mod collisions;
+mod edges;
+mod endings;
+mod expired_in_flight;
+mod firmware;
+mod flash_broker;
+mod flash_load;
+mod flash_log;
+mod grants;
+mod greeting;
+mod hostile;
+mod keep_alive;
+mod limits;
+mod long_payloads;
+mod long_queues;
+mod operators;
+mod passing;
+mod permissions;
+mod power;
+mod power_groups;
+mod properties;
+mod refused_connects;
+mod retained_on_all_shards;
+mod server_topics;
+mod smoke;
+mod wills_after_power_cut;
+mod work;
