@@ -1,35 +1,3 @@
-//! Any bytes as packets of any version, of clients and of servers: what is taken encodes to a packet that decodes to the
-//! same, in as many bytes as it says.
 #![no_main]
 
-use goldcrest_core::codec::{Packet, Version, Window, split};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: (u8, &[u8])| {
-    let (version, mut bytes) = input;
-    let version = [Version::V3_1, Version::V3_1_1, Version::V5][usize::from(version % 3)];
-    while let Ok(Some((frame, len))) = split(bytes, 1 << 20) {
-        bytes = &bytes[len..];
-        let packet = match Packet::decode(version, frame) {
-            Ok(packet) => packet,
-            Err(refusal) => {
-                assert!(refusal.code.is_error() && !refusal.why.is_empty());
-                continue;
-            }
-        };
-        let _ = packet.check_from_client();
-        let mut again = Vec::new();
-        packet.encode(version, &mut again);
-        assert_eq!(again.len(), packet.encoded_len(version) as usize);
-        let (frame, len) = split(&again, u32::MAX).unwrap().unwrap();
-        assert_eq!(len, again.len());
-        assert_eq!(Packet::decode(version, frame), Ok(packet));
-        // A piece of it is the same bytes.
-        let mut piece = [0; 16];
-        let skip = again.len() / 2;
-        let mut window = Window::new(skip as u32, &mut piece);
-        packet.encode(version, &mut window);
-        let written = window.written();
-        assert_eq!(piece[..written], again[skip..again.len().min(skip + 16)]);
-    }
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| goldcrest_fuzz::decode::run(input));
