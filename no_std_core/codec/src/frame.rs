@@ -1,40 +1,41 @@
-//! The fixed header: where a packet ends, and what kind it is (section 2.1).
+//! The fixed header: the type of a packet, and where the packet ends (section 2.1).
 
-use crate::primitive::{OVERLONG_VARINT, Reader, any_varint};
-use crate::{ReasonCode, Refusal, Version};
+use crate::reader::{OVERLONG_VARINT, Reader, any_varint};
+use crate::{MAX_VARINT, ReasonCode, Refusal, Version};
 
-/// The longest packet in bytes: one byte, four of Remaining Length, and as many as those can say.
-pub const MAX_PACKET_LEN: u32 = crate::MAX_VARINT + 5;
+/// The greatest length of a packet in bytes, 268,435,460: the first byte, four bytes of Remaining Length, and the greatest
+/// Remaining Length.
+pub const MAX_PACKET_LEN: u32 = 1 + 4 + MAX_VARINT;
 
-/// The kinds of MQTT Control Packets (section 2.1.2).
+/// The types of MQTT Control Packets (section 2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum PacketType {
-    /// Client requests a connection.
+    /// A Client requests a connection.
     Connect = 1,
-    /// Server answers CONNECT.
+    /// The Server answers CONNECT.
     ConnAck = 2,
     /// An Application Message.
     Publish = 3,
-    /// Answers a QoS 1 PUBLISH.
+    /// The answer to a PUBLISH with QoS 1.
     PubAck = 4,
-    /// Answers a QoS 2 PUBLISH.
+    /// The answer to a PUBLISH with QoS 2.
     PubRec = 5,
-    /// Answers PUBREC.
+    /// The answer to PUBREC.
     PubRel = 6,
-    /// Answers PUBREL.
+    /// The answer to PUBREL.
     PubComp = 7,
-    /// Client subscribes.
+    /// A Client subscribes.
     Subscribe = 8,
-    /// Server answers SUBSCRIBE.
+    /// The Server answers SUBSCRIBE.
     SubAck = 9,
-    /// Client unsubscribes.
+    /// A Client unsubscribes.
     Unsubscribe = 10,
-    /// Server answers UNSUBSCRIBE.
+    /// The Server answers UNSUBSCRIBE.
     UnsubAck = 11,
-    /// Client asks for a sign of life.
+    /// A Client asks whether the Server is still there.
     PingReq = 12,
-    /// Server answers PINGREQ.
+    /// The Server answers PINGREQ.
     PingResp = 13,
     /// The last packet of a connection.
     Disconnect = 14,
@@ -43,7 +44,7 @@ pub enum PacketType {
 }
 
 impl PacketType {
-    /// The type in a packet's first byte; `None` for 0, which is forbidden.
+    /// The type in the first byte of a packet; `None` for type 0, which is forbidden.
     #[inline]
     pub const fn from_first_byte(first: u8) -> Option<Self> {
         Some(match first >> 4 {
@@ -66,13 +67,14 @@ impl PacketType {
         })
     }
 
-    /// Whether a Client may send it. What a Server alone sends is a Protocol Error from a Client.
+    /// Whether a Client may send packets of this type. From a Client the other types are a Protocol Error.
     #[inline]
     pub const fn is_from_client(self) -> bool {
         !matches!(self, Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp)
     }
 
-    /// The first byte of a packet of this type whose flags are reserved (section 2.1.3).
+    /// The first byte of a packet of this type, with the values of the reserved flags (section 2.1.3). Not for PUBLISH, which
+    /// uses the flags.
     #[inline]
     pub(crate) const fn first_byte(self) -> u8 {
         let flags = match self {
@@ -82,66 +84,67 @@ impl PacketType {
         (self as u8) << 4 | flags
     }
 
-    /// Its bit in a set of packet types.
+    /// The bit of this type in a set of packet types.
     #[inline]
     pub(crate) const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
-/// One whole packet, not decoded yet.
+/// A whole packet that is not decoded yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     packet_type: PacketType,
-    /// The lower four bits of the first byte, and what else there is to say of the packet: the marks below.
+    /// The lower four bits of the packet's first byte, and above them the three marks below.
     flags: u8,
     body: &'a [u8],
 }
 
-/// A mark: the Remaining Length has more bytes than it needs. Before MQTT 5.0 no rule forbids that.
+/// A mark: the Remaining Length has more bytes than its value needs. No rule before MQTT 5.0 forbids that.
 const OVERLONG: u8 = 0x10;
 
-/// A mark: the flags have other values than MQTT 3.1.1 and 5.0 prescribe. MQTT 3.1 does not use them.
+/// A mark: reserved flags differ from the values that MQTT 3.1.1 and 5.0 prescribe. MQTT 3.1 prescribes none.
 const UNUSED_FLAGS: u8 = 0x20;
 
-/// A mark: its strings are to have no control characters and no noncharacters.
+/// A mark: strings with control characters or noncharacters are refused.
 const PLAIN_TEXT: u8 = 0x40;
 
 impl<'a> Frame<'a> {
-    /// What it is.
+    /// The type of the packet.
     #[inline]
     pub fn packet_type(&self) -> PacketType {
         self.packet_type
     }
 
-    /// The lower four bits of its first byte. They are DUP, QoS and RETAIN of a PUBLISH and otherwise have their
-    /// fixed values, but in MQTT 3.1 (see [`split`]).
+    /// The lower four bits of the first byte. In a PUBLISH they are DUP, QoS and RETAIN. In the other packets they are reserved
+    /// and have fixed values, except in MQTT 3.1 (see [`split`]).
     #[inline]
     pub fn flags(&self) -> u8 {
         self.flags & 0x0F
     }
 
-    /// Has its strings refused, when it is decoded, that contain control characters or noncharacters (section 1.5.4), but for
-    /// Topic Filters.
+    /// The same packet with another rule for strings: whether decoding refuses a string that contains control characters or
+    /// noncharacters (section 1.5.4). A Topic Filter is never refused for that. [`split`] gives frames whose strings are not
+    /// refused.
     #[inline]
     #[must_use]
     pub fn with_plain_text(self, plain: bool) -> Self {
         Self { flags: if plain { self.flags | PLAIN_TEXT } else { self.flags & !PLAIN_TEXT }, ..self }
     }
 
-    /// Refuses what [`split`] let pass because the version was unknown, and `version` forbids.
+    /// Refuses a fixed header that `version` forbids and that [`split`] let pass, because the version was unknown.
     #[inline]
     pub(crate) fn check_header(&self, version: Version) -> Result<(), Refusal> {
         check_marks(Some(version), self.flags)
     }
 
-    /// Reads the body.
+    /// A reader of the body.
     #[inline]
     pub(crate) fn reader(&self) -> Reader<'a> {
         Reader::with_plain_text(self.body, self.flags & PLAIN_TEXT != 0)
     }
 
-    /// PINGREQ and PINGRESP have no body.
+    /// Decodes a PINGREQ or PINGRESP: neither has a body.
     #[inline]
     pub fn check_empty(&self) -> Result<(), Refusal> {
         if self.body.is_empty() {
@@ -151,7 +154,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// What follows the fixed header: as many bytes as the Remaining Length says.
+    /// The bytes behind the fixed header, as many as the Remaining Length says.
     #[inline]
     pub fn body(&self) -> &'a [u8] {
         self.body
@@ -160,37 +163,48 @@ impl<'a> Frame<'a> {
 
 /// The type of the packet that `bytes` begin with; `None` if there are no bytes or the type is forbidden.
 ///
-/// Lets a receiver turn a type away before the packet is complete.
+/// With it a receiver can refuse a type of packet before the packet is complete.
 #[inline]
 pub fn peek_type(bytes: &[u8]) -> Option<PacketType> {
     bytes.first().and_then(|&first| PacketType::from_first_byte(first))
 }
 
-/// The length in bytes, fixed header included, of the packet that `bytes` begin with, whether it is whole or not; `None` while
-/// they don't tell. What is no valid packet may have any.
+/// The length in bytes, fixed header included, of the packet that `bytes` begin with. The packet need not be complete.
+///
+/// `None` while the Remaining Length is not complete, and if it has too many bytes. The packet is not checked: the length of
+/// an invalid packet means nothing.
 #[inline]
 pub fn packet_len(bytes: &[u8]) -> Option<u32> {
     let (_, rest) = bytes.split_first()?;
     let (remaining, varint_len, _) = any_varint(rest).ok()??;
     // At most MAX_PACKET_LEN.
-    Some(remaining.saturating_add(1 + varint_len as u32))
+    Some(remaining.saturating_add(varint_len as u32).saturating_add(1))
 }
 
-/// Cuts the first packet off `bytes`: the packet and its length in bytes, fixed header included; `None` if more
-/// bytes are needed.
+/// Cuts the first packet off `bytes`. Gives the packet and its length in bytes, fixed header included; `None` if more bytes
+/// are needed.
 ///
-/// `max_packet_size` counts the whole packet. A refusal comes as soon as it is certain, before the packet is
-/// complete: type and reserved flags (0x81) with the first byte `[MQTT-2.1.3-1]`, a Remaining Length of too many
-/// bytes (0x81) or beyond `max_packet_size` (0x95) with the fixed header.
+/// `max_packet_size` is the greatest length in bytes, fixed header included, that the receiver takes.
 ///
-/// MQTT 3.1 does not use most of these flags, and neither it nor MQTT 3.1.1 demands the shortest Remaining Length. As the
-/// version is unknown here, both pass, and are refused in other versions when the packet is decoded.
+/// # Errors
+///
+/// A packet is refused as soon as that is certain, before it is complete:
+///
+/// - with the first byte: Malformed Packet (0x81) for type 0, for QoS 3, and for reserved flags with a wrong value
+///   `[MQTT-2.1.3-1]`;
+/// - with the Remaining Length: Malformed Packet (0x81) if it has more than four bytes, Packet too large (0x95) if the packet
+///   exceeds `max_packet_size`.
+///
+/// MQTT 3.1 gives no values for most of these flags, and only MQTT 5.0 demands the shortest form of the Remaining Length. The
+/// version is unknown here, so other flags and longer forms pass. [`Packet::decode`](crate::Packet::decode) and
+/// [`Connect::decode`](crate::Connect::decode) refuse them in the versions that forbid them.
 #[inline]
 pub fn split(bytes: &[u8], max_packet_size: u32) -> Result<Option<(Frame<'_>, usize)>, Refusal> {
     split_in(None, bytes, max_packet_size)
 }
 
-/// As [`split`] for a connection whose version may be known: then what that forbids is refused as soon as it is certain.
+/// As [`split`], for a connection whose version may be known already: then a fixed header that this version forbids is
+/// refused here. The `decode` functions of the single packets, except that of CONNECT, rely on this: they look at the body only.
 #[inline]
 pub fn split_in(
     version: Option<Version>,
@@ -206,8 +220,7 @@ pub fn split_in(
         flags |= OVERLONG;
         check_marks(version, flags)?;
     }
-    let header = varint_len + 1;
-    // At most MAX_PACKET_LEN, which a u32 holds easily.
+    let header = varint_len.saturating_add(1);
     if remaining.saturating_add(header as u32) > max_packet_size {
         return Err(Refusal::new(ReasonCode::PacketTooLarge, "the packet exceeds the Maximum Packet Size"));
     }
@@ -219,7 +232,7 @@ pub fn split_in(
 const RESERVED_FLAGS: Refusal =
     Refusal::malformed("the reserved flags of the fixed header have fixed values [MQTT-2.1.3-1]");
 
-/// The flags, with a mark where MQTT 3.1 alone allows them.
+/// The flags of a first byte; with the mark [`UNUSED_FLAGS`] if only MQTT 3.1 allows them.
 #[inline]
 fn check_flags(version: Option<Version>, packet_type: PacketType, flags: u8) -> Result<u8, Refusal> {
     let is_valid = match packet_type {
@@ -227,7 +240,7 @@ fn check_flags(version: Option<Version>, packet_type: PacketType, flags: u8) -> 
             return Err(Refusal::malformed("a PUBLISH has QoS 0, 1 or 2 [MQTT-3.3.1-4]"));
         }
         PacketType::Publish => flags & 0b1110 != 0b1000,
-        // MQTT 3.1 has these three with QoS 1, and uses no other flag but their DUP.
+        // In MQTT 3.1 these three have QoS 1 and a DUP flag.
         PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if flags & 0b0110 != 0b0010 => {
             return Err(RESERVED_FLAGS);
         }
@@ -241,7 +254,7 @@ fn check_flags(version: Option<Version>, packet_type: PacketType, flags: u8) -> 
     check_marks(version, marked).map(|()| marked)
 }
 
-/// Whether there are marks that `version` forbids; `None`: it is not known.
+/// Refuses the marks that `version` forbids; none if the version is not known.
 #[inline]
 fn check_marks(version: Option<Version>, flags: u8) -> Result<(), Refusal> {
     if flags & (UNUSED_FLAGS | OVERLONG) == 0 {

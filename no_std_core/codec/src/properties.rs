@@ -1,48 +1,51 @@
 //! Lists of Properties (section 2.2.2).
 
-use crate::primitive::Reader;
 use crate::property::Places;
+use crate::reader::Reader;
 use crate::{Property, PropertyId, QoS, Refusal, Sink, Version, Window};
 use core::fmt;
 
-/// The Properties of a packet or of a Will: the bytes of a decoded packet, found valid, or a list to be encoded.
+/// The Properties of a packet or of a Will: the bytes of a decoded packet, or a list that is to be encoded.
 ///
-/// Getters of one Property cost one test of a bit when it is absent. Two lists are equal when they have equal
-/// Properties in the same order, however they are stored.
+/// A getter tests one bit if its Property is absent, and walks the list otherwise. Two lists are equal if they have equal
+/// Properties in the same order, whichever way they are stored.
 #[derive(Clone, Copy)]
 pub struct Properties<'a> {
-    /// The bits of [`PropertyId::bit`] of all that are in the list.
+    /// The bits, of [`PropertyId::bit`], of all Properties in the list.
     present: u64,
+    /// The number of Properties in the list.
     count: u32,
     source: Source<'a>,
 }
 
+/// The two ways in which Properties are stored.
 #[derive(Clone, Copy)]
 enum Source<'a> {
+    /// Valid bytes of a packet, without their Property Length.
     Raw(&'a [u8]),
     List(&'a [Property<'a>]),
 }
 
-/// The Properties that mean something between one Client and the Server alone, and are not passed on with the
-/// message. The Server computes their successors.
+/// The Properties of a PUBLISH or Will that concern one Client and the Server only. They are not passed on with the message;
+/// the Server determines them anew for each delivery.
 const NOT_FORWARDED: u64 = PropertyId::TopicAlias.bit()
     | PropertyId::MessageExpiryInterval.bit()
     | PropertyId::SubscriptionIdentifier.bit()
     | PropertyId::WillDelayInterval.bit();
 
 impl<'a> Properties<'a> {
-    /// None at all.
+    /// No Properties.
     pub const EMPTY: Self = Self { present: 0, count: 0, source: Source::Raw(&[]) };
 
-    /// Properties to be encoded, in this order. That they may stand in the packet, and with these values, is up to
-    /// the caller.
+    /// Properties that are to be encoded, in this order. Whether they may stand in the packet, and with these values, is not
+    /// checked.
     #[inline]
     pub fn new(list: &'a [Property<'a>]) -> Self {
         let present = list.iter().fold(0, |bits, property| bits | property.id().bit());
         Self { present, count: u32::try_from(list.len()).unwrap_or(u32::MAX), source: Source::List(list) }
     }
 
-    /// Reads Property Length and Properties, which stand at `place`.
+    /// Decodes Property Length and Properties, which stand at `place`.
     #[inline]
     pub(crate) fn decode(reader: &mut Reader<'a>, place: Places) -> Result<Self, Refusal> {
         match reader.varint()? {
@@ -51,6 +54,7 @@ impl<'a> Properties<'a> {
         }
     }
 
+    /// Checks all Properties in `reader`, which stand at `place`.
     #[cfg_attr(not(feature = "fast"), inline)]
     fn check(mut reader: Reader<'a>, place: Places) -> Result<Self, Refusal> {
         let raw = reader.rest();
@@ -84,7 +88,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Their encoded length in bytes: the Property Length.
+    /// The Property Length: the number of encoded bytes of all Properties.
     #[inline]
     pub fn wire_len(&self) -> u32 {
         let mut window = Window::closed();
@@ -92,31 +96,31 @@ impl<'a> Properties<'a> {
         window.total()
     }
 
-    /// How many there are.
+    /// The number of Properties.
     #[inline]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether there are none.
+    /// Whether there are no Properties.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether one or several of this kind are there.
+    /// Whether the list has one Property or several with this identifier.
     #[inline]
     pub fn contains(&self, id: PropertyId) -> bool {
         self.present & id.bit() != 0
     }
 
-    /// All of them, in order.
+    /// All Properties, in their order.
     #[inline]
     pub fn iter(&self) -> PropertiesIter<'a> {
         PropertiesIter(self.source)
     }
 
-    /// Their encoded bytes without the Property Length, if this was decoded.
+    /// The encoded bytes without the Property Length, if the list was decoded.
     #[inline]
     pub fn raw(&self) -> Option<&'a [u8]> {
         match self.source {
@@ -125,28 +129,28 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// The encoded bytes of all of them, if each is passed on with a message unchanged (see
-    /// [`Properties::put_forwardable`]): no piecing together is needed.
+    /// The encoded bytes of the list, if it was decoded and [`Properties::put_forwardable`] would put each of its Properties:
+    /// then these bytes are what it would put.
     #[inline]
     pub fn forwardable_verbatim(&self) -> Option<&'a [u8]> {
         if self.present & NOT_FORWARDED == 0 { self.raw() } else { None }
     }
 
-    /// Puts the encoded bytes of those that a Server passes on with an Application Message: Payload Format Indicator,
+    /// Puts the encoded bytes of the Properties that a Server passes on with an Application Message: Payload Format Indicator,
     /// Content Type, Response Topic, Correlation Data and User Properties, in their order and unaltered
     /// `[MQTT-3.3.2-4]` `[MQTT-3.3.2-15]` `[MQTT-3.3.2-16]` `[MQTT-3.3.2-17]` `[MQTT-3.3.2-18]` `[MQTT-3.3.2-20]`.
     ///
-    /// `self` are the Properties of a PUBLISH or of a Will.
+    /// The list is that of a PUBLISH or of a Will.
     pub fn put_forwardable(&self, out: &mut impl Sink) {
         if self.present & NOT_FORWARDED == 0 {
             self.put(out);
         } else {
-            // Decoding found the shortest encoding of each, so encoding it again gives the same bytes.
+            // Each Property has one encoding only, so encoding it again gives the bytes that came in.
             self.iter().filter(|property| property.id().bit() & NOT_FORWARDED == 0).for_each(|p| p.encode(out));
         }
     }
 
-    /// The bytes that [`Properties::put_forwardable`] puts.
+    /// The number of bytes that [`Properties::put_forwardable`] puts.
     #[inline]
     pub fn forwardable_len(&self) -> u32 {
         let mut window = Window::closed();
@@ -154,13 +158,14 @@ impl<'a> Properties<'a> {
         window.total()
     }
 
+    /// The value of the first Property with this identifier.
     #[inline]
     fn find<T>(&self, id: PropertyId, value: impl FnMut(Property<'a>) -> Option<T>) -> Option<T> {
         if self.contains(id) { self.iter().find_map(value) } else { None }
     }
 }
 
-/// Generates the getters of Properties that stand once.
+/// Generates the getters of Properties that stand in a list once.
 macro_rules! getters {
     ($($(#[$doc:meta])* $name:ident: $property:ident -> $value:ty;)*) => {
         impl<'a> Properties<'a> {
@@ -189,9 +194,11 @@ getters! {
     response_topic: ResponseTopic -> &'a str;
     /// See [`Property::CorrelationData`].
     correlation_data: CorrelationData -> &'a [u8];
-    /// The first one, which is the only one in a SUBSCRIBE; see [`Properties::subscription_identifiers`].
+    /// The first Subscription Identifier. A SUBSCRIBE has no other; for a PUBLISH see
+    /// [`Properties::subscription_identifiers`].
     subscription_identifier: SubscriptionIdentifier -> u32;
-    /// See [`Property::SessionExpiryInterval`]; [`Connect::session_expiry_interval`](crate::Connect) has the default.
+    /// See [`Property::SessionExpiryInterval`]; absent means 0. For a CONNECT of any version use
+    /// [`Connect::session_expiry_interval`](crate::Connect::session_expiry_interval).
     session_expiry_interval: SessionExpiryInterval -> u32;
     /// See [`Property::AssignedClientIdentifier`].
     assigned_client_identifier: AssignedClientIdentifier -> &'a str;
@@ -234,7 +241,7 @@ getters! {
 }
 
 impl<'a> Properties<'a> {
-    /// All Subscription Identifiers, in order.
+    /// All Subscription Identifiers, in their order.
     #[inline]
     pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + Clone + use<'a> {
         self.iter().filter_map(|property| match property {
@@ -243,7 +250,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// All User Properties as name and value, in order `[MQTT-3.3.2-18]`.
+    /// All User Properties as name and value, in their order `[MQTT-3.3.2-18]`.
     #[inline]
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         self.iter().filter_map(|property| match property {
@@ -284,7 +291,7 @@ impl<'a> IntoIterator for Properties<'a> {
     }
 }
 
-/// Iterates over [`Properties`].
+/// An iterator over [`Properties`].
 #[derive(Clone)]
 pub struct PropertiesIter<'a>(Source<'a>);
 
@@ -296,7 +303,7 @@ impl<'a> Iterator for PropertiesIter<'a> {
         match &mut self.0 {
             Source::Raw(raw) => {
                 let mut reader = Reader::new(raw);
-                // Found valid before, so the only way to fail is to be at the end.
+                // Decoding has checked these bytes, so reading fails at their end only.
                 let property = Property::decode(&mut reader, Places::MAX, 0).ok()?;
                 *raw = reader.rest();
                 Some(property)

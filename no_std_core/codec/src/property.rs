@@ -1,12 +1,12 @@
 //! One Property: its identifier, where it may stand, and its value (section 2.2.2.2).
 
-use crate::primitive::Reader;
+use crate::reader::Reader;
 use crate::{PacketType, QoS, ReasonCode, Refusal, Sink};
 
-/// Which Property it is; the values are the Property Identifiers.
+/// The identifiers of Properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "the specification's names, explained at `Property`")]
+#[allow(missing_docs, reason = "the names are the specification's; `Property` has the documentation")]
 pub enum PropertyId {
     PayloadFormatIndicator = 0x01,
     MessageExpiryInterval = 0x02,
@@ -37,8 +37,8 @@ pub enum PropertyId {
     SharedSubscriptionAvailable = 0x2A,
 }
 
-/// A set of places where Properties stand: one bit for each packet type, and bit 0, which is no packet's, for the
-/// Will Properties.
+/// A set of places where Properties can stand: the bits of the packet types, and bit 0, which is no packet type, for the Will
+/// Properties.
 pub(crate) type Places = u16;
 
 pub(crate) const WILL: Places = 1;
@@ -49,7 +49,7 @@ pub(crate) const SUBSCRIBE: Places = PacketType::Subscribe.bit();
 pub(crate) const UNSUBSCRIBE: Places = PacketType::Unsubscribe.bit();
 pub(crate) const DISCONNECT: Places = PacketType::Disconnect.bit();
 pub(crate) const AUTH: Places = PacketType::Auth.bit();
-/// The answers, all of which carry a Reason Code or several.
+/// The answers: the packets with one Reason Code or several, except DISCONNECT and AUTH.
 const ANSWERS: Places = CONNACK
     | PacketType::PubAck.bit()
     | PacketType::PubRec.bit()
@@ -59,7 +59,7 @@ const ANSWERS: Places = CONNACK
     | PacketType::UnsubAck.bit();
 const EVERYWHERE: Places = WILL | CONNECT | PUBLISH | SUBSCRIBE | UNSUBSCRIBE | DISCONNECT | AUTH | ANSWERS;
 
-/// Table 2-4: where each Property may stand.
+/// Where each Property may stand (table 2-4).
 pub(crate) const TABLE: [(PropertyId, Places); 27] = [
     (PropertyId::PayloadFormatIndicator, PUBLISH | WILL),
     (PropertyId::MessageExpiryInterval, PUBLISH | WILL),
@@ -91,20 +91,20 @@ pub(crate) const TABLE: [(PropertyId, Places); 27] = [
 ];
 
 impl PropertyId {
-    /// The Property with this identifier, and where it may stand.
+    /// The Property with this identifier, and the places where it may stand.
     #[inline]
     fn lookup(id: u8) -> Option<(Self, Places)> {
         TABLE.iter().copied().find(|&(row, _)| row as u8 == id)
     }
 
-    /// Its bit in a set of Properties: identifiers end below 64.
+    /// The bit of this Property in a set of Properties. All identifiers are below 64.
     #[inline]
     pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
     }
 
-    /// The places where it may stand more than once: User Property everywhere, Subscription Identifier in a PUBLISH
-    /// from the Server.
+    /// The places where this Property may stand more than once: a User Property everywhere, a Subscription Identifier in a
+    /// PUBLISH from the Server.
     #[inline]
     const fn repeats(self) -> Places {
         match self {
@@ -115,68 +115,68 @@ impl PropertyId {
     }
 }
 
-/// A Property with its value.
+/// A Property: identifier and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property<'a> {
-    /// Whether the payload is UTF-8 text; else bytes of no stated kind.
+    /// Whether the payload is UTF-8 text. Otherwise it is bytes of an unspecified kind.
     PayloadFormatIndicator(bool),
-    /// Seconds after which the message need not be delivered any more.
+    /// The lifetime of the message in seconds. After it the message is not delivered any more.
     MessageExpiryInterval(u32),
-    /// What the payload is, by agreement of the applications.
+    /// The type of the payload. Its meaning is agreed between the applications.
     ContentType(&'a str),
-    /// Topic Name for an answer; a valid one when decoded.
+    /// The Topic Name to which an answer is published. In a decoded packet it is a valid one.
     ResponseTopic(&'a str),
-    /// Lets the requester tell which request an answer is for.
+    /// Data by which the sender of a request recognizes the answer.
     CorrelationData(&'a [u8]),
-    /// 1 to 268,435,455.
+    /// A number that the Client has given to a subscription: 1 to 268,435,455.
     SubscriptionIdentifier(u32),
-    /// Seconds that the Session outlives the connection; `u32::MAX` for ever.
+    /// The seconds for which the Session is kept after the connection has ended; `u32::MAX` means without limit.
     SessionExpiryInterval(u32),
-    /// The Client Identifier that the Server chose.
+    /// The Client Identifier that the Server has chosen for the Client.
     AssignedClientIdentifier(&'a str),
-    /// Seconds; replaces the Keep Alive that the Client asked for.
+    /// The Keep Alive in seconds that the Client has to use instead of its own.
     ServerKeepAlive(u16),
-    /// Name of the enhanced authentication's method.
+    /// The name of the method of enhanced authentication.
     AuthenticationMethod(&'a str),
-    /// What the method defines.
+    /// Data of the authentication; the method defines their meaning.
     AuthenticationData(&'a [u8]),
     /// Whether the Server may send Reason Strings and User Properties with other packets than PUBLISH, CONNACK and
     /// DISCONNECT.
     RequestProblemInformation(bool),
-    /// Seconds between the end of the connection and the Will.
+    /// The seconds between the end of the connection and the publication of the Will Message.
     WillDelayInterval(u32),
     /// Whether the Client wants Response Information.
     RequestResponseInformation(bool),
-    /// What to make Response Topics of.
+    /// What the Client builds its Response Topics from.
     ResponseInformation(&'a str),
-    /// Another Server to use.
+    /// Another Server that the Client should use.
     ServerReference(&'a str),
-    /// The reason in words, for people.
+    /// The reason of the answer, as a sentence for people.
     ReasonString(&'a str),
-    /// QoS 1 and QoS 2 messages that the sender of this takes at once; not 0.
+    /// How many messages of QoS 1 and QoS 2 the sender of this Property takes before it has acknowledged one: 1 to 65,535.
     ReceiveMaximum(u16),
-    /// The greatest Topic Alias that the sender of this takes; 0 for none.
+    /// The greatest Topic Alias that the sender of this Property takes; 0 if it takes none.
     TopicAliasMaximum(u16),
-    /// Stands for the Topic Name; not 0.
+    /// A number in place of a Topic Name: 1 to 65,535.
     TopicAlias(u16),
-    /// The greatest QoS that the Server takes: 0 or 1.
+    /// The greatest QoS that the Server supports: 0 or 1.
     MaximumQoS(QoS),
-    /// Whether the Server keeps retained messages.
+    /// Whether the Server supports retained messages.
     RetainAvailable(bool),
-    /// A name and a value of the applications.
+    /// A name and a value. Their meaning is agreed between the applications.
     UserProperty(&'a str, &'a str),
-    /// Bytes of the largest whole packet that the sender of this takes; not 0.
+    /// The greatest length of a whole packet in bytes that the sender of this Property takes; not 0.
     MaximumPacketSize(u32),
-    /// Whether the Server has Wildcard Subscriptions.
+    /// Whether the Server supports Wildcard Subscriptions.
     WildcardSubscriptionAvailable(bool),
-    /// Whether the Server has Subscription Identifiers.
+    /// Whether the Server supports Subscription Identifiers.
     SubscriptionIdentifierAvailable(bool),
-    /// Whether the Server has Shared Subscriptions.
+    /// Whether the Server supports Shared Subscriptions.
     SharedSubscriptionAvailable(bool),
 }
 
 impl<'a> Property<'a> {
-    /// Which one it is.
+    /// The identifier of this Property.
     #[inline]
     pub const fn id(&self) -> PropertyId {
         match self {
@@ -210,7 +210,7 @@ impl<'a> Property<'a> {
         }
     }
 
-    /// Puts identifier and value.
+    /// Puts the identifier and the value.
     pub fn encode(&self, out: &mut impl Sink) {
         out.put_u8(self.id() as u8);
         match *self {
@@ -246,10 +246,10 @@ impl<'a> Property<'a> {
         }
     }
 
-    /// The next Property of a list that stands at `place`; `seen` has the bits of those before it.
+    /// Decodes the next Property of a list that stands at `place`; `seen` has the bits of the Properties before it.
     ///
-    /// An identifier that is unknown or does not belong here makes a Malformed Packet (section 2.2.2.2), a second
-    /// Property of the same kind or a value that is not allowed a Protocol Error.
+    /// An identifier that is unknown or does not belong here is a Malformed Packet (section 2.2.2.2). A second Property with the
+    /// same identifier, and a value that is not allowed, are Protocol Errors.
     #[inline]
     pub(crate) fn decode(reader: &mut Reader<'a>, place: Places, seen: u64) -> Result<Self, Refusal> {
         let (id, places) = PropertyId::lookup(reader.u8()?)
@@ -263,6 +263,7 @@ impl<'a> Property<'a> {
         Self::decode_value(id, reader)
     }
 
+    /// Decodes the value of a Property with this identifier.
     #[inline]
     fn decode_value(id: PropertyId, reader: &mut Reader<'a>) -> Result<Self, Refusal> {
         Ok(match id {
@@ -301,6 +302,7 @@ impl<'a> Property<'a> {
     }
 }
 
+/// A byte that is 0 or 1.
 #[inline]
 fn flag(reader: &mut Reader<'_>) -> Result<bool, Refusal> {
     match reader.u8()? {
@@ -310,11 +312,13 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, Refusal> {
     }
 }
 
+/// A number that must not be 0.
 #[inline]
 fn not_zero<T: Default + PartialEq>(value: T, why: &'static str) -> Result<T, Refusal> {
     if value == T::default() { Err(Refusal::protocol_error(why)) } else { Ok(value) }
 }
 
+/// A Topic Alias, which has a Reason Code of its own for 0.
 #[inline]
 fn topic_alias(reader: &mut Reader<'_>) -> Result<u16, Refusal> {
     match reader.u16()? {

@@ -1,16 +1,16 @@
-//! Reason Codes: what the receiver made of a packet (section 2.4).
+//! Reason Codes: the result of an operation, or why a connection ends (section 2.4).
 
 use crate::PacketType::*;
-use crate::primitive::Reader;
-use crate::{PacketType, Refusal};
+use crate::reader::Reader;
+use crate::{PacketType, QoS, Refusal};
 use core::fmt;
 
-/// Writes the table of section 2.4 down once: variant, value, name, and the packets that may carry it.
+/// Generates all that depends on the table of section 2.4: variant, value, name, and the packets that may have the code.
 macro_rules! reason_codes {
     ($($(#[$doc:meta])* $code:ident = $value:literal, $name:literal, [$($packet:ident),*];)*) => {
-        /// The result of an operation; the values are those of MQTT 5.0.
+        /// The result of an operation, with the values of MQTT 5.0.
         ///
-        /// `Success` doubles as Normal disconnection and Granted QoS 0, which share the value 0x00.
+        /// `Success` is Normal disconnection and Granted QoS 0 too: all three have the value 0x00.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum ReasonCode {
@@ -18,10 +18,10 @@ macro_rules! reason_codes {
         }
 
         impl ReasonCode {
-            /// All of them, in ascending order.
+            /// All Reason Codes, in ascending order.
             pub const ALL: &'static [Self] = &[$(Self::$code),*];
 
-            /// The code with this value, if the specification defines one.
+            /// The Reason Code with this value, if the specification defines one.
             #[inline]
             pub const fn from_u8(value: u8) -> Option<Self> {
                 match value {
@@ -30,7 +30,7 @@ macro_rules! reason_codes {
                 }
             }
 
-            /// The specification's name of it.
+            /// The name of the code in the specification.
             #[inline]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -38,7 +38,7 @@ macro_rules! reason_codes {
                 }
             }
 
-            /// The packets that may carry it, one bit for each [`PacketType`].
+            /// The packets that may have this code, one bit for each [`PacketType`].
             #[inline]
             const fn packets(self) -> u16 {
                 match self {
@@ -53,36 +53,36 @@ reason_codes! {
     /// Success, Normal disconnection or Granted QoS 0.
     #[default]
     Success = 0x00, "Success", [ConnAck, PubAck, PubRec, PubRel, PubComp, SubAck, UnsubAck, Disconnect, Auth];
-    /// The subscription gets messages at QoS 1 at most.
+    /// The subscription gets messages with QoS 1 at most.
     GrantedQoS1 = 0x01, "Granted QoS 1", [SubAck];
-    /// The subscription gets messages at QoS 2 at most.
+    /// The subscription gets messages with QoS 2 at most.
     GrantedQoS2 = 0x02, "Granted QoS 2", [SubAck];
-    /// The Client leaves and wants its Will published.
+    /// The Client leaves and wants its Will Message published.
     DisconnectWithWill = 0x04, "Disconnect with Will Message", [Disconnect];
-    /// The message was accepted, but nobody subscribes to its topic.
+    /// The message was accepted, and no subscription matches its topic.
     NoMatchingSubscribers = 0x10, "No matching subscribers", [PubAck, PubRec];
-    /// There was nothing to unsubscribe from.
+    /// There was no such subscription.
     NoSubscriptionExisted = 0x11, "No subscription existed", [UnsubAck];
     /// Authentication goes on.
     ContinueAuthentication = 0x18, "Continue authentication", [Auth];
     /// The Client starts a re-authentication.
     ReAuthenticate = 0x19, "Re-authenticate", [Auth];
-    /// The peer keeps its reason for itself, or none of the others fits.
+    /// The sender does not want to name the reason, or no other code fits.
     UnspecifiedError = 0x80, "Unspecified error", [ConnAck, PubAck, PubRec, SubAck, UnsubAck, Disconnect];
     /// The packet could not be parsed.
     MalformedPacket = 0x81, "Malformed Packet", [ConnAck, Disconnect];
-    /// The packet says what the protocol does not allow, or came when it must not.
+    /// The packet says what the protocol does not allow, or came at a time when it must not.
     ProtocolError = 0x82, "Protocol Error", [ConnAck, Disconnect];
-    /// The packet is valid, but this implementation does not take it.
+    /// The packet is valid, and this implementation does not accept it.
     ImplementationSpecificError = 0x83, "Implementation specific error",
         [ConnAck, PubAck, PubRec, SubAck, UnsubAck, Disconnect];
-    /// The Server does not speak the version that the Client asks for.
+    /// The Server does not support the version that the Client speaks.
     UnsupportedProtocolVersion = 0x84, "Unsupported Protocol Version", [ConnAck];
-    /// The Client Identifier is a valid string, but the Server does not allow it.
+    /// The Client Identifier is a valid string, and the Server does not allow it.
     ClientIdentifierNotValid = 0x85, "Client Identifier not valid", [ConnAck];
     /// The Server does not accept the User Name or Password.
     BadUserNameOrPassword = 0x86, "Bad User Name or Password", [ConnAck];
-    /// The Client may not do this.
+    /// The Client is not authorized to do this.
     NotAuthorized = 0x87, "Not authorized", [ConnAck, PubAck, PubRec, SubAck, UnsubAck, Disconnect];
     /// The Server is not available.
     ServerUnavailable = 0x88, "Server unavailable", [ConnAck];
@@ -96,15 +96,15 @@ reason_codes! {
     BadAuthenticationMethod = 0x8C, "Bad authentication method", [ConnAck, Disconnect];
     /// Nothing was received for 1.5 times the Keep Alive.
     KeepAliveTimeout = 0x8D, "Keep Alive timeout", [Disconnect];
-    /// Another Network Connection uses the Client Identifier now.
+    /// Another Network Connection has come with the same Client Identifier.
     SessionTakenOver = 0x8E, "Session taken over", [Disconnect];
     /// The Topic Filter is not accepted.
     TopicFilterInvalid = 0x8F, "Topic Filter invalid", [SubAck, UnsubAck, Disconnect];
-    /// The Topic Name is well-formed, but not accepted.
+    /// The Topic Name is well-formed, and the receiver does not accept it.
     TopicNameInvalid = 0x90, "Topic Name invalid", [ConnAck, PubAck, PubRec, Disconnect];
-    /// The Packet Identifier is in use already: the two sides disagree on the Session State.
+    /// The Packet Identifier is in use already: Client and Server have different Session States.
     PacketIdentifierInUse = 0x91, "Packet Identifier in use", [PubAck, PubRec, SubAck, UnsubAck];
-    /// The Packet Identifier is unknown; no error during recovery.
+    /// The Packet Identifier is unknown. No error while a Session is resumed.
     PacketIdentifierNotFound = 0x92, "Packet Identifier not found", [PubRel, PubComp];
     /// More QoS 1 and 2 messages are in flight than Receive Maximum allows.
     ReceiveMaximumExceeded = 0x93, "Receive Maximum exceeded", [Disconnect];
@@ -114,58 +114,58 @@ reason_codes! {
     PacketTooLarge = 0x95, "Packet too large", [ConnAck, Disconnect];
     /// Messages come too fast.
     MessageRateTooHigh = 0x96, "Message rate too high", [Disconnect];
-    /// A limit that the implementation or an administrator set is exceeded.
+    /// A limit of the implementation or of an administrator is exceeded.
     QuotaExceeded = 0x97, "Quota exceeded", [ConnAck, PubAck, PubRec, SubAck, Disconnect];
     /// An administrator closed the connection.
     AdministrativeAction = 0x98, "Administrative action", [Disconnect];
     /// The payload is not what the Payload Format Indicator says.
     PayloadFormatInvalid = 0x99, "Payload format invalid", [ConnAck, PubAck, PubRec, Disconnect];
-    /// The Server keeps no retained messages.
+    /// The Server does not support retained messages.
     RetainNotSupported = 0x9A, "Retain not supported", [ConnAck, Disconnect];
     /// The QoS is greater than the Maximum QoS.
     QoSNotSupported = 0x9B, "QoS not supported", [ConnAck, Disconnect];
     /// The Client should use another Server for now.
     UseAnotherServer = 0x9C, "Use another server", [ConnAck, Disconnect];
-    /// The Client should use another Server for good.
+    /// The Client should use another Server from now on.
     ServerMoved = 0x9D, "Server moved", [ConnAck, Disconnect];
-    /// The Server has no Shared Subscriptions.
+    /// The Server does not support Shared Subscriptions.
     SharedSubscriptionsNotSupported = 0x9E, "Shared Subscriptions not supported", [SubAck, Disconnect];
-    /// Connections are opened too fast.
+    /// Connections are made too fast.
     ConnectionRateExceeded = 0x9F, "Connection rate exceeded", [ConnAck, Disconnect];
     /// The time that a connection may last is over.
     MaximumConnectTime = 0xA0, "Maximum connect time", [Disconnect];
-    /// The Server has no Subscription Identifiers.
+    /// The Server does not support Subscription Identifiers.
     SubscriptionIdentifiersNotSupported = 0xA1, "Subscription Identifiers not supported", [SubAck, Disconnect];
-    /// The Server has no Wildcard Subscriptions.
+    /// The Server does not support Wildcard Subscriptions.
     WildcardSubscriptionsNotSupported = 0xA2, "Wildcard Subscriptions not supported", [SubAck, Disconnect];
 }
 
 impl ReasonCode {
-    /// Its value in a packet.
+    /// The value of the code in a packet.
     #[inline]
     pub const fn as_u8(self) -> u8 {
         self as u8
     }
 
-    /// Whether it reports a failure: 0x80 and above.
+    /// Whether the code reports a failure: 0x80 and above.
     #[inline]
     pub const fn is_error(self) -> bool {
         self.as_u8() >= 0x80
     }
 
-    /// Whether a packet of this type may carry it (section 2.4).
+    /// Whether a packet of this type may have the code (section 2.4).
     #[inline]
     pub const fn is_allowed_in(self, packet: PacketType) -> bool {
         self.packets() & packet.bit() != 0
     }
 
-    /// The code of a SUBACK that grants `qos`.
+    /// The code with which a SUBACK grants `qos`.
     #[inline]
-    pub const fn granted(qos: crate::QoS) -> Self {
+    pub const fn granted(qos: QoS) -> Self {
         match qos {
-            crate::QoS::AtMostOnce => Self::Success,
-            crate::QoS::AtLeastOnce => Self::GrantedQoS1,
-            crate::QoS::ExactlyOnce => Self::GrantedQoS2,
+            QoS::AtMostOnce => Self::Success,
+            QoS::AtLeastOnce => Self::GrantedQoS1,
+            QoS::ExactlyOnce => Self::GrantedQoS2,
         }
     }
 }
@@ -184,7 +184,7 @@ impl fmt::Display for ReasonCode {
 }
 
 impl ReasonCode {
-    /// Reads a code that a packet of this type may carry.
+    /// Decodes a code of a packet of this type.
     #[inline]
     pub(crate) fn decode(reader: &mut Reader<'_>, packet: PacketType) -> Result<Self, Refusal> {
         match Self::from_u8(reader.u8()?) {

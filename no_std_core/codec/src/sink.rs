@@ -1,12 +1,12 @@
-//! Where encoded bytes go: counted, written to memory, or written from the middle of a packet on.
+//! Sinks: what takes the bytes of an encoded packet. One writes to a slice, one writes a part of a packet, one counts.
 //!
-//! There is one encode function for each packet. It runs into a [`Length`] to learn the Remaining Length and then
-//! into the caller's sink.
+//! Each packet has one function that puts its body into a sink. It runs twice: into a sink that counts, for the Remaining
+//! Length, and into the caller's sink.
 
 /// The greatest Variable Byte Integer, 268,435,455 (section 1.5.5).
 pub const MAX_VARINT: u32 = 0x0FFF_FFFF;
 
-/// The bytes that `value` takes as a Variable Byte Integer: 1 to 4.
+/// The length of `value` as a Variable Byte Integer: 1 to 4 bytes.
 #[inline]
 pub const fn varint_len(value: u32) -> u32 {
     match value {
@@ -17,9 +17,11 @@ pub const fn varint_len(value: u32) -> u32 {
     }
 }
 
-/// Takes the bytes of an encoded packet in order.
+/// Takes the bytes of encoded packets in their order.
+///
+/// Taking bytes cannot fail. A sink that has no room for them remembers that.
 pub trait Sink {
-    /// Takes `bytes`.
+    /// Takes these bytes.
     fn put(&mut self, bytes: &[u8]);
 
     /// Takes one byte.
@@ -40,20 +42,22 @@ pub trait Sink {
         self.put(&value.to_be_bytes());
     }
 
-    /// Takes a Variable Byte Integer in as few bytes as hold it `[MQTT-1.5.5-1]`; beyond [`MAX_VARINT`], that.
+    /// Takes a Variable Byte Integer in as few bytes as hold it `[MQTT-1.5.5-1]`. For a value above [`MAX_VARINT`] it takes
+    /// [`MAX_VARINT`].
     #[inline]
     fn put_varint(&mut self, value: u32) {
         let value = value.min(MAX_VARINT);
-        let group = |index: u32| (value >> (7 * index)) as u8 & 0x7F;
+        let bits_from = |shift: u32| (value >> shift) as u8 & 0x7F;
         match varint_len(value) {
-            1 => self.put(&[group(0)]),
-            2 => self.put(&[group(0) | 0x80, group(1)]),
-            3 => self.put(&[group(0) | 0x80, group(1) | 0x80, group(2)]),
-            _ => self.put(&[group(0) | 0x80, group(1) | 0x80, group(2) | 0x80, group(3)]),
+            1 => self.put(&[bits_from(0)]),
+            2 => self.put(&[bits_from(0) | 0x80, bits_from(7)]),
+            3 => self.put(&[bits_from(0) | 0x80, bits_from(7) | 0x80, bits_from(14)]),
+            _ => self.put(&[bits_from(0) | 0x80, bits_from(7) | 0x80, bits_from(14) | 0x80, bits_from(21)]),
         }
     }
 
-    /// Takes a UTF-8 Encoded String. What does not fit its two-byte length is cut off between characters.
+    /// Takes a UTF-8 Encoded String: a two-byte length and the text. A text of more than 65,535 bytes is cut off between two
+    /// characters.
     #[inline]
     fn put_string(&mut self, text: &str) {
         let mut end = text.len().min(usize::from(u16::MAX));
@@ -63,7 +67,7 @@ pub trait Sink {
         self.put_binary(text.as_bytes().get(..end).unwrap_or_default());
     }
 
-    /// Takes Binary Data. What does not fit its two-byte length is cut off.
+    /// Takes Binary Data: a two-byte length and the bytes. More than 65,535 bytes are cut off.
     #[inline]
     fn put_binary(&mut self, bytes: &[u8]) {
         let bytes = bytes.get(..usize::from(u16::MAX)).unwrap_or(bytes);
@@ -87,7 +91,8 @@ impl Sink for alloc::vec::Vec<u8> {
     }
 }
 
-/// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
+/// Copies as much of `source` as fits `target`. The compiler makes a call of memcpy of it; `copy_from_slice` would have a path
+/// to a panic.
 #[inline]
 fn copy(target: &mut [u8], source: &[u8]) {
     for (to, from) in target.iter_mut().zip(source) {
@@ -95,12 +100,12 @@ fn copy(target: &mut [u8], source: &[u8]) {
     }
 }
 
-/// Counts bytes and keeps none.
+/// A sink that counts the bytes and keeps none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Length(u32);
 
 impl Length {
-    /// The bytes put so far; `u32::MAX` where they were more.
+    /// The number of bytes that were put, at most `u32::MAX`.
     #[inline]
     pub fn get(self) -> u32 {
         self.0
@@ -114,7 +119,7 @@ impl Sink for Length {
     }
 }
 
-/// Writes to memory of a fixed size, and remembers when it did not suffice.
+/// A sink that writes to a slice, and remembers whether bytes did not fit.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut [u8],
@@ -123,26 +128,26 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes to `out` from its beginning.
+    /// A sink that writes to `out`, from its beginning.
     #[inline]
     pub fn new(out: &'a mut [u8]) -> Self {
         Self { out, len: 0, overflowed: false }
     }
 
-    /// The bytes written; `None` if some did not fit, and then what was written is of no use.
+    /// The bytes that were written; `None` if some did not fit. Then what was written is no packet.
     #[inline]
     pub fn finish(self) -> Option<&'a [u8]> {
         let Self { out, len, overflowed } = self;
         if overflowed { None } else { out.get(..len) }
     }
 
-    /// The bytes written so far.
+    /// The number of bytes that were written.
     #[inline]
     pub fn written(&self) -> usize {
         self.len
     }
 
-    /// Whether some bytes did not fit.
+    /// Whether bytes did not fit.
     #[inline]
     pub fn has_overflowed(&self) -> bool {
         self.overflowed
@@ -163,59 +168,63 @@ impl Sink for Writer<'_> {
     }
 }
 
-/// Lets the first bytes of a packet pass and writes as many of the others as fit: a sender resumes in mid-packet by
-/// encoding the packet again, and keeps no bytes in between.
+/// A sink that skips the first bytes of a packet and writes as many of the others as fit into a slice.
+///
+/// With it a packet can be sent in pieces without being stored: for each piece the packet is encoded again, and the window
+/// skips what was sent.
 #[derive(Debug)]
 pub struct Window<'a> {
+    /// The number of bytes that are still to be skipped.
     skip: usize,
     out: &'a mut [u8],
-    /// Where in `out` the next byte goes; nowhere while bytes are dropped.
+    /// The place in `out` for the next byte; `usize::MAX`, which is no place, while bytes are skipped.
     at: usize,
-    /// Bytes that were dropped or did not fit.
+    /// The number of bytes that were skipped or did not fit.
     left_out: u32,
 }
 
 impl<'a> Window<'a> {
-    /// Drops the first `skip` bytes, then writes to `out` from its beginning.
+    /// A sink that skips `skip` bytes and then writes to `out`, from its beginning.
     #[inline]
     pub fn new(skip: u32, out: &'a mut [u8]) -> Self {
         Self { skip: skip as usize, out, at: if skip == 0 { 0 } else { usize::MAX }, left_out: 0 }
     }
 
-    /// Writes nothing.
+    /// A sink that writes nothing and counts, as [`Length`] does. A program that encodes into windows alone has each packet
+    /// compiled for one sink with it, not for two.
     #[inline]
     pub fn closed() -> Self {
         Self::new(0, &mut [])
     }
 
-    /// The bytes written to `out`.
+    /// The number of bytes that were written to `out`.
     #[inline]
     pub fn written(&self) -> usize {
         if self.skip == 0 { self.at } else { 0 }
     }
 
-    /// The bytes put so far, also those that were dropped or did not fit; `u32::MAX` where they were more.
+    /// The number of bytes that were put, with those that were skipped or did not fit; at most `u32::MAX`.
     #[inline]
     pub fn total(&self) -> u32 {
         self.left_out.saturating_add(u32::try_from(self.written()).unwrap_or(u32::MAX))
     }
 
-    /// The bytes written to `out`; `None` if some were dropped or did not fit.
+    /// The bytes that were written to `out`; `None` if some were skipped or did not fit.
     #[inline]
     pub fn finish(self) -> Option<&'a [u8]> {
         if self.left_out == 0 { self.out.get(..self.at) } else { None }
     }
 
-    /// What is to be dropped, or does not fit whole.
+    /// Takes bytes of which some are to be skipped or do not fit.
     #[cold]
     #[inline]
     fn put_partly(&mut self, bytes: &[u8]) {
-        let dropped = self.skip.min(bytes.len());
-        self.skip -= dropped;
-        if self.skip == 0 && dropped > 0 {
+        let skipped = self.skip.min(bytes.len());
+        self.skip = self.skip.saturating_sub(skipped);
+        if self.skip == 0 && skipped > 0 {
             self.at = 0;
         }
-        let wanted = bytes.get(dropped..).unwrap_or(&[]);
+        let wanted = bytes.get(skipped..).unwrap_or(&[]);
         let room = self.out.get_mut(self.at..).unwrap_or(&mut []);
         let fits = wanted.len().min(room.len());
         if let (Some(slot), Some(head)) = (room.get_mut(..fits), wanted.get(..fits)) {
@@ -228,7 +237,7 @@ impl<'a> Window<'a> {
 }
 
 impl Sink for Window<'_> {
-    #[cfg_attr(feature = "alloc", inline)]
+    #[cfg_attr(feature = "fast", inline)]
     fn put(&mut self, bytes: &[u8]) {
         let end = self.at.saturating_add(bytes.len());
         match self.out.get_mut(self.at..end) {

@@ -1,18 +1,29 @@
-//! Topic Names and Topic Filters: valid once constructed.
+//! Topic Names and Topic Filters. A value of one of these types is valid.
+//!
+//! ```
+//! use goldcrest_codec::topic::{TopicFilter, TopicFilterError, TopicName};
+//!
+//! let topic = TopicName::new("house/kitchen/temperature")?;
+//! let filter = TopicFilter::new("$share/displays/house/+/temperature")?;
+//! assert_eq!((filter.share_name(), filter.proper()), (Some("displays"), "house/+/temperature"));
+//! assert!(filter.matches(topic));
+//! assert_eq!(TopicFilter::new("house/#/temperature"), Err(TopicFilterError::MisplacedWildcard));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use core::fmt;
 
-/// The longest Topic Name or Topic Filter in bytes: it stands in a two-byte length `[MQTT-4.7.3-3]`.
+/// The greatest length of a Topic Name or Topic Filter in bytes: packets have two bytes for the length `[MQTT-4.7.3-3]`.
 const MAX_LEN: usize = 65_535;
 
 /// A Topic Name that a PUBLISH may carry: 1 to 65,535 bytes of UTF-8 without `+`, `#` or U+0000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicName<'a>(&'a str);
 
-/// Why a string is no Topic Name.
+/// Why a string is not a Topic Name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicNameError {
-    /// It has no character `[MQTT-4.7.3-1]`.
+    /// It is empty `[MQTT-4.7.3-1]`.
     Empty,
     /// It is longer than 65,535 bytes `[MQTT-4.7.3-3]`.
     TooLong,
@@ -23,7 +34,7 @@ pub enum TopicNameError {
 }
 
 impl<'a> TopicName<'a> {
-    /// Checks `name`.
+    /// The Topic Name that `name` is, or why it is none. Takes time in proportion to its length.
     #[inline]
     pub fn new(name: &'a str) -> Result<Self, TopicNameError> {
         if name.is_empty() {
@@ -42,44 +53,49 @@ impl<'a> TopicName<'a> {
         Ok(Self(name))
     }
 
-    /// A name that the codec has checked already.
+    /// The Topic Name that `name` is, without a check: for a name that was checked before, as [`Publish::decode`] does.
+    ///
+    /// With another string nothing is unsafe, and no filter is sure to match it right.
+    ///
+    /// [`Publish::decode`]: crate::Publish::decode
     #[inline]
-    pub fn new_checked(name: &'a str) -> Self {
+    pub fn assume_valid(name: &'a str) -> Self {
         debug_assert!(Self::new(name).is_ok());
         Self(name)
     }
 
-    /// The name as it stands in a packet.
+    /// The name as it is written in a packet.
     #[inline]
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// Its levels, the empty ones included: `/a/` has three.
+    /// The levels, with those that are empty: `/a/` has three.
     #[inline]
     pub fn levels(self) -> Levels<'a> {
         Levels { rest: Some(self.0) }
     }
 
-    /// Whether it starts with `$`, which a leading wildcard does not match `[MQTT-4.7.2-1]`.
+    /// Whether the name starts with `$`. A filter that starts with a wildcard does not match it `[MQTT-4.7.2-1]`.
     #[inline]
     pub fn is_reserved(self) -> bool {
         self.0.starts_with('$')
     }
 }
 
-/// A Topic Filter that a SUBSCRIBE may carry, shared subscriptions included.
+/// A Topic Filter that a SUBSCRIBE may carry: 1 to 65,535 bytes of UTF-8 without U+0000, with wildcards where they may stand.
+/// It may be the filter of a shared subscription, `$share/group/filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicFilter<'a> {
     whole: &'a str,
-    /// Bytes of `whole` before the filter proper: the length of `$share/group/`, or 0.
+    /// The number of bytes of `whole` before the filter proper: the length of `$share/group/`, or 0.
     prefix: usize,
 }
 
-/// Why a string is no Topic Filter.
+/// Why a string is not a Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicFilterError {
-    /// It has no character `[MQTT-4.7.3-1]`.
+    /// It is empty `[MQTT-4.7.3-1]`.
     Empty,
     /// It is longer than 65,535 bytes `[MQTT-4.7.3-3]`.
     TooLong,
@@ -87,13 +103,13 @@ pub enum TopicFilterError {
     MisplacedWildcard,
     /// It contains U+0000 `[MQTT-4.7.3-2]`.
     Null,
-    /// `$share/` without a group name of at least one character that has no `+`, `#` or `/`, or
-    /// without a filter behind it `[MQTT-4.8.2-1]` `[MQTT-4.8.2-2]`.
+    /// It starts with `$share/`, and what follows is not a ShareName, a `/` and a filter. A ShareName has at least one
+    /// character, and no `+`, `#` or `/` `[MQTT-4.8.2-1]` `[MQTT-4.8.2-2]`.
     MalformedShare,
 }
 
 impl<'a> TopicFilter<'a> {
-    /// Checks `filter`; `$share/group/filter` is taken apart.
+    /// The Topic Filter that `filter` is, or why it is none. Takes time in proportion to its length.
     #[inline]
     pub fn new(filter: &'a str) -> Result<Self, TopicFilterError> {
         if filter.is_empty() {
@@ -106,7 +122,7 @@ impl<'a> TopicFilter<'a> {
             return Err(TopicFilterError::Null);
         }
         let prefix = match filter.strip_prefix("$share") {
-            // `$share` alone and `$shared/x` are ordinary filters: only `$share/` opens a shared subscription.
+            // `$share` alone and `$shared/x` are ordinary filters: a shared subscription starts with `$share/`.
             Some(rest) if rest.starts_with('/') => {
                 let mut parts = Levels { rest: Some(rest) };
                 let (_, group) = (parts.next(), parts.next().unwrap_or(""));
@@ -114,7 +130,7 @@ impl<'a> TopicFilter<'a> {
                 if group.is_empty() || has_wildcard(group) || proper.is_empty() {
                     return Err(TopicFilterError::MalformedShare);
                 }
-                filter.len() - proper.len()
+                filter.len().saturating_sub(proper.len())
             }
             _ => 0,
         };
@@ -133,61 +149,69 @@ impl<'a> TopicFilter<'a> {
         Ok(this)
     }
 
-    /// A filter that needs no check: it is no shared subscription.
+    /// The Topic Filter that `filter` is, without a check: for a filter that was checked before and that is not the filter of a
+    /// shared subscription.
+    ///
+    /// With another string nothing is unsafe, and the filter is not sure to match what it should.
     #[inline]
-    pub fn new_checked(filter: &'a str) -> Self {
+    pub fn assume_valid(filter: &'a str) -> Self {
+        debug_assert!(Self::new(filter).is_ok_and(|filter| filter.share_name().is_none()));
         Self { whole: filter, prefix: 0 }
     }
 
-    /// How many levels of the tree a message visits at worst if there are all filters of this shape: with as many levels, and `+`
-    /// anywhere in up to as many of them. Each prefix of such a filter is one level.
+    /// What this filter may cost a Server that keeps its filters in a tree with a node for each level: the number of nodes that
+    /// one message visits, if there are all filters with as many levels as this one, of which at most as many are `+`. At most
+    /// `u32::MAX`; 0 without a `+`.
     #[inline]
     pub fn cost(self) -> u32 {
         let (mut levels, mut plus) = (0_u64, 0);
         for level in self.levels().filter(|level| *level != "#") {
-            levels += 1;
-            plus += u64::from(level == "+");
+            levels = u64::saturating_add(levels, 1);
+            plus = u64::saturating_add(plus, u64::from(level == "+"));
         }
         if plus == 0 {
             return 0;
         }
-        // The sum of the prefixes of all lengths with that many `+` is a binomial coefficient too.
-        let (mut sum, mut with_so_many) = (0, levels + 1);
+        // Nodes with `count` times `+`, of all depths: the binomial coefficient of `levels + 1` over `count + 1`, and each
+        // follows from the one before it.
+        let (mut nodes, mut with_count) = (0_u64, levels.saturating_add(1));
         for count in 0..=plus {
-            sum += with_so_many;
-            if sum > u64::from(u32::MAX) {
-                return u32::MAX;
+            nodes = nodes.saturating_add(with_count);
+            if nodes > u64::from(u32::MAX) {
+                break;
             }
-            with_so_many = with_so_many * (levels - count) / (count + 2);
+            // Below 2^48: a node count below 2^32, times a number of levels below 2^16.
+            let product = with_count.saturating_mul(levels.saturating_sub(count));
+            with_count = product.checked_div(count.saturating_add(2)).unwrap_or(0);
         }
-        sum as u32
+        u32::try_from(nodes).unwrap_or(u32::MAX)
     }
 
-    /// The filter as it stands in a packet, `$share/group/` included.
+    /// The filter as it is written in a packet, with `$share/group/`.
     #[inline]
     pub fn as_str(self) -> &'a str {
         self.whole
     }
 
-    /// The filter that topics are matched against: without `$share/group/`.
+    /// The filter that topics are compared with: without `$share/group/`.
     #[inline]
     pub fn proper(self) -> &'a str {
         self.whole.get(self.prefix..).unwrap_or("")
     }
 
-    /// The ShareName, if this is a shared subscription.
+    /// The ShareName, if this is the filter of a shared subscription.
     #[inline]
     pub fn share_name(self) -> Option<&'a str> {
         self.whole.get("$share/".len()..self.prefix.checked_sub(1)?)
     }
 
-    /// The levels of [`TopicFilter::proper`], the empty ones included.
+    /// The levels of [`TopicFilter::proper`], with those that are empty.
     #[inline]
     pub fn levels(self) -> Levels<'a> {
         Levels { rest: Some(self.proper()) }
     }
 
-    /// Whether `topic` matches; the rule for one filter and one name, which the trie applies to many.
+    /// Whether the filter matches `topic` (section 4.7).
     #[inline]
     pub fn matches(self, topic: TopicName<'_>) -> bool {
         let mut filter = self.levels();
@@ -207,12 +231,13 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
-/// Whether `text` has characters that a string should not have (section 1.5.4): control characters, U+0001 to U+001F and U+007F
-/// to U+009F, or noncharacters, U+FDD0 to U+FDEF and the last two of each plane. Strict receivers close the connection
-/// on which they come.
+/// Whether `text` has characters that a string should not have (section 1.5.4): control characters, which are U+0001 to U+001F
+/// and U+007F to U+009F, or noncharacters, which are U+FDD0 to U+FDEF and the last two of each plane. A strict receiver closes
+/// the connection that brings them.
 #[inline]
 pub fn has_control_characters(text: &str) -> bool {
-    // As they are encoded in UTF-8: the last two of a plane end in BF BE or BF BF, behind a byte with four ones at its end.
+    // Looks at the bytes of UTF-8, in which the last two characters of a plane end in BF BE or BF BF, behind a byte whose lower
+    // four bits are ones.
     let (mut first, mut second) = (0, 0);
     text.bytes().any(|third| {
         let is_found = match (first, second, third) {
@@ -225,6 +250,7 @@ pub fn has_control_characters(text: &str) -> bool {
     })
 }
 
+/// Whether `level` contains `+` or `#`.
 #[inline]
 fn has_wildcard(level: &str) -> bool {
     level.bytes().any(|byte| matches!(byte, b'+' | b'#'))
@@ -242,9 +268,9 @@ impl<'a> Iterator for Levels<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest?;
-        // Searching for a character would have a path to a panic.
+        // `str::split_once` would have a path to a panic.
         let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
-        self.rest = rest.get(end + 1..);
+        self.rest = rest.get(end.saturating_add(1)..);
         rest.get(..end)
     }
 }
@@ -292,13 +318,13 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// Section 1.5.4 names them by their numbers, and their bytes are looked at.
+    /// Section 1.5.4 names the characters by their numbers; the function looks at their bytes.
     #[test]
     fn control_characters_and_noncharacters_are_found_among_all_characters() {
         let is_one = |code: u32| {
             matches!(code, 0..=0x1F | 0x7F..=0x9F | 0xFDD0..=0xFDEF) || matches!(code & 0xFFFF, 0xFFFE | 0xFFFF)
         };
-        // Before and behind them stand the bytes that begin and end others.
+        // The neighbours have bytes with which other characters begin and end.
         for (before, behind) in [("", ""), ("\u{b7}", "\u{fffd}"), ("\u{fbf}", "\u{10fffd}"), ("\u{1ffbf}", "\u{a0}")] {
             for character in '\0'..=char::MAX {
                 let text = std::format!("{before}{character}{behind}");
@@ -308,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_filters_are_taken_apart_or_refused() {
+    fn a_shared_subscription_has_a_share_name_and_a_filter_or_is_refused() {
         let shared = TopicFilter::new("$share/g/a/+").unwrap();
         assert_eq!(shared.share_name(), Some("g"));
         assert_eq!(shared.proper(), "a/+");
@@ -322,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_stand_where_they_may() {
+    fn a_wildcard_elsewhere_than_the_specification_allows_is_refused() {
         for good in ["#", "+", "/", "a/#", "+/+", "/+/", "a//b", "$SYS/#"] {
             assert!(TopicFilter::new(good).is_ok(), "{good}");
         }
@@ -356,9 +382,9 @@ mod tests {
         }
     }
 
-    /// Counted one by one: all beginnings of all filters of the shape.
+    /// The nodes are counted one by one: all beginnings of all filters with so many levels and at most so many `+`.
     #[test]
-    fn the_cost_of_a_filter_is_the_levels_that_all_of_its_shape_have() {
+    fn the_cost_of_a_filter_is_the_number_of_nodes_that_all_filters_of_its_shape_have() {
         use std::string::String;
         for levels in 1..=8_u32 {
             for plus in 1..=levels {
@@ -387,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_keep_the_empty_ones() {
+    fn empty_levels_are_levels() {
         let levels: Vec<_> = TopicName::new("/a//").unwrap().levels().collect();
         assert_eq!(levels, ["", "a", "", ""]);
     }

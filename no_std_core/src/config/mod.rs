@@ -354,7 +354,7 @@ impl<'m> OverflowRule<'m> {
 
     /// The topics.
     pub fn filter(&self) -> TopicFilter<'_> {
-        TopicFilter::new_checked(&self.filter)
+        TopicFilter::assume_valid(&self.filter)
     }
 
     /// The policy.

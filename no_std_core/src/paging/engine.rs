@@ -53,7 +53,7 @@ impl Paged for Engine<'_> {
             return None;
         }
         let topic = body.get(..usize::from(draft.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok())?;
-        if self.config.overflow_for(TopicName::new_checked(topic)) == Overflow::KeepLatest {
+        if self.config.overflow_for(TopicName::assume_valid(topic)) == Overflow::KeepLatest {
             return None;
         }
         Some(self.messages.restore_evicted(slot, *draft, body.len()))

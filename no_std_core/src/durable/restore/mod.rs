@@ -195,7 +195,7 @@ impl Engine<'_> {
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
         #[cfg(feature = "alloc")]
-        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::assume_valid);
         #[cfg(not(feature = "alloc"))]
         let kept_filter = filter;
         let restored = self.router.restore_subscription(slot, kept_filter, subscriber, options, value.identifier);

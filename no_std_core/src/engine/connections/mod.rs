@@ -20,7 +20,7 @@ pub(crate) use alias::Aliases;
 pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
 
-use crate::codec::{ReasonCode, Refusal, Version, Why};
+use crate::codec::{ReasonCode, ReasonText, Refusal, Version};
 use crate::engine::messages::Delivery;
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Blob, Fifo, Handle, List, Rare, TimerId, Vacant, links};
@@ -118,7 +118,7 @@ pub struct Connection {
     pub(crate) waits_for_room: bool,
     /// Why the broker closes it. An open one with a reason is to be closed when it is old enough.
     pub(crate) has_reason: bool,
-    pub(crate) reason: Why,
+    pub(crate) reason: ReasonText,
     pub(crate) reason_code: ReasonCode,
     /// A DISCONNECT with the reason is still to be transmitted; MQTT 5.0 only.
     pub(crate) goodbye: bool,
@@ -301,7 +301,7 @@ impl Connection {
         #[cfg(feature = "alloc")]
         waits_for_room: false,
         has_reason: false,
-        reason: Why::NONE,
+        reason: ReasonText::NONE,
         reason_code: ReasonCode::Success,
         goodbye: false,
         sending: Sending::NONE,

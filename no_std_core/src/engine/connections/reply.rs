@@ -1,6 +1,6 @@
 //! Replies that a client is owed: one small entry each, encoded only when the client takes them.
 
-use crate::codec::{AckKind, ReasonCode, Why};
+use crate::codec::{AckKind, ReasonCode, ReasonText};
 use crate::mem::{Handle, links};
 
 /// Reason Codes of a SUBACK or UNSUBACK in one [`Owed`].
@@ -16,7 +16,7 @@ pub struct Owed {
     /// The batch before which it must not be transmitted; 0: none.
     pub(crate) batch: u32,
     /// A Reason String.
-    pub(crate) why: Why,
+    pub(crate) why: ReasonText,
 }
 
 /// Which reply.
@@ -59,9 +59,9 @@ impl Count {
 
 impl Owed {
     /// What fills unused memory: all bits are 0.
-    pub const EMPTY: Self = Self::new(Reply::Auth, 0, ReasonCode::Success, Why::NONE);
+    pub const EMPTY: Self = Self::new(Reply::Auth, 0, ReasonCode::Success, ReasonText::NONE);
 
-    pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: Why) -> Self {
+    pub(crate) const fn new(reply: Reply, packet_id: u16, code: ReasonCode, why: ReasonText) -> Self {
         Self { next: None, reply, code, packet_id, batch: 0, why }
     }
 

@@ -1,6 +1,6 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP: the handshakes of QoS 1 and 2 (section 4.3).
 
-use crate::codec::{Ack, AckKind, QoS, ReasonCode, Refusal, Why};
+use crate::codec::{Ack, AckKind, QoS, ReasonCode, ReasonText, Refusal};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Owed, Reply};
 use crate::engine::sessions::Acknowledged;
@@ -37,7 +37,10 @@ impl Engine<'_> {
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
         let batch = self.barrier_of(session);
-        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, Why::NONE).after(batch));
+        self.owe(
+            handle,
+            Owed::new(Reply::Ack(AckKind::PubRel), ack.packet_id.get(), code, ReasonText::NONE).after(batch),
+        );
         Ok(())
     }
 
@@ -60,7 +63,10 @@ impl Engine<'_> {
         };
         // Not found: the answer to an earlier PUBREL may not be safe yet, and the client may use the identifier again.
         let batch = self.barrier_of(session);
-        self.owe(handle, Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, Why::NONE).after(batch));
+        self.owe(
+            handle,
+            Owed::new(Reply::Ack(AckKind::PubComp), ack.packet_id.get(), code, ReasonText::NONE).after(batch),
+        );
     }
 
     /// The receiver of a QoS 2 message has our PUBREL: the delivery is over.

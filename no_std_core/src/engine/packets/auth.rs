@@ -1,6 +1,6 @@
 //! The embedder's verdicts, and AUTH: enhanced authentication and re-authentication (section 4.12).
 
-use crate::codec::{Auth, Frame, ReasonCode, Refusal, Version, Why};
+use crate::codec::{Auth, Frame, ReasonCode, ReasonText, Refusal, Version};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply};
 use crate::engine::receive::Taken;
@@ -68,16 +68,16 @@ impl Engine<'_> {
                     return;
                 }
                 self.renew_grant(now, handle, &grant);
-                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, Why::NONE));
+                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, ReasonText::NONE));
             }
             Verdict::Accept { principal, grant, .. } => self.open(now, handle, principal, &grant),
             Verdict::Continue { .. } => {
                 if !reauthenticating {
                     self.connections[handle].phase = Phase::AwaitingAuth;
                 }
-                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::ContinueAuthentication, Why::NONE));
+                self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::ContinueAuthentication, ReasonText::NONE));
             }
-            Verdict::Refuse(code) => self.refuse_verdict(now, handle, Refusal { code, why: Why::NONE }),
+            Verdict::Refuse(code) => self.refuse_verdict(now, handle, Refusal { code, why: ReasonText::NONE }),
         }
         self.mark_ready(handle);
     }

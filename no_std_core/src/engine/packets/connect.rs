@@ -1,6 +1,6 @@
 //! CONNECT: checked, kept until there is a verdict, then a Session is found or made (section 3.1.4).
 
-use crate::codec::{Connect, Frame, ReasonCode, Refusal, Version, Why};
+use crate::codec::{Connect, Frame, ReasonCode, ReasonText, Refusal, Version};
 use crate::config::Authentication;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
@@ -193,7 +193,10 @@ impl<'m> Engine<'m> {
         // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
         self.record_will(session);
         let session_present = found.goes_on;
-        self.owe(handle, Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, Why::NONE).after(batch));
+        self.owe(
+            handle,
+            Owed::new(Reply::ConnAck { session_present }, 0, ReasonCode::Success, ReasonText::NONE).after(batch),
+        );
         self.member_came(now, session);
         self.client_came(session);
         Ok(())

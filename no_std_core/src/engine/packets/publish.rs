@@ -1,6 +1,6 @@
 //! PUBLISH: checked, then routed to everybody who subscribed (section 3.3).
 
-use crate::codec::{AckKind, Publish, QoS, ReasonCode, Refusal, Why, Window};
+use crate::codec::{AckKind, Publish, QoS, ReasonCode, ReasonText, Refusal, Window};
 use crate::config::{Config, Overflow};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Reply};
@@ -17,8 +17,8 @@ use crate::seam::kind::Kind;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-const NOT_AUTHORIZED: Why = Why::new("the client may not publish to this topic");
-const LOST_TO_ALL: Why = Why::new("no subscriber has room for it: it is kept nowhere");
+const NOT_AUTHORIZED: ReasonText = ReasonText::new("the client may not publish to this topic");
+const LOST_TO_ALL: ReasonText = ReasonText::new("no subscriber has room for it: it is kept nowhere");
 
 /// A message on its way to its subscribers.
 pub(crate) struct Routing<'a> {
@@ -77,12 +77,12 @@ impl Fate {
 }
 
 /// What a publisher hears about a message of which this became.
-pub(crate) fn answer_to(config: &Config<'_>, fate: Fate, is_v5: bool) -> (ReasonCode, Why) {
+pub(crate) fn answer_to(config: &Config<'_>, fate: Fate, is_v5: bool) -> (ReasonCode, ReasonText) {
     match fate {
-        Fate::Unwanted if config.no_matching_subscribers => (ReasonCode::NoMatchingSubscribers, Why::NONE),
+        Fate::Unwanted if config.no_matching_subscribers => (ReasonCode::NoMatchingSubscribers, ReasonText::NONE),
         Fate::Lost if is_v5 => (ReasonCode::QuotaExceeded, LOST_TO_ALL),
         // Older versions can't say that it is lost: their clients would send it again and again.
-        _ => (ReasonCode::Success, Why::NONE),
+        _ => (ReasonCode::Success, ReasonText::NONE),
     }
 }
 
@@ -175,7 +175,7 @@ impl<'m> Engine<'m> {
                 // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
                 let batch = self.messages.journal.barrier();
                 let reply = Reply::Ack(AckKind::PubRec);
-                self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
+                self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ReasonText::NONE).after(batch));
                 #[cfg(feature = "alloc")]
                 self.await_answer(handle, session, packet_id);
                 return Ok(Taken::Done);
@@ -192,7 +192,7 @@ impl<'m> Engine<'m> {
         let changes = self.messages.journal.changes();
         let outcome = if publish.properties.is_empty() {
             // The frequent case: all parts of the body stand in the packet.
-            let topic = TopicName::new_checked(publish.topic);
+            let topic = TopicName::assume_valid(publish.topic);
             self.publish_from(now, session, topic, publish, &[])
         } else {
             self.publish_with_properties(now, session, publish, alias)
@@ -249,7 +249,7 @@ impl<'m> Engine<'m> {
                 publish.properties.put_forwardable(&mut window);
             }
             let properties = verbatim.or_else(|| window.finish()).unwrap_or(&[]);
-            outcome = self.publish_from(now, session, TopicName::new_checked(topic), publish, properties);
+            outcome = self.publish_from(now, session, TopicName::assume_valid(topic), publish, properties);
         }
         self.scratch = scratch;
         outcome
@@ -385,7 +385,7 @@ impl<'m> Engine<'m> {
         #[cfg(not(feature = "alloc"))]
         let waits = false;
         let (code, why) = match outcome {
-            Ok(_) if waits => (ReasonCode::Success, Why::NONE),
+            Ok(_) if waits => (ReasonCode::Success, ReasonText::NONE),
             Ok(fate) => {
                 if fate == Fate::Lost {
                     self.count_lost_publish(is_v5);
@@ -393,7 +393,7 @@ impl<'m> Engine<'m> {
                 answer_to(&self.config, fate, is_v5)
             }
             Err(ReasonCode::NotAuthorized) => (ReasonCode::NotAuthorized, NOT_AUTHORIZED),
-            Err(code) => (code, Why::new("a queue, the store or the memory is full")),
+            Err(code) => (code, ReasonText::new("a queue, the store or the memory is full")),
         };
         if publish.qos == QoS::ExactlyOnce && !code.is_error() {
             let entry = &mut self.sessions[session];

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11).
 
 use crate::codec::{
-    Frame, ReasonCode, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version, Why,
+    Frame, ReasonCode, ReasonText, Refusal, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 use crate::engine::Engine;
 use crate::engine::connections::{CODES_IN_OWED, Connection, Count, Owed, Reply};
@@ -94,7 +94,7 @@ impl<'m> Engine<'m> {
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
         #[cfg(feature = "alloc")]
-        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::assume_valid);
         #[cfg(not(feature = "alloc"))]
         let kept_filter = filter;
         let known = self.router.find(kept_filter, subscriber);
@@ -222,7 +222,7 @@ impl<'m> Engine<'m> {
         #[cfg(feature = "alloc")]
         let owned_text = self.foreign_filter(filter);
         #[cfg(feature = "alloc")]
-        let filter = owned_text.as_deref().map_or(filter, TopicFilter::new_checked);
+        let filter = owned_text.as_deref().map_or(filter, TopicFilter::assume_valid);
         let Some(subscription) = self.router.find(filter, subscriber) else {
             return false;
         };
@@ -310,7 +310,7 @@ impl<'m> Engine<'m> {
     ) {
         let is_durable = self.connections[handle].session.is_some_and(|session| self.sessions[session].is_durable);
         let batch = if is_durable { self.messages.journal.gathering() } else { 0 };
-        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, Why::NONE).after(batch));
+        self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ReasonText::NONE).after(batch));
         for _ in 0..count.div_ceil(CODES_IN_OWED) {
             let mut codes = [ReasonCode::Success; CODES_IN_OWED];
             // All are full but the last one, since `count` is all there are or fills all entries.
@@ -320,7 +320,7 @@ impl<'m> Engine<'m> {
                     None => break,
                 }
             }
-            self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, Why::NONE));
+            self.owe(handle, Owed::new(Reply::Codes(codes), packet_id, ReasonCode::Success, ReasonText::NONE));
         }
     }
 }

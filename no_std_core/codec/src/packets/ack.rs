@@ -1,19 +1,19 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP: the answers of the QoS protocols (sections 3.4 to 3.7).
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: the answers with which QoS 1 and QoS 2 go on (sections 3.4 to 3.7).
 
-use crate::{Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, varint_len};
+use crate::{Encode, Frame, Packet, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, varint_len};
 
-/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet; which of them, [`Packet`](crate::Packet) says.
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet. The variant of [`Packet`] says which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// That of the PUBLISH.
+    /// The Packet Identifier of the PUBLISH.
     pub packet_id: PacketId,
-    /// What became of the message; always success before MQTT 5.0, which has no way to say anything else.
+    /// What became of the message. Before MQTT 5.0 always success: those versions cannot say anything else.
     pub code: ReasonCode,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
 }
 
-/// Which of the four answers.
+/// The four types of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AckKind {
     /// PUBACK.
@@ -37,17 +37,15 @@ impl AckKind {
             Self::PubComp => PacketType::PubComp,
         }
     }
-}
 
-impl AckKind {
-    /// The whole packet.
+    /// The packet of this type.
     #[inline]
-    pub const fn of(self, ack: Ack<'_>) -> crate::Packet<'_> {
+    pub const fn of(self, ack: Ack<'_>) -> Packet<'_> {
         match self {
-            Self::PubAck => crate::Packet::PubAck(ack),
-            Self::PubRec => crate::Packet::PubRec(ack),
-            Self::PubRel => crate::Packet::PubRel(ack),
-            Self::PubComp => crate::Packet::PubComp(ack),
+            Self::PubAck => Packet::PubAck(ack),
+            Self::PubRec => Packet::PubRec(ack),
+            Self::PubRel => Packet::PubRel(ack),
+            Self::PubComp => Packet::PubComp(ack),
         }
     }
 }
@@ -59,7 +57,9 @@ impl<'a> Ack<'a> {
         Self { packet_id, code, properties: Properties::EMPTY }
     }
 
-    /// Without Reason Code it means success; without Property Length there are no Properties.
+    /// Decodes an answer of a Network Connection that speaks `version`; the packet in `frame` is one.
+    ///
+    /// A packet without Reason Code means success, and a packet without Property Length has no Properties (section 3.4.2).
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
@@ -75,12 +75,12 @@ impl<'a> Ack<'a> {
     }
 }
 
-/// An answer and its kind, in the shortest form.
+/// An answer and its type, to be encoded in the shortest form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a>(pub AckKind, pub &'a Ack<'a>);
 
 impl Answer<'_> {
-    /// Whether the Packet Identifier says it all.
+    /// Whether the packet consists of its Packet Identifier alone.
     #[inline]
     fn is_short(&self, version: Version) -> bool {
         !version.is_v5() || self.1.code == ReasonCode::Success && self.1.properties.is_empty()
@@ -100,7 +100,11 @@ impl Encode for Answer<'_> {
             return 2;
         }
         let properties = self.1.properties.wire_len();
-        if properties == 0 { ID_AND_CODE } else { ID_AND_CODE + varint_len(properties) + properties }
+        if properties == 0 {
+            ID_AND_CODE
+        } else {
+            properties.saturating_add(varint_len(properties)).saturating_add(ID_AND_CODE)
+        }
     }
 
     #[inline]

@@ -1,19 +1,22 @@
-//! AUTH: a step of an enhanced authentication (section 3.15).
+//! AUTH: a step of an enhanced authentication; MQTT 5.0 only (section 3.15).
 
 use crate::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
 
 /// An AUTH packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<'a> {
-    /// Success (from the Server), Continue authentication, or Re-authenticate (from the Client).
+    /// Success, which the Server says, Continue authentication, or Re-authenticate, which the Client says.
     pub code: ReasonCode,
-    /// Its Properties; the Authentication Method is among them unless the packet is the short form of success.
+    /// The Properties of the packet. They contain the Authentication Method, except in the short form of success, which has no
+    /// Properties.
     pub properties: Properties<'a>,
 }
 
 impl<'a> Auth<'a> {
-    /// Only the short form of success, without any byte, may leave out the Authentication Method
-    /// (sections 3.15.2.1 and 3.15.2.2.2).
+    /// Decodes an AUTH of a Network Connection that speaks `version`; the packet in `frame` is one.
+    ///
+    /// A packet without a body is the short form of success. All others need an Authentication Method (sections 3.15.2.1 and
+    /// 3.15.2.2.2).
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         if !version.is_v5() {
@@ -32,7 +35,7 @@ impl<'a> Auth<'a> {
         Ok(Self { code, properties })
     }
 
-    /// Success is the Server's to say (section 3.15.2.1).
+    /// Refuses a packet that only a Server may send: success (section 3.15.2.1).
     #[inline]
     pub fn check_from_client(&self) -> Result<(), Refusal> {
         match self.code {

@@ -1,29 +1,29 @@
 //! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
 
-use crate::primitive::Reader;
+use crate::reader::Reader;
 use crate::{Codes, Encode, Frame, PacketId, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
 use core::fmt;
 
 /// An UNSUBSCRIBE packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
-    /// That of the UNSUBACK to come.
+    /// The Packet Identifier, which the UNSUBACK repeats.
     pub packet_id: PacketId,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
-    /// What to unsubscribe from: at least one filter `[MQTT-3.10.3-2]`.
+    /// The Topic Filters: at least one `[MQTT-3.10.3-2]`.
     pub filters: Topics<'a>,
 }
 
 impl<'a> Unsubscribe<'a> {
-    /// The Topic Filters, in order. The strings are well-formed; whether they are Topic Filters,
-    /// [`TopicFilter::new`](crate::topic::TopicFilter::new) tells.
+    /// The Topic Filters, in their order. The strings are well-formed UTF-8; whether they are valid Topic Filters,
+    /// [`TopicFilter::new`](crate::topic::TopicFilter::new) decides.
     #[inline]
     pub fn filters(&self) -> TopicsIter<'a> {
         self.filters.into_iter()
     }
 
-    /// Reads an UNSUBSCRIBE of a connection that speaks `version`; `frame` is one.
+    /// Decodes an UNSUBSCRIBE of a Network Connection that speaks `version`; the packet in `frame` is one.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
@@ -34,7 +34,7 @@ impl<'a> Unsubscribe<'a> {
             return Err(Refusal::protocol_error("an UNSUBSCRIBE has at least one Topic Filter [MQTT-3.10.3-2]"));
         }
         let raw = reader.rest();
-        // What an older Session subscribed to can be unsubscribed from.
+        // This reader takes control characters, so that a Client can unsubscribe from what was allowed when it subscribed.
         let mut reader = Reader::new(raw);
         while !reader.is_empty() {
             reader.string()?;
@@ -58,7 +58,7 @@ impl Encode for Unsubscribe<'_> {
     }
 }
 
-/// The Topic Filters of an UNSUBSCRIBE: the bytes of a decoded packet, or a list to be encoded.
+/// The Topic Filters of an UNSUBSCRIBE: the bytes of a decoded packet, or a list that is to be encoded.
 #[derive(Clone, Copy)]
 pub struct Topics<'a>(TopicSource<'a>);
 
@@ -69,7 +69,7 @@ enum TopicSource<'a> {
 }
 
 impl<'a> Topics<'a> {
-    /// Filters to be encoded.
+    /// Topic Filters that are to be encoded.
     #[inline]
     pub const fn new(list: &'a [&'a str]) -> Self {
         Self(TopicSource::List(list))
@@ -100,7 +100,7 @@ impl fmt::Debug for Topics<'_> {
     }
 }
 
-/// Iterates over [`Topics`].
+/// An iterator over [`Topics`].
 #[derive(Clone)]
 pub struct TopicsIter<'a>(TopicSource<'a>);
 
@@ -112,7 +112,7 @@ impl<'a> Iterator for TopicsIter<'a> {
         match &mut self.0 {
             TopicSource::Raw(raw) => {
                 let mut reader = Reader::new(raw);
-                // Found valid before, so the only way to fail is to be at the end.
+                // Decoding has checked these bytes, so reading fails at their end only.
                 let filter = reader.string().ok()?;
                 *raw = reader.rest();
                 Some(filter)
@@ -126,21 +126,22 @@ impl<'a> Iterator for TopicsIter<'a> {
     }
 }
 
-/// An UNSUBACK packet. A Server that encodes one may give any iterator of Reason Codes, which need not be contiguous.
+/// An UNSUBACK packet. To be encoded it may have any iterator over Reason Codes, so a Server need not have them in a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnsubAck<'a, C = Codes<'a>> {
-    /// That of the UNSUBSCRIBE.
+    /// The Packet Identifier of the UNSUBSCRIBE.
     pub packet_id: PacketId,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
-    /// One for each Topic Filter, in order; none before MQTT 5.0.
+    /// The Reason Codes of the Topic Filters, in their order; none before MQTT 5.0.
     pub codes: C,
 }
 
 impl<'a> UnsubAck<'a> {
+    /// Decodes an UNSUBACK of a Network Connection that speaks `version`; the packet in `frame` is one.
     #[inline]
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         if !version.is_v5() {
             reader.finish()?;

@@ -1,13 +1,13 @@
-//! DISCONNECT: the last packet of a connection (section 3.14).
+//! DISCONNECT: the last packet of a Network Connection (section 3.14).
 
 use crate::{Encode, Frame, PacketType, Properties, PropertyId, ReasonCode, Refusal, Sink, Version, property};
 
 /// A DISCONNECT packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disconnect<'a> {
-    /// Why; always Normal disconnection (0x00) before MQTT 5.0.
+    /// The reason; always Normal disconnection (0x00) before MQTT 5.0.
     pub code: ReasonCode,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
 }
 
@@ -18,8 +18,10 @@ impl<'a> Disconnect<'a> {
         Self { code, properties: Properties::EMPTY }
     }
 
-    /// Without Reason Code it means 0x00; without Property Length there are no Properties. Before MQTT 5.0 it has
-    /// no body, and it comes from the Client only.
+    /// Decodes a DISCONNECT of a Network Connection that speaks `version`; the packet in `frame` is one.
+    ///
+    /// A packet without Reason Code means 0x00, and a packet without Property Length has no Properties (section 3.14.2). Before
+    /// MQTT 5.0 the packet has no body.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
@@ -34,7 +36,8 @@ impl<'a> Disconnect<'a> {
         Ok(disconnect)
     }
 
-    /// What a Server alone may say is a Protocol Error from a Client (sections 3.14.2.1 and 3.14.2.2.5).
+    /// Refuses a packet that only a Server may send, by its Reason Code or by a Server Reference (sections 3.14.2.1 and
+    /// 3.14.2.2.5).
     #[inline]
     pub fn check_from_client(&self) -> Result<(), Refusal> {
         let from_client = matches!(
@@ -71,8 +74,8 @@ impl Encode for Disconnect<'_> {
         PacketType::Disconnect.first_byte()
     }
 
-    /// A code other than 0x00 is followed by a Property Length even if that is 0: the form without is allowed, but
-    /// clients are in use that do not understand it.
+    /// A Reason Code other than 0x00 is followed by a Property Length even if that is 0. The shorter form is allowed, but there
+    /// are clients that do not understand it.
     fn put_body(&self, version: Version, out: &mut impl Sink) {
         if version.is_v5() && !(self.code == ReasonCode::Success && self.properties.is_empty()) {
             out.put_u8(self.code.as_u8());

@@ -5,24 +5,27 @@ use crate::{Encode, Frame, PacketId, PacketType, Properties, PropertyId, QoS, Re
 /// A PUBLISH packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Whether it may have been sent before; never with QoS 0.
+    /// Whether the packet may have been sent before; never set with QoS 0 `[MQTT-3.3.1-2]`.
     pub dup: bool,
-    /// Its Quality of Service.
+    /// The Quality of Service of the message.
     pub qos: QoS,
-    /// To the Server: keep it. From the Server: it was kept, or the subscription shows what was published.
+    /// In a packet to the Server: the Server keeps the message. In a packet to a Client: the message is a retained one, or was
+    /// published with this flag and the subscription has Retain As Published.
     pub retain: bool,
-    /// Topic Name without wildcards; empty only where a Topic Alias stands for it.
+    /// The Topic Name, without wildcards; empty only if there is a Topic Alias in its place.
     pub topic: &'a str,
-    /// There from QoS 1 on and not with QoS 0 `[MQTT-2.2.1-2]`.
+    /// The Packet Identifier: `Some` with QoS 1 and 2, `None` with QoS 0 `[MQTT-2.2.1-2]`.
     pub packet_id: Option<PacketId>,
-    /// Its Properties.
+    /// The Properties of the message.
     pub properties: Properties<'a>,
-    /// The Application Message itself.
+    /// The payload of the message.
     pub payload: &'a [u8],
 }
 
 impl<'a> Publish<'a> {
-    /// Reads a PUBLISH of a connection that speaks `version`; `frame` is one.
+    /// Decodes a PUBLISH of a Network Connection that speaks `version`; the packet in `frame` is one.
+    ///
+    /// The Topic Name is a valid [`TopicName`](crate::topic::TopicName), or empty and there is a Topic Alias.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let flags = frame.flags();
@@ -37,7 +40,7 @@ impl<'a> Publish<'a> {
             return Err(Refusal::protocol_error("a PUBLISH has a Topic Name or a Topic Alias (section 3.3.2.1)"));
         }
         Ok(Self {
-            // MQTT 3.1 does not use it with QoS 0; later versions forbid it there `[MQTT-3.3.1-2]`.
+            // With QoS 0 MQTT 3.1 does not use DUP, and later versions forbid it `[MQTT-3.3.1-2]`.
             dup: flags & 0b1000 != 0 && qos != QoS::AtMostOnce,
             qos,
             retain: flags & 1 != 0,

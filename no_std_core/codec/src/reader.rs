@@ -1,56 +1,61 @@
-//! The data representations of section 1.5, read from a packet.
+//! Reads the fields of a packet: the data representations of section 1.5.
 
 use crate::topic::has_control_characters;
 use crate::{PacketId, ReasonCode, Refusal};
 
-/// Whether a quick look at a string comes before the one that finds all that is wrong: with the feature `alloc` fast, without it small.
-const LOOKS_TWICE: bool = cfg!(feature = "fast");
+/// Whether strings are checked in a loop over all bytes that a processor with wide registers takes many at a time, and only
+/// those that it finds suspect byte by byte. Without it the code is small.
+const FAST: bool = cfg!(feature = "fast");
 
 const OVERRUN: Refusal = Refusal::malformed("a field reaches beyond the end of the packet");
 
 /// Reads the fields of a packet one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
+    /// The bytes that were not read yet.
     rest: &'a [u8],
-    /// Strings have no control characters and no noncharacters.
+    /// Whether strings with control characters or noncharacters are refused.
     plain_text: bool,
 }
 
 impl<'a> Reader<'a> {
+    /// A reader that takes control characters and noncharacters.
     #[inline]
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, plain_text: false }
     }
 
-    /// A reader that may refuse strings with control characters or noncharacters.
+    /// A reader that refuses strings with control characters or noncharacters if `plain_text` says so.
     #[inline]
     pub(crate) const fn with_plain_text(bytes: &'a [u8], plain_text: bool) -> Self {
         Self { rest: bytes, plain_text }
     }
 
-    /// Takes `len` bytes to be read by themselves.
+    /// A reader of the next `len` bytes, which this reader goes past.
     #[inline]
     pub(crate) fn part(&mut self, len: usize) -> Result<Self, Refusal> {
         Ok(Self { rest: self.take(len)?, ..*self })
     }
 
+    /// Whether all was read.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// All that was not read yet.
+    /// The bytes that were not read yet.
     #[inline]
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }
 
-    /// Refuses bytes behind the last field.
+    /// Refuses the packet if there are bytes behind the last field.
     #[inline]
     pub(crate) fn finish(self) -> Result<(), Refusal> {
         if self.rest.is_empty() { Ok(()) } else { Err(Refusal::malformed("the packet goes on after its last field")) }
     }
 
+    /// The next `len` bytes.
     #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Refusal> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(OVERRUN)?;
@@ -58,6 +63,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The next `N` bytes.
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(OVERRUN)?;
@@ -65,21 +71,25 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    /// A byte.
     #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8, Refusal> {
         self.array().map(u8::from_be_bytes)
     }
 
+    /// A Two Byte Integer.
     #[inline]
     pub(crate) fn u16(&mut self) -> Result<u16, Refusal> {
         self.array().map(u16::from_be_bytes)
     }
 
+    /// A Four Byte Integer.
     #[inline]
     pub(crate) fn u32(&mut self) -> Result<u32, Refusal> {
         self.array().map(u32::from_be_bytes)
     }
 
+    /// A Variable Byte Integer in as few bytes as hold it `[MQTT-1.5.5-1]`.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u32, Refusal> {
         let (value, len) = varint(self.rest)?.ok_or(OVERRUN)?;
@@ -87,7 +97,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A Packet Identifier, which is not 0 `[MQTT-2.2.1-3]`.
+    /// A Packet Identifier, which is never 0 `[MQTT-2.2.1-3]`.
     #[inline]
     pub(crate) fn packet_id(&mut self) -> Result<PacketId, Refusal> {
         PacketId::new(self.u16()?).ok_or(Refusal::protocol_error("a Packet Identifier is not 0 [MQTT-2.2.1-3]"))
@@ -100,33 +110,33 @@ impl<'a> Reader<'a> {
         self.take(usize::from(len))
     }
 
-    /// A UTF-8 Encoded String: well-formed, hence without surrogates `[MQTT-1.5.4-1]`, and without U+0000
-    /// `[MQTT-1.5.4-2]`. U+FEFF is kept as the character that it is `[MQTT-1.5.4-3]`.
+    /// A UTF-8 Encoded String: well-formed and so without surrogates `[MQTT-1.5.4-1]`, without U+0000 `[MQTT-1.5.4-2]`. The
+    /// character U+FEFF stays in it `[MQTT-1.5.4-3]`.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<&'a str, Refusal> {
         self.string_or(ReasonCode::MalformedPacket)
     }
 
-    /// A string that is refused with `code` if it contains what plain text does not.
+    /// As [`Reader::string`]; `code` is the Reason Code for control characters and noncharacters, where they are refused.
     #[inline]
     pub(crate) fn string_or(&mut self, code: ReasonCode) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
-        if !LOOKS_TWICE || text.bytes().fold(false, |found, byte| found | !is_printable(byte)) {
+        if !FAST || text.bytes().fold(false, |found, byte| found | !is_printable(byte)) {
             self.check_text(text, code)?;
         }
         Ok(text)
     }
 
-    /// A string used as Topic Name: no U+0000, no wildcards `[MQTT-3.3.2-2]`. It may be empty.
+    /// A string used as Topic Name: without U+0000 and without wildcards `[MQTT-3.3.2-2]`. It may be empty.
     ///
-    /// A wildcard here is well-formed text that the protocol does not allow, so a Protocol Error; Topic Name invalid
-    /// (0x90) is for names that are correctly formed but not accepted.
+    /// A wildcard is a Protocol Error: the text is well-formed, and the protocol does not allow it. Topic Name invalid (0x90)
+    /// is for names that are correctly formed and not accepted.
     #[inline]
     pub(crate) fn topic_name(&mut self) -> Result<&'a str, Refusal> {
         let text = utf8(self.binary()?)?;
         let is_suspect = |byte| !is_printable(byte) | matches!(byte, b'+' | b'#');
-        // A loop that goes on to the end in any case can be made wide, where the processor has wide registers.
-        let found = if cfg!(feature = "fast") {
+        let found = if FAST {
+            // Without an early end, which would keep the compiler from taking many bytes at a time.
             text.bytes().fold(false, |found, byte| found | is_suspect(byte))
         } else {
             text.bytes().any(is_suspect)
@@ -140,7 +150,7 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// Looks closely at a string that is not all printable ASCII.
+    /// Checks a string that is not all printable ASCII.
     #[cold]
     #[inline]
     fn check_text(&self, text: &str, code: ReasonCode) -> Result<(), Refusal> {
@@ -159,11 +169,13 @@ impl<'a> Reader<'a> {
 
 const NULL: Refusal = Refusal::malformed("a string has no U+0000 [MQTT-1.5.4-2]");
 
+/// Whether the byte is printable ASCII.
 #[inline]
 const fn is_printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
+/// `bytes` as text.
 #[inline]
 fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
     core::str::from_utf8(bytes)
@@ -173,9 +185,9 @@ fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
 pub(crate) const OVERLONG_VARINT: Refusal =
     Refusal::malformed("a Variable Byte Integer takes as few bytes as hold it [MQTT-1.5.5-1]");
 
-/// The Variable Byte Integer at the beginning of `bytes` and its length; `None` if more bytes are needed to tell.
+/// The Variable Byte Integer that `bytes` begin with, and its length in bytes; `None` if it is not complete.
 ///
-/// At most four bytes, and no more than the value needs `[MQTT-1.5.5-1]`.
+/// It has at most four bytes, and no more than its value needs `[MQTT-1.5.5-1]`.
 #[inline]
 pub(crate) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
     match any_varint(bytes)? {
@@ -185,8 +197,9 @@ pub(crate) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Refusal> {
     }
 }
 
-/// As [`varint`], but it may take more bytes than it needs; whether it does.
+/// As [`varint`], but it may have more bytes than its value needs; the `bool` says whether it has.
 #[inline]
+#[expect(clippy::arithmetic_side_effects, reason = "`len` is 4 at most")]
 pub(crate) fn any_varint(bytes: &[u8]) -> Result<Option<(u32, usize, bool)>, Refusal> {
     let mut value = 0;
     let mut len = 0;

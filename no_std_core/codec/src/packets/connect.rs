@@ -1,61 +1,67 @@
-//! CONNECT: a Client's first packet, which says the version (section 3.1).
+//! CONNECT: the first packet of a Client, which names the version (section 3.1).
 
-use crate::primitive::Reader;
-use crate::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, Why, property};
+use crate::reader::Reader;
+use crate::version::HAS_V3;
+use crate::{Encode, Frame, PacketType, Properties, QoS, ReasonCode, ReasonText, Refusal, Sink, Version, property};
 
 /// A CONNECT packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
-    /// What the Client speaks.
+    /// The version that the Client speaks.
     pub version: Version,
-    /// Whether it says that it is a bridge, by the highest bit of the Protocol Level. No version of MQTT tells of this bit, but
-    /// bridges of several makes set it in MQTT 3.1 and 3.1.1: they want No Local and Retain As Published for all that they
-    /// subscribe to, which those versions can't say.
+    /// Whether the Client says that it is a bridge, by the highest bit of the Protocol Level. The bit is in no specification,
+    /// but several brokers set it when they connect to another one with MQTT 3.1 or 3.1.1: they want No Local and Retain As
+    /// Published for all their subscriptions, and those versions have no other way to ask for that. Never set in MQTT 5.0.
     pub is_bridge: bool,
-    /// Whether the Session starts anew; CleanSession in MQTT 3.x.
+    /// Whether the Client wants a new Session. In MQTT 3.x this is Clean Session.
     pub clean_start: bool,
-    /// Seconds between two packets of the Client at most; 0 for no limit.
+    /// The greatest time between two packets of the Client, in seconds; 0 for no limit.
     pub keep_alive: u16,
-    /// Its Properties; see [`Connect::session_expiry_interval`].
+    /// The Properties of the packet. For the Session Expiry Interval use [`Connect::session_expiry_interval`], which knows the
+    /// default and MQTT 3.x.
     pub properties: Properties<'a>,
-    /// The Client Identifier; may be empty.
+    /// The Client Identifier; empty if the Server is to choose one.
     pub client_id: &'a str,
-    /// What is published when the connection ends in a bad way.
+    /// The Will Message, which the Server publishes if the connection ends without a DISCONNECT.
     pub will: Option<Will<'a>>,
     /// The User Name.
     pub user_name: Option<&'a str>,
-    /// The Password: any bytes. Before MQTT 5.0 there is none without a User Name.
+    /// The Password: any bytes. Before MQTT 5.0 there is no Password without a User Name.
     pub password: Option<&'a [u8]>,
 }
 
-/// The Will Message.
+/// The Will Message of a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Will<'a> {
-    /// Its Quality of Service.
+    /// The Quality of Service of the message.
     pub qos: QoS,
-    /// Whether it is retained.
+    /// Whether the Server retains the message.
     pub retain: bool,
     /// The Will Properties.
     pub properties: Properties<'a>,
-    /// Its Topic Name; a valid one when decoded.
+    /// The Topic Name. In a decoded packet it is a valid one.
     pub topic: &'a str,
-    /// Its payload.
+    /// The payload of the message.
     pub payload: &'a [u8],
 }
 
-/// Why a CONNECT is refused, and in which version the Client understands that.
+/// Why a CONNECT is refused, and in which version the CONNACK has to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectRefusal {
-    /// The version of the CONNACK to send; `None` if the Client does not seem to speak MQTT.
+    /// The version of the CONNACK; `None` if no CONNACK is to be sent, because the peer does not seem to speak MQTT.
     pub version: Option<Version>,
-    /// What the CONNACK says about it; always an error.
+    /// The Reason Code of the CONNACK; always an error.
     pub code: ReasonCode,
-    /// What is wrong, for people: fit to be a Reason String.
-    pub why: Why,
+    /// What is wrong, as a sentence for people.
+    pub why: ReasonText,
 }
 
 impl<'a> Connect<'a> {
-    /// Reads a first packet; one that is not CONNECT is refused `[MQTT-3.1.0-1]`.
+    /// Decodes the first packet of a Network Connection.
+    ///
+    /// # Errors
+    ///
+    /// The packet is not a CONNECT `[MQTT-3.1.0-1]`, is invalid, or names a version that is not supported.
     #[inline]
     pub fn decode(frame: Frame<'a>) -> Result<Self, ConnectRefusal> {
         if frame.packet_type() != PacketType::Connect {
@@ -68,8 +74,9 @@ impl<'a> Connect<'a> {
         rest.map_err(|refusal| ConnectRefusal::new(Some(version), refusal))
     }
 
-    /// Seconds that the Session outlives the connection; `u32::MAX` for ever. MQTT 3.x has two cases:
-    /// CleanSession = 1 ends it with the connection, CleanSession = 0 keeps it for ever.
+    /// The seconds for which the Session is kept after the connection has ended; `u32::MAX` means without limit.
+    ///
+    /// In MQTT 3.x a Session with Clean Session ends with its connection, and any other is kept without limit.
     #[inline]
     pub fn session_expiry_interval(&self) -> u32 {
         match (self.version, self.clean_start) {
@@ -79,6 +86,7 @@ impl<'a> Connect<'a> {
         }
     }
 
+    /// Decodes what follows Protocol Name and Protocol Level.
     #[inline]
     fn decode_rest(version: Version, is_bridge: bool, mut reader: Reader<'a>) -> Result<Self, Refusal> {
         let flags = Flags::decode(version, reader.u8()?)?;
@@ -95,8 +103,8 @@ impl<'a> Connect<'a> {
             }),
             None => None,
         };
-        // In MQTT 3.1 the Remaining Length has precedence over these two flags: a string that its flag announces may
-        // be missing at the end of the packet.
+        // In MQTT 3.1 the Remaining Length has precedence over these two flags: User Name and Password may be missing at the
+        // end of the packet although their flags are set.
         let missing = |reader: &Reader<'_>| version == Version::V3_1 && reader.is_empty();
         let user_name = if flags.user_name && !missing(&reader) { Some(reader.string()?) } else { None };
         let password = if flags.password && !missing(&reader) { Some(reader.binary()?) } else { None };
@@ -129,10 +137,10 @@ impl From<ConnectRefusal> for Refusal {
     }
 }
 
-/// In the Protocol Level: the Client is a bridge.
+/// The bit of the Protocol Level that says that the Client is a bridge.
 const BRIDGE: u8 = 0x80;
 
-/// Reads Protocol Name and Protocol Level `[MQTT-3.1.2-1]` `[MQTT-3.1.2-2]`, and whether the Client is a bridge.
+/// Decodes Protocol Name and Protocol Level `[MQTT-3.1.2-1]` `[MQTT-3.1.2-2]`. The `bool` says whether the Client is a bridge.
 #[inline]
 fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectRefusal> {
     let mut name_and_level = || Ok((reader.binary()?, reader.u8()?));
@@ -140,9 +148,9 @@ fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectRef
     let unsupported =
         |version, why| Err(ConnectRefusal::new(version, Refusal::new(ReasonCode::UnsupportedProtocolVersion, why)));
     match (name, level) {
-        (b"MQIsdp", 3 | 0x83) if cfg!(feature = "v3") => Ok((Version::V3_1, level & BRIDGE != 0)),
-        (b"MQTT", 4 | 0x84) if cfg!(feature = "v3") => Ok((Version::V3_1_1, level & BRIDGE != 0)),
-        // MQTT 5.0 has Subscription Options for what a bridge wants, and no such bit.
+        (b"MQIsdp", 3 | 0x83) if HAS_V3 => Ok((Version::V3_1, level & BRIDGE != 0)),
+        (b"MQTT", 4 | 0x84) if HAS_V3 => Ok((Version::V3_1_1, level & BRIDGE != 0)),
+        // MQTT 5.0 has Subscription Options for what a bridge wants; the bit is not used there.
         (b"MQTT", 5) => Ok((Version::V5, false)),
         (b"MQTT", _) if level & 0x7F > 5 => unsupported(Some(Version::V5), "this Server speaks MQTT up to version 5.0"),
         (b"MQTT" | b"MQIsdp", _) => {
@@ -152,6 +160,7 @@ fn decode_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectRef
     }
 }
 
+/// The Connect Flags.
 struct Flags {
     user_name: bool,
     password: bool,
@@ -160,17 +169,17 @@ struct Flags {
 }
 
 impl Flags {
-    /// Reads the Connect Flags (section 3.1.2.3).
+    /// Decodes the Connect Flags (section 3.1.2.3).
     #[inline]
     fn decode(version: Version, bits: u8) -> Result<Self, Refusal> {
-        // MQTT 3.1 does not use this bit, and asks for no value.
+        // MQTT 3.1 does not use this bit and prescribes no value for it.
         if bits & 0b0000_0001 != 0 && version != Version::V3_1 {
             return Err(Refusal::malformed("the reserved Connect Flag is 0 [MQTT-3.1.2-3]"));
         }
         let has_will = bits & 0b0000_0100 != 0;
-        // MQTT 3.1 disregards QoS and Retain of a Will that is not there; later versions forbid them.
-        let disregarded = if !has_will && version == Version::V3_1 { 0b0011_1000 } else { 0 };
-        let bits = bits & !disregarded;
+        // Without a Will, MQTT 3.1 does not use Will QoS and Will Retain, and later versions forbid them.
+        let unused = if !has_will && version == Version::V3_1 { 0b0011_1000 } else { 0 };
+        let bits = bits & !unused;
         let will_retain = bits & 0b0010_0000 != 0;
         let will_qos =
             QoS::from_bits(bits >> 3 & 0b11).ok_or(Refusal::malformed("a Will has QoS 0, 1 or 2 [MQTT-3.1.2-12]"))?;
@@ -194,6 +203,7 @@ impl Flags {
     }
 }
 
+/// The Properties that stand at `place`; none before MQTT 5.0.
 #[inline]
 fn decode_properties<'a>(
     version: Version,
@@ -203,6 +213,7 @@ fn decode_properties<'a>(
     if version.is_v5() { Properties::decode(reader, place) } else { Ok(Properties::EMPTY) }
 }
 
+/// The Topic Name of a Will.
 #[inline]
 fn will_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Refusal> {
     match reader.topic_name()? {
@@ -217,7 +228,7 @@ impl Encode for Connect<'_> {
         PacketType::Connect.first_byte()
     }
 
-    /// In its own version, whatever the caller's is.
+    /// Puts the form of the version that the CONNECT names; the caller's version does not matter.
     fn put_body(&self, _: Version, out: &mut impl Sink) {
         out.put_string(self.version.protocol_name());
         out.put_u8(self.version.level() | if self.is_bridge { BRIDGE } else { 0 });

@@ -1,31 +1,30 @@
-//! CONNACK: the Server's answer to CONNECT (section 3.2).
+//! CONNACK: the answer of the Server to CONNECT (section 3.2).
 
-use crate::primitive::Reader;
 use crate::{Encode, Frame, PacketType, Properties, ReasonCode, Refusal, Sink, Version, property};
 
 /// A CONNACK packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnAck<'a> {
-    /// Whether the Server had a Session for this Client; never with an error `[MQTT-3.2.2-6]` nor in MQTT 3.1.
+    /// Whether the Server had a Session for this Client. Never set together with an error `[MQTT-3.2.2-6]`, nor in MQTT 3.1.
     pub session_present: bool,
-    /// Success, or why the connection is refused.
+    /// Success, or the reason why the connection is refused.
     pub code: ReasonCode,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
 }
 
 impl<'a> ConnAck<'a> {
-    /// A CONNACK without Session and Properties.
+    /// A CONNACK without Session Present and without Properties.
     #[inline]
     pub const fn new(code: ReasonCode) -> Self {
         Self { session_present: false, code, properties: Properties::EMPTY }
     }
 
-    /// The Connect Return Code of MQTT 3.x for `code`; `None` where none fits, and then a Server closes the Network
+    /// The Connect Return Code of MQTT 3.x for `code`. `None` if no Return Code fits: then a Server closes the Network
     /// Connection without a CONNACK (section 3.2.2.3 of MQTT 3.1.1).
     ///
-    /// None is given for what passes either: no room, too busy, shutting down. Some clients, MQTT.js among them, never try again after a
-    /// CONNACK that refuses them, while all try again after a connection that was closed.
+    /// The answer is `None` for temporary reasons too: no room, too busy, shutting down. Some clients, MQTT.js among them, do
+    /// not try again after a CONNACK that refuses them, and all clients try again after a connection was closed.
     #[inline]
     pub const fn return_code(code: ReasonCode) -> Option<u8> {
         Some(match code {
@@ -49,11 +48,12 @@ impl<'a> ConnAck<'a> {
         })
     }
 
+    /// Decodes a CONNACK of a Network Connection that speaks `version`; the packet in `frame` is one.
     #[inline]
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        let mut reader = frame.reader();
         let flags = reader.u8()?;
-        // MQTT 3.1 leaves the whole byte unused.
+        // MQTT 3.1 does not use this byte.
         if flags > 1 && version != Version::V3_1 {
             return Err(Refusal::malformed("the reserved Connect Acknowledge Flags are 0 [MQTT-3.2.2-1]"));
         }
@@ -74,6 +74,7 @@ impl<'a> ConnAck<'a> {
 
 const SERVER_UNAVAILABLE: u8 = 3;
 
+/// The Reason Code for a Connect Return Code of MQTT 3.x.
 #[inline]
 fn from_return_code(return_code: u8) -> Result<ReasonCode, Refusal> {
     Ok(match return_code {
@@ -93,7 +94,7 @@ impl Encode for ConnAck<'_> {
         PacketType::ConnAck.first_byte()
     }
 
-    /// Where no Return Code fits, it is Server unavailable; see [`ConnAck::return_code`].
+    /// In MQTT 3.x the Return Code is Server unavailable if no other fits; see [`ConnAck::return_code`].
     fn put_body(&self, version: Version, out: &mut impl Sink) {
         let session_present = self.session_present && self.code == ReasonCode::Success && version != Version::V3_1;
         out.put_u8(session_present.into());

@@ -1,13 +1,32 @@
-//! All packets as one type.
+//! The MQTT Control Packets: each in a file of its own, and [`Packet`], which is any of them.
 
 use crate::{
-    Ack, AckKind, Answer, Auth, ConnAck, Connect, Disconnect, Frame, Length, MAX_VARINT, PacketType, PropertyId,
-    Publish, Refusal, Sink, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Window, varint_len,
+    Frame, Length, MAX_PACKET_LEN, MAX_VARINT, PacketType, PropertyId, Refusal, Sink, Version, Window, varint_len,
 };
 
-/// An MQTT Control Packet. It borrows from the bytes that it was decoded from.
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod delivery;
+mod disconnect;
+mod publish;
+mod subscribe;
+mod unsubscribe;
+
+pub use ack::{Ack, AckKind, Answer};
+pub use auth::Auth;
+pub use connack::ConnAck;
+pub use connect::{Connect, ConnectRefusal, Will};
+pub use delivery::DeliveryHead;
+pub use disconnect::Disconnect;
+pub use publish::Publish;
+pub use subscribe::{Codes, CodesIter, Filters, FiltersIter, RetainHandling, SubAck, Subscribe, SubscriptionOptions};
+pub use unsubscribe::{Topics, TopicsIter, UnsubAck, Unsubscribe};
+
+/// Any MQTT Control Packet. A decoded packet borrows from the bytes that it was decoded from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is explained at its type or at `PacketType`")]
+#[allow(missing_docs, reason = "the documentation of a packet is that of its type, or of `PacketType`")]
 pub enum Packet<'a> {
     Connect(Connect<'a>),
     ConnAck(ConnAck<'a>),
@@ -28,26 +47,26 @@ pub enum Packet<'a> {
 
 /// A packet that can be put into a [`Sink`].
 pub trait Encode {
-    /// The packet's first byte: its type and flags.
+    /// The first byte of the packet: type and flags.
     fn first_byte(&self) -> u8;
 
-    /// Puts what follows the fixed header.
+    /// Puts the bytes behind the fixed header.
     fn put_body(&self, version: Version, out: &mut impl Sink);
 
-    /// Bytes that [`Encode::put_body`] puts: the Remaining Length.
+    /// The number of bytes that [`Encode::put_body`] puts: the Remaining Length.
     #[inline]
     fn body_len(&self, version: Version) -> u32 {
-        // Not a `Length`: the broker encodes into windows, and so each packet is compiled for one sink.
+        // Not a `Length`: a Server that encodes into windows has each packet compiled for one sink.
         let mut window = Window::closed();
         self.put_body(version, &mut window);
         window.total()
     }
 
-    /// Puts the whole packet as `version` has it; what the version lacks is left out. A CONNECT is put in its own
-    /// version.
+    /// Puts the whole packet in the form of `version`. What the version lacks is left out. A CONNECT is put in the form of the
+    /// version that it names.
     ///
-    /// A packet beyond [`MAX_PACKET_LEN`](crate::MAX_PACKET_LEN) has no encoding: what is put then is not a packet.
-    /// Who composes packets of such a size asks for [`Encode::encoded_len`] first.
+    /// A packet of more than [`MAX_PACKET_LEN`] bytes has no encoding, and the bytes that are put for it are no packet.
+    /// A caller that may have such a packet asks [`Encode::encoded_len`] before.
     #[inline]
     fn encode(&self, version: Version, out: &mut impl Sink) {
         out.put_u8(self.first_byte());
@@ -55,12 +74,18 @@ pub trait Encode {
         self.put_body(version, out);
     }
 
-    /// Bytes of the whole packet; `u32::MAX` where it exceeds what a packet can be.
+    /// The number of bytes of the whole packet; `u32::MAX` if it would exceed [`MAX_PACKET_LEN`].
     #[inline]
     fn encoded_len(&self, version: Version) -> u32 {
         let remaining = self.body_len(version);
-        if remaining > MAX_VARINT { u32::MAX } else { 1 + varint_len(remaining) + remaining }
+        packet_len(remaining)
     }
+}
+
+/// The length in bytes of a packet with this Remaining Length; `u32::MAX` if no packet can have it.
+#[inline]
+fn packet_len(remaining: u32) -> u32 {
+    if remaining > MAX_VARINT { u32::MAX } else { remaining.saturating_add(varint_len(remaining)).saturating_add(1) }
 }
 
 /// A PINGREQ packet.
@@ -90,22 +115,26 @@ impl Encode for PingResp {
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a packet of a connection that speaks `version`. A CONNECT is read in its own version.
+    /// Decodes a packet of a Network Connection that speaks `version`. A CONNECT is decoded in the version that it names.
+    ///
+    /// # Errors
+    ///
+    /// The packet is invalid in this version. To learn in which version the CONNACK has to refuse a CONNECT, use
+    /// [`Connect::decode`].
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let kind = frame.packet_type();
-        if kind == PacketType::Connect {
-            return Ok(Self::Connect(Connect::decode(frame)?));
+        match frame.packet_type() {
+            PacketType::Connect => return Ok(Self::Connect(Connect::decode(frame)?)),
+            _ => frame.check_header(version)?,
         }
-        frame.check_header(version)?;
-        match kind {
+        match frame.packet_type() {
             PacketType::Publish => Publish::decode(version, frame).map(Self::Publish),
             PacketType::PubAck => Ack::decode(version, frame).map(Self::PubAck),
             _ => Self::decode_rarer(version, frame),
         }
     }
 
-    /// Reads packets of which a connection has few, in a function of its own.
+    /// Decodes the packets of which a connection has few. A function of its own, so that decoding a PUBLISH stays short.
     fn decode_rarer(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         match frame.packet_type() {
             PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),
@@ -126,7 +155,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// What it is.
+    /// The type of the packet.
     #[inline]
     pub const fn packet_type(&self) -> PacketType {
         match self {
@@ -148,7 +177,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Refuses what a Server may send and a Client may not; the codec does not know who sent it.
+    /// Refuses a packet that only a Server may send. Decoding does not know who sent the packet.
     #[inline]
     pub fn check_from_client(&self) -> Result<(), Refusal> {
         match self {
@@ -186,12 +215,11 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Bytes of the whole packet; `u32::MAX` where it exceeds what a packet can be,
-    /// [`MAX_PACKET_LEN`](crate::MAX_PACKET_LEN).
+    /// The number of bytes of the whole packet; `u32::MAX` if it would exceed [`MAX_PACKET_LEN`].
     #[inline]
     pub fn encoded_len(&self, version: Version) -> u32 {
         let mut length = Length::default();
         self.encode(version, &mut length);
-        if length.get() > crate::MAX_PACKET_LEN { u32::MAX } else { length.get() }
+        if length.get() > MAX_PACKET_LEN { u32::MAX } else { length.get() }
     }
 }

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
-use crate::primitive::Reader;
+use crate::reader::Reader;
 use crate::topic::TopicFilter;
 use crate::{Encode, Frame, PacketId, PacketType, Properties, QoS, ReasonCode, Refusal, Sink, Version, property};
 use core::fmt;
@@ -8,36 +8,35 @@ use core::fmt;
 /// A SUBSCRIBE packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
-    /// That of the SUBACK to come.
+    /// The Packet Identifier, which the SUBACK repeats.
     pub packet_id: PacketId,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
-    /// What to subscribe to: at least one filter `[MQTT-3.8.3-2]`.
+    /// The Topic Filters with their options: at least one `[MQTT-3.8.3-2]`.
     pub filters: Filters<'a>,
 }
 
-/// What a Client asks for with one Topic Filter (section 3.8.3.1). Before MQTT 5.0 there is the QoS alone, and the
-/// others are as in the default.
+/// The options of a subscription (section 3.8.3.1). MQTT 3.x has the QoS only; the other options then have their default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionOptions {
-    /// The greatest QoS of deliveries.
+    /// The greatest QoS of deliveries to this subscription.
     pub qos: QoS,
-    /// Whether what this Client publishes is not sent back to it.
+    /// Whether messages that the Client itself publishes are not sent to it.
     pub no_local: bool,
-    /// Whether deliveries have the RETAIN flag that the message was published with.
+    /// Whether deliveries have the RETAIN flag with which the message was published.
     pub retain_as_published: bool,
-    /// When retained messages are sent.
+    /// When the Server sends the retained messages that match.
     pub retain_handling: RetainHandling,
 }
 
-/// When a subscription gets the retained messages that match it.
+/// When a subscription gets the retained messages that match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RetainHandling {
-    /// Each time it is made `[MQTT-3.3.1-9]`.
+    /// At each SUBSCRIBE `[MQTT-3.3.1-9]`.
     #[default]
     Send = 0,
-    /// When it is made and did not exist `[MQTT-3.3.1-10]`.
+    /// At a SUBSCRIBE, if the subscription did not exist `[MQTT-3.3.1-10]`.
     SendIfNew = 1,
     /// Never `[MQTT-3.3.1-11]`.
     DoNotSend = 2,
@@ -50,14 +49,14 @@ impl SubscriptionOptions {
         Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
     }
 
-    /// Whether the protocol allows them for `filter`: No Local and a Shared Subscription are a Protocol Error
+    /// Whether the protocol allows these options for `filter`: No Local with a shared subscription is a Protocol Error
     /// `[MQTT-3.8.3-4]`.
     #[inline]
     pub fn are_allowed_for(&self, filter: TopicFilter<'_>) -> bool {
         !(self.no_local && filter.share_name().is_some())
     }
 
-    /// The options as the byte of a SUBSCRIBE in MQTT 5.0; [`SubscriptionOptions::from_bits`] reads it.
+    /// The options as the byte in a SUBSCRIBE of MQTT 5.0; [`SubscriptionOptions::from_bits`] decodes it.
     #[inline]
     pub const fn bits(self) -> u8 {
         self.qos.bits()
@@ -66,7 +65,11 @@ impl SubscriptionOptions {
             | (self.retain_handling as u8) << 4
     }
 
-    /// The options in the byte of a SUBSCRIBE.
+    /// Decodes the byte in a SUBSCRIBE of a Network Connection that speaks `version`.
+    ///
+    /// # Errors
+    ///
+    /// Malformed Packet (0x81) if reserved bits are set, Protocol Error (0x82) for QoS 3 and for Retain Handling 3.
     #[inline]
     pub fn from_bits(version: Version, bits: u8) -> Result<Self, Refusal> {
         let reserved = if version.is_v5() { 0b1100_0000 } else { 0b1111_1100 };
@@ -86,14 +89,14 @@ impl SubscriptionOptions {
 }
 
 impl<'a> Subscribe<'a> {
-    /// Topic Filters and what is asked for with each, in order. The strings are well-formed; whether they are Topic
-    /// Filters, [`TopicFilter::new`] tells.
+    /// The Topic Filters with their options, in their order. The strings are well-formed UTF-8; whether they are valid Topic
+    /// Filters, [`TopicFilter::new`] decides.
     #[inline]
     pub fn filters(&self) -> FiltersIter<'a> {
         self.filters.into_iter()
     }
 
-    /// Reads a SUBSCRIBE of a connection that speaks `version`; `frame` is one.
+    /// Decodes a SUBSCRIBE of a Network Connection that speaks `version`; the packet in `frame` is one.
     #[inline]
     pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         let mut reader = frame.reader();
@@ -104,9 +107,9 @@ impl<'a> Subscribe<'a> {
             return Err(Refusal::protocol_error("a SUBSCRIBE has at least one Topic Filter [MQTT-3.8.3-2]"));
         }
         let raw = reader.rest();
-        // Each filter has its own Reason Code.
+        // This reader takes control characters: a Topic Filter that has some is refused with a Reason Code of its own.
         let mut reader = Reader::new(raw);
-        // MQTT 3.1 uses no other bits of the options, and asks for no value there.
+        // MQTT 3.1 uses the two bits of the QoS, and prescribes no value for the others.
         let used = if version == Version::V3_1 { 0b11 } else { 0xFF };
         while !reader.is_empty() {
             decode_filter(version, used, &mut reader)?;
@@ -115,6 +118,7 @@ impl<'a> Subscribe<'a> {
     }
 }
 
+/// Decodes one Topic Filter and its options, of which only the bits of `used` count.
 #[inline]
 fn decode_filter<'a>(
     version: Version,
@@ -140,13 +144,13 @@ impl Encode for Subscribe<'_> {
     }
 }
 
-/// The Topic Filters of a SUBSCRIBE with their options: the bytes of a decoded packet, or a list to be encoded.
+/// The Topic Filters of a SUBSCRIBE with their options: the bytes of a decoded packet, or a list that is to be encoded.
 #[derive(Clone, Copy)]
 pub struct Filters<'a>(FilterSource<'a>);
 
 #[derive(Clone, Copy)]
 enum FilterSource<'a> {
-    /// `used` has the bits of the options that count.
+    /// Valid bytes of a packet. Only the bits `used` of the options count.
     Raw {
         raw: &'a [u8],
         used: u8,
@@ -155,7 +159,7 @@ enum FilterSource<'a> {
 }
 
 impl<'a> Filters<'a> {
-    /// Filters to be encoded.
+    /// Topic Filters and options that are to be encoded.
     #[inline]
     pub const fn new(list: &'a [(&'a str, SubscriptionOptions)]) -> Self {
         Self(FilterSource::List(list))
@@ -186,7 +190,7 @@ impl fmt::Debug for Filters<'_> {
     }
 }
 
-/// Iterates over [`Filters`].
+/// An iterator over [`Filters`].
 #[derive(Clone)]
 pub struct FiltersIter<'a>(FilterSource<'a>);
 
@@ -198,7 +202,7 @@ impl<'a> Iterator for FiltersIter<'a> {
         match &mut self.0 {
             FilterSource::Raw { raw, used } => {
                 let mut reader = Reader::new(raw);
-                // Found valid before, and the options of MQTT 3.x read the same as those of 5.0.
+                // Decoding has checked these bytes. The options of MQTT 3.x mean the same in MQTT 5.0.
                 let next = decode_filter(Version::V5, *used, &mut reader).ok()?;
                 *raw = reader.rest();
                 Some(next)
@@ -212,21 +216,22 @@ impl<'a> Iterator for FiltersIter<'a> {
     }
 }
 
-/// A SUBACK packet. A Server that encodes one may give any iterator of Reason Codes, which need not be contiguous.
+/// A SUBACK packet. To be encoded it may have any iterator over Reason Codes, so a Server need not have them in a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubAck<'a, C = Codes<'a>> {
-    /// That of the SUBSCRIBE.
+    /// The Packet Identifier of the SUBSCRIBE.
     pub packet_id: PacketId,
-    /// Its Properties.
+    /// The Properties of the packet.
     pub properties: Properties<'a>,
-    /// One for each Topic Filter, in order. Before MQTT 5.0 all failures are the same, 0x80.
+    /// The Reason Codes of the Topic Filters, in their order. Before MQTT 5.0 all failures are 0x80.
     pub codes: C,
 }
 
 impl<'a> SubAck<'a> {
+    /// Decodes a SUBACK of a Network Connection that speaks `version`; the packet in `frame` is one.
     #[inline]
-    pub(crate) fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
-        let mut reader = Reader::new(frame.body());
+    pub fn decode(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
+        let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties = if version.is_v5() {
             Properties::decode(&mut reader, PacketType::SubAck.bit())?
@@ -256,7 +261,7 @@ impl<C: IntoIterator<Item = ReasonCode> + Clone> Encode for SubAck<'_, C> {
     }
 }
 
-/// The Reason Codes of a SUBACK or UNSUBACK: the bytes of a decoded packet, or a list to be encoded.
+/// The Reason Codes of a SUBACK or UNSUBACK: the bytes of a decoded packet, or a list that is to be encoded.
 #[derive(Clone, Copy)]
 pub struct Codes<'a>(CodeSource<'a>);
 
@@ -267,13 +272,13 @@ enum CodeSource<'a> {
 }
 
 impl<'a> Codes<'a> {
-    /// Codes to be encoded.
+    /// Reason Codes that are to be encoded.
     #[inline]
     pub const fn new(list: &'a [ReasonCode]) -> Self {
         Self(CodeSource::List(list))
     }
 
-    /// How many there are.
+    /// The number of Reason Codes.
     #[inline]
     pub const fn len(&self) -> usize {
         match self.0 {
@@ -282,13 +287,13 @@ impl<'a> Codes<'a> {
         }
     }
 
-    /// Whether there are none, as in an UNSUBACK before MQTT 5.0.
+    /// Whether there are no Reason Codes, as in an UNSUBACK before MQTT 5.0.
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads codes up to the end of a packet: at least one.
+    /// Decodes the Reason Codes, which go on to the end of the packet: at least one.
     #[inline]
     pub(crate) fn decode(mut reader: Reader<'a>, packet: PacketType) -> Result<Self, Refusal> {
         let raw = reader.rest();
@@ -326,7 +331,7 @@ impl fmt::Debug for Codes<'_> {
     }
 }
 
-/// Iterates over [`Codes`].
+/// An iterator over [`Codes`].
 #[derive(Clone)]
 pub struct CodesIter<'a>(CodeSource<'a>);
 
