@@ -1,5 +1,6 @@
 //! Starting and stopping all shards.
 
+use crate::access::{Principals, RecordError};
 use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::net::descriptors::{self, TooFewDescriptors};
@@ -32,6 +33,7 @@ pub struct Gateway {
     ended: UnboundedReceiver<Failed>,
     running: usize,
     store: Option<Committer>,
+    principals: Arc<Principals>,
     /// Unless nobody is to see anything.
     admin: Option<Admin>,
 }
@@ -100,6 +102,7 @@ impl fmt::Display for StartError {
                 match error.downcast_ref() {
                     Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
                     Some(error) if error.lacks_descriptors() => Ok(()),
+                    _ if error.is::<RecordError>() => Ok(()),
                     _ => write!(
                         f,
                         "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"
@@ -172,6 +175,7 @@ impl Gateway {
         let admin = admin.map_err(StartError::Thread)?;
         let open_store = OpenStore::open(config, gives_up)?;
         let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
+        let principals = open_store.as_ref().map(OpenStore::principals).unwrap_or_default();
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let mut gateway = Self {
@@ -182,10 +186,13 @@ impl Gateway {
             ended,
             running: 0,
             store: None,
+            principals: principals.clone(),
             admin,
         };
         let (plans, to_accept): (Vec<_>, Vec<_>) =
-            plans(config, draw_seed()?, mailboxes.clone(), open_store.as_ref(), gives_up)?.into_iter().unzip();
+            plans(config, draw_seed()?, mailboxes.clone(), open_store.as_ref(), &principals, gives_up)?
+                .into_iter()
+                .unzip();
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
@@ -246,6 +253,11 @@ impl Gateway {
     /// Where it answers HTTP since it started, in the order of [`HttpConfig::listen`](crate::HttpConfig::listen).
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http_addresses
+    }
+
+    /// The names of principals and their numbers. With a store both are the same after a restart.
+    pub fn principals(&self) -> &Arc<Principals> {
+        &self.principals
     }
 
     /// A line for each address that is not there yet, with why. It is listened on once it is.
@@ -376,6 +388,7 @@ fn plans(
     seed: u128,
     mailboxes: Arc<Mailboxes>,
     open_store: Option<&OpenStore>,
+    principals: &Arc<Principals>,
     gives_up: &Arc<AtomicBool>,
 ) -> Result<Vec<PlanOfShard>, StartError> {
     let needed = descriptors::needed(mailboxes.shards(), open_store.is_some());
@@ -404,6 +417,7 @@ fn plans(
             mailboxes: mailboxes.clone(),
             admission: admission.clone(),
             store: open_store.map(OpenStore::for_shard),
+            principals: principals.clone(),
             listeners,
             gives_up: gives_up.clone(),
         };

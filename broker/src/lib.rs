@@ -7,6 +7,7 @@
 //! output      text for standard error and standard output, which nobody waits for
 //! config      what may be configured, and the file that says it
 //! net         listeners, admission, sockets: bytes in and out, of which only the length of a packet is known
+//! access      who clients are
 //! shard       the thread with its core broker: event loop, mailbox, what goes to the store
 //! store       what survives a restart, on disk
 //! admin       what operators see: $SYS topics, metrics, health, sessions
@@ -23,6 +24,7 @@
 //! # });
 //! ```
 
+pub mod access;
 mod admin;
 pub mod cli;
 pub mod config;

@@ -6,6 +6,7 @@ use super::event_loop::EventLoop;
 use super::mailbox::Mailboxes;
 use super::persistence::{Persistence, restore};
 use super::shared::Shard;
+use crate::access::Principals;
 use crate::net::{self, Admission, ListenSocket};
 use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory};
 use goldcrest_store::{Handle, LogStore};
@@ -38,6 +39,7 @@ pub(crate) struct ShardPlan {
     pub(crate) admission: Arc<Admission>,
     /// What was stored, and where to store from now on.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
+    pub(crate) principals: Arc<Principals>,
     /// Those that this shard accepts on, for all, once all are restored.
     pub(crate) listeners: oneshot::Receiver<Vec<ListenSocket>>,
     /// Restoring ends early, with an error, once this is true.
@@ -66,13 +68,13 @@ pub(crate) fn run(plan: ShardPlan, started: &SyncSender<io::Result<()>>) {
 }
 
 fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSocket>>)> {
-    let ShardPlan { config, capacity, clock, mailboxes, admission, store, listeners, gives_up } = plan;
+    let ShardPlan { config, capacity, clock, mailboxes, admission, store, principals, listeners, gives_up } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
     let mut broker = Broker::new(memory, config, &AllowAll);
     let persistence = match store {
         Some((log, handle)) => {
-            let left_out = restore(&mut broker, index, &log, clock.now(), &gives_up)?;
+            let left_out = restore(&mut broker, index, &log, &principals, clock.now(), &gives_up)?;
             handle.health().leave_out(left_out);
             Some(Persistence::new(index, handle, log.room_share(), &mut broker))
         }
@@ -213,6 +215,7 @@ mod tests {
             mailboxes: Arc::new(Mailboxes::new(1)),
             admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),
             store: None,
+            principals: Arc::default(),
             listeners: oneshot::channel().1,
             gives_up: Arc::default(),
         };

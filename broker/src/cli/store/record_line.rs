@@ -1,6 +1,7 @@
 //! How a record looks as a line of JSON: fields in this order, null for what does not come or is not there.
 
 use super::stats::time_of_day;
+use crate::access::{GatewayRecord, PrincipalRecord, is_gateway_kind};
 use crate::admin::json_lines;
 use crate::shard::kind_name;
 use goldcrest_core::Instant;
@@ -8,6 +9,7 @@ use goldcrest_core::record::{self, Receiver, Record, Through, Value};
 use goldcrest_store::Key;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::fmt::Display;
 
 /// What the clock of the machine shows at a time of the gateway's own clock, if it goes right from the last write on.
 #[derive(Clone, Copy)]
@@ -28,17 +30,17 @@ impl Times {
 
 /// The line for the record that stands under `key`.
 pub(super) fn line(key: Key, sealed: &[u8], times: Times) -> String {
-    let fields = match record::open(sealed) {
-        Ok(Record::Put(_, value)) => Fields::of(value, times),
-        Ok(Record::Delete(_)) => Fields::Deleted {},
-        Err(error) => Fields::Unreadable { unreadable: error.to_string(), record_base64: base64(sealed) },
-    };
-    json_lines::line(&RecordLine { shard: key.shard, kind: kind_name(key.kind), slot: key.slot, fields })
+    let fields =
+        if is_gateway_kind(key.kind) { Fields::of_gateway(key.kind, sealed) } else { Fields::of_core(sealed, times) };
+    let shard = (key.shard != Key::COMMON).then_some(key.shard);
+    json_lines::line(&RecordLine { shard, kind: kind_name(key.kind), slot: key.slot, fields })
 }
 
 #[derive(Serialize)]
 struct RecordLine<'a> {
-    shard: u16,
+    /// None if the record belongs to no shard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<u16>,
     kind: String,
     slot: u32,
     #[serde(flatten)]
@@ -58,6 +60,7 @@ enum Fields<'a> {
     Transit { sibling: u16, sequence: u64, message: u32, publisher_key: u32, group: &'a str },
     Sibling { taken: u64, sent: u64 },
     Counters { dropped: Vec<u32> },
+    Principal { number: u32, name: &'a str },
     Deleted {},
     Unreadable { unreadable: String, record_base64: String },
 }
@@ -143,6 +146,25 @@ enum CameThrough {
 }
 
 impl<'a> Fields<'a> {
+    fn of_gateway(kind: u8, bytes: &'a [u8]) -> Self {
+        match GatewayRecord::open(kind, bytes) {
+            Ok(GatewayRecord::Principal(PrincipalRecord { number, name })) => Self::Principal { number, name },
+            Err(error) => Self::unreadable(&error, bytes),
+        }
+    }
+
+    fn of_core(sealed: &'a [u8], times: Times) -> Self {
+        match record::open(sealed) {
+            Ok(Record::Put(_, value)) => Self::of(value, times),
+            Ok(Record::Delete(_)) => Self::Deleted {},
+            Err(error) => Self::unreadable(&error, sealed),
+        }
+    }
+
+    fn unreadable(why: &dyn Display, bytes: &[u8]) -> Self {
+        Self::Unreadable { unreadable: why.to_string(), record_base64: base64(bytes) }
+    }
+
     fn of(value: Value<'a>, times: Times) -> Self {
         match value {
             Value::Session(session) => Self::Session(SessionFields::of(session, times)),
@@ -395,10 +417,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_shown_as_it_is() {
+    fn a_principal_belongs_to_no_shard() {
+        let key = Key { shard: Key::COMMON, kind: 0x40, slot: 6 };
+        let written = line(key, &[1, 7, 3, b'a', b'n', b'n'], TIMES);
+        assert_eq!(written, "{\"kind\":\"Principal\",\"slot\":6,\"number\":7,\"name\":\"ann\"}\n");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_shown_as_it_is() {
         assert_eq!(
-            line(Key { shard: 1, kind: 200, slot: 6 }, b"junk", TIMES),
-            "{\"shard\":1,\"kind\":\"200\",\"slot\":6,\"unreadable\":\"the record is damaged\",\"record_base64\":\"anVuaw==\"}\n"
+            line(Key { shard: 1, kind: 20, slot: 6 }, b"junk", TIMES),
+            "{\"shard\":1,\"kind\":\"20\",\"slot\":6,\"unreadable\":\"the record is damaged\",\"record_base64\":\"anVuaw==\"}\n"
         );
+        let key = Key { shard: Key::COMMON, kind: 0x41, slot: 6 };
+        let expected = "{\"kind\":\"65\",\"slot\":6,\"unreadable\":\"it holds records of kind 65, which this program does not know: a newer \
+            one wrote them; nothing was changed\",\"record_base64\":\"anVuaw==\"}\n";
+        assert_eq!(line(key, b"junk", TIMES), expected);
     }
 }

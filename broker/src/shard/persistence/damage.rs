@@ -1,5 +1,6 @@
 //! What is damaged in a store, in words: for the log at a start and for `goldcrest store`.
 
+use crate::access;
 use goldcrest_core::record::Kind;
 use goldcrest_store::Damage;
 
@@ -37,5 +38,9 @@ pub(crate) fn describe_damage(damage: &Damage) -> String {
 
 pub(crate) fn kind_name(kind: u8) -> String {
     let known = Kind::ALL.iter().find(|known| **known as u8 == kind);
-    known.map_or_else(|| kind.to_string(), |kind| format!("{kind:?}"))
+    match (known, access::kind_name(kind)) {
+        (Some(kind), _) => format!("{kind:?}"),
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => kind.to_string(),
+    }
 }

@@ -2,11 +2,13 @@
 
 use super::damage::describe_damage;
 use super::redistribute::{Refused, redistribute};
+use crate::access::Principals;
 use crate::config::{Config, Sync, shards_for_cores};
 use crate::shard::clock::{Clock, WallClock, downtime};
 use goldcrest_store::{
     self, Answer, Committer, Directory, Handle, LogStore, OpenError, Options, Pending, Report, StoreHealth,
 };
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ pub(crate) enum StoreStartError {
     /// Whoever wanted it does not any more.
     GivenUp,
     /// The store in this directory cannot be used.
-    Unusable(PathBuf, Box<dyn std::error::Error + Send + std::marker::Sync>),
+    Unusable(PathBuf, Box<dyn Error + Send + std::marker::Sync>),
 }
 
 /// An open store that shards are restored from.
@@ -28,6 +30,7 @@ pub(crate) struct OpenStore {
     handle: Handle,
     pending: Pending,
     shards: u16,
+    principals: Arc<Principals>,
     /// Goes on where it was when the store was written last.
     pub(crate) clock: Clock,
 }
@@ -37,13 +40,17 @@ impl OpenStore {
     pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StoreStartError> {
         let Some(path) = config.store_dir() else { return Ok(None) };
         let opened = Self::open_in(path, config, gives_up);
-        opened.map(Some).map_err(|error| match error {
-            OpenError::GivenUp => StoreStartError::GivenUp,
-            error => StoreStartError::Unusable(path.clone(), error.into()),
+        opened.map(Some).map_err(|error| match error.downcast_ref() {
+            Some(OpenError::GivenUp) => StoreStartError::GivenUp,
+            _ => StoreStartError::Unusable(path.clone(), error),
         })
     }
 
-    fn open_in(path: &Path, config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Self, OpenError> {
+    fn open_in(
+        path: &Path,
+        config: &Config,
+        gives_up: &Arc<AtomicBool>,
+    ) -> Result<Self, Box<dyn Error + Send + std::marker::Sync>> {
         let directory = Directory::take(path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse,
             _ => OpenError::Io("the directory".to_owned(), error),
@@ -54,6 +61,9 @@ impl OpenStore {
         let started = std::time::Instant::now();
         let (mut log, report) = LogStore::open(Arc::new(directory), options(config, gives_up.clone()))?;
         tell(&report, started.elapsed());
+        let (handle, pending) = goldcrest_store::requests();
+        // Before anything is written: what a newer program wrote is to stay as it is.
+        let principals = Arc::new(Principals::restore(&log, handle.clone())?);
         let clock =
             Clock::start_at(report.instant_ms.saturating_add(downtime_ms(&report, config.store.longest_downtime())));
         let time: goldcrest_store::TimeSource = Arc::new(move || (clock.now().as_millis(), WallClock::now_ms()));
@@ -66,18 +76,21 @@ impl OpenStore {
                     shards = wanted;
                     log.use_for(shards, time);
                 }
-                Err(Refused::GivenUp) => return Err(OpenError::GivenUp),
+                Err(Refused::GivenUp) => return Err(OpenError::GivenUp.into()),
                 Err(error) => {
                     tracing::warn!("there are {shards} shards, as the store has been made for, not {wanted}: {error}");
                 }
             }
         }
-        let (handle, pending) = goldcrest_store::requests();
-        Ok(Self { path: path.to_owned(), log: Arc::new(log), handle, pending, shards, clock })
+        Ok(Self { path: path.to_owned(), log: Arc::new(log), handle, pending, shards, principals, clock })
     }
 
     pub(crate) fn shards(&self) -> u16 {
         self.shards
+    }
+
+    pub(crate) fn principals(&self) -> Arc<Principals> {
+        self.principals.clone()
     }
 
     pub(crate) fn for_shard(&self) -> (Arc<LogStore>, Handle) {

@@ -1,49 +1,27 @@
 //! Giving a core broker back what it had before a restart.
 
 use super::key_in_store;
-use goldcrest_core::record::{self, Unreadable};
-use goldcrest_core::{Broker, Instant};
+use crate::access::{Principals, RecordError, is_gateway_kind};
+use goldcrest_core::record::{self, Record, Unreadable, Value};
+use goldcrest_core::{Broker, Instant, Principal};
 use goldcrest_store::{LogStore, Store as _};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Gives the core back what it had before the restart. How many records it did not take.
+/// Gives the core back what it had before the restart. How many records it did not take. From then on no new name gets the number of a
+/// principal that has a Session here.
 pub(crate) fn restore(
     broker: &mut Broker<'static>,
     shard: u16,
     log: &LogStore,
+    principals: &Principals,
     now: Instant,
     gives_up: &AtomicBool,
 ) -> io::Result<u64> {
-    let mut newer = None;
-    let (mut taken, mut left_out) = (0_u64, 0_u64);
-    let mut told = std::time::Instant::now();
-    broker.expect_retained(log.slots(shard, record::Kind::Retained as u8));
-    log.each(shard, &mut |_, sealed| match record::open(sealed) {
-        Ok(record) => {
-            left_out += u64::from(broker.restore(now, record).is_err());
-            taken += 1;
-            if taken.is_multiple_of(1024) && told.elapsed() > Duration::from_secs(1) {
-                told = std::time::Instant::now();
-                tracing::info!(shard, "restoring: {taken} records so far");
-            }
-            if gives_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-        Err(error @ Unreadable::Newer(_)) => {
-            newer = Some(error);
-            ControlFlow::Break(())
-        }
-        Err(Unreadable::Damaged) => {
-            left_out += 1;
-            ControlFlow::Continue(())
-        }
-    })?;
-    unless_given_up(gives_up)?;
-    if let Some(error) = newer {
-        return Err(io::Error::other(format!("{error}; nothing was changed")));
-    }
+    let (left_out, greatest_principal) = restore_records(broker, shard, log, now, gives_up)?;
+    principals.reserve_up_to(greatest_principal);
     // What shards are to hand to each other at once was too much to be kept in memory.
     let mut sealed = Vec::new();
     while let Some(fetch) = broker.poll_fetch() {
@@ -67,6 +45,53 @@ pub(crate) fn restore(
         tracing::error!(shard, records = left_out, "records of the store were left out");
     }
     Ok(left_out)
+}
+
+/// How many records the core did not take, and the greatest principal that has a Session.
+fn restore_records(
+    broker: &mut Broker<'static>,
+    shard: u16,
+    log: &LogStore,
+    now: Instant,
+    gives_up: &AtomicBool,
+) -> io::Result<(u64, Principal)> {
+    let mut refusal = None;
+    let (mut taken, mut left_out) = (0_u64, 0_u64);
+    let mut greatest_principal = Principal::ANONYMOUS;
+    let mut told = std::time::Instant::now();
+    broker.expect_retained(log.slots(shard, record::Kind::Retained as u8));
+    log.each(shard, &mut |key, sealed| match record::open(sealed) {
+        // The gateway's own records belong to no shard, as far as this program knows.
+        _ if is_gateway_kind(key.kind) => {
+            refusal = Some(RecordError::UnknownKind(key.kind).to_string());
+            ControlFlow::Break(())
+        }
+        Ok(record) => {
+            if let Record::Put(_, Value::Session(session)) = record {
+                greatest_principal.0 = greatest_principal.0.max(session.principal);
+            }
+            left_out += u64::from(broker.restore(now, record).is_err());
+            taken += 1;
+            if taken.is_multiple_of(1024) && told.elapsed() > Duration::from_secs(1) {
+                told = std::time::Instant::now();
+                tracing::info!(shard, "restoring: {taken} records so far");
+            }
+            if gives_up.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        Err(error @ Unreadable::Newer(_)) => {
+            refusal = Some(format!("{error}; nothing was changed"));
+            ControlFlow::Break(())
+        }
+        Err(Unreadable::Damaged) => {
+            left_out += 1;
+            ControlFlow::Continue(())
+        }
+    })?;
+    unless_given_up(gives_up)?;
+    match refusal {
+        Some(refusal) => Err(io::Error::other(refusal)),
+        None => Ok((left_out, greatest_principal)),
+    }
 }
 
 fn unless_given_up(gives_up: &AtomicBool) -> io::Result<()> {
