@@ -92,7 +92,7 @@ impl Engine<'_> {
         let is_held = self.connections[handle].is_held;
         match self.connections[handle].phase {
             // It is the broker that does not read.
-            Phase::Open if self.connections[handle].draft.get().expires <= now => {
+            Phase::Open if self.connections[handle].draft.get().has_expired(now) => {
                 self.close(now, handle, GRANT_EXPIRED, true);
             }
             Phase::Open if is_held => {

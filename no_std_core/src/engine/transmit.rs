@@ -635,7 +635,7 @@ impl Engine<'_> {
                 let is_needed = connection.draft.get().answered > 0;
                 #[cfg(not(feature = "alloc"))]
                 let is_needed = false;
-                let is_needed = is_needed || connection.draft.get().expires != Instant::NEVER;
+                let is_needed = is_needed || connection.draft.get().lasts();
                 if connection.phase == Phase::Open && !is_needed {
                     connection.draft.shed();
                 }

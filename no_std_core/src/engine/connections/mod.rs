@@ -139,7 +139,7 @@ pub(crate) struct Draft {
     pub(crate) assigned_number: Option<u64>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
-    /// When the client's proof of who it is expires.
+    /// When the client's proof of who it is expires; 0: never.
     pub(crate) expires: Instant,
     /// The length of the packet for which the connection is closed as too large; 0: none.
     #[cfg(feature = "alloc")]
@@ -155,6 +155,21 @@ pub(crate) struct Draft {
     pub(crate) is_by_client: bool,
 }
 
+impl Draft {
+    /// Not [`Instant::NEVER`]: what fills unused memory is all zeros.
+    pub(crate) const NEVER_EXPIRES: Instant = Instant::from_millis(0);
+
+    /// Whether something of it is needed for as long as the connection is open.
+    pub(crate) fn lasts(&self) -> bool {
+        self.expires != Self::NEVER_EXPIRES
+    }
+
+    /// Whether the client's proof of who it is has expired.
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        self.expires != Self::NEVER_EXPIRES && self.expires <= now
+    }
+}
+
 impl Vacant for Draft {
     const VACANT: &Self = &Self {
         client_id: Blob::EMPTY,
@@ -166,7 +181,7 @@ impl Vacant for Draft {
         assigned_number: None,
         server_keep_alive: None,
         granted_expiry_secs: None,
-        expires: Instant::NEVER,
+        expires: Self::NEVER_EXPIRES,
         #[cfg(feature = "alloc")]
         too_large: 0,
         #[cfg(feature = "alloc")]

@@ -3,7 +3,7 @@
 use crate::codec::{Connect, Frame, ReasonCode, ReasonText, Refusal, Version};
 use crate::config::Authentication;
 use crate::engine::Engine;
-use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
+use crate::engine::connections::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
 #[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
 use crate::engine::neighbours::Siblings;
@@ -346,8 +346,10 @@ impl<'m> Engine<'m> {
     /// The client's proof of who it is lasts until another time from now on.
     pub(crate) fn renew_grant(&mut self, now: Instant, handle: Handle<Connection>, grant: &Grant) {
         let connection = &mut self.connections[handle];
-        if grant.expires != connection.draft.get().expires {
-            connection.draft.make().expires = grant.expires;
+        let never = Draft::NEVER_EXPIRES;
+        let expires = if grant.expires == Instant::NEVER { never } else { grant.expires.max(never.plus_millis(1)) };
+        if expires != connection.draft.get().expires {
+            connection.draft.make().expires = expires;
         }
         let idle_limit = connection.idle_limit_ms;
         self.rearm_open(now, handle, idle_limit);
@@ -356,7 +358,7 @@ impl<'m> Engine<'m> {
     /// Arms the timer of an open connection: for so long without a packet, or for the end of its grant. 0: for no quiet.
     pub(crate) fn rearm_open(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
         let expires = self.connections[handle].draft.get().expires;
-        if expires == Instant::NEVER {
+        if expires == Draft::NEVER_EXPIRES {
             self.rearm_connection(now, handle, after_ms);
             return;
         }
