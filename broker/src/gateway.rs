@@ -4,8 +4,8 @@ use crate::access::{Principals, RecordError};
 use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, shards_for_cores};
 use crate::net::descriptors::{self, TooFewDescriptors};
-use crate::net::{Admission, AwaitedAddresses, ListenSocket, open_all};
-use crate::shard::{self, Clock, Mailboxes, OpenStore, ShardPlan, StoreStartError, body_budget};
+use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
+use crate::shard::{self, Clock, LocalConnection, Mailboxes, OpenStore, ShardPlan, StoreStartError, body_budget};
 use goldcrest_core::Authentication;
 use goldcrest_store::{Answer, Committer, OpenError};
 use std::fmt;
@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub struct Gateway {
     http_addresses: Vec<SocketAddr>,
     missing: AwaitedAddresses,
     mailboxes: ShutDownOnDrop,
+    admission: Arc<Admission>,
+    /// Counts connections from within this process, each of which goes to the next shard.
+    next_shard: AtomicUsize,
     /// One message from each thread when it ends.
     ended: UnboundedReceiver<Failed>,
     running: usize,
@@ -178,8 +181,11 @@ impl Gateway {
         let principals = open_store.as_ref().map(OpenStore::principals).unwrap_or_default();
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
+        let admission = admission(config, shards, open_store.is_some())?;
         let mut gateway = Self {
             addresses,
+            admission: admission.clone(),
+            next_shard: AtomicUsize::new(0),
             http_addresses,
             missing,
             mailboxes: ShutDownOnDrop(mailboxes.clone()),
@@ -190,7 +196,7 @@ impl Gateway {
             admin,
         };
         let (plans, to_accept): (Vec<_>, Vec<_>) =
-            plans(config, draw_seed()?, mailboxes.clone(), open_store.as_ref(), &principals, gives_up)?
+            plans(config, draw_seed()?, mailboxes.clone(), &admission, open_store.as_ref(), &principals, gives_up)
                 .into_iter()
                 .unzip();
         gateway.start_shards(plans, &end, gives_up)?;
@@ -263,6 +269,23 @@ impl Gateway {
     /// A line for each address that is not there yet, with why. It is listened on once it is.
     pub fn awaited(&self) -> Vec<String> {
         self.missing.reasons()
+    }
+
+    /// Connects a client in this process to the broker, without a network between them: what is written to the stream is MQTT, as it
+    /// would be over TCP, from CONNECT on, and limits and rules are those of any client. A client that does not read is sent no more
+    /// once 64 KiB wait for it in the stream, and keeps its queue.
+    ///
+    /// # Errors
+    /// As many connections are open as `connections` in [`Config::capacity`] or the system allows.
+    pub fn connect(&self) -> io::Result<MemoryStream> {
+        let Some(permit) = self.admission.permit() else {
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections are open"));
+        };
+        let (ours, theirs) = memory_pair();
+        let mailboxes = &self.mailboxes.0;
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % usize::from(mailboxes.shards());
+        mailboxes.connect(shard as u16, LocalConnection { stream: Box::new(ours), permit });
+        Ok(theirs)
     }
 
     /// Waits until a shard or the store fails. Never ready while all is well.
@@ -380,6 +403,17 @@ fn draw_seed() -> Result<u128, StartError> {
     Ok(u128::from_ne_bytes(seed))
 }
 
+/// The bounds on connections, as far as the limit of open files allows.
+fn admission(config: &Config, shards: u16, has_store: bool) -> Result<Arc<Admission>, StartError> {
+    let needed = descriptors::needed(shards, has_store);
+    let allowed = descriptors::raise_limit(needed).map_err(StartError::Descriptors)?;
+    let connections = config.capacity.connections.saturating_mul(shards.into()).min(allowed);
+    descriptors::make_room(connections);
+    let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
+    let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
+    Ok(Arc::new(Admission::new(connections, config.unfinished_connections, connect_timeout, connect_bytes)))
+}
+
 /// What one shard is started with, and the channel on which it gets its listeners.
 type PlanOfShard = (ShardPlan, oneshot::Sender<Vec<ListenSocket>>);
 
@@ -387,17 +421,11 @@ fn plans(
     config: &Config,
     seed: u128,
     mailboxes: Arc<Mailboxes>,
+    admission: &Arc<Admission>,
     open_store: Option<&OpenStore>,
     principals: &Arc<Principals>,
     gives_up: &Arc<AtomicBool>,
-) -> Result<Vec<PlanOfShard>, StartError> {
-    let needed = descriptors::needed(mailboxes.shards(), open_store.is_some());
-    let allowed = descriptors::raise_limit(needed).map_err(StartError::Descriptors)?;
-    let seats = config.capacity.connections.saturating_mul(mailboxes.shards().into()).min(allowed);
-    descriptors::make_room(seats);
-    let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
-    let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
-    let admission = Arc::new(Admission::new(seats, config.unfinished_connections, connect_timeout, connect_bytes));
+) -> Vec<PlanOfShard> {
     let clock = open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock);
     let count = mailboxes.shards();
     let limits = open_store.map_or(config.broker.limits, |_| config.limits_with_store());
@@ -423,7 +451,7 @@ fn plans(
         };
         (plan, to_accept)
     };
-    Ok((0..count).map(plan).collect())
+    (0..count).map(plan).collect()
 }
 
 /// What the shard says when it is restored comes out of the channel.

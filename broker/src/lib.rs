@@ -37,6 +37,7 @@ mod testing;
 
 pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
 pub use gateway::{Failed, Gateway, StartError};
+pub use net::MemoryStream;
 pub use net::descriptors::TooFewDescriptors;
 
 use std::pin::pin;

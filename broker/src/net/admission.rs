@@ -16,6 +16,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Counts connections for all shards.
+#[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_bytes: u32,
@@ -87,9 +88,9 @@ impl Admission {
     }
 
     /// Logs that a connection was closed for want of room.
-    pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
+    pub(crate) fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
         if let Some(others) = self.turned_away.pass() {
-            tracing::warn!(address = %peer, others, "turned a connection away: {why}");
+            tracing::warn!(address = peer.map(tracing::field::display), others, "turned a connection away: {why}");
         }
     }
 

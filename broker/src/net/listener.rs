@@ -1,6 +1,7 @@
 //! Where connections come in: a listener accepts them, as many as may be.
 
 use super::admission::{Admission, ConnectPermit, ConnectionPermit};
+use super::transport::Transport;
 use rustix::io::Errno;
 use std::fs::File;
 use std::future::poll_fn;
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 /// Who serves the connections that a listener accepts.
@@ -20,10 +21,10 @@ pub(crate) trait Reception {
     fn count_accepted(&self);
 
     /// One is closed for want of room: counts and logs that.
-    fn turn_away(&self, peer: SocketAddr, why: &str);
+    fn refuse(&self, peer: SocketAddr, why: &str);
 
     /// Serves one. It has sent nothing yet.
-    fn receive(&self, stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit);
+    fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit);
 }
 
 /// Accepts connections for ever.
@@ -34,13 +35,13 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
             Ok((stream, peer)) => {
                 reception.count_accepted();
                 let Some(permit) = reception.admission().permit() else {
-                    reception.turn_away(peer, "as many are open as connections in [capacity] or the system allows");
+                    reception.refuse(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;
                 };
                 // Answers are whole packets already; to hold them back for more would only delay them.
                 let _ = stream.set_nodelay(true);
                 let connect_permit = reception.admission().wait_for_connect_permit().await;
-                reception.receive(stream, peer, permit, connect_permit);
+                reception.receive(Transport::Tcp(stream), peer, permit, connect_permit);
             }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => {

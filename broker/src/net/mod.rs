@@ -7,6 +7,7 @@
 //! admission    how many connections there may be, and how many that have not said CONNECT
 //! foreign      tells by the first bytes that a client speaks another protocol
 //! socket       one Network Connection: reads, writes, and the bytes that wait in between
+//! transport    the stream of bytes below a socket: over TCP, or in memory
 //! byte_queue   a queue of such bytes
 //! descriptors  the limit of open files
 //! ```
@@ -18,10 +19,14 @@ mod foreign;
 mod listen_socket;
 mod listener;
 mod socket;
+mod transport;
 
 pub(crate) use admission::{Admission, ConnectPermit, ConnectionPermit, GRACE, UNFINISHED_BYTES};
 pub(crate) use byte_queue::ByteQueue;
 pub(crate) use foreign::Protocol;
 pub(crate) use listen_socket::{AwaitedAddresses, ListenSocket, open_all};
 pub(crate) use listener::{Reception, accept};
-pub(crate) use socket::{Asking, CHUNK, READ_BUFFER, ReadOutcome, Reading, Socket};
+pub(crate) use socket::{CHUNK, READ_BUFFER, ReadOutcome, Reading, Socket};
+pub use transport::memory::MemoryStream;
+pub(crate) use transport::memory::pair as memory_pair;
+pub(crate) use transport::{Asking, Detached, Transport};

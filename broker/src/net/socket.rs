@@ -1,18 +1,16 @@
 //! One Network Connection as its shard sees it: bytes in, bytes out, and what waits in between.
 
-use crate::net::ByteQueue;
-use crate::net::ConnectionPermit;
+use super::transport::{Asking, Source, Transport};
+use super::{ByteQueue, ConnectionPermit};
 use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
-use socket2::SockRef;
 use std::future::Future as _;
-use std::io::{self, IoSlice, Read as _};
-use std::net::{Shutdown, SocketAddr};
-use std::pin::{Pin, pin};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, ReadBuf};
 use tokio::time::timeout;
 
 /// Bytes that one read takes at most, unless packets are long, and one write gives of what is copied for it.
@@ -32,7 +30,7 @@ pub(crate) const READ_BUFFER: usize = 2 * CHUNK;
 pub(crate) struct Socket {
     pub(crate) id: ConnectionId,
     pub(crate) reading: Reading,
-    stream: TcpStream,
+    transport: Transport,
     /// Has the shard look after this socket.
     waker: Waker,
     /// Read, but not consumed by the core.
@@ -59,37 +57,6 @@ pub(crate) enum Reading {
     Closed,
 }
 
-/// Who is asked whether there is something to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asking {
-    /// The runtime, which knows what the system told it last.
-    Runtime,
-    /// The system, at the price of a call: the runtime may not have heard of it yet.
-    System,
-}
-
-/// A stream to be read.
-struct Source<'s> {
-    stream: &'s mut TcpStream,
-    asking: Asking,
-}
-
-impl AsyncRead for Source<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.asking == Asking::Runtime {
-            return Pin::new(&mut *self.stream).poll_read(cx, into);
-        }
-        match (&*SockRef::from(&*self.stream)).read(into.initialize_unfilled()) {
-            Ok(read) => {
-                into.advance(read);
-                Poll::Ready(Ok(()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-}
-
 /// Where the bytes are that the core is to see.
 pub(crate) enum ReadOutcome {
     /// The first so many of the buffer; the socket itself holds none.
@@ -109,12 +76,12 @@ impl Socket {
         unread.saturating_add(ByteQueue::most_bytes(CHUNK))
     }
 
-    pub(crate) fn new(id: ConnectionId, stream: TcpStream, waker: Waker, permit: ConnectionPermit) -> Self {
+    pub(crate) fn new(id: ConnectionId, transport: Transport, waker: Waker, permit: ConnectionPermit) -> Self {
         let (unread, unsent) = (ByteQueue::default(), ByteQueue::default());
         Self {
             id,
             reading: Reading::Open,
-            stream,
+            transport,
             waker,
             unread,
             unsent,
@@ -126,9 +93,14 @@ impl Socket {
         }
     }
 
-    /// Whom it is connected with, as far as the system still knows.
+    /// Whom it is connected with, as far as that is still known.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
+        self.transport.peer()
+    }
+
+    /// Whether there may be bytes to be read of which no event tells.
+    pub(crate) fn may_have_more(&self) -> bool {
+        self.transport.may_have_more()
     }
 
     pub(crate) fn waker(&self) -> Waker {
@@ -177,7 +149,7 @@ impl Socket {
         let (front, behind) = buffer[..goal].split_at_mut(rest.len());
         front.copy_from_slice(rest);
         let mut read = ReadBuf::new(behind);
-        ready!(Pin::new(&mut Source { stream: &mut self.stream, asking }).poll_read(cx, &mut read))?;
+        ready!(self.transport.poll_read(cx, asking, &mut read))?;
         let len = front.len() + read.filled().len();
         if read.filled().is_empty() {
             return Poll::Ready(Ok(ReadOutcome::End));
@@ -192,7 +164,7 @@ impl Socket {
         let begun = self.unread.as_slice();
         self.packet_len = packet_len(begun).unwrap_or(0);
         let goal = (self.packet_len as usize).max(begun.len() + 1);
-        let source = Source { stream: &mut self.stream, asking };
+        let source = Source { transport: &mut self.transport, asking };
         let mut rest_of_packet = source.take((goal - begun.len()) as u64);
         let added = ready!(pin!(rest_of_packet.read_buf(self.unread.with_room(goal))).poll(cx))?;
         Poll::Ready(Ok(if added == 0 { ReadOutcome::End } else { ReadOutcome::InSocket(added) }))
@@ -213,7 +185,7 @@ impl Socket {
             let into = self.unread.with_room(READ_BUFFER);
             into.resize(into.capacity().min(READ_BUFFER), 0);
             // An error, and the end, are for whoever reads when bytes are taken again.
-            let read = (&*SockRef::from(&self.stream)).read(&mut into[waiting..]).unwrap_or(0);
+            let read = self.transport.try_read(&mut into[waiting..]).unwrap_or(0);
             into.truncate(waiting + read);
             if read == 0 {
                 if waiting == 0 {
@@ -270,8 +242,8 @@ impl Socket {
         debug_assert!(!self.is_blocked && !self.is_broken);
         let attempt = match (bytes, payload) {
             ([], []) => return Ok(0),
-            (bytes, []) | ([], bytes) => self.stream.try_write(bytes),
-            _ => self.stream.try_write_vectored(&[IoSlice::new(bytes), IoSlice::new(payload)]),
+            (bytes, []) | ([], bytes) => self.transport.try_write(bytes),
+            _ => self.transport.try_write_vectored(&[IoSlice::new(bytes), IoSlice::new(payload)]),
         };
         let written = match attempt {
             Ok(written) => written,
@@ -289,9 +261,9 @@ impl Socket {
     /// Writes what is kept, as far as the system takes it. Ready when nothing is left, and the system takes more.
     pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.is_blocked {
-            ready!(self.stream.poll_write_ready(cx))?;
+            ready!(self.transport.poll_write_ready(cx))?;
             if !self.unsent.is_empty() {
-                match self.stream.try_write(self.unsent.as_slice()) {
+                match self.transport.try_write(self.unsent.as_slice()) {
                     Ok(written) => self.unsent.consume(written),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Poll::Ready(Err(error)),
@@ -308,18 +280,18 @@ impl Socket {
     pub(crate) async fn linger(self) {
         const WRITE: Duration = Duration::from_secs(5);
         const DRAIN: Duration = Duration::from_secs(1);
-        let Self { stream, unsent, permit: _seat, .. } = self;
-        let said = timeout(WRITE, write_rest(&stream, unsent)).await;
-        if matches!(said, Ok(Ok(()))) && SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
-            let _ = timeout(DRAIN, drain(&stream)).await;
+        let Self { transport, unsent, permit: _permit, .. } = self;
+        let said = timeout(WRITE, write_rest(&transport, unsent)).await;
+        if matches!(said, Ok(Ok(()))) && transport.end_writing().is_ok() {
+            let _ = timeout(DRAIN, drain(&transport)).await;
         }
     }
 }
 
-async fn write_rest(stream: &TcpStream, mut unsent: ByteQueue) -> io::Result<()> {
+async fn write_rest(transport: &Transport, mut unsent: ByteQueue) -> io::Result<()> {
     while !unsent.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(unsent.as_slice()) {
+        transport.writable().await?;
+        match transport.try_write(unsent.as_slice()) {
             Ok(written) => unsent.consume(written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -329,12 +301,12 @@ async fn write_rest(stream: &TcpStream, mut unsent: ByteQueue) -> io::Result<()>
 }
 
 /// Reads and forgets until the peer has closed its side too, or has sent more than it could not know to be in vain.
-async fn drain(stream: &TcpStream) -> io::Result<()> {
+async fn drain(transport: &Transport) -> io::Result<()> {
     // More than the largest packet of the default limits: a client may be in the midst of one that is refused.
     let mut budget = 16 * 1024 * 1024;
     while budget > 0 {
-        stream.readable().await?;
-        match stream.try_read(&mut [0; 4096]) {
+        transport.readable().await?;
+        match transport.try_read_ready(&mut [0; 4096]) {
             Ok(0) => break,
             Ok(read) => budget -= read.min(budget),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -352,7 +324,7 @@ mod tests {
     use std::future::poll_fn;
     use std::sync::Arc;
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     /// A socket, and its peer. The system takes and gives few bytes at once.
     async fn pair() -> (Socket, TcpStream) {
@@ -369,7 +341,7 @@ mod tests {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let id = Broker::new(memory, Config::gateway(1), &AllowAll).handle_connected(Instant::from_millis(0)).unwrap();
         let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
-        (Socket::new(id, stream, Waker::noop().clone(), permit), peer)
+        (Socket::new(id, Transport::Tcp(stream), Waker::noop().clone(), permit), peer)
     }
 
     fn numbered(count: usize) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! The first packet: it says whose home a connection belongs to.
 
 use super::connection_ends::{ConnectionEnd, EndReason};
-use super::mailbox::Handover;
+use super::mailbox::{Handover, LocalConnection};
 use super::shared::Shard;
-use crate::net::{Admission, ConnectPermit, ConnectionPermit, GRACE, Protocol, Reception};
+use crate::net::{Admission, ConnectPermit, ConnectionPermit, GRACE, Protocol, Reception, Transport};
 use crate::output::log::Escaped;
 use goldcrest_core::codec::{Connect, PacketType, ReasonCode, peek_type, split};
 use std::fmt;
@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -28,38 +27,44 @@ impl Reception for Rc<Shard> {
         self.mailboxes.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn turn_away(&self, peer: SocketAddr, why: &str) {
-        Shard::turn_away(self, peer, why);
+    fn refuse(&self, peer: SocketAddr, why: &str) {
+        self.turn_away(Some(peer), why);
     }
 
-    fn receive(&self, stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit) {
-        spawn_local(receive(self.clone(), stream, peer, permit, connect_permit));
+    fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit) {
+        spawn_local(receive(self.clone(), transport, Some(peer), permit, connect_permit));
+    }
+}
+
+impl Shard {
+    /// Serves a connection from within this process. It has sent nothing that was read.
+    pub(super) fn accept_local(self: &Rc<Self>, connection: LocalConnection) {
+        let shard = self.clone();
+        spawn_local(async move {
+            let LocalConnection { stream, permit } = connection;
+            let connect_permit = shard.admission.wait_for_connect_permit().await;
+            receive(shard, Transport::Memory(stream), None, permit, connect_permit).await;
+        });
     }
 }
 
 /// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
 async fn receive(
     shard: Rc<Shard>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    transport: Transport,
+    peer: Option<SocketAddr>,
     permit: ConnectionPermit,
     mut connect_permit: ConnectPermit,
 ) {
     let tell = |end, why: fmt::Arguments<'_>| {
-        shard.mailboxes.connection_ends.tell(&ConnectionEnd {
-            end,
-            client: "",
-            address: Some(peer),
-            was_open: false,
-            why,
-        });
+        shard.mailboxes.connection_ends.tell(&ConnectionEnd { end, client: "", address: peer, was_open: false, why });
     };
-    let (home, bytes) = match read_in_time(&shard, &stream, peer, &mut connect_permit).await {
+    let (home, bytes) = match read_in_time(&shard, &transport, peer, &mut connect_permit).await {
         Ok(Ok(first)) => first,
         // What looks whether there is a server says nothing.
         Ok(Err(ConnectFailure::Peer(error, 0))) => {
             shard.mailboxes.connection_ends.count(EndReason::LostBeforeConnect);
-            return tracing::debug!(address = %peer, %error, "closed before CONNECT");
+            return tracing::debug!(address = peer.map(tracing::field::display), %error, "closed before CONNECT");
         }
         Ok(Err(ConnectFailure::Peer(_, read))) => {
             return tell(
@@ -78,11 +83,13 @@ async fn receive(
     };
     drop(connect_permit);
     if home == shard.index {
-        return shard.open_connection(stream, peer, bytes, permit).await;
+        return shard.open_connection(transport, peer, bytes, permit).await;
     }
-    match stream.into_std() {
-        Ok(stream) => shard.mailboxes.send_home(home, Handover { stream, peer, bytes, permit }),
-        Err(error) => tracing::warn!(address = %peer, %error, "a connection could not be sent home"),
+    match transport.detach() {
+        Ok(transport) => shard.mailboxes.send_home(home, Handover { transport, peer, bytes, permit }),
+        Err(error) => {
+            tracing::warn!(address = peer.map(tracing::field::display), %error, "a connection could not be sent home")
+        }
     }
 }
 
@@ -98,11 +105,11 @@ enum ConnectFailure {
 /// As [`read`], unless that takes too long.
 async fn read_in_time(
     shard: &Shard,
-    stream: &TcpStream,
-    peer: SocketAddr,
+    transport: &Transport,
+    peer: Option<SocketAddr>,
     connect_permit: &mut ConnectPermit,
 ) -> Result<Result<(u16, Vec<u8>), ConnectFailure>, Elapsed> {
-    let mut reading = pin!(read(shard, stream, peer, connect_permit));
+    let mut reading = pin!(read(shard, transport, peer, connect_permit));
     match timeout(shard.admission.connect_timeout, &mut reading).await {
         Err(_) => {
             // Where the process was stopped the time is over before the runtime has asked the system whether something has come.
@@ -116,27 +123,27 @@ async fn read_in_time(
 /// The home of the connection, and the bytes read.
 async fn read(
     shard: &Shard,
-    stream: &TcpStream,
-    peer: SocketAddr,
+    transport: &Transport,
+    peer: Option<SocketAddr>,
     connect_permit: &mut ConnectPermit,
 ) -> Result<(u16, Vec<u8>), ConnectFailure> {
     let since = Instant::now();
     let mut bytes = Vec::new();
     loop {
         tokio::select! {
-            ready = stream.readable() => ready.map_err(|error| ConnectFailure::Peer(error, bytes.len()))?,
+            ready = transport.readable() => ready.map_err(|error| ConnectFailure::Peer(error, bytes.len()))?,
             () = shard.admission.pressure.notified() => {
                 if since.elapsed() < GRACE {
                     continue;
                 }
                 // Perhaps it has come while the process was stopped.
                 yield_now().await;
-                if timeout(Duration::ZERO, stream.readable()).await.is_err() {
+                if timeout(Duration::ZERO, transport.readable()).await.is_err() {
                     return Err(ConnectFailure::Pressed("too many others wait to say CONNECT too"));
                 }
             }
         }
-        let read = match read_chunk(stream, &mut bytes) {
+        let read = match read_chunk(transport, &mut bytes) {
             Ok(0) => return Err(ConnectFailure::Peer(io::ErrorKind::UnexpectedEof.into(), bytes.len())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -154,16 +161,16 @@ async fn read(
     }
 }
 
-fn read_chunk(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+fn read_chunk(transport: &Transport, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let mut chunk = [0; 4096];
-    let read = stream.try_read(&mut chunk)?;
+    let read = transport.try_read_ready(&mut chunk)?;
     bytes.extend_from_slice(&chunk[..read]);
     Ok(read)
 }
 
 /// The home shard, once `bytes` tell. What is no CONNECT, or a wrong one, has its home wherever it came in: the
 /// core there refuses it as it should be refused.
-fn home(bytes: &[u8], shard: &Shard, peer: SocketAddr) -> Option<u16> {
+fn home(bytes: &[u8], shard: &Shard, peer: Option<SocketAddr>) -> Option<u16> {
     let here = Some(shard.index);
     if peek_type(bytes) != Some(PacketType::Connect) {
         return here;
@@ -171,7 +178,7 @@ fn home(bytes: &[u8], shard: &Shard, peer: SocketAddr) -> Option<u16> {
     let Ok(whole) = split(bytes, shard.admission.connect_bytes) else { return here };
     let (frame, _) = whole?;
     let Ok(connect) = Connect::decode(frame) else { return here };
-    tracing::debug!(client = %Escaped(connect.client_id), address = %peer, version = %connect.version, "CONNECT");
+    tracing::debug!(client = %Escaped(connect.client_id), address = peer.map(tracing::field::display), version = %connect.version, "CONNECT");
     let shards = shard.mailboxes.shards();
     Some(match connect.client_id {
         // The core there assigns an identifier whose home it is.

@@ -8,10 +8,10 @@
 //! costs several times what a message costs.
 
 use super::connection_ends::ConnectionEnds;
-use crate::net::ConnectionPermit;
+use crate::net::{ConnectionPermit, Detached, MemoryStream};
 use goldcrest_core::{Broker, Forward, Instant};
 use goldcrest_store::Answer;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
@@ -60,6 +60,8 @@ pub(crate) struct Mail {
     pub(crate) forwards: Vec<(u16, Forward)>,
     /// Connections whose home is this shard.
     pub(crate) handovers: Vec<Handover>,
+    /// New connections from within this process.
+    pub(crate) local_connections: Vec<LocalConnection>,
     /// From the store.
     pub(crate) answers: Vec<Answer>,
     /// From those who look after the gateway.
@@ -85,10 +87,17 @@ impl Default for CallSlots {
 
 /// A connection on its way to its home shard.
 pub(crate) struct Handover {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Detached,
+    /// `None`: it is in this process.
+    pub(crate) peer: Option<SocketAddr>,
     /// What was read from it: CONNECT and what followed.
     pub(crate) bytes: Vec<u8>,
+    pub(crate) permit: ConnectionPermit,
+}
+
+/// The gateway's end of a connection from within this process.
+pub(crate) struct LocalConnection {
+    pub(crate) stream: Box<MemoryStream>,
     pub(crate) permit: ConnectionPermit,
 }
 
@@ -135,6 +144,12 @@ impl Mailboxes {
 
     pub(crate) fn send_home(&self, home: u16, handover: Handover) {
         self.post(home, |mail| mail.handovers.push(handover));
+    }
+
+    /// Has a shard serve a new connection.
+    pub(crate) fn connect(&self, shard: u16, connection: LocalConnection) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.post(shard, |mail| mail.local_connections.push(connection));
     }
 
     pub(crate) fn answer(&self, shard: u16, answer: Answer) {

@@ -4,11 +4,10 @@ use super::clock::Clock;
 use super::connection_ends::EndReason;
 use super::event_loop::EventLoop;
 use super::mailbox::{Handover, Mailboxes};
-use crate::net::{Admission, ConnectionPermit};
+use crate::net::{Admission, ConnectionPermit, Transport};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
@@ -32,14 +31,14 @@ impl Shard {
     /// task that has yielded.
     pub(crate) async fn open_connection(
         self: Rc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
+        transport: Transport,
+        peer: Option<SocketAddr>,
         bytes: Vec<u8>,
         permit: ConnectionPermit,
     ) {
         yield_now().await;
         let opened = self.event_loop(|event_loop| {
-            event_loop.is_stopping || event_loop.open_connection(stream, &bytes, permit).is_some()
+            event_loop.is_stopping || event_loop.open_connection(transport, &bytes, permit).is_some()
         });
         if !opened {
             self.turn_away(peer, "its shard has as many connections as connections in [capacity] allows");
@@ -47,7 +46,7 @@ impl Shard {
     }
 
     /// Counts and logs that a connection is closed for want of room.
-    pub(crate) fn turn_away(&self, peer: SocketAddr, why: &str) {
+    pub(crate) fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
         self.mailboxes.connection_ends.count(EndReason::NoRoom);
         self.admission.turn_away(peer, why);
     }
@@ -73,10 +72,12 @@ impl Shard {
 
     /// Gives a connection that has come home to the runtime of this thread.
     pub(super) fn welcome(self: &Rc<Self>, handover: Handover) {
-        let Handover { stream, peer, bytes, permit } = handover;
-        match TcpStream::from_std(stream) {
-            Ok(stream) => drop(spawn_local(self.clone().open_connection(stream, peer, bytes, permit))),
-            Err(error) => tracing::warn!(address = %peer, %error, "a connection did not get home"),
+        let Handover { transport, peer, bytes, permit } = handover;
+        match transport.attach() {
+            Ok(transport) => drop(spawn_local(self.clone().open_connection(transport, peer, bytes, permit))),
+            Err(error) => {
+                tracing::warn!(address = peer.map(tracing::field::display), %error, "a connection did not get home")
+            }
         }
     }
 }

@@ -164,6 +164,7 @@ impl Future for ShardTask {
             event_loop.begin_turn(cx.waker());
             event_loop.collect();
             event_loop.handovers.drain(..).for_each(|handover| shard.welcome(handover));
+            event_loop.local_connections.drain(..).for_each(|connection| shard.accept_local(connection));
             if event_loop.is_stopping {
                 shard.stop.notify_one();
             }

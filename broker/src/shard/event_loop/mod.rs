@@ -20,15 +20,14 @@ mod transmit;
 use self::fair_share::MOST_IN_TURN;
 use self::timers::Timers;
 use super::clock::Clock;
-use super::mailbox::{Handover, Mail, Mailboxes, SleepingEventLoop};
+use super::mailbox::{Handover, LocalConnection, Mail, Mailboxes, SleepingEventLoop};
 use super::persistence::Persistence;
 use super::ready_queue::ReadyQueue;
-use crate::net::{Asking, ByteQueue, CHUNK, ConnectionPermit, READ_BUFFER, Reading, Socket};
+use crate::net::{Asking, ByteQueue, CHUNK, ConnectionPermit, READ_BUFFER, Reading, Socket, Transport};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use tokio::net::TcpStream;
 
 /// Connections that are written to in the stead of a shard that sleeps.
 const MOST_IN_STEAD: usize = 16;
@@ -67,6 +66,8 @@ pub(crate) struct EventLoop {
     forwards: Vec<(u16, Forward)>,
     /// Connections that have come home.
     pub(crate) handovers: Vec<Handover>,
+    /// New connections from within this process.
+    pub(crate) local_connections: Vec<LocalConnection>,
     /// The gateway stops.
     pub(crate) is_stopping: bool,
     /// A batch for each sibling.
@@ -118,6 +119,7 @@ impl EventLoop {
             mail: Mail::default(),
             forwards: Vec::new(),
             handovers: Vec::new(),
+            local_connections: Vec::new(),
             is_stopping: false,
             asleep: Vec::new(),
             armed: Instant::NEVER,
@@ -137,13 +139,13 @@ impl EventLoop {
     /// Gives a connection to the core, with the bytes that were read from it so far; `None` if the core has no room.
     pub(crate) fn open_connection(
         &mut self,
-        stream: TcpStream,
+        transport: Transport,
         bytes: &[u8],
         permit: ConnectionPermit,
     ) -> Option<ConnectionId> {
         let now = self.begin();
         let Ok(id) = self.broker.handle_connected(now) else { return None };
-        let mut socket = Socket::new(id, stream, ReadyQueue::waker(&self.ready_queue, id), permit);
+        let mut socket = Socket::new(id, transport, ReadyQueue::waker(&self.ready_queue, id), permit);
         socket.wake();
         socket.keep_unread(bytes);
         if self.sockets.len() <= id.index() {
@@ -211,6 +213,7 @@ impl EventLoop {
             call(now, broker);
         }
         self.handovers.append(&mut self.mail.handovers);
+        self.local_connections.append(&mut self.mail.local_connections);
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
             // What clients have said by now counts.
             self.receive_all();
@@ -351,7 +354,7 @@ impl SleepingEventLoop for EventLoop {
         for sibling in self.asleep.drain(..) {
             self.mailboxes.wake(sibling);
         }
-        if due < self.armed || !self.handovers.is_empty() || self.goes_on() {
+        if due < self.armed || !self.handovers.is_empty() || !self.local_connections.is_empty() || self.goes_on() {
             self.mailboxes.wake(self.shard);
         }
     }

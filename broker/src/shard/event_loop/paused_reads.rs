@@ -39,7 +39,7 @@ impl EventLoop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Admission;
+    use crate::net::{Admission, Transport};
     use crate::shard::Clock;
     use crate::shard::Mailboxes;
     use crate::testing::WakeCounter;
@@ -61,7 +61,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
         let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\x04\0\x01a";
-        event_loop.open_connection(stream, connect, permit).unwrap();
+        event_loop.open_connection(Transport::Tcp(stream), connect, permit).unwrap();
         // More than may be owed. The PINGREQ behind them is not taken.
         let kept = |id: u16| [0x33, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
         let packets: Vec<u8> = (1..=Limits::GATEWAY.owed_replies + 100).flat_map(kept).collect();

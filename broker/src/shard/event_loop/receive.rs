@@ -45,7 +45,9 @@ impl EventLoop {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        if self.socket(id).is_some_and(|socket| socket.may_have_more()) {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Takes what has arrived by now for any connection, whether the runtime has heard of it or not.

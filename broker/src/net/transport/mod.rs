@@ -1,0 +1,187 @@
+//! The stream of bytes below a [`Socket`](super::Socket): over TCP, or in memory.
+//!
+//! Another transport is one more variant of [`Transport`], with what each of its methods does there; [`Detached`] is how it goes from
+//! one thread to another. What it reads it hands on whole: an event loop hears of bytes only when they come, so none may be left
+//! inside of which no event will tell, unless [`Transport::may_have_more`] says so.
+
+pub(crate) mod memory;
+mod tcp;
+
+use memory::MemoryStream;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The stream of one Network Connection. It is registered with the runtime of the thread that it is used on.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// A socket of the system.
+    Tcp(TcpStream),
+    /// The other end is in this process.
+    Memory(Box<MemoryStream>),
+}
+
+// A connection over TCP is no larger for there being others.
+const _: () = assert!(size_of::<Transport>() <= size_of::<TcpStream>() + 8);
+
+/// Who is asked whether there is something to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// The runtime, which knows what the system told it last.
+    Runtime,
+    /// The system, at the price of a call: the runtime may not have heard of it yet.
+    System,
+}
+
+impl Transport {
+    /// Where the peer is, as far as that is known. A peer in this process has no address.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Reads once. Nothing is read, and that is no error, at the end of what the peer sends.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        asking: Asking,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match (self, asking) {
+            (Self::Tcp(stream), Asking::Runtime) => Pin::new(stream).poll_read(cx, into),
+            (Self::Tcp(stream), Asking::System) => tcp::poll_read(stream, into),
+            (Self::Memory(stream), _) => Pin::new(&mut **stream).poll_read(cx, into),
+        }
+    }
+
+    /// Reads once, whatever the runtime has heard.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: there is nothing yet.
+    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => tcp::try_read(stream, into),
+            Self::Memory(stream) => stream.try_read(into),
+        }
+    }
+
+    /// Whether there may be bytes of which no event will tell: they came with bytes that were read. Over TCP nobody knows without a
+    /// call of the system.
+    pub(crate) fn may_have_more(&self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            Self::Memory(stream) => stream.has_bytes(),
+        }
+    }
+
+    /// Writes once; how many bytes were taken.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: none are taken now. Anything else: none will be.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Memory(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// As [`Transport::try_write`], for bytes that stand in several places.
+    pub(crate) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write_vectored(parts),
+            Self::Memory(stream) => stream.try_write_vectored(parts),
+        }
+    }
+
+    /// Ready when a write may be tried again.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Memory(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Ends when there is something to be read, or the end.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Memory(stream) => {
+                stream.readable().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`Transport::try_read`], but asks the runtime first: after [`Transport::readable`].
+    pub(crate) fn try_read_ready(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(into),
+            Self::Memory(stream) => stream.try_read(into),
+        }
+    }
+
+    /// Ends when a write may be tried again.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_write_ready(cx)).await
+    }
+
+    /// Tells the peer that nothing follows what was written. It may still send.
+    pub(crate) fn end_writing(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => tcp::end_writing(stream),
+            Self::Memory(stream) => {
+                stream.end_writing();
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes it from the runtime of this thread.
+    ///
+    /// # Errors
+    /// The runtime or the system refuses.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(stream) => Ok(Detached::Tcp(stream.into_std()?)),
+            Self::Memory(stream) => Ok(Detached::Memory(stream)),
+        }
+    }
+}
+
+/// A [`Transport`] on its way from one thread to another, on which there is another runtime.
+#[derive(Debug)]
+pub(crate) enum Detached {
+    Tcp(std::net::TcpStream),
+    Memory(Box<MemoryStream>),
+}
+
+impl Detached {
+    /// Gives it to the runtime of this thread.
+    ///
+    /// # Errors
+    /// The runtime or the system refuses.
+    pub(crate) fn attach(self) -> io::Result<Transport> {
+        match self {
+            Self::Tcp(stream) => Ok(Transport::Tcp(TcpStream::from_std(stream)?)),
+            Self::Memory(stream) => Ok(Transport::Memory(stream)),
+        }
+    }
+}
+
+/// A transport as a source of bytes for one read.
+pub(super) struct Source<'t> {
+    pub(super) transport: &'t mut Transport,
+    pub(super) asking: Asking,
+}
+
+impl AsyncRead for Source<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let asking = self.asking;
+        self.transport.poll_read(cx, asking, into)
+    }
+}
