@@ -49,48 +49,57 @@ enum Command {
     Manual(generate::Manual),
 }
 
-/// Why a command line is not followed.
+/// Why a command line is not followed to its end.
 #[derive(Debug)]
 enum Stop {
     /// It asks for this text, and for nothing else.
     Print(String),
+    /// It makes no sense.
     Mistake(String),
+    Failure(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let done = match read(&args).and_then(run) {
-        Ok(done) => done,
+        Ok(code) => Ok(code),
         Err(Stop::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Err(Stop::Mistake(mistake)) => {
-            let (_, path) = described(&args);
-            complain(&format!("goldcrest: {mistake}\nTry {path} --help.\n"));
-            return ExitCode::from(USAGE);
+            complain(&format!("goldcrest: {mistake}\nTry {} --help.\n", described(&args).1));
+            Ok(ExitCode::from(USAGE))
         }
+        Err(Stop::Failure(failure)) => Err(failure),
     };
-    done.unwrap_or_else(|error| {
-        complain(&format!("goldcrest: {error}\n"));
+    done.unwrap_or_else(|failure| {
+        complain(&format!("goldcrest: {failure}\n"));
         ExitCode::FAILURE
     })
 }
 
-/// Does what the command line says, or says what is wrong with it.
-fn run(line: CommandLine) -> Result<Result<ExitCode, Failure>, Stop> {
-    let mistake = |error: &dyn ToString| Stop::Mistake(error.to_string());
-    let done = match line.command {
+/// Does what the command line says.
+fn run(line: CommandLine) -> Result<ExitCode, Stop> {
+    match line.command {
         None => {
-            line.serve.check().map_err(|error| mistake(&error))?;
-            serve::serve(line.serve)
+            line.serve.check().map_err(Stop::Mistake)?;
+            serve::serve(line.serve)?;
         }
-        Some(Command::Sub(options)) => client::subscribe(&options),
-        Some(Command::Pub(options)) => client::publish(&options),
-        Some(Command::Store(options)) => return Ok(options.checked().map_err(|error| mistake(&error))?.run()),
-        Some(Command::Budget(options)) => return Err(budget::text_of(options).map_or_else(Stop::Mistake, Stop::Print)),
-        Some(Command::Completions(options)) => options.run(command()),
-        Some(Command::Manual(options)) => options.run(command()),
-    };
-    Ok(done.map(|()| ExitCode::SUCCESS))
+        Some(Command::Sub(options)) => client::subscribe(&options)?,
+        Some(Command::Pub(options)) => client::publish(&options)?,
+        Some(Command::Store(options)) => return Ok(options.checked().map_err(Stop::Mistake)?.run()?),
+        Some(Command::Budget(options)) => {
+            print(&budget::text_of(options).map_err(Stop::Mistake)?).map_err(Failure::from)?;
+        }
+        Some(Command::Completions(options)) => options.run(command())?,
+        Some(Command::Manual(options)) => options.run(command())?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The description of the whole command line.
@@ -185,8 +194,8 @@ mod tests {
     /// What is wrong with a command line that has a mistake.
     pub(super) fn mistake(args: &[&str]) -> String {
         let checked = read(args).and_then(|line| match line.command {
-            None => line.serve.check().map_err(|error| Stop::Mistake(error.to_owned())),
-            Some(Command::Budget(options)) => Err(budget::text_of(options).map_or_else(Stop::Mistake, Stop::Print)),
+            None => line.serve.check().map_err(Stop::Mistake),
+            Some(Command::Budget(options)) => budget::text_of(options).map(drop).map_err(Stop::Mistake),
             Some(Command::Store(options)) => options.checked().map(drop).map_err(Stop::Mistake),
             Some(_) => Ok(()),
         });

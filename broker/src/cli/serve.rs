@@ -58,12 +58,12 @@ impl Options {
     ///
     /// # Errors
     /// Options that contradict each other.
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self) -> Result<(), String> {
         if self.allow_anonymous && self.listen.is_empty() {
-            return Err("--allow-anonymous is about --listen, which is missing");
+            return Err("--allow-anonymous is about --listen, which is missing".to_owned());
         }
         if self.memory_only && self.data_dir.is_some() {
-            return Err("--memory-only keeps nothing in --data-dir; say one of them");
+            return Err("--memory-only keeps nothing in --data-dir; say one of them".to_owned());
         }
         Ok(())
     }
