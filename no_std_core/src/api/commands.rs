@@ -21,7 +21,8 @@ impl<'m> Broker<'m> {
 
     /// What [`Authorize`](crate::Authorize) answers may have changed. From now on it is asked anew: about each message that the broker had before, when
     /// that is transmitted, and about all subscriptions, a share in each [`Broker::handle_timeout`], which is due at once. A subscription
-    /// that is not permitted any more ends, and the connection of its client is closed with 0x87 Not authorized.
+    /// that is not permitted any more ends, and the connection of its client is closed with 0x87 Not authorized. Without the feature `alloc` subscriptions
+    /// stay, and [`Authorize::receive`](crate::Authorize::receive) is asked about each message from then on.
     pub fn rules_changed(&mut self, now: Instant) {
         self.engine.see(now);
         self.engine.begin_rules();

@@ -14,6 +14,8 @@ pub(crate) mod outcomes;
 pub(crate) mod packets;
 pub(crate) mod receive;
 pub(crate) mod replay;
+#[cfg(feature = "alloc")]
+mod review;
 pub mod router;
 pub(crate) mod rules;
 pub(crate) mod sessions;
