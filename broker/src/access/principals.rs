@@ -32,13 +32,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// ```
 #[derive(Debug, Default)]
 pub struct Principals {
-    table: RwLock<Table>,
+    table: RwLock<NameTable>,
     /// Where new names are recorded; `None` if the gateway keeps everything in memory.
     store: Option<Handle>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct NameTable {
     numbers: HashMap<Arc<str>, u32>,
     names: HashMap<u32, Arc<str>>,
     /// No name gets this number or a smaller one any more: it was given to a name, or a stored Session has it.
@@ -70,7 +70,7 @@ impl Principals {
     /// # Errors
     /// The store cannot be read, or a newer program wrote records that this one does not know: a [`RecordError`] then.
     pub(crate) fn restore(log: &LogStore, handle: Handle) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let mut table = Table::default();
+        let mut table = NameTable::default();
         let mut refused = None;
         let mut left_out = 0_u64;
         log.each(Key::COMMON, &mut |key, bytes| {
@@ -149,16 +149,16 @@ impl Principals {
         table.greatest = table.greatest.max(principal.0);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
+    fn read(&self) -> RwLockReadGuard<'_, NameTable> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+    fn write(&self) -> RwLockWriteGuard<'_, NameTable> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl NameTable {
     /// Adds a name with its number; false, and nothing is changed, if one of them is known already or no name can have that number.
     fn insert(&mut self, name: &str, number: u32) -> bool {
         self.greatest = self.greatest.max(number);
