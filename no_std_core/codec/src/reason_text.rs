@@ -40,7 +40,8 @@ impl fmt::Display for ReasonText {
 #[cfg(feature = "reason-strings")]
 mod sentence {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    /// `None` is the empty sentence: so decoding takes fewer instructions than with an empty `str`.
+    /// `None` for the empty sentence, not an empty `str`: tables of a firmware that are filled with it are all zeros and take
+    /// no flash.
     pub(super) struct Sentence(Option<&'static str>);
 
     impl Sentence {

@@ -41,7 +41,8 @@ pub struct DeliveryHead<I> {
 }
 
 impl<I: Iterator<Item = u32> + Clone> DeliveryHead<I> {
-    /// The number of bytes of the whole packet; `u32::MAX` if it would exceed [`MAX_PACKET_LEN`].
+    /// The number of bytes of the whole packet; `u32::MAX` if it would exceed
+    /// [`MAX_PACKET_LEN`](crate::MAX_PACKET_LEN).
     #[inline]
     pub fn packet_len(&self) -> u32 {
         super::packet_len(self.remaining_len())
