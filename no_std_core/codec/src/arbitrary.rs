@@ -1,6 +1,6 @@
 //! Random packets that are valid in a given version, for property tests.
 //!
-//! Their parts are leaked, so that packets can borrow them without a scene around each test.
+//! Strings, bytes and lists are leaked, so that a packet can borrow them and still be a value that a strategy gives.
 
 use crate::property::{self, Places, TABLE};
 use crate::*;
@@ -287,7 +287,7 @@ pub(crate) fn version_and_packet() -> impl Strategy<Value = (Version, Packet<'st
     version().prop_flat_map(|version| (Just(version), packet(version)))
 }
 
-/// The parts of a delivery: a version and a PUBLISH to forward in it.
+/// Any Properties of a PUBLISH.
 pub(crate) fn publish_properties() -> impl Strategy<Value = Properties<'static>> {
     properties(Version::V5, property::PUBLISH)
 }

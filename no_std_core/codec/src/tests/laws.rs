@@ -1,19 +1,20 @@
-//! Laws that hold for all packets.
+//! Properties that hold for all packets: tests with random ones.
 
 use super::wire::vectors;
 use super::*;
 use crate::arbitrary::{packet, publish_properties, version, version_and_packet};
 use proptest::prelude::*;
 
-/// All prefixes and all single flipped bits: no panic. What is accepted is a packet that encodes and decodes to itself.
+/// All beginnings of packets, and all packets with one flipped bit: decoding does not panic, and what it accepts encodes to a
+/// packet that decodes to the same.
 #[test]
-fn damaged_packets_are_refused_or_are_other_packets() {
+fn a_damaged_packet_is_refused_or_decodes_to_a_valid_packet() {
     for (_, bytes, _) in vectors() {
         for end in 0..bytes.len() {
             assert!(matches!(split(&bytes[..end], NO_LIMIT), Ok(None)), "{bytes:02X?} up to {end}");
         }
         for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
-            // The packet's end cut off, with a Remaining Length that says so.
+            // Without the end of the packet, and with the Remaining Length of the rest.
             for end in 2..=bytes.len() {
                 let mut damaged = bytes[..end].to_vec();
                 damaged[1] = end as u8 - 2;
@@ -28,6 +29,7 @@ fn damaged_packets_are_refused_or_are_other_packets() {
     }
 }
 
+/// Asserts that the packet is refused, or encodes to a packet that decodes to the same.
 fn refused_or_stable(version: Version, bytes: &[u8]) {
     match split(bytes, NO_LIMIT) {
         Ok(Some((frame, _))) => match Packet::decode(version, frame) {
@@ -42,7 +44,7 @@ fn refused_or_stable(version: Version, bytes: &[u8]) {
     }
 }
 
-/// A CONNECT is the one packet that says its version.
+/// The version in which `packet` is encoded: a CONNECT names its own.
 fn in_its_version(version: Version, packet: &Packet<'_>) -> Version {
     if let Packet::Connect(connect) = packet { connect.version } else { version }
 }
@@ -71,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn memory_that_is_too_small_is_noticed((version, packet) in version_and_packet(), missing in 1usize..9) {
+    fn a_writer_with_too_little_memory_says_that_bytes_did_not_fit((version, packet) in version_and_packet(), missing in 1usize..9) {
         let mut out = vec![0; (packet.encoded_len(version) as usize).saturating_sub(missing)];
         let mut writer = Writer::new(&mut out);
         packet.encode(version, &mut writer);
@@ -80,11 +82,11 @@ proptest! {
     }
 
     #[test]
-    fn truncated_packets_wait_or_are_refused((version, packet) in version_and_packet()) {
+    fn a_truncated_packet_needs_more_bytes((version, packet) in version_and_packet()) {
         let bytes = encoded(version, &packet);
         for end in 0..bytes.len() {
             prop_assert_eq!(split(&bytes[..end], NO_LIMIT), Ok(None));
-            // Nobody knows yet, or it is known rightly.
+            // Not known yet, or known and right.
             let len = packet_len(&bytes[..end]);
             prop_assert!(len == Some(bytes.len() as u32) || (len.is_none() && end < 5));
         }
@@ -108,9 +110,9 @@ proptest! {
         refused_or_stable(version, &bytes);
     }
 
-    /// A delivery through [`DeliveryHead`] is the PUBLISH that has the head's Properties followed by the stored ones.
+    /// [`DeliveryHead`] encodes a PUBLISH whose Properties are those of the delivery, followed by the stored ones.
     #[test]
-    fn a_delivery_is_a_publish(
+    fn a_delivery_around_a_stored_message_is_the_publish_with_all_its_properties(
         version in version(),
         stored in publish_properties(),
         qos in 0u8..3,
@@ -161,7 +163,7 @@ proptest! {
         prop_assert_eq!(decoded(version, bytes), Ok(Packet::Publish(publish)));
     }
 
-    /// Forwarding the bytes of decoded Properties gives the bytes that came in, without those that are not passed on.
+    /// The Properties that are passed on have the bytes with which they came in.
     #[test]
     fn forwarded_properties_are_unaltered(properties in publish_properties()) {
         let publish = Publish {

@@ -1,4 +1,4 @@
-//! Tests of the codec as a whole.
+//! Tests that decode and encode whole packets.
 
 use crate::*;
 use std::vec;

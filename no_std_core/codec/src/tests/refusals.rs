@@ -167,10 +167,10 @@ fn a_malformed_connect_is_refused_in_the_version_that_the_client_speaks() {
     }
 }
 
-/// Clients of MQTT 3.1 that set flags which it does not use, and clients of 3.x that write the Remaining Length in more bytes
-/// than it needs, were thrown out though their standards forbid neither.
+/// There are clients of MQTT 3.1 that set flags which MQTT 3.1 does not use, and clients of MQTT 3.x that write the Remaining
+/// Length with more bytes than it needs. They were refused, although their specifications forbid neither.
 #[test]
-fn what_an_older_version_has_no_rule_for_is_taken() {
+fn what_only_a_later_version_forbids_is_accepted_in_the_older_ones() {
     type Case = (&'static str, &'static [Version], &'static [u8], &'static [u8]);
     let cases: &[Case] = &[
         ("PINGREQ", &[V3_1, V3_1_1], b"\xC0\x80\0", b"\xC0\0"),
@@ -211,9 +211,9 @@ fn what_an_older_version_has_no_rule_for_is_taken() {
     }
 }
 
-/// One such topic closes the connections of all strict subscribers to `#`.
+/// A strict subscriber to `#` would close its connection when a message with such a topic comes.
 #[test]
-fn control_characters_are_refused_where_text_is_to_be_plain() {
+fn control_characters_are_refused_where_frames_ask_for_plain_text() {
     let plain = |bytes: &[u8]| {
         let (frame, _) = split(bytes, NO_LIMIT).unwrap().unwrap();
         Packet::decode(V5, frame.with_plain_text(true)).map(|_| ()).map_err(|refusal| refusal.code.as_u8())
@@ -245,7 +245,7 @@ fn control_characters_are_refused_where_text_is_to_be_plain() {
             (Connect { client_id: &text, ..connect() }, 0x85),
             (Connect { user_name: Some(&text), ..connect() }, 0x81),
             (Connect { will: Some(will), ..connect() }, 0x90),
-            // Any bytes.
+            // A Password may have any bytes.
             (Connect { password: Some(text.as_bytes()), ..connect() }, 0),
         ];
         for (packet, code) in connects {
@@ -290,7 +290,7 @@ fn a_refusal_comes_as_soon_as_it_is_certain() {
     assert_eq!(code(b"\x36", NO_LIMIT), Err(ReasonCode::MalformedPacket));
     assert_eq!(code(b"\x80", NO_LIMIT), Err(ReasonCode::MalformedPacket));
     assert_eq!(code(b"\x30\xFF\xFF\xFF\xFF", NO_LIMIT), Err(ReasonCode::MalformedPacket));
-    // The whole packet counts: 2 bytes of fixed header and 8 more, 3 and 128.
+    // The limit is for the whole packet: 2 bytes of fixed header and 8 of body, then 3 and 128.
     assert_eq!(code(b"\x30\x08", 10), Ok(None));
     assert_eq!(code(b"\x30\x08", 9), Err(ReasonCode::PacketTooLarge));
     assert_eq!(code(b"\x30\x80\x01", 131), Ok(None));
@@ -305,7 +305,7 @@ fn a_refusal_comes_as_soon_as_it_is_certain() {
 }
 
 #[test]
-fn what_a_server_alone_sends_is_refused_from_a_client() {
+fn a_packet_that_only_a_server_may_send_is_refused_from_a_client() {
     let cases: &[&[u8]] = &[
         b"\x20\x03\0\0\0",
         b"\x90\x04\0\x01\0\0",

@@ -1,11 +1,18 @@
-//! Packets as they stand on the wire.
+//! Packets and their bytes.
 
 use super::*;
+use Version::{V3_1, V3_1_1, V5};
 use std::vec;
 
-/// Packets as bytes and as what they mean. Decoding the one gives the other and the other way round.
-pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
-    use Version::*;
+/// The version of a connection, a packet as bytes, and the packet that they are. Decoding the bytes gives the packet, and
+/// encoding the packet gives the bytes.
+type Vector = (Version, &'static [u8], Packet<'static>);
+
+pub(super) fn vectors() -> Vec<Vector> {
+    [connects(), connacks(), publishes(), answers(), subscriptions(), unsubscriptions(), others()].concat()
+}
+
+fn connects() -> Vec<Vector> {
     let connect = Connect {
         version: V3_1_1,
         is_bridge: false,
@@ -19,16 +26,6 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
     };
     let will =
         Will { qos: QoS::AtLeastOnce, retain: true, properties: Properties::EMPTY, topic: "w", payload: b"\0\xFF" };
-    let publish = Publish {
-        dup: false,
-        qos: QoS::AtMostOnce,
-        retain: false,
-        topic: "a/b",
-        packet_id: None,
-        properties: Properties::EMPTY,
-        payload: b"hi",
-    };
-    let success = Ack::new(id(0x1234), ReasonCode::Success);
     vec![
         (V3_1, b"\x10\x0F\0\x06MQIsdp\x03\x02\0\x3C\0\x01c", Packet::Connect(Connect { version: V3_1, ..connect })),
         (
@@ -66,6 +63,11 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
                 ..connect
             }),
         ),
+    ]
+}
+
+fn connacks() -> Vec<Vector> {
+    vec![
         (V3_1, b"\x20\x02\0\0", Packet::ConnAck(ConnAck::new(ReasonCode::Success))),
         (
             V3_1_1,
@@ -92,6 +94,20 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
                 ]),
             }),
         ),
+    ]
+}
+
+fn publishes() -> Vec<Vector> {
+    let publish = Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "a/b",
+        packet_id: None,
+        properties: Properties::EMPTY,
+        payload: b"hi",
+    };
+    vec![
         (V3_1, b"\x30\x07\0\x03a/bhi", Packet::Publish(publish)),
         (V3_1_1, b"\x30\x07\0\x03a/bhi", Packet::Publish(publish)),
         (
@@ -125,6 +141,12 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
                 ..publish
             }),
         ),
+    ]
+}
+
+fn answers() -> Vec<Vector> {
+    let success = Ack::new(id(0x1234), ReasonCode::Success);
+    vec![
         (V3_1, b"\x40\x02\x12\x34", Packet::PubAck(success)),
         (V3_1_1, b"\x50\x02\x12\x34", Packet::PubRec(success)),
         (V3_1_1, b"\x62\x02\x12\x34", Packet::PubRel(success)),
@@ -137,6 +159,11 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
             b"\x70\x09\x12\x34\x00\x05\x1F\0\x02ok",
             Packet::PubComp(Ack { properties: Properties::new(&[Property::ReasonString("ok")]), ..success }),
         ),
+    ]
+}
+
+fn subscriptions() -> Vec<Vector> {
+    vec![
         (
             V3_1_1,
             b"\x82\x0C\0\x01\0\x01#\x02\0\x03a/+\x00",
@@ -188,6 +215,11 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
                 codes: Codes::new(&[ReasonCode::GrantedQoS1, ReasonCode::TopicFilterInvalid]),
             }),
         ),
+    ]
+}
+
+fn unsubscriptions() -> Vec<Vector> {
+    vec![
         (
             V3_1_1,
             b"\xA2\x08\0\x02\0\x01#\0\x01b",
@@ -220,6 +252,11 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
                 codes: Codes::new(&[ReasonCode::Success, ReasonCode::NoSubscriptionExisted]),
             }),
         ),
+    ]
+}
+
+fn others() -> Vec<Vector> {
+    vec![
         (V3_1_1, b"\xC0\0", Packet::PingReq),
         (V5, b"\xD0\0", Packet::PingResp),
         (V3_1_1, b"\xE0\0", Packet::Disconnect(Disconnect::new(ReasonCode::Success))),
@@ -249,7 +286,7 @@ pub(super) fn vectors() -> Vec<(Version, &'static [u8], Packet<'static>)> {
 }
 
 #[test]
-fn packets_stand_on_the_wire_as_specified() {
+fn packets_have_the_bytes_that_the_specification_gives_them() {
     for (version, bytes, packet) in vectors() {
         assert_eq!(decoded(version, bytes), Ok(packet), "{version}: {bytes:02X?}");
         assert_eq!(encoded(version, &packet), bytes, "{version}: {packet:?}");
@@ -257,7 +294,7 @@ fn packets_stand_on_the_wire_as_specified() {
 }
 
 #[test]
-fn longer_forms_than_ours_are_understood() {
+fn a_longer_form_than_the_encoded_one_is_decoded_too() {
     let cases: [(Version, &[u8], Packet<'_>); 5] = [
         (Version::V5, b"\x40\x03\0\x01\0", Packet::PubAck(Ack::new(id(1), ReasonCode::Success))),
         (Version::V5, b"\x40\x04\0\x01\0\0", Packet::PubAck(Ack::new(id(1), ReasonCode::Success))),
@@ -272,21 +309,21 @@ fn longer_forms_than_ours_are_understood() {
 }
 
 #[test]
-fn an_mqtt_3_1_client_may_announce_strings_and_leave_them_out() {
+fn in_mqtt_3_1_user_name_and_password_may_be_missing_although_their_flags_are_set() {
     let bytes = b"\x10\x0F\0\x06MQIsdp\x03\xC2\0\x3C\0\x01c";
     let Ok(Packet::Connect(connect)) = decoded(Version::V3_1, bytes) else { panic!("refused") };
     assert_eq!((connect.user_name, connect.password), (None, None));
 }
 
 #[test]
-fn an_mqtt_3_1_client_may_set_the_connect_flag_that_is_not_used() {
+fn in_mqtt_3_1_the_reserved_connect_flag_may_be_set() {
     let bytes = b"\x10\x0F\0\x06MQIsdp\x03\x03\0\x3C\0\x01c";
     let Ok(Packet::Connect(connect)) = decoded(Version::V3_1, bytes) else { panic!("refused") };
     assert!(connect.clean_start);
 }
 
 #[test]
-fn clean_session_says_when_the_session_ends() {
+fn clean_session_gives_the_session_expiry_interval_before_5_0() {
     let expiry = |bytes| {
         let Ok(Packet::Connect(connect)) = decoded(Version::V5, bytes) else { panic!("refused") };
         connect.session_expiry_interval()
@@ -298,18 +335,18 @@ fn clean_session_says_when_the_session_ends() {
 }
 
 #[test]
-fn before_5_0_all_that_fails_looks_the_same() {
+fn before_5_0_suback_has_one_code_for_all_failures_and_some_refusals_have_no_connack() {
     let codes = [ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized, ReasonCode::QuotaExceeded];
     let mut out = [0; 16];
     let mut writer = Writer::new(&mut out);
-    // Any iterator will do.
+    // Reason Codes from an iterator, not from a slice.
     let codes = codes.iter().copied().filter(|code| code.is_error());
     SubAck { packet_id: id(1), properties: Properties::EMPTY, codes: codes.clone() }
         .encode(Version::V3_1_1, &mut writer);
     UnsubAck { packet_id: id(1), properties: Properties::EMPTY, codes }.encode(Version::V3_1_1, &mut writer);
     assert_eq!(writer.finish().unwrap(), b"\x90\x04\0\x01\x80\x80\xB0\x02\0\x01");
     for code in ReasonCode::ALL.iter().copied().filter(|code| code.is_allowed_in(PacketType::ConnAck)) {
-        let unsaid = matches!(
+        let has_no_return_code = matches!(
             code,
             ReasonCode::MalformedPacket
                 | ReasonCode::ProtocolError
@@ -318,7 +355,7 @@ fn before_5_0_all_that_fails_looks_the_same() {
                 | ReasonCode::ServerShuttingDown
                 | ReasonCode::ConnectionRateExceeded
         );
-        assert_eq!(ConnAck::return_code(code).is_none(), unsaid, "{code}");
+        assert_eq!(ConnAck::return_code(code).is_none(), has_no_return_code, "{code}");
     }
 }
 
@@ -341,7 +378,7 @@ fn strings_beyond_their_length_field_are_cut_between_characters() {
 }
 
 #[test]
-fn a_packet_that_no_remaining_length_can_say_has_no_length() {
+fn a_packet_too_long_for_a_remaining_length_has_no_length() {
     let head = |payload_len| DeliveryHead {
         version: Version::V3_1_1,
         dup: false,
