@@ -202,18 +202,8 @@ impl Gateway {
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
-            let (mailboxes, watch) = (mailboxes.clone(), gateway.admin.as_ref().map(Admin::store_watch));
-            let answer = move |shard, answer| {
-                if matches!(answer, Answer::Failed) {
-                    let _ = end.send(Failed::Store);
-                }
-                let changed = matches!(answer, Answer::Failed | Answer::Full(_));
-                mailboxes.answer(shard, answer);
-                if let Some(watch) = watch.as_ref().filter(|_| changed) {
-                    watch();
-                }
-            };
-            gateway.store = Some(open_store.start(answer)?);
+            let watch = gateway.admin.as_ref().map(Admin::store_watch);
+            gateway.store = Some(start_store(open_store, mailboxes.clone(), watch, end)?);
         }
         if let Some(admin) = &gateway.admin {
             admin.serving(mailboxes, health);
@@ -378,6 +368,27 @@ fn shards_in_memory(configured: u16) -> u16 {
     };
     tracing::info!("shards: {shards}, {why}");
     shards
+}
+
+/// Starts the thread of the store. Its answers go to the shards' mailboxes; `watch` is called when it becomes full, has room again, or
+/// fails.
+fn start_store(
+    open_store: OpenStore,
+    mailboxes: Arc<Mailboxes>,
+    watch: Option<impl Fn() + Send + 'static>,
+    end: UnboundedSender<Failed>,
+) -> Result<Committer, StartError> {
+    let answer = move |shard, answer| {
+        if matches!(answer, Answer::Failed) {
+            let _ = end.send(Failed::Store);
+        }
+        let changed = matches!(answer, Answer::Failed | Answer::Full(_));
+        mailboxes.answer(shard, answer);
+        if let Some(watch) = watch.as_ref().filter(|_| changed) {
+            watch();
+        }
+    };
+    Ok(open_store.start(answer)?)
 }
 
 /// Has each shard accept on its share of the listeners.

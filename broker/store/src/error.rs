@@ -8,7 +8,7 @@ use std::io;
 /// Why records were not made safe.
 #[derive(Debug)]
 pub enum Failure {
-    /// There is no room now. Nothing was written; the same may succeed after [`Store::upkeep`].
+    /// There is no room now. Nothing was written; the same may succeed after [`Store::upkeep`](crate::Store::upkeep).
     NoRoom,
     /// No segment can hold a record of this size.
     TooLarge(usize),
@@ -50,7 +50,7 @@ pub enum OpenError {
     },
     /// Copying to it was begun and not finished: a part of the store is missing.
     Unfinished,
-    /// Whoever wanted it does not any more: see [`Options::gives_up`].
+    /// Whoever wanted it does not any more: see [`Options::gives_up`](crate::Options::gives_up).
     GivenUp,
     /// A file cannot be read or written.
     Io(String, io::Error),

@@ -47,6 +47,27 @@
 //! end of the log, and the segment is used again. A file that grows costs a journal transaction with each sync; therefore
 //! segments are filled with zeros before they are used.
 //!
+//! # Which files belong to a store
+//!
+//! The log says so itself. A store has an identity, which stands in each of its segments. Each segment begins with a list of all
+//! segments that belong to the log at that point, and a segment is overwritten or removed only after a list without it was synced.
+//! So a start knows which files must be there. As the lists are part of the log, this holds for each prefix of it: a copy that
+//! `tar` makes while somebody writes has all that the log had where the copy ends, or its last list tells what is missing. That the
+//! end of the log is missing tell the headers of segments that were made later, and the file `reached`, which is written at each
+//! start, at each stop and once a minute.
+//!
+//! # Reading a store that somebody writes
+//!
+//! [`Examined`] and [`back_up`] need no word with the process that has the store. Segments are only ever appended to, in the order of
+//! their numbers. So whoever reads from the last byte of the last segment towards the first reads a prefix of the log, whatever is
+//! appended meanwhile. Using a segment again is the one thing that overwrites, and a lock on a file keeps it away.
+//!
+//! # Shards
+//!
+//! A [`Key`] names one of several writers, its shard. [`LogStore::change_layout`] writes all records anew for another number of
+//! shards: they stand beside the old ones until one record says that the new ones count, and what is left of the old is deleted, after a
+//! crash too.
+//!
 //! # Threads
 //!
 //! A [`Store`] is used by one thread. [`Committer`] is that thread for programs with several: each hands in its batches by a

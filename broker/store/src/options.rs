@@ -22,22 +22,22 @@ pub enum Sync {
 /// Gives the broker's time and the time of day, both in milliseconds.
 pub type TimeSource = Arc<dyn Fn() -> (u64, u64) + Send + std::marker::Sync>;
 
-/// How a [`LogStore`] is to be.
+/// How a [`LogStore`](crate::LogStore) is to be.
 #[derive(Clone)]
 pub struct Options {
     /// When it syncs.
     pub sync: Sync,
     /// The size of a new segment: from [`Options::SEGMENT_MIN`] to [`Options::SEGMENT_MAX`], and larger than any record.
     pub segment_bytes: u64,
-    /// What all segments may take. At the limit [`Store::is_full`] tells so; what was under way comes on top.
+    /// What all segments may take. At the limit [`Store::is_full`](crate::Store::is_full) tells so; what was under way comes on top.
     pub max_bytes: u64,
     /// How many shards use it.
     pub shards: u16,
     /// The broker's time and the time of day, both in milliseconds.
     pub time: TimeSource,
-    /// Segments are made on a thread of their own. Without, [`Store::upkeep`] does that.
+    /// Segments are made on a thread of their own. Without, [`Store::upkeep`](crate::Store::upkeep) does that.
     pub thread: bool,
-    /// Opening ends early, with [`OpenError::GivenUp`], once this is true.
+    /// Opening ends early, with [`OpenError::GivenUp`](crate::OpenError::GivenUp), once this is true.
     pub gives_up: Arc<AtomicBool>,
 }
 

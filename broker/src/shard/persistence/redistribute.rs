@@ -1,5 +1,8 @@
-//! What was stored by so many shards, for another number of them: Sessions go to the homes of their Client Identifiers, groups to
-//! those of their filters, what belongs to either with them, and retained messages to all.
+//! Restoring a store of so many shards with another number of them.
+//!
+//! Sessions go to the home shards of their Client Identifiers, shared subscriptions to those of their filters, what belongs to either
+//! with them, and retained messages to all shards. Cores take the new records on trial before the store adopts them: if one has no room,
+//! the store stays as it was.
 
 use crate::config::Config;
 use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};

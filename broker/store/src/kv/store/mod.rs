@@ -1,0 +1,251 @@
+//! [`LogStore`]: a [`Store`] that appends to one segment after the other.
+
+mod append;
+mod seal;
+mod settle;
+
+pub(crate) use append::SEGMENTS_MADE_MEANWHILE;
+
+use self::settle::{put_names_right, settle};
+use crate::disk::Disk;
+use crate::kv::compact::Compaction;
+use crate::kv::contents::Contents;
+use crate::kv::recover::{Recovered, recover};
+use crate::kv::space::Space;
+use crate::log::draft::Draft;
+use crate::log::format::StoreId;
+use crate::log::reached::Reached;
+use crate::log::segment::State;
+use crate::{Batch, Failure, Key, OpenError, Options, Report, Shortage, Stats, Store, Sync};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A [`Store`] in a log of segments: see [the crate](crate).
+pub struct LogStore {
+    pub(crate) contents: Contents,
+    pub(crate) options: Options,
+    pub(crate) store: StoreId,
+    /// As it is on disk.
+    reached: Option<Reached>,
+    /// The segment that is being filled. There is none before the first append.
+    pub(crate) active: Option<u32>,
+    pub(crate) draft: Draft,
+    /// Of the last frame, in the draft or on disk.
+    number: u64,
+    /// All frames up to this one are synced.
+    pub(crate) synced: u64,
+    /// How many frames of the batch under way are closed.
+    part: u32,
+    /// Something was written to the active segment since it was synced: first at this time of the broker, in milliseconds.
+    unsynced_since: Option<u64>,
+    /// The milliseconds that a sync took at most of late; `None` before the first.
+    sync_ms: Option<u64>,
+    /// Segments in which nothing is live once what was appended is synced.
+    dying: Vec<u32>,
+    /// How many of them are due to batches that are whole.
+    dying_before_batch: usize,
+    /// Dead segments that the last list leaves out, which is not synced yet.
+    unlisted: Vec<u32>,
+    pub(crate) space: Space,
+    pub(crate) compaction: Option<Compaction>,
+    /// Kept for its memory.
+    pub(crate) move_buffer: Vec<u8>,
+    /// The time that was recorded last since it was opened, the broker's and that of day.
+    marked: Option<(u64, u64)>,
+    is_poisoned: bool,
+    pub(crate) counts: Stats,
+}
+
+impl LogStore {
+    /// Opens the store in `disk`, which is a new one if it is empty. What is damaged is copied aside; what is torn is closed.
+    ///
+    /// # Errors
+    /// The device fails, or a newer program wrote it.
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
+        let recovered = recover(disk, &options.gives_up)?;
+        let store = recovered.store.unwrap_or_else(new_identity);
+        let (number, is_listed) = settle(&recovered, store)?;
+        let Recovered { mut contents, report, greatest_seq, reached, last, .. } = recovered;
+        put_names_right(&mut contents).map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
+        let in_last: Vec<u32> = last.iter().map(|last| last.segment).collect();
+        contents.segments.each_mut(|index, segment| match segment.state {
+            State::Prepared if segment.header.len != options.segment_bytes => segment.state = State::Dead,
+            // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.
+            State::Dead if in_last.contains(&index) => segment.state = State::Dying,
+            State::Dead if is_listed => segment.state = State::Free,
+            _ => {}
+        });
+        for (_, segment) in contents.segments.in_state(State::Prepared) {
+            segment.file.hold_open(true).map_err(|error| OpenError::Io(segment.name.clone(), error))?;
+        }
+        let dying = contents.segments.in_state(State::Dying).map(|(index, _)| index).collect();
+        let space = Space::new(greatest_seq, options.thread.then(|| contents.disk.clone()));
+        let counts = Stats { damage: report.damage.clone(), ..Stats::default() };
+        let mut log = Self {
+            contents,
+            options,
+            store,
+            reached,
+            active: None,
+            draft: Draft::default(),
+            number,
+            synced: number,
+            part: 0,
+            unsynced_since: None,
+            sync_ms: None,
+            dying,
+            dying_before_batch: 0,
+            unlisted: Vec::new(),
+            space,
+            compaction: None,
+            move_buffer: Vec::new(),
+            marked: None,
+            is_poisoned: false,
+            counts,
+        };
+        log.note_reached();
+        Ok((log, report))
+    }
+
+    /// Says who uses it from now on, once what it holds is known: how many shards, and their time.
+    pub fn use_for(&mut self, shards: u16, time: crate::TimeSource) {
+        self.options.shards = shards;
+        self.options.time = time;
+    }
+
+    /// What each shard may have of [`Store::room`] all the while: there is so much whenever the store is not full.
+    pub fn room_share(&self) -> u64 {
+        self.options.segment_bytes / 16 * 15 / u64::from(self.options.shards.max(1))
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.is_poisoned
+    }
+
+    /// After an error nothing more is taken.
+    pub(crate) fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, io::Error>) -> Result<T, Failure> {
+        if self.is_poisoned {
+            return Err(Failure::Poisoned(io::Error::other("an earlier write or sync failed")));
+        }
+        work(self).map_err(|error| {
+            self.is_poisoned = true;
+            Failure::Poisoned(error)
+        })
+    }
+}
+
+impl LogStore {
+    /// The slots of a shard for which there are records of that kind.
+    pub fn slots(&self, shard: u16, kind: u8) -> impl Iterator<Item = u32> {
+        self.contents.slots(shard, kind)
+    }
+}
+
+impl Store for LogStore {
+    fn append(&mut self, batches: &[Batch]) -> Result<(), Failure> {
+        if !self.is_poisoned {
+            self.check_room(batches)?;
+        }
+        self.guarded(|log| {
+            log.begin_batch();
+            for (head, body) in batches.iter().flat_map(Batch::records) {
+                log.take_record(&head, body)?;
+                log.counts.appended += 1;
+            }
+            log.end_batch();
+            log.move_some(log.draft.len())?;
+            log.counts.commits += 1;
+            log.commit()
+        })?;
+        self.make_space(Duration::ZERO)?;
+        Ok(())
+    }
+
+    fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure> {
+        let has_freed = self.make_space(wait)?;
+        self.guarded(|log| {
+            // What waits to be synced does not wait for this.
+            log.commit()?;
+            let has_moved = log.move_some(0)?;
+            log.mark_time()?;
+            log.commit()?;
+            // Where there is no room to move anything, trying again at once would only keep the processor busy.
+            Ok(has_freed || (has_moved && log.compaction.is_some()))
+        })
+    }
+
+    fn sync_due_in(&self) -> Option<Duration> {
+        let (Sync::Interval(interval), Some(since)) = (self.options.sync, self.unsynced_since) else { return None };
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        // It is to be over in time, so it begins earlier by what it takes, and by what milliseconds leave out. The first one
+        // begins at once: nobody knows what it takes.
+        let ahead = self.sync_ms.map_or(interval, |took| took + 1);
+        let due = since.saturating_add(interval.saturating_sub(ahead));
+        Some(Duration::from_millis(due.saturating_sub((self.options.time)().0)))
+    }
+
+    fn is_full(&self) -> bool {
+        self.space.is_short
+    }
+
+    fn live_bytes(&self) -> (u64, u64) {
+        let live = self.contents.segments.iter().map(|(_, segment)| segment.live).sum();
+        (live, self.most_live_bytes())
+    }
+
+    fn why_full(&self) -> Option<Shortage> {
+        self.why_short()
+    }
+
+    fn room(&self) -> u64 {
+        self.room_for_promises()
+    }
+
+    fn set_room_wanted(&mut self, bytes: u64) {
+        self.space.room_wanted = bytes;
+    }
+
+    fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
+        self.contents.fetch(key, out)
+    }
+
+    fn each(&self, shard: u16, visit: &mut dyn FnMut(Key, &[u8]) -> ControlFlow<()>) -> io::Result<()> {
+        self.contents.each(shard, visit).map(drop)
+    }
+
+    fn stats(&self) -> Stats {
+        let counts = self.counts.clone();
+        let now = self.contents.stats();
+        Stats { segments: now.segments, prepared: now.prepared, dead: now.dead, bytes: now.bytes, ..counts }.with(
+            now.live_bytes,
+            now.records,
+            self.is_full(),
+        )
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        self.space.finish();
+        self.guarded(|log| {
+            // Nothing is under way: all that died did so in whole batches.
+            log.dying_before_batch = log.dying.len();
+            log.seal(None)?;
+            log.note_reached();
+            Ok(())
+        })
+    }
+}
+
+impl Stats {
+    fn with(self, live_bytes: u64, records: std::collections::BTreeMap<u8, u64>, is_full: bool) -> Self {
+        Self { live_bytes, records, is_full, ..self }
+    }
+}
+
+fn new_identity() -> StoreId {
+    // The standard library draws the keys of its hash tables at random from the system.
+    let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
+    half(0) << 64 | half(1)
+}
