@@ -166,7 +166,9 @@ pub use engine::timeout::TimerKey;
 pub use paging::fetch::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
-pub use seam::grant::{ClientLimits, Grant};
+#[cfg(feature = "alloc")]
+pub use seam::grant::ClientLimits;
+pub use seam::grant::Grant;
 pub use seam::journal::{Batch, JournalMemory};
 pub use seed::secret::derive_seed;
 #[cfg(feature = "alloc")]

@@ -11,7 +11,6 @@ use crate::engine::router::Subscription;
 use crate::engine::sessions::{Outbound, Session};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
-use crate::seam::grant::lower;
 use crate::seam::work;
 use crate::topic::TopicName;
 
@@ -237,11 +236,8 @@ impl Engine<'_> {
         #[cfg(feature = "alloc")]
         {
             let limits = &self.config.limits;
-            let granted = &self.sessions[session].lost.get().limits;
-            let bound = Bound {
-                messages: lower(limits.durable_queued_messages.max(limits.queued_messages), granted.queued_messages),
-                bytes: lower(limits.durable_queued_bytes.max(limits.queued_bytes), granted.queued_bytes),
-            };
+            let (messages, bytes) = self.sessions[session].lost.get().granted.stored(limits);
+            let bound = Bound { messages, bytes };
             let entry = &self.sessions[session];
             let is_more = bound != Bound::of_session(limits, entry) && entry.is_durable;
             // Topics are looked for in memory, one after the other.
@@ -294,11 +290,8 @@ pub(crate) struct Bound {
 
 impl Bound {
     fn of_session(limits: &Limits, session: &Session) -> Self {
-        let granted = &session.lost.get().limits;
-        Self {
-            messages: lower(limits.queued_messages, granted.queued_messages),
-            bytes: lower(limits.queued_bytes, granted.queued_bytes),
-        }
+        let granted = &session.lost.get().granted;
+        Self { messages: granted.queued_messages(limits), bytes: granted.queued_bytes(limits) }
     }
 
     /// Whether `queue` takes one more message of `cost` bytes.

@@ -5,6 +5,7 @@ pub(crate) mod absence;
 pub(crate) mod ahead;
 pub(crate) mod connections;
 pub(crate) mod deliver;
+pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod info;
 pub(crate) mod memory;

@@ -26,8 +26,6 @@ pub enum TimerKey {
 #[cfg(feature = "alloc")]
 const LEAST_BYTES_PER_SEC: u64 = 64;
 
-const GRANT_EXPIRED: Refusal = Refusal::new(ReasonCode::NotAuthorized, "the client's proof of who it is has expired");
-
 impl Engine<'_> {
     /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
     #[cfg(feature = "alloc")]
@@ -92,8 +90,9 @@ impl Engine<'_> {
         let is_held = self.connections[handle].is_held;
         match self.connections[handle].phase {
             // It is the broker that does not read.
-            Phase::Open if self.connections[handle].draft.get().has_expired(now) => {
-                self.close(now, handle, GRANT_EXPIRED, true);
+            Phase::Open if self.grant_is_over(now, handle) => {
+                let why = "the client's proof of who it is has expired";
+                self.close(now, handle, Refusal::new(ReasonCode::NotAuthorized, why), true);
             }
             Phase::Open if is_held => {
                 let limit = self.connections[handle].idle_limit_ms;

@@ -630,14 +630,8 @@ impl Engine<'_> {
             Reply::ConnAck { .. } | Reply::Auth => {
                 let data = core::mem::take(&mut self.connections[handle].auth_data);
                 self.messages.bytes.release(data);
-                let connection = &mut self.connections[handle];
-                #[cfg(feature = "alloc")]
-                let is_needed = connection.draft.get().answered > 0;
-                #[cfg(not(feature = "alloc"))]
-                let is_needed = false;
-                let is_needed = is_needed || connection.draft.get().lasts();
-                if connection.phase == Phase::Open && !is_needed {
-                    connection.draft.shed();
+                if self.connections[handle].phase == Phase::Open && !self.needs_draft(handle) {
+                    self.connections[handle].draft.shed();
                 }
             }
             Reply::Ack(_) | Reply::Codes(_) => {}

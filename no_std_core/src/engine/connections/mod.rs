@@ -21,6 +21,7 @@ pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
 
 use crate::codec::{ReasonCode, ReasonText, Refusal, Version};
+use crate::engine::grants::Expiry;
 use crate::engine::messages::Delivery;
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Blob, Fifo, Handle, List, Rare, TimerId, Vacant, links};
@@ -139,8 +140,8 @@ pub(crate) struct Draft {
     pub(crate) assigned_number: Option<u64>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) granted_expiry_secs: Option<u32>,
-    /// When the client's proof of who it is expires; 0: never.
-    pub(crate) expires: Instant,
+    /// When the client's proof of who it is expires.
+    pub(crate) expires: Expiry,
     /// The length of the packet for which the connection is closed as too large; 0: none.
     #[cfg(feature = "alloc")]
     pub(crate) too_large: u32,
@@ -155,21 +156,6 @@ pub(crate) struct Draft {
     pub(crate) is_by_client: bool,
 }
 
-impl Draft {
-    /// Not [`Instant::NEVER`]: what fills unused memory is all zeros.
-    pub(crate) const NEVER_EXPIRES: Instant = Instant::from_millis(0);
-
-    /// Whether something of it is needed for as long as the connection is open.
-    pub(crate) fn lasts(&self) -> bool {
-        self.expires != Self::NEVER_EXPIRES
-    }
-
-    /// Whether the client's proof of who it is has expired.
-    pub(crate) fn has_expired(&self, now: Instant) -> bool {
-        self.expires != Self::NEVER_EXPIRES && self.expires <= now
-    }
-}
-
 impl Vacant for Draft {
     const VACANT: &Self = &Self {
         client_id: Blob::EMPTY,
@@ -181,7 +167,7 @@ impl Vacant for Draft {
         assigned_number: None,
         server_keep_alive: None,
         granted_expiry_secs: None,
-        expires: Self::NEVER_EXPIRES,
+        expires: Expiry::NEVER,
         #[cfg(feature = "alloc")]
         too_large: 0,
         #[cfg(feature = "alloc")]

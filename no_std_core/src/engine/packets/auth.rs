@@ -67,7 +67,9 @@ impl Engine<'_> {
                     self.refuse_verdict(now, handle, SOMEBODY_ELSE);
                     return;
                 }
-                self.renew_grant(now, handle, &grant);
+                if let Some(session) = session {
+                    self.take_grant(now, handle, session, &grant);
+                }
                 self.owe(handle, Owed::new(Reply::Auth, 0, ReasonCode::Success, ReasonText::NONE));
             }
             Verdict::Accept { principal, grant, .. } => self.open(now, handle, principal, &grant),

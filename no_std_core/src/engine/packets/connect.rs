@@ -3,7 +3,7 @@
 use crate::codec::{Connect, Frame, ReasonCode, ReasonText, Refusal, Version};
 use crate::config::Authentication;
 use crate::engine::Engine;
-use crate::engine::connections::{Connection, Draft, Owed, Phase, Reply, assigned_client_id};
+use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
 #[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
 use crate::engine::neighbours::Siblings;
@@ -169,9 +169,6 @@ impl<'m> Engine<'m> {
         connection.session = Some(session);
         connection.idle_limit_ms = u32::from(keep_alive) * 1500;
         connection.last_active = now;
-        if grant.limits.inflight > 0 {
-            connection.window = connection.window.min(grant.limits.inflight);
-        }
         connection.is_bridge |= grant.is_bridge;
 
         let bound = &mut self.sessions[session];
@@ -181,13 +178,10 @@ impl<'m> Engine<'m> {
         bound.expiry_secs = granted;
         bound.principal = principal;
         bound.will = will;
-        if bound.lost.get().limits != grant.limits {
-            bound.lost.make().limits = grant.limits;
-        }
         bound.outbound.resume(&mut self.messages);
         bound.inbound.connected(now, found.goes_on);
         self.note_session(session);
-        self.renew_grant(now, handle, grant);
+        self.take_grant(now, handle, session, grant);
 
         let batch = self.messages.journal.batch_since(changes);
         // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
@@ -343,29 +337,6 @@ impl<'m> Engine<'m> {
     }
 
     /// Sets when the connection's timer comes; 0: never.
-    /// The client's proof of who it is lasts until another time from now on.
-    pub(crate) fn renew_grant(&mut self, now: Instant, handle: Handle<Connection>, grant: &Grant) {
-        let connection = &mut self.connections[handle];
-        let never = Draft::NEVER_EXPIRES;
-        let expires = if grant.expires == Instant::NEVER { never } else { grant.expires.max(never.plus_millis(1)) };
-        if expires != connection.draft.get().expires {
-            connection.draft.make().expires = expires;
-        }
-        let idle_limit = connection.idle_limit_ms;
-        self.rearm_open(now, handle, idle_limit);
-    }
-
-    /// Arms the timer of an open connection: for so long without a packet, or for the end of its grant. 0: for no quiet.
-    pub(crate) fn rearm_open(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
-        let expires = self.connections[handle].draft.get().expires;
-        if expires == Draft::NEVER_EXPIRES {
-            self.rearm_connection(now, handle, after_ms);
-            return;
-        }
-        let left = u32::try_from(expires.millis_since(now)).unwrap_or(u32::MAX).max(1);
-        self.rearm_connection(now, handle, if after_ms == 0 { left } else { left.min(after_ms) });
-    }
-
     pub(crate) fn rearm_connection(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
         let deadline = now.plus_millis(u64::from(after_ms));
         match (self.connections[handle].timer, after_ms) {

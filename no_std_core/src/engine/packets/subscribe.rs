@@ -9,7 +9,6 @@ use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
-use crate::seam::grant::lower;
 use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
@@ -98,7 +97,7 @@ impl<'m> Engine<'m> {
         #[cfg(not(feature = "alloc"))]
         let kept_filter = filter;
         let known = self.router.find(kept_filter, subscriber);
-        let most = lower(self.config.limits.subscriptions, self.sessions[session].lost.get().limits.subscriptions);
+        let most = self.sessions[session].lost.get().granted.subscriptions(&self.config.limits);
         if known.is_none() && self.sessions[session].subscriptions >= most {
             return ReasonCode::QuotaExceeded;
         }

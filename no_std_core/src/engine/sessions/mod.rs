@@ -9,13 +9,13 @@ pub(crate) use outbound::{Acknowledged, Deadline, Outbound, Started};
 
 use crate::config::Limits;
 use crate::engine::connections::Connection;
+use crate::engine::grants::Granted;
 use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
 use crate::mem::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
-use crate::seam::grant::{ClientLimits, lower};
 use crate::time::Instant;
 
 /// A Session in the pool.
@@ -63,7 +63,7 @@ pub struct Session {
 pub(crate) struct Lost {
     pub(crate) dropped: Dropped,
     /// What its client was granted.
-    pub(crate) limits: ClientLimits,
+    pub(crate) granted: Granted,
     /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
     pub(crate) last: u32,
     /// The Packet Identifier that was given out last when one was taken from a message that its client may have, or 0. The client may
@@ -75,7 +75,7 @@ pub(crate) struct Lost {
 impl Vacant for Lost {
     const VACANT: &Self = &Self {
         dropped: Dropped::NONE,
-        limits: ClientLimits::NONE,
+        granted: Granted::NOTHING,
         last: 0,
         #[cfg(feature = "alloc")]
         last_packet_id: 0,
@@ -163,9 +163,9 @@ impl Session {
         if let Some(elsewhere) = self.shards.elsewhere() {
             return !elsewhere.is_full && elsewhere.outstanding < limits.queued_messages;
         }
-        let granted = &self.lost.get().limits;
-        self.outbound.queued() < lower(limits.queued_messages, granted.queued_messages) as usize
-            && self.outbound.queued_bytes().saturating_add(cost) <= lower(limits.queued_bytes, granted.queued_bytes)
+        let granted = &self.lost.get().granted;
+        self.outbound.queued() < granted.queued_messages(limits) as usize
+            && self.outbound.queued_bytes().saturating_add(cost) <= granted.queued_bytes(limits)
     }
 
     /// Fills an empty one.

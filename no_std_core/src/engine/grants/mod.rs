@@ -1,0 +1,8 @@
+//! What clients were granted with their verdicts. Brokers in borrowed memory grant nothing but what all clients get: firmware that wants more closes
+//! connections by itself.
+
+#[cfg_attr(feature = "alloc", path = "owned.rs")]
+#[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
+mod kept;
+
+pub(crate) use kept::{Expiry, Granted};
