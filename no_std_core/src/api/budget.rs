@@ -11,7 +11,7 @@ use crate::engine::router::{Group, Node, SubscriberSlot, Subscription};
 use crate::engine::sessions::{Receipt, Replay, Session};
 use crate::engine::timeout::TimerKey;
 #[cfg(feature = "alloc")]
-use crate::mem::vacancy_bytes;
+use crate::mem::free_list_bytes;
 use crate::mem::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 
 /// What [`Resources`](crate::Resources) are made for: its parameters.
@@ -98,7 +98,7 @@ pub struct Entries {
     /// Bytes of [`Memory::journal`](crate::Memory::journal).
     pub marks: usize,
     /// Bytes that remember the free places of owned tables.
-    pub vacancies: usize,
+    pub free_lists: usize,
 }
 
 /// Replies owed to one connection, in [`Resources`](crate::Resources).
@@ -141,7 +141,7 @@ impl Entries {
             blobs: 0,
             scratch: SCRATCH,
             marks: 2 * sessions + subscriptions + 2 * messages + deliveries + sessions * RECEIPTS_EACH,
-            vacancies: 0,
+            free_lists: 0,
         }
     }
 
@@ -186,9 +186,9 @@ impl Entries {
             blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
             scratch: limits.packet_bytes as usize,
             marks: marked.into_iter().fold(0, usize::saturating_add),
-            vacancies: 0,
+            free_lists: 0,
         };
-        entries.vacancies = entries.pooled().map(vacancy_bytes).into_iter().fold(0, usize::saturating_add);
+        entries.free_lists = entries.pooled().map(free_list_bytes).into_iter().fold(0, usize::saturating_add);
         entries
     }
 
@@ -237,7 +237,7 @@ impl Entries {
             Table::new("index buckets", self.buckets, bytes.bucket),
             Table::new("scratch", self.scratch, 1),
             Table::new("marks on what is durable", self.marks, 1),
-            Table::new("marks on free places", self.vacancies, 1),
+            Table::new("marks on free places", self.free_lists, 1),
         ]
     }
 
@@ -521,7 +521,7 @@ mod tests {
             blocks: (memory.bytes.limit() + router.texts.limit()) / 60,
             scratch: memory.scratch.limit(),
             marks: marks.iter().sum(),
-            vacancies: 0,
+            free_lists: 0,
         };
         assert_eq!(found, Odd::ENTRIES);
     }

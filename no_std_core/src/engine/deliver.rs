@@ -129,7 +129,7 @@ impl Engine<'_> {
             self.count_drop(Some(session), reason);
         }
         if !is_shared {
-            self.sessions[session].lost.make().last = order;
+            self.sessions[session].lost.get_mut().last = order;
         }
     }
 

@@ -82,7 +82,7 @@ impl Engine<'_> {
                     #[cfg(feature = "alloc")]
                     if refusal.code == crate::codec::ReasonCode::PacketTooLarge {
                         let len = crate::codec::packet_len(rest).unwrap_or(0);
-                        self.connections[handle].draft.make().too_large = len;
+                        self.connections[handle].draft.get_mut().too_large = len;
                     }
                     continue;
                 }

@@ -349,7 +349,7 @@ impl Engine<'_> {
             entry.outbound.abandon(&mut self.messages, delivery);
             #[cfg(feature = "alloc")]
             {
-                entry.lost.make().last_packet_id = entry.outbound.last_packet_id();
+                entry.lost.get_mut().last_packet_id = entry.outbound.last_packet_id();
             }
         }
         #[cfg(feature = "alloc")]
@@ -631,7 +631,7 @@ impl Engine<'_> {
                 let data = core::mem::take(&mut self.connections[handle].auth_data);
                 self.messages.bytes.release(data);
                 if self.connections[handle].phase == Phase::Open && !self.needs_draft(handle) {
-                    self.connections[handle].draft.shed();
+                    self.connections[handle].draft.free();
                 }
             }
             Reply::Ack(_) | Reply::Codes(_) => {}

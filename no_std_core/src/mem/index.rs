@@ -1,6 +1,6 @@
 //! A hash index over the entries of a pool.
 
-use super::{Handle, Pool, Slots};
+use super::{Handle, OWNED, Pool, Slots};
 
 /// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
 pub trait Chained<L = ()>: Sized {
@@ -25,31 +25,20 @@ pub struct HashIndex<'m, T, L = ()> {
     /// Buckets 1 and up.
     rest: Slots<'m, Option<Handle<T>>>,
     /// Buckets in use.
-    count: u32,
+    pub(super) count: u32,
     /// The least power of two that is not less than `count`, minus 1.
     mask: u32,
     len: u32,
     kind: core::marker::PhantomData<fn() -> L>,
 }
 
-/// So many entries and what hangs at them are more than the caches of a processor have for them: with levels of topics and their
-/// subscriptions some 7 MB. Tests are to see what is done with so many, with few.
-#[cfg(feature = "alloc")]
-const VAST: u32 = if cfg!(debug_assertions) { 4 } else { 60_000 };
-
 impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     /// An empty index whose buckets are `slots`, whatever they hold.
     pub fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
         slots.as_mut_slice().fill(None);
         let mut this = Self { first: None, rest: slots, count: 0, mask: 0, len: 0, kind: core::marker::PhantomData };
-        this.set_count(this.rest.as_slice().len() + 1);
+        this.set_count(this.rest.as_slice().len().saturating_add(1));
         this
-    }
-
-    /// An index that owns its buckets, made for `limit` entries.
-    #[cfg(feature = "alloc")]
-    pub fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit))
     }
 
     /// Entries in the index.
@@ -60,20 +49,6 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// The most entries that a look-up may have to pass.
-    #[cfg(feature = "alloc")]
-    pub fn longest_chain(&self, pool: &Pool<'_, T>) -> usize {
-        let length = |bucket| core::iter::successors(self.bucket(bucket), |entry| pool[*entry].chain()).count();
-        (0..self.count as usize).map(length).max().unwrap_or(0)
-    }
-
-    /// Whether there is so much in it that a look-up mostly waits for memory.
-    #[cfg(feature = "alloc")]
-    #[inline]
-    pub(crate) fn is_vast(&self) -> bool {
-        self.len >= VAST
     }
 
     /// The entry with this hash that `is_it`.
@@ -110,11 +85,10 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
 
     /// Puts an entry of the pool into the index. It must not be in it already.
     pub fn insert(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
-        #[cfg(feature = "alloc")]
-        if self.len >= self.count {
+        if OWNED && self.len >= self.count {
             self.split(pool);
         }
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         let bucket = self.bucket_of(pool[handle].hash());
         self.push(pool, bucket, handle);
     }
@@ -132,7 +106,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
                     Some(before) => pool[before].set_chain(behind),
                     None => self.set_bucket(bucket, behind),
                 }
-                self.len -= 1;
+                self.len = self.len.saturating_sub(1);
                 return;
             }
             before = next;
@@ -143,14 +117,13 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
 
     /// Adds a bucket, if the memory allows, and gives it its share of the bucket that it splits. Borrowed memory has all its
     /// buckets from the beginning.
-    #[cfg(feature = "alloc")]
     fn split(&mut self, pool: &mut Pool<'_, T>) {
         // `rest` holds all buckets but the first: its length is the number of the new bucket.
         if !self.rest.grow_to(self.count as usize) {
             return;
         }
         let new = self.count as usize;
-        self.set_count(new + 1);
+        self.set_count(new.saturating_add(1));
         let old = new & (self.mask >> 1) as usize;
         let mut next = self.bucket(old);
         self.set_bucket(old, None);
@@ -169,7 +142,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
 
     fn set_count(&mut self, count: usize) {
         self.count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.mask = self.count.checked_next_power_of_two().map_or(u32::MAX, |power| power - 1);
+        self.mask = self.count.checked_next_power_of_two().map_or(u32::MAX, |power| power.saturating_sub(1));
     }
 
     /// The low bits of the hash; where these name a bucket that is not there yet, one bit less.
@@ -179,8 +152,9 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         (if bucket < self.count { bucket } else { hash & (self.mask >> 1) }) as usize
     }
 
+    /// The first entry in a bucket.
     #[inline]
-    fn bucket(&self, bucket: usize) -> Option<Handle<T>> {
+    pub(super) fn bucket(&self, bucket: usize) -> Option<Handle<T>> {
         // Bucket 0 has no place in `rest`, and wraps to a place that nothing has.
         *self.rest.as_slice().get(bucket.wrapping_sub(1)).unwrap_or(&self.first)
     }
@@ -272,10 +246,7 @@ mod tests {
             let handle = pool.insert(Item { key, hash, chain: None }).unwrap();
             index.insert(&mut pool, handle);
         }
-        for bucket in 0..index.count as usize {
-            let chain = core::iter::successors(index.bucket(bucket), |handle| pool[*handle].chain());
-            assert!(chain.count() < 16);
-        }
+        assert!(index.longest_chain(&pool) < 16);
         assert_eq!(index.count, 10_000);
     }
 }

@@ -68,42 +68,50 @@ macro_rules! links {
     };
 }
 
+#[cfg(feature = "alloc")]
+mod heap;
+#[cfg(not(feature = "alloc"))]
+mod no_heap;
+
+#[cfg(feature = "alloc")]
+use heap as backing;
+#[cfg(not(feature = "alloc"))]
+use no_heap as backing;
+
 mod bytes;
-mod growing;
+mod free_list;
 mod handle;
 mod hasher;
 mod index;
 mod link;
 mod list;
 mod pool;
-mod rare;
 mod slots;
-#[cfg(feature = "alloc")]
-mod spares;
 mod timers;
-#[cfg(feature = "alloc")]
-mod vacancies;
 
 pub(crate) use links;
 
-pub(crate) use bytes::{BLOCK, OWNED_BLOB, TEXT_ON_STACK};
+pub(crate) use backing::{GrowingList, LazyBox, OWNED, OWNED_BLOB};
+pub(crate) use bytes::{BLOCK, TEXT_ON_STACK};
 pub use bytes::{Blob, Block, Bytes, Chunks};
-pub(crate) use growing::{GrowingList, OWNED};
 pub use handle::Handle;
 pub use hasher::Hasher;
 pub use index::{Chained, HashIndex};
 pub use list::{DoublyLinked, Fifo, Linked, List, SortKey};
 pub use pool::{Pool, PoolSlot};
-pub(crate) use rare::{Rare, Vacant};
 pub use slots::Slots;
 pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
 
 #[cfg(feature = "alloc")]
-pub use spares::SharedBytes;
+pub use heap::SharedBytes;
 #[cfg(feature = "alloc")]
-pub(crate) use spares::Surplus;
-#[cfg(feature = "alloc")]
-pub(crate) use vacancies::vacancy_bytes;
+pub(crate) use heap::{SpareBuffers, free_list_bytes};
+
+/// What a [`LazyBox`] holds while it takes no memory.
+pub(crate) trait Initial: Copy + 'static {
+    /// The value that it begins with.
+    const INITIAL: &'static Self;
+}
 
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
 #[inline]

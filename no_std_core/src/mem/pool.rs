@@ -2,10 +2,9 @@
 
 use core::ops::{Index, IndexMut};
 
+use super::free_list::FreeList;
 use super::handle::{CHECKED, MOST_PLACES};
 use super::link::Link;
-#[cfg(feature = "alloc")]
-use super::vacancies::Vacancies;
 use super::{Handle, Slots};
 
 /// One place of a [`Pool`]: firmware declares an array of these.
@@ -13,7 +12,7 @@ use super::{Handle, Slots};
 pub struct PoolSlot<T> {
     /// `T::default()` while the slot is free.
     value: T,
-    link: Link,
+    pub(super) link: Link,
 }
 
 impl<T> PoolSlot<T> {
@@ -39,37 +38,17 @@ pub struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
     /// What an impossible handle gives.
     spare: T,
-    free: Free,
+    free: FreeList,
     /// Slots that were ever used: those from here on are not in `free`.
     fresh: u32,
     len: u32,
 }
 
-/// The free places among those that were used before.
-#[derive(Debug)]
-enum Free {
-    /// The index of the first of a list through the slots plus one, or 0: the place given back last is used first.
-    List(u32),
-    /// Those of owned memory.
-    #[cfg(feature = "alloc")]
-    Blocks(Vacancies),
-}
-
 impl<'m, T: Default> Pool<'m, T> {
     /// An empty pool in `slots`, whatever they hold.
     pub fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
-        let free = match slots {
-            Slots::Borrowed(_) => Free::List(0),
-            #[cfg(feature = "alloc")]
-            Slots::Owned { .. } => Free::Blocks(Vacancies::default()),
-        };
+        let free = slots.free_list();
         Self { slots, spare: T::default(), free, fresh: 0, len: 0 }
-    }
-
-    /// A pool that owns its memory and grows up to `limit` entries.
-    #[cfg(feature = "alloc")]
-    pub fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit))
     }
 
     /// Live entries.
@@ -91,7 +70,7 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// How many more entries there is room for.
     pub fn available(&self) -> usize {
-        self.limit() - self.len()
+        self.limit().saturating_sub(self.len())
     }
 
     /// Whether [`Pool::insert`] would refuse.
@@ -115,18 +94,9 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Makes the entry in some free place live, whatever it is.
     fn take_place(&mut self) -> Option<Handle<T>> {
-        let index = match &mut self.free {
-            Free::List(0) => self.fresh_place()?,
-            Free::List(first) => {
-                let index = (*first - 1) as usize;
-                *first = self.slots.as_slice().get(index)?.link.next();
-                index
-            }
-            #[cfg(feature = "alloc")]
-            Free::Blocks(places) => match places.take() {
-                Some(index) => index,
-                None => self.fresh_place()?,
-            },
+        let index = match self.free.take(self.slots.as_slice()) {
+            Some(index) => index,
+            None => self.fresh_place()?,
         };
         self.fill(index)
     }
@@ -135,28 +105,23 @@ impl<'m, T: Default> Pool<'m, T> {
     fn fill(&mut self, index: usize) -> Option<Handle<T>> {
         let slot = self.slots.as_mut_slice().get_mut(index)?;
         slot.link = slot.link.with_entry();
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         Some(Handle::new(index, slot.link.generation()))
     }
 
     /// A place that was never used.
     fn fresh_place(&mut self) -> Option<usize> {
         let index = self.fresh as usize;
-        if index >= self.limit() || !self.grow_to(index + 1) {
+        let fresh = self.fresh.checked_add(1)?;
+        if index >= self.limit() || !self.grow_to(fresh as usize) {
             return None;
         }
-        self.fresh += 1;
+        self.fresh = fresh;
         Some(index)
     }
 
     fn grow_to(&mut self, len: usize) -> bool {
-        #[cfg(feature = "alloc")]
-        if let Free::Blocks(places) = &mut self.free
-            && !places.grow_to(len)
-        {
-            return false;
-        }
-        self.slots.grow_to(len)
+        self.free.grow_to(len) && self.slots.grow_to(len)
     }
 
     /// Puts `value` into the place `index`, after a restart. None, and `value` dropped, if the place is taken or beyond the limit.
@@ -176,7 +141,8 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Makes the entry in the place `index` live, whatever it is.
     fn claim(&mut self, index: usize) -> Option<Handle<T>> {
-        if index >= self.limit() || self.at(index).is_some() || !self.grow_to(index + 1) {
+        let end = index.checked_add(1)?;
+        if index >= self.limit() || self.at(index).is_some() || !self.grow_to(end) {
             return None;
         }
         let used = self.fresh as usize;
@@ -184,18 +150,14 @@ impl<'m, T: Default> Pool<'m, T> {
             for slot in self.slots.as_mut_slice().iter_mut().take(index).skip(used) {
                 slot.link = Link::NEVER_USED;
             }
-            self.fresh = index as u32 + 1;
+            self.fresh = end as u32;
         }
         self.fill(index)
     }
 
     /// Finds all free places: the first ones are used first.
     pub fn end_restoring(&mut self) {
-        match &mut self.free {
-            Free::List(first) => *first = 0,
-            #[cfg(feature = "alloc")]
-            Free::Blocks(places) => places.clear(),
-        }
+        self.free.clear();
         for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
             if !slot.link.is_live() {
                 self.free.put(index, slot);
@@ -211,7 +173,7 @@ impl<'m, T: Default> Pool<'m, T> {
             Some(slot) if used && slot.link.is_live() => {
                 check(handle, slot.link);
                 self.free.put(index, slot);
-                self.len -= 1;
+                self.len = self.len.saturating_sub(1);
                 core::mem::take(&mut slot.value)
             }
             _ => {
@@ -260,24 +222,6 @@ impl<'m, T: Default> Pool<'m, T> {
         let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate().skip(from);
         used.filter(|(_, slot)| slot.link.is_live())
             .map(|(index, slot)| (Handle::new(index, slot.link.generation()), &slot.value))
-    }
-}
-
-impl Free {
-    /// The place `index` is free from now on.
-    #[inline]
-    fn put<T>(&mut self, index: usize, slot: &mut PoolSlot<T>) {
-        match self {
-            Self::List(first) => {
-                slot.link = slot.link.without_entry(*first);
-                *first = index as u32 + 1;
-            }
-            #[cfg(feature = "alloc")]
-            Self::Blocks(places) => {
-                slot.link = slot.link.without_entry(0);
-                places.put(index);
-            }
-        }
     }
 }
 

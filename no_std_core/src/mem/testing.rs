@@ -2,7 +2,15 @@
 
 use std::vec::Vec;
 
-use super::Slots;
+use super::{Initial, Slots};
+
+/// A value for a [`LazyBox`](super::LazyBox).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Large(pub(crate) [u64; 8]);
+
+impl Initial for Large {
+    const INITIAL: &Self = &Self([7; 8]);
+}
 
 /// Runs `test` on borrowed memory and, where there is such, on owned memory, both of `limit` entries.
 pub(crate) fn with_slots<T: Default + Clone>(limit: usize, mut test: impl FnMut(Slots<'_, T>)) {
@@ -37,4 +45,13 @@ impl Random {
         let len = items.len();
         (len > 0).then(|| self.below(len)).and_then(|at| items.nth(at))
     }
+}
+
+#[test]
+fn a_lazy_box_has_its_initial_value_until_that_is_changed() {
+    let mut lazy = super::LazyBox::<Large>::EMPTY;
+    assert_eq!(lazy.get(), Large::INITIAL);
+    lazy.get_mut().0[3] = 1;
+    assert_eq!(lazy.get().0[2..5], [7, 1, 7]);
+    assert_eq!(lazy.allocated().map(|large| large.0[3]), Some(1));
 }

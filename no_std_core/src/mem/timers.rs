@@ -69,12 +69,6 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         Self { timers: Pool::new(timers), heap }
     }
 
-    /// No timers, growing up to `limit`.
-    #[cfg(feature = "alloc")]
-    pub fn owned(limit: usize) -> Self {
-        Self::new(Slots::owned(limit), Slots::owned(limit))
-    }
-
     /// Armed timers.
     pub fn len(&self) -> usize {
         self.timers.len()

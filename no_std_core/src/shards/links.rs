@@ -22,7 +22,7 @@ use crate::engine::messages::Message;
 use crate::engine::packets::publish::Fate;
 use crate::engine::router::Subscription;
 use crate::engine::sessions::Session;
-use crate::mem::{Handle, Hasher, SharedBytes, Surplus};
+use crate::mem::{Handle, Hasher, SharedBytes, SpareBuffers};
 use crate::seam::journal::MAX_TRANSITS;
 use crate::time::Instant;
 
@@ -50,7 +50,7 @@ pub(crate) enum Content {
     /// sender would ask the allocator for each otherwise.
     Confirmed {
         count: u32,
-        spares: Surplus,
+        spares: SpareBuffers,
     },
     /// What became of the next so many messages that the sender was asked about.
     Answers {
@@ -390,15 +390,15 @@ impl Mesh {
         }
     }
 
-    /// A message from a sibling was taken. With what confirms it go the spare bodies that `surplus` gives.
-    pub(crate) fn confirm(&mut self, from: u16, surplus: impl FnOnce() -> Surplus) {
+    /// A message from a sibling was taken. With what confirms it go the spare bodies that `spare_buffers` gives.
+    pub(crate) fn confirm(&mut self, from: u16, spare_buffers: impl FnOnce() -> SpareBuffers) {
         let Some(sibling) = self.siblings.get_mut(usize::from(from)) else {
             return;
         };
         sibling.unconfirmed += 1;
         if sibling.unconfirmed == CONFIRMED_AT_ONCE {
             sibling.unconfirmed = 0;
-            let confirmed = Content::Confirmed { count: CONFIRMED_AT_ONCE, spares: surplus() };
+            let confirmed = Content::Confirmed { count: CONFIRMED_AT_ONCE, spares: spare_buffers() };
             sibling.outgoing.push_back(Forward(confirmed));
         }
     }

@@ -70,7 +70,7 @@ impl Engine<'_> {
                 self.mesh.early.push_back((from, forward));
                 return;
             }
-            self.mesh.confirm(from, || self.messages.bytes.take_surplus());
+            self.mesh.confirm(from, || self.messages.bytes.take_spare_buffers());
             if message.sequence > 0 {
                 // Also if it was taken before: it was passed on again.
                 self.take_room(message.body_len());
@@ -90,7 +90,7 @@ impl Engine<'_> {
             Content::Answers { fate, count } => self.take_answers(from, fate, count),
             Content::Safe(sequence) => self.end_transits(from, sequence),
             Content::Confirmed { count, spares } => {
-                self.messages.bytes.put_surplus(spares);
+                self.messages.bytes.put_spare_buffers(spares);
                 let waiting = self.mesh.confirmed(from, count);
                 self.wake(waiting);
             }

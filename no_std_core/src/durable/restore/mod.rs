@@ -162,7 +162,7 @@ impl Engine<'_> {
             expiry_secs: will.expiry_secs.map_or(u64::MAX, u64::from),
         });
         if value.dropped.iter().any(|count| *count > 0) {
-            let lost = entry.lost.make();
+            let lost = entry.lost.get_mut();
             lost.dropped = Dropped::of(value.dropped);
             #[cfg(feature = "alloc")]
             {

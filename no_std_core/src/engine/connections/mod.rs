@@ -24,7 +24,7 @@ use crate::codec::{ReasonCode, ReasonText, Refusal, Version};
 use crate::engine::grants::Expiry;
 use crate::engine::messages::Delivery;
 use crate::engine::sessions::{Session, StoredWill};
-use crate::mem::{Blob, Fifo, Handle, List, Rare, TimerId, Vacant, links};
+use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, TimerId, links};
 use crate::time::Instant;
 
 /// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
@@ -104,7 +104,7 @@ pub struct Connection {
     /// Authentication Data for the CONNACK or AUTH that is owed.
     pub(crate) auth_data: Blob,
     /// What CONNECT said, until the connection is open; what CONNACK says, until that is out; what is known of one that ends.
-    pub(crate) draft: Rare<Draft>,
+    pub(crate) draft: LazyBox<Draft>,
     pub(crate) owed: Fifo<Owed>,
     /// How many PINGRESPs are owed. They don't stand in that queue: they need not wait for the disk.
     pub(crate) pings: u16,
@@ -156,8 +156,8 @@ pub(crate) struct Draft {
     pub(crate) is_by_client: bool,
 }
 
-impl Vacant for Draft {
-    const VACANT: &Self = &Self {
+impl Initial for Draft {
+    const INITIAL: &Self = &Self {
         client_id: Blob::EMPTY,
         clean_start: false,
         keep_alive: 0,
@@ -292,7 +292,7 @@ impl Connection {
         awaits_verdict: false,
         method: Blob::EMPTY,
         auth_data: Blob::EMPTY,
-        draft: Rare::EMPTY,
+        draft: LazyBox::EMPTY,
         owed: Fifo::EMPTY,
         pings: 0,
         #[cfg(feature = "alloc")]

@@ -69,7 +69,7 @@ impl Engine<'_> {
         }
         let expires = Expiry(grant.expires);
         if expires != connection.draft.get().expires {
-            connection.draft.make().expires = expires;
+            connection.draft.get_mut().expires = expires;
         }
         let few = &mut self.sessions[session].lost;
         if few.get().granted.0 != grant.limits {

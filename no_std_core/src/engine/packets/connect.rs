@@ -108,19 +108,19 @@ impl<'m> Engine<'m> {
         connection.aliases_out_limit = aliases_out_limit;
         connection.problem_information = properties.request_problem_information().unwrap_or(true);
         // A connection has no other before its CONNECT.
-        let draft = connection.draft.make();
+        let draft = connection.draft.get_mut();
         draft.clean_start = connect.clean_start;
         draft.keep_alive = connect.keep_alive;
         draft.expiry_secs = connect.session_expiry_interval();
         draft.wants_response_information = properties.request_response_information().unwrap_or(false);
         let client_id = self.messages.bytes.store(&[connect.client_id.as_bytes()]).ok_or(NO_MEMORY)?;
-        self.connections[handle].draft.make().client_id = client_id;
+        self.connections[handle].draft.get_mut().client_id = client_id;
         if let Some(method) = method {
             self.connections[handle].method = self.messages.bytes.store(&[method.as_bytes()]).ok_or(NO_MEMORY)?;
         }
         if let Some(will) = &connect.will {
             let will = self.keep_will(will, connect.client_id)?;
-            self.connections[handle].draft.make().will = Some(will);
+            self.connections[handle].draft.get_mut().will = Some(will);
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl<'m> Engine<'m> {
         self.check_will(handle, principal)?;
         let found = self.look_for_session(now, handle, principal)?;
 
-        let draft = self.connections[handle].draft.make();
+        let draft = self.connections[handle].draft.get_mut();
         let granted = draft.expiry_secs.min(self.config.session_expiry_max);
         draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
         let bound = self.config.keep_alive_max;
@@ -163,7 +163,7 @@ impl<'m> Engine<'m> {
 
         // Nothing is refused from here on.
         let session = self.take_session(now, handle, principal, found)?;
-        let will = self.connections[handle].draft.make().will.take();
+        let will = self.connections[handle].draft.get_mut().will.take();
         let connection = &mut self.connections[handle];
         connection.phase = Phase::Open;
         connection.session = Some(session);
@@ -255,7 +255,7 @@ impl<'m> Engine<'m> {
         principal: Principal,
         found: Found,
     ) -> Result<Handle<Session>, Refusal> {
-        let client_id = core::mem::take(&mut self.connections[handle].draft.make().client_id);
+        let client_id = core::mem::take(&mut self.connections[handle].draft.get_mut().client_id);
         if let Some(session) = found.session {
             if let Some(old) = self.sessions[session].connection {
                 const TAKEN_OVER: Refusal = Refusal::new(
@@ -312,7 +312,7 @@ impl<'m> Engine<'m> {
             number = self.random.next();
         }
         let stored = self.messages.bytes.store(&[&assigned_client_id(number)]).ok_or(NO_MEMORY)?;
-        let draft = self.connections[handle].draft.make();
+        let draft = self.connections[handle].draft.get_mut();
         draft.client_id = stored;
         draft.assigned_number = Some(number);
         Ok(())

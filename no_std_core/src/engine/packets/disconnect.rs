@@ -42,7 +42,7 @@ impl Engine<'_> {
         self.close(now, handle, gone, false);
         #[cfg(feature = "alloc")]
         {
-            self.connections[handle].draft.make().is_by_client = true;
+            self.connections[handle].draft.get_mut().is_by_client = true;
         }
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Engine<'_> {
         #[cfg(feature = "alloc")]
         {
             if connection.phase == Phase::Open {
-                connection.draft.make().was_open = true;
+                connection.draft.get_mut().was_open = true;
             }
         }
         connection.phase = Phase::Closing;
@@ -110,7 +110,7 @@ impl Engine<'_> {
         let bytes = &mut self.messages.bytes;
         let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));
         if let Some(client_id) = shared.and_then(|id| bytes.adopt(id)) {
-            self.connections[handle].draft.make().client_id = client_id;
+            self.connections[handle].draft.get_mut().client_id = client_id;
         }
     }
 
@@ -178,13 +178,13 @@ impl Engine<'_> {
 
     fn forget_draft(&mut self, handle: Handle<Connection>) {
         self.forget_drafted_will(handle);
-        let Some(draft) = self.connections[handle].draft.made() else { return };
+        let Some(draft) = self.connections[handle].draft.allocated() else { return };
         let client_id = core::mem::take(&mut draft.client_id);
         self.messages.bytes.release(client_id);
     }
 
     fn forget_drafted_will(&mut self, handle: Handle<Connection>) {
-        if let Some(will) = self.connections[handle].draft.made().and_then(|draft| draft.will.take()) {
+        if let Some(will) = self.connections[handle].draft.allocated().and_then(|draft| draft.will.take()) {
             self.messages.release(will.message);
         }
     }
@@ -206,7 +206,7 @@ impl Engine<'_> {
         self.counters.dropped.count(reason);
         self.messages.journal.mark_lazily(Kind::Counters, 0);
         if let Some(session) = session {
-            self.sessions[session].lost.make().dropped.count(reason);
+            self.sessions[session].lost.get_mut().dropped.count(reason);
             if self.sessions[session].is_durable {
                 self.messages.journal.mark_lazily(Kind::Session, session.index());
             }

@@ -16,7 +16,7 @@ impl Engine<'_> {
         let most = self.config.limits.owed_replies;
         let connection = &mut self.connections[handle];
         #[cfg(feature = "alloc")]
-        if let Some(draft) = connection.draft.made()
+        if let Some(draft) = connection.draft.allocated()
             && let Some(left) = draft.answered.checked_sub(1)
         {
             draft.answered = left;
@@ -48,7 +48,7 @@ impl Engine<'_> {
                         break;
                     }
                     connection.pings += 1;
-                    connection.draft.make().answered += 1;
+                    connection.draft.get_mut().answered += 1;
                     self.mark_ready(handle);
                 }
                 // Nothing follows it.

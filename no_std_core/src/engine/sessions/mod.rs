@@ -13,7 +13,7 @@ use crate::engine::grants::Granted;
 use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
-use crate::mem::{Blob, Fifo, Handle, Rare, TimerId, Vacant, links};
+use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, TimerId, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
 use crate::time::Instant;
@@ -53,7 +53,7 @@ pub struct Session {
     pub(crate) subscriptions: u32,
     /// Retained messages that are still to be sent for new subscriptions.
     pub(crate) replays: Fifo<Replay>,
-    pub(crate) lost: Rare<Lost>,
+    pub(crate) lost: LazyBox<Lost>,
     /// Where it lives, if there are sibling brokers.
     pub(crate) shards: <Shards as Neighbour>::OfSession,
 }
@@ -72,8 +72,8 @@ pub(crate) struct Lost {
     pub(crate) last_packet_id: u16,
 }
 
-impl Vacant for Lost {
-    const VACANT: &Self = &Self {
+impl Initial for Lost {
+    const INITIAL: &Self = &Self {
         dropped: Dropped::NONE,
         granted: Granted::NOTHING,
         last: 0,
@@ -115,7 +115,7 @@ impl Session {
         inbound: Inbound::EMPTY,
         subscriptions: 0,
         replays: Fifo::EMPTY,
-        lost: Rare::EMPTY,
+        lost: LazyBox::EMPTY,
         shards: Empty::EMPTY,
     };
 

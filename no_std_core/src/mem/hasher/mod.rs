@@ -4,11 +4,15 @@
 //! not know the key can't find texts that collide, whatever is to be seen of other hashes. Firmware keeps a smaller and faster
 //! hash: its tables have so few entries that the longest chain costs little.
 
+#[cfg(any(test, not(feature = "alloc")))]
+mod folded;
 #[cfg(feature = "alloc")]
-use large::State;
+mod sip;
 
 #[cfg(not(feature = "alloc"))]
-use small::State;
+use folded::State;
+#[cfg(feature = "alloc")]
+use sip::State;
 
 use core::fmt;
 
@@ -31,14 +35,6 @@ impl Hasher {
         self.0.hash_bytes(bytes)
     }
 
-    /// 64 bits for a string of bytes, in two halves.
-    #[cfg(feature = "alloc")]
-    #[inline]
-    pub(crate) fn hash_wide(&self, bytes: &[u8]) -> (u32, u32) {
-        let hash = self.0.hash_wide(bytes);
-        (hash as u32, (hash >> 32) as u32)
-    }
-
     /// The hash of two numbers, one or both of which may be hashes.
     #[inline]
     pub fn combine(&self, first: u32, second: u32) -> u32 {
@@ -56,109 +52,6 @@ impl fmt::Debug for Hasher {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hasher")
-    }
-}
-
-/// For tables that grow.
-#[cfg(feature = "alloc")]
-mod large {
-    use crate::seed::secret::Secret;
-    use siphasher::sip::SipHasher13;
-
-    #[derive(Clone)]
-    pub(super) struct State {
-        texts: SipHasher13,
-        first: u64,
-        second: u64,
-        start: u64,
-        weights: u64,
-    }
-
-    impl State {
-        pub(super) fn new(seed: u128) -> Self {
-            let secret = Secret::new(seed);
-            Self {
-                texts: SipHasher13::new_with_keys(secret.number(0), secret.number(1)),
-                first: secret.number(2),
-                second: secret.number(3),
-                start: secret.number(4),
-                weights: secret.number(5),
-            }
-        }
-
-        #[inline]
-        pub(super) fn hash_bytes(&self, bytes: &[u8]) -> u32 {
-            self.hash_wide(bytes) as u32
-        }
-
-        #[inline]
-        pub(super) fn hash_wide(&self, bytes: &[u8]) -> u64 {
-            self.texts.hash(bytes)
-        }
-
-        /// Multiply-shift for two numbers (Dietzfelbinger 1996): any two pairs have the same hash, or the same low bits of it, with the
-        /// probability of two random numbers. Numbers of ours and hashes need no more: of both a client chooses at most few bits, and
-        /// it sees nothing of what comes out.
-        #[inline]
-        pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
-            let first = self.first.wrapping_mul(first.into());
-            let second = self.second.wrapping_mul(second.into());
-            (self.start.wrapping_add(first).wrapping_add(second) >> 32) as u32
-        }
-
-        /// The finalizer of MurmurHash3, with a key that is for nothing else.
-        #[inline]
-        pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
-            let mut mixed = (u64::from(key) << 32 | u64::from(number)) ^ self.weights;
-            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-            mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-            (mixed >> 32) as u32
-        }
-    }
-}
-
-/// For little flash, and processors that multiply 32 bits at once: a folded multiplication, four bytes a step.
-#[cfg(any(test, not(feature = "alloc")))]
-mod small {
-    use crate::seed::secret::Secret;
-
-    #[derive(Clone)]
-    pub(super) struct State {
-        start: u32,
-        /// Odd.
-        key: u32,
-    }
-
-    impl State {
-        pub(super) fn new(seed: u128) -> Self {
-            let number = Secret::new(seed).number(0);
-            Self { start: number as u32, key: (number >> 32) as u32 | 1 }
-        }
-
-        pub(super) fn hash_bytes(&self, bytes: &[u8]) -> u32 {
-            let (words, rest) = bytes.as_chunks();
-            let mut state = words.iter().fold(self.start, |state, word| self.step(state, u32::from_le_bytes(*word)));
-            for byte in rest {
-                state = self.step(state, u32::from(*byte));
-            }
-            self.step(state, bytes.len() as u32)
-        }
-
-        pub(super) fn combine(&self, first: u32, second: u32) -> u32 {
-            self.step(self.step(self.start, first), second)
-        }
-
-        /// Hashed twice: once is good enough for buckets, but the order of neighbours would depend little on the key.
-        pub(super) fn weigh(&self, key: u32, number: u32) -> u32 {
-            self.combine(0, self.combine(key, number))
-        }
-
-        /// Both halves of a product, so that each bit of `word` reaches high and low bits.
-        fn step(&self, state: u32, word: u32) -> u32 {
-            let product = u64::from(state ^ word) * u64::from(self.key);
-            // Without the addition a product of 0 would forget what came before.
-            ((product >> 32) as u32 ^ product as u32).wrapping_add(state.rotate_left(7))
-        }
     }
 }
 
@@ -209,13 +102,13 @@ mod tests {
     }
 
     #[cfg(feature = "alloc")]
-    neighbours_spread!(neighbours_spread_in_large_tables, large::State, [0, 1, 42, u128::MAX]);
-    neighbours_spread!(neighbours_spread_in_small_tables, small::State, [0, 1, 42, u128::MAX]);
+    neighbours_spread!(neighbours_spread_in_large_tables, sip::State, [0, 1, 42, u128::MAX]);
+    neighbours_spread!(neighbours_spread_in_small_tables, folded::State, [0, 1, 42, u128::MAX]);
 
     #[cfg(feature = "alloc")]
     #[test]
     fn both_halves_of_a_wide_hash_spread() {
-        let state = large::State::new(42);
+        let state = sip::State::new(42);
         let wide: HashSet<_> = (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
         let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
         let (low, high): (HashSet<_>, HashSet<_>) = halves.unzip();

@@ -1,7 +1,9 @@
-//! Bytes on the heap, and what ended of them for those that come next.
+//! Buffers on the heap that are used again.
 //!
-//! The allocator takes a lock for memory that another thread has taken: of a message that goes from one shard to another,
-//! for each. Here it keeps out of the way of most messages, and none is filled with zeros first.
+//! A message that goes from one shard to another is freed by another thread than the one that allocated it, and the allocator takes
+//! a lock for each such piece of memory. So a shard keeps the buffers of messages that have ended for messages that come, and
+//! hands those that it has too many of back to the shard that allocated them. A buffer that is used again need not be filled with
+//! zeros either.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
@@ -14,21 +16,21 @@ use alloc::sync::Arc as Counted;
 /// Bytes on the heap that several may hold.
 #[derive(Clone, Debug)]
 pub struct SharedBytes {
-    memory: Memory,
+    buffer: Buffer,
     len: usize,
 }
 
-/// What they stand in: as long as they, or somewhat longer.
-pub(super) type Memory = Counted<[u8]>;
+/// What bytes stand in: as long as they, or somewhat longer.
+pub(super) type Buffer = Counted<[u8]>;
 
 impl SharedBytes {
-    /// The first `len` bytes of `memory`.
-    pub(super) fn new(memory: Memory, len: usize) -> Self {
-        Self { memory, len }
+    /// The first `len` bytes of `buffer`.
+    pub(super) fn new(buffer: Buffer, len: usize) -> Self {
+        Self { buffer, len }
     }
 
-    pub(super) fn into_memory(self) -> Memory {
-        self.memory
+    pub(super) fn into_buffer(self) -> Buffer {
+        self.buffer
     }
 }
 
@@ -36,24 +38,24 @@ impl Deref for SharedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.memory.get(..self.len).unwrap_or(&[])
+        self.buffer.get(..self.len).unwrap_or(&[])
     }
 }
 
-/// Memory that nobody holds any more, by its size.
+/// Buffers that nobody holds any more, by their size.
 #[derive(Debug, Default)]
-pub(super) struct Spares {
-    classes: Vec<Vec<Memory>>,
+pub(super) struct BufferPool {
+    classes: Vec<Vec<Buffer>>,
     bytes: usize,
 }
 
-/// Spare memory on its way to whoever needs it.
+/// Buffers that one shard has more of than it needs, on their way to a sibling.
 #[derive(Debug, Default)]
-pub(crate) struct Surplus(Vec<Memory>);
+pub(crate) struct SpareBuffers(Vec<Buffer>);
 
-/// How many pieces of one size a shard keeps for itself in any case, unless they are half of all that it may keep; and how many of the
-/// others go at once.
+/// How many buffers of one size a shard keeps for itself in any case, unless they are half of all bytes that it may keep.
 const OWN: usize = 512;
+/// How many of the others go to a sibling at once.
 const AT_ONCE: usize = 256;
 
 /// What is kept at most, in bytes.
@@ -62,42 +64,42 @@ const MOST: usize = 4 << 20;
 /// Beside the bytes stand two counts and a word of the allocator's: so much less than a multiple of 16 they take.
 const BESIDE: usize = 8;
 
-impl Spares {
-    /// Memory that holds `parts`, of `len` bytes in all, one behind the other.
-    pub(super) fn store<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, len: usize) -> Memory {
+impl BufferPool {
+    /// A buffer that holds `parts`, of `len` bytes in all, one behind the other.
+    pub(super) fn store<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, len: usize) -> Buffer {
         let (class, capacity) = class_of(len);
         let spare = self.classes.get_mut(class).and_then(Vec::pop);
-        let mut memory = match spare {
+        let mut buffer = match spare {
             Some(spare) => {
                 self.bytes = self.bytes.saturating_sub(capacity);
                 spare
             }
             None => core::iter::repeat_n(0, capacity).collect(),
         };
-        if let Some(mut rest) = Counted::get_mut(&mut memory) {
+        if let Some(mut rest) = Counted::get_mut(&mut buffer) {
             for part in parts {
                 let Some((head, tail)) = rest.split_at_mut_checked(part.len()) else { break };
                 head.copy_from_slice(part);
                 rest = tail;
             }
         }
-        memory
+        buffer
     }
 
-    /// Takes some of a size that there is more than enough of.
-    pub(super) fn take_surplus(&mut self) -> Surplus {
-        let own = |spares: &[Memory]| spares.first().map_or(0, |memory| (MOST / 2 / memory.len().max(1)).clamp(1, OWN));
+    /// Takes some of a size that there are more than enough of.
+    pub(super) fn take_spare(&mut self) -> SpareBuffers {
+        let own = |spares: &[Buffer]| spares.first().map_or(0, |buffer| (MOST / 2 / buffer.len().max(1)).clamp(1, OWN));
         let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > own(spares)) else {
-            return Surplus::default();
+            return SpareBuffers::default();
         };
         let taken = spares.split_off(spares.len().saturating_sub(AT_ONCE).max(own(spares)));
-        self.bytes = self.bytes.saturating_sub(taken.iter().map(|memory| memory.len()).sum());
-        Surplus(taken)
+        self.bytes = self.bytes.saturating_sub(taken.iter().map(|buffer| buffer.len()).sum());
+        SpareBuffers(taken)
     }
 
     /// Keeps what another had too much of, as far as there is `room` for all.
-    pub(super) fn put_surplus(&mut self, surplus: Surplus, room: usize) {
-        surplus.0.into_iter().for_each(|memory| self.put(memory, room));
+    pub(super) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
+        spare.0.into_iter().for_each(|buffer| self.put(buffer, room));
     }
 
     /// The bytes that are kept.
@@ -110,25 +112,25 @@ impl Spares {
         *self = Self::default();
     }
 
-    /// Keeps memory, if nobody else holds it, and there is `room` for it and not enough yet: then larger one makes place.
-    pub(super) fn put(&mut self, memory: Memory, room: usize) {
-        let (class, capacity) = class_of(memory.len());
-        if capacity != memory.len() || Counted::strong_count(&memory) > 1 {
+    /// Keeps a buffer if nobody else holds it and there is `room` for it. Larger buffers make place for it.
+    pub(super) fn put(&mut self, buffer: Buffer, room: usize) {
+        let (class, capacity) = class_of(buffer.len());
+        if capacity != buffer.len() || Counted::strong_count(&buffer) > 1 {
             return;
         }
         while self.bytes.saturating_add(capacity) > room.min(MOST) {
-            let larger = self.classes.iter_mut().skip(class + 1).rev().find_map(Vec::pop);
+            let larger = self.classes.iter_mut().skip(class.saturating_add(1)).rev().find_map(Vec::pop);
             let Some(larger) = larger else { return };
             self.bytes = self.bytes.saturating_sub(larger.len());
         }
         if class >= self.classes.len() {
-            self.classes.resize_with(class + 1, Vec::new);
+            self.classes.resize_with(class.saturating_add(1), Vec::new);
         }
         if let Some(spares) = self.classes.get_mut(class)
             && spares.try_reserve(1).is_ok()
         {
-            self.bytes += capacity;
-            spares.push(memory);
+            self.bytes = self.bytes.saturating_add(capacity);
+            spares.push(buffer);
         }
     }
 }
@@ -166,42 +168,42 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_for_what_is_about_as_long_and_shows_nothing_of_before() {
-        let mut spares = Spares::default();
+        let mut spares = BufferPool::default();
         let memory = spares.store([&b"before"[..], b" that"].into_iter(), 11);
         let place = memory.as_ptr();
         spares.put(memory, usize::MAX);
         let other = spares.store([&[7; 100][..]].into_iter(), 100);
         assert_ne!(other.as_ptr(), place);
         let again = SharedBytes::new(spares.store([&b"after it"[..]].into_iter(), 8), 8);
-        assert_ne!(again.memory.as_ptr(), place);
+        assert_ne!(again.buffer.as_ptr(), place);
         let again = SharedBytes::new(spares.store([&b"after that"[..]].into_iter(), 10), 10);
-        assert_eq!((again.memory.as_ptr(), &*again), (place, &b"after that"[..]));
+        assert_eq!((again.buffer.as_ptr(), &*again), (place, &b"after that"[..]));
         assert_eq!(spares.bytes, 0);
     }
 
     #[test]
     fn what_one_has_too_much_of_another_keeps() {
-        let (mut here, mut there) = (Spares::default(), Spares::default());
+        let (mut here, mut there) = (BufferPool::default(), BufferPool::default());
         let memory: Vec<_> = (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4)).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
         let (all, each) = (here.bytes, class_of(4).1);
-        there.put_surplus(here.take_surplus(), usize::MAX);
+        there.put_spare(here.take_spare(), usize::MAX);
         assert_eq!((here.bytes, there.bytes), (all - AT_ONCE * each, AT_ONCE * each));
-        there.put_surplus(here.take_surplus(), 0);
+        there.put_spare(here.take_spare(), 0);
         assert_eq!((here.bytes, there.bytes), (OWN * each, AT_ONCE * each), "no room for more");
-        assert!(here.take_surplus().0.is_empty(), "the rest it keeps");
+        assert!(here.take_spare().0.is_empty(), "the rest it keeps");
         let memory: Vec<_> = (0..5).map(|_| here.store([&[][..]].into_iter(), MOST / 8)).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
-        assert_eq!(here.take_surplus().0.len(), 2, "half of what is kept at most");
+        assert_eq!(here.take_spare().0.len(), 2, "half of what is kept at most");
     }
 
     #[test]
     fn what_somebody_holds_is_not_kept_nor_more_than_enough() {
-        let mut spares = Spares::default();
+        let mut spares = BufferPool::default();
         let memory = spares.store([&b"body"[..]].into_iter(), 4);
         spares.put(memory.clone(), usize::MAX);
         assert_eq!((spares.bytes, &memory[..4]), (0, &b"body"[..]));
-        spares.put(Memory::from(&[0; 5][..]), usize::MAX);
+        spares.put(Buffer::from(&[0; 5][..]), usize::MAX);
         assert_eq!(spares.bytes, 0, "no size of a class");
         let memory = spares.store([&b"body"[..]].into_iter(), 4);
         spares.put(memory, 7);
@@ -217,8 +219,8 @@ mod tests {
     /// Else a burst of long messages would leave short ones without.
     #[test]
     fn what_is_larger_makes_place() {
-        let mut spares = Spares::default();
-        let memory = |len| Memory::from(std::vec![0; class_of(len).1]);
+        let mut spares = BufferPool::default();
+        let memory = |len| Buffer::from(std::vec![0; class_of(len).1]);
         for len in [3 << 20, 512 << 10, 300 << 10] {
             spares.put(memory(len), usize::MAX);
         }

@@ -1,0 +1,152 @@
+//! Bytes in borrowed memory: chains of blocks.
+
+use core::ops::Range;
+
+use super::BLOCK;
+use crate::mem::{Handle, Slots, copy};
+
+/// 64 bytes of borrowed memory: a blob is a chain of these.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// The next block of the same blob, or the next free block.
+    pub(super) next: Option<Handle<Block>>,
+    pub(super) data: [u8; BLOCK],
+}
+
+impl Block {
+    /// A block as firmware declares it.
+    pub const EMPTY: Self = Self { next: None, data: [0; BLOCK] };
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// All blocks, with a list of those that are free.
+#[derive(Debug)]
+pub(in crate::mem) struct Blocks<'m> {
+    blocks: Slots<'m, Block>,
+    free: Option<Handle<Block>>,
+    /// Blocks that were ever used: those from here on are not in the free list.
+    fresh: usize,
+    /// Blocks in use.
+    used: usize,
+}
+
+impl<'m> Blocks<'m> {
+    pub(super) fn new(blocks: &'m mut [Block]) -> Self {
+        Self { blocks: Slots::borrowed(blocks), free: None, fresh: 0, used: 0 }
+    }
+
+    /// Bytes of the blocks that are in use.
+    pub(super) fn used(&self) -> usize {
+        self.used.saturating_mul(BLOCK)
+    }
+
+    /// Bytes of all blocks.
+    pub(super) fn limit(&self) -> usize {
+        self.blocks.limit().saturating_mul(BLOCK)
+    }
+
+    fn get(&self, handle: Handle<Block>) -> Option<&Block> {
+        self.blocks.as_slice().get(handle.index())
+    }
+
+    fn get_mut(&mut self, handle: Handle<Block>) -> Option<&mut Block> {
+        self.blocks.as_mut_slice().get_mut(handle.index())
+    }
+
+    pub(super) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
+        if len.div_ceil(BLOCK) > self.blocks.limit().saturating_sub(self.used) {
+            return None;
+        }
+        let first = self.take()?;
+        let (mut block, mut filled) = (first, 0);
+        for part in parts {
+            let mut part = *part;
+            while !part.is_empty() {
+                if filled == BLOCK {
+                    let next = self.take()?;
+                    self.get_mut(block)?.next = Some(next);
+                    (block, filled) = (next, 0);
+                }
+                let (head, tail) = part.split_at_checked(BLOCK.saturating_sub(filled)).unwrap_or((part, &[]));
+                copy(self.get_mut(block)?.data.get_mut(filled..)?, head);
+                filled = filled.saturating_add(head.len());
+                part = tail;
+            }
+        }
+        Some(first.cast())
+    }
+
+    /// A block with no other behind it. There is one as long as `used` is below the limit.
+    fn take(&mut self) -> Option<Handle<Block>> {
+        let handle = match self.free {
+            Some(handle) => handle,
+            None => Handle::from_index(self.fresh),
+        };
+        let block = self.get_mut(handle)?;
+        let next = block.next.take();
+        match self.free {
+            Some(_) => self.free = next,
+            None => self.fresh = self.fresh.saturating_add(1),
+        }
+        self.used = self.used.saturating_add(1);
+        Some(handle)
+    }
+
+    pub(super) fn release(&mut self, at: Handle<()>) {
+        let mut next = Some(at.cast());
+        while let Some(handle) = next {
+            let free = self.free;
+            let Some(block) = self.get_mut(handle) else { return };
+            next = core::mem::replace(&mut block.next, free);
+            self.free = Some(handle);
+            self.used = self.used.saturating_sub(1);
+        }
+    }
+
+    /// The bytes in `range` of the blob that begins `at`, which is that long at least.
+    pub(super) fn chunks(&self, at: Handle<()>, range: Range<usize>) -> BlockChunks<'_> {
+        let mut next = Some(at.cast());
+        let mut skip = range.start;
+        while let Some(behind) = skip.checked_sub(BLOCK) {
+            next = next.and_then(|handle| self.get(handle)).and_then(|block| block.next);
+            skip = behind;
+        }
+        BlockChunks { blocks: self.blocks.as_slice(), next, skip, left: range.end.saturating_sub(range.start) }
+    }
+}
+
+/// What a chain of blocks holds, a block at a time.
+#[derive(Clone, Debug)]
+pub(super) struct BlockChunks<'a> {
+    blocks: &'a [Block],
+    next: Option<Handle<Block>>,
+    /// Bytes of the next block that are not wanted.
+    skip: usize,
+    /// Bytes still wanted.
+    left: usize,
+}
+
+impl<'a> BlockChunks<'a> {
+    pub(super) const NONE: Self = Self { blocks: &[], next: None, skip: 0, left: 0 };
+
+    #[inline]
+    pub(super) fn is_at_end(&self) -> bool {
+        self.left == 0
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<&'a [u8]> {
+        let block = self.blocks.get(self.next?.index())?;
+        let end = BLOCK.min(self.skip.saturating_add(self.left));
+        let chunk = block.data.get(self.skip..end)?;
+        self.next = block.next;
+        self.skip = 0;
+        self.left = self.left.saturating_sub(chunk.len());
+        Some(chunk)
+    }
+}

@@ -1,0 +1,215 @@
+//! Bytes in owned memory: a slab of allocations.
+
+use super::buffer_pool::{Buffer, BufferPool, SharedBytes, SpareBuffers};
+use crate::mem::bytes::Store;
+use crate::mem::{Blob, Bytes, Handle, Pool, PoolSlot, Slots};
+
+/// Bytes that each blob takes beside its own: its slot, and the counts of its allocation.
+pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<Buffer>>>() + 2 * size_of::<usize>();
+
+/// Buffers, each with one blob, and those that wait for the next one.
+#[derive(Debug)]
+pub(in crate::mem) struct OwnedBytes {
+    blobs: Pool<'static, Option<Buffer>>,
+    spare: BufferPool,
+    used: usize,
+    limit: usize,
+}
+
+impl OwnedBytes {
+    fn new(limit: usize) -> Self {
+        let blobs = Pool::new(Slots::<PoolSlot<_>>::owned(u32::MAX as usize));
+        Self { blobs, spare: BufferPool::default(), used: 0, limit }
+    }
+
+    pub(in crate::mem) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(in crate::mem) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// With what may stand behind the blob.
+    pub(in crate::mem) fn get(&self, at: Handle<()>) -> &[u8] {
+        self.blobs[at.cast()].as_deref().unwrap_or(&[])
+    }
+
+    pub(in crate::mem) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
+        self.make_room(len)?;
+        self.store_beyond(parts, len)
+    }
+
+    fn store_beyond(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
+        let buffer = self.spare.store(parts.iter().copied(), len);
+        self.insert(buffer, len)
+    }
+
+    fn adopt(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
+        let len = bytes.len();
+        self.make_room(len)?;
+        self.insert(bytes.into_buffer(), len)
+    }
+
+    fn shared(&self, at: Handle<()>, len: usize) -> Option<SharedBytes> {
+        Some(SharedBytes::new(self.blobs[at.cast()].clone()?, len))
+    }
+
+    /// Whether there is room for so much more. What is spare gives way to what is needed.
+    fn make_room(&mut self, len: usize) -> Option<()> {
+        let room = self.limit.checked_sub(self.used)?.checked_sub(len)?;
+        if self.spare.bytes() > room {
+            self.spare.clear();
+        }
+        Some(())
+    }
+
+    fn insert(&mut self, buffer: Buffer, len: usize) -> Option<Handle<()>> {
+        let at = self.blobs.insert(Some(buffer))?;
+        self.used = self.used.saturating_add(len);
+        Some(at.cast())
+    }
+
+    pub(in crate::mem) fn release(&mut self, at: Handle<()>, len: usize) {
+        if let Some(buffer) = self.blobs.remove(at.cast()) {
+            self.used = self.used.saturating_sub(len);
+            self.spare.put(buffer, self.limit.saturating_sub(self.used));
+        }
+    }
+}
+
+/// What needs owned memory, or is of use only beside it.
+impl Bytes<'_> {
+    /// An arena on the heap for `limit` bytes in all.
+    pub fn owned(limit: usize) -> Self {
+        Self(Store::Owned(OwnedBytes::new(limit)))
+    }
+
+    /// The bytes of `blob` to be held beyond its release: without copying if they are on the heap already.
+    /// None if there is no such blob.
+    pub fn share(&self, blob: Blob) -> Option<SharedBytes> {
+        match (&self.0, blob.into_parts().0) {
+            (Store::Owned(owned), Some(at)) => owned.shared(at, blob.len()),
+            _ => {
+                let buffer = BufferPool::default().store(self.chunks(blob, 0..blob.len()), blob.len());
+                Some(SharedBytes::new(buffer, blob.len()))
+            }
+        }
+    }
+
+    /// Stores bytes that are on the heap already: without copying in owned memory. None beyond the limit.
+    pub fn adopt(&mut self, bytes: SharedBytes) -> Option<Blob> {
+        match &mut self.0 {
+            Store::Owned(owned) if !bytes.is_empty() => {
+                let len = u32::try_from(bytes.len()).ok()?;
+                Some(Blob::from_parts((Some(owned.adopt(bytes)?), len)))
+            }
+            _ => self.store(&[&bytes]),
+        }
+    }
+
+    /// The concatenation of `parts` on the heap, stored nowhere. None in borrowed memory.
+    pub(crate) fn make_shared(&mut self, parts: &[&[u8]]) -> Option<SharedBytes> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        match &mut self.0 {
+            Store::Owned(owned) => Some(SharedBytes::new(owned.spare.store(parts.iter().copied(), len), len)),
+            Store::Borrowed(_) => None,
+        }
+    }
+
+    /// Takes buffers that there are more of than are needed here, for a sibling.
+    pub(crate) fn take_spare_buffers(&mut self) -> SpareBuffers {
+        match &mut self.0 {
+            Store::Owned(owned) => owned.spare.take_spare(),
+            Store::Borrowed(_) => SpareBuffers::default(),
+        }
+    }
+
+    /// Keeps buffers that a sibling had too many of, within the limit, for what is stored next.
+    pub(crate) fn put_spare_buffers(&mut self, buffers: SpareBuffers) {
+        if let Store::Owned(owned) = &mut self.0 {
+            owned.spare.put_spare(buffers, owned.limit.saturating_sub(owned.used));
+        }
+    }
+}
+
+/// What only bodies on disk need.
+#[cfg(feature = "paging")]
+mod paged {
+    use super::*;
+
+    impl Bytes<'_> {
+        /// Whether it is on the heap.
+        pub(crate) fn is_owned(&self) -> bool {
+            matches!(self.0, Store::Owned(_))
+        }
+
+        /// Stores what was stored before and is needed again, even beyond the limit in owned memory.
+        pub(crate) fn store_beyond(&mut self, bytes: &[u8]) -> Option<Blob> {
+            match &mut self.0 {
+                Store::Owned(owned) if !bytes.is_empty() => {
+                    let len = u32::try_from(bytes.len()).ok()?;
+                    Some(Blob::from_parts((Some(owned.store_beyond(&[bytes], bytes.len())?), len)))
+                }
+                _ => self.store(&[bytes]),
+            }
+        }
+    }
+
+    impl Blob {
+        /// The same without its bytes in memory: it shows none, and needs no release.
+        pub(crate) const fn absent(self) -> Self {
+            Self::absent_of(self.into_parts().1)
+        }
+
+        /// One of so many bytes that are not in memory.
+        pub(crate) const fn absent_of(len: u32) -> Self {
+            Self::from_parts((None, len))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_bytes_outlive_their_blob() {
+        let mut blocks = [crate::mem::Block::EMPTY; 10];
+        for mut bytes in [Bytes::borrowed(&mut blocks), Bytes::owned(600)] {
+            let blob = bytes.store(&[b"payload of ", &[b'x'; 100]]).unwrap();
+            let shared = bytes.share(blob).unwrap();
+            assert!(bytes.equals(blob, &shared));
+            bytes.release(blob);
+            assert_eq!((shared.len(), bytes.used()), (111, 0));
+            let adopted = bytes.adopt(shared.clone()).unwrap();
+            assert!(bytes.equals(adopted, &shared));
+            let too_long = SharedBytes::new(std::vec![0; 601].into(), 601);
+            assert!(bytes.adopt(too_long).is_none());
+            assert_eq!(bytes.share(Blob::EMPTY).unwrap().len(), 0);
+        }
+        let mut bytes = Bytes::owned(100);
+        let shared = SharedBytes::new(b"abc".as_slice().into(), 3);
+        let blob = bytes.adopt(shared.clone()).unwrap();
+        assert_eq!(bytes.share(blob).unwrap().as_ptr(), shared.as_ptr(), "no copy in owned memory");
+    }
+
+    #[test]
+    fn spare_memory_is_within_the_limit_and_gives_way() {
+        let mut bytes = Bytes::owned(1_000);
+        let spare = |bytes: &Bytes<'_>| match &bytes.0 {
+            Store::Owned(owned) => owned.spare.bytes(),
+            Store::Borrowed(_) => 0,
+        };
+        let first = bytes.store(&[&[1; 400]]).unwrap();
+        bytes.release(first);
+        assert!((400..500).contains(&spare(&bytes)));
+        // Of another size, so that it does not take that.
+        let second = bytes.store(&[&[2; 700]]).unwrap();
+        assert_eq!(spare(&bytes), 0);
+        let third = bytes.store(&[&[3; 250]]).unwrap();
+        bytes.release(second);
+        bytes.release(third);
+        assert!(spare(&bytes) <= 1_000 && spare(&bytes) > 0);
+    }
+}

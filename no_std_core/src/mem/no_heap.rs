@@ -1,0 +1,143 @@
+//! What stands for owned memory where there is none (without the feature `alloc`): types that nobody can make, so that the
+//! compiler leaves out whatever is done with them. [`heap`](super) has the real ones.
+
+use core::convert::Infallible;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+
+use super::free_list::FreeList;
+use super::{Handle, Initial};
+
+/// Whether memory can be owned: whoever asks keeps what only a server needs out of an image for a microcontroller.
+pub(crate) const OWNED: bool = false;
+
+/// Bytes that each blob in owned memory takes beside its own.
+pub(crate) const OWNED_BLOB: usize = 0;
+
+#[derive(Debug)]
+pub(super) struct OwnedSlots<T>(Infallible, PhantomData<T>);
+
+impl<T> OwnedSlots<T> {
+    pub(super) fn free_list(&self) -> FreeList {
+        match self.0 {}
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn as_slice(&self) -> &[T] {
+        match self.0 {}
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
+        match self.0 {}
+    }
+
+    pub(super) fn grow_to(&mut self, _: usize) -> bool {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FreeRows(Infallible);
+
+impl FreeRows {
+    pub(super) fn take(&mut self) -> Option<usize> {
+        match self.0 {}
+    }
+
+    pub(super) fn put(&mut self, _: usize) {
+        match self.0 {}
+    }
+
+    pub(super) fn grow_to(&mut self, _: usize) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn clear(&mut self) {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct OwnedBytes(Infallible);
+
+impl OwnedBytes {
+    pub(super) fn used(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn get(&self, _: Handle<()>) -> &[u8] {
+        match self.0 {}
+    }
+
+    pub(super) fn store(&mut self, _: &[&[u8]], _: usize) -> Option<Handle<()>> {
+        match self.0 {}
+    }
+
+    pub(super) fn release(&mut self, _: Handle<()>, _: usize) {
+        match self.0 {}
+    }
+}
+
+/// A value that stands in place. With the feature `alloc` it is allocated only while it is not [`Initial::INITIAL`].
+#[derive(Debug)]
+pub(crate) struct LazyBox<T>(T);
+
+impl<T: Initial> LazyBox<T> {
+    pub(crate) const EMPTY: Self = Self(*T::INITIAL);
+
+    pub(crate) fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// The value, to be changed.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+
+    /// The same.
+    pub(crate) fn allocated(&mut self) -> Option<&mut T> {
+        Some(&mut self.0)
+    }
+
+    /// The value is not needed any more.
+    pub(crate) fn free(&mut self) {}
+}
+
+/// Where there is owned memory a vector; here a list that stays empty: what is pushed is not kept.
+#[derive(Debug)]
+pub(crate) struct GrowingList<T>(PhantomData<T>);
+
+impl<T> Default for GrowingList<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> GrowingList<T> {
+    pub(crate) fn push(&mut self, _: T) {}
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        None
+    }
+}
+
+impl<T> Deref for GrowingList<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &[]
+    }
+}
+
+impl<T> DerefMut for GrowingList<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut []
+    }
+}
