@@ -1,5 +1,6 @@
 //! The free places of a pool.
 
+use super::Slots;
 use super::backing::FreeRows;
 use super::pool::PoolSlot;
 
@@ -20,11 +21,11 @@ impl FreeList {
 
     /// A free place of `slots`, which is not free any more.
     #[inline(always)]
-    pub(super) fn take<T>(&mut self, slots: &[PoolSlot<T>]) -> Option<usize> {
+    pub(super) fn take<T: Default>(&mut self, slots: &Slots<'_, PoolSlot<T>>) -> Option<usize> {
         match self {
             Self::Linked(first) => {
                 let index = first.checked_sub(1)? as usize;
-                *first = slots.get(index)?.link.next();
+                *first = slots.as_slice().get(index)?.link.next();
                 Some(index)
             }
             Self::Rows(rows) => rows.take(),

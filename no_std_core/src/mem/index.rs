@@ -1,6 +1,6 @@
 //! A hash index over the entries of a pool.
 
-use super::{Handle, OWNED, Pool, Slots};
+use super::{Handle, OWNED, Pool, Slots, one_more};
 
 /// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
 pub trait Chained<L = ()>: Sized {
@@ -88,7 +88,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         if OWNED && self.len >= self.count {
             self.split(pool);
         }
-        self.len = self.len.saturating_add(1);
+        self.len = one_more(self.len);
         let bucket = self.bucket_of(pool[handle].hash());
         self.push(pool, bucket, handle);
     }

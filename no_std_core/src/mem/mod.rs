@@ -113,6 +113,13 @@ pub(crate) trait Initial: Copy + 'static {
     const INITIAL: &'static Self;
 }
 
+/// The number of entries once there is one more: a pool has far fewer than a number counts.
+#[inline(always)]
+pub(crate) const fn one_more(count: u32) -> u32 {
+    debug_assert!(count < u32::MAX, "more entries than any pool has");
+    count.wrapping_add(1)
+}
+
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
 #[inline]
 pub(crate) fn copy(target: &mut [u8], source: &[u8]) {

@@ -5,7 +5,7 @@ use core::ops::{Index, IndexMut};
 use super::free_list::FreeList;
 use super::handle::{CHECKED, MOST_PLACES};
 use super::link::Link;
-use super::{Handle, Slots};
+use super::{Handle, Slots, one_more};
 
 /// One place of a [`Pool`]: firmware declares an array of these.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Makes the entry in some free place live, whatever it is.
     fn take_place(&mut self) -> Option<Handle<T>> {
-        let index = match self.free.take(self.slots.as_slice()) {
+        let index = match self.free.take(&self.slots) {
             Some(index) => index,
             None => self.fresh_place()?,
         };
@@ -105,7 +105,7 @@ impl<'m, T: Default> Pool<'m, T> {
     fn fill(&mut self, index: usize) -> Option<Handle<T>> {
         let slot = self.slots.as_mut_slice().get_mut(index)?;
         slot.link = slot.link.with_entry();
-        self.len = self.len.saturating_add(1);
+        self.len = one_more(self.len);
         Some(Handle::new(index, slot.link.generation()))
     }
 
