@@ -110,6 +110,7 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 
     /// A place that was never used.
+    #[inline(never)]
     fn fresh_place(&mut self) -> Option<usize> {
         let index = self.fresh as usize;
         let fresh = self.fresh.checked_add(1)?;
