@@ -73,7 +73,7 @@ impl Engine<'_> {
         }
         let few = &mut self.sessions[session].lost;
         if few.get().granted.0 != grant.limits {
-            few.make().granted = Granted(grant.limits);
+            few.get_mut().granted = Granted(grant.limits);
         }
         let idle_limit = self.connections[handle].idle_limit_ms;
         self.rearm_open(now, handle, idle_limit);
