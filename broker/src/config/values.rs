@@ -156,7 +156,12 @@ pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
     integer: impl FnOnce(i128) -> Option<T>,
     text: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, D::Error> {
-    from.deserialize_any(Scalar { allowed, integer, text })
+    let allowed = Allowed(&allowed);
+    match from.deserialize_any(allowed)? {
+        Scalar::Integer(given) => integer(given).ok_or_else(|| given.to_string()),
+        Scalar::Text(given) => text(&given).ok_or(given),
+    }
+    .map_err(|given| D::Error::invalid_value(Unexpected::Other(&given), &allowed))
 }
 
 /// Takes integers from `least` to `most`.
@@ -167,50 +172,37 @@ pub(super) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) ->
     }
 }
 
-struct Scalar<A, I, S> {
-    allowed: A,
-    integer: I,
-    text: S,
+/// What stands in the file where an integer or a string may stand.
+enum Scalar {
+    Integer(i128),
+    Text(String),
 }
 
-impl<T, A, I, S> Visitor<'_> for Scalar<A, I, S>
-where
-    A: Display,
-    I: FnOnce(i128) -> Option<T>,
-    S: FnOnce(&str) -> Option<T>,
-{
-    type Value = T;
+/// What is allowed, in words: for errors, and to have a scalar read. One type for all values, or each would have its own code.
+#[derive(Clone, Copy)]
+struct Allowed<'a>(&'a dyn Display);
+
+impl Visitor<'_> for Allowed<'_> {
+    type Value = Scalar;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.allowed.fmt(f)
-    }
-
-    fn visit_i128<E: Error>(self, integer: i128) -> Result<T, E> {
-        let given = integer.to_string();
-        let taken = (self.integer)(integer);
-        taken.ok_or_else(|| E::invalid_value(Unexpected::Other(&given), &Allowed(self.allowed)))
-    }
-
-    fn visit_i64<E: Error>(self, integer: i64) -> Result<T, E> {
-        self.visit_i128(integer.into())
-    }
-
-    fn visit_u64<E: Error>(self, integer: u64) -> Result<T, E> {
-        self.visit_i128(integer.into())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        let taken = (self.text)(text);
-        taken.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &Allowed(self.allowed)))
-    }
-}
-
-/// What is allowed, for an error of serde.
-struct Allowed<A>(A);
-
-impl<A: Display> serde::de::Expected for Allowed<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+
+    fn visit_i64<E: Error>(self, integer: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Integer(integer.into()))
+    }
+
+    fn visit_u64<E: Error>(self, integer: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Integer(integer.into()))
+    }
+
+    fn visit_i128<E: Error>(self, integer: i128) -> Result<Scalar, E> {
+        Ok(Scalar::Integer(integer))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(text.to_owned()))
     }
 }
 
@@ -246,8 +238,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
+        // TOML has no null, so each item is there. An error in an optional value gets the place of that value, and not of the list.
+        while let Some(item) = seq.next_element::<Option<T>>()? {
+            items.extend(item);
         }
         if items.len() < self.least { Err(A::Error::invalid_length(items.len(), &self)) } else { Ok(items) }
     }
