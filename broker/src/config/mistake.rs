@@ -38,41 +38,45 @@ impl ConfigError {
     /// What `error` found in `text`, which was read from `file`.
     pub(super) fn new(file: &Path, text: &str, error: &Error) -> Self {
         let span = error.span().unwrap_or_default();
-        let line = 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
-        let (key, message) = match DeTable::parse(text) {
-            Ok(document) => {
-                let mut key = String::new();
-                find(document.get_ref(), &span, "", &mut key);
-                let given = text.get(span).and_then(|given| given.lines().next()).unwrap_or_default();
-                in_words(error.message(), key, given)
-            }
+        let (at, key, message) = match DeTable::parse(text) {
+            Ok(document) => match find(document.get_ref(), &span, "") {
+                Some(place) => in_words(error.message(), place, text, span),
+                None => (span.start, String::new(), error.message().to_owned()),
+            },
             Err(_) if is_without_value(text, span.start) => {
-                (key_before(text, span.start), "a value is missing after =".to_owned())
+                (span.start, key_before(text, span.start), "a value is missing after =".to_owned())
             }
-            Err(_) => (key_before(text, span.start), error.message().to_owned()),
+            Err(_) => (span.start, key_before(text, span.start), error.message().to_owned()),
         };
+        let line = 1 + text.bytes().take(at).filter(|&byte| byte == b'\n').count();
         let message = message.lines().collect::<Vec<_>>().join("; ");
         Self { file: file.to_owned(), line, key, message }
     }
 }
 
-/// Says of the key of the document what serde has said of its field. What serde says in no way known here stays as it is.
-fn in_words(message: &str, key: String, given: &str) -> (String, String) {
+/// Says of the key of the document what serde has said of its field, and where. What serde says in no way known here stays as it is.
+fn in_words(message: &str, place: Place<'_>, text: &str, span: Range<usize>) -> (usize, String, String) {
+    let Place { table, path, key } = place;
     let is_of_value = ["invalid type: ", "invalid value: ", "invalid length "].iter().any(|it| message.starts_with(it));
     if let Some(field) = message.strip_prefix("missing field `").and_then(|field| field.strip_suffix('`')) {
-        return (format!("{key}.{field}"), "missing; this table needs it".to_owned());
+        return (span.start, format!("{path}{key}.{field}"), "missing; this table needs it".to_owned());
     }
-    let words = match message.rsplit_once(", expected ") {
+    match message.rsplit_once(", expected ") {
         Some((_, fields)) if message.starts_with("unknown field ") => {
             let allowed: Vec<&str> = fields.split('`').skip(1).step_by(2).collect();
-            let suggested = suggestion(key.rsplit('.').next().unwrap_or_default(), &allowed);
-            let suggested = suggested.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
-            format!("unknown key; allowed here: {}{suggested}", allowed.join(", "))
+            // In the order of the file, which serde is not given.
+            let unknown = table.keys().filter(|key| !allowed.contains(&key.get_ref().as_ref()));
+            let first = unknown.min_by_key(|key| key.span().start);
+            let (at, key) = first.map_or((span.start, key), |key| (key.span().start, key.get_ref().to_string()));
+            let suggested = suggestion(&key, &allowed).map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+            (at, format!("{path}{key}"), format!("unknown key; allowed here: {}{suggested}", allowed.join(", ")))
         }
-        Some((_, allowed)) if is_of_value => format!("{given} is not allowed; allowed: {allowed}"),
-        _ => message.to_owned(),
-    };
-    (key, words)
+        Some((_, allowed)) if is_of_value => {
+            let given = text.get(span.clone()).and_then(|given| given.lines().next()).unwrap_or_default();
+            (span.start, format!("{path}{key}"), format!("{given} is not allowed; allowed: {allowed}"))
+        }
+        _ => (span.start, format!("{path}{key}"), message.to_owned()),
+    }
 }
 
 /// The one of `words` that a mistyped `word` was perhaps to be.
@@ -85,28 +89,33 @@ fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     similar.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
 
-/// Finds the full key that is written, or whose value is, at `span`. Headers of tables are their spans, so a table need not
-/// contain what is in it.
-fn find(table: &DeTable<'_>, span: &Range<usize>, path: &str, found: &mut String) {
-    for (key, value) in table {
-        let name = key.get_ref();
-        let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
-        if key.span() == *span {
-            found.clone_from(&path);
-        }
-        find_in(value, span, &path, found);
-    }
+/// A key of the document.
+struct Place<'d> {
+    /// The table that has it.
+    table: &'d DeTable<'d>,
+    /// The full key of that table and a dot; empty for the document.
+    path: String,
+    key: String,
 }
 
-fn find_in(value: &Spanned<DeValue<'_>>, span: &Range<usize>, path: &str, found: &mut String) {
-    if value.span() == *span {
-        path.clone_into(found);
-    }
-    match value.get_ref() {
-        DeValue::Table(table) => find(table, span, path, found),
-        DeValue::Array(items) => items.iter().for_each(|item| find_in(item, span, path, found)),
-        _ => {}
-    }
+/// Finds the key that is written at `span`, or whose value is. Headers of tables are their spans, so a table need not contain what is
+/// in it.
+fn find<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &str) -> Option<Place<'d>> {
+    table.iter().find_map(|(key, value)| {
+        let key_text = key.get_ref();
+        if key.span() == *span || is_at(value, span) {
+            return Some(Place { table, path: path.to_owned(), key: key_text.to_string() });
+        }
+        let path = format!("{path}{key_text}.");
+        let find_in = |value: &'d Spanned<DeValue<'d>>| find(value.get_ref().as_table()?, span, &path);
+        find_in(value).or_else(|| value.get_ref().as_array()?.iter().find_map(find_in))
+    })
+}
+
+/// Whether `value`, or what is in this list, stands at `span`.
+fn is_at(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
+    let items = value.get_ref().as_array();
+    value.span() == *span || items.is_some_and(|items| items.iter().any(|item| is_at(item, span)))
 }
 
 /// Whether at byte `at` there ought to be a value, and is the end of a line or table.

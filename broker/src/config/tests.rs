@@ -212,6 +212,15 @@ fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
     );
 }
 
+/// Serde is given the keys by the alphabet.
+#[test]
+fn of_unknown_keys_the_first_in_the_file_is_told() {
+    assert!(mistake("zeal = 1\nalpha = 2").starts_with("gateway.toml:1: zeal: unknown key"));
+    // The header [limits] was left out.
+    let mistake = mistake("[sys]\ninterval_s = 5\npacket_bytes = 2048\ninflight = 1");
+    assert_eq!(mistake, "gateway.toml:3: sys.packet_bytes: unknown key; allowed here: interval_s");
+}
+
 #[test]
 fn a_wrong_value_says_what_is_allowed() {
     assert_eq!(
