@@ -59,7 +59,7 @@ impl Store {
         fs::rename(&beside, &self.path)?;
         // The name has to survive, too.
         File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-        broker.persisted(now, batch);
+        broker.handle_persisted(batch);
         Ok(())
     }
 
@@ -70,11 +70,11 @@ impl Store {
         // Keys have the order in which records are restored.
         for sealed in self.records.values() {
             let record = record::open(sealed).expect("it was looked at when the file was read");
-            if let Err(reason) = broker.restore(now, record) {
+            if let Err(reason) = broker.restore(record) {
                 println!("a record is left out: {reason:?}");
             }
         }
-        let restored = broker.restored(now);
+        let restored = broker.finish_restore(now);
         println!("restored {} Sessions and {} deliveries", restored.sessions, restored.deliveries);
         broker
     }

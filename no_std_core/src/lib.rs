@@ -149,10 +149,12 @@ pub use config::{
     Unchangeable,
 };
 #[cfg(feature = "alloc")]
-pub use durable::outlook::Outlook;
+pub use durable::credit::StoreCredit;
 pub use durable::persist::Polled;
 pub use durable::record;
-pub use durable::restore::{Restored, Unfit};
+pub use durable::restore::{RestoreError, Restored};
+#[cfg(feature = "alloc")]
+pub use durable::urgency::CommitUrgency;
 pub use engine::connections::{Alias, Connection, ConnectionId, Owed};
 pub use engine::groups::GroupQueue;
 pub use engine::info::{ConnectionInfo, SessionInfo, Shortage};

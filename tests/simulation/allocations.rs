@@ -243,7 +243,7 @@ impl Bed {
                 if broker.has_records() {
                     while let Polled::Record { .. } = broker.poll_record(&mut self.record) {}
                     let batch = broker.seal();
-                    broker.persisted(NOW, batch);
+                    broker.handle_persisted(batch);
                     is_quiet = false;
                 }
             }

@@ -137,7 +137,7 @@ fn pings_behind_what_waits_are_answered_once() {
     let store_all = |broker: &mut Broker<'_>| {
         while matches!(broker.poll_record(&mut [0; 4096]), Polled::Record { .. }) {}
         let batch = broker.seal();
-        broker.persisted(now, batch);
+        broker.handle_persisted(batch);
     };
     broker.handle_bytes(now, id, &client("c").keep_alive(4).wire(Version::V5));
     store_all(&mut broker);

@@ -406,9 +406,9 @@ fn no_records_whatever_do_harm() {
         let mut refused = 0;
         for (_, sealed) in &records {
             let record = record::open(sealed).unwrap();
-            refused += u32::from(broker.with(|broker| broker.restore(now, record)).is_err());
+            refused += u32::from(broker.with(|broker| broker.restore(record)).is_err());
         }
-        let restored = broker.with(|broker| broker.restored(now));
+        let restored = broker.with(|broker| broker.finish_restore(now));
         assert!(restored.dropped >= refused);
         // Then it is a broker like any other: its clients come, take what there is, and in the end nothing is left.
         let mut world = World::of(vec![broker]);
@@ -528,15 +528,15 @@ fn no_records_whatever_do_harm_to_one_of_several() {
         let records = arbitrary_records(&mut random, 120);
         broker.with(|broker| {
             for (_, sealed) in &records {
-                let _ = broker.restore(now, record::open(sealed).unwrap());
+                let _ = broker.restore(record::open(sealed).unwrap());
             }
-            broker.restored(now);
+            broker.finish_restore(now);
             let mut buffer = [0; 512];
             for _ in 0..100 {
                 while broker.poll_forward().is_some() {}
                 while broker.poll_record(&mut buffer) != Polled::Nothing {}
                 let batch = broker.seal();
-                broker.persisted(now, batch);
+                broker.handle_persisted(batch);
                 now = now.plus_millis(5_000);
                 broker.handle_timeout(now);
             }

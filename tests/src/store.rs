@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// The oldest batch becomes safe; whether there was one.
-    pub fn sync(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
+    pub fn sync(&mut self, broker: &mut Broker<'_>) -> bool {
         let Some((batch, changes)) = self.waiting.pop_front() else { return false };
         for (key, record) in changes {
             match record {
@@ -72,7 +72,7 @@ impl Store {
                 None => self.safe.remove(&key.to_bits()),
             };
         }
-        broker.persisted(now, batch);
+        broker.handle_persisted(batch);
         true
     }
 
@@ -84,11 +84,11 @@ impl Store {
     }
 
     /// Answers what was asked for first; whether there was anything.
-    pub fn fetch(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
+    pub fn fetch(&mut self, broker: &mut Broker<'_>) -> bool {
         let Some(fetch) = self.fetches.pop_front() else { return false };
         match self.safe.get(&fetch.key().to_bits()).filter(|_| !self.is_unreadable) {
-            Some(sealed) => broker.fetched(now, fetch, sealed),
-            None => broker.fetch_failed(now, fetch),
+            Some(sealed) => broker.handle_fetched(fetch, sealed),
+            None => broker.handle_fetch_failed(fetch),
         }
         self.fetched += 1;
         true
@@ -117,12 +117,12 @@ impl Store {
         broker.expect_retained(retained);
         for sealed in self.safe.values() {
             let record = record::open(sealed).expect("a store in memory damages nothing");
-            broker.restore(now, record).unwrap_or_else(|unfit| panic!("{unfit}: {record:?}"));
+            broker.restore(record).unwrap_or_else(|error| panic!("{error}: {record:?}"));
         }
         while self.take_fetches(broker) {
-            while self.fetch(now, broker) {}
+            while self.fetch(broker) {}
         }
-        let restored = broker.restored(now);
+        let restored = broker.finish_restore(now);
         assert_eq!(restored.dropped, 0);
         restored
     }
@@ -157,7 +157,7 @@ impl Store {
         assert!(more.is_none(), "it was never recorded: {:?}", more.map(|(_, sealed)| record::open(sealed)));
         self.safe = all;
         let batch = broker.seal();
-        broker.persisted(Instant::default(), batch);
+        broker.handle_persisted(batch);
     }
 
     /// All records.

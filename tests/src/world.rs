@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use goldcrest_core::codec::{Connect, split};
 use goldcrest_core::{
-    AllowAll, Ask, Authorize, Broker, Capacity, Config, ConnectionId, Counters, Forward, Grant, Instant, Limits, Next,
-    Outlook, Principal, Shard, Then, Verdict,
+    AllowAll, Ask, Authorize, Broker, Capacity, CommitUrgency, Config, ConnectionId, Counters, Forward, Grant, Instant,
+    Limits, Next, Principal, Shard, Then, Verdict,
 };
 
 use crate::disk::Disk;
@@ -280,6 +280,9 @@ impl World {
     /// Where the brokers were made elsewhere.
     pub fn crash(&mut self) {
         let remake = self.remake.as_ref().expect("brokers that the world made");
+        if let Some(disk) = &mut self.disk {
+            disk.lose_power(&self.shards);
+        }
         // So that there is no more memory than that of as many brokers.
         self.shards.clear();
         self.shards = remake();
@@ -319,8 +322,8 @@ impl World {
 
     /// The oldest batch of this broker alone becomes safe, with all consequences; whether there was one.
     pub fn sync_one(&mut self, shard: usize) -> bool {
-        let (store, now) = (&mut self.stores[shard], self.now);
-        let synced = self.shards[shard].with(|broker| store.sync(now, broker));
+        let store = &mut self.stores[shard];
+        let synced = self.shards[shard].with(|broker| store.sync(broker));
         self.drive();
         synced
     }
@@ -369,9 +372,9 @@ impl World {
     }
 
     /// Does it to all stores; whether there was anything for one of them.
-    fn of_each_store(&mut self, act: fn(&mut Store, Instant, &mut Broker<'_>) -> bool) -> bool {
+    fn of_each_store(&mut self, act: fn(&mut Store, &mut Broker<'_>) -> bool) -> bool {
         let all = self.stores.iter_mut().zip(&mut self.shards);
-        all.fold(false, |any, (store, broker)| any | broker.with(|broker| act(store, self.now, broker)))
+        all.fold(false, |any, (store, broker)| any | broker.with(|broker| act(store, broker)))
     }
 
     /// The oldest body that each broker asked for comes, with all consequences; whether there was one.
@@ -455,9 +458,9 @@ impl World {
             }
             for (index, (broker, store)) in self.shards.iter_mut().zip(&mut self.stores).enumerate() {
                 if self.is_patient {
-                    let outlook = broker.with(|broker| broker.record_outlook(self.now));
-                    quiet &= outlook != Outlook::Settled;
-                    if outlook != Outlook::Lasting {
+                    let urgency = broker.with(|broker| broker.poll_commit_urgency());
+                    quiet &= urgency != CommitUrgency::Settled;
+                    if urgency != CommitUrgency::Lasting {
                         continue;
                     }
                 }
@@ -508,8 +511,24 @@ impl World {
                 && !(self.sync == Sync::Late && self.sync_oldest())
                 && !(self.fetch == Sync::Late && self.fetch_oldest())
             {
+                self.check_credit();
                 return;
             }
+        }
+    }
+
+    /// Credit with the store goes from one broker to another with each message, and none is created or lost by that. What is on its way
+    /// between them, or waits for a batch before it is, has left one and not reached the other: then there is nothing to be compared.
+    fn check_credit(&self) {
+        let is_settled = self.sync != Sync::ByHand
+            && !self.is_patient
+            && self.links.values().all(|link| link.on_the_way.is_empty())
+            && self.shards.iter().all(|shard| shard.get().is_serving());
+        if is_settled {
+            let accounts = || self.shards.iter().map(|shard| shard.get().store_credit());
+            let passed: u64 = accounts().map(|credit| credit.passed_to_siblings()).sum();
+            let taken: u64 = accounts().map(|credit| credit.taken_from_siblings()).sum();
+            assert_eq!(passed, taken, "credit that brokers passed on, and that siblings got with messages");
         }
     }
 

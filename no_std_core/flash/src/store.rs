@@ -86,10 +86,10 @@ impl<'p, F: NorFlash> Store<'p, F> {
             // What is no record of the core is the clock, or was written by a newer version.
             if let Ok(record) = record::open(buffer.get(..len).unwrap_or(&[])) {
                 // The broker counts what it leaves out.
-                let _ = broker.restore(now, record);
+                let _ = broker.restore(record);
             }
         }
-        Ok(broker.restored(now))
+        Ok(broker.finish_restore(now))
     }
 
     /// Stores what has changed, and lets the broker transmit what waited for that. Tells the broker whether there is room for
@@ -151,7 +151,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
             }
             let batch = broker.seal();
             self.log.commit()?;
-            broker.persisted(now, batch);
+            broker.handle_persisted(batch);
         } else if self.is_due(now, broker) {
             self.note_time(now)?;
             self.log.commit()?;

@@ -12,10 +12,10 @@ use crate::seam::authorize::Permissions;
 ///   [`handle_verdict`](Self::handle_verdict), [`handle_timeout`](Self::handle_timeout), with siblings `handle_forward`,
 ///   after a pause of the shell `handle_pause`
 /// - Commands: [`publish`](Self::publish), [`shut_down`](Self::shut_down), [`set_store_full`](Self::set_store_full),
-///   with the feature `alloc` `set_store_room`
+///   with the feature `alloc` `grant_store_credit`, `spend_store_credit`, `return_store_credit`, `store_credit`
 /// - What survives a restart: [`poll_record`](Self::poll_record), [`has_records`](Self::has_records),
-///   [`seal`](Self::seal), [`persisted`](Self::persisted); [`restore`](Self::restore), [`restored`](Self::restored);
-///   with the feature `alloc` what is fetched from there: `poll_fetch`, `fetched`, `fetch_failed`
+///   [`seal`](Self::seal), [`handle_persisted`](Self::handle_persisted); [`restore`](Self::restore), [`finish_restore`](Self::finish_restore);
+///   with the feature `alloc` what is fetched from there: `poll_fetch`, `handle_fetched`, `handle_fetch_failed`
 /// - What is to be done: [`poll_ready`](Self::poll_ready), [`poll_transmit`](Self::poll_transmit), with the feature `alloc`
 ///   `poll_transmit_apart` and `payload_written`; [`poll_timeout`](Self::poll_timeout), with siblings `poll_forward`
 /// - Getters: [`counters`](Self::counters), [`describe`](Self::describe), [`client_id`](Self::client_id),

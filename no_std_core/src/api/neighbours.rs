@@ -26,3 +26,15 @@ mod no_paging {
 
     impl Paged for Engine<'_> {}
 }
+
+#[cfg(not(feature = "alloc"))]
+mod no_credit {
+    use crate::engine::Engine;
+    use crate::engine::neighbours::credit::{Account, Credit, CreditState};
+
+    impl CreditState for Account {
+        type OfBroker = ();
+    }
+
+    impl Credit for Engine<'_> {}
+}

@@ -3,8 +3,10 @@
 use super::broker::Broker;
 use crate::durable::persist::Polled;
 use crate::durable::record::Record;
+use crate::durable::restore::RestoreError;
 use crate::durable::restore::Restored;
-use crate::durable::restore::Unfit;
+use crate::engine::neighbours::credit::Credit;
+use crate::mem::OWNED;
 use crate::seam::journal::Batch;
 use crate::time::Instant;
 
@@ -16,11 +18,10 @@ impl Broker<'_> {
 
     /// Looks whether what is to be recorded has to be, and what it is worth to wait before it is polled. What came and went since
     /// the last batch has not; what waited for that alone, or for records that say that something is over, is transmittable at
-    /// once, as after [`Broker::persisted`]. It is cheap where few things have changed.
+    /// once, as after [`Broker::handle_persisted`]. It is cheap where few things have changed.
     #[cfg(feature = "alloc")]
-    pub fn record_outlook(&mut self, now: Instant) -> crate::Outlook {
-        let _ = now;
-        self.engine.outlook()
+    pub fn poll_commit_urgency(&mut self) -> crate::CommitUrgency {
+        self.engine.commit_urgency()
     }
 
     /// About how many bytes the next batch will take.
@@ -32,7 +33,7 @@ impl Broker<'_> {
     /// The next record that is to be stored, sealed into `out`: a thing as it is now, or that it is gone.
     ///
     /// Poll until there is [`Polled::Nothing`], then [`Broker::seal`] the batch, store it, and report it by
-    /// [`Broker::persisted`]; meanwhile the next batch may be gathered. Within a batch records have no order, and no key
+    /// [`Broker::handle_persisted`]; meanwhile the next batch may be gathered. Within a batch records have no order, and no key
     /// comes twice if nothing else was called between. A store must show a batch whole or not at all, and none without
     /// all those before it.
     pub fn poll_record(&mut self, out: &mut [u8]) -> Polled {
@@ -55,8 +56,7 @@ impl Broker<'_> {
 
     /// The batch, and all before it, are safe: what waited for that is transmittable, and [`Broker::poll_ready`] names the
     /// connections. Forgotten, it lets them wait; nothing is lost.
-    pub fn persisted(&mut self, now: Instant, batch: Batch) {
-        let _ = now;
+    pub fn handle_persisted(&mut self, batch: Batch) {
         self.engine.on_persisted(batch);
     }
 
@@ -66,8 +66,7 @@ impl Broker<'_> {
     /// `Err`: this record is left out, with a reason that is worth a line in a log; go on with the others. What is left out is
     /// deleted by the first records that are polled then, unless its slot is beyond the table: who would rather not lose
     /// it stops here. The shell's clock must go on where it stood when the records were made, see [`Instant`].
-    pub fn restore(&mut self, now: Instant, record: Record<'_>) -> Result<(), Unfit> {
-        let _ = now;
+    pub fn restore(&mut self, record: Record<'_>) -> Result<(), RestoreError> {
         self.engine.take_back(record)
     }
 
@@ -84,31 +83,29 @@ impl Broker<'_> {
     ///
     /// With siblings nothing is taken from clients before all have told each other of what they restored: each has to be
     /// restored before it is handed a forward.
-    pub fn restored(&mut self, now: Instant) -> Restored {
+    pub fn finish_restore(&mut self, now: Instant) -> Restored {
         self.engine.end_restoring(now)
     }
 
     /// A body that is in the store alone and is to be transmitted soon: read its record, and answer with
-    /// [`Broker::fetched`] or [`Broker::fetch_failed`], in the order in which they were polled. Meanwhile the client waits, and
-    /// the others go on. To be polled in each turn, and once before [`Broker::restored`], until there are no more.
+    /// [`Broker::handle_fetched`] or [`Broker::handle_fetch_failed`], in the order in which they were polled. Meanwhile the client waits, and
+    /// the others go on. To be polled in each turn, and once before [`Broker::finish_restore`], until there are no more.
     #[cfg(feature = "paging")]
     pub fn poll_fetch(&mut self) -> Option<crate::Fetch> {
         self.engine.messages.next_fetch()
     }
 
     /// The record that was asked for. If it is not what was recorded the message is lost, as after
-    /// [`Broker::fetch_failed`]. [`Broker::poll_ready`] names the connections that waited.
+    /// [`Broker::handle_fetch_failed`]. [`Broker::poll_ready`] names the connections that waited.
     #[cfg(feature = "paging")]
-    pub fn fetched(&mut self, now: Instant, fetch: crate::Fetch, sealed: &[u8]) {
-        let _ = now;
+    pub fn handle_fetched(&mut self, fetch: crate::Fetch, sealed: &[u8]) {
         self.engine.on_fetched(fetch, sealed);
     }
 
     /// The record that was asked for is not there or can't be read: the message is lost to all who wait for it, and
     /// counted as [`DropReason::Unreadable`](crate::DropReason::Unreadable) when its turn comes.
     #[cfg(feature = "paging")]
-    pub fn fetch_failed(&mut self, now: Instant, fetch: crate::Fetch) {
-        let _ = now;
+    pub fn handle_fetch_failed(&mut self, fetch: crate::Fetch) {
         self.engine.on_fetch_failed(fetch);
     }
 
@@ -116,14 +113,11 @@ impl Broker<'_> {
     /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement and closing the connection. QoS 0 flows on, acknowledgements and what ends too.
     pub fn set_store_full(&mut self, full: bool) {
         let was_full = core::mem::replace(&mut self.engine.store_is_full, full);
-        #[cfg(feature = "alloc")]
-        {
-            if was_full && !full {
-                self.engine.record_wills_left_out();
-            }
-            self.engine.wake_for_room();
+        // Firmware with a full store leaves them out: that takes flash, and comes with few clients.
+        if OWNED && was_full && !full {
+            self.engine.record_wills_left_out();
         }
-        let _ = was_full;
+        self.engine.wake_for_credit();
     }
 
     /// Half of the store is in use, or is no more. Meanwhile no queue grows beyond
@@ -134,28 +128,38 @@ impl Broker<'_> {
         self.engine.store_is_half_full = half_full;
     }
 
-    /// So many bytes of records are sure to find room in the store: those of the batch that is being gathered, and what
-    /// siblings will record of messages that go to them. A message that may need more waits, as after
-    /// [`Next::Wait`](crate::Next::Wait), until there is more or the store [is full](Self::set_store_full). To be told again when a batch was
-    /// polled, which has taken its part, and after [`Broker::take_passed_room`]. Acknowledgements and what else does not wait are
-    /// in it too.
+    /// The store sets so many bytes aside for records of this broker, and adds them to its [account](Self::store_credit): for those of
+    /// the batch that is being gathered, and for what siblings will record of messages that go to them. A message that may need
+    /// more than the balance waits, as after [`Next::Wait`](crate::Next::Wait), until there is more or the store
+    /// [is full](Self::set_store_full). Acknowledgements and what else does not wait are paid from it too.
     ///
-    /// Without a call there is no bound: for a store that knows at once what it has room for.
+    /// Before the first call there is no bound: for a store that knows at once what it has room for. A store that does not grants
+    /// 0 before the first message is taken.
     #[cfg(feature = "alloc")]
-    pub fn set_store_room(&mut self, bytes: u64) {
-        self.engine.on_store_room(bytes);
+    pub fn grant_store_credit(&mut self, bytes: u64) {
+        self.engine.grant_credit(bytes);
     }
 
-    /// So much room came from siblings, with their messages, since the last call; less than 0 if more went to them. The broker
-    /// counts on it until now, and from now on on what [`Broker::set_store_room`] says, which is to follow.
+    /// A batch that was polled takes so many bytes in the store: they are taken off the account. To be called before
+    /// [`Broker::handle_persisted`].
     #[cfg(feature = "alloc")]
-    pub fn take_passed_room(&mut self) -> i64 {
-        self.engine.take_passed()
+    pub fn spend_store_credit(&mut self, bytes: u64) {
+        self.engine.spend_credit(bytes);
     }
 
-    /// A message waits for so much room in all; 0 if none waits.
+    /// Takes off the account what is beyond `share` bytes and beyond what is promised, if that is more than `share` again and no message
+    /// waits: so many bytes, which are the store's again. Siblings pass credit on for as much as their messages might take, so one
+    /// broker may come to have what others lack.
     #[cfg(feature = "alloc")]
-    pub fn store_room_wanted(&self) -> u64 {
-        self.engine.room_wanted()
+    pub fn return_store_credit(&mut self, share: u64) -> u64 {
+        self.engine.return_credit(share)
+    }
+
+    /// The account with the store. What siblings pass on, and what is passed on to them, is in it as soon as the message with which it
+    /// goes is polled or handed in; so the accounts of all brokers, with what is on its way between them, add up to what the store has
+    /// granted and neither got back nor written.
+    #[cfg(feature = "alloc")]
+    pub fn store_credit(&self) -> crate::StoreCredit {
+        self.engine.store_credit()
     }
 }

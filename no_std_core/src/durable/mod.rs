@@ -31,9 +31,9 @@
 //! for what siblings will record of a message is counted with it, and goes to them with the message.
 
 #[cfg(feature = "alloc")]
-pub(crate) mod outlook;
+pub(crate) mod credit;
 pub(crate) mod persist;
 pub mod record;
 pub(crate) mod restore;
 #[cfg(feature = "alloc")]
-pub(crate) mod room;
+pub(crate) mod urgency;

@@ -32,6 +32,7 @@ use crate::engine::groups::GroupQueue;
 use crate::engine::memory::Memory;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::bodies::Residency;
+use crate::engine::neighbours::credit::{Account, CreditState};
 use crate::engine::router::Router;
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
@@ -101,8 +102,9 @@ pub(crate) struct Engine<'m> {
     /// Links to the sibling brokers.
     #[cfg(feature = "alloc")]
     pub(crate) mesh: crate::shards::links::Mesh,
-    #[cfg(feature = "alloc")]
-    pub(crate) room: crate::durable::room::Room,
+    /// What the store has granted.
+    #[allow(dead_code, reason = "without the features `alloc` and `durable` there is nothing in it")]
+    pub(crate) account: <Account as CreditState>::OfBroker,
 }
 
 impl<'m> Engine<'m> {
@@ -156,8 +158,7 @@ impl<'m> Engine<'m> {
             replaying: alloc::collections::BTreeMap::new(),
             #[cfg(feature = "alloc")]
             mesh: crate::shards::links::Mesh::new(config.shard, filters, hasher.clone()),
-            #[cfg(feature = "alloc")]
-            room: crate::durable::room::Room::default(),
+            account: Default::default(),
             hasher,
             config,
             authorize,

@@ -8,6 +8,7 @@
 //! [`Engine`]: crate::engine::Engine
 
 pub(crate) mod bodies;
+pub(crate) mod credit;
 
 use core::fmt::Debug;
 

@@ -123,7 +123,6 @@ impl<'m> Engine<'m> {
     }
 
     /// The store has room again: Wills that came while it had none are recorded.
-    #[cfg(feature = "alloc")]
     pub(crate) fn record_wills_left_out(&mut self) {
         for slot in 0..self.sessions.slots() {
             let session = Handle::from_index(slot);

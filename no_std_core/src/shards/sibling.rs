@@ -21,6 +21,7 @@ use crate::engine::connections::{Connection, ConnectionId};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::{Delivery, Message};
 use crate::engine::neighbours::bodies::Residency;
+use crate::engine::neighbours::credit::Credit;
 use crate::engine::neighbours::{Elsewhere, Siblings};
 use crate::engine::packets::publish::{Fate, Routing, is_reserved_for_server, topic_text};
 use crate::engine::packets::subscribe::as_bridge;
@@ -73,7 +74,7 @@ impl Engine<'_> {
             self.mesh.confirm(from, || self.messages.bytes.take_spare_buffers());
             if message.sequence > 0 {
                 // Also if it was taken before: it was passed on again.
-                self.take_room(message.body_len());
+                self.take_credit(message.body_len());
             }
             if !self.is_new(from, message.sequence) {
                 return;
@@ -266,7 +267,7 @@ impl Engine<'_> {
     /// Has a message recorded until it is safe with a sibling; its place there, or 0 if there is no room.
     fn begin_transit(&mut self, to: u16, message: Handle<Message>, key: u32, group: Option<Arc<str>>) -> u64 {
         let Some((slot, sequence)) = self.mesh.begin_transit(to, message, key, group) else { return 0 };
-        self.pass_room(message);
+        self.pass_credit(message);
         self.hold_for_transit(message);
         self.messages.journal.mark(Kind::Transit, slot);
         self.messages.journal.mark_lazily(Kind::Sibling, usize::from(to));
@@ -329,7 +330,7 @@ impl Engine<'_> {
         if !is_sound || self.messages.live(message).is_none() || !self.mesh.restore_transit(slot, transit) {
             return false;
         }
-        self.pass_room(message);
+        self.pass_credit(message);
         self.hold_for_transit(message);
         self.messages.request_body(message);
         true

@@ -97,15 +97,15 @@ pub extern "C" fn start() -> ! {
             #[cfg(feature = "records")]
             11 => {
                 let batch = broker.seal();
-                broker.persisted(now, batch);
+                broker.handle_persisted(batch);
                 broker.record_all();
                 broker.set_store_full(black_box(true));
             }
             #[cfg(feature = "records")]
             12 => {
                 let Ok(record) = goldcrest_core::record::open(black_box(&[])) else { continue };
-                let _ = black_box(broker.restore(now, record));
-                black_box(broker.restored(now));
+                let _ = black_box(broker.restore(record));
+                black_box(broker.finish_restore(now));
             }
             #[cfg(feature = "panic-on-purpose")]
             13 => {

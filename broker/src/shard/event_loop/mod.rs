@@ -206,7 +206,7 @@ impl EventLoop {
         broker.handle_forwards(now, forwards);
         if let Some(persistence) = persistence {
             for answer in mail.answers.drain(..) {
-                persistence.receive(broker, now, answer);
+                persistence.receive(broker, answer);
             }
         }
         for call in mail.calls.drain(..) {

@@ -7,7 +7,7 @@
 //!
 //! Records that only say that something is over wait longer, for others that have to be synced anyway.
 
-use goldcrest_core::Outlook;
+use goldcrest_core::CommitUrgency;
 use std::time::{Duration, Instant};
 
 /// Records of so many bytes are handed in, whatever they say.
@@ -46,21 +46,21 @@ impl CommitDelay {
         self.usual = if self.usual.is_zero() { took } else { (self.usual * 7 + took) / 8 };
     }
 
-    /// For how long the records that there are, with this outlook, may wait from now on; `None` if they are to be handed in.
-    pub(crate) fn wait(&mut self, now: Instant, outlook: Outlook) -> Option<Duration> {
-        let rest = match outlook {
-            Outlook::Lasting => Duration::ZERO,
-            Outlook::Clear | Outlook::Settled => {
+    /// For how long the records that there are, of this urgency, may wait from now on; `None` if they are to be handed in.
+    pub(crate) fn wait(&mut self, now: Instant, urgency: CommitUrgency) -> Option<Duration> {
+        let rest = match urgency {
+            CommitUrgency::Lasting => Duration::ZERO,
+            CommitUrgency::Clear | CommitUrgency::Settled => {
                 if let Some(since) = self.brief_since.take() {
                     self.learn(now - since < self.usual);
                 }
                 CLEAN_UP.saturating_sub(now - *self.idle_since.get_or_insert(now))
             }
-            Outlook::Brief if self.skipped > 0 => {
+            CommitUrgency::Brief if self.skipped > 0 => {
                 self.skipped -= 1;
                 Duration::ZERO
             }
-            Outlook::Brief => {
+            CommitUrgency::Brief => {
                 let rest = self.usual.saturating_sub(now - *self.brief_since.get_or_insert(now));
                 if rest.is_zero() {
                     self.learn(false);
@@ -106,28 +106,28 @@ mod tests {
     #[test]
     fn who_may_acknowledge_soon_is_waited_for_as_long_as_the_store_takes() {
         let (mut commit_delay, now) = commit_delay();
-        assert_eq!(commit_delay.wait(now, Outlook::Brief), Some(STORE));
-        assert_eq!(commit_delay.wait(now + MILLI, Outlook::Brief), Some(STORE - MILLI));
-        assert_eq!(commit_delay.wait(now + STORE, Outlook::Brief), None);
+        assert_eq!(commit_delay.wait(now, CommitUrgency::Brief), Some(STORE));
+        assert_eq!(commit_delay.wait(now + MILLI, CommitUrgency::Brief), Some(STORE - MILLI));
+        assert_eq!(commit_delay.wait(now + STORE, CommitUrgency::Brief), None);
     }
 
     #[test]
     fn nothing_waits_before_it_is_known_what_that_saves() {
-        assert_eq!(CommitDelay::new().wait(Instant::now(), Outlook::Brief), None);
+        assert_eq!(CommitDelay::new().wait(Instant::now(), CommitUrgency::Brief), None);
     }
 
     #[test]
     fn what_stays_goes_at_once() {
         let (mut commit_delay, now) = commit_delay();
-        assert_eq!(commit_delay.wait(now, Outlook::Lasting), None);
+        assert_eq!(commit_delay.wait(now, CommitUrgency::Lasting), None);
     }
 
     /// Runs so many batches for which nobody comes in time; how many waited.
     fn waited_in_vain(commit_delay: &mut CommitDelay, now: &mut Instant, batches: u32) -> u32 {
         let waits = (0..batches).filter(|_| {
-            let waits = commit_delay.wait(*now, Outlook::Brief).is_some();
+            let waits = commit_delay.wait(*now, CommitUrgency::Brief).is_some();
             *now += STORE;
-            assert!(!waits || commit_delay.wait(*now, Outlook::Brief).is_none());
+            assert!(!waits || commit_delay.wait(*now, CommitUrgency::Brief).is_none());
             waits
         });
         waits.count() as u32
@@ -139,9 +139,9 @@ mod tests {
         assert_eq!(waited_in_vain(&mut commit_delay, &mut now, 1 + 2 + 3 + 5), 4);
         assert!(waited_in_vain(&mut commit_delay, &mut now, 10_000) < 50);
         // To see whether that has changed it is tried at times. Then it is as at first.
-        while commit_delay.wait(now, Outlook::Brief).is_none() {}
+        while commit_delay.wait(now, CommitUrgency::Brief).is_none() {}
         now += MILLI;
-        assert!(commit_delay.wait(now, Outlook::Settled).is_some());
+        assert!(commit_delay.wait(now, CommitUrgency::Settled).is_some());
         commit_delay.end();
         assert_eq!(waited_in_vain(&mut commit_delay, &mut now, 1 + 2 + 3 + 5), 4);
     }
@@ -150,25 +150,25 @@ mod tests {
     #[test]
     fn what_comes_later_than_the_store_would_have_is_in_vain() {
         let (mut commit_delay, now) = commit_delay();
-        commit_delay.wait(now, Outlook::Brief);
-        commit_delay.wait(now + 2 * STORE, Outlook::Clear);
+        commit_delay.wait(now, CommitUrgency::Brief);
+        commit_delay.wait(now + 2 * STORE, CommitUrgency::Clear);
         commit_delay.end();
-        assert_eq!(commit_delay.wait(now + 2 * STORE, Outlook::Brief), None);
+        assert_eq!(commit_delay.wait(now + 2 * STORE, CommitUrgency::Brief), None);
     }
 
     #[test]
     fn what_nobody_waits_for_waits_longer_and_not_for_ever() {
         let (mut commit_delay, now) = commit_delay();
-        assert_eq!(commit_delay.wait(now, Outlook::Clear), Some(CLEAN_UP));
-        assert_eq!(commit_delay.wait(now + MILLI, Outlook::Brief), Some(STORE));
-        assert_eq!(commit_delay.wait(now + 2 * MILLI, Outlook::Settled), Some(CLEAN_UP - 2 * MILLI));
-        assert_eq!(commit_delay.wait(now + CLEAN_UP, Outlook::Clear), None);
+        assert_eq!(commit_delay.wait(now, CommitUrgency::Clear), Some(CLEAN_UP));
+        assert_eq!(commit_delay.wait(now + MILLI, CommitUrgency::Brief), Some(STORE));
+        assert_eq!(commit_delay.wait(now + 2 * MILLI, CommitUrgency::Settled), Some(CLEAN_UP - 2 * MILLI));
+        assert_eq!(commit_delay.wait(now + CLEAN_UP, CommitUrgency::Clear), None);
     }
 
     #[test]
     fn a_store_that_hangs_once_makes_nobody_wait_long() {
         let (mut commit_delay, now) = commit_delay();
         commit_delay.note(Duration::from_secs(100));
-        assert!(commit_delay.wait(now, Outlook::Brief).is_some_and(|wait| wait < 3 * STORE));
+        assert!(commit_delay.wait(now, CommitUrgency::Brief).is_some_and(|wait| wait < 3 * STORE));
     }
 }

@@ -15,7 +15,7 @@ pub(crate) use open_store::{OpenStore, StoreStartError};
 pub(crate) use restore::restore;
 
 use self::commit_delay::{CommitDelay, ENOUGH};
-use goldcrest_core::{Broker, Fetch, Instant, Outlook, Polled};
+use goldcrest_core::{Broker, CommitUrgency, Fetch, Instant, Polled};
 use goldcrest_store::{Answer, Batch, Handle, Key};
 use std::collections::VecDeque;
 
@@ -33,23 +33,19 @@ pub(crate) struct Persistence {
     /// Empty; kept for its memory.
     spare: Batch,
     tickets: u64,
-    /// How many bytes the store has granted, less those of all batches since, with what siblings passed on to here and without
-    /// what was passed on to them. Below 0 where what can't be refused took more.
-    room: i64,
-    /// How much of that there is to be, as long as nobody wants more.
-    room_share: i64,
+    /// How much credit with the store the core is to have in its account, as long as no message wants more.
+    credit_share: u64,
     /// How much the store was asked for and has not granted.
-    room_asked: i64,
+    credit_asked: i64,
     /// Bodies that were asked for and have not come.
     asked: VecDeque<Fetch>,
 }
 
 impl Persistence {
     /// The shard's share of the store's room is so many bytes. Until the store has granted it nothing may be promised.
-    pub(crate) fn new(shard: u16, store: Handle, room_share: u64, broker: &mut Broker<'static>) -> Self {
+    pub(crate) fn new(shard: u16, store: Handle, credit_share: u64, broker: &mut Broker<'static>) -> Self {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
-        let room_share = i64::try_from(room_share).unwrap_or(i64::MAX);
-        broker.set_store_room(0);
+        broker.grant_store_credit(0);
         Self {
             shard,
             store,
@@ -59,9 +55,8 @@ impl Persistence {
             due: Instant::NEVER,
             spare,
             tickets: 0,
-            room: 0,
-            room_share,
-            room_asked: 0,
+            credit_share,
+            credit_asked: 0,
             asked,
         }
     }
@@ -73,9 +68,10 @@ impl Persistence {
         let mut is_settled = false;
         if self.under_way.is_none() && broker.has_records() {
             // With many records some are sure to stay.
-            let outlook = if broker.bytes_to_record() < ENOUGH { broker.record_outlook(now) } else { Outlook::Lasting };
-            is_settled = outlook == Outlook::Settled;
-            let wait = self.commit_delay.wait(std::time::Instant::now(), outlook);
+            let urgency =
+                if broker.bytes_to_record() < ENOUGH { broker.poll_commit_urgency() } else { CommitUrgency::Lasting };
+            is_settled = urgency == CommitUrgency::Settled;
+            let wait = self.commit_delay.wait(std::time::Instant::now(), urgency);
             if !broker.has_records() {
                 self.commit_delay.end();
             } else if let Some(wait) = wait {
@@ -84,7 +80,7 @@ impl Persistence {
                 self.hand_in(broker);
             }
         }
-        self.want_room(broker);
+        self.ask_for_credit(broker);
         is_settled
     }
 
@@ -93,36 +89,27 @@ impl Persistence {
         self.due
     }
 
-    /// Counts what siblings passed on. Asks for more room when half of it is gone, or a message waits for it.
-    fn want_room(&mut self, broker: &mut Broker<'static>) {
-        // Told of more room, those that wait try again first.
-        let waited_for = i64::try_from(broker.store_room_wanted()).unwrap_or(i64::MAX);
-        let passed = broker.take_passed_room();
-        if passed != 0 {
-            self.room += passed;
-            self.tell_room(broker);
-        }
-        let lacking = self.room_share.max(waited_for).saturating_sub(self.room);
-        if lacking > self.room_asked && (lacking > self.room_share / 2 || waited_for > 0) {
-            self.room_asked = lacking;
+    /// Asks the store for more credit when half of the share is gone, or a message waits for it.
+    fn ask_for_credit(&mut self, broker: &Broker<'static>) {
+        let credit = broker.store_credit();
+        let aim = i64::try_from(self.credit_share.max(credit.wanted())).unwrap_or(i64::MAX);
+        let half = i64::try_from(self.credit_share / 2).unwrap_or(i64::MAX);
+        let lacking = aim.saturating_sub(credit.balance());
+        if lacking > self.credit_asked && (lacking > half || credit.wanted() > 0) {
+            self.credit_asked = lacking;
             self.store.want_room(self.shard, lacking.unsigned_abs());
         }
     }
 
-    /// Gives back what is far more than this shard's share: siblings pass on room for as much as their messages might take, and ask
-    /// for more. Not before all that waited for room had their turn, and nothing of what is promised.
+    /// Gives back what is far more than this shard's share: siblings pass on credit for as much as their messages might take, and ask
+    /// for more. Not before all that waited for credit had their turn, and nothing of what is promised.
     pub(crate) fn give_back_room(&mut self, broker: &mut Broker<'static>) {
-        let promised = i64::try_from(broker.bytes_to_record()).unwrap_or(i64::MAX);
-        let spare = self.room.saturating_sub(promised).saturating_sub(self.room_share);
-        if spare > self.room_share && broker.store_room_wanted() == 0 && self.room_asked == 0 {
-            self.store.give_back_room(spare.unsigned_abs());
-            self.room -= spare;
-            self.tell_room(broker);
+        if self.credit_asked == 0 {
+            let spare = broker.return_store_credit(self.credit_share);
+            if spare > 0 {
+                self.store.give_back_room(spare);
+            }
         }
-    }
-
-    fn tell_room(&self, broker: &mut Broker<'static>) {
-        broker.set_store_room(self.room.max(0).unsigned_abs());
     }
 
     /// Hands in everything there is: nothing comes after it.
@@ -149,8 +136,7 @@ impl Persistence {
         self.under_way = Some(broker.seal());
         self.handed_in = std::time::Instant::now();
         self.tickets += 1;
-        self.room -= batch.bytes_in_log() as i64;
-        self.tell_room(broker);
+        broker.spend_store_credit(batch.bytes_in_log() as u64);
         self.store.commit(self.shard, self.tickets, batch);
     }
 
@@ -165,7 +151,7 @@ impl Persistence {
     }
 
     /// The store has answered.
-    pub(crate) fn receive(&mut self, broker: &mut Broker<'static>, now: Instant, answer: Answer) {
+    pub(crate) fn receive(&mut self, broker: &mut Broker<'static>, answer: Answer) {
         match answer {
             Answer::Persisted { ticket, batch } => {
                 self.spare = batch;
@@ -173,28 +159,27 @@ impl Persistence {
                     && let Some(batch) = self.under_way.take()
                 {
                     self.commit_delay.note(self.handed_in.elapsed());
-                    broker.persisted(now, batch);
+                    broker.handle_persisted(batch);
                 }
             }
             Answer::Full(is_full) => {
-                self.room_asked = 0;
+                self.credit_asked = 0;
                 broker.set_store_full(is_full);
             }
             Answer::HalfFull(half_full) => broker.set_store_half_full(half_full),
             Answer::Room(bytes) => {
-                self.room += bytes as i64;
-                self.room_asked = (self.room_asked - bytes as i64).max(0);
-                self.tell_room(broker);
+                self.credit_asked = self.credit_asked.saturating_sub_unsigned(bytes).max(0);
+                broker.grant_store_credit(bytes);
             }
             Answer::Fetched(results) => {
                 let count = results.len().min(self.asked.len());
                 for (fetch, result) in self.asked.drain(..count).zip(results) {
                     match result {
-                        Ok(Some(sealed)) => broker.fetched(now, fetch, &sealed),
-                        Ok(None) => broker.fetch_failed(now, fetch),
+                        Ok(Some(sealed)) => broker.handle_fetched(fetch, &sealed),
+                        Ok(None) => broker.handle_fetch_failed(fetch),
                         Err(error) => {
                             tracing::error!(%error, "a message could not be read from the store, and is lost");
-                            broker.fetch_failed(now, fetch);
+                            broker.handle_fetch_failed(fetch);
                         }
                     }
                 }

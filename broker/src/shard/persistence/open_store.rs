@@ -70,7 +70,7 @@ impl OpenStore {
         let (mut shards, wanted) = numbers_of_shards(report.shards, config.shards);
         log.use_for(shards, time.clone());
         if shards != wanted {
-            match redistribute(&mut log, (shards, wanted), config, clock.now(), gives_up) {
+            match redistribute(&mut log, (shards, wanted), config, gives_up) {
                 Ok(()) => {
                     tracing::info!("the store of {shards} shards is one of {wanted} from now on");
                     shards = wanted;

@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};
-use goldcrest_core::{AllowAll, Broker, Instant, Memory, Shard, Unfit};
+use goldcrest_core::{AllowAll, Broker, Memory, RestoreError, Shard};
 use goldcrest_store::{Batch, Failure, Key, LogStore, Store as _};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -59,13 +59,12 @@ pub(crate) fn redistribute(
     log: &mut LogStore,
     (old, new): (u16, u16),
     config: &Config,
-    now: Instant,
     gives_up: &AtomicBool,
 ) -> Result<(), Refused> {
     let plan = Plan::make(log, old, new, gives_up)?;
     log.change_layout(new, |log| {
         plan.write(log, gives_up)?;
-        (0..new).try_for_each(|shard| check(log, Shard { index: shard, count: new }, config, now, gives_up))
+        (0..new).try_for_each(|shard| check(log, Shard { index: shard, count: new }, config, gives_up))
     })
 }
 
@@ -74,7 +73,7 @@ fn unless_given_up(gives_up: &AtomicBool) -> Result<(), Refused> {
 }
 
 /// Whether a core has room for all that a shard would have.
-fn check(log: &LogStore, shard: Shard, config: &Config, now: Instant, gives_up: &AtomicBool) -> Result<(), Refused> {
+fn check(log: &LogStore, shard: Shard, config: &Config, gives_up: &AtomicBool) -> Result<(), Refused> {
     let body_budget = super::body_budget(config.store.body_bytes, shard.count);
     let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
     let memory = Memory::owned(&config.capacity, &core.limits, shard);
@@ -82,7 +81,7 @@ fn check(log: &LogStore, shard: Shard, config: &Config, now: Instant, gives_up: 
     let mut taken = Ok(());
     broker.expect_retained(log.slots(shard.index, record::Kind::Retained as u8));
     log.each(shard.index, &mut |_, sealed| {
-        let fits = record::open(sealed).is_ok_and(|record| broker.restore(now, record) != Err(Unfit::NoRoom));
+        let fits = record::open(sealed).is_ok_and(|record| broker.restore(record) != Err(RestoreError::NoRoom));
         taken = if fits { unless_given_up(gives_up) } else { Err(Refused::NoMemory) };
         if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;

@@ -20,18 +20,18 @@ pub(crate) fn restore(
     now: Instant,
     gives_up: &AtomicBool,
 ) -> io::Result<u64> {
-    let (left_out, greatest_principal) = restore_records(broker, shard, log, now, gives_up)?;
+    let (left_out, greatest_principal) = restore_records(broker, shard, log, gives_up)?;
     principals.reserve_up_to(greatest_principal);
     // What shards are to hand to each other at once was too much to be kept in memory.
     let mut sealed = Vec::new();
     while let Some(fetch) = broker.poll_fetch() {
         unless_given_up(gives_up)?;
         match log.fetch(key_in_store(shard, fetch.key()), &mut sealed) {
-            Ok(true) => broker.fetched(now, fetch, &sealed),
-            Ok(false) | Err(_) => broker.fetch_failed(now, fetch),
+            Ok(true) => broker.handle_fetched(fetch, &sealed),
+            Ok(false) | Err(_) => broker.handle_fetch_failed(fetch),
         }
     }
-    let restored = broker.restored(now);
+    let restored = broker.finish_restore(now);
     tracing::info!(
         shard,
         sessions = restored.sessions,
@@ -52,7 +52,6 @@ fn restore_records(
     broker: &mut Broker<'static>,
     shard: u16,
     log: &LogStore,
-    now: Instant,
     gives_up: &AtomicBool,
 ) -> io::Result<(u64, Principal)> {
     let mut refusal = None;
@@ -70,7 +69,7 @@ fn restore_records(
             if let Record::Put(_, Value::Session(session)) = record {
                 greatest_principal.0 = greatest_principal.0.max(session.principal);
             }
-            left_out += u64::from(broker.restore(now, record).is_err());
+            left_out += u64::from(broker.restore(record).is_err());
             taken += 1;
             if taken.is_multiple_of(1024) && told.elapsed() > Duration::from_secs(1) {
                 told = std::time::Instant::now();

@@ -1,6 +1,6 @@
 //! Deliveries taken back, and the order in which they are transmitted.
 
-use super::Unfit;
+use super::RestoreError;
 use crate::codec::QoS;
 use crate::durable::record::{self, Identifiers, Receiver, Through};
 use crate::engine::Engine;
@@ -12,23 +12,23 @@ use crate::mem::{Blob, Fifo, Handle, OWNED};
 use crate::seam::counters::DropReason;
 
 impl Engine<'_> {
-    pub(super) fn restore_delivery(&mut self, slot: usize, value: &record::Delivery<'_>) -> Result<(), Unfit> {
+    pub(super) fn restore_delivery(&mut self, slot: usize, value: &record::Delivery<'_>) -> Result<(), RestoreError> {
         let owner = match value.to {
             Receiver::Session(session) => Owner::Session(self.restored_session(session)?),
             Receiver::Group(group) => {
                 let group = Handle::from_index(group as usize);
                 let waits = self.router.is_live_group(group) && value.packet_id == 0;
-                Owner::Group(Some(group).filter(|_| waits).ok_or(Unfit::Invalid)?)
+                Owner::Group(Some(group).filter(|_| waits).ok_or(RestoreError::Invalid)?)
             }
         };
-        let qos = QoS::from_bits(value.qos).filter(|qos| *qos > QoS::AtMostOnce).ok_or(Unfit::Invalid)?;
+        let qos = QoS::from_bits(value.qos).filter(|qos| *qos > QoS::AtMostOnce).ok_or(RestoreError::Invalid)?;
         let message = value.message.filter(|_| !value.received).map(|message| Handle::from_index(message as usize));
         let is_there = match message {
             Some(message) => self.messages.live(message).is_some(),
             None => value.received && value.packet_id != 0 && qos == QoS::ExactlyOnce,
         };
         if !is_there {
-            return Err(Unfit::Invalid);
+            return Err(RestoreError::Invalid);
         }
         let mut delivery = Delivery { message, packet_id: value.packet_id, qos, ..Delivery::default() };
         delivery.set(Delivery::RETAIN, value.retain);
@@ -50,7 +50,7 @@ impl Engine<'_> {
             _ => {}
         }
         let restored = self.messages.restore_delivery(slot, delivery, owner, value.identifiers);
-        restored.map(|_| ()).ok_or(Unfit::NoRoom)
+        restored.map(|_| ()).ok_or(RestoreError::NoRoom)
     }
 
     /// Each delivery goes to its queue or in flight, and these get their order.

@@ -1,6 +1,6 @@
 //! Messages taken back, and which of them are retained.
 
-use super::Unfit;
+use super::RestoreError;
 use crate::codec::QoS;
 use crate::durable::record;
 use crate::engine::Engine;
@@ -11,13 +11,13 @@ use crate::mem::Handle;
 use crate::topic::TopicName;
 
 impl Engine<'_> {
-    pub(super) fn restore_message(&mut self, slot: usize, value: &record::Message<'_>) -> Result<(), Unfit> {
+    pub(super) fn restore_message(&mut self, slot: usize, value: &record::Message<'_>) -> Result<(), RestoreError> {
         let topic = value.body.get(..usize::from(value.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
         let is_topic = topic.is_some_and(|topic| TopicName::new(topic).is_ok());
         let properties_end = u64::from(value.topic_len) + u64::from(value.properties_len);
         let is_counted = value.order <= u64::MAX / 2;
         if !is_topic || !is_counted || properties_end > value.body.len() as u64 || value.qos > 2 {
-            return Err(Unfit::Invalid);
+            return Err(RestoreError::Invalid);
         }
         let draft = Message {
             topic_len: value.topic_len,
@@ -31,7 +31,7 @@ impl Engine<'_> {
             ..Message::default()
         };
         let left = self.restore_without_body(slot, &draft, value.body);
-        left.unwrap_or_else(|| self.messages.restore(slot, draft, value.body)).ok_or(Unfit::NoRoom)?;
+        left.unwrap_or_else(|| self.messages.restore(slot, draft, value.body)).ok_or(RestoreError::NoRoom)?;
         self.routed = self.routed.max(value.order);
         #[cfg(feature = "alloc")]
         self.mesh.see(value.stamp);
@@ -39,8 +39,8 @@ impl Engine<'_> {
     }
 
     /// Of two for one topic the later one stays.
-    pub(super) fn restore_retained(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
-        let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(Unfit::Invalid)?;
+    pub(super) fn restore_retained(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
+        let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(RestoreError::Invalid)?;
         let order = entry.order;
         if entry.payload_len() == 0 {
             return self.restore_tombstone(message);
@@ -48,9 +48,9 @@ impl Engine<'_> {
         let kept = self.with_topic(message, |broker, topic| {
             let other = broker.router.retained_at(topic).map(|Retained(other)| other.cast());
             if other.is_some_and(|other| broker.messages.get(other).order > order) {
-                return Err(Unfit::Duplicate);
+                return Err(RestoreError::Duplicate);
             }
-            broker.router.retain(topic, Retained(message.cast())).map_err(|_| Unfit::NoRoom)?;
+            broker.router.retain(topic, Retained(message.cast())).map_err(|_| RestoreError::NoRoom)?;
             broker.messages.hold(message);
             broker.messages.set_kept(message, true);
             broker.expect_expiry(message);
@@ -62,19 +62,20 @@ impl Engine<'_> {
             }
             Ok(())
         });
-        kept.unwrap_or(Err(Unfit::NoRoom))
+        kept.unwrap_or(Err(RestoreError::NoRoom))
     }
 
     /// Without payload it is the sign that one was removed, for siblings.
-    fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), Unfit> {
+    fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
         #[cfg(feature = "alloc")]
         if self.mesh.has_siblings() {
-            self.with_topic(message, |broker, topic| broker.keep_tombstone(topic, message)).ok_or(Unfit::Invalid)?;
+            self.with_topic(message, |broker, topic| broker.keep_tombstone(topic, message))
+                .ok_or(RestoreError::Invalid)?;
             self.messages.set_kept(message, true);
             return Ok(());
         }
         let _ = message;
-        Err(Unfit::Invalid)
+        Err(RestoreError::Invalid)
     }
 }
 

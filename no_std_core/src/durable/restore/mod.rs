@@ -18,7 +18,7 @@ use crate::topic::TopicFilter;
 
 /// Why [`Broker::restore`](crate::Broker::restore) left a record out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum RestoreError {
     /// The broker has clients already.
     TooLate,
     /// There is no memory for it, its slot is taken or beyond the table, or nothing is durable here.
@@ -29,7 +29,7 @@ pub enum Unfit {
     Invalid,
 }
 
-impl core::fmt::Display for Unfit {
+impl core::fmt::Display for RestoreError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::TooLate => "the broker has clients already",
@@ -40,9 +40,9 @@ impl core::fmt::Display for Unfit {
     }
 }
 
-impl core::error::Error for Unfit {}
+impl core::error::Error for RestoreError {}
 
-/// What [`Broker::restored`](crate::Broker::restored) has, and what it had to drop.
+/// What [`Broker::finish_restore`](crate::Broker::finish_restore) has, and what it had to drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Sessions.
@@ -58,9 +58,9 @@ pub struct Restored {
 }
 
 impl Engine<'_> {
-    pub(crate) fn take_back(&mut self, record: Record<'_>) -> Result<(), Unfit> {
+    pub(crate) fn take_back(&mut self, record: Record<'_>) -> Result<(), RestoreError> {
         if self.generations > 0 {
-            return Err(Unfit::TooLate);
+            return Err(RestoreError::TooLate);
         }
         let Record::Put(key, value) = record else {
             return Ok(());
@@ -68,7 +68,7 @@ impl Engine<'_> {
         let slot = key.slot as usize;
         if !self.messages.journal.is_on() || !self.messages.journal.mark_stored(key.kind, slot) {
             self.left_out = self.left_out.saturating_add(1);
-            return Err(Unfit::NoRoom);
+            return Err(RestoreError::NoRoom);
         }
         self.messages.journal.pause(true);
         let taken = match value {
@@ -88,13 +88,13 @@ impl Engine<'_> {
                 if self.restore_transit(slot, &value) {
                     Ok(())
                 } else {
-                    Err(Unfit::Invalid)
+                    Err(RestoreError::Invalid)
                 }
             }
             #[cfg(feature = "alloc")]
             Value::Sibling(value) => {
                 let restored = self.mesh.restore_progress(slot, value.taken, value.sent);
-                if restored { Ok(()) } else { Err(Unfit::Invalid) }
+                if restored { Ok(()) } else { Err(RestoreError::Invalid) }
             }
         };
         self.messages.journal.pause(false);
@@ -136,19 +136,19 @@ impl Engine<'_> {
         }
     }
 
-    fn restore_session(&mut self, slot: usize, value: &record::Session<'_>) -> Result<(), Unfit> {
+    fn restore_session(&mut self, slot: usize, value: &record::Session<'_>) -> Result<(), RestoreError> {
         let text = value.client_id.as_bytes();
         if text.is_empty() || text.len() > usize::from(u16::MAX) {
-            return Err(Unfit::Invalid);
+            return Err(RestoreError::Invalid);
         }
         let hash = self.hasher.hash_bytes(text);
         if self.find_session(hash, text).is_some() {
-            return Err(Unfit::Duplicate);
+            return Err(RestoreError::Duplicate);
         }
-        let client_id = self.messages.bytes.store(&[text]).ok_or(Unfit::NoRoom)?;
+        let client_id = self.messages.bytes.store(&[text]).ok_or(RestoreError::NoRoom)?;
         let Some(session) = self.sessions.restore_empty(slot) else {
             self.messages.bytes.release(client_id);
-            return Err(Unfit::Duplicate);
+            return Err(RestoreError::Duplicate);
         };
         let entry = &mut self.sessions[session];
         entry.begin(hash, client_id, Principal(value.principal));
@@ -175,16 +175,16 @@ impl Engine<'_> {
         Ok(())
     }
 
-    fn restore_group(&mut self, slot: usize, filter: &str) -> Result<(), Unfit> {
-        let filter = TopicFilter::new(filter).map_err(|_| Unfit::Invalid)?;
-        if self.router.restore_group(slot, filter) { Ok(()) } else { Err(Unfit::NoRoom) }
+    fn restore_group(&mut self, slot: usize, filter: &str) -> Result<(), RestoreError> {
+        let filter = TopicFilter::new(filter).map_err(|_| RestoreError::Invalid)?;
+        if self.router.restore_group(slot, filter) { Ok(()) } else { Err(RestoreError::NoRoom) }
     }
 
-    fn restore_subscription(&mut self, slot: usize, value: &record::Subscription<'_>) -> Result<(), Unfit> {
-        let filter = TopicFilter::new(value.filter).map_err(|_| Unfit::Invalid)?;
+    fn restore_subscription(&mut self, slot: usize, value: &record::Subscription<'_>) -> Result<(), RestoreError> {
+        let filter = TopicFilter::new(value.filter).map_err(|_| RestoreError::Invalid)?;
         let session = self.restored_session(value.session)?;
         if value.qos > 2 || value.identifier >= 1 << 28 || (value.no_local && filter.share_name().is_some()) {
-            return Err(Unfit::Invalid);
+            return Err(RestoreError::Invalid);
         }
         let options = SubscriptionOptions {
             qos: value.qos,
@@ -199,7 +199,7 @@ impl Engine<'_> {
         #[cfg(not(feature = "alloc"))]
         let kept_filter = filter;
         let restored = self.router.restore_subscription(slot, kept_filter, subscriber, options, value.identifier);
-        let subscription = restored.ok_or(Unfit::NoRoom)?.handle;
+        let subscription = restored.ok_or(RestoreError::NoRoom)?.handle;
         self.sessions[session].subscriptions += 1;
         if value.replaying && filter.share_name().is_none() {
             // It starts over, once it is known what is retained. Without memory for it there is none.
@@ -208,9 +208,9 @@ impl Engine<'_> {
         Ok(())
     }
 
-    fn restored_session(&self, slot: u32) -> Result<Handle<Session>, Unfit> {
+    fn restored_session(&self, slot: u32) -> Result<Handle<Session>, RestoreError> {
         let session = Handle::from_index(slot as usize);
-        if self.sessions.is_live(session) { Ok(session) } else { Err(Unfit::Invalid) }
+        if self.sessions.is_live(session) { Ok(session) } else { Err(RestoreError::Invalid) }
     }
 
     fn hold_wills(&mut self) {

@@ -1,20 +1,20 @@
 //! Receipts of QoS 2 taken back.
 
-use super::Unfit;
+use super::RestoreError;
 use crate::durable::record;
 use crate::engine::Engine;
 use crate::engine::sessions::{Inbound, Receipt, Receipts, Session};
 use crate::mem::Handle;
 
 impl Engine<'_> {
-    pub(super) fn restore_receipt(&mut self, slot: usize, value: record::Receipt) -> Result<(), Unfit> {
+    pub(super) fn restore_receipt(&mut self, slot: usize, value: record::Receipt) -> Result<(), RestoreError> {
         let session = self.restored_session(value.session)?;
         if value.packet_id == 0 {
-            return Err(Unfit::Invalid);
+            return Err(RestoreError::Invalid);
         }
         let inbound = &mut self.sessions[session].inbound;
         let restored = self.receipts.restore(slot, session, inbound, value.packet_id);
-        if restored { Ok(()) } else { Err(Unfit::NoRoom) }
+        if restored { Ok(()) } else { Err(RestoreError::NoRoom) }
     }
 }
 

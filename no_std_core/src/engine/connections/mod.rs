@@ -116,7 +116,7 @@ pub struct Connection {
     pub(crate) sibling_refuses: bool,
     /// Its message waits for room in the store.
     #[cfg(feature = "alloc")]
-    pub(crate) waits_for_room: bool,
+    pub(crate) waits_for_credit: bool,
     /// Why the broker closes it. An open one with a reason is to be closed when it is old enough.
     pub(crate) has_reason: bool,
     pub(crate) reason: ReasonText,
@@ -300,7 +300,7 @@ impl Connection {
         #[cfg(feature = "alloc")]
         sibling_refuses: false,
         #[cfg(feature = "alloc")]
-        waits_for_room: false,
+        waits_for_credit: false,
         has_reason: false,
         reason: ReasonText::NONE,
         reason_code: ReasonCode::Success,

@@ -7,6 +7,7 @@ use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client
 #[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
 use crate::engine::neighbours::Siblings;
+use crate::engine::neighbours::credit::Credit;
 use crate::engine::receive::Taken;
 use crate::engine::sessions::Session;
 use crate::engine::timeout::TimerKey;
@@ -56,8 +57,7 @@ impl<'m> Engine<'m> {
                 return Ok(Taken::Done);
             }
         };
-        #[cfg(feature = "alloc")]
-        if connect.will.as_ref().is_some_and(|will| !self.has_room_for_will(handle, will)) {
+        if connect.will.as_ref().is_some_and(|will| !self.has_credit_for_will(handle, will)) {
             return Ok(Taken::NotNow);
         }
         self.connections[handle].version = connect.version;

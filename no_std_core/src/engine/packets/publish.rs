@@ -7,6 +7,7 @@ use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::deliver::Terms;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::MayLiveElsewhere;
+use crate::engine::neighbours::credit::Credit;
 use crate::engine::outcomes::{Full, LocalPublish};
 use crate::engine::receive::Taken;
 use crate::engine::router::{Match, Matches, Subscription};
@@ -163,8 +164,11 @@ impl<'m> Engine<'m> {
             self.mesh.wait_for_room(self.id_of(handle));
             return Ok(Taken::NotNow);
         }
+        if !self.has_credit_for(handle, publish) {
+            return Ok(Taken::NotNow);
+        }
         #[cfg(feature = "alloc")]
-        if !self.has_room_in_store(handle, publish) || (self.may_refuse && !self.siblings_have_room(handle, publish)) {
+        if self.may_refuse && !self.siblings_have_room(handle, publish) {
             return Ok(Taken::NotNow);
         }
         // A packet that is a duplicate sets its alias all the same.

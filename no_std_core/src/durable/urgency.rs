@@ -8,9 +8,9 @@ use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
 use crate::shards::sibling::goes_unrecorded;
 
-/// What [`Broker::record_outlook`](crate::Broker::record_outlook) has left to be recorded.
+/// What [`Broker::commit_urgency`](crate::Broker::commit_urgency) has left to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outlook {
+pub enum CommitUrgency {
     /// Nothing that anybody waits for: if there are records they say that something is over, and have time.
     Clear,
     /// The same, and something waited that waits no more: for [`Broker::poll_forward`](crate::Broker::poll_forward) and [`Broker::poll_ready`](crate::Broker::poll_ready).
@@ -22,22 +22,22 @@ pub enum Outlook {
 }
 
 impl Engine<'_> {
-    pub(crate) fn outlook(&mut self) -> Outlook {
+    pub(crate) fn commit_urgency(&mut self) -> CommitUrgency {
         // Whoever ends what is of these kinds may be promised that it stays so.
         const LASTING: [Kind; 5] = [Kind::Session, Kind::Group, Kind::Subscription, Kind::Retained, Kind::Receipt];
         if self.messages.journal.is_under_way()
             || !self.messages.journal.lists_what_is_dirty()
             || LASTING.iter().any(|kind| self.messages.journal.dirty(*kind) > 0)
         {
-            return Outlook::Lasting;
+            return CommitUrgency::Lasting;
         }
-        let mut outlook = Outlook::Clear;
+        let mut urgency = CommitUrgency::Clear;
         for kind in Journal::PASSING {
             let mut place = 0;
             while let Some(slot) = self.messages.journal.dirty_at(kind, place) {
-                match self.outlook_of(kind, slot) {
-                    Outlook::Lasting => return Outlook::Lasting,
-                    Outlook::Brief => outlook = Outlook::Brief,
+                match self.urgency_of(kind, slot) {
+                    CommitUrgency::Lasting => return CommitUrgency::Lasting,
+                    CommitUrgency::Brief => urgency = CommitUrgency::Brief,
                     _ if self.messages.journal.is_stored(kind, slot) => {}
                     _ => {
                         self.messages.journal.forget(kind, place);
@@ -47,45 +47,49 @@ impl Engine<'_> {
                 place += 1;
             }
         }
-        if outlook == Outlook::Clear && self.messages.journal.release() {
+        if urgency == CommitUrgency::Clear && self.messages.journal.release() {
             self.go_on_after_batch();
-            return Outlook::Settled;
+            return CommitUrgency::Settled;
         }
-        outlook
+        urgency
     }
 
-    fn outlook_of(&self, kind: Kind, slot: u32) -> Outlook {
+    fn urgency_of(&self, kind: Kind, slot: u32) -> CommitUrgency {
         let index = slot as usize;
         match kind {
             Kind::Transit => match self.mesh.transit(index) {
-                None => Outlook::Clear,
+                None => CommitUrgency::Clear,
                 // It is on its way, and not recorded first.
                 Some(transit) if transit.group.is_none() => {
                     let message = self.messages.get(transit.message);
-                    if goes_unrecorded(message.qos, message.stamp) { Outlook::Brief } else { Outlook::Lasting }
+                    if goes_unrecorded(message.qos, message.stamp) {
+                        CommitUrgency::Brief
+                    } else {
+                        CommitUrgency::Lasting
+                    }
                 }
-                Some(_) => Outlook::Lasting,
+                Some(_) => CommitUrgency::Lasting,
             },
             Kind::Delivery => {
                 let handle = Handle::from_index(index);
                 if !self.messages.deliveries.is_live(handle) {
-                    return Outlook::Clear;
+                    return CommitUrgency::Clear;
                 }
                 let delivery = &self.messages.deliveries[handle];
                 match delivery.owner().filter(|_| delivery.is(Delivery::DURABLE)) {
-                    None => Outlook::Clear,
+                    None => CommitUrgency::Clear,
                     Some(Owner::Session(session))
                         if delivery.qos == QoS::AtLeastOnce && self.sessions[session].connection.is_some() =>
                     {
-                        Outlook::Brief
+                        CommitUrgency::Brief
                     }
-                    Some(_) => Outlook::Lasting,
+                    Some(_) => CommitUrgency::Lasting,
                 }
             }
             // It is there for as long as what refers to it.
             _ => match self.messages.live(Handle::from_index(index)).filter(|message| message.is_durable()) {
-                None => Outlook::Clear,
-                Some(_) => Outlook::Brief,
+                None => CommitUrgency::Clear,
+                Some(_) => CommitUrgency::Brief,
             },
         }
     }

@@ -1,0 +1,223 @@
+//! The credit that the store has granted, so that nothing is taken that may turn out to be too much.
+//!
+//! A store that writes on a thread of its own knows only later that it is full, and what was taken by then could neither be
+//! kept nor refused. So it grants credit for bytes of records, and a message waits, unread, until there is credit for its
+//! records and for those that siblings will make of it; or until it is known that the store is full, and the message is refused.
+//!
+//! Each broker has one account, and nobody else keeps one for it. Credit goes to a sibling with the message that it is for: a
+//! debit here and the same credit there, so over all brokers none is created or lost.
+
+use alloc::vec::Vec;
+
+use crate::codec::{Publish, Will};
+use crate::engine::Engine;
+use crate::engine::connections::{Connection, ConnectionId};
+use crate::engine::messages::Message;
+use crate::engine::neighbours::credit::{Account, Credit, CreditState};
+use crate::mem::Handle;
+use crate::seam::journal::RECORD_BYTES;
+use crate::topic::TopicName;
+
+/// The account of a broker with its store: bytes of records, added up since the first grant. See
+/// [`Broker::grant_store_credit`](crate::Broker::grant_store_credit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCredit {
+    /// Without a grant there is no bound.
+    is_bounded: bool,
+    granted: u64,
+    spent: u64,
+    returned: u64,
+    /// From siblings, with their messages.
+    taken: u64,
+    /// To siblings, with ours.
+    passed: u64,
+    wanted: u64,
+}
+
+impl StoreCredit {
+    /// Bytes that the store has granted.
+    pub fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// Bytes that batches took.
+    pub fn spent(&self) -> u64 {
+        self.spent
+    }
+
+    /// Bytes that were given back to the store.
+    pub fn returned(&self) -> u64 {
+        self.returned
+    }
+
+    /// Bytes that came from siblings.
+    pub fn taken_from_siblings(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes that went to siblings.
+    pub fn passed_to_siblings(&self) -> u64 {
+        self.passed
+    }
+
+    /// A message waits until the balance is so much; 0 if none waits.
+    pub fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// Bytes that may be recorded yet, those of the batch that is being gathered included. Below 0 where what can't be refused took more.
+    #[inline]
+    pub fn balance(&self) -> i64 {
+        let credit = self.granted.wrapping_add(self.taken);
+        let debit = self.spent.wrapping_add(self.returned).wrapping_add(self.passed);
+        // The sums may go round, and their difference is right all the same while it is not beyond an `i64`.
+        credit.wrapping_sub(debit) as i64
+    }
+
+    /// Whether records of so many bytes may be promised.
+    #[inline]
+    fn covers(&self, bytes: u64) -> bool {
+        !self.is_bounded || i64::try_from(bytes).is_ok_and(|bytes| bytes <= self.balance())
+    }
+}
+
+/// The account, and who waits.
+#[derive(Debug, Default)]
+pub(crate) struct OpenAccount {
+    credit: StoreCredit,
+    /// Connections whose next message waits.
+    waiting: Vec<ConnectionId>,
+}
+
+impl CreditState for Account {
+    type OfBroker = OpenAccount;
+}
+
+impl Engine<'_> {
+    pub(crate) fn store_credit(&self) -> StoreCredit {
+        self.account.credit
+    }
+
+    pub(crate) fn grant_credit(&mut self, bytes: u64) {
+        let credit = &mut self.account.credit;
+        credit.is_bounded = true;
+        credit.granted = credit.granted.wrapping_add(bytes);
+        self.wake_for_credit();
+    }
+
+    pub(crate) fn spend_credit(&mut self, bytes: u64) {
+        let credit = &mut self.account.credit;
+        credit.spent = credit.spent.wrapping_add(bytes);
+        // What they want was added to what the batch that was polled might take.
+        self.wake_for_credit();
+    }
+
+    pub(crate) fn return_credit(&mut self, share: u64) -> u64 {
+        let promised = self.messages.journal.gathered();
+        let kept = i64::try_from(share.saturating_add(promised)).unwrap_or(i64::MAX);
+        let spare = u64::try_from(self.account.credit.balance().saturating_sub(kept)).unwrap_or(0);
+        let credit = &mut self.account.credit;
+        if spare <= share || credit.wanted > 0 {
+            return 0;
+        }
+        credit.returned = credit.returned.wrapping_add(spare);
+        spare
+    }
+
+    /// The connection is woken when there may be credit for so many bytes.
+    fn wait_for_credit(&mut self, handle: Handle<Connection>, needed: u64) {
+        self.account.credit.wanted = self.account.credit.wanted.max(needed);
+        if !core::mem::replace(&mut self.connections[handle].waits_for_credit, true) {
+            self.account.waiting.push(self.id_of(handle));
+        }
+    }
+
+    /// Whether a message for which there is no credit has to wait for that.
+    fn must_wait_for_credit(&mut self, handle: Handle<Connection>, publish: &Publish<'_>, needed: u64) -> bool {
+        let aliased = self.aliased_topic(handle, publish);
+        let topic = TopicName::new(crate::engine::packets::publish::topic_text(publish, aliased.as_deref()));
+        let keeps = publish.retain && !publish.payload.is_empty();
+        if topic.is_ok_and(|topic| self.needs_record(topic, publish.qos, keeps)) {
+            self.wait_for_credit(handle, needed);
+            return true;
+        }
+        false
+    }
+}
+
+impl Credit for Engine<'_> {
+    #[inline]
+    fn has_credit_for(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
+        let brokers = u64::from(self.config.shard.count.max(1));
+        let len = publish.topic.len() + publish.payload.len();
+        let cost = (len as u64 + u64::from(publish.properties.forwardable_len()) + 2 * RECORD_BYTES) * brokers;
+        let needed = self.messages.journal.gathered().saturating_add(cost);
+        self.account.credit.covers(needed) || self.store_is_full || !self.must_wait_for_credit(handle, publish, needed)
+    }
+
+    fn has_credit_for_will(&mut self, handle: Handle<Connection>, will: &Will<'_>) -> bool {
+        let len = will.topic.len() + will.payload.len();
+        let cost = len as u64 + u64::from(will.properties.forwardable_len()) + 2 * RECORD_BYTES;
+        let needed = self.messages.journal.gathered().saturating_add(cost);
+        let may = !self.messages.journal.is_on() || self.account.credit.covers(needed) || self.store_is_full;
+        if !may {
+            self.wait_for_credit(handle, needed);
+        }
+        may
+    }
+
+    fn pass_credit(&mut self, message: Handle<Message>) {
+        let bytes = credit_for(self.messages.get(message).body.len());
+        let credit = &mut self.account.credit;
+        credit.passed = credit.passed.wrapping_add(bytes);
+    }
+
+    fn take_credit(&mut self, body: usize) {
+        let credit = &mut self.account.credit;
+        credit.taken = credit.taken.wrapping_add(credit_for(body));
+        if !self.account.waiting.is_empty() {
+            self.wake_for_credit();
+        }
+    }
+
+    fn wake_for_credit(&mut self) {
+        self.account.credit.wanted = 0;
+        let mut waiting = core::mem::take(&mut self.account.waiting);
+        for id in waiting.drain(..) {
+            if let Some(connection) = self.find(id) {
+                self.connections[connection].waits_for_credit = false;
+                self.mark_ready(connection);
+            }
+        }
+        self.account.waiting = waiting;
+    }
+}
+
+/// What one broker records of a message with a body of so many bytes, at most.
+fn credit_for(body: usize) -> u64 {
+    (body as u64).saturating_add(2 * RECORD_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_grant_all_is_covered_and_after_one_no_more_than_the_balance() {
+        let mut credit = StoreCredit::default();
+        assert!(credit.covers(u64::MAX));
+        credit.is_bounded = true;
+        assert!(credit.covers(0) && !credit.covers(1));
+        credit.granted = 10;
+        assert!(credit.covers(10) && !credit.covers(11));
+    }
+
+    #[test]
+    fn a_balance_below_zero_covers_nothing_and_sums_may_go_round() {
+        let mut credit = StoreCredit { is_bounded: true, granted: 5, spent: 7, ..StoreCredit::default() };
+        assert_eq!(credit.balance(), -2);
+        assert!(!credit.covers(0) && !credit.covers(u64::MAX));
+        (credit.taken, credit.passed) = (u64::MAX, u64::MAX - 20);
+        assert_eq!(credit.balance(), 18);
+    }
+}
