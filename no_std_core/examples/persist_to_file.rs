@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Takes the next batch of the broker, and makes it safe. A crash leaves the file as it was before, or with the whole batch.
-    fn commit(&mut self, broker: &mut Broker<'_>, now: Instant) -> io::Result<()> {
+    fn commit(&mut self, broker: &mut Broker<'_>) -> io::Result<()> {
         if !broker.has_records() {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Store {
 /// Hands in bytes of a client, commits, and gives what the broker sends the client then.
 fn turn(broker: &mut Broker<'_>, store: &mut Store, now: Instant, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
     broker.handle_bytes(now, id, bytes);
-    store.commit(broker, now).expect("the disk works");
+    store.commit(broker).expect("the disk works");
     let (mut sent, mut buffer) = (Vec::new(), [0; 256]);
     loop {
         let transmit = broker.poll_transmit(now, id, &mut buffer);
