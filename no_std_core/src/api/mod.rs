@@ -13,3 +13,7 @@ pub(crate) mod resources;
 #[cfg(feature = "alloc")]
 mod shards;
 mod store;
+#[cfg(feature = "paging")]
+mod store_bodies;
+#[cfg(feature = "alloc")]
+mod store_credit;

@@ -1,4 +1,4 @@
-//! What survives a restart: records to store, restoring from them, room in the store, bodies that are read from it.
+//! What survives a restart: records to store, and restoring from them.
 
 use super::broker::Broker;
 use crate::durable::persist::Polled;
@@ -14,20 +14,6 @@ impl Broker<'_> {
     /// Whether there is something for [`Broker::poll_record`] or [`Broker::seal`].
     pub fn has_records(&self) -> bool {
         self.engine.messages.journal.has_records()
-    }
-
-    /// Looks whether what is to be recorded has to be, and what it is worth to wait before it is polled. What came and went since
-    /// the last batch has not; what waited for that alone, or for records that say that something is over, is transmittable at
-    /// once, as after [`Broker::handle_persisted`]. It is cheap where few things have changed.
-    #[cfg(feature = "alloc")]
-    pub fn poll_commit_urgency(&mut self) -> crate::CommitUrgency {
-        self.engine.commit_urgency()
-    }
-
-    /// About how many bytes the next batch will take.
-    #[cfg(feature = "alloc")]
-    pub fn bytes_to_record(&self) -> u64 {
-        self.engine.messages.journal.gathered()
     }
 
     /// The next record that is to be stored, sealed into `out`: a thing as it is now, or that it is gone.
@@ -70,14 +56,6 @@ impl Broker<'_> {
         self.engine.take_back(record)
     }
 
-    /// Tells before [`Broker::restore`] which messages are retained, all of them: the slots of the records of
-    /// [`Kind::Retained`](crate::durable::record::Kind::Retained). Then the bodies of others that were published with RETAIN and only wait for
-    /// Sessions may be left to the store, see [`Config::body_budget`](crate::Config::body_budget).
-    #[cfg(feature = "paging")]
-    pub fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
-        self.engine.messages.expect_retained(slots);
-    }
-
     /// Ends restoring: what refers to nothing is dropped, queues get their order, absent clients their timers. What all
     /// that has changed is to be polled as records.
     ///
@@ -85,28 +63,6 @@ impl Broker<'_> {
     /// restored before it is handed a forward.
     pub fn finish_restore(&mut self, now: Instant) -> Restored {
         self.engine.end_restoring(now)
-    }
-
-    /// A body that is in the store alone and is to be transmitted soon: read its record, and answer with
-    /// [`Broker::handle_fetched`] or [`Broker::handle_fetch_failed`], in the order in which they were polled. Meanwhile the client waits, and
-    /// the others go on. To be polled in each turn, and once before [`Broker::finish_restore`], until there are no more.
-    #[cfg(feature = "paging")]
-    pub fn poll_fetch(&mut self) -> Option<crate::Fetch> {
-        self.engine.messages.next_fetch()
-    }
-
-    /// The record that was asked for. If it is not what was recorded the message is lost, as after
-    /// [`Broker::handle_fetch_failed`]. [`Broker::poll_ready`] names the connections that waited.
-    #[cfg(feature = "paging")]
-    pub fn handle_fetched(&mut self, fetch: crate::Fetch, sealed: &[u8]) {
-        self.engine.on_fetched(fetch, sealed);
-    }
-
-    /// The record that was asked for is not there or can't be read: the message is lost to all who wait for it, and
-    /// counted as [`DropReason::Unreadable`](crate::DropReason::Unreadable) when its turn comes.
-    #[cfg(feature = "paging")]
-    pub fn handle_fetch_failed(&mut self, fetch: crate::Fetch) {
-        self.engine.on_fetch_failed(fetch);
     }
 
     /// The store takes no more, or does again. While it is full what needs another record is refused like at any other limit:
@@ -118,48 +74,5 @@ impl Broker<'_> {
             self.engine.record_wills_left_out();
         }
         self.engine.wake_for_credit();
-    }
-
-    /// Half of the store is in use, or is no more. Meanwhile no queue grows beyond
-    /// [`queued_messages`](crate::Limits::queued_messages) and [`queued_bytes`](crate::Limits::queued_bytes), so that long ones
-    /// leave room for the others.
-    #[cfg(feature = "alloc")]
-    pub fn set_store_half_full(&mut self, half_full: bool) {
-        self.engine.store_is_half_full = half_full;
-    }
-
-    /// The store sets so many bytes aside for records of this broker, and adds them to its [account](Self::store_credit): for those of
-    /// the batch that is being gathered, and for what siblings will record of messages that go to them. A message that may need
-    /// more than the balance waits, as after [`Next::Wait`](crate::Next::Wait), until there is more or the store
-    /// [is full](Self::set_store_full). Acknowledgements and what else does not wait are paid from it too.
-    ///
-    /// Before the first call there is no bound: for a store that knows at once what it has room for. A store that does not grants
-    /// 0 before the first message is taken.
-    #[cfg(feature = "alloc")]
-    pub fn grant_store_credit(&mut self, bytes: u64) {
-        self.engine.grant_credit(bytes);
-    }
-
-    /// A batch that was polled takes so many bytes in the store: they are taken off the account. To be called before
-    /// [`Broker::handle_persisted`].
-    #[cfg(feature = "alloc")]
-    pub fn spend_store_credit(&mut self, bytes: u64) {
-        self.engine.spend_credit(bytes);
-    }
-
-    /// Takes off the account what is beyond `share` bytes and beyond what is promised, if that is more than `share` again and no message
-    /// waits: so many bytes, which are the store's again. Siblings pass credit on for as much as their messages might take, so one
-    /// broker may come to have what others lack.
-    #[cfg(feature = "alloc")]
-    pub fn return_store_credit(&mut self, share: u64) -> u64 {
-        self.engine.return_credit(share)
-    }
-
-    /// The account with the store. What siblings pass on, and what is passed on to them, is in it as soon as the message with which it
-    /// goes is polled or handed in; so the accounts of all brokers, with what is on its way between them, add up to what the store has
-    /// granted and neither got back nor written.
-    #[cfg(feature = "alloc")]
-    pub fn store_credit(&self) -> crate::StoreCredit {
-        self.engine.store_credit()
     }
 }
