@@ -60,6 +60,32 @@ fn names_keep_their_numbers_across_restarts_with_any_number_of_shards() {
 }
 
 #[test]
+fn the_store_commands_show_principals_by_name() {
+    let folder = Folder::new("principals-shown");
+    let gateway = Gateway::start(&config(&folder, 2)).unwrap();
+    gateway.principals().principal("ann").unwrap();
+    gateway.principals().principal("bob \u{1b}[31m").unwrap();
+    runtime().block_on(gateway.shut_down());
+    let store = |command| {
+        let mut goldcrest = std::process::Command::new(env!("CARGO_BIN_EXE_goldcrest"));
+        let output = goldcrest.args(["store", command, "--data-dir"]).arg(&folder.0).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let dump = store("dump");
+    let lines: Vec<&str> = dump.lines().filter(|line| line.contains("Principal")).collect();
+    let expected = [
+        "{\"kind\":\"Principal\",\"slot\":0,\"number\":1,\"name\":\"ann\"}",
+        "{\"kind\":\"Principal\",\"slot\":1,\"number\":2,\"name\":\"bob \\u001b[31m\"}",
+    ];
+    assert_eq!(lines, expected);
+    let stats = store("stats");
+    let row: Vec<&str> = stats.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(row[..3], ["all", "Principal", "2"], "{stats}");
+    store("check");
+}
+
+#[test]
 fn a_gateway_in_memory_has_names_until_it_stops() {
     let gateway = Gateway::start(&local()).unwrap();
     let ann = gateway.principals().principal("ann").unwrap();

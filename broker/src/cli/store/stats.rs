@@ -2,7 +2,7 @@
 
 use crate::shard::kind_name;
 use goldcrest_core::record::{self, Kind, Record, Value};
-use goldcrest_store::Examined;
+use goldcrest_store::{Examined, Key};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -25,24 +25,34 @@ pub(super) fn table(store: &Examined) -> io::Result<String> {
     );
     let _ = writeln!(text, "{:>5}  {:<12}  {:>10}  {:>12}", "shard", "kind", "records", "bytes");
     for shard in 0..store.report.shards {
-        let (mut by_kind, mut queued) = (BTreeMap::<u8, (u64, u64)>::new(), 0_u64);
-        store.each(shard, |key, sealed| {
-            let (records, bytes) = by_kind.entry(key.kind).or_default();
-            *records += 1;
-            *bytes += sealed.len() as u64;
-            if key.kind == Kind::Delivery as u8
-                && let Ok(Record::Put(_, Value::Delivery(delivery))) = record::open(sealed)
-            {
-                queued += u64::from(delivery.message.is_some());
-            }
-            ControlFlow::Continue(())
-        })?;
-        for (kind, (records, bytes)) in by_kind {
-            let _ = writeln!(text, "{shard:>5}  {:<12}  {records:>10}  {bytes:>12}", kind_name(kind));
-        }
-        let _ = writeln!(text, "{shard:>5}  {:<12}  {queued:>10}", "queued");
+        rows(&mut text, store, shard, &shard.to_string())?;
     }
+    rows(&mut text, store, Key::COMMON, "all")?;
     Ok(text)
+}
+
+/// Adds a row for each kind of record that a shard has, and one for the messages that are queued there. Records that belong to all shards
+/// have rows where there are any.
+fn rows(text: &mut String, store: &Examined, shard: u16, name: &str) -> io::Result<()> {
+    let (mut by_kind, mut queued) = (BTreeMap::<u8, (u64, u64)>::new(), 0_u64);
+    store.each(shard, |key, sealed| {
+        let (records, bytes) = by_kind.entry(key.kind).or_default();
+        *records += 1;
+        *bytes += sealed.len() as u64;
+        if key.kind == Kind::Delivery as u8
+            && let Ok(Record::Put(_, Value::Delivery(delivery))) = record::open(sealed)
+        {
+            queued += u64::from(delivery.message.is_some());
+        }
+        ControlFlow::Continue(())
+    })?;
+    for (kind, (records, bytes)) in by_kind {
+        let _ = writeln!(text, "{name:>5}  {:<12}  {records:>10}  {bytes:>12}", kind_name(kind));
+    }
+    if shard != Key::COMMON {
+        let _ = writeln!(text, "{name:>5}  {:<12}  {queued:>10}", "queued");
+    }
+    Ok(())
 }
 
 /// Milliseconds since 1970 as RFC 3339 has them.

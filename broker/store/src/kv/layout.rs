@@ -2,7 +2,8 @@
 //! the old at once.
 //!
 //! On disk the shards of a layout are numbered from its base. A layout that is being written has the other base; while it is
-//! not adopted, by one record, nothing of it counts. What is left of the other one, after a crash too, is deleted.
+//! not adopted, by one record, nothing of it counts. What is left of the other one, after a crash too, is deleted. Records under
+//! [`Key::COMMON`] belong to no layout, and no change of layouts touches them.
 
 use crate::kv::contents::Contents;
 use crate::{Batch, Failure, Key, LogStore, Store as _};
