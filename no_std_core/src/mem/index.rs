@@ -1,6 +1,6 @@
 //! A hash index over the entries of a pool.
 
-use super::{Handle, OWNED, Pool, Slots, one_more};
+use super::{Handle, OWNED, Pool, Slots, one_less, one_more};
 
 /// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
 pub trait Chained<L = ()>: Sized {
@@ -106,7 +106,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
                     Some(before) => pool[before].set_chain(behind),
                     None => self.set_bucket(bucket, behind),
                 }
-                self.len = self.len.saturating_sub(1);
+                self.len = one_less(self.len);
                 return;
             }
             before = next;

@@ -120,6 +120,13 @@ pub(crate) const fn one_more(count: u32) -> u32 {
     count.wrapping_add(1)
 }
 
+/// The number of entries once there is one less: who takes one away has seen it there.
+#[inline(always)]
+pub(crate) const fn one_less(count: u32) -> u32 {
+    debug_assert!(count > 0, "an entry less than none");
+    count.wrapping_sub(1)
+}
+
 /// Copies as much of `source` as `target` has room for. `copy_from_slice` would have a path to a panic.
 #[inline]
 pub(crate) fn copy(target: &mut [u8], source: &[u8]) {

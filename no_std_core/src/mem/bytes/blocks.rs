@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::BLOCK;
-use crate::mem::{Handle, Slots, copy};
+use crate::mem::{Handle, Slots, copy, one_less, one_more};
 
 /// 64 bytes of borrowed memory: a blob is a chain of these.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +30,9 @@ pub(in crate::mem) struct Blocks<'m> {
     blocks: Slots<'m, Block>,
     free: Option<Handle<Block>>,
     /// Blocks that were ever used: those from here on are not in the free list.
-    fresh: usize,
+    fresh: u32,
     /// Blocks in use.
-    used: usize,
+    used: u32,
 }
 
 impl<'m> Blocks<'m> {
@@ -42,7 +42,7 @@ impl<'m> Blocks<'m> {
 
     /// Bytes of the blocks that are in use.
     pub(super) fn used(&self) -> usize {
-        self.used.saturating_mul(BLOCK)
+        (self.used as usize).saturating_mul(BLOCK)
     }
 
     /// Bytes of all blocks.
@@ -59,7 +59,7 @@ impl<'m> Blocks<'m> {
     }
 
     pub(super) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
-        if len.div_ceil(BLOCK) > self.blocks.limit().saturating_sub(self.used) {
+        if len.div_ceil(BLOCK) > self.blocks.limit().saturating_sub(self.used as usize) {
             return None;
         }
         let first = self.take()?;
@@ -85,15 +85,15 @@ impl<'m> Blocks<'m> {
     fn take(&mut self) -> Option<Handle<Block>> {
         let handle = match self.free {
             Some(handle) => handle,
-            None => Handle::from_index(self.fresh),
+            None => Handle::from_index(self.fresh as usize),
         };
         let block = self.get_mut(handle)?;
         let next = block.next.take();
         match self.free {
             Some(_) => self.free = next,
-            None => self.fresh = self.fresh.saturating_add(1),
+            None => self.fresh = one_more(self.fresh),
         }
-        self.used = self.used.saturating_add(1);
+        self.used = one_more(self.used);
         Some(handle)
     }
 
@@ -104,7 +104,7 @@ impl<'m> Blocks<'m> {
             let Some(block) = self.get_mut(handle) else { return };
             next = core::mem::replace(&mut block.next, free);
             self.free = Some(handle);
-            self.used = self.used.saturating_sub(1);
+            self.used = one_less(self.used);
         }
     }
 
