@@ -1,4 +1,4 @@
-//! Values of the command line, as `clap` has them read: each mistake in one says what is wanted.
+//! Parsers for the values of options. Each error says which value is wanted.
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Text that `parse` takes. What is no UTF-8 is told with its option, which clap's own parser of strings does not do.
+/// Text that `parse` accepts. clap's own parser of strings does not name the option whose value is no UTF-8; this one does.
 pub(super) fn text<T, E>(parse: fn(&str) -> Result<T, E>) -> impl TypedValueParser<Value = T>
 where
     T: Clone + Send + Sync + 'static,

@@ -9,7 +9,7 @@ use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Where a record stands in the store.
+/// Bytes for the place of a record in the store.
 const PLACE: usize = 8;
 
 /// Print the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
@@ -27,7 +27,7 @@ pub(super) struct Options {
     /// Clients at once, in each shard of a gateway [firmware: 8]
     #[arg(long, value_name = "N", value_parser = text(count))]
     connections: Option<usize>,
-    /// Sessions, connected or not [firmware: as many]
+    /// Sessions, connected or not [firmware: as many as connections]
     #[arg(long, value_name = "N", value_parser = text(count))]
     sessions: Option<usize>,
     /// Subscriptions of all sessions [firmware: 4 for each session]
@@ -129,7 +129,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
     let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
-    // Each thing that has a mark has a place there.
+    // Whatever has a mark has a place in the store too.
     let places = if has_store { entries.marks } else { 0 };
     let places = table.add("places of records in the store", places, PLACE);
     let shard = core
@@ -139,10 +139,10 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
         .saturating_add(shared)
         .saturating_add(EventLoop::BUFFERS);
     table.total("a shard", shard);
-    let lobby = crate::net::UNFINISHED_BYTES;
+    let unfinished = crate::net::UNFINISHED_BYTES;
     table.total(
-        &format!("{shards} shards, and {lobby} B for CONNECT packets"),
-        shard.saturating_mul(shards.into()).saturating_add(lobby),
+        &format!("{shards} shards, and {unfinished} B for CONNECT packets"),
+        shard.saturating_mul(shards.into()).saturating_add(unfinished),
     );
     // The third mark is for a message that is retained.
     let waiting = Entries { messages: 1, deliveries: 1, marks: 3, ..Entries::default() };

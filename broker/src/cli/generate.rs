@@ -1,5 +1,5 @@
-//! `goldcrest completions` and `goldcrest manual`: what a package installs beside the program, from the description that
-//! the program reads its command line by.
+//! `goldcrest completions` and `goldcrest manual`: files that a package installs beside the program. They are made from the same description
+//! as the parser of the command line.
 
 use super::args::path;
 use super::{Failure, print};

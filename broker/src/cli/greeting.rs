@@ -4,7 +4,7 @@ use crate::config::{Config, host_of};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What a newcomer reads first. The lines `listening on ADDRESS` are for programs too.
+/// What a newcomer reads first. Programs read the lines `listening on ADDRESS` too.
 pub(super) fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awaited: &[String]) -> String {
     let mut text = format!("Goldcrest {}\n", env!("CARGO_PKG_VERSION"));
     for address in http {
@@ -79,7 +79,7 @@ fn quoted(word: String) -> String {
 mod tests {
     use super::*;
 
-    /// The commands that it shows are pasted as they stand.
+    /// People paste the commands that the greeting shows into a shell.
     #[test]
     fn the_greeting_reaches_what_is_behind_an_interface() {
         let local = "[fe80::1%1]:1883".parse().unwrap();

@@ -1,14 +1,14 @@
 //! The heap of the process.
 
-/// Lets the allocator keep up to some megabytes of what was freed for each shard. A turn takes memory for the bodies of all
-/// messages in it and gives it back at its end: glibc returns it to the system whenever 128 KiB are free, and each page
-/// comes back as a fault. With 256 B in pairs that is a quarter of the processor's time.
+/// Lets the allocator keep up to some megabytes of what was freed for each shard. A turn of the event loop takes memory
+/// for the bodies of all its messages and frees it at its end. By default glibc returns free memory to the system from 128 KiB on, and then each
+/// page costs a page fault when it is used again: a quarter of the processor's time where pairs of clients exchange messages of 256 bytes.
 pub(crate) fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (parameter, bytes) in [
         (libc::M_TRIM_THRESHOLD, 4 << 20),
-        // To set one of the two ends the adjustment of the other. Tables that grow beyond this are moved by the system,
-        // without a copy and without holes where they were.
+        // Setting one of the two stops glibc from adjusting the other. A table that grows beyond this size is moved by the system,
+        // without a copy and without a hole where it was.
         (libc::M_MMAP_THRESHOLD, 256 << 10),
     ] {
         // SAFETY: mallopt takes two numbers and may be called at any time; it refuses what it does not know.

@@ -33,7 +33,7 @@ pub(super) fn in_one_line(error: &Error, command: &Command) -> String {
     }
 }
 
-/// What the parser of the value has said.
+/// What the parser of the value says is wanted.
 fn wanted(error: &Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
 }
@@ -63,7 +63,7 @@ fn conflict(error: &Error, command: &Command, option: &str) -> String {
     format!("{one} cannot be used with {}", joined(&others, "and"))
 }
 
-/// What the mistyped word was perhaps to be, as the end of a sentence.
+/// The word that was perhaps meant, as the end of a sentence; empty if none is similar.
 fn suggestion(error: &Error) -> String {
     let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = kinds
@@ -80,7 +80,7 @@ fn listed(error: &Error, kind: ContextKind, last: &str) -> String {
     joined(&many(error, kind), last)
 }
 
-/// `a, b and c`.
+/// The words as a list in a sentence, like `a, b and c`.
 fn joined(words: &[String], last: &str) -> String {
     match words {
         [] => String::new(),

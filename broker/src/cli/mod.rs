@@ -127,7 +127,7 @@ fn read(args: &[OsString]) -> Result<CommandLine, Stop> {
     })
 }
 
-/// The subcommand that `args` begin with, and what is typed for it.
+/// The description of the subcommand that `args` name, and how that subcommand is typed, like `goldcrest store check`.
 fn described(args: &[OsString]) -> (clap::Command, String) {
     let mut command = command();
     command.build();
@@ -140,7 +140,7 @@ fn described(args: &[OsString]) -> (clap::Command, String) {
     (command, path)
 }
 
-/// Reads the configuration, and says so where that takes its time: a pipe may have nobody who writes it.
+/// Reads the configuration. If that takes more than a second, standard error says so: the file may be a pipe that nobody writes to.
 fn read_config(path: &Path) -> Result<Config, crate::ConfigError> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let (done, is_done) = sync_channel::<()>(0);
@@ -169,7 +169,7 @@ fn complain(text: &str) {
 const NO_DATA_DIR: &str = "there is no home directory to keep sessions and messages in; \
                            --data-dir DIR says where, --memory-only keeps nothing across restarts";
 
-/// Prints to standard output; that nobody reads on is no failure.
+/// Prints to standard output. It is no failure if the reader of a pipe has gone.
 fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// What clap itself finds wrong with the description.
+    /// clap checks its descriptions for contradictions.
     #[test]
     fn the_description_of_the_command_line_is_sound() {
         command().debug_assert();

@@ -27,7 +27,7 @@ pub(super) struct Options {
     /// 9883. May be repeated; replaces those of the file [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = text(listen_addresses))]
     http: Vec<Addresses>,
-    /// Keep sessions and messages there across restarts [default: $STATE_DIRECTORY, or goldcrest in $XDG_STATE_HOME, or
+    /// Keep sessions and messages in this directory across restarts [default: $STATE_DIRECTORY, or goldcrest in $XDG_STATE_HOME, or
     /// ~/.local/state/goldcrest]
     #[arg(long, value_name = "DIR", value_parser = path())]
     data_dir: Option<PathBuf>,
@@ -37,13 +37,14 @@ pub(super) struct Options {
     /// Worker threads; auto is one for each core [default: as many as the store was made for, and auto where there is none yet]
     #[arg(long, value_name = "N", value_parser = text(shards))]
     shards: Option<u16>,
-    /// Write these log lines to standard error: off, error, warn, info, debug or trace, or a list like info,goldcrest::listener=debug
+    /// Write these log lines to standard error: off, error, warn, info, debug or trace, or a list like info,goldcrest::shard=debug
     /// [default: $RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL", value_parser = text(any))]
     log: Option<String>,
 }
 
-/// What one `--listen` stands for: `localhost` and `*` are two addresses. With this name clap takes the list for one value.
+/// The addresses that one `--listen` stands for: two for `localhost` and `*`. The name hides from clap that this is a list, or clap would take each
+/// address for a value of its own.
 type Addresses = Vec<ListenAddress>;
 
 pub(super) fn shards(text: &str) -> Result<u16, String> {
@@ -54,7 +55,7 @@ pub(super) fn shards(text: &str) -> Result<u16, String> {
 }
 
 impl Options {
-    /// What clap is not told, since it could not say why.
+    /// Checks which options go together. clap could check that too, but would not say why.
     ///
     /// # Errors
     /// Options that contradict each other.
@@ -151,7 +152,7 @@ impl Termination {
     }
 }
 
-/// Lets a signal pass that would kill without an order: the terminal was closed, a service manager or logrotate means a reload.
+/// Keeps a signal from ending the process that does not ask for its end: a terminal was closed, or a service manager or logrotate asks for a reload.
 fn ignore(kind: SignalKind, name: &'static str, why: &'static str) -> std::io::Result<()> {
     let mut ignored = signal(kind)?;
     tokio::spawn(async move {
@@ -227,7 +228,7 @@ mod tests {
         let config = options(&args).into_config().unwrap();
         assert_eq!(config.listeners, [Listener { address: "0.0.0.0:7".parse().unwrap(), allow_anonymous: true }]);
         assert_eq!(config.shards, 5);
-        // Nor does --allow-anonymous open what is not for clients.
+        // --allow-anonymous is about listeners for clients, and does not open HTTP.
         let http = crate::HttpConfig {
             listen: vec!["127.0.0.1:8".parse().unwrap()],
             allow_anonymous: false,

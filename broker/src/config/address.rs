@@ -6,20 +6,20 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// An address to listen on. It need not be there yet: where it belongs to an interface by name, nor need that interface.
+/// An address to listen on. Neither the address nor the network interface that it names need be there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// With scope 0 where there is an interface.
+    /// Its scope is 0 if there is an `interface`, whose number is looked up when the address is bound.
     address: SocketAddr,
     interface: Option<Interface>,
 }
 
-/// What [`ListenAddress`] and [`listen_addresses`] take.
+/// What [`ListenAddress`] and [`listen_addresses`] accept.
 const ADDRESSES: &str = "an IP address and a port up to 65535 are wanted, like 127.0.0.1:1883 or [::1]:1883; [fe80::1%eth0]:1883 for an address of \
      a link; localhost:1883 or 1883 for the loopback addresses of this machine; *:1883 for all its addresses; other names are not looked up";
 
 impl ListenAddress {
-    /// What to bind to.
+    /// The address to bind to.
     ///
     /// # Errors
     /// Its interface is not there.
@@ -33,18 +33,18 @@ impl ListenAddress {
         }
     }
 
-    /// Whether it belongs to an interface by name. That may go, and come again as another one.
+    /// Whether the address names its interface. An interface may be removed, and come back with another number.
     pub(crate) fn names_interface(self) -> bool {
         self.interface.is_some()
     }
 
-    /// Whether no other machine reaches it.
+    /// Whether this machine alone can reach the address.
     pub(crate) fn is_of_this_machine(self) -> bool {
         self.address.ip().to_canonical().is_loopback()
     }
 
-    /// Whether it is what IPv6 has in the place of `other`, which is of IPv4: both loopback, or both all addresses. Whoever
-    /// asks for both of them with one port does not mean that there has to be IPv6.
+    /// Whether this is the IPv6 counterpart of the IPv4 address `other`: both loopback, or both all addresses. Whoever asks for both with one port
+    /// does not demand that the machine has IPv6.
     pub(crate) fn is_twin_of(self, other: Self) -> bool {
         let ips = (other.address.ip(), self.address.ip());
         let loopbacks = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
@@ -55,7 +55,7 @@ impl ListenAddress {
 
 impl From<SocketAddr> for ListenAddress {
     fn from(address: SocketAddr) -> Self {
-        // Sockets of IPv6 are for that alone.
+        // An IPv4 address that is written as IPv6 becomes the IPv4 address: IPv6 sockets are opened for IPv6 alone.
         let ipv4 = address.ip().to_canonical();
         let address = if ipv4.is_ipv4() { SocketAddr::new(ipv4, address.port()) } else { address };
         Self { address, interface: None }
@@ -68,7 +68,7 @@ impl PartialEq<SocketAddr> for ListenAddress {
     }
 }
 
-/// One address; for what stands for two, see `listen_addresses`.
+/// Reads one address. For texts that stand for two addresses see `listen_addresses`.
 impl FromStr for ListenAddress {
     type Err = &'static str;
 
@@ -78,7 +78,7 @@ impl FromStr for ListenAddress {
             None => text.parse().ok().map(SocketAddr::into),
         };
         let is_whole = |it: &Self| match it.address {
-            // Each interface has addresses of this kind: which one is meant?
+            // Each interface has link-local addresses, so the interface has to be named.
             SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
                 address.scope_id() != 0 || it.interface.is_some()
             }
@@ -88,7 +88,8 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// `[fe80::1%eth0]:1883` without the interface, and the interface. A number is left to the standard library.
+/// Splits `[fe80::1%eth0]:1883` into the address without its interface, and the interface. An interface that is given by its number is left to the
+/// standard library.
 fn split_interface(text: &str) -> Option<(String, Option<Interface>)> {
     let (ip, rest) = text.split_once('%')?;
     let (name, port) = rest.rsplit_once("]:")?;
@@ -118,7 +119,7 @@ pub(crate) fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, &'stati
     Ok(twins.map(|ip| SocketAddr::new(ip, port).into()).to_vec())
 }
 
-/// The name of a network interface, which Linux bounds.
+/// The name of a network interface, of at most 15 bytes as in Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Interface {
     bytes: [u8; Self::MOST],
@@ -154,7 +155,7 @@ pub(crate) fn interface_exists(name: &str) -> bool {
     }
 }
 
-/// The host of `address` as programs on this machine are told it: with the name of its interface, if that is needed.
+/// The host of `address` as a program on this machine needs it: a link-local address with the name of its interface.
 pub(crate) fn host_of(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(address) if address.scope_id() != 0 => {
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_listened_on() {
+    fn each_way_to_write_an_address_is_read() {
         let both = |port| Some(vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
         for (text, port) in [("localhost:1883", 1883), ("LOCALHOST:7", 7), ("1883", 1883), ("0", 0)] {
             assert_eq!(read(text), both(port), "{text}");
@@ -203,7 +204,7 @@ mod tests {
             "broker.example:1883",
             "127.0.0.1:1883x",
             " 1883",
-            // Which interface is it?
+            // Link-local addresses without an interface that can be one, and an interface at an address that has none.
             "[fe80::1]:1883",
             "[fe80::1%]:1883",
             "[fe80::1%an-interface-name-that-is-too-long]:1883",
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn twins_are_of_one_port() {
+    fn an_ipv6_address_is_the_twin_of_an_ipv4_address_of_the_same_kind_and_port() {
         let address = |text: &str| ListenAddress::from_str(text).unwrap();
         assert!(address("[::1]:1").is_twin_of(address("127.0.0.1:1")));
         assert!(address("[::]:1").is_twin_of(address("0.0.0.0:1")));

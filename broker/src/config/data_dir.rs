@@ -1,4 +1,4 @@
-//! Where sessions and messages are kept when nobody says where.
+//! The directory for sessions and messages, if neither the configuration nor the command line names one.
 
 use std::env;
 use std::ffi::OsString;

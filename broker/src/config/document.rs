@@ -1,4 +1,5 @@
-//! The configuration file: its tables and keys as serde reads them, and what each sets. A key that is not there sets nothing.
+//! The configuration file: its tables and keys as serde reads them, and which fields of [`Config`] they set. A key that is not in the file
+//! leaves its field as it is.
 
 use super::address::{ListenAddress, listen_addresses};
 use super::values::{
@@ -149,7 +150,7 @@ fn listeners<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Table<List
     list_of_some(from, "a list of tables: [[listener]], at least one; without listener the default is taken").map(Some)
 }
 
-/// What `address` says of addresses, as they are written in TOML.
+/// The addresses that `address` accepts, with the quotes of TOML.
 const ADDRESSES: &str = "an IP address and a port up to 65535, like \"127.0.0.1:1883\" or \"[::1]:1883\"; \"[fe80::1%eth0]:1883\" for an \
      address of a link; \"localhost:1883\" or \"1883\" for the loopback addresses of this machine; \"*:1883\" for all its addresses; other names are not looked up";
 
@@ -186,7 +187,7 @@ impl HttpKeys {
 const HTTP_ADDRESSES: &str = "a list of IP addresses and ports up to 65535, like [\"127.0.0.1:9883\"]; \"localhost:9883\" or \"9883\" are the \
      loopback addresses of this machine";
 
-/// What one string of `http.listen` stands for.
+/// The addresses that one string of `http.listen` stands for.
 #[derive(Debug)]
 struct HttpAddresses(Vec<ListenAddress>);
 
@@ -308,7 +309,7 @@ impl CapacityKeys {
     }
 }
 
-/// The part of the core, which owns its texts and rules.
+/// The part of the configuration that the core reads. It owns its texts and rules.
 type Broker = goldcrest_core::Config<'static>;
 
 #[derive(Debug, Deserialize)]

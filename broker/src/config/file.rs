@@ -1,11 +1,11 @@
-//! The configuration file as text, whatever an editor or a shell has made of it.
+//! Reads the configuration file as text, and says in words what is wrong with a file that is no UTF-8 text.
 
 use super::ConfigError;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// No configuration is larger; a device may never end.
+/// The most bytes that are read. A device like /dev/zero never ends.
 const MOST: usize = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {

@@ -54,7 +54,8 @@ impl ConfigError {
     }
 }
 
-/// Says of the key of the document what serde has said of its field, and where. What serde says in no way known here stays as it is.
+/// Turns a message of serde about a field into one about a key of the document, with the byte where it stands. A message of serde that is not known here
+/// stays as it is.
 fn in_words(message: &str, place: Place<'_>, text: &str, span: Range<usize>) -> (usize, String, String) {
     let Place { table, path, key } = place;
     let is_of_value = ["invalid type: ", "invalid value: ", "invalid length "].iter().any(|it| message.starts_with(it));
@@ -79,12 +80,12 @@ fn in_words(message: &str, place: Place<'_>, text: &str, span: Range<usize>) -> 
     }
 }
 
-/// The one of `words` that a mistyped `word` was perhaps to be.
+/// The one of `words` that a mistyped `word` perhaps means.
 fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     /// Three of ten characters may be wrong. Two that changed places count as one.
     const SIMILAR: f64 = 0.7;
     let how_similar = |known: &'a str| (strsim::normalized_damerau_levenshtein(word, known), known);
-    // Of two that are as similar the first is the last here, and is taken.
+    // max_by takes the last of equals, so the words are walked from their end: the first of equals wins.
     let similar = words.iter().rev().map(|known| how_similar(known)).filter(|(how, _)| *how >= SIMILAR);
     similar.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
@@ -98,8 +99,8 @@ struct Place<'d> {
     key: String,
 }
 
-/// Finds the key that is written at `span`, or whose value is. Headers of tables are their spans, so a table need not contain what is
-/// in it.
+/// Finds the key that stands at `span`, or whose value stands there. The span of a table with a header is that of the header, so it does not
+/// contain the keys below.
 fn find<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &str) -> Option<Place<'d>> {
     table.iter().find_map(|(key, value)| {
         let key_text = key.get_ref();
@@ -118,7 +119,7 @@ fn is_at(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
     value.span() == *span || items.is_some_and(|items| items.iter().any(|item| is_at(item, span)))
 }
 
-/// Whether at byte `at` there ought to be a value, and is the end of a line or table.
+/// Whether the value is missing that ought to begin at byte `at`: the line or the table ends there.
 fn is_without_value(text: &str, at: usize) -> bool {
     let (before, after) = text.split_at(at);
     let rest = after.lines().next().unwrap_or_default().split('#').next().unwrap_or_default();
@@ -126,7 +127,7 @@ fn is_without_value(text: &str, at: usize) -> bool {
         && before.trim_end_matches([' ', '\t']).ends_with('=')
 }
 
-/// The key that was being read at byte `at` of a text that is no TOML there, as well as can be told; empty if there is none.
+/// The key that was being read when the parser stopped at byte `at`, as well as the text shows it; empty if there is none.
 fn key_before(text: &str, at: usize) -> String {
     let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
     let mut key = None;

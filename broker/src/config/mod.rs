@@ -1,4 +1,4 @@
-//! What the gateway is told: defaults, a TOML file, and flags of the command line that override it.
+//! The configuration of the gateway: its defaults, and the TOML file that overrides them. Options of the command line override both.
 
 mod address;
 mod data_dir;
@@ -33,9 +33,9 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses what was acknowledged.
     pub memory_only: bool,
-    /// How they are kept there.
+    /// How sessions and messages are kept on disk.
     pub store: StoreConfig,
-    /// Where operators ask over HTTP how it is.
+    /// The HTTP endpoint for operators.
     pub http: HttpConfig,
     /// How often the topics below `$SYS/broker/` are published, in seconds; 0: never.
     pub sys_interval_s: u32,
@@ -49,35 +49,35 @@ pub struct Config {
     pub broker: goldcrest_core::Config<'static>,
 }
 
-/// How what must survive a restart is kept.
+/// How the store keeps sessions and messages on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// What an acknowledgement waits for.
     pub sync: Sync,
-    /// With [`Sync::Interval`]: what a loss of power can take, in milliseconds of acknowledgements.
+    /// With [`Sync::Interval`]: a loss of power can take what was acknowledged in the last so many milliseconds.
     pub interval_ms: u32,
-    /// For how many days the gateway may have been down. Where the clock says that it was more, it is taken to be wrong, and
-    /// nothing expires for that time. 0: nothing ever does.
+    /// The most days that the gateway is ever down. If the clock says that it was down for longer, the clock is taken to be wrong, and nothing expires
+    /// for that time. 0: nothing ever expires for the time that the gateway is down.
     pub longest_downtime_days: u32,
-    /// The size of a file, at most a sixth of `max_bytes`. It is raised where a packet could be larger.
+    /// The bytes of a file of the store, at most a sixth of `max_bytes`. Raised if a packet could be larger.
     pub segment_bytes: u64,
-    /// What all files may take; beyond it publishers are refused. It is raised to six files.
+    /// The bytes that all files of the store may take. Beyond it publishers are refused. Raised to the size of six files.
     pub max_bytes: u64,
-    /// What bodies of messages may take in memory that wait for sessions, in all shards; beyond it they are on disk alone
-    /// until their turn comes. 0: all are in memory.
+    /// The bytes of memory that bodies of messages may take while they wait for sessions, in all shards. Beyond it bodies are on disk alone until they
+    /// are sent. 0: all stay in memory.
     pub body_bytes: u64,
 }
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// That what it acknowledges is synced: nothing is lost.
+    /// Until the message is synced to disk: nothing is lost.
     Always,
-    /// That the system has it; it is synced within [`StoreConfig::interval_ms`]. A crash of the gateway loses nothing, a crash
-    /// of the system or a loss of power what was acknowledged within that time.
+    /// Until the system has the message, which is synced to disk within [`StoreConfig::interval_ms`]. A crash of the gateway loses nothing. A crash of the
+    /// system or a loss of power loses what was acknowledged within that time.
     Interval,
-    /// That the system has it. A crash of the gateway loses nothing, a crash of the system or a loss of power what the system
-    /// had not written yet: half a minute is usual, and there is no bound.
+    /// Until the system has the message. A crash of the gateway loses nothing. A crash of the system or a loss of power loses what the system had
+    /// not written yet: half a minute is usual, and there is no bound.
     Never,
 }
 
@@ -103,20 +103,20 @@ impl Default for StoreConfig {
 /// The HTTP endpoint with `/live`, `/ready`, `/metrics` and `/sessions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Where it answers; nowhere by default. Port 0 lets the system choose one.
+    /// The addresses where the gateway answers; none by default. Port 0 lets the system choose a port.
     pub listen: Vec<ListenAddress>,
-    /// Names by which it is asked, besides IP addresses and `localhost`. A request for any other name is not answered (421).
+    /// Host names that requests may name, besides IP addresses and `localhost`. A request for any other host gets the status 421.
     pub host_names: Vec<String>,
-    /// Whether it answers other machines, which nobody asked who they are. This machine it answers.
+    /// Whether other machines are answered, though they do not say who they are. This machine always is.
     pub allow_anonymous: bool,
 }
 
 /// A place where clients connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Port 0 lets the system choose one.
+    /// Port 0 lets the system choose a port.
     pub address: ListenAddress,
-    /// Whether clients that nobody asked who they are may connect from other machines. From this machine they may.
+    /// Whether clients of other machines may connect though they do not say who they are. Clients of this machine always may.
     pub allow_anonymous: bool,
 }
 
@@ -126,7 +126,7 @@ impl Listener {
         Self { address: address.into(), allow_anonymous: false }
     }
 
-    /// Whether it would let anybody in who reaches it, without being told so.
+    /// Whether other machines reach the address, though nobody allowed clients that do not say who they are.
     pub(crate) fn is_open_by_mistake(&self) -> bool {
         !self.allow_anonymous && !self.address.is_of_this_machine()
     }
@@ -147,7 +147,7 @@ pub(crate) fn shards_for_cores() -> u16 {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            // For some `localhost` is the one, for some the other.
+            // Some programs take `localhost` for the IPv4 address, others for the IPv6 address.
             listeners: vec![
                 Listener::new((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()),
                 Listener::new((Ipv6Addr::LOCALHOST, DEFAULT_PORT).into()),
@@ -166,9 +166,9 @@ impl Default for Config {
     }
 }
 
-/// Messages that wait for one durable Session, where nothing else is said. In memory a million of them take a hundred megabytes or so.
+/// How many messages may wait for one durable Session, if the configuration does not say. A million of them take about a hundred megabytes of memory.
 const DURABLE_QUEUED_MESSAGES: u32 = 500_000;
-/// The longest queue in the store takes one part in so many of `max_bytes`.
+/// If the configuration does not say, the bytes of one queue in the store are at most `max_bytes` divided by this.
 const DURABLE_QUEUED_SHARE: u64 = 4;
 
 impl Config {
@@ -177,8 +177,8 @@ impl Config {
         self.data_dir.as_ref().filter(|_| !self.memory_only)
     }
 
-    /// The limits of each shard's broker, where there is a store: a queue is longer there than in memory. One whose limits in memory are
-    /// not those of the default is not, unless the configuration says so.
+    /// The limits of each shard's broker, if there is a store. A queue in the store may be longer than one in memory. It may not if the configuration
+    /// changes the limits for queues in memory, and does not set those for queues in the store.
     pub(crate) fn limits_with_store(&self) -> Limits {
         let mut limits = self.broker.limits;
         if self.store.body_bytes == 0 {
@@ -213,7 +213,7 @@ impl Config {
     /// The text is no TOML, or has a key or value that is not allowed.
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        // Some editors begin a file so, and it means nothing in UTF-8.
+        // Some editors write a byte order mark, which means nothing in UTF-8.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let document: Document = toml::from_str(text).map_err(|error| ConfigError::new(path, text, &error))?;
         document.apply(&mut config);

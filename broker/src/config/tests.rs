@@ -13,11 +13,11 @@ fn mistake(text: &str) -> String {
 #[test]
 fn an_empty_file_is_the_default() {
     let config = read("").unwrap();
-    // For some `localhost` is the one, for some the other.
+    // Some programs take `localhost` for the IPv4 address, others for the IPv6 address.
     let loopbacks = ["127.0.0.1:1883", "[::1]:1883"];
     assert_eq!(config.listeners, loopbacks.map(|address| Listener::new(address.parse().unwrap())));
     assert_eq!(config.broker.limits, Limits::GATEWAY);
-    // As many as the store has been made for.
+    // 0: as many shards as the store was made for.
     assert_eq!(config.shards, 0);
 }
 
@@ -33,7 +33,7 @@ fn the_example_has_all_keys_with_their_defaults() {
     let uncommented: String = example.lines().map(uncommented).collect();
     let config = read(&uncommented).unwrap();
     assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
-    // None is missing: a mistake lists those that there are.
+    // No key is missing from the example: the error for an unknown key lists all keys that there are.
     for section in ["store", "log", "limits", "capacity", "session", "overflow", "shared"] {
         let mistake = mistake(&format!("[{section}]\nnonsense = 1"));
         let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
@@ -212,7 +212,7 @@ fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
     );
 }
 
-/// Serde is given the keys by the alphabet.
+/// toml gives the keys to serde in the order of the alphabet.
 #[test]
 fn of_unknown_keys_the_first_in_the_file_is_told() {
     assert!(mistake("zeal = 1\nalpha = 2").starts_with("gateway.toml:1: zeal: unknown key"));
@@ -274,7 +274,7 @@ fn a_missing_key_and_broken_toml_name_their_line() {
         "gateway.toml:4: overflow.rule.policy: missing; this table needs it"
     );
     assert!(mistake("shards = 1\nshards = = 2").starts_with("gateway.toml:2: "));
-    // A name that is mistyped is what is to be mended, and not the one that is missing for it.
+    // If a required key is mistyped, the error names the mistyped key, and does not say that the required one is missing.
     let mistyped = mistake("[[listener]]\nadress = \"127.0.0.1:1883\"");
     assert!(
         mistyped.starts_with("gateway.toml:2: listener.adress: unknown key; allowed here: address, "),
@@ -349,7 +349,7 @@ fn sizes_may_have_a_unit_and_integers_any_base() {
     }
 }
 
-/// The parser spoke of quoted strings.
+/// The parser's own message speaks of quoted strings.
 #[test]
 fn a_key_without_a_value_is_told_so() {
     for text in [
@@ -403,7 +403,7 @@ fn the_number_of_shards_may_follow_the_cores() {
     );
 }
 
-/// Nobody could connect, though the gateway said that clients may publish.
+/// With no listener nobody could connect, though the gateway would say that clients may publish.
 #[test]
 fn a_list_without_listeners_is_refused() {
     let mistake = mistake("shards = 1\nlistener = []");

@@ -1,4 +1,4 @@
-//! Values of the configuration file, as serde reads them. Each says what is allowed, so that a mistake in one does too.
+//! Types of the values in the configuration file, as serde reads them. Each type says which values it accepts, and errors repeat that.
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -52,9 +52,9 @@ impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de> f
     }
 }
 
-/// One of a few words.
+/// A value that is written as one of a few words.
 pub(super) trait Word: Copy + 'static {
-    /// How each is written.
+    /// The words, and the value that each stands for.
     const WORDS: &'static [(&'static str, Self)];
 }
 
@@ -110,13 +110,13 @@ impl<'de> Deserialize<'de> for Boolean {
     }
 }
 
-/// The keys of a table.
+/// A struct whose fields are the keys of a table.
 pub(super) trait Keys {
-    /// What table is wanted.
+    /// How the table is written, for errors.
     const ALLOWED: &'static str;
 }
 
-/// A table with the keys of `T`. By itself serde takes a list for one too, and its items for the values of the keys in their order.
+/// A table with the keys of `T`. For `T` itself serde would accept a list too, and take its items for the values of the keys in their order.
 #[derive(Debug)]
 pub(super) struct Table<T>(pub(super) T);
 
@@ -178,7 +178,7 @@ enum Scalar {
     Text(String),
 }
 
-/// What is allowed, in words: for errors, and to have a scalar read. One type for all values, or each would have its own code.
+/// Which values are accepted, in words. It reads integers and strings for all types of values, so that this code of toml is compiled once.
 #[derive(Clone, Copy)]
 struct Allowed<'a>(&'a dyn Display);
 

@@ -84,9 +84,9 @@ impl Write for Line {
 
 /// What [`parse_filter`] takes, in words.
 pub(crate) const LEVELS: &str =
-    "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::listener=debug\"";
+    "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::shard=debug\"";
 
-/// Reads a level or a list of directives like `info,goldcrest::listener=debug`. What they say nothing about is logged from info up.
+/// Reads a level or a list of directives like `info,goldcrest::shard=debug`. What they say nothing about is logged from info up.
 pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
     // Nothing at all would be taken for a level, and a bare word that is none for the name of a target.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -169,7 +169,7 @@ mod tests {
             "OFF",
             "debug",
             "warn,goldcrest=trace",
-            "goldcrest::listener=debug",
+            "goldcrest::shard=debug",
             "info,",
             " warn , hyper = debug ",
         ] {

@@ -12,7 +12,7 @@ use std::net::{Ipv6Addr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// Seconds between two packets of ours at most.
+/// The Keep Alive of the client, in seconds.
 const KEEP_ALIVE: u16 = 60;
 
 /// How long the broker may take to answer.
@@ -33,11 +33,11 @@ pub(crate) enum Failure {
     Unanswered,
     /// The broker refused this subscription or message.
     Rejected(String, ReasonCode, String),
-    /// A packet of so many bytes, and how many may be sent.
+    /// The bytes that the packet has, and the bytes that a packet may have.
     TooLarge(u32, u32),
     /// This message is too large, with the bytes that its packet needs and the bytes that the broker allows.
     MessageTooLarge(String, u32, u32),
-    /// What the broker said in CONNACK that it does not do.
+    /// A feature that the broker does not have, as its CONNACK said.
     Unavailable(String),
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What the broker takes, as its CONNACK says (section 3.2.2.3).
+/// What the broker accepts, as its CONNACK says (section 3.2.2.3).
 ///
 /// Its Receive Maximum is not here, since neither client sends a message before the one before it is acknowledged.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ pub(crate) struct Connection {
     /// How many of `received` were handed out.
     taken: usize,
     last_sent: Instant,
-    /// When the PINGREQ was sent since which the broker has said nothing.
+    /// When the PINGREQ was sent that the broker has not answered yet, nor sent anything else since.
     unanswered_since: Option<Instant>,
     keep_alive: Duration,
     pub(crate) limits: Limits,
@@ -160,7 +160,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// A Packet Identifier that is not in use, as long as few are.
+    /// The next Packet Identifier. It is free, since few are in use at a time.
     pub(crate) fn next_packet_id(&mut self) -> PacketId {
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         PacketId::new(self.next_id).unwrap_or(PacketId::MIN)
@@ -176,14 +176,14 @@ impl Connection {
         packet.encode(self.version, &mut bytes);
         self.last_sent = Instant::now();
         self.stream.write_all(&bytes).map_err(|error| match error.kind() {
-            // What the broker said last is more telling, if it said anything.
+            // If the broker sent a DISCONNECT before, its reason tells more than this error.
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.last_words(error),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Unanswered,
             _ => Failure::Lost(error),
         })
     }
 
-    /// Waits for one packet, for ever if there is no deadline, and has it handled.
+    /// Waits for one packet, for ever if there is no deadline, and gives it to `handle`.
     pub(crate) fn next<T>(
         &mut self,
         deadline: Option<Instant>,
@@ -197,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// A packet that was received as a whole.
+    /// The next packet that was received as a whole, if there is one.
     fn take(&mut self) -> Result<Option<Packet<'_>>, Failure> {
         let bytes = &self.received[self.taken..];
         let Some((frame, len)) = split(bytes, MAX_PACKET_LEN).map_err(Failure::Broken)? else { return Ok(None) };
@@ -209,7 +209,7 @@ impl Connection {
         Ok(Some(packet))
     }
 
-    /// Waits for the one packet that `wanted` takes, and passes over others.
+    /// Waits for a packet for which `wanted` returns a value. Other packets are dropped.
     pub(crate) fn wait_for<T>(&mut self, mut wanted: impl FnMut(Packet<'_>) -> Option<T>) -> Result<T, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -219,7 +219,7 @@ impl Connection {
         }
     }
 
-    /// Waits until `input` can be read, and passes over what the broker sends meanwhile.
+    /// Waits until `input` can be read. Packets of the broker that come meanwhile are dropped.
     pub(crate) fn wait_for_input(&mut self, input: BorrowedFd<'_>) -> Result<(), Failure> {
         loop {
             while self.take()?.is_some() {}
@@ -229,10 +229,10 @@ impl Connection {
         }
     }
 
-    /// Writes to `out`, which may take its time, and keeps the connection alive meanwhile. Nothing is read from the broker: it is
-    /// to send no more than can be written.
+    /// Writes to `out`, which may be slow, and keeps the connection alive meanwhile. Nothing is read from the broker meanwhile, so that the broker
+    /// sends no more than can be written.
     pub(crate) fn write_out(&mut self, out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Failure> {
-        /// What a pipe that is ready takes without waiting (POSIX: PIPE_BUF, and Linux has as much).
+        /// How many bytes can be written to a pipe that is ready without waiting: PIPE_BUF of POSIX, and 4096 in Linux.
         const PIECE: usize = 4096;
         while !bytes.is_empty() {
             let mut watched = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
@@ -256,7 +256,7 @@ impl Connection {
         self.wait_for(|packet| matches!(packet, Packet::PingResp).then_some(()))
     }
 
-    /// Says goodbye, and hears whether the broker had something to object.
+    /// Sends DISCONNECT, and returns the error if the broker has sent a DISCONNECT with one before.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
         self.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)))?;
         let _ = self.stream.shutdown(Shutdown::Write);
@@ -276,8 +276,8 @@ impl Connection {
         self.wait(None, deadline).map(|_| ())
     }
 
-    /// Waits for bytes of the broker and reads them, or until `input` can be read, which is `true` then. Sends PINGREQ when
-    /// one is due, so that whatever this client waits for, and however much it receives, the broker knows that it is there.
+    /// Waits for bytes of the broker and reads them, or returns `true` once `input` can be read. Sends a PINGREQ when one is due, so that the
+    /// broker hears of this client whatever it waits for, and however much it receives.
     fn wait(&mut self, input: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<bool, Failure> {
         self.received.drain(..self.taken);
         self.taken = 0;
@@ -299,7 +299,7 @@ impl Connection {
         Ok(ready.get(1) == Some(&true))
     }
 
-    /// When the next PINGREQ is due: half of the time leaves the other half for the way.
+    /// When the next PINGREQ is due: after half of the Keep Alive, so that it has the other half to reach the broker.
     fn ping_at(&self) -> Option<Instant> {
         (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2)
     }
@@ -326,7 +326,7 @@ impl Connection {
         }
     }
 
-    /// What a broker that takes no more bytes has said before.
+    /// The DISCONNECT that a broker sent before it closed the connection, or else `error`.
     fn last_words(&mut self, error: io::Error) -> Failure {
         let deadline = Some(Instant::now() + Duration::from_secs(1));
         loop {
@@ -339,9 +339,9 @@ impl Connection {
     }
 }
 
-/// Waits for what is watched, or until a time.
+/// Waits until one of the watched descriptors is ready, or until a time.
 fn wait_for_any(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), Failure> {
-    // One millisecond more than needed: a wait that ended just before its time would begin again at once.
+    // One millisecond more than needed: a wait that ends a little early would be followed by another at once, and by many.
     let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
     let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
     match poll(watched, wait.as_ref()) {
@@ -368,7 +368,8 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
     Err(failed(last))
 }
 
-/// An address of a link is one of each interface: `fe80::1%eth0` says of which. What the system says where that is wrong names neither.
+/// Every interface has link-local addresses, so one of them needs the name of its interface: `fe80::1%eth0`. The error of the system for a wrong or
+/// missing name says neither.
 fn check_interface(host: &str) -> io::Result<()> {
     let (address, interface) = host.split_once('%').map_or((host, None), |(address, name)| (address, Some(name)));
     let Ok(address) = address.parse::<Ipv6Addr>() else { return Ok(()) };
@@ -382,12 +383,12 @@ fn check_interface(host: &str) -> io::Result<()> {
     }
 }
 
-/// What the broker says to explain itself, if it says anything.
+/// The Reason String of the broker, as the end of a sentence; empty if there is none.
 pub(crate) fn reason(properties: &Properties<'_>) -> String {
     properties.reason_string().map_or(String::new(), |why| format!(" ({why})"))
 }
 
-/// An error, if an acknowledgement is one for `what` was sent.
+/// The error, if the acknowledgement of `what` has a Reason Code that is one.
 pub(crate) fn check(what: &str, ack: Ack<'_>) -> Result<(), Failure> {
     if ack.code.is_error() {
         return Err(Failure::Rejected(what.to_owned(), ack.code, reason(&ack.properties)));

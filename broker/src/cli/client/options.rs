@@ -8,7 +8,7 @@ use goldcrest_core::{TopicFilter, TopicName};
 use std::ffi::OsString;
 use std::net::Ipv6Addr;
 
-/// What both clients are told. `-h` is their host, as with other clients of MQTT, and not their help.
+/// The options of both clients. As with other MQTT clients `-h` is the host, and not help.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(disable_help_flag = true)]
 pub(in crate::cli) struct Options {
@@ -66,7 +66,7 @@ pub(in crate::cli) struct PublisherOptions {
     pub(super) common: Options,
 }
 
-/// IPv6 addresses may stand in brackets, as they do in front of a port.
+/// A host name or an address. An IPv6 address may stand in brackets, as it does in front of a port.
 fn host(text: &str) -> Result<String, &'static str> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let (address, _) = bare.split_once('%').unwrap_or((bare, ""));
@@ -211,7 +211,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Whoever mistypes one of many options hears which.
+    /// With many options on a command line the name tells which one is wrong.
     #[test]
     fn each_value_that_is_wrong_is_told_with_its_option() {
         for (option, names) in [

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// Publishes all there is to publish, and leaves when the broker has taken it.
+/// Publishes the message, or each line of standard input, and leaves when the broker has acknowledged all.
 pub(crate) fn run(options: &PublisherOptions) -> Result<(), Failure> {
     let mut connection = Connection::open(&options.common)?;
     check_limits(&connection, options)?;
@@ -21,7 +21,7 @@ pub(crate) fn run(options: &PublisherOptions) -> Result<(), Failure> {
     connection.close()
 }
 
-/// What the broker says that it does not do is not tried [MQTT-3.2.2-11] [MQTT-3.2.2-14].
+/// Does not send what the broker does not support, as its CONNACK says [MQTT-3.2.2-11] [MQTT-3.2.2-14].
 fn check_limits(connection: &Connection, options: &PublisherOptions) -> Result<(), Failure> {
     let (limits, qos) = (connection.limits, options.common.qos);
     if qos > limits.qos {
@@ -34,7 +34,7 @@ fn check_limits(connection: &Connection, options: &PublisherOptions) -> Result<(
     Ok(())
 }
 
-/// Each line of standard input is a message as soon as it is there, the last one also without a line end.
+/// Publishes each line of standard input as soon as it has been read. The last line needs no line end.
 fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Result<(), Failure> {
     let input = io::stdin();
     let mut chunk = vec![0; 64 * 1024];
@@ -69,7 +69,7 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
     publish(connection, options, &name, line.strip_suffix(b"\r").unwrap_or(&line))
 }
 
-/// Publishes `payload`, which `name` names to whoever reads an error.
+/// Publishes `payload`. Errors call it `name`.
 fn publish(connection: &mut Connection, options: &PublisherOptions, name: &str, payload: &[u8]) -> Result<(), Failure> {
     let qos = options.common.qos;
     let packet_id = (qos > QoS::AtMostOnce).then(|| connection.next_packet_id());

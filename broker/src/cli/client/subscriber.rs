@@ -27,7 +27,7 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
         let answer = connection.next(None, |packet| printer.handle(packet))?;
         match connection.write_out(out.as_fd(), &printer.text) {
             Ok(()) => printer.text.clear(),
-            // Who read the messages has had enough of them.
+            // The reader of the pipe has gone: there is nobody to print for.
             Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(failure) => return Err(failure),
         }
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
     connection.close()
 }
 
-/// What the broker says that it does not do is not tried (sections 3.2.2.3.11 and 3.2.2.3.13).
+/// Does not subscribe to what the broker does not support, as its CONNACK says (sections 3.2.2.3.11 and 3.2.2.3.13).
 fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), Failure> {
     for filter in &options.filters {
         let unavailable = |what| Err(Failure::Unavailable(format!("has no {what}, as {filter} is")));
@@ -54,7 +54,7 @@ fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), Failu
 
 struct Printer<'a> {
     options: &'a SubscriberOptions,
-    /// What is to be printed.
+    /// Text that is to be printed.
     text: Vec<u8>,
     printed: u64,
     /// QoS 2 messages that were printed and whose PUBREL is to come.
@@ -70,7 +70,7 @@ impl Printer<'_> {
         self.has_enough() && self.unreleased.is_empty()
     }
 
-    /// Takes a packet and gives the answer to it.
+    /// Handles a packet, and returns the packet that answers it.
     fn handle(&mut self, packet: Packet<'_>) -> Result<Option<Packet<'static>>, Failure> {
         Ok(match packet {
             Packet::SubAck(ack) => {

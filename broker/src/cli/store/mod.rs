@@ -44,13 +44,13 @@ struct Place {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Action {
-    /// Read all of it and write nothing; exit code 0: sound, 3: damaged or incomplete
+    /// Read all of the store and write nothing; exit code 0: sound, 3: damaged or incomplete
     Check(Place),
-    /// Print how much is in it
+    /// Print how much is in the store
     Stats(Place),
     /// Print each record as one line of JSON
     Dump(Place),
-    /// Copy it to the directory TO, which is made, or is empty
+    /// Copy the store to the directory TO, which is made if it is not there, and else has to be empty
     Backup {
         /// The directory to copy to
         #[arg(value_name = "TO", value_parser = path())]
@@ -66,7 +66,7 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
-    /// Copy what is damaged to files damaged-*, cut off what is torn, say what is lost
+    /// Set damaged bytes aside in files damaged-*, cut off a torn end, and say what is lost
     Repair(Place),
 }
 
@@ -126,7 +126,7 @@ impl Options {
     }
 }
 
-/// Reads a store. Where there is none, a wrong directory would seem sound.
+/// Reads a store. A directory without a store is an error: else a wrong directory would seem sound.
 fn examine(path: &Path) -> Result<Examined, Failure> {
     let store = Examined::open(path).map_err(|error| failure(path, &error))?;
     let is_none = store.report.segments == 0 && store.report.damage.is_none();
@@ -145,7 +145,7 @@ fn copy_failure(error: &store::CopyError, from: &Path, to: &Path) -> Failure {
     }
 }
 
-/// What was found, in a line or a few.
+/// What was found in the store, in a few lines.
 fn describe(report: &Report) -> String {
     let Report { segments, records, torn_bytes, damage, shards, .. } = report;
     let mut text = format!("{records} records in {segments} segments, of {shards} shards\n");
