@@ -97,6 +97,8 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+// What is there for a neighbour alone is unused where that was left out. With all features nothing is.
+#![cfg_attr(not(feature = "shards"), allow(dead_code, unused_imports))]
 // No input may reach a panic. Tests may.
 #![cfg_attr(
     not(test),
@@ -133,7 +135,7 @@ pub mod mem;
 mod paging;
 mod seam;
 mod seed;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "shards")]
 mod shards;
 mod time;
 
@@ -173,7 +175,7 @@ pub use seam::grant::ClientLimits;
 pub use seam::grant::Grant;
 pub use seam::journal::{Batch, JournalMemory};
 pub use seed::secret::derive_seed;
-#[cfg(feature = "alloc")]
-pub use shards::links::Forward;
+#[cfg(feature = "shards")]
+pub use shards::forward::Forward;
 pub use time::{Duration, Instant};
 pub use topic::{Levels, TopicFilter, TopicFilterError, TopicName, TopicNameError};

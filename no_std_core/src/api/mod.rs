@@ -10,7 +10,7 @@ mod neighbours;
 mod poll;
 mod queries;
 pub(crate) mod resources;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "shards")]
 mod shards;
 mod store;
 #[cfg(feature = "paging")]

@@ -1,25 +1,41 @@
 //! Stands for the neighbours that were left out: the engine's questions are answered by the defaults, and no state stands beside its own.
 
-#[cfg(not(feature = "alloc"))]
+#[cfg(not(feature = "shards"))]
 mod no_shards {
+    use crate::config::Config;
     use crate::engine::Engine;
-    use crate::engine::neighbours::{Neighbour, Shards, Siblings};
+    use crate::engine::neighbours::{Neighbour, Nothing, Shards};
+    use crate::engine::siblings::{SiblingRecords, Siblings};
+    use crate::mem::Hasher;
 
     impl Neighbour for Shards {
-        type OfSession = ();
+        type OfBroker = Nothing;
+        type OfSession = Nothing;
+        type OfConnection = Nothing;
+        type OfMessage = Nothing;
+        type OfRoute = Nothing;
+        type Asked = Nothing;
+        type Filter = &'static str;
+
+        fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher) -> Nothing {
+            Nothing
+        }
     }
 
     impl Siblings for Engine<'_> {}
+
+    impl SiblingRecords for Engine<'_> {}
 }
 
 #[cfg(not(feature = "paging"))]
 mod no_paging {
     use crate::engine::Engine;
     use crate::engine::messages::Messages;
+    use crate::engine::neighbours::Nothing;
     use crate::engine::neighbours::bodies::{Paged, Paging, PagingState, Residency};
 
     impl PagingState for Paging {
-        type OfMessages = ();
+        type OfMessages = Nothing;
     }
 
     impl Residency for Messages<'_> {}
@@ -30,10 +46,11 @@ mod no_paging {
 #[cfg(not(feature = "alloc"))]
 mod no_credit {
     use crate::engine::Engine;
+    use crate::engine::neighbours::Nothing;
     use crate::engine::neighbours::credit::{Account, Credit, CreditState};
 
     impl CreditState for Account {
-        type OfBroker = ();
+        type OfBroker = Nothing;
     }
 
     impl Credit for Engine<'_> {}

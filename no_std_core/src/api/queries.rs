@@ -5,6 +5,7 @@ use crate::engine::connections::ConnectionId;
 use crate::engine::connections::Phase;
 use crate::engine::info::ConnectionInfo;
 use crate::engine::info::SessionInfo;
+use crate::engine::siblings::Siblings;
 use crate::seam::counters::Counters;
 use core::ops::ControlFlow;
 
@@ -24,7 +25,7 @@ impl Broker<'_> {
             self.engine.session_index.longest_chain(&self.engine.sessions),
             self.engine.receipts.longest_chain(),
             self.engine.aliases.longest_chain(),
-            self.engine.mesh.interests.longest_chain(),
+            self.engine.longest_chain_elsewhere(),
         ];
         others.into_iter().fold(self.engine.router.longest_chain(), usize::max)
     }
@@ -93,11 +94,7 @@ impl Broker<'_> {
 
     /// Whether clients are served. They wait while siblings have not told yet, after a restart, who subscribed.
     pub fn is_serving(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        if self.engine.mesh.greeting != 0 {
-            return false;
-        }
-        true
+        !self.engine.is_greeting()
     }
 
     /// What clients may do: as configured, or less where memory is made for less.

@@ -76,11 +76,14 @@ pub struct Config<'m> {
 pub struct Shard {
     /// Counted from 0.
     pub index: u16,
-    /// At least 1.
+    /// 1 to [`Shard::MAX_COUNT`].
     pub count: u16,
 }
 
 impl Shard {
+    /// More shards than these there can't be: in what each broker keeps for a message they have a bit each.
+    pub const MAX_COUNT: u16 = 256;
+
     /// A broker without siblings.
     pub const ONLY: Self = Self { index: 0, count: 1 };
 
@@ -104,10 +107,10 @@ impl Shard {
         if self.has_siblings() { u32::from(self.count) } else { 0 }
     }
 
-    /// Without the feature `alloc` there are none, whatever was asked for.
+    /// Without the feature `shards` there are none, whatever was asked for.
     #[inline]
     const fn has_siblings(self) -> bool {
-        cfg!(feature = "alloc") && self.count > 1
+        cfg!(feature = "shards") && self.count > 1
     }
 
     pub(crate) fn is_home_of(self, client_id: &[u8]) -> bool {

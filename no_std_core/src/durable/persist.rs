@@ -3,9 +3,11 @@
 use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Owner};
+use crate::engine::neighbours::Stamp;
 use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::router::{Group, Subscription};
 use crate::engine::sessions::Session;
+use crate::engine::siblings::SiblingRecords;
 use crate::mem::{Handle, Slots};
 use crate::seam::journal::Batch;
 
@@ -91,10 +93,7 @@ impl Engine<'_> {
                     retain: message.retain(),
                     expires: message.expires,
                     order: message.order,
-                    #[cfg(feature = "alloc")]
-                    stamp: message.stamp,
-                    #[cfg(not(feature = "alloc"))]
-                    stamp: 0,
+                    stamp: message.shards.number(),
                     body: &[],
                 });
                 let mut body = self.messages.bytes.chunks(message.body, 0..message.body.len());
@@ -116,19 +115,14 @@ impl Engine<'_> {
             Kind::Counters => (Value::Counters(record::Counters { dropped: self.counters.dropped.counts() }), 0),
             #[cfg(feature = "alloc")]
             Kind::Transit => {
-                let transit = self.mesh.transit(slot)?;
-                let value = record::Transit {
-                    sibling: transit.to,
-                    sequence: transit.sequence,
-                    message: transit.message.index() as u32,
-                    publisher_key: transit.publisher_key,
-                    group: transit.group.as_deref().unwrap_or(""),
-                };
-                (Value::Transit(value), value.group.len())
+                let crate::engine::siblings::TransitParts { sibling, sequence, message, publisher_key, group } =
+                    self.transit(slot)?;
+                let message = message.index() as u32;
+                (Value::Transit(record::Transit { sibling, sequence, message, publisher_key, group }), group.len())
             }
             #[cfg(feature = "alloc")]
             Kind::Sibling => {
-                let (taken, sent) = self.mesh.progress(slot)?;
+                let (taken, sent) = self.progress(slot)?;
                 (Value::Sibling(record::Sibling { taken, sent }), 0)
             }
             #[cfg(not(feature = "alloc"))]
@@ -201,7 +195,7 @@ impl Engine<'_> {
             Owner::Session(session) => Receiver::Session(session.index() as u32),
             Owner::Group(group) => Receiver::Group(group.index() as u32),
         };
-        let through = match (delivery.group(), delivery.foreign()) {
+        let through = match (delivery.group(), delivery.group_elsewhere()) {
             (Some(group), _) => Through::Group(group.index() as u32),
             (None, Some(subscription)) => Through::Foreign(subscription.index() as u32),
             (None, None) => Through::Nothing,
@@ -230,7 +224,7 @@ impl Engine<'_> {
             (Kind::Delivery, self.messages.deliveries.slots()),
             (Kind::Receipt, self.receipts.slots()),
             #[cfg(feature = "alloc")]
-            (Kind::Transit, self.mesh.transit_slots()),
+            (Kind::Transit, self.transit_slots()),
             #[cfg(feature = "alloc")]
             (Kind::Sibling, usize::from(self.config.shard.count)),
             (Kind::Counters, 1),
@@ -250,8 +244,7 @@ impl Engine<'_> {
 
     /// Nothing is unsafe that was: what waited for that goes on.
     pub(crate) fn go_on_after_batch(&mut self) {
-        #[cfg(feature = "alloc")]
-        self.mesh.on_safe(|batch| self.messages.journal.is_unsafe(batch));
+        self.batch_is_safe();
         self.bodies_are_safe();
         self.wake_waiting();
     }

@@ -3,10 +3,10 @@
 use crate::codec::QoS;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Owner};
+use crate::engine::siblings::SiblingRecords;
 use crate::mem::Handle;
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
-use crate::shards::sibling::goes_unrecorded;
 
 /// What [`Broker::commit_urgency`](crate::Broker::commit_urgency) has left to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +57,10 @@ impl Engine<'_> {
     fn urgency_of(&self, kind: Kind, slot: u32) -> CommitUrgency {
         let index = slot as usize;
         match kind {
-            Kind::Transit => match self.mesh.transit(index) {
+            Kind::Transit => match self.transit(index) {
                 None => CommitUrgency::Clear,
                 // It is on its way, and not recorded first.
-                Some(transit) if transit.group.is_none() => {
-                    let message = self.messages.get(transit.message);
-                    if goes_unrecorded(message.qos, message.stamp) {
-                        CommitUrgency::Brief
-                    } else {
-                        CommitUrgency::Lasting
-                    }
-                }
+                Some(transit) if self.goes_unrecorded(&transit) => CommitUrgency::Brief,
                 Some(_) => CommitUrgency::Lasting,
             },
             Kind::Delivery => {

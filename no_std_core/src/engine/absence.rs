@@ -3,8 +3,8 @@
 use crate::codec::QoS;
 use crate::engine::Engine;
 use crate::engine::messages::Delivery;
-use crate::engine::neighbours::Siblings;
 use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;

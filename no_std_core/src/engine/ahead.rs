@@ -4,15 +4,13 @@
 use crate::codec::{PacketType, split};
 use crate::engine::Engine;
 use crate::engine::router::SIDE_BY_SIDE;
-use crate::shards::links::{Content, Forward};
-use crate::time::Instant;
-use alloc::vec::Vec;
+use crate::engine::siblings::Siblings;
 
 impl Engine<'_> {
     /// Whether that is worth it.
     #[inline]
     pub(crate) fn looks_ahead(&self) -> bool {
-        self.router.is_vast() || self.mesh.interests.is_vast()
+        self.router.is_vast() || self.filters_elsewhere_are_vast()
     }
 
     /// Looks at what the first packets in `bytes` need; gives those behind.
@@ -24,34 +22,14 @@ impl Engine<'_> {
         // One alone has nobody to wait with.
         if let Some(topics @ [_, _, ..]) = topics.get(..count) {
             self.router.look_ahead(topics);
-            self.mesh.interests.look_ahead(topics);
+            self.look_ahead_elsewhere(topics);
         }
         rest
-    }
-
-    pub(crate) fn on_forwards(&mut self, now: Instant, forwards: &mut Vec<(u16, Forward)>) {
-        let before = self.work;
-        let mut rest = forwards.drain(..);
-        while !rest.as_slice().is_empty() {
-            if self.work.has_done(before, self.config.work_share) {
-                let rest: Vec<_> = rest.collect();
-                *forwards = rest;
-                return;
-            }
-            if self.router.is_vast() {
-                let next = rest.as_slice().iter().take(SIDE_BY_SIDE);
-                let (topics, count) = gather(next.filter_map(|(_, forward)| topic_of(forward)));
-                self.router.look_ahead(topics.get(..count).unwrap_or(&[]));
-            }
-            for (from, forward) in rest.by_ref().take(SIDE_BY_SIDE) {
-                self.on_forward(now, from, forward);
-            }
-        }
     }
 }
 
 /// As many topics as are looked at together, and how many they are.
-fn gather<'t>(topics: impl Iterator<Item = &'t [u8]>) -> ([&'t [u8]; SIDE_BY_SIDE], usize) {
+pub(crate) fn gather<'t>(topics: impl Iterator<Item = &'t [u8]>) -> ([&'t [u8]; SIDE_BY_SIDE], usize) {
     let mut gathered = [&[][..]; SIDE_BY_SIDE];
     let count = gathered.iter_mut().zip(topics).map(|(place, topic)| *place = topic).count();
     (gathered, count)
@@ -70,14 +48,6 @@ fn next_topic<'b>(bytes: &mut &'b [u8], packet_bytes: u32) -> Option<&'b [u8]> {
     }
     *bytes = &[];
     None
-}
-
-/// The topic of a message for whoever subscribed here.
-fn topic_of(forward: &Forward) -> Option<&[u8]> {
-    match &forward.0 {
-        Content::Message(shared) => Some(shared.topic()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

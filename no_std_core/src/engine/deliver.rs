@@ -4,65 +4,16 @@ use crate::codec::QoS;
 use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
-use crate::engine::packets::publish::Fate;
-use crate::engine::router::Group;
-#[cfg(feature = "alloc")]
-use crate::engine::router::Subscription;
+use crate::engine::routing::{Fate, Terms};
 use crate::engine::sessions::{Outbound, Session};
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::seam::work;
 use crate::topic::TopicName;
 
-/// How a Session gets a message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// The lower of the message's and the subscription's.
-    pub(crate) qos: QoS,
-    /// The RETAIN flag of the delivery.
-    pub(crate) retain: bool,
-    /// The Subscription Identifier; 0: none.
-    pub(crate) identifier: u32,
-    /// The shared subscription it comes through.
-    pub(crate) group: Option<Handle<Group>>,
-    /// The same, if a sibling owns the group: the subscription here.
-    #[cfg(feature = "alloc")]
-    pub(crate) foreign: Option<Handle<Subscription>>,
-}
-
-impl Terms {
-    /// Whether it may wait where a durable Session may have more: its body can be left to the store.
-    pub(crate) fn may_wait_in_store(&self) -> bool {
-        self.qos > QoS::AtMostOnce && !self.is_shared()
-    }
-
-    #[inline]
-    fn is_shared(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        return self.group.is_some() || self.foreign.is_some();
-        #[cfg(not(feature = "alloc"))]
-        self.group.is_some()
-    }
-
-    pub(crate) fn delivery(self, message: Handle<Message>) -> Delivery {
-        let mut delivery = Delivery {
-            message: Some(message),
-            identifier: self.identifier,
-            qos: self.qos,
-            flags: if self.retain { Delivery::RETAIN } else { 0 },
-            ..Delivery::default()
-        };
-        if let Some(group) = self.group {
-            delivery.set_group(group);
-            return delivery;
-        }
-        #[cfg(feature = "alloc")]
-        if let Some(subscription) = self.foreign {
-            delivery.set_foreign(subscription);
-        }
-        delivery
-    }
-}
+/// Whether what has expired makes room for what comes. Where memory is small it waits until its client comes.
+pub(crate) const DROPS_EXPIRED: bool = cfg!(feature = "alloc");
 
 impl Engine<'_> {
     /// Queues `message` for `session`, if it can.
@@ -114,10 +65,8 @@ impl Engine<'_> {
     /// Whether a match has to wait until all others had their turn: a subscription of QoS 0 lets an absent client have a
     /// message of a higher QoS only if another one does, of which it may be too early to know.
     #[inline]
-    pub(crate) fn comes_late(&self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
-        terms.qos == QoS::AtMostOnce
-            && self.messages.get(message).qos > QoS::AtMostOnce
-            && self.sessions[session].connection.is_none()
+    pub(crate) fn comes_late(&self, session: Handle<Session>, published: QoS, terms: Terms) -> bool {
+        terms.qos == QoS::AtMostOnce && published > QoS::AtMostOnce && self.sessions[session].connection.is_none()
     }
 
     /// A message that is handed out is lost to a Session: once, however many of its subscriptions match.
@@ -160,6 +109,18 @@ impl Engine<'_> {
         true
     }
 
+    /// Whether what a delivery waits with has expired, and may make room for others.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn waits_in_vain(&self, delivery: Handle<Delivery>) -> bool {
+        self.messages.has_expired(delivery, self.clock)
+    }
+
+    #[cfg(not(feature = "alloc"))]
+    pub(crate) fn waits_in_vain(&self, _delivery: Handle<Delivery>) -> bool {
+        DROPS_EXPIRED
+    }
+
     /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
     #[inline]
     pub(crate) fn has_room(&self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
@@ -168,24 +129,55 @@ impl Engine<'_> {
     }
 
     /// Drops what waits longest as far as it has expired, because nobody is to get it any more `[MQTT-3.3.2-5]`, until there is room.
-    /// Whether there is then. Without the feature `alloc` it waits until its client comes.
+    /// Whether there is then.
     #[cold]
-    pub(crate) fn drop_expired(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
-        #[cfg(feature = "alloc")]
+    fn drop_expired(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         while let Some(oldest) = self.sessions[session].outbound.oldest()
-            && self.messages.has_expired(oldest, self.clock)
+            && self.waits_in_vain(oldest)
             && let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages)
         {
             self.work.count(work::DELIVERY, 1);
-            self.settle(session, delivery);
+            self.delivery_is_over(session, delivery);
             self.messages.end_delivery(delivery);
             self.count_drop(Some(session), DropReason::Expired);
             if self.has_room(session, cost, may_wait_in_store) {
                 return true;
             }
         }
-        let _ = (session, cost, may_wait_in_store);
         false
+    }
+
+    /// Whether one more message may wait for a Session, or may once what has expired is gone. Nothing is changed.
+    pub(crate) fn will_have_room(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
+        if self.has_room(session, cost, may_wait_in_store) {
+            return true;
+        }
+        let entry = &self.sessions[session];
+        if !entry.is_local() {
+            return false;
+        }
+        let bound = Bound::of_session(&self.config.limits, entry);
+        let durable = self.durable_bound(session).filter(|_| may_wait_in_store && self.long_queues_may_grow());
+        let (looked_at, has_room) = self.has_room_behind_expired(&entry.outbound, |gone| {
+            bound.has_room_without(&entry.outbound, gone, cost)
+                || durable.is_some_and(|bound| bound.has_room_without(&entry.outbound, gone, cost))
+        });
+        self.work.count(work::DELIVERY, looked_at);
+        has_room
+    }
+
+    /// Whether `has_room` is true without the first few in a queue, which have expired; and how many were looked at.
+    pub(crate) fn has_room_behind_expired(&self, queue: &Outbound, has_room: impl Fn(Bound) -> bool) -> (usize, bool) {
+        let mut gone = Bound { messages: 0, bytes: 0 };
+        let expired = queue.iter(&self.messages).take_while(|oldest| self.waits_in_vain(*oldest));
+        for oldest in expired {
+            gone.messages += 1;
+            gone.bytes = gone.bytes.saturating_add(self.messages.cost(oldest));
+            if has_room(gone) {
+                return (gone.messages as usize, true);
+            }
+        }
+        (gone.messages as usize, false)
     }
 
     /// Finds room in the store, or drops older messages, as far as the policy for `topic` says so, until there is room.
@@ -193,7 +185,7 @@ impl Engine<'_> {
     fn make_room(&mut self, session: Handle<Session>, topic: TopicName<'_>, cost: u32, terms: &Terms) -> bool {
         let may_wait_in_store = terms.may_wait_in_store();
         if (may_wait_in_store && self.has_durable_room(session, cost))
-            || self.drop_expired(session, cost, may_wait_in_store)
+            || (DROPS_EXPIRED && self.drop_expired(session, cost, may_wait_in_store))
         {
             return true;
         }
@@ -216,8 +208,7 @@ impl Engine<'_> {
             let Some(delivery) = dropped else {
                 return false;
             };
-            #[cfg(feature = "alloc")]
-            self.settle(session, delivery);
+            self.delivery_is_over(session, delivery);
             self.messages.end_delivery(delivery);
             self.count_drop(Some(session), DropReason::QueueFull);
         }
@@ -299,6 +290,12 @@ impl Bound {
     pub(crate) fn has_room(self, queue: &Outbound, cost: u32) -> bool {
         queue.queued() < self.messages as usize
             && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
+    }
+
+    /// The same for a queue of which so much is gone.
+    pub(crate) fn has_room_without(self, queue: &Outbound, gone: Self, cost: u32) -> bool {
+        queue.queued().saturating_sub(gone.messages as usize) < self.messages as usize
+            && queue.queued_bytes().saturating_sub(gone.bytes).saturating_add(cost) <= self.bytes
     }
 
     /// Whether an empty queue has room for so many bytes.

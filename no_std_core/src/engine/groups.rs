@@ -6,13 +6,13 @@
 use crate::codec::QoS;
 use crate::config::ShareStrategy;
 use crate::engine::Engine;
-use crate::engine::deliver::{Bound, Terms};
-use crate::engine::messages::{Delivery, Message, Owner};
-use crate::engine::neighbours::Siblings;
+use crate::engine::deliver::{Bound, DROPS_EXPIRED};
+use crate::engine::messages::{Delivery, Message, Owner, Via};
 use crate::engine::neighbours::bodies::Residency;
-use crate::engine::packets::publish::{Fate, Routing};
 use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
+use crate::engine::routing::{Fate, Routing, Terms};
 use crate::engine::sessions::{Outbound, Session};
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
@@ -192,9 +192,7 @@ impl Engine<'_> {
             qos: qos.min(QoS::from_bits(options.qos).unwrap_or_default()),
             retain: retain && options.retain_as_published,
             identifier,
-            group: Some(group),
-            #[cfg(feature = "alloc")]
-            foreign: None,
+            via: Via::Group(group),
         };
         if !self.sessions[session].is_local() {
             self.deliver_elsewhere(session, member, message, terms);
@@ -218,14 +216,7 @@ impl Engine<'_> {
             self.count_drop(None, DropReason::OutOfMemory);
             return Fate::Lost;
         };
-        let terms = Terms {
-            qos,
-            retain: false,
-            identifier: 0,
-            group: Some(group),
-            #[cfg(feature = "alloc")]
-            foreign: None,
-        };
+        let terms = Terms { qos, retain: false, identifier: 0, via: Via::Group(group) };
         match self.messages.deliver(terms.delivery(message)) {
             Some(delivery) => {
                 if self.messages.journal.is_on() {
@@ -254,12 +245,11 @@ impl Engine<'_> {
         }
     }
 
-    /// As [`Broker::drop_expired`].
+    /// As [`Engine::drop_expired`].
     #[cold]
-    pub(crate) fn drop_expired_of_group(&mut self, group: Handle<Group>, cost: u32) -> bool {
-        #[cfg(feature = "alloc")]
+    fn drop_expired_of_group(&mut self, group: Handle<Group>, cost: u32) -> bool {
         while let Some(oldest) = self.oldest_of_group(group)
-            && self.messages.has_expired(oldest, self.clock)
+            && self.waits_in_vain(oldest)
             && let Some(queue) = Handle::from_tag(self.router.group(group).tag())
         {
             let queue: &mut GroupQueue = &mut self.group_queues[queue];
@@ -271,15 +261,13 @@ impl Engine<'_> {
                 return true;
             }
         }
-        let _ = (group, cost);
         false
     }
 
     /// Drops older messages of the group's queue, as far as the policy for `topic` says so, until there is room in it.
     fn make_group_room(&mut self, group: Handle<Group>, topic: TopicName<'_>, cost: u32) -> bool {
         let mut policy = self.config.overflow_for(topic);
-        #[cfg(feature = "alloc")]
-        if self.group_queue_has_room(group, cost) || self.drop_expired_of_group(group, cost) {
+        if DROPS_EXPIRED && (self.group_queue_has_room(group, cost) || self.drop_expired_of_group(group, cost)) {
             return true;
         }
         let mut bound = self.group_bound();
@@ -304,9 +292,20 @@ impl Engine<'_> {
         true
     }
 
-    /// Whether some connected member, or the group itself, has room for one more message.
-    pub(crate) fn group_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
-        !SHARED || self.group_queue_has_room(group, cost) || self.has_member_with_room(group, cost)
+    /// Whether some connected member has room for one more message, or the group itself has or will have once what has expired is gone.
+    pub(crate) fn group_will_have_room(&mut self, group: Handle<Group>, cost: u32) -> bool {
+        if !SHARED || self.group_queue_has_room(group, cost) || self.has_member_with_room(group, cost) {
+            return true;
+        }
+        // In order: the oldest is to be the first that goes.
+        self.oldest_of_group(group);
+        let Some(queue) = self.queue_of_group(group) else { return false };
+        let (looked_at, has_room) = self.has_room_behind_expired(queue, |gone| {
+            self.group_bound().has_room_without(queue, gone, cost)
+                || self.long_group_bound().is_some_and(|bound| bound.has_room_without(queue, gone, cost))
+        });
+        self.work.count(work::DELIVERY, looked_at);
+        has_room
     }
 
     fn has_member_with_room(&self, group: Handle<Group>, cost: u32) -> bool {
@@ -321,8 +320,13 @@ impl Engine<'_> {
 
     fn group_queue_has_room(&self, group: Handle<Group>, cost: u32) -> bool {
         let queue = self.queue_of_group(group).unwrap_or(&Outbound::EMPTY);
-        let durable = || self.durable_group_bound().filter(|_| self.long_queues_may_grow());
-        self.group_bound().has_room(queue, cost) || durable().is_some_and(|bound| bound.has_room(queue, cost))
+        self.group_bound().has_room(queue, cost)
+            || self.long_group_bound().is_some_and(|bound| bound.has_room(queue, cost))
+    }
+
+    /// What may wait for a group in the store now.
+    fn long_group_bound(&self) -> Option<Bound> {
+        self.durable_group_bound().filter(|_| self.long_queues_may_grow())
     }
 
     /// What waits with a group, if anything does.
@@ -423,9 +427,8 @@ impl Engine<'_> {
     /// Ends a delivery, which is in no list, by giving its message to another member of the group.
     pub(crate) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
-        #[cfg(feature = "alloc")]
-        if let (Some(foreign), Some(message)) = (entry.foreign(), entry.message) {
-            self.return_to_owner(from, foreign, message);
+        if let (Some(subscription), Some(message)) = (entry.group_elsewhere(), entry.message) {
+            self.return_elsewhere(from, subscription, message);
         }
         if let (Some(group), Some(message)) = (entry.group(), entry.message) {
             debug_assert!(self.sessions[from].connection.is_none());
@@ -443,11 +446,8 @@ impl Engine<'_> {
         let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);
         self.work.count(work::DELIVERY, outbound.queued() + outbound.in_flight());
         outbound.forget_group(&mut self.messages, |delivery| {
-            #[cfg(feature = "alloc")]
-            if delivery.foreign().is_some_and(|subscription| !router.holds(subscription, subscriber)) {
-                return true;
-            }
-            delivery.group().is_some_and(|group| !router.is_member(group, subscriber))
+            delivery.group_elsewhere().is_some_and(|subscription| !router.holds(subscription, subscriber))
+                || delivery.group().is_some_and(|group| !router.is_member(group, subscriber))
         });
     }
 

@@ -17,9 +17,12 @@ pub(crate) mod receive;
 pub(crate) mod replay;
 #[cfg(feature = "alloc")]
 mod review;
+pub(crate) mod route_plan;
 pub mod router;
+pub(crate) mod routing;
 pub(crate) mod rules;
 pub(crate) mod sessions;
+pub(crate) mod siblings;
 pub(crate) mod sweep;
 pub(crate) mod timeout;
 pub(crate) mod transmit;
@@ -33,9 +36,11 @@ use crate::engine::memory::Memory;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::neighbours::credit::{Account, CreditState};
+use crate::engine::neighbours::{Neighbour, Shards};
 use crate::engine::router::Router;
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
+use crate::engine::siblings::Siblings;
 use crate::engine::sweep::Sweep;
 use crate::engine::timeout::TimerKey;
 use crate::mem::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
@@ -72,9 +77,6 @@ pub(crate) struct Engine<'m> {
     /// Messages handed out so far.
     pub(crate) routed: u64,
     pub(crate) sweep: Sweep,
-    /// Sessions made so far.
-    #[cfg(feature = "alloc")]
-    pub(crate) session_numbers: u32,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
     /// Nothing may need another record.
@@ -100,8 +102,7 @@ pub(crate) struct Engine<'m> {
     #[cfg(feature = "alloc")]
     pub(crate) replaying: alloc::collections::BTreeMap<Handle<crate::engine::router::Subscription>, Handle<Replay>>,
     /// Links to the sibling brokers.
-    #[cfg(feature = "alloc")]
-    pub(crate) mesh: crate::shards::links::Mesh,
+    pub(crate) shards: <Shards as Neighbour>::OfBroker,
     /// What the store has granted.
     #[allow(dead_code, reason = "without the features `alloc` and `durable` there is nothing in it")]
     pub(crate) account: <Account as CreditState>::OfBroker,
@@ -113,7 +114,6 @@ impl<'m> Engine<'m> {
         let secret = Secret::new(config.seed);
         let hasher = Hasher::new(secret.derive(Purpose::Indexes));
         let siblings = config.shard.siblings();
-        #[cfg(feature = "alloc")]
         let filters = memory.router.subscriptions.limit();
         let connections = Pool::new(memory.connections);
         let (pool, deliveries) = (Pool::new(memory.messages), Pool::new(memory.deliveries));
@@ -138,8 +138,6 @@ impl<'m> Engine<'m> {
             generations: 0,
             routed: 0,
             sweep: Sweep::NEW,
-            #[cfg(feature = "alloc")]
-            session_numbers: 0,
             may_refuse: config.may_refuse(),
             store_is_full: false,
             #[cfg(feature = "alloc")]
@@ -156,8 +154,7 @@ impl<'m> Engine<'m> {
             looks_on: false,
             #[cfg(feature = "alloc")]
             replaying: alloc::collections::BTreeMap::new(),
-            #[cfg(feature = "alloc")]
-            mesh: crate::shards::links::Mesh::new(config.shard, filters, hasher.clone()),
+            shards: Shards::of_broker(&config, filters, &hasher),
             account: Default::default(),
             hasher,
             config,
@@ -196,6 +193,12 @@ impl<'m> Engine<'m> {
         (connection.generation == id.generation && !connection.is_gone).then_some(handle)
     }
 
+    /// The id of a connection that is there.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn id_of(&self, handle: Handle<Connection>) -> ConnectionId {
+        ConnectionId { slot: handle, generation: self.connections[handle].generation }
+    }
+
     /// Has [`Broker::poll_ready`] name the connection.
     #[inline]
     pub(crate) fn mark_ready(&mut self, handle: Handle<Connection>) {
@@ -214,11 +217,9 @@ impl<'m> Engine<'m> {
         counters.sessions_limit = self.sessions.limit() as u32;
         counters.subscriptions = self.router.local_subscription_count() as u32;
         // Members of our groups that live elsewhere count there.
-        #[cfg(feature = "alloc")]
-        {
-            counters.sessions -= self.mesh.remotes.len() as u32;
-            counters.subscriptions = counters.subscriptions.saturating_sub(self.mesh.memberships.len() as u32);
-        }
+        let (sessions, subscriptions) = self.count_elsewhere();
+        counters.sessions = counters.sessions.saturating_sub(sessions as u32);
+        counters.subscriptions = counters.subscriptions.saturating_sub(subscriptions as u32);
         counters.retained = self.retained_by_clients() as u32;
         counters.messages = self.messages.len() as u32;
         counters.bodies_on_disk = self.messages.evicted() as u32;

@@ -6,6 +6,7 @@ use crate::engine::connections::{Connection, ConnectionId, Owed, Phase};
 use crate::engine::outcomes::{Full, Next, Received};
 use crate::engine::router::Subscriber;
 use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
 use crate::seam::authorize::Ask;
@@ -36,7 +37,6 @@ impl Engine<'_> {
     /// Takes packet after packet, as long as the connection may.
     pub(crate) fn receive<'b>(&mut self, now: Instant, handle: Handle<Connection>, bytes: &'b [u8]) -> Received<'b> {
         // While siblings are greeted no connection gets further than this.
-        #[cfg(feature = "alloc")]
         if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
             self.connections[handle].is_held = true;
             return Received { consumed: 0, next: Next::Wait };

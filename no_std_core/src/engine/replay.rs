@@ -7,11 +7,11 @@
 
 use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
-use crate::engine::deliver::Terms;
-use crate::engine::messages::{Delivery, Message, Owner};
-use crate::engine::packets::publish::{Routing, is_reserved_for_server};
+use crate::engine::messages::{Delivery, Message, Owner, Via};
 use crate::engine::router::{Retained, RetainedCursor, Subscription};
+use crate::engine::routing::{Routing, Terms, is_reserved_for_server};
 use crate::engine::sessions::{Replay, Session, Started};
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
@@ -25,6 +25,16 @@ const AT_ONCE: u32 = 32;
 /// Replays of a Session that are gone through when one of them ends.
 const FEW: usize = 8;
 
+/// What became of the retained message that was next.
+enum Replayed {
+    /// It is to be transmitted.
+    Start(Handle<Delivery>),
+    /// It is not to be, or not before a batch is safe: the next one is looked for.
+    GoOn,
+    /// There is no room for it now.
+    Wait,
+}
+
 impl Engine<'_> {
     /// Whether a message may be retained; nothing is changed.
     pub(crate) fn check_retain(&self, topic: TopicName<'_>, routing: &Routing<'_>) -> Result<(), ReasonCode> {
@@ -34,8 +44,7 @@ impl Engine<'_> {
             return Ok(());
         }
         // The sibling that took it has looked. Here what makes room for it may be on its way.
-        #[cfg(feature = "alloc")]
-        if routing.from_sibling {
+        if routing.is_from_sibling() {
             return Ok(());
         }
         if topic.levels().count() > usize::from(self.config.limits.topic_levels) {
@@ -59,7 +68,6 @@ impl Engine<'_> {
     /// Makes `message` the retained one of its topic; without payload it only removes that `[MQTT-3.3.1-6]`. `false` if
     /// there is no memory.
     pub(crate) fn retain(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
-        #[cfg(feature = "alloc")]
         if self.is_outdated(topic, message) {
             return true;
         }
@@ -258,73 +266,87 @@ impl Engine<'_> {
                 self.look_on(replay, AT_ONCE);
             }
             if subscription.is_none() || self.replays[replay].cursor.is_over() {
-                self.sessions[session].replays.pop_front(&mut self.replays);
-                if subscription.is_some() && core::mem::take(&mut self.replays[replay].again) {
-                    // Behind those of other subscriptions.
-                    self.replays[replay].cursor = RetainedCursor::START;
-                    self.sessions[session].replays.push_back(&mut self.replays, replay);
-                } else {
-                    self.end_replay(replay);
-                }
+                self.end_or_repeat(session);
                 continue;
             }
-            let next = if self.replays[replay].has_next {
-                self.router.retained_under(self.replays[replay].cursor)
-            } else {
-                None
-            };
+            let cursor = Some(self.replays[replay].cursor).filter(|_| self.replays[replay].has_next);
+            let next = cursor.and_then(|cursor| self.router.retained_under(cursor));
             let Some((subscription, Retained(message))) = subscription.zip(next) else {
                 self.advance(replay);
                 continue;
             };
-            self.work.count(work::DELIVERY, 1);
-            let message: Handle<Message> = message.cast();
-            let stored = *self.messages.get(message);
-            let entry = self.router.subscription(subscription);
-            let terms = Terms {
-                qos: stored.qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default()),
-                retain: true,
-                identifier: entry.identifier(),
-                group: None,
-                #[cfg(feature = "alloc")]
-                foreign: None,
-            };
-            let expired = stored.has_expired(now);
-            if stored.order > self.replays[replay].begun {
-                self.advance(replay);
-                continue;
+            match self.replay_one(now, session, replay, subscription, message.cast(), window) {
+                Replayed::Start(delivery) => return Some(delivery),
+                Replayed::GoOn => {}
+                Replayed::Wait => return None,
             }
-            if !expired && terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
-                return None;
-            }
-            let delivery = if expired { None } else { self.messages.deliver(terms.delivery(message)) };
-            if !expired && delivery.is_none() {
-                if self.sessions[session].outbound.in_flight() > 0 {
-                    // Its acknowledgement makes room, and comes back here.
-                    return None;
-                }
-                // Nobody would come back here.
-                self.count_drop(Some(session), DropReason::OutOfMemory);
-            }
+        }
+    }
+
+    /// The first replay of a Session has come to its end: it ends, or begins anew, behind those of other subscriptions.
+    fn end_or_repeat(&mut self, session: Handle<Session>) {
+        let Some(replay) = self.sessions[session].replays.pop_front(&mut self.replays) else { return };
+        let entry: &mut Replay = &mut self.replays[replay];
+        if entry.subscription.is_some() && core::mem::take(&mut entry.again) {
+            entry.cursor = RetainedCursor::START;
+            self.sessions[session].replays.push_back(&mut self.replays, replay);
+        } else {
+            self.end_replay(replay);
+        }
+    }
+
+    /// Sends the retained message on which a replay stands, if it is to be sent and there is room for it now.
+    fn replay_one(
+        &mut self,
+        now: Instant,
+        session: Handle<Session>,
+        replay: Handle<Replay>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+        window: u16,
+    ) -> Replayed {
+        self.work.count(work::DELIVERY, 1);
+        let stored = *self.messages.get(message);
+        let entry = self.router.subscription(subscription);
+        let terms = Terms {
+            qos: stored.qos.min(QoS::from_bits(entry.options().qos).unwrap_or_default()),
+            retain: true,
+            identifier: entry.identifier(),
+            via: Via::Own,
+        };
+        let has_expired = stored.has_expired(now);
+        if has_expired || stored.order > self.replays[replay].begun {
             self.advance(replay);
-            if expired {
+            if has_expired && stored.order <= self.replays[replay].begun {
                 self.unretain_expired(message);
             }
-            let Some(delivery) = delivery else {
-                continue;
-            };
-            let entry = &mut self.sessions[session];
-            if entry.is_durable && terms.qos > QoS::AtMostOnce {
-                self.messages.make_durable(delivery, Owner::Session(session));
+            return Replayed::GoOn;
+        }
+        if terms.qos > QoS::AtMostOnce && !self.sessions[session].outbound.has_window(window) {
+            return Replayed::Wait;
+        }
+        let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
+            if self.sessions[session].outbound.in_flight() > 0 {
+                // Its acknowledgement makes room, and comes back here.
+                return Replayed::Wait;
             }
-            match entry.outbound.start_unqueued(&mut self.messages, delivery, window) {
-                Started::Now => return Some(delivery),
-                Started::Later => continue,
-                Started::Not => {
-                    self.messages.end_delivery(delivery);
-                    self.count_drop(Some(session), DropReason::OutOfMemory);
-                    return None;
-                }
+            // Nobody would come back here.
+            self.count_drop(Some(session), DropReason::OutOfMemory);
+            self.advance(replay);
+            return Replayed::GoOn;
+        };
+        self.advance(replay);
+        let entry = &mut self.sessions[session];
+        if entry.is_durable && terms.qos > QoS::AtMostOnce {
+            self.messages.make_durable(delivery, Owner::Session(session));
+        }
+        match entry.outbound.start_unqueued(&mut self.messages, delivery, window) {
+            Started::Now => Replayed::Start(delivery),
+            Started::Later => Replayed::GoOn,
+            Started::Not => {
+                self.messages.end_delivery(delivery);
+                self.count_drop(Some(session), DropReason::OutOfMemory);
+                Replayed::Wait
             }
         }
     }

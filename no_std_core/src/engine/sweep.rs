@@ -6,7 +6,9 @@
 
 use crate::engine::Engine;
 use crate::engine::messages::Message;
+use crate::engine::neighbours::Stamp;
 use crate::engine::router::Retained;
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::time::Instant;
 
@@ -72,12 +74,10 @@ impl Engine<'_> {
     pub(crate) fn unretain_expired(&mut self, message: Handle<Message>) {
         self.with_topic(message, |broker, topic| {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
-                #[cfg(feature = "alloc")]
-                let stamp = broker.messages.get(message).stamp;
+                let stamp = broker.messages.get(message).shards.number();
                 broker.unretain(topic);
                 // Where an older one is late.
-                #[cfg(feature = "alloc")]
-                broker.bury(topic, stamp);
+                broker.retained_has_expired(topic, stamp);
             }
         });
     }

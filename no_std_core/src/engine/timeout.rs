@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Phase};
 use crate::engine::packets::disconnect::CLOSE_TIMEOUT_MS;
 use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::work;
 use crate::time::Instant;
@@ -42,8 +43,7 @@ impl Engine<'_> {
 
     /// When the next timer is due. While siblings are greeted all of them wait: a Will could not reach everybody yet.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        #[cfg(feature = "alloc")]
-        if self.mesh.greeting != 0 {
+        if self.is_greeting() {
             return None;
         }
         let sweep = self.sweep.due().min(self.rules.due());

@@ -19,6 +19,7 @@ use crate::engine::outcomes::{Then, Transmit};
 use crate::engine::packets::connect::UNSAYABLE;
 use crate::engine::router::SHARED;
 use crate::engine::sessions::{Deadline, Session};
+use crate::engine::siblings::Siblings;
 use crate::mem::{Blob, Handle, Linked, OWNED, Pool, TEXT_ON_STACK};
 use crate::seam::counters::DropReason;
 use crate::time::Instant;
@@ -228,8 +229,7 @@ impl Engine<'_> {
         if started.is_some() || self.sessions[session].outbound.queued() > 0 {
             return started;
         }
-        #[cfg(feature = "alloc")]
-        self.tell_room(session);
+        self.queue_is_empty(session);
         if self.group_queues.is_empty() {
             return None;
         }
@@ -352,8 +352,7 @@ impl Engine<'_> {
                 entry.lost.get_mut().last_packet_id = entry.outbound.last_packet_id();
             }
         }
-        #[cfg(feature = "alloc")]
-        self.settle(session, delivery);
+        self.delivery_is_over(session, delivery);
         self.messages.end_delivery(delivery);
         self.count_drop(Some(session), reason);
     }

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
 use crate::engine::packets::connect::NO_MEMORY;
-use crate::engine::packets::publish::{Routing, connection_state_of, is_reserved_for_server};
+use crate::engine::routing::{Routing, connection_state_of, is_reserved_for_server};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Blob, Handle, Slots};
 use crate::seam::authorize::Principal;

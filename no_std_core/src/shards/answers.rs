@@ -3,35 +3,43 @@
 use crate::codec::AckKind;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Reply};
-use crate::engine::packets::publish::{Fate, answer_to};
+use crate::engine::packets::publish::answer_to;
+use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::seam::kind::Kind;
-use crate::shards::links::Asker;
+use crate::shards::forward::Content;
+use crate::shards::questions::{Asker, QuestionId};
 
 impl Engine<'_> {
-    /// A message was handed out, and this is what became of it here. Whether what siblings say counts too.
-    pub(crate) fn asks_siblings(
+    /// Answers a sibling what became of its message: with those that it is about to be told of.
+    pub(super) fn answer(&mut self, to: u16, fate: Fate) {
+        match self.shards.links.last_to(to) {
+            Some(Content::Answers { fate: same, count }) if *same == fate => *count += 1,
+            _ => self.shards.links.send(to, Content::Answers { fate, count: 1 }),
+        }
+    }
+
+    /// A message was handed out, and this is what became of it here. Whether what siblings answer counts too.
+    pub(super) fn await_answers(
         &mut self,
         handle: Handle<Connection>,
         session: Handle<Session>,
-        packet_id: u16,
-        kind: AckKind,
+        (packet_id, kind): (u16, AckKind),
         fate: Fate,
+        question: QuestionId,
     ) -> bool {
-        if !self.mesh.has_siblings() {
-            return false;
-        }
         let number = self.sessions[session].shards.number();
         let asker = Asker { connection: self.id_of(handle), session, number, packet_id, kind, reply: None };
-        let asker = Some(asker).filter(|_| fate != Fate::Kept);
-        self.mesh.questions.end_asking(fate, asker) && asker.is_some()
+        let counts = fate != Fate::Kept;
+        self.shards.questions.await_answers(question, fate, Some(asker).filter(|_| counts));
+        counts
     }
 
     /// A sibling tells what became of so many messages.
-    pub(crate) fn take_answers(&mut self, by: u16, fate: Fate, count: u32) {
+    pub(super) fn take_answers(&mut self, by: u16, fate: Fate, count: u32) {
         for _ in 0..count {
-            if let Some((asker, fate)) = self.mesh.answered(by, fate) {
+            if let Some((asker, fate)) = self.shards.questions.answer(by, fate) {
                 self.answer_asker(asker, fate);
             }
         }
@@ -72,14 +80,13 @@ impl Engine<'_> {
         }
     }
 
-    /// If siblings were asked, the reply that was just queued tells what became of the message with this Packet Identifier, and waits until that is known.
-    /// That may be the PUBREC of a client that has come back, and sent its message again.
-    pub(crate) fn await_answer(&mut self, handle: Handle<Connection>, session: Handle<Session>, packet_id: u16) {
-        if self.mesh.questions.is_empty() || !self.connections[handle].version.is_v5() {
+    /// The reply that was just queued waits for the answers to a question.
+    pub(super) fn hold_reply(&mut self, handle: Handle<Connection>, question: QuestionId) {
+        if !self.connections[handle].version.is_v5() {
             return;
         }
         let (id, reply) = (self.id_of(handle), self.connections[handle].owed.back());
-        if let (Some(reply), Some(asker)) = (reply, self.mesh.questions.asker_of(session, packet_id)) {
+        if let (Some(reply), Some(asker)) = (reply, self.shards.questions.asker(question)) {
             (asker.connection, asker.reply) = (id, Some(reply));
             self.owed[reply].reply = Reply::Unanswered(asker.kind);
         }

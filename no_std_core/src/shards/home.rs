@@ -3,19 +3,19 @@
 use alloc::boxed::Box;
 
 use crate::engine::neighbours::{Elsewhere, Empty, MayLiveElsewhere};
-use crate::shards::links::Member;
+use crate::shards::forward::Member;
 
 /// Stands in each Session.
 #[derive(Debug)]
 pub(crate) enum Home {
-    Here(Local),
+    Here(LivesHere),
     /// It is here as a member of groups only.
     Elsewhere(Box<Remote>),
 }
 
 /// Of a Session that lives here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Local {
+pub(crate) struct LivesHere {
     /// Never used again, unlike the slot.
     pub(crate) number: u32,
     /// Its shared subscriptions whose groups a sibling owns.
@@ -33,7 +33,7 @@ pub(crate) struct Remote {
 }
 
 impl Empty for Home {
-    const EMPTY: Self = Self::Here(Local { number: 0, foreign_groups: 0, is_told_full: false });
+    const EMPTY: Self = Self::Here(LivesHere { number: 0, foreign_groups: 0, is_told_full: false });
 }
 
 impl MayLiveElsewhere for Home {
@@ -48,7 +48,7 @@ impl MayLiveElsewhere for Home {
 
 impl Home {
     #[inline]
-    pub(crate) fn here(&self) -> Option<&Local> {
+    pub(crate) fn here(&self) -> Option<&LivesHere> {
         match self {
             Self::Here(local) => Some(local),
             Self::Elsewhere(_) => None,
@@ -56,7 +56,7 @@ impl Home {
     }
 
     #[inline]
-    pub(crate) fn here_mut(&mut self) -> Option<&mut Local> {
+    pub(crate) fn here_mut(&mut self) -> Option<&mut LivesHere> {
         match self {
             Self::Here(local) => Some(local),
             Self::Elsewhere(_) => None,

@@ -24,15 +24,22 @@
 //!   from clients, sets messages of siblings aside and lets no timer come: nobody is told that nobody subscribed.
 //! - **The overflow policy `refuse`** asks siblings for room before the message is taken.
 
-pub(crate) mod answers;
-pub(crate) mod home;
-pub(crate) mod interests;
-pub(crate) mod links;
-pub(crate) mod questions;
-pub(crate) mod sibling;
-
-use crate::engine::neighbours::{Neighbour, Shards};
-
-impl Neighbour for Shards {
-    type OfSession = home::Home;
-}
+mod answers;
+mod exact_filters;
+mod fences;
+pub(crate) mod forward;
+mod greeting;
+mod groups_elsewhere;
+mod groups_here;
+mod home;
+mod interest;
+mod links;
+mod messages;
+mod promises;
+mod questions;
+mod retained;
+mod room;
+mod set;
+mod siblings;
+mod take;
+mod transits;

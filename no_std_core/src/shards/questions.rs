@@ -4,27 +4,33 @@
 //! until one sibling has said that it is kept, or all that it went to have answered. They answer in the order in which they were
 //! asked, many at once.
 
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
 use crate::codec::AckKind;
 use crate::engine::connections::{ConnectionId, Owed};
-use crate::engine::packets::publish::Fate;
+use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
-use alloc::collections::VecDeque;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asker {
-    pub(crate) connection: ConnectionId,
-    pub(crate) session: Handle<Session>,
+pub(super) struct Asker {
+    pub(super) connection: ConnectionId,
+    pub(super) session: Handle<Session>,
     /// The Session's number, which is never used again.
-    pub(crate) number: u32,
-    pub(crate) packet_id: u16,
-    pub(crate) kind: AckKind,
+    pub(super) number: u32,
+    pub(super) packet_id: u16,
+    pub(super) kind: AckKind,
     /// The reply that waits, where the client gets one that can say what became of its message.
-    pub(crate) reply: Option<Handle<Owed>>,
+    pub(super) reply: Option<Handle<Owed>>,
 }
 
-#[derive(Debug, Default)]
+/// The number of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QuestionId(u64);
+
+#[derive(Debug)]
 struct Question {
     asker: Option<Asker>,
     /// Siblings that have not answered.
@@ -33,50 +39,63 @@ struct Question {
 }
 
 /// All questions that are open.
-#[derive(Debug, Default)]
-pub(crate) struct Questions {
+#[derive(Debug)]
+pub(super) struct Questions {
     /// The number of the first one.
     first: u64,
     open: VecDeque<Question>,
-    /// What is handed out now belongs to the last one.
-    is_asking: bool,
+    /// Those about messages of QoS 2, by the number of the publisher's Session and the Packet Identifier: the client may send such a
+    /// message once more, and then another reply waits.
+    exactly_once: BTreeMap<(u32, u16), QuestionId>,
+    /// What each sibling was asked and has not answered, in order.
+    asked: Vec<VecDeque<QuestionId>>,
 }
 
 impl Questions {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    pub(super) fn new(siblings: usize) -> Self {
+        let asked = (0..siblings).map(|_| VecDeque::new()).collect();
+        Self { first: 0, open: VecDeque::new(), exactly_once: BTreeMap::new(), asked }
     }
 
-    /// One more sibling is asked about the message that is being handed out; the number of the question.
-    pub(crate) fn ask(&mut self) -> u64 {
-        if !self.is_asking {
-            self.is_asking = true;
-            self.open.push_back(Question::default());
-        }
-        if let Some(question) = self.open.back_mut() {
-            question.awaited += 1;
-        }
-        self.first + (self.open.len() as u64).saturating_sub(1)
+    /// Opens a question about a message that is handed to siblings.
+    pub(super) fn open(&mut self) -> QuestionId {
+        self.open.push_back(Question { asker: None, awaited: 0, fate: Fate::Unwanted });
+        QuestionId(self.first + self.open.len() as u64 - 1)
     }
 
-    /// The message is handed out. Whether siblings were asked; what is known of it so far is `fate`, and the rest is for `asker`.
-    pub(crate) fn end_asking(&mut self, fate: Fate, asker: Option<Asker>) -> bool {
-        if !core::mem::take(&mut self.is_asking) {
-            return false;
+    /// One more sibling is asked.
+    pub(super) fn ask(&mut self, id: QuestionId, sibling: u16) {
+        if let Some(asked) = self.asked.get_mut(usize::from(sibling)) {
+            asked.push_back(id);
+            if let Some(question) = self.get_mut(id) {
+                question.awaited += 1;
+            }
         }
-        if let Some(question) = self.open.back_mut() {
+    }
+
+    /// What is known so far of the message is `fate`, and the rest is for `asker`.
+    pub(super) fn await_answers(&mut self, id: QuestionId, fate: Fate, asker: Option<Asker>) {
+        if let Some(Asker { number, packet_id, kind: AckKind::PubRec, .. }) = asker {
+            self.exactly_once.insert((number, packet_id), id);
+        }
+        if let Some(question) = self.get_mut(id) {
             (question.fate, question.asker) = (fate, asker);
         }
-        true
     }
 
-    /// A sibling has answered. Who is to hear what became of the message, once that is known.
-    pub(crate) fn answer(&mut self, number: u64, fate: Fate) -> Option<(Asker, Fate)> {
-        let question = self.open.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)?;
+    /// A sibling has answered its next question. Who is to hear what became of the message, once that is known.
+    pub(super) fn answer(&mut self, by: u16, fate: Fate) -> Option<(Asker, Fate)> {
+        let id = self.asked.get_mut(usize::from(by))?.pop_front()?;
+        let question = self.get_mut(id)?;
         question.awaited = question.awaited.saturating_sub(1);
         question.fate = question.fate.and(fate);
         let is_known = question.fate == Fate::Kept || question.awaited == 0;
         let told = question.asker.take_if(|_| is_known).map(|asker| (asker, question.fate));
+        if let Some((Asker { number, packet_id, kind: AckKind::PubRec, .. }, _)) = told
+            && self.exactly_once.get(&(number, packet_id)) == Some(&id)
+        {
+            self.exactly_once.remove(&(number, packet_id));
+        }
         while self.open.front().is_some_and(|first| first.awaited == 0) {
             self.open.pop_front();
             self.first += 1;
@@ -84,9 +103,59 @@ impl Questions {
         told
     }
 
-    /// Who waits for the answer about the message that was sent last with this Packet Identifier.
-    pub(crate) fn asker_of(&mut self, session: Handle<Session>, packet_id: u16) -> Option<&mut Asker> {
-        let mut askers = self.open.iter_mut().rev().filter_map(|question| question.asker.as_mut());
-        askers.find(|asker| asker.session == session && asker.packet_id == packet_id)
+    /// Who waits for the answer.
+    pub(super) fn asker(&mut self, id: QuestionId) -> Option<&mut Asker> {
+        self.get_mut(id)?.asker.as_mut()
+    }
+
+    /// The question about the message of QoS 2 that this Session sent with this Packet Identifier.
+    pub(super) fn about(&self, number: u32, packet_id: u16) -> Option<QuestionId> {
+        self.exactly_once.get(&(number, packet_id)).copied()
+    }
+
+    fn get_mut(&mut self, id: QuestionId) -> Option<&mut Question> {
+        self.open.get_mut(usize::try_from(id.0.checked_sub(self.first)?).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::testing::Random;
+    use std::vec;
+
+    fn asker(number: u32, packet_id: u16, kind: AckKind) -> Asker {
+        let slot = Handle::from_index(0);
+        let connection = ConnectionId { slot, generation: 1 };
+        Asker { connection, session: Handle::from_index(0), number, packet_id, kind, reply: None }
+    }
+
+    #[test]
+    fn a_message_that_is_sent_again_finds_its_own_question_until_that_is_answered() {
+        let mut questions = Questions::new(3);
+        let mut random = Random::new(7);
+        let mut open = vec![];
+        for packet_id in 1..=200 {
+            let id = questions.open();
+            questions.ask(id, 1);
+            questions.ask(id, 2);
+            questions.await_answers(id, Fate::Unwanted, Some(asker(9, packet_id, AckKind::PubRec)));
+            open.push(id);
+        }
+        for (packet_id, id) in (1..).zip(&open) {
+            assert_eq!(questions.about(9, packet_id), Some(*id));
+            assert_eq!(questions.about(8, packet_id), None);
+        }
+        // Of two siblings one has the message, or none.
+        for packet_id in 1..=200 {
+            let fates =
+                [random.below(2) == 0, random.below(2) == 0].map(|kept| if kept { Fate::Kept } else { Fate::Lost });
+            let told = [questions.answer(1, fates[0]), questions.answer(2, fates[1])];
+            let expected = fates[0].and(fates[1]);
+            let heard: vec::Vec<_> = told.into_iter().flatten().map(|(asker, fate)| (asker.packet_id, fate)).collect();
+            assert_eq!(heard, [(packet_id, expected)]);
+            assert_eq!(questions.about(9, packet_id), None);
+        }
+        assert!(questions.open.is_empty() && questions.exactly_once.is_empty());
     }
 }

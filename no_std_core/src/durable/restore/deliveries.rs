@@ -4,7 +4,7 @@ use super::RestoreError;
 use crate::codec::QoS;
 use crate::durable::record::{self, Identifiers, Receiver, Through};
 use crate::engine::Engine;
-use crate::engine::messages::{Delivery, Messages, Owner};
+use crate::engine::messages::{Delivery, Messages, Owner, Via};
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::router::Group;
 use crate::engine::sessions::Outbound;
@@ -34,17 +34,17 @@ impl Engine<'_> {
         delivery.set(Delivery::RETAIN, value.retain);
         delivery.set(Delivery::RECEIVED, value.received);
         match (value.through, owner) {
-            (_, Owner::Group(group)) => delivery.set_group(group),
+            (_, Owner::Group(group)) => delivery.set_via(Via::Group(group)),
             (Through::Group(group), Owner::Session(session)) => {
                 let group = Handle::from_index(group as usize);
                 if self.router.is_member(group, self.subscriber_of(session)) {
-                    delivery.set_group(group);
+                    delivery.set_via(Via::Group(group));
                 }
             }
             (Through::Foreign(subscription), Owner::Session(session)) if OWNED => {
                 let subscription = Handle::from_index(subscription as usize);
                 if self.router.holds(subscription, self.subscriber_of(session)) {
-                    delivery.set_foreign(subscription);
+                    delivery.set_via(Via::GroupElsewhere(subscription));
                 }
             }
             _ => {}

@@ -5,8 +5,10 @@ use crate::codec::QoS;
 use crate::durable::record;
 use crate::engine::Engine;
 use crate::engine::messages::{Message, Messages};
+use crate::engine::neighbours::Stamp;
 use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::router::Retained;
+use crate::engine::siblings::{SiblingRecords, Siblings};
 use crate::mem::Handle;
 use crate::topic::TopicName;
 
@@ -26,15 +28,13 @@ impl Engine<'_> {
             flags: Message::flags_of(value.retain),
             expires: value.expires,
             order: value.order,
-            #[cfg(feature = "alloc")]
-            stamp: value.stamp,
+            shards: Stamp::of(value.stamp),
             ..Message::default()
         };
         let left = self.restore_without_body(slot, &draft, value.body);
         left.unwrap_or_else(|| self.messages.restore(slot, draft, value.body)).ok_or(RestoreError::NoRoom)?;
         self.routed = self.routed.max(value.order);
-        #[cfg(feature = "alloc")]
-        self.mesh.see(value.stamp);
+        self.stamp_was_restored(value.stamp);
         Ok(())
     }
 
@@ -67,15 +67,13 @@ impl Engine<'_> {
 
     /// Without payload it is the sign that one was removed, for siblings.
     fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
-        #[cfg(feature = "alloc")]
-        if self.mesh.has_siblings() {
-            self.with_topic(message, |broker, topic| broker.keep_tombstone(topic, message))
-                .ok_or(RestoreError::Invalid)?;
-            self.messages.set_kept(message, true);
-            return Ok(());
+        if !self.has_siblings() {
+            return Err(RestoreError::Invalid);
         }
-        let _ = message;
-        Err(RestoreError::Invalid)
+        self.with_topic(message, |broker, topic| broker.restore_removal(topic, message))
+            .ok_or(RestoreError::Invalid)?;
+        self.messages.set_kept(message, true);
+        Ok(())
     }
 }
 

@@ -6,10 +6,10 @@ mod receipts;
 
 use crate::durable::record::{self, Kind, Record, Value};
 use crate::engine::Engine;
-use crate::engine::neighbours::Siblings;
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::router::{RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
+use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
 use crate::mem::Handle;
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
@@ -85,15 +85,14 @@ impl Engine<'_> {
             }
             #[cfg(feature = "alloc")]
             Value::Transit(value) => {
-                if self.restore_transit(slot, &value) {
-                    Ok(())
-                } else {
-                    Err(RestoreError::Invalid)
-                }
+                let record::Transit { sibling, sequence, publisher_key, group, .. } = value;
+                let message = Handle::from_index(value.message as usize);
+                let transit = TransitParts { sibling, sequence, message, publisher_key, group };
+                if self.restore_transit(slot, transit) { Ok(()) } else { Err(RestoreError::Invalid) }
             }
             #[cfg(feature = "alloc")]
             Value::Sibling(value) => {
-                let restored = self.mesh.restore_progress(slot, value.taken, value.sent);
+                let restored = self.restore_progress(slot, value.taken, value.sent);
                 if restored { Ok(()) } else { Err(RestoreError::Invalid) }
             }
         };
@@ -121,7 +120,6 @@ impl Engine<'_> {
             self.end_empty_groups();
         }
         self.begin_replays();
-        #[cfg(feature = "alloc")]
         self.greet_siblings();
         self.resume_absences(now);
         // Nobody knows under which rules that was subscribed.
@@ -192,12 +190,8 @@ impl Engine<'_> {
             retain_as_published: value.retain_as_published,
         };
         let subscriber = self.subscriber_of(session);
-        #[cfg(feature = "alloc")]
-        let owned_text = self.foreign_filter(filter);
-        #[cfg(feature = "alloc")]
-        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::assume_valid);
-        #[cfg(not(feature = "alloc"))]
-        let kept_filter = filter;
+        let elsewhere = self.kept_filter(filter);
+        let kept_filter = elsewhere.as_ref().map_or(filter, |kept| TopicFilter::assume_valid(kept.as_ref()));
         let restored = self.router.restore_subscription(slot, kept_filter, subscriber, options, value.identifier);
         let subscription = restored.ok_or(RestoreError::NoRoom)?.handle;
         self.sessions[session].subscriptions += 1;

@@ -23,6 +23,7 @@ pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
 use crate::codec::{ReasonCode, ReasonText, Refusal, Version};
 use crate::engine::grants::Expiry;
 use crate::engine::messages::Delivery;
+use crate::engine::neighbours::{Empty, Neighbour, Shards};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, TimerId, links};
 use crate::time::Instant;
@@ -108,12 +109,8 @@ pub struct Connection {
     pub(crate) owed: Fifo<Owed>,
     /// How many PINGRESPs are owed. They don't stand in that queue: they need not wait for the disk.
     pub(crate) pings: u16,
-    /// The packet that comes next waits until the siblings have passed this fence; 0: none.
-    #[cfg(feature = "alloc")]
-    pub(crate) fence: u64,
-    /// A sibling has no room for the message that waits.
-    #[cfg(feature = "alloc")]
-    pub(crate) sibling_refuses: bool,
+    /// What it waits for, if there are sibling brokers.
+    pub(crate) shards: <Shards as Neighbour>::OfConnection,
     /// Its message waits for room in the store.
     #[cfg(feature = "alloc")]
     pub(crate) waits_for_credit: bool,
@@ -295,10 +292,7 @@ impl Connection {
         draft: LazyBox::EMPTY,
         owed: Fifo::EMPTY,
         pings: 0,
-        #[cfg(feature = "alloc")]
-        fence: 0,
-        #[cfg(feature = "alloc")]
-        sibling_refuses: false,
+        shards: Empty::EMPTY,
         #[cfg(feature = "alloc")]
         waits_for_credit: false,
         has_reason: false,

@@ -52,14 +52,14 @@ impl Delivery {
     pub(crate) const SENT: u8 = 8;
 
     const GROUP: u8 = 16;
-    const FOREIGN: u8 = 32;
+    const GROUP_ELSEWHERE: u8 = 32;
     /// It has to survive a restart.
     pub(crate) const DURABLE: u8 = 64;
     const OF_GROUP: u8 = 128;
 
     /// Whether it came through a shared subscription.
     pub(crate) fn is_shared(&self) -> bool {
-        self.is(Self::GROUP | Self::FOREIGN)
+        self.is(Self::GROUP | Self::GROUP_ELSEWHERE)
     }
 
     /// Whether it keeps the body of its message in memory, by one more reference to the message.
@@ -80,26 +80,26 @@ impl Delivery {
     }
 
     /// Came through a group that a sibling owns: this is the subscription here.
-    pub(crate) fn foreign(&self) -> Option<Handle<Subscription>> {
-        self.beside.filter(|_| OWNED && self.is(Self::FOREIGN)).map(Handle::cast)
+    pub(crate) fn group_elsewhere(&self) -> Option<Handle<Subscription>> {
+        self.beside.filter(|_| OWNED && self.is(Self::GROUP_ELSEWHERE)).map(Handle::cast)
     }
 
-    /// It came through this group.
-    pub(crate) fn set_group(&mut self, group: Handle<Group>) {
-        self.beside = Some(group.cast());
-        self.set(Self::GROUP, true);
-    }
-
-    /// It came through a group that a sibling owns.
-    pub(crate) fn set_foreign(&mut self, subscription: Handle<Subscription>) {
-        self.beside = Some(subscription.cast());
-        self.set(Self::FOREIGN, true);
+    /// Sets what a delivery without Subscription Identifiers beside its own came through.
+    #[inline]
+    pub(crate) fn set_via(&mut self, via: Via) {
+        let (beside, flag) = match via {
+            Via::Own => return,
+            Via::Group(group) => (group.cast(), Self::GROUP),
+            Via::GroupElsewhere(subscription) => (subscription.cast(), Self::GROUP_ELSEWHERE),
+        };
+        self.beside = Some(beside);
+        self.set(flag, true);
     }
 
     /// It came through no shared subscription any more.
     pub(super) fn forget_share(&mut self) {
         self.beside = self.beside.filter(|_| !self.is_shared());
-        self.set(Self::GROUP | Self::FOREIGN, false);
+        self.set(Self::GROUP | Self::GROUP_ELSEWHERE, false);
     }
 
     pub(super) fn more(&self) -> Option<Handle<Self>> {
@@ -135,6 +135,17 @@ impl Delivery {
 }
 
 const _: () = assert!(size_of::<crate::mem::PoolSlot<Delivery>>() == 32);
+
+/// Which subscription a delivery came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// One that is not shared.
+    Own,
+    /// The shared subscription of a group here.
+    Group(Handle<Group>),
+    /// This one here to a group that a sibling owns.
+    GroupElsewhere(Handle<Subscription>),
+}
 
 /// In whose queue a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

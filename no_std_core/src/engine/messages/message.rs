@@ -1,6 +1,7 @@
 //! A stored Application Message.
 
 use crate::codec::QoS;
+use crate::engine::neighbours::{Empty, Neighbour, Shards};
 use crate::mem::Blob;
 use crate::time::Instant;
 
@@ -23,10 +24,8 @@ pub struct Message {
     pub(crate) expires: Instant,
     /// Its place among all messages that were handed out.
     pub(crate) order: u64,
-    /// Orders the retained messages of one topic among sibling brokers. Of a message that a sibling's group gave us it is the place among
-    /// that sibling's messages.
-    #[cfg(feature = "alloc")]
-    pub(crate) stamp: u64,
+    /// What orders the retained messages of one topic among sibling brokers.
+    pub(crate) shards: <Shards as Neighbour>::OfMessage,
 }
 
 /// In [`Message::durable`]: one of the references is a retained entry, and durable.
@@ -44,8 +43,7 @@ impl Message {
         flags: 0,
         expires: Instant::from_millis(0),
         order: 0,
-        #[cfg(feature = "alloc")]
-        stamp: 0,
+        shards: Empty::EMPTY,
     };
 
     /// The RETAIN flag of the PUBLISH it came in. All other bits belong to `paging/`.

@@ -4,13 +4,14 @@ mod delivery;
 mod message;
 
 pub use delivery::Delivery;
-pub(crate) use delivery::Owner;
+pub(crate) use delivery::{Owner, Via};
 pub use message::Message;
 
 use message::KEPT;
 
 use crate::codec::QoS;
 use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
+use crate::engine::neighbours::{Neighbour, Shards};
 use crate::mem::{Bytes, Fifo, Handle, Pool};
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
@@ -112,9 +113,8 @@ impl<'m> Messages<'m> {
         self.pool.len()
     }
 
-    #[cfg(feature = "alloc")]
-    pub(crate) fn set_stamp(&mut self, handle: Handle<Message>, stamp: u64) {
-        self.pool[handle].stamp = stamp;
+    pub(crate) fn set_stamp(&mut self, handle: Handle<Message>, stamp: <Shards as Neighbour>::OfMessage) {
+        self.pool[handle].shards = stamp;
         self.note_message(handle);
     }
 
@@ -141,7 +141,6 @@ impl<'m> Messages<'m> {
     }
 
     /// Whether the message of a delivery has expired.
-    #[cfg(feature = "alloc")]
     pub(crate) fn has_expired(&self, delivery: Handle<Delivery>, now: Instant) -> bool {
         self.deliveries[delivery].message.is_some_and(|message| self.pool[message].has_expired(now))
     }

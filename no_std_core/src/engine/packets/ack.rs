@@ -4,6 +4,7 @@ use crate::codec::{Ack, AckKind, QoS, ReasonCode, ReasonText, Refusal};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Owed, Reply};
 use crate::engine::sessions::Acknowledged;
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
@@ -79,8 +80,7 @@ impl Engine<'_> {
             Acknowledged::Unknown => return Ok(()),
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
-        #[cfg(feature = "alloc")]
-        self.settle(session, delivery);
+        self.delivery_is_over(session, delivery);
         self.messages.end_delivery(delivery);
         self.mark_ready(handle);
         Ok(())
@@ -99,8 +99,7 @@ impl Engine<'_> {
             Acknowledged::Unknown => return Ok(()),
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
-        #[cfg(feature = "alloc")]
-        self.settle(session, delivery);
+        self.delivery_is_over(session, delivery);
         self.messages.end_delivery(delivery);
         if ack.code.is_error() {
             // Not for any other member of a shared subscription either `[MQTT-4.8.2-6]`.

@@ -6,10 +6,10 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
 #[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
-use crate::engine::neighbours::Siblings;
 use crate::engine::neighbours::credit::Credit;
 use crate::engine::receive::Taken;
 use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
 use crate::mem::Handle;
 use crate::seam::authorize::{Ask, Principal};

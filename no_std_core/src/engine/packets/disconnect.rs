@@ -4,6 +4,7 @@ use crate::codec::{Disconnect, Frame, QoS, ReasonCode, Refusal, Version};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
 use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
@@ -80,8 +81,8 @@ impl Engine<'_> {
         {
             self.forget_drafted_will(handle);
             self.keep_client_id(handle, session);
-            self.end_promise(handle);
         }
+        self.end_waiting(handle);
         self.mark_ready(handle);
         if let Some(session) = session {
             self.begin_absence(now, session);
@@ -128,8 +129,7 @@ impl Engine<'_> {
         if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
-        #[cfg(feature = "alloc")]
-        self.end_promise(handle);
+        self.end_waiting(handle);
         self.aliases.forget(&mut self.messages.bytes, &mut self.connections[handle].aliases);
         self.stop_waiting(handle);
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {

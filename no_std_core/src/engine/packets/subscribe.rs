@@ -8,6 +8,7 @@ use crate::engine::connections::{CODES_IN_OWED, Connection, Count, Owed, Reply};
 use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::seam::kind::Kind;
 use crate::seam::work;
@@ -40,7 +41,6 @@ impl<'m> Engine<'m> {
             }
         }
         let is_bridge = self.connections[handle].is_bridge;
-        #[cfg(feature = "alloc")]
         if !self.siblings_know(now, handle, session, &subscribe, answered) {
             return Ok(Taken::NotNow);
         }
@@ -57,8 +57,7 @@ impl<'m> Engine<'m> {
             }
             Some(broker.subscribe(now, session, text, options, identifier))
         });
-        #[cfg(feature = "alloc")]
-        self.end_promise(handle);
+        self.end_waiting(handle);
         Ok(Taken::Done)
     }
 
@@ -76,29 +75,16 @@ impl<'m> Engine<'m> {
         options: SubscriptionOptions,
         identifier: u32,
     ) -> ReasonCode {
-        let Ok(filter) = TopicFilter::new(text) else {
-            return ReasonCode::TopicFilterInvalid;
+        let filter = match self.check_subscription(session, text, options) {
+            Ok(filter) => filter,
+            Err(code) => return code,
         };
-        if !SHARED && filter.share_name().is_some() {
-            return ReasonCode::SharedSubscriptionsNotSupported;
-        }
-        if self.is_too_deep(filter) {
-            return ReasonCode::QuotaExceeded;
-        }
-        if !self.may_subscribe(session, filter, options.qos) {
-            return ReasonCode::NotAuthorized;
-        }
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
-        #[cfg(feature = "alloc")]
-        let owned_text = self.foreign_filter(filter);
-        #[cfg(feature = "alloc")]
-        let kept_filter = owned_text.as_deref().map_or(filter, TopicFilter::assume_valid);
-        #[cfg(not(feature = "alloc"))]
-        let kept_filter = filter;
+        let elsewhere = self.kept_filter(filter);
+        let kept_filter = elsewhere.as_ref().map_or(filter, |kept| TopicFilter::assume_valid(kept.as_ref()));
         let known = self.router.find(kept_filter, subscriber);
-        let most = self.sessions[session].lost.get().granted.subscriptions(&self.config.limits);
-        if known.is_none() && self.sessions[session].subscriptions >= most {
+        if known.is_none() && !self.may_have_another_subscription(session) {
             return ReasonCode::QuotaExceeded;
         }
         if self.store_is_full && self.sessions[session].is_durable {
@@ -116,32 +102,68 @@ impl<'m> Engine<'m> {
             self.sessions[session].subscriptions += 1;
         }
         self.note_subscription(session, subscribed.handle);
-        #[cfg(feature = "alloc")]
-        if owned_text.is_some() {
-            self.join_foreign(session, filter, subscribed);
+        if elsewhere.is_some() {
+            self.join_elsewhere(session, filter, subscribed);
             return ReasonCode::granted(options.qos);
         }
-        #[cfg(feature = "alloc")]
         if subscribed.first {
-            self.tell_interest_of(session, filter, options.qos);
+            self.tell_first_subscription(session, filter, options.qos);
         }
         if filter.share_name().is_some() {
             self.member_came(now, session);
             return ReasonCode::granted(options.qos);
         }
-        let wants_retained = match options.retain_handling {
+        if !self.replay_for(session, filter, subscribed, options.retain_handling) {
+            return ReasonCode::QuotaExceeded;
+        }
+        ReasonCode::granted(options.qos)
+    }
+
+    /// The Topic Filter, if a Session may subscribe to it; or why it may not.
+    fn check_subscription<'a>(
+        &mut self,
+        session: Handle<Session>,
+        text: &'a str,
+        options: SubscriptionOptions,
+    ) -> Result<TopicFilter<'a>, ReasonCode> {
+        let filter = TopicFilter::new(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if !SHARED && filter.share_name().is_some() {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if self.is_too_deep(filter) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        if !self.may_subscribe(session, filter, options.qos) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        Ok(filter)
+    }
+
+    fn may_have_another_subscription(&self, session: Handle<Session>) -> bool {
+        let entry = &self.sessions[session];
+        entry.subscriptions < entry.lost.get().granted.subscriptions(&self.config.limits)
+    }
+
+    /// Begins to send what is retained for a subscription, if its client wants that. Without memory for it there is no new subscription:
+    /// false.
+    fn replay_for(
+        &mut self,
+        session: Handle<Session>,
+        filter: TopicFilter<'_>,
+        subscribed: router::Subscribed,
+        handling: RetainHandling,
+    ) -> bool {
+        let wants_retained = match handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !subscribed.replaced,
             RetainHandling::DoNotSend => false,
         };
-        if wants_retained && !self.begin_replay(session, subscribed.handle, filter) {
+        let begun = !wants_retained || self.begin_replay(session, subscribed.handle, filter);
+        if !begun && !subscribed.replaced {
             // Without what it was promised a new one is none.
-            if !subscribed.replaced {
-                self.unsubscribe(session, filter);
-            }
-            return ReasonCode::QuotaExceeded;
+            self.unsubscribe(session, filter);
         }
-        ReasonCode::granted(options.qos)
+        begun
     }
 
     /// The Topic Filter of a subscription as its client wrote it, put together in `space`.
@@ -152,8 +174,7 @@ impl<'m> Engine<'m> {
     ) -> Option<&'a str> {
         let len = self.router.filter_of(subscription, space)?.len();
         let filter = space.len().checked_sub(len).and_then(|start| space.get_mut(start..))?;
-        #[cfg(feature = "alloc")]
-        crate::shards::sibling::write_as_share(filter);
+        Self::write_as_subscribed(filter);
         core::str::from_utf8(filter).ok()
     }
 
@@ -189,7 +210,6 @@ impl<'m> Engine<'m> {
         for text in unsubscribe.filters() {
             self.check_filter(handle, text)?;
         }
-        #[cfg(feature = "alloc")]
         if !self.siblings_let_go(handle, session, &unsubscribe, if version.is_v5() { answered } else { count }) {
             return Ok(Taken::NotNow);
         }
@@ -197,8 +217,7 @@ impl<'m> Engine<'m> {
         let mut next = |broker: &mut Self| {
             Some(match TopicFilter::new(filters.next()?) {
                 Ok(filter) if broker.unsubscribe(session, filter) => ReasonCode::Success,
-                #[cfg(feature = "alloc")]
-                Ok(filter) if broker.has_left(handle, filter) => ReasonCode::Success,
+                Ok(filter) if broker.left_before(handle, filter) => ReasonCode::Success,
                 Ok(_) => ReasonCode::NoSubscriptionExisted,
                 Err(_) => ReasonCode::TopicFilterInvalid,
             })
@@ -218,10 +237,8 @@ impl<'m> Engine<'m> {
     pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
-        #[cfg(feature = "alloc")]
-        let owned_text = self.foreign_filter(filter);
-        #[cfg(feature = "alloc")]
-        let filter = owned_text.as_deref().map_or(filter, TopicFilter::assume_valid);
+        let elsewhere = self.kept_filter(filter);
+        let filter = elsewhere.as_ref().map_or(filter, |kept| TopicFilter::assume_valid(kept.as_ref()));
         let Some(subscription) = self.router.find(filter, subscriber) else {
             return false;
         };
@@ -249,16 +266,14 @@ impl<'m> Engine<'m> {
         }
         self.note_subscription(session, subscription);
         let group = self.router.subscription(subscription).group();
-        #[cfg(feature = "alloc")]
-        let filter = self.filter_for_siblings(subscription);
+        let filter = self.filter_of_ending(subscription);
         let removed = self.router.remove(subscription);
         self.sessions[session].subscriptions = self.sessions[session].subscriptions.saturating_sub(1);
         if let (Some(group), Some(tag)) = (group, removed.group_ended) {
             self.end_group_queue(group, tag);
         }
-        #[cfg(feature = "alloc")]
         if let Some(filter) = filter {
-            self.subscription_ended(session, subscription, &filter, removed.last);
+            self.tell_ended_subscription(session, subscription, filter.as_ref(), removed.last);
         }
     }
 

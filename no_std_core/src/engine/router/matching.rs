@@ -52,9 +52,7 @@ impl Router<'_> {
             #[cfg(feature = "alloc")]
             visited: 0,
         };
-        if let Some(root) = self.trie.root {
-            matches.arrive(&self.trie, root);
-        }
+        matches.arrive_at_root(&self.trie);
         matches
     }
 }
@@ -73,6 +71,24 @@ impl Matches<'_> {
     #[inline]
     pub fn text_len(&self) -> usize {
         self.position.text_len()
+    }
+
+    /// Starts anew, for the same topic; the subscriptions may be others now. How many levels it came by is counted from 0 again.
+    pub fn restart(&mut self, router: &Router<'_>) {
+        self.position.restart();
+        (self.node, self.open, self.subscription, self.group, self.also) = (None, 0, None, None, None);
+        #[cfg(feature = "alloc")]
+        {
+            self.visited = 0;
+        }
+        self.arrive_at_root(&router.trie);
+    }
+
+    #[inline]
+    fn arrive_at_root(&mut self, trie: &Trie<'_>) {
+        if let Some(root) = trie.root {
+            self.arrive(trie, root);
+        }
     }
 
     /// The next match. The subscriptions must be the same as at the last call.

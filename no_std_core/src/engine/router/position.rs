@@ -38,6 +38,13 @@ impl<'t> Position<'t> {
         Self { text: text.as_bytes(), start: 0, depth: 0, remembered: [nothing; REMEMBERED] }
     }
 
+    /// Goes back before the first level.
+    #[inline]
+    pub(super) fn restart(&mut self) {
+        // What is remembered of levels stays true: it goes by where they start.
+        (self.start, self.depth) = (0, 0);
+    }
+
     #[inline]
     pub(super) fn text_len(&self) -> usize {
         self.text.len()

@@ -124,6 +124,11 @@ impl Outbound {
         self.queue.back()
     }
 
+    /// All deliveries in the queue, the one that waits longest first.
+    pub(crate) fn iter<'a>(&self, messages: &'a Messages<'_>) -> impl Iterator<Item = Handle<Delivery>> + 'a {
+        self.queue.iter(&messages.deliveries)
+    }
+
     /// The delivery that waits longest.
     pub(crate) fn oldest(&self) -> Option<Handle<Delivery>> {
         self.queue.front()

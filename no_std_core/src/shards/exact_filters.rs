@@ -11,11 +11,11 @@ use crate::mem::{Handle, HashIndex, Hasher, Pool, PoolSlot, links};
 
 /// A filter of a sibling.
 #[derive(Debug, Default)]
-struct Interest {
+struct ExactFilter {
     hash: u32,
     /// The other half.
     more: u32,
-    chain: Option<Handle<Interest>>,
+    chain: Option<Handle<ExactFilter>>,
     sibling: u16,
     /// Messages for it have to survive a restart there.
     is_durable: bool,
@@ -23,15 +23,15 @@ struct Interest {
 
 /// All of them, found by topic.
 #[derive(Debug)]
-pub(crate) struct Interests {
-    pool: Pool<'static, Interest>,
-    index: HashIndex<'static, Interest>,
+pub(crate) struct ExactFilters {
+    pool: Pool<'static, ExactFilter>,
+    index: HashIndex<'static, ExactFilter>,
     hasher: Hasher,
 }
 
-impl Interests {
+impl ExactFilters {
     /// Bytes for each filter.
-    pub(crate) const BYTES_EACH: usize = size_of::<PoolSlot<Interest>>() + size_of::<Option<Handle<Interest>>>();
+    pub(crate) const BYTES_EACH: usize = size_of::<PoolSlot<ExactFilter>>() + size_of::<Option<Handle<ExactFilter>>>();
 
     pub(crate) fn new(limit: usize, hasher: Hasher) -> Self {
         Self { pool: Pool::owned(limit), index: HashIndex::owned(limit), hasher }
@@ -50,7 +50,7 @@ impl Interests {
             return true;
         }
         let (hash, more) = self.hasher.hash_wide(filter.as_bytes());
-        let Some(new) = self.pool.insert(Interest { hash, more, chain: None, sibling, is_durable }) else {
+        let Some(new) = self.pool.insert(ExactFilter { hash, more, chain: None, sibling, is_durable }) else {
             return false;
         };
         self.index.insert(&mut self.pool, new);
@@ -80,13 +80,13 @@ impl Interests {
         });
     }
 
-    /// Whether there are so many that [`Interests::look_ahead`] is worth it.
+    /// Whether there are so many that [`ExactFilters::look_ahead`] is worth it.
     #[inline]
     pub(crate) fn is_vast(&self) -> bool {
         self.index.is_vast()
     }
 
-    /// Looks at what [`Interests::visit`] needs for these topics, the first [`SIDE_BY_SIDE`] of them; see `router/ahead.rs`.
+    /// Looks at what [`ExactFilters::visit`] needs for these topics, the first [`SIDE_BY_SIDE`] of them; see `router/ahead.rs`.
     pub(crate) fn look_ahead(&self, topics: &[&[u8]]) {
         let mut sought = [(0, None); SIDE_BY_SIDE];
         for (sought, topic) in sought.iter_mut().zip(topics) {
@@ -98,13 +98,13 @@ impl Interests {
         }
     }
 
-    fn find(&self, sibling: u16, filter: &str) -> Option<Handle<Interest>> {
+    fn find(&self, sibling: u16, filter: &str) -> Option<Handle<ExactFilter>> {
         let (hash, more) = self.hasher.hash_wide(filter.as_bytes());
         self.index.find(&self.pool, hash, |found| found.more == more && found.sibling == sibling)
     }
 }
 
-links!(Chained for Interest: hash, chain);
+links!(Chained for ExactFilter: hash, chain);
 
 #[cfg(test)]
 mod tests {
@@ -114,46 +114,46 @@ mod tests {
     use super::*;
     use crate::mem::testing::Random;
 
-    fn wanting(interests: &Interests, topic: &str) -> BTreeMap<u16, bool> {
+    fn wanting(filters: &ExactFilters, topic: &str) -> BTreeMap<u16, bool> {
         let mut found = BTreeMap::new();
-        interests.visit(topic, |sibling, durable| assert_eq!(found.insert(sibling, durable), None));
+        filters.visit(topic, |sibling, durable| assert_eq!(found.insert(sibling, durable), None));
         found
     }
 
     #[test]
     fn it_is_a_map_of_siblings_by_filter() {
-        let mut interests = Interests::new(1_000, Hasher::new(3));
+        let mut filters = ExactFilters::new(1_000, Hasher::new(3));
         let mut model = BTreeMap::<(usize, u16), bool>::new();
         let mut random = Random::new(11);
         for _ in 0..20_000 {
             let (filter, sibling, durable) = (random.below(50), random.below(4) as u16, random.below(4) == 0);
             let text = format!("plant/{filter}/sensor");
             if random.below(2) == 0 {
-                assert!(interests.add(sibling, &text, durable));
+                assert!(filters.add(sibling, &text, durable));
                 *model.entry((filter, sibling)).or_default() |= durable;
             } else {
-                interests.remove(sibling, &text);
+                filters.remove(sibling, &text);
                 model.remove(&(filter, sibling));
             }
             let expected =
                 model.range((filter, 0)..=(filter, u16::MAX)).map(|((_, sibling), durable)| (*sibling, *durable));
-            assert_eq!(wanting(&interests, &text), expected.collect());
+            assert_eq!(wanting(&filters, &text), expected.collect());
         }
-        assert!(wanting(&interests, "plant/50/sensor").is_empty());
+        assert!(wanting(&filters, "plant/50/sensor").is_empty());
     }
 
     #[test]
     fn one_that_there_is_no_room_for_is_refused_and_room_comes_back() {
-        let mut interests = Interests::new(2, Hasher::new(3));
-        assert!(interests.add(1, "a", false) && interests.add(1, "b", false) && interests.add(1, "a", true));
-        assert!(!interests.add(2, "a", false));
-        interests.remove(1, "b");
-        assert!(interests.add(2, "a", false));
-        assert_eq!(wanting(&interests, "a"), [(1, true), (2, false)].into());
+        let mut filters = ExactFilters::new(2, Hasher::new(3));
+        assert!(filters.add(1, "a", false) && filters.add(1, "b", false) && filters.add(1, "a", true));
+        assert!(!filters.add(2, "a", false));
+        filters.remove(1, "b");
+        assert!(filters.add(2, "a", false));
+        assert_eq!(wanting(&filters, "a"), [(1, true), (2, false)].into());
     }
 
     #[test]
     fn a_filter_takes_24_bytes() {
-        assert_eq!(Interests::BYTES_EACH, 24);
+        assert_eq!(ExactFilters::BYTES_EACH, 24);
     }
 }

@@ -1,0 +1,279 @@
+//! Fences: a connection waits until all siblings have taken what was sent to them before.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::codec::{Subscribe, Unsubscribe};
+use crate::config::Shard;
+use crate::engine::Engine;
+use crate::engine::connections::{Connection, ConnectionId};
+use crate::engine::neighbours::Empty;
+use crate::engine::packets::subscribe::as_bridge;
+use crate::engine::sessions::Session;
+use crate::engine::siblings::Siblings;
+use crate::mem::Handle;
+use crate::seam::work;
+use crate::shards::forward::Content;
+use crate::shards::links::ShardLinks;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// The packet that comes next waits until the siblings have passed this fence; 0: none.
+    pub(super) fence: u64,
+    /// A sibling has no room for the message that waits.
+    pub(super) is_refused: bool,
+    /// It waits until siblings have confirmed more.
+    pub(super) is_congested: bool,
+}
+
+impl Empty for Waits {
+    const EMPTY: Self = Self { fence: 0, is_refused: false, is_congested: false };
+}
+
+/// Fences that were asked for, and answers that are owed.
+#[derive(Debug)]
+pub(super) struct Fences {
+    /// Counts fences; the last one that was asked for.
+    last: u64,
+    /// Connections that wait for a fence, in its order.
+    waiting: VecDeque<(u64, ConnectionId)>,
+    /// Counts probes; the last one.
+    probe: u64,
+    /// Answers that wait until a probe of ours was answered: to whom, which fence, and the probe.
+    held: VecDeque<(u16, u64, u64)>,
+    siblings: Vec<Answered>,
+}
+
+/// What one sibling has answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answered {
+    /// The last fence it has passed.
+    passed: u64,
+    /// The last probe it has answered.
+    probed: u64,
+}
+
+impl Fences {
+    pub(super) fn new(shard: Shard) -> Self {
+        let mut siblings = alloc::vec![Answered::default(); shard.siblings() as usize];
+        // Nobody waits for an answer of ours.
+        if let Some(own) = siblings.get_mut(usize::from(shard.index)) {
+            *own = Answered { passed: u64::MAX, probed: u64::MAX };
+        }
+        Self { last: 0, waiting: VecDeque::new(), probe: 0, held: VecDeque::new(), siblings }
+    }
+}
+
+impl Fences {
+    /// The number that the next fence will have.
+    pub(super) fn next(&self) -> u64 {
+        self.last + 1
+    }
+
+    /// Asks all siblings to answer when they have taken what was sent so far.
+    pub(super) fn raise(&mut self, links: &mut ShardLinks) -> u64 {
+        self.last += 1;
+        let fence = self.last;
+        for other in links.others() {
+            links.send(other, Content::Fence(fence));
+        }
+        fence
+    }
+
+    pub(super) fn wait_for(&mut self, fence: u64, id: ConnectionId) {
+        self.waiting.push_back((fence, id));
+    }
+
+    /// The connection that waits for a fence.
+    pub(super) fn waiter_of(&self, fence: u64) -> Option<ConnectionId> {
+        let first = self.waiting.partition_point(|(waited_for, _)| *waited_for < fence);
+        self.waiting.get(first).filter(|(waited_for, _)| *waited_for == fence).map(|(_, id)| *id)
+    }
+
+    /// Whether all siblings have passed a fence.
+    pub(super) fn has_passed(&self, fence: u64) -> bool {
+        self.siblings.iter().all(|sibling| sibling.passed >= fence)
+    }
+
+    /// A sibling passed a fence; the connections that waited for it.
+    pub(super) fn passed(&mut self, by: u16, fence: u64) -> Vec<ConnectionId> {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.passed = sibling.passed.max(fence);
+        }
+        let mut done = Vec::new();
+        while let Some((fence, id)) = self.waiting.front().copied() {
+            if !self.has_passed(fence) {
+                break;
+            }
+            self.waiting.pop_front();
+            done.push(id);
+        }
+        done
+    }
+
+    /// Has all siblings take note of what was sent so far; fences of others are answered only after that.
+    pub(super) fn raise_probe(&mut self, links: &mut ShardLinks) {
+        self.probe += 1;
+        let probe = self.probe;
+        for other in links.others() {
+            links.send(other, Content::Probe(probe));
+        }
+    }
+
+    /// A sibling answered a probe.
+    pub(super) fn probed(&mut self, links: &mut ShardLinks, by: u16, probe: u64) {
+        if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
+            sibling.probed = sibling.probed.max(probe);
+        }
+        while let Some((to, fence, ours)) = self.held.front().copied() {
+            if !self.all_probed(ours) {
+                break;
+            }
+            self.held.pop_front();
+            links.send(to, Content::Passed(fence));
+        }
+    }
+
+    /// Answers a fence: at once, or when our last probe was answered.
+    pub(super) fn answer(&mut self, links: &mut ShardLinks, from: u16, fence: u64) {
+        if self.held.is_empty() && self.all_probed(self.probe) {
+            links.send(from, Content::Passed(fence));
+        } else {
+            self.held.push_back((from, fence, self.probe));
+        }
+    }
+
+    fn all_probed(&self, probe: u64) -> bool {
+        self.siblings.iter().all(|sibling| sibling.probed >= probe)
+    }
+}
+
+impl Engine<'_> {
+    /// Whether all siblings have heard of the first `count` filters of a SUBSCRIBE. If not they are told, and the connection is woken
+    /// when they have.
+    pub(super) fn promise_filters(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        subscribe: &Subscribe<'_>,
+        count: usize,
+    ) -> bool {
+        if !self.has_siblings() {
+            return true;
+        }
+        if let Some(passed) = self.pass_fence(handle) {
+            return passed;
+        }
+        let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
+        let generation = self.connections[handle].generation;
+        let is_bridge = self.connections[handle].is_bridge;
+        for (text, mut options) in subscribe.filters().take(count) {
+            let Ok(filter) = TopicFilter::new(text) else { continue };
+            self.work.count(work::SUBSCRIPTION, 1);
+            if self.is_too_deep(filter) || self.is_refused_text(text) {
+                continue;
+            }
+            if is_bridge {
+                options = as_bridge(text, options);
+            }
+            if self.owner_of(filter).is_some() {
+                // The owner has to have the member before SUBACK. Taking SUBSCRIBE once more changes nothing.
+                self.subscribe(now, session, text, options, identifier);
+            } else {
+                self.shards.promises.add(generation, filter.proper());
+                self.tell_interest_of(session, filter, options.qos);
+            }
+        }
+        self.wait_for_siblings(handle);
+        false
+    }
+
+    /// Has the connection wait until all siblings have taken what was sent to them so far.
+    pub(super) fn wait_for_siblings(&mut self, handle: Handle<Connection>) {
+        let fence = self.shards.fences.raise(&mut self.shards.links);
+        self.connections[handle].shards.fence = fence;
+        let id = self.id_of(handle);
+        self.shards.fences.wait_for(fence, id);
+    }
+
+    /// Whether the fence that the connection waits for was passed by all; `None` if it waits for none.
+    pub(super) fn pass_fence(&mut self, handle: Handle<Connection>) -> Option<bool> {
+        let fence = self.connections[handle].shards.fence;
+        if fence == 0 {
+            return None;
+        }
+        let passed = self.shards.fences.has_passed(fence);
+        if passed {
+            self.connections[handle].shards.fence = 0;
+        }
+        Some(passed)
+    }
+
+    /// Whether the owners of groups that the first `count` filters of an UNSUBSCRIBE leave have heard of it: behind UNSUBACK they send nothing more
+    /// `[MQTT-3.10.4-2]`. If not they are told, and the connection is woken when they have.
+    pub(super) fn leave_groups(
+        &mut self,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        unsubscribe: &Unsubscribe<'_>,
+        count: usize,
+    ) -> bool {
+        if !self.has_siblings() {
+            return true;
+        }
+        if let Some(passed) = self.pass_fence(handle) {
+            return passed;
+        }
+        let generation = self.connections[handle].generation;
+        let mut waits = false;
+        for text in unsubscribe.filters().take(count) {
+            let Ok(filter) = TopicFilter::new(text) else { continue };
+            if self.owner_of(filter).is_some() && self.unsubscribe(session, filter) {
+                self.shards.promises.leave(generation, text);
+                waits = true;
+            }
+        }
+        if waits {
+            self.forget_left_groups(session);
+            self.wait_for_siblings(handle);
+        }
+        !waits
+    }
+
+    /// A sibling has passed a fence: those that waited for it go on.
+    pub(super) fn take_fence_passed(&mut self, now: Instant, by: u16, fence: u64) {
+        let waiting = self.shards.fences.passed(by, fence);
+        self.end_greeting_if_passed(now, &waiting);
+        self.wake(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_that_waits_for_a_fence_is_found_among_all_that_wait() {
+        let shard = Shard { index: 0, count: 2 };
+        let (mut links, mut fences) = (ShardLinks::new(shard), Fences::new(shard));
+        let id = |generation| ConnectionId { slot: Handle::from_index(0), generation };
+        // Nobody waits for every third fence.
+        for generation in 1..=3_000 {
+            let fence = fences.raise(&mut links);
+            if generation % 3 != 0 {
+                fences.wait_for(fence, id(generation));
+            }
+        }
+        for generation in 1..=3_000 {
+            let expected = (generation % 3 != 0).then(|| id(generation));
+            assert_eq!(fences.waiter_of(u64::from(generation)), expected);
+        }
+        assert_eq!(fences.waiter_of(3_001), None);
+        assert_eq!(fences.passed(1, 2_000).len(), 1_334);
+        assert_eq!((fences.waiter_of(2_000), fences.waiter_of(2_002)), (None, Some(id(2_002))));
+    }
+}

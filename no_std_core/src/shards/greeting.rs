@@ -1,0 +1,114 @@
+//! After a restart siblings tell each other of their restored subscriptions, of members of groups first. Until all have answered a fence
+//! behind that, a broker takes nothing from clients, sets messages of siblings aside and lets no timer come: nobody is told that
+//! nobody subscribed.
+
+use alloc::collections::VecDeque;
+
+use crate::engine::Engine;
+use crate::engine::connections::{Connection, ConnectionId};
+use crate::mem::Handle;
+use crate::shards::forward::{Content, Forward};
+use crate::shards::groups_elsewhere::as_subscribed;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
+
+/// How far that is.
+#[derive(Debug, Default)]
+pub(super) struct Greeting {
+    /// The fence behind which all siblings have told of their subscribers; 0: that is long ago.
+    fence: u64,
+    /// Messages that came before that: who is to get them is not known yet.
+    early: VecDeque<(u16, Forward)>,
+}
+
+impl Greeting {
+    #[inline]
+    pub(super) fn is_going_on(&self) -> bool {
+        self.fence != 0
+    }
+
+    /// Keeps what a sibling handed over until it is known who is to get it.
+    pub(super) fn set_aside(&mut self, from: u16, forward: Forward) {
+        self.early.push_back((from, forward));
+    }
+}
+
+impl Engine<'_> {
+    /// After a restart: siblings hear what was on its way to them, and of our subscribers.
+    pub(super) fn greet(&mut self) {
+        for slot in self.shards.transits.end_restoring() {
+            self.send_transit_again(slot as usize);
+        }
+        if !self.shards.links.has_siblings() {
+            return;
+        }
+        self.shards.transits.tell_taken(&mut self.shards.links);
+        for slot in 0..self.router.subscription_slots() {
+            let subscription = Handle::from_index(slot);
+            let subscriber = self.router.live_subscription(subscription).map(|entry| entry.subscriber());
+            let Some(session) = subscriber.and_then(|subscriber| self.session_of(subscriber)) else { continue };
+            let Some(filter) = self.filter_for_siblings(subscription) else { continue };
+            if let Some(subscribed) = as_subscribed(&filter) {
+                self.count_foreign_group(session, 1);
+                self.join(session, &subscribed, subscription);
+            } else if let Ok(filter) = TopicFilter::new(&filter) {
+                let is_durable = self.router.subscription(subscription).options().qos > 0;
+                self.tell_interest(filter, true, is_durable);
+            }
+        }
+        // Siblings answer the fence when they have heard of all members of their groups: then they have told of these too.
+        self.shards.fences.raise_probe(&mut self.shards.links);
+        self.shards.greeting.fence = self.shards.fences.raise(&mut self.shards.links);
+        self.shards.removals.begin_round(&mut self.shards.links);
+    }
+
+    fn send_transit_again(&mut self, slot: usize) {
+        let Some(transit) = self.shards.transits.get(slot) else { return };
+        let Some(shared) = self.share(transit.message, transit.publisher_key) else { return };
+        let (to, message) = (transit.to, shared.at(transit.sequence));
+        let content = match transit.group.clone() {
+            None => Content::Message(message),
+            Some(group) if TopicFilter::new(&group).is_ok_and(|filter| self.owner_of(filter).is_none()) => {
+                let message = message.stamped(self.messages.get(transit.message).order);
+                let (qos, retain, identifier) = (message.qos, false, 0);
+                Content::Deliver { member: None, group, message, qos, retain, identifier }
+            }
+            Some(group) => Content::Returned { group, message },
+        };
+        self.shards.links.send(to, content);
+    }
+
+    /// Has a connection wait until the greeting is over.
+    pub(super) fn wait_for_greeting(&mut self, handle: Handle<Connection>) -> bool {
+        let greeting = self.shards.greeting.fence;
+        if self.connections[handle].shards.fence == 0 {
+            self.connections[handle].shards.fence = greeting;
+            let id = self.id_of(handle);
+            self.shards.fences.wait_for(greeting, id);
+        }
+        true
+    }
+
+    /// A sibling has passed a fence, and these connections waited for it: it may have been the last one that had not told of its
+    /// restored subscribers.
+    pub(super) fn end_greeting_if_passed(&mut self, now: Instant, waiting: &[ConnectionId]) {
+        if self.shards.greeting.is_going_on() && self.shards.fences.has_passed(self.shards.greeting.fence) {
+            self.end_greeting(now, waiting);
+        }
+    }
+
+    /// All siblings have told of their restored subscribers.
+    fn end_greeting(&mut self, now: Instant, waiting: &[ConnectionId]) {
+        self.shards.greeting.fence = 0;
+        for id in waiting {
+            if let Some(connection) = self.find(*id) {
+                self.connections[connection].shards.fence = 0;
+            }
+        }
+        self.end_empty_groups();
+        self.resume_absences(now);
+        while let Some((from, forward)) = self.shards.greeting.early.pop_front() {
+            self.on_forward(now, from, forward);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Shared subscriptions whose group a sibling owns, with members here.
+//!
+//! The home shard of a group's filter owns the group. Where members live, their subscription is kept under a filter that no topic
+//! matches.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::codec::QoS;
+use crate::config::Shard;
+use crate::engine::Engine;
+use crate::engine::messages::{Delivery, Message, Via};
+use crate::engine::router::{Subscribed, Subscription};
+use crate::engine::routing::Terms;
+use crate::engine::sessions::Session;
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::shards::forward::{Content, Member, SharedMessage};
+use crate::shards::links::ShardLinks;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
+
+/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. A level of any Topic Name or
+/// Topic Filter that has a `#` is this alone.
+const FOREIGN: &str = "#share";
+
+const SHARE: &str = "$share";
+
+/// A filter as it is kept becomes what the client wrote.
+pub(super) fn write_as_share(filter: &mut [u8]) {
+    if filter.starts_with(FOREIGN.as_bytes())
+        && let Some(head) = filter.get_mut(..SHARE.len())
+    {
+        head.copy_from_slice(SHARE.as_bytes());
+    }
+}
+
+/// What the client wrote, of a filter that is kept so; `None` for all other filters.
+pub(super) fn as_subscribed(kept: &str) -> Option<String> {
+    Some([SHARE, kept.strip_prefix(FOREIGN)?].concat())
+}
+
+/// The groups that Sessions here are members of.
+#[derive(Debug, Default)]
+pub(super) struct GroupsElsewhere {
+    /// Sessions made so far.
+    session_numbers: u32,
+    /// Which sibling owns the group of a subscription here.
+    owners: BTreeMap<Handle<Subscription>, u16>,
+}
+
+/// Tells the owner of a group that a member has acknowledged one more message: with those that it is about to be told of.
+fn tell_settled(links: &mut ShardLinks, owner: u16, member: Member) {
+    match links.last_to(owner) {
+        Some(Content::Settled { member: same, count }) if *same == member => *count += 1,
+        _ => links.send(owner, Content::Settled { member, count: 1 }),
+    }
+}
+
+impl Engine<'_> {
+    /// Gives a new Session its number.
+    pub(super) fn number_session(&mut self, session: Handle<Session>) {
+        let last = &mut self.shards.groups.session_numbers;
+        *last = last.wrapping_add(1);
+        if let Some(local) = self.sessions[session].shards.here_mut() {
+            local.number = *last;
+        }
+    }
+
+    /// The sibling that owns the group of a shared subscription; `None` for other filters, and if we own it.
+    pub(super) fn owner_of(&self, filter: TopicFilter<'_>) -> Option<u16> {
+        filter.share_name()?;
+        let owner = Shard::home_of(filter.as_str().as_bytes(), self.config.shard.count);
+        (owner != self.config.shard.index).then_some(owner)
+    }
+
+    /// The filter under which a subscription to a sibling's group is kept here.
+    pub(super) fn foreign_filter(&self, filter: TopicFilter<'_>) -> Option<Box<str>> {
+        self.owner_of(filter)?;
+        let behind = filter.as_str().strip_prefix(SHARE)?;
+        Some([FOREIGN, behind].concat().into_boxed_str())
+    }
+
+    pub(super) fn count_foreign_group(&mut self, session: Handle<Session>, more: i32) {
+        if let Some(local) = self.sessions[session].shards.here_mut() {
+            local.foreign_groups = local.foreign_groups.saturating_add_signed(more);
+        }
+    }
+
+    fn set_told_full(&mut self, session: Handle<Session>, is_told_full: bool) {
+        if let Some(local) = self.sessions[session].shards.here_mut() {
+            local.is_told_full = is_told_full;
+        }
+    }
+
+    fn member(&self, session: Handle<Session>, subscription: Handle<Subscription>) -> Member {
+        Member { number: self.sessions[session].shards.number(), session, subscription }
+    }
+
+    /// A Session has subscribed to a group that a sibling owns.
+    pub(super) fn join_foreign(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
+        if !subscribed.replaced {
+            self.count_foreign_group(session, 1);
+        }
+        self.join(session, filter.as_str(), subscribed.handle);
+    }
+
+    /// Makes a Session a member of a sibling's group.
+    pub(super) fn join(&mut self, session: Handle<Session>, filter: &str, subscription: Handle<Subscription>) {
+        let Some(owner) = TopicFilter::new(filter).ok().and_then(|filter| self.owner_of(filter)) else { return };
+        self.shards.groups.owners.insert(subscription, owner);
+        let member = self.member(session, subscription);
+        let entry = self.router.subscription(subscription);
+        let options = entry.options();
+        let content = Content::Join {
+            filter: filter.into(),
+            member,
+            online: self.sessions[session].is_here(),
+            qos: QoS::from_bits(options.qos).unwrap_or_default(),
+            retain_as_published: options.retain_as_published,
+            identifier: entry.identifier(),
+            durable: self.sessions[session].is_durable,
+        };
+        self.shards.links.send(owner, content);
+    }
+
+    /// A Session's membership of a sibling's group has ended.
+    pub(super) fn leave_foreign(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: String,
+    ) {
+        self.shards.groups.owners.remove(&subscription);
+        self.count_foreign_group(session, -1);
+        let member = self.member(session, subscription);
+        if let Some(owner) = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
+            self.shards.links.send(owner, Content::Leave { filter: filter.into(), member });
+        }
+    }
+
+    /// Tells the owners of a Session's groups that it came or went.
+    pub(super) fn tell_presence(&mut self, session: Handle<Session>, online: bool) {
+        self.set_told_full(session, false);
+        self.tell_owners(session, |member| Content::Presence { member, online });
+    }
+
+    fn tell_owners(&mut self, session: Handle<Session>, content: impl Fn(Member) -> Content) {
+        if self.sessions[session].shards.foreign_groups() == 0 {
+            return;
+        }
+        let subscriber = self.subscriber_of(session);
+        let Some(any) = self.router.subscriptions_of(subscriber).next() else { return };
+        let member = self.member(session, any);
+        for other in self.shards.links.others() {
+            self.shards.links.send(other, content(member));
+        }
+    }
+
+    /// A message for one of our Sessions, from the owner of its group. If it can't be given to that, it goes back.
+    pub(super) fn take_delivery(
+        &mut self,
+        now: Instant,
+        (owner, group): (u16, Arc<str>),
+        member: Option<Member>,
+        shared: SharedMessage,
+        (qos, retain, identifier): (QoS, bool, u32),
+    ) {
+        let member = member.filter(|member| self.session_with_number(member.session, member.number).is_some());
+        let session = member.map(|member| member.session);
+        if shared.has_expired(now) {
+            self.count_drop(session, DropReason::Expired);
+            return;
+        }
+        let Some(message) = self.adopt(shared) else {
+            self.count_drop(session, DropReason::OutOfMemory);
+            return;
+        };
+        let is_subscribed =
+            |member: &Member| self.router.holds(member.subscription, self.subscriber_of(member.session));
+        let foreign = member.filter(is_subscribed).map(|member| member.subscription);
+        let cost = self.messages.get(message).body.len() as u32;
+        match session {
+            Some(session) if self.is_full_for_group(session, qos, foreign, cost) => {
+                if let Some(member) = member {
+                    self.set_told_full(session, true);
+                    self.shards.links.send(owner, Content::Full { member, is_full: true });
+                }
+                self.send_back(owner, group, message);
+            }
+            Some(session) if self.sessions[session].connection.is_some() || foreign.is_none() => {
+                let via = foreign.map_or(Via::Own, Via::GroupElsewhere);
+                let terms = Terms { qos, retain, identifier, via };
+                self.with_topic(message, |broker, topic| broker.deliver(session, message, topic, terms));
+            }
+            _ => self.send_back(owner, group, message),
+        }
+        self.messages.release(message);
+    }
+
+    /// Whether a message that a sibling's group gives a connected member goes back, because the member's queue is full. A message that
+    /// an empty queue has no room for is lost instead, as it would be in any queue.
+    ///
+    /// Messages that are on the way while the member gets room again may overtake those that go back: a shared subscription promises no
+    /// order, and its owner gives nothing more as soon as it knows.
+    fn is_full_for_group(
+        &self,
+        session: Handle<Session>,
+        qos: QoS,
+        subscription: Option<Handle<Subscription>>,
+        cost: u32,
+    ) -> bool {
+        let entry = &self.sessions[session];
+        entry.connection.is_some()
+            && qos > QoS::AtMostOnce
+            && subscription.is_some()
+            && entry.outbound.queued() > 0
+            && !entry.has_room(&self.config.limits, cost)
+    }
+
+    /// A Session has nothing queued any more: siblings hear of it that were told that its queue is full.
+    #[inline]
+    pub(super) fn tell_room(&mut self, session: Handle<Session>) {
+        if self.sessions[session].shards.here().is_some_and(|local| local.is_told_full) {
+            self.set_told_full(session, false);
+            self.tell_owners(session, |member| Content::Full { member, is_full: false });
+        }
+    }
+
+    /// A message that a Session was given through a sibling's group is for another member.
+    pub(super) fn return_to_owner(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+    ) {
+        let kept = self.filter_for_siblings(subscription);
+        let filter = kept.as_deref().and_then(as_subscribed).unwrap_or_default();
+        match TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
+            Some(owner) => self.send_back(owner, filter.into(), message),
+            None => self.count_drop(Some(session), DropReason::SessionEnded),
+        }
+    }
+
+    fn send_back(&mut self, owner: u16, group: Arc<str>, message: Handle<Message>) {
+        let Some(shared) = self.share(message, 0) else { return };
+        let is_durable = self.messages.journal.is_on() && shared.qos > QoS::AtMostOnce;
+        let sequence = if is_durable { self.begin_transit(owner, message, 0, Some(group.clone())) } else { 0 };
+        self.send_message(owner, sequence, Content::Returned { group, message: shared.at(sequence) });
+    }
+
+    /// A delivery is over: the owner of its group counts what its members have to do.
+    pub(super) fn settle(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
+        let Some(subscription) = self.messages.deliveries[delivery].group_elsewhere() else { return };
+        let member = self.member(session, subscription);
+        if let Some(owner) = self.shards.groups.owners.get(&subscription).copied() {
+            tell_settled(&mut self.shards.links, owner, member);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Messages go to each sibling with interest once, and from there to its own subscribers.
+
+use crate::codec::QoS;
+use crate::engine::Engine;
+use crate::engine::messages::Message;
+use crate::engine::neighbours::WantedElsewhere;
+use crate::engine::neighbours::bodies::Residency;
+use crate::engine::routing::{Fate, Routed, Routing, is_reserved_for_server};
+use crate::mem::Handle;
+use crate::seam::counters::DropReason;
+use crate::shards::forward::{Content, SharedMessage};
+use crate::shards::questions::QuestionId;
+use crate::shards::set::SiblingSet;
+use crate::time::Instant;
+
+/// Whether a sibling may have a message before it is recorded here: one that may come twice. Not one that is retained, whose stamp
+/// would be given out again after a crash, to another one that the sibling takes for older.
+pub(super) fn goes_unrecorded(qos: QoS, stamp: u64) -> bool {
+    qos == QoS::AtLeastOnce && stamp == 0
+}
+
+impl Engine<'_> {
+    /// Sends a message to siblings that want it.
+    pub(super) fn forward(
+        &mut self,
+        message: Handle<Message>,
+        routing: &Routing<'_>,
+        to: &SiblingSet,
+    ) -> Option<QuestionId> {
+        let key = routing.publisher_key;
+        let shared = self.share(message, key)?;
+        let stays = shared.qos > QoS::AtMostOnce || (shared.retain() && !is_reserved_for_server(routing.topic));
+        let may_be_recorded = self.messages.journal.is_on() && stays;
+        self.send_to_each(shared, routing.asks, to, |broker, sibling, is_durable| {
+            if may_be_recorded && is_durable { broker.begin_transit(sibling, message, key, None) } else { 0 }
+        })
+    }
+
+    /// Sends a message that nobody here gets to the siblings that want it, without storing it first; not one that has to be recorded.
+    pub(super) fn forward_unstored(&mut self, routing: &Routing<'_>, to: &SiblingSet) -> Option<Option<QuestionId>> {
+        let is_recorded = self.messages.journal.is_on() && routing.draft.qos > QoS::AtMostOnce && to.needs_record();
+        if is_recorded {
+            return None;
+        }
+        let body = self.messages.bytes.make_shared(&routing.parts)?;
+        let shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
+        self.routed += 1;
+        Some(self.send_to_each(shared, routing.asks, to, |_, _, _| 0))
+    }
+
+    /// Sends a message to each of these siblings, at the place among what is recorded that `place` gives. The question that they are
+    /// asked.
+    #[inline]
+    fn send_to_each(
+        &mut self,
+        shared: SharedMessage,
+        asks: bool,
+        to: &SiblingSet,
+        place: impl Fn(&mut Self, u16, bool) -> u64,
+    ) -> Option<QuestionId> {
+        let question = asks.then(|| self.shards.questions.open());
+        let shared = shared.asking(asks);
+        let mut one_before = None;
+        for (sibling, is_durable) in to.iter() {
+            let sequence = place(self, sibling, is_durable);
+            if let Some(question) = question {
+                self.shards.questions.ask(question, sibling);
+            }
+            if let Some((to, sequence)) = one_before.replace((sibling, sequence)) {
+                self.send_message(to, sequence, Content::Message(shared.clone().at(sequence)));
+            }
+        }
+        // The last one gets the body without one more hold on it.
+        if let Some((to, sequence)) = one_before {
+            self.send_message(to, sequence, Content::Message(shared.at(sequence)));
+        }
+        question
+    }
+
+    /// Sends a message; if it is recorded, at this place, once that is safe. One that may come twice is on its way at once: after a crash its
+    /// publisher, who was told nothing, sends it again.
+    #[inline]
+    pub(super) fn send_message(&mut self, to: u16, sequence: u64, content: Content) {
+        if sequence == 0 {
+            self.shards.links.send(to, content);
+        } else {
+            self.send_recorded(to, content);
+        }
+    }
+
+    fn send_recorded(&mut self, to: u16, content: Content) {
+        if matches!(&content, Content::Message(shared) if goes_unrecorded(shared.qos, shared.stamp)) {
+            self.shards.links.send(to, content);
+        } else {
+            let batch = self.messages.journal.gathering();
+            self.shards.links.send_when_safe(to, batch, content);
+        }
+    }
+
+    pub(super) fn share(&self, message: Handle<Message>, publisher_key: u32) -> Option<SharedMessage> {
+        if self.messages.is_evicted(message) {
+            return None;
+        }
+        let message = self.messages.get(message);
+        Some(SharedMessage::new(self.messages.bytes.share(message.body)?, message, publisher_key))
+    }
+
+    /// Stores a sibling's message, held for the caller.
+    pub(super) fn adopt(&mut self, shared: SharedMessage) -> Option<Handle<Message>> {
+        let (message, body) = shared.into_parts();
+        // Its place among the sibling's messages says nothing here.
+        self.routed += 1;
+        let stored = self.messages.adopt(Message { order: self.routed, ..message }, body)?;
+        self.messages.hold(stored);
+        Some(stored)
+    }
+
+    pub(super) fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {
+        self.shards.removals.see(shared.stamp);
+        if shared.has_expired(now) {
+            self.count_drop(None, DropReason::Expired);
+            self.retain_expired(&shared);
+            // Its publisher wanted it to expire: for the publisher that is no loss.
+            return Fate::Kept;
+        }
+        let publisher_key = shared.publisher_key;
+        // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
+        let (message, body) = shared.into_parts();
+        let Some(message) = self.messages.adopt(message, body) else {
+            self.count_drop(None, DropReason::OutOfMemory);
+            return Fate::Lost;
+        };
+        self.messages.hold(message);
+        let routed = self
+            .with_topic(message, |broker, topic| broker.route(Routing::from_sibling(topic, message, publisher_key)));
+        if matches!(routed, Some(Err(_))) {
+            self.count_drop(None, DropReason::QueueFull);
+        }
+        self.messages.release(message);
+        match routed {
+            Some(Ok(Routed { fate, .. })) => fate,
+            _ => Fate::Lost,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Retained messages go to all siblings, with a Lamport stamp: the greater one stays, so all end with the same. What was removed, or has
+//! expired, leaves a tombstone until nothing older can come.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::config::Shard;
+use crate::engine::Engine;
+use crate::engine::messages::Message;
+use crate::engine::neighbours::{Empty, Stamp};
+use crate::engine::router::Retained;
+use crate::engine::routing::is_reserved_for_server;
+use crate::mem::Handle;
+use crate::shards::forward::{Content, SharedMessage};
+use crate::shards::links::ShardLinks;
+use crate::topic::TopicName;
+
+/// Stands in each message, and orders the retained ones of a topic. Of a message that a sibling's group gave us it is the place among
+/// that sibling's messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetainedStamp(u64);
+
+impl Empty for RetainedStamp {
+    const EMPTY: Self = Self(0);
+}
+
+impl Stamp for RetainedStamp {
+    #[inline]
+    fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    #[inline]
+    fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Stamps, and what was removed.
+#[derive(Debug)]
+pub(super) struct Removals {
+    /// Our own index, which makes our stamps differ from those of all others.
+    shard: u16,
+    /// A Lamport clock that orders retained messages.
+    clock: u64,
+    /// Topics whose retained messages were removed, in that order: the round that ends it, and the tombstone, whose body is the topic.
+    /// An older message may be late, and must not bring one back.
+    tombstones: VecDeque<(u64, Tombstone)>,
+    /// The same in the order of topics, and for each topic by stamp.
+    by_topic: BTreeSet<Tombstone>,
+    /// The round that was begun last: when all siblings have answered it, no message is late that was stamped before.
+    round: u64,
+    /// The last round that each sibling has answered.
+    answered: Vec<u64>,
+}
+
+/// The hash of a topic, the stamp of its removal, and a message whose body is the topic.
+type Tombstone = (u32, u64, Handle<Message>);
+
+impl Removals {
+    pub(super) fn new(shard: Shard) -> Self {
+        let mut answered = alloc::vec![0; shard.siblings() as usize];
+        // Nobody waits for an answer of ours.
+        if let Some(own) = answered.get_mut(usize::from(shard.index)) {
+            *own = u64::MAX;
+        }
+        Self {
+            shard: shard.index,
+            clock: 0,
+            tombstones: VecDeque::new(),
+            by_topic: BTreeSet::new(),
+            round: 0,
+            answered,
+        }
+    }
+
+    /// How many tombstones there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.tombstones.len()
+    }
+}
+
+impl Removals {
+    /// The stamp of a message that is retained now: later ones are greater, and no two are equal.
+    pub(super) fn stamp(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock << 16 | u64::from(self.shard)
+    }
+
+    /// A sibling's stamp: ours will be greater from now on.
+    pub(super) fn see(&mut self, stamp: u64) {
+        self.clock = self.clock.max(stamp >> 16);
+    }
+
+    /// The retained message of a topic was removed at `stamp`; the tombstone's body is the topic, and the caller holds it.
+    pub(super) fn bury(&mut self, topic_hash: u32, stamp: u64, tombstone: Handle<Message>) {
+        self.tombstones.push_back((self.round + 1, (topic_hash, stamp, tombstone)));
+        self.by_topic.insert((topic_hash, stamp, tombstone));
+    }
+
+    /// Tombstones of topics with this hash that are newer than `stamp`. No others are looked at, however often such a topic was cleared.
+    pub(super) fn removed_since(&self, topic_hash: u32, stamp: u64) -> impl Iterator<Item = Handle<Message>> {
+        let first = (topic_hash, stamp.saturating_add(1), Handle::from_index(0));
+        let newer = self.by_topic.range(first..).take_while(move |(hash, ..)| *hash == topic_hash);
+        newer.map(|(.., tombstone)| *tombstone)
+    }
+
+    /// Asks siblings whether older messages are still on their way, where there are tombstones and nothing is asked yet.
+    pub(super) fn begin_round(&mut self, links: &mut ShardLinks) {
+        if self.tombstones.is_empty() || !self.all_rounded() {
+            return;
+        }
+        self.round += 1;
+        let (round, stamp) = (self.round, self.clock << 16);
+        for other in links.others() {
+            links.send(other, Content::Round { round, stamp });
+        }
+    }
+
+    fn all_rounded(&self) -> bool {
+        self.answered.iter().all(|answered| *answered >= self.round)
+    }
+
+    /// Answers a sibling's round behind all messages that it has not got, also those that wait for a batch. What is retained from now
+    /// on is newer than `stamp`.
+    pub(super) fn answer_round(&mut self, links: &mut ShardLinks, from: u16, round: u64, stamp: u64) {
+        self.see(stamp);
+        links.send_behind_messages(from, Content::RoundDone(round));
+    }
+
+    /// A sibling has answered a round.
+    fn rounded(&mut self, by: u16, round: u64) {
+        if let Some(answered) = self.answered.get_mut(usize::from(by)) {
+            *answered = round.max(*answered);
+        }
+    }
+
+    /// A tombstone that is needed no more, which is forgotten.
+    fn exhume(&mut self) -> Option<Handle<Message>> {
+        if !self.all_rounded() {
+            return None;
+        }
+        let Removals { tombstones, by_topic, round, .. } = self;
+        let (_, tombstone) = *tombstones.front().filter(|(until, _)| until <= round)?;
+        tombstones.pop_front();
+        by_topic.remove(&tombstone);
+        let (.., message) = tombstone;
+        Some(message)
+    }
+}
+
+impl Engine<'_> {
+    /// Whether the topic has a retained message that is newer, or had one removed later, than `message`.
+    pub(super) fn is_late_retained(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        let (stamp, clears) = {
+            let message = self.messages.get(message);
+            (message.shards.number(), message.payload_len() == 0)
+        };
+        let is_outdated = self.is_older(topic, stamp);
+        if clears && !is_outdated {
+            self.bury(topic, stamp);
+        }
+        is_outdated
+    }
+
+    fn is_older(&self, topic: TopicName<'_>, stamp: u64) -> bool {
+        let text = topic.as_str().as_bytes();
+        let kept = self.router.retained_at(topic).map(|Retained(kept)| self.messages.get(kept.cast()).shards.number());
+        let bytes = &self.messages.bytes;
+        let mut removed = self.shards.removals.removed_since(self.hasher.hash_bytes(text), stamp);
+        kept.is_some_and(|kept| kept > stamp)
+            || removed.any(|tombstone| bytes.equals(self.messages.get(tombstone).body, text))
+    }
+
+    /// Remembers that the retained message of a topic was removed at `stamp`, through a restart too, until nothing older can come:
+    /// a message that a sibling has sent before it heard of that would bring it back here, and here alone.
+    pub(super) fn bury(&mut self, topic: TopicName<'_>, stamp: u64) {
+        if !self.shards.links.has_siblings() {
+            return;
+        }
+        let text = topic.as_str().as_bytes();
+        self.routed += 1;
+        let draft = Message {
+            topic_len: text.len() as u16,
+            order: self.routed,
+            shards: Stamp::of(stamp),
+            ..Message::default()
+        };
+        let Some(tombstone) = self.messages.store_will(draft, &[text]) else { return };
+        if self.messages.journal.is_on() && !is_reserved_for_server(topic) {
+            self.messages.set_kept(tombstone, true);
+        }
+        self.keep_tombstone(topic, tombstone);
+        self.shards.removals.begin_round(&mut self.shards.links);
+    }
+
+    /// Notes a tombstone, a new one or one that was restored.
+    pub(super) fn keep_tombstone(&mut self, topic: TopicName<'_>, tombstone: Handle<Message>) {
+        self.messages.hold(tombstone);
+        let stamp = self.messages.get(tombstone).shards.number();
+        self.shards.removals.bury(self.hasher.hash_bytes(topic.as_str().as_bytes()), stamp, tombstone);
+    }
+
+    /// A sibling has no older messages for us than it had when it answered.
+    pub(super) fn end_round(&mut self, by: u16, round: u64) {
+        self.shards.removals.rounded(by, round);
+        while let Some(tombstone) = self.shards.removals.exhume() {
+            self.messages.set_kept(tombstone, false);
+            self.messages.release(tombstone);
+        }
+        self.shards.removals.begin_round(&mut self.shards.links);
+        self.wake_congested();
+    }
+
+    /// A sibling's retained message has expired on its way: where it expires later, it has taken the place of older ones.
+    pub(super) fn retain_expired(&mut self, shared: &SharedMessage) {
+        let Some(topic) = core::str::from_utf8(shared.topic()).ok().and_then(|topic| TopicName::new(topic).ok()) else {
+            return;
+        };
+        if shared.stamp > 0 && !self.is_older(topic, shared.stamp) {
+            self.unretain(topic);
+            self.bury(topic, shared.stamp);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removals_that_are_older_are_not_looked_at_however_many_they_are() {
+        let mut removals = Removals::new(Shard { index: 0, count: 2 });
+        // One topic that is cleared again and again, and one with another hash on each side of it.
+        let stamps: std::vec::Vec<u64> = (0..5_000).map(|_| removals.stamp()).collect();
+        for (slot, stamp) in stamps.iter().enumerate() {
+            for hash in [6, 7, 8] {
+                removals.bury(hash, *stamp, Handle::from_index(3 * slot + hash as usize));
+            }
+        }
+        for (newer, stamp) in stamps.iter().rev().enumerate().step_by(499) {
+            assert_eq!(removals.removed_since(7, *stamp).count(), newer);
+        }
+        assert_eq!(removals.removed_since(7, 0).count(), stamps.len());
+        assert_eq!(removals.removed_since(9, 0).count(), 0);
+    }
+
+    #[test]
+    fn a_tombstone_is_forgotten_when_all_siblings_have_answered_the_round_after_it() {
+        let shard = Shard { index: 1, count: 3 };
+        let (mut links, mut removals) = (ShardLinks::new(shard), Removals::new(shard));
+        let stamp = removals.stamp();
+        removals.bury(7, stamp, Handle::from_index(4));
+        removals.begin_round(&mut links);
+        assert_eq!(removals.exhume(), None);
+        removals.rounded(0, 1);
+        assert_eq!(removals.exhume(), None);
+        removals.rounded(2, 1);
+        assert_eq!(removals.exhume(), Some(Handle::from_index(4)));
+        assert_eq!((removals.removed_since(7, 0).count(), removals.exhume()), (0, None));
+    }
+}

@@ -1,0 +1,110 @@
+//! A set of siblings.
+
+use crate::config::Shard;
+use crate::engine::neighbours::WantedElsewhere;
+use crate::engine::router::{Subscriber, SubscriptionOptions};
+
+/// The Maximum QoS of a sibling's subscription says whether messages for its subscribers have to survive a restart there.
+pub(super) const DURABLE_INTEREST: u8 = 2;
+pub(super) const PLAIN_INTEREST: u8 = 1;
+
+const WORDS: usize = Shard::MAX_COUNT as usize / 64;
+
+/// The siblings that want a message, and those among them that have to record it. A bit for each, so that no message needs memory for
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SiblingSet {
+    wanted: [u64; WORDS],
+    durable: [u64; WORDS],
+}
+
+impl SiblingSet {
+    #[inline]
+    pub(super) fn insert(&mut self, sibling: u16, is_durable: bool) {
+        let (word, bit) = (usize::from(sibling / 64), u32::from(sibling % 64));
+        if let (Some(wanted), Some(durable)) = (self.wanted.get_mut(word), self.durable.get_mut(word)) {
+            *wanted |= 1 << bit;
+            *durable |= u64::from(is_durable) << bit;
+        }
+    }
+
+    /// The siblings in their order, and whether they have to record the message.
+    #[inline]
+    pub(super) fn iter(&self) -> Siblings<'_> {
+        Siblings { set: self, word: 0, rest: self.wanted[0] }
+    }
+}
+
+/// See [`SiblingSet::iter`].
+pub(super) struct Siblings<'a> {
+    set: &'a SiblingSet,
+    word: usize,
+    /// Those of this word that are still to come.
+    rest: u64,
+}
+
+impl Iterator for Siblings<'_> {
+    type Item = (u16, bool);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u16, bool)> {
+        while self.rest == 0 {
+            self.word += 1;
+            self.rest = *self.set.wanted.get(self.word)?;
+        }
+        let bit = self.rest.trailing_zeros();
+        self.rest &= self.rest.wrapping_sub(1);
+        let is_durable = self.set.durable.get(self.word)? >> bit & 1 != 0;
+        Some((self.word as u16 * 64 + bit as u16, is_durable))
+    }
+}
+
+impl WantedElsewhere for SiblingSet {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.wanted == [0; WORDS]
+    }
+
+    #[inline]
+    fn needs_record(&self) -> bool {
+        self.durable != [0; WORDS]
+    }
+
+    #[inline]
+    fn add(&mut self, subscriber: Subscriber, options: SubscriptionOptions) {
+        self.insert(subscriber.0 as u16, options.qos == DURABLE_INTEREST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::mem::testing::Random;
+
+    #[test]
+    fn it_is_a_map_from_siblings_to_whether_they_record() {
+        let mut random = Random::new(5);
+        for _ in 0..100 {
+            let (mut set, mut model) = (SiblingSet::default(), BTreeMap::<u16, bool>::new());
+            for _ in 0..random.below(8) {
+                let (sibling, is_durable) = (random.below(Shard::MAX_COUNT.into()) as u16, random.below(2) == 0);
+                set.insert(sibling, is_durable);
+                *model.entry(sibling).or_default() |= is_durable;
+            }
+            assert!(set.iter().eq(model.iter().map(|(sibling, is_durable)| (*sibling, *is_durable))));
+            assert_eq!(set.is_empty(), model.is_empty());
+            assert_eq!(set.needs_record(), model.values().any(|is_durable| *is_durable));
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_sibling_are_in_it_and_none_behind() {
+        let mut set = SiblingSet::default();
+        set.insert(0, true);
+        set.insert(Shard::MAX_COUNT - 1, false);
+        set.insert(Shard::MAX_COUNT, true);
+        assert!(set.iter().eq([(0, true), (Shard::MAX_COUNT - 1, false)]));
+    }
+}

@@ -1,0 +1,333 @@
+//! What the engine asks and tells, by the subjects that answer.
+
+use alloc::boxed::Box;
+
+use crate::codec::{AckKind, Publish, QoS, Subscribe, Unsubscribe};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::connections::Connection;
+use crate::engine::messages::{Delivery, Message};
+use crate::engine::neighbours::{Neighbour, Shards, Stamp};
+use crate::engine::router::{Subscribed, Subscription};
+use crate::engine::routing::{Routed, Routing, Terms};
+use crate::engine::sessions::Session;
+use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
+use crate::mem::{Handle, Hasher};
+use crate::shards::fences::{Fences, Waits};
+use crate::shards::forward::Forward;
+use crate::shards::greeting::Greeting;
+use crate::shards::groups_elsewhere::{GroupsElsewhere, write_as_share};
+use crate::shards::groups_here::MembersElsewhere;
+use crate::shards::home::Home;
+use crate::shards::interest::Interest;
+use crate::shards::links::ShardLinks;
+use crate::shards::messages::goes_unrecorded;
+use crate::shards::promises::Promises;
+use crate::shards::questions::{QuestionId, Questions};
+use crate::shards::retained::{Removals, RetainedStamp};
+use crate::shards::set::SiblingSet;
+use crate::shards::transits::Transits;
+use crate::time::Instant;
+use crate::topic::{TopicFilter, TopicName};
+
+/// All that one broker keeps for its siblings: each subject's state, which the file of that subject alone looks into.
+#[derive(Debug)]
+pub(crate) struct SiblingState {
+    pub(super) links: ShardLinks,
+    pub(super) interest: Interest,
+    pub(super) questions: Questions,
+    pub(super) fences: Fences,
+    pub(super) promises: Promises,
+    pub(super) removals: Removals,
+    pub(super) greeting: Greeting,
+    pub(super) transits: Transits,
+    pub(super) members: MembersElsewhere,
+    pub(super) groups: GroupsElsewhere,
+}
+
+impl SiblingState {
+    /// What a sibling is to be handed next, and which sibling.
+    pub(crate) fn poll(&mut self) -> Option<(u16, Forward)> {
+        self.links.poll()
+    }
+}
+
+impl Neighbour for Shards {
+    type OfBroker = SiblingState;
+    type OfSession = Home;
+    type OfConnection = Waits;
+    type OfMessage = RetainedStamp;
+    type OfRoute = SiblingSet;
+    type Asked = Option<QuestionId>;
+    type Filter = Box<str>;
+
+    fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> SiblingState {
+        let shard = config.shard;
+        SiblingState {
+            links: ShardLinks::new(shard),
+            interest: Interest::new(filters, hasher.clone()),
+            questions: Questions::new(shard.siblings() as usize),
+            fences: Fences::new(shard),
+            promises: Promises::default(),
+            removals: Removals::new(shard),
+            greeting: Greeting::default(),
+            transits: Transits::new(shard),
+            members: MembersElsewhere::default(),
+            groups: GroupsElsewhere::default(),
+        }
+    }
+}
+
+impl Siblings for Engine<'_> {
+    #[inline]
+    fn has_siblings(&self) -> bool {
+        self.shards.links.has_siblings()
+    }
+
+    fn session_was_made(&mut self, session: Handle<Session>) {
+        self.number_session(session);
+    }
+
+    fn client_came(&mut self, session: Handle<Session>) {
+        self.tell_presence(session, true);
+    }
+
+    fn client_went(&mut self, session: Handle<Session>) {
+        self.tell_presence(session, false);
+    }
+
+    fn count_elsewhere(&self) -> (usize, usize) {
+        self.shards.members.count()
+    }
+
+    fn is_in_groups_elsewhere(&self, session: Handle<Session>) -> bool {
+        self.sessions[session].shards.foreign_groups() > 0
+    }
+
+    #[inline]
+    fn kept_filter(&self, filter: TopicFilter<'_>) -> Option<Box<str>> {
+        self.foreign_filter(filter)
+    }
+
+    fn write_as_subscribed(kept: &mut [u8]) {
+        write_as_share(kept);
+    }
+
+    fn siblings_know(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        subscribe: &Subscribe<'_>,
+        count: usize,
+    ) -> bool {
+        self.promise_filters(now, handle, session, subscribe, count)
+    }
+
+    fn end_waiting(&mut self, handle: Handle<Connection>) {
+        self.end_promise(handle);
+    }
+
+    fn tell_first_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, qos: QoS) {
+        self.tell_interest_of(session, filter, qos);
+    }
+
+    fn join_elsewhere(&mut self, session: Handle<Session>, filter: TopicFilter<'_>, subscribed: Subscribed) {
+        self.join_foreign(session, filter, subscribed);
+    }
+
+    fn siblings_let_go(
+        &mut self,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        unsubscribe: &Unsubscribe<'_>,
+        count: usize,
+    ) -> bool {
+        self.leave_groups(handle, session, unsubscribe, count)
+    }
+
+    fn left_before(&mut self, handle: Handle<Connection>, filter: TopicFilter<'_>) -> bool {
+        self.has_left(handle, filter)
+    }
+
+    fn filter_of_ending(&mut self, subscription: Handle<Subscription>) -> Option<Box<str>> {
+        self.filter_for_siblings(subscription)
+    }
+
+    fn tell_ended_subscription(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        filter: &str,
+        last: bool,
+    ) {
+        self.subscription_ended(session, subscription, filter, last);
+    }
+
+    #[inline]
+    fn siblings_keep_up(&mut self, handle: Handle<Connection>) -> bool {
+        !self.siblings_are_congested() || self.wait_for_confirmation(handle)
+    }
+
+    fn siblings_were_asked_for_room(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
+        self.ask_for_room(handle, publish)
+    }
+
+    #[inline]
+    fn take_refusal(&mut self, handle: Handle<Connection>) -> bool {
+        core::mem::take(&mut self.connections[handle].shards.is_refused)
+    }
+
+    #[inline]
+    fn wanted_elsewhere(&self, topic: TopicName<'_>, retain: bool) -> SiblingSet {
+        if self.has_siblings() {
+            self.shards.interest.wanted(&self.shards.links, topic, retain)
+        } else {
+            SiblingSet::default()
+        }
+    }
+
+    fn stamp_retained(&mut self, message: Handle<Message>) {
+        if self.has_siblings() {
+            let stamp = self.shards.removals.stamp();
+            self.messages.set_stamp(message, Stamp::of(stamp));
+        }
+    }
+
+    fn is_outdated(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        self.has_siblings() && self.is_late_retained(topic, message)
+    }
+
+    fn retained_has_expired(&mut self, topic: TopicName<'_>, stamp: u64) {
+        self.bury(topic, stamp);
+    }
+
+    fn hand_over(&mut self, message: Handle<Message>, routing: &Routing<'_>, to: &SiblingSet) -> Option<QuestionId> {
+        self.forward(message, routing, to)
+    }
+
+    fn pass_on(&mut self, routing: &Routing<'_>, to: &SiblingSet) -> Option<Option<QuestionId>> {
+        self.forward_unstored(routing, to)
+    }
+
+    fn asks_siblings(
+        &mut self,
+        handle: Handle<Connection>,
+        session: Handle<Session>,
+        reply: (u16, AckKind),
+        routed: Routed,
+    ) -> bool {
+        let Routed { fate, asked } = routed;
+        asked.is_some_and(|question| self.await_answers(handle, session, reply, fate, question))
+    }
+
+    fn await_answer(&mut self, handle: Handle<Connection>, asked: Option<QuestionId>) {
+        if let Some(question) = asked {
+            self.hold_reply(handle, question);
+        }
+    }
+
+    fn await_answer_again(&mut self, handle: Handle<Connection>, session: Handle<Session>, packet_id: u16) {
+        let number = self.sessions[session].shards.number();
+        self.await_answer(handle, self.shards.questions.about(number, packet_id));
+    }
+
+    fn deliver_elsewhere(
+        &mut self,
+        member: Handle<Session>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+        terms: Terms,
+    ) {
+        self.deliver_to_remote(member, subscription, message, terms);
+    }
+
+    fn return_elsewhere(
+        &mut self,
+        session: Handle<Session>,
+        subscription: Handle<Subscription>,
+        message: Handle<Message>,
+    ) {
+        self.return_to_owner(session, subscription, message);
+    }
+
+    #[inline]
+    fn delivery_is_over(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
+        self.settle(session, delivery);
+    }
+
+    #[inline]
+    fn queue_is_empty(&mut self, session: Handle<Session>) {
+        self.tell_room(session);
+    }
+
+    #[inline]
+    fn filters_elsewhere_are_vast(&self) -> bool {
+        self.shards.interest.exact.is_vast()
+    }
+
+    fn look_ahead_elsewhere(&self, topics: &[&[u8]]) {
+        self.shards.interest.exact.look_ahead(topics);
+    }
+
+    fn longest_chain_elsewhere(&self) -> usize {
+        self.shards.interest.exact.longest_chain()
+    }
+
+    #[inline]
+    fn is_greeting(&self) -> bool {
+        self.shards.greeting.is_going_on()
+    }
+
+    fn waits_for_greeting(&mut self, handle: Handle<Connection>) -> bool {
+        self.is_greeting() && self.wait_for_greeting(handle)
+    }
+}
+
+impl SiblingRecords for Engine<'_> {
+    fn greet_siblings(&mut self) {
+        self.greet();
+    }
+
+    fn stamp_was_restored(&mut self, stamp: u64) {
+        self.shards.removals.see(stamp);
+    }
+
+    fn restore_removal(&mut self, topic: TopicName<'_>, message: Handle<Message>) -> bool {
+        if self.has_siblings() {
+            self.keep_tombstone(topic, message);
+        }
+        self.has_siblings()
+    }
+
+    fn restore_transit(&mut self, slot: usize, transit: TransitParts<'_>) -> bool {
+        self.take_back_transit(slot, transit)
+    }
+
+    fn restore_progress(&mut self, sibling: usize, taken: u64, sent: u64) -> bool {
+        self.shards.transits.restore_progress(sibling, taken, sent)
+    }
+
+    fn transit(&self, slot: usize) -> Option<TransitParts<'_>> {
+        self.shards.transits.get(slot).map(|transit| transit.parts())
+    }
+
+    fn transit_slots(&self) -> usize {
+        self.shards.transits.slots()
+    }
+
+    fn goes_unrecorded(&self, transit: &TransitParts<'_>) -> bool {
+        let message = self.messages.get(transit.message);
+        transit.group.is_empty() && goes_unrecorded(message.qos, message.shards.number())
+    }
+
+    fn progress(&self, sibling: usize) -> Option<(u64, u64)> {
+        self.shards.transits.progress(sibling)
+    }
+
+    fn batch_is_safe(&mut self) {
+        let journal = &self.messages.journal;
+        self.shards.links.release_held(|batch| journal.is_unsafe(batch));
+        self.shards.transits.tell_safe(&mut self.shards.links, |batch| journal.is_unsafe(batch));
+    }
+}

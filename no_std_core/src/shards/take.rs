@@ -1,0 +1,113 @@
+//! What a sibling hands over is taken.
+
+use alloc::vec::Vec;
+
+use crate::engine::Engine;
+use crate::engine::ahead::gather;
+use crate::engine::neighbours::Elsewhere;
+use crate::engine::neighbours::credit::Credit;
+use crate::engine::router::{SIDE_BY_SIDE, SubscriptionOptions};
+use crate::shards::forward::{Content, Forward, SharedMessage};
+use crate::shards::home::Remote;
+use crate::time::Instant;
+
+impl Engine<'_> {
+    pub(crate) fn on_forward(&mut self, now: Instant, from: u16, forward: Forward) {
+        if let Some(message) = forward.0.message() {
+            if self.shards.greeting.is_going_on() {
+                self.shards.greeting.set_aside(from, forward);
+                return;
+            }
+            if !self.note_arrival(from, message.sequence, message.body_len()) {
+                return;
+            }
+        }
+        match forward.0 {
+            Content::Message(message) => self.take_and_answer(now, from, message),
+            Content::Answers { fate, count } => self.take_answers(from, fate, count),
+            Content::Safe(sequence) => self.end_transits(from, sequence),
+            Content::Confirmed { count, spares } => {
+                self.messages.bytes.put_spare_buffers(spares);
+                self.shards.links.confirmed(from, count);
+                self.wake_congested();
+            }
+            Content::Interest { filter, wanted, durable } => self.take_interest(from, &filter, wanted, durable),
+            Content::Room { topic, cost, qos, fence } => self.answer_for_room(from, &topic, cost, qos, fence),
+            Content::NoRoom { fence } => self.take_no_room(fence),
+            Content::Fence(fence) => self.shards.fences.answer(&mut self.shards.links, from, fence),
+            Content::Passed(fence) => self.take_fence_passed(now, from, fence),
+            Content::Probe(probe) => self.shards.links.send(from, Content::Probed(probe)),
+            Content::Probed(probe) => self.shards.fences.probed(&mut self.shards.links, from, probe),
+            Content::Round { round, stamp } => {
+                self.shards.removals.answer_round(&mut self.shards.links, from, round, stamp)
+            }
+            Content::RoundDone(_) if self.shards.greeting.is_going_on() => {
+                // Behind the messages that are set aside.
+                self.shards.greeting.set_aside(from, forward);
+            }
+            Content::RoundDone(round) => self.end_round(from, round),
+            Content::Join { filter, member, online, qos, retain_as_published, identifier, durable } => {
+                let options = SubscriptionOptions { qos: qos.bits(), no_local: false, retain_as_published };
+                let state = Elsewhere { is_connected: online, is_durable: durable, outstanding: 0, is_full: false };
+                self.take_member(now, &filter, Remote { shard: from, member, state }, options, identifier);
+            }
+            Content::Leave { filter, member } => self.take_leave(from, member, &filter),
+            Content::Presence { member, online } => self.take_presence(now, from, member, online),
+            Content::Full { member, is_full } => self.take_full(now, (from, member), is_full),
+            Content::Deliver { member, group, message, qos, retain, identifier } => {
+                self.take_delivery(now, (from, group), member, message, (qos, retain, identifier));
+            }
+            Content::Returned { group, message } => self.take_returned(&group, message),
+            Content::Settled { member, count } => self.take_settled(now, (from, member), count),
+        }
+    }
+
+    /// A sibling's message has come, recorded at this place or not at all. Whether it was not taken before a restart.
+    #[inline]
+    fn note_arrival(&mut self, from: u16, sequence: u64, body_len: usize) -> bool {
+        self.shards.links.confirm(from, || self.messages.bytes.take_spare_buffers());
+        if sequence > 0 {
+            // Also if it was taken before: it was passed on again.
+            self.take_credit(body_len);
+        }
+        self.is_new(from, sequence)
+    }
+
+    #[inline]
+    fn take_and_answer(&mut self, now: Instant, from: u16, message: SharedMessage) {
+        let asks = message.asks();
+        let fate = self.take_message(now, message);
+        if asks {
+            self.answer(from, fate);
+        }
+    }
+
+    /// Takes as many of them as the share of work allows; the others stay in the list.
+    pub(crate) fn on_forwards(&mut self, now: Instant, forwards: &mut Vec<(u16, Forward)>) {
+        let before = self.work;
+        let mut rest = forwards.drain(..);
+        while !rest.as_slice().is_empty() {
+            if self.work.has_done(before, self.config.work_share) {
+                let rest: Vec<_> = rest.collect();
+                *forwards = rest;
+                return;
+            }
+            if self.router.is_vast() {
+                let next = rest.as_slice().iter().take(SIDE_BY_SIDE);
+                let (topics, count) = gather(next.filter_map(|(_, forward)| topic_of(forward)));
+                self.router.look_ahead(topics.get(..count).unwrap_or(&[]));
+            }
+            for (from, forward) in rest.by_ref().take(SIDE_BY_SIDE) {
+                self.on_forward(now, from, forward);
+            }
+        }
+    }
+}
+
+/// The topic of a message for whoever subscribed here.
+fn topic_of(forward: &Forward) -> Option<&[u8]> {
+    match &forward.0 {
+        Content::Message(shared) => Some(shared.topic()),
+        _ => None,
+    }
+}
