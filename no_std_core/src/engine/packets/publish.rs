@@ -53,7 +53,6 @@ impl<'m> Engine<'m> {
         if !self.has_credit_for(handle, publish) {
             return Ok(Taken::NotNow);
         }
-        #[cfg(feature = "alloc")]
         if self.may_refuse && !self.siblings_were_asked_for_room(handle, publish) {
             return Ok(Taken::NotNow);
         }
