@@ -130,6 +130,8 @@ mod api;
 mod config;
 mod durable;
 mod engine;
+#[cfg(feature = "events")]
+mod events;
 pub mod mem;
 #[cfg(feature = "paging")]
 mod paging;
@@ -146,6 +148,8 @@ pub use api::local::Local;
 #[cfg(feature = "alloc")]
 pub use api::resources::Capacity;
 pub use api::resources::Resources;
+#[cfg(feature = "events")]
+pub use config::EventSet;
 pub use config::{
     Authentication, Config, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule, ShareStrategy,
     Unchangeable,
@@ -166,6 +170,8 @@ pub use engine::outcomes::{Full, LocalPublish, Next, Received, Then, Transmit};
 pub use engine::router;
 pub use engine::sessions::{Receipt, Replay, Session};
 pub use engine::timeout::TimerKey;
+#[cfg(feature = "events")]
+pub use events::Event;
 #[cfg(feature = "paging")]
 pub use paging::fetch::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};

@@ -7,6 +7,8 @@ mod bodies;
 mod collisions;
 mod edges;
 mod endings;
+mod events_told;
+
 mod expired_in_flight;
 mod firmware;
 mod flash_broker;

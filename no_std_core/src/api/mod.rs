@@ -3,6 +3,8 @@
 pub(crate) mod broker;
 pub(crate) mod budget;
 mod commands;
+#[cfg(feature = "events")]
+mod events;
 mod handle;
 pub(crate) mod inspect;
 pub(crate) mod local;

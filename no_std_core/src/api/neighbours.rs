@@ -55,3 +55,16 @@ mod no_credit {
 
     impl Credit for Engine<'_> {}
 }
+
+#[cfg(not(feature = "events"))]
+mod no_events {
+    use crate::engine::Engine;
+    use crate::engine::neighbours::Nothing;
+    use crate::engine::neighbours::happenings::{Observer, ObserverState, Observers};
+
+    impl ObserverState for Observers {
+        type OfBroker = Nothing;
+    }
+
+    impl Observer for Engine<'_> {}
+}

@@ -2,11 +2,15 @@
 //!
 //! [`Broker::reconfigure`]: crate::Broker::reconfigure
 
+#[cfg(feature = "events")]
+mod event_set;
 mod lent;
 
 use crate::codec::QoS;
 use crate::topic::{TopicFilter, TopicFilterError, TopicName};
 
+#[cfg(feature = "events")]
+pub use event_set::EventSet;
 pub use lent::Lent;
 
 /// The configuration of a [`Broker`](crate::Broker).
@@ -69,6 +73,12 @@ pub struct Config<'m> {
     pub work_share: u32,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
     pub response_information: Option<Lent<'m, str>>,
+    /// What [`Broker::poll_event`](crate::Broker::poll_event) tells of.
+    #[cfg(feature = "events")]
+    pub events: EventSet,
+    /// Bytes that events may take until they are polled: 12 for each, and its texts.
+    #[cfg(feature = "events")]
+    pub event_bytes: usize,
 }
 
 /// Which of several sibling brokers this is.
@@ -456,6 +466,10 @@ impl<'m> Config<'m> {
             body_budget: 0,
             work_share: Self::WORK_SHARE,
             response_information: None,
+            #[cfg(feature = "events")]
+            events: EventSet::NONE,
+            #[cfg(feature = "events")]
+            event_bytes: 64 << 10,
         }
     }
 

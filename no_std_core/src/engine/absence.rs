@@ -1,8 +1,9 @@
 //! A client's absence: its Will and its Session have their time, and end.
 
-use crate::codec::QoS;
+use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
 use crate::engine::messages::Delivery;
+use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
@@ -13,12 +14,13 @@ use crate::seam::work;
 use crate::time::Instant;
 
 impl Engine<'_> {
-    /// The client is away: its Will, and then its Session, have their time.
-    pub(crate) fn begin_absence(&mut self, now: Instant, session: Handle<Session>) {
-        let entry = &mut self.sessions[session];
-        if entry.connection.take().is_some() {
+    /// The client is away: its Will, and then its Session, have their time. `code` says why, unless its Network Connection broke.
+    pub(crate) fn begin_absence(&mut self, now: Instant, session: Handle<Session>, code: Option<ReasonCode>) {
+        if self.sessions[session].connection.take().is_some() {
             self.counters.connected = self.counters.connected.saturating_sub(1);
+            self.happened(Happening::Disconnected { session, code });
         }
+        let entry = &mut self.sessions[session];
         if entry.expiry_secs == 0 {
             self.end_session(now, session);
             return;
@@ -75,6 +77,7 @@ impl Engine<'_> {
     /// The Session ends, and gives all memory back. Its Will is due at the latest now (section 3.1.3.2.2).
     pub(crate) fn end_session(&mut self, now: Instant, session: Handle<Session>) {
         self.publish_will(now, session);
+        self.happened(Happening::SessionEnded(session));
         if let Some(timer) = self.sessions[session].timer.take() {
             self.timers.cancel(timer);
         }
@@ -105,9 +108,10 @@ impl Engine<'_> {
             return;
         }
         if entry.message.is_some() {
-            self.count_drop(Some(session), DropReason::SessionEnded);
+            self.drop_delivery(Some(session), delivery, DropReason::SessionEnded);
+        } else {
+            self.messages.end_delivery(delivery);
         }
-        self.messages.end_delivery(delivery);
     }
 
     /// All Sessions go on in the absence of their clients. Once more when siblings were greeted: until then nobody could come back.

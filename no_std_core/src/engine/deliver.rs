@@ -4,6 +4,7 @@ use crate::codec::QoS;
 use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
+use crate::engine::neighbours::happenings::Dropped;
 use crate::engine::routing::{Fate, Terms};
 use crate::engine::sessions::{Outbound, Session};
 use crate::engine::siblings::Siblings;
@@ -75,7 +76,7 @@ impl Engine<'_> {
         let order = self.messages.get(message).order as u32;
         let is_shared = terms.is_shared();
         if is_shared || self.sessions[session].lost.get().last != order {
-            self.count_drop(Some(session), reason);
+            self.drop_message(Some(session), Dropped::Stored(message), reason);
         }
         if !is_shared {
             self.sessions[session].lost.get_mut().last = order;
@@ -138,8 +139,7 @@ impl Engine<'_> {
         {
             self.work.count(work::DELIVERY, 1);
             self.delivery_is_over(session, delivery);
-            self.messages.end_delivery(delivery);
-            self.count_drop(Some(session), DropReason::Expired);
+            self.drop_delivery(Some(session), delivery, DropReason::Expired);
             if self.has_room(session, cost, may_wait_in_store) {
                 return true;
             }
@@ -209,8 +209,7 @@ impl Engine<'_> {
                 return false;
             };
             self.delivery_is_over(session, delivery);
-            self.messages.end_delivery(delivery);
-            self.count_drop(Some(session), DropReason::QueueFull);
+            self.drop_delivery(Some(session), delivery, DropReason::QueueFull);
         }
         true
     }

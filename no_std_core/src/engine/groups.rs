@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::deliver::{Bound, DROPS_EXPIRED};
 use crate::engine::messages::{Delivery, Message, Owner, Via};
 use crate::engine::neighbours::bodies::Residency;
+use crate::engine::neighbours::happenings::Dropped;
 use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::routing::{Fate, Routing, Terms};
 use crate::engine::sessions::{Outbound, Session};
@@ -79,10 +80,10 @@ impl Engine<'_> {
             return self.give(group, member, message, topic);
         }
         if qos == QoS::AtMostOnce {
-            self.count_drop(None, DropReason::Offline);
+            self.drop_message(None, Dropped::Stored(message), DropReason::Offline);
             return Fate::Unwanted;
         }
-        self.count_drop(None, DropReason::QueueFull);
+        self.drop_message(None, Dropped::Stored(message), DropReason::QueueFull);
         Fate::Lost
     }
 
@@ -161,10 +162,10 @@ impl Engine<'_> {
         };
         if let Some(message) = self.messages.deliveries[taken].message {
             if self.messages.get(message).has_expired(now) {
-                self.count_drop(None, DropReason::Expired);
+                self.drop_message(None, Dropped::Stored(message), DropReason::Expired);
             } else {
                 if self.messages.is_unreadable(message) {
-                    self.count_drop(None, DropReason::Unreadable);
+                    self.drop_message(None, Dropped::Stored(message), DropReason::Unreadable);
                 }
                 self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
             }
@@ -213,7 +214,7 @@ impl Engine<'_> {
             (message.qos, message.order)
         };
         let Some(queue) = self.group_queue(group) else {
-            self.count_drop(None, DropReason::OutOfMemory);
+            self.drop_message(None, Dropped::Stored(message), DropReason::OutOfMemory);
             return Fate::Lost;
         };
         let terms = Terms { qos, retain: false, identifier: 0, via: Via::Group(group) };
@@ -229,7 +230,7 @@ impl Engine<'_> {
                 Fate::Kept
             }
             None => {
-                self.count_drop(None, DropReason::OutOfMemory);
+                self.drop_message(None, Dropped::Stored(message), DropReason::OutOfMemory);
                 Fate::Lost
             }
         }
@@ -255,8 +256,7 @@ impl Engine<'_> {
             let queue: &mut GroupQueue = &mut self.group_queues[queue];
             let Some(delivery) = queue.queue.pop(&mut self.messages) else { break };
             self.work.count(work::DELIVERY, 1);
-            self.messages.end_delivery(delivery);
-            self.count_drop(None, DropReason::Expired);
+            self.drop_delivery(None, delivery, DropReason::Expired);
             if self.group_queue_has_room(group, cost) {
                 return true;
             }
@@ -286,8 +286,7 @@ impl Engine<'_> {
             let Some(delivery) = dropped else {
                 return false;
             };
-            self.messages.end_delivery(delivery);
-            self.count_drop(None, DropReason::QueueFull);
+            self.drop_delivery(None, delivery, DropReason::QueueFull);
         }
         true
     }
@@ -458,8 +457,7 @@ impl Engine<'_> {
             return;
         };
         while let Some(delivery) = self.group_queues[queue].queue.pop(&mut self.messages) {
-            self.messages.end_delivery(delivery);
-            self.count_drop(None, DropReason::SessionEnded);
+            self.drop_delivery(None, delivery, DropReason::SessionEnded);
         }
         self.group_queues.remove(queue);
     }

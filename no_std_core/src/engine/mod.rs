@@ -36,6 +36,7 @@ use crate::engine::memory::Memory;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::neighbours::credit::{Account, CreditState};
+use crate::engine::neighbours::happenings::{ObserverState, Observers};
 use crate::engine::neighbours::{Neighbour, Shards};
 use crate::engine::router::Router;
 use crate::engine::rules::Rules;
@@ -101,6 +102,9 @@ pub(crate) struct Engine<'m> {
     /// The replays that are going on, by their subscriptions.
     #[cfg(feature = "alloc")]
     pub(crate) replaying: alloc::collections::BTreeMap<Handle<crate::engine::router::Subscription>, Handle<Replay>>,
+    /// Who observes what happens.
+    #[allow(dead_code, reason = "without the feature `events` nobody observes")]
+    pub(crate) observers: <Observers as ObserverState>::OfBroker,
     /// Links to the sibling brokers.
     pub(crate) shards: <Shards as Neighbour>::OfBroker,
     /// What the store has granted.
@@ -152,6 +156,7 @@ impl<'m> Engine<'m> {
             work: Work::default(),
             transmitting_since: Work::default(),
             looks_on: false,
+            observers: Default::default(),
             #[cfg(feature = "alloc")]
             replaying: alloc::collections::BTreeMap::new(),
             shards: Shards::of_broker(&config, filters, &hasher),

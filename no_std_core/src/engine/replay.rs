@@ -8,6 +8,7 @@
 use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner, Via};
+use crate::engine::neighbours::happenings::{Dropped, Happening, Observer};
 use crate::engine::router::{Retained, RetainedCursor, Subscription};
 use crate::engine::routing::{Routing, Terms, is_reserved_for_server};
 use crate::engine::sessions::{Replay, Session, Started};
@@ -85,6 +86,7 @@ impl Engine<'_> {
                 if let Some(Retained(old)) = old {
                     self.release_retained(old.cast());
                 }
+                self.happened(Happening::Retained { topic: topic.as_str() });
                 true
             }
             Err(_) => false,
@@ -96,6 +98,7 @@ impl Engine<'_> {
             self.move_replays_on(topic);
         }
         if let Some(Retained(old)) = self.router.unretain(topic) {
+            self.happened(Happening::Cleared { topic: topic.as_str() });
             self.release_retained(old.cast());
         }
     }
@@ -331,7 +334,7 @@ impl Engine<'_> {
                 return Replayed::Wait;
             }
             // Nobody would come back here.
-            self.count_drop(Some(session), DropReason::OutOfMemory);
+            self.drop_message(Some(session), Dropped::Stored(message), DropReason::OutOfMemory);
             self.advance(replay);
             return Replayed::GoOn;
         };
@@ -344,8 +347,7 @@ impl Engine<'_> {
             Started::Now => Replayed::Start(delivery),
             Started::Later => Replayed::GoOn,
             Started::Not => {
-                self.messages.end_delivery(delivery);
-                self.count_drop(Some(session), DropReason::OutOfMemory);
+                self.drop_delivery(Some(session), delivery, DropReason::OutOfMemory);
                 Replayed::Wait
             }
         }

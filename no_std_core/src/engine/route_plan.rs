@@ -12,6 +12,7 @@ use crate::codec::{QoS, ReasonCode};
 use crate::config::Overflow;
 use crate::engine::Engine;
 use crate::engine::messages::{Message, Via};
+use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::neighbours::{MayLiveElsewhere, Neighbour, Shards, WantedElsewhere};
 use crate::engine::router::{Group, Match, Matches, Subscription};
 use crate::engine::routing::{Fate, Routed, Routing, Terms, is_reserved_for_server};
@@ -192,7 +193,9 @@ impl<'m> Engine<'m> {
             (progress.is_late, progress.any_copy) = (true, false);
             matches.restart(&self.router);
         }
-        self.end_route(&routing, &progress)
+        let routed = self.end_route(&routing, &progress)?;
+        self.happened(Happening::Routed { topic: routing.topic.as_str(), is_kept: routed.fate == Fate::Kept });
+        Ok(routed)
     }
 
     /// Refuses a message that can't be kept as it has to be.

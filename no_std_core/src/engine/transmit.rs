@@ -15,6 +15,7 @@ use crate::engine::connections::{
 };
 use crate::engine::messages::{Delivery, Message};
 use crate::engine::neighbours::bodies::{Paged, Residency};
+use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::outcomes::{Then, Transmit};
 use crate::engine::packets::connect::UNSAYABLE;
 use crate::engine::router::SHARED;
@@ -353,8 +354,7 @@ impl Engine<'_> {
             }
         }
         self.delivery_is_over(session, delivery);
-        self.messages.end_delivery(delivery);
-        self.count_drop(Some(session), reason);
+        self.drop_delivery(Some(session), delivery, reason);
     }
 
     /// A Topic Alias instead of the topic, where one is set.
@@ -596,8 +596,11 @@ impl Engine<'_> {
                     self.counters.publish_bytes_sent += u64::from(sending.len);
                 }
                 let entry = &mut self.messages.deliveries[publishing.delivery];
-                let qos = entry.qos;
+                let (qos, message) = (entry.qos, entry.message);
                 entry.set(Delivery::SENT, true);
+                if let (Some(session), Some(message)) = (self.connections[handle].session, message) {
+                    self.happened(Happening::Delivered { session, message, qos });
+                }
                 if qos == QoS::AtMostOnce {
                     self.messages.end_delivery(publishing.delivery);
                 }

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use crate::codec::QoS;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::Stamp;
+use crate::engine::neighbours::happenings::Dropped;
 use crate::engine::router::Subscription;
 use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
@@ -199,6 +200,11 @@ impl SharedMessage {
 
     pub(crate) fn body_len(&self) -> usize {
         self.body.len()
+    }
+
+    /// The message as one that is lost.
+    pub(super) fn as_dropped(&self) -> Dropped<'_> {
+        core::str::from_utf8(self.topic()).map_or(Dropped::Unknown, Dropped::Topic)
     }
 
     pub(crate) fn topic(&self) -> &[u8] {

@@ -12,6 +12,7 @@ use crate::codec::QoS;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Via};
+use crate::engine::neighbours::happenings::Dropped;
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::Terms;
 use crate::engine::sessions::Session;
@@ -171,11 +172,11 @@ impl Engine<'_> {
         let member = member.filter(|member| self.session_with_number(member.session, member.number).is_some());
         let session = member.map(|member| member.session);
         if shared.has_expired(now) {
-            self.count_drop(session, DropReason::Expired);
+            self.drop_message(session, shared.as_dropped(), DropReason::Expired);
             return;
         }
         let Some(message) = self.adopt(shared) else {
-            self.count_drop(session, DropReason::OutOfMemory);
+            self.drop_message(session, Dropped::Unknown, DropReason::OutOfMemory);
             return;
         };
         let is_subscribed =
@@ -240,7 +241,7 @@ impl Engine<'_> {
         let filter = kept.as_deref().and_then(as_subscribed).unwrap_or_default();
         match TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
             Some(owner) => self.send_back(owner, filter.into(), message),
-            None => self.count_drop(Some(session), DropReason::SessionEnded),
+            None => self.drop_message(Some(session), Dropped::Stored(message), DropReason::SessionEnded),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::codec::QoS;
 use crate::engine::Engine;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::Elsewhere;
+use crate::engine::neighbours::happenings::Dropped;
 use crate::engine::router::{self, Subscription};
 use crate::engine::routing::Terms;
 use crate::engine::sessions::Session;
@@ -145,12 +146,12 @@ impl Engine<'_> {
 
     pub(super) fn take_returned(&mut self, filter: &str, shared: SharedMessage) {
         let Some(group) = TopicFilter::new(filter).ok().and_then(|filter| self.router.group_of(filter)) else {
-            self.count_drop(None, DropReason::SessionEnded);
+            self.drop_message(None, shared.as_dropped(), DropReason::SessionEnded);
             return;
         };
         let (publisher, order) = (shared.publisher_key, shared.stamp);
         let Some(message) = self.adopt(shared.stamped(0)) else {
-            self.count_drop(None, DropReason::OutOfMemory);
+            self.drop_message(None, Dropped::Unknown, DropReason::OutOfMemory);
             return;
         };
         self.messages.set_order(message, order);

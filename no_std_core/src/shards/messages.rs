@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::WantedElsewhere;
 use crate::engine::neighbours::bodies::Residency;
+use crate::engine::neighbours::happenings::Dropped;
 use crate::engine::routing::{Fate, Routed, Routing, is_reserved_for_server};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
@@ -118,7 +119,7 @@ impl Engine<'_> {
     pub(super) fn take_message(&mut self, now: Instant, shared: SharedMessage) -> Fate {
         self.shards.removals.see(shared.stamp);
         if shared.has_expired(now) {
-            self.count_drop(None, DropReason::Expired);
+            self.drop_message(None, shared.as_dropped(), DropReason::Expired);
             self.retain_expired(&shared);
             // Its publisher wanted it to expire: for the publisher that is no loss.
             return Fate::Kept;
@@ -127,14 +128,14 @@ impl Engine<'_> {
         // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
         let (message, body) = shared.into_parts();
         let Some(message) = self.messages.adopt(message, body) else {
-            self.count_drop(None, DropReason::OutOfMemory);
+            self.drop_message(None, Dropped::Unknown, DropReason::OutOfMemory);
             return Fate::Lost;
         };
         self.messages.hold(message);
         let routed = self
             .with_topic(message, |broker, topic| broker.route(Routing::from_sibling(topic, message, publisher_key)));
         if matches!(routed, Some(Err(_))) {
-            self.count_drop(None, DropReason::QueueFull);
+            self.drop_message(None, Dropped::Stored(message), DropReason::QueueFull);
         }
         self.messages.release(message);
         match routed {

@@ -87,8 +87,7 @@ impl Engine<'_> {
         match self.group_queue(group) {
             Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
             None => {
-                self.messages.end_delivery(delivery);
-                self.count_drop(None, DropReason::OutOfMemory);
+                self.drop_delivery(None, delivery, DropReason::OutOfMemory);
             }
         }
     }

@@ -9,6 +9,7 @@
 
 pub(crate) mod bodies;
 pub(crate) mod credit;
+pub(crate) mod happenings;
 
 use core::fmt::Debug;
 

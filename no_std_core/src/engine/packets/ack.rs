@@ -3,6 +3,7 @@
 use crate::codec::{Ack, AckKind, QoS, ReasonCode, ReasonText, Refusal};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Owed, Reply};
+use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::sessions::Acknowledged;
 use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
@@ -80,6 +81,7 @@ impl Engine<'_> {
             Acknowledged::Unknown => return Ok(()),
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
+        self.happened(Happening::Acknowledged { session, packet_id: ack.packet_id.get(), qos: QoS::ExactlyOnce });
         self.delivery_is_over(session, delivery);
         self.messages.end_delivery(delivery);
         self.mark_ready(handle);
@@ -100,10 +102,12 @@ impl Engine<'_> {
             Acknowledged::OutOfStep => return Err(OUT_OF_STEP),
         };
         self.delivery_is_over(session, delivery);
-        self.messages.end_delivery(delivery);
         if ack.code.is_error() {
             // Not for any other member of a shared subscription either `[MQTT-4.8.2-6]`.
-            self.count_drop(Some(session), DropReason::Refused);
+            self.drop_delivery(Some(session), delivery, DropReason::Refused);
+        } else {
+            self.happened(Happening::Acknowledged { session, packet_id: ack.packet_id.get(), qos });
+            self.messages.end_delivery(delivery);
         }
         self.mark_ready(handle);
         Ok(())

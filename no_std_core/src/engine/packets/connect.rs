@@ -7,6 +7,7 @@ use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client
 #[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
 use crate::engine::neighbours::credit::Credit;
+use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::receive::Taken;
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
@@ -183,6 +184,8 @@ impl<'m> Engine<'m> {
         self.note_session(session);
         self.take_grant(now, handle, session, grant);
 
+        self.happened(Happening::Connected { session, session_present: found.goes_on });
+
         let batch = self.messages.journal.batch_since(changes);
         // CONNACK need not wait for the Will: it is safe before anything that the client is told later.
         self.record_will(session);
@@ -290,6 +293,7 @@ impl<'m> Engine<'m> {
         // A Session without subscriptions has none that is not granted.
         self.sessions[session].granted_under = self.rules.version;
         self.session_was_made(session);
+        self.happened(Happening::SessionMade(session));
         self.session_index.insert(&mut self.sessions, session);
         Ok(session)
     }

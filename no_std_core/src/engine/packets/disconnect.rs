@@ -85,7 +85,7 @@ impl Engine<'_> {
         self.end_waiting(handle);
         self.mark_ready(handle);
         if let Some(session) = session {
-            self.begin_absence(now, session);
+            self.begin_absence(now, session, Some(reason.code));
         }
     }
 
@@ -143,7 +143,7 @@ impl Engine<'_> {
             self.connections.remove(handle);
         }
         if let Some(session) = session {
-            self.begin_absence(now, session);
+            self.begin_absence(now, session, None);
         }
     }
 
@@ -169,8 +169,7 @@ impl Engine<'_> {
                 }
                 let session = connection.session;
                 if self.messages.deliveries[publishing.delivery].qos == QoS::AtMostOnce {
-                    self.messages.end_delivery(publishing.delivery);
-                    self.count_drop(session, DropReason::CutOff);
+                    self.drop_delivery(session, publishing.delivery, DropReason::CutOff);
                 }
             }
         }

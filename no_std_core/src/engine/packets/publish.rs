@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::messages::Message;
 use crate::engine::neighbours::credit::Credit;
+use crate::engine::neighbours::happenings::{Dropped, Happening, Observer};
 use crate::engine::outcomes::{Full, LocalPublish};
 use crate::engine::receive::Taken;
 use crate::engine::routing::{Fate, Routed, Routing, connection_state_of, is_reserved_for_server};
@@ -190,9 +191,16 @@ impl<'m> Engine<'m> {
         let is_reserved = is_reserved_for_server(topic)
             && !connection_state_of(topic).is_some_and(|id| self.messages.bytes.equals(client_id, id));
         if is_reserved || !self.authorize.publish(&self.subject(session), topic, publish.qos, publish.retain) {
-            self.count_drop(Some(session), DropReason::NotAuthorized);
+            self.drop_message(Some(session), Dropped::Topic(topic.as_str()), DropReason::NotAuthorized);
             return Err(ReasonCode::NotAuthorized);
         }
+        self.happened(Happening::Accepted {
+            session,
+            topic: topic.as_str(),
+            qos: publish.qos,
+            retain: publish.retain,
+            payload_len: publish.payload.len(),
+        });
         let no_receipt = self.receipts.is_full() || (self.store_is_full && self.sessions[session].is_durable);
         if publish.qos == QoS::ExactlyOnce && no_receipt {
             return Err(ReasonCode::QuotaExceeded);

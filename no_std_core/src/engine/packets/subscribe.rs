@@ -5,6 +5,7 @@ use crate::codec::{
 };
 use crate::engine::Engine;
 use crate::engine::connections::{CODES_IN_OWED, Connection, Count, Owed, Reply};
+use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
@@ -102,6 +103,7 @@ impl<'m> Engine<'m> {
             self.sessions[session].subscriptions += 1;
         }
         self.note_subscription(session, subscribed.handle);
+        self.happened(Happening::Subscribed { session, filter: text, qos: options.qos });
         if elsewhere.is_some() {
             self.join_elsewhere(session, filter, subscribed);
             return ReasonCode::granted(options.qos);
@@ -264,6 +266,7 @@ impl<'m> Engine<'m> {
         if !self.sessions[session].replays.is_empty() {
             self.end_replay_of(session, subscription);
         }
+        self.happened(Happening::Unsubscribed { session, subscription });
         self.note_subscription(session, subscription);
         let group = self.router.subscription(subscription).group();
         let filter = self.filter_of_ending(subscription);
