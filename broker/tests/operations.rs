@@ -443,6 +443,13 @@ fn wrong_requests_are_answered_or_cut_off() {
     assert_eq!(get(&gateway, "/").0, 404);
     assert_eq!(get(&gateway, "/sessions?limit=0").0, 400);
     assert_eq!(request(http, "POST /ready HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").0, 405);
+    for path in ["/ready", "/nowhere"] {
+        let mut stream = TcpStream::connect(http).unwrap();
+        stream.write_all(format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("405 Method Not Allowed") && answer.contains("allow: GET,HEAD\r\n"), "{answer}");
+    }
     assert_eq!(request(http, "HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"), (200, String::new()));
     let long = format!("GET /ready HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(7_000));
     assert_eq!(request(http, &long).0, 200);
