@@ -5,7 +5,7 @@ use super::read_config;
 use super::serve::shards;
 use crate::config::{Config, MAX_SHARDS, shards_for_cores};
 use crate::shard::EventLoop;
-use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Shard};
+use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Limits, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ const PLACE: usize = 8;
 
 /// Print the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub(super) struct Options {
+pub(super) struct BudgetOptions {
     /// Count what Resources of goldcrest-core take on a 32-bit microcontroller, and not a gateway
     #[arg(long, overrides_with = "firmware")]
     firmware: bool,
@@ -56,7 +56,7 @@ fn count(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// Options that contradict each other, or a configuration with a mistake.
-pub(super) fn text_of(options: Options) -> Result<String, String> {
+pub(super) fn text_of(options: BudgetOptions) -> Result<String, String> {
     if options.firmware {
         if options.config.is_some() || options.shards.is_some() {
             return Err("a firmware has no --config and no --shards".to_owned());
@@ -66,7 +66,7 @@ pub(super) fn text_of(options: Options) -> Result<String, String> {
     gateway(options).map_err(|error| error.to_string())
 }
 
-fn firmware(options: &Options) -> Result<String, String> {
+fn firmware(options: &BudgetOptions) -> Result<String, String> {
     let connections = options.connections.unwrap_or(8);
     let sessions = options.sessions.unwrap_or(connections);
     if sessions < connections {
@@ -88,7 +88,7 @@ fn firmware(options: &Options) -> Result<String, String> {
     .holding(messages, message_bytes);
     let Counts { levels, deliveries, blocks, .. } = counts;
     let entries = Entries::of_resources(&counts);
-    let mut table = Table::default();
+    let mut table = MemoryTable::default();
     table.add_all(&entries, &EntryBytes::FIRMWARE);
     table.total("in all", entries.bytes(&EntryBytes::FIRMWARE));
     Ok(format!(
@@ -99,7 +99,7 @@ fn firmware(options: &Options) -> Result<String, String> {
     ))
 }
 
-fn gateway(options: Options) -> Result<String, crate::ConfigError> {
+fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
     let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), read_config)?;
     let shards = match options.shards.unwrap_or(config.shards) {
         0 => shards_for_cores(),
@@ -118,7 +118,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     let has_store = !config.memory_only;
     let limits = &if has_store { config.limits_with_store() } else { config.broker.limits };
     let entries = Entries::of_owned(&capacity, limits, Shard { index: 0, count: shards });
-    let mut table = Table::default();
+    let mut table = MemoryTable::default();
     table.add_all(&entries, &EntryBytes::HERE);
     let core = entries.bytes(&EntryBytes::HERE);
     table.total("broker of a shard", core);
@@ -144,18 +144,7 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
         &format!("{shards} shards, and {unfinished} B for CONNECT packets"),
         shard.saturating_mul(shards.into()).saturating_add(unfinished),
     );
-    // The third mark is for a message that is retained.
-    let waiting = Entries { messages: 1, deliveries: 1, marks: 3, ..Entries::default() };
-    let each = waiting.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum::<usize>() + 2 * PLACE;
-    let long = has_store.then(|| limits.longest_queue_in_store()).flatten().map_or_else(String::new, |messages| {
-        let all = u64::from(messages) * goldcrest_core::Limits::LONG_QUEUES as u64;
-        format!(
-            "\nOf that, in all shards: {messages} messages in one queue in the store take {} with {each} B each, and queues there grow no longer\n\
-             when all together have {all}, which take {}.\n",
-            Rounded(messages as usize * each),
-            Rounded(all as usize * each),
-        )
-    });
+    let long = if has_store { long_queues(limits) } else { String::new() };
     Ok(format!(
         "A gateway when everything in each of its {shards} shards is full. Nothing is taken before it is needed; a table that\n\
          grows needs up to half its size more for that moment, and the allocator adds its own.\n\n{}{long}",
@@ -163,13 +152,28 @@ fn gateway(options: Options) -> Result<String, crate::ConfigError> {
     ))
 }
 
+/// What long queues in the store take of the memory, in words; empty if queues there have no limit of their own.
+fn long_queues(limits: &Limits) -> String {
+    // The third mark is for a message that is retained.
+    let waiting = Entries { messages: 1, deliveries: 1, marks: 3, ..Entries::default() };
+    let each = waiting.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum::<usize>() + 2 * PLACE;
+    let Some(messages) = limits.longest_queue_in_store() else { return String::new() };
+    let all = u64::from(messages) * Limits::LONG_QUEUES as u64;
+    format!(
+        "\nOf that, in all shards: {messages} messages in one queue in the store take {} with {each} B each, and queues there grow no longer\n\
+         when all together have {all}, which take {}.\n",
+        Rounded(messages as usize * each),
+        Rounded(all as usize * each),
+    )
+}
+
 /// Rows of a name, how many, bytes of each, bytes in all.
 #[derive(Default)]
-struct Table {
+struct MemoryTable {
     text: String,
 }
 
-impl Table {
+impl MemoryTable {
     fn add_all(&mut self, entries: &Entries, bytes: &EntryBytes) {
         for table in entries.tables(bytes).iter().filter(|table| table.bytes() > 0) {
             self.add(table.name, table.entries, table.entry_bytes);
@@ -204,7 +208,7 @@ mod tests {
     use super::super::tests::read;
     use super::super::{Command, CommandLine, Stop};
     use super::*;
-    use goldcrest_core::{Limits, Memory};
+    use goldcrest_core::Memory;
 
     fn printed(args: &[&str]) -> Result<String, String> {
         match read(&[&["budget"], args].concat()) {

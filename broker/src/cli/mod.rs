@@ -31,7 +31,7 @@ const USAGE: u8 = 2;
 #[command(args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 struct CommandLine {
     #[command(flatten)]
-    serve: serve::Options,
+    serve: serve::ServeOptions,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -43,8 +43,8 @@ const EXIT_CODES: &str = "Exit codes: 0 after a stop by SIGTERM or Ctrl-C, 1 aft
 enum Command {
     Sub(client::SubscriberOptions),
     Pub(client::PublisherOptions),
-    Store(store::Options),
-    Budget(budget::Options),
+    Store(store::StoreOptions),
+    Budget(budget::BudgetOptions),
     Completions(generate::Completions),
     Manual(generate::Manual),
 }

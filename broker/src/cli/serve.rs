@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What the command line says about serving.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub(super) struct Options {
+pub(super) struct ServeOptions {
     /// Read the configuration from a TOML file
     #[arg(long, value_name = "FILE", value_parser = path())]
     config: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub(super) fn shards(text: &str) -> Result<u16, String> {
     }
 }
 
-impl Options {
+impl ServeOptions {
     /// Checks which options go together. clap could check that too, but would not say why.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Options {
     }
 }
 
-pub(super) fn serve(options: Options) -> Result<(), Failure> {
+pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     super::heap::keep_freed_memory();
     let mut config = options.into_config()?;
     // Checked first, because the log and the runtime open descriptors themselves.
@@ -168,18 +168,18 @@ mod tests {
     use super::super::tests::{mistake, read};
     use super::*;
 
-    fn options(args: &[&str]) -> Options {
+    fn options(args: &[&str]) -> ServeOptions {
         read(args).expect("the command line is right").serve
     }
 
     #[test]
     fn options_arrive() {
-        assert_eq!(options(&[]), Options::default());
+        assert_eq!(options(&[]), ServeOptions::default());
         let all =
             ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];
         assert_eq!(
             options(&[&all[..], &["--log", "debug", "--allow-anonymous", "--http=[::1]:9883"]].concat()),
-            Options {
+            ServeOptions {
                 config: Some("a.toml".into()),
                 listen: vec![vec!["127.0.0.1:0".parse().unwrap()], vec!["[::1]:1884".parse().unwrap()]],
                 allow_anonymous: true,

@@ -56,8 +56,8 @@ impl ConfigError {
 
 /// Turns a message of serde about a field into one about a key of the document, with the byte where it stands. A message of serde that is not known here
 /// stays as it is.
-fn in_words(message: &str, place: Place<'_>, text: &str, span: Range<usize>) -> (usize, String, String) {
-    let Place { table, path, key } = place;
+fn in_words(message: &str, place: KeyPlace<'_>, text: &str, span: Range<usize>) -> (usize, String, String) {
+    let KeyPlace { table, path, key } = place;
     let is_of_value = ["invalid type: ", "invalid value: ", "invalid length "].iter().any(|it| message.starts_with(it));
     if let Some(field) = message.strip_prefix("missing field `").and_then(|field| field.strip_suffix('`')) {
         return (span.start, format!("{path}{key}.{field}"), "missing; this table needs it".to_owned());
@@ -91,7 +91,7 @@ fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
 }
 
 /// A key of the document.
-struct Place<'d> {
+struct KeyPlace<'d> {
     /// The table that has it.
     table: &'d DeTable<'d>,
     /// The full key of that table and a dot; empty for the document.
@@ -101,11 +101,11 @@ struct Place<'d> {
 
 /// Finds the key that stands at `span`, or whose value stands there. The span of a table with a header is that of the header, so it does not
 /// contain the keys below.
-fn find<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &str) -> Option<Place<'d>> {
+fn find<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &str) -> Option<KeyPlace<'d>> {
     table.iter().find_map(|(key, value)| {
         let key_text = key.get_ref();
         if key.span() == *span || is_at(value, span) {
-            return Some(Place { table, path: path.to_owned(), key: key_text.to_string() });
+            return Some(KeyPlace { table, path: path.to_owned(), key: key_text.to_string() });
         }
         let path = format!("{path}{key_text}.");
         let find_in = |value: &'d Spanned<DeValue<'d>>| find(value.get_ref().as_table()?, span, &path);

@@ -1,6 +1,6 @@
 use super::*;
 use goldcrest_core::codec::QoS;
-use goldcrest_core::{Overflow, ShareStrategy};
+use goldcrest_core::{Overflow, ResendExpired, ShareStrategy};
 
 fn read(text: &str) -> Result<Config, String> {
     Config::from_toml(Path::new("gateway.toml"), text).map_err(|error| error.to_string())
@@ -44,83 +44,85 @@ fn the_example_has_all_keys_with_their_defaults() {
     }
 }
 
+/// Every key, with a value that is not its default.
+const ALL_KEYS: &str = r#"
+shards = 3
+data_dir = "/var/lib/goldcrest"
+memory_only = true
+[log]
+level = "info,goldcrest=debug"
+[store]
+sync = "interval"
+interval_ms = 20
+longest_downtime_days = 7
+segment_bytes = "2MiB"
+max_bytes = "1GiB"
+body_bytes = 0
+[[listener]]
+address = "127.0.0.1:1884"
+[[listener]]
+address = "[::]:1883"
+allow_anonymous = true
+[http]
+listen = ["127.0.0.1:9883", "[::1]:0"]
+host_names = ["broker.example"]
+allow_anonymous = true
+[sys]
+interval_s = 60
+[limits]
+unfinished_connections = 5
+packet_bytes = "2MiB"
+receive_maximum = 20
+topic_aliases_in = 1
+topic_aliases_out = 2
+inflight = 3
+inflight_v3 = 30
+queued_messages = 4
+queued_bytes = 4096
+durable_queued_messages = 40
+durable_queued_bytes = 40960
+durable_group_messages = 60
+group_messages = 6
+subscriptions = 7
+topic_levels = 8
+filter_cost = 26
+properties = 9
+retained_messages = 1_000
+owed_replies = 11
+[capacity]
+connections = 21
+sessions = 22
+subscriptions = 23
+topic_levels = 24
+messages = 25
+deliveries = 26
+bytes = "2GiB"
+[session]
+connect_timeout_ms = 1000
+keep_alive_max_s = 60
+expiry_max_s = 3600
+will_grace_s = 30
+maximum_qos = 1
+retain_available = false
+allow_control_characters = true
+no_matching_subscribers = false
+resend_expired = "never"
+response_information = "reply/here"
+[overflow]
+default = "drop_oldest"
+[[overflow.rule]]
+filter = "alarm/#"
+policy = "refuse"
+[shared]
+strategy = "sticky"
+[[shared.rule]]
+group = "workers"
+strategy = "hash_topic"
+"#;
+
 #[test]
-fn every_key_arrives_where_it_belongs() {
-    let config = read(
-        r#"
-        shards = 3
-        data_dir = "/var/lib/goldcrest"
-        memory_only = true
-        [log]
-        level = "info,goldcrest=debug"
-        [store]
-        sync = "interval"
-        interval_ms = 20
-        longest_downtime_days = 7
-        segment_bytes = "2MiB"
-        max_bytes = "1GiB"
-        body_bytes = 0
-        [[listener]]
-        address = "127.0.0.1:1884"
-        [[listener]]
-        address = "[::]:1883"
-        allow_anonymous = true
-        [http]
-        listen = ["127.0.0.1:9883", "[::1]:0"]
-        host_names = ["broker.example"]
-        allow_anonymous = true
-        [sys]
-        interval_s = 60
-        [limits]
-        unfinished_connections = 5
-        packet_bytes = "2MiB"
-        receive_maximum = 20
-        topic_aliases_in = 1
-        topic_aliases_out = 2
-        inflight = 3
-        inflight_v3 = 30
-        queued_messages = 4
-        queued_bytes = 4096
-        durable_queued_messages = 40
-        durable_queued_bytes = 40960
-        durable_group_messages = 60
-        group_messages = 6
-        subscriptions = 7
-        topic_levels = 8
-        filter_cost = 26
-        properties = 9
-        retained_messages = 1_000
-        owed_replies = 11
-        [capacity]
-        connections = 21
-        sessions = 22
-        subscriptions = 23
-        topic_levels = 24
-        messages = 25
-        deliveries = 26
-        bytes = "2GiB"
-        [session]
-        connect_timeout_ms = 1000
-        keep_alive_max_s = 60
-        expiry_max_s = 3600
-        will_grace_s = 30
-        maximum_qos = 1
-        retain_available = false
-        allow_control_characters = true
-        response_information = "reply/here"
-        [overflow]
-        default = "drop_oldest"
-        [[overflow.rule]]
-        filter = "alarm/#"
-        policy = "refuse"
-        [shared]
-        strategy = "sticky"
-        [[shared.rule]]
-        group = "workers"
-        strategy = "hash_topic"
-        "#,
-    )
-    .unwrap();
+fn keys_of_the_gateway_and_of_its_store_arrive_where_they_belong() {
+    let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.shards, 3);
     assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
     assert!(config.memory_only);
@@ -136,6 +138,11 @@ fn every_key_arrives_where_it_belongs() {
             body_bytes: 0,
         }
     );
+}
+
+#[test]
+fn keys_of_listeners_and_of_what_operators_see_arrive_where_they_belong() {
+    let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address.to_string(), "[::]:1883");
     assert!(config.listeners[1].allow_anonymous && !config.listeners[0].allow_anonymous);
@@ -146,6 +153,11 @@ fn every_key_arrives_where_it_belongs() {
     assert!(config.http.allow_anonymous);
     assert_eq!(config.http.host_names, ["broker.example"]);
     assert_eq!(config.sys_interval_s, 60);
+}
+
+#[test]
+fn keys_of_limits_and_capacity_arrive_where_they_belong() {
+    let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.unfinished_connections, 5);
     assert_eq!(
         config.capacity,
@@ -183,11 +195,19 @@ fn every_key_arrives_where_it_belongs() {
             owed_replies: 11,
         }
     );
+}
+
+#[test]
+fn keys_of_sessions_overflow_and_shared_subscriptions_arrive_where_they_belong() {
+    let config = read(ALL_KEYS).unwrap();
+    let broker = &config.broker;
     assert_eq!((broker.connect_timeout_ms, broker.keep_alive_max, broker.session_expiry_max), (1000, 60, 3600));
     assert_eq!(broker.will_grace_secs, 30);
     assert_eq!((broker.maximum_qos, broker.retain_available), (QoS::AtLeastOnce, false));
     assert!(broker.allow_control_characters);
     assert_eq!(broker.response_information.as_deref(), Some("reply/here"));
+    assert!(!broker.no_matching_subscribers);
+    assert_eq!(broker.resend_expired, ResendExpired::Never);
     assert_eq!(broker.overflow, Overflow::DropOldest);
     assert_eq!(broker.overflow_rules.len(), 1);
     assert_eq!(broker.overflow_rules[0].filter().as_str(), "alarm/#");

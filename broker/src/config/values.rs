@@ -211,7 +211,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
 ) -> Result<Vec<T>, D::Error> {
-    from.deserialize_any(List { allowed, least: 0, items: PhantomData })
+    from.deserialize_any(ListOf { allowed, least: 0, items: PhantomData })
 }
 
 /// As [`list`], for a list that is of no use without any item.
@@ -219,17 +219,17 @@ pub(super) fn list_of_some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
 ) -> Result<Vec<T>, D::Error> {
-    from.deserialize_any(List { allowed, least: 1, items: PhantomData })
+    from.deserialize_any(ListOf { allowed, least: 1, items: PhantomData })
 }
 
-struct List<T> {
+struct ListOf<T> {
     allowed: &'static str,
     /// How many items there have to be.
     least: usize,
     items: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOf<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! A client's Network Connection, with blocking calls.
 
-use super::Options;
+use super::ClientOptions;
 use crate::config::interface_exists;
 use goldcrest_core::codec::{
     Ack, Connect, Disconnect, MAX_PACKET_LEN, Packet, PacketId, Properties, QoS, ReasonCode, Refusal, Version, split,
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a client gives up.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum ClientError {
     NoConnection(String, io::Error),
     Lost(io::Error),
     /// The broker closed the connection, and said why if it speaks MQTT 5.0.
@@ -41,7 +41,7 @@ pub(crate) enum Failure {
     Unavailable(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoConnection(address, error) => write!(f, "cannot connect to {address}: {error}"),
@@ -69,7 +69,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for ClientError {}
 
 /// What the broker accepts, as its CONNACK says (section 3.2.2.3).
 ///
@@ -99,7 +99,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(options: &Options) -> Result<Self, Failure> {
+    pub(crate) fn open(options: &ClientOptions) -> Result<Self, ClientError> {
         let stream = connect(&options.host, options.port)?;
         let mut connection = Self {
             stream,
@@ -137,7 +137,7 @@ impl Connection {
         }))?;
         let answer = connection.wait_for(|packet| match packet {
             Packet::ConnAck(answer) if answer.code.is_error() => {
-                Some(Err(Failure::Refused(answer.code, reason(&answer.properties))))
+                Some(Err(ClientError::Refused(answer.code, reason(&answer.properties))))
             }
             Packet::ConnAck(answer) => {
                 let said = answer.properties;
@@ -167,10 +167,10 @@ impl Connection {
     }
 
     /// A packet that is larger than the broker takes is an error, and is not sent [MQTT-3.2.2-15].
-    pub(crate) fn send(&mut self, packet: Packet<'_>) -> Result<(), Failure> {
+    pub(crate) fn send(&mut self, packet: Packet<'_>) -> Result<(), ClientError> {
         let len = packet.encoded_len(self.version);
         if len > self.limits.packet_len {
-            return Err(Failure::TooLarge(len, self.limits.packet_len));
+            return Err(ClientError::TooLarge(len, self.limits.packet_len));
         }
         let mut bytes = Vec::new();
         packet.encode(self.version, &mut bytes);
@@ -178,8 +178,8 @@ impl Connection {
         self.stream.write_all(&bytes).map_err(|error| match error.kind() {
             // If the broker sent a DISCONNECT before, its reason tells more than this error.
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.last_words(error),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Unanswered,
-            _ => Failure::Lost(error),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Unanswered,
+            _ => ClientError::Lost(error),
         })
     }
 
@@ -187,8 +187,8 @@ impl Connection {
     pub(crate) fn next<T>(
         &mut self,
         deadline: Option<Instant>,
-        handle: impl FnOnce(Packet<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        handle: impl FnOnce(Packet<'_>) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         loop {
             if let Some(packet) = self.take()? {
                 return handle(packet);
@@ -198,19 +198,19 @@ impl Connection {
     }
 
     /// The next packet that was received as a whole, if there is one.
-    fn take(&mut self) -> Result<Option<Packet<'_>>, Failure> {
+    fn take(&mut self) -> Result<Option<Packet<'_>>, ClientError> {
         let bytes = &self.received[self.taken..];
-        let Some((frame, len)) = split(bytes, MAX_PACKET_LEN).map_err(Failure::Broken)? else { return Ok(None) };
-        let packet = Packet::decode(self.version, frame).map_err(Failure::Broken)?;
+        let Some((frame, len)) = split(bytes, MAX_PACKET_LEN).map_err(ClientError::Broken)? else { return Ok(None) };
+        let packet = Packet::decode(self.version, frame).map_err(ClientError::Broken)?;
         self.taken += len;
         if let Packet::Disconnect(last) = packet {
-            return Err(Failure::Disconnected(Some((last.code, reason(&last.properties)))));
+            return Err(ClientError::Disconnected(Some((last.code, reason(&last.properties)))));
         }
         Ok(Some(packet))
     }
 
     /// Waits for a packet for which `wanted` returns a value. Other packets are dropped.
-    pub(crate) fn wait_for<T>(&mut self, mut wanted: impl FnMut(Packet<'_>) -> Option<T>) -> Result<T, Failure> {
+    pub(crate) fn wait_for<T>(&mut self, mut wanted: impl FnMut(Packet<'_>) -> Option<T>) -> Result<T, ClientError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(value) = self.next(Some(deadline), |packet| Ok(wanted(packet)))? {
@@ -220,7 +220,7 @@ impl Connection {
     }
 
     /// Waits until `input` can be read. Packets of the broker that come meanwhile are dropped.
-    pub(crate) fn wait_for_input(&mut self, input: BorrowedFd<'_>) -> Result<(), Failure> {
+    pub(crate) fn wait_for_input(&mut self, input: BorrowedFd<'_>) -> Result<(), ClientError> {
         loop {
             while self.take()?.is_some() {}
             if self.wait(Some(input), None)? {
@@ -231,7 +231,7 @@ impl Connection {
 
     /// Writes to `out`, which may be slow, and keeps the connection alive meanwhile. Nothing is read from the broker meanwhile, so that the broker
     /// sends no more than can be written.
-    pub(crate) fn write_out(&mut self, out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn write_out(&mut self, out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), ClientError> {
         /// How many bytes can be written to a pipe that is ready without waiting: PIPE_BUF of POSIX, and 4096 in Linux.
         const PIECE: usize = 4096;
         while !bytes.is_empty() {
@@ -241,7 +241,7 @@ impl Connection {
                 match rustix::io::write(out, &bytes[..bytes.len().min(PIECE)]) {
                     Ok(written) => bytes = &bytes[written..],
                     Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-                    Err(error) => return Err(Failure::Output(error.into())),
+                    Err(error) => return Err(ClientError::Output(error.into())),
                 }
             }
             self.ping_if_due()?;
@@ -251,13 +251,13 @@ impl Connection {
 
     /// Waits until the broker has taken all that was sent: messages of QoS 0 have no acknowledgement, and a broker that
     /// refuses one closes the connection.
-    pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
+    pub(crate) fn confirm(&mut self) -> Result<(), ClientError> {
         self.send(Packet::PingReq)?;
         self.wait_for(|packet| matches!(packet, Packet::PingResp).then_some(()))
     }
 
     /// Sends DISCONNECT, and returns the error if the broker has sent a DISCONNECT with one before.
-    pub(crate) fn close(mut self) -> Result<(), Failure> {
+    pub(crate) fn close(mut self) -> Result<(), ClientError> {
         self.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)))?;
         let _ = self.stream.shutdown(Shutdown::Write);
         self.keep_alive = Duration::ZERO;
@@ -265,20 +265,22 @@ impl Connection {
         loop {
             match self.next(deadline, |_| Ok(())) {
                 Ok(()) => {}
-                Err(objection @ Failure::Disconnected(Some((code, _)))) if code.is_error() => return Err(objection),
+                Err(objection @ ClientError::Disconnected(Some((code, _)))) if code.is_error() => {
+                    return Err(objection);
+                }
                 Err(_) => return Ok(()),
             }
         }
     }
 
     /// Reads more, and keeps the connection alive meanwhile.
-    fn fill(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
+    fn fill(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
         self.wait(None, deadline).map(|_| ())
     }
 
     /// Waits for bytes of the broker and reads them, or returns `true` once `input` can be read. Sends a PINGREQ when one is due, so that the
     /// broker hears of this client whatever it waits for, and however much it receives.
-    fn wait(&mut self, input: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<bool, Failure> {
+    fn wait(&mut self, input: Option<BorrowedFd<'_>>, deadline: Option<Instant>) -> Result<bool, ClientError> {
         self.received.drain(..self.taken);
         self.taken = 0;
         let answered_by = self.unanswered_since.map(|since| since + PATIENCE);
@@ -291,7 +293,7 @@ impl Connection {
         } else if deadline.is_some_and(|deadline| deadline <= Instant::now())
             || answered_by.is_some_and(|by| by <= Instant::now())
         {
-            return Err(Failure::Unanswered);
+            return Err(ClientError::Unanswered);
         }
         if self.ping_if_due()? {
             self.unanswered_since.get_or_insert_with(Instant::now);
@@ -304,7 +306,7 @@ impl Connection {
         (!self.keep_alive.is_zero()).then(|| self.last_sent + self.keep_alive / 2)
     }
 
-    fn ping_if_due(&mut self) -> Result<bool, Failure> {
+    fn ping_if_due(&mut self) -> Result<bool, ClientError> {
         let is_due = self.ping_at().is_some_and(|at| at <= Instant::now());
         if is_due {
             self.send(Packet::PingReq)?;
@@ -312,54 +314,54 @@ impl Connection {
         Ok(is_due)
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
+    fn read(&mut self) -> Result<(), ClientError> {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
-            Ok(0) => Err(Failure::Disconnected(None)),
+            Ok(0) => Err(ClientError::Disconnected(None)),
             Ok(read) => {
                 self.received.extend_from_slice(&chunk[..read]);
                 self.unanswered_since = None;
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(Failure::Lost(error)),
+            Err(error) => Err(ClientError::Lost(error)),
         }
     }
 
     /// The DISCONNECT that a broker sent before it closed the connection, or else `error`.
-    fn last_words(&mut self, error: io::Error) -> Failure {
+    fn last_words(&mut self, error: io::Error) -> ClientError {
         let deadline = Some(Instant::now() + Duration::from_secs(1));
         loop {
             match self.next(deadline, |_| Ok(())) {
                 Ok(()) => {}
-                Err(said @ Failure::Disconnected(Some(_))) => return said,
-                Err(_) => return Failure::Lost(error),
+                Err(said @ ClientError::Disconnected(Some(_))) => return said,
+                Err(_) => return ClientError::Lost(error),
             }
         }
     }
 }
 
 /// Waits until one of the watched descriptors is ready, or until a time.
-fn wait_for_any(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), Failure> {
+fn wait_for_any(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), ClientError> {
     // One millisecond more than needed: a wait that ends a little early would be followed by another at once, and by many.
     let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
     let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
     match poll(watched, wait.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(Failure::Lost(error.into())),
+        Err(error) => Err(ClientError::Lost(error.into())),
     }
 }
 
-fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+fn connect(host: &str, port: u16) -> Result<TcpStream, ClientError> {
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let failed = |error| Failure::NoConnection(format!("{bracketed}:{port}"), error);
+    let failed = |error| ClientError::NoConnection(format!("{bracketed}:{port}"), error);
     check_interface(host).map_err(failed)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs().map_err(failed)? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => {
-                stream.set_nodelay(true).map_err(Failure::Lost)?;
-                stream.set_write_timeout(Some(PATIENCE)).map_err(Failure::Lost)?;
+                stream.set_nodelay(true).map_err(ClientError::Lost)?;
+                stream.set_write_timeout(Some(PATIENCE)).map_err(ClientError::Lost)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -389,9 +391,9 @@ pub(crate) fn reason(properties: &Properties<'_>) -> String {
 }
 
 /// The error, if the acknowledgement of `what` has a Reason Code that is one.
-pub(crate) fn check(what: &str, ack: Ack<'_>) -> Result<(), Failure> {
+pub(crate) fn check(what: &str, ack: Ack<'_>) -> Result<(), ClientError> {
     if ack.code.is_error() {
-        return Err(Failure::Rejected(what.to_owned(), ack.code, reason(&ack.properties)));
+        return Err(ClientError::Rejected(what.to_owned(), ack.code, reason(&ack.properties)));
     }
     Ok(())
 }

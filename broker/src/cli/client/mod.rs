@@ -8,7 +8,7 @@ mod subscriber;
 pub(super) use options::{PublisherOptions, SubscriberOptions};
 
 use super::Failure;
-use options::Options;
+use options::ClientOptions;
 
 pub(super) fn subscribe(options: &SubscriberOptions) -> Result<(), Failure> {
     Ok(subscriber::run(options)?)

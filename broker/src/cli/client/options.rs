@@ -11,7 +11,7 @@ use std::net::Ipv6Addr;
 /// The options of both clients. As with other MQTT clients `-h` is the host, and not help.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(disable_help_flag = true)]
-pub(in crate::cli) struct Options {
+pub(in crate::cli) struct ClientOptions {
     /// The QoS of messages, and for a subscriber the highest: 0, 1 or 2
     #[arg(short, long, value_name = "N", default_value = "0", value_parser = text(qos))]
     pub(super) qos: QoS,
@@ -46,7 +46,7 @@ pub(in crate::cli) struct SubscriberOptions {
     #[arg(short = 'C', long, value_name = "N", value_parser = text(count))]
     pub(super) count: Option<u64>,
     #[command(flatten)]
-    pub(super) common: Options,
+    pub(super) common: ClientOptions,
 }
 
 /// Publish a message, or each line of standard input as one
@@ -63,7 +63,7 @@ pub(in crate::cli) struct PublisherOptions {
     #[arg(short, long, overrides_with = "retain")]
     pub(super) retain: bool,
     #[command(flatten)]
-    pub(super) common: Options,
+    pub(super) common: ClientOptions,
 }
 
 /// A host name or an address. An IPv6 address may stand in brackets, as it does in front of a port.
@@ -156,7 +156,7 @@ pub(super) mod tests {
         ]);
         assert_eq!(options.filters, ["a/+", "b"]);
         assert_eq!((options.verbose, options.count), (true, Some(3)));
-        let common = Options {
+        let common = ClientOptions {
             host: "::1".to_owned(),
             port: 7,
             client_id: "me".to_owned(),
@@ -174,7 +174,7 @@ pub(super) mod tests {
             (options.topic.as_str(), options.message.as_deref(), options.retain),
             ("a", Some("21.5".as_ref()), true)
         );
-        let common = Options {
+        let common = ClientOptions {
             host: "localhost".to_owned(),
             port: 1883,
             client_id: String::new(),

@@ -1,14 +1,14 @@
 //! `goldcrest pub`.
 
 use super::PublisherOptions;
-use super::connection::{Connection, Failure, check};
+use super::connection::{ClientError, Connection, check};
 use goldcrest_core::codec::{Ack, MAX_PACKET_LEN, Packet, Properties, Publish, QoS, ReasonCode};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// Publishes the message, or each line of standard input, and leaves when the broker has acknowledged all.
-pub(crate) fn run(options: &PublisherOptions) -> Result<(), Failure> {
+pub(crate) fn run(options: &PublisherOptions) -> Result<(), ClientError> {
     let mut connection = Connection::open(&options.common)?;
     check_limits(&connection, options)?;
     match &options.message {
@@ -22,20 +22,22 @@ pub(crate) fn run(options: &PublisherOptions) -> Result<(), Failure> {
 }
 
 /// Does not send what the broker does not support, as its CONNACK says [MQTT-3.2.2-11] [MQTT-3.2.2-14].
-fn check_limits(connection: &Connection, options: &PublisherOptions) -> Result<(), Failure> {
+fn check_limits(connection: &Connection, options: &PublisherOptions) -> Result<(), ClientError> {
     let (limits, qos) = (connection.limits, options.common.qos);
     if qos > limits.qos {
         let (highest, wanted) = (limits.qos.bits(), qos.bits());
-        return Err(Failure::Unavailable(format!("takes no message of QoS {wanted}; its Maximum QoS is {highest}")));
+        return Err(ClientError::Unavailable(format!(
+            "takes no message of QoS {wanted}; its Maximum QoS is {highest}"
+        )));
     }
     if options.retain && !limits.retain {
-        return Err(Failure::Unavailable("keeps no retained messages (-r)".to_owned()));
+        return Err(ClientError::Unavailable("keeps no retained messages (-r)".to_owned()));
     }
     Ok(())
 }
 
 /// Publishes each line of standard input as soon as it has been read. The last line needs no line end.
-fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Result<(), Failure> {
+fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Result<(), ClientError> {
     let input = io::stdin();
     let mut chunk = vec![0; 64 * 1024];
     let (mut line, mut number) = (Vec::new(), 1_u64);
@@ -44,7 +46,7 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
         let read = match rustix::io::read(&input, &mut chunk) {
             Ok(read) => read,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
-            Err(error) => return Err(Failure::Input(error.into())),
+            Err(error) => return Err(ClientError::Input(error.into())),
         };
         for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
@@ -56,7 +58,7 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
             }
         }
         if line.len() > MAX_PACKET_LEN as usize {
-            return Err(Failure::TooLarge(u32::MAX, MAX_PACKET_LEN));
+            return Err(ClientError::TooLarge(u32::MAX, MAX_PACKET_LEN));
         }
         if read == 0 {
             break;
@@ -70,7 +72,12 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
 }
 
 /// Publishes `payload`. Errors call it `name`.
-fn publish(connection: &mut Connection, options: &PublisherOptions, name: &str, payload: &[u8]) -> Result<(), Failure> {
+fn publish(
+    connection: &mut Connection,
+    options: &PublisherOptions,
+    name: &str,
+    payload: &[u8],
+) -> Result<(), ClientError> {
     let qos = options.common.qos;
     let packet_id = (qos > QoS::AtMostOnce).then(|| connection.next_packet_id());
     let message = Packet::Publish(Publish {
@@ -83,7 +90,7 @@ fn publish(connection: &mut Connection, options: &PublisherOptions, name: &str, 
         payload,
     });
     connection.send(message).map_err(|failure| match failure {
-        Failure::TooLarge(len, limit) => Failure::MessageTooLarge(name.to_owned(), len, limit),
+        ClientError::TooLarge(len, limit) => ClientError::MessageTooLarge(name.to_owned(), len, limit),
         failure => failure,
     })?;
     let Some(id) = packet_id else { return Ok(()) };

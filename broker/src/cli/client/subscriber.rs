@@ -1,7 +1,7 @@
 //! `goldcrest sub`.
 
 use super::SubscriberOptions;
-use super::connection::{Connection, Failure, Limits, reason};
+use super::connection::{ClientError, Connection, Limits, reason};
 use goldcrest_core::codec::{
     Ack, Filters, Packet, PacketId, Properties, Publish, QoS, ReasonCode, SubAck, Subscribe, SubscriptionOptions,
 };
@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 /// Prints messages until there were as many as wanted, or for ever.
-pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
+pub(crate) fn run(options: &SubscriberOptions) -> Result<(), ClientError> {
     let mut connection = Connection::open(&options.common)?;
     check_limits(connection.limits, options)?;
     let wanted = SubscriptionOptions::with_qos(options.common.qos);
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
         match connection.write_out(out.as_fd(), &printer.text) {
             Ok(()) => printer.text.clear(),
             // The reader of the pipe has gone: there is nobody to print for.
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(failure) => return Err(failure),
         }
         if let Some(answer) = answer {
@@ -39,9 +39,9 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), Failure> {
 }
 
 /// Does not subscribe to what the broker does not support, as its CONNACK says (sections 3.2.2.3.11 and 3.2.2.3.13).
-fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), Failure> {
+fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), ClientError> {
     for filter in &options.filters {
-        let unavailable = |what| Err(Failure::Unavailable(format!("has no {what}, as {filter} is")));
+        let unavailable = |what| Err(ClientError::Unavailable(format!("has no {what}, as {filter} is")));
         if !limits.wildcards && filter.contains(['+', '#']) {
             return unavailable("subscriptions with wildcards");
         }
@@ -71,7 +71,7 @@ impl Printer<'_> {
     }
 
     /// Handles a packet, and returns the packet that answers it.
-    fn handle(&mut self, packet: Packet<'_>) -> Result<Option<Packet<'static>>, Failure> {
+    fn handle(&mut self, packet: Packet<'_>) -> Result<Option<Packet<'static>>, ClientError> {
         Ok(match packet {
             Packet::SubAck(ack) => {
                 self.check(ack)?;
@@ -101,10 +101,10 @@ impl Printer<'_> {
         })
     }
 
-    fn check(&self, ack: SubAck<'_>) -> Result<(), Failure> {
+    fn check(&self, ack: SubAck<'_>) -> Result<(), ClientError> {
         match self.options.filters.iter().zip(ack.codes).find(|(_, code)| code.is_error()) {
             Some((filter, code)) => {
-                Err(Failure::Rejected(format!("the subscription to {filter}"), code, reason(&ack.properties)))
+                Err(ClientError::Rejected(format!("the subscription to {filter}"), code, reason(&ack.properties)))
             }
             None => Ok(()),
         }

@@ -20,9 +20,9 @@ const DAMAGED: u8 = 3;
 /// Check, repair, dump, back up and restore the store in which the gateway keeps sessions and messages
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(arg_required_else_help = false, after_help = NOTES)]
-pub(super) struct Options {
+pub(super) struct StoreOptions {
     #[command(flatten)]
-    place: Place,
+    place: StorePlace,
     #[command(subcommand)]
     action: Action,
 }
@@ -33,7 +33,7 @@ const NOTES: &str = "Only repair and restore need that the gateway is stopped. A
 
 /// Where the store is. The options may stand before the command and after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-struct Place {
+struct StorePlace {
     /// Where the store is [default: as for the gateway]
     #[arg(long, value_name = "DIR", value_parser = path())]
     data_dir: Option<PathBuf>,
@@ -45,18 +45,18 @@ struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum Action {
     /// Read all of the store and write nothing; exit code 0: sound, 3: damaged or incomplete
-    Check(Place),
+    Check(StorePlace),
     /// Print how much is in the store
-    Stats(Place),
+    Stats(StorePlace),
     /// Print each record as one line of JSON
-    Dump(Place),
+    Dump(StorePlace),
     /// Copy the store to the directory TO, which is made if it is not there, and else has to be empty
     Backup {
         /// The directory to copy to
         #[arg(value_name = "TO", value_parser = path())]
         to: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: StorePlace,
     },
     /// Copy a backup to where the gateway keeps its store: nothing may be there
     Restore {
@@ -64,14 +64,14 @@ enum Action {
         #[arg(value_name = "FROM", value_parser = path())]
         from: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: StorePlace,
     },
     /// Set damaged bytes aside in files damaged-*, cut off a torn end, and say what is lost
-    Repair(Place),
+    Repair(StorePlace),
 }
 
 impl Action {
-    fn place(&mut self) -> &mut Place {
+    fn place(&mut self) -> &mut StorePlace {
         match self {
             Self::Check(place) | Self::Stats(place) | Self::Dump(place) | Self::Repair(place) => place,
             Self::Backup { place, .. } | Self::Restore { place, .. } => place,
@@ -79,13 +79,13 @@ impl Action {
     }
 }
 
-impl Options {
+impl StoreOptions {
     /// Moves what stands after the command to what stands before it.
     ///
     /// # Errors
     /// An option stands before the command and after it.
     pub(super) fn checked(mut self) -> Result<Self, String> {
-        let Place { data_dir, config } = std::mem::take(self.action.place());
+        let StorePlace { data_dir, config } = std::mem::take(self.action.place());
         let once = |name: &str, before: &mut Option<PathBuf>, after: Option<PathBuf>| match (&before, after) {
             (Some(_), Some(_)) => Err(format!("{name} is given more than once, and takes one value")),
             (_, None) => Ok(()),
@@ -100,7 +100,7 @@ impl Options {
     }
 
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let Place { data_dir, config } = self.place;
+        let StorePlace { data_dir, config } = self.place;
         let config = config.as_deref().map(read_config).transpose()?;
         let path = data_dir.or_else(|| config?.data_dir).or_else(default_data_dir).ok_or(NO_DATA_DIR)?;
         let in_path = |error: store::OpenError| failure(&path, &error);
@@ -184,7 +184,7 @@ mod tests {
     use super::super::tests::read;
     use super::*;
 
-    fn options(args: &[&str]) -> Options {
+    fn options(args: &[&str]) -> StoreOptions {
         match read(&[&["store"], args].concat()).expect("the command line is right").command {
             Some(Command::Store(options)) => options.checked().expect("no option is given twice"),
             other => panic!("{other:?}"),
@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn options_may_stand_before_the_command_and_after_it() {
-        let place = Place { data_dir: Some("d".into()), config: Some("c".into()) };
-        let action = Action::Backup { to: "b".into(), place: Place::default() };
-        let expected = Options { place, action };
+        let place = StorePlace { data_dir: Some("d".into()), config: Some("c".into()) };
+        let action = Action::Backup { to: "b".into(), place: StorePlace::default() };
+        let expected = StoreOptions { place, action };
         assert_eq!(options(&["backup", "b", "--data-dir", "d", "--config", "c"]), expected);
         assert_eq!(options(&["--data-dir", "d", "backup", "--config=c", "b"]), expected);
         assert_eq!(options(&["--config", "c", "--data-dir", "d", "backup", "b"]), expected);
