@@ -1,18 +1,20 @@
-//! What shards pass to each other: each has an mailbox, and is woken once for all that came in meanwhile.
+//! What shards pass to each other. Each shard has a mailbox, and is woken once for all that came in meanwhile.
 //!
-//! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound
-//! how many can be under way: they let publishers wait.
+//! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound how many can be
+//! under way: they let publishers wait.
 //!
-//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. One that sleeps is not woken for
-//! little: whoever has something for it turns it in its stead ([`Mailboxes::run_or_wake`]). To wake a thread on another core
-//! costs several times what a message costs.
+//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. A shard that sleeps is not woken for a few
+//! messages: the thread that has them runs the event loop of that shard, after its own turn ([`Mailboxes::run_or_wake`]). To wake a
+//! thread on another core costs several times what a message costs. No thread ever waits for the lock of another shard's event loop:
+//! where the lock is taken the shard is woken. That no mail is overlooked is the matter of the [handshake](super::handshake).
 
 use super::connection_ends::ConnectionEnds;
+use super::handshake::Handshake;
 use crate::net::{ConnectionPermit, Detached, MemoryStream};
 use goldcrest_core::{Broker, Forward, Instant};
 use goldcrest_store::Answer;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -35,11 +37,9 @@ pub(crate) struct Mailboxes {
 #[derive(Default)]
 struct Mailbox {
     mail: Mutex<Mail>,
-    /// Whether `mail` holds anything: saves the shard the lock in most turns.
-    has_mail: AtomicBool,
+    handshake: Handshake,
     waker: Mutex<Option<Waker>>,
-    /// Its thread waits for the system, and would not notice mail by itself.
-    is_asleep: AtomicBool,
+    /// The shard's event loop, for others to run.
     sleeper: OnceLock<Weak<Mutex<dyn SleepingEventLoop>>>,
     places: CallSlots,
 }
@@ -198,7 +198,7 @@ impl Mailboxes {
     pub(crate) fn listen(&self, shard: u16, waker: &Waker) {
         let mailbox = &self.mailboxes[usize::from(shard)];
         *lock(&mailbox.waker) = Some(waker.clone());
-        if mailbox.has_mail.load(Ordering::SeqCst) {
+        if mailbox.handshake.has_mail() {
             waker.wake_by_ref();
         }
     }
@@ -212,25 +212,23 @@ impl Mailboxes {
 
     /// The thread of `shard` is about to wait for the system. What has come until now wakes it at once.
     pub(crate) fn fall_asleep(&self, shard: u16) {
-        let mailbox = &self.mailboxes[usize::from(shard)];
-        mailbox.is_asleep.store(true, Ordering::SeqCst);
-        if mailbox.has_mail.load(Ordering::SeqCst) {
+        if self.mailboxes[usize::from(shard)].handshake.fall_asleep() {
             self.wake(shard);
         }
     }
 
     pub(crate) fn wake_up(&self, shard: u16) {
-        self.mailboxes[usize::from(shard)].is_asleep.store(false, Ordering::SeqCst);
+        self.mailboxes[usize::from(shard)].handshake.wake_up();
     }
 
     /// Takes what came for `shard` in exchange for the emptied `mail` of before. Whether there was anything.
     pub(crate) fn collect(&self, shard: u16, mail: &mut Mail) -> bool {
         let mailbox = &self.mailboxes[usize::from(shard)];
-        if !mailbox.has_mail.load(Ordering::SeqCst) {
+        if !mailbox.handshake.has_mail() {
             return false;
         }
         let mut waiting = lock(&mailbox.mail);
-        mailbox.has_mail.store(false, Ordering::SeqCst);
+        mailbox.handshake.collect();
         std::mem::swap(&mut *waiting, mail);
         true
     }
@@ -241,16 +239,14 @@ impl Mailboxes {
         }
     }
 
-    /// Whether the shard sleeps, and nobody else sees to it that it takes its mail.
+    /// Whether the caller has to see to it that the shard takes its mail: see [`Handshake::is_due`].
     fn put(&self, to: u16, put: impl FnOnce(&mut Mail)) -> bool {
         let mailbox = &self.mailboxes[usize::from(to)];
         let mut mail = lock(&mailbox.mail);
         put(&mut mail);
-        // Who finds mail there leaves it to whoever put that.
-        let was_empty = !mailbox.has_mail.swap(true, Ordering::SeqCst);
+        let posted = mailbox.handshake.post();
         drop(mail);
-        // It falls asleep first and looks for mail then: one of both notices the other.
-        was_empty && mailbox.is_asleep.load(Ordering::SeqCst)
+        mailbox.handshake.is_due(posted)
     }
 
     pub(crate) fn wake(&self, shard: u16) {

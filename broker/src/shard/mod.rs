@@ -14,6 +14,7 @@ mod clock;
 mod connect;
 mod connection_ends;
 mod event_loop;
+mod handshake;
 mod mailbox;
 mod persistence;
 mod ready_queue;
