@@ -1,12 +1,15 @@
 //! Shards: each is a thread with a core broker, its sockets and its event loop.
 //!
 //! ```text
-//! task         the thread with its runtime: one task runs the event loop, others accept, read CONNECT and take leave
-//! connect      reads the first packet of a connection, and sends the connection to its home shard
-//! event_loop   what happens in one turn: bytes in, forwards to siblings, bytes out
-//! ready_queue  which sockets are to be looked after in the next turn
-//! mailbox      what shards pass to each other, in batches
-//! persistence  what a shard hands to the store, and hears of it
+//! task             the thread with its runtime: one task runs the event loop, others accept, read CONNECT and take leave
+//! shared           what those tasks share
+//! connect          reads the first packet of a connection, and sends the connection to its home shard
+//! event_loop       what happens in one turn: bytes in, forwards to siblings, bytes out
+//! ready_queue      which sockets are to be looked after in the next turn
+//! mailbox          what shards pass to each other, in batches
+//! handshake        who wakes a shard that sleeps
+//! persistence      what a shard hands to the store, and hears of it
+//! clock            the broker's time, which goes on across restarts
 //! connection_ends  why connections ended
 //! ```
 
