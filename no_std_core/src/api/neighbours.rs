@@ -15,7 +15,7 @@ mod no_shards {
         type OfMessage = Nothing;
         type OfRoute = Nothing;
         type Asked = Nothing;
-        type Filter = &'static str;
+        type Filter = Nothing;
 
         fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher) -> Nothing {
             Nothing

@@ -191,7 +191,7 @@ impl Engine<'_> {
         };
         let subscriber = self.subscriber_of(session);
         let elsewhere = self.kept_filter(filter);
-        let kept_filter = elsewhere.as_ref().map_or(filter, |kept| TopicFilter::assume_valid(kept.as_ref()));
+        let kept_filter = elsewhere.as_deref().map_or(filter, TopicFilter::assume_valid);
         let restored = self.router.restore_subscription(slot, kept_filter, subscriber, options, value.identifier);
         let subscription = restored.ok_or(RestoreError::NoRoom)?.handle;
         self.sessions[session].subscriptions += 1;

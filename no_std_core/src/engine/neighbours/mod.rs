@@ -12,6 +12,7 @@ pub(crate) mod credit;
 pub(crate) mod happenings;
 
 use core::fmt::Debug;
+use core::ops::Deref;
 
 use crate::config::Config;
 use crate::engine::router;
@@ -31,6 +32,14 @@ impl Empty for Nothing {
     const EMPTY: Self = Self;
 }
 
+impl Deref for Nothing {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        ""
+    }
+}
+
 /// Which types of a neighbour stand in the engine's own, each in a field with the neighbour's name.
 pub(crate) trait Neighbour {
     /// The whole broker.
@@ -46,7 +55,7 @@ pub(crate) trait Neighbour {
     /// What siblings were asked about a message that was handed out.
     type Asked: Copy + Default;
     /// A Topic Filter as it is kept here.
-    type Filter: AsRef<str>;
+    type Filter: Deref<Target = str>;
 
     /// That of a broker with room for so many Topic Filters.
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> Self::OfBroker;

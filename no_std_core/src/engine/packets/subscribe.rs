@@ -83,7 +83,7 @@ impl<'m> Engine<'m> {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
         let elsewhere = self.kept_filter(filter);
-        let kept_filter = elsewhere.as_ref().map_or(filter, |kept| TopicFilter::assume_valid(kept.as_ref()));
+        let kept_filter = elsewhere.as_deref().map_or(filter, TopicFilter::assume_valid);
         let known = self.router.find(kept_filter, subscriber);
         if known.is_none() && !self.may_have_another_subscription(session) {
             return ReasonCode::QuotaExceeded;
@@ -240,7 +240,7 @@ impl<'m> Engine<'m> {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
         let elsewhere = self.kept_filter(filter);
-        let filter = elsewhere.as_ref().map_or(filter, |kept| TopicFilter::assume_valid(kept.as_ref()));
+        let filter = elsewhere.as_deref().map_or(filter, TopicFilter::assume_valid);
         let Some(subscription) = self.router.find(filter, subscriber) else {
             return false;
         };
@@ -276,7 +276,7 @@ impl<'m> Engine<'m> {
             self.end_group_queue(group, tag);
         }
         if let Some(filter) = filter {
-            self.tell_ended_subscription(session, subscription, filter.as_ref(), removed.last);
+            self.tell_ended_subscription(session, subscription, &filter, removed.last);
         }
     }
 
