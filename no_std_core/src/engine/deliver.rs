@@ -4,7 +4,7 @@ use crate::codec::QoS;
 use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::routing::{Fate, Terms};
 use crate::engine::sessions::{Outbound, Session};
 use crate::engine::siblings::Siblings;
@@ -76,7 +76,7 @@ impl Engine<'_> {
         let order = self.messages.get(message).order as u32;
         let is_shared = terms.is_shared();
         if is_shared || self.sessions[session].lost.get().last != order {
-            self.drop_message(Some(session), Dropped::Stored(message), reason);
+            self.drop_message(Some(session), LostMessage::Stored(message), reason);
         }
         if !is_shared {
             self.sessions[session].lost.get_mut().last = order;

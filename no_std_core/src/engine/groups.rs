@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::deliver::{Bound, DROPS_EXPIRED};
 use crate::engine::messages::{Delivery, Message, Owner, Via};
 use crate::engine::neighbours::bodies::Residency;
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::routing::{Fate, Routing, Terms};
 use crate::engine::sessions::{Outbound, Session};
@@ -80,10 +80,10 @@ impl Engine<'_> {
             return self.give(group, member, message, topic);
         }
         if qos == QoS::AtMostOnce {
-            self.drop_message(None, Dropped::Stored(message), DropReason::Offline);
+            self.drop_message(None, LostMessage::Stored(message), DropReason::Offline);
             return Fate::Unwanted;
         }
-        self.drop_message(None, Dropped::Stored(message), DropReason::QueueFull);
+        self.drop_message(None, LostMessage::Stored(message), DropReason::QueueFull);
         Fate::Lost
     }
 
@@ -162,10 +162,10 @@ impl Engine<'_> {
         };
         if let Some(message) = self.messages.deliveries[taken].message {
             if self.messages.get(message).has_expired(now) {
-                self.drop_message(None, Dropped::Stored(message), DropReason::Expired);
+                self.drop_message(None, LostMessage::Stored(message), DropReason::Expired);
             } else {
                 if self.messages.is_unreadable(message) {
-                    self.drop_message(None, Dropped::Stored(message), DropReason::Unreadable);
+                    self.drop_message(None, LostMessage::Stored(message), DropReason::Unreadable);
                 }
                 self.with_topic(message, |broker, topic| broker.give(group, member, message, topic));
             }
@@ -214,7 +214,7 @@ impl Engine<'_> {
             (message.qos, message.order)
         };
         let Some(queue) = self.group_queue(group) else {
-            self.drop_message(None, Dropped::Stored(message), DropReason::OutOfMemory);
+            self.drop_message(None, LostMessage::Stored(message), DropReason::OutOfMemory);
             return Fate::Lost;
         };
         let terms = Terms { qos, retain: false, identifier: 0, via: Via::Group(group) };
@@ -230,7 +230,7 @@ impl Engine<'_> {
                 Fate::Kept
             }
             None => {
-                self.drop_message(None, Dropped::Stored(message), DropReason::OutOfMemory);
+                self.drop_message(None, LostMessage::Stored(message), DropReason::OutOfMemory);
                 Fate::Lost
             }
         }

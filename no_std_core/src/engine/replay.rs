@@ -8,7 +8,7 @@
 use crate::codec::{QoS, ReasonCode};
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner, Via};
-use crate::engine::neighbours::happenings::{Dropped, Happening, Observer};
+use crate::engine::neighbours::happenings::{Happening, LostMessage, Observer};
 use crate::engine::router::{Retained, RetainedCursor, Subscription};
 use crate::engine::routing::{Routing, Terms, is_reserved_for_server};
 use crate::engine::sessions::{Replay, Session, Started};
@@ -334,7 +334,7 @@ impl Engine<'_> {
                 return Replayed::Wait;
             }
             // Nobody would come back here.
-            self.drop_message(Some(session), Dropped::Stored(message), DropReason::OutOfMemory);
+            self.drop_message(Some(session), LostMessage::Stored(message), DropReason::OutOfMemory);
             self.advance(replay);
             return Replayed::GoOn;
         };

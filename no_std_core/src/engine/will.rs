@@ -4,7 +4,7 @@ use crate::codec::{QoS, ReasonCode, Refusal, Will, Window};
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::packets::connect::NO_MEMORY;
 use crate::engine::routing::{Routing, connection_state_of, is_reserved_for_server};
 use crate::engine::sessions::{Session, StoredWill};
@@ -86,7 +86,7 @@ impl<'m> Engine<'m> {
                 let publisher_key = broker.publisher_key(session);
                 let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
                 if broker.route(routing).is_err() {
-                    broker.drop_message(Some(session), Dropped::Stored(will.message), DropReason::QueueFull);
+                    broker.drop_message(Some(session), LostMessage::Stored(will.message), DropReason::QueueFull);
                     // Nobody is there to be told that it can't be retained. Those who subscribed are to hear of it all the same.
                     #[cfg(feature = "alloc")]
                     if broker.messages.get(will.message).retain() {
@@ -96,7 +96,7 @@ impl<'m> Engine<'m> {
                 }
             });
         } else {
-            self.drop_message(Some(session), Dropped::Stored(will.message), DropReason::NotAuthorized);
+            self.drop_message(Some(session), LostMessage::Stored(will.message), DropReason::NotAuthorized);
         }
         self.release_will(session, will);
     }

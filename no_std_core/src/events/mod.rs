@@ -17,7 +17,7 @@ use crate::codec::{QoS, ReasonCode};
 use crate::config::EventSet;
 use crate::engine::Engine;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::happenings::{Dropped, Happening, Observer, ObserverState, Observers};
+use crate::engine::neighbours::happenings::{Happening, LostMessage, Observer, ObserverState, Observers};
 use crate::engine::router::Subscription;
 use crate::engine::sessions::Session;
 use crate::mem::{Handle, Slots};
@@ -95,9 +95,9 @@ impl Engine<'_> {
             }
             Happening::Dropped { session, message, reason } => {
                 let topic = match message {
-                    Dropped::Stored(message) => self.topic_of(message),
-                    Dropped::Topic(topic) => Some(topic),
-                    Dropped::Unknown => None,
+                    LostMessage::Stored(message) => self.topic_of(message),
+                    LostMessage::Topic(topic) => Some(topic),
+                    LostMessage::Unknown => None,
                 };
                 let client_id = session.and_then(|session| self.client_id_of(session));
                 queue.push(limit, &Parts { client_id, topic, number: reason as u32, ..none });

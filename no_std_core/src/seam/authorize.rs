@@ -123,10 +123,10 @@ impl Authorize for AllowAll {
 ///
 /// A reference to whatever implements [`Authorize`] becomes one, and so does an `Arc` of it.
 #[derive(Clone)]
-pub struct Permissions<'m>(Held<'m>);
+pub struct Permissions<'m>(HeldPermissions<'m>);
 
 #[derive(Clone)]
-enum Held<'m> {
+enum HeldPermissions<'m> {
     Lent(&'m dyn Authorize),
     #[cfg(feature = "alloc")]
     Shared(alloc::sync::Arc<dyn Authorize + Send>),
@@ -138,9 +138,9 @@ impl<'m> core::ops::Deref for Permissions<'m> {
     #[inline]
     fn deref(&self) -> &Self::Target {
         match &self.0 {
-            Held::Lent(permissions) => *permissions,
+            HeldPermissions::Lent(permissions) => *permissions,
             #[cfg(feature = "alloc")]
-            Held::Shared(permissions) => &**permissions,
+            HeldPermissions::Shared(permissions) => &**permissions,
         }
     }
 }
@@ -153,27 +153,27 @@ impl core::fmt::Debug for Permissions<'_> {
 
 impl<'m, A: Authorize> From<&'m A> for Permissions<'m> {
     fn from(permissions: &'m A) -> Self {
-        Self(Held::Lent(permissions))
+        Self(HeldPermissions::Lent(permissions))
     }
 }
 
 impl<'m> From<&'m dyn Authorize> for Permissions<'m> {
     fn from(permissions: &'m dyn Authorize) -> Self {
-        Self(Held::Lent(permissions))
+        Self(HeldPermissions::Lent(permissions))
     }
 }
 
 #[cfg(feature = "alloc")]
 impl<A: Authorize + Send + 'static> From<alloc::sync::Arc<A>> for Permissions<'_> {
     fn from(permissions: alloc::sync::Arc<A>) -> Self {
-        Self(Held::Shared(permissions))
+        Self(HeldPermissions::Shared(permissions))
     }
 }
 
 #[cfg(feature = "alloc")]
 impl From<alloc::sync::Arc<dyn Authorize + Send>> for Permissions<'_> {
     fn from(permissions: alloc::sync::Arc<dyn Authorize + Send>) -> Self {
-        Self(Held::Shared(permissions))
+        Self(HeldPermissions::Shared(permissions))
     }
 }
 

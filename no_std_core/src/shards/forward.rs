@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use crate::codec::QoS;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::Stamp;
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::Subscription;
 use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
@@ -203,8 +203,8 @@ impl SharedMessage {
     }
 
     /// The message as one that is lost.
-    pub(super) fn as_dropped(&self) -> Dropped<'_> {
-        core::str::from_utf8(self.topic()).map_or(Dropped::Unknown, Dropped::Topic)
+    pub(super) fn as_dropped(&self) -> LostMessage<'_> {
+        core::str::from_utf8(self.topic()).map_or(LostMessage::Unknown, LostMessage::Topic)
     }
 
     pub(crate) fn topic(&self) -> &[u8] {

@@ -12,7 +12,7 @@ use crate::codec::QoS;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Via};
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::Terms;
 use crate::engine::sessions::Session;
@@ -176,7 +176,7 @@ impl Engine<'_> {
             return;
         }
         let Some(message) = self.adopt(shared) else {
-            self.drop_message(session, Dropped::Unknown, DropReason::OutOfMemory);
+            self.drop_message(session, LostMessage::Unknown, DropReason::OutOfMemory);
             return;
         };
         let is_subscribed =
@@ -241,7 +241,7 @@ impl Engine<'_> {
         let filter = kept.as_deref().and_then(as_subscribed).unwrap_or_default();
         match TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
             Some(owner) => self.send_back(owner, filter.into(), message),
-            None => self.drop_message(Some(session), Dropped::Stored(message), DropReason::SessionEnded),
+            None => self.drop_message(Some(session), LostMessage::Stored(message), DropReason::SessionEnded),
         }
     }
 

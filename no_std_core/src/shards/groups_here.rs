@@ -8,7 +8,7 @@ use crate::codec::QoS;
 use crate::engine::Engine;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::Elsewhere;
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{self, Subscription};
 use crate::engine::routing::Terms;
 use crate::engine::sessions::Session;
@@ -151,7 +151,7 @@ impl Engine<'_> {
         };
         let (publisher, order) = (shared.publisher_key, shared.stamp);
         let Some(message) = self.adopt(shared.stamped(0)) else {
-            self.drop_message(None, Dropped::Unknown, DropReason::OutOfMemory);
+            self.drop_message(None, LostMessage::Unknown, DropReason::OutOfMemory);
             return;
         };
         self.messages.set_order(message, order);

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::WantedElsewhere;
 use crate::engine::neighbours::bodies::Residency;
-use crate::engine::neighbours::happenings::Dropped;
+use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::routing::{Fate, Routed, Routing, is_reserved_for_server};
 use crate::mem::Handle;
 use crate::seam::counters::DropReason;
@@ -128,14 +128,14 @@ impl Engine<'_> {
         // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
         let (message, body) = shared.into_parts();
         let Some(message) = self.messages.adopt(message, body) else {
-            self.drop_message(None, Dropped::Unknown, DropReason::OutOfMemory);
+            self.drop_message(None, LostMessage::Unknown, DropReason::OutOfMemory);
             return Fate::Lost;
         };
         self.messages.hold(message);
         let routed = self
             .with_topic(message, |broker, topic| broker.route(Routing::from_sibling(topic, message, publisher_key)));
         if matches!(routed, Some(Err(_))) {
-            self.drop_message(None, Dropped::Stored(message), DropReason::QueueFull);
+            self.drop_message(None, LostMessage::Stored(message), DropReason::QueueFull);
         }
         self.messages.release(message);
         match routed {

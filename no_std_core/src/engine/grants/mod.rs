@@ -1,8 +1,12 @@
 //! What clients were granted with their verdicts. Brokers in borrowed memory grant nothing but what all clients get: firmware that wants more closes
 //! connections by itself.
 
-#[cfg_attr(feature = "alloc", path = "owned.rs")]
-#[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
-mod kept;
+#[cfg(not(feature = "alloc"))]
+mod borrowed;
+#[cfg(feature = "alloc")]
+mod owned;
 
-pub(crate) use kept::{Expiry, Granted};
+#[cfg(not(feature = "alloc"))]
+pub(crate) use borrowed::{Expiry, Granted};
+#[cfg(feature = "alloc")]
+pub(crate) use owned::{Expiry, Granted};

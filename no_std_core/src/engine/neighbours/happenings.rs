@@ -61,7 +61,7 @@ pub(crate) enum Happening<'a> {
     /// A message is lost, to one Session or to all who were to get it.
     Dropped {
         session: Option<Handle<Session>>,
-        message: Dropped<'a>,
+        message: LostMessage<'a>,
         reason: DropReason,
     },
     Retained {
@@ -75,7 +75,7 @@ pub(crate) enum Happening<'a> {
 /// A message that is lost.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "without the feature `events` nobody looks inside")]
-pub(crate) enum Dropped<'a> {
+pub(crate) enum LostMessage<'a> {
     Stored(Handle<Message>),
     /// It was not stored.
     Topic(&'a str),
@@ -101,7 +101,12 @@ pub(crate) trait Observer {
 impl Engine<'_> {
     /// A message is lost, to `session` or to all who were to get it: counted, and told.
     #[inline]
-    pub(crate) fn drop_message(&mut self, session: Option<Handle<Session>>, message: Dropped<'_>, reason: DropReason) {
+    pub(crate) fn drop_message(
+        &mut self,
+        session: Option<Handle<Session>>,
+        message: LostMessage<'_>,
+        reason: DropReason,
+    ) {
         self.happened(Happening::Dropped { session, message, reason });
         self.count_drop(session, reason);
     }
@@ -116,7 +121,7 @@ impl Engine<'_> {
         reason: DropReason,
     ) {
         let message = self.messages.deliveries[delivery].message;
-        self.drop_message(session, message.map_or(Dropped::Unknown, Dropped::Stored), reason);
+        self.drop_message(session, message.map_or(LostMessage::Unknown, LostMessage::Stored), reason);
         self.messages.end_delivery(delivery);
     }
 }

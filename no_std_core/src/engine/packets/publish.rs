@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Reply};
 use crate::engine::messages::Message;
 use crate::engine::neighbours::credit::Credit;
-use crate::engine::neighbours::happenings::{Dropped, Happening, Observer};
+use crate::engine::neighbours::happenings::{Happening, LostMessage, Observer};
 use crate::engine::outcomes::{Full, LocalPublish};
 use crate::engine::receive::Taken;
 use crate::engine::routing::{Fate, Routed, Routing, connection_state_of, is_reserved_for_server};
@@ -191,7 +191,7 @@ impl<'m> Engine<'m> {
         let is_reserved = is_reserved_for_server(topic)
             && !connection_state_of(topic).is_some_and(|id| self.messages.bytes.equals(client_id, id));
         if is_reserved || !self.authorize.publish(&self.subject(session), topic, publish.qos, publish.retain) {
-            self.drop_message(Some(session), Dropped::Topic(topic.as_str()), DropReason::NotAuthorized);
+            self.drop_message(Some(session), LostMessage::Topic(topic.as_str()), DropReason::NotAuthorized);
             return Err(ReasonCode::NotAuthorized);
         }
         self.happened(Happening::Accepted {
