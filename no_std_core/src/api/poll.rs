@@ -38,7 +38,6 @@ impl Broker<'_> {
     /// as what is queued; with [`Config::body_budget`](crate::Config::body_budget) it may go to disk meanwhile.
     ///
     /// Nothing is shown of a broker in borrowed memory, where no payload stands in one piece.
-    #[cfg(feature = "alloc")]
     pub fn poll_transmit_apart(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> (Transmit, &[u8]) {
         let Some(connection) = self.engine.find(id) else { return (Transmit { written: 0, then: Then::Close }, &[]) };
         let transmit = self.engine.transmit(now, connection, out, Payloads::Apart);
@@ -47,7 +46,6 @@ impl Broker<'_> {
     }
 
     /// So many bytes of the payload that [`Broker::poll_transmit_apart`] has shown were written.
-    #[cfg(feature = "alloc")]
     pub fn payload_written(&mut self, id: ConnectionId, count: usize) {
         if let Some(connection) = self.engine.find(id) {
             self.engine.sent_apart(connection, count);

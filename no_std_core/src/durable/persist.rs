@@ -7,8 +7,8 @@ use crate::engine::neighbours::Stamp;
 use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::router::{Group, Subscription};
 use crate::engine::sessions::Session;
-use crate::engine::siblings::SiblingRecords;
-use crate::mem::{Handle, Slots};
+use crate::engine::siblings::{SiblingRecords, TransitParts};
+use crate::mem::{Handle, OWNED, Slots};
 use crate::seam::journal::Batch;
 
 /// The longest Topic Filter, in bytes.
@@ -113,23 +113,22 @@ impl Engine<'_> {
                 (Value::Receipt(record::Receipt { session, packet_id: receipt.packet_id() }), 0)
             }
             Kind::Counters => (Value::Counters(record::Counters { dropped: self.counters.dropped.counts() }), 0),
-            #[cfg(feature = "alloc")]
-            Kind::Transit => {
-                let crate::engine::siblings::TransitParts { sibling, sequence, message, publisher_key, group } =
-                    self.transit(slot)?;
-                let message = message.index() as u32;
-                (Value::Transit(record::Transit { sibling, sequence, message, publisher_key, group }), group.len())
-            }
-            #[cfg(feature = "alloc")]
-            Kind::Sibling => {
-                let (taken, sent) = self.progress(slot)?;
-                (Value::Sibling(record::Sibling { taken, sent }), 0)
-            }
-            #[cfg(not(feature = "alloc"))]
-            Kind::Transit | Kind::Sibling => return None,
+            Kind::Transit | Kind::Sibling => self.sibling_value(key)?,
         };
         let sealed = record::seal(key, Some(&value), &mut core::iter::empty(), out);
         Some(sealed.ok_or(record::OVERHEAD + text_len))
+    }
+
+    /// What is kept of siblings, and how long the text in it is.
+    fn sibling_value(&self, key: Key) -> Option<(Value<'_>, usize)> {
+        let slot = key.slot as usize;
+        if key.kind == Kind::Sibling {
+            let (taken, sent) = self.progress(slot)?;
+            return Some((Value::Sibling(record::Sibling { taken, sent }), 0));
+        }
+        let TransitParts { sibling, sequence, message, publisher_key, group } = self.transit(slot)?;
+        let message = message.index() as u32;
+        Some((Value::Transit(record::Transit { sibling, sequence, message, publisher_key, group }), group.len()))
     }
 
     fn session_value<'a>(&self, handle: Handle<Session>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
@@ -150,10 +149,7 @@ impl Engine<'_> {
                 expiry_secs: u32::try_from(will.expiry_secs).ok(),
             }),
             dropped: session.lost.get().dropped.counts(),
-            #[cfg(feature = "alloc")]
             last_packet_id: record::Added(session.lost.get().last_packet_id),
-            #[cfg(not(feature = "alloc"))]
-            last_packet_id: record::Added(0),
         });
         Some((value, len))
     }
@@ -223,10 +219,8 @@ impl Engine<'_> {
             (Kind::Retained, self.messages.slots()),
             (Kind::Delivery, self.messages.deliveries.slots()),
             (Kind::Receipt, self.receipts.slots()),
-            #[cfg(feature = "alloc")]
             (Kind::Transit, self.transit_slots()),
-            #[cfg(feature = "alloc")]
-            (Kind::Sibling, usize::from(self.config.shard.count)),
+            (Kind::Sibling, if OWNED { usize::from(self.config.shard.count) } else { 0 }),
             (Kind::Counters, 1),
         ];
         for (kind, slots) in slots {

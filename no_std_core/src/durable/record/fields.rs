@@ -92,7 +92,6 @@ impl<'a> Input<'a> {
     }
 
     /// What was read makes no sense.
-    #[cfg(not(feature = "alloc"))]
     pub(super) fn damage(&mut self) {
         self.is_damaged = true;
     }

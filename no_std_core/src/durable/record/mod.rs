@@ -21,13 +21,19 @@
 //! [`Broker::poll_record`]: crate::Broker::poll_record
 //! [`Broker::restore`]: crate::Broker::restore
 
-use crate::seam::counters::RECORDED_REASONS;
+use crate::mem::OWNED;
 pub use crate::seam::kind::Kind;
-use crate::time::Instant;
+pub use values::{
+    Added, Counters, Delivery, Group, Identifiers, Message, Receipt, Receiver, Session, Sibling, Subscription, Through,
+    Transit, Will,
+};
 
-use fields::{Field, Input, Output, fields};
+use checksum::checksum;
+use fields::{Field, Input, Output};
 
+mod checksum;
 mod fields;
+mod values;
 
 /// The format that is written, and the newest one that is read.
 pub const FORMAT: u8 = 1;
@@ -80,199 +86,9 @@ pub enum Value<'a> {
     Retained,
     Delivery(Delivery<'a>),
     Receipt(Receipt),
-    #[cfg(feature = "alloc")]
     Transit(Transit<'a>),
-    #[cfg(feature = "alloc")]
     Sibling(Sibling),
     Counters(Counters),
-}
-
-/// A Session that outlives its Network Connection (section 4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Session<'a> {
-    /// The Client Identifier.
-    pub client_id: &'a str,
-    /// Whose it is: a [`Principal`](crate::Principal).
-    pub principal: u32,
-    /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
-    pub expiry_secs: u32,
-    /// When it ends; [`Instant::NEVER`] while the client is connected.
-    #[cfg_attr(test, serde(with = "tests::moment"))]
-    pub ends: Instant,
-    /// The Will.
-    pub will: Option<Will>,
-    /// Messages lost to it, by [`DropReason`](crate::DropReason).
-    pub dropped: [u32; RECORDED_REASONS],
-    /// The Packet Identifier that was given out last when a message that had one was dropped, or 0. The client may remember those of
-    /// such messages, of which nothing else tells any more. Always 0 without the feature `alloc`.
-    pub last_packet_id: Added<u16>,
-}
-
-/// A last field that records of older programs don't have: there it is as by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Added<T>(pub T);
-
-/// The Will of a Session (section 3.1.2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Will {
-    /// The slot of its Message.
-    pub message: u32,
-    /// Will Delay Interval in seconds.
-    pub delay_secs: u32,
-    /// When it is published; [`Instant::NEVER`] while the client is connected.
-    #[cfg_attr(test, serde(with = "tests::moment"))]
-    pub due: Instant,
-    /// Message Expiry Interval in seconds, which starts when it is published.
-    pub expiry_secs: Option<u32>,
-}
-
-/// The group of a shared subscription (section 4.8.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Group<'a> {
-    /// `$share/`, the ShareName, `/` and the Topic Filter.
-    pub filter: &'a str,
-}
-
-/// A subscription (section 3.8.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Subscription<'a> {
-    /// The slot of its Session.
-    pub session: u32,
-    /// The Topic Filter, with its ShareName if it is a shared one.
-    pub filter: &'a str,
-    /// The Maximum QoS, 0 to 2.
-    pub qos: u8,
-    /// No Local.
-    pub no_local: bool,
-    /// Retain As Published.
-    pub retain_as_published: bool,
-    /// The Subscription Identifier; 0: none.
-    pub identifier: u32,
-    /// Not all retained messages that it was promised are sent.
-    pub replaying: bool,
-}
-
-/// An Application Message (section 3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Message<'a> {
-    /// The first so many bytes of the body are the Topic Name.
-    pub topic_len: u16,
-    /// So many behind it are the Properties that are forwarded, as they stand in a packet.
-    pub properties_len: u32,
-    /// As it was published, 0 to 2.
-    pub qos: u8,
-    /// The RETAIN flag of the PUBLISH.
-    pub retain: bool,
-    /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
-    #[cfg_attr(test, serde(with = "tests::moment"))]
-    pub expires: Instant,
-    /// Its place among all messages.
-    pub order: u64,
-    /// Orders the retained messages of one topic among sibling brokers.
-    pub stamp: u64,
-    /// Topic Name, Properties and payload. Not part of the postcard value, but all that comes behind it.
-    #[cfg_attr(test, serde(skip))]
-    pub body: &'a [u8],
-}
-
-/// A message on its way (section 4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Delivery<'a> {
-    /// Who is to get it.
-    pub to: Receiver,
-    /// The slot of its Message; none once the receiver has it and only the handshake of QoS 2 is left.
-    pub message: Option<u32>,
-    /// The QoS it is sent with, 1 or 2.
-    pub qos: u8,
-    /// The RETAIN flag the subscriber gets.
-    pub retain: bool,
-    /// PUBREC has come.
-    pub received: bool,
-    /// The Packet Identifier; 0: it has none yet, and was never sent.
-    pub packet_id: u16,
-    /// The shared subscription it came through.
-    pub through: Through,
-    /// The Subscription Identifiers it is sent with.
-    #[cfg_attr(test, serde(borrow))]
-    pub identifiers: Identifiers<'a>,
-}
-
-/// Who is to get a [`Delivery`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub enum Receiver {
-    /// The Session in this slot.
-    Session(u32),
-    /// Whoever comes first of the group in this slot.
-    Group(u32),
-}
-
-/// Through which shared subscription a [`Delivery`] came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub enum Through {
-    /// None.
-    Nothing,
-    /// The group in this slot.
-    Group(u32),
-    /// A group that a sibling owns; the slot of the subscription to it.
-    Foreign(u32),
-}
-
-/// Subscription Identifiers, one varint behind the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Identifiers<'a>(pub &'a [u8]);
-
-/// A Packet Identifier that a client used for a QoS 2 message and has not released (section 4.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Receipt {
-    /// The slot of its Session.
-    pub session: u32,
-    /// The Packet Identifier.
-    pub packet_id: u16,
-}
-
-/// A message on its way to a sibling broker, with the feature `alloc`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Transit<'a> {
-    /// The sibling's index.
-    pub sibling: u16,
-    /// Its place among all messages to that sibling.
-    pub sequence: u64,
-    /// The slot of its Message.
-    pub message: u32,
-    /// See [`ShareStrategy`](crate::config::ShareStrategy): the same for all messages of one publisher.
-    pub publisher_key: u32,
-    /// The Topic Filter of the shared subscription that it is for alone; empty if it is for all subscribers there.
-    pub group: &'a str,
-}
-
-/// How far the messages from and to the sibling broker are whose index is the slot; with the feature `alloc`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Sibling {
-    /// The place of the last one that was taken, see [`Transit`].
-    pub taken: u64,
-    /// The place of the last one that was sent there.
-    pub sent: u64,
-}
-
-/// What was lost so far, in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Counters {
-    /// By [`DropReason`](crate::DropReason).
-    pub dropped: [u32; RECORDED_REASONS],
 }
 
 /// Why a record can't be read.
@@ -375,19 +191,6 @@ fn open_content(sealed: &[u8]) -> Option<Record<'_>> {
     input.is_done().then_some(record)
 }
 
-fields! {
-    Session<'a> { client_id, principal, expiry_secs, ends, will, dropped, last_packet_id }
-    Will { message, delay_secs, due, expiry_secs }
-    Group<'a> { filter }
-    Subscription<'a> { session, filter, qos, no_local, retain_as_published, identifier, replaying }
-    Message<'a> { topic_len, properties_len, qos, retain, expires, order, stamp; body }
-    Delivery<'a> { to, message, qos, retain, received, packet_id, through, identifiers }
-    Receipt { session, packet_id }
-    Transit<'a> { sibling, sequence, message, publisher_key, group }
-    Sibling { taken, sent }
-    Counters { dropped }
-}
-
 impl<'a> Value<'a> {
     fn kind(&self) -> Kind {
         match self {
@@ -398,9 +201,7 @@ impl<'a> Value<'a> {
             Self::Retained => Kind::Retained,
             Self::Delivery(_) => Kind::Delivery,
             Self::Receipt(_) => Kind::Receipt,
-            #[cfg(feature = "alloc")]
             Self::Transit(_) => Kind::Transit,
-            #[cfg(feature = "alloc")]
             Self::Sibling(_) => Kind::Sibling,
             Self::Counters(_) => Kind::Counters,
         }
@@ -415,10 +216,9 @@ impl<'a> Value<'a> {
             Self::Retained => {}
             Self::Delivery(value) => value.put(out),
             Self::Receipt(value) => value.put(out),
-            #[cfg(feature = "alloc")]
-            Self::Transit(value) => value.put(out),
-            #[cfg(feature = "alloc")]
-            Self::Sibling(value) => value.put(out),
+            Self::Transit(value) if OWNED => value.put(out),
+            Self::Sibling(value) if OWNED => value.put(out),
+            Self::Transit(_) | Self::Sibling(_) => {}
             Self::Counters(value) => value.put(out),
         }
     }
@@ -433,128 +233,16 @@ impl<'a> Value<'a> {
             Kind::Retained => Self::Retained,
             Kind::Delivery => Self::Delivery(Field::take(input)),
             Kind::Receipt => Self::Receipt(Field::take(input)),
-            #[cfg(feature = "alloc")]
-            Kind::Transit => Self::Transit(Field::take(input)),
-            #[cfg(feature = "alloc")]
-            Kind::Sibling => Self::Sibling(Field::take(input)),
+            Kind::Transit if OWNED => Self::Transit(Field::take(input)),
+            Kind::Sibling if OWNED => Self::Sibling(Field::take(input)),
             Kind::Counters => Self::Counters(Field::take(input)),
-            // Without the feature `alloc` there are no siblings.
-            #[cfg(not(feature = "alloc"))]
+            // In borrowed memory there are no siblings, and no code for them.
             Kind::Transit | Kind::Sibling => {
                 input.damage();
                 Self::Retained
             }
         }
     }
-}
-
-impl Field<'_> for Receiver {
-    fn put(&self, out: &mut Output<'_>) {
-        let (which, slot) = match self {
-            Self::Session(slot) => (0, slot),
-            Self::Group(slot) => (1, slot),
-        };
-        out.number(which);
-        slot.put(out);
-    }
-
-    fn take(input: &mut Input<'_>) -> Self {
-        match input.number(1) {
-            0 => Self::Session(u32::take(input)),
-            _ => Self::Group(u32::take(input)),
-        }
-    }
-}
-
-impl Field<'_> for Through {
-    fn put(&self, out: &mut Output<'_>) {
-        match self {
-            Self::Nothing => out.number(0),
-            Self::Group(slot) => {
-                out.number(1);
-                slot.put(out);
-            }
-            Self::Foreign(slot) => {
-                out.number(2);
-                slot.put(out);
-            }
-        }
-    }
-
-    fn take(input: &mut Input<'_>) -> Self {
-        match input.number(2) {
-            0 => Self::Nothing,
-            1 => Self::Group(u32::take(input)),
-            _ => Self::Foreign(u32::take(input)),
-        }
-    }
-}
-
-impl<'a> Field<'a> for Identifiers<'a> {
-    fn put(&self, out: &mut Output<'_>) {
-        self.0.put(out);
-    }
-
-    fn take(input: &mut Input<'a>) -> Self {
-        Self(Field::take(input))
-    }
-}
-
-impl Identifiers<'_> {
-    /// Writes identifiers to the beginning of `out`, as far as there is room; how many bytes they take.
-    pub(crate) fn write(identifiers: impl Iterator<Item = u32>, out: &mut [u8]) -> usize {
-        let mut used = 0;
-        for identifier in identifiers {
-            let Some(rest) = out.get_mut(used..) else { break };
-            let mut rest = Output::new(rest);
-            identifier.put(&mut rest);
-            let Some(written) = rest.finish() else { break };
-            used += written.len();
-        }
-        used
-    }
-}
-
-impl Iterator for Identifiers<'_> {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        let mut input = Input::new(self.0);
-        let identifier = u32::take(&mut input);
-        self.0 = input.undamaged()?;
-        Some(identifier)
-    }
-}
-
-#[cfg(feature = "alloc")]
-fn checksum(bytes: &[u8]) -> u32 {
-    crc32fast::hash(bytes)
-}
-
-#[cfg(not(feature = "alloc"))]
-use small_checksum as checksum;
-
-/// CRC-32/ISO-HDLC with a table of 64 bytes, half a byte at a time.
-#[cfg(any(not(feature = "alloc"), test))]
-fn small_checksum(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 16] = {
-        let mut table = [0; 16];
-        let mut at = 0;
-        #[allow(clippy::indexing_slicing, reason = "at compile time")]
-        while at < table.len() {
-            let mut value = at as u32;
-            let mut bit = 0;
-            while bit < 4 {
-                value = if value & 1 == 0 { value >> 1 } else { value >> 1 ^ 0xEDB8_8320 };
-                bit += 1;
-            }
-            table[at] = value;
-            at += 1;
-        }
-        table
-    };
-    let step = |crc: u32| crc >> 4 ^ TABLE.get((crc & 15) as usize).copied().unwrap_or(0);
-    !bytes.iter().fold(!0, |crc, byte| step(step(crc ^ u32::from(*byte))))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::checksum::small_checksum;
 use super::*;
+use crate::time::Instant;
 
 /// One record of each kind, put and deleted, with everything in them that can be.
 fn samples() -> Vec<Record<'static>> {
@@ -51,17 +53,15 @@ fn samples() -> Vec<Record<'static>> {
             identifiers: Identifiers(&[1, 0xFF, 0xFF, 0x7F]),
         }),
         Value::Receipt(Receipt { session: 9, packet_id: 1 }),
-        #[cfg(feature = "alloc")]
         Value::Transit(Transit { sibling: 3, sequence: 1 << 33, message: 5, publisher_key: 99, group: "$share/g/a" }),
-        #[cfg(feature = "alloc")]
         Value::Sibling(Sibling { taken: 12, sent: 1 << 50 }),
         Value::Counters(Counters { dropped }),
     ];
     let keys = Kind::ALL.iter().zip([0, 1, 127, 128, 16_383, 70_000, u32::MAX, 5, 6, 0]);
     // Without the feature `alloc` there are no siblings.
-    let kept = |kind: &Kind| cfg!(feature = "alloc") || !matches!(kind, Kind::Transit | Kind::Sibling);
-    keys.filter(|(kind, _)| kept(kind))
-        .zip(values)
+    let kept = |kind: &Kind| OWNED || !matches!(kind, Kind::Transit | Kind::Sibling);
+    keys.zip(values)
+        .filter(|((kind, _), _)| kept(kind))
         .flat_map(|((kind, slot), value)| {
             let key = Key { kind: *kind, slot };
             [Record::Put(key, value), Record::Delete(key)]
@@ -140,9 +140,7 @@ fn values_are_in_the_format_of_postcard() {
             Value::Retained => content.is_empty(),
             Value::Delivery(value) => same_as_postcard(&value, content),
             Value::Receipt(value) => same_as_postcard(&value, content),
-            #[cfg(feature = "alloc")]
             Value::Transit(value) => same_as_postcard(&value, content),
-            #[cfg(feature = "alloc")]
             Value::Sibling(value) => same_as_postcard(&value, content),
             Value::Counters(value) => same_as_postcard(&value, content),
         };

@@ -177,7 +177,6 @@ impl Outbound {
     }
 
     /// This Packet Identifier was given out before a restart, later than those of any messages that were given up.
-    #[cfg(feature = "alloc")]
     pub(super) fn restore_last_packet_id(&mut self, last: u16) {
         self.last_packet_id = last;
     }
@@ -215,7 +214,7 @@ impl Outbound {
         behind.append(deliveries, &mut before);
         self.in_flight = behind;
         // What was recorded counts if it is a little ahead on the circle; if it is not, it was recorded long ago.
-        if cfg!(not(feature = "alloc")) || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
+        if !OWNED || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
             self.last_packet_id = last;
         }
         twice

@@ -10,7 +10,7 @@ use crate::engine::neighbours::bodies::Residency;
 use crate::engine::router::{RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
 use crate::time::Instant;
@@ -83,14 +83,12 @@ impl Engine<'_> {
                 self.counters.dropped = Dropped::of(value.dropped);
                 Ok(())
             }
-            #[cfg(feature = "alloc")]
             Value::Transit(value) => {
                 let record::Transit { sibling, sequence, publisher_key, group, .. } = value;
                 let message = Handle::from_index(value.message as usize);
                 let transit = TransitParts { sibling, sequence, message, publisher_key, group };
                 if self.restore_transit(slot, transit) { Ok(()) } else { Err(RestoreError::Invalid) }
             }
-            #[cfg(feature = "alloc")]
             Value::Sibling(value) => {
                 let restored = self.restore_progress(slot, value.taken, value.sent);
                 if restored { Ok(()) } else { Err(RestoreError::Invalid) }
@@ -162,8 +160,7 @@ impl Engine<'_> {
         if value.dropped.iter().any(|count| *count > 0) {
             let lost = entry.lost.get_mut();
             lost.dropped = Dropped::of(value.dropped);
-            #[cfg(feature = "alloc")]
-            {
+            if OWNED {
                 lost.last_packet_id = value.last_packet_id.0;
                 entry.outbound.restore_last_packet_id(value.last_packet_id.0);
             }

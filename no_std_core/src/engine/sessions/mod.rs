@@ -2,10 +2,12 @@
 
 mod inbound;
 mod outbound;
+mod outcome;
 
 pub use inbound::Receipt;
 pub(crate) use inbound::{Inbound, Receipts};
-pub(crate) use outbound::{Acknowledged, Deadline, Outbound, Started};
+pub(crate) use outbound::Outbound;
+pub(crate) use outcome::{Acknowledged, Deadline, Started};
 
 use crate::config::Limits;
 use crate::engine::connections::Connection;
@@ -68,18 +70,11 @@ pub(crate) struct Lost {
     pub(crate) last: u32,
     /// The Packet Identifier that was given out last when one was taken from a message that its client may have, or 0. The client may
     /// remember that one with QoS 2, so a restart is not to begin before it.
-    #[cfg(feature = "alloc")]
     pub(crate) last_packet_id: u16,
 }
 
 impl Initial for Lost {
-    const INITIAL: &Self = &Self {
-        dropped: Dropped::NONE,
-        granted: Granted::NOTHING,
-        last: 0,
-        #[cfg(feature = "alloc")]
-        last_packet_id: 0,
-    };
+    const INITIAL: &Self = &Self { dropped: Dropped::NONE, granted: Granted::NOTHING, last: 0, last_packet_id: 0 };
 }
 
 /// A Will Message, stored when the client connects.

@@ -14,14 +14,13 @@
 //! mostly when it is queued: so message and identifier are in one batch. What is in flight and waits for its batch is
 //! transmitted in the same way as what is sent again.
 
+use super::outcome::{Acknowledged, Deadline, Started};
 use crate::codec::QoS;
 use crate::config::Overflow;
-use crate::config::ResendExpired;
-use crate::engine::messages::{Delivery, Message, Messages};
+use crate::engine::messages::{Delivery, Messages};
 use crate::engine::neighbours::bodies::Residency;
 use crate::mem::{Fifo, Handle, Linked, OWNED};
 use crate::seam::work::{self, Work};
-use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// What is to be sent to one client.
@@ -40,46 +39,6 @@ pub(crate) struct Outbound {
     pub(crate) last_packet_id: u16,
     /// The circle of Packet Identifiers went past one that is still in flight: those in flight are in no order.
     lapped: bool,
-}
-
-/// What an acknowledgement from the client did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Acknowledged<T> {
-    /// It ended a delivery, or moved it on.
-    Done(T),
-    /// No delivery has this Packet Identifier.
-    Unknown,
-    /// The delivery with this Packet Identifier waits for another packet.
-    OutOfStep,
-}
-
-/// What says whether a message has expired before it is transmitted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline {
-    /// The time.
-    pub(crate) now: Instant,
-    /// Of those that were sent before.
-    pub(crate) resend_expired: ResendExpired,
-}
-
-impl Deadline {
-    /// Whether a delivery comes too late: then it is dropped, and not transmitted.
-    #[inline]
-    pub(crate) fn is_past(self, delivery: &Delivery, message: &Message) -> bool {
-        // `[MQTT-3.3.2-5]` of what was never sent; the rest is the embedder's to decide.
-        message.has_expired(self.now) && !(delivery.is(Delivery::SENT) && self.resend_expired.includes(delivery.qos))
-    }
-}
-
-/// What became of a delivery that was to be transmitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Started {
-    /// It is to be transmitted.
-    Now,
-    /// It is in flight, and waits for its batch.
-    Later,
-    /// There is no room for it.
-    Not,
 }
 
 impl Outbound {
@@ -384,7 +343,6 @@ impl Outbound {
         self.queue = queue;
     }
 
-    #[cfg(feature = "alloc")]
     pub(crate) fn last_packet_id(&self) -> u16 {
         self.last_packet_id
     }
