@@ -3,7 +3,10 @@
 //! Each test runs on every backend and, where it says nothing else, with MQTT 3.1.1 and 5.0: see
 //! [`goldcrest_tests::bed`].
 
+mod threads;
+
 mod bridge;
+mod codec_differential;
 mod connack;
 mod connect_form;
 mod expired_in_flight;
@@ -14,6 +17,7 @@ mod flow_control;
 mod identifier;
 mod keep_alive;
 mod loss;
+mod manifest;
 mod out_of_step;
 mod publish;
 mod publish_properties;

@@ -167,7 +167,7 @@ fn acks_in_order(bed: &mut Bed) {
         ids.iter().for_each(|id| c.send(pubrel(*id)));
         ids.iter().for_each(|id| drop(c.expect_pubcomp(*id)));
     }
-    assert_eq!(s.drain().len(), bed.limits().inflight.min(6).into());
+    assert_eq!(s.drain().len(), usize::from(bed.limits().inflight.min(6)));
 }
 
 /// What waits for its PUBREL counts, and nothing else does.

@@ -91,7 +91,7 @@ fn what_was_acknowledged_before_its_batch_is_in_none() {
         while scene.world.sync() {}
         scene.world.check_stores();
         scene.world.crash();
-        assert_eq!(scene.subscriber_returns(), [[]; 0], "{shards} shards");
+        assert_eq!(scene.subscriber_returns(), [[0; 0]; 0], "{shards} shards");
     }
 }
 
@@ -178,7 +178,7 @@ fn what_siblings_record_is_promised_once() {
     while scene.world.sync() {}
     let answers = scene.answers();
     let refused = |got: &&Got| matches!(got, Got::Ack(AckKind::PubAck, _, ReasonCode::QuotaExceeded));
-    assert_eq!(answers.len(), MESSAGES.into());
+    assert_eq!(answers.len(), usize::from(MESSAGES));
     let refused = answers.iter().filter(refused).count();
     assert!((50..98).contains(&refused), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! The bed of a conformance test: a fresh broker, whether it is the core in memory or the real binary over TCP.
+//! The bed of a conformance test: a fresh broker, whether it is the core in memory or the gateway over TCP.
 //!
 //! A test is written once, as `fn name(bed: &mut Bed)`; [`conformance`](crate::conformance) makes a test of it for each
 //! version of MQTT on each [`Backend`]. The bed starts the broker when the first client connects, so what
@@ -31,9 +31,9 @@ pub enum Backend {
     Recorded,
     /// The same in exactly the memory and with the configuration of the firmware example.
     Firmware,
-    /// The real binary.
+    /// The gateway: in this process, or as a process of its own where the test configures it.
     Tcp {
-        /// Its `--shards`.
+        /// Its shards.
         shards: u16,
     },
 }
@@ -43,6 +43,8 @@ pub struct Bed {
     version: Version,
     backend: Backend,
     config: Config<'static>,
+    /// Whether the test changed it.
+    is_configured: bool,
     authorize: &'static dyn Authorize,
     judge: Option<Judge>,
     site: Option<Site>,
@@ -71,6 +73,7 @@ pub fn run(backend: Backend, version: Version, test: fn(&mut Bed)) {
         version,
         backend,
         config: if backend == Backend::Firmware { firmware::config(7) } else { Config::gateway(7) },
+        is_configured: false,
         authorize: &AllowAll,
         judge: None,
         site: None,
@@ -113,6 +116,7 @@ impl Bed {
     /// Changes the configuration of the broker to come.
     pub fn configure(&mut self, change: impl FnOnce(&mut Config<'static>)) {
         self.not_yet();
+        self.is_configured = true;
         change(&mut self.config);
     }
 
@@ -293,7 +297,7 @@ impl Bed {
                 }
                 Site::Memory(Rc::new(RefCell::new(world)))
             }
-            Backend::Tcp { shards } => Site::Tcp(Server::start(shards, config)),
+            Backend::Tcp { shards } => Site::Tcp(Server::start(shards, self.is_configured.then_some(config))),
         })
     }
 

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long a packet may take over TCP.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long nothing may come over TCP until all has come. Several tests run on each core.
+const REST: Duration = Duration::from_millis(150);
+
 /// A client.
 pub struct Peer {
     name: Rc<str>,
@@ -269,7 +272,7 @@ impl Peer {
     /// All packets that are there.
     pub fn drain(&mut self) -> Vec<Got> {
         self.link.settle();
-        let patience = if self.link.is_exact() { PATIENCE } else { Duration::from_millis(30) };
+        let patience = if self.link.is_exact() { PATIENCE } else { REST };
         std::iter::from_fn(|| self.next_packet(patience)).collect()
     }
 

@@ -1,16 +1,16 @@
-//! The real binary as a process of its own.
+//! The program as a process of its own, which reads its configuration from a file.
 
 use goldcrest_core::{Config, Limits, Overflow, ResendExpired};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A running `goldcrest`; killed when dropped.
-pub struct Server {
+pub(crate) struct Process {
     process: Child,
     address: SocketAddr,
     files: Files,
@@ -22,27 +22,27 @@ struct Files {
     log: PathBuf,
 }
 
-impl Server {
+impl Process {
     /// Starts one on a free port.
-    pub fn start(shards: u16, config: &Config<'static>) -> Self {
+    pub(crate) fn start(shards: u16, config: &Config<'static>) -> Self {
         let files = Files::new();
         std::fs::write(&files.config, to_toml(config)).expect("a writable temporary directory");
         let log = std::fs::File::create(&files.log).expect("a writable temporary directory");
-        let mut process = Command::new(binary())
+        let mut process = Command::new(program())
             .args(["--memory-only", "--listen", "127.0.0.1:0", "--shards", &shards.to_string(), "--config"])
             .arg(&files.config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+            .unwrap_or_else(|error| panic!("{}: {error}", program().display()));
         let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut said = String::new();
         let address = loop {
             let start = said.len();
             if output.read_line(&mut said).unwrap_or(0) == 0 {
                 let log = std::fs::read_to_string(&files.log).unwrap_or_default();
-                panic!("{} ended before it listened:\n{said}{log}", binary().display());
+                panic!("{} ended before it listened:\n{said}{log}", program().display());
             }
             if let Some(address) = said[start..].trim().strip_prefix("listening on ") {
                 break address.parse().expect("an address");
@@ -53,25 +53,23 @@ impl Server {
         Self { process, address, files }
     }
 
-    /// A new connection to it.
-    pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("the server listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What it logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.files.log).unwrap_or_default()
     }
 
     /// Whether it runs.
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -89,32 +87,22 @@ impl Files {
     }
 }
 
-/// The binary under test: `GOLDCREST_BIN`, or the one of this workspace, built now so that it is never an old one.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match std::env::var_os("GOLDCREST_BIN") {
-        Some(path) => path.into(),
-        None => build(),
-    })
-}
+/// Names the program under test, in the environment.
+pub(super) const PROGRAM: &str = "GOLDCREST_BIN";
 
-fn build() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    // target/PROFILE/deps/TEST
-    let profile = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
-    let target = profile.parent().expect("PROFILE is in the target directory");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "goldcrest", "--bin", "goldcrest", "--target-dir"]).arg(target);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    // With a target in the environment TARGET_DIR would be followed by that target once more.
-    let built = cargo.env_remove("CARGO_BUILD_TARGET").current_dir(env!("CARGO_MANIFEST_DIR")).status();
-    assert!(
-        built.is_ok_and(|status| status.success()),
-        "the binary under test can't be built: {cargo:?}; GOLDCREST_BIN names one that was built elsewhere"
-    );
-    profile.join("goldcrest")
+/// The program under test: the one of the environment, or the one that cargo built with this test. It has the `main` of `goldcrest`, and a
+/// name of its own: a test that builds `goldcrest` itself would build the whole gateway again, with other features of its dependencies.
+fn program() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os(PROGRAM) {
+        Some(path) => path.into(),
+        None => {
+            let test = std::env::current_exe().expect("the path of this test");
+            // target/PROFILE/deps/TEST
+            let profile = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
+            profile.join("goldcrest-under-test").with_extension(std::env::consts::EXE_EXTENSION)
+        }
+    })
 }
 
 /// What of `config` a configuration file can say. Tests that need more run in memory.

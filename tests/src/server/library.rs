@@ -1,0 +1,73 @@
+//! A gateway in the process of the test.
+
+use goldcrest::{Config, Gateway, Listener};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Mutex, Once, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+/// A running gateway. Its threads end when it is dropped.
+pub(crate) struct Library {
+    gateway: Gateway,
+    started: Instant,
+}
+
+impl Library {
+    /// Starts one with the default configuration, and nothing on disk.
+    pub(crate) fn start(shards: u16) -> Self {
+        static LOGS: Once = Once::new();
+        LOGS.call_once(|| {
+            let lines = tracing_subscriber::fmt().with_writer(|| Line).with_ansi(false).with_target(false);
+            lines.try_init().expect("nobody else takes the log of a test");
+        });
+        let started = Instant::now();
+        let listeners = vec![Listener::new((Ipv4Addr::LOCALHOST, 0).into())];
+        let config = Config { listeners, shards, memory_only: true, ..Config::default() };
+        let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
+        Self { gateway, started }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.gateway.addresses()[0]
+    }
+
+    /// Whether none of its shards has ended.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        let failed = pin!(self.gateway.failed());
+        failed.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// What was logged since it started, by it and by gateways of other tests that ran at the same time.
+    pub(crate) fn log(&self) -> String {
+        let lines = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|(when, _)| *when >= self.started).map(|(_, line)| line.as_str()).collect()
+    }
+}
+
+/// The newest log lines of all gateways of this process, with their times.
+static LOG: Mutex<VecDeque<(Instant, String)>> = Mutex::new(VecDeque::new());
+
+/// As many lines are kept.
+const MOST_LINES: usize = 10_000;
+
+/// Takes a log line, whole, in one call.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut lines = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == MOST_LINES {
+            lines.pop_front();
+        }
+        lines.push_back((Instant::now(), String::from_utf8_lossy(line).into_owned()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
