@@ -43,11 +43,9 @@ class FileSystems(unittest.TestCase):
         self.binary = shutil.copy(BINARY, self.folder / "goldcrest")
 
     def needs(self, tool):
-        """Whether it is there. Where it is not, that is said."""
-        if shutil.which(tool):
-            return True
-        print(f"NOT RUN, as there is no {tool} here: {self.id()}")
-        return False
+        """Without this tool the test is skipped."""
+        if not shutil.which(tool):
+            self.skipTest(f"there is no {tool} here")
 
     def broker(self, *arguments, **options):
         return Broker("--data-dir", self.data, *arguments, config=CONFIG, **options)
@@ -78,8 +76,7 @@ class FileSystems(unittest.TestCase):
         return lines[0]
 
     def test_a_file_system_that_reserves_no_room_is_used_with_one_warning(self):
-        if not self.needs("strace"):
-            return
+        self.needs("strace")
         for error in ("EPERM", "ENODEV", "EINVAL", "EOPNOTSUPP", "ENOSYS"):
             with self.subTest(error), self.broker(under=strace(f"fallocate:error={error}")) as broker:
                 self.assertEqual(self.keep(broker, 40), 40)
@@ -89,8 +86,7 @@ class FileSystems(unittest.TestCase):
             shutil.rmtree(self.data)
 
     def test_a_file_system_that_syncs_no_directories_is_used_with_one_warning(self):
-        if not self.needs("strace"):
-            return
+        self.needs("strace")
         # Directories alone are synced with fsync, files with fdatasync.
         for error in ("EINVAL", "EOPNOTSUPP", "ENOSYS"):
             with self.subTest(error):
@@ -106,8 +102,7 @@ class FileSystems(unittest.TestCase):
             shutil.rmtree(self.data)
 
     def test_a_sync_of_a_directory_that_fails_on_the_device_is_no_lack_of_the_call(self):
-        if not self.needs("strace"):
-            return
+        self.needs("strace")
         with self.broker("--http", "127.0.0.1:0", under=strace("fsync:error=EIO")) as broker:
             self.assertEqual(self.keep(broker), 0)
             self.assertIn(f"{self.data}: Input/output error", get(broker, "/ready"))
@@ -115,8 +110,7 @@ class FileSystems(unittest.TestCase):
             self.assertNotIn("syncs no directories", broker.read_log())
 
     def test_a_file_system_without_locks_is_named_by_the_gateway_and_by_a_backup(self):
-        if not self.needs("strace"):
-            return
+        self.needs("strace")
         with self.broker():
             pass
         for error in ("ENOLCK", "EOPNOTSUPP", "ENOSYS"):
@@ -132,8 +126,7 @@ class FileSystems(unittest.TestCase):
 
     def test_why_no_file_can_be_made_is_told_with_its_name(self):
         """In the log, at /ready and in the metrics."""
-        if not self.needs("strace"):
-            return
+        self.needs("strace")
         causes = {
             "ENOSPC": "disk", "EDQUOT": "quota", "EMFILE": "descriptors", "ENFILE": "descriptors", "EACCES": "permission",
             "EROFS": "read_only", "EIO": "device",
@@ -156,8 +149,7 @@ class FileSystems(unittest.TestCase):
 
     def test_a_lack_of_permission_names_the_file_its_owner_and_who_runs(self):
         if os.geteuid() != 0:
-            print(f"NOT RUN, as only root may run as somebody else: {self.id()}")
-            return
+            self.skipTest("only root may run as somebody else")
         runs = f"this program runs as user {NOBODY}"
         self.data.mkdir(mode=0o700)
         self.assertRegex(self.refused(user=NOBODY), rf"lock: Permission denied .*{self.data} belongs to user 0 .*mode 700.*{runs}")
@@ -182,8 +174,7 @@ class FileSystems(unittest.TestCase):
 
     def test_a_directory_that_may_not_be_written_to_is_told_when_a_file_is_needed(self):
         if os.geteuid() != 0:
-            print(f"NOT RUN, as only root may run as somebody else: {self.id()}")
-            return
+            self.skipTest("only root may run as somebody else")
         self.data.mkdir()
         shutil.chown(self.data, NOBODY)
         run_as = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"]
@@ -220,8 +211,7 @@ class FileSystems(unittest.TestCase):
         mount.mkdir()
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", mount], capture_output=True, text=True)
         if done.returncode:
-            print(f"NOT RUN, as no file system can be mounted here: {done.stderr.strip()}")
-            return
+            self.skipTest(f"no file system can be mounted here: {done.stderr.strip()}")
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=True)
         self.data = mount / "data"
         filler = mount / "filler"

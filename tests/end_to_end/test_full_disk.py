@@ -34,19 +34,17 @@ PUBLISHERS = 4
 class FullDisk(unittest.TestCase):
     def test_a_full_disk_refuses_and_comes_back_without_a_restart(self):
         seconds = [self.fill_a_disk(sync) for sync in ("always", "interval", "never")]
-        if None not in seconds:
-            # A machine that has much else to do may be late once.
-            self.assertLess(statistics.median(seconds), 1)
+        # A machine that has much else to do may be late once.
+        self.assertLess(statistics.median(seconds), 1)
 
     def fill_a_disk(self, sync):
-        """How long it took until messages were taken again, or `None` where there can be no such disk."""
+        """How long it took until messages were taken again."""
         folder = Path(tempfile.mkdtemp(prefix="goldcrest-disk-"))
         self.addCleanup(shutil.rmtree, folder)
         disk = folder / "disk"
         problem = self.mount(folder / "image", disk)
         if problem:
-            print(f"NOT RUN, as no file system can be mounted here: {problem}")
-            return None
+            self.skipTest(f"no file system can be mounted here: {problem}")
         config = CONFIG + f'sync = "{sync}"\n'
         with Broker("--data-dir", disk / "data", config=config) as broker:
             acknowledged, seconds = self.fill_and_free(broker, disk)
