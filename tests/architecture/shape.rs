@@ -1,6 +1,6 @@
 //! How long files and functions are, how many conditions on features there are and where, and which names stand for several types.
 
-use crate::source::{Crate, attributes_of, is_test_only};
+use crate::source::{Crate, attributes_of, conditions_of, is_test_only};
 use proc_macro2::TokenStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -142,10 +142,10 @@ fn has_feature(condition: &TokenStream) -> bool {
     condition.to_string().split(|c: char| !c.is_alphanumeric()).any(|word| word == "feature")
 }
 
-/// Names that stand for a type or a trait in several modules, with these modules. Two of one module are alternatives of which a condition
-/// chooses one.
+/// Names that stand for a type or a trait in several modules, with these modules. Of two whose conditions are opposites, as `x` and `not(x)`,
+/// there is only one at a time; two of one module are such alternatives too.
 pub(crate) fn names_defined_twice(source: &Crate) -> BTreeSet<String> {
-    let mut modules = BTreeMap::<String, BTreeSet<String>>::new();
+    let mut found = BTreeMap::<String, BTreeMap<String, Vec<String>>>::new();
     for module in source.modules.iter().filter(|module| !module.is_test) {
         for item in module.items.iter().filter(|item| !is_test_only(attributes_of(item))) {
             let name = match item {
@@ -156,11 +156,26 @@ pub(crate) fn names_defined_twice(source: &Crate) -> BTreeSet<String> {
                 Item::Union(item) => &item.ident,
                 _ => continue,
             };
-            modules.entry(name.to_string()).or_default().insert(module.path.join("::"));
+            let conditions = [&module.conditions[..], &conditions_of(attributes_of(item))[..]].concat();
+            found.entry(name.to_string()).or_default().insert(module.path.join("::"), conditions);
         }
     }
-    let twice = modules.into_iter().filter(|(_, modules)| modules.len() > 1);
-    twice.map(|(name, modules)| format!("{name} in {}", Vec::from_iter(modules).join(", "))).collect()
+    let mut twice = BTreeSet::new();
+    for (name, modules) in found {
+        let at_once = |(one, conditions): &(&String, &Vec<String>)| {
+            modules.iter().any(|(other, others)| other != *one && !are_opposites(conditions, others))
+        };
+        let modules: Vec<_> = modules.iter().filter(at_once).map(|(module, _)| module.as_str()).collect();
+        if !modules.is_empty() {
+            twice.insert(format!("{name} in {}", modules.join(", ")));
+        }
+    }
+    twice
+}
+
+fn are_opposites(some: &[String], others: &[String]) -> bool {
+    let denied = |condition: &String, by: &[String]| by.contains(&format!("not ({condition})"));
+    some.iter().any(|condition| denied(condition, others)) || others.iter().any(|condition| denied(condition, some))
 }
 
 #[cfg(test)]
@@ -211,7 +226,8 @@ mod tests {
         let source = Crate::of(&[(
             "lib.rs",
             r#"mod a { pub struct One; #[cfg(feature = "a")] pub enum Two {} #[cfg(not(feature = "a"))] pub struct Two; }
-               mod b { pub trait One {} #[cfg(test)] struct Two; } #[cfg(test)] mod tests { struct One; }"#,
+               mod b { pub trait One {} #[cfg(test)] struct Two; } #[cfg(test)] mod tests { struct One; }
+               #[cfg(feature = "a")] mod c { mod d { struct Three; } } #[cfg(not(feature = "a"))] mod e { struct Three; }"#,
         )]);
         assert_eq!(names_defined_twice(&source), ["One in a, b".to_owned()].into());
     }

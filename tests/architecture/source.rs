@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta, Token};
 
 /// The modules of a crate, the root first.
 pub(crate) struct Crate {
@@ -20,6 +21,8 @@ pub(crate) struct Module {
     /// The file that it stands in, relative to the folder of the crate's sources.
     pub(crate) file: PathBuf,
     pub(crate) items: Vec<Item>,
+    /// The conditions, as in `cfg(CONDITION)`, under which it is compiled.
+    pub(crate) conditions: Vec<String>,
     /// Whether it is compiled for tests alone.
     pub(crate) is_test: bool,
 }
@@ -45,7 +48,7 @@ impl Crate {
         let mut all = Self { modules: Vec::new(), files };
         let root = Place { file: "lib.rs".into(), folder: PathBuf::new() };
         let items = all.items_of(&root.file);
-        all.add(Vec::new(), None, &root, items, false);
+        all.add(Vec::new(), None, &root, items, (Vec::new(), false));
         all
     }
 
@@ -67,35 +70,54 @@ impl Crate {
         syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", file.display())).items
     }
 
-    fn add(&mut self, path: Vec<String>, parent: Option<usize>, place: &Place, items: Vec<Item>, is_test: bool) {
+    fn add(
+        &mut self,
+        path: Vec<String>,
+        parent: Option<usize>,
+        place: &Place,
+        items: Vec<Item>,
+        (conditions, is_test): (Vec<String>, bool),
+    ) {
         let index = self.modules.len();
         let file = place.file.clone();
-        self.modules.push(Module { path: path.clone(), parent, file, items: items.clone(), is_test });
+        self.modules.push(Module {
+            path: path.clone(),
+            parent,
+            file,
+            items: items.clone(),
+            conditions: conditions.clone(),
+            is_test,
+        });
         for item in items {
             let Item::Mod(declared) = item else { continue };
             let path = [&path[..], &[declared.ident.to_string()]].concat();
             let is_test = is_test || is_test_only(&declared.attrs);
-            let (place, items) = self.find(place, declared);
-            self.add(path, Some(index), &place, items, is_test);
+            let conditions = [&conditions[..], &conditions_of(&declared.attrs)[..]].concat();
+            for (place, items) in self.find(place, declared) {
+                self.add(path.clone(), Some(index), &place, items, (conditions.clone(), is_test));
+            }
         }
     }
 
-    /// The content of a module that is declared in `place`, and where it stands.
-    fn find(&self, place: &Place, declared: ItemMod) -> (Place, Vec<Item>) {
+    /// The content of a module that is declared in `place`, and where it stands: several files where conditions choose one of them.
+    fn find(&self, place: &Place, declared: ItemMod) -> Vec<(Place, Vec<Item>)> {
         let name = declared.ident.to_string();
         if let Some((_, items)) = declared.content {
-            return (Place { file: place.file.clone(), folder: place.folder.join(name) }, items);
+            return vec![(Place { file: place.file.clone(), folder: place.folder.join(name) }, items)];
         }
         let beside = place.file.parent().expect("a file stands in a folder");
-        let named = text_of(&declared.attrs, "path").map(|path| beside.join(path));
-        let candidates = [place.folder.join(format!("{name}.rs")), place.folder.join(&name).join("mod.rs")];
-        let file = named
-            .or_else(|| candidates.into_iter().find(|file| self.files.contains_key(file)))
-            .unwrap_or_else(|| panic!("no file has the module {name} that {} declares", place.file.display()));
-        let is_folder = file.file_name().is_some_and(|name| name == "mod.rs");
-        let folder = if is_folder { file.parent().expect("it has one").into() } else { file.with_extension("") };
-        let items = self.items_of(&file);
-        (Place { file, folder }, items)
+        let named = declared.attrs.iter().filter_map(|attribute| path_in(&attribute.meta));
+        let mut files: Vec<PathBuf> = named.map(|path| beside.join(path)).collect();
+        let usual = [place.folder.join(format!("{name}.rs")), place.folder.join(&name).join("mod.rs")];
+        files.extend(usual.into_iter().filter(|file| self.files.contains_key(file)));
+        assert!(!files.is_empty(), "no file has the module {name} that {} declares", place.file.display());
+        let placed = files.into_iter().map(|file| {
+            let is_folder = file.file_name().is_some_and(|name| name == "mod.rs");
+            let folder = if is_folder { file.parent().expect("it has one").into() } else { file.with_extension("") };
+            let items = self.items_of(&file);
+            (Place { file, folder }, items)
+        });
+        placed.collect()
     }
 }
 
@@ -114,15 +136,19 @@ fn read_below(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, String>)
     }
 }
 
-/// The text of an attribute `name = "text"`.
-fn text_of(attributes: &[Attribute], name: &str) -> Option<String> {
-    attributes.iter().find_map(|attribute| match &attribute.meta {
-        Meta::NameValue(pair) if pair.path.is_ident(name) => match &pair.value {
+/// The file in an attribute `path = "FILE"`, or `cfg_attr(CONDITION, path = "FILE")`.
+fn path_in(attribute: &Meta) -> Option<String> {
+    match attribute {
+        Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
             _ => None,
         },
+        Meta::List(list) if list.path.is_ident("cfg_attr") => {
+            let parts = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
+            parts.iter().skip(1).find_map(path_in)
+        }
         _ => None,
-    })
+    }
 }
 
 /// Whether what has these attributes is compiled for tests alone: `#[test]`, `#[cfg(test)]` or `#[cfg(all(…, test, …))]`.
@@ -140,11 +166,17 @@ fn needs_test(condition: &Meta) -> bool {
     match condition {
         Meta::Path(path) => path.is_ident("test"),
         Meta::List(list) if list.path.is_ident("all") => {
-            let parts = list.parse_args_with(syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated);
+            let parts = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
             parts.is_ok_and(|parts| parts.iter().any(needs_test))
         }
         _ => false,
     }
+}
+
+/// The conditions in `cfg(CONDITION)` attributes.
+pub(crate) fn conditions_of(attributes: &[Attribute]) -> Vec<String> {
+    let lists = attributes.iter().filter_map(|attribute| attribute.meta.require_list().ok());
+    lists.filter(|list| list.path.is_ident("cfg")).map(|list| list.tokens.to_string()).collect()
 }
 
 /// The attributes of any item.
@@ -187,6 +219,19 @@ fn modules_are_found_in_files_folders_and_where_path_says() {
     let expected = ["", "a", "a::x", "b", "b::y", "b::y::tests", "c", "c::inside", "d", "tests"];
     assert_eq!(paths, expected.map(|path| (path.to_owned(), path.ends_with("tests"))));
     assert_eq!(found.strays(), [Path::new("forgotten.rs")]);
+}
+
+#[test]
+fn files_of_which_a_condition_chooses_one_are_all_read() {
+    let found = Crate::of(&[
+        ("lib.rs", "mod a;"),
+        ("a/mod.rs", "#[cfg_attr(unix, path = \"one.rs\")] #[cfg_attr(not(unix), path = \"two.rs\")] mod kept;"),
+        ("a/one.rs", "struct Kept;"),
+        ("a/two.rs", "struct Kept;"),
+    ]);
+    let files: Vec<_> = found.modules.iter().map(|module| module.file.display().to_string()).collect();
+    assert_eq!(files, ["lib.rs", "a/mod.rs", "a/one.rs", "a/two.rs"]);
+    assert!(found.strays().is_empty());
 }
 
 #[test]
