@@ -14,6 +14,7 @@ mod firmware;
 mod flash_broker;
 mod flash_load;
 mod flash_log;
+mod fuzz_corpus;
 mod grants;
 mod greeting;
 mod hostile;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::Arbitrary;
-use goldcrest_core::router::{Match, Retained, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
 use goldcrest_core::mem::{Handle, Hasher};
+use goldcrest_core::router::{Match, Retained, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
 use goldcrest_core::{TopicFilter, TopicName};
 
 #[derive(Arbitrary, Debug)]
