@@ -8,7 +8,7 @@ use crate::mem::Handle;
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
 
-/// What [`Broker::commit_urgency`](crate::Broker::commit_urgency) has left to be recorded.
+/// What [`Broker::poll_commit_urgency`](crate::Broker::poll_commit_urgency) has left to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitUrgency {
     /// Nothing that anybody waits for: if there are records they say that something is over, and have time.
