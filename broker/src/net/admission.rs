@@ -1,4 +1,4 @@
-//! The bounds on connections: on all of them, and on those that have not said CONNECT yet.
+//! How many connections there may be: in all, and without a whole CONNECT.
 
 use crate::output::log::Throttle;
 use std::io;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Time that a client has for its CONNECT even when others wait to be let in.
+/// The time that each client has for its CONNECT, also while others wait for a permit.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
-/// Bytes of unfinished CONNECT packets in all.
+/// Bytes that all unfinished CONNECT packets may take together.
 pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Counts connections for all shards.
@@ -20,7 +20,7 @@ pub(crate) const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
 pub(crate) struct Admission {
     pub(crate) connect_timeout: Duration,
     pub(crate) connect_bytes: u32,
-    /// Signalled while somebody waits for a ticket.
+    /// Signalled while a connection waits for a [`ConnectPermit`].
     pub(crate) pressure: Notify,
     connections: usize,
     taken: AtomicUsize,
@@ -31,7 +31,7 @@ pub(crate) struct Admission {
     turned_away: Throttle,
 }
 
-/// The right to be one of the open connections.
+/// The right to be one of the open connections, until it is dropped.
 pub(crate) struct ConnectionPermit(Arc<Admission>);
 
 impl Drop for ConnectionPermit {
@@ -40,9 +40,10 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// The right to be one of the connections without CONNECT, with so many bytes.
+/// The right to be one of the connections without a whole CONNECT, until it is dropped.
 pub(crate) struct ConnectPermit {
     admission: Arc<Admission>,
+    /// Of its CONNECT, so far.
     bytes: usize,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -63,15 +64,15 @@ impl Admission {
         }
     }
 
-    /// A seat, if one is free.
+    /// A permit for one connection more, if there may be one.
     pub(crate) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        // Counted before it is known to be allowed: the drop takes it back.
+        // Counted before it is known to be allowed: dropping the permit takes that back.
         let permit = ConnectionPermit(self.clone());
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 
-    /// A ticket. If there is none, those who have had one for longer than [`GRACE`] lose it: honest clients say
-    /// CONNECT sooner, and whoever only holds tickets can't keep them out.
+    /// Waits for a permit to send CONNECT. While there is none, connections that have had theirs for longer than [`GRACE`] are closed: an honest
+    /// client sends CONNECT sooner, and clients that send none can't keep it out.
     pub(crate) async fn wait_for_connect_permit(self: &Arc<Self>) -> ConnectPermit {
         let permit = loop {
             if let Ok(permit) = timeout(GRACE / 10, self.connect_permits.clone().acquire_owned()).await {
@@ -82,19 +83,19 @@ impl Admission {
         ConnectPermit { admission: self.clone(), bytes: 0, _permit: permit }
     }
 
-    /// Any of the shards for a client that brings no Client Identifier, and then the next for the next.
+    /// The home shard of a client without a Client Identifier: each shard in turn.
     pub(crate) fn any_home(&self, shards: u16) -> u16 {
         (self.without_id.fetch_add(1, Ordering::Relaxed) % usize::from(shards.max(1))) as u16
     }
 
-    /// Logs that a connection was closed for want of room.
+    /// Logs that a connection was closed for want of room, one line a second at most.
     pub(crate) fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
         if let Some(others) = self.turned_away.pass() {
             tracing::warn!(address = peer.map(tracing::field::display), others, "turned a connection away: {why}");
         }
     }
 
-    /// Logs what keeps connections from coming in.
+    /// Logs what keeps connections from being accepted, one line a second at most.
     pub(crate) fn complain(&self, what: &str, error: &io::Error) {
         if let Some(others) = self.complaints.pass() {
             tracing::warn!(%error, others, "{what}");
@@ -103,7 +104,7 @@ impl Admission {
 }
 
 impl ConnectPermit {
-    /// Counts `more` bytes of an unfinished CONNECT. Whether there is room for them.
+    /// Counts `more` bytes of an unfinished CONNECT. Returns whether there is room for them.
     pub(crate) fn grow(&mut self, more: usize) -> bool {
         self.bytes += more;
         self.admission.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= UNFINISHED_BYTES

@@ -40,7 +40,7 @@ pub(crate) struct Socket {
     is_blocked: bool,
     is_broken: bool,
     /// It waits for its turn, as much was done for it.
-    pub(crate) is_late: bool,
+    pub(crate) is_deferred: bool,
     permit: ConnectionPermit,
     /// Of the first packet in what was read last: the next ones are likely to be as long.
     packet_len: u32,
@@ -87,7 +87,7 @@ impl Socket {
             unsent,
             is_blocked: false,
             is_broken: false,
-            is_late: false,
+            is_deferred: false,
             permit,
             packet_len: 0,
         }

@@ -1,15 +1,14 @@
-//! Which sockets are to be looked after.
+//! Which sockets are ready to be read from or written to.
 //!
-//! The runtime's driver wakes a socket's waker: that puts the connection into a list, and wakes the one task that turns the
-//! shard. A task for each socket would cost 256 bytes for each idle connection, and its way through the runtime's queue
-//! for each read.
+//! The runtime wakes the waker of a socket. That puts the connection into a list, and wakes the one task of the shard. A task for each socket
+//! would cost 256 bytes for each idle connection, and a way through the runtime's queue for each read.
 
 use goldcrest_core::ConnectionId;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-/// The list, in the order in which the news came.
+/// The connections whose sockets are ready, in the order in which they became so.
 #[derive(Default)]
 pub(crate) struct ReadyQueue(Mutex<List>);
 
@@ -32,7 +31,7 @@ impl ReadyQueue {
         Arc::new(SocketWaker { ready_queue: ready_queue.clone(), id, is_listed: AtomicBool::new(false) }).into()
     }
 
-    /// Has `task` be woken when there is something new.
+    /// Has `task` woken when a socket becomes ready.
     pub(crate) fn listen(&self, task: &Waker) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.task = Some(task.clone());
@@ -41,7 +40,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Puts those that there are news of behind `ready`; what comes from now on is for the next time.
+    /// Moves all connections of the queue to the end of `ready`.
     pub(crate) fn collect(&self, ready: &mut Vec<ConnectionId>) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for waker in list.wakers.drain(..) {

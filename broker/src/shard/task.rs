@@ -160,7 +160,7 @@ impl Future for ShardTask {
             after_a_look(cx);
             return Poll::Pending;
         }
-        let goes_on = shard.event_loop(|event_loop| {
+        let has_more_to_do = shard.event_loop(|event_loop| {
             event_loop.begin_turn(cx.waker());
             event_loop.collect();
             event_loop.handovers.drain(..).for_each(|handover| shard.welcome(handover));
@@ -176,9 +176,9 @@ impl Future for ShardTask {
             }
             asleep.append(&mut event_loop.asleep);
             *was_long = event_loop.done_in_turn() >= LONG;
-            event_loop.goes_on() || !ready.is_empty()
+            event_loop.has_more_to_do() || !ready.is_empty()
         });
-        if goes_on {
+        if has_more_to_do {
             after_a_look(cx);
         }
         for sibling in asleep.drain(..) {

@@ -22,7 +22,7 @@ impl EventLoop {
         Some(socket)
     }
 
-    /// Counts why a connection ends, and tells of it where it is worth a line.
+    /// Counts why a connection ends, and logs it where it is worth a line.
     pub(super) fn tell_closed(&self, socket: &Socket) {
         let info = self.broker.describe(socket.id);
         let was_open = info.is_some_and(|info| info.was_open);

@@ -1,50 +1,50 @@
-//! A fair share for each connection: for whom much was done waits until others had their turn.
+//! A fair share of the shard's time for each connection: a connection for which much was done is deferred until others were served.
 
 use super::EventLoop;
 use crate::net::Reading;
 use goldcrest_core::{Config, ConnectionId, Instant};
 
-/// What a connection may have done for it in a turn, as the core counts work; and all together that had too much done before.
+/// The work, as the core counts it, that may be done for one connection in a turn; and for all deferred connections together.
 const SHARE: u64 = Config::WORK_SHARE as u64;
 
-/// Who has had so much done for it waits for its next turn behind the others.
+/// A connection for which so much work was done is deferred.
 const MUCH: u64 = SHARE / 4;
 
-/// A turn in which so much was done ends without having looked at all sockets.
+/// A turn in which so much work was done ends, and leaves the sockets that are still ready to the next turn.
 pub(super) const MOST_IN_TURN: u64 = 4 * SHARE;
 
 impl EventLoop {
-    /// What the core has done since the turn began.
+    /// The work that the core has done since the turn began.
     pub(crate) fn done_in_turn(&self) -> u64 {
         self.broker.work().wrapping_sub(self.done_before)
     }
 
-    /// Notes what was done for a connection since `before`: with much it waits.
+    /// Charges a connection with the work since `before`. If that is much, the connection is deferred.
     pub(super) fn charge(&mut self, id: ConnectionId, before: u64) {
         let spent = self.broker.work().wrapping_sub(before);
         if spent >= MUCH
             && let Some(socket) = self.socket(id)
-            && !socket.is_late
+            && !socket.is_deferred
         {
-            socket.is_late = true;
-            self.late.push_back((id, spent));
+            socket.is_deferred = true;
+            self.deferred.push_back((id, spent));
         }
     }
 
-    /// Lets the connections go on that have waited for what was done for them, as many as fit into one share.
-    pub(super) fn serve_late(&mut self, now: Instant) {
+    /// Serves the connections that have waited for as much work as was done for them; as many as fit into one share.
+    pub(super) fn serve_deferred(&mut self, now: Instant) {
         let before = self.broker.work();
-        for _ in 0..self.late.len() {
+        for _ in 0..self.deferred.len() {
             if self.broker.work().wrapping_sub(before) >= SHARE {
                 return;
             }
-            let Some((id, debt)) = self.late.pop_front() else { return };
+            let Some((id, debt)) = self.deferred.pop_front() else { return };
             let Some(socket) = self.socket(id) else { continue };
             if debt > MUCH {
-                self.late.push_back((id, debt - MUCH));
+                self.deferred.push_back((id, debt - MUCH));
                 continue;
             }
-            socket.is_late = false;
+            socket.is_deferred = false;
             socket.wake();
             if socket.reading == Reading::Open {
                 self.hand_in_unread(id);

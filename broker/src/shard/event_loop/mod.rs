@@ -7,7 +7,7 @@
 //! closing       the end of a connection
 //! fair_share    for whom much was done waits until others had their turn
 //! paused_reads  clients of whom nothing is taken for a while have PINGRESP all the same
-//! timers        when the core's timers may judge clients
+//! timers        when the core's timers may act
 //! ```
 
 mod closing;
@@ -29,8 +29,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Connections that are written to in the stead of a shard that sleeps.
-const MOST_IN_STEAD: usize = 16;
+/// Connections that are served at most while another thread runs the event loop of a shard that sleeps.
+const MAX_SERVED_FOR_SLEEPING: usize = 16;
 
 /// A core broker with its sockets, and what all of them share.
 pub(crate) struct EventLoop {
@@ -40,55 +40,57 @@ pub(crate) struct EventLoop {
     /// Read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
     timers: Timers,
-    /// When those are looked after of whom nothing is taken.
-    held_due: Instant,
+    /// When PINGREQs are looked for of clients of whom nothing is taken; see `paused_reads`.
+    paused_due: Instant,
     broker: Broker<'static>,
-    /// Unless all is in memory alone.
+    /// `None`: the gateway has no store.
     persistence: Option<Persistence>,
     /// By [`ConnectionId::index`].
     sockets: Vec<Option<Socket>>,
-    /// How many of `sockets` are there.
+    /// How many of `sockets` are not `None`.
     open: usize,
-    /// Held by each connection that takes leave.
+    /// Each connection whose last bytes are still being sent holds a clone.
     leaving: Arc<()>,
     read_buffer: Box<[u8]>,
     write_buffer: Box<[u8]>,
-    /// Connections that have more to send than the core names: a write of theirs was cut short, or ended with a long payload.
-    again: Vec<ConnectionId>,
-    /// Connections for which much was done, and what of that they have not paid back by letting others go first. Until then nothing
-    /// is read from them, or sent to them.
-    late: VecDeque<(ConnectionId, u64)>,
-    /// What the core had done when the turn began.
+    /// Connections that have more to write though the core does not name them: the system took a part of a write only, or the write ended
+    /// with a long payload.
+    to_write_again: Vec<ConnectionId>,
+    /// Connections for which much was done, each with how much of that work it still has to wait for, as the core counts work. Meanwhile
+    /// nothing is read from them or written to them.
+    deferred: VecDeque<(ConnectionId, u64)>,
+    /// The core's count of work when the turn began.
     done_before: u64,
-    /// What came for the shard; taken in each turn, and kept for its memory.
+    /// What came into the mailbox. It is emptied in each turn, and its memory is used again.
     mail: Mail,
-    /// What siblings sent, and the core has not taken yet.
+    /// What sibling shards sent and the core has not taken yet.
     forwards: Vec<(u16, Forward)>,
-    /// Connections that have come home.
+    /// Connections that other shards accepted, and whose home is this shard.
     pub(crate) handovers: Vec<Handover>,
     /// New connections from within this process.
     pub(crate) local_connections: Vec<LocalConnection>,
     /// The gateway stops.
     pub(crate) is_stopping: bool,
-    /// A batch for each sibling.
+    /// A batch for each sibling shard.
     outgoing: Box<[Vec<Forward>]>,
-    /// Siblings that sleep, and are to be seen to at the end of the turn.
+    /// Sibling shards that sleep and have mail from this turn: for [`Mailboxes::run_or_wake`] at its end.
     pub(crate) asleep: Vec<u16>,
-    /// Which sockets are to be looked after; with their wakers in it.
+    /// Which sockets are ready.
     ready_queue: Arc<ReadyQueue>,
-    /// Of the task that turns, and whether it was woken.
+    /// Wakes the shard's task.
     task: Option<Waker>,
+    /// The task was woken, or runs: a flush will come.
     flush_is_due: bool,
-    /// For when that task has set its timer. It may fire in vain: most deadlines move on before they come, and moving the
-    /// timer each time would cost more.
+    /// The time for which the task has set its timer. The timer may fire in vain: most deadlines are put off before they come, and to set the
+    /// timer anew each time would cost more.
     pub(crate) armed: Instant,
 }
 
 impl EventLoop {
-    /// Bytes of what all sockets share.
+    /// Bytes of the buffers that all sockets of a shard share.
     pub(crate) const BUFFERS: usize = READ_BUFFER + CHUNK + ByteQueue::SPARE_BYTES;
 
-    /// The most that one connection takes, beside what its core holds for it.
+    /// The most bytes that one connection takes, besides what the core holds for it.
     pub(crate) const fn most_bytes_each(packet_bytes: usize) -> usize {
         size_of::<Option<Socket>>().saturating_add(Socket::most_bytes(packet_bytes))
     }
@@ -105,7 +107,7 @@ impl EventLoop {
             clock,
             now: None,
             timers: Timers::new(clock.now()),
-            held_due: Instant::NEVER,
+            paused_due: Instant::NEVER,
             broker,
             persistence,
             sockets: Vec::new(),
@@ -113,8 +115,8 @@ impl EventLoop {
             leaving: Arc::default(),
             read_buffer: vec![0; READ_BUFFER].into(),
             write_buffer: vec![0; CHUNK].into(),
-            again: Vec::new(),
-            late: VecDeque::new(),
+            to_write_again: Vec::new(),
+            deferred: VecDeque::new(),
             done_before: 0,
             mail: Mail::default(),
             forwards: Vec::new(),
@@ -131,7 +133,7 @@ impl EventLoop {
         }
     }
 
-    /// Whether there is no connection, not even one that takes leave.
+    /// Whether there is no connection, not even one whose last bytes are being sent.
     pub(crate) fn is_idle(&self) -> bool {
         self.open == 0 && Arc::strong_count(&self.leaving) == 1
     }
@@ -157,8 +159,8 @@ impl EventLoop {
         Some(id)
     }
 
-    /// Looks after the sockets that the system has news of, one after the other. `ready` is for their list, to keep its
-    /// memory, and those that had no turn in this turn.
+    /// Reads from and writes to the sockets that are ready, one after the other. Those that are left for the next turn, because much was done
+    /// in this one, stay in `ready`.
     pub(crate) fn poll_sockets(&mut self, ready: &mut Vec<ConnectionId>) {
         self.ready_queue.collect(ready);
         let mut looked_after = 0;
@@ -180,7 +182,7 @@ impl EventLoop {
             match socket.poll_unblock(cx) {
                 Poll::Ready(Ok(())) => {
                     self.begin();
-                    self.again.push(id);
+                    self.to_write_again.push(id);
                 }
                 Poll::Ready(Err(_)) => self.break_off(id),
                 Poll::Pending => {}
@@ -189,8 +191,8 @@ impl EventLoop {
         self.poll_receive(cx, id, Asking::Runtime);
     }
 
-    /// Takes what came for the shard: what siblings sent, what the store says, and what somebody who looks after the gateway
-    /// asks for. The rest is left for the shard's own thread: `handovers` and `is_stopping`.
+    /// Takes what came into the mailbox: forwards of sibling shards, answers of the store, and calls. The rest is left in `handovers`,
+    /// `local_connections` and `is_stopping`, for the shard's own thread.
     pub(crate) fn collect(&mut self) {
         self.done_before = self.broker.work();
         if !self.mailboxes.collect(self.shard, &mut self.mail) && self.forwards.is_empty() {
@@ -215,20 +217,20 @@ impl EventLoop {
         self.handovers.append(&mut self.mail.handovers);
         self.local_connections.append(&mut self.mail.local_connections);
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
-            // What clients have said by now counts.
+            // What clients have sent by now is taken.
             self.receive_all();
             self.broker.shut_down(now);
         }
     }
 
-    /// Hands in what is left to be recorded when the shard ends.
+    /// Hands the store what is left to be recorded when the shard ends.
     pub(crate) fn record_last(&mut self) {
         if let Some(persistence) = &mut self.persistence {
             persistence.record_last(&mut self.broker);
         }
     }
 
-    /// The task that turns runs: it need not be woken for what comes up until [`EventLoop::flush`], which is to follow.
+    /// The shard's task runs: until [`EventLoop::flush`], which follows, nothing needs to wake it.
     pub(crate) fn begin_turn(&mut self, task: &Waker) {
         if self.task.is_none() {
             self.task = Some(task.clone());
@@ -237,27 +239,27 @@ impl EventLoop {
         self.flush_is_due = true;
     }
 
-    /// Ends a turn: what all its events led to is sent, to so many connections at most; with more there is another turn.
-    /// The moment when a turn is due without any event.
+    /// Ends a turn: writes what the events of the turn led to, for `most` connections at most; if there are more, another turn follows.
+    /// Returns when the next turn is due if no event comes before.
     pub(crate) fn flush(&mut self, most: usize) -> Instant {
         let now = self.begin();
-        self.judge(now);
-        self.look_after_held(now);
-        self.serve_late(now);
+        self.run_due_timers(now);
+        self.answer_pings_of_paused(now);
+        self.serve_deferred(now);
         self.send_forwards();
         self.record(now);
-        // What comes up from here on is for the next turn.
-        let left_over = self.again.len();
-        // First, as they may make others ready.
+        // Connections that are added from here on are for the next turn.
+        let left_over = self.to_write_again.len();
+        // These come first, as they may make others ready.
         for place in 0..left_over {
-            self.attend(now, self.again[place]);
+            self.serve_ready(now, self.to_write_again[place]);
         }
-        self.again.drain(..left_over);
+        self.to_write_again.drain(..left_over);
         let mut rest = most;
         while rest > 0
             && let Some(id) = self.broker.poll_ready()
         {
-            self.attend(now, id);
+            self.serve_ready(now, id);
             rest -= 1;
         }
         self.send_forwards();
@@ -269,20 +271,20 @@ impl EventLoop {
             persistence.fetch(&mut self.broker);
         }
         self.flush_is_due = false;
-        if is_settled || rest == 0 || !self.again.is_empty() {
+        if is_settled || rest == 0 || !self.to_write_again.is_empty() {
             self.wake_task();
         }
         self.now = None;
-        let due = self.persistence.as_ref().map_or(Instant::NEVER, Persistence::due).min(self.held_due);
+        let due = self.persistence.as_ref().map_or(Instant::NEVER, Persistence::due).min(self.paused_due);
         self.broker.poll_timeout().map_or(due, |timeout| self.timers.wake_at(timeout).min(due))
     }
 
-    /// Whether there is more to do without any event. It is for a turn after the system was asked who else has something.
-    pub(crate) fn goes_on(&self) -> bool {
-        !self.late.is_empty() || !self.forwards.is_empty()
+    /// Whether there is more to do though no event comes. It waits until the runtime has asked the system for events of other sockets.
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        !self.deferred.is_empty() || !self.forwards.is_empty()
     }
 
-    /// The current time of this turn, which begins with the first call; the flush that ends it will come.
+    /// The time of this turn. The first call reads the clock, and has the task woken for the flush that ends the turn.
     fn begin(&mut self) -> Instant {
         self.wake_task();
         if let Some(now) = self.now {
@@ -290,7 +292,7 @@ impl EventLoop {
         }
         let now = self.clock.now();
         self.now = Some(now);
-        self.look_for_pause(now);
+        self.note_pause(now);
         now
     }
 
@@ -308,11 +310,11 @@ impl EventLoop {
         (socket.id == id).then_some(socket)
     }
 
-    /// Does what the core named a connection for.
-    fn attend(&mut self, now: Instant, id: ConnectionId) {
+    /// Serves a connection that the core named as ready: offers it the bytes that waited, and writes.
+    fn serve_ready(&mut self, now: Instant, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
-        if socket.is_late {
-            // What it was named for comes when it has waited.
+        if socket.is_deferred {
+            // It is served when it has waited.
             if socket.reading == Reading::Waiting {
                 socket.reading = Reading::Open;
             }
@@ -341,20 +343,21 @@ impl EventLoop {
 }
 
 impl SleepingEventLoop for EventLoop {
-    /// Events of sockets are left to the shard's own thread, as they wake it, and so is what would take long: meanwhile the thread
-    /// that runs this does nothing else.
+    /// Events of sockets wake the shard's own thread, and are left to it. What would take long is left to it too, since the thread that runs
+    /// this serves no client of its own meanwhile.
     fn run_for_sleeping(&mut self) {
         self.flush_is_due = true;
         self.collect();
         if self.is_stopping {
-            // Its connections take leave on its own thread.
+            // The last bytes of its connections are sent on its own thread.
             return self.mailboxes.wake(self.shard);
         }
-        let due = self.flush(MOST_IN_STEAD);
+        let due = self.flush(MAX_SERVED_FOR_SLEEPING);
         for sibling in self.asleep.drain(..) {
             self.mailboxes.wake(sibling);
         }
-        if due < self.armed || !self.handovers.is_empty() || !self.local_connections.is_empty() || self.goes_on() {
+        if due < self.armed || !self.handovers.is_empty() || !self.local_connections.is_empty() || self.has_more_to_do()
+        {
             self.mailboxes.wake(self.shard);
         }
     }

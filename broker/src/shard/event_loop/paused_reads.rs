@@ -1,36 +1,36 @@
-//! Clients of whom nothing is taken for a while, as the disk hangs, siblings are slow, or too much is owed. They go on to send PINGREQ, and
-//! take the connection for lost without PINGRESP.
+//! Clients from which the core takes nothing for a while: the disk hangs, sibling shards are slow, or the client is owed too many replies.
+//! Such a client goes on to send PINGREQ, and takes the connection for lost if no PINGRESP comes.
 
 use super::EventLoop;
 use crate::net::Reading;
 use goldcrest_core::Instant;
 
-/// Clients wait for PINGRESP for some seconds.
+/// How often PINGREQs are looked for. Clients wait some seconds for PINGRESP.
 const PAUSE_MS: u64 = 500;
 
 impl EventLoop {
-    /// What the core wants of a socket from now on.
+    /// Notes that the core takes nothing from a client, if that is what `reading` says.
     #[inline]
-    pub(super) fn note_held(&mut self, now: Instant, reading: Reading) {
-        if reading == Reading::Waiting && self.held_due == Instant::NEVER {
-            self.held_due = now.plus_millis(PAUSE_MS);
+    pub(super) fn note_paused(&mut self, now: Instant, reading: Reading) {
+        if reading == Reading::Waiting && self.paused_due == Instant::NEVER {
+            self.paused_due = now.plus_millis(PAUSE_MS);
         }
     }
 
-    /// Reads on for those that have waited until now, and has the core answer the PINGREQs in what came. All sockets are passed: who waits
-    /// has no list, as most wait for a moment only.
-    pub(super) fn look_after_held(&mut self, now: Instant) {
-        if self.held_due > now {
+    /// Reads on for clients that have waited until now, and has the core answer the PINGREQs in what came. There is no list of clients that wait,
+    /// as most wait for a moment only: all sockets are looked at.
+    pub(super) fn answer_pings_of_paused(&mut self, now: Instant) {
+        if self.paused_due > now {
             return;
         }
-        self.held_due = Instant::NEVER;
-        let Self { broker, sockets, held_due, .. } = self;
+        self.paused_due = Instant::NEVER;
+        let Self { broker, sockets, paused_due, .. } = self;
         for socket in sockets.iter_mut().flatten() {
             if socket.reading == Reading::Waiting && !socket.is_broken() {
                 socket.read_ahead();
                 let seen = broker.answer_pings(socket.id, socket.unseen());
                 socket.see(seen);
-                *held_due = now.plus_millis(PAUSE_MS);
+                *paused_due = now.plus_millis(PAUSE_MS);
             }
         }
     }

@@ -7,14 +7,14 @@ use goldcrest_core::{Broker, ConnectionId, Instant, Next, Verdict};
 use std::task::{Context, Poll};
 
 impl EventLoop {
-    /// Takes what has arrived on a socket, a chunk at a time; with more to come the others have their turn first.
+    /// Reads what has arrived on a socket and offers it to the core, up to [`CHUNK`] bytes in one turn: then other sockets come first.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking) {
         let mut taken = 0;
         while taken < CHUNK {
             let Self { sockets, read_buffer, .. } = self;
             let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
             match socket.reading {
-                Reading::Open if socket.is_late => return,
+                Reading::Open if socket.is_deferred => return,
                 Reading::Open => {}
                 Reading::Closed if socket.is_broken() => return self.lose(id),
                 Reading::Waiting | Reading::Closed => return,
@@ -40,7 +40,7 @@ impl EventLoop {
                     socket.keep_unread(&bytes[received.consumed..]);
                     let reading = after(broker, now, id, &received.next);
                     socket.reading = reading;
-                    self.note_held(now, reading);
+                    self.note_paused(now, reading);
                     self.charge(id, before);
                 }
             }
@@ -50,7 +50,7 @@ impl EventLoop {
         }
     }
 
-    /// Takes what has arrived by now for any connection, whether the runtime has heard of it or not.
+    /// As [`EventLoop::poll_receive`] for all sockets, whether the runtime has heard of their bytes or not.
     pub(super) fn receive_all(&mut self) {
         for place in 0..self.sockets.len() {
             let Some(socket) = &self.sockets[place] else { continue };
@@ -59,7 +59,7 @@ impl EventLoop {
         }
     }
 
-    /// Offers the core what it left before, with what has come since.
+    /// Offers the core the bytes that it left before, with those that have come since.
     pub(super) fn hand_in_unread(&mut self, id: ConnectionId) {
         let now = self.begin();
         let Self { broker, sockets, .. } = self;
@@ -73,14 +73,14 @@ impl EventLoop {
             socket.wake();
         }
         socket.reading = reading;
-        self.note_held(now, reading);
+        self.note_paused(now, reading);
         self.charge(id, before);
     }
 
-    /// The peer sends no more. It may still listen: what it is owed is sent before the connection is closed from here, what has to
-    /// be safe on disk first too.
+    /// The peer sends no more, and may still read: before the connection is closed, all replies that the peer is owed are sent, those too
+    /// that wait for the disk.
     pub(super) fn end_input(&mut self, now: Instant, id: ConnectionId) {
-        // While the connection is open it gets what is queued for it too, as far as the system takes it.
+        // While the connection is open, messages in its queue are sent too, as far as the system takes them.
         self.transmit(now, id);
         let Some(socket) = self.socket(id) else { return };
         if socket.is_broken() {
@@ -94,11 +94,11 @@ impl EventLoop {
 /// What the core wants of the socket next.
 fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Next<'_>) -> Reading {
     match next {
-        // Who has more has had its share, and is late.
+        // After `Yield` the connection is deferred.
         Next::Read | Next::Yield => Reading::Open,
         Next::Wait => Reading::Waiting,
         Next::Ask(_) => {
-            // Nobody is asked before there are users; a core that asks all the same gets the safe answer.
+            // The gateway has nobody to ask, and does not configure its cores to ask. The safe answer is no.
             broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
             Reading::Waiting
         }

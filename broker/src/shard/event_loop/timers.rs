@@ -1,26 +1,26 @@
-//! When the core's timers may judge clients.
+//! When the core's timers may act.
 //!
-//! Where a process was stopped, or its machine paused, its timers come first, all at once, when it goes on. What clients have sent meanwhile
-//! lies in sockets that nobody has read, and who came back waits to be accepted. So a timer that is due waits for a moment in which
-//! the runtime asks the system who has something; and one that is late, for as long as it takes to accept all who wait.
+//! After a process was stopped, or its machine paused, all timers that came due meanwhile fire first. What clients have sent meanwhile lies in
+//! sockets that nobody has read, and clients that came back wait to be accepted. So a timer that is due waits for a moment, in which the
+//! runtime asks the system for events; a timer that is late waits for as long as it takes to accept all clients that wait.
 
 use super::EventLoop;
 use goldcrest_core::Instant;
 
-/// The runtime sleeps until then, and so asks the system.
+/// For so long the runtime sleeps, and so asks the system.
 const LOOK_MS: u64 = 10;
 
-/// Who looks that late after a timer did not run meanwhile.
+/// A shard that looks at a timer so late did not run meanwhile.
 const LATE_MS: u64 = 100;
 
 /// Time to accept those who wait, to read their CONNECT, and to send them home.
 const GRACE_MS: u64 = 2_000;
 
-/// Pauses that may follow each other before timers judge all the same: a machine that is always late has no others.
+/// After so many pauses in a row timers act all the same: on a machine that is always late there are only pauses.
 const MOST_PAUSES: u8 = 4;
 
 pub(super) struct Timers {
-    /// What was due by then has had its look, and may take several turns to be done.
+    /// Timers that were due by then have waited. To act on all of them may take several turns.
     judged: Instant,
     waiting: Option<Waiting>,
 }
@@ -33,12 +33,12 @@ struct Waiting {
 }
 
 impl Timers {
-    /// What is due from the start on, because it came due before a restart, waits for nothing.
+    /// Timers that came due before a restart wait for nothing.
     pub(super) fn new(start: Instant) -> Self {
         Self { judged: start, waiting: None }
     }
 
-    /// Looks at the earliest timer when a turn begins. Whether there was a pause.
+    /// Looks at the earliest timer when a turn begins. Returns whether there was a pause.
     fn look(&mut self, now: Instant, due: Option<Instant>) -> bool {
         let Some(due) = due.filter(|due| *due <= now && *due > self.judged) else {
             self.waiting = None;
@@ -60,22 +60,22 @@ impl Timers {
 }
 
 impl EventLoop {
-    /// A turn begins: was there a pause before?
-    pub(super) fn look_for_pause(&mut self, now: Instant) {
+    /// Tells the core, when a turn begins, if there was a pause before.
+    pub(super) fn note_pause(&mut self, now: Instant) {
         if self.timers.look(now, self.broker.poll_timeout()) {
-            tracing::debug!(shard = self.shard, "timers are late: clients are heard before they judge");
+            tracing::debug!(shard = self.shard, "timers are late: clients are heard before they run_due_timers");
             self.broker.handle_pause();
         }
     }
 
-    /// Lets the timers judge that are due and need not wait.
-    pub(super) fn judge(&mut self, now: Instant) {
+    /// Has the core act on timers that are due and need not wait.
+    pub(super) fn run_due_timers(&mut self, now: Instant) {
         if self.broker.poll_timeout().is_none_or(|due| due > now) {
             return;
         }
         match self.timers.waiting {
             Some(waiting) if waiting.until > now => return,
-            // What has arrived by now counts, whether the runtime has come to it or not.
+            // What has arrived by now is taken, whether the runtime has come to it or not.
             Some(Waiting { pauses: 1.., .. }) => self.receive_all(),
             _ => {}
         }

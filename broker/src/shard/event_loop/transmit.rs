@@ -4,17 +4,17 @@ use super::EventLoop;
 use crate::net::Reading;
 use goldcrest_core::{ConnectionId, Instant, Then};
 
-/// Bytes that are taken at once from the core for a client to which nothing can be written any more: replies, and few messages.
+/// Bytes that are taken from the core at once, and thrown away, for a client to which nothing can be written any more: replies, and few messages.
 const DISCARDED: usize = 4096;
 
 impl EventLoop {
-    /// Writes once what the core has for a connection, unless an earlier write is not through: then it comes after that.
+    /// Writes once what the core has for a connection. Where the system has not taken all of an earlier write, that comes first.
     pub(super) fn transmit(&mut self, now: Instant, id: ConnectionId) {
         let Self { broker, sockets, write_buffer, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
         if socket.is_broken() {
             let reading = socket.reading;
-            // Answers go nowhere, but the core takes no more from a client that it owes too many.
+            // Nobody reads the replies. They are taken all the same: a core that owes a client too many takes nothing more from it.
             let is_closed = reading == Reading::Closed
                 || (reading == Reading::Waiting
                     && broker.poll_transmit(now, id, &mut write_buffer[..DISCARDED]).then == Then::Close);
@@ -24,7 +24,7 @@ impl EventLoop {
             return;
         }
         if socket.is_blocked() {
-            // The core gives up in the end on a client that does not even read why it is disconnected.
+            // In the end the core closes the connection of a client that does not even read its last DISCONNECT.
             let is_closing = broker.describe(id).is_some_and(|info| info.closing.is_some());
             if is_closing && broker.poll_transmit(now, id, &mut []).then == Then::Close {
                 self.finish(now, id);
@@ -43,14 +43,14 @@ impl EventLoop {
             Then::Idle => {}
             Then::More if socket.is_blocked() => {}
             Then::More => {
-                self.again.push(id);
+                self.to_write_again.push(id);
                 self.charge(id, before);
             }
             Then::Close => self.finish(now, id),
         }
     }
 
-    /// The core has closed a connection: it keeps nothing of it, but the peer is to read what was said last.
+    /// The core has closed a connection, and keeps nothing of it. The last bytes are still sent, by a task of their own.
     pub(super) fn finish(&mut self, now: Instant, id: ConnectionId) {
         if let Some(socket) = self.take(now, id) {
             let leaving = self.leaving.clone();
@@ -61,8 +61,8 @@ impl EventLoop {
         }
     }
 
-    /// Nothing can be written to the client any more. What it sent before may still be there to be read: its last messages, and
-    /// perhaps a DISCONNECT behind them.
+    /// Nothing can be written to the client any more. What the client sent before may still be there to be read: its last messages, and perhaps a
+    /// DISCONNECT behind them.
     pub(super) fn break_off(&mut self, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
         if socket.reading == Reading::Closed {
@@ -70,8 +70,8 @@ impl EventLoop {
         }
         socket.break_off();
         if socket.reading == Reading::Waiting {
-            // What the core waits for may be that answers leave.
-            self.again.push(id);
+            // The core may wait until replies are taken.
+            self.to_write_again.push(id);
         }
     }
 }
