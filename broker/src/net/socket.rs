@@ -98,9 +98,10 @@ impl Socket {
         self.transport.peer()
     }
 
-    /// Whether there may be bytes to be read of which no event tells.
-    pub(crate) fn may_have_more(&self) -> bool {
-        self.transport.may_have_more()
+    /// Has the shard look after the socket when there is something to be read, if it stops reading before [`Socket::poll_read`] has said
+    /// `Pending`.
+    pub(crate) fn wake_when_readable(&self) {
+        self.transport.wake_when_readable(&Context::from_waker(&self.waker));
     }
 
     pub(crate) fn waker(&self) -> Waker {

@@ -167,9 +167,9 @@ impl MemoryStream {
         }
     }
 
-    pub(super) fn has_bytes(&self) -> bool {
-        let flow = self.incoming.lock();
-        !flow.bytes.is_empty() || flow.has_ended
+    /// Ready when there is something to be read, or the end.
+    pub(super) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.incoming.poll_bytes(cx)
     }
 
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -185,7 +185,7 @@ impl MemoryStream {
     }
 
     pub(super) async fn readable(&self) {
-        std::future::poll_fn(|cx| self.incoming.poll_bytes(cx)).await;
+        std::future::poll_fn(|cx| self.poll_readable(cx)).await;
     }
 
     pub(super) fn end_writing(&self) {

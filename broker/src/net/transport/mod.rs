@@ -1,8 +1,8 @@
 //! The stream of bytes below a [`Socket`](super::Socket): over TCP, or in memory.
 //!
 //! Another transport is one more variant of [`Transport`], with what each of its methods does there; [`Detached`] is how it goes from
-//! one thread to another. What it reads it hands on whole: an event loop hears of bytes only when they come, so none may be left
-//! inside of which no event will tell, unless [`Transport::may_have_more`] says so.
+//! one thread to another. An event loop hears of bytes only when they come. So a transport that keeps bytes inside, such as decrypted ones,
+//! must tell of them in [`Transport::wake_when_readable`].
 
 pub(crate) mod memory;
 mod tcp;
@@ -70,12 +70,15 @@ impl Transport {
         }
     }
 
-    /// Whether there may be bytes of which no event will tell: they came with bytes that were read. Over TCP nobody knows without a
-    /// call of the system.
-    pub(crate) fn may_have_more(&self) -> bool {
-        match self {
+    /// Has `cx` woken when there is something to be read: for a reader that stops before [`Transport::poll_read`] has said `Pending`. If
+    /// bytes may wait already, it is woken at once. Over TCP they may: nobody knows without a call of the system.
+    pub(crate) fn wake_when_readable(&self, cx: &Context<'_>) {
+        let may_be_readable = match self {
             Self::Tcp(_) => true,
-            Self::Memory(stream) => stream.has_bytes(),
+            Self::Memory(stream) => stream.poll_readable(cx).is_ready(),
+        };
+        if may_be_readable {
+            cx.waker().wake_by_ref();
         }
     }
 

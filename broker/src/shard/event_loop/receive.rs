@@ -45,8 +45,8 @@ impl EventLoop {
                 }
             }
         }
-        if self.socket(id).is_some_and(|socket| socket.may_have_more()) {
-            cx.waker().wake_by_ref();
+        if let Some(socket) = self.socket(id) {
+            socket.wake_when_readable();
         }
     }
 

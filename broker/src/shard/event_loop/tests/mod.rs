@@ -3,11 +3,13 @@
 mod last_words;
 
 use super::*;
-use crate::net::Admission;
+use crate::net::{Admission, memory_pair};
 use crate::testing::WakeCounter;
 use goldcrest_core::codec::{PacketType, split};
 use goldcrest_core::{AllowAll, Capacity, Config, Limits, LocalPublish, Memory, Shard, TopicName};
+use std::pin::Pin;
 use std::time::Duration;
+use tokio::io::AsyncWrite as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
@@ -62,6 +64,43 @@ impl LoopWithClient {
             sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// The event loop stops reading after so many bytes, which may be all there are: then it has not asked to be woken for more.
+#[test]
+fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
+    let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+    let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+    let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
+    let (stream, mut peer) = memory_pair();
+    let permit = Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)).permit().unwrap();
+    let transport = Transport::Memory(Box::new(stream));
+    event_loop.open_connection(transport, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a", permit).unwrap();
+    let woken = Arc::new(WakeCounter::default());
+    let mut cycle = || {
+        event_loop.begin_turn(&Waker::from(woken.clone()));
+        event_loop.poll_sockets(&mut Vec::new());
+        event_loop.flush(usize::MAX);
+        event_loop.broker.counters().packets_received
+    };
+    cycle();
+    // A PUBLISH of exactly so many bytes: its fixed header has four.
+    let mut publish = vec![b'p'; CHUNK];
+    publish[..7].copy_from_slice(&[0x30, 0xfc, 0xff, 0x03, 0, 1, b't']);
+    let mut write = |bytes: &[u8]| {
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut peer).poll_write(&mut cx, bytes) {
+            Poll::Ready(Ok(written)) => written,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(write(&publish), CHUNK);
+    let before = cycle();
+    assert_eq!(before, 2, "CONNECT and PUBLISH");
+    let seen = woken.count();
+    assert_eq!(write(b"\xc0\0"), 2);
+    assert!(woken.count() > seen, "nobody looks at what came");
+    assert_eq!(cycle(), before + 1);
 }
 
 /// The core named the client as ready while the last piece of an earlier write was sent, when the event loop had asked for ready clients
