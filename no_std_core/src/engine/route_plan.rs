@@ -175,8 +175,7 @@ impl<'m> Engine<'m> {
         };
         if retain {
             // First, since it may fail, and then nobody gets the message; and since it may change the tree under the walk.
-            progress.message = Some(self.retain_routed(&routing)?);
-            progress.fate = Fate::Kept;
+            self.retain_routed(&routing, &mut progress)?;
         }
         let mut matches = self.router.matches(routing.topic);
         loop {
@@ -224,12 +223,17 @@ impl<'m> Engine<'m> {
 
     /// Gives a message its place among all that are handed out, and has it stored and held as long as that lasts, so that it outlives
     /// every queue that drops it.
-    #[inline]
     fn begin_route(&mut self, routing: &Routing<'_>) -> Result<Handle<Message>, ReasonCode> {
         let message = match routing.stored {
             Some(message) => message,
             None => {
-                let stored = self.messages.store(routing.draft, &routing.parts).ok_or(ReasonCode::QuotaExceeded)?;
+                let mut stored = self.messages.store(routing.draft, &routing.parts);
+                if stored.is_none() && routing.draft.retain() && routing.clears(&self.messages) {
+                    // What is full of retained messages can be cleared all the same.
+                    self.unretain(routing.topic);
+                    stored = self.messages.store(routing.draft, &routing.parts);
+                }
+                let stored = stored.ok_or(ReasonCode::QuotaExceeded)?;
                 self.messages.hold(stored);
                 stored
             }
@@ -240,15 +244,8 @@ impl<'m> Engine<'m> {
     }
 
     /// Makes a message the retained one of its topic.
-    fn retain_routed(&mut self, routing: &Routing<'_>) -> Result<Handle<Message>, ReasonCode> {
-        let message = match self.begin_route(routing) {
-            Err(_) if routing.clears(&self.messages) => {
-                // What is full of retained messages can be cleared all the same.
-                self.unretain(routing.topic);
-                self.begin_route(routing)?
-            }
-            begun => begun?,
-        };
+    fn retain_routed(&mut self, routing: &Routing<'_>, progress: &mut HandOut) -> Result<(), ReasonCode> {
+        let message = self.routed_message(routing, progress)?;
         if !routing.is_from_sibling() {
             self.stamp_retained(message);
         }
@@ -256,7 +253,8 @@ impl<'m> Engine<'m> {
             self.release_routed(routing, message);
             return Err(ReasonCode::QuotaExceeded);
         }
-        Ok(message)
+        progress.fate = Fate::Kept;
+        Ok(())
     }
 
     fn release_routed(&mut self, routing: &Routing<'_>, message: Handle<Message>) {

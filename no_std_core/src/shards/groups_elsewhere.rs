@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use crate::codec::QoS;
 use crate::config::Shard;
 use crate::engine::Engine;
-use crate::engine::messages::{Delivery, Message, Via};
+use crate::engine::messages::{Message, Via};
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::Terms;
@@ -252,9 +252,8 @@ impl Engine<'_> {
         self.send_message(owner, sequence, Content::Returned { group, message: shared.at(sequence) });
     }
 
-    /// A delivery is over: the owner of its group counts what its members have to do.
-    pub(super) fn settle(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
-        let Some(subscription) = self.messages.deliveries[delivery].group_elsewhere() else { return };
+    /// A delivery through this subscription is over: the owner of its group counts what its members have to do.
+    pub(super) fn settle(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
         let member = self.member(session, subscription);
         if let Some(owner) = self.shards.groups.owners.get(&subscription).copied() {
             tell_settled(&mut self.shards.links, owner, member);

@@ -16,6 +16,8 @@ const WORDS: usize = Shard::MAX_COUNT as usize / 64;
 pub(crate) struct SiblingSet {
     wanted: [u64; WORDS],
     durable: [u64; WORDS],
+    /// There may be some behind the first words: with few siblings nothing else is looked at.
+    has_more: bool,
 }
 
 impl SiblingSet {
@@ -25,6 +27,7 @@ impl SiblingSet {
         if let (Some(wanted), Some(durable)) = (self.wanted.get_mut(word), self.durable.get_mut(word)) {
             *wanted |= 1 << bit;
             *durable |= u64::from(is_durable) << bit;
+            self.has_more |= word > 0;
         }
     }
 
@@ -49,6 +52,9 @@ impl Iterator for Siblings<'_> {
     #[inline]
     fn next(&mut self) -> Option<(u16, bool)> {
         while self.rest == 0 {
+            if !self.set.has_more {
+                return None;
+            }
             self.word += 1;
             self.rest = *self.set.wanted.get(self.word)?;
         }
@@ -62,12 +68,12 @@ impl Iterator for Siblings<'_> {
 impl WantedElsewhere for SiblingSet {
     #[inline]
     fn is_empty(&self) -> bool {
-        self.wanted == [0; WORDS]
+        self.wanted[0] == 0 && !self.has_more
     }
 
     #[inline]
     fn needs_record(&self) -> bool {
-        self.durable != [0; WORDS]
+        self.durable[0] != 0 || (self.has_more && self.durable != [0; WORDS])
     }
 
     #[inline]

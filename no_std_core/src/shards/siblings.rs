@@ -253,7 +253,9 @@ impl Siblings for Engine<'_> {
 
     #[inline]
     fn delivery_is_over(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
-        self.settle(session, delivery);
+        if let Some(subscription) = self.messages.deliveries[delivery].group_elsewhere() {
+            self.settle(session, subscription);
+        }
     }
 
     #[inline]

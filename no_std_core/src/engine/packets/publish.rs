@@ -224,7 +224,9 @@ impl<'m> Engine<'m> {
         let parts = [topic.as_str().as_bytes(), properties, publish.payload];
         // A retained message is kept.
         let asks = publish.qos > QoS::AtMostOnce && !publish.retain;
-        self.route(Routing { publisher: Some(session), publisher_key, asks, ..Routing::new(topic, draft, parts) })
+        let mut routing = Routing::new(topic, draft, parts);
+        (routing.publisher, routing.publisher_key, routing.asks) = (Some(session), publisher_key, asks);
+        self.route(routing)
     }
 
     /// PUBACK or PUBREC; in MQTT 3.x, which has no refusing ones, the end of the connection or silence.

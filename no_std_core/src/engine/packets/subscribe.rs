@@ -76,10 +76,12 @@ impl<'m> Engine<'m> {
         options: SubscriptionOptions,
         identifier: u32,
     ) -> ReasonCode {
-        let filter = match self.check_subscription(session, text, options) {
-            Ok(filter) => filter,
-            Err(code) => return code,
+        let Ok(filter) = TopicFilter::new(text) else {
+            return ReasonCode::TopicFilterInvalid;
         };
+        if let Some(refusal) = self.refusal_of(session, filter, options) {
+            return refusal;
+        }
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
         let elsewhere = self.kept_filter(filter);
@@ -121,24 +123,21 @@ impl<'m> Engine<'m> {
         ReasonCode::granted(options.qos)
     }
 
-    /// The Topic Filter, if a Session may subscribe to it; or why it may not.
-    fn check_subscription<'a>(
+    /// Why a Session may not subscribe to a filter, whatever it has subscribed to; `None` if it may.
+    #[inline]
+    fn refusal_of(
         &mut self,
         session: Handle<Session>,
-        text: &'a str,
+        filter: TopicFilter<'_>,
         options: SubscriptionOptions,
-    ) -> Result<TopicFilter<'a>, ReasonCode> {
-        let filter = TopicFilter::new(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+    ) -> Option<ReasonCode> {
         if !SHARED && filter.share_name().is_some() {
-            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+            return Some(ReasonCode::SharedSubscriptionsNotSupported);
         }
         if self.is_too_deep(filter) {
-            return Err(ReasonCode::QuotaExceeded);
+            return Some(ReasonCode::QuotaExceeded);
         }
-        if !self.may_subscribe(session, filter, options.qos) {
-            return Err(ReasonCode::NotAuthorized);
-        }
-        Ok(filter)
+        (!self.may_subscribe(session, filter, options.qos)).then_some(ReasonCode::NotAuthorized)
     }
 
     fn may_have_another_subscription(&self, session: Handle<Session>) -> bool {
