@@ -185,3 +185,40 @@ impl Engine<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::siblings::Siblings;
+    use crate::{AllowAll, Broker, Capacity, Config, Instant, Memory};
+
+    #[test]
+    fn a_connection_waits_for_siblings_once_however_often_it_tries_and_who_is_gone_is_forgotten() {
+        let (shard, now) = (Shard { index: 0, count: 2 }, Instant::from_millis(1));
+        let config = Config { shard, ..Config::gateway(1) };
+        let mut broker = Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, shard), config, &AllowAll);
+        broker.engine.shards.links.queues[1].in_transit = Forward::MAX_IN_TRANSIT;
+        let ids: Vec<_> = (0..100).map(|_| broker.handle_connected(now).unwrap()).collect();
+        let waits = |broker: &mut Broker<'_>, id| {
+            let handle = broker.engine.find(id).unwrap();
+            assert!(!broker.engine.siblings_keep_up(handle));
+        };
+        for _ in 0..20 {
+            ids.iter().for_each(|id| waits(&mut broker, *id));
+        }
+        assert_eq!(broker.engine.shards.links.congested, ids);
+        for _ in 0..2_000 {
+            let id = broker.handle_connected(now).unwrap();
+            waits(&mut broker, id);
+            broker.handle_closed(now, id);
+            while broker.poll_ready().is_some() {}
+            assert!(broker.engine.shards.links.congested.len() <= 2 * (ids.len() + 1) + 17);
+        }
+        // In the order in which they came.
+        broker.engine.shards.links.confirmed(1, 1);
+        broker.engine.wake_congested();
+        let woken: Vec<_> = core::iter::from_fn(|| broker.poll_ready()).collect();
+        assert_eq!(woken, ids);
+        assert!(broker.engine.shards.links.congested.is_empty());
+    }
+}
