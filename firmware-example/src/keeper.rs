@@ -1,7 +1,7 @@
 //! What survives a reset: the broker's records, in flash.
 
 use embedded_storage::nor_flash::ReadNorFlash;
-use goldcrest_core::{Broker, Instant, JournalMemory};
+use goldcrest_core::{Broker, Instant};
 use goldcrest_flash::{Error, Place, RECORD_BYTES, Store};
 
 use crate::board::{self, Flash, FlashError};
@@ -29,14 +29,17 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the flash, for a broker whose memory has this journal.
+    /// Reads the flash, for a broker in the memory `broker`.
     ///
     /// Without flash it gives up: a board that cannot keep anything shall not take anything.
     #[inline(never)]
-    pub(crate) fn open<const PLACES: usize>(journal: &JournalMemory<'_>, memory: &'static mut Memory<PLACES>) -> Self {
+    pub(crate) fn open<const PLACES: usize>(
+        broker: &goldcrest_core::Memory<'_>,
+        memory: &'static mut Memory<PLACES>,
+    ) -> Self {
         let flash = Flash::open().unwrap_or_else(|error| fail(Error::Flash(error)));
         let whole = 0..flash.capacity() as u32;
-        let opened = Store::open(flash, whole, journal, &mut memory.places);
+        let opened = Store::open(flash, whole, broker, &mut memory.places);
         let (store, found) = opened.unwrap_or_else(|error| fail(error));
         if found.damaged > 0 {
             board::say(format_args!("flash: {} damaged places, the rest is served", Decimal(found.damaged)));

@@ -65,7 +65,7 @@ fn main() -> ! {
     board::say(format_args!("after cargo run: mosquitto_pub -p 1889 -t board/led/set -m on"));
 
     let memory = MEMORY.memory();
-    let mut keeper = Keeper::open(&memory.journal, KEPT);
+    let mut keeper = Keeper::open(&memory, KEPT);
     // What expires does so by the time that the board was awake.
     clock.go_on(keeper.clock());
     board::sleep(&clock, u64::MAX);

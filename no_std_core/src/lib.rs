@@ -4,21 +4,20 @@
 //! out. Where to begin:
 //!
 //! - [`Broker`] is everything; its documentation sorts its verbs.
-//! - [`Resources`] is its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
+//! - [`resources!`] names its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
 //!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
 //! - [`Broker::publish`] and [`Local`] make the code around the broker a participant.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
 //! - The module `guide` (feature `embedded-io-async`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
 //!   of `embedded-io`.
 //! - [`codec`] reads and writes packets of both sides, for clients, bridges and tests too.
-//! - [`router`] and [`mem`] are the rooms below; an embedder needs them for sizes only.
 //!
 //! # The loop
 //!
 //! Who embeds the broker turns one crank: receive, then transmit. A "socket" here is two vectors of bytes.
 //!
 //! ```
-//! use goldcrest_core::{AllowAll, Broker, Config, ConnectionId, Instant, Next, Resources, Then};
+//! use goldcrest_core::{AllowAll, Broker, Config, ConnectionId, Instant, Next, Then, resources};
 //!
 //! struct Socket {
 //!     id: ConnectionId,
@@ -71,7 +70,10 @@
 //! }
 //!
 //! // Room for 4 clients, 8 subscriptions and 16 messages, all of it in this variable.
-//! let mut resources: Resources<4, 4, 8, 16, 16, 16, 16> = Resources::new();
+//! type Memory = resources! {
+//!     connections: 4, sessions: 4, subscriptions: 8, levels: 16, messages: 16, deliveries: 16, blocks: 16
+//! };
+//! let mut resources = Memory::new();
 //! let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
 //! let mut now = Instant::from_millis(0);
 //!
@@ -132,7 +134,9 @@ mod durable;
 mod engine;
 #[cfg(feature = "events")]
 mod events;
-pub mod mem;
+#[doc(hidden)]
+pub mod internals;
+mod mem;
 #[cfg(feature = "paging")]
 mod paging;
 mod seam;
@@ -161,15 +165,10 @@ pub use durable::record;
 pub use durable::restore::{RestoreError, Restored};
 #[cfg(feature = "alloc")]
 pub use durable::urgency::CommitUrgency;
-pub use engine::connections::{Alias, Connection, ConnectionId, Owed};
-pub use engine::groups::GroupQueue;
+pub use engine::connections::ConnectionId;
 pub use engine::info::{ConnectionInfo, SessionInfo, Shortage};
 pub use engine::memory::Memory;
-pub use engine::messages::{Delivery, Message};
 pub use engine::outcomes::{Full, LocalPublish, Next, Received, Then, Transmit};
-pub use engine::router;
-pub use engine::sessions::{Receipt, Replay, Session};
-pub use engine::timeout::TimerKey;
 #[cfg(feature = "events")]
 pub use events::Event;
 #[cfg(feature = "paging")]
@@ -179,7 +178,7 @@ pub use seam::counters::{Counters, DropReason, Dropped};
 #[cfg(feature = "alloc")]
 pub use seam::grant::ClientLimits;
 pub use seam::grant::Grant;
-pub use seam::journal::{Batch, JournalMemory};
+pub use seam::journal::Batch;
 pub use seed::secret::derive_seed;
 #[cfg(feature = "shards")]
 pub use shards::forward::Forward;

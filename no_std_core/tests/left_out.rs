@@ -1,14 +1,17 @@
 //! What clients are told of the parts that features leave out: `cargo test -p goldcrest-core --no-default-features --test
 //! left_out`. With the features these tests hold that all is there.
 
-use goldcrest_core::{AllowAll, Broker, Config, Instant, Resources, Then};
+use goldcrest_core::{AllowAll, Broker, Config, Instant, Then};
 
 const V3: bool = cfg!(feature = "v3");
 const SHARED: bool = cfg!(feature = "shared-subscriptions");
 
 /// What a client that sends this gets, and whether its connection is closed.
 fn answer(sent: &[u8]) -> (Vec<u8>, bool) {
-    let mut resources: Resources<2, 2, 8, 16, 16, 16, 16> = Resources::new();
+    type Memory = goldcrest_core::resources! {
+        connections: 2, sessions: 2, subscriptions: 8, levels: 16, messages: 16, deliveries: 16, blocks: 16
+    };
+    let mut resources = Memory::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let now = Instant::from_millis(0);
     let id = broker.handle_connected(now).unwrap();

@@ -99,7 +99,7 @@ impl Life {
         let mut table = [Place::NONE; places(&memory::Memory::ENTRIES)];
         let mut record = [0; RECORD_BYTES];
         let range = 0..(SECTOR * SECTORS) as u32;
-        let (mut store, found) = Store::open(flash.clone(), range, &memory.journal, &mut table).unwrap();
+        let (mut store, found) = Store::open(flash.clone(), range, &memory, &mut table).unwrap();
         assert_eq!(found.damaged, 0, "a power cut is no damage");
         let mut now = store.clock();
         let config = Config { durable: true, ..memory::config(seed.into()) };

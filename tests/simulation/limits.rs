@@ -1,7 +1,7 @@
 //! Every pool filled to its limit, in both kinds of memory: refusals are right and counted, and nothing leaks.
 
 use goldcrest_core::codec::*;
-use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Resources, Shard};
+use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Shard};
 use goldcrest_tests::honest::{Got, Honest, Message, Opening};
 use goldcrest_tests::memory::{Housed, Storage};
 use goldcrest_tests::world::World;
@@ -410,7 +410,15 @@ fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
 /// What firmware declares takes all QoS, retained messages and Wills, and gives everything back.
 #[test]
 fn a_broker_in_resources_serves_its_clients_and_is_empty_again() {
-    type Small = Resources<6, 8, 12, 24, 24, 32, 64>;
+    type Small = goldcrest_core::resources! {
+        connections: 6,
+        sessions: 8,
+        subscriptions: 12,
+        levels: 24,
+        messages: 24,
+        deliveries: 32,
+        blocks: 64,
+    };
     let broker = Housed::made(|shelf| Broker::new(shelf.put(Small::new()).memory(), Config::firmware(9), &AllowAll));
     let mut world = World::of(vec![broker]);
     for _ in 0..20 {

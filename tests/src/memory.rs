@@ -5,9 +5,8 @@ use std::any::Any;
 use self_cell::{MutBorrow, self_cell};
 
 use crate::firmware;
-use goldcrest_core::mem::{Block, Bytes, Slots};
-use goldcrest_core::router::RouterMemory;
-use goldcrest_core::{Authorize, Broker, Capacity, Config, JournalMemory, Limits, Memory, Shard};
+use goldcrest_core::internals::{Block, Bytes, JournalMemory, RouterMemory, Slots, Tables};
+use goldcrest_core::{Authorize, Broker, Capacity, Config, Limits, Memory, Shard};
 
 /// Where a broker keeps everything, and how much that is.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +106,7 @@ fn borrowed<'m>(on: &mut Places<'m>, capacity: &Capacity, limits: &Limits, shard
     let receipts = capacity.sessions * usize::from(limits.receive_maximum);
     let timers = capacity.connections + capacity.sessions;
     let siblings = if shard.count > 1 { usize::from(shard.count) } else { 0 };
-    Memory {
+    Memory::from(Tables {
         connections: table(on, capacity.connections),
         sessions: table(on, capacity.sessions),
         session_buckets: table(on, capacity.sessions),
@@ -143,7 +142,7 @@ fn borrowed<'m>(on: &mut Places<'m>, capacity: &Capacity, limits: &Limits, shard
             deliveries: table(on, capacity.deliveries),
             receipts: table(on, receipts),
         },
-    }
+    })
 }
 
 fn table<'m, T: Default + Any>(on: &mut Places<'m>, len: usize) -> Slots<'m, T> {

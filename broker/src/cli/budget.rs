@@ -94,7 +94,15 @@ fn firmware(options: &BudgetOptions) -> Result<String, String> {
     Ok(format!(
         "On a 32-bit ARM or RISC-V, with {messages} messages of {message_bytes} bytes beside the reserve for those who connect:\n\n\
          {}\n\
-         type Memory = goldcrest_core::Resources<{connections}, {sessions}, {subscriptions}, {levels}, {}, {deliveries}, {blocks}>;\n",
+         type Memory = goldcrest_core::resources! {{\n\
+         \x20   connections: {connections},\n\
+         \x20   sessions: {sessions},\n\
+         \x20   subscriptions: {subscriptions},\n\
+         \x20   levels: {levels},\n\
+         \x20   messages: {},\n\
+         \x20   deliveries: {deliveries},\n\
+         \x20   blocks: {blocks},\n\
+         }};\n",
         table.text, counts.messages,
     ))
 }
@@ -209,6 +217,7 @@ mod tests {
     use super::super::{Command, CommandLine, Stop};
     use super::*;
     use goldcrest_core::Memory;
+    use goldcrest_core::record::Kind;
 
     fn printed(args: &[&str]) -> Result<String, String> {
         match read(&[&["budget"], args].concat()) {
@@ -230,7 +239,8 @@ mod tests {
         let args = ["--firmware", "--connections=11", "--sessions=12", "--subscriptions=32", "--message-bytes=256"];
         let text = printed(&args).unwrap();
         assert!((24_000..40_000).contains(&bytes(&text, "in all")), "{text}");
-        assert!(text.contains("goldcrest_core::Resources<11, 12, 32, 65, 38, 32, "), "{text}");
+        let memory = "goldcrest_core::resources! {\n    connections: 11,\n    sessions: 12,\n    subscriptions: 32,\n    levels: 65,\n";
+        assert!(text.contains(memory) && text.contains("\n    messages: 38,\n    deliveries: 32,\n"), "{text}");
         assert!(printed(&["--firmware", "--connections=3", "--sessions=2"]).unwrap_err().contains("needs a session"));
         assert!(printed(&["--firmware", "--shards=2"]).unwrap_err().contains("no --shards"));
     }
@@ -276,7 +286,12 @@ mod tests {
         let text = printed(&["--shards=1"]).unwrap();
         let config = Config::default();
         let memory = Memory::owned(&config.capacity, &Limits::GATEWAY, Shard::ONLY);
-        for (row, limit) in [("sessions", memory.sessions.limit()), ("deliveries", memory.deliveries.limit())] {
+        for (kind, limit) in memory.record_slots() {
+            let row = match kind {
+                Kind::Session => "sessions",
+                Kind::Delivery => "deliveries",
+                _ => continue,
+            };
             let line = text.lines().find(|line| line.starts_with(row)).unwrap();
             assert!(line.contains(&format!(" {limit} x ")), "{line}");
         }

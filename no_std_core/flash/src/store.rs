@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use embedded_storage::nor_flash::NorFlash;
 use goldcrest_core::record::{self, Kind, OVERHEAD};
-use goldcrest_core::{Broker, Entries, Instant, JournalMemory, Limits, Polled, Restored};
+use goldcrest_core::{Broker, Entries, Instant, Limits, Memory, Polled, Restored};
 
 use crate::format::Crc;
 use crate::{Error, Found, Key, Log, Place, Slots};
@@ -43,7 +43,7 @@ pub struct Store<'p, F> {
 }
 
 impl<'p, F: NorFlash> Store<'p, F> {
-    /// Reads what `range` of the flash holds, as [`Log::open`] does. `journal` is of the memory that the broker will have,
+    /// Reads what `range` of the flash holds, as [`Log::open`] does. `memory` is the memory that the broker will have,
     /// see [`places`] for how many there must be.
     ///
     /// # Errors
@@ -52,10 +52,10 @@ impl<'p, F: NorFlash> Store<'p, F> {
     pub fn open(
         flash: F,
         range: Range<u32>,
-        journal: &JournalMemory<'_>,
+        memory: &Memory<'_>,
         places: &'p mut [Place],
     ) -> Result<(Self, Found), Error<F::Error>> {
-        let (mut log, found) = Log::open(flash, range, slots(journal), places)?;
+        let (mut log, found) = Log::open(flash, range, slots(memory), places)?;
         let reserve = log.capacity() / 4;
         let clock = match Key::new(CLOCK.0, CLOCK.1) {
             Some(key) => read_clock(&mut log, key)?,
@@ -184,19 +184,10 @@ impl<'p, F: NorFlash> Store<'p, F> {
 }
 
 /// Which slots the broker's records have, and that of the clock.
-fn slots(journal: &JournalMemory<'_>) -> Slots {
+fn slots(memory: &Memory<'_>) -> Slots {
     let mut counts = [0; Key::KINDS];
-    let tables = [
-        (Kind::Session, journal.sessions.limit()),
-        (Kind::Group, journal.groups.limit()),
-        (Kind::Subscription, journal.subscriptions.limit()),
-        (Kind::Message, journal.messages.limit()),
-        (Kind::Retained, journal.retained.limit()),
-        (Kind::Delivery, journal.deliveries.limit()),
-        (Kind::Receipt, journal.receipts.limit()),
-        (Kind::Counters, 1),
-    ];
-    for (kind, count) in tables.into_iter().map(|(kind, count)| (kind as u8, count)).chain([(CLOCK.0, 1)]) {
+    let tables = memory.record_slots().into_iter().chain([(Kind::Counters, 1)]);
+    for (kind, count) in tables.map(|(kind, count)| (kind as u8, count)).chain([(CLOCK.0, 1)]) {
         if let Some(entry) = counts.get_mut(usize::from(kind) - 1) {
             *entry = count.min(Key::SLOTS as usize) as u16;
         }

@@ -14,7 +14,7 @@ use crate::engine::timeout::TimerKey;
 use crate::mem::free_list_bytes;
 use crate::mem::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 
-/// What [`Resources`](crate::Resources) are made for: its parameters.
+/// What [`Resources`](crate::Resources) are made for, as [`resources!`](crate::resources) names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Network Connections.
@@ -56,46 +56,48 @@ const fn beside_reserve(wanted: usize, reserve: usize) -> usize {
 /// Entries of each table of [`Memory`](crate::Memory) that is no index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
-    /// Of [`Memory::connections`](crate::Memory::connections).
+    /// Network Connections. Beyond them [`Broker::handle_connected`](crate::Broker::handle_connected) refuses.
     pub connections: usize,
-    /// Of [`Memory::sessions`](crate::Memory::sessions).
+    /// Sessions, connected or not. Beyond them: CONNACK 0x97.
     pub sessions: usize,
-    /// Of [`Memory::messages`](crate::Memory::messages).
+    /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97. Of these and of the bytes up to an
+    /// eighth is kept for those who connect.
     pub messages: usize,
-    /// Of [`Memory::deliveries`](crate::Memory::deliveries).
+    /// Messages on their way to Sessions. Beyond them a message is lost to a Session, and counted.
     pub deliveries: usize,
-    /// Of [`Memory::owed`](crate::Memory::owed).
+    /// Replies owed to clients: [`Limits::owed_replies`](crate::Limits::owed_replies) for each connection. With fewer, each connection may
+    /// be owed its share of them.
     pub owed: usize,
-    /// Of [`Memory::receipts`](crate::Memory::receipts).
+    /// QoS 2 messages that wait for their PUBREL. Beyond them: 0x97.
     pub receipts: usize,
-    /// Of [`Memory::aliases`](crate::Memory::aliases).
+    /// Topic Aliases, both ways. Beyond them: DISCONNECT 0x97 for one that a client sets; the server sets none.
     pub aliases: usize,
-    /// Of [`Memory::replays`](crate::Memory::replays).
+    /// New subscriptions whose retained messages are being sent. Beyond them: SUBACK 0x97.
     pub replays: usize,
-    /// Of [`Memory::group_queues`](crate::Memory::group_queues).
+    /// Groups of shared subscriptions with messages for nobody yet.
     pub group_queues: usize,
-    /// Of [`Memory::timers`](crate::Memory::timers), and of its heap.
+    /// Timers: one for each connection and each Session.
     pub timers: usize,
-    /// Of [`RouterMemory::nodes`](crate::engine::router::RouterMemory::nodes).
+    /// Levels of topics; one of them is the root.
     pub nodes: usize,
-    /// Of [`RouterMemory::subscriptions`](crate::engine::router::RouterMemory::subscriptions).
+    /// Subscriptions of all Sessions.
     pub subscriptions: usize,
-    /// Of [`RouterMemory::subscribers`](crate::engine::router::RouterMemory::subscribers).
+    /// Sessions and siblings that may subscribe.
     pub subscribers: usize,
-    /// Of [`RouterMemory::groups`](crate::engine::router::RouterMemory::groups).
+    /// Groups of shared subscriptions.
     pub groups: usize,
     /// Handles in all indexes.
     pub buckets: usize,
-    /// Blocks of [`Memory::bytes`](crate::Memory::bytes) and of
-    /// [`RouterMemory::texts`](crate::engine::router::RouterMemory::texts), where they are borrowed.
+    /// Blocks of 60 bytes for bodies of messages, Client Identifiers, aliased topics, long levels and ShareNames, where they are
+    /// borrowed.
     pub blocks: usize,
     /// Bytes of bodies and texts, where they are owned, and of what is kept for the next ones.
     pub bytes: usize,
     /// How many bodies and texts there may be, where they are owned.
     pub blobs: usize,
-    /// Bytes of [`Memory::scratch`](crate::Memory::scratch).
+    /// Bytes to put texts together in: at least the longest topic with its Properties that is to be taken.
     pub scratch: usize,
-    /// Bytes of [`Memory::journal`](crate::Memory::journal).
+    /// Bytes of marks on what is to be recorded.
     pub marks: usize,
     /// Bytes that remember the free places of owned tables.
     pub free_lists: usize,
@@ -459,13 +461,36 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::Resources;
 
     #[test]
     fn resources_are_as_large_as_their_tables() {
-        type Tiny = Resources<1, 1, 1, 1, 1, 1, 1>;
-        type Odd = Resources<3, 7, 5, 11, 13, 17, 19>;
-        type Large = Resources<64, 129, 1001, 4097, 333, 2049, 555>;
+        type Tiny = crate::resources! {
+            connections: 1,
+            sessions: 1,
+            subscriptions: 1,
+            levels: 1,
+            messages: 1,
+            deliveries: 1,
+            blocks: 1,
+        };
+        type Odd = crate::resources! {
+            connections: 3,
+            sessions: 7,
+            subscriptions: 5,
+            levels: 11,
+            messages: 13,
+            deliveries: 17,
+            blocks: 19,
+        };
+        type Large = crate::resources! {
+            connections: 64,
+            sessions: 129,
+            subscriptions: 1001,
+            levels: 4097,
+            messages: 333,
+            deliveries: 2049,
+            blocks: 555,
+        };
         for (entries, size, bytes) in [
             (Tiny::ENTRIES, Tiny::SIZE, size_of::<Tiny>()),
             (Odd::ENTRIES, Odd::SIZE, size_of::<Odd>()),
@@ -477,9 +502,17 @@ mod tests {
 
     #[test]
     fn the_entries_are_those_of_the_memory() {
-        type Odd = Resources<3, 7, 5, 11, 13, 17, 19>;
+        type Odd = crate::resources! {
+            connections: 3,
+            sessions: 7,
+            subscriptions: 5,
+            levels: 11,
+            messages: 13,
+            deliveries: 17,
+            blocks: 19,
+        };
         let mut resources = Odd::new();
-        let memory = resources.memory();
+        let memory = resources.memory().0;
         let router = &memory.router;
         let buckets = [
             memory.session_buckets.limit(),
@@ -528,7 +561,9 @@ mod tests {
 
     #[test]
     fn a_complaint_names_every_table() {
-        let entries = Resources::<2, 3, 4, 5, 6, 7, 8>::ENTRIES;
+        let entries = <crate::resources! {
+            connections: 2, sessions: 3, subscriptions: 4, levels: 5, messages: 6, deliveries: 7, blocks: 8
+        }>::ENTRIES;
         let text = complaint(&entries, 12_345, 345);
         let lines: Vec<_> = text.as_str().lines().collect();
         assert_eq!(lines[0], "these Resources take 12345 bytes, 12000 more than the 345 that they may take:");

@@ -22,9 +22,12 @@ use crate::topic::TopicFilter;
 ///
 /// ```
 /// use goldcrest_core::codec::QoS;
-/// use goldcrest_core::{AllowAll, Broker, Config, Instant, Local, LocalPublish, Resources, TopicFilter, TopicName};
+/// use goldcrest_core::{AllowAll, Broker, Config, Instant, Local, LocalPublish, TopicFilter, TopicName, resources};
 ///
-/// let mut resources: Resources<4, 4, 8, 16, 16, 16, 16> = Resources::new();
+/// type Memory = resources! {
+///     connections: 4, sessions: 4, subscriptions: 8, levels: 16, messages: 16, deliveries: 16, blocks: 16
+/// };
+/// let mut resources = Memory::new();
 /// let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
 /// let now = Instant::from_millis(0);
 ///
@@ -261,11 +264,19 @@ fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AllowAll, Ask, Authentication, Config, LocalPublish, Resources, TopicName};
+    use crate::{AllowAll, Ask, Authentication, Config, LocalPublish, TopicName, resources};
     use std::string::{String, ToString};
     use std::vec::Vec;
 
-    type Small = Resources<3, 3, 8, 16, 16, 16, 64>;
+    type Small = resources! {
+        connections: 3,
+        sessions: 3,
+        subscriptions: 8,
+        levels: 16,
+        messages: 16,
+        deliveries: 16,
+        blocks: 64,
+    };
     const NOW: Instant = Instant::from_millis(0);
 
     fn publish(broker: &mut Broker<'_>, topic: &str, payload: &[u8], qos: QoS, retain: bool) {
@@ -359,7 +370,10 @@ mod tests {
 
     #[test]
     fn refusals_are_told() {
-        let mut resources: Resources<1, 1, 8, 2, 8, 8, 8> = Resources::new();
+        type Memory = resources! {
+            connections: 1, sessions: 1, subscriptions: 8, levels: 2, messages: 8, deliveries: 8, blocks: 8
+        };
+        let mut resources = Memory::new();
         let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
         let (mut one, mut two, mut tiny) = ([0; 64], [0; 64], [0; 8]);
         assert_eq!(Local::new("tiny", &mut tiny).connect(&mut broker, NOW), Err(ReasonCode::PacketTooLarge));

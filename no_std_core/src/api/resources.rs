@@ -3,7 +3,7 @@
 use crate::api::budget::{self, Counts, Entries};
 use crate::engine::connections::{Alias, Connection, Owed};
 use crate::engine::groups::GroupQueue;
-use crate::engine::memory::Memory;
+use crate::engine::memory::{Memory, Tables};
 use crate::engine::messages::{Delivery, Message};
 use crate::engine::router::{Group, Node, RouterMemory, SubscriberSlot, Subscription};
 use crate::engine::sessions::{Receipt, Replay, Session};
@@ -11,27 +11,34 @@ use crate::engine::timeout::TimerKey;
 use crate::mem::{Block, Bytes, Handle, HeapSlot, PoolSlot, Slots, Timer, TimerSlot};
 use crate::seam::journal::JournalMemory;
 
-/// All tables of a broker in one struct, for firmware: declare it `static`, and hand its [`memory`](Self::memory) in once.
+/// The type of all memory of a broker, for firmware, sized by names: [`Resources`] with so many of each.
 ///
-/// The numbers are:
-///
-/// | parameter | entries | what also has so many |
+/// | name | entries | what also has so many |
 /// |---|---|---|
-/// | `CONNECTIONS` | Network Connections | the replies and Topic Aliases of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) for each |
-/// | `SESSIONS` | Sessions, at least `CONNECTIONS` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) and 2 runs of retained messages for each; as many groups of shared subscriptions |
-/// | `SUBSCRIPTIONS` | subscriptions of all Sessions | blocks of 60 bytes for levels of more than 15 bytes and ShareNames |
-/// | `LEVELS` | levels of all Topic Filters and retained topics, those that they share once, and one more | |
-/// | `MESSAGES` | stored Application Messages: queued, retained, Wills | |
-/// | `DELIVERIES` | messages on their way, one for each Session that is to get one | |
-/// | `BLOCKS` | blocks of 60 bytes for bodies (topic, Properties and payload in one), Client Identifiers, aliased topics | |
+/// | `connections` | Network Connections | the replies and Topic Aliases of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) for each |
+/// | `sessions` | Sessions, at least as many as `connections` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) and 2 runs of retained messages for each; as many groups of shared subscriptions |
+/// | `subscriptions` | subscriptions of all Sessions | blocks of 60 bytes for levels of more than 15 bytes and ShareNames |
+/// | `levels` | levels of all Topic Filters and retained topics, those that they share once, and one more | |
+/// | `messages` | stored Application Messages: queued, retained, Wills | |
+/// | `deliveries` | messages on their way, one for each Session that is to get one | |
+/// | `blocks` | blocks of 60 bytes for bodies (topic, Properties and payload in one), Client Identifiers, aliased topics | |
 ///
-/// and 1 KiB to put texts together in. Use it with [`Config::firmware`](crate::Config::firmware).
+/// and 1 KiB to put texts together in. The names are the fields of [`Counts`](crate::Counts), in any order; each is a constant, and
+/// the compiler names one that is missing. Use it with [`Config::firmware`](crate::Config::firmware).
 ///
 /// ```
-/// use goldcrest_core::{AllowAll, Broker, Config, Resources};
+/// use goldcrest_core::{AllowAll, Broker, Config, resources};
 ///
 /// // 8 clients with 16 subscriptions, and 32 messages of up to 60 bytes.
-/// type Small = Resources<8, 8, 16, 48, 32, 32, 48>;
+/// type Small = resources! {
+///     connections: 8,
+///     sessions: 8,
+///     subscriptions: 16,
+///     levels: 48,
+///     messages: 32,
+///     deliveries: 32,
+///     blocks: 48,
+/// };
 ///
 /// // In firmware this is a `static`, lent out once: `static RESOURCES: ConstStaticCell<Small>`.
 /// let mut resources = const { Small::new() };
@@ -46,10 +53,37 @@ use crate::seam::journal::JournalMemory;
 /// of each table:
 ///
 /// ```compile_fail,E0080
-/// # use goldcrest_core::Resources;
-/// # type Small = Resources<8, 8, 16, 48, 32, 32, 48>;
+/// # use goldcrest_core::resources;
+/// # type Small = resources! {
+/// #     connections: 8, sessions: 8, subscriptions: 16, levels: 48, messages: 32, deliveries: 32, blocks: 48
+/// # };
 /// const _: () = Small::assert_fits::<{ 16 * 1024 }>();
 /// ```
+///
+/// And here it says "missing field `levels`":
+///
+/// ```compile_fail,E0063
+/// # use goldcrest_core::resources;
+/// type Flat = resources! { connections: 1, sessions: 1, subscriptions: 1, messages: 1, deliveries: 1, blocks: 1 };
+/// # let flat = Flat::new();
+/// ```
+#[macro_export]
+macro_rules! resources {
+    ($($name:ident: $count:expr),+ $(,)?) => {
+        $crate::Resources<
+            { $crate::Counts { $($name: $count),+ }.connections },
+            { $crate::Counts { $($name: $count),+ }.sessions },
+            { $crate::Counts { $($name: $count),+ }.subscriptions },
+            { $crate::Counts { $($name: $count),+ }.levels },
+            { $crate::Counts { $($name: $count),+ }.messages },
+            { $crate::Counts { $($name: $count),+ }.deliveries },
+            { $crate::Counts { $($name: $count),+ }.blocks },
+        >
+    };
+}
+
+/// All tables of a broker in one struct, for firmware: name its type with [`resources!`](crate::resources), declare it `static`, and
+/// hand its [`memory`](Self::memory) in once.
 #[derive(Debug)]
 pub struct Resources<
     const CONNECTIONS: usize,
@@ -118,7 +152,7 @@ impl<
     });
 
     /// Fails to compile with more than so many bytes, and says how much each table takes: write
-    /// `const _: () = Memory::assert_fits::<{ 24 * 1024 }>();` beside your `type Memory`.
+    /// `const _: () = Memory::assert_fits::<{ 24 * 1024 }>();` beside your `type Memory = resources! {…}`.
     pub const fn assert_fits<const BYTES: usize>() {
         const { assert!(Self::SIZE <= BYTES, "{}", budget::complaint(&Self::ENTRIES, Self::SIZE, BYTES).as_str()) }
     }
@@ -163,7 +197,7 @@ impl<
 
     /// What [`Broker::new`](crate::Broker::new) takes.
     pub fn memory(&mut self) -> Memory<'_> {
-        Memory {
+        Memory(Tables {
             connections: Slots::borrowed(&mut self.connections),
             sessions: Slots::borrowed(&mut self.sessions),
             session_buckets: Slots::borrowed(&mut self.session_buckets),
@@ -199,7 +233,7 @@ impl<
                 deliveries: Slots::borrowed(&mut self.delivery_marks),
                 receipts: Slots::borrowed(self.receipt_marks.as_flattened_mut()),
             },
-        }
+        })
     }
 }
 
@@ -257,7 +291,7 @@ impl Memory<'_> {
     /// Memory that is owned, and grows up to `capacity`.
     pub fn owned(capacity: &Capacity, limits: &crate::Limits, shard: crate::Shard) -> Self {
         let entries = Entries::of_owned(capacity, limits, shard);
-        Self {
+        Self(Tables {
             connections: Slots::owned(entries.connections),
             sessions: Slots::owned(entries.sessions),
             session_buckets: Slots::owned(entries.sessions),
@@ -290,6 +324,6 @@ impl Memory<'_> {
                 deliveries: Slots::owned(entries.deliveries),
                 receipts: Slots::owned(entries.receipts),
             },
-        }
+        })
     }
 }

@@ -151,12 +151,12 @@ impl Shard {
 /// | [`retained_messages`](Self::retained_messages) | 1,000,000 | 16 | PUBACK or PUBREC 0x97 |
 /// | [`owed_replies`](Self::owed_replies) | 1,024 | 8 | nothing more is read from it until it reads |
 /// | [`connect_timeout_ms`](Config::connect_timeout_ms) | 10,000 | 10,000 | its Network Connection is closed |
-/// | [`Memory::connections`](crate::Memory::connections) | 65,536 | as handed in | its Network Connection is closed |
-/// | [`Memory::sessions`](crate::Memory::sessions) | 262,144 | as handed in | CONNACK 0x97 |
+/// | [`Entries::connections`](crate::Entries::connections) | 65,536 | as handed in | its Network Connection is closed |
+/// | [`Entries::sessions`](crate::Entries::sessions) | 262,144 | as handed in | CONNACK 0x97 |
 /// | subscriptions in all | 4,194,304 | as handed in | SUBACK 0x97 |
-/// | [`Memory::messages`](crate::Memory::messages) | 4,194,304 | as handed in | PUBACK or PUBREC 0x97 |
-/// | [`Memory::deliveries`](crate::Memory::deliveries) | 16,777,216 | as handed in | the message is lost to that Session, and counted |
-/// | [`Memory::bytes`](crate::Memory::bytes) | 1 GiB | as handed in | PUBACK, PUBREC, SUBACK or CONNACK 0x97 |
+/// | [`Entries::messages`](crate::Entries::messages) | 4,194,304 | as handed in | PUBACK or PUBREC 0x97 |
+/// | [`Entries::deliveries`](crate::Entries::deliveries) | 16,777,216 | as handed in | the message is lost to that Session, and counted |
+/// | [`Entries::bytes`](crate::Entries::bytes) | 1 GiB | as handed in | PUBACK, PUBREC, SUBACK or CONNACK 0x97 |
 ///
 /// Where MQTT 3.1 and 3.1.1 have no such Reason Code the connection is closed, SUBACK says 0x80, CONNACK 3, and a PUBACK or
 /// PUBREC is withheld, so that the client keeps its message; its connection is closed too, at the earliest five seconds after it was
@@ -185,7 +185,7 @@ pub struct Limits {
     /// [`Config::body_budget`] leaves to the store. 0: no more than [`queued_messages`](Self::queued_messages). Beyond it: [`Overflow`].
     ///
     /// Queues grow beyond `queued_messages` and `queued_bytes` only as long as the store [is not half full](crate::Broker::set_store_half_full),
-    /// half of [`Memory::messages`](crate::Memory::messages) and of [`Memory::deliveries`](crate::Memory::deliveries) are free, and
+    /// half of [`Entries::messages`](crate::Entries::messages) and of [`Entries::deliveries`](crate::Entries::deliveries) are free, and
     /// there are fewer deliveries than four such queues have, in all shards together. So absent clients leave room for the others.
     /// They don't where any policy is [`Overflow::KeepLatest`], which looks for topics in a queue.
     #[cfg(feature = "alloc")]

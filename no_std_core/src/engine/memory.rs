@@ -8,11 +8,16 @@ use crate::engine::sessions::{Receipt, Replay, Session};
 use crate::engine::timeout::TimerKey;
 use crate::mem::{Bytes, Handle, HeapSlot, PoolSlot, Slots, TimerSlot};
 use crate::seam::journal::JournalMemory;
+use crate::seam::kind::Kind;
 
-/// The tables a [`Broker`](crate::Broker) works in. Each one's length is a limit; what happens at it is told in
-/// [`Limits`](crate::Limits) and [`DropReason::OutOfMemory`](crate::DropReason::OutOfMemory).
+/// All memory of a [`Broker`](crate::Broker): what [`Resources::memory`](crate::Resources::memory) lends it, or `Memory::owned`
+/// (feature `alloc`). How much fits in, and what happens beyond, is told in [`Entries`](crate::Entries).
 #[derive(Debug)]
-pub struct Memory<'m> {
+pub struct Memory<'m>(pub(crate) Tables<'m>);
+
+/// The tables a broker works in. Each one's length is a limit.
+#[derive(Debug)]
+pub struct Tables<'m> {
     /// Network Connections. Beyond them [`Broker::handle_connected`](crate::Broker::handle_connected) refuses.
     pub connections: Slots<'m, PoolSlot<Connection>>,
     /// Sessions, connected or not. Beyond them: CONNACK 0x97.
@@ -51,4 +56,26 @@ pub struct Memory<'m> {
     pub scratch: Slots<'m, u8>,
     /// Marks on what is to be recorded.
     pub journal: JournalMemory<'m>,
+}
+
+impl Memory<'_> {
+    /// How many slots the broker's records have at most, of each kind that has a table: for a store that needs to know.
+    pub fn record_slots(&self) -> [(Kind, usize); 7] {
+        let journal = &self.0.journal;
+        [
+            (Kind::Session, journal.sessions.limit()),
+            (Kind::Group, journal.groups.limit()),
+            (Kind::Subscription, journal.subscriptions.limit()),
+            (Kind::Message, journal.messages.limit()),
+            (Kind::Retained, journal.retained.limit()),
+            (Kind::Delivery, journal.deliveries.limit()),
+            (Kind::Receipt, journal.receipts.limit()),
+        ]
+    }
+}
+
+impl<'m> From<Tables<'m>> for Memory<'m> {
+    fn from(tables: Tables<'m>) -> Self {
+        Self(tables)
+    }
 }

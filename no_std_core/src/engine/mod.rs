@@ -18,7 +18,7 @@ pub(crate) mod replay;
 #[cfg(feature = "alloc")]
 mod review;
 pub(crate) mod route_plan;
-pub mod router;
+pub(crate) mod router;
 pub(crate) mod routing;
 pub(crate) mod rules;
 pub(crate) mod sessions;
@@ -114,6 +114,7 @@ pub(crate) struct Engine<'m> {
 
 impl<'m> Engine<'m> {
     pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: Permissions<'m>) -> Self {
+        let memory = memory.0;
         bound_replies(&mut config, memory.owed.limit(), memory.connections.limit());
         let secret = Secret::new(config.seed);
         let hasher = Hasher::new(secret.derive(Purpose::Indexes));

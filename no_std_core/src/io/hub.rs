@@ -24,7 +24,7 @@ use crate::time::Instant;
 /// ```
 /// use embedded_io_async::{Read, Write};
 /// use goldcrest_core::io::{Hub, Seat};
-/// use goldcrest_core::{AllowAll, Broker, Config, Instant, Resources};
+/// use goldcrest_core::{AllowAll, Broker, Config, Instant, resources};
 ///
 /// /// What a task for one connection does.
 /// async fn connection(hub: &Hub<'_, '_, impl Fn() -> Instant>, reader: impl Read, writer: impl Write) {
@@ -34,7 +34,10 @@ use crate::time::Instant;
 ///     }
 /// }
 ///
-/// let mut resources: Resources<4, 4, 8, 16, 16, 16, 16> = Resources::new();
+/// type Memory = resources! {
+///     connections: 4, sessions: 4, subscriptions: 8, levels: 16, messages: 16, deliveries: 16, blocks: 16
+/// };
+/// let mut resources = Memory::new();
 /// let broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
 /// let mut seats = [const { Seat::EMPTY }; 4];
 /// let hub = Hub::new(broker, &mut seats, || Instant::from_millis(0));

@@ -8,9 +8,17 @@ use std::vec::Vec;
 
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use crate::{Instant, Resources};
+use crate::Instant;
 
-pub(super) type Memory = Resources<3, 3, 4, 8, 16, 16, 32>;
+pub(super) type Memory = crate::resources! {
+    connections: 3,
+    sessions: 3,
+    subscriptions: 4,
+    levels: 8,
+    messages: 16,
+    deliveries: 16,
+    blocks: 32,
+};
 pub(super) const NOW: Instant = Instant::from_millis(1_000);
 
 // MQTT 3.1.1; the topic is "t", that of the Will "w".

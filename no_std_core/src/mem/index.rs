@@ -3,7 +3,7 @@
 use super::{Handle, OWNED, Pool, Slots, one_less, one_more};
 
 /// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
-pub trait Chained<L = ()>: Sized {
+pub(crate) trait Chained<L = ()>: Sized {
     /// The hash of the entry's key. It must not change while the entry is in the index.
     fn hash(&self) -> u32;
     /// The next entry in the same bucket.
@@ -19,7 +19,7 @@ pub trait Chained<L = ()>: Sized {
 /// borrowed buckets, or beyond the limit, the chains grow longer instead. One bucket more than the memory
 /// holds stands in the index itself, so even no memory at all is enough.
 #[derive(Debug)]
-pub struct HashIndex<'m, T, L = ()> {
+pub(crate) struct HashIndex<'m, T, L = ()> {
     /// Bucket 0.
     first: Option<Handle<T>>,
     /// Buckets 1 and up.
@@ -28,32 +28,23 @@ pub struct HashIndex<'m, T, L = ()> {
     pub(super) count: u32,
     /// The least power of two that is not less than `count`, minus 1.
     mask: u32,
-    len: u32,
+    /// Entries in the index.
+    pub(super) len: u32,
     kind: core::marker::PhantomData<fn() -> L>,
 }
 
 impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     /// An empty index whose buckets are `slots`, whatever they hold.
-    pub fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
+    pub(crate) fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
         slots.as_mut_slice().fill(None);
         let mut this = Self { first: None, rest: slots, count: 0, mask: 0, len: 0, kind: core::marker::PhantomData };
         this.set_count(this.rest.as_slice().len().saturating_add(1));
         this
     }
 
-    /// Entries in the index.
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether there is no entry.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The entry with this hash that `is_it`.
     #[inline]
-    pub fn find(&self, pool: &Pool<'_, T>, hash: u32, is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
+    pub(crate) fn find(&self, pool: &Pool<'_, T>, hash: u32, is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
         self.find_from(self.first(hash), pool, hash, is_it)
     }
 
@@ -84,7 +75,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     }
 
     /// Puts an entry of the pool into the index. It must not be in it already.
-    pub fn insert(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+    pub(crate) fn insert(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         if OWNED && self.len >= self.count {
             self.split(pool);
         }
@@ -94,7 +85,7 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     }
 
     /// Takes an entry out of the index; it stays in the pool.
-    pub fn remove(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+    pub(crate) fn remove(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         let bucket = self.bucket_of(pool[handle].hash());
         let behind = pool[handle].chain();
         pool[handle].set_chain(None);
@@ -204,12 +195,12 @@ mod tests {
                     }
                 }
             }
-            assert_eq!((index.len(), index.is_empty()), (model.len(), model.is_empty()));
+            assert_eq!((index.len as usize, index.len == 0), (model.len(), model.is_empty()));
         }
         for handle in model.into_values() {
             index.remove(&mut pool, handle);
         }
-        assert!(index.is_empty());
+        assert_eq!(index.len, 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 use super::{Handle, Pool};
 
 /// An entry that can be in a list; `L` names the list where there is more than one.
-pub trait Linked<L = ()>: Sized {
+pub(crate) trait Linked<L = ()>: Sized {
     /// The entry behind this one.
     fn next(&self) -> Option<Handle<Self>>;
     /// Changes that.
@@ -17,7 +17,7 @@ pub trait Linked<L = ()>: Sized {
 }
 
 /// An entry that can be taken out of the middle of a list in O(1).
-pub trait DoublyLinked<L = ()>: Linked<L> {
+pub(crate) trait DoublyLinked<L = ()>: Linked<L> {
     /// The entry before this one. Only the list reads and writes it; for the first entry it is the last.
     fn prev(&self) -> Option<Handle<Self>>;
     /// Changes that.
@@ -25,10 +25,10 @@ pub trait DoublyLinked<L = ()>: Linked<L> {
 }
 
 /// What the entries of a [`Fifo`] are sorted by. Not a type parameter: sorting is rare, and its code need not be there for each key.
-pub type SortKey<'k, T> = &'k dyn Fn(&Pool<'_, T>, Handle<T>) -> u64;
+pub(crate) type SortKey<'k, T> = &'k dyn Fn(&Pool<'_, T>, Handle<T>) -> u64;
 
 /// A singly linked queue. An entry is in at most one list of its kind.
-pub struct Fifo<T, L = ()> {
+pub(crate) struct Fifo<T, L = ()> {
     head: Option<Handle<T>>,
     tail: Option<Handle<T>>,
     len: u32,
@@ -37,32 +37,32 @@ pub struct Fifo<T, L = ()> {
 
 impl<T, L> Fifo<T, L> {
     /// An empty queue.
-    pub const EMPTY: Self = Self { head: None, tail: None, len: 0, kind: PhantomData };
+    pub(crate) const EMPTY: Self = Self { head: None, tail: None, len: 0, kind: PhantomData };
 
     /// The first entry.
-    pub const fn front(&self) -> Option<Handle<T>> {
+    pub(crate) const fn front(&self) -> Option<Handle<T>> {
         self.head
     }
 
     /// The last entry.
-    pub const fn back(&self) -> Option<Handle<T>> {
+    pub(crate) const fn back(&self) -> Option<Handle<T>> {
         self.tail
     }
 
     /// Entries.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
 
     /// Whether there is no entry.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.head.is_none()
     }
 }
 
 impl<T: Linked<L> + Default, L> Fifo<T, L> {
     /// Puts `handle` behind all others.
-    pub fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+    pub(crate) fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         pool[handle].set_next(None);
         match self.tail {
             Some(tail) => pool[tail].set_next(Some(handle)),
@@ -72,23 +72,15 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
         self.len += 1;
     }
 
-    /// Puts `handle` before all others.
-    pub fn push_front(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
-        pool[handle].set_next(self.head);
-        self.head = Some(handle);
-        self.tail = self.tail.or(Some(handle));
-        self.len += 1;
-    }
-
     /// Takes the first entry off the queue; it stays in the pool.
-    pub fn pop_front(&mut self, pool: &mut Pool<'_, T>) -> Option<Handle<T>> {
+    pub(crate) fn pop_front(&mut self, pool: &mut Pool<'_, T>) -> Option<Handle<T>> {
         let handle = self.head?;
         self.unlink_after(pool, None, handle);
         Some(handle)
     }
 
     /// Takes `handle`, which stands behind `prev` (`None`: it is the first), off the queue.
-    pub fn unlink_after(&mut self, pool: &mut Pool<'_, T>, prev: Option<Handle<T>>, handle: Handle<T>) {
+    pub(crate) fn unlink_after(&mut self, pool: &mut Pool<'_, T>, prev: Option<Handle<T>>, handle: Handle<T>) {
         let next = pool[handle].next();
         pool[handle].set_next(None);
         match prev {
@@ -108,7 +100,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
     }
 
     /// Puts all of `other` behind `self`, in O(1); `other` is empty then.
-    pub fn append(&mut self, pool: &mut Pool<'_, T>, other: &mut Self) {
+    pub(crate) fn append(&mut self, pool: &mut Pool<'_, T>, other: &mut Self) {
         let other = core::mem::take(other);
         match self.tail {
             None => *self = other,
@@ -124,7 +116,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
     /// Sorts by `key`, the least first. Equal ones keep their order.
     ///
     /// A merge sort that begins with the runs that are in order already: linear if all are.
-    pub fn sort_by_key(&mut self, pool: &mut Pool<'_, T>, key: SortKey<'_, T>) {
+    pub(crate) fn sort_by_key(&mut self, pool: &mut Pool<'_, T>, key: SortKey<'_, T>) {
         // Each place has no run, or one that was merged from up to 2^place runs; later places have earlier entries.
         let mut places = [Self::EMPTY; 32];
         loop {
@@ -175,7 +167,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
     }
 
     /// The entries from the first to the last.
-    pub fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
+    pub(crate) fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
         core::iter::successors(self.head, |handle| pool[*handle].next())
     }
 }
@@ -183,36 +175,36 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
 /// A doubly linked list of four bytes.
 ///
 /// It keeps its first entry only; the last one is the first one's `prev`, so both ends and any removal are O(1).
-pub struct List<T, L = ()> {
+pub(crate) struct List<T, L = ()> {
     head: Option<Handle<T>>,
     kind: PhantomData<fn() -> L>,
 }
 
 impl<T, L> List<T, L> {
     /// An empty list.
-    pub const EMPTY: Self = Self { head: None, kind: PhantomData };
+    pub(crate) const EMPTY: Self = Self { head: None, kind: PhantomData };
 
     /// The first entry.
     #[inline(always)]
-    pub const fn front(&self) -> Option<Handle<T>> {
+    pub(crate) const fn front(&self) -> Option<Handle<T>> {
         self.head
     }
 
     /// Whether there is no entry.
     #[inline(always)]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.head.is_none()
     }
 }
 
 impl<T: DoublyLinked<L> + Default, L> List<T, L> {
     /// The last entry.
-    pub fn back(&self, pool: &Pool<'_, T>) -> Option<Handle<T>> {
+    pub(crate) fn back(&self, pool: &Pool<'_, T>) -> Option<Handle<T>> {
         pool[self.head?].prev()
     }
 
     /// Puts `handle` behind all others.
-    pub fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+    pub(crate) fn push_back(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         pool[handle].set_next(None);
         match self.head {
             Some(head) => {
@@ -229,7 +221,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
     }
 
     /// Puts `handle` before all others.
-    pub fn push_front(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+    pub(crate) fn push_front(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         match self.head {
             Some(head) => {
                 let last = pool[head].prev();
@@ -243,7 +235,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
     }
 
     /// Takes `handle`, which must be in this list, out of it; it stays in the pool.
-    pub fn unlink(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
+    pub(crate) fn unlink(&mut self, pool: &mut Pool<'_, T>, handle: Handle<T>) {
         let (prev, next) = (pool[handle].prev(), pool[handle].next());
         pool[handle].set_prev(None);
         pool[handle].set_next(None);
@@ -259,7 +251,7 @@ impl<T: DoublyLinked<L> + Default, L> List<T, L> {
     }
 
     /// The entries from the first to the last.
-    pub fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
+    pub(crate) fn iter<'a>(&self, pool: &'a Pool<'_, T>) -> impl Iterator<Item = Handle<T>> + use<'a, T, L> {
         core::iter::successors(self.head, |handle| pool[*handle].next())
     }
 }
@@ -317,6 +309,14 @@ mod tests {
     struct Item {
         next: Option<Handle<Item>>,
         prev: Option<Handle<Item>>,
+    }
+
+    impl Fifo<Item> {
+        fn push_front(&mut self, pool: &mut Pool<'_, Item>, handle: Handle<Item>) {
+            let mut rest = core::mem::replace(self, Self::EMPTY);
+            self.push_back(pool, handle);
+            self.append(pool, &mut rest);
+        }
     }
 
     links!(Linked for Item: next);

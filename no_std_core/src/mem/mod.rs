@@ -92,20 +92,20 @@ mod timers;
 pub(crate) use links;
 
 pub(crate) use backing::{GrowingList, LazyBox, OWNED, OWNED_BLOB};
-pub(crate) use bytes::{BLOCK, TEXT_ON_STACK};
-pub use bytes::{Blob, Block, Bytes, Chunks};
+pub(crate) use bytes::{BLOCK, Blob, TEXT_ON_STACK};
+pub use bytes::{Block, Bytes};
 pub use handle::Handle;
 pub use hasher::Hasher;
-pub use index::{Chained, HashIndex};
-pub use list::{DoublyLinked, Fifo, Linked, List, SortKey};
-pub use pool::{Pool, PoolSlot};
+pub(crate) use index::{Chained, HashIndex};
+pub(crate) use list::{DoublyLinked, Fifo, Linked, List};
+pub(crate) use pool::Pool;
+pub use pool::PoolSlot;
 pub use slots::Slots;
-pub use timers::{HeapSlot, Timer, TimerId, TimerSlot, Timers};
+pub use timers::{HeapSlot, TimerSlot};
+pub(crate) use timers::{Timer, TimerId, Timers};
 
 #[cfg(feature = "alloc")]
-pub use heap::SharedBytes;
-#[cfg(feature = "alloc")]
-pub(crate) use heap::{SpareBuffers, free_list_bytes};
+pub(crate) use heap::{SharedBytes, SpareBuffers, free_list_bytes};
 
 /// What a [`LazyBox`] holds while it takes no memory.
 pub(crate) trait Initial: Copy + 'static {

@@ -34,7 +34,7 @@ impl<T: Default> Default for PoolSlot<T> {
 /// another entry stands in the place since; see [`mem`](super). Elsewhere it gives what stands there, or a spare entry that
 /// belongs to nobody.
 #[derive(Debug)]
-pub struct Pool<'m, T> {
+pub(crate) struct Pool<'m, T> {
     slots: Slots<'m, PoolSlot<T>>,
     /// What an impossible handle gives.
     spare: T,
@@ -46,48 +46,48 @@ pub struct Pool<'m, T> {
 
 impl<'m, T: Default> Pool<'m, T> {
     /// An empty pool in `slots`, whatever they hold.
-    pub fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
+    pub(crate) fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
         let free = slots.free_list();
         Self { slots, spare: T::default(), free, fresh: 0, len: 0 }
     }
 
     /// Live entries.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
 
     /// Whether there is no live entry.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// How many entries there may be.
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         let places = self.slots.limit();
         // A slot has more than four bytes: there are never so many in an address space of 32 bits.
         if cfg!(target_pointer_width = "64") || CHECKED { places.min(MOST_PLACES) } else { places }
     }
 
     /// How many more entries there is room for.
-    pub fn available(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         debug_assert!(self.len() <= self.limit(), "more entries than places");
         self.limit().wrapping_sub(self.len())
     }
 
     /// Whether [`Pool::insert`] would refuse.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.available() == 0
     }
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
-    pub fn insert(&mut self, value: T) -> Option<Handle<T>> {
+    pub(crate) fn insert(&mut self, value: T) -> Option<Handle<T>> {
         let handle = self.take_place()?;
         self[handle] = value;
         Some(handle)
     }
 
     /// Puts an empty entry into the pool, to be filled where it is: entries that are large are not copied. None if the pool is full.
-    pub fn insert_empty(&mut self) -> Option<Handle<T>> {
+    pub(crate) fn insert_empty(&mut self) -> Option<Handle<T>> {
         let handle = self.take_place()?;
         self[handle] = T::default();
         Some(handle)
@@ -132,14 +132,14 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Puts `value` into the place `index`, after a restart. None, and `value` dropped, if the place is taken or beyond the limit.
     /// After the last one [`Pool::end_restoring`] is due.
-    pub fn restore(&mut self, index: usize, value: T) -> Option<Handle<T>> {
+    pub(crate) fn restore(&mut self, index: usize, value: T) -> Option<Handle<T>> {
         let handle = self.claim(index)?;
         self[handle] = value;
         Some(handle)
     }
 
     /// As [`Pool::restore`] of an empty entry, to be filled where it is.
-    pub fn restore_empty(&mut self, index: usize) -> Option<Handle<T>> {
+    pub(crate) fn restore_empty(&mut self, index: usize) -> Option<Handle<T>> {
         let handle = self.claim(index)?;
         self[handle] = T::default();
         Some(handle)
@@ -165,7 +165,7 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 
     /// Finds all free places: the first ones are used first.
-    pub fn end_restoring(&mut self) {
+    pub(crate) fn end_restoring(&mut self) {
         self.free.clear();
         for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
             if !slot.link.is_live() {
@@ -175,7 +175,7 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 
     /// Takes an entry out.
-    pub fn remove(&mut self, handle: Handle<T>) -> T {
+    pub(crate) fn remove(&mut self, handle: Handle<T>) -> T {
         let index = handle.index();
         let used = index < self.fresh as usize;
         match self.slots.as_mut_slice().get_mut(index) {
@@ -199,7 +199,7 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// Whether `handle` refers to a live entry. A handle that outlived its entry is a bug even here, as the place may have
     /// another entry: where handles are checked that is an assertion. Who knows an index asks [`Pool::at`].
-    pub fn is_live(&self, handle: Handle<T>) -> bool {
+    pub(crate) fn is_live(&self, handle: Handle<T>) -> bool {
         match self.link_of(handle.index()) {
             Some(link) => {
                 check(handle, link);
@@ -210,7 +210,7 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 
     /// The handle of the live entry at `index`.
-    pub fn at(&self, index: usize) -> Option<Handle<T>> {
+    pub(crate) fn at(&self, index: usize) -> Option<Handle<T>> {
         self.link_of(index).map(|link| Handle::new(index, link.generation()))
     }
 
@@ -222,12 +222,12 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 
     /// The live entries, in the order of their places.
-    pub fn iter(&self) -> impl Iterator<Item = (Handle<T>, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle<T>, &T)> {
         self.iter_from(0)
     }
 
     /// Those of them whose place is `from` or behind it.
-    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (Handle<T>, &T)> {
+    pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = (Handle<T>, &T)> {
         let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate().skip(from);
         used.filter(|(_, slot)| slot.link.is_live())
             .map(|(index, slot)| (Handle::new(index, slot.link.generation()), &slot.value))

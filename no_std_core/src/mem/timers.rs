@@ -8,7 +8,7 @@ const ARITY: usize = 4;
 
 /// A timer that is armed. It is void once the timer was popped or cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TimerId(Handle<()>);
+pub(crate) struct TimerId(Handle<()>);
 
 impl TimerId {
     fn handle<K>(self) -> Handle<Timer<K>> {
@@ -57,7 +57,7 @@ impl Default for HeapSlot {
 ///
 /// Of timers that are due at the same moment any may come first.
 #[derive(Debug)]
-pub struct Timers<'m, K> {
+pub(crate) struct Timers<'m, K> {
     timers: Pool<'m, Timer<K>>,
     /// A heap: no deadline is earlier than its parent's. The first `timers.len()` places are in use.
     heap: Slots<'m, HeapSlot>,
@@ -65,22 +65,12 @@ pub struct Timers<'m, K> {
 
 impl<'m, K: Copy + Default> Timers<'m, K> {
     /// No timers, in memory for as many as the smaller of both tables takes.
-    pub fn new(timers: Slots<'m, TimerSlot<K>>, heap: Slots<'m, HeapSlot>) -> Self {
+    pub(crate) fn new(timers: Slots<'m, TimerSlot<K>>, heap: Slots<'m, HeapSlot>) -> Self {
         Self { timers: Pool::new(timers), heap }
     }
 
-    /// Armed timers.
-    pub fn len(&self) -> usize {
-        self.timers.len()
-    }
-
-    /// Whether no timer is armed.
-    pub fn is_empty(&self) -> bool {
-        self.timers.is_empty()
-    }
-
     /// Arms a timer that is due at `deadline`. None if there is no room.
-    pub fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
+    pub(crate) fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
         let position = self.timers.len();
         if !self.heap.grow_to(position + 1) {
             return None;
@@ -92,7 +82,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     }
 
     /// Changes when a timer is due.
-    pub fn rearm(&mut self, id: TimerId, deadline: Instant) {
+    pub(crate) fn rearm(&mut self, id: TimerId, deadline: Instant) {
         if self.timers.is_live(id.handle()) {
             let position = self.timers[id.handle()].position as usize;
             self.settle(position, HeapSlot { deadline, timer: Some(id.0) });
@@ -100,7 +90,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     }
 
     /// Takes a timer away before it is due; gives its key.
-    pub fn cancel(&mut self, id: TimerId) -> Option<K> {
+    pub(crate) fn cancel(&mut self, id: TimerId) -> Option<K> {
         if !self.timers.is_live(id.handle()) {
             return None;
         }
@@ -116,7 +106,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     }
 
     /// Takes the earliest timer that is due at `now`; gives its key.
-    pub fn pop_due(&mut self, now: Instant) -> Option<K> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
         if self.next()? > now {
             return None;
         }
@@ -124,13 +114,8 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     }
 
     /// When the earliest timer is due.
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         (!self.timers.is_empty()).then(|| self.at(0).deadline)
-    }
-
-    /// When this timer is due.
-    pub fn deadline(&self, id: TimerId) -> Option<Instant> {
-        self.timers.is_live(id.handle()).then(|| self.at(self.timers[id.handle()].position as usize).deadline)
     }
 
     /// Puts `slot` where it belongs, given that what stands at `position` may be overwritten.
@@ -190,6 +175,20 @@ mod tests {
 
     use super::super::testing::{Random, with_slots};
     use super::*;
+
+    impl<K: Copy + Default> Timers<'_, K> {
+        fn len(&self) -> usize {
+            self.timers.len()
+        }
+
+        fn is_empty(&self) -> bool {
+            self.timers.is_empty()
+        }
+
+        fn deadline(&self, id: TimerId) -> Option<Instant> {
+            self.timers.is_live(id.handle()).then(|| self.at(self.timers[id.handle()].position as usize).deadline)
+        }
+    }
 
     #[test]
     fn they_come_due_in_order_whatever_happens_to_them() {

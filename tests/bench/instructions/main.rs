@@ -4,8 +4,7 @@
 //! clock and no source of random numbers: the counts of one binary differ by nothing but what the C library does.
 
 use goldcrest_core::codec::{Packet, Version, split};
-use goldcrest_core::router::{Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
-use goldcrest_core::mem::Hasher;
+use goldcrest_core::internals::{Hasher, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
 use goldcrest_core::{
     AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Shard, Then, TopicFilter, TopicName,
 };

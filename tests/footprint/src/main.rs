@@ -8,12 +8,21 @@ use core::hint::black_box;
 use core::ops::ControlFlow;
 
 use goldcrest_core::{
-    Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Resources, Subject, Subscribable,
-    TopicFilter, TopicName,
-    Verdict, codec::QoS,
+    Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Subject, Subscribable,
+    TopicFilter, TopicName, Verdict, codec::QoS, resources,
 };
 
-static mut MEMORY: Resources<8, 8, 32, 48, 32, 32, 64> = Resources::new();
+type Memory = resources! {
+    connections: 8,
+    sessions: 8,
+    subscriptions: 32,
+    levels: 48,
+    messages: 32,
+    deliveries: 32,
+    blocks: 64,
+};
+
+static mut MEMORY: Memory = Memory::new();
 
 /// Without the feature `allow-panics` this is nowhere: as soon as a panic can be reached, the image does not link.
 #[cfg(not(feature = "allow-panics"))]

@@ -7,8 +7,7 @@ use goldcrest_core::codec::{
     SubscriptionOptions, Topics, Unsubscribe, Version, Will, split,
 };
 use goldcrest_core::{
-    AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Overflow, ResendExpired, Resources,
-    Shard, Then,
+    AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Overflow, ResendExpired, Shard, Then,
 };
 
 const CLIENTS: usize = 4;
@@ -319,7 +318,10 @@ pub fn run(input: &[u8]) {
         world.finish();
     };
     if run.borrowed {
-        let mut resources = Box::new(Resources::<4, 6, 10, 12, 16, 12, 24>::new());
+        type Small = goldcrest_core::resources! {
+            connections: 4, sessions: 6, subscriptions: 10, levels: 12, messages: 16, deliveries: 12, blocks: 24
+        };
+        let mut resources = Box::new(Small::new());
         play(resources.memory());
     } else {
         let capacity = Capacity {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::Arbitrary;
-use goldcrest_core::mem::{Handle, Hasher};
-use goldcrest_core::router::{Match, Retained, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
+use goldcrest_core::internals::{
+    Handle, Hasher, Match, Retained, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions,
+};
 use goldcrest_core::{TopicFilter, TopicName};
 
 #[derive(Arbitrary, Debug)]

@@ -464,11 +464,11 @@ fn pack(options: SubscriptionOptions, identifier: u32) -> u32 {
 
 /// Names the list of a node's subscriptions, or of a group's members.
 #[derive(Clone, Copy, Debug)]
-pub struct ByPlace;
+pub(crate) struct ByPlace;
 
 /// Names the list of a subscriber's subscriptions.
 #[derive(Clone, Copy, Debug)]
-pub struct BySubscriber;
+pub(crate) struct BySubscriber;
 
 links!(Linked<ByPlace> for Subscription: place_next);
 links!(DoublyLinked<ByPlace> for Subscription: place_prev);

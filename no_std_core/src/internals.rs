@@ -1,0 +1,18 @@
+//! What this project's own tests, fuzzers and benchmarks take of the rooms below the API. It is no part of the API: any version may
+//! change it.
+
+pub use crate::engine::connections::{Alias, Connection, Owed};
+pub use crate::engine::groups::GroupQueue;
+pub use crate::engine::memory::Tables;
+pub use crate::engine::messages::{Delivery, Message};
+pub use crate::engine::router::{
+    Full, Group, Match, Matches, Node, PickKeys, Retained, RetainedCursor, RetainedMatches, Router, RouterMemory,
+    Subscribed, Subscriber, SubscriberSlot, Subscription, SubscriptionOptions, Unsubscribed,
+};
+pub use crate::engine::sessions::{Receipt, Replay, Session};
+pub use crate::engine::timeout::TimerKey;
+pub use crate::mem::{Block, Bytes, Handle, Hasher, HeapSlot, PoolSlot, Slots, TimerSlot};
+pub use crate::seam::journal::JournalMemory;
+
+#[cfg(feature = "alloc")]
+pub use crate::engine::router::RouterLimits;
