@@ -1,27 +1,27 @@
-//! Bytes that wait: read and not consumed yet, or not written yet.
+//! Bytes that wait: those that were read and not consumed yet, or those that were not written yet.
 
 use std::cell::RefCell;
 
-/// A first-in, first-out queue of bytes that stand in one piece. Empty, it holds no memory and is as small as a pointer:
-/// most connections have nothing in it most of the time.
+/// A first-in, first-out queue of bytes that stand in one piece. An empty queue holds no memory and is as small as a pointer: the queues of most
+/// connections are empty most of the time.
 #[derive(Debug, Default)]
 pub(crate) struct ByteQueue(Option<Box<QueuedBytes>>);
 
 #[derive(Debug, Default)]
 struct QueuedBytes {
     bytes: Vec<u8>,
-    /// How many of `bytes` have left already; never all.
+    /// So many of `bytes`, at the front, have left the queue already; never all.
     left: usize,
-    /// How many of those that wait were looked at.
+    /// So many of the bytes that wait were looked at.
     seen: usize,
 }
 
 thread_local! {
-    // A burst is cut wherever a chunk ends, and each time some bytes wait for a moment; long packets come in parts.
+    // A burst of packets is cut where a read ends: each time some bytes wait for a moment. Long packets come in parts.
     static SPARES: RefCell<Spares> = RefCell::default();
 }
 
-/// Emptied ones that a shard keeps for whoever needs one next.
+/// The memory of queues that were emptied, which a shard keeps for the next ones.
 #[derive(Debug, Default)]
 struct Spares {
     #[expect(clippy::vec_box, reason = "a box goes from one backlog to the next")]
@@ -35,7 +35,7 @@ impl Spares {
     const MOST: usize = 16;
     const MOST_BYTES: usize = 4 << 20;
 
-    /// The smallest that holds `bytes`, or else the largest. None that is much larger: it may be held for long.
+    /// The smallest one that holds `bytes`, or else the largest. One that is much larger is left: the queue may hold it for long.
     fn take(&mut self, bytes: usize) -> Box<QueuedBytes> {
         let most = ByteQueue::most_bytes(bytes);
         let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
@@ -58,13 +58,13 @@ impl Spares {
 }
 
 impl ByteQueue {
-    /// What all spare ones of a shard take at most.
+    /// Bytes that this spare memory of a shard takes at most.
     pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<QueuedBytes>() + Spares::MOST_BYTES;
 
     /// Capacity that is not worth giving back while anything waits.
     const KEEP: usize = 16 * 1024;
 
-    /// The most that is held where so many bytes are expected, or have come.
+    /// The most bytes of memory that a queue holds where so many bytes are expected, or have come.
     pub(crate) const fn most_bytes(expected: usize) -> usize {
         let twice = expected.saturating_mul(2);
         if twice > Self::KEEP { twice } else { Self::KEEP }
@@ -91,7 +91,7 @@ impl ByteQueue {
         }
     }
 
-    /// Puts `bytes` behind what waits; in all it may become `goal` bytes.
+    /// Puts `bytes` behind those that wait. `goal` is how many bytes there may be in the end.
     pub(crate) fn push(&mut self, bytes: &[u8], goal: usize) {
         if !bytes.is_empty() {
             let waiting = self.compact(goal.max(bytes.len()));
@@ -100,8 +100,8 @@ impl ByteQueue {
         }
     }
 
-    /// What waits, with room behind it for more to be read into: for all that is missing to `goal` bytes, or for as much as
-    /// there is already. So nobody gets much memory by announcing a long packet alone.
+    /// The bytes that wait, with room behind them for more to be read into: for all that is missing to `goal` bytes, but for no more than there are
+    /// already. So nobody gets much memory for announcing a long packet.
     pub(crate) fn with_room(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.compact(goal);
         if waiting.len() == waiting.capacity() {
@@ -111,7 +111,7 @@ impl ByteQueue {
         waiting
     }
 
-    /// What waits, with nothing before it; in memory for `goal` bytes if there is some to spare.
+    /// The bytes that wait, without those that have left; in spare memory for `goal` bytes, if there is some.
     fn compact(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.0.get_or_insert_with(|| SPARES.with_borrow_mut(|spares| spares.take(goal)));
         if waiting.left > 0 {

@@ -1,4 +1,4 @@
-//! Where connections come in: a listener accepts them, as many as may be.
+//! Accepting connections, as many as admission allows.
 
 use super::admission::{Admission, ConnectPermit, ConnectionPermit};
 use super::transport::Transport;
@@ -14,16 +14,16 @@ use tokio::time::sleep;
 
 /// Who serves the connections that a listener accepts.
 pub(crate) trait Reception {
-    /// How many there may be.
+    /// The bounds on connections.
     fn admission(&self) -> &Arc<Admission>;
 
-    /// One more was accepted, whatever becomes of it.
+    /// Counts a connection that was accepted, whatever becomes of it.
     fn count_accepted(&self);
 
-    /// One is closed for want of room: counts and logs that.
+    /// Counts and logs that a connection is closed for want of room.
     fn refuse(&self, peer: SocketAddr, why: &str);
 
-    /// Serves one. It has sent nothing yet.
+    /// Serves a new connection.
     fn receive(&self, transport: Transport, peer: SocketAddr, permit: ConnectionPermit, connect_permit: ConnectPermit);
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
                     reception.refuse(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;
                 };
-                // Answers are whole packets already; to hold them back for more would only delay them.
+                // What is written are whole packets; to hold them back for more would only delay them.
                 let _ = stream.set_nodelay(true);
                 let connect_permit = reception.admission().wait_for_connect_permit().await;
                 reception.receive(Transport::Tcp(stream), peer, permit, connect_permit);
@@ -64,8 +64,8 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
 /// Time to wait where trying again at once would only keep the processor busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A file descriptor that is given up to accept a connection when there is no other, so that its peer is told by a close
-/// and does not wait in vain.
+/// A file descriptor that is given up when no other is left, so that a connection can be accepted and closed at once: its peer does not wait in
+/// vain.
 struct Reserve(Option<File>);
 
 impl Reserve {
@@ -73,8 +73,8 @@ impl Reserve {
         Self(File::open("/dev/null").ok())
     }
 
-    /// Closes the connection that waits to be accepted, if one does: without a free descriptor the system does not even
-    /// look. Whether that could be found out.
+    /// Closes a connection that waits to be accepted, if there is one: without a free descriptor the system does not even look. Returns whether the
+    /// system has looked.
     async fn turn_one_away(&mut self, listener: &TcpListener) -> bool {
         if self.0.take().is_none() {
             *self = Self::open();

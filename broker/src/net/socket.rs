@@ -1,4 +1,4 @@
-//! One Network Connection as its shard sees it: bytes in, bytes out, and what waits in between.
+//! One Network Connection as its shard sees it: bytes in, bytes out, and bytes that wait in between.
 
 use super::transport::{Asking, Source, Transport};
 use super::{ByteQueue, ConnectionPermit};
@@ -13,63 +13,65 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, ReadBuf};
 use tokio::time::timeout;
 
-/// Bytes that one read takes at most, unless packets are long, and one write gives of what is copied for it.
+/// Bytes that one read takes at most, unless packets are long; and bytes that are copied for one write at most.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// A rest of up to this many bytes is copied in front of what is read next. A longer one is of a long packet, which is read on
-/// where it stands.
+/// The beginning of a packet, of up to so many bytes, is copied in front of the bytes that are read next. A longer one stays where it stands, and
+/// the rest of the packet is read behind it.
 const SHORT_REST: usize = 16 * 1024;
 
-/// Packets from here on are long: reads are to end with one, and leave no rest.
+/// Packets of so many bytes are long: a read is to end where a packet ends, so that little must be copied.
 const LONG_PACKET: usize = 2 * SHORT_REST;
 
 /// The length of a buffer for [`Socket::poll_read`].
 pub(crate) const READ_BUFFER: usize = 2 * CHUNK;
 
-/// A connection that has nothing to do holds no buffer.
+/// One Network Connection. While it has nothing to do it holds no buffer.
 pub(crate) struct Socket {
     pub(crate) id: ConnectionId,
     pub(crate) reading: Reading,
     transport: Transport,
-    /// Has the shard look after this socket.
+    /// Has the event loop look after this socket.
     waker: Waker,
-    /// Read, but not consumed by the core.
+    /// Bytes that were read, but not consumed by the core.
     unread: ByteQueue,
-    /// Handed out by the core, but not taken by the system.
+    /// Bytes that the core gave for writing, but the transport has not taken.
     unsent: ByteQueue,
+    /// The transport takes no more bytes for now.
     is_blocked: bool,
+    /// Nothing can be written any more.
     is_broken: bool,
-    /// It waits for its turn, as much was done for it.
+    /// Much was done for it, and others come first: see `EventLoop::deferred`.
     pub(crate) is_deferred: bool,
     permit: ConnectionPermit,
-    /// Of the first packet in what was read last: the next ones are likely to be as long.
+    /// The length of the first packet of the last read: the next packets are likely to be as long.
     packet_len: u32,
 }
 
 /// Whether bytes are taken from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// As they come.
+    /// Bytes are taken as they come.
     Open,
-    /// Not before the core has named the connection.
+    /// Bytes are taken again once the core has named the connection as ready.
     Waiting,
-    /// Never again.
+    /// No bytes are taken any more.
     Closed,
 }
 
-/// Where the bytes are that the core is to see.
+/// Where the bytes of a read are.
 pub(crate) enum ReadOutcome {
-    /// The first so many of the buffer; the socket itself holds none.
+    /// So many bytes, at the beginning of the shard's buffer; the socket itself holds none.
     InBuffer(usize),
-    /// In the socket: [`Socket::unread`]. So many were added.
+    /// In [`Socket::unread`], to which so many bytes were added.
     InSocket(usize),
-    /// There will be no more.
+    /// Nowhere: the peer sends no more.
     End,
 }
 
 impl Socket {
-    /// The most that waits in both directions: a packet that is not whole and what came with CONNECT, or what was read last,
-    /// and the rest of one write. What is left of a long payload stays with the core.
+    /// The most bytes that wait in both directions: an unfinished packet with what came with CONNECT, or the last read; and the rest of one write.
+    /// The rest of a long payload stays with the core.
     pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
         let begun = packet_bytes.saturating_add(CHUNK);
         let unread = if begun > READ_BUFFER { begun } else { READ_BUFFER };
@@ -93,7 +95,7 @@ impl Socket {
         }
     }
 
-    /// Whom it is connected with, as far as that is still known.
+    /// The address of the peer, as far as it is still known.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.transport.peer()
     }
@@ -108,13 +110,13 @@ impl Socket {
         self.waker.clone()
     }
 
-    /// Lets the shard look after the socket again.
+    /// Has the event loop look after the socket again.
     pub(crate) fn wake(&self) {
         self.waker.wake_by_ref();
     }
 
-    /// Reads once, if `asking` the runtime says that there is something, or the system itself. `buffer` has [`READ_BUFFER`] bytes. What
-    /// is unread is the beginning of one packet.
+    /// Reads once, if whom it is `asking` says that there are bytes. `buffer` is [`READ_BUFFER`] bytes long. What is unread before must be the beginning
+    /// of one packet.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -122,7 +124,7 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<io::Result<ReadOutcome>> {
         if self.is_broken {
-            // What has arrived is there to be read, and nothing will be that is not.
+            // Bytes that have arrived can be read; no more will come.
             return match self.poll_read_from(cx, Asking::System, buffer) {
                 Poll::Ready(Ok(arrived)) => Poll::Ready(Ok(arrived)),
                 Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(ReadOutcome::End)),
@@ -144,7 +146,7 @@ impl Socket {
         let goal = match self.packet_len as usize {
             ..LONG_PACKET => rest.len() + CHUNK,
             len @ ..=READ_BUFFER => READ_BUFFER / len * len,
-            // Just enough to go on in place.
+            // So much that the rest of the packet is read where it stands.
             _ => LONG_PACKET,
         };
         let (front, behind) = buffer[..goal].split_at_mut(rest.len());
@@ -160,7 +162,7 @@ impl Socket {
         Poll::Ready(Ok(ReadOutcome::InBuffer(len)))
     }
 
-    /// Reads a packet on where it stands, up to its end.
+    /// Reads the rest of a packet behind its beginning, where that stands.
     fn poll_read_on(&mut self, cx: &mut Context<'_>, asking: Asking) -> Poll<io::Result<ReadOutcome>> {
         let begun = self.unread.as_slice();
         self.packet_len = packet_len(begun).unwrap_or(0);
@@ -171,12 +173,12 @@ impl Socket {
         Poll::Ready(Ok(if added == 0 { ReadOutcome::End } else { ReadOutcome::InSocket(added) }))
     }
 
-    /// What was read and not consumed.
+    /// The bytes that were read and not consumed.
     pub(crate) fn unread(&self) -> &[u8] {
         self.unread.as_slice()
     }
 
-    /// Reads on while nothing is taken from the peer, for what the core is to see ahead; not more than is read at once.
+    /// Reads on while the core takes nothing from the peer, so that the core can look for PINGREQ; not more than is read at once.
     pub(crate) fn read_ahead(&mut self) {
         loop {
             let waiting = self.unread.as_slice().len();
@@ -185,7 +187,7 @@ impl Socket {
             }
             let into = self.unread.with_room(READ_BUFFER);
             into.resize(into.capacity().min(READ_BUFFER), 0);
-            // An error, and the end, are for whoever reads when bytes are taken again.
+            // An error, or the end, is found again by the next read.
             let read = self.transport.try_read(&mut into[waiting..]).unwrap_or(0);
             into.truncate(waiting + read);
             if read == 0 {
@@ -197,17 +199,17 @@ impl Socket {
         }
     }
 
-    /// What was read, and the core has not seen ahead.
+    /// The bytes that were read ahead, and that the core has not seen yet.
     pub(crate) fn unseen(&self) -> &[u8] {
         self.unread.unseen()
     }
 
-    /// The core has seen so many bytes more ahead.
+    /// The core has seen `count` bytes more of those that were read ahead.
     pub(crate) fn see(&mut self, count: usize) {
         self.unread.see(count);
     }
 
-    /// Keeps what the core did not consume of the buffer; in memory for the whole packet, if a good part of it has come.
+    /// Keeps the bytes of the buffer that the core did not consume. If a good part of a packet has come, memory for the whole packet is taken.
     pub(crate) fn keep_unread(&mut self, rest: &[u8]) {
         let is_short = rest.len() <= SHORT_REST;
         self.unread.push(rest, if is_short { 0 } else { packet_len(rest).unwrap_or(0) as usize });
@@ -218,13 +220,13 @@ impl Socket {
         self.unread.consume(count);
     }
 
-    /// Whether the system took less than it was given, and then no more yet: the core is not asked for more.
+    /// Whether the transport takes no more bytes for now. Meanwhile the core is not asked for more.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
-    /// Nothing can be written any more. Whoever closes without having read all that was sent to him has the system say so by a
-    /// reset; what he sent before that has arrived, and can still be read.
+    /// Nothing can be written any more. Where a peer closes without having read all that was sent to it, its system sends a reset; bytes that the peer
+    /// sent before have arrived, and can still be read.
     pub(crate) fn break_off(&mut self) {
         self.is_broken = true;
         self.is_blocked = false;
@@ -237,8 +239,7 @@ impl Socket {
         self.is_broken
     }
 
-    /// Writes once, `bytes` and then `payload`. Keeps what the system did not take of `bytes`, and says how much it took of
-    /// `payload`.
+    /// Writes once: `bytes`, and then `payload`. Keeps the bytes of `bytes` that were not taken. Returns how many bytes of `payload` were taken.
     pub(crate) fn write(&mut self, bytes: &[u8], payload: &[u8]) -> io::Result<usize> {
         debug_assert!(!self.is_blocked && !self.is_broken);
         let attempt = match (bytes, payload) {
@@ -259,7 +260,7 @@ impl Socket {
         Ok(written.saturating_sub(bytes.len()))
     }
 
-    /// Writes what is kept, as far as the system takes it. Ready when nothing is left, and the system takes more.
+    /// Writes the bytes that were kept. Ready when none is left, and the transport takes more.
     pub(crate) fn poll_unblock(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.is_blocked {
             ready!(self.transport.poll_write_ready(cx))?;
@@ -275,9 +276,8 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes leave after the core has said all it had to say: writes the rest, tells the peer that nothing follows, and
-    /// gives it a moment to read that. Closing at once, with bytes of the peer unread, would make the system send a
-    /// reset that overtakes a last DISCONNECT.
+    /// Closes the connection after the core has given its last bytes: writes the rest, tells the peer that nothing follows, and gives it a moment to
+    /// read that. To close at once, with bytes of the peer unread, would make the system send a reset that overtakes a last DISCONNECT.
     pub(crate) async fn linger(self) {
         const WRITE: Duration = Duration::from_secs(5);
         const DRAIN: Duration = Duration::from_secs(1);
@@ -301,7 +301,7 @@ async fn write_rest(transport: &Transport, mut unsent: ByteQueue) -> io::Result<
     Ok(())
 }
 
-/// Reads and forgets until the peer has closed its side too, or has sent more than it could not know to be in vain.
+/// Reads bytes and throws them away, until the peer has closed its side too, or has sent more than it can have sent before it read the last bytes.
 async fn drain(transport: &Transport) -> io::Result<()> {
     // More than the largest packet of the default limits: a client may be in the midst of one that is refused.
     let mut budget = 16 * 1024 * 1024;

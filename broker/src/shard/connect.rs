@@ -1,4 +1,4 @@
-//! The first packet: it says whose home a connection belongs to.
+//! The first packet of a connection. The Client Identifier in CONNECT says which shard is the connection's home.
 
 use super::connection_ends::{ConnectionEnd, EndReason};
 use super::mailbox::{Handover, LocalConnection};
@@ -37,7 +37,7 @@ impl Reception for Rc<Shard> {
 }
 
 impl Shard {
-    /// Serves a connection from within this process. It has sent nothing that was read.
+    /// Serves a new connection from within this process.
     pub(super) fn accept_local(self: &Rc<Self>, connection: LocalConnection) {
         let shard = self.clone();
         spawn_local(async move {
@@ -48,7 +48,7 @@ impl Shard {
     }
 }
 
-/// Reads up to the end of CONNECT and sends the connection home. A connection that does not get that far is closed.
+/// Reads up to the end of CONNECT, and hands the connection to its home shard. A connection without a whole CONNECT is closed.
 async fn receive(
     shard: Rc<Shard>,
     transport: Transport,
@@ -61,7 +61,7 @@ async fn receive(
     };
     let (home, bytes) = match read_in_time(&shard, &transport, peer, &mut connect_permit).await {
         Ok(Ok(first)) => first,
-        // What looks whether there is a server says nothing.
+        // A health check connects, sends nothing and closes: that is not worth a line.
         Ok(Err(ConnectFailure::Peer(error, 0))) => {
             shard.mailboxes.connection_ends.count(EndReason::LostBeforeConnect);
             return tracing::debug!(address = peer.map(tracing::field::display), %error, "closed before CONNECT");
@@ -93,11 +93,11 @@ async fn receive(
     }
 }
 
-/// Why a connection does not go on.
+/// Why a connection has no CONNECT.
 enum ConnectFailure {
-    /// It closed, or was lost, after so many bytes.
+    /// The peer closed it, or the network lost it, after so many bytes.
     Peer(io::Error, usize),
-    /// It speaks another protocol than MQTT.
+    /// The client speaks another protocol than MQTT.
     Foreign(Protocol),
     Pressed(&'static str),
 }
@@ -112,7 +112,7 @@ async fn read_in_time(
     let mut reading = pin!(read(shard, transport, peer, connect_permit));
     match timeout(shard.admission.connect_timeout, &mut reading).await {
         Err(_) => {
-            // Where the process was stopped the time is over before the runtime has asked the system whether something has come.
+            // After the process was stopped for a while, the time is over before the runtime has asked the system for what has come.
             yield_now().await;
             timeout(Duration::ZERO, reading).await
         }
@@ -120,7 +120,7 @@ async fn read_in_time(
     }
 }
 
-/// The home of the connection, and the bytes read.
+/// Reads up to the end of CONNECT. Returns the home shard, and all bytes that were read.
 async fn read(
     shard: &Shard,
     transport: &Transport,
@@ -136,7 +136,7 @@ async fn read(
                 if since.elapsed() < GRACE {
                     continue;
                 }
-                // Perhaps it has come while the process was stopped.
+                // Perhaps CONNECT has come while the process was stopped.
                 yield_now().await;
                 if timeout(Duration::ZERO, transport.readable()).await.is_err() {
                     return Err(ConnectFailure::Pressed("too many others wait to say CONNECT too"));
@@ -168,8 +168,8 @@ fn read_chunk(transport: &Transport, bytes: &mut Vec<u8>) -> io::Result<usize> {
     Ok(read)
 }
 
-/// The home shard, once `bytes` tell. What is no CONNECT, or a wrong one, has its home wherever it came in: the
-/// core there refuses it as it should be refused.
+/// The home shard, once there are enough `bytes` to tell. For anything but a correct CONNECT that is this shard: its core refuses the packet as the
+/// specification says.
 fn home(bytes: &[u8], shard: &Shard, peer: Option<SocketAddr>) -> Option<u16> {
     let here = Some(shard.index);
     if peek_type(bytes) != Some(PacketType::Connect) {
@@ -181,7 +181,7 @@ fn home(bytes: &[u8], shard: &Shard, peer: Option<SocketAddr>) -> Option<u16> {
     tracing::debug!(client = %Escaped(connect.client_id), address = peer.map(tracing::field::display), version = %connect.version, "CONNECT");
     let shards = shard.mailboxes.shards();
     Some(match connect.client_id {
-        // The core there assigns an identifier whose home it is.
+        // The core of that shard assigns an identifier whose home is the same shard.
         "" => shard.admission.any_home(shards),
         id => goldcrest_core::Shard::home_of(id.as_bytes(), shards),
     })

@@ -1,7 +1,7 @@
-//! Why connections ended: counted by reason, and told in the log where the broker refused a client, threw it out or cut it off.
+//! Why connections ended: counted by reason, and logged where the broker refused a client or closed its connection.
 //!
-//! A client that comes again and again to the same end has one line a minute, and all of them have few lines a second: the log of a
-//! crowd that is turned away stays readable, and no client fills the disk. What was not told is counted in the next line.
+//! A client whose connections end again and again for the same reason has one line a minute, and all clients together have few lines a second: the
+//! log stays readable while a crowd is refused, and no client fills the disk. Each line says how many were left out before it.
 
 use crate::net::Protocol;
 use crate::output::log::Escaped;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
-    /// The broker had this reason, and told the client if its version has a way to.
+    /// The broker closed it for this reason, which the client was told if its version of MQTT has a way to.
     Code(ReasonCode),
     /// By a DISCONNECT of the client without an error.
     Disconnected,
@@ -25,11 +25,11 @@ pub(crate) enum EndReason {
     DisconnectedWithError,
     /// The client closed it without DISCONNECT, or the network lost it.
     Lost,
-    /// The same, before CONNECT: what looks whether there is a server does so.
+    /// The same, before CONNECT. Health checks do so.
     LostBeforeConnect,
-    /// There were too many others.
+    /// There were too many other connections.
     NoRoom,
-    /// It speaks another protocol.
+    /// The client speaks another protocol.
     Foreign(Protocol),
 }
 
@@ -47,7 +47,7 @@ impl EndReason {
         }
     }
 
-    /// Those that are not codes, and then all codes by their value.
+    /// The index of its counter: first the reasons that are no Reason Codes, then all Reason Codes by their value.
     fn place(self) -> usize {
         match self {
             Self::Lost => 0,
@@ -62,7 +62,7 @@ impl EndReason {
 
     const OTHERS: usize = 5 + Protocol::ALL.len();
 
-    /// Those that have a metric.
+    /// All reasons that have a metric.
     fn all() -> impl Iterator<Item = Self> {
         use EndReason::{Disconnected, DisconnectedWithError, Lost, LostBeforeConnect, NoRoom};
         let errors = ReasonCode::ALL.iter().copied().filter(|code| code.is_error()).map(Self::Code);
@@ -82,33 +82,33 @@ pub(crate) struct ConnectionEnd<'a> {
     pub(crate) why: fmt::Arguments<'a>,
 }
 
-/// What all shards count and tell.
+/// The counters of all shards, and what was logged lately.
 pub(crate) struct ConnectionEnds {
     counts: [AtomicU64; EndReason::OTHERS + 256],
     hasher: RandomState,
     told: Mutex<Told>,
 }
 
-/// What was told lately.
+/// What was logged lately.
 #[derive(Default)]
 struct Told {
-    /// By reason and client, as hashes: when, and how often it was not told since.
+    /// By a hash of reason and client: when a line was logged, and how many were left out since.
     lately: HashMap<u64, (Instant, u64)>,
-    /// When the second began, and how many lines it has had.
+    /// When the current second began, and how many lines were logged in it.
     second: Option<(Instant, u32)>,
-    /// How many were not told, of all those that are not in `lately`.
+    /// How many lines were left out for clients that are not in `lately`.
     untold: u64,
 }
 
 impl Told {
-    /// The time that a client has one line for, for each reason.
+    /// For each reason a client has one line in so much time.
     const PAUSE: Duration = Duration::from_secs(60);
-    /// Lines a second.
+    /// Lines a second at most.
     const MOST_LINES: u32 = 10;
-    /// How many of them are remembered.
+    /// How many clients are remembered at most.
     const MOST: usize = 1024;
 
-    /// Whether there is to be a line: if so, how many there were not for the same, and how many for others.
+    /// `None`: no line is logged. Otherwise how many were left out before for the same reason and client, and how many for others.
     fn pass(&mut self, key: u64, now: Instant) -> Option<(u64, u64)> {
         if let Some((told, untold)) = self.lately.get_mut(&key)
             && now.duration_since(*told) < Self::PAUSE
@@ -152,12 +152,12 @@ impl ConnectionEnds {
         self.counts[end.place()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an end, and tells of it at the level that it is worth.
+    /// Counts an end, and logs it at the level that it is worth.
     pub(crate) fn tell(&self, connection_end: &ConnectionEnd<'_>) {
         let ConnectionEnd { end, client, address, was_open, why } = connection_end;
         self.count(*end);
         let key = match client {
-            // The port is another one each time.
+            // Without the port, which is another one each time.
             &"" => self.hasher.hash_one((end, address.map(|address| address.ip()))),
             client => self.hasher.hash_one((end, client)),
         };

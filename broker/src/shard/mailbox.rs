@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// The most that one shard has under way to another, when each message is as large as a packet may be.
+/// The most bytes that one shard has under way to another, if each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
-    // The list of them doubles.
+    // The list of forwards doubles when it grows.
     (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<(u16, Forward)>()))
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Mailboxes {
     mailboxes: Box<[Mailbox]>,
     /// How many connections were accepted.
     pub(crate) accepted: AtomicU64,
-    /// Why connections ended, in all shards.
+    /// Counts why connections ended, for all shards.
     pub(crate) connection_ends: ConnectionEnds,
 }
 
@@ -46,14 +46,14 @@ struct Mailbox {
 
 /// The event loop of a shard, for others to run while its thread sleeps.
 pub(crate) trait SleepingEventLoop: Send {
-    /// Does what came for the shard, if that is little, and wakes its thread for the rest.
+    /// Does what the mail of the shard asks for, if that is little, and wakes the shard's thread for the rest.
     fn run_for_sleeping(&mut self);
 }
 
-/// Forwards for which a shard that sleeps is not woken.
+/// For up to so many forwards a shard that sleeps is not woken.
 const FEW: usize = 8;
 
-/// What came for a shard.
+/// What is in a mailbox.
 #[derive(Default)]
 pub(crate) struct Mail {
     /// With the index of the shard that sent each.
@@ -62,21 +62,21 @@ pub(crate) struct Mail {
     pub(crate) handovers: Vec<Handover>,
     /// New connections from within this process.
     pub(crate) local_connections: Vec<LocalConnection>,
-    /// From the store.
+    /// Answers of the store.
     pub(crate) answers: Vec<Answer>,
-    /// From those who look after the gateway.
+    /// Calls of whoever looks after the gateway.
     pub(crate) calls: Vec<ShardCall>,
     /// The gateway stops.
     pub(crate) shut_down: bool,
 }
 
-/// What a shard is to do with its broker, once.
+/// A function that a shard calls once, with its broker.
 pub(crate) type ShardCall = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
 
-/// Calls that wait for one shard. It takes all of them in its next turn; whoever has one more waits until then.
+/// Calls that wait for one shard at most. The shard takes all of them in its next turn; a caller with one more waits until then.
 const MAX_CALLS: usize = 64;
 
-/// Room for calls.
+/// Permits for calls that wait.
 struct CallSlots(Arc<Semaphore>);
 
 impl Default for CallSlots {
@@ -90,7 +90,7 @@ pub(crate) struct Handover {
     pub(crate) transport: Detached,
     /// `None`: it is in this process.
     pub(crate) peer: Option<SocketAddr>,
-    /// What was read from it: CONNECT and what followed.
+    /// The bytes that were read from it: CONNECT and what followed.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: ConnectionPermit,
 }
@@ -114,8 +114,8 @@ impl Mailboxes {
         self.mailboxes.len() as u16
     }
 
-    /// Sends a batch, and leaves `batch` empty with its memory. Whether the caller has to see to it that the shard takes it:
-    /// with [`Mailboxes::run_or_wake`], once it has nothing more urgent to do.
+    /// Sends a batch, and leaves `batch` empty with its memory. If this returns true, the shard `to` sleeps, and the caller has to call
+    /// [`Mailboxes::run_or_wake`] for it, once it has nothing more urgent to do.
     #[must_use]
     pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut Vec<Forward>) -> bool {
         let are_few = batch.len() <= FEW;
@@ -126,7 +126,7 @@ impl Mailboxes {
         is_due && are_few
     }
 
-    /// Turns a shard that sleeps, in its stead, if little is to be done; otherwise wakes it.
+    /// Runs the event loop of a shard that sleeps, if there are few forwards in its mailbox and nobody else runs it; otherwise wakes the shard.
     pub(crate) fn run_or_wake(&self, shard: u16) {
         let mailbox = &self.mailboxes[usize::from(shard)];
         if lock(&mailbox.mail).forwards.len() <= FEW
@@ -135,7 +135,7 @@ impl Mailboxes {
             match sleeper.try_lock() {
                 Ok(mut sleeper) => return sleeper.run_for_sleeping(),
                 Err(TryLockError::WouldBlock) => {}
-                // It ends the gateway.
+                // A panic in there has ended the shard, and ends the gateway.
                 Err(TryLockError::Poisoned(_)) => return,
             }
         }
@@ -156,8 +156,8 @@ impl Mailboxes {
         self.post(shard, |mail| mail.answers.push(answer));
     }
 
-    /// Has a shard do `work` in its next turn, and the call itself tells it so, unless too many others wait: then it is told when there is
-    /// room, and the answer comes later. It never comes from a shard that has ended or hangs.
+    /// Has a shard do `work` in its next turn, and gives what `work` returns. The call is in the mailbox when this function returns; if too
+    /// many others wait there, it is put there once there is room, while the future is polled. A shard that has ended or hangs never answers.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         shard: u16,
@@ -194,7 +194,7 @@ impl Mailboxes {
         }
     }
 
-    /// Lets `waker` be woken when something comes for `shard`.
+    /// Has `waker` woken when there is mail for `shard`.
     pub(crate) fn listen(&self, shard: u16, waker: &Waker) {
         let mailbox = &self.mailboxes[usize::from(shard)];
         *lock(&mailbox.waker) = Some(waker.clone());
@@ -210,7 +210,7 @@ impl Mailboxes {
         let _ = self.mailboxes[usize::from(shard)].sleeper.set(sleeper);
     }
 
-    /// The thread of `shard` is about to wait for the system. What has come until now wakes it at once.
+    /// The thread of `shard` is about to sleep. If there is mail, it is woken at once.
     pub(crate) fn fall_asleep(&self, shard: u16) {
         if self.mailboxes[usize::from(shard)].handshake.fall_asleep() {
             self.wake(shard);
@@ -221,7 +221,7 @@ impl Mailboxes {
         self.mailboxes[usize::from(shard)].handshake.wake_up();
     }
 
-    /// Takes what came for `shard` in exchange for the emptied `mail` of before. Whether there was anything.
+    /// Exchanges `mail`, which is empty, for what is in the mailbox of `shard`. Returns whether there was any mail.
     pub(crate) fn collect(&self, shard: u16, mail: &mut Mail) -> bool {
         let mailbox = &self.mailboxes[usize::from(shard)];
         if !mailbox.handshake.has_mail() {
@@ -256,7 +256,7 @@ impl Mailboxes {
     }
 }
 
-/// A shard that panicked ends the gateway; until then its mail is as whole as any.
+/// Locks it even after a panic: that ends the gateway, and no panic leaves a mailbox half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

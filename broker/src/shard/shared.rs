@@ -17,18 +17,17 @@ pub(crate) struct Shard {
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
     pub(super) clock: Clock,
-    /// Others turn it too, while this thread sleeps: see [`Mailboxes::run_or_wake`].
+    /// Threads of other shards run it too, while this thread sleeps: see [`Mailboxes::run_or_wake`].
     pub(super) event_loop: Arc<Mutex<EventLoop>>,
     pub(super) stop: Notify,
 }
 
 impl Shard {
-    /// Serves a connection whose home this shard is, once all sockets that have news by now had their turn.
+    /// Serves a connection whose home is this shard, after all sockets that are ready by now were read.
     ///
-    /// A client may say its last words, DISCONNECT among them, close and come again at once. If it found its old connection
-    /// open still, it would take it over: what it said last would be lost, and its Will sent. Its old socket has had that
-    /// to read since before its new one had CONNECT, and the runtime looks at all sockets again before it goes on with a
-    /// task that has yielded.
+    /// A client may send its last messages and DISCONNECT, close, and connect again at once. If its old connection were still open then, the new
+    /// one would take its Session over: the last messages would be lost, and the Will would be sent. But the bytes on the old socket came
+    /// before the CONNECT on the new one, and the runtime looks at all sockets before it goes on with a task that has yielded.
     pub(crate) async fn open_connection(
         self: Rc<Self>,
         transport: Transport,
@@ -51,8 +50,8 @@ impl Shard {
         self.admission.turn_away(peer, why);
     }
 
-    /// Works with the turn. A panic in there is a bug that may have left the broker in any state: the runtime would go on
-    /// with the other tasks, but the shard ends; so it does where another thread panicked that turned it.
+    /// Uses the event loop. A panic meanwhile is a bug that may have left the broker in any state. The runtime would go on with other tasks; so the
+    /// shard is ended. It is ended too where a thread of another shard panicked that ran the event loop.
     pub(super) fn event_loop<T>(&self, work: impl FnOnce(&mut EventLoop) -> T) -> T {
         self.end_if_panicking(|| work(&mut self.event_loop.lock().expect("nobody has panicked in this event loop")))
     }
@@ -70,7 +69,7 @@ impl Shard {
         work()
     }
 
-    /// Gives a connection that has come home to the runtime of this thread.
+    /// Gives a connection that another shard has accepted to the runtime of this thread.
     pub(super) fn welcome(self: &Rc<Self>, handover: Handover) {
         let Handover { transport, peer, bytes, permit } = handover;
         match transport.attach() {

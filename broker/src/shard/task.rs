@@ -1,5 +1,5 @@
-//! A shard: one core broker with its sockets, on a thread with a runtime of its own. While that thread sleeps, those of other
-//! shards may turn it for a moment.
+//! The thread of a shard: it has a runtime of its own, sets the core broker up, and runs the event loop in one task. While the thread sleeps,
+//! threads of other shards may run the event loop for a moment.
 
 use super::clock::Clock;
 use super::event_loop::EventLoop;
@@ -24,10 +24,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, spawn_local, unconstrained, yield_now};
 use tokio::time::{Sleep, sleep, timeout};
 
-/// What clients have at most to read their DISCONNECT and close when the gateway stops.
+/// When the gateway stops, clients have so much time to read their DISCONNECT and to close.
 pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
-/// A turn in which so much was done, as the core counts it, is long: a fraction of a millisecond.
+/// A turn in which the core counts so much work is long: it takes a fraction of a millisecond.
 const LONG: u64 = 4_096;
 
 /// What a shard needs to begin.
@@ -37,12 +37,12 @@ pub(crate) struct ShardPlan {
     pub(crate) clock: Clock,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
-    /// What was stored, and where to store from now on.
+    /// The store that the shard is restored from, and where it hands in batches from then on. `None`: there is no store.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
     pub(crate) principals: Arc<Principals>,
-    /// Those that this shard accepts on, for all, once all are restored.
+    /// The listeners that this shard accepts connections on, for all shards; they come once all shards are restored.
     pub(crate) listeners: oneshot::Receiver<Vec<ListenSocket>>,
-    /// Restoring ends early, with an error, once this is true.
+    /// Once this is true, restoring ends early with an error.
     pub(crate) gives_up: Arc<AtomicBool>,
 }
 
@@ -86,7 +86,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
     Ok((Rc::new(shard), listeners))
 }
 
-/// Fails only before `tell_started`, which is false if nobody waits for the gateway any more.
+/// Serves until the shard is stopped. `tell_started` returns false if nobody waits for the gateway any more; then nothing is served.
 async fn serve(
     shard: Rc<Shard>,
     listeners: oneshot::Receiver<Vec<ListenSocket>>,
@@ -98,7 +98,7 @@ async fn serve(
         return Ok(());
     }
     shard.stop.notified().await;
-    // After a panic nothing more is done with the broker.
+    // After a panic the broker may be in any state, and is not used any more.
     if shard.event_loop.is_poisoned() || !shard.event_loop(|event_loop| event_loop.is_stopping) {
         return Ok(());
     }
@@ -113,7 +113,7 @@ async fn serve(
     Ok(())
 }
 
-/// Accepts on all `listeners`, once they have come, until it is aborted.
+/// Accepts connections on all `listeners`, once these have come, until it is aborted.
 async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSocket>>) {
     let Ok(listeners) = listeners.await else { return };
     let mut accepting = JoinSet::new();
@@ -128,11 +128,11 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSoc
     while accepting.join_next().await.is_some() {}
 }
 
-/// The task that turns the shard: when sockets or siblings have news, when other tasks did something with the turn, and
+/// The task that runs the event loop: one turn each time when sockets are ready, when there is mail, when another task has used the event loop, or
 /// when a timer of the core is due.
 struct ShardTask {
     shard: Rc<Shard>,
-    /// Empty between two polls; kept for their memory.
+    /// These two are empty between turns, and kept for their memory.
     ready: Vec<ConnectionId>,
     asleep: Vec<u16>,
     timer: Pin<Box<Sleep>>,
@@ -156,7 +156,7 @@ impl Future for ShardTask {
             shard.mailboxes.listen(shard.index, cx.waker());
         }
         if std::mem::take(was_long) {
-            // Whoever has something is to wait for one such turn only: not for as many as the runtime would let follow.
+            // Other tasks wait for one long turn at most, not for as many as the runtime would run in a row.
             after_a_look(cx);
             return Poll::Pending;
         }
@@ -188,12 +188,12 @@ impl Future for ShardTask {
     }
 }
 
-/// Has the runtime ask the system who has something, and wake the task then.
+/// Has the runtime ask the system for events, and then wake the task.
 fn after_a_look(cx: &mut Context<'_>) {
     let _ = pin!(yield_now()).poll(cx);
 }
 
-/// Has `timer` wake the task at that time; for a time that never comes it stays as it is.
+/// Has `timer` wake the task at the time `at`. `None` is a time that never comes: the timer stays as it is.
 fn arm(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>, at: Option<std::time::Instant>) {
     let Some(at) = at else { return };
     timer.as_mut().reset(at.into());
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
 
-    /// What panics in a shard ends it, and nothing is done with its broker any more.
+    /// A panic in any task of a shard ends the shard, and its broker is not used any more.
     fn ends(panic: impl FnOnce(Rc<Shard>) + Send + 'static) {
         let plan = ShardPlan {
             config: goldcrest_core::Config::gateway(1),

@@ -1,8 +1,9 @@
-//! The second beat of a shard: what must survive a restart goes to the store, and what waits for it hears when it is safe.
+//! A shard's side of the store: records that must survive a restart go there in batches, and the core hears when a batch is safe.
 //!
-//! One batch is under way at a time. Meanwhile the core gathers the next one, in which what has come and gone cancels out.
+//! One batch is under way at a time. Meanwhile the core gathers records for the next one; records of a message that has come and gone meanwhile
+//! cancel out.
 //!
-//! From there also come bodies that are not in memory, when they are to be transmitted.
+//! Bodies of messages that are on disk alone come from the store when the messages are to be transmitted.
 
 mod commit_delay;
 mod damage;
@@ -19,7 +20,7 @@ use goldcrest_core::{Broker, CommitUrgency, Fetch, Instant, Polled};
 use goldcrest_store::{Answer, Batch, Handle, Key};
 use std::collections::VecDeque;
 
-/// What a shard has of the store.
+/// What a shard knows of the store, and has with it under way.
 pub(crate) struct Persistence {
     shard: u16,
     store: Handle,
@@ -28,21 +29,21 @@ pub(crate) struct Persistence {
     /// When it was handed in.
     handed_in: std::time::Instant,
     commit_delay: CommitDelay,
-    /// When to look again whether what is gathered is to be handed in.
+    /// When to look again whether the gathered records are to be handed in.
     due: Instant,
-    /// Empty; kept for its memory.
+    /// An empty batch, kept for its memory.
     spare: Batch,
     tickets: u64,
     /// How much credit with the store the core is to have in its account, as long as no message wants more.
     credit_share: u64,
-    /// How much the store was asked for and has not granted.
+    /// How many bytes the store was asked for and has not granted.
     credit_asked: i64,
-    /// Bodies that were asked for and have not come.
+    /// Bodies that the store was asked for, in the order in which they will come.
     asked: VecDeque<Fetch>,
 }
 
 impl Persistence {
-    /// The shard's share of the store's room is so many bytes. Until the store has granted it nothing may be promised.
+    /// `room_share`, in bytes, is this shard's share of the store's room. Until the store has granted it, the core may promise nothing.
     pub(crate) fn new(shard: u16, store: Handle, credit_share: u64, broker: &mut Broker<'static>) -> Self {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
         broker.grant_store_credit(0);
@@ -61,13 +62,13 @@ impl Persistence {
         }
     }
 
-    /// Hands what is to be recorded to the store, unless a batch is under way, or it is worth to wait: then it is gathered
-    /// further. Whether that made something transmittable.
+    /// Hands the gathered records to the store, unless a batch is under way or it is worth to wait ([`CommitDelay`]). Returns whether something can
+    /// be transmitted now that could not before.
     pub(crate) fn record(&mut self, broker: &mut Broker<'static>, now: Instant) -> bool {
         self.due = Instant::NEVER;
         let mut is_settled = false;
         if self.under_way.is_none() && broker.has_records() {
-            // With many records some are sure to stay.
+            // Among many records some are sure not to cancel out.
             let urgency =
                 if broker.bytes_to_record() < ENOUGH { broker.poll_commit_urgency() } else { CommitUrgency::Lasting };
             is_settled = urgency == CommitUrgency::Settled;
@@ -84,7 +85,7 @@ impl Persistence {
         is_settled
     }
 
-    /// When [`Persistence::record`] is to be called, whatever happens.
+    /// When [`Persistence::record`] is to be called, if nothing happens before.
     pub(crate) fn due(&self) -> Instant {
         self.due
     }
@@ -112,7 +113,7 @@ impl Persistence {
         }
     }
 
-    /// Hands in everything there is: nothing comes after it.
+    /// Hands in all records that there are, when the shard ends.
     pub(crate) fn record_last(&mut self, broker: &mut Broker<'static>) {
         if broker.has_records() {
             self.hand_in(broker);
@@ -121,7 +122,7 @@ impl Persistence {
 
     fn hand_in(&mut self, broker: &mut Broker<'static>) {
         let mut batch = std::mem::take(&mut self.spare);
-        // Most records fit; one that does not says what it needs.
+        // In bytes. Most records fit; a record that does not says how many it needs.
         let mut room = 1024;
         loop {
             match broker.poll_record(batch.room(room)) {
@@ -140,7 +141,7 @@ impl Persistence {
         self.store.commit(self.shard, self.tickets, batch);
     }
 
-    /// Asks for the bodies that are to be transmitted soon.
+    /// Asks the store for the bodies of messages that are to be transmitted soon.
     pub(crate) fn fetch(&mut self, broker: &mut Broker<'static>) {
         let known = self.asked.len();
         self.asked.extend(std::iter::from_fn(|| broker.poll_fetch()));
@@ -184,7 +185,7 @@ impl Persistence {
                     }
                 }
             }
-            // That ends the gateway.
+            // A store that failed ends the gateway.
             Answer::Failed => {}
         }
     }
@@ -194,7 +195,7 @@ pub(crate) fn key_in_store(shard: u16, key: goldcrest_core::record::Key) -> Key 
     Key { shard, kind: key.kind as u8, slot: key.slot }
 }
 
-/// The share of a shard. 0 means that there is no bound.
+/// The share of one shard in the memory for bodies of messages. 0 means that there is no bound.
 pub(crate) fn body_budget(bytes: u64, shards: u16) -> usize {
     usize::try_from(bytes.div_ceil(shards.into())).unwrap_or(usize::MAX)
 }
