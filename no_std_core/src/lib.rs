@@ -100,7 +100,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 // What is there for a neighbour alone is unused where that was left out. With all features nothing is.
-#![cfg_attr(not(feature = "shards"), allow(dead_code, unused_imports))]
+#![cfg_attr(not(all(feature = "paging", feature = "shards")), allow(dead_code, unreachable_pub, unused_imports))]
 // No input may reach a panic. Tests may.
 #![cfg_attr(
     not(test),
@@ -130,6 +130,7 @@ pub mod io;
 
 mod api;
 mod config;
+#[cfg(feature = "durable")]
 mod durable;
 mod engine;
 #[cfg(feature = "events")]
@@ -158,13 +159,10 @@ pub use config::{
     Authentication, Config, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule, ShareStrategy,
     Unchangeable,
 };
-#[cfg(feature = "alloc")]
-pub use durable::credit::StoreCredit;
-pub use durable::persist::Polled;
-pub use durable::record;
-pub use durable::restore::{RestoreError, Restored};
-#[cfg(feature = "alloc")]
-pub use durable::urgency::CommitUrgency;
+#[cfg(all(feature = "alloc", feature = "durable"))]
+pub use durable::{CommitUrgency, StoreCredit};
+#[cfg(feature = "durable")]
+pub use durable::{Polled, RestoreError, Restored, record};
 pub use engine::connections::ConnectionId;
 pub use engine::info::{ConnectionInfo, SessionInfo, Shortage};
 pub use engine::memory::Memory;

@@ -1,5 +1,5 @@
 //! Each example runs and does what it says.
-#![cfg(feature = "alloc")]
+#![cfg(all(feature = "alloc", feature = "durable"))]
 #![allow(missing_docs, unreachable_pub)]
 
 use std::io::{Read, Write};

@@ -14,8 +14,9 @@ mod queries;
 pub(crate) mod resources;
 #[cfg(feature = "shards")]
 mod shards;
+#[cfg(feature = "durable")]
 mod store;
 #[cfg(feature = "paging")]
 mod store_bodies;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "durable"))]
 mod store_credit;

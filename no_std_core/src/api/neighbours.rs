@@ -43,7 +43,7 @@ mod no_paging {
     impl Paged for Engine<'_> {}
 }
 
-#[cfg(not(feature = "alloc"))]
+#[cfg(not(all(feature = "alloc", feature = "durable")))]
 mod no_credit {
     use crate::engine::Engine;
     use crate::engine::neighbours::Nothing;

@@ -1,10 +1,8 @@
 //! What survives a restart: records to store, and restoring from them.
 
 use super::broker::Broker;
-use crate::durable::persist::Polled;
 use crate::durable::record::Record;
-use crate::durable::restore::RestoreError;
-use crate::durable::restore::Restored;
+use crate::durable::{Polled, RestoreError, Restored};
 use crate::engine::neighbours::credit::Credit;
 use crate::mem::OWNED;
 use crate::seam::journal::Batch;

@@ -31,9 +31,14 @@
 //! for what siblings will record of a message is counted with it, and goes to them with the message.
 
 #[cfg(feature = "alloc")]
-pub(crate) mod credit;
-pub(crate) mod persist;
+mod credit;
+mod persist;
 pub mod record;
-pub(crate) mod restore;
+mod restore;
 #[cfg(feature = "alloc")]
-pub(crate) mod urgency;
+mod urgency;
+
+pub use persist::Polled;
+pub use restore::{RestoreError, Restored};
+#[cfg(feature = "alloc")]
+pub use {credit::StoreCredit, urgency::CommitUrgency};

@@ -108,7 +108,6 @@ pub(crate) struct Engine<'m> {
     /// Links to the sibling brokers.
     pub(crate) shards: <Shards as Neighbour>::OfBroker,
     /// What the store has granted.
-    #[allow(dead_code, reason = "without the features `alloc` and `durable` there is nothing in it")]
     pub(crate) account: <Account as CreditState>::OfBroker,
 }
 

@@ -3,7 +3,6 @@
 pub(crate) mod authorize;
 pub(crate) mod counters;
 pub(crate) mod grant;
-#[cfg_attr(not(feature = "paging"), allow(dead_code, reason = "what only `durable/` or `paging/` ask"))]
 pub(crate) mod journal;
 pub(crate) mod kind;
 pub(crate) mod work;

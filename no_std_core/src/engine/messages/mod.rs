@@ -37,7 +37,6 @@ pub(crate) struct Messages<'m> {
     reserved: usize,
     reserved_bytes: usize,
     /// What paging knows of their bodies.
-    #[allow(dead_code, reason = "without the feature `paging` there is nothing in it")]
     pub(crate) paging: <Paging as PagingState>::OfMessages,
 }
 

@@ -17,7 +17,6 @@ pub(crate) trait PagingState {
 pub(crate) enum Paging {}
 
 /// Where the body of a message is. Asked of `Messages`.
-#[cfg_attr(not(feature = "shards"), allow(dead_code, reason = "siblings ask more than the engine"))]
 pub(crate) trait Residency {
     /// Whether a message has no body in memory.
     #[inline]

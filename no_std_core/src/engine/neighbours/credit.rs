@@ -17,7 +17,6 @@ pub(crate) trait CreditState {
 pub(crate) enum Account {}
 
 /// The credit that the store has granted for records. Without an account there is no bound. Asked of the engine.
-#[cfg_attr(not(feature = "shards"), allow(dead_code, reason = "siblings pass it on"))]
 pub(crate) trait Credit {
     /// Whether a message can be taken now: there is credit for it, it needs none, or it is to be refused. If not, the
     /// connection is woken when that may have changed.
