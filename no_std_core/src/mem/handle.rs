@@ -39,7 +39,8 @@ impl<T> Handle<T> {
     /// The index in the pool.
     #[inline(always)]
     pub const fn index(self) -> usize {
-        (self.place() - 1) as usize
+        // A place is never 0.
+        self.place().wrapping_sub(1) as usize
     }
 
     /// The handle of whichever entry is at `index`. An index beyond the largest one becomes that; no pool is as long.
@@ -50,13 +51,13 @@ impl<T> Handle<T> {
     /// The handle of the entry of this generation at `index`.
     #[inline(always)]
     pub(super) const fn new(index: usize, generation: u32) -> Self {
-        let place = if index < LAST as usize { index as u32 + 1 } else { LAST };
+        let place = if index < LAST as usize { (index as u32).wrapping_add(1) } else { LAST };
         let number = match CHECKED {
             false => place,
             true if place <= INDEX_MASK => place | (generation & LAST_GENERATION) << INDEX_BITS,
             true => place | LARGE,
         };
-        Self { number: NonZeroU32::MIN.saturating_add(number - 1), of: PhantomData }
+        Self { number: NonZeroU32::MIN.saturating_add(number.wrapping_sub(1)), of: PhantomData }
     }
 
     /// The index plus one.

@@ -38,7 +38,7 @@ impl Link {
             return Self(LIVE);
         }
         // After the last generation comes the first one: 0 would be an unknown one.
-        let generation = self.generation() % LAST_GENERATION + 1;
+        let generation = (self.generation() % LAST_GENERATION).wrapping_add(1);
         Self(LIVE | generation << GENERATION_SHIFT)
     }
 

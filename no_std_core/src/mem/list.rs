@@ -6,7 +6,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::{Handle, Pool};
+use super::{Handle, Pool, one_more};
 
 /// An entry that can be in a list; `L` names the list where there is more than one.
 pub(crate) trait Linked<L = ()>: Sized {
@@ -69,7 +69,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
             None => self.head = Some(handle),
         }
         self.tail = Some(handle);
-        self.len += 1;
+        self.len = one_more(self.len);
     }
 
     /// Takes the first entry off the queue; it stays in the pool.
@@ -107,7 +107,7 @@ impl<T: Linked<L> + Default, L> Fifo<T, L> {
             Some(tail) if !other.is_empty() => {
                 pool[tail].set_next(other.head);
                 self.tail = other.tail;
-                self.len += other.len;
+                self.len = self.len.saturating_add(other.len);
             }
             Some(_) => {}
         }

@@ -72,7 +72,7 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     /// Arms a timer that is due at `deadline`. None if there is no room.
     pub(crate) fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
         let position = self.timers.len();
-        if !self.heap.grow_to(position + 1) {
+        if !self.heap.grow_to(position.saturating_add(1)) {
             return None;
         }
         let timer = self.timers.insert(Timer { key, position: position as u32 })?;
@@ -142,8 +142,8 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
     /// Moves children earlier than `deadline` up; gives the place that became free.
     fn sift_down(&mut self, mut place: usize, deadline: Instant) -> usize {
         loop {
-            let first = place * ARITY + 1;
-            let children = first..(first + ARITY).min(self.timers.len());
+            let first = place.saturating_mul(ARITY).saturating_add(1);
+            let children = first..first.saturating_add(ARITY).min(self.timers.len());
             let Some(child) = children.min_by_key(|child| self.at(*child).deadline) else { return place };
             let slot = self.at(child);
             if slot.deadline >= deadline {

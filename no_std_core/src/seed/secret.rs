@@ -27,10 +27,10 @@ impl Secret {
 
     /// The key for a purpose.
     pub(crate) fn derive(self, purpose: Purpose) -> u128 {
-        let first = purpose as u64 * 2;
+        let first = (purpose as u64) << 1;
         let half = u128::from(self.number(first));
         // Without the feature `alloc` a key has 64 bits.
-        if cfg!(feature = "alloc") { half << 64 | u128::from(self.number(first + 1)) } else { half }
+        if cfg!(feature = "alloc") { half << 64 | u128::from(self.number(first | 1)) } else { half }
     }
 
     /// A number of a sequence that looks random to who does not know the secret, even if all others are known.

@@ -35,7 +35,7 @@ impl State {
 
     /// Both halves of a product, so that each bit of `word` reaches high and low bits.
     fn step(&self, state: u32, word: u32) -> u32 {
-        let product = u64::from(state ^ word) * u64::from(self.key);
+        let product = u64::from(state ^ word).wrapping_mul(u64::from(self.key));
         // Without the addition a product of 0 would forget what came before.
         ((product >> 32) as u32 ^ product as u32).wrapping_add(state.rotate_left(7))
     }

@@ -88,7 +88,9 @@ impl BufferPool {
 
     /// Takes some of a size that there are more than enough of.
     pub(super) fn take_spare(&mut self) -> SpareBuffers {
-        let own = |spares: &[Buffer]| spares.first().map_or(0, |buffer| (MOST / 2 / buffer.len().max(1)).clamp(1, OWN));
+        let own = |spares: &[Buffer]| {
+            spares.first().map_or(0, |buffer| (MOST / 2).checked_div(buffer.len()).unwrap_or(OWN).clamp(1, OWN))
+        };
         let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > own(spares)) else {
             return SpareBuffers::default();
         };
@@ -141,11 +143,11 @@ fn class_of(len: usize) -> (usize, usize) {
     let whole = len.saturating_add(BESIDE);
     // The step is 2^shift; 64 classes have the shift 4, and 16 each of those that follow.
     let (first, shift) = match whole.saturating_sub(1).checked_ilog2() {
-        Some(power @ 10..) => (16 * (power as usize - 10) + 48, power - 4),
+        Some(power @ 10..) => ((power as usize).saturating_mul(16).saturating_sub(112), power.saturating_sub(4)),
         _ => (0, 4),
     };
     let steps = whole.div_ceil(1 << shift);
-    (first + steps, (steps << shift).saturating_sub(BESIDE).max(len))
+    (first.saturating_add(steps), (steps << shift).saturating_sub(BESIDE).max(len))
 }
 
 #[cfg(test)]
