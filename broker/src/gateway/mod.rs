@@ -1,17 +1,24 @@
-//! Starting and stopping all shards.
+//! The gateway as a library: starting and stopping all shards, and what a program may ask of them meanwhile.
+//!
+//! ```text
+//! failure   why a gateway does not start, or ends
+//! ```
 
-use crate::access::{Principals, RecordError};
+mod failure;
+
+pub use failure::{Failed, StartError};
+
+use self::failure::refuse_mistakes;
+use crate::access::Principals;
 use crate::admin::Admin;
-use crate::config::{Config, ListenAddress, shards_for_cores};
-use crate::net::descriptors::{self, TooFewDescriptors};
+use crate::config::{Config, shards_for_cores};
+use crate::net::descriptors;
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
-use crate::shard::{self, Clock, LocalConnection, Mailboxes, OpenStore, ShardPlan, StoreStartError, body_budget};
-use goldcrest_core::Authentication;
-use goldcrest_store::{Answer, Committer, OpenError};
+use crate::shard::{self, Clock, LocalConnection, Mailboxes, OpenStore, ShardPlan, body_budget};
+use goldcrest_store::{Answer, Committer};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -40,112 +47,6 @@ pub struct Gateway {
     /// Unless nobody is to see anything.
     admin: Option<Admin>,
 }
-
-/// Why a gateway could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// Somebody else may have the port. An address that is not there yet is none: it is awaited.
-    Listen(ListenAddress, io::Error),
-    /// There is no listener, so no client could ever connect.
-    NoListener,
-    /// The listener would let anybody in who reaches it, and nobody said that this is meant.
-    OpenToAll(ListenAddress),
-    /// The same of an address for HTTP.
-    HttpOpenToAll(ListenAddress),
-    /// `broker.authentication` has each CONNECT wait for a verdict, and a gateway has nobody who gives one.
-    NobodyToAsk,
-    /// This field of the configuration is 0, and with it no client would ever get in.
-    NobodyGetsIn(&'static str),
-    /// Whoever wanted it does not any more. The store is as it was.
-    GivenUp,
-    /// The system refuses a thread or what it needs.
-    Thread(io::Error),
-    /// The limit of open files leaves no room for any connection.
-    Descriptors(TooFewDescriptors),
-    /// The system has no random numbers, and without them clients could make the broker's tables slow.
-    Random(getrandom::Error),
-    /// The store in this directory cannot be used.
-    Store(PathBuf, Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            Self::NoListener => {
-                write!(
-                    f,
-                    "there is no listener, so nobody could connect; leave the list out for the loopback addresses"
-                )
-            }
-            Self::NobodyToAsk => write!(
-                f,
-                "broker.authentication = Ask: each CONNECT would wait for a verdict that a gateway has nobody to give, and \
-                 be refused; Open is what there is"
-            ),
-            Self::NobodyGetsIn(field) => write!(f, "{field} = 0: no client would ever get in; at least 1 is wanted"),
-            Self::GivenUp => write!(f, "the start was given up"),
-            Self::OpenToAll(address) => write!(
-                f,
-                "will not listen on {address}: there are no users yet, so anybody who reaches it could publish and subscribe; \
-                 if that is meant, say --allow-anonymous, or allow_anonymous = true in its [[listener]] table"
-            ),
-            Self::HttpOpenToAll(address) => write!(
-                f,
-                "will not answer HTTP on {address}: anybody who reaches it could read metrics and Client Identifiers; \
-                 if that is meant, say allow_anonymous = true in the table [http] of the configuration"
-            ),
-            Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
-            Self::Descriptors(error) => write!(f, "{error}"),
-            Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
-            Self::Store(path, error) => {
-                write!(f, "cannot use the store in {}: {error}", path.display())?;
-                // What a newer program or a backup has left there is wanted; another directory is not the way out. Nor has any
-                // other directory more descriptors.
-                match error.downcast_ref() {
-                    Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
-                    Some(error) if error.lacks_descriptors() => Ok(()),
-                    _ if error.is::<RecordError>() => Ok(()),
-                    _ => write!(
-                        f,
-                        "; --data-dir DIR takes another directory, --memory-only keeps nothing across restarts"
-                    ),
-                }
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<StoreStartError> for StartError {
-    fn from(error: StoreStartError) -> Self {
-        match error {
-            StoreStartError::GivenUp => Self::GivenUp,
-            StoreStartError::Unusable(path, error) => Self::Store(path, error),
-        }
-    }
-}
-
-/// What ended though nobody asked it to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
-    /// The thread of the shard with this index: a bug, and the panic that told of it is on standard error.
-    Shard(u16),
-    /// The store: the log says why. Nothing is acknowledged that it has not kept.
-    Store,
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shard(index) => write!(f, "shard {index} failed"),
-            Self::Store => write!(f, "the store failed; a start anew serves what it really holds"),
-        }
-    }
-}
-
-impl std::error::Error for Failed {}
 
 impl Gateway {
     /// Opens all listeners and starts all shards. Who connects meanwhile is refused by the system; HTTP is answered.
@@ -327,37 +228,6 @@ impl fmt::Debug for ShutDownOnDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} shards", self.0.shards())
     }
-}
-
-/// Refuses what would start and be of no use, or of use to whom it should not be.
-fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
-    if config.listeners.is_empty() {
-        return Err(StartError::NoListener);
-    }
-    if let Some(open) = config.listeners.iter().find(|listener| listener.is_open_by_mistake()) {
-        return Err(StartError::OpenToAll(open.address));
-    }
-    if !config.http.allow_anonymous
-        && let Some(&open) = config.http.listen.iter().find(|address| !address.is_of_this_machine())
-    {
-        return Err(StartError::HttpOpenToAll(open));
-    }
-    if config.broker.authentication == Authentication::Ask {
-        return Err(StartError::NobodyToAsk);
-    }
-    // The configuration file allows no 0 here; only users of the library can set it.
-    let (capacity, broker) = (&config.capacity, &config.broker);
-    let fields = [
-        ("capacity.connections", capacity.connections),
-        ("capacity.sessions", capacity.sessions),
-        ("unfinished_connections", config.unfinished_connections as usize),
-        ("broker.connect_timeout_ms", broker.connect_timeout_ms as usize),
-        ("broker.limits.packet_bytes", broker.limits.packet_bytes as usize),
-    ];
-    if let Some((field, _)) = fields.into_iter().find(|(_, value)| *value == 0) {
-        return Err(StartError::NobodyGetsIn(field));
-    }
-    Ok(())
 }
 
 /// How many shards there are where no store says it. 0: that is left to the number of cores.
