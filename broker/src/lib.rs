@@ -35,10 +35,12 @@ mod shard;
 #[cfg(test)]
 mod testing;
 
+pub use access::Access;
 pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
-pub use gateway::{Failed, Gateway, StartError};
+pub use gateway::{Failed, Gateway, ReloadError, StartError};
 pub use net::MemoryStream;
 pub use net::descriptors::TooFewDescriptors;
+pub use shard::NoAnswer;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -58,7 +60,7 @@ pub async fn run(
     let mut shutdown = pin!(shutdown);
     let gives_up = GivesUp(Arc::default());
     let (config, flag) = (config.clone(), gives_up.0.clone());
-    let mut starting = spawn_blocking(move || Gateway::start_unless(&config, &flag));
+    let mut starting = spawn_blocking(move || Gateway::start_unless(&config, Access::new(), &flag));
     let started_first = tokio::select! {
         gateway = &mut starting => Some(gateway),
         () = &mut shutdown => None,

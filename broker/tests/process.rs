@@ -3,7 +3,7 @@
 #[path = "support/server.rs"]
 mod server;
 
-use goldcrest::{Config, Gateway, StartError};
+use goldcrest::{Access, Config, Gateway, StartError};
 use server::{Server, goldcrest, run, text};
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -326,7 +326,7 @@ fn a_start_that_is_given_up_changes_nothing() {
     // Whether it would only be read, or written anew for other shards.
     for shards in [2, 3] {
         let gives_up = Arc::new(AtomicBool::new(true));
-        assert!(matches!(Gateway::start_unless(&config(shards), &gives_up), Err(StartError::GivenUp)));
+        assert!(matches!(Gateway::start_unless(&config(shards), Access::new(), &gives_up), Err(StartError::GivenUp)));
         let said = text(&run(&["store", "check", "--data-dir", &format!("{}/data", folder.path())]).stdout);
         assert!(said.contains("of 2 shards") && said.ends_with("sound\n"), "{said}");
     }

@@ -12,6 +12,7 @@
 //! Retained messages below `$SYS/` tell of this run of the gateway. All shards have them, and none is recorded in the store.
 //!
 //! ```text
+//! totals       the counters of all shards added up
 //! snapshot     the counters of all shards added up, and those of the store
 //! sys_topics   a snapshot as topics below $SYS/broker/
 //! load         moving averages for these topics
@@ -34,6 +35,7 @@ mod metrics;
 mod sessions;
 mod snapshot;
 mod sys_topics;
+pub(crate) mod totals;
 
 use crate::net::{AwaitedAddresses, ListenSocket};
 use crate::shard::Mailboxes;
@@ -47,7 +49,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
 /// How long an answer of a shard is waited for. A shard that works well answers much sooner.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+const ANSWER_TIME: Duration = Mailboxes::ANSWER_TIME;
 
 /// The thread for `$SYS` and HTTP. Dropping this ends it.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The counters of the gateway at one moment.
 
-use super::{ANSWER_TIME, AdminState, Served};
+use super::{ANSWER_TIME, AdminState, Served, totals};
 use goldcrest_core::{Counters, DropReason};
 use goldcrest_store::{Cause, Stats, StoreHealth};
 use std::sync::atomic::Ordering;
@@ -18,11 +18,11 @@ pub(super) struct Snapshot {
     pub(super) heap: Option<u64>,
     /// How many configured addresses the system does not have yet.
     pub(super) awaited: usize,
-    /// Sums over all shards, without the messages that were lost. A retained message, which each shard has, counts once.
+    /// Sums over all shards. A retained message, which each shard has, counts once.
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
     pub(super) connection_ends: Vec<(String, u64)>,
-    /// Messages that were lost, in the order of [`DropReason::ALL`].
+    /// Messages that were lost, in the order of [`DropReason::ALL`]: unlike those of `counters` these sums do not wrap.
     pub(super) dropped: [u64; DropReason::ALL.len()],
     /// `None` if the gateway keeps everything in memory.
     pub(super) store: Option<StoreSnapshot>,
@@ -69,62 +69,10 @@ impl Snapshot {
     }
 
     fn add(&mut self, other: &Counters) {
-        let sum = &mut self.counters;
-        // The pattern names all fields, so a new field that is not added up here does not compile.
-        let Counters {
-            bytes_received,
-            bytes_sent,
-            packets_received,
-            packets_sent,
-            publish_received,
-            publish_sent,
-            publish_bytes_received,
-            publish_bytes_sent,
-            connections_opened,
-            connections_refused,
-            publish_refused,
-            publish_lost,
-            dropped,
-            connections,
-            sessions,
-            sessions_limit,
-            connected,
-            subscriptions,
-            retained,
-            messages,
-            bodies_on_disk,
-            deliveries,
-            bytes,
-        } = other;
-        sum.bytes_received += bytes_received;
-        sum.bytes_sent += bytes_sent;
-        sum.packets_received += packets_received;
-        sum.packets_sent += packets_sent;
-        for (sum, count) in sum.publish_received.iter_mut().zip(publish_received) {
-            *sum += count;
-        }
-        for (sum, count) in sum.publish_sent.iter_mut().zip(publish_sent) {
-            *sum += count;
-        }
-        sum.publish_bytes_received += publish_bytes_received;
-        sum.publish_bytes_sent += publish_bytes_sent;
-        sum.connections_opened += connections_opened;
-        sum.connections_refused += connections_refused;
-        sum.publish_refused += publish_refused;
-        sum.publish_lost += publish_lost;
+        totals::add(&mut self.counters, other);
         for (sum, reason) in self.dropped.iter_mut().zip(DropReason::ALL) {
-            *sum += u64::from(dropped.by(reason));
+            *sum += u64::from(other.dropped.by(reason));
         }
-        sum.connections += connections;
-        sum.sessions += sessions;
-        sum.sessions_limit = sum.sessions_limit.saturating_add(*sessions_limit);
-        sum.connected += connected;
-        sum.subscriptions += subscriptions;
-        sum.retained = sum.retained.max(*retained);
-        sum.messages += messages;
-        sum.bodies_on_disk += bodies_on_disk;
-        sum.deliveries += deliveries;
-        sum.bytes += bytes;
     }
 }
 

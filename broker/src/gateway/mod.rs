@@ -1,20 +1,26 @@
 //! The gateway as a library: starting and stopping all shards, and what a program may ask of them meanwhile.
 //!
 //! ```text
+//! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends
+//! settings  what the brokers of all shards are configured from
 //! ```
 
+mod control;
 mod failure;
+mod settings;
 
+pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 
 use self::failure::refuse_mistakes;
-use crate::access::Principals;
+use self::settings::BrokerSettings;
+use crate::access::{Access, Principals};
 use crate::admin::Admin;
 use crate::config::{Config, shards_for_cores};
 use crate::net::descriptors;
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
-use crate::shard::{self, Clock, LocalConnection, Mailboxes, OpenStore, ShardPlan, body_budget};
+use crate::shard::{self, Clock, LocalConnection, Mailboxes, OpenStore, ShardPlan};
 use goldcrest_store::{Answer, Committer};
 use std::fmt;
 use std::io;
@@ -44,6 +50,8 @@ pub struct Gateway {
     running: usize,
     store: Option<Committer>,
     principals: Arc<Principals>,
+    /// Locked while shards are told of others.
+    settings: Box<tokio::sync::Mutex<BrokerSettings>>,
     /// Unless nobody is to see anything.
     admin: Option<Admin>,
 }
@@ -54,15 +62,23 @@ impl Gateway {
     /// # Errors
     /// Nothing is left running then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_unless(config, &Arc::default())
+        Self::start_with(config, Access::new())
     }
 
-    /// As [`Gateway::start`], which takes its time where the store is large: if `gives_up` becomes true meanwhile, it ends with
+    /// As [`Gateway::start`], and `access` decides about clients from the first one on.
+    ///
+    /// # Errors
+    /// Nothing is left running then.
+    pub fn start_with(config: &Config, access: Access) -> Result<Self, StartError> {
+        Self::start_unless(config, access, &Arc::default())
+    }
+
+    /// As [`Gateway::start_with`], which takes its time where the store is large: if `gives_up` becomes true meanwhile, it ends with
     /// [`StartError::GivenUp`].
     ///
     /// # Errors
     /// Nothing is left running then.
-    pub fn start_unless(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
+    pub fn start_unless(config: &Config, access: Access, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
         refuse_mistakes(config)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = AwaitedAddresses::default();
@@ -83,9 +99,11 @@ impl Gateway {
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some())?;
+        let is_durable = open_store.is_some();
+        let settings = BrokerSettings { config: config.clone(), seed: draw_seed()?, shards, is_durable };
         let mut gateway = Self {
             addresses,
-            admission: admission.clone(),
+            admission,
             next_shard: AtomicUsize::new(0),
             http_addresses,
             missing,
@@ -93,13 +111,11 @@ impl Gateway {
             ended,
             running: 0,
             store: None,
-            principals: principals.clone(),
+            principals,
+            settings: Box::new(tokio::sync::Mutex::new(settings)),
             admin,
         };
-        let (plans, to_accept): (Vec<_>, Vec<_>) =
-            plans(config, draw_seed()?, mailboxes.clone(), &admission, open_store.as_ref(), &principals, gives_up)
-                .into_iter()
-                .unzip();
+        let (plans, to_accept) = gateway.plans(open_store.as_ref(), &access, gives_up);
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
@@ -113,6 +129,33 @@ impl Gateway {
         let listeners = listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
         distribute(listeners.map_err(listen)?, to_accept);
         Ok(gateway)
+    }
+
+    /// What each shard is started with, and the channels on which they get their listeners.
+    fn plans(
+        &mut self,
+        open_store: Option<&OpenStore>,
+        access: &Access,
+        gives_up: &Arc<AtomicBool>,
+    ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<ListenSocket>>>) {
+        let settings = self.settings.get_mut();
+        let plan = |index| {
+            let (to_accept, listeners) = oneshot::channel();
+            let plan = ShardPlan {
+                config: settings.of_shard(index),
+                capacity: settings.config.capacity,
+                clock: open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock),
+                mailboxes: self.mailboxes.0.clone(),
+                admission: self.admission.clone(),
+                permissions: access.permissions.clone(),
+                store: open_store.map(OpenStore::for_shard),
+                principals: self.principals.clone(),
+                listeners,
+                gives_up: gives_up.clone(),
+            };
+            (plan, to_accept)
+        };
+        (0..settings.shards).map(plan).unzip()
     }
 
     /// Starts all shards at once, and waits until all are restored.
@@ -293,46 +336,6 @@ fn admission(config: &Config, shards: u16, has_store: bool) -> Result<Arc<Admiss
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
     Ok(Arc::new(Admission::new(connections, config.unfinished_connections, connect_timeout, connect_bytes)))
-}
-
-/// What one shard is started with, and the channel on which it gets its listeners.
-type PlanOfShard = (ShardPlan, oneshot::Sender<Vec<ListenSocket>>);
-
-fn plans(
-    config: &Config,
-    seed: u128,
-    mailboxes: Arc<Mailboxes>,
-    admission: &Arc<Admission>,
-    open_store: Option<&OpenStore>,
-    principals: &Arc<Principals>,
-    gives_up: &Arc<AtomicBool>,
-) -> Vec<PlanOfShard> {
-    let clock = open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock);
-    let count = mailboxes.shards();
-    let limits = open_store.map_or(config.broker.limits, |_| config.limits_with_store());
-    let plan = |index| {
-        let (to_accept, listeners) = oneshot::channel();
-        let plan = ShardPlan {
-            config: goldcrest_core::Config {
-                seed,
-                shard: goldcrest_core::Shard { index, count },
-                limits,
-                durable: open_store.is_some(),
-                body_budget: body_budget(config.store.body_bytes, count),
-                ..config.broker.clone()
-            },
-            capacity: config.capacity,
-            clock,
-            mailboxes: mailboxes.clone(),
-            admission: admission.clone(),
-            store: open_store.map(OpenStore::for_shard),
-            principals: principals.clone(),
-            listeners,
-            gives_up: gives_up.clone(),
-        };
-        (plan, to_accept)
-    };
-    (0..count).map(plan).collect()
 }
 
 /// What the shard says when it is restored comes out of the channel.

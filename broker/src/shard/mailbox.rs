@@ -13,11 +13,14 @@ use super::handshake::Handshake;
 use crate::net::{ConnectionPermit, Detached, MemoryStream};
 use goldcrest_core::{Broker, Forward, Instant};
 use goldcrest_store::Answer;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::task::Waker;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 
 /// The most bytes that one shard has under way to another, if each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
@@ -76,6 +79,27 @@ pub(crate) type ShardCall = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send
 /// Calls that wait for one shard at most. The shard takes all of them in its next turn; a caller with one more waits until then.
 const MAX_CALLS: usize = 64;
 
+/// Why not all shards have answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoAnswer {
+    /// A shard has too much to answer already, and no shard was asked.
+    Busy,
+    /// All shards were asked, and one has not answered within a second. Unless it has failed it does later what it was asked for.
+    Silent,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "a shard has too much to answer, and no shard was asked",
+            Self::Silent => "all shards were asked, and one has not answered in time",
+        })
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 /// Permits for calls that wait.
 struct CallSlots(Arc<Semaphore>);
 
@@ -102,6 +126,9 @@ pub(crate) struct LocalConnection {
 }
 
 impl Mailboxes {
+    /// How long an answer of a shard is waited for. A shard that works well answers much sooner.
+    pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
+
     pub(crate) fn new(shards: u16) -> Self {
         Self {
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
@@ -163,29 +190,59 @@ impl Mailboxes {
         shard: u16,
         work: impl FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> {
-        let (tell, told) = oneshot::channel();
-        let send = move |place: OwnedSemaphorePermit| {
-            self.post(shard, |mail| {
-                mail.calls.push(Box::new(move |now, broker| {
-                    drop(place);
-                    drop(tell.send(work(now, broker)));
-                }));
-            });
-        };
-        let places = self.mailboxes[usize::from(shard)].places.0.clone();
-        let waiting = match places.clone().try_acquire_owned() {
-            Ok(place) => {
-                send(place);
-                None
-            }
-            Err(_) => Some(send),
+        let places = &self.mailboxes[usize::from(shard)].places.0;
+        let asked = match places.clone().try_acquire_owned() {
+            Ok(place) => Ok(self.call(shard, place, work)),
+            Err(_) => Err(work),
         };
         async move {
-            if let Some(send) = waiting {
-                send(places.acquire_owned().await.ok()?);
-            }
+            let told = match asked {
+                Ok(told) => told,
+                Err(work) => self.call(shard, places.clone().acquire_owned().await.ok()?, work),
+            };
             told.await.ok()
         }
+    }
+
+    /// Has all shards do something, each its own `work`, and waits for all answers. All are asked or, without room for the call in time, none.
+    pub(crate) async fn ask_all<T: Send + 'static, W>(&self, mut work: impl FnMut(u16) -> W) -> Result<Vec<T>, NoAnswer>
+    where
+        W: FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
+    {
+        let room = async {
+            let mut room = Vec::with_capacity(self.mailboxes.len());
+            for mailbox in &self.mailboxes {
+                room.push(mailbox.places.0.clone().acquire_owned().await.ok()?);
+            }
+            Some(room)
+        };
+        let room = timeout(Self::ANSWER_TIME, room).await.ok().flatten().ok_or(NoAnswer::Busy)?;
+        let asked: Vec<_> = (0..).zip(room).map(|(shard, place)| self.call(shard, place, work(shard))).collect();
+        let answers = async {
+            let mut answers = Vec::with_capacity(asked.len());
+            for told in asked {
+                answers.push(told.await.ok()?);
+            }
+            Some(answers)
+        };
+        timeout(Self::ANSWER_TIME, answers).await.ok().flatten().ok_or(NoAnswer::Silent)
+    }
+
+    /// Has a shard do `work`. `place` is given back when it begins.
+    fn call<T: Send + 'static>(
+        &self,
+        shard: u16,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (tell, told) = oneshot::channel();
+        self.post(shard, |mail| {
+            mail.calls.push(Box::new(move |now, broker| {
+                drop(place);
+                drop(tell.send(work(now, broker)));
+            }));
+        });
+        told
     }
 
     pub(crate) fn shut_down(&self) {

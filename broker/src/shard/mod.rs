@@ -28,6 +28,7 @@ pub(crate) use clock::Clock;
 pub(crate) use event_loop::EventLoop;
 #[cfg(test)]
 pub(crate) use mailbox::Mail;
+pub use mailbox::NoAnswer;
 pub(crate) use mailbox::{LocalConnection, Mailboxes, most_bytes_in_transit};
 pub(crate) use persistence::{OpenStore, StoreStartError, body_budget, describe_damage, kind_name};
 pub(crate) use task::{SHUTDOWN_TIME, ShardPlan, run};

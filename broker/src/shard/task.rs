@@ -8,7 +8,7 @@ use super::persistence::{Persistence, restore};
 use super::shared::Shard;
 use crate::access::Principals;
 use crate::net::{self, Admission, ListenSocket};
-use goldcrest_core::{AllowAll, Broker, Capacity, ConnectionId, Memory};
+use goldcrest_core::{Broker, Capacity, ConnectionId, Memory, Permissions};
 use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
 use std::io;
@@ -37,6 +37,7 @@ pub(crate) struct ShardPlan {
     pub(crate) clock: Clock,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) permissions: Permissions<'static>,
     /// The store that the shard is restored from, and where it hands in batches from then on. `None`: there is no store.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
     pub(crate) principals: Arc<Principals>,
@@ -68,10 +69,21 @@ pub(crate) fn run(plan: ShardPlan, started: &SyncSender<io::Result<()>>) {
 }
 
 fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<ListenSocket>>)> {
-    let ShardPlan { config, capacity, clock, mailboxes, admission, store, principals, listeners, gives_up } = plan;
+    let ShardPlan {
+        config,
+        capacity,
+        clock,
+        mailboxes,
+        admission,
+        permissions,
+        store,
+        principals,
+        listeners,
+        gives_up,
+    } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
-    let mut broker = Broker::new(memory, config, &AllowAll);
+    let mut broker = Broker::new(memory, config, permissions);
     let persistence = match store {
         Some((log, handle)) => {
             let left_out = restore(&mut broker, index, &log, &principals, clock.now(), &gives_up)?;
@@ -215,6 +227,7 @@ mod tests {
             clock: Clock::start_at(0),
             mailboxes: Arc::new(Mailboxes::new(1)),
             admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),
+            permissions: Permissions::from(&goldcrest_core::AllowAll),
             store: None,
             principals: Arc::default(),
             listeners: oneshot::channel().1,

@@ -108,6 +108,15 @@ impl Dropped {
     }
 }
 
+impl core::ops::AddAssign for Dropped {
+    /// Each count wraps at 2^32.
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count = count.wrapping_add(more);
+        }
+    }
+}
+
 /// What a broker has done and holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -1,0 +1,88 @@
+//! What a program asks of a gateway that runs: counters, another configuration, other permissions.
+
+use super::Gateway;
+use crate::admin::totals;
+use crate::config::Config;
+use crate::shard::NoAnswer;
+use goldcrest_core::{Counters, Permissions};
+use std::fmt;
+
+/// Why a gateway does not go on with another configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// This field of [`Config`] is another one, and can't change while a gateway runs. Nothing has changed.
+    Unchangeable(&'static str),
+    /// With [`NoAnswer::Busy`] nothing has changed.
+    NoAnswer(NoAnswer),
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unchangeable(field) => write!(f, "{field} can't change while the gateway runs; nothing has changed"),
+            Self::NoAnswer(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+impl Gateway {
+    /// The counters of all shards added up. A retained message counts once, though each shard has it.
+    ///
+    /// # Errors
+    /// A shard does not answer within a second: there are no sums without it, as counters never go back.
+    pub async fn counters(&self) -> Result<Counters, NoAnswer> {
+        let answers = self.mailboxes.0.ask_all(|_| |_, broker| broker.counters()).await?;
+        let mut sum = Counters::default();
+        answers.iter().for_each(|counters| totals::add(&mut sum, counters));
+        Ok(sum)
+    }
+
+    /// Goes on with another configuration, all of it or nothing. What may change is [`Config::broker`] but for the longest packet, the time for
+    /// CONNECT and the authentication, and [`StoreConfig::body_bytes`](crate::config::StoreConfig::body_bytes). Nothing is cut off: see
+    /// [`Broker::reconfigure`](goldcrest_core::Broker::reconfigure). Shards change one after the other, within a turn of each.
+    ///
+    /// # Errors
+    /// Something else is to change, or a shard does not answer.
+    pub async fn reload(&self, config: &Config) -> Result<(), ReloadError> {
+        let mut settings = self.settings.lock().await;
+        if let Some(field) = settings.unchangeable(config) {
+            return Err(ReloadError::Unchangeable(field));
+        }
+        let old = std::mem::replace(&mut settings.config, config.clone());
+        let of_shard = |index| {
+            let config = settings.of_shard(index);
+            move |now, broker: &mut goldcrest_core::Broker<'static>| broker.reconfigure(now, config)
+        };
+        match self.mailboxes.0.ask_all(of_shard).await {
+            Ok(answers) => {
+                // Seed, shard and durability are those of before.
+                debug_assert!(answers.iter().all(Result::is_ok));
+                Ok(())
+            }
+            Err(error) => {
+                if error == NoAnswer::Busy {
+                    settings.config = old;
+                }
+                Err(ReloadError::NoAnswer(error))
+            }
+        }
+    }
+
+    /// From now on these permissions are asked, and all that was granted so far is asked anew: a subscription that is not permitted any more ends, and
+    /// the connection of its client is closed with 0x87 Not authorized. Called with the permissions of before, after their rules have changed, it has them
+    /// asked anew.
+    ///
+    /// # Errors
+    /// A shard does not answer within a second.
+    pub async fn set_authorize(&self, permissions: impl Into<Permissions<'static>>) -> Result<(), NoAnswer> {
+        let permissions = permissions.into();
+        let of_shard = |_| {
+            let permissions = permissions.clone();
+            move |now, broker: &mut goldcrest_core::Broker<'static>| broker.set_authorize(now, permissions)
+        };
+        self.mailboxes.0.ask_all(of_shard).await.map(drop)
+    }
+}

@@ -1,0 +1,72 @@
+//! What the brokers of all shards are configured from, and what of it may change while the gateway runs.
+
+use crate::config::{Config, StoreConfig};
+use crate::shard::body_budget;
+use goldcrest_core::Shard;
+use std::fmt;
+
+/// What the brokers of all shards are configured from.
+pub(super) struct BrokerSettings {
+    pub(super) config: Config,
+    pub(super) seed: u128,
+    pub(super) shards: u16,
+    pub(super) is_durable: bool,
+}
+
+impl fmt::Debug for BrokerSettings {
+    /// Without the seed, which nobody is to learn.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerSettings").field("shards", &self.shards).finish_non_exhaustive()
+    }
+}
+
+impl BrokerSettings {
+    /// What the broker of a shard is told.
+    pub(super) fn of_shard(&self, index: u16) -> goldcrest_core::Config<'static> {
+        let limits = if self.is_durable { self.config.limits_with_store() } else { self.config.broker.limits };
+        goldcrest_core::Config {
+            seed: self.seed,
+            shard: Shard { index, count: self.shards },
+            limits,
+            durable: self.is_durable,
+            body_budget: body_budget(self.config.store.body_bytes, self.shards),
+            ..self.config.broker.clone()
+        }
+    }
+
+    /// A field of `new` that is another one, and can't change while the gateway runs.
+    pub(super) fn unchangeable(&self, new: &Config) -> Option<&'static str> {
+        let old = &self.config;
+        // The pattern names all fields, so a new field that is not judged here does not compile.
+        let Config {
+            listeners,
+            shards,
+            data_dir,
+            memory_only,
+            store,
+            http,
+            sys_interval_s,
+            log,
+            capacity,
+            unfinished_connections,
+            broker,
+        } = new;
+        let is_same = [
+            ("listeners", *listeners == old.listeners),
+            ("shards", *shards == old.shards),
+            ("data_dir", *data_dir == old.data_dir),
+            ("memory_only", *memory_only == old.memory_only),
+            ("store", StoreConfig { body_bytes: old.store.body_bytes, ..*store } == old.store),
+            ("http", *http == old.http),
+            ("sys_interval_s", *sys_interval_s == old.sys_interval_s),
+            ("log", *log == old.log),
+            ("capacity", *capacity == old.capacity),
+            ("unfinished_connections", *unfinished_connections == old.unfinished_connections),
+            ("broker.connect_timeout_ms", broker.connect_timeout_ms == old.broker.connect_timeout_ms),
+            ("broker.authentication", broker.authentication == old.broker.authentication),
+            // The buffers of connections and the files of the store are made for it.
+            ("broker.limits.packet_bytes", broker.limits.packet_bytes == old.broker.limits.packet_bytes),
+        ];
+        is_same.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field)
+    }
+}
