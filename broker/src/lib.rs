@@ -37,7 +37,7 @@ mod testing;
 
 pub use access::Access;
 pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
-pub use gateway::{Failed, Gateway, ReloadError, StartError};
+pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::MemoryStream;
 pub use net::descriptors::TooFewDescriptors;
 pub use shard::NoAnswer;

@@ -1,15 +1,18 @@
 //! The gateway as a library: starting and stopping all shards, and what a program may ask of them meanwhile.
 //!
 //! ```text
+//! client    a client within the program
 //! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends
 //! settings  what the brokers of all shards are configured from
 //! ```
 
+mod client;
 mod control;
 mod failure;
 mod settings;
 
+pub use client::{LocalClient, LocalClientError, ReceivedMessage};
 pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 

@@ -1,0 +1,166 @@
+//! A program publishes and subscribes by clients within its process.
+
+mod support;
+
+use goldcrest::{Config, Gateway, LocalClient, LocalClientError};
+use goldcrest_core::codec::{QoS, ReasonCode};
+use std::time::Duration;
+use support::{local, runtime};
+use tokio::time::timeout;
+
+/// Time for what comes at once, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(10);
+
+const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// Runs a test with a gateway that has one shard, and with one that has three.
+fn with_gateways(change: impl Fn(&mut Config), test: impl AsyncFn(&Gateway)) {
+    for shards in [1, 3] {
+        let mut config = Config { shards, ..local() };
+        change(&mut config);
+        let gateway = Gateway::start(&config).unwrap();
+        runtime().block_on(async {
+            test(&gateway).await;
+            gateway.shut_down().await;
+        });
+    }
+}
+
+async fn receive(client: &mut LocalClient) -> (String, Vec<u8>, QoS) {
+    let message = timeout(SOON, client.next()).await.expect("a message in time").unwrap();
+    (message.topic, message.payload, message.qos)
+}
+
+#[test]
+fn messages_of_each_qos_pass_between_clients_in_order() {
+    with_gateways(
+        |_| {},
+        async |gateway| {
+            for qos in ALL_QOS {
+                let mut subscriber = gateway.client("subscriber").await.unwrap();
+                let mut publisher = gateway.client("publisher").await.unwrap();
+                assert_eq!(subscriber.subscribe("t/#", qos).await.unwrap(), qos);
+                // More than the broker sends before some are acknowledged.
+                for number in 0..100_u8 {
+                    publisher.publish("t/a", &[number], qos, false).await.unwrap();
+                }
+                for number in 0..100_u8 {
+                    assert_eq!(receive(&mut subscriber).await, ("t/a".to_owned(), vec![number], qos));
+                }
+                publisher.close().await.unwrap();
+            }
+        },
+    );
+}
+
+/// What comes while a client waits for an answer waits for it, and the answer does.
+#[test]
+fn a_client_may_publish_to_itself() {
+    with_gateways(
+        |_| {},
+        async |gateway| {
+            let mut client = gateway.client("a").await.unwrap();
+            client.subscribe("t", QoS::ExactlyOnce).await.unwrap();
+            for number in 0..40_u8 {
+                client.publish("t", &[number], ALL_QOS[usize::from(number % 3)], false).await.unwrap();
+            }
+            let mut numbers = Vec::new();
+            for _ in 0..40 {
+                numbers.push(receive(&mut client).await.1[0]);
+            }
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..40), "each came once");
+            client.unsubscribe("t").await.unwrap();
+            client.publish("t", b"", QoS::AtLeastOnce, false).await.unwrap();
+            assert!(timeout(Duration::from_millis(50), client.next()).await.is_err());
+        },
+    );
+}
+
+#[test]
+fn a_call_that_is_given_up_leaves_the_client_whole() {
+    with_gateways(
+        |_| {},
+        async |gateway| {
+            let mut subscriber = gateway.client("subscriber").await.unwrap();
+            subscriber.subscribe("t", QoS::AtLeastOnce).await.unwrap();
+            let mut publisher = gateway.client("publisher").await.unwrap();
+            // Longer than what the stream holds, so it is given up amid the packet.
+            let payload = vec![7; 300_000];
+            let publishing = publisher.publish("t", &payload, QoS::AtLeastOnce, false);
+            assert!(timeout(Duration::ZERO, publishing).await.is_err(), "no answer can have come");
+            publisher.publish("t", b"next", QoS::AtLeastOnce, false).await.unwrap();
+            assert_eq!(receive(&mut subscriber).await.1, payload);
+            assert_eq!(receive(&mut subscriber).await.1, b"next");
+        },
+    );
+}
+
+#[test]
+fn messages_of_qos_0_that_nobody_takes_are_lost_beyond_a_bound_and_counted() {
+    with_gateways(
+        |_| {},
+        async |gateway| {
+            let mut client = gateway.client("a").await.unwrap();
+            client.subscribe("t", QoS::AtMostOnce).await.unwrap();
+            let payload = vec![7; 100_000];
+            for _ in 0..30 {
+                // With the answer, all that was published before has come.
+                client.publish("t", &payload, QoS::AtLeastOnce, false).await.unwrap();
+                client.unsubscribe("other").await.unwrap();
+            }
+            let mut received = 0;
+            while timeout(Duration::from_millis(200), client.next()).await.is_ok() {
+                received += 1;
+            }
+            assert!((5..=10).contains(&received), "{received} of 100 KB in 1 MiB");
+            assert!(client.lost() >= 10, "{} were lost", client.lost());
+        },
+    );
+}
+
+#[test]
+fn what_the_broker_refuses_is_an_error_and_the_client_goes_on() {
+    let packet_bytes = 10_000;
+    with_gateways(
+        |config| config.broker.limits.packet_bytes = packet_bytes,
+        async |gateway| {
+            let mut client = gateway.client("a").await.unwrap();
+            let wildcard = client.publish("t/#", b"", QoS::AtLeastOnce, false).await;
+            assert!(matches!(wildcard, Err(LocalClientError::Topic(_))), "{wildcard:?}");
+            let filter = client.subscribe("t/#/a", QoS::AtLeastOnce).await;
+            assert!(matches!(filter, Err(LocalClientError::Filter(_))), "{filter:?}");
+            let system = client.publish("$SYS/t", b"", QoS::AtLeastOnce, false).await;
+            assert!(matches!(system, Err(LocalClientError::Refused(ReasonCode::NotAuthorized))), "{system:?}");
+            let long = client.publish("t", &[0; 10_000], QoS::AtLeastOnce, false).await;
+            assert!(matches!(long, Err(LocalClientError::TooLarge(_, limit)) if limit == packet_bytes), "{long:?}");
+            client.publish("t", b"", QoS::AtLeastOnce, false).await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_client_that_is_taken_over_learns_why_it_is_closed() {
+    with_gateways(
+        |_| {},
+        async |gateway| {
+            let mut first = gateway.client("same").await.unwrap();
+            let _second = gateway.client("same").await.unwrap();
+            let end = timeout(SOON, first.next()).await.expect("an end in time");
+            assert!(matches!(end, Err(LocalClientError::Closed(Some(ReasonCode::SessionTakenOver)))), "{end:?}");
+        },
+    );
+}
+
+#[test]
+fn a_client_that_waits_for_messages_outlives_the_longest_keep_alive() {
+    with_gateways(
+        |config| config.broker.keep_alive_max = 1,
+        async |gateway| {
+            let mut client = gateway.client("a").await.unwrap();
+            let waited = timeout(Duration::from_millis(2_500), client.next()).await;
+            assert!(waited.is_err(), "it was closed: {waited:?}");
+            client.publish("t", b"", QoS::AtLeastOnce, false).await.unwrap();
+        },
+    );
+}
