@@ -1,37 +1,39 @@
 //! When a batch goes to the store: at once, or a little later, where it may turn out that it need not.
 //!
-//! A message needs no record if all clients that are to have it acknowledge it before its batch is handed in. So it pays to wait
-//! for them where they are faster than the store. A batch waits for as long as the store took of late, and no longer: nobody
-//! waits more than twice as long for it, and a millisecond or two, which is what timers are exact to. If that was in vain the
-//! next batch does not wait, then the next two do not, and so on.
+//! A message needs no record if all clients that are to have it acknowledge it before its batch is handed in. So where clients are faster
+//! than the store, it pays to wait for their acknowledgements. A batch waits for as long as the store took of late, and a millisecond or
+//! two more, since timers are no more exact than that: so nobody waits more than twice as long for the store. If the wait was in vain, the
+//! next batch does not wait; if it is in vain again, the next two don't, then the next four, and so on.
 //!
-//! Records that only say that something is over wait longer, for others that have to be synced anyway.
+//! Records that only say that something is over wait longer, for a sync that is due to others.
 
 use goldcrest_core::CommitUrgency;
 use std::time::{Duration, Instant};
 
-/// Records of so many bytes are handed in, whatever they say.
+/// Once there are records of so many bytes they are handed in, whatever they say.
 pub(crate) const ENOUGH: u64 = 64 * 1024;
 
-/// Records that nobody waits for are handed in after so long. After a crash what they say has not happened: messages
-/// with QoS 1 come twice.
+/// Records that nobody waits for are handed in after so long. What they say is forgotten by a crash before that: messages with QoS 1 come
+/// twice then.
 const CLEAN_UP: Duration = Duration::from_millis(20);
 
-/// What counts of the time that a store takes: it may hang.
+/// A store that takes longer than this counts as if it took so long: it may hang.
 const MOST: Duration = Duration::from_millis(50);
 
+/// After waits in vain so many batches in a row don't wait at most.
 const MOST_SKIPPED: u32 = 256;
 
+/// Decides how long the next batch of a shard waits.
 pub(crate) struct CommitDelay {
-    /// How long the store took of late; nothing before it was asked for the first time.
+    /// How long the store took of late; zero before the first batch.
     usual: Duration,
     /// Since when there are records that nobody waits for.
     idle_since: Option<Instant>,
-    /// Since when a batch waits that is waited for.
+    /// Since when a batch waits that somebody waits for.
     brief_since: Option<Instant>,
-    /// So many batches are not to wait.
+    /// So many of the next batches are not to wait.
     skipped: u32,
-    /// So many are not after the next one that waited in vain.
+    /// So many batches are not to wait after the next wait in vain.
     penalty: u32,
 }
 
