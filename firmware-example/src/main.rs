@@ -41,6 +41,8 @@ type Lines = [Line<'static, Uart>; board::UARTS];
 
 /// The largest packet that the board itself takes.
 const LOCAL_BYTES: usize = 64;
+/// For CONNECT and SUBSCRIBE of the board.
+const LOCAL_OUTGOING_BYTES: usize = 32;
 
 #[board::entry]
 #[allow(clippy::too_many_arguments, reason = "`entry` makes arguments of what is `static` in it")]
@@ -54,6 +56,7 @@ fn main() -> ! {
     static mut NETWORK: MaybeUninit<Network> = MaybeUninit::uninit();
     static mut BUFFERS: [line::Buffers; board::UARTS] = [const { line::Buffers::new() }; board::UARTS];
     static mut LOCAL: [u8; LOCAL_BYTES] = [0; LOCAL_BYTES];
+    static mut LOCAL_OUTGOING: [u8; LOCAL_OUTGOING_BYTES] = [0; LOCAL_OUTGOING_BYTES];
 
     let Some(Board { clock, uarts, led, watchdog }) = Board::take() else { panic!("main runs once") };
     let [uart0, uart1, uart2] = uarts;
@@ -75,7 +78,7 @@ fn main() -> ! {
     let broker = open_broker(BROKER, memory, seed);
     keeper.restore(now, broker, FRAMES.spare());
     let network = open_network(NETWORK, now, FRAMES, SOCKETS, address, derive_seed(seed, 0));
-    let mut station = Station::new(now, led, LOCAL);
+    let mut station = Station::new(now, led, LOCAL, LOCAL_OUTGOING);
     let mut supervisor = Supervisor::start(watchdog);
     let mut faults = Faults::NONE;
 

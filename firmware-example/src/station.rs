@@ -13,7 +13,9 @@
 use core::fmt::Write;
 
 use goldcrest_core::codec::QoS;
-use goldcrest_core::{Broker, ConnectionId, Full, Instant, Local, LocalPublish, TopicFilter, TopicName};
+use goldcrest_core::{
+    Broker, ConnectionId, Full, Instant, LocalClient, LocalEvent, LocalPublish, TopicFilter, TopicName,
+};
 use heapless::String;
 
 use crate::board::{self, Led, stack};
@@ -28,7 +30,7 @@ const PERIOD_MILLIS: u64 = 1000;
 /// The sensor, the LED, and a client of the broker for both.
 pub(crate) struct Station<'b> {
     led: Led,
-    local: Local<'b>,
+    local: LocalClient<'b>,
     started: Instant,
     /// When the next reading is due.
     due: Instant,
@@ -37,8 +39,9 @@ pub(crate) struct Station<'b> {
 }
 
 impl<'b> Station<'b> {
-    pub(crate) fn new(now: Instant, led: Led, buffer: &'b mut [u8]) -> Self {
-        Self { led, local: Local::new("board", buffer), started: now, due: now, said: Faults::NONE }
+    pub(crate) fn new(now: Instant, led: Led, incoming: &'b mut [u8], outgoing: &'b mut [u8]) -> Self {
+        let local = LocalClient::new("board", incoming, outgoing);
+        Self { led, local, started: now, due: now, said: Faults::NONE }
     }
 
     /// When [`Station::turn`] has something to do, though no message has come.
@@ -54,7 +57,16 @@ impl<'b> Station<'b> {
     /// Obeys commands, and publishes a reading when it is time. Whether it did.
     pub(crate) fn turn(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
         let mut is_switched = false;
-        while let Some(command) = self.local.poll(broker, now) {
+        while let Some(event) = self.local.poll(broker, now) {
+            let command = match event {
+                LocalEvent::Message(command) => command,
+                LocalEvent::Answer { code, .. } => {
+                    faults.connects = faults.connects.wrapping_add(u32::from(code.is_error()));
+                    continue;
+                }
+                // It connects again when the next reading is due.
+                _ => continue,
+            };
             if cfg!(feature = "stall") && command.topic == stall::TOPIC {
                 stall::stall(command.payload);
                 continue;
@@ -98,7 +110,7 @@ impl<'b> Station<'b> {
         let mut result = self.local.connect(broker, now);
         for topic in COMMANDS {
             let Ok(filter) = TopicFilter::new(topic) else { continue };
-            result = result.and_then(|()| self.local.subscribe(broker, now, filter, QoS::ExactlyOnce));
+            result = result.and_then(|()| self.local.subscribe(broker, now, filter, QoS::ExactlyOnce).map(|_| ()));
         }
         if result.is_err() {
             faults.connects = faults.connects.wrapping_add(1);

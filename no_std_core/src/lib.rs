@@ -6,7 +6,7 @@
 //! - [`Broker`] is everything; its documentation sorts its verbs.
 //! - [`resources!`] names its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
 //!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
-//! - [`Broker::publish`] and [`Local`] make the code around the broker a participant.
+//! - [`Broker::publish`] and [`LocalClient`] make the code around the broker a participant.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
 //! - The module `guide` (feature `embedded-io-async`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
 //!   of `embedded-io`.
@@ -149,7 +149,7 @@ mod time;
 pub use api::broker::Broker;
 pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
 pub use api::inspect::{DeliveryInfo, DeliveryState, MessageInfo, SubscriptionInfo};
-pub use api::local::Local;
+pub use api::local::{LocalClient, LocalEvent};
 #[cfg(feature = "alloc")]
 pub use api::resources::Capacity;
 pub use api::resources::Resources;

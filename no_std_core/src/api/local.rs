@@ -2,27 +2,33 @@
 
 use crate::api::broker::Broker;
 use crate::codec::{
-    Ack, AckKind, Answer, Connect, Disconnect, Encode, Frame, PacketId, PacketType, PingReq, Properties, Property,
-    Publish, QoS, ReasonCode, SubscriptionOptions, Version, Window, split,
+    Connect, Encode, PacketId, PacketType, Properties, Property, Publish, QoS, ReasonCode, SubscriptionOptions, Version,
 };
 use crate::engine::connections::ConnectionId;
-use crate::engine::outcomes::{Next, Then};
-use crate::engine::sessions::Session;
-use crate::mem::Handle;
+use crate::engine::outcomes::{LocalPublish, Next, Then};
 use crate::seam::authorize::{Principal, Verdict};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
+use packets::{DISCONNECT, OneFilter, PINGREQ, Packets, acknowledgement, answer};
 
-/// A client without a wire: firmware that embeds a [`Broker`] subscribes with it and takes messages like anybody else, while
-/// [`Broker::publish`] is the way in the other direction.
+mod packets;
+
+/// A client without a wire: a program that embeds a [`Broker`] subscribes, publishes and takes messages with it like anybody else.
+/// [`Broker::publish`] is the shorter way for who needs no answer.
 ///
 /// It is a Network Connection of MQTT 5.0 and counts as one. It starts without a Session and leaves none behind, sends PINGREQ if
 /// the broker asks for it, and acknowledges a message of QoS 1 or 2 when the next one is asked for: until then the message is in
-/// flight. The broker must be one without siblings.
+/// flight.
+///
+/// What a broker lets its clients wait for, this client waits for too: until siblings know of a subscription, until a message is
+/// safe in the store, until there is room. Nothing blocks: [`LocalClient::poll`] goes on where it can, and
+/// [`Broker::poll_ready`] names [`LocalClient::id`] when it can go on. On a broker with siblings the client connects to the one
+/// where its Client Identifier is at home, see [`Shard::home_of`](crate::Shard::home_of).
 ///
 /// ```
 /// use goldcrest_core::codec::QoS;
-/// use goldcrest_core::{AllowAll, Broker, Config, Instant, Local, LocalPublish, TopicFilter, TopicName, resources};
+/// use goldcrest_core::{AllowAll, Broker, Config, Instant, LocalClient, LocalEvent, LocalPublish};
+/// use goldcrest_core::{TopicFilter, TopicName, resources};
 ///
 /// type Memory = resources! {
 ///     connections: 4, sessions: 4, subscriptions: 8, levels: 16, messages: 16, deliveries: 16, blocks: 16
@@ -31,162 +37,291 @@ use crate::topic::TopicFilter;
 /// let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
 /// let now = Instant::from_millis(0);
 ///
-/// // The buffer is for the largest packet that is to be received.
-/// let mut buffer = [0; 128];
-/// let mut panel = Local::new("panel", &mut buffer);
+/// // The first buffer is for the largest packet that is to be received, the second for the largest one of the client's own.
+/// let (mut incoming, mut outgoing) = ([0; 128], [0; 64]);
+/// let mut panel = LocalClient::new("panel", &mut incoming, &mut outgoing);
 /// panel.connect(&mut broker, now)?;
 /// panel.subscribe(&mut broker, now, TopicFilter::new("led/set").unwrap(), QoS::AtLeastOnce)?;
 ///
-/// // Somebody publishes; here it is the same firmware.
+/// // Somebody publishes; here it is the same client.
 /// let command = LocalPublish {
 ///     topic: TopicName::new("led/set").unwrap(),
 ///     payload: b"on",
-///     qos: QoS::AtLeastOnce,
+///     qos: QoS::ExactlyOnce,
 ///     retain: false,
 ///     expiry_secs: None,
 /// };
-/// broker.publish(now, command).unwrap();
+/// let sent = panel.publish(&mut broker, now, command)?;
 ///
-/// // In each turn of the firmware's loop:
-/// let mut led = false;
-/// while let Some(publish) = panel.poll(&mut broker, now) {
-///     led = publish.payload == b"on";
+/// // In each turn of the program's loop:
+/// let (mut led, mut is_kept) = (false, false);
+/// while let Some(event) = panel.poll(&mut broker, now) {
+///     match event {
+///         LocalEvent::Message(publish) => led = publish.payload == b"on",
+///         // The broker has subscribed the client, or has taken its message.
+///         LocalEvent::Answer { packet_id, code } => is_kept |= Some(packet_id) == sent && !code.is_error(),
+///         LocalEvent::Closed(code) => panic!("{code:?}"),
+///         _ => {}
+///     }
 /// }
-/// assert!(led);
+/// assert!(led && is_kept && !panel.is_waiting());
 /// # Ok::<(), goldcrest_core::codec::ReasonCode>(())
 /// ```
 #[derive(Debug)]
-pub struct Local<'b> {
-    identifier: &'b str,
-    principal: Principal,
+pub struct LocalClient<'b> {
+    client_id: &'b str,
+    /// Who it is, where the broker asks.
+    identity: Option<Identity>,
     connection: Option<ConnectionId>,
-    /// Whole packets only, as the broker is told that this is the largest size.
-    buffer: &'b mut [u8],
-    /// What of the buffer has come and was not looked at.
-    start: usize,
-    end: usize,
-    /// The message that [`Local::poll`] gave last.
-    unanswered: Option<(AckKind, PacketId)>,
+    /// Whole packets only, as the broker is told that the buffer is the largest size.
+    incoming: Packets<'b>,
+    /// CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH that the broker has not taken yet.
+    outgoing: Packets<'b>,
+    /// The acknowledgement of the message that [`LocalClient::poll`] gave last.
+    unanswered: Option<[u8; 4]>,
+    /// The Packet Identifiers of requests that are not answered: bit 0 is 1.
+    requests: u32,
+    /// Those of them that are PUBLISH packets of QoS 2.
+    twofold: u32,
+    /// The connection was closed, which the caller has not heard yet.
+    closed: Option<ReasonCode>,
 }
 
-impl<'b> Local<'b> {
-    /// A client with a Client Identifier, not connected. `buffer` bounds the packets it can take: a larger PUBLISH is dropped and
-    /// counted `[MQTT-3.1.2-25]`. 64 bytes are the least that is of use.
+/// What [`LocalClient::poll`] has for its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LocalEvent<'a> {
+    /// A message came, which is acknowledged by the next [`LocalClient::poll`].
+    Message(Publish<'a>),
+    /// The broker has done what was asked for with this Packet Identifier, or refuses it: then the code is an error. Of a subscription the code is the
+    /// QoS that was granted; a message is as safe as the broker makes it.
+    Answer {
+        /// What [`LocalClient::subscribe`], [`LocalClient::unsubscribe`] or [`LocalClient::publish`] gave.
+        packet_id: PacketId,
+        /// The code of SUBACK, UNSUBACK, PUBACK, PUBREC or PUBCOMP.
+        code: ReasonCode,
+    },
+    /// The broker has closed the connection, or has refused it, with this code. What was not answered is not answered any more.
+    Closed(ReasonCode),
+}
+
+/// Who a client is. A program whose clients are nobody has no way to a verdict then, which would take flash.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    principal: Principal,
+    accept: Accept,
+}
+
+type Accept = for<'a, 'm, 'v> fn(&'a mut Broker<'m>, Instant, ConnectionId, Verdict<'v>);
+
+impl<'b> LocalClient<'b> {
+    /// So many requests may wait for their answers.
+    pub const MAX_REQUESTS: u32 = u32::BITS;
+
+    /// A client with a Client Identifier, not connected.
+    ///
+    /// `incoming` bounds the packets that it can take: a larger PUBLISH is dropped and counted `[MQTT-3.1.2-25]`. 64 bytes are the
+    /// least that is of use. `outgoing` bounds the packets that it can send, which stand there while the broker lets them wait. CONNECT takes
+    /// 20 bytes and the Client Identifier.
     ///
     /// Where everybody may connect, another client with the same identifier takes its place `[MQTT-3.1.4-3]`; see
-    /// [`Local::is_connected`].
-    pub fn new(identifier: &'b str, buffer: &'b mut [u8]) -> Self {
+    /// [`LocalClient::is_connected`].
+    pub fn new(client_id: &'b str, incoming: &'b mut [u8], outgoing: &'b mut [u8]) -> Self {
         Self {
-            identifier,
-            principal: Principal::ANONYMOUS,
+            client_id,
+            identity: None,
             connection: None,
-            buffer,
-            start: 0,
-            end: 0,
+            incoming: Packets { bytes: incoming, start: 0, end: 0 },
+            outgoing: Packets { bytes: outgoing, start: 0, end: 0 },
             unanswered: None,
+            requests: 0,
+            twofold: 0,
+            closed: None,
         }
     }
 
-    /// The same as somebody: with [`Authentication::Ask`](crate::Authentication::Ask) it needs no verdict of the embedder's,
-    /// and its permissions are those of `principal`.
+    /// The same as somebody: a broker with [`Authentication::Ask`](crate::Authentication::Ask) takes it without a verdict of the embedder's,
+    /// and its permissions are those of `principal`, which may be [`Principal::ANONYMOUS`]. Without this such a broker refuses it.
     #[must_use]
     pub fn with_principal(self, principal: Principal) -> Self {
-        Self { principal, ..self }
+        Self {
+            identity: Some(Identity {
+                principal,
+                accept: |broker, now, id, verdict| broker.handle_verdict(now, id, verdict),
+            }),
+            ..self
+        }
     }
 
-    /// Opens a Network Connection, in place of an open one. `Err` says why the broker has refused it; without room it is
-    /// [`ReasonCode::QuotaExceeded`], with too small a buffer [`ReasonCode::PacketTooLarge`].
+    /// Opens a Network Connection, in place of an open one. Requests may follow at once.
+    ///
+    /// # Errors
+    /// Why the broker has refused it; without room that is [`ReasonCode::QuotaExceeded`], with too small a buffer
+    /// [`ReasonCode::PacketTooLarge`], and [`ReasonCode::UseAnotherServer`] where the Client Identifier is at home on a sibling. Where the broker
+    /// lets it wait, a refusal comes as [`LocalEvent::Closed`].
     pub fn connect(&mut self, broker: &mut Broker<'_>, now: Instant) -> Result<(), ReasonCode> {
         self.disconnect(broker, now);
-        let largest = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
-        let properties = [Property::MaximumPacketSize(largest)];
-        let connect = Connect {
+        if !self.client_id.is_empty() && !broker.engine.config.shard.is_home_of(self.client_id.as_bytes()) {
+            return Err(ReasonCode::UseAnotherServer);
+        }
+        let largest = u32::try_from(self.incoming.bytes.len()).unwrap_or(u32::MAX);
+        let properties =
+            [Property::MaximumPacketSize(largest), Property::ReceiveMaximum(for_handshakes(broker).max(1))];
+        self.outgoing.put(&Connect {
             version: Version::V5,
             is_bridge: false,
             clean_start: true,
             keep_alive: 0,
             properties: Properties::new(&properties),
-            client_id: self.identifier,
+            client_id: self.client_id,
             will: None,
             user_name: None,
             password: None,
+        })?;
+        let Ok(id) = broker.handle_connected(now) else {
+            self.outgoing.clear();
+            return Err(ReasonCode::QuotaExceeded);
         };
-        let mut window = Window::new(0, self.buffer);
-        connect.encode(Version::V5, &mut window);
-        let bytes = window.finish().ok_or(ReasonCode::PacketTooLarge)?;
-        let id = broker.handle_connected(now).map_err(|_| ReasonCode::QuotaExceeded)?;
-        if let Next::Ask(_) = broker.handle_bytes(now, id, bytes).next {
-            broker.handle_verdict(now, id, Verdict::accept(self.principal));
-        }
-        match broker.describe(id) {
-            Some(info) if info.is_open => {
-                self.connection = Some(id);
-                Ok(())
-            }
-            info => {
-                broker.handle_closed(now, id);
-                let closing = info.and_then(|info| info.closing);
-                Err(closing.map_or(ReasonCode::UnspecifiedError, |(code, _)| code))
+        self.connection = Some(id);
+        self.hand_in(broker, now);
+        match self.closed.take().or_else(|| closing(broker, id)) {
+            None => Ok(()),
+            Some(code) => {
+                self.end_connection(broker, now);
+                Err(code)
             }
         }
     }
 
-    /// Subscribes, and gets the retained messages that match. `Err` is the Reason Code that a SUBACK would have, or
-    /// [`ReasonCode::ServerUnavailable`] without a connection.
+    /// Asks for a subscription and for the retained messages that match. The Packet Identifier comes back with the
+    /// [`LocalEvent::Answer`].
+    ///
+    /// # Errors
+    /// [`ReasonCode::ServerUnavailable`] without a connection, [`ReasonCode::PacketTooLarge`] if the packet exceeds the buffer. [`ReasonCode::ServerBusy`]
+    /// if it has no room in it now, or [`LocalClient::MAX_REQUESTS`] wait for an answer: after some calls of [`LocalClient::poll`] it has.
     pub fn subscribe(
         &mut self,
         broker: &mut Broker<'_>,
         now: Instant,
         filter: TopicFilter<'_>,
         qos: QoS,
-    ) -> Result<(), ReasonCode> {
-        let (id, session) = self.session(broker)?;
-        let code = broker.engine.subscribe(now, session, filter.as_str(), SubscriptionOptions::with_qos(qos), 0);
-        if let Some(connection) = broker.engine.find(id) {
-            broker.engine.mark_ready(connection);
-        }
-        if code.is_error() { Err(code) } else { Ok(()) }
+    ) -> Result<PacketId, ReasonCode> {
+        let packet_id = self.free_packet_id()?;
+        let options = SubscriptionOptions::with_qos(qos).bits();
+        self.request(broker, now, Some(packet_id), &OneFilter { packet_id, filter, options: Some(options) })?;
+        Ok(packet_id)
     }
 
-    /// Ends a subscription. `Err` is [`ReasonCode::NoSubscriptionExisted`] if there was none, or
-    /// [`ReasonCode::ServerUnavailable`] without a connection.
-    pub fn unsubscribe(&mut self, broker: &mut Broker<'_>, filter: TopicFilter<'_>) -> Result<(), ReasonCode> {
-        let (_, session) = self.session(broker)?;
-        if !broker.engine.unsubscribe(session, filter) {
-            return Err(ReasonCode::NoSubscriptionExisted);
-        }
-        broker.engine.forget_left_groups(session);
-        Ok(())
+    /// Asks for the end of a subscription. The code of the [`LocalEvent::Answer`] is [`ReasonCode::NoSubscriptionExisted`] if there was none.
+    ///
+    /// # Errors
+    /// As [`LocalClient::subscribe`].
+    pub fn unsubscribe(
+        &mut self,
+        broker: &mut Broker<'_>,
+        now: Instant,
+        filter: TopicFilter<'_>,
+    ) -> Result<PacketId, ReasonCode> {
+        let packet_id = self.free_packet_id()?;
+        self.request(broker, now, Some(packet_id), &OneFilter { packet_id, filter, options: None })?;
+        Ok(packet_id)
     }
 
-    /// The next message, and the acknowledgement of the one before. To be called until there is none: in each turn, or after
-    /// [`Broker::poll_ready`] has named [`Local::id`], and at least as often as the Server Keep Alive if the broker has one.
-    pub fn poll(&mut self, broker: &mut Broker<'_>, now: Instant) -> Option<Publish<'_>> {
-        if let Some((kind, packet_id)) = self.unanswered.take() {
-            self.answer(broker, now, kind, packet_id);
+    /// Publishes with the permissions of this client. With QoS 1 and 2 the Packet Identifier comes back with the [`LocalEvent::Answer`].
+    ///
+    /// # Errors
+    /// As [`LocalClient::subscribe`]; [`ReasonCode::ServerBusy`] also if as many messages of QoS 2 are on their way as
+    /// [`Limits::receive_maximum`](crate::Limits::receive_maximum) allows.
+    pub fn publish(
+        &mut self,
+        broker: &mut Broker<'_>,
+        now: Instant,
+        message: LocalPublish<'_>,
+    ) -> Result<Option<PacketId>, ReasonCode> {
+        let LocalPublish { topic, payload, qos, retain, expiry_secs } = message;
+        let packet_id = if qos == QoS::AtMostOnce { None } else { Some(self.free_packet_id()?) };
+        let is_twofold = qos == QoS::ExactlyOnce;
+        if is_twofold && self.twofold.count_ones() >= u32::from(broker.engine.config.limits.receive_maximum) {
+            return Err(ReasonCode::ServerBusy);
         }
-        self.keep_alive(broker, now);
+        let expiry = [Property::MessageExpiryInterval(expiry_secs.unwrap_or(0))];
+        let properties = if expiry_secs.is_some() { Properties::new(&expiry) } else { Properties::EMPTY };
+        let topic = topic.as_str();
+        self.request(
+            broker,
+            now,
+            packet_id,
+            &Publish { dup: false, qos, retain, topic, packet_id, properties, payload },
+        )?;
+        if let Some(packet_id) = packet_id.filter(|_| is_twofold) {
+            self.twofold |= bit(packet_id);
+        }
+        Ok(packet_id)
+    }
+
+    /// Goes on with what waits, acknowledges the message before, and gives what has come. To be called until there is nothing: in each turn, or
+    /// after [`Broker::poll_ready`] has named [`LocalClient::id`] and after each request, and at least as often as the
+    /// Server Keep Alive if the broker has one.
+    pub fn poll(&mut self, broker: &mut Broker<'_>, now: Instant) -> Option<LocalEvent<'_>> {
+        if let Some(packet) = self.unanswered {
+            if !self.send(broker, now, &packet) {
+                return None;
+            }
+            self.unanswered = None;
+        }
         let publish = loop {
-            let packet = self.next_packet(broker, now)?;
-            let frame = frame(self.buffer.get(packet.clone())?)?;
-            match frame.packet_type() {
-                PacketType::Publish => break packet,
-                PacketType::PubRel => {
-                    let released = Ack::decode(Version::V5, frame).ok()?.packet_id;
-                    self.answer(broker, now, AckKind::PubComp, released);
+            if self.incoming.is_empty() && !self.receive(broker, now) {
+                return self.closed.take().map(LocalEvent::Closed);
+            }
+            let start = self.incoming.start;
+            let (frame, len) = self.incoming.packet_at(start)?;
+            let end = start.saturating_add(len);
+            let kind = frame.packet_type();
+            let answer = match kind {
+                PacketType::Publish => {
+                    self.incoming.start = end;
+                    break start;
+                }
+                PacketType::SubAck | PacketType::UnsubAck => answer(frame, frame.body().last()),
+                PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
+                    answer(frame, frame.body().get(2))
                 }
                 // CONNACK and PINGRESP were expected, DISCONNECT is followed by the end.
-                _ => {}
+                _ => None,
+            };
+            let Some((packet_id, code)) = answer else {
+                self.incoming.start = end;
+                continue;
+            };
+            let next = match kind {
+                PacketType::PubRel => Some(PacketType::PubComp),
+                PacketType::PubRec if !code.is_error() => Some(PacketType::PubRel),
+                _ => None,
+            };
+            if next.is_some_and(|next| !self.send(broker, now, &acknowledgement(next, packet_id))) {
+                return None;
+            }
+            self.incoming.start = end;
+            if next.is_none() {
+                self.requests &= !bit(packet_id);
+                self.twofold &= !bit(packet_id);
+                return Some(LocalEvent::Answer { packet_id, code });
             }
         };
-        let publish = Publish::decode(Version::V5, frame(self.buffer.get(publish)?)?).ok()?;
-        let kind = if publish.qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
-        self.unanswered = publish.packet_id.map(|packet_id| (kind, packet_id));
-        Some(publish)
+        let (frame, _) = self.incoming.packet_at(publish)?;
+        let publish = Publish::decode(Version::V5, frame).ok()?;
+        let kind = if publish.qos == QoS::ExactlyOnce { PacketType::PubRec } else { PacketType::PubAck };
+        self.unanswered = publish.packet_id.map(|packet_id| acknowledgement(kind, packet_id));
+        Some(LocalEvent::Message(publish))
     }
 
-    /// Whether the connection is open. The broker may have closed it, for another client with the same identifier or at
-    /// [`Broker::shut_down`]; [`Local::poll`] finds that out. [`Local::connect`] opens it again, without subscriptions.
+    /// Whether something that the client asked for was not taken by the broker yet, or not answered: [`LocalClient::poll`] goes on with it.
+    pub fn is_waiting(&self) -> bool {
+        !self.outgoing.is_empty() || self.requests != 0
+    }
+
+    /// Whether it has a Network Connection. The broker may have closed it, for another client with the same identifier or at
+    /// [`Broker::shut_down`]; [`LocalClient::poll`] finds that out. [`LocalClient::connect`] opens it again, without subscriptions.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
@@ -196,264 +331,133 @@ impl<'b> Local<'b> {
         self.connection
     }
 
-    /// Closes the connection. What was not polled is gone.
+    /// Closes the connection. What was not polled is gone, and so is what the broker has not taken yet.
     pub fn disconnect(&mut self, broker: &mut Broker<'_>, now: Instant) {
-        if let Some(id) = self.connection.take() {
-            send(broker, now, id, &Disconnect::new(ReasonCode::Success));
-            broker.handle_closed(now, id);
-        }
-        (self.start, self.end, self.unanswered) = (0, 0, None);
+        self.send(broker, now, &DISCONNECT);
+        self.end_connection(broker, now);
+        self.incoming.clear();
+        (self.unanswered, self.closed) = (None, None);
     }
 
-    /// Where the next packet lies in the buffer.
-    fn next_packet(&mut self, broker: &mut Broker<'_>, now: Instant) -> Option<core::ops::Range<usize>> {
-        if self.start == self.end {
-            let id = self.connection?;
-            let transmit = broker.poll_transmit(now, id, self.buffer);
-            (self.start, self.end) = (0, transmit.written);
-            if transmit.then == Then::Close {
-                broker.handle_closed(now, id);
-                self.connection = None;
+    /// The lowest Packet Identifier that no request has.
+    fn free_packet_id(&self) -> Result<PacketId, ReasonCode> {
+        let used = self.requests.trailing_ones();
+        let free = if used < Self::MAX_REQUESTS { PacketId::new(used as u16 + 1) } else { None };
+        free.ok_or(ReasonCode::ServerBusy)
+    }
+
+    fn request(
+        &mut self,
+        broker: &mut Broker<'_>,
+        now: Instant,
+        packet_id: Option<PacketId>,
+        packet: &impl Encode,
+    ) -> Result<(), ReasonCode> {
+        if self.connection.is_none() {
+            return Err(ReasonCode::ServerUnavailable);
+        }
+        self.outgoing.put(packet)?;
+        self.requests |= packet_id.map_or(0, bit);
+        self.hand_in(broker, now);
+        Ok(())
+    }
+
+    /// Hands in the packets that the broker takes now.
+    fn hand_in(&mut self, broker: &mut Broker<'_>, now: Instant) {
+        let Some(id) = self.connection else { return };
+        while let Some(bytes) = self.outgoing.first()
+            && has_room_for_reply(broker, id)
+        {
+            // One by one: then there is no end of a turn within them (`Next::Yield`).
+            let received = broker.handle_bytes(now, id, bytes);
+            let consumed = received.consumed;
+            let is_asked = matches!(received.next, Next::Ask(_));
+            self.outgoing.start = self.outgoing.start.saturating_add(consumed);
+            if consumed == 0 {
+                return;
+            }
+            if is_asked {
+                let Some(Identity { principal, accept }) = self.identity else {
+                    self.closed = Some(ReasonCode::NotAuthorized);
+                    self.end_connection(broker, now);
+                    return;
+                };
+                accept(broker, now, id, Verdict::accept(principal));
             }
         }
-        let start = self.start;
-        let (_, len) = split(self.buffer.get(start..self.end)?, u32::MAX).ok()??;
-        self.start = start.saturating_add(len);
-        Some(start..self.start)
     }
 
-    fn session(&self, broker: &Broker<'_>) -> Result<(ConnectionId, Handle<Session>), ReasonCode> {
-        let session = |id| broker.engine.connections[broker.engine.find(id)?].session.map(|session| (id, session));
-        self.connection.and_then(session).ok_or(ReasonCode::ServerUnavailable)
-    }
-
-    fn answer(&mut self, broker: &mut Broker<'_>, now: Instant, kind: AckKind, packet_id: PacketId) {
-        if let Some(id) = self.connection {
-            send(broker, now, id, &Answer(kind, &Ack::new(packet_id, ReasonCode::Success)));
+    /// Takes what the broker has for this client; whether there was anything.
+    fn receive(&mut self, broker: &mut Broker<'_>, now: Instant) -> bool {
+        self.hand_in(broker, now);
+        let Some(id) = self.connection else { return false };
+        if self.outgoing.is_empty() && is_quiet(broker, now, id) {
+            self.send(broker, now, &PINGREQ);
         }
+        let transmit = broker.poll_transmit(now, id, self.incoming.room());
+        self.incoming.end = self.incoming.end.saturating_add(transmit.written);
+        match transmit.then {
+            Then::Close => {
+                self.closed = Some(closing(broker, id).unwrap_or(ReasonCode::UnspecifiedError));
+                self.end_connection(broker, now);
+            }
+            // Retained messages are looked for: others have their turn before that goes on.
+            Then::More if transmit.written == 0 => {
+                if let Some(connection) = broker.engine.find(id) {
+                    broker.engine.mark_ready(connection);
+                }
+            }
+            Then::More | Then::Idle => {}
+        }
+        transmit.written > 0
     }
 
-    /// Sends PINGREQ in time, if the broker has a Server Keep Alive `[MQTT-3.1.2-21]`.
-    fn keep_alive(&mut self, broker: &mut Broker<'_>, now: Instant) {
-        let Some((id, quiet, limit)) = self.connection.and_then(|id| {
-            let connection = &broker.engine.connections[broker.engine.find(id)?];
-            Some((id, now.millis_since(connection.last_active), connection.idle_limit_ms))
-        }) else {
-            return;
-        };
-        if limit != 0 && quiet.saturating_mul(3) >= u64::from(limit) {
-            send(broker, now, id, &PingReq);
+    /// The connection is gone. What came before is still to be polled.
+    fn end_connection(&mut self, broker: &mut Broker<'_>, now: Instant) {
+        if let Some(id) = self.connection.take() {
+            broker.handle_closed(now, id);
         }
+        self.outgoing.clear();
+        (self.requests, self.twofold) = (0, 0);
+    }
+
+    /// A packet of a few bytes, which overtakes requests that wait. Whether it is done with: the broker has taken it, or there is no connection any more.
+    fn send(&self, broker: &mut Broker<'_>, now: Instant, packet: &[u8]) -> bool {
+        self.connection.is_none_or(|id| broker.handle_bytes(now, id, packet).consumed > 0)
     }
 }
 
-/// A packet of a few bytes. Of the answers to these the broker never owes so many that it would not take one.
-fn send(broker: &mut Broker<'_>, now: Instant, id: ConnectionId, packet: &impl Encode) {
-    let mut space = [0; 8];
-    let mut window = Window::new(0, &mut space);
-    packet.encode(Version::V5, &mut window);
-    if let Some(bytes) = window.finish() {
-        broker.handle_bytes(now, id, bytes);
-    }
+/// Why the broker closes the connection, if it does.
+fn closing(broker: &Broker<'_>, id: ConnectionId) -> Option<ReasonCode> {
+    broker.describe(id)?.closing.map(|(code, _)| code)
 }
 
-fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
-    split(bytes, u32::MAX).ok()?.map(|(frame, _)| frame)
+/// The bit of a request, none if it is not a request of this client.
+fn bit(packet_id: PacketId) -> u32 {
+    1_u32.checked_shl(u32::from(packet_id.get()).saturating_sub(1)).unwrap_or(0)
+}
+
+/// How many of the replies that the broker may owe are left to handshakes of messages that it sends: it is told not to begin more.
+fn for_handshakes(broker: &Broker<'_>) -> u16 {
+    broker.engine.config.limits.owed_replies / 2
+}
+
+/// Whether a reply to a request, which takes two entries at most, and the replies to all acknowledgements and a PINGREQ fit into what the broker may owe. So an acknowledgement
+/// never has to wait until something is read, which would have to wait for the acknowledgement.
+fn has_room_for_reply(broker: &Broker<'_>, id: ConnectionId) -> bool {
+    let Some(connection) = broker.engine.find(id) else { return true };
+    let owed = broker.engine.connections[connection].owed.len();
+    let most = usize::from(broker.engine.config.limits.owed_replies);
+    owed <= most.saturating_sub(most / 2 + 3)
+}
+
+/// Whether it is time for PINGREQ, if the broker has a Server Keep Alive `[MQTT-3.1.2-21]`.
+fn is_quiet(broker: &Broker<'_>, now: Instant, id: ConnectionId) -> bool {
+    let Some(connection) = broker.engine.find(id) else { return false };
+    let connection = &broker.engine.connections[connection];
+    let limit = u64::from(connection.idle_limit_ms);
+    limit != 0 && now.millis_since(connection.last_active).saturating_mul(3) >= limit
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{AllowAll, Ask, Authentication, Config, LocalPublish, TopicName, resources};
-    use std::string::{String, ToString};
-    use std::vec::Vec;
-
-    type Small = resources! {
-        connections: 3,
-        sessions: 3,
-        subscriptions: 8,
-        levels: 16,
-        messages: 16,
-        deliveries: 16,
-        blocks: 64,
-    };
-    const NOW: Instant = Instant::from_millis(0);
-
-    fn publish(broker: &mut Broker<'_>, topic: &str, payload: &[u8], qos: QoS, retain: bool) {
-        let topic = TopicName::new(topic).unwrap();
-        broker.publish(NOW, LocalPublish { topic, payload, qos, retain, expiry_secs: None }).unwrap();
-    }
-
-    fn filter(text: &str) -> TopicFilter<'_> {
-        TopicFilter::new(text).unwrap()
-    }
-
-    fn poll_all(local: &mut Local<'_>, broker: &mut Broker<'_>) -> Vec<(String, Vec<u8>, QoS)> {
-        let mut all = Vec::new();
-        while let Some(publish) = local.poll(broker, NOW) {
-            all.push((publish.topic.to_string(), publish.payload.to_vec(), publish.qos));
-        }
-        all
-    }
-
-    #[test]
-    fn messages_of_each_qos_come_in_order_and_are_acknowledged() {
-        let mut resources = Small::new();
-        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
-        let mut buffer = [0; 64];
-        let mut local = Local::new("local", &mut buffer);
-        local.connect(&mut broker, NOW).unwrap();
-        local.subscribe(&mut broker, NOW, filter("a/+"), QoS::ExactlyOnce).unwrap();
-        // More than what may be in flight or lie in the buffer.
-        for round in 0..5_u8 {
-            for (number, qos) in
-                [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().cycle().take(12).enumerate()
-            {
-                publish(&mut broker, "a/b", &[round, number as u8], qos, false);
-            }
-            let payloads: Vec<_> =
-                poll_all(&mut local, &mut broker).into_iter().map(|(_, payload, _)| payload).collect();
-            let expected: Vec<_> = (0..12_u8).map(|number| std::vec![round, number]).collect();
-            assert_eq!(payloads, expected);
-            let counters = broker.counters();
-            assert_eq!((counters.messages, counters.deliveries), (0, 0), "all are acknowledged");
-            assert_eq!(counters.dropped.total(), 0);
-        }
-    }
-
-    #[test]
-    fn a_message_is_in_flight_until_the_next_one_is_asked_for() {
-        let mut resources = Small::new();
-        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
-        let mut buffer = [0; 64];
-        let mut local = Local::new("local", &mut buffer);
-        local.connect(&mut broker, NOW).unwrap();
-        local.subscribe(&mut broker, NOW, filter("a"), QoS::AtLeastOnce).unwrap();
-        publish(&mut broker, "a", b"1", QoS::AtLeastOnce, false);
-        assert_eq!(local.poll(&mut broker, NOW).unwrap().payload, b"1");
-        assert_eq!(broker.counters().deliveries, 1);
-        assert!(local.poll(&mut broker, NOW).is_none());
-        assert_eq!(broker.counters().deliveries, 0);
-    }
-
-    #[test]
-    fn retained_messages_come_with_the_subscription_and_none_after_its_end() {
-        let mut resources = Small::new();
-        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
-        let mut buffer = [0; 64];
-        let mut local = Local::new("local", &mut buffer);
-        publish(&mut broker, "kept", b"value", QoS::AtLeastOnce, true);
-        local.connect(&mut broker, NOW).unwrap();
-        local.subscribe(&mut broker, NOW, filter("kept"), QoS::AtMostOnce).unwrap();
-        assert_eq!(broker.poll_ready(), local.id());
-        assert_eq!(poll_all(&mut local, &mut broker), [("kept".to_string(), b"value".to_vec(), QoS::AtMostOnce)]);
-        local.unsubscribe(&mut broker, filter("kept")).unwrap();
-        assert_eq!(local.unsubscribe(&mut broker, filter("kept")), Err(ReasonCode::NoSubscriptionExisted));
-        publish(&mut broker, "kept", b"other", QoS::AtLeastOnce, true);
-        assert!(local.poll(&mut broker, NOW).is_none());
-    }
-
-    #[test]
-    fn what_exceeds_the_buffer_is_dropped_and_counted() {
-        let mut resources = Small::new();
-        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
-        let mut buffer = [0; 64];
-        let mut local = Local::new("local", &mut buffer);
-        local.connect(&mut broker, NOW).unwrap();
-        local.subscribe(&mut broker, NOW, filter("a"), QoS::AtLeastOnce).unwrap();
-        // Around the payload: 2 bytes of fixed header, 3 of topic, 2 of Packet Identifier, 1 of Properties.
-        publish(&mut broker, "a", &[1; 64 - 8 + 1], QoS::AtLeastOnce, false);
-        publish(&mut broker, "a", &[2; 64 - 8], QoS::AtLeastOnce, false);
-        assert_eq!(poll_all(&mut local, &mut broker), [("a".to_string(), std::vec![2; 56], QoS::AtLeastOnce)]);
-        assert_eq!(broker.counters().dropped.by(crate::DropReason::TooLarge), 1);
-    }
-
-    #[test]
-    fn refusals_are_told() {
-        type Memory = resources! {
-            connections: 1, sessions: 1, subscriptions: 8, levels: 2, messages: 8, deliveries: 8, blocks: 8
-        };
-        let mut resources = Memory::new();
-        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
-        let (mut one, mut two, mut tiny) = ([0; 64], [0; 64], [0; 8]);
-        assert_eq!(Local::new("tiny", &mut tiny).connect(&mut broker, NOW), Err(ReasonCode::PacketTooLarge));
-        let mut first = Local::new("first", &mut one);
-        let unconnected = first.subscribe(&mut broker, NOW, filter("a"), QoS::AtMostOnce);
-        assert_eq!(unconnected, Err(ReasonCode::ServerUnavailable));
-        first.connect(&mut broker, NOW).unwrap();
-        assert_eq!(Local::new("second", &mut two).connect(&mut broker, NOW), Err(ReasonCode::QuotaExceeded));
-        let deep = first.subscribe(&mut broker, NOW, filter("a/b/c/d"), QoS::AtMostOnce);
-        assert_eq!(deep, Err(ReasonCode::QuotaExceeded));
-        first.disconnect(&mut broker, NOW);
-        assert!(!first.is_connected());
-        // The slot is free in the next turn.
-        assert_eq!(broker.poll_ready(), None);
-        let counters = broker.counters();
-        assert_eq!((counters.connections, counters.sessions, counters.bytes), (0, 0, 0));
-    }
-
-    #[test]
-    fn another_client_with_its_identifier_takes_its_place() {
-        let mut resources = Small::new();
-        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
-        let (mut one, mut two) = ([0; 64], [0; 64]);
-        let mut first = Local::new("same", &mut one);
-        first.connect(&mut broker, NOW).unwrap();
-        let mut second = Local::new("same", &mut two);
-        second.connect(&mut broker, NOW).unwrap();
-        assert!(first.poll(&mut broker, NOW).is_none());
-        assert!(!first.is_connected() && second.is_connected());
-        first.connect(&mut broker, NOW).unwrap();
-        first.subscribe(&mut broker, NOW, filter("a"), QoS::AtMostOnce).unwrap();
-        publish(&mut broker, "a", b"x", QoS::AtMostOnce, false);
-        assert_eq!(poll_all(&mut first, &mut broker).len(), 1);
-    }
-
-    #[test]
-    fn a_server_keep_alive_is_obeyed_by_polling() {
-        let mut resources = Small::new();
-        let config = Config { keep_alive_max: 10, ..Config::firmware(1) };
-        let mut broker = Broker::new(resources.memory(), config, &AllowAll);
-        let mut buffer = [0; 64];
-        let mut local = Local::new("local", &mut buffer);
-        local.connect(&mut broker, NOW).unwrap();
-        for second in 1..100 {
-            let now = Instant::from_millis(second * 1000);
-            broker.handle_timeout(now);
-            assert!(local.poll(&mut broker, now).is_none());
-            assert!(local.is_connected(), "closed after {second} s");
-        }
-        let late = Instant::from_millis(200_000);
-        broker.handle_timeout(late);
-        assert!(local.poll(&mut broker, late).is_none());
-        assert!(!local.is_connected());
-    }
-
-    #[test]
-    fn it_needs_no_verdict_and_has_the_permissions_of_its_principal() {
-        struct OnlySeven;
-        impl crate::Authorize for OnlySeven {
-            fn publish(&self, _: &crate::Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {
-                false
-            }
-            fn subscribe(&self, who: &crate::Subject<'_>, _: TopicFilter<'_>, _: QoS) -> crate::Subscribable {
-                crate::Subscribable::wholly_if(who.principal() == Principal(7))
-            }
-        }
-        let mut resources = Small::new();
-        let config = Config { authentication: Authentication::Ask, ..Config::firmware(1) };
-        let mut broker = Broker::new(resources.memory(), config, &OnlySeven);
-        let (mut one, mut two) = ([0; 64], [0; 64]);
-        let mut seven = Local::new("seven", &mut one).with_principal(Principal(7));
-        seven.connect(&mut broker, NOW).unwrap();
-        seven.subscribe(&mut broker, NOW, filter("a"), QoS::AtMostOnce).unwrap();
-        let mut anonymous = Local::new("anonymous", &mut two);
-        anonymous.connect(&mut broker, NOW).unwrap();
-        let refused = anonymous.subscribe(&mut broker, NOW, filter("a"), QoS::AtMostOnce);
-        assert_eq!(refused, Err(ReasonCode::NotAuthorized));
-        // Others are asked for as ever.
-        let id = broker.handle_connected(NOW).unwrap();
-        let received = broker.handle_bytes(NOW, id, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c");
-        assert!(matches!(received.next, Next::Ask(Ask::Connect(_))));
-    }
-}
+mod tests;
