@@ -20,6 +20,7 @@ mod greeting;
 mod hostile;
 mod keep_alive;
 mod limits;
+mod local_clients;
 mod long_payloads;
 mod long_queues;
 mod operators;

@@ -70,6 +70,8 @@ pub struct World {
     /// Makes the brokers anew.
     remake: Option<Box<dyn Fn() -> Vec<Housed>>>,
     clients: BTreeMap<ClientId, Client>,
+    /// Connections that brokers have named and that no client here has: those of clients beside a broker.
+    named: Vec<(usize, ConnectionId)>,
     next_client: usize,
     connect_timeout_ms: u64,
     judge: Judge,
@@ -155,6 +157,7 @@ impl World {
             remake: None,
             shards,
             clients: BTreeMap::new(),
+            named: Vec::new(),
             next_client: 0,
             connect_timeout_ms: 10_000,
             judge: Box::new(|_| Judgement::Accept(0, None)),
@@ -206,6 +209,13 @@ impl World {
     /// The virtual time.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Whether a broker has named a connection since the last call that is no client's here: that of a client beside the broker.
+    pub fn take_named(&mut self, shard: usize, connection: ConnectionId) -> bool {
+        let before = self.named.len();
+        self.named.retain(|named| *named != (shard, connection));
+        self.named.len() < before
     }
 
     /// A new Network Connection.
@@ -287,6 +297,7 @@ impl World {
         self.shards.clear();
         self.shards = remake();
         self.links.values_mut().for_each(|link| link.on_the_way.clear());
+        self.named.clear();
         for client in self.clients.values_mut() {
             client.closed = true;
             client.at = None;
@@ -500,6 +511,8 @@ impl World {
                         self.client(id).waits = false;
                         self.feed(id);
                         self.flush(id);
+                    } else if !self.named.contains(&(shard, connection)) {
+                        self.named.push((shard, connection));
                     }
                     quiet = false;
                 }
