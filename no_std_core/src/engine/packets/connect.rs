@@ -149,15 +149,7 @@ impl<'m> Engine<'m> {
         self.check_will(handle, principal)?;
         let found = self.look_for_session(now, handle, principal)?;
 
-        let draft = self.connections[handle].draft.get_mut();
-        let granted = draft.expiry_secs.min(self.config.session_expiry_max);
-        draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
-        let bound = self.config.keep_alive_max;
-        let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
-        draft.server_keep_alive = too_long.then_some(bound);
-        // Before MQTT 5.0 a client can't be told, and is closed if it is quiet for longer: a Server may do so "regardless of the
-        // Keep Alive value provided by that Client" (section 3.1.2.10 of MQTT 3.1.1).
-        let keep_alive = draft.server_keep_alive.unwrap_or(draft.keep_alive);
+        let (granted, keep_alive) = self.bound_times(handle);
         if self.connack_len(handle) > self.connections[handle].maximum_packet_size {
             return Err(UNSAYABLE);
         }
@@ -197,6 +189,19 @@ impl<'m> Engine<'m> {
         self.member_came(now, session);
         self.client_came(session);
         Ok(())
+    }
+
+    /// The Session Expiry Interval and the Keep Alive that the client gets, in seconds; CONNACK tells where they are not what it asked for.
+    fn bound_times(&mut self, handle: Handle<Connection>) -> (u32, u16) {
+        let draft = self.connections[handle].draft.get_mut();
+        let granted = draft.expiry_secs.min(self.config.session_expiry_max);
+        draft.granted_expiry_secs = (granted != draft.expiry_secs).then_some(granted);
+        let bound = self.config.keep_alive_max;
+        let too_long = bound != 0 && (draft.keep_alive == 0 || draft.keep_alive > bound);
+        draft.server_keep_alive = too_long.then_some(bound);
+        // Before MQTT 5.0 a client can't be told, and is closed if it is quiet for longer: a Server may do so "regardless of the
+        // Keep Alive value provided by that Client" (section 3.1.2.10 of MQTT 3.1.1).
+        (granted, draft.server_keep_alive.unwrap_or(draft.keep_alive))
     }
 
     /// Whether there is a Session for the client, and if it gets none that there will be room for one. Nothing is changed.
