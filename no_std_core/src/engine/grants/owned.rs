@@ -71,9 +71,10 @@ impl Engine<'_> {
         if expires != connection.draft.get().expires {
             connection.draft.get_mut().expires = expires;
         }
-        let few = &mut self.sessions[session].lost;
-        if few.get().granted.0 != grant.limits {
-            few.get_mut().granted = Granted(grant.limits);
+        let entry = &mut self.sessions[session];
+        if entry.lost.get().granted.0 != grant.limits {
+            entry.lost.get_mut().granted = Granted(grant.limits);
+            entry.is_bounded = grant.limits != ClientLimits::NONE;
         }
         let idle_limit = self.connections[handle].idle_limit_ms;
         self.rearm_open(now, handle, idle_limit);

@@ -15,7 +15,7 @@ use crate::engine::grants::Granted;
 use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
-use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, TimerId, links};
+use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, OWNED, TimerId, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
 use crate::time::Instant;
@@ -34,6 +34,8 @@ pub struct Session {
     pub(crate) will_is_recorded: bool,
     /// Its client was connected when the broker stopped, and has not come back.
     pub(crate) was_cut_off: bool,
+    /// Its client was granted bounds of its own.
+    pub(crate) is_bounded: bool,
     /// The version of the rules under which each of its subscriptions may be sent whatever matches; 0: [`Authorize`] is asked for each
     /// message. See `engine/rules.rs`.
     ///
@@ -100,6 +102,7 @@ impl Session {
         is_durable: false,
         will_is_recorded: false,
         was_cut_off: false,
+        is_bounded: false,
         granted_under: 0,
         connection: None,
         expiry_secs: 0,
@@ -158,6 +161,15 @@ impl Session {
         if let Some(elsewhere) = self.shards.elsewhere() {
             return !elsewhere.is_full && elsewhere.outstanding < limits.queued_messages;
         }
+        if OWNED && self.is_bounded {
+            return self.has_granted_room(limits, cost);
+        }
+        self.outbound.queued() < limits.queued_messages as usize
+            && self.outbound.queued_bytes().saturating_add(cost) <= limits.queued_bytes
+    }
+
+    #[cold]
+    fn has_granted_room(&self, limits: &Limits, cost: u32) -> bool {
         let granted = &self.lost.get().granted;
         self.outbound.queued() < granted.queued_messages(limits) as usize
             && self.outbound.queued_bytes().saturating_add(cost) <= granted.queued_bytes(limits)
