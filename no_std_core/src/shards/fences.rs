@@ -7,7 +7,6 @@ use crate::codec::{Subscribe, Unsubscribe};
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
-use crate::engine::neighbours::Empty;
 use crate::engine::packets::subscribe::as_bridge;
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
@@ -17,21 +16,6 @@ use crate::shards::forward::Content;
 use crate::shards::links::ShardLinks;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waits {
-    /// The packet that comes next waits until the siblings have passed this fence; 0: none.
-    pub(super) fence: u64,
-    /// A sibling has no room for the message that waits.
-    pub(super) is_refused: bool,
-    /// It waits until siblings have confirmed more.
-    pub(super) is_congested: bool,
-}
-
-impl Empty for Waits {
-    const EMPTY: Self = Self { fence: 0, is_refused: false, is_congested: false };
-}
 
 /// Fences that were asked for, and answers that are owed.
 #[derive(Debug)]

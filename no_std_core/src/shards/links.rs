@@ -14,6 +14,7 @@ use crate::engine::connections::{Connection, ConnectionId};
 use crate::mem::{Handle, SpareBuffers};
 use crate::seam::work;
 use crate::shards::forward::{Content, Forward};
+use crate::shards::waits::Waits;
 
 /// A sibling confirms messages in portions of this many.
 const CONFIRMED_AT_ONCE: u32 = 256;
@@ -150,8 +151,7 @@ impl Engine<'_> {
     /// Has the connection wait until siblings have confirmed so much that another message may go to them.
     pub(super) fn wait_for_confirmation(&mut self, handle: Handle<Connection>) -> bool {
         let id = self.id_of(handle);
-        let waiting = &mut self.connections[handle].shards;
-        if !core::mem::replace(&mut waiting.is_congested, true) {
+        if !self.connections[handle].shards.mark(Waits::CONGESTED, true) {
             self.shards.links.congested.push(id);
             // Those that have gone meanwhile are taken out where they may be half of all.
             if self.shards.links.congested.len() > 2 * self.connections.len() + 16 {
@@ -171,7 +171,7 @@ impl Engine<'_> {
         }
         for id in core::mem::take(&mut self.shards.links.congested) {
             if let Some(connection) = self.find(id) {
-                self.connections[connection].shards.is_congested = false;
+                self.connections[connection].shards.mark(Waits::CONGESTED, false);
                 self.mark_ready(connection);
             }
         }

@@ -43,3 +43,4 @@ mod set;
 mod siblings;
 mod take;
 mod transits;
+mod waits;

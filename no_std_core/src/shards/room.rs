@@ -10,6 +10,7 @@ use crate::engine::route_plan::{Candidate, RouteQuestion};
 use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
 use crate::shards::forward::Content;
+use crate::shards::waits::Waits;
 use crate::topic::TopicName;
 
 impl Engine<'_> {
@@ -20,7 +21,7 @@ impl Engine<'_> {
             return passed;
         }
         // What they answered to an earlier message, which did not ask for it in the end, says nothing about this one.
-        self.connections[handle].shards.is_refused = false;
+        self.connections[handle].shards.mark(Waits::REFUSED, false);
         let aliased = self.aliased_topic(handle, publish);
         let text = topic_text(publish, aliased.as_deref());
         let Ok(topic) = TopicName::new(text) else { return true };
@@ -54,7 +55,7 @@ impl Engine<'_> {
         if let Some(id) = self.shards.fences.waiter_of(fence)
             && let Some(connection) = self.find(id)
         {
-            self.connections[connection].shards.is_refused = true;
+            self.connections[connection].shards.mark(Waits::REFUSED, true);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::routing::{Routed, Routing, Terms};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
 use crate::mem::{Handle, Hasher};
-use crate::shards::fences::{Fences, Waits};
+use crate::shards::fences::Fences;
 use crate::shards::forward::Forward;
 use crate::shards::greeting::Greeting;
 use crate::shards::groups_elsewhere::{GroupsElsewhere, write_as_share};
@@ -27,6 +27,7 @@ use crate::shards::questions::{QuestionId, Questions};
 use crate::shards::retained::{Removals, RetainedStamp};
 use crate::shards::set::SiblingSet;
 use crate::shards::transits::Transits;
+use crate::shards::waits::Waits;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -175,7 +176,7 @@ impl Siblings for Engine<'_> {
 
     #[inline]
     fn take_refusal(&mut self, handle: Handle<Connection>) -> bool {
-        core::mem::take(&mut self.connections[handle].shards.is_refused)
+        self.connections[handle].shards.mark(Waits::REFUSED, false)
     }
 
     #[inline]
