@@ -4,6 +4,7 @@ use crate::codec::{ReasonCode, Version};
 
 /// What is known of a Session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SessionInfo {
     /// A client is connected to it.
     pub is_connected: bool,
@@ -23,6 +24,7 @@ pub struct SessionInfo {
 
 /// What is known of a Network Connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectionInfo {
     /// What it speaks, once CONNECT was taken.
     pub version: Version,
@@ -44,6 +46,7 @@ pub struct ConnectionInfo {
 
 /// What there was no room in for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Shortage {
     /// The table of Sessions, or what of it is for Sessions that are kept: [`Counters::sessions_limit`](crate::Counters::sessions_limit).
     Sessions,

@@ -4,6 +4,7 @@ use crate::mem::OWNED;
 
 /// Why a message that somebody was to get was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[repr(u8)]
 pub enum DropReason {
     /// The queue of the Session or group had no room, by [`Overflow`](crate::Overflow).

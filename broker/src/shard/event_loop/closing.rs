@@ -74,7 +74,7 @@ impl EventLoop {
                     Some(Shortage::Memory) => {
                         tell(format_args!("{why}: messages and bytes in [capacity] bound it on each shard"))
                     }
-                    None => tell(format_args!("{why}")),
+                    _ => tell(format_args!("{why}")),
                 }
             }
         }

@@ -44,6 +44,7 @@ impl core::error::Error for RestoreError {}
 
 /// What [`Broker::finish_restore`](crate::Broker::finish_restore) has, and what it had to drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Restored {
     /// Sessions.
     pub sessions: u32,
