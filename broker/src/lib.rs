@@ -15,13 +15,34 @@
 //! cli         the command line: serving, clients, looking after a store, what the memory costs at worst
 //! ```
 //!
+//! [`run`] serves clients until it is told to stop. A program that does more with its gateway starts a [`Gateway`]; the example `embedded` shows it whole:
+//!
 //! ```
-//! # use goldcrest::{Config, Listener, run};
-//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-//! let config = Config { listeners: vec![Listener::new("127.0.0.1:0".parse().unwrap())], ..Config::default() };
-//! let shutdown = std::future::ready(());
-//! run(&config, shutdown, |gateway| println!("{:?}", gateway.addresses())).await.unwrap();
-//! # });
+//! use goldcrest::access::{AccessRequest, Decision, Reply};
+//! use goldcrest::{Access, Config, Gateway, Listener};
+//! use goldcrest_core::{EventSet, Principal, codec::QoS};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let mut config = Config { listeners: vec![Listener::new("127.0.0.1:0".parse()?)], ..Config::default() };
+//! config.broker.events = EventSet::CONNECTED;
+//! let decide = |_: AccessRequest, reply: Reply| reply.send(Decision::accept(Principal(1)));
+//! let mut gateway = Gateway::start_with(&config, Access::new().decided_by(decide))?;
+//!
+//! let mut client = gateway.client("program").await?;
+//! client.subscribe("t/#", QoS::AtLeastOnce).await?;
+//! client.publish("t/a", b"hello", QoS::AtLeastOnce, false).await?;
+//! assert_eq!(client.next().await?.payload, b"hello");
+//!
+//! let mut events = gateway.take_events().expect("nobody has taken them");
+//! assert_eq!(events.next().await.and_then(|event| event.client_id).as_deref(), Some("program"));
+//! assert_eq!(gateway.counters().await?.connected, 1);
+//!
+//! config.broker.limits.queued_messages = 50;
+//! gateway.reload(&config).await?;
+//! gateway.shut_down().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod access;
@@ -40,7 +61,7 @@ pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::MemoryStream;
 pub use net::descriptors::TooFewDescriptors;
-pub use shard::NoAnswer;
+pub use shard::{EventStream, GatewayEvent, Happened, NoAnswer};
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,6 +70,15 @@ use tokio::task::spawn_blocking;
 
 /// Serves clients until `shutdown` is ready, then stops in order; a start that is under way then is given up. `started` is shown
 /// the gateway once it serves.
+///
+/// ```
+/// # use goldcrest::{Config, Listener, run};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let config = Config { listeners: vec![Listener::new("127.0.0.1:0".parse().unwrap())], ..Config::default() };
+/// let shutdown = std::future::ready(());
+/// run(&config, shutdown, |gateway| println!("{:?}", gateway.addresses())).await.unwrap();
+/// # });
+/// ```
 ///
 /// # Errors
 /// The gateway cannot start, or one of its shards fails.

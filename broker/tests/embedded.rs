@@ -1,14 +1,18 @@
 //! A program that embeds the gateway: what it asks and decides while the gateway runs.
 
+#[path = "../examples/embedded.rs"]
+mod example;
 mod support;
 
-use goldcrest::{Access, Config, Gateway, ReloadError};
-use goldcrest_core::codec::{Packet, QoS, ReasonCode};
-use goldcrest_core::{Authorize, Subject, Subscribable, TopicFilter, TopicName};
+use goldcrest::access::{AccessRequest, Decision, Reply};
+use goldcrest::{Access, Config, Gateway, Happened, ReloadError};
+use goldcrest_core::codec::{ConnAck, Connect, Disconnect, Packet, QoS, ReasonCode};
+use goldcrest_core::{Authorize, EventSet, Principal, Subject, Subscribable, TopicFilter, TopicName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Client, local, message, runtime};
+use tokio::time::timeout;
 
 /// Runs a test with a gateway that has one shard, and with one that has three.
 fn with_gateways(access: impl Fn() -> Access, test: impl AsyncFn(&Gateway, &Config)) {
@@ -125,4 +129,150 @@ fn permissions_that_change_take_back_what_was_granted() {
         }
         assert!(!harmless.is_gone_within(Duration::from_millis(50)));
     });
+}
+
+/// The Reason Code of the CONNACK for this password.
+fn connect_as(gateway: &Gateway, client_id: &str, user_name: &str, password: &[u8]) -> (Client, ReasonCode) {
+    let mut client = Client::open(gateway.addresses()[0]);
+    let (user_name, password) = (Some(user_name), Some(password));
+    client.send(Packet::Connect(Connect { user_name, password, ..support::connect_packet(client_id) }));
+    let code = client.receive(|packet| match packet {
+        Packet::ConnAck(ack) => ack.code,
+        other => panic!("CONNACK was expected, not {other:?}"),
+    });
+    (client, code)
+}
+
+#[test]
+fn the_program_decides_who_may_connect() {
+    let decide = |request: AccessRequest, reply: Reply| {
+        let connect = request.connect.expect("no client authenticates in steps");
+        match (connect.user_name.as_deref(), connect.password.as_deref()) {
+            (Some("ann"), Some(b"secret")) => reply.send(Decision::accept(Principal(7))),
+            (Some("ann"), _) => reply.send(Decision::Refuse(ReasonCode::BadUserNameOrPassword)),
+            // Whoever forgets a client has refused it.
+            (Some(_), _) => drop(reply),
+            (None, _) => {
+                assert_eq!(request.peer, None, "a client in this process");
+                reply.send(Decision::accept(Principal::ANONYMOUS));
+            }
+        }
+    };
+    with_gateways(
+        || Access::new().decided_by(decide),
+        async |gateway, _| {
+            for name in NAMES {
+                let (mut client, code) = connect_as(gateway, name, "ann", b"secret");
+                assert_eq!(code, ReasonCode::Success);
+                client.subscribe("t", QoS::AtMostOnce);
+                assert_eq!(connect_as(gateway, name, "ann", b"wrong").1, ReasonCode::BadUserNameOrPassword);
+                assert_eq!(connect_as(gateway, name, "bob", b"secret").1, ReasonCode::NotAuthorized);
+                assert!(!client.is_gone_within(Duration::from_millis(1)), "nobody has taken it over");
+            }
+            gateway.client("in_process").await.unwrap().publish("t", b"", QoS::AtLeastOnce, false).await.unwrap();
+        },
+    );
+}
+
+/// The decision takes its time on another thread. Only its client waits for it.
+#[test]
+fn other_clients_are_served_while_a_decision_is_awaited() {
+    let (ask, asked) = std::sync::mpsc::channel::<Reply>();
+    let ask = std::sync::Mutex::new(ask);
+    let config = Config { shards: 1, ..local() };
+    let decide = move |request: AccessRequest, reply: Reply| match request.connect.expect("a CONNECT").user_name {
+        Some(_) => ask.lock().unwrap().send(reply).unwrap(),
+        None => reply.send(Decision::accept(Principal::ANONYMOUS)),
+    };
+    let gateway = Gateway::start_with(&config, Access::new().decided_by(decide)).unwrap();
+    let mut waiting = Client::open(gateway.addresses()[0]);
+    waiting.send(Packet::Connect(Connect { user_name: Some("ann"), ..support::connect_packet("waiting") }));
+    let reply = asked.recv_timeout(Duration::from_secs(10)).expect("it is asked");
+    let mut other = Client::connect(gateway.addresses()[0], "other");
+    other.subscribe("t", QoS::AtMostOnce);
+    assert!(!waiting.is_gone_within(Duration::from_millis(20)), "it waits");
+    waiting.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    reply.send(Decision::accept(Principal(1)));
+    waiting.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+    runtime().block_on(gateway.shut_down());
+}
+
+#[test]
+fn a_client_whose_proof_expires_is_closed() {
+    let lasts = Some(Duration::from_millis(100));
+    let decide = move |_: AccessRequest, reply: Reply| match Decision::accept(Principal(1)) {
+        Decision::Accept { principal, grant, data, .. } => {
+            reply.send(Decision::Accept { principal, grant, data, lasts })
+        }
+        other => reply.send(other),
+    };
+    with_gateways(
+        || Access::new().decided_by(decide),
+        async |gateway, _| {
+            let mut client = Client::connect(gateway.addresses()[0], "a");
+            client.receive(|packet| match packet {
+                Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::NotAuthorized),
+                other => panic!("DISCONNECT was expected, not {other:?}"),
+            });
+        },
+    );
+}
+
+#[test]
+fn events_of_all_shards_reach_the_program() {
+    for shards in [1, 3] {
+        let mut config = Config { shards, sys_interval_s: 0, ..local() };
+        config.broker.events = EventSet::CONNECTED | EventSet::SUBSCRIBED | EventSet::DISCONNECTED;
+        let mut gateway = Gateway::start(&config).unwrap();
+        let mut events = gateway.take_events().expect("nobody has taken them");
+        assert!(gateway.take_events().is_none());
+        runtime().block_on(async {
+            for name in NAMES {
+                let mut client = Client::connect(gateway.addresses()[0], name);
+                client.subscribe("t", QoS::AtLeastOnce);
+                client.send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+                client.expect_end();
+                let mut told = Vec::new();
+                for _ in 0..3 {
+                    let event =
+                        timeout(Duration::from_secs(10), events.next()).await.expect("an event in time").unwrap();
+                    assert_eq!(event.client_id.as_deref(), Some(name));
+                    told.push((event.topic, event.what));
+                }
+                let subscribed = (Some("t".to_owned()), Happened::Subscribed { qos: QoS::AtLeastOnce });
+                let connected = (None, Happened::Connected { session_present: false });
+                assert_eq!(
+                    told,
+                    [connected, subscribed, (None, Happened::Disconnected { code: Some(ReasonCode::Success) })]
+                );
+            }
+            gateway.shut_down().await;
+            assert_eq!((events.next().await, events.lost()), (None, 0));
+        });
+    }
+}
+
+#[test]
+fn events_that_the_program_does_not_take_are_lost_beyond_a_bound_and_counted() {
+    let mut config = Config { shards: 2, sys_interval_s: 0, ..local() };
+    config.broker.events = EventSet::ACCEPTED;
+    let mut gateway = Gateway::start(&config).unwrap();
+    let mut events = gateway.take_events().expect("nobody has taken them");
+    runtime().block_on(async {
+        let mut client = gateway.client("a").await.unwrap();
+        for _ in 0..1_500 {
+            client.publish("t", b"", QoS::AtLeastOnce, false).await.unwrap();
+        }
+        gateway.shut_down().await;
+        let mut taken = 0;
+        while events.next().await.is_some() {
+            taken += 1;
+        }
+        assert_eq!((taken, events.lost()), (1_024, 476));
+    });
+}
+
+#[test]
+fn the_example_runs() {
+    runtime().block_on(async { timeout(Duration::from_secs(20), example::run()).await }).expect("it ends").unwrap();
 }

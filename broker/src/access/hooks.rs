@@ -1,17 +1,21 @@
 //! What a program decides about the clients of its gateway.
 
+use super::decide::Decide;
 use goldcrest_core::{AllowAll, Permissions};
+use std::fmt;
+use std::sync::Arc;
 
 /// What a program decides about the clients of its gateway; see [`Gateway::start_with`](crate::Gateway::start_with).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Access {
     pub(crate) permissions: Permissions<'static>,
+    pub(crate) decider: Option<Arc<dyn Decide>>,
 }
 
 impl Access {
     /// Everybody may connect, and may do everything but publish below `$SYS/`.
     pub fn new() -> Self {
-        Self { permissions: Permissions::from(&AllowAll) }
+        Self { permissions: Permissions::from(&AllowAll), decider: None }
     }
 
     /// These permissions are asked what a client may do: an `Arc` of whatever implements [`Authorize`](goldcrest_core::Authorize), or a reference that lasts.
@@ -21,10 +25,23 @@ impl Access {
         self.permissions = permissions.into();
         self
     }
+
+    /// This decides who may connect, clients in the process of the gateway too. Listeners need no `allow_anonymous` then.
+    #[must_use]
+    pub fn decided_by(mut self, decider: impl Decide + 'static) -> Self {
+        self.decider = Some(Arc::new(decider));
+        self
+    }
 }
 
 impl Default for Access {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("is_decided", &self.decider.is_some()).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,20 @@
 //! Who clients are, and what they may do.
 //!
 //! ```text
+//! decide       whether a client may connect, decided by a program
 //! hooks        what a program decides about clients
 //! principals   the names of principals and their numbers
 //! record       how the gateway's own records look in the store
 //! ```
 
+mod decide;
 mod hooks;
 mod principals;
 mod record;
 #[cfg(test)]
 mod tests;
 
+pub use decide::{AccessRequest, ClientConnection, ConnectRequest, Decide, Decision, Reply};
 pub use hooks::Access;
 pub use principals::{NameRefused, Principals};
 pub(crate) use record::{GatewayRecord, PrincipalRecord, RecordError, is_gateway_kind, kind_name};

@@ -1,6 +1,6 @@
 //! Why a gateway does not start, or ends though nobody asked it to.
 
-use crate::access::RecordError;
+use crate::access::{Access, RecordError};
 use crate::config::{Config, ListenAddress};
 use crate::net::descriptors::TooFewDescriptors;
 use crate::shard::StoreStartError;
@@ -21,7 +21,7 @@ pub enum StartError {
     OpenToAll(ListenAddress),
     /// The same of an address for HTTP.
     HttpOpenToAll(ListenAddress),
-    /// `broker.authentication` has each CONNECT wait for a verdict, and a gateway has nobody who gives one.
+    /// `broker.authentication` has each CONNECT wait for a verdict, and nobody gives one: see [`Access::decided_by`].
     NobodyToAsk,
     /// This field of the configuration is 0, and with it no client would ever get in.
     NobodyGetsIn(&'static str),
@@ -117,11 +117,12 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 /// Refuses what would start and be of no use, or of use to whom it should not be.
-pub(super) fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
+pub(super) fn refuse_mistakes(config: &Config, access: &Access) -> Result<(), StartError> {
     if config.listeners.is_empty() {
         return Err(StartError::NoListener);
     }
-    if let Some(open) = config.listeners.iter().find(|listener| listener.is_open_by_mistake()) {
+    let is_decided = access.decider.is_some();
+    if !is_decided && let Some(open) = config.listeners.iter().find(|listener| listener.is_open_by_mistake()) {
         return Err(StartError::OpenToAll(open.address));
     }
     if !config.http.allow_anonymous
@@ -129,7 +130,7 @@ pub(super) fn refuse_mistakes(config: &Config) -> Result<(), StartError> {
     {
         return Err(StartError::HttpOpenToAll(open));
     }
-    if config.broker.authentication == Authentication::Ask {
+    if config.broker.authentication == Authentication::Ask && !is_decided {
         return Err(StartError::NobodyToAsk);
     }
     // The configuration file allows no 0 here; only users of the library can set it.

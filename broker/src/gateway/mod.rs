@@ -23,7 +23,9 @@ use crate::admin::Admin;
 use crate::config::{Config, shards_for_cores};
 use crate::net::descriptors;
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
-use crate::shard::{self, Clock, LocalConnection, Mailboxes, OpenStore, ShardPlan};
+use crate::shard::{
+    self, Clock, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
+};
 use goldcrest_store::{Answer, Committer};
 use std::fmt;
 use std::io;
@@ -41,8 +43,8 @@ use tokio::time::timeout;
 /// A gateway that serves clients on threads of its own, until it is shut down or dropped.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
-    http_addresses: Vec<SocketAddr>,
+    addresses: Box<[SocketAddr]>,
+    http_addresses: Box<[SocketAddr]>,
     missing: AwaitedAddresses,
     mailboxes: ShutDownOnDrop,
     admission: Arc<Admission>,
@@ -53,6 +55,8 @@ pub struct Gateway {
     running: usize,
     store: Option<Committer>,
     principals: Arc<Principals>,
+    /// Until the program takes them.
+    events: Option<EventStream>,
     /// Locked while shards are told of others.
     settings: Box<tokio::sync::Mutex<BrokerSettings>>,
     /// Unless nobody is to see anything.
@@ -82,7 +86,7 @@ impl Gateway {
     /// # Errors
     /// Nothing is left running then.
     pub fn start_unless(config: &Config, access: Access, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
-        refuse_mistakes(config)?;
+        refuse_mistakes(config, &access)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
         let missing = AwaitedAddresses::default();
         let listen = |(address, error)| StartError::Listen(address, error);
@@ -102,8 +106,15 @@ impl Gateway {
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some())?;
+        let (event_sender, events) = event_channel();
         let is_durable = open_store.is_some();
-        let settings = BrokerSettings { config: config.clone(), seed: draw_seed()?, shards, is_durable };
+        let settings = BrokerSettings {
+            config: config.clone(),
+            seed: draw_seed()?,
+            shards,
+            is_durable,
+            asks: access.decider.is_some(),
+        };
         let mut gateway = Self {
             addresses,
             admission,
@@ -115,10 +126,11 @@ impl Gateway {
             running: 0,
             store: None,
             principals,
+            events: Some(events),
             settings: Box::new(tokio::sync::Mutex::new(settings)),
             admin,
         };
-        let (plans, to_accept) = gateway.plans(open_store.as_ref(), &access, gives_up);
+        let (plans, to_accept) = gateway.plans(open_store.as_ref(), &access, &event_sender, gives_up);
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
@@ -139,6 +151,7 @@ impl Gateway {
         &mut self,
         open_store: Option<&OpenStore>,
         access: &Access,
+        events: &EventSender,
         gives_up: &Arc<AtomicBool>,
     ) -> (Vec<ShardPlan>, Vec<oneshot::Sender<Vec<ListenSocket>>>) {
         let settings = self.settings.get_mut();
@@ -150,7 +163,8 @@ impl Gateway {
                 clock: open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock),
                 mailboxes: self.mailboxes.0.clone(),
                 admission: self.admission.clone(),
-                permissions: access.permissions.clone(),
+                access: access.clone(),
+                events: events.clone(),
                 store: open_store.map(OpenStore::for_shard),
                 principals: self.principals.clone(),
                 listeners,
@@ -201,6 +215,11 @@ impl Gateway {
     /// The names of principals and their numbers. With a store both are the same after a restart.
     pub fn principals(&self) -> &Arc<Principals> {
         &self.principals
+    }
+
+    /// The events of the gateway, of the kinds that `broker.events` in its [`Config`] names; only once. From its start on they wait there.
+    pub fn take_events(&mut self) -> Option<EventStream> {
+        self.events.take()
     }
 
     /// A line for each address that is not there yet, with why. It is listened on once it is.
@@ -319,7 +338,7 @@ fn distribute(listeners: Vec<ListenSocket>, to_accept: Vec<oneshot::Sender<Vec<L
     }
 }
 
-fn addresses_of(openings: &[ListenSocket]) -> Vec<SocketAddr> {
+fn addresses_of(openings: &[ListenSocket]) -> Box<[SocketAddr]> {
     openings.iter().filter_map(ListenSocket::address).collect()
 }
 

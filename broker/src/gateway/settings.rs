@@ -2,7 +2,7 @@
 
 use crate::config::{Config, StoreConfig};
 use crate::shard::body_budget;
-use goldcrest_core::Shard;
+use goldcrest_core::{Authentication, Shard};
 use std::fmt;
 
 /// What the brokers of all shards are configured from.
@@ -11,6 +11,8 @@ pub(super) struct BrokerSettings {
     pub(super) seed: u128,
     pub(super) shards: u16,
     pub(super) is_durable: bool,
+    /// Whether somebody decides who may connect.
+    pub(super) asks: bool,
 }
 
 impl fmt::Debug for BrokerSettings {
@@ -24,7 +26,9 @@ impl BrokerSettings {
     /// What the broker of a shard is told.
     pub(super) fn of_shard(&self, index: u16) -> goldcrest_core::Config<'static> {
         let limits = if self.is_durable { self.config.limits_with_store() } else { self.config.broker.limits };
+        let authentication = if self.asks { Authentication::Ask } else { self.config.broker.authentication };
         goldcrest_core::Config {
+            authentication,
             seed: self.seed,
             shard: Shard { index, count: self.shards },
             limits,

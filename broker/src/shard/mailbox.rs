@@ -228,6 +228,11 @@ impl Mailboxes {
         timeout(Self::ANSWER_TIME, answers).await.ok().flatten().ok_or(NoAnswer::Silent)
     }
 
+    /// Has a shard do something that is bounded elsewhere: no room for calls is needed.
+    pub(crate) fn tell(&self, shard: u16, call: ShardCall) {
+        self.post(shard, |mail| mail.calls.push(call));
+    }
+
     /// Has a shard do `work`. `place` is given back when it begins.
     fn call<T: Send + 'static>(
         &self,

@@ -5,6 +5,8 @@
 //! shared           what those tasks share
 //! connect          reads the first packet of a connection, and sends the connection to its home shard
 //! event_loop       what happens in one turn: bytes in, forwards to siblings, bytes out
+//! decisions        asks the program whether a client may connect
+//! events           what has happened, on its way to the program
 //! ready_queue      which sockets are to be looked after in the next turn
 //! mailbox          what shards pass to each other, in batches
 //! handshake        who wakes a shard that sleeps
@@ -16,7 +18,9 @@
 mod clock;
 mod connect;
 mod connection_ends;
+mod decisions;
 mod event_loop;
+mod events;
 mod handshake;
 mod mailbox;
 mod persistence;
@@ -26,6 +30,8 @@ mod task;
 
 pub(crate) use clock::Clock;
 pub(crate) use event_loop::EventLoop;
+pub(crate) use events::{EventSender, event_channel};
+pub use events::{EventStream, GatewayEvent, Happened};
 #[cfg(test)]
 pub(crate) use mailbox::Mail;
 pub use mailbox::NoAnswer;

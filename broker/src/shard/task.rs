@@ -3,12 +3,13 @@
 
 use super::clock::Clock;
 use super::event_loop::EventLoop;
+use super::events::EventSender;
 use super::mailbox::Mailboxes;
 use super::persistence::{Persistence, restore};
 use super::shared::Shard;
-use crate::access::Principals;
+use crate::access::{Access, Principals};
 use crate::net::{self, Admission, ListenSocket};
-use goldcrest_core::{Broker, Capacity, ConnectionId, Memory, Permissions};
+use goldcrest_core::{Broker, Capacity, ConnectionId, Memory};
 use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
 use std::io;
@@ -37,7 +38,8 @@ pub(crate) struct ShardPlan {
     pub(crate) clock: Clock,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) permissions: Permissions<'static>,
+    pub(crate) access: Access,
+    pub(crate) events: EventSender,
     /// The store that the shard is restored from, and where it hands in batches from then on. `None`: there is no store.
     pub(crate) store: Option<(Arc<LogStore>, Handle)>,
     pub(crate) principals: Arc<Principals>,
@@ -75,7 +77,8 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
         clock,
         mailboxes,
         admission,
-        permissions,
+        access,
+        events,
         store,
         principals,
         listeners,
@@ -83,7 +86,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
     } = plan;
     let index = config.shard.index;
     let memory = Memory::owned(&capacity, &config.limits, config.shard);
-    let mut broker = Broker::new(memory, config, permissions);
+    let mut broker = Broker::new(memory, config, access.permissions);
     let persistence = match store {
         Some((log, handle)) => {
             let left_out = restore(&mut broker, index, &log, &principals, clock.now(), &gives_up)?;
@@ -92,7 +95,10 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
         }
         None => None,
     };
-    let event_loop = Arc::new(Mutex::new(EventLoop::new(index, mailboxes.clone(), clock, broker, persistence)));
+    let mut event_loop = EventLoop::new(index, mailboxes.clone(), clock, broker, persistence);
+    event_loop.decide_by(access.decider);
+    event_loop.tell_events(events);
+    let event_loop = Arc::new(Mutex::new(event_loop));
     mailboxes.admit(index, &event_loop);
     let shard = Shard { index, mailboxes, admission, clock, event_loop, stop: Notify::new() };
     Ok((Rc::new(shard), listeners))
@@ -216,6 +222,7 @@ fn arm(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>, at: Option<std::time::I
 
 #[cfg(test)]
 mod tests {
+    use super::super::events::event_channel;
     use super::*;
     use std::sync::mpsc::sync_channel;
 
@@ -227,7 +234,8 @@ mod tests {
             clock: Clock::start_at(0),
             mailboxes: Arc::new(Mailboxes::new(1)),
             admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),
-            permissions: Permissions::from(&goldcrest_core::AllowAll),
+            access: Access::new(),
+            events: event_channel().0,
             store: None,
             principals: Arc::default(),
             listeners: oneshot::channel().1,

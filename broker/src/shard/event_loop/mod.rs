@@ -20,9 +20,12 @@ mod transmit;
 use self::fair_share::MOST_IN_TURN;
 use self::timers::Timers;
 use super::clock::Clock;
+use super::decisions::Decisions;
+use super::events::EventSender;
 use super::mailbox::{Handover, LocalConnection, Mail, Mailboxes, SleepingEventLoop};
 use super::persistence::Persistence;
 use super::ready_queue::ReadyQueue;
+use crate::access::Decide;
 use crate::net::{Asking, ByteQueue, CHUNK, ConnectionPermit, READ_BUFFER, Reading, Socket, Transport};
 use goldcrest_core::{Broker, ConnectionId, Forward, Instant};
 use std::collections::VecDeque;
@@ -43,6 +46,9 @@ pub(crate) struct EventLoop {
     /// When PINGREQs are looked for of clients of whom nothing is taken; see `paused_reads`.
     paused_due: Instant,
     broker: Broker<'static>,
+    decisions: Decisions,
+    /// For whoever embeds the gateway.
+    events: Option<EventSender>,
     /// `None`: the gateway has no store.
     persistence: Option<Persistence>,
     /// By [`ConnectionId::index`].
@@ -109,6 +115,8 @@ impl EventLoop {
             timers: Timers::new(clock.now()),
             paused_due: Instant::NEVER,
             broker,
+            decisions: Decisions { shard, mailboxes: mailboxes.clone(), decider: None },
+            events: None,
             persistence,
             sockets: Vec::new(),
             open: 0,
@@ -131,6 +139,16 @@ impl EventLoop {
             flush_is_due: false,
             mailboxes,
         }
+    }
+
+    /// Has `decider` asked who may connect.
+    pub(crate) fn decide_by(&mut self, decider: Option<Arc<dyn Decide>>) {
+        self.decisions.decider = decider;
+    }
+
+    /// Sends what happens from now on to `events`.
+    pub(crate) fn tell_events(&mut self, events: EventSender) {
+        self.events = Some(events);
     }
 
     /// Whether there is no connection, not even one whose last bytes are being sent.
@@ -269,6 +287,9 @@ impl EventLoop {
                 persistence.give_back_room(&mut self.broker);
             }
             persistence.fetch(&mut self.broker);
+        }
+        if let Some(events) = &mut self.events {
+            events.send_all(&mut self.broker);
         }
         self.flush_is_due = false;
         if is_settled || rest == 0 || !self.to_write_again.is_empty() {

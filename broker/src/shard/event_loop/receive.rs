@@ -1,9 +1,9 @@
 //! Bytes in: what has arrived on sockets is offered to the core.
 
 use super::EventLoop;
-use crate::net::{Asking, CHUNK, ReadOutcome, Reading};
-use goldcrest_core::codec::ReasonCode;
-use goldcrest_core::{Broker, ConnectionId, Instant, Next, Verdict};
+use crate::net::{Asking, CHUNK, ReadOutcome, Reading, Socket};
+use crate::shard::decisions::Decisions;
+use goldcrest_core::{Broker, ConnectionId, Instant, Next};
 use std::task::{Context, Poll};
 
 impl EventLoop {
@@ -33,12 +33,12 @@ impl EventLoop {
                 }
                 ReadOutcome::InBuffer(len) => {
                     taken += len;
-                    let Self { broker, sockets, read_buffer, .. } = self;
+                    let Self { broker, sockets, read_buffer, decisions, .. } = self;
                     let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
                     let (bytes, before) = (&read_buffer[..len], broker.work());
                     let received = broker.handle_bytes(now, id, bytes);
                     socket.keep_unread(&bytes[received.consumed..]);
-                    let reading = after(broker, now, id, &received.next);
+                    let reading = after(broker, decisions, now, socket, &received.next);
                     socket.reading = reading;
                     self.note_paused(now, reading);
                     self.charge(id, before);
@@ -62,12 +62,12 @@ impl EventLoop {
     /// Offers the core the bytes that it left before, with those that have come since.
     pub(super) fn hand_in_unread(&mut self, id: ConnectionId) {
         let now = self.begin();
-        let Self { broker, sockets, .. } = self;
+        let Self { broker, sockets, decisions, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
         let before = broker.work();
         let received = broker.handle_bytes(now, id, socket.unread());
         let consumed = received.consumed;
-        let reading = after(broker, now, id, &received.next);
+        let reading = after(broker, decisions, now, socket, &received.next);
         socket.consume_unread(consumed);
         if socket.reading == Reading::Waiting && reading == Reading::Open {
             socket.wake();
@@ -92,14 +92,19 @@ impl EventLoop {
 }
 
 /// What the core wants of the socket next.
-fn after(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, next: &Next<'_>) -> Reading {
+fn after(
+    broker: &mut Broker<'static>,
+    decisions: &Decisions,
+    now: Instant,
+    socket: &Socket,
+    next: &Next<'_>,
+) -> Reading {
     match next {
         // After `Yield` the connection is deferred.
         Next::Read | Next::Yield => Reading::Open,
         Next::Wait => Reading::Waiting,
-        Next::Ask(_) => {
-            // The gateway has nobody to ask, and does not configure its cores to ask. The safe answer is no.
-            broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
+        Next::Ask(ask) => {
+            decisions.ask(now, broker, socket.id, socket.peer(), ask);
             Reading::Waiting
         }
         Next::Close => Reading::Closed,

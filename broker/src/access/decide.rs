@@ -1,0 +1,152 @@
+//! Whether a client may connect, decided by a program.
+
+use goldcrest_core::codec::ReasonCode;
+use goldcrest_core::{Ask, ConnectionId, Grant, Principal};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Decides who may connect; see [`Access::decided_by`](super::Access::decided_by). A function of the request and the reply is one.
+pub trait Decide: Send + Sync {
+    /// Is called on the thread of a shard for each CONNECT and, with enhanced authentication, for each AUTH. All clients of that shard wait
+    /// until it returns: what takes longer goes elsewhere with `reply`, and only this client waits for that.
+    fn decide(&self, request: AccessRequest, reply: Reply);
+}
+
+impl<F: Fn(AccessRequest, Reply) + Send + Sync> Decide for F {
+    fn decide(&self, request: AccessRequest, reply: Reply) {
+        self(request, reply);
+    }
+}
+
+/// A connection of a client, as long as it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientConnection {
+    pub(crate) shard: u16,
+    pub(crate) id: ConnectionId,
+}
+
+/// What a client says to prove who it is.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessRequest {
+    /// Which connection: the same for all steps of an enhanced authentication.
+    pub connection: ClientConnection,
+    /// The address that the client connects from; `None` if it is in the process of the gateway.
+    pub peer: Option<SocketAddr>,
+    /// What the CONNECT says; `None` for an AUTH.
+    pub connect: Option<ConnectRequest>,
+    /// The Authentication Method.
+    pub method: Option<String>,
+    /// The Authentication Data.
+    pub data: Option<Vec<u8>>,
+}
+
+/// What a CONNECT says.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectRequest {
+    /// The Client Identifier; empty if the broker is to choose one.
+    pub client_id: String,
+    /// The User Name.
+    pub user_name: Option<String>,
+    /// The Password: any bytes.
+    pub password: Option<Vec<u8>>,
+}
+
+impl AccessRequest {
+    pub(crate) fn new(connection: ClientConnection, peer: Option<SocketAddr>, ask: &Ask<'_>) -> Self {
+        let (connect, properties) = match ask {
+            Ask::Connect(connect) => {
+                let request = ConnectRequest {
+                    client_id: connect.client_id.to_owned(),
+                    user_name: connect.user_name.map(str::to_owned),
+                    password: connect.password.map(<[u8]>::to_vec),
+                };
+                (Some(request), &connect.properties)
+            }
+            Ask::Auth(auth) => (None, &auth.properties),
+        };
+        let method = properties.authentication_method().map(str::to_owned);
+        let data = properties.authentication_data().map(<[u8]>::to_vec);
+        Self { connection, peer, connect, method, data }
+    }
+}
+
+impl fmt::Debug for AccessRequest {
+    /// Without the Authentication Data, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peer, connect, method, .. } = self;
+        let mut out = f.debug_struct("AccessRequest");
+        out.field("peer", peer).field("connect", connect).field("method", method).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ConnectRequest {
+    /// Without the Password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("ConnectRequest");
+        out.field("client_id", &self.client_id).field("user_name", &self.user_name).finish_non_exhaustive()
+    }
+}
+
+/// The answer to an [`AccessRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The client is who it says.
+    Accept {
+        /// Who that is. In a re-authentication it must be who the Session belongs to: another one is refused with 0x87 Not authorized.
+        principal: Principal,
+        /// What the client gets.
+        grant: Grant,
+        /// For how long from now on the proof holds: after that the connection is closed with 0x87 Not authorized, unless a re-authentication has
+        /// granted more time. `None`: as `grant` says.
+        lasts: Option<Duration>,
+        /// Authentication Data for the client.
+        data: Option<Vec<u8>>,
+    },
+    /// Enhanced authentication goes on with these Authentication Data.
+    Continue(Vec<u8>),
+    /// The client is refused with this Reason Code.
+    Refuse(ReasonCode),
+}
+
+impl Decision {
+    /// The client is `principal`, and gets what all others get.
+    pub fn accept(principal: Principal) -> Self {
+        Self::Accept { principal, grant: Grant::default(), lasts: None, data: None }
+    }
+}
+
+/// Where a decision goes, from any thread. The client waits for it no longer than
+/// [`Config::connect_timeout_ms`](goldcrest_core::Config::connect_timeout_ms). Dropped without one it refuses the client with 0x87 Not authorized.
+#[must_use = "a client waits for it, and is refused if it is dropped"]
+pub struct Reply(Option<Box<dyn FnOnce(Decision) + Send>>);
+
+impl Reply {
+    pub(crate) fn new(send: impl FnOnce(Decision) + Send + 'static) -> Self {
+        Self(Some(Box::new(send)))
+    }
+
+    /// Tells the shard of the client, and returns at once. If the client has gone meanwhile nothing happens.
+    pub fn send(mut self, decision: Decision) {
+        if let Some(send) = self.0.take() {
+            send(decision);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(send) = self.0.take() {
+            send(Decision::Refuse(ReasonCode::NotAuthorized));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}

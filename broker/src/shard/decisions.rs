@@ -1,0 +1,50 @@
+//! Asks the program whether a client may connect, and has its decision taken by the broker.
+
+use super::mailbox::Mailboxes;
+use crate::access::{AccessRequest, ClientConnection, Decide, Decision, Reply};
+use goldcrest_core::codec::ReasonCode;
+use goldcrest_core::{Ask, Broker, ConnectionId, Instant, Verdict};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Who decides about the clients of a shard.
+pub(super) struct Decisions {
+    pub(super) shard: u16,
+    pub(super) mailboxes: Arc<Mailboxes>,
+    pub(super) decider: Option<Arc<dyn Decide>>,
+}
+
+impl Decisions {
+    /// Asks about a client. The answer comes by the mailbox of the shard: one for each connection at most is under way.
+    pub(super) fn ask(
+        &self,
+        now: Instant,
+        broker: &mut Broker<'static>,
+        id: ConnectionId,
+        peer: Option<SocketAddr>,
+        ask: &Ask<'_>,
+    ) {
+        let Some(decider) = &self.decider else {
+            // Nobody asks for questions then; a broker that has one all the same gets the safe answer.
+            return broker.handle_verdict(now, id, Verdict::Refuse(ReasonCode::NotAuthorized));
+        };
+        let (shard, mailboxes) = (self.shard, self.mailboxes.clone());
+        let reply = Reply::new(move |decision| {
+            mailboxes.tell(shard, Box::new(move |now, broker| decide(now, broker, id, &decision)));
+        });
+        decider.decide(AccessRequest::new(ClientConnection { shard, id }, peer, ask), reply);
+    }
+}
+
+fn decide(now: Instant, broker: &mut Broker<'static>, id: ConnectionId, decision: &Decision) {
+    let verdict = match decision {
+        Decision::Accept { principal, grant, lasts, data } => {
+            let millis = |lasts: &std::time::Duration| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+            let grant = lasts.as_ref().map_or(*grant, |lasts| grant.until(now.plus_millis(millis(lasts))));
+            Verdict::Accept { principal: *principal, data: data.as_deref(), grant }
+        }
+        Decision::Continue(data) => Verdict::Continue { data },
+        Decision::Refuse(code) => Verdict::Refuse(*code),
+    };
+    broker.handle_verdict(now, id, verdict);
+}
