@@ -25,7 +25,7 @@ const LAST: u32 = if CHECKED { LARGE - 1 } else { u32::MAX };
 /// How many places a pool has at most.
 pub(super) const MOST_PLACES: usize = LAST as usize - 1;
 
-/// Where an entry of type `T` stands in its [`Pool`](super::Pool).
+/// Where an entry of type `T` stands in its pool.
 ///
 /// Four bytes, also inside an `Option`. A handle is good until its entry is removed; afterwards the same place may have
 /// another entry. Two handles are equal if their places are: who compares them knows that both are good.

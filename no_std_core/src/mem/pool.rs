@@ -7,7 +7,7 @@ use super::handle::{CHECKED, MOST_PLACES};
 use super::link::Link;
 use super::{Handle, Slots, one_less, one_more};
 
-/// One place of a [`Pool`]: firmware declares an array of these.
+/// One place of a pool: firmware declares an array of these.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSlot<T> {
     /// `T::default()` while the slot is free.

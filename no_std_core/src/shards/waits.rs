@@ -4,7 +4,7 @@ use crate::engine::neighbours::Empty;
 
 /// What a connection waits for. Packed, so that each idle connection takes no more for the sake of alignment.
 #[derive(Clone, Copy, Debug)]
-#[repr(packed)]
+#[repr(Rust, packed)]
 pub(crate) struct Waits {
     /// The packet that comes next waits until the siblings have passed this fence; 0: none.
     pub(super) fence: u64,

@@ -10,7 +10,7 @@
 //!
 //! The top bit of the kind says that the thing is gone; then there is no value. How long a record is, the store knows: no
 //! record says it. The checksum is CRC-32/ISO-HDLC. Numbers are varints of the postcard format, with an
-//! [`Instant`] as its milliseconds plus one, and [`Instant::NEVER`] as 0.
+//! [`Instant`](crate::Instant) as its milliseconds plus one, and [`Instant::NEVER`](crate::Instant::NEVER) as 0.
 //!
 //! The code that writes and reads values is written by hand (`fields.rs`), so the core depends neither on serde nor on the crate postcard:
 //! the two would take 3.8 KB more of a microcontroller's flash. A test derives serde for the same types, and compares each value with what
