@@ -49,6 +49,11 @@ fn the_life_of_a_client_is_told() {
         ])
     );
     let c = client(world, "c", 60);
+    world.half_close(c.at);
+    world.drive();
+    let c_again = Event::Connected { client_id, session_present: true };
+    assert_eq!(events(world), texts(&[c_again, Event::Disconnected { client_id, code: None }]));
+    let c = client(world, "c", 60);
     world.cut(c.at);
     world.advance(61_000);
     assert_eq!(

@@ -51,12 +51,24 @@ impl Engine<'_> {
     /// The client closed its side of the connection.
     pub(crate) fn end_input(&mut self, now: Instant, handle: Handle<Connection>) {
         let gone = Refusal::new(ReasonCode::Success, "the client closed the connection without DISCONNECT");
-        self.close(now, handle, gone, false);
+        self.close_as(now, handle, gone, false, None);
     }
 
     /// Begins to close a connection: what is owed may still go out, and behind it, if `goodbye`, a DISCONNECT where the
     /// version has one. The Session goes on without the client from now on.
     pub(crate) fn close(&mut self, now: Instant, handle: Handle<Connection>, reason: Refusal, goodbye: bool) {
+        self.close_as(now, handle, reason, goodbye, Some(reason.code));
+    }
+
+    /// The same, and observers are told this Reason Code.
+    fn close_as(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        reason: Refusal,
+        goodbye: bool,
+        code: Option<ReasonCode>,
+    ) {
         let connection = &mut self.connections[handle];
         if matches!(connection.phase, Phase::Closing | Phase::Dead) {
             return;
@@ -85,7 +97,7 @@ impl Engine<'_> {
         self.end_waiting(handle);
         self.mark_ready(handle);
         if let Some(session) = session {
-            self.begin_absence(now, session, Some(reason.code));
+            self.begin_absence(now, session, code);
         }
     }
 
