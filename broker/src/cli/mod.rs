@@ -49,7 +49,7 @@ enum Command {
     Manual(generate::Manual),
 }
 
-/// Why a command line is not followed to its end.
+/// Why the program ends before it does what the command line asks.
 #[derive(Debug)]
 enum Stop {
     /// It asks for this text, and for nothing else.

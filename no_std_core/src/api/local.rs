@@ -105,7 +105,8 @@ pub enum LocalEvent<'a> {
     Closed(ReasonCode),
 }
 
-/// Who a client is. A program whose clients are nobody has no way to a verdict then, which would take flash.
+/// Who a client is, and the call that accepts it. `accept` is a function pointer, so that a program that never calls `with_principal` does not link
+/// `handle_verdict`, which would take flash.
 #[derive(Clone, Copy, Debug)]
 struct Identity {
     principal: Principal,

@@ -358,7 +358,7 @@ impl Engine<'_> {
         self.replays[replay].has_next = false;
     }
 
-    /// Looks for the next retained message, so many levels far.
+    /// Looks for the next retained message. Visits at most `levels` levels of the tree, and goes on from there at the next call.
     fn look_on(&mut self, replay: Handle<Replay>, levels: u32) {
         let Replay { filter, cursor, .. } = self.replays[replay];
         let looked = self.messages.bytes.with(filter, |text| {

@@ -75,7 +75,7 @@ pub(crate) struct EventLoop {
     pub(crate) handovers: Vec<Handover>,
     /// New connections from within this process.
     pub(crate) local_connections: Vec<LocalConnection>,
-    /// The gateway stops.
+    /// Whether the gateway is stopping.
     pub(crate) is_stopping: bool,
     /// A batch for each sibling shard.
     outgoing: Box<[Vec<Forward>]>,

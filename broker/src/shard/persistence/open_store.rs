@@ -112,8 +112,8 @@ impl OpenStore {
     }
 }
 
-/// How many shards the store is of, and how many it is to be of: as many, unless somebody said another number. To write a large
-/// store anew because this process may use fewer cores today would take longer than it is worth.
+/// The number of shards the store was made for, and the number to use now. Without a configured number the store's is kept: to rewrite a large store
+/// because fewer cores are available today would take too long.
 fn numbers_of_shards(stored: u16, configured: u16) -> (u16, u16) {
     let cores = shards_for_cores();
     let (shards, why) = match (stored, configured) {

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_synced_or_held_stays_open() {
+    fn unsynced_files_and_files_held_open_are_not_closed() {
         let (_folder, files) = files("stay-open");
         let held = safe(&files, "held", 1);
         held.hold_open(true).unwrap();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_open_follows_its_name() {
+    fn a_closed_file_that_was_renamed_is_reopened_under_its_new_name() {
         let (_folder, files) = files("follow");
         let file = safe(&files, "a", 1);
         while files.table().close_one() {}

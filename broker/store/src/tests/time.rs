@@ -7,7 +7,7 @@ use std::sync::Mutex;
 /// A jump of the time of day is recorded at once, else a start soon after would take it for time that went by; and the time
 /// is recorded now and then though nothing is appended, whatever room the active segment has.
 #[test]
-fn the_time_is_recorded_when_it_jumps_and_now_and_then() {
+fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
     const WALL: u64 = 1_800_000_000_000;
     let disk = FaultyDisk::new(Files::new(), 3);
     let time = Arc::new(Mutex::new((1_000, WALL)));

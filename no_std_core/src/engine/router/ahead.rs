@@ -12,13 +12,13 @@ use crate::mem::{Chained, Handle};
 /// How many topics are looked at together.
 pub(crate) const SIDE_BY_SIDE: usize = 16;
 
-/// A child that is looked for.
+/// A look-up of a child node that has begun, and is finished by `found`.
 #[derive(Clone, Copy)]
 struct Sought<'t> {
     parent: Handle<Node>,
     text: &'t [u8],
     hash: u32,
-    /// The first that may be it.
+    /// The first candidate: the head of the hash chain, or the only child.
     first: Option<Handle<Node>>,
 }
 

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_forth_and_back_over_any_number_of_levels() {
+    fn a_position_moves_forward_and_back_over_any_number_of_levels() {
         let hasher = Hasher::new(1);
         let long = std::format!("{}/x/", "ab/".repeat(40));
         for text in ["a", "/", "//", "a/b", "/a", "a/", "/a//b/", &long] {

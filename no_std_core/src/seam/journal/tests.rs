@@ -23,7 +23,7 @@ fn both(mut test: impl FnMut(Journal<'_>)) {
 }
 
 #[test]
-fn each_mark_is_met_once() {
+fn each_marked_slot_is_polled_once() {
     both(|mut journal| {
         let mut random = Random::new(11);
         let mut dirty = BTreeSet::new();
@@ -47,7 +47,7 @@ fn each_mark_is_met_once() {
 }
 
 #[test]
-fn a_lazy_mark_waits_for_company() {
+fn a_lazy_mark_is_recorded_only_together_with_another_mark() {
     both(|mut journal| {
         journal.mark_lazily(Kind::Session, 3);
         assert!(!journal.has_records() && journal.next().is_none());
@@ -114,7 +114,7 @@ fn a_batch_is_not_sealed_before_all_of_it_was_polled() {
 }
 
 #[test]
-fn numbers_go_round_and_none_is_held_up_by_one_that_was_forgotten() {
+fn batch_numbers_wrap_around_and_an_old_number_counts_as_safe() {
     both(|mut journal| {
         let forgotten = journal.gathering();
         (journal.batches.gathering, journal.batches.sealed, journal.batches.safe) =

@@ -213,7 +213,7 @@ fn an_interrupted_walk_gives_every_message_that_stays_once() {
             let mut stay: BTreeSet<String> =
                 kept.keys().filter(|name| filter(&text).matches(topic(name))).cloned().collect();
             let mut met = BTreeSet::new();
-            // One level further, wherever that is.
+            // Resumes the walk at `cursor`, takes one step, and suspends it again.
             let mut step = |router: &Router<'_>, kept: &BTreeMap<String, u32>, cursor: &mut RetainedCursor| {
                 let mut walk = router.resume_retained(&text, *cursor);
                 let found = walk.step(router);
