@@ -73,7 +73,7 @@ impl Questions {
         }
     }
 
-    /// What is known so far of the message is `fate`, and the rest is for `asker`.
+    /// The message was handed out: `fate` is what became of it here. `asker` is told once siblings have answered what became of it there.
     pub(super) fn await_answers(&mut self, id: QuestionId, fate: Fate, asker: Option<Asker>) {
         if let Some(Asker { number, packet_id, kind: AckKind::PubRec, .. }) = asker {
             self.exactly_once.insert((number, packet_id), id);

@@ -390,7 +390,7 @@ pub(crate) fn reason(properties: &Properties<'_>) -> String {
     properties.reason_string().map_or(String::new(), |why| format!(" ({why})"))
 }
 
-/// The error, if the acknowledgement of `what` has a Reason Code that is one.
+/// Fails if the acknowledgement of `what` has a Reason Code that is an error.
 pub(crate) fn check(what: &str, ack: Ack<'_>) -> Result<(), ClientError> {
     if ack.code.is_error() {
         return Err(ClientError::Rejected(what.to_owned(), ack.code, reason(&ack.properties)));

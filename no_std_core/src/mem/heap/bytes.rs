@@ -117,7 +117,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Takes buffers that there are more of than are needed here, for a sibling.
+    /// Takes the buffers that this shard has beyond its own need, to be given to a sibling.
     pub(crate) fn take_spare_buffers(&mut self) -> SpareBuffers {
         match &mut self.0 {
             Store::Owned(owned) => owned.spare.take_spare(),
