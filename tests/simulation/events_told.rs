@@ -1,7 +1,7 @@
 //! An embedder hears what happens: each thing once, in its order, with its texts; and how much it has missed.
 
 use goldcrest_core::codec::{AckKind, QoS, ReasonCode, Version};
-use goldcrest_core::{Config, DropReason, Event, EventSet};
+use goldcrest_core::{Authorize, Config, DropReason, Event, EventSet, Subject, Subscribable, TopicFilter, TopicName};
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::world::World;
 
@@ -136,4 +136,26 @@ fn what_finds_no_room_is_counted_and_nothing_is_told_that_nobody_asked_for() {
     assert_eq!(world.with_shard(0, |broker| broker.lost_events()), 100 - told as u64);
     p.publish(world, "b", b"x", QoS::AtMostOnce, false, 0);
     assert_eq!(events(world).len(), 1, "it goes on");
+}
+
+/// The filter was missing: the memory in which it is put together was in use.
+#[test]
+fn a_subscription_that_is_not_permitted_any_more_is_told_with_its_filter() {
+    struct Nobody;
+    impl Authorize for Nobody {
+        fn publish(&self, _: &Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+            true
+        }
+
+        fn subscribe(&self, _: &Subject<'_>, _: TopicFilter<'_>, _: QoS) -> Subscribable {
+            Subscribable::No
+        }
+    }
+    let world = &mut world(EventSet::UNSUBSCRIBED);
+    let mut c = client(world, "c", 60);
+    assert_eq!(c.subscribe(world, "a/+", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
+    let now = world.now();
+    world.with_shard(0, |broker| broker.set_authorize(now, std::sync::Arc::new(Nobody)));
+    world.advance(1);
+    assert_eq!(events(world), texts(&[Event::Unsubscribed { client_id: "c", filter: "a/+" }]));
 }

@@ -9,16 +9,13 @@ use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message};
 use crate::engine::router::Retained;
 use crate::engine::sessions::Session;
-use crate::mem::{Handle, Slots};
+use crate::mem::Handle;
 use crate::time::Instant;
 use crate::topic::TopicName;
 use core::ops::ControlFlow;
 
 /// How many places in a table one call looks at.
 const LOOKED_AT: usize = 1_024;
-
-/// The longest Topic Filter, in bytes.
-const LONGEST_FILTER: usize = 65_535;
 
 /// A subscription of a Session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +86,7 @@ impl Broker<'_> {
     ) -> Option<usize> {
         let engine = &mut self.engine;
         let session = engine.session_named(client_id)?;
-        let mut space = core::mem::replace(&mut engine.scratch, Slots::EMPTY);
-        space.grow_to(space.limit().min(LONGEST_FILTER));
+        let mut space = engine.take_scratch();
         let all = engine.router.subscriptions_of(engine.subscriber_of(session));
         let mut behind = None;
         for (place, subscription) in all.enumerate().skip(from) {

@@ -8,11 +8,8 @@ use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::router::{Group, Subscription};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::{SiblingRecords, TransitParts};
-use crate::mem::{Handle, OWNED, Slots};
+use crate::mem::{Handle, OWNED};
 use crate::seam::journal::Batch;
-
-/// The longest Topic Filter, in bytes.
-const LONGEST_TEXT: usize = 65_535;
 
 /// What [`Broker::poll_record`](crate::Broker::poll_record) gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +38,7 @@ impl Engine<'_> {
                 self.messages.journal.recorded(kind, slot, true, false);
                 continue;
             }
-            let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
-            // Also the longest Topic Filter came in a packet that this is made for.
-            space.grow_to(space.limit().min(LONGEST_TEXT));
+            let mut space = self.take_scratch();
             let sealed = self.seal_present(key, space.as_mut_slice(), out);
             self.scratch = space;
             match sealed {

@@ -3,14 +3,11 @@
 use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::engine::Engine;
 use crate::engine::sessions::Session;
-use crate::mem::{Handle, Slots};
+use crate::mem::Handle;
 use crate::seam::authorize::Subscribable;
 use crate::seam::work::{self, Work};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
-
-/// The longest Topic Filter, in bytes.
-const LONGEST_FILTER: usize = 65_535;
 
 const WITHDRAWN: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "a subscription of this client is not permitted any more");
@@ -32,8 +29,6 @@ impl Engine<'_> {
     /// Ends the subscriptions of a Session that are not permitted any more. Its client learns that by the end of its connection: a Server has
     /// no other way to say so.
     fn review_session(&mut self, now: Instant, session: Handle<Session>) {
-        let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
-        space.grow_to(space.limit().min(LONGEST_FILTER));
         let mut is_wholly_granted = true;
         let mut has_lost = false;
         let subscriber = self.subscriber_of(session);
@@ -42,17 +37,19 @@ impl Engine<'_> {
             at = self.router.next_of_subscriber(subscription);
             self.work.count(work::SUBSCRIPTION, 1);
             let qos = QoS::from_bits(self.router.subscription(subscription).options().qos).unwrap_or_default();
-            let text = self.written_filter(subscription, space.as_mut_slice());
-            let filter = text.and_then(|text| TopicFilter::new(text).ok());
-            let answer =
-                filter.map_or(Subscribable::No, |filter| self.authorize.subscribe(&self.subject(session), filter, qos));
+            // The memory for the filter is given back before a subscription ends: observers are told of that with its filter.
+            let answer = self.with_written_filter(subscription, |engine, text| {
+                let filter = text.and_then(|text| TopicFilter::new(text).ok());
+                filter.map_or(Subscribable::No, |filter| {
+                    engine.authorize.subscribe(&engine.subject(session), filter, qos)
+                })
+            });
             is_wholly_granted &= answer != Subscribable::Partly;
             if answer == Subscribable::No {
                 has_lost = true;
                 self.remove_subscription(session, subscription);
             }
         }
-        self.scratch = space;
         self.sessions[session].granted_under = if is_wholly_granted { self.rules.version } else { 0 };
         if has_lost {
             self.forget_left_groups(session);

@@ -20,10 +20,7 @@ use crate::engine::messages::Message;
 use crate::engine::neighbours::happenings::{Happening, LostMessage, Observer, ObserverState, Observers};
 use crate::engine::router::Subscription;
 use crate::engine::sessions::Session;
-use crate::mem::{Handle, Slots};
-
-/// The longest Topic Filter, in bytes.
-const LONGEST_FILTER: usize = 65_535;
+use crate::mem::Handle;
 
 impl ObserverState for Observers {
     type OfBroker = EventQueue;
@@ -115,12 +112,11 @@ impl Engine<'_> {
         session: Handle<Session>,
         subscription: Handle<Subscription>,
     ) {
-        let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
-        space.grow_to(space.limit().min(LONGEST_FILTER));
-        let (client_id, topic) = (self.client_id_of(session), self.written_filter(subscription, space.as_mut_slice()));
-        let parts = Parts { kind: EventSet::UNSUBSCRIBED, client_id, topic, ..Parts::NONE };
-        queue.push(self.config.event_bytes, &parts);
-        self.scratch = space;
+        self.with_written_filter(subscription, |engine, topic| {
+            let client_id = engine.client_id_of(session);
+            let parts = Parts { kind: EventSet::UNSUBSCRIBED, client_id, topic, ..Parts::NONE };
+            queue.push(engine.config.event_bytes, &parts);
+        });
     }
 
     fn client_id_of(&self, session: Handle<Session>) -> Option<&str> {

@@ -10,7 +10,7 @@ use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
-use crate::mem::Handle;
+use crate::mem::{Handle, Slots};
 use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
@@ -167,7 +167,32 @@ impl<'m> Engine<'m> {
         begun
     }
 
-    /// The Topic Filter of a subscription as its client wrote it, put together in `space`.
+    /// Takes the scratch memory away, long enough for the longest Topic Filter as far as it may be. To be put back.
+    pub(crate) fn take_scratch(&mut self) -> Slots<'m, u8> {
+        // Also the longest Topic Filter came in a packet that this memory is made for.
+        const LONGEST_FILTER: usize = 65_535;
+        let mut space = core::mem::replace(&mut self.scratch, Slots::EMPTY);
+        space.grow_to(space.limit().min(LONGEST_FILTER));
+        space
+    }
+
+    /// Calls `act` with the Topic Filter of a subscription as its client wrote it; with nothing if there is no memory to put it together.
+    pub(crate) fn with_written_filter<R>(
+        &mut self,
+        subscription: Handle<router::Subscription>,
+        act: impl FnOnce(&mut Self, Option<&str>) -> R,
+    ) -> R {
+        let mut space = self.take_scratch();
+        let len = self.written_filter(subscription, space.as_mut_slice()).map(str::len);
+        let all = space.as_slice();
+        let start = len.and_then(|len| all.len().checked_sub(len));
+        let filter = start.and_then(|start| all.get(start..)).and_then(|text| core::str::from_utf8(text).ok());
+        let result = act(self, filter);
+        self.scratch = space;
+        result
+    }
+
+    /// The Topic Filter of a subscription as its client wrote it, put together in `space`, at its end.
     pub(crate) fn written_filter<'a>(
         &self,
         subscription: Handle<router::Subscription>,
