@@ -40,7 +40,7 @@ fn a_topic_of_65535_slashes_is_a_topic_like_any_other() {
 #[test]
 fn so_many_levels_can_be_subscribed_to_and_retained_if_they_may() {
     let topic = "/".repeat(65_535);
-    let mut world = world(Limits { topic_levels: u16::MAX, ..Limits::GATEWAY });
+    let mut world = world(Limits::GATEWAY.with(|limits| limits.topic_levels = u16::MAX));
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     // One slash more than the limit has levels.
     assert_eq!(client.subscribe(&mut world, &topic, QoS::AtMostOnce), ReasonCode::QuotaExceeded);
@@ -58,7 +58,10 @@ fn so_many_levels_can_be_subscribed_to_and_retained_if_they_may() {
 fn all_filters_of_plus_and_a_match_in_linear_time() {
     const LEVELS: u32 = 16;
     // By default so many are refused, and so are single ones of them.
-    let limits = Limits { subscriptions: 1 << LEVELS, filter_cost: u32::MAX, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| {
+        limits.subscriptions = 1 << LEVELS;
+        limits.filter_cost = u32::MAX;
+    });
     let mut world = world(limits);
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     let name = |number: u32| {
@@ -99,7 +102,7 @@ fn fifty_thousand_user_properties_are_too_many_or_are_kept_in_order() {
         payload: b"x",
     });
     for (properties, expected) in [(128, 0), (u16::MAX, 1)] {
-        let mut world = world(Limits { properties, ..Limits::GATEWAY });
+        let mut world = world(Limits::GATEWAY.with(|limits| limits.properties = properties));
         let mut subscriber = Honest::accepted(&mut world, Version::V5, &Opening::new("s"));
         subscriber.subscribe(&mut world, "t", QoS::AtMostOnce);
         let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
@@ -120,7 +123,7 @@ fn fifty_thousand_user_properties_are_too_many_or_are_kept_in_order() {
 
 #[test]
 fn a_flood_of_retained_messages_ends_at_the_quota() {
-    let mut world = world(Limits { retained_messages: 1_000, ..Limits::GATEWAY });
+    let mut world = world(Limits::GATEWAY.with(|limits| limits.retained_messages = 1_000));
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     let mut refused = 0;
     for number in 0..3_000u16 {
@@ -251,7 +254,7 @@ fn a_packet_that_claims_to_be_huge_is_refused_by_its_first_bytes() {
 
 #[test]
 fn a_subscriber_that_never_reads_costs_its_own_queue_only() {
-    let limits = Limits { queued_messages: 100, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = 100);
     let mut world = world(limits);
     let mut idle = Honest::accepted(&mut world, Version::V5, &Opening::new("idle"));
     idle.subscribe(&mut world, "t", QoS::AtLeastOnce);

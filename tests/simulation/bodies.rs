@@ -276,7 +276,7 @@ fn what_was_published_with_retain_is_on_disk_after_a_restart_unless_it_is_retain
 
 #[test]
 fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
-    let limits = Limits { queued_messages: 3, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = 3);
     let mut world = world(Config { overflow: Overflow::KeepLatest, limits, ..config(1) });
     absent(&mut world, "reader", "#");
     publish(&mut world, 1..=3);

@@ -235,7 +235,10 @@ fn no_answer_exceeds_maximum_packet_size() {
 /// one, when the one that asked was a duplicate.
 #[test]
 fn a_refusal_by_a_sibling_is_for_one_message() {
-    let limits = Limits { queued_messages: 1, inflight: 1, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| {
+        limits.queued_messages = 1;
+        limits.inflight = 1;
+    });
     let rule = goldcrest_core::OverflowRule::new("refuse/#", Overflow::Refuse).unwrap();
     let overflow_rules = vec![rule].into();
     let mut world = World::new(2, Config { limits, overflow_rules, ..Config::gateway(1) });
@@ -486,7 +489,7 @@ fn nothing_comes_from_a_siblings_group_behind_unsuback() {
 #[test]
 fn expired_retained_messages_give_way_to_new_ones() {
     const QUOTA: u32 = 16;
-    let limits = Limits { retained_messages: QUOTA, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| limits.retained_messages = QUOTA);
     let mut world = World::new(1, Config { limits, ..Config::gateway(5) });
     let publisher = connect(&mut world, "p", &[]);
     let refused = |world: &mut World, round: u32| {
@@ -586,7 +589,7 @@ fn what_comes_through_a_group_is_apart_from_a_members_own_subscriptions() {
 /// A message that an absent client, or one whose queue is full, does not get counted once for each subscription.
 #[test]
 fn a_lost_message_counts_once_however_many_subscriptions_match() {
-    let limits = Limits { queued_messages: 1, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = 1);
     for (qos, reason) in [(QoS::AtMostOnce, DropReason::Offline), (QoS::AtLeastOnce, DropReason::QueueFull)] {
         let mut world = World::new(1, Config { limits, ..Config::gateway(1) });
         let lasting = Opening { expiry_secs: 100, ..Opening::new("s") };

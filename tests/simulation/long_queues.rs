@@ -11,12 +11,13 @@ const SHORT: u32 = 4;
 /// Messages in a queue in the store.
 const LONG: u32 = 20;
 
-const LIMITS: Limits = Limits {
-    queued_messages: SHORT,
-    durable_queued_messages: LONG,
-    group_messages: SHORT,
-    durable_group_messages: LONG,
-    ..Limits::GATEWAY
+const LIMITS: Limits = {
+    let mut limits = Limits::GATEWAY;
+    limits.queued_messages = SHORT;
+    limits.durable_queued_messages = LONG;
+    limits.group_messages = SHORT;
+    limits.durable_group_messages = LONG;
+    limits
 };
 
 fn config(overflow: Overflow) -> Config<'static> {
@@ -129,10 +130,14 @@ fn what_was_acknowledged_comes_also_if_it_is_more_than_a_queue_in_memory_has() {
 
 #[test]
 fn bytes_are_bounded_too() {
-    let limits = Limits { queued_bytes: 4 * 101, durable_queued_messages: 0, durable_queued_bytes: 11 * 101, ..LIMITS };
+    let limits = LIMITS.with(|limits| {
+        limits.queued_bytes = 4 * 101;
+        limits.durable_queued_messages = 0;
+        limits.durable_queued_bytes = 11 * 101;
+    });
     // Whether the number of messages has a bound of its own.
     for (queued_messages, most) in [(SHORT, SHORT), (1_000, 11)] {
-        let limits = Limits { queued_messages, ..limits };
+        let limits = limits.with(|limits| limits.queued_messages = queued_messages);
         for mut world in worlds(&Config { limits, ..config(Overflow::DropNewest) }) {
             absent(&mut world, "reader", "t");
             assert_eq!(taken(&mut world, "t", LONG, QoS::AtLeastOnce), most);
@@ -256,7 +261,10 @@ fn long_queues_leave_memory_for_others() {
 #[test]
 fn a_group_keeps_more_in_the_store() {
     for queued_bytes in [Limits::GATEWAY.queued_bytes, 10 * 101] {
-        let limits = Limits { queued_bytes, durable_queued_bytes: u32::MAX, ..LIMITS };
+        let limits = LIMITS.with(|limits| {
+            limits.queued_bytes = queued_bytes;
+            limits.durable_queued_bytes = u32::MAX;
+        });
         let most = if queued_bytes < 10_000 { 10 } else { LONG };
         for mut world in worlds(&Config { limits, ..config(Overflow::DropNewest) }) {
             absent(&mut world, "m1", "$share/g/t");

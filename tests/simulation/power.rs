@@ -52,7 +52,11 @@ const OLD: usize = 2;
 
 impl Test {
     fn new(seed: u64, storage: Storage, shards: u16, body_budget: usize) -> Self {
-        let limits = Limits { queued_messages: 2_000, inflight: 6, packet_bytes: 4_096, ..Limits::GATEWAY };
+        let limits = Limits::GATEWAY.with(|limits| {
+            limits.queued_messages = 2_000;
+            limits.inflight = 6;
+            limits.packet_bytes = 4_096;
+        });
         let config = Config { durable: true, body_budget, limits, ..Config::gateway(seed.into()) };
         let mut world = World::in_storage(storage, shards, config, &AllowAll);
         world.fetch = Sync::ByHand;
@@ -291,7 +295,11 @@ fn the_power_goes_with(shards: u16, body_budget: usize) {
 }
 
 fn broker(storage: Storage, shard: Shard) -> Housed {
-    let limits = Limits { receive_maximum: 4, owed_replies: 4, packet_bytes: 2_000, ..Limits::GATEWAY };
+    let limits = Limits::GATEWAY.with(|limits| {
+        limits.receive_maximum = 4;
+        limits.owed_replies = 4;
+        limits.packet_bytes = 2_000;
+    });
     let config = Config { durable: true, limits, shard, ..Config::gateway(1) };
     Housed::stored(storage, config, &AllowAll)
 }

@@ -37,13 +37,12 @@ struct Test {
 
 impl Test {
     fn new(seed: u64, storage: Storage, shards: u16) -> Self {
-        let limits = Limits {
-            queued_messages: 5_000,
-            group_messages: 5_000,
-            inflight: 6,
-            packet_bytes: 4_096,
-            ..Limits::GATEWAY
-        };
+        let limits = Limits::GATEWAY.with(|limits| {
+            limits.queued_messages = 5_000;
+            limits.group_messages = 5_000;
+            limits.inflight = 6;
+            limits.packet_bytes = 4_096;
+        });
         // Bodies leave memory where that is owned.
         let config = Config { durable: true, body_budget: 500, limits, ..Config::gateway(seed.into()) };
         let world = World::in_storage(storage, shards, config, &AllowAll);

@@ -42,7 +42,11 @@ fn config() -> Config<'static> {
         durable: true,
         authentication: Authentication::Ask,
         maximum_qos: QoS::AtLeastOnce,
-        limits: Limits { packet_bytes: 4_096, owed_replies: 64, queued_messages: 100, ..Limits::GATEWAY },
+        limits: Limits::GATEWAY.with(|limits| {
+            limits.packet_bytes = 4_096;
+            limits.owed_replies = 64;
+            limits.queued_messages = 100;
+        }),
         ..Config::gateway(5)
     }
 }

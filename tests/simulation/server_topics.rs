@@ -91,7 +91,13 @@ fn all_shards_end_with_the_latest_value_and_nothing_of_it_is_recorded() {
 #[test]
 fn a_full_store_and_the_quota_of_clients_do_not_stop_it() {
     for shards in [1, 2] {
-        let world = &mut world(shards, Limits { retained_messages: 1, topic_levels: 2, ..Limits::GATEWAY });
+        let world = &mut world(
+            shards,
+            Limits::GATEWAY.with(|limits| {
+                limits.retained_messages = 1;
+                limits.topic_levels = 2;
+            }),
+        );
         for shard in 0..usize::from(shards) {
             world.with_shard(shard, |broker| broker.set_store_full(true));
         }

@@ -164,7 +164,7 @@ fn topic(levels: usize) -> String {
 /// them, 16 KiB, held a shard up for 16 s.
 #[test]
 fn filters_that_make_each_message_visit_too_much_are_refused() {
-    let mut turns = Turns::new(Limits { subscriptions: 100_000, ..Limits::GATEWAY });
+    let mut turns = Turns::new(Limits::GATEWAY.with(|limits| limits.subscriptions = 100_000));
     let attacker = turns.connect("attacker", 0);
     let codes = turns.subscribe(attacker, &crossed(16, "/b"));
     let refused = codes.iter().filter(|code| **code == 0x97).count();
@@ -212,7 +212,10 @@ fn filters_that_people_use_are_taken() {
 #[test]
 fn one_call_does_no_more_than_its_share_and_an_honest_pair_has_each_second_turn() {
     // Somebody allows what makes single messages dear.
-    let mut turns = Turns::new(Limits { subscriptions: 100_000, filter_cost: u32::MAX, ..Limits::GATEWAY });
+    let mut turns = Turns::new(Limits::GATEWAY.with(|limits| {
+        limits.subscriptions = 100_000;
+        limits.filter_cost = u32::MAX;
+    }));
     let attacker = turns.connect("attacker", 0);
     assert!(turns.subscribe(attacker, &crossed(13, "/b")).iter().all(|code| *code == 0));
     let publisher = turns.connect("attacker's publisher", 0);
@@ -256,7 +259,7 @@ fn a_read_that_leads_to_many_deliveries_comes_in_portions() {
 /// with other ends stopped a shard for 10 s.
 #[test]
 fn retained_messages_that_are_hard_to_find_are_looked_for_in_portions() {
-    let mut turns = Turns::new(Limits { filter_cost: u32::MAX, ..Limits::GATEWAY });
+    let mut turns = Turns::new(Limits::GATEWAY.with(|limits| limits.filter_cost = u32::MAX));
     let publisher = turns.connect("publisher", 0);
     for filter in crossed(13, "/b") {
         let topic = filter.replace('+', "x");
@@ -391,7 +394,7 @@ fn sessions_that_end_together_end_in_portions() {
 #[test]
 fn messages_of_siblings_are_taken_in_portions_and_in_order() {
     let shards = [0, 1].map(|index| Shard { index, count: 2 });
-    let mut brokers = shards.map(|shard| broker(Limits { owed_replies: 65_000, ..Limits::GATEWAY }, shard));
+    let mut brokers = shards.map(|shard| broker(Limits::GATEWAY.with(|limits| limits.owed_replies = 65_000), shard));
     let mut connect = |home: u16| {
         let client_id = (0..).map(|n| format!("client {n}")).find(|id| Shard::home_of(id.as_bytes(), 2) == home);
         let broker = &mut brokers[usize::from(home)];

@@ -12,7 +12,6 @@
 //! Retained messages below `$SYS/` tell of this run of the gateway. All shards have them, and none is recorded in the store.
 //!
 //! ```text
-//! totals       the counters of all shards added up
 //! snapshot     the counters of all shards added up, and those of the store
 //! sys_topics   a snapshot as topics below $SYS/broker/
 //! load         moving averages for these topics
@@ -35,7 +34,6 @@ mod metrics;
 mod sessions;
 mod snapshot;
 mod sys_topics;
-pub(crate) mod totals;
 
 use crate::net::{AwaitedAddresses, ListenSocket};
 use crate::shard::Mailboxes;

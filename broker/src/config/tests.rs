@@ -174,26 +174,26 @@ fn keys_of_limits_and_capacity_arrive_where_they_belong() {
     let broker = &config.broker;
     assert_eq!(
         broker.limits,
-        Limits {
-            packet_bytes: 2 * 1024 * 1024,
-            receive_maximum: 20,
-            topic_aliases_in: 1,
-            topic_aliases_out: 2,
-            inflight: 3,
-            inflight_v3: 30,
-            queued_messages: 4,
-            queued_bytes: 4096,
-            durable_queued_messages: 40,
-            durable_queued_bytes: 40_960,
-            durable_group_messages: 60,
-            group_messages: 6,
-            subscriptions: 7,
-            topic_levels: 8,
-            filter_cost: 26,
-            properties: 9,
-            retained_messages: 1000,
-            owed_replies: 11,
-        }
+        Limits::GATEWAY.with(|limits| {
+            limits.packet_bytes = 2 * 1024 * 1024;
+            limits.receive_maximum = 20;
+            limits.topic_aliases_in = 1;
+            limits.topic_aliases_out = 2;
+            limits.inflight = 3;
+            limits.inflight_v3 = 30;
+            limits.queued_messages = 4;
+            limits.queued_bytes = 4096;
+            limits.durable_queued_messages = 40;
+            limits.durable_queued_bytes = 40_960;
+            limits.durable_group_messages = 60;
+            limits.group_messages = 6;
+            limits.subscriptions = 7;
+            limits.topic_levels = 8;
+            limits.filter_cost = 26;
+            limits.properties = 9;
+            limits.retained_messages = 1000;
+            limits.owed_replies = 11;
+        })
     );
 }
 

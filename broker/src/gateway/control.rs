@@ -1,7 +1,6 @@
 //! What a program asks of a gateway that runs: counters, another configuration, other permissions.
 
 use super::Gateway;
-use crate::admin::totals;
 use crate::config::Config;
 use crate::shard::NoAnswer;
 use goldcrest_core::{Counters, Permissions};
@@ -35,9 +34,7 @@ impl Gateway {
     /// A shard does not answer within a second: there are no sums without it, as counters never go back.
     pub async fn counters(&self) -> Result<Counters, NoAnswer> {
         let answers = self.mailboxes.0.ask_all(|_| |_, broker| broker.counters()).await?;
-        let mut sum = Counters::default();
-        answers.iter().for_each(|counters| totals::add(&mut sum, counters));
-        Ok(sum)
+        Ok(answers.iter().sum())
     }
 
     /// Goes on with another configuration, all of it or nothing. What may change is [`Config::broker`] but for the longest packet, the time for

@@ -120,6 +120,7 @@ impl core::ops::AddAssign for Dropped {
 
 /// What a broker has done and holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Bytes that were taken from clients.
     pub bytes_received: u64,
@@ -168,4 +169,96 @@ pub struct Counters {
     pub deliveries: u32,
     /// Bytes of bodies and texts in memory now.
     pub bytes: u64,
+}
+
+impl Counters {
+    /// Adds the counters of a sibling, for the sums of a broker with many shards. A retained message, which each shard has, counts
+    /// once. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
+    pub fn add_sibling(&mut self, other: &Self) {
+        // The pattern names all fields, so a new field that is not added up here does not compile.
+        let Counters {
+            bytes_received,
+            bytes_sent,
+            packets_received,
+            packets_sent,
+            publish_received,
+            publish_sent,
+            publish_bytes_received,
+            publish_bytes_sent,
+            connections_opened,
+            connections_refused,
+            publish_refused,
+            publish_lost,
+            dropped,
+            connections,
+            sessions,
+            sessions_limit,
+            connected,
+            subscriptions,
+            retained,
+            messages,
+            bodies_on_disk,
+            deliveries,
+            bytes,
+        } = *other;
+        self.bytes_received = self.bytes_received.saturating_add(bytes_received);
+        self.bytes_sent = self.bytes_sent.saturating_add(bytes_sent);
+        self.packets_received = self.packets_received.saturating_add(packets_received);
+        self.packets_sent = self.packets_sent.saturating_add(packets_sent);
+        self.publish_received
+            .iter_mut()
+            .zip(publish_received)
+            .for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        self.publish_sent.iter_mut().zip(publish_sent).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        self.publish_bytes_received = self.publish_bytes_received.saturating_add(publish_bytes_received);
+        self.publish_bytes_sent = self.publish_bytes_sent.saturating_add(publish_bytes_sent);
+        self.connections_opened = self.connections_opened.saturating_add(connections_opened);
+        self.connections_refused = self.connections_refused.saturating_add(connections_refused);
+        self.publish_refused = self.publish_refused.saturating_add(publish_refused);
+        self.publish_lost = self.publish_lost.saturating_add(publish_lost);
+        self.dropped += dropped;
+        self.connections = self.connections.saturating_add(connections);
+        self.sessions = self.sessions.saturating_add(sessions);
+        self.sessions_limit = self.sessions_limit.saturating_add(sessions_limit);
+        self.connected = self.connected.saturating_add(connected);
+        self.subscriptions = self.subscriptions.saturating_add(subscriptions);
+        self.retained = self.retained.max(retained);
+        self.messages = self.messages.saturating_add(messages);
+        self.bodies_on_disk = self.bodies_on_disk.saturating_add(bodies_on_disk);
+        self.deliveries = self.deliveries.saturating_add(deliveries);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl<'a> core::iter::Sum<&'a Self> for Counters {
+    /// The counters of all siblings, as [`Counters::add_sibling`] adds them.
+    fn sum<I: Iterator<Item = &'a Self>>(siblings: I) -> Self {
+        siblings.fold(Self::default(), |mut sum, counters| {
+            sum.add_sibling(counters);
+            sum
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_siblings_are_added_up_and_retained_messages_count_once() {
+        let mut dropped = Dropped::NONE;
+        dropped.count(DropReason::Expired);
+        let of_shard = |n: u32| Counters {
+            bytes_received: n.into(),
+            publish_received: [0, n.into(), 1],
+            dropped,
+            sessions: n,
+            sessions_limit: u32::MAX,
+            retained: n,
+            ..Counters::default()
+        };
+        let sum: Counters = [of_shard(3), of_shard(4)].iter().sum();
+        assert_eq!((sum.bytes_received, sum.publish_received, sum.sessions), (7, [0, 7, 2], 7));
+        assert_eq!((sum.dropped.by(DropReason::Expired), sum.sessions_limit, sum.retained), (2, u32::MAX, 4));
+    }
 }

@@ -15,7 +15,11 @@ const TIMES: usize = 1000;
 const NOW: Instant = Instant::from_millis(0);
 
 /// As many messages in flight as an MQTT 5.0 client gets.
-const LIMITS: Limits = Limits { inflight_v3: 256, ..Limits::GATEWAY };
+const LIMITS: Limits = {
+    let mut limits = Limits::GATEWAY;
+    limits.inflight_v3 = 256;
+    limits
+};
 
 /// The name of each case, and what it does with all of it but `measured` excluded.
 const CASES: &[(&str, fn())] = &[

@@ -306,7 +306,10 @@ impl World<'_> {
 pub fn run(input: &[u8]) {
     let Some(run) = super::read::<Run>(input) else { return };
     let policies = [Overflow::DropNewest, Overflow::DropOldest, Overflow::KeepLatest, Overflow::Refuse];
-    let limits = Limits { queued_messages: 5, topic_aliases_out: 3, ..Limits::FIRMWARE };
+    let limits = Limits::FIRMWARE.with(|limits| {
+        limits.queued_messages = 5;
+        limits.topic_aliases_out = 3;
+    });
     let overflow = policies[usize::from(run.overflow % 4)];
     let resends = [ResendExpired::Qos2, ResendExpired::Always, ResendExpired::Never];
     let resend_expired = resends[usize::from(run.overflow / 4 % 3)];

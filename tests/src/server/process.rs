@@ -126,6 +126,7 @@ fn to_toml(config: &Config<'static>) -> String {
         properties,
         retained_messages,
         owed_replies,
+        ..
     } = config.limits;
     let mut text = format!(
         "[limits]\npacket_bytes = {packet_bytes}\nreceive_maximum = {receive_maximum}\n\
@@ -170,5 +171,7 @@ fn to_toml(config: &Config<'static>) -> String {
         Overflow::Refuse => "refuse",
     };
     let _ = writeln!(text, "[overflow]\ndefault = \"{policy}\"");
+    let read = goldcrest::Config::from_toml(Path::new("of the test"), &text).expect("it has keys that there are");
+    assert_eq!(read.broker.limits, config.limits, "each limit has its line");
     text
 }

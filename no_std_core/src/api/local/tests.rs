@@ -222,8 +222,12 @@ fn its_own_messages_of_each_qos_come_to_it_and_are_answered() {
 fn it_never_comes_to_rest_with_something_to_do() {
     for owed_replies in 2..=9 {
         for (inflight, buffer) in [(1, 64), (3, 64), (20, 64), (20, 1000)] {
-            let limits =
-                Limits { owed_replies, inflight, queued_messages: 60, receive_maximum: 20, ..Limits::FIRMWARE };
+            let limits = Limits::FIRMWARE.with(|limits| {
+                limits.owed_replies = owed_replies;
+                limits.inflight = inflight;
+                limits.queued_messages = 60;
+                limits.receive_maximum = 20;
+            });
             let config = Config { limits, ..Config::firmware(1) };
             type Memory = resources! { connections: 3, sessions: 3, subscriptions: 8, levels: 100, messages: 100, deliveries: 100, blocks: 64 };
             let mut resources = Memory::new();

@@ -1,0 +1,194 @@
+//! What a client may make the broker keep, and what it gets beyond it.
+
+/// Bounds on what one client can make the broker keep or do.
+///
+/// | limit | [gateway](Self::GATEWAY) | [firmware](Self::FIRMWARE) | beyond it the client gets |
+/// |---|---|---|---|
+/// | [`packet_bytes`](Self::packet_bytes) | 10,551,296 | 1,024 | DISCONNECT 0x95 |
+/// | [`receive_maximum`](Self::receive_maximum) | 256 | 4 | DISCONNECT 0x93; MQTT 3.1 and 3.1.1 know no such limit, and receipts take what memory there is |
+/// | [`topic_aliases_in`](Self::topic_aliases_in) | 64 | 4 | DISCONNECT 0x94 |
+/// | [`topic_aliases_out`](Self::topic_aliases_out) | 64 | 0 | the topic in full |
+/// | [`inflight`](Self::inflight) | 256 | 4 | the next messages when it has acknowledged some |
+/// | [`inflight_v3`](Self::inflight_v3) | 20 | 4 | the same, in MQTT 3.1 and 3.1.1 |
+/// | [`queued_messages`](Self::queued_messages) | 10,000 | 16 | what [`Overflow`] says; each loss is counted |
+/// | [`queued_bytes`](Self::queued_bytes) | 67,108,864 | 4,096 | what [`Overflow`] says; each loss is counted |
+/// | `durable_queued_messages` | as `queued_messages` | none | the same, for a durable Session |
+/// | `durable_queued_bytes` | as `queued_bytes` | none | the same, for a durable Session |
+/// | [`group_messages`](Self::group_messages) | 10,000 | 8 | what [`Overflow`] says; each loss is counted |
+/// | `durable_group_messages` | as `group_messages` | none | the same, where it is durable |
+/// | [`subscriptions`](Self::subscriptions) | 10,000 | 8 | SUBACK 0x97 |
+/// | [`topic_levels`](Self::topic_levels) | 256 | 12 | SUBACK 0x97; PUBACK or PUBREC 0x97 for a retained message |
+/// | [`filter_cost`](Self::filter_cost) | 8,192 | none | SUBACK 0x97 |
+/// | [`properties`](Self::properties) | 128 | 16 | DISCONNECT or CONNACK 0x97 |
+/// | [`retained_messages`](Self::retained_messages) | 1,000,000 | 16 | PUBACK or PUBREC 0x97 |
+/// | [`owed_replies`](Self::owed_replies) | 1,024 | 8 | nothing more is read from it until it reads |
+/// | [`connect_timeout_ms`](crate::Config::connect_timeout_ms) | 10,000 | 10,000 | its Network Connection is closed |
+/// | [`Entries::connections`](crate::Entries::connections) | 65,536 | as handed in | its Network Connection is closed |
+/// | [`Entries::sessions`](crate::Entries::sessions) | 262,144 | as handed in | CONNACK 0x97 |
+/// | subscriptions in all | 4,194,304 | as handed in | SUBACK 0x97 |
+/// | [`Entries::messages`](crate::Entries::messages) | 4,194,304 | as handed in | PUBACK or PUBREC 0x97 |
+/// | [`Entries::deliveries`](crate::Entries::deliveries) | 16,777,216 | as handed in | the message is lost to that Session, and counted |
+/// | [`Entries::bytes`](crate::Entries::bytes) | 1 GiB | as handed in | PUBACK, PUBREC, SUBACK or CONNACK 0x97 |
+///
+/// Where MQTT 3.1 and 3.1.1 have no such Reason Code the connection is closed, SUBACK says 0x80, CONNACK 3, and a PUBACK or
+/// PUBREC is withheld, so that the client keeps its message; its connection is closed too, at the earliest five seconds after it was
+/// opened, so that it sends the message again. A QoS 0 message is dropped and counted.
+///
+/// [`Overflow`]: crate::Overflow
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest packet taken, in bytes from the first of the fixed header: the server's Maximum Packet Size. Other packets than
+    /// PUBLISH may have [`OTHER_PACKET_BYTES`](Self::OTHER_PACKET_BYTES) at most. Beyond it: DISCONNECT 0x95.
+    pub packet_bytes: u32,
+    /// QoS 2 messages from one MQTT 5.0 client that may wait for their PUBREL: the server's Receive Maximum. Beyond it:
+    /// DISCONNECT 0x93. Older clients are never told it and may burst.
+    pub receive_maximum: u16,
+    /// Topic Aliases a client may set. Beyond it: DISCONNECT 0x94.
+    pub topic_aliases_in: u16,
+    /// Topic Aliases the server sets towards one client, if that allows so many.
+    pub topic_aliases_out: u16,
+    /// QoS 1 and 2 messages in flight to one client, if its Receive Maximum allows so many. Further ones wait in the queue.
+    pub inflight: u16,
+    /// What is taken for the Receive Maximum of a client of MQTT 3.1 or 3.1.1, which has no way to say how many it takes at once.
+    pub inflight_v3: u16,
+    /// Messages that wait for one Session. Beyond it: [`Overflow`].
+    ///
+    /// [`Overflow`]: crate::Overflow
+    pub queued_messages: u32,
+    /// Bytes of topics, properties and payloads that wait for one Session. Beyond it: [`Overflow`].
+    ///
+    /// [`Overflow`]: crate::Overflow
+    pub queued_bytes: u32,
+    /// With [`Config::durable`]: how many messages of QoS 1 and 2 may wait for one durable Session, whose bodies
+    /// [`Config::body_budget`] leaves to the store. 0: no more than [`queued_messages`](Self::queued_messages). Beyond it: [`Overflow`].
+    ///
+    /// Queues grow beyond `queued_messages` and `queued_bytes` only as long as the store [is not half full](crate::Broker::set_store_half_full),
+    /// half of [`Entries::messages`](crate::Entries::messages) and of [`Entries::deliveries`](crate::Entries::deliveries) are free, and
+    /// there are fewer deliveries than four such queues have, in all shards together. So absent clients leave room for the others.
+    /// They don't where any policy is [`Overflow::KeepLatest`], which looks for topics in a queue.
+    ///
+    /// [`Config::body_budget`]: crate::Config::body_budget
+    /// [`Overflow`]: crate::Overflow
+    /// [`Overflow::KeepLatest`]: crate::Overflow::KeepLatest
+    #[cfg(feature = "alloc")]
+    pub durable_queued_messages: u32,
+    /// How many bytes of topics, properties and payloads may wait for one durable Session, as
+    /// [`durable_queued_messages`](Self::durable_queued_messages). 0: no more than [`queued_bytes`](Self::queued_bytes).
+    #[cfg(feature = "alloc")]
+    pub durable_queued_bytes: u32,
+    /// Messages that wait for the group of a shared subscription while no connected member has room. They take at most
+    /// [`queued_bytes`](Self::queued_bytes). Beyond it: [`Overflow`].
+    ///
+    /// [`Overflow`]: crate::Overflow
+    pub group_messages: u32,
+    /// With [`Config::durable`]: how many messages may wait for a group, as [`durable_queued_messages`](Self::durable_queued_messages). Their
+    /// bodies stay in memory, so `queued_bytes` bounds them. 0: no more than [`group_messages`](Self::group_messages).
+    #[cfg(feature = "alloc")]
+    pub durable_group_messages: u32,
+    /// Subscriptions of one Session. Beyond it: SUBACK 0x97.
+    pub subscriptions: u32,
+    /// Levels in a Topic Name that is retained or in a Topic Filter. Beyond it: 0x97.
+    pub topic_levels: u16,
+    /// What a Topic Filter with `+` may cost each message, with the feature `alloc`: the levels of the tree that one visits if there
+    /// are all filters with as many levels and `+` anywhere in as many of them. 8,192 allow `+` in all of 12 levels, in 3 of 20, or in one
+    /// of 126. Beyond it: SUBACK 0x97.
+    pub filter_cost: u32,
+    /// Properties in one packet. Beyond it: 0x97.
+    pub properties: u16,
+    /// Retained messages in all. Beyond it: 0x97.
+    pub retained_messages: u32,
+    /// Replies (acknowledgements, PINGRESP …) owed to one client that does not read. Beyond it nothing more is taken from it.
+    /// Eight Reason Codes of a SUBACK or UNSUBACK count as one, so it also bounds the Topic Filters in one packet that are served
+    /// (8,184 with 1,024); those beyond are refused, with 0x97 in SUBACK and 0x83 in UNSUBACK.
+    pub owed_replies: u16,
+}
+
+impl Limits {
+    /// These limits after `change`.
+    ///
+    /// ```
+    /// use goldcrest_core::Limits;
+    ///
+    /// let limits = Limits::GATEWAY.with(|limits| limits.subscriptions = 5);
+    /// assert_eq!((limits.subscriptions, limits.inflight), (5, Limits::GATEWAY.inflight));
+    ///
+    /// // The same in a constant:
+    /// const LIMITS: Limits = {
+    ///     let mut limits = Limits::FIRMWARE;
+    ///     limits.packet_bytes = 512;
+    ///     limits
+    /// };
+    /// # assert_eq!(LIMITS.packet_bytes, 512);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// The most that any packet but PUBLISH may have, if [`packet_bytes`](Self::packet_bytes) is not less: more than any has that makes
+    /// sense. What is not done yet with an unfinished CONNECT, or with all filters of a SUBSCRIBE, grows with it.
+    pub const OTHER_PACKET_BYTES: u32 = 1024 * 1024 + 64 * 1024;
+
+    /// Queues in the store have as many messages together as so many of the longest ones, and then they grow no longer.
+    #[cfg(feature = "alloc")]
+    pub const LONG_QUEUES: usize = 4;
+
+    /// Messages in the longest queue in the store, if it may be longer than one in memory.
+    #[cfg(feature = "alloc")]
+    pub fn longest_queue_in_store(&self) -> Option<u32> {
+        let session = Some(self.durable_queued_messages).filter(|longest| *longest > self.queued_messages);
+        session.max(Some(self.durable_group_messages).filter(|longest| *longest > self.group_messages))
+    }
+
+    /// For a gateway.
+    pub const GATEWAY: Self = Self {
+        packet_bytes: 10 * 1024 * 1024 + 64 * 1024,
+        receive_maximum: 256,
+        topic_aliases_in: 64,
+        topic_aliases_out: 64,
+        inflight: 256,
+        inflight_v3: 20,
+        queued_messages: 10_000,
+        queued_bytes: 64 * 1024 * 1024,
+        #[cfg(feature = "alloc")]
+        durable_queued_messages: 0,
+        #[cfg(feature = "alloc")]
+        durable_queued_bytes: 0,
+        group_messages: 10_000,
+        #[cfg(feature = "alloc")]
+        durable_group_messages: 0,
+        subscriptions: 10_000,
+        topic_levels: 256,
+        filter_cost: 8_192,
+        properties: 128,
+        retained_messages: 1_000_000,
+        owed_replies: 1024,
+    };
+
+    /// For a microcontroller with 64 KiB of RAM.
+    pub const FIRMWARE: Self = Self {
+        packet_bytes: 1024,
+        receive_maximum: 4,
+        topic_aliases_in: 4,
+        topic_aliases_out: 0,
+        inflight: 4,
+        inflight_v3: 4,
+        queued_messages: 16,
+        queued_bytes: 4096,
+        #[cfg(feature = "alloc")]
+        durable_queued_messages: 0,
+        #[cfg(feature = "alloc")]
+        durable_queued_bytes: 0,
+        group_messages: 8,
+        #[cfg(feature = "alloc")]
+        durable_group_messages: 0,
+        subscriptions: 8,
+        topic_levels: 12,
+        filter_cost: u32::MAX,
+        properties: 16,
+        retained_messages: 16,
+        owed_replies: 8,
+    };
+}
