@@ -17,6 +17,7 @@ mod flash_log;
 mod fuzz_corpus;
 mod grants;
 mod greeting;
+mod groups_left;
 mod hostile;
 mod keep_alive;
 mod limits;

@@ -48,8 +48,16 @@ pub(super) fn as_subscribed(kept: &str) -> Option<String> {
 pub(super) struct GroupsElsewhere {
     /// Sessions made so far.
     session_numbers: u32,
-    /// Which sibling owns the group of a subscription here.
-    owners: BTreeMap<Handle<Subscription>, u16>,
+    /// The groups of subscriptions here.
+    joined: BTreeMap<Handle<Subscription>, GroupElsewhere>,
+}
+
+/// A group that a sibling owns.
+#[derive(Clone, Debug)]
+struct GroupElsewhere {
+    owner: u16,
+    /// The shared subscription's filter.
+    filter: Arc<str>,
 }
 
 /// Tells the owner of a group that a member has acknowledged one more message: with those that it is about to be told of.
@@ -111,7 +119,7 @@ impl Engine<'_> {
     /// Makes a Session a member of a sibling's group.
     pub(super) fn join(&mut self, session: Handle<Session>, filter: &str, subscription: Handle<Subscription>) {
         let Some(owner) = TopicFilter::new(filter).ok().and_then(|filter| self.owner_of(filter)) else { return };
-        self.shards.groups.owners.insert(subscription, owner);
+        self.shards.groups.joined.insert(subscription, GroupElsewhere { owner, filter: filter.into() });
         let member = self.member(session, subscription);
         let entry = self.router.subscription(subscription);
         let options = entry.options();
@@ -134,7 +142,7 @@ impl Engine<'_> {
         subscription: Handle<Subscription>,
         filter: String,
     ) {
-        self.shards.groups.owners.remove(&subscription);
+        self.shards.groups.joined.remove(&subscription);
         self.count_foreign_group(session, -1);
         let member = self.member(session, subscription);
         if let Some(owner) = TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
@@ -179,9 +187,7 @@ impl Engine<'_> {
             self.drop_message(session, LostMessage::Unknown, DropReason::OutOfMemory);
             return;
         };
-        let is_subscribed =
-            |member: &Member| self.router.holds(member.subscription, self.subscriber_of(member.session));
-        let foreign = member.filter(is_subscribed).map(|member| member.subscription);
+        let foreign = member.and_then(|member| self.subscription_to(&group, member));
         let cost = self.messages.get(message).body.len() as u32;
         match session {
             Some(session) if self.is_full_for_group(session, qos, foreign, cost) => {
@@ -199,6 +205,14 @@ impl Engine<'_> {
             _ => self.send_back(owner, group, message),
         }
         self.messages.release(message);
+    }
+
+    /// The subscription through which a member gets what a sibling's group has given it; `None` once it has left the group. In the place of that
+    /// subscription another one may stand then, of the same Session or of another.
+    fn subscription_to(&self, group: &str, member: Member) -> Option<Handle<Subscription>> {
+        let (subscription, joined) = self.shards.groups.joined.get_key_value(&member.subscription)?;
+        let is_it = *joined.filter == *group && self.router.holds(*subscription, self.subscriber_of(member.session));
+        is_it.then_some(*subscription)
     }
 
     /// Whether a message that a sibling's group gives a connected member goes back, because the member's queue is full. A message that
@@ -237,10 +251,8 @@ impl Engine<'_> {
         subscription: Handle<Subscription>,
         message: Handle<Message>,
     ) {
-        let kept = self.filter_for_siblings(subscription);
-        let filter = kept.as_deref().and_then(as_subscribed).unwrap_or_default();
-        match TopicFilter::new(&filter).ok().and_then(|filter| self.owner_of(filter)) {
-            Some(owner) => self.send_back(owner, filter.into(), message),
+        match self.shards.groups.joined.get(&subscription).cloned() {
+            Some(GroupElsewhere { owner, filter }) => self.send_back(owner, filter, message),
             None => self.drop_message(Some(session), LostMessage::Stored(message), DropReason::SessionEnded),
         }
     }
@@ -255,8 +267,8 @@ impl Engine<'_> {
     /// A delivery through this subscription is over: the owner of its group counts what its members have to do.
     pub(super) fn settle(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
         let member = self.member(session, subscription);
-        if let Some(owner) = self.shards.groups.owners.get(&subscription).copied() {
-            tell_settled(&mut self.shards.links, owner, member);
+        if let Some(GroupElsewhere { owner, .. }) = self.shards.groups.joined.get(&subscription) {
+            tell_settled(&mut self.shards.links, *owner, member);
         }
     }
 }
