@@ -330,7 +330,7 @@ impl EntryBytes {
     /// On a 32-bit ARM or RISC-V without the feature `alloc`.
     pub const FIRMWARE: Self = Self {
         connection: 216,
-        session: 192,
+        session: 184,
         message: 48,
         delivery: 32,
         owed: 32,

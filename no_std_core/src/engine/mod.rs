@@ -15,8 +15,6 @@ pub(crate) mod outcomes;
 pub(crate) mod packets;
 pub(crate) mod receive;
 pub(crate) mod replay;
-#[cfg(feature = "alloc")]
-mod review;
 pub(crate) mod route_plan;
 pub(crate) mod router;
 pub(crate) mod routing;

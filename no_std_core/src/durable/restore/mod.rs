@@ -121,8 +121,7 @@ impl Engine<'_> {
         self.begin_replays();
         self.greet_siblings();
         self.resume_absences(now);
-        // Nobody knows under which rules that was subscribed.
-        self.begin_rules();
+        self.begin_rules_after_restart();
         let counters = self.counters();
         Restored {
             sessions: counters.sessions,

@@ -31,6 +31,19 @@ impl Granted {
     }
 }
 
+/// Whether a Session has bounds of its own: never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounded;
+
+impl Bounded {
+    pub(crate) const NO: Self = Self;
+
+    #[inline]
+    pub(crate) fn is_so(self) -> bool {
+        false
+    }
+}
+
 /// When a client's proof of who it is expires: never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiry;

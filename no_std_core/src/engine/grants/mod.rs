@@ -7,6 +7,6 @@ mod borrowed;
 mod owned;
 
 #[cfg(not(feature = "alloc"))]
-pub(crate) use borrowed::{Expiry, Granted};
+pub(crate) use borrowed::{Bounded, Expiry, Granted};
 #[cfg(feature = "alloc")]
-pub(crate) use owned::{Expiry, Granted};
+pub(crate) use owned::{Bounded, Expiry, Granted};

@@ -40,6 +40,19 @@ impl Granted {
     }
 }
 
+/// Whether a Session has bounds of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounded(bool);
+
+impl Bounded {
+    pub(crate) const NO: Self = Self(false);
+
+    #[inline]
+    pub(crate) fn is_so(self) -> bool {
+        self.0
+    }
+}
+
 /// The lower of a bound of the broker and one of a client; 0 is no bound of the client.
 #[inline]
 const fn lower(broker: u32, client: u32) -> u32 {
@@ -74,7 +87,7 @@ impl Engine<'_> {
         let entry = &mut self.sessions[session];
         if entry.lost.get().granted.0 != grant.limits {
             entry.lost.get_mut().granted = Granted(grant.limits);
-            entry.is_bounded = grant.limits != ClientLimits::NONE;
+            entry.bounded = Bounded(grant.limits != ClientLimits::NONE);
         }
         let idle_limit = self.connections[handle].idle_limit_ms;
         self.rearm_open(now, handle, idle_limit);

@@ -295,8 +295,7 @@ impl<'m> Engine<'m> {
             return Err(NO_MEMORY);
         };
         self.sessions[session].begin(found.hash, client_id, principal);
-        // A Session without subscriptions has none that is not granted.
-        self.sessions[session].granted_under = self.rules.version;
+        self.sessions[session].wholly_granted = self.rules.all_granted();
         self.session_was_made(session);
         self.happened(Happening::SessionMade(session));
         self.session_index.insert(&mut self.sessions, session);

@@ -11,11 +11,12 @@ pub(crate) use outcome::{Acknowledged, Deadline, Started};
 
 use crate::config::Limits;
 use crate::engine::connections::Connection;
-use crate::engine::grants::Granted;
+use crate::engine::grants::{Bounded, Granted};
 use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
 use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
-use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, OWNED, TimerId, links};
+use crate::engine::rules::WhollyGranted;
+use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, TimerId, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
 use crate::time::Instant;
@@ -35,12 +36,9 @@ pub struct Session {
     /// Its client was connected when the broker stopped, and has not come back.
     pub(crate) was_cut_off: bool,
     /// Its client was granted bounds of its own.
-    pub(crate) is_bounded: bool,
-    /// The version of the rules under which each of its subscriptions may be sent whatever matches; 0: [`Authorize`] is asked for each
-    /// message. See `engine/rules.rs`.
-    ///
-    /// [`Authorize`]: crate::Authorize
-    pub(crate) granted_under: u32,
+    pub(crate) bounded: Bounded,
+    /// Whether its subscriptions may be sent whatever matches.
+    pub(crate) wholly_granted: WhollyGranted,
     /// The Network Connection it is bound to now.
     pub(crate) connection: Option<Handle<Connection>>,
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
@@ -102,8 +100,8 @@ impl Session {
         is_durable: false,
         will_is_recorded: false,
         was_cut_off: false,
-        is_bounded: false,
-        granted_under: 0,
+        bounded: Bounded::NO,
+        wholly_granted: WhollyGranted::NO,
         connection: None,
         expiry_secs: 0,
         ends: Instant::from_millis(0),
@@ -161,7 +159,7 @@ impl Session {
         if let Some(elsewhere) = self.shards.elsewhere() {
             return !elsewhere.is_full && elsewhere.outstanding < limits.queued_messages;
         }
-        if OWNED && self.is_bounded {
+        if self.bounded.is_so() {
             return self.has_granted_room(limits, cost);
         }
         self.outbound.queued() < limits.queued_messages as usize

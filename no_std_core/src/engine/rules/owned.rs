@@ -1,4 +1,7 @@
-//! What was granted under older rules is asked anew: see `rules.rs`.
+//! A server looks at all subscriptions anew when the rules change.
+//!
+//! For that the rules have a version. A Session knows the version under which all its subscriptions were granted wholly, and the engine knows which
+//! messages it had when that version began. Where both fit, nothing is asked.
 
 use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::engine::Engine;
@@ -12,7 +15,59 @@ use crate::topic::TopicFilter;
 const WITHDRAWN: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "a subscription of this client is not permitted any more");
 
+/// Which rules hold.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Counts changes of the rules; never 0.
+    version: u32,
+    /// Messages up to this place among all that were handed out came under older rules.
+    since: u64,
+    /// The slot of the Session whose subscriptions are to be looked at next; `None`: all were looked at.
+    next: Option<usize>,
+}
+
+/// The version of the rules under which each subscription of a Session may be sent whatever matches; 0: [`Authorize`](crate::Authorize) is asked for each
+/// message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WhollyGranted(u32);
+
+impl WhollyGranted {
+    pub(crate) const NO: Self = Self(0);
+}
+
+impl Rules {
+    pub(crate) const NEW: Self = Self { version: 1, since: 0, next: None };
+
+    /// Of a Session without subscriptions: it has none that is not granted.
+    pub(crate) fn all_granted(&self) -> WhollyGranted {
+        WhollyGranted(self.version)
+    }
+
+    /// Whether a Session may be sent the message at this place among all that were handed out, without a question.
+    #[inline]
+    pub(crate) fn permit(&self, granted: WhollyGranted, order: u64) -> bool {
+        granted.0 == self.version && order > self.since
+    }
+
+    /// When Sessions are to be looked at.
+    pub(crate) fn due(&self) -> Instant {
+        if self.next.is_some() { Instant::from_millis(0) } else { Instant::NEVER }
+    }
+}
+
 impl Engine<'_> {
+    /// The rules are others: what was granted so far is asked anew.
+    pub(crate) fn begin_rules(&mut self) {
+        self.rules.version = self.rules.version.checked_add(1).unwrap_or(1);
+        self.rules.since = self.routed;
+        self.rules.next = Some(0);
+    }
+
+    /// The same after a restart: nobody knows under which rules that was subscribed.
+    pub(crate) fn begin_rules_after_restart(&mut self) {
+        self.begin_rules();
+    }
+
     /// Looks at the subscriptions of the next Sessions.
     pub(crate) fn review_sessions(&mut self, now: Instant, before: Work) {
         while let Some(slot) = self.rules.next
@@ -50,7 +105,8 @@ impl Engine<'_> {
                 self.remove_subscription(session, subscription);
             }
         }
-        self.sessions[session].granted_under = if is_wholly_granted { self.rules.version } else { 0 };
+        self.sessions[session].wholly_granted =
+            if is_wholly_granted { self.rules.all_granted() } else { WhollyGranted::NO };
         if has_lost {
             self.forget_left_groups(session);
             if let Some(connection) = self.sessions[session].connection {
