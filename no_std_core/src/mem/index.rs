@@ -35,6 +35,8 @@ pub(crate) struct HashIndex<'m, T, L = ()> {
 
 impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     /// An empty index whose buckets are `slots`, whatever they hold.
+    // A broker has six of them; the code is the same for each.
+    #[cfg_attr(not(feature = "alloc"), inline(never))]
     pub(crate) fn new(mut slots: Slots<'m, Option<Handle<T>>>) -> Self {
         slots.as_mut_slice().fill(None);
         let mut this = Self { first: None, rest: slots, count: 0, mask: 0, len: 0, kind: core::marker::PhantomData };
