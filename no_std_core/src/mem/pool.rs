@@ -154,9 +154,8 @@ impl<'m, T: Default> Pool<'m, T> {
         if !self.grow_to(end as usize) {
             return None;
         }
-        let used = self.fresh as usize;
-        if index >= used {
-            for slot in self.slots.as_mut_slice().iter_mut().take(index).skip(used) {
+        if let Some(between) = self.slots.as_mut_slice().get_mut(self.fresh as usize..index) {
+            for slot in between {
                 slot.link = Link::NEVER_USED;
             }
             self.fresh = end;
@@ -167,8 +166,10 @@ impl<'m, T: Default> Pool<'m, T> {
     /// Finds all free places: the first ones are used first.
     pub(crate) fn end_restoring(&mut self) {
         self.free.clear();
-        for (index, slot) in self.slots.as_mut_slice().iter_mut().enumerate().take(self.fresh as usize).rev() {
-            if !slot.link.is_live() {
+        for index in (0..self.fresh as usize).rev() {
+            if let Some(slot) = self.slots.as_mut_slice().get_mut(index)
+                && !slot.link.is_live()
+            {
                 self.free.put(index, slot);
             }
         }
