@@ -287,7 +287,14 @@ fn highest(
     key: u32,
     members: impl Iterator<Item = (Handle<Subscription>, Subscriber, u32)>,
 ) -> Option<Handle<Subscription>> {
-    members.max_by_key(|(_, subscriber, _)| (hasher.weigh(key, subscriber.0), *subscriber)).map(|(handle, ..)| handle)
+    let mut heaviest = None;
+    for (handle, subscriber, _) in members {
+        let weight = (hasher.weigh(key, subscriber.0), subscriber);
+        if heaviest.is_none_or(|(most, _)| weight > most) {
+            heaviest = Some((weight, handle));
+        }
+    }
+    heaviest.map(|(_, handle)| handle)
 }
 
 links!(Linked for Group: next);
