@@ -186,12 +186,16 @@ impl<'p, F: NorFlash> Store<'p, F> {
 /// Which slots the broker's records have, and that of the clock.
 fn slots(memory: &Memory<'_>) -> Slots {
     let mut counts = [0; Key::KINDS];
-    let tables = memory.record_slots().into_iter().chain([(Kind::Counters, 1)]);
-    for (kind, count) in tables.map(|(kind, count)| (kind as u8, count)).chain([(CLOCK.0, 1)]) {
+    let mut set = |kind: u8, count: usize| {
         if let Some(entry) = counts.get_mut(usize::from(kind) - 1) {
             *entry = count.min(Key::SLOTS as usize) as u16;
         }
+    };
+    for (kind, count) in memory.record_slots() {
+        set(kind as u8, count);
     }
+    set(Kind::Counters as u8, 1);
+    set(CLOCK.0, 1);
     Slots::new(counts)
 }
 
