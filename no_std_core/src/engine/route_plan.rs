@@ -192,9 +192,11 @@ impl<'m> Engine<'m> {
             (progress.is_late, progress.any_copy) = (true, false);
             matches.restart(&self.router);
         }
-        let routed = self.end_route(&routing, &progress)?;
-        self.happened(Happening::Routed { topic: routing.topic.as_str(), is_kept: routed.fate == Fate::Kept });
-        Ok(routed)
+        let routed = self.end_route(&routing, &progress);
+        if let Ok(Routed { fate, .. }) = &routed {
+            self.happened(Happening::Routed { topic: routing.topic.as_str(), is_kept: *fate == Fate::Kept });
+        }
+        routed
     }
 
     /// Refuses a message that can't be kept as it has to be.
