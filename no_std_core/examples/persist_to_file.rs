@@ -48,7 +48,7 @@ impl Store {
                 Polled::Nothing => break,
             }
         }
-        let batch = broker.seal();
+        let batch = broker.end_batch();
         let beside = self.path.with_extension("new");
         let mut file = File::create(&beside)?;
         for sealed in self.records.values() {

@@ -242,7 +242,7 @@ impl Bed {
                 let broker = &mut self.brokers[from];
                 if broker.has_records() {
                     while let Polled::Record { .. } = broker.poll_record(&mut self.record) {}
-                    let batch = broker.seal();
+                    let batch = broker.end_batch();
                     broker.handle_persisted(batch);
                     is_quiet = false;
                 }

@@ -136,7 +136,7 @@ fn pings_behind_what_waits_are_answered_once() {
     };
     let store_all = |broker: &mut Broker<'_>| {
         while matches!(broker.poll_record(&mut [0; 4096]), Polled::Record { .. }) {}
-        let batch = broker.seal();
+        let batch = broker.end_batch();
         broker.handle_persisted(batch);
     };
     broker.handle_bytes(now, id, &client("c").keep_alive(4).wire(Version::V5));
@@ -150,9 +150,9 @@ fn pings_behind_what_waits_are_answered_once() {
     bytes.extend(kept(7));
     bytes.extend(PINGREQ);
     bytes.extend(&kept(8)[..4]);
-    let seen = broker.answer_pings(id, &bytes);
+    let seen = broker.handle_pings(id, &bytes);
     assert_eq!(seen, bytes.len() - 4, "all whole packets");
-    assert_eq!(broker.answer_pings(id, &bytes[seen..]), 0);
+    assert_eq!(broker.handle_pings(id, &bytes[seen..]), 0);
     assert_eq!(transmit(&mut broker), [0xD0; 2]);
     bytes.extend(&kept(8)[4..]);
     bytes.extend(PINGREQ);

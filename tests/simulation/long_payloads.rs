@@ -167,12 +167,12 @@ fn a_payload_is_stored_once_and_shown_to_all_until_the_last_has_it() {
     assert_eq!(places, [places[0]; 3]);
     for &subscriber in &subscribers {
         assert!(broker.counters().bytes > held);
-        broker.payload_written(subscriber, 60_000);
+        broker.handle_payload_written(subscriber, 60_000);
         let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
         assert_eq!((transmit.written, payload.as_ptr().addr()), (0, places[0] + 60_000));
         // Also with more than there is, or with nothing to be written.
-        broker.payload_written(subscriber, usize::MAX);
-        broker.payload_written(subscriber, 1);
+        broker.handle_payload_written(subscriber, usize::MAX);
+        broker.handle_payload_written(subscriber, 1);
         let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
         assert_eq!((transmit.written, transmit.then, payload), (0, Then::Idle, &[][..]));
     }
@@ -189,14 +189,14 @@ fn both_ways_to_transmit_go_on_where_the_other_was() {
     let mut out = vec![0; 80_000];
     let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
     assert_eq!((transmit.written, payload.len()), (10 + 7, 100_000));
-    broker.payload_written(subscribers[0], 1);
+    broker.handle_payload_written(subscribers[0], 1);
     let transmit = broker.poll_transmit(NOW, subscribers[0], &mut out[..10_000]);
     assert_eq!((transmit.written, transmit.then), (10_000, Then::More));
     assert_eq!(out[..10_000], [7; 10_000]);
     let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
     assert_eq!((transmit.written, payload.len()), (0, 89_999));
     // What is left is not long any more.
-    broker.payload_written(subscribers[0], 89_999 - LONG + 1);
+    broker.handle_payload_written(subscribers[0], 89_999 - LONG + 1);
     let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
     assert_eq!((transmit.written, transmit.then, payload), (LONG - 1, Then::Idle, &[][..]));
 }
@@ -208,9 +208,9 @@ fn a_client_that_goes_amid_a_payload_leaves_nothing() {
     let held = broker.counters().bytes;
     send(&mut broker, publisher, &[7; 100_000]);
     assert_eq!(broker.poll_transmit_apart(NOW, subscribers[0], &mut [0; 100]).1.len(), 100_000);
-    broker.payload_written(subscribers[0], 50_000);
+    broker.handle_payload_written(subscribers[0], 50_000);
     broker.handle_closed(NOW, subscribers[0]);
-    broker.payload_written(subscribers[0], 50_000);
+    broker.handle_payload_written(subscribers[0], 50_000);
     assert_eq!(broker.poll_transmit_apart(NOW, subscribers[0], &mut [0; 100]), {
         (goldcrest_core::Transmit { written: 0, then: Then::Close }, &[][..])
     });

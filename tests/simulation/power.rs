@@ -543,7 +543,7 @@ fn no_records_whatever_do_harm_to_one_of_several() {
             for _ in 0..100 {
                 while broker.poll_forward().is_some() {}
                 while broker.poll_record(&mut buffer) != Polled::Nothing {}
-                let batch = broker.seal();
+                let batch = broker.end_batch();
                 broker.handle_persisted(batch);
                 now = now.plus_millis(5_000);
                 broker.handle_timeout(now);

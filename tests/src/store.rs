@@ -50,7 +50,7 @@ impl Store {
             assert!(record.is_some() || stands, "{key:?} is deleted, and the store never had it");
             changes.push((key, record));
         }
-        let batch = broker.seal();
+        let batch = broker.end_batch();
         self.taken.0 += 1;
         self.taken.1 += changes.len() as u64;
         self.waiting.push_back((batch, changes));
@@ -156,7 +156,7 @@ impl Store {
         let more = all.iter().find(|(bits, _)| !comes_later(bits) && !self.safe.contains_key(bits));
         assert!(more.is_none(), "it was never recorded: {:?}", more.map(|(_, sealed)| record::open(sealed)));
         self.safe = all;
-        let batch = broker.seal();
+        let batch = broker.end_batch();
         broker.handle_persisted(batch);
     }
 

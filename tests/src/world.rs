@@ -626,7 +626,7 @@ impl World {
                 client.from_broker.extend_from_slice(&out[..transmit.written]);
                 let taken = payload.len().min(room - transmit.written);
                 client.from_broker.extend_from_slice(&payload[..taken]);
-                broker.payload_written(connection, taken);
+                broker.handle_payload_written(connection, taken);
                 transmit
             });
             if let Some(room) = &mut client.room {

@@ -149,7 +149,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
             if now > self.clock {
                 self.note_time(now)?;
             }
-            let batch = broker.seal();
+            let batch = broker.end_batch();
             self.log.commit()?;
             broker.handle_persisted(batch);
         } else if self.is_due(now, broker) {

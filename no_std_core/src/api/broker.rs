@@ -8,8 +8,9 @@ use crate::seam::authorize::Permissions;
 /// A whole MQTT broker without sockets, files, clock or threads.
 ///
 /// What happened is told by verbs that begin with `handle_`; what is to be done is asked for by those that begin with `poll_`, until they
-/// have nothing more. The others are commands and queries, which may come at any time. A verb with a feature in brackets is
-/// there with that feature only.
+/// have nothing more. The others are commands and queries, which may come at any time, but for those that stand in the order below: the commands
+/// `restore`, `expect_retained`, `finish_restore` and `end_batch`, and the query `has_records`. A verb with a feature in brackets is there with
+/// that feature only.
 ///
 /// At the start of a broker that is durable, once:
 ///
@@ -27,21 +28,21 @@ use crate::seam::authorize::Permissions;
 /// | a Network Connection was opened | [`handle_connected`](Self::handle_connected) | its [`ConnectionId`](crate::ConnectionId), or no room |
 /// | bytes have arrived | [`handle_bytes`](Self::handle_bytes) | how many are done with, and what is [`Next`](crate::Next) |
 /// | after [`Next::Ask`](crate::Next::Ask), when it is decided | [`handle_verdict`](Self::handle_verdict) | |
-/// | after [`Next::Wait`](crate::Next::Wait), for bytes that arrive meanwhile (`alloc`) | `answer_pings` | how many were looked at |
+/// | after [`Next::Wait`](crate::Next::Wait), for bytes that arrive meanwhile (`alloc`) | `handle_pings` | how many were looked at |
 /// | the client sends no more, but may read | [`handle_input_end`](Self::handle_input_end) | |
 /// | the Network Connection is gone | [`handle_closed`](Self::handle_closed) | |
 /// | siblings have sent something (`shards`) | `handle_forward`, `handle_forwards` | |
 /// | the time of `poll_timeout` has come | [`handle_timeout`](Self::handle_timeout) | |
 /// | there may be something to store | [`has_records`](Self::has_records), with `alloc` `poll_commit_urgency` | whether there is, and how much it hurries |
 /// | until there is none | [`poll_record`](Self::poll_record) | the next record of this batch |
-/// | after the last record of a batch | [`seal`](Self::seal) | the [`Batch`](crate::Batch) |
+/// | after the last record of a batch | [`end_batch`](Self::end_batch) | the [`Batch`](crate::Batch) |
 /// | a batch, and all before it, can't be lost any more | [`handle_persisted`](Self::handle_persisted) | |
 /// | until there is none (`paging`) | `poll_fetch` | a body that is wanted from the store |
 /// | it was read, or can't be (`paging`) | `handle_fetched`, `handle_fetch_failed` | |
 /// | until there is none (`shards`) | `poll_forward` | what a sibling is to be sent |
 /// | until there is none | [`poll_ready`](Self::poll_ready) | a connection with something to do |
 /// | for each of these, while there is [`Then::More`](crate::Then::More) | [`poll_transmit`](Self::poll_transmit) | bytes to write, and what is [`Then`](crate::Then) |
-/// | the same without a copy of the payload (`alloc`) | `poll_transmit_apart`, then `payload_written` | the same, and a payload |
+/// | the same without a copy of the payload (`alloc`) | `poll_transmit_apart`, then `handle_payload_written` | the same, and a payload |
 /// | until there is none (`events`) | `poll_event` | what happened, for who wants to know |
 /// | before the loop sleeps | [`poll_timeout`](Self::poll_timeout) | how long it may sleep |
 ///

@@ -29,7 +29,7 @@ impl Broker<'_> {
     /// lost. `bytes` are the first ones, on the border of a packet, that this call has not seen of those that wait to be handed in.
     /// How many were whole packets, and need not be shown again.
     #[cfg(feature = "alloc")]
-    pub fn answer_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+    pub fn handle_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         self.engine.find(id).map_or(0, |connection| self.engine.answer_ahead(connection, bytes))
     }
 

@@ -33,7 +33,7 @@ impl Broker<'_> {
     }
 
     /// As [`Broker::poll_transmit`], for a shell that writes from two places at once: a long payload is not copied into `out`
-    /// but shown where it is stored, to be written behind what is in `out`. [`Broker::payload_written`] is to be called
+    /// but shown where it is stored, to be written behind what is in `out`. [`Broker::handle_payload_written`] is to be called
     /// before anything else; what was not written is shown again by the next call. Until then it is the broker's, and counted
     /// as what is queued; with [`Config::body_budget`](crate::Config::body_budget) it may go to disk meanwhile.
     ///
@@ -46,7 +46,7 @@ impl Broker<'_> {
     }
 
     /// So many bytes of the payload that [`Broker::poll_transmit_apart`] has shown were written.
-    pub fn payload_written(&mut self, id: ConnectionId, count: usize) {
+    pub fn handle_payload_written(&mut self, id: ConnectionId, count: usize) {
         if let Some(connection) = self.engine.find(id) {
             self.engine.sent_apart(connection, count);
         }

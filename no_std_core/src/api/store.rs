@@ -9,14 +9,14 @@ use crate::seam::journal::Batch;
 use crate::time::Instant;
 
 impl Broker<'_> {
-    /// Whether there is something for [`Broker::poll_record`] or [`Broker::seal`].
+    /// Whether there is something for [`Broker::poll_record`] or [`Broker::end_batch`].
     pub fn has_records(&self) -> bool {
         self.engine.messages.journal.has_records()
     }
 
     /// The next record that is to be stored, sealed into `out`: a thing as it is now, or that it is gone.
     ///
-    /// Poll until there is [`Polled::Nothing`], then [`Broker::seal`] the batch, store it, and report it by
+    /// Poll until there is [`Polled::Nothing`], then [`Broker::end_batch`] the batch, store it, and report it by
     /// [`Broker::handle_persisted`]; meanwhile the next batch may be gathered. Within a batch records have no order, and no key
     /// comes twice if nothing else was called between. A store must show a batch whole or not at all, and none without
     /// all those before it.
@@ -30,12 +30,12 @@ impl Broker<'_> {
         self.engine.mark_all();
     }
 
-    /// All records that were polled since the last call are a batch: which one. To be called when there is
+    /// Ends the batch of all records that were polled since the last call: which one it is. To be called when there is
     /// [`Polled::Nothing`] more; before that, or if there is nothing to wait for, it gives the last batch again.
     ///
     /// A batch may have no records: there is something that waits for it all the same.
-    pub fn seal(&mut self) -> Batch {
-        self.engine.messages.journal.seal()
+    pub fn end_batch(&mut self) -> Batch {
+        self.engine.messages.journal.end_batch()
     }
 
     /// The batch, and all before it, are safe: what waited for that is transmittable, and [`Broker::poll_ready`] names the

@@ -101,11 +101,11 @@ pub extern "C" fn start() -> ! {
             }
             #[cfg(feature = "records")]
             10 => {
-                black_box((broker.has_records(), broker.poll_record(black_box(&mut buffer)), broker.seal()));
+                black_box((broker.has_records(), broker.poll_record(black_box(&mut buffer)), broker.end_batch()));
             }
             #[cfg(feature = "records")]
             11 => {
-                let batch = broker.seal();
+                let batch = broker.end_batch();
                 broker.handle_persisted(batch);
                 broker.record_all();
                 broker.set_store_full(black_box(true));

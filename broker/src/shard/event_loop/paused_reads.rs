@@ -28,7 +28,7 @@ impl EventLoop {
         for socket in sockets.iter_mut().flatten() {
             if socket.reading == Reading::Waiting && !socket.is_broken() {
                 socket.read_ahead();
-                let seen = broker.answer_pings(socket.id, socket.unseen());
+                let seen = broker.handle_pings(socket.id, socket.unseen());
                 socket.see(seen);
                 *paused_due = now.plus_millis(PAUSE_MS);
             }

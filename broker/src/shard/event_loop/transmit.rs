@@ -35,7 +35,7 @@ impl EventLoop {
         let (transmit, payload) = broker.poll_transmit_apart(now, id, write_buffer);
         match socket.write(&write_buffer[..transmit.written], payload) {
             Ok(0) => {}
-            Ok(written) => broker.payload_written(id, written),
+            Ok(written) => broker.handle_payload_written(id, written),
             Err(_) if transmit.then == Then::Close => return self.lose(id),
             Err(_) => return self.break_off(id),
         }

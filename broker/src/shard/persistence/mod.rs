@@ -134,7 +134,7 @@ impl Persistence {
                 Polled::Nothing => break,
             }
         }
-        self.under_way = Some(broker.seal());
+        self.under_way = Some(broker.end_batch());
         self.handed_in = std::time::Instant::now();
         self.tickets += 1;
         broker.spend_store_credit(batch.bytes_in_log() as u64);

@@ -1,6 +1,6 @@
 //! Records that become safe together, and what waits until they are.
 
-/// Records that become safe together; see [`Broker::seal`](crate::Broker::seal).
+/// Records that become safe together; see [`Broker::end_batch`](crate::Broker::end_batch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Batch(pub(crate) u32);
 
@@ -17,13 +17,13 @@ pub(super) struct Batches {
     pub(super) has_records: bool,
     pub(super) gathering: u32,
     /// The batch before it.
-    pub(super) sealed: u32,
+    pub(super) ended: u32,
     /// The last one that the store has synced.
     pub(super) safe: u32,
 }
 
 impl Batches {
-    pub(super) const NEW: Self = Self { is_awaited: false, has_records: false, gathering: 1, sealed: 0, safe: 0 };
+    pub(super) const NEW: Self = Self { is_awaited: false, has_records: false, gathering: 1, ended: 0, safe: 0 };
 
     /// The batch that is being gathered, for something that waits for it.
     pub(super) fn await_gathering(&mut self) -> u32 {
@@ -36,9 +36,9 @@ impl Batches {
         self.is_awaited || self.has_records
     }
 
-    /// The last batch that was sealed; 0 if it is safe.
-    pub(super) fn unsafe_sealed(&self) -> u32 {
-        if self.sealed == self.safe { 0 } else { self.sealed }
+    /// The last batch that was ended; 0 if it is safe.
+    pub(super) fn unsafe_ended(&self) -> u32 {
+        if self.ended == self.safe { 0 } else { self.ended }
     }
 
     /// Whether what waits for `batch` has to wait still.
@@ -49,31 +49,31 @@ impl Batches {
 
     /// Whether the batch that is being gathered has been begun to be polled, or the one before it is not safe yet.
     pub(super) fn is_under_way(&self) -> bool {
-        self.has_records || self.sealed != self.safe
+        self.has_records || self.ended != self.safe
     }
 
     /// Ends the batch that is being gathered, and begins the next one.
-    pub(super) fn seal(&mut self) {
-        self.sealed = self.gathering;
-        self.gathering = self.sealed.checked_add(1).unwrap_or(1);
+    pub(super) fn end(&mut self) {
+        self.ended = self.gathering;
+        self.gathering = self.ended.checked_add(1).unwrap_or(1);
         self.is_awaited = false;
         self.has_records = false;
     }
 
-    /// `batch` and all before are safe. A number that is none of those that are sealed and unsafe changes nothing.
+    /// `batch` and all before are safe. A number that is none of those that are ended and unsafe changes nothing.
     pub(super) fn set_safe(&mut self, batch: Batch) {
         if batch.0 != self.gathering && self.is_unsafe(batch.0) {
             self.safe = batch.0;
         }
     }
 
-    /// What waits for the batch that is being gathered waits no more, as if it were sealed and safe. Whether anything waited. Not
+    /// What waits for the batch that is being gathered waits no more, as if it were ended and safe. Whether anything waited. Not
     /// while a batch [is under way](Self::is_under_way).
     pub(super) fn release(&mut self) -> bool {
         let was_awaited = self.is_awaited;
         if was_awaited {
-            self.seal();
-            self.safe = self.sealed;
+            self.end();
+            self.safe = self.ended;
         }
         was_awaited
     }

@@ -134,7 +134,7 @@ impl<'m> Journal<'m> {
 
     /// The batch with which all that has changed so far is safe; 0 if it is now.
     pub(crate) fn barrier(&mut self) -> u32 {
-        if self.is_urgent || self.batches.has_records { self.gathering() } else { self.batches.unsafe_sealed() }
+        if self.is_urgent || self.batches.has_records { self.gathering() } else { self.batches.unsafe_ended() }
     }
 
     /// Whether what waits for `batch` has to wait still.
@@ -159,7 +159,7 @@ impl<'m> Journal<'m> {
         can_be
     }
 
-    /// Whether there is something to be polled or sealed.
+    /// Whether there is something to be polled, or a batch to be ended.
     pub(crate) fn has_records(&self) -> bool {
         self.is_urgent || self.batches.is_begun()
     }
@@ -204,15 +204,15 @@ impl<'m> Journal<'m> {
 
     /// Ends the batch that is being gathered; gives its number, or that of the one before if there is nothing in it, or
     /// not everything yet.
-    pub(crate) fn seal(&mut self) -> Batch {
+    pub(crate) fn end_batch(&mut self) -> Batch {
         if !self.is_urgent && self.has_records() {
-            self.batches.seal();
+            self.batches.end();
             self.gathered = 0;
         }
-        Batch(self.batches.sealed)
+        Batch(self.batches.ended)
     }
 
-    /// `batch` and all before are safe. A number that is none of those that are sealed and unsafe changes nothing.
+    /// `batch` and all before are safe. A number that is none of those that are ended and unsafe changes nothing.
     pub(crate) fn set_safe(&mut self, batch: Batch) {
         self.batches.set_safe(batch);
     }

@@ -71,7 +71,7 @@ fn a_body_counts_though_its_slot_is_marked_already() {
         assert_eq!(journal.gathered(), RECORD_BYTES + 1_000);
         journal.recorded(Kind::Message, 1, true, true);
         assert_eq!(journal.next(), None);
-        journal.seal();
+        journal.end_batch();
         assert_eq!(journal.gathered(), 0);
     });
 }
@@ -81,34 +81,34 @@ fn what_waits_for_a_batch_waits_for_those_before_it_and_no_longer() {
     both(|mut journal| {
         let first = journal.gathering();
         assert!(journal.is_unsafe(first) && !journal.is_unsafe(0));
-        let one = journal.seal();
+        let one = journal.end_batch();
         let second = journal.gathering();
-        let two = journal.seal();
+        let two = journal.end_batch();
         assert!(first != second && journal.is_unsafe(first) && journal.is_unsafe(second));
         journal.set_safe(one);
         assert!(!journal.is_unsafe(first) && journal.is_unsafe(second));
         journal.set_safe(two);
         journal.set_safe(one);
         assert!(!journal.is_unsafe(second));
-        assert_eq!((journal.seal(), journal.barrier()), (two, 0), "there is nothing new");
+        assert_eq!((journal.end_batch(), journal.barrier()), (two, 0), "there is nothing new");
     });
 }
 
 #[test]
 fn a_batch_is_not_sealed_before_all_of_it_was_polled() {
     both(|mut journal| {
-        let before = journal.seal();
+        let before = journal.end_batch();
         journal.mark(Kind::Receipt, 5);
         let batch = journal.gathering();
-        assert_eq!(journal.seal(), before);
+        assert_eq!(journal.end_batch(), before);
         journal.set_safe(before);
         assert!(journal.is_unsafe(batch));
         assert_eq!(journal.next(), Some((Kind::Receipt, 5)));
         journal.recorded(Kind::Receipt, 5, true, true);
         assert_eq!(journal.next(), None);
-        let sealed = journal.seal();
-        assert_ne!(sealed, before);
-        journal.set_safe(sealed);
+        let ended = journal.end_batch();
+        assert_ne!(ended, before);
+        journal.set_safe(ended);
         assert!(!journal.is_unsafe(batch));
     });
 }
@@ -117,14 +117,14 @@ fn a_batch_is_not_sealed_before_all_of_it_was_polled() {
 fn batch_numbers_wrap_around_and_an_old_number_counts_as_safe() {
     both(|mut journal| {
         let forgotten = journal.gathering();
-        (journal.batches.gathering, journal.batches.sealed, journal.batches.safe) =
+        (journal.batches.gathering, journal.batches.ended, journal.batches.safe) =
             (u32::MAX - 1, u32::MAX - 2, u32::MAX - 2);
         for _ in 0..5 {
             let batch = journal.gathering();
             assert!(batch != 0 && journal.is_unsafe(batch));
-            let sealed = journal.seal();
+            let ended = journal.end_batch();
             assert!(journal.is_unsafe(batch));
-            journal.set_safe(sealed);
+            journal.set_safe(ended);
             assert!(!journal.is_unsafe(batch) && !journal.is_unsafe(u32::MAX / 2));
         }
         assert!(!journal.is_unsafe(forgotten));
@@ -168,7 +168,7 @@ fn what_waited_for_a_batch_that_is_released_waits_no_more() {
         journal.recorded(kind, slot, true, true);
         assert!(journal.is_under_way());
     }
-    let batch = journal.seal();
+    let batch = journal.end_batch();
     assert!(journal.is_under_way());
     journal.set_safe(batch);
     assert!(!journal.is_under_way() && !journal.has_records());
