@@ -4,7 +4,7 @@ mod support;
 
 use goldcrest::{Config, Gateway, StartError};
 use goldcrest_core::Principal;
-use goldcrest_core::record::{self, Added, Kind, Record, Session, Value};
+use goldcrest_core::record::{self, Added, Kind, Record, SessionRecord, Value};
 use goldcrest_store::{Batch, Directory, Key, LogStore, Options, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ fn a_new_name_never_gets_the_number_of_a_principal_that_has_a_session() {
     for shards in [1, 2] {
         let folder = Folder::new("principals-session");
         runtime().block_on(Gateway::start(&config(&folder, 1)).unwrap().shut_down());
-        let session = Session {
+        let session = SessionRecord {
             client_id: "client of somebody",
             principal: 41,
             expiry_secs: u32::MAX,

@@ -6,7 +6,7 @@ pub use crate::engine::groups::GroupQueue;
 pub use crate::engine::memory::Tables;
 pub use crate::engine::messages::{Delivery, Message};
 pub use crate::engine::router::{
-    Full, Group, Match, Matches, Node, PickKeys, Retained, RetainedCursor, RetainedMatches, Router, RouterMemory,
+    Group, Match, Matches, Node, PickKeys, Retained, RetainedCursor, RetainedMatches, Router, RouterFull, RouterMemory,
     Subscribed, Subscriber, SubscriberSlot, Subscription, SubscriptionOptions, Unsubscribed,
 };
 pub use crate::engine::sessions::{Receipt, Replay, Session};

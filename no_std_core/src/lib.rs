@@ -148,10 +148,10 @@ mod time;
 
 pub use api::broker::Broker;
 pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
+#[cfg(feature = "alloc")]
+pub use api::capacity::Capacity;
 pub use api::inspect::{DeliveryInfo, DeliveryState, MessageInfo, SubscriptionInfo};
 pub use api::local::{LocalClient, LocalEvent};
-#[cfg(feature = "alloc")]
-pub use api::resources::Capacity;
 pub use api::resources::Resources;
 #[cfg(feature = "events")]
 pub use config::EventSet;

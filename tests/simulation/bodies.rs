@@ -189,7 +189,7 @@ fn an_answer_that_comes_too_late_is_for_nobody() {
 
 #[test]
 fn what_is_not_what_was_recorded_is_lost() {
-    let changes: [fn(&mut record::Message<'_>); 3] =
+    let changes: [fn(&mut record::MessageRecord<'_>); 3] =
         [|value| value.order += 1, |value| value.body = &value.body[1..], |value| value.body = &[]];
     for change in changes {
         let mut world = world(config(1));

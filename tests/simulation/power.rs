@@ -316,7 +316,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
         let client_id = ["one", "two", "three", "four", ""][random.below(5)];
         let identifiers = &[1u8, 2, 0x80, 0x80, 0x80, 0x80, 0x10, 0xFF][..random.below(9)];
         let value = match key.kind {
-            Kind::Session => Value::Session(record::Session {
+            Kind::Session => Value::Session(record::SessionRecord {
                 client_id,
                 principal: 0,
                 expiry_secs: random.choose(&[0, 5, u32::MAX]),
@@ -330,8 +330,8 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 dropped: [u32::MAX; 10],
                 last_packet_id: record::Added(random.choose(&[0, 7, u16::MAX])),
             }),
-            Kind::Group => Value::Group(record::Group { filter: filters[random.below(filters.len())] }),
-            Kind::Subscription => Value::Subscription(record::Subscription {
+            Kind::Group => Value::Group(record::GroupRecord { filter: filters[random.below(filters.len())] }),
+            Kind::Subscription => Value::Subscription(record::SubscriptionRecord {
                 session: any(random),
                 filter: filters[random.below(filters.len())],
                 qos: random.below(4) as u8,
@@ -340,7 +340,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 identifier: random.choose(&[0, 1, (1 << 28) - 1, u32::MAX]),
                 replaying: random.percent(50),
             }),
-            Kind::Message => Value::Message(record::Message {
+            Kind::Message => Value::Message(record::MessageRecord {
                 topic_len: random.choose(&[0, 1, 1, 1, 3, 9, u16::MAX]),
                 // Well-formed Properties are the word of who sealed the record.
                 properties_len: random.choose(&[0, 0, 0, u32::MAX]),
@@ -358,7 +358,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 ]),
             }),
             Kind::Retained => Value::Retained,
-            Kind::Delivery => Value::Delivery(record::Delivery {
+            Kind::Delivery => Value::Delivery(record::DeliveryRecord {
                 to: if random.percent(80) {
                     record::Receiver::Session(any(random))
                 } else {
@@ -377,17 +377,17 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
                 identifiers: record::Identifiers(identifiers),
             }),
             Kind::Receipt => {
-                Value::Receipt(record::Receipt { session: any(random), packet_id: random.choose(&[0, 1, 2]) })
+                Value::Receipt(record::ReceiptRecord { session: any(random), packet_id: random.choose(&[0, 1, 2]) })
             }
-            Kind::Transit => Value::Transit(record::Transit {
+            Kind::Transit => Value::Transit(record::TransitRecord {
                 group: filters[random.below(filters.len())],
                 sibling: random.below(3) as u16,
                 sequence: random.draw(),
                 message: any(random),
                 publisher_key: 0,
             }),
-            Kind::Sibling => Value::Sibling(record::Sibling { taken: random.draw(), sent: random.draw() }),
-            Kind::Counters => Value::Counters(record::Counters { dropped: [1; 10] }),
+            Kind::Sibling => Value::Sibling(record::SiblingRecord { taken: random.draw(), sent: random.draw() }),
+            Kind::Counters => Value::Counters(record::CountersRecord { dropped: [1; 10] }),
         };
         let slot = if random.percent(3) { u32::MAX } else { key.slot };
         let key = Key { slot, ..key };

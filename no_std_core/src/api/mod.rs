@@ -2,6 +2,8 @@
 
 pub(crate) mod broker;
 pub(crate) mod budget;
+#[cfg(feature = "alloc")]
+pub(crate) mod capacity;
 mod commands;
 #[cfg(feature = "events")]
 mod events;

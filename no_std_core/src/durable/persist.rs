@@ -76,12 +76,12 @@ impl Engine<'_> {
                     return None;
                 }
                 let filter = self.router.filter_of_group(group, space).unwrap_or("");
-                (Value::Group(record::Group { filter }), filter.len())
+                (Value::Group(record::GroupRecord { filter }), filter.len())
             }
             Kind::Subscription => self.subscription_value(Handle::from_index(slot), space)?,
             Kind::Message => {
                 let message = self.messages.live(Handle::from_index(slot)).filter(|message| message.is_durable())?;
-                let value = Value::Message(record::Message {
+                let value = Value::Message(record::MessageRecord {
                     topic_len: message.topic_len,
                     properties_len: message.properties_len,
                     qos: message.qos.bits(),
@@ -105,9 +105,9 @@ impl Engine<'_> {
                 let receipt = self.receipts.is_live(receipt).then(|| self.receipts.get(receipt))?;
                 let session = receipt.session().filter(|session| self.sessions[*session].is_durable)?;
                 let session = session.index() as u32;
-                (Value::Receipt(record::Receipt { session, packet_id: receipt.packet_id() }), 0)
+                (Value::Receipt(record::ReceiptRecord { session, packet_id: receipt.packet_id() }), 0)
             }
-            Kind::Counters => (Value::Counters(record::Counters { dropped: self.counters.dropped.counts() }), 0),
+            Kind::Counters => (Value::Counters(record::CountersRecord { dropped: self.counters.dropped.counts() }), 0),
             Kind::Transit | Kind::Sibling => self.sibling_value(key)?,
         };
         let sealed = record::seal(key, Some(&value), &mut core::iter::empty(), out);
@@ -119,11 +119,11 @@ impl Engine<'_> {
         let slot = key.slot as usize;
         if key.kind == Kind::Sibling {
             let (taken, sent) = self.progress(slot)?;
-            return Some((Value::Sibling(record::Sibling { taken, sent }), 0));
+            return Some((Value::Sibling(record::SiblingRecord { taken, sent }), 0));
         }
         let TransitParts { sibling, sequence, message, publisher_key, group } = self.transit(slot)?;
         let message = message.index() as u32;
-        Some((Value::Transit(record::Transit { sibling, sequence, message, publisher_key, group }), group.len()))
+        Some((Value::Transit(record::TransitRecord { sibling, sequence, message, publisher_key, group }), group.len()))
     }
 
     fn session_value<'a>(&self, handle: Handle<Session>, space: &'a mut [u8]) -> Option<(Value<'a>, usize)> {
@@ -132,7 +132,7 @@ impl Engine<'_> {
             return None;
         }
         let len = self.messages.bytes.copy(session.client_id, 0, space);
-        let value = Value::Session(record::Session {
+        let value = Value::Session(record::SessionRecord {
             client_id: core::str::from_utf8(space.get(..len)?).ok()?,
             principal: session.principal.0,
             expiry_secs: session.expiry_secs,
@@ -168,7 +168,7 @@ impl Engine<'_> {
         }
         let options = subscription.options();
         let filter = self.written_filter(handle, space)?;
-        let value = Value::Subscription(record::Subscription {
+        let value = Value::Subscription(record::SubscriptionRecord {
             session: session.index() as u32,
             filter,
             qos: options.qos,
@@ -192,7 +192,7 @@ impl Engine<'_> {
             (None, None) => Through::Nothing,
         };
         let len = Identifiers::write(self.messages.identifiers(handle), space);
-        let value = Value::Delivery(record::Delivery {
+        let value = Value::Delivery(record::DeliveryRecord {
             to,
             message: delivery.message.map(|message| message.index() as u32),
             qos: delivery.qos.bits(),

@@ -2,7 +2,7 @@
 
 use super::Slots;
 use super::backing::FreeRows;
-use super::pool::PoolSlot;
+use super::link::PoolSlot;
 
 /// The free places among those that were used before.
 #[derive(Debug)]
@@ -16,8 +16,10 @@ pub(super) enum FreeList {
 }
 
 impl FreeList {
-    /// No free place in borrowed memory.
-    pub(super) const LINKED: Self = Self::Linked(0);
+    /// Remembers which places of `slots` are free, once there are any.
+    pub(super) fn of<T: Default>(slots: &Slots<'_, PoolSlot<T>>) -> Self {
+        slots.as_owned().map_or(Self::Linked(0), |slots| Self::Rows(slots.free_rows()))
+    }
 
     /// A free place of `slots`, which is not free any more.
     #[inline(always)]

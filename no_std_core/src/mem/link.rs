@@ -1,6 +1,27 @@
-//! What a place of a pool says of itself.
+//! A place of a pool, and what it says of itself.
 
 use super::handle::{CHECKED, LAST_GENERATION};
+
+/// One place of a pool: firmware declares an array of these.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSlot<T> {
+    /// `T::default()` while the slot is free.
+    pub(super) value: T,
+    pub(super) link: SlotLink,
+}
+
+impl<T> PoolSlot<T> {
+    /// A free place, filled with `empty`, which must be what `T::default()` gives.
+    pub const fn vacant(empty: T) -> Self {
+        Self { value: empty, link: SlotLink::NEVER_USED }
+    }
+}
+
+impl<T: Default> Default for PoolSlot<T> {
+    fn default() -> Self {
+        Self::vacant(T::default())
+    }
+}
 
 /// Whether a place has an entry; else which free place is next in the list of those. Where handles are checked
 /// ([`CHECKED`]), it counts the entries that stood here, too.
@@ -11,14 +32,14 @@ use super::handle::{CHECKED, LAST_GENERATION};
 ///               bits 20 to 29: the generation of the entry, or of the last one      bits 0 to 19: the next free place
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link(u32);
+pub(super) struct SlotLink(u32);
 
 const LIVE: u32 = if CHECKED { 1 << 31 } else { u32::MAX };
 const LARGE: u32 = 1 << 30;
 const GENERATION_SHIFT: u32 = 20;
 const NEXT_MASK: u32 = (1 << GENERATION_SHIFT) - 1;
 
-impl Link {
+impl SlotLink {
     /// Of a place without an entry. All its bits are 0: memory that a firmware declares then takes no flash.
     pub(super) const NEVER_USED: Self = Self(0);
 
@@ -75,7 +96,7 @@ mod tests {
 
     #[test]
     fn it_tells_the_next_free_place_and_counts_the_entries() {
-        let mut link = Link::NEVER_USED;
+        let mut link = SlotLink::NEVER_USED;
         assert!(!link.is_live() && link.next() == 0);
         for round in 0..3 * LAST_GENERATION {
             link = link.with_entry();

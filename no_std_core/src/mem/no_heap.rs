@@ -5,7 +5,6 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use super::free_list::FreeList;
 use super::{Handle, Initial};
 
 /// Whether memory can be owned: whoever asks keeps what only a server needs out of an image for a microcontroller.
@@ -18,7 +17,7 @@ pub(crate) const OWNED_BLOB: usize = 0;
 pub(super) struct OwnedSlots<T>(Infallible, PhantomData<T>);
 
 impl<T> OwnedSlots<T> {
-    pub(super) fn free_list(&self) -> FreeList {
+    pub(super) fn free_rows(&self) -> FreeRows {
         match self.0 {}
     }
 

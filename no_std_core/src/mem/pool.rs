@@ -4,29 +4,8 @@ use core::ops::{Index, IndexMut};
 
 use super::free_list::FreeList;
 use super::handle::{CHECKED, MOST_PLACES};
-use super::link::Link;
+use super::link::{PoolSlot, SlotLink};
 use super::{Handle, Slots, one_less, one_more};
-
-/// One place of a pool: firmware declares an array of these.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolSlot<T> {
-    /// `T::default()` while the slot is free.
-    value: T,
-    pub(super) link: Link,
-}
-
-impl<T> PoolSlot<T> {
-    /// A free place, filled with `empty`, which must be what `T::default()` gives.
-    pub const fn vacant(empty: T) -> Self {
-        Self { value: empty, link: Link::NEVER_USED }
-    }
-}
-
-impl<T: Default> Default for PoolSlot<T> {
-    fn default() -> Self {
-        Self::vacant(T::default())
-    }
-}
 
 /// Entries of one type, found by [`Handle`], inserted and removed in O(1).
 ///
@@ -47,7 +26,7 @@ pub(crate) struct Pool<'m, T> {
 impl<'m, T: Default> Pool<'m, T> {
     /// An empty pool in `slots`, whatever they hold.
     pub(crate) fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
-        let free = slots.free_list();
+        let free = FreeList::of(&slots);
         Self { slots, spare: T::default(), free, fresh: 0, len: 0 }
     }
 
@@ -156,7 +135,7 @@ impl<'m, T: Default> Pool<'m, T> {
         }
         if let Some(between) = self.slots.as_mut_slice().get_mut(self.fresh as usize..index) {
             for slot in between {
-                slot.link = Link::NEVER_USED;
+                slot.link = SlotLink::NEVER_USED;
             }
             self.fresh = end;
         }
@@ -217,7 +196,7 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// The link of the place `index`, if it has an entry.
     #[inline(always)]
-    fn link_of(&self, index: usize) -> Option<Link> {
+    fn link_of(&self, index: usize) -> Option<SlotLink> {
         let slot = self.slots.as_slice().get(index).filter(|_| index < self.fresh as usize);
         slot.map(|slot| slot.link).filter(|link| link.is_live())
     }
@@ -237,7 +216,7 @@ impl<'m, T: Default> Pool<'m, T> {
 
 /// Where handles are checked, stops if `handle` was not made for the entry that stands in its place, whose link is `link`.
 #[inline(always)]
-fn check<T>(handle: Handle<T>, link: Link) {
+fn check<T>(handle: Handle<T>, link: SlotLink) {
     if CHECKED {
         assert!(link.is_live(), "no entry is there: {handle:?}");
         let (expected, found) = (handle.generation(), link.generation());
@@ -334,7 +313,7 @@ mod tests {
 
     #[test]
     fn memory_that_was_used_before_is_as_good_as_new() {
-        let mut memory = [PoolSlot { value: 7u32, link: Link::USED }; 3];
+        let mut memory = [PoolSlot { value: 7u32, link: SlotLink::USED }; 3];
         let mut pool = Pool::new(Slots::borrowed(&mut memory));
         assert_eq!(pool.iter().count(), 0);
         assert!(!pool.is_live(Handle::from_index(1)));

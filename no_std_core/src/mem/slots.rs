@@ -1,7 +1,6 @@
 //! Where entries lie: memory lent to us, or memory of our own.
 
 use super::backing::OwnedSlots;
-use super::free_list::FreeList;
 
 /// A table of `T` with a limit.
 #[derive(Debug)]
@@ -35,11 +34,11 @@ impl<'m, T: Default> Slots<'m, T> {
         Self(Backing::Owned(slots))
     }
 
-    /// Remembers which places of this table are free, once there are any.
-    pub(super) fn free_list(&self) -> FreeList {
+    /// The memory, if it is our own.
+    pub(super) fn as_owned(&self) -> Option<&OwnedSlots<T>> {
         match &self.0 {
-            Backing::Borrowed(_) => FreeList::LINKED,
-            Backing::Owned(slots) => slots.free_list(),
+            Backing::Borrowed(_) => None,
+            Backing::Owned(slots) => Some(slots),
         }
     }
 

@@ -33,20 +33,20 @@ impl SiblingSet {
 
     /// The siblings in their order, and whether they have to record the message.
     #[inline]
-    pub(super) fn iter(&self) -> Siblings<'_> {
-        Siblings { set: self, word: 0, rest: self.wanted[0] }
+    pub(super) fn iter(&self) -> WantedSiblings<'_> {
+        WantedSiblings { set: self, word: 0, rest: self.wanted[0] }
     }
 }
 
 /// See [`SiblingSet::iter`].
-pub(super) struct Siblings<'a> {
+pub(super) struct WantedSiblings<'a> {
     set: &'a SiblingSet,
     word: usize,
     /// Those of this word that are still to come.
     rest: u64,
 }
 
-impl Iterator for Siblings<'_> {
+impl Iterator for WantedSiblings<'_> {
     type Item = (u16, bool);
 
     #[inline]

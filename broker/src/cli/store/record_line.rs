@@ -196,7 +196,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> SessionFields<'a> {
-    fn of(session: record::Session<'a>, times: Times) -> Self {
+    fn of(session: record::SessionRecord<'a>, times: Times) -> Self {
         let will = session.will.map(|will| WillFields {
             will_message: will.message,
             will_delay_secs: will.delay_secs,
@@ -215,7 +215,7 @@ impl<'a> SessionFields<'a> {
 }
 
 impl<'a> MessageFields<'a> {
-    fn of(message: record::Message<'a>, times: Times) -> Self {
+    fn of(message: record::MessageRecord<'a>, times: Times) -> Self {
         let (topic, rest) = message.body.split_at(message.body.len().min(message.topic_len.into()));
         let (properties, payload) = rest.split_at(rest.len().min(message.properties_len as usize));
         Self {
@@ -235,7 +235,7 @@ impl<'a> MessageFields<'a> {
 }
 
 impl DeliveryFields {
-    fn of(delivery: record::Delivery<'_>) -> Self {
+    fn of(delivery: record::DeliveryRecord<'_>) -> Self {
         Self {
             to: match delivery.to {
                 Receiver::Session(slot) => To::Session(slot),
@@ -274,7 +274,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goldcrest_core::record::{Added, Delivery, Identifiers, Kind, Message, Session, Will};
+    use goldcrest_core::record::{Added, DeliveryRecord, Identifiers, Kind, MessageRecord, SessionRecord, Will};
 
     const TIMES: Times = Times { instant_ms: 4_000, wall_ms: 1_795_907_782_326 };
 
@@ -303,11 +303,11 @@ mod tests {
         assert_eq!(line, format!("{{\"shard\":1,\"kind\":\"{kind:?}\",\"slot\":6,{fields}}}\n"));
     }
 
-    const DROPPED: record::Counters = record::Counters { dropped: [0, 1, 0, 0, 0, 0, 0, 0, 0, 0] };
+    const DROPPED: record::CountersRecord = record::CountersRecord { dropped: [0, 1, 0, 0, 0, 0, 0, 0, 0, 0] };
 
     #[test]
     fn a_session_is_shown_with_its_will_if_it_has_one() {
-        let session = Session {
+        let session = SessionRecord {
             client_id: "a\u{1b}\"",
             principal: 7,
             expiry_secs: 60,
@@ -324,20 +324,20 @@ mod tests {
         );
         expect(
             Kind::Session,
-            Value::Session(Session { will: Some(will), ends: Instant::NEVER, ..session }),
+            Value::Session(SessionRecord { will: Some(will), ends: Instant::NEVER, ..session }),
             r#""client_id":"a\u001b\"","principal":7,"expiry_secs":60,"ends":null,"will_message":4,"will_delay_secs":5,"will_due":null,"will_expiry_secs":null,"dropped":[0,1,0,0,0,0,0,0,0,0]"#,
         );
         let due = Will { due: Instant::from_millis(6_000), expiry_secs: Some(6), ..will };
         expect(
             Kind::Session,
-            Value::Session(Session { will: Some(due), ..session }),
+            Value::Session(SessionRecord { will: Some(due), ..session }),
             r#""client_id":"a\u001b\"","principal":7,"expiry_secs":60,"ends":"2026-11-28T23:16:23.326Z","will_message":4,"will_delay_secs":5,"will_due":"2026-11-28T23:16:24.326Z","will_expiry_secs":6,"dropped":[0,1,0,0,0,0,0,0,0,0]"#,
         );
     }
 
     #[test]
     fn a_payload_is_text_where_it_can_be_and_else_base64() {
-        let message = Message {
+        let message = MessageRecord {
             topic_len: 1,
             properties_len: 2,
             qos: 1,
@@ -354,7 +354,7 @@ mod tests {
         );
         expect(
             Kind::Message,
-            Value::Message(Message { expires: Instant::from_millis(4_500), body: b"t\x01\x02\xff", ..message }),
+            Value::Message(MessageRecord { expires: Instant::from_millis(4_500), body: b"t\x01\x02\xff", ..message }),
             r#""topic":"t","qos":1,"retain":true,"expires":"2026-11-28T23:16:22.826Z","order":8,"stamp":9,"properties_base64":"AQI=","payload_base64":"/w==""#,
         );
         expect(Kind::Retained, Value::Retained, r#""message":true"#);
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_delivery_says_to_whom_and_through_which_shared_subscription() {
-        let delivery = Delivery {
+        let delivery = DeliveryRecord {
             to: Receiver::Session(1),
             message: Some(2),
             qos: 1,
@@ -379,22 +379,27 @@ mod tests {
         );
         expect(
             Kind::Delivery,
-            Value::Delivery(Delivery { to: Receiver::Group(3), message: None, through: Through::Group(4), ..delivery }),
+            Value::Delivery(DeliveryRecord {
+                to: Receiver::Group(3),
+                message: None,
+                through: Through::Group(4),
+                ..delivery
+            }),
             r#""group":3,"message":null,"qos":1,"retain":false,"received":true,"packet_id":3,"through_group":4,"identifiers_base64":"BQ==""#,
         );
         expect(
             Kind::Delivery,
-            Value::Delivery(Delivery { through: Through::Foreign(5), ..delivery }),
+            Value::Delivery(DeliveryRecord { through: Through::Foreign(5), ..delivery }),
             r#""session":1,"message":2,"qos":1,"retain":false,"received":true,"packet_id":3,"through_subscription":5,"identifiers_base64":"BQ==""#,
         );
     }
 
     #[test]
     fn all_other_kinds_are_shown_with_all_their_fields() {
-        expect(Kind::Group, Value::Group(record::Group { filter: "$share/g/t" }), r#""filter":"$share/g/t""#);
+        expect(Kind::Group, Value::Group(record::GroupRecord { filter: "$share/g/t" }), r#""filter":"$share/g/t""#);
         expect(
             Kind::Subscription,
-            Value::Subscription(record::Subscription {
+            Value::Subscription(record::SubscriptionRecord {
                 session: 1,
                 filter: "t/#",
                 qos: 2,
@@ -405,14 +410,14 @@ mod tests {
             }),
             r#""session":1,"filter":"t/#","qos":2,"no_local":true,"retain_as_published":false,"identifier":5,"replaying":true"#,
         );
-        let receipt = record::Receipt { session: 2, packet_id: 3 };
+        let receipt = record::ReceiptRecord { session: 2, packet_id: 3 };
         expect(Kind::Receipt, Value::Receipt(receipt), r#""session":2,"packet_id":3"#);
         expect(
             Kind::Transit,
-            Value::Transit(record::Transit { sibling: 1, sequence: 2, message: 3, publisher_key: 4, group: "g" }),
+            Value::Transit(record::TransitRecord { sibling: 1, sequence: 2, message: 3, publisher_key: 4, group: "g" }),
             r#""sibling":1,"sequence":2,"message":3,"publisher_key":4,"group":"g""#,
         );
-        expect(Kind::Sibling, Value::Sibling(record::Sibling { taken: 1, sent: 2 }), r#""taken":1,"sent":2"#);
+        expect(Kind::Sibling, Value::Sibling(record::SiblingRecord { taken: 1, sent: 2 }), r#""taken":1,"sent":2"#);
         expect(Kind::Counters, Value::Counters(DROPPED), r#""dropped":[0,1,0,0,0,0,0,0,0,0]"#);
     }
 

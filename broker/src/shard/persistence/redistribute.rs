@@ -111,7 +111,7 @@ struct Plan {
     messages: HashMap<(Place, u16), u32>,
     /// The latest retained message of each topic.
     retained: HashSet<Place>,
-    counters: Option<record::Counters>,
+    counters: Option<record::CountersRecord>,
     /// How many slots of a kind are taken in a new shard.
     taken: HashMap<(u16, u8), u32>,
 }
@@ -188,7 +188,7 @@ impl Plan {
                 }
             }
             Value::Counters(counters) => {
-                let sums = self.counters.get_or_insert(record::Counters { dropped: Default::default() });
+                let sums = self.counters.get_or_insert(record::CountersRecord { dropped: Default::default() });
                 for (sum, more) in sums.dropped.iter_mut().zip(counters.dropped) {
                     *sum = sum.saturating_add(more);
                 }
@@ -248,7 +248,7 @@ impl Plan {
     fn write(mut self, log: &mut LogStore, gives_up: &AtomicBool) -> Result<(), Refused> {
         let mut writer = Writer { log, batch: Batch::default(), bytes: 0 };
         for (filter, place) in &self.owners {
-            writer.put(*place, Kind::Group, Value::Group(record::Group { filter }))?;
+            writer.put(*place, Kind::Group, Value::Group(record::GroupRecord { filter }))?;
         }
         if let Some(counters) = self.counters {
             writer.put((0, 0), Kind::Counters, Value::Counters(counters))?;
@@ -274,14 +274,14 @@ impl Plan {
                     Some(record::Will { message: self.message((shard, will.message), place.0)?, ..will })
                 };
                 let will = session.will.and_then(moved);
-                to.put(place, Kind::Session, Value::Session(record::Session { will, ..session }))
+                to.put(place, Kind::Session, Value::Session(record::SessionRecord { will, ..session }))
             }
             Value::Subscription(subscription) => {
                 let session = self.sessions.get(&(shard, subscription.session));
                 let (Some(&place), Some(&(_, session))) = (self.subscriptions.get(&old), session) else {
                     return Ok(());
                 };
-                let value = record::Subscription { session, ..subscription };
+                let value = record::SubscriptionRecord { session, ..subscription };
                 to.put(place, Kind::Subscription, Value::Subscription(value))
             }
             Value::Message(_) | Value::Retained => {
@@ -304,13 +304,13 @@ impl Plan {
                     Receiver::Group(_) => Receiver::Group(receiver.1),
                 };
                 let place = self.next(receiver.0, Kind::Delivery);
-                let value = record::Delivery { to: new, message, through, ..delivery };
+                let value = record::DeliveryRecord { to: new, message, through, ..delivery };
                 to.put(place, Kind::Delivery, Value::Delivery(value))
             }
             Value::Receipt(receipt) => {
                 let Some(&session) = self.sessions.get(&(shard, receipt.session)) else { return Ok(()) };
                 let place = self.next(session.0, Kind::Receipt);
-                to.put(place, Kind::Receipt, Value::Receipt(record::Receipt { session: session.1, ..receipt }))
+                to.put(place, Kind::Receipt, Value::Receipt(record::ReceiptRecord { session: session.1, ..receipt }))
             }
             Value::Group(_) | Value::Counters(_) | Value::Transit(_) | Value::Sibling(_) => Ok(()),
         }

@@ -3,7 +3,6 @@
 //!
 //! Neither side stops at a fault. It is remembered and asked for once, at the end: a field then costs a call and no branch.
 
-use super::Added;
 use crate::mem::copy;
 use crate::time::Instant;
 
@@ -55,6 +54,11 @@ pub(super) struct Input<'a> {
 impl<'a> Input<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, is_damaged: false }
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     pub(super) fn byte(&mut self) -> u8 {
@@ -212,16 +216,6 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
 
     fn take(input: &mut Input<'a>) -> Self {
         bool::take(input).then(|| T::take(input))
-    }
-}
-
-impl<'a, T: Field<'a> + Default> Field<'a> for Added<T> {
-    fn put(&self, out: &mut Output<'_>) {
-        self.0.put(out);
-    }
-
-    fn take(input: &mut Input<'a>) -> Self {
-        if input.rest.is_empty() { Self::default() } else { Self(T::take(input)) }
     }
 }
 

@@ -24,8 +24,8 @@
 use crate::mem::OWNED;
 pub use crate::seam::kind::Kind;
 pub use values::{
-    Added, Counters, Delivery, Group, Identifiers, Message, Receipt, Receiver, Session, Sibling, Subscription, Through,
-    Transit, Will,
+    Added, CountersRecord, DeliveryRecord, GroupRecord, Identifiers, MessageRecord, ReceiptRecord, Receiver,
+    SessionRecord, SiblingRecord, SubscriptionRecord, Through, TransitRecord, Will,
 };
 
 use checksum::checksum;
@@ -79,16 +79,16 @@ pub enum Record<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is told at its struct")]
 pub enum Value<'a> {
-    Session(Session<'a>),
-    Group(Group<'a>),
-    Subscription(Subscription<'a>),
-    Message(Message<'a>),
+    Session(SessionRecord<'a>),
+    Group(GroupRecord<'a>),
+    Subscription(SubscriptionRecord<'a>),
+    Message(MessageRecord<'a>),
     Retained,
-    Delivery(Delivery<'a>),
-    Receipt(Receipt),
-    Transit(Transit<'a>),
-    Sibling(Sibling),
-    Counters(Counters),
+    Delivery(DeliveryRecord<'a>),
+    Receipt(ReceiptRecord),
+    Transit(TransitRecord<'a>),
+    Sibling(SiblingRecord),
+    Counters(CountersRecord),
 }
 
 /// Why a record can't be read.

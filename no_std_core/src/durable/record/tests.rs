@@ -12,7 +12,7 @@ fn samples() -> Vec<Record<'static>> {
     let dropped = [0, 1, 127, 128, 16_384, u32::MAX, 7, 8, 9, 0];
     let will = Will { message: 3, delay_secs: 60, due: Instant::from_millis(u64::MAX - 1), expiry_secs: Some(0) };
     let values = [
-        Value::Session(Session {
+        Value::Session(SessionRecord {
             client_id: "sensor-é",
             principal: u32::MAX,
             expiry_secs: 3600,
@@ -21,8 +21,8 @@ fn samples() -> Vec<Record<'static>> {
             dropped,
             last_packet_id: Added(u16::MAX),
         }),
-        Value::Group(Group { filter: "$share/workers/jobs/#" }),
-        Value::Subscription(Subscription {
+        Value::Group(GroupRecord { filter: "$share/workers/jobs/#" }),
+        Value::Subscription(SubscriptionRecord {
             session: 1,
             filter: "home/+/state",
             qos: 2,
@@ -31,7 +31,7 @@ fn samples() -> Vec<Record<'static>> {
             identifier: (1 << 28) - 1,
             replaying: true,
         }),
-        Value::Message(Message {
+        Value::Message(MessageRecord {
             topic_len: 4,
             properties_len: 2,
             qos: 1,
@@ -42,7 +42,7 @@ fn samples() -> Vec<Record<'static>> {
             body: b"home\x01\x01hello",
         }),
         Value::Retained,
-        Value::Delivery(Delivery {
+        Value::Delivery(DeliveryRecord {
             to: Receiver::Session(70_000),
             message: Some(4),
             qos: 2,
@@ -52,10 +52,16 @@ fn samples() -> Vec<Record<'static>> {
             through: Through::Group(2),
             identifiers: Identifiers(&[1, 0xFF, 0xFF, 0x7F]),
         }),
-        Value::Receipt(Receipt { session: 9, packet_id: 1 }),
-        Value::Transit(Transit { sibling: 3, sequence: 1 << 33, message: 5, publisher_key: 99, group: "$share/g/a" }),
-        Value::Sibling(Sibling { taken: 12, sent: 1 << 50 }),
-        Value::Counters(Counters { dropped }),
+        Value::Receipt(ReceiptRecord { session: 9, packet_id: 1 }),
+        Value::Transit(TransitRecord {
+            sibling: 3,
+            sequence: 1 << 33,
+            message: 5,
+            publisher_key: 99,
+            group: "$share/g/a",
+        }),
+        Value::Sibling(SiblingRecord { taken: 12, sent: 1 << 50 }),
+        Value::Counters(CountersRecord { dropped }),
     ];
     let keys = Kind::ALL.iter().zip([0, 1, 127, 128, 16_383, 70_000, u32::MAX, 5, 6, 0]);
     // Without the feature `alloc` there are no siblings.
@@ -89,11 +95,11 @@ fn a_record_comes_back_as_it_was() {
 #[test]
 fn a_session_of_an_older_program_is_read() {
     let Record::Put(key, Value::Session(session)) = samples()[0] else { panic!("the first sample is a Session") };
-    let mut bytes = sealed(&Record::Put(key, Value::Session(Session { last_packet_id: Added(5), ..session })));
+    let mut bytes = sealed(&Record::Put(key, Value::Session(SessionRecord { last_packet_id: Added(5), ..session })));
     bytes.pop();
     let sum = checksum(&bytes[4..]).to_le_bytes();
     bytes[..4].copy_from_slice(&sum);
-    let older = Session { last_packet_id: Added(0), ..session };
+    let older = SessionRecord { last_packet_id: Added(0), ..session };
     assert_eq!(open(&bytes), Ok(Record::Put(key, Value::Session(older))));
 }
 
@@ -135,7 +141,7 @@ fn values_are_in_the_format_of_postcard() {
             Value::Subscription(value) => same_as_postcard(&value, content),
             Value::Message(value) => {
                 let content = content.strip_suffix(value.body).unwrap();
-                same_as_postcard(&Message { body: &[], ..value }, content)
+                same_as_postcard(&MessageRecord { body: &[], ..value }, content)
             }
             Value::Retained => content.is_empty(),
             Value::Delivery(value) => same_as_postcard(&value, content),
@@ -243,7 +249,7 @@ fn what_does_not_fit_is_not_sealed() {
 
 #[test]
 fn the_longest_fixed_part_is_within_the_overhead() {
-    let worst = Value::Session(Session {
+    let worst = Value::Session(SessionRecord {
         client_id: "",
         principal: u32::MAX,
         expiry_secs: u32::MAX,

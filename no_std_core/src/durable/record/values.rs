@@ -7,7 +7,7 @@ use crate::time::Instant;
 /// A Session that outlives its Network Connection (section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Session<'a> {
+pub struct SessionRecord<'a> {
     /// The Client Identifier.
     pub client_id: &'a str,
     /// Whose it is: a [`Principal`](crate::Principal).
@@ -49,7 +49,7 @@ pub struct Will {
 /// The group of a shared subscription (section 4.8.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Group<'a> {
+pub struct GroupRecord<'a> {
     /// `$share/`, the ShareName, `/` and the Topic Filter.
     pub filter: &'a str,
 }
@@ -57,7 +57,7 @@ pub struct Group<'a> {
 /// A subscription (section 3.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Subscription<'a> {
+pub struct SubscriptionRecord<'a> {
     /// The slot of its Session.
     pub session: u32,
     /// The Topic Filter, with its ShareName if it is a shared one.
@@ -77,7 +77,7 @@ pub struct Subscription<'a> {
 /// An Application Message (section 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Message<'a> {
+pub struct MessageRecord<'a> {
     /// The first so many bytes of the body are the Topic Name.
     pub topic_len: u16,
     /// So many behind it are the Properties that are forwarded, as they stand in a packet.
@@ -101,7 +101,7 @@ pub struct Message<'a> {
 /// A message on its way (section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Delivery<'a> {
+pub struct DeliveryRecord<'a> {
     /// Who is to get it.
     pub to: Receiver,
     /// The slot of its Message; none once the receiver has it and only the handshake of QoS 2 is left.
@@ -121,7 +121,7 @@ pub struct Delivery<'a> {
     pub identifiers: Identifiers<'a>,
 }
 
-/// Who is to get a [`Delivery`].
+/// Who is to get a [`DeliveryRecord`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Receiver {
@@ -131,7 +131,7 @@ pub enum Receiver {
     Group(u32),
 }
 
-/// Through which shared subscription a [`Delivery`] came.
+/// Through which shared subscription a [`DeliveryRecord`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Through {
@@ -151,7 +151,7 @@ pub struct Identifiers<'a>(pub &'a [u8]);
 /// A Packet Identifier that a client used for a QoS 2 message and has not released (section 4.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Receipt {
+pub struct ReceiptRecord {
     /// The slot of its Session.
     pub session: u32,
     /// The Packet Identifier.
@@ -161,7 +161,7 @@ pub struct Receipt {
 /// A message on its way to a sibling broker, with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Transit<'a> {
+pub struct TransitRecord<'a> {
     /// The sibling's index.
     pub sibling: u16,
     /// Its place among all messages to that sibling.
@@ -177,8 +177,8 @@ pub struct Transit<'a> {
 /// How far the messages from and to the sibling broker are whose index is the slot; with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Sibling {
-    /// The place of the last one that was taken, see [`Transit`].
+pub struct SiblingRecord {
+    /// The place of the last one that was taken, see [`TransitRecord`].
     pub taken: u64,
     /// The place of the last one that was sent there.
     pub sent: u64,
@@ -187,22 +187,22 @@ pub struct Sibling {
 /// What was lost so far, in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
-pub struct Counters {
+pub struct CountersRecord {
     /// By [`DropReason`](crate::DropReason).
     pub dropped: [u32; RECORDED_REASONS],
 }
 
 fields! {
-    Session<'a> { client_id, principal, expiry_secs, ends, will, dropped, last_packet_id }
+    SessionRecord<'a> { client_id, principal, expiry_secs, ends, will, dropped, last_packet_id }
     Will { message, delay_secs, due, expiry_secs }
-    Group<'a> { filter }
-    Subscription<'a> { session, filter, qos, no_local, retain_as_published, identifier, replaying }
-    Message<'a> { topic_len, properties_len, qos, retain, expires, order, stamp; body }
-    Delivery<'a> { to, message, qos, retain, received, packet_id, through, identifiers }
-    Receipt { session, packet_id }
-    Transit<'a> { sibling, sequence, message, publisher_key, group }
-    Sibling { taken, sent }
-    Counters { dropped }
+    GroupRecord<'a> { filter }
+    SubscriptionRecord<'a> { session, filter, qos, no_local, retain_as_published, identifier, replaying }
+    MessageRecord<'a> { topic_len, properties_len, qos, retain, expires, order, stamp; body }
+    DeliveryRecord<'a> { to, message, qos, retain, received, packet_id, through, identifiers }
+    ReceiptRecord { session, packet_id }
+    TransitRecord<'a> { sibling, sequence, message, publisher_key, group }
+    SiblingRecord { taken, sent }
+    CountersRecord { dropped }
 }
 
 impl Field<'_> for Receiver {
@@ -244,6 +244,16 @@ impl Field<'_> for Through {
             1 => Self::Group(u32::take(input)),
             _ => Self::Foreign(u32::take(input)),
         }
+    }
+}
+
+impl<'a, T: Field<'a> + Default> Field<'a> for Added<T> {
+    fn put(&self, out: &mut Output<'_>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Input<'a>) -> Self {
+        if input.is_empty() { Self::default() } else { Self(T::take(input)) }
     }
 }
 

@@ -12,7 +12,11 @@ use crate::mem::{Blob, Fifo, Handle, OWNED};
 use crate::seam::counters::DropReason;
 
 impl Engine<'_> {
-    pub(super) fn restore_delivery(&mut self, slot: usize, value: &record::Delivery<'_>) -> Result<(), RestoreError> {
+    pub(super) fn restore_delivery(
+        &mut self,
+        slot: usize,
+        value: &record::DeliveryRecord<'_>,
+    ) -> Result<(), RestoreError> {
         let owner = match value.to {
             Receiver::Session(session) => Owner::Session(self.restored_session(session)?),
             Receiver::Group(group) => {

@@ -13,7 +13,11 @@ use crate::mem::Handle;
 use crate::topic::TopicName;
 
 impl Engine<'_> {
-    pub(super) fn restore_message(&mut self, slot: usize, value: &record::Message<'_>) -> Result<(), RestoreError> {
+    pub(super) fn restore_message(
+        &mut self,
+        slot: usize,
+        value: &record::MessageRecord<'_>,
+    ) -> Result<(), RestoreError> {
         let topic = value.body.get(..usize::from(value.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
         let is_topic = topic.is_some_and(|topic| TopicName::new(topic).is_ok());
         let properties_end = u64::from(value.topic_len) + u64::from(value.properties_len);

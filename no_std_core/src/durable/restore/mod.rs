@@ -85,7 +85,7 @@ impl Engine<'_> {
                 Ok(())
             }
             Value::Transit(value) => {
-                let record::Transit { sibling, sequence, publisher_key, group, .. } = value;
+                let record::TransitRecord { sibling, sequence, publisher_key, group, .. } = value;
                 let message = Handle::from_index(value.message as usize);
                 let transit = TransitParts { sibling, sequence, message, publisher_key, group };
                 if self.restore_transit(slot, transit) { Ok(()) } else { Err(RestoreError::Invalid) }
@@ -132,7 +132,7 @@ impl Engine<'_> {
         }
     }
 
-    fn restore_session(&mut self, slot: usize, value: &record::Session<'_>) -> Result<(), RestoreError> {
+    fn restore_session(&mut self, slot: usize, value: &record::SessionRecord<'_>) -> Result<(), RestoreError> {
         let text = value.client_id.as_bytes();
         if text.is_empty() || text.len() > usize::from(u16::MAX) {
             return Err(RestoreError::Invalid);
@@ -175,7 +175,11 @@ impl Engine<'_> {
         if self.router.restore_group(slot, filter) { Ok(()) } else { Err(RestoreError::NoRoom) }
     }
 
-    fn restore_subscription(&mut self, slot: usize, value: &record::Subscription<'_>) -> Result<(), RestoreError> {
+    fn restore_subscription(
+        &mut self,
+        slot: usize,
+        value: &record::SubscriptionRecord<'_>,
+    ) -> Result<(), RestoreError> {
         let filter = TopicFilter::new(value.filter).map_err(|_| RestoreError::Invalid)?;
         let session = self.restored_session(value.session)?;
         if value.qos > 2 || value.identifier >= 1 << 28 || (value.no_local && filter.share_name().is_some()) {

@@ -7,7 +7,7 @@ use crate::engine::sessions::{Inbound, Receipt, Receipts, Session};
 use crate::mem::Handle;
 
 impl Engine<'_> {
-    pub(super) fn restore_receipt(&mut self, slot: usize, value: record::Receipt) -> Result<(), RestoreError> {
+    pub(super) fn restore_receipt(&mut self, slot: usize, value: record::ReceiptRecord) -> Result<(), RestoreError> {
         let session = self.restored_session(value.session)?;
         if value.packet_id == 0 {
             return Err(RestoreError::Invalid);

@@ -24,7 +24,7 @@
 //! - Walks go up again by the links to the parent. There is no recursion and no stack, so the depth of a topic
 //!   costs nothing but time, and no topic meets a node twice: time is linear in the nodes whose way from the
 //!   root matches the beginning of the topic, however many filters there are besides.
-//! - A call that returns [`Full`] changed nothing.
+//! - A call that returns [`RouterFull`] changed nothing.
 //! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 
@@ -61,15 +61,15 @@ pub struct Subscriber(pub u32);
 
 /// A table of the router is at its limit, or the allocator refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct RouterFull;
 
-impl core::fmt::Display for Full {
+impl core::fmt::Display for RouterFull {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("no room for another subscription or retained message")
     }
 }
 
-impl core::error::Error for Full {}
+impl core::error::Error for RouterFull {}
 
 /// What the router keeps for each [`Subscriber`].
 #[derive(Clone, Copy, Debug, Default)]

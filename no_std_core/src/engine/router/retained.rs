@@ -2,7 +2,7 @@
 
 use super::position::Position;
 use super::trie::{Node, Trie};
-use super::{Full, Router};
+use super::{Router, RouterFull};
 use crate::mem::Handle;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -12,7 +12,7 @@ pub struct Retained(pub Handle<()>);
 
 impl Router<'_> {
     /// Keeps `retained` as the retained message of `topic`; gives the one it replaces `[MQTT-3.3.1-5]`.
-    pub fn retain(&mut self, topic: TopicName<'_>, retained: Retained) -> Result<Option<Retained>, Full> {
+    pub fn retain(&mut self, topic: TopicName<'_>, retained: Retained) -> Result<Option<Retained>, RouterFull> {
         let node = self.trie.ensure(topic.as_str())?;
         let old = self.trie.nodes[node].retained.replace(retained);
         if old.is_none() {

@@ -2,7 +2,7 @@
 
 use super::shared::Group;
 use super::trie::{Node, write_before};
-use super::{Full, Router, SHARED, Subscriber};
+use super::{Router, RouterFull, SHARED, Subscriber};
 use crate::mem::{Handle, Linked, PoolSlot, links};
 use crate::topic::TopicFilter;
 
@@ -161,9 +161,9 @@ impl Router<'_> {
         subscriber: Subscriber,
         options: SubscriptionOptions,
         identifier: u32,
-    ) -> Result<Subscribed, Full> {
+    ) -> Result<Subscribed, RouterFull> {
         if !self.subscribers.grow_to((subscriber.0 as usize).saturating_add(1)) {
-            return Err(Full);
+            return Err(RouterFull);
         }
         let packed = pack(options, identifier);
         let node = self.trie.ensure(filter.proper())?;
@@ -184,7 +184,7 @@ impl Router<'_> {
         };
         let Some(handle) = added else {
             self.trie.prune(node);
-            return Err(Full);
+            return Err(RouterFull);
         };
         Ok(Subscribed { handle, replaced: false, first })
     }

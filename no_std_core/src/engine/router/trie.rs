@@ -1,6 +1,6 @@
 //! The tree of topic levels.
 
-use super::Full;
+use super::RouterFull;
 use super::position::Position;
 use super::retained::Retained;
 use super::shared::Group;
@@ -195,15 +195,15 @@ impl<'m> Trie<'m> {
     }
 
     /// The same, made if it is not there. Something must then be hung there, or [`Trie::prune`] be called.
-    pub(super) fn ensure(&mut self, path: &str) -> Result<Handle<Node>, Full> {
+    pub(super) fn ensure(&mut self, path: &str) -> Result<Handle<Node>, RouterFull> {
         let mut position = Position::new(path);
-        let mut node = self.root.ok_or(Full)?;
+        let mut node = self.root.ok_or(RouterFull)?;
         while let Some(level) = position.ahead() {
             node = match self.step(node, level).or_else(|| self.add(node, level)) {
                 Some(child) => child,
                 None => {
                     self.prune(node);
-                    return Err(Full);
+                    return Err(RouterFull);
                 }
             };
             position.forward(level);

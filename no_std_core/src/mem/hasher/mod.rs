@@ -10,9 +10,9 @@ mod folded;
 mod sip;
 
 #[cfg(not(feature = "alloc"))]
-use folded::State;
+use folded::FoldedState as State;
 #[cfg(feature = "alloc")]
-use sip::State;
+use sip::SipState as State;
 
 use core::fmt;
 
@@ -102,13 +102,13 @@ mod tests {
     }
 
     #[cfg(feature = "alloc")]
-    neighbours_spread!(neighbours_spread_in_large_tables, sip::State, [0, 1, 42, u128::MAX]);
-    neighbours_spread!(neighbours_spread_in_small_tables, folded::State, [0, 1, 42, u128::MAX]);
+    neighbours_spread!(neighbours_spread_in_large_tables, sip::SipState, [0, 1, 42, u128::MAX]);
+    neighbours_spread!(neighbours_spread_in_small_tables, folded::FoldedState, [0, 1, 42, u128::MAX]);
 
     #[cfg(feature = "alloc")]
     #[test]
     fn both_halves_of_a_wide_hash_spread() {
-        let state = sip::State::new(42);
+        let state = sip::SipState::new(42);
         let wide: HashSet<_> = (0..10_000).map(|i| state.hash_wide(format!("sensor/{i}").as_bytes())).collect();
         let halves = wide.iter().map(|hash| (*hash as u32, (hash >> 32) as u32));
         let (low, high): (HashSet<_>, HashSet<_>) = halves.unzip();

@@ -6,7 +6,7 @@ use super::Hasher;
 use crate::seed::secret::Secret;
 
 #[derive(Clone)]
-pub(super) struct State {
+pub(super) struct SipState {
     texts: SipHasher13,
     first: u64,
     second: u64,
@@ -14,7 +14,7 @@ pub(super) struct State {
     weights: u64,
 }
 
-impl State {
+impl SipState {
     pub(super) fn new(seed: u128) -> Self {
         let secret = Secret::new(seed);
         Self {

@@ -16,20 +16,20 @@ use alloc::sync::Arc as Counted;
 /// Bytes on the heap that several may hold.
 #[derive(Clone, Debug)]
 pub struct SharedBytes {
-    buffer: Buffer,
+    buffer: HeapBuffer,
     len: usize,
 }
 
 /// What bytes stand in: as long as they, or somewhat longer.
-pub(super) type Buffer = Counted<[u8]>;
+pub(super) type HeapBuffer = Counted<[u8]>;
 
 impl SharedBytes {
     /// The first `len` bytes of `buffer`.
-    pub(super) fn new(buffer: Buffer, len: usize) -> Self {
+    pub(super) fn new(buffer: HeapBuffer, len: usize) -> Self {
         Self { buffer, len }
     }
 
-    pub(super) fn into_buffer(self) -> Buffer {
+    pub(super) fn into_buffer(self) -> HeapBuffer {
         self.buffer
     }
 }
@@ -45,13 +45,13 @@ impl Deref for SharedBytes {
 /// Buffers that nobody holds any more, by their size.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
-    classes: Vec<Vec<Buffer>>,
+    classes: Vec<Vec<HeapBuffer>>,
     bytes: usize,
 }
 
 /// Buffers that one shard has more of than it needs, on their way to a sibling.
 #[derive(Debug, Default)]
-pub(crate) struct SpareBuffers(Vec<Buffer>);
+pub(crate) struct SpareBuffers(Vec<HeapBuffer>);
 
 /// How many buffers of one size a shard keeps for itself in any case, unless they are half of all bytes that it may keep.
 const OWN: usize = 512;
@@ -66,7 +66,7 @@ const BESIDE: usize = 8;
 
 impl BufferPool {
     /// A buffer that holds `parts`, of `len` bytes in all, one behind the other.
-    pub(super) fn store<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, len: usize) -> Buffer {
+    pub(super) fn store<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, len: usize) -> HeapBuffer {
         let (class, capacity) = class_of(len);
         let spare = self.classes.get_mut(class).and_then(Vec::pop);
         let mut buffer = match spare {
@@ -88,7 +88,7 @@ impl BufferPool {
 
     /// Takes some of a size that there are more than enough of.
     pub(super) fn take_spare(&mut self) -> SpareBuffers {
-        let own = |spares: &[Buffer]| {
+        let own = |spares: &[HeapBuffer]| {
             spares.first().map_or(0, |buffer| (MOST / 2).checked_div(buffer.len()).unwrap_or(OWN).clamp(1, OWN))
         };
         let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > own(spares)) else {
@@ -115,7 +115,7 @@ impl BufferPool {
     }
 
     /// Keeps a buffer if nobody else holds it and there is `room` for it. Larger buffers make place for it.
-    pub(super) fn put(&mut self, buffer: Buffer, room: usize) {
+    pub(super) fn put(&mut self, buffer: HeapBuffer, room: usize) {
         let (class, capacity) = class_of(buffer.len());
         if capacity != buffer.len() || Counted::strong_count(&buffer) > 1 {
             return;
@@ -205,7 +205,7 @@ mod tests {
         let memory = spares.store([&b"body"[..]].into_iter(), 4);
         spares.put(memory.clone(), usize::MAX);
         assert_eq!((spares.bytes, &memory[..4]), (0, &b"body"[..]));
-        spares.put(Buffer::from(&[0; 5][..]), usize::MAX);
+        spares.put(HeapBuffer::from(&[0; 5][..]), usize::MAX);
         assert_eq!(spares.bytes, 0, "no size of a class");
         let memory = spares.store([&b"body"[..]].into_iter(), 4);
         spares.put(memory, 7);
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn what_is_larger_makes_place() {
         let mut spares = BufferPool::default();
-        let memory = |len| Buffer::from(std::vec![0; class_of(len).1]);
+        let memory = |len| HeapBuffer::from(std::vec![0; class_of(len).1]);
         for len in [3 << 20, 512 << 10, 300 << 10] {
             spares.put(memory(len), usize::MAX);
         }

@@ -1,16 +1,16 @@
 //! Bytes in owned memory: a slab of allocations.
 
-use super::buffer_pool::{Buffer, BufferPool, SharedBytes, SpareBuffers};
+use super::buffer_pool::{BufferPool, HeapBuffer, SharedBytes, SpareBuffers};
 use crate::mem::bytes::Store;
 use crate::mem::{Blob, Bytes, Handle, Pool, PoolSlot, Slots};
 
 /// Bytes that each blob takes beside its own: its slot, and the counts of its allocation.
-pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<Buffer>>>() + 2 * size_of::<usize>();
+pub(crate) const OWNED_BLOB: usize = size_of::<PoolSlot<Option<HeapBuffer>>>() + 2 * size_of::<usize>();
 
 /// Buffers, each with one blob, and those that wait for the next one.
 #[derive(Debug)]
 pub(in crate::mem) struct OwnedBytes {
-    blobs: Pool<'static, Option<Buffer>>,
+    blobs: Pool<'static, Option<HeapBuffer>>,
     spare: BufferPool,
     used: usize,
     limit: usize,
@@ -64,7 +64,7 @@ impl OwnedBytes {
         Some(())
     }
 
-    fn insert(&mut self, buffer: Buffer, len: usize) -> Option<Handle<()>> {
+    fn insert(&mut self, buffer: HeapBuffer, len: usize) -> Option<Handle<()>> {
         let at = self.blobs.insert(Some(buffer))?;
         self.used = self.used.saturating_add(len);
         Some(at.cast())

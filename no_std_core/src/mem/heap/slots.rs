@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use super::free_rows::FreeRows;
-use crate::mem::free_list::FreeList;
 
 /// A vector that grows up to a limit.
 #[derive(Debug)]
@@ -19,8 +18,9 @@ impl<T: Default> OwnedSlots<T> {
         Self { vec: Vec::new(), limit }
     }
 
-    pub(in crate::mem) fn free_list(&self) -> FreeList {
-        FreeList::Rows(FreeRows::default())
+    /// The free places of this table: none yet.
+    pub(in crate::mem) fn free_rows(&self) -> FreeRows {
+        FreeRows::default()
     }
 
     pub(in crate::mem) fn limit(&self) -> usize {

@@ -50,8 +50,8 @@ fn a_full_table_refuses_and_leaks_nothing() {
 fn a_subscriber_beyond_the_table_is_refused() {
     with_router(Room { subscribers: 3, ..PLENTY }, 0, |mut router| {
         assert!(subscribe(&mut router, "a", 2).is_ok());
-        assert_eq!(subscribe(&mut router, "a", 3), Err(Full));
-        assert_eq!(subscribe(&mut router, "a", u32::MAX), Err(Full));
+        assert_eq!(subscribe(&mut router, "a", 3), Err(RouterFull));
+        assert_eq!(subscribe(&mut router, "a", u32::MAX), Err(RouterFull));
         assert_eq!(router.subscriptions_of(Subscriber(3)).count(), 0);
         assert_eq!(router.pop_subscription(Subscriber(3)), None);
         assert_eq!(router.node_count(), 1);
@@ -71,8 +71,8 @@ fn without_any_memory_nothing_matches() {
         texts: Bytes::borrowed(&mut []),
     };
     let mut router = Router::new(nothing, Hasher::new(1), 0);
-    assert_eq!(subscribe(&mut router, "#", 0), Err(Full));
-    assert_eq!(router.retain(topic("a"), retained(1)), Err(Full));
+    assert_eq!(subscribe(&mut router, "#", 0), Err(RouterFull));
+    assert_eq!(router.retain(topic("a"), retained(1)), Err(RouterFull));
     assert!(all_matches(&router, "a").is_empty());
     assert!(all_retained(&router, "#").is_empty());
     assert_eq!(counts(&router), [0; 5]);

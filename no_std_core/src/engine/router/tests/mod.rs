@@ -68,7 +68,7 @@ fn topic(text: &str) -> TopicName<'_> {
     TopicName::new(text).unwrap()
 }
 
-fn subscribe(router: &mut Router<'_>, text: &str, subscriber: u32) -> Result<Subscribed, Full> {
+fn subscribe(router: &mut Router<'_>, text: &str, subscriber: u32) -> Result<Subscribed, RouterFull> {
     router.subscribe(filter(text), Subscriber(subscriber), SubscriptionOptions::default(), 0)
 }
 
