@@ -68,7 +68,7 @@ impl Engine<'_> {
         let session = match self.remote(shard, member) {
             Some(session) => session,
             None => {
-                let Some(session) = self.sessions.insert_empty() else { return };
+                let Some(session) = self.insert_session() else { return };
                 let entry = &mut self.sessions[session];
                 entry.begin(0, Blob::EMPTY, Principal::ANONYMOUS);
                 entry.shards = Home::Elsewhere(Box::new(remote));

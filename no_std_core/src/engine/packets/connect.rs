@@ -289,7 +289,7 @@ impl<'m> Engine<'m> {
                 self.end_session(now, session);
             }
         }
-        let Some(session) = self.sessions.insert_empty() else {
+        let Some(session) = self.insert_session() else {
             debug_assert!(false, "there was room before");
             self.messages.bytes.release(client_id);
             return Err(NO_MEMORY);
@@ -300,6 +300,17 @@ impl<'m> Engine<'m> {
         self.happened(Happening::SessionMade(session));
         self.session_index.insert(&mut self.sessions, session);
         Ok(session)
+    }
+
+    /// A Session that has not begun. The router knows it by its index alone, which another Session may have had before: that one took all of its
+    /// subscriptions with it.
+    pub(crate) fn insert_session(&mut self) -> Option<Handle<Session>> {
+        let session = self.sessions.insert_empty()?;
+        debug_assert!(
+            self.router.subscriptions_of(self.subscriber_of(session)).next().is_none(),
+            "the subscriber of a new Session has no subscriptions"
+        );
+        Some(session)
     }
 
     /// The Session with this Client Identifier, whose hash is `hash`.
