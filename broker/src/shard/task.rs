@@ -91,7 +91,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
         Some((log, handle)) => {
             let left_out = restore(&mut broker, index, &log, &principals, clock.now(), &gives_up)?;
             handle.health().leave_out(left_out);
-            Some(Persistence::new(index, handle, log.room_share(), &mut broker))
+            Some(Persistence::new(index, handle, log.credit_share(), &mut broker))
         }
         None => None,
     };

@@ -21,13 +21,14 @@ pub enum Answer {
     },
     /// What [`Handle::fetch`] asked for, in the same order.
     Fetched(Vec<io::Result<Option<Vec<u8>>>>),
-    /// From now on there is no room for what needs more of it, or there is again. What was asked for with [`Handle::want_room`]
+    /// From now on there is no room for what needs more of it, or there is again. What was asked for with [`Handle::want_credit`]
     /// and has not come is forgotten.
     Full(bool),
     /// From now on half of what the store may take is in use, or is no more.
     HalfFull(bool),
-    /// So many bytes of the shard's batches, or of those that other shards make of what it promises, are sure to find room.
-    Room(u64),
+    /// The store grants credit: so many bytes of the shard's batches, or of those that other shards make of what it promises, are sure to
+    /// find room.
+    Credit(u64),
     /// The store failed. No batch is safe that was not reported, and none will be.
     Failed,
 }
@@ -42,11 +43,11 @@ enum Request {
         shard: u16,
         keys: Vec<Key>,
     },
-    Room {
+    Want {
         shard: u16,
         bytes: u64,
     },
-    GiveBack {
+    Return {
         bytes: u64,
     },
     Stats(SyncSender<Stats>),
@@ -67,19 +68,19 @@ impl Handle {
     }
 
     /// Hands in a batch of records under [`Key::COMMON`]. Nobody is told when it is safe; but every batch that is handed in after this call
-    /// is safe no earlier. No shard's room is used for it, so it should be small, and is to be left while the store is full.
+    /// is safe no earlier. No shard's credit is spent on it, so it should be small, and is to be left while the store is full.
     pub fn commit_common(&self, batch: Batch) {
         self.send(Request::Commit { owner: None, batch });
     }
 
-    /// Says how many bytes a shard still wants to have set aside; [`Answer::Room`] brings them, at once or in parts.
-    pub fn want_room(&self, shard: u16, bytes: u64) {
-        self.send(Request::Room { shard, bytes });
+    /// Says how many bytes of credit a shard still wants; [`Answer::Credit`] brings them, at once or in parts.
+    pub fn want_credit(&self, shard: u16, bytes: u64) {
+        self.send(Request::Want { shard, bytes });
     }
 
-    /// Gives back room that was granted, to whichever shard.
-    pub fn give_back_room(&self, bytes: u64) {
-        self.send(Request::GiveBack { bytes });
+    /// Returns credit that was granted, to whichever shard.
+    pub fn return_credit(&self, bytes: u64) {
+        self.send(Request::Return { bytes });
     }
 
     /// Asks for records that are safe; [`Answer::Fetched`] brings them to the shard.
@@ -181,9 +182,9 @@ struct Work {
     owners: Vec<Option<(u16, u64)>>,
     /// Shards, and what they ask for.
     fetches: Vec<(u16, Vec<Key>)>,
-    /// By shard, how many bytes are still to be granted.
+    /// By shard, how many bytes of credit are still to be granted.
     wanted: Vec<u64>,
-    /// Bytes that were granted, less those of all batches since. Below 0 if more came than was granted.
+    /// Bytes of credit that were granted, less those of all batches since. Below 0 if more came than was granted.
     granted: i64,
     is_full: bool,
     why_full: Option<Shortage>,
@@ -241,8 +242,8 @@ impl Work {
                 self.owners.push(owner);
             }
             Request::Fetch { shard, keys } => self.fetches.push((shard, keys)),
-            Request::Room { shard, bytes } => self.wanted[usize::from(shard)] = bytes,
-            Request::GiveBack { bytes } => self.granted = self.granted.saturating_sub_unsigned(bytes),
+            Request::Want { shard, bytes } => self.wanted[usize::from(shard)] = bytes,
+            Request::Return { bytes } => self.granted = self.granted.saturating_sub_unsigned(bytes),
             Request::Stats(tell) => drop(tell.send(self.store.stats())),
             Request::Close => return true,
         }
@@ -322,7 +323,7 @@ impl Work {
         self.why_full.as_ref().map(Shortage::to_string).unwrap_or_default()
     }
 
-    /// Gives shards the room that they want, as far as there is any.
+    /// Grants shards the credit that they want, as far as there is room for it.
     fn grant(&mut self) {
         if self.is_full {
             self.wanted.fill(0);
@@ -340,7 +341,7 @@ impl Work {
                 *wanted -= given;
                 free -= given;
                 self.granted += given as i64;
-                (self.answer)(shard, Answer::Room(given));
+                (self.answer)(shard, Answer::Credit(given));
             }
         }
     }

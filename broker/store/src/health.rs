@@ -123,44 +123,9 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// How long syncs took.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Syncs {
-    /// How many there were.
-    pub count: u64,
-    /// All of them together.
-    pub total: Duration,
-    /// How many took at most as long as [`Syncs::BOUNDS`] says, and longer than the one before; those that took longer
-    /// than all are counted last.
-    pub buckets: [u64; Self::BOUNDS.len() + 1],
-}
-
-impl Syncs {
-    /// In microseconds.
-    pub const BOUNDS: [u64; 12] =
-        [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
-
-    pub(crate) fn note(&mut self, took: Duration) {
-        self.count += 1;
-        self.total += took;
-        let bucket = Self::BOUNDS.iter().position(|bound| took.as_micros() <= u128::from(*bound));
-        self.buckets[bucket.unwrap_or(Self::BOUNDS.len())] += 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sync_is_counted_in_its_bucket() {
-        let mut syncs = Syncs::default();
-        for micros in [0, 100, 101, 10_000_000, 10_000_001] {
-            syncs.note(Duration::from_micros(micros));
-        }
-        assert_eq!((syncs.count, syncs.total), (5, Duration::from_micros(20_000_202)));
-        assert_eq!((syncs.buckets[0], syncs.buckets[1], syncs.buckets[11], syncs.buckets[12]), (2, 1, 1, 1));
-    }
 
     #[test]
     fn statistics_are_not_gathered_for_each_batch() {

@@ -111,19 +111,21 @@ pub use committer::{Answer, Committer, Handle, Pending, requests};
 pub use disk::shortage::{Cause, Shortage};
 pub use disk::{Directory, Disk, DiskFile};
 pub use error::{Failure, OpenError};
-pub use health::{StoreHealth, Syncs};
+pub use health::StoreHealth;
 pub use kv::batch::Batch;
 pub use kv::store::LogStore;
-pub use log::format::FORMAT;
 pub use log::segment::name_of as segment_name;
 pub use options::{Options, Sync, TimeSource};
-pub use report::{Damage, Report, Stats};
+pub use report::{Damage, Report, Stats, Syncs};
 pub use tools::copy::{CopyError, back_up, restore};
 pub use tools::examine::{Examined, repair};
 
 use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
+
+/// The format that is written and read.
+pub const FORMAT: u32 = 2;
 
 /// What a record is about. Slots are counted densely from 0: the index has a place for each up to the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,7 +141,7 @@ pub struct Key {
 impl Key {
     /// In place of a shard: the record belongs to the whole store, and stays as it is when the number of shards changes. Kinds of such
     /// records are greater than 0.
-    pub const COMMON: u16 = kv::layout::COMMON_SHARD;
+    pub const COMMON: u16 = kv::contents::COMMON_SHARD;
 }
 
 pub(crate) type ShardCount = u16;
@@ -177,7 +179,7 @@ pub trait Store: Send {
     /// How many bytes of batches are sure to find room, whatever else is handed in that can't be refused.
     fn room(&self) -> u64;
 
-    /// Says how much of that there should be now. [`Store::upkeep`] sees to that; if it can't, the store is full.
+    /// Says how much room there should be now, for the credit that shards have and want. [`Store::upkeep`] sees to that; if it can't, the store is full.
     fn set_room_wanted(&mut self, bytes: u64);
 
     /// Puts the record of `key` into `out`; false if there is none.

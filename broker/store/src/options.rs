@@ -1,6 +1,5 @@
 //! How a store is to be.
 
-use crate::kv::store::SEGMENTS_MADE_MEANWHILE;
 use crate::log::{format, members};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -63,7 +62,7 @@ impl Options {
 
     /// The room that a record needs in a segment besides its own length, in a store of so many segments.
     pub const fn segment_overhead(segments: u64) -> u64 {
-        let list = members::list_size(segments as usize + SEGMENTS_MADE_MEANWHILE);
+        let list = members::list_size(segments as usize + members::SEGMENTS_MADE_MEANWHILE);
         (3 * format::HEADER + 2 * list + format::HEAD + format::UNIT) as u64
     }
 }

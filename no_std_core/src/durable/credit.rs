@@ -128,7 +128,18 @@ impl Engine<'_> {
     fn wait_for_credit(&mut self, handle: Handle<Connection>, needed: u64) {
         self.account.credit.wanted = self.account.credit.wanted.max(needed);
         if !core::mem::replace(&mut self.connections[handle].waits_for_credit, true) {
+            self.forget_who_is_gone();
             self.account.waiting.push(self.id_of(handle));
+        }
+    }
+
+    /// Keeps the list of those who wait below twice as many entries as there are connections: while the store does not answer, any number of
+    /// them may come, wait and go. Who is there stands in the list once at most, so this halves it.
+    fn forget_who_is_gone(&mut self) {
+        if self.account.waiting.len() >= self.connections.len().saturating_mul(2) {
+            let mut waiting = core::mem::take(&mut self.account.waiting);
+            waiting.retain(|id| self.find(*id).is_some());
+            self.account.waiting = waiting;
         }
     }
 
@@ -201,6 +212,7 @@ fn credit_for(body: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Next, Shard};
 
     #[test]
     fn without_a_grant_all_is_covered_and_after_one_no_more_than_the_balance() {
@@ -219,5 +231,26 @@ mod tests {
         assert!(!credit.covers(0) && !credit.covers(u64::MAX));
         (credit.taken, credit.passed) = (u64::MAX, u64::MAX - 20);
         assert_eq!(credit.balance(), 18);
+    }
+
+    /// Clients that wait for credit and lose patience, one after the other, left an entry each while the store did not answer.
+    #[test]
+    fn who_waits_and_goes_is_forgotten_though_the_store_does_not_answer() {
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        let config = Config { durable: true, ..Config::gateway(1) };
+        let mut broker = Broker::new(memory, config, &AllowAll);
+        broker.grant_store_credit(0);
+        let now = Instant::from_millis(0);
+        for _ in 0..100 {
+            let id = broker.handle_connected(now).unwrap();
+            let received = broker.handle_bytes(now, id, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c\x33\x06\0\x01t\0\x01x");
+            assert!(
+                matches!(received.next, Next::Wait) && received.consumed == 15,
+                "a retained message needs a record"
+            );
+            broker.handle_closed(now, id);
+            while broker.poll_ready().is_some() {}
+        }
+        assert!(broker.engine.account.waiting.len() <= 2, "{}", broker.engine.account.waiting.len());
     }
 }

@@ -284,7 +284,7 @@ impl EventLoop {
         let is_settled = self.record(now);
         if let Some(persistence) = &mut self.persistence {
             if rest > 0 {
-                persistence.give_back_room(&mut self.broker);
+                persistence.return_credit(&mut self.broker);
             }
             persistence.fetch(&mut self.broker);
         }

@@ -43,7 +43,8 @@ pub(crate) struct Persistence {
 }
 
 impl Persistence {
-    /// `room_share`, in bytes, is this shard's share of the store's room. Until the store has granted it, the core may promise nothing.
+    /// `credit_share`, in bytes, is this shard's share of the credit that the store can grant. Until the store has granted some, the core may
+    /// promise nothing.
     pub(crate) fn new(shard: u16, store: Handle, credit_share: u64, broker: &mut Broker<'static>) -> Self {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
         broker.grant_store_credit(0);
@@ -98,17 +99,17 @@ impl Persistence {
         let lacking = aim.saturating_sub(credit.balance());
         if lacking > self.credit_asked && (lacking > half || credit.wanted() > 0) {
             self.credit_asked = lacking;
-            self.store.want_room(self.shard, lacking.unsigned_abs());
+            self.store.want_credit(self.shard, lacking.unsigned_abs());
         }
     }
 
-    /// Gives back what is far more than this shard's share: siblings pass on credit for as much as their messages might take, and ask
+    /// Returns what is far more than this shard's share: siblings pass on credit for as much as their messages might take, and ask
     /// for more. Not before all that waited for credit had their turn, and nothing of what is promised.
-    pub(crate) fn give_back_room(&mut self, broker: &mut Broker<'static>) {
+    pub(crate) fn return_credit(&mut self, broker: &mut Broker<'static>) {
         if self.credit_asked == 0 {
             let spare = broker.return_store_credit(self.credit_share);
             if spare > 0 {
-                self.store.give_back_room(spare);
+                self.store.return_credit(spare);
             }
         }
     }
@@ -168,7 +169,7 @@ impl Persistence {
                 broker.set_store_full(is_full);
             }
             Answer::HalfFull(half_full) => broker.set_store_half_full(half_full),
-            Answer::Room(bytes) => {
+            Answer::Credit(bytes) => {
                 self.credit_asked = self.credit_asked.saturating_sub_unsigned(bytes).max(0);
                 broker.grant_store_credit(bytes);
             }

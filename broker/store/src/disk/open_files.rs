@@ -22,11 +22,11 @@ pub(crate) struct OpenFiles {
     is_writable: bool,
     /// Held while a name changes, so that nobody opens a file under its old name.
     names: RwLock<()>,
-    table: Mutex<Table>,
+    table: Mutex<FileTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct FileTable {
     files: BTreeMap<u64, Entry>,
     /// Those that are open; the one that was used last is last.
     open: Vec<u64>,
@@ -97,12 +97,12 @@ impl OpenFiles {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, FileTable> {
         self.table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl Table {
+impl FileTable {
     /// The file if it is open, which is used now.
     fn touch(&mut self, id: u64) -> Option<Arc<File>> {
         let file = self.files.get(&id)?.file.clone()?;

@@ -2,7 +2,6 @@
 
 use crate::disk::Disk;
 use crate::kv::index::{Index, Place};
-use crate::kv::layout;
 use crate::log::format::{HEAD, Head, What, body_is_sound, records};
 use crate::log::segment::{Segments, State};
 use crate::{Key, Stats};
@@ -10,6 +9,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+
+/// Of the record that says which [layout](crate::kv::layout) counts. The kinds of all others are greater.
+pub(crate) const LAYOUT_KIND: u8 = 0;
+/// The base of the other layout, on disk. There are fewer shards.
+pub(crate) const OTHER_BASE: u16 = 1024;
+/// What belongs to no layout stands under this number on disk.
+pub(crate) const COMMON_SHARD: u16 = 2 * OTHER_BASE;
+pub(crate) const LAYOUT_KEY: Key = Key { shard: COMMON_SHARD, kind: LAYOUT_KIND, slot: 0 };
 
 /// The segments and where in them each record stands.
 pub(crate) struct Contents {
@@ -46,6 +53,14 @@ impl Contents {
     /// Reads the record of `key` into `out`, in place of what is there. False if there is none.
     pub(crate) fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
         self.fetch_on_disk(self.on_disk(key), out)
+    }
+
+    /// The base of the layout that counts and its number of shards, if they were ever changed.
+    pub(crate) fn layout(&self) -> Option<(u16, u16)> {
+        let mut bytes = Vec::new();
+        let is_there = self.fetch_on_disk(LAYOUT_KEY, &mut bytes).ok()?;
+        let [a, b, c, d] = *bytes.first_chunk().filter(|_| is_there)?;
+        Some((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
     }
 
     /// As [`Contents::fetch`], by the name on disk.
@@ -85,7 +100,7 @@ impl Contents {
         let mut window = Vec::new();
         let mut places: Vec<(Key, Place)> = Vec::new();
         let shard_on_disk = self.shard_on_disk(shard);
-        for (kind, segments) in (layout::KIND + 1..=u8::MAX)
+        for (kind, segments) in (LAYOUT_KIND + 1..=u8::MAX)
             .flat_map(|kind| self.parts(shard_on_disk, kind).into_iter().map(move |part| (kind, part)))
         {
             places.clear();
@@ -157,11 +172,11 @@ impl Contents {
     }
 
     fn shard_on_disk(&self, shard: u16) -> u16 {
-        if shard == layout::COMMON_SHARD { shard } else { self.base + shard }
+        if shard == COMMON_SHARD { shard } else { self.base + shard }
     }
 
     pub(crate) fn live_by_kind(&self) -> BTreeMap<u8, u64> {
-        let counts = (layout::KIND + 1..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
+        let counts = (LAYOUT_KIND + 1..=u8::MAX).map(|kind| (kind, self.index.live(kind)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 

@@ -5,26 +5,10 @@
 //! not adopted, by one record, nothing of it counts. What is left of the other one, after a crash too, is deleted. Records under
 //! [`Key::COMMON`] belong to no layout, and no change of layouts touches them.
 
-use crate::kv::contents::Contents;
+use crate::kv::contents::{LAYOUT_KEY, LAYOUT_KIND, OTHER_BASE};
 use crate::{Batch, Failure, Key, LogStore, Store as _};
 use std::io;
 use std::time::{Duration, Instant};
-
-/// Of the record that says which layout counts. The kinds of all others are greater.
-pub(crate) const KIND: u8 = 0;
-/// There are fewer shards.
-const OTHER_BASE: u16 = 1024;
-/// What belongs to no layout stands under this number on disk.
-pub(crate) const COMMON_SHARD: u16 = 2 * OTHER_BASE;
-const KEY: Key = Key { shard: COMMON_SHARD, kind: KIND, slot: 0 };
-
-/// The base and the number of shards, if they were ever changed.
-pub(crate) fn read(contents: &Contents) -> Option<(u16, u16)> {
-    let mut bytes = Vec::new();
-    let is_there = contents.fetch_on_disk(KEY, &mut bytes).ok()?;
-    let [a, b, c, d] = *bytes.first_chunk().filter(|_| is_there)?;
-    Some((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
-}
 
 impl LogStore {
     /// Has `write` fill a new layout of `shards`, which is then read and written as the store is; and adopts it, unless that
@@ -44,7 +28,7 @@ impl LogStore {
         let adopted = write(self).and_then(|()| {
             self.contents.base = 0;
             let mut batch = Batch::default();
-            batch.put_bytes(KEY, &[new.to_le_bytes(), shards.to_le_bytes()].concat());
+            batch.put_bytes(LAYOUT_KEY, &[new.to_le_bytes(), shards.to_le_bytes()].concat());
             Ok(self.append_patiently(batch)?)
         });
         self.contents.base = if adopted.is_ok() { new } else { old };
@@ -85,7 +69,7 @@ impl LogStore {
         let kept = std::mem::replace(&mut self.contents.base, 0);
         let mut keys: Vec<Key> = Vec::new();
         for shard in base..base + OTHER_BASE {
-            for kind in KIND + 1..=u8::MAX {
+            for kind in LAYOUT_KIND + 1..=u8::MAX {
                 let places = self.contents.index.places(shard, kind);
                 keys.extend(places.filter(|(_, place)| !place.is_tombstone()).map(|(key, _)| key));
             }

@@ -5,17 +5,13 @@
 //! index     where the latest record of each key stands
 //! contents  the segments and the index, to be read
 //! recover   all of that, read at start; what is torn, what is damaged
-//! store     [`LogStore`]: appending, sealing segments, syncing
-//! compact   moving what is live out of segments that are mostly dead
-//! space     making, recycling and removing segments; when there is no room
+//! store     [`LogStore`]: appending, sealing segments, syncing, and making room
 //! layout    which shards the records are of, and changing that as a whole
 //! ```
 
 pub(crate) mod batch;
-mod compact;
 pub(crate) mod contents;
 mod index;
 pub(crate) mod layout;
 pub(crate) mod recover;
-mod space;
 pub(crate) mod store;

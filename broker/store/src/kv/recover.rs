@@ -3,14 +3,12 @@
 use crate::disk::Disk;
 use crate::kv::contents::Contents;
 use crate::kv::index::Place;
-use crate::kv::layout;
 use crate::log::format::{HEAD, HEADER, Head, SegmentHeader, StoreId, What, body_is_sound, records};
 use crate::log::given_up;
 use crate::log::members::{Members, SegmentFile};
-use crate::log::reached::{self, Found as Mark, Reached};
+use crate::log::reached::{self, Found, Reached};
 use crate::log::scan::{Item, Scan, Soundness, scan};
-use crate::log::segment::{Segment, State};
-use crate::tools::copy::COPYING;
+use crate::log::segment::{COPYING, Segment, State};
 use crate::{Damage, OpenError, Report};
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,26 +51,26 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
         return Err(OpenError::Unfinished);
     }
     let mark = reached::read(&*disk).map_err(|error| failed(reached::NAME, error))?;
-    let mark_is_damaged = matches!(mark, Mark::Damaged);
-    let reached = if let Mark::Known(reached) = mark { Some(reached) } else { None };
+    let mark_is_damaged = matches!(mark, Found::Damaged);
+    let reached = if let Found::Known(reached) = mark { Some(reached) } else { None };
     let given_up = given_up::read(&*disk).map_err(|error| failed(given_up::NAME, error))?;
     let Members { store, files, foreign, missing, tail, list_in, greatest } =
         Members::find(&*disk, reached.as_ref(), &given_up)?;
     // Of another store it tells nothing.
     let reached = reached.filter(|reached| store.is_none_or(|store| store == reached.store));
-    let mut report = Report::default();
-    report.damage.missing.extend(&missing);
-    report.damage.foreign = foreign;
-    report.damage.misnamed = files.iter().filter(|file| file.is_misnamed()).count() as u64;
-    if mark_is_damaged {
-        report.damage.places += 1;
-    }
+    let damage = Damage {
+        missing: missing.clone(),
+        foreign,
+        misnamed: files.iter().filter(|file| file.is_misnamed()).count() as u64,
+        places: u64::from(mark_is_damaged),
+        ..Damage::default()
+    };
     let headers = files.iter().filter_map(|file| file.header);
     let known = headers.map(|header| header.reached).chain(reached.map(|reached| reached.number)).max().unwrap_or(0);
     let mut recovery = Recovery {
         recovered: Recovered {
             contents: Contents::new(disk),
-            report,
+            report: Report { damage, ..Report::default() },
             damaged: Vec::new(),
             number: 0,
             greatest_seq: greatest,
@@ -112,11 +110,11 @@ struct Recovery {
     recovered: Recovered,
     buffer: Vec<u8>,
     /// Parts of a batch whose last part has not come yet.
-    batch: Vec<Found>,
+    batch: Vec<BatchPart>,
     batch_is_damaged: bool,
 }
 
-struct Found {
+struct BatchPart {
     head: Head,
     place: Place,
     is_sound: bool,
@@ -206,7 +204,7 @@ impl Recovery {
                     *self.recovered.report.damage.records.entry(head.key.kind).or_default() += 1;
                 }
                 let place = Place { segment, offset: offset as u32, size: head.size() as u32 };
-                self.batch.push(Found { head, place, is_sound });
+                self.batch.push(BatchPart { head, place, is_sound });
             }
             if header.is_last {
                 self.apply_batch();
@@ -230,7 +228,7 @@ impl Recovery {
 
     fn apply_batch(&mut self) {
         let contents = &mut self.recovered.contents;
-        for Found { head, place, is_sound } in self.batch.drain(..) {
+        for BatchPart { head, place, is_sound } in self.batch.drain(..) {
             let is_put = matches!(head.what, What::Put { .. }) && is_sound;
             if is_put {
                 contents.set(head.key, place);
@@ -249,7 +247,7 @@ impl Recovery {
             self.apply_batch();
         }
         let Recovered { contents, report, .. } = &mut self.recovered;
-        if let Some((base, shards)) = layout::read(contents) {
+        if let Some((base, shards)) = contents.layout() {
             (contents.base, report.shards) = (base, shards);
         }
         let sealed = contents.segments.in_state(State::Sealed);

@@ -15,7 +15,7 @@
 //!
 //! A list is a frame that names all segments that belong to the log at that point of it, see [`members`](crate::log::members).
 
-use crate::{Key, ShardCount};
+use crate::{FORMAT, Key, ShardCount};
 
 pub(crate) const UNIT: usize = 8;
 /// Of a segment's and of a frame's header.
@@ -24,9 +24,6 @@ pub(crate) const HEADER: usize = 64;
 pub(crate) const HEAD: usize = 16;
 /// A frame grows to this size, unless it is a single record that is larger.
 pub(crate) const FRAME: usize = 1 << 20;
-
-/// The format that is written and read.
-pub const FORMAT: u32 = 2;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"GCRSTLOG";
 const FRAME_MAGIC: [u8; 4] = *b"GCRf";

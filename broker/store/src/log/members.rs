@@ -44,6 +44,9 @@ impl List {
     }
 }
 
+/// So many segments may be made after the room for a list was measured.
+pub(crate) const SEGMENTS_MADE_MEANWHILE: usize = 8;
+
 /// What a list of so many segments takes, as a frame.
 pub(crate) const fn list_size(segments: usize) -> usize {
     HEADER + STORE + ENTRY * segments

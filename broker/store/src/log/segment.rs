@@ -103,6 +103,9 @@ pub fn name_of(seq: u32) -> String {
     format!("{seq:08x}.segment")
 }
 
+/// A file of this name stands in a copy that is not finished.
+pub(crate) const COPYING: &str = "copying";
+
 /// A file that is becoming a segment.
 pub(crate) const UNFINISHED: &str = "unfinished";
 

@@ -3,6 +3,7 @@
 mod churn;
 mod common;
 mod copy;
+mod credit;
 mod damage;
 mod faulty;
 mod files;
@@ -12,7 +13,6 @@ mod layout;
 mod power;
 mod random;
 mod refusal;
-mod room;
 mod time;
 
 use crate::disk::Disk as _;

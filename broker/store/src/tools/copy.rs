@@ -5,7 +5,7 @@
 
 use crate::disk::{Directory, Disk, DiskFile};
 use crate::log::reached::Reached;
-use crate::log::segment::name_of;
+use crate::log::segment::{COPYING, name_of};
 use crate::log::snapshot::Snapshot;
 use crate::tools::examine::Examined;
 use crate::{OpenError, Report};
@@ -13,8 +13,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-
-pub(crate) const COPYING: &str = "copying";
 
 /// Why a store could not be copied.
 #[derive(Debug)]

@@ -4,12 +4,9 @@ use super::LogStore;
 use crate::Key;
 use crate::kv::index::Place;
 use crate::log::format::{FRAME, FrameHeader, HEADER, Head, What};
-use crate::log::members::list_size;
+use crate::log::members::{SEGMENTS_MADE_MEANWHILE, list_size};
 use crate::log::segment::State;
 use std::io;
-
-/// So many segments may be made after the room for a list was measured.
-pub(crate) const SEGMENTS_MADE_MEANWHILE: usize = 8;
 
 impl LogStore {
     pub(crate) fn begin_batch(&mut self) {

@@ -1,17 +1,25 @@
 //! [`LogStore`]: a [`Store`] that appends to one segment after the other.
+//!
+//! ```text
+//! append   records go to the active segment, in frames
+//! seal     ending a frame, and a segment
+//! settle   what is put right when a store is opened
+//! compact  moving what is live out of segments that are mostly dead
+//! space    making, recycling and removing segments; when there is no room
+//! ```
 
 mod append;
+mod compact;
 mod seal;
 mod settle;
+mod space;
 
-pub(crate) use append::SEGMENTS_MADE_MEANWHILE;
-
+use self::compact::Compaction;
 use self::settle::{put_names_right, settle};
+use self::space::Space;
 use crate::disk::Disk;
-use crate::kv::compact::Compaction;
 use crate::kv::contents::Contents;
 use crate::kv::recover::{Recovered, recover};
-use crate::kv::space::Space;
 use crate::log::draft::Draft;
 use crate::log::format::StoreId;
 use crate::log::reached::Reached;
@@ -117,7 +125,7 @@ impl LogStore {
     }
 
     /// What each shard may have of [`Store::room`] all the while: there is so much whenever the store is not full.
-    pub fn room_share(&self) -> u64 {
+    pub fn credit_share(&self) -> u64 {
         self.options.segment_bytes / 16 * 15 / u64::from(self.options.shards.max(1))
     }
 

@@ -1,4 +1,4 @@
-//! Room that was granted is there, though the disk is full by the time it is used.
+//! Credit that was granted has its room, though the disk is full by the time it is used.
 
 use super::*;
 use crate::{Answer, Committer, requests};
@@ -28,7 +28,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
         let shards = 1 + (seed % 3) as u16;
         let options = Options { shards, thread: seed % 2 == 0, ..options(Sync::Always) };
         let (log, _) = open(&disk, options).unwrap();
-        let share = log.room_share() as usize;
+        let share = log.credit_share() as usize;
         let (handle, pending) = requests();
         let (tell, told) = channel();
         let tell = move |shard, answer| drop(tell.send((shard, answer)));
@@ -37,7 +37,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
         let mut all: Vec<Shard> = (0..shards).map(|_| Shard::default()).collect();
         for shard in 0..shards {
             // More than one segment, at times.
-            handle.want_room(shard, random.below(3) * SEGMENT + share as u64);
+            handle.want_credit(shard, random.below(3) * SEGMENT + share as u64);
         }
         let (mut fulls, mut batches) = (0, 0);
         while fulls < 3 {
@@ -45,20 +45,13 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
                 panic!("seed {seed}: nobody is answered: {all:?}, {:?}, disk {}", handle.stats(), disk.used())
             });
             let shard = &mut all[usize::from(index)];
-            match answer {
-                Answer::Room(bytes) => shard.granted += bytes as usize,
-                Answer::Persisted { ticket, .. } => {
-                    assert_eq!(ticket, shard.tickets);
-                    shard.is_under_way = false;
-                }
-                Answer::Full(is_full) => {
-                    shard.is_full = is_full;
-                    if !is_full {
-                        handle.want_room(index, share.saturating_sub(shard.granted) as u64);
-                    }
-                }
-                Answer::HalfFull(_) => continue,
-                other => panic!("seed {seed}: {other:?}"),
+            if matches!(answer, Answer::HalfFull(_)) {
+                continue;
+            }
+            let has_space = matches!(answer, Answer::Full(false));
+            shard.hear(answer);
+            if has_space {
+                handle.want_credit(index, share.saturating_sub(shard.granted) as u64);
             }
             if !shard.is_full && random.below(4) == 0 {
                 let mut batch = Batch::default();
@@ -72,7 +65,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
                         batches += 1;
                     }
                     None if shard.is_full => {}
-                    None => handle.want_room(index, SEGMENT),
+                    None => handle.want_credit(index, SEGMENT),
                 }
             }
             if all.iter().all(|shard| shard.is_full && !shard.is_under_way) {
@@ -87,26 +80,26 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
 }
 
 #[test]
-fn room_that_is_given_back_is_there_for_others() {
+fn credit_that_is_returned_is_there_for_others() {
     let disk = FaultyDisk::new(Files::new(), 1);
     disk.set_capacity(8 * SEGMENT);
     let shards = 2;
     let (log, _) = open(&disk, Options { shards, ..options(Sync::Always) }).unwrap();
-    let share = log.room_share();
+    let share = log.credit_share();
     let (handle, pending) = requests();
     let (tell, told) = channel();
     let tell = move |shard, answer| drop(tell.send((shard, answer)));
     let committer = Committer::start((handle.clone(), pending), Box::new(log), shards, tell).unwrap();
     for shard in [0, 1].repeat(50) {
-        handle.want_room(shard, share);
+        handle.want_credit(shard, share);
         let mut granted = 0;
         while granted < share {
             match told.recv_timeout(WAIT).unwrap() {
-                (to, Answer::Room(bytes)) if to == shard => granted += bytes,
+                (to, Answer::Credit(bytes)) if to == shard => granted += bytes,
                 other => panic!("{other:?}"),
             }
         }
-        handle.give_back_room(granted);
+        handle.return_credit(granted);
     }
     committer.close().unwrap();
 }
@@ -169,6 +162,18 @@ fn shards_hear_when_half_of_the_store_is_in_use() {
 }
 
 impl Shard {
+    fn hear(&mut self, answer: Answer) {
+        match answer {
+            Answer::Credit(bytes) => self.granted += bytes as usize,
+            Answer::Persisted { ticket, .. } => {
+                assert_eq!(ticket, self.tickets);
+                self.is_under_way = false;
+            }
+            Answer::Full(is_full) => self.is_full = is_full,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Messages, as far as there is room for them, and now and then an end of some.
     fn next_batch(&mut self, random: &mut Random, shard: u16) -> Option<Batch> {
         let mut batch = Batch::default();

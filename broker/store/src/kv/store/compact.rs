@@ -6,8 +6,8 @@
 //! to the one in which the tombstone was written first, so it says the number of that one, and goes when all segments up to
 //! there, besides its own, are gone. There is at most one for each slot that was ever used.
 
+use super::LogStore;
 use crate::Key;
-use crate::kv::store::LogStore;
 use crate::log::format::{FrameHeader, HEADER, What, body_is_sound, heads_are_sound, records};
 use crate::log::segment::State;
 use std::io;

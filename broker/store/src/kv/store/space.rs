@@ -6,9 +6,9 @@
 //! fewer are prepared, and no more can be had, the store says that it is full: nothing is granted, and what was promised
 //! by then has its room.
 
+use super::LogStore;
 use crate::disk::{Disk, DiskFile};
 use crate::kv::contents::Contents;
-use crate::kv::store::LogStore;
 use crate::log::format::{FRAME, HEADER, SegmentHeader};
 use crate::log::segment::{Segment, State, UNFINISHED, name_of};
 use crate::{Batch, Cause, Failure, Shortage};
@@ -87,6 +87,16 @@ enum Job {
         may_grow: bool,
     },
     Remove(Dead),
+}
+
+/// The segments that hold nothing of use.
+struct Leavers {
+    /// Those that can be filled anew, the oldest first.
+    dead: Vec<Dead>,
+    /// One that has another length.
+    unfit: Option<Dead>,
+    /// How many the last list still names: they stay until it is followed by one without them.
+    listed: usize,
 }
 
 #[derive(Clone)]
@@ -226,67 +236,72 @@ impl LogStore {
         if self.is_poisoned() || failed.is_some_and(|(_, of_dead)| of_dead) {
             return None;
         }
-        let segments = &self.contents.segments;
-        let mut dead: Vec<Dead> = Vec::new();
-        let mut unfit = None;
-        for (index, segment) in segments.in_state(State::Free) {
-            let free = Dead { index, seq: segment.header.seq, name: segment.name.clone() };
-            if segment.header.len == self.options.segment_bytes {
-                dead.push(free);
-            } else {
-                unfit = Some(free);
-            }
-        }
-        let listed = segments.in_state(State::Dead).count();
-        // The oldest first: it lets go of tombstones.
-        dead.sort_unstable_by_key(|dead| dead.seq);
+        let leavers = self.leavers();
         let job = if self.wants_segment() {
-            if may_free && dead.is_empty() && listed > 0 {
+            if may_free && leavers.dead.is_empty() && leavers.listed > 0 {
                 self.space.wants_dead = true;
                 return None;
             }
-            let may_grow = failed.is_none() && self.segments_left() > 0;
-            if failed.is_none() && !may_grow {
-                // What the system said before does not count any more.
-                self.space.why_short = None;
-            }
-            if dead.is_empty() && !may_grow && unfit.is_none() {
-                return None;
-            }
-            match unfit.filter(|_| dead.is_empty() && !may_grow) {
-                Some(unfit) => Job::Remove(unfit),
-                None => {
-                    let Ok(seq) = u32::try_from(self.space.next_seq) else {
-                        let words = "the numbers of its files are used up".to_owned();
-                        self.space.why_short = Some(Shortage { cause: Cause::Other, words });
-                        return None;
-                    };
-                    let nonce = RandomState::new().hash_one(seq);
-                    self.space.next_seq += 1;
-                    let header = SegmentHeader {
-                        seq,
-                        nonce,
-                        len: self.options.segment_bytes,
-                        shards: self.options.shards,
-                        store: self.store,
-                        reached: self.synced,
-                    };
-                    Job::Prepare { header, dead: dead.into_iter().next(), may_grow }
-                }
-            }
+            self.job_for_a_segment(leavers, failed.is_some())?
         } else if self.space.held.is_some_and(|at| at.elapsed() < PAUSE) {
             return None;
         } else {
-            if may_free && unfit.is_none() && dead.len() <= PREPARED && dead.len() + listed > PREPARED {
+            let (dead, listed) = (leavers.dead.len(), leavers.listed);
+            if may_free && leavers.unfit.is_none() && dead <= PREPARED && dead + listed > PREPARED {
                 self.space.wants_dead = true;
                 return None;
             }
-            Job::Remove(unfit.or_else(|| if dead.len() > PREPARED { dead.into_iter().next() } else { None })?)
+            Job::Remove(leavers.unfit.or_else(|| leavers.dead.into_iter().next().filter(|_| dead > PREPARED))?)
         };
         if let Job::Prepare { dead: Some(dead), .. } | Job::Remove(dead) = &job {
             self.contents.segments.get_mut(dead.index).state = State::Leaving;
         }
         Some(job)
+    }
+
+    /// The segments that hold nothing of use.
+    fn leavers(&self) -> Leavers {
+        let segments = &self.contents.segments;
+        let mut leavers = Leavers { dead: Vec::new(), unfit: None, listed: segments.in_state(State::Dead).count() };
+        for (index, segment) in segments.in_state(State::Free) {
+            let free = Dead { index, seq: segment.header.seq, name: segment.name.clone() };
+            if segment.header.len == self.options.segment_bytes {
+                leavers.dead.push(free);
+            } else {
+                leavers.unfit = Some(free);
+            }
+        }
+        // The oldest first: it lets go of tombstones.
+        leavers.dead.sort_unstable_by_key(|dead| dead.seq);
+        leavers
+    }
+
+    /// Makes a segment, of a dead one if there is any, or makes room for one.
+    fn job_for_a_segment(&mut self, leavers: Leavers, has_failed: bool) -> Option<Job> {
+        let may_grow = !has_failed && self.segments_left() > 0;
+        if !has_failed && !may_grow {
+            // What the system said before does not count any more.
+            self.space.why_short = None;
+        }
+        if leavers.dead.is_empty() && !may_grow {
+            return leavers.unfit.map(Job::Remove);
+        }
+        let Ok(seq) = u32::try_from(self.space.next_seq) else {
+            let words = "the numbers of its files are used up".to_owned();
+            self.space.why_short = Some(Shortage { cause: Cause::Other, words });
+            return None;
+        };
+        let nonce = RandomState::new().hash_one(seq);
+        self.space.next_seq += 1;
+        let header = SegmentHeader {
+            seq,
+            nonce,
+            len: self.options.segment_bytes,
+            shards: self.options.shards,
+            store: self.store,
+            reached: self.synced,
+        };
+        Some(Job::Prepare { header, dead: leavers.dead.into_iter().next(), may_grow })
     }
 
     fn finish_job(&mut self, done: Done) {
