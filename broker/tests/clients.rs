@@ -1,9 +1,6 @@
 //! `goldcrest pub` and `goldcrest sub` with brokers that want or refuse something: a listener of the test plays the broker.
 
-#[path = "support/server.rs"]
-mod server;
-
-use server::{goldcrest, text};
+use crate::support::server::{goldcrest, text};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};

@@ -1,9 +1,6 @@
 //! The `goldcrest` command as its users meet it.
 
-#[path = "support/server.rs"]
-mod server;
-
-use server::{Server, goldcrest, run, text};
+use crate::support::server::{Server, goldcrest, run, text};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};

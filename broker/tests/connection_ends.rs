@@ -1,7 +1,6 @@
 //! Why clients were refused, thrown out or cut off: what stands in the log at the default level, and in the metrics.
 
-mod support;
-
+use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway};
 use goldcrest_core::codec::{Connect, Disconnect, Packet, Properties, Property, QoS, ReasonCode};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +8,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::{Client, connect_packet, local, message, runtime};
 
 /// The command, in memory alone, with its log at the default level.
 struct Server {

@@ -1,18 +1,14 @@
 //! File descriptors are few: what the gateway does under a low limit, the real binary in a process of its own.
 
-#[path = "support/server.rs"]
-mod server;
-mod support;
-
+use crate::support::server::{Server, goldcrest, text};
+use crate::support::{Client, message};
 use goldcrest_core::codec::{Packet, Publish, QoS, ReasonCode};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use server::{Server, goldcrest, text};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::{Client, message};
 
 const SHARDS: &str = "2";
 

@@ -2,8 +2,8 @@
 
 #[path = "../examples/embedded.rs"]
 mod example;
-mod support;
 
+use crate::support::{self, Client, local, message, runtime};
 use goldcrest::access::{AccessRequest, Decision, Reply};
 use goldcrest::{Access, Config, Gateway, Happened, ReloadError};
 use goldcrest_core::codec::{ConnAck, Connect, Disconnect, Packet, QoS, ReasonCode};
@@ -11,7 +11,6 @@ use goldcrest_core::{Authorize, EventSet, Principal, Subject, Subscribable, Topi
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Client, local, message, runtime};
 use tokio::time::timeout;
 
 /// Runs a test with a gateway that has one shard, and with one that has three.

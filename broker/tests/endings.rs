@@ -1,7 +1,6 @@
 //! How connections end, and what still counts then: what a client said before it closed, and what it is owed.
 
-mod support;
-
+use crate::support::{Client, connect_packet, message, with_gateways};
 use goldcrest::Config;
 use goldcrest_core::codec::{
     Ack, Connect, Disconnect, Filters, Packet, PacketId, PacketType, Properties, Property, Publish, QoS, ReasonCode,
@@ -12,7 +11,6 @@ use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{Client, connect_packet, message, with_gateways};
 
 /// A directory of its own, gone with it.
 struct Folder(PathBuf);

@@ -1,13 +1,11 @@
 //! What clients see of the gateway itself: sockets, shards, limits, start and stop. The protocol is tested elsewhere.
 
-mod support;
-
+use crate::support::{Client, connect_packet, local, message, runtime, with_gateways};
 use goldcrest::{Gateway, Listener, StartError};
 use goldcrest_core::codec::{Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Will};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
-use support::{Client, connect_packet, local, message, runtime, with_gateways};
 
 #[test]
 fn messages_reach_clients_of_all_shards() {

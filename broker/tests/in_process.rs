@@ -1,14 +1,12 @@
 //! Clients in the process of the gateway, through its real shards, without a network between them.
 
-mod support;
-
+use crate::support::{connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway, MemoryStream};
 use goldcrest_core::codec::{
     ConnAck, Filters, MAX_PACKET_LEN, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscriptionOptions,
     Version, Will, split,
 };
 use std::time::Duration;
-use support::{connect_packet, local, message, runtime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 

@@ -1,13 +1,11 @@
 //! Long payloads between short ones over TCP: in order and unharmed, to who reads on and to who reads late and little.
 
-mod support;
-
+use crate::support::{Client, local, runtime, with_gateways};
 use goldcrest::{Config, Gateway};
 use goldcrest_core::codec::{Ack, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Version};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use support::{Client, local, runtime, with_gateways};
 
 const MESSAGES: u16 = 120;
 

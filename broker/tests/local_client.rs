@@ -1,13 +1,11 @@
 //! A program publishes and subscribes by clients within its process.
 
-mod support;
-
+use crate::support::{local, runtime};
 use goldcrest::{Config, Gateway, LocalClient, LocalClientError};
 use goldcrest_core::codec::{QoS, ReasonCode};
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
-use support::{local, runtime};
 use tokio::time::timeout;
 
 /// Time for what comes at once, on a machine that does much else.

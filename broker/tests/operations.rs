@@ -1,14 +1,12 @@
 //! What operators see, over HTTP and below `$SYS/`, is what was really done.
 
-mod support;
-
+use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway, HttpConfig, StartError};
 use goldcrest_core::codec::{ConnAck, Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use support::{Client, connect_packet, local, message, runtime};
 
 /// A gateway with an HTTP endpoint, which publishes each second.
 fn config(shards: u16) -> Config {

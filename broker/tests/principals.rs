@@ -1,14 +1,12 @@
 //! Principals are stable names: what a gateway is told about them outlives it.
 
-mod support;
-
+use crate::support::{local, runtime};
 use goldcrest::{Config, Gateway, StartError};
 use goldcrest_core::Principal;
 use goldcrest_core::record::{self, Added, Kind, Record, SessionRecord, Value};
 use goldcrest_store::{Batch, Directory, Key, LogStore, Options, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use support::{local, runtime};
 
 /// A directory for a store, which is gone with this.
 struct Folder(PathBuf);

@@ -1,10 +1,7 @@
 //! The `goldcrest` process among what a system does to it: signals, pipes that nobody reads, full devices, fewer cores.
 
-#[path = "support/server.rs"]
-mod server;
-
+use crate::support::server::{Server, goldcrest, run, text};
 use goldcrest::{Access, Config, Gateway, StartError};
-use server::{Server, goldcrest, run, text};
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

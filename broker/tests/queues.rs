@@ -1,9 +1,6 @@
 //! Queues that are longer than memory would have them, through `kill -9`, with the defaults of the gateway.
 
-#[path = "support/server.rs"]
-mod server;
-
-use server::{Server, goldcrest};
+use crate::support::server::{Server, goldcrest};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

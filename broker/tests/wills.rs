@@ -1,14 +1,12 @@
 //! Wills through `kill -9`: the gateway's process ends while clients are connected, and starts again.
 
-mod support;
-
+use crate::support::Client;
 use goldcrest_core::codec::{Packet, QoS};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::Client;
 
 /// MQTT 3.1.1, clean, with the retained Will `offline` for `dev1/st`.
 const CONNECT: &[u8] = b"\x10\x22\0\x04MQTT\x04\x2e\0\x3c\0\x04dev1\0\x07dev1/st\0\x07offline";

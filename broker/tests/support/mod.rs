@@ -1,6 +1,8 @@
 //! A gateway on a port of its own, and a client that sends and expects packets.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub(crate) mod server;
 
 use goldcrest::{Config, Gateway, Listener};
 use goldcrest_core::codec::{

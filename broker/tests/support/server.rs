@@ -1,7 +1,5 @@
 //! The `goldcrest` command in a process of its own.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

@@ -1,0 +1,194 @@
+//! A program that embeds the gateway and decides who may connect, in steps too; and what it exchanges while the gateway has a store.
+
+use crate::support::{Client, connect_packet, local, message, runtime};
+use goldcrest::access::{AccessRequest, Decision, Reply};
+use goldcrest::{Access, Config, Gateway, Listener, ReloadError, StartError};
+use goldcrest_core::Principal;
+use goldcrest_core::codec::{Ack, Auth, Connect, Packet, Properties, Property, QoS, ReasonCode};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+const METHOD: Property<'static> = Property::AuthenticationMethod("TWO STEPS");
+
+/// Asks twice, and takes a client for the one that it was asked for first.
+fn in_two_steps() -> Access {
+    let connections = Mutex::new(Vec::new());
+    Access::new().decided_by(move |request: AccessRequest, reply: Reply| {
+        assert_eq!(request.method.as_deref(), Some("TWO STEPS"));
+        let mut connections = connections.lock().unwrap();
+        assert_eq!(
+            connections.contains(&request.connection),
+            request.connect.is_none(),
+            "each step names its connection"
+        );
+        reply.send(match request.data.as_deref() {
+            None => {
+                connections.push(request.connection);
+                Decision::Continue(b"first?".to_vec())
+            }
+            Some(b"one") => Decision::Continue(b"second?".to_vec()),
+            Some(b"two") => match Decision::accept(Principal(7)) {
+                Decision::Accept { principal, grant, lasts, .. } => {
+                    Decision::Accept { principal, grant, lasts, data: Some(b"welcome".to_vec()) }
+                }
+                other => other,
+            },
+            Some(b"somebody else") => Decision::accept(Principal(8)),
+            Some(_) => Decision::Refuse(ReasonCode::NotAuthorized),
+        });
+    })
+}
+
+/// Sends an AUTH with these data.
+fn say(client: &mut Client, code: ReasonCode, data: &str) {
+    let list = [METHOD, Property::AuthenticationData(data.as_bytes())];
+    client.send(Packet::Auth(Auth { code, properties: Properties::new(&list) }));
+}
+
+/// The gateway asks for the next step with these data.
+fn expect_question(client: &mut Client, data: &str) {
+    client.receive(|packet| match packet {
+        Packet::Auth(auth) => {
+            assert_eq!(auth.code, ReasonCode::ContinueAuthentication);
+            assert_eq!(auth.properties.authentication_data(), Some(data.as_bytes()));
+        }
+        other => panic!("AUTH was expected, not {other:?}"),
+    });
+}
+
+/// A client that was asked for its first step.
+fn begun(gateway: &Gateway, client_id: &str) -> Client {
+    let mut client = Client::open(gateway.addresses()[0]);
+    let list = [METHOD];
+    client.send(Packet::Connect(Connect { properties: Properties::new(&list), ..connect_packet(client_id) }));
+    expect_question(&mut client, "first?");
+    client
+}
+
+#[test]
+fn a_client_proves_in_steps_who_it_is() {
+    for shards in [1, 3] {
+        let gateway = Gateway::start_with(&Config { shards, ..local() }, in_two_steps()).unwrap();
+        for name in ["a", "b", "c", "d"] {
+            let mut client = begun(&gateway, name);
+            say(&mut client, ReasonCode::ContinueAuthentication, "one");
+            expect_question(&mut client, "second?");
+            say(&mut client, ReasonCode::ContinueAuthentication, "two");
+            client.receive(|packet| match packet {
+                Packet::ConnAck(ack) => {
+                    let data = ack.properties.authentication_data();
+                    assert_eq!((ack.code, data), (ReasonCode::Success, Some(&b"welcome"[..])));
+                }
+                other => panic!("CONNACK was expected, not {other:?}"),
+            });
+            client.subscribe("t", QoS::AtMostOnce);
+
+            let mut liar = begun(&gateway, "liar");
+            say(&mut liar, ReasonCode::ContinueAuthentication, "wrong");
+            liar.receive(|packet| match packet {
+                Packet::ConnAck(ack) => assert_eq!(ack.code, ReasonCode::NotAuthorized),
+                other => panic!("CONNACK was expected, not {other:?}"),
+            });
+
+            // Who has a Session stays who it is.
+            say(&mut client, ReasonCode::ReAuthenticate, "somebody else");
+            client.receive(|packet| match packet {
+                Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::NotAuthorized),
+                other => panic!("DISCONNECT was expected, not {other:?}"),
+            });
+        }
+        runtime().block_on(gateway.shut_down());
+    }
+}
+
+#[test]
+fn a_listener_that_all_machines_reach_needs_a_decider_or_a_permission() {
+    let config = Config { listeners: vec![Listener::new("0.0.0.0:0".parse().unwrap())], ..local() };
+    assert!(matches!(Gateway::start(&config), Err(StartError::OpenToAll(_))));
+    let nobody = |_: AccessRequest, reply: Reply| reply.send(Decision::Refuse(ReasonCode::Banned));
+    let gateway = Gateway::start_with(&config, Access::new().decided_by(nobody)).expect("somebody decides");
+    let mut client = Client::open(gateway.addresses()[0]);
+    client.send(Packet::Connect(connect_packet("a")));
+    client.receive(|packet| match packet {
+        Packet::ConnAck(ack) => assert_eq!(ack.code, ReasonCode::Banned),
+        other => panic!("CONNACK was expected, not {other:?}"),
+    });
+    runtime().block_on(gateway.shut_down());
+}
+
+/// A directory for a store, which is gone with this.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Connects with a Session that lasts, and says whether there was one.
+fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
+    let mut client = Client::open(gateway.addresses()[0]);
+    let list = [Property::SessionExpiryInterval(u32::MAX)];
+    let properties = Properties::new(&list);
+    client.send(Packet::Connect(Connect { properties, clean_start: false, ..connect_packet("reader") }));
+    let present = client.receive(|packet| match packet {
+        Packet::ConnAck(ack) => ack.session_present,
+        other => panic!("CONNACK was expected, not {other:?}"),
+    });
+    (client, present)
+}
+
+/// Limits that change hold for queues in the store, and what was acknowledged before comes after a restart.
+#[test]
+fn a_gateway_with_a_store_takes_another_configuration() {
+    for shards in [1, 3] {
+        let name = format!("goldcrest-reload-{shards}-{}", std::process::id());
+        let folder = Folder(std::env::temp_dir().join(name));
+        let _ = std::fs::remove_dir_all(&folder.0);
+        let mut config = Config { shards, data_dir: Some(folder.0.clone()), ..local() };
+        let gateway = Gateway::start(&config).unwrap();
+        let (mut reader, _) = connect_lasting(&gateway);
+        reader.subscribe("t", QoS::AtLeastOnce);
+        drop(reader);
+        let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
+        let mut publish = |payload: u8| {
+            let payload = [payload];
+            let sent = message("t", &payload, QoS::AtLeastOnce);
+            let packet_id = sent.packet_id.unwrap();
+            publisher.send(Packet::Publish(sent));
+            publisher.receive(|packet| match packet {
+                Packet::PubAck(Ack { packet_id: acknowledged, code, .. }) => {
+                    assert_eq!(acknowledged, packet_id);
+                    code
+                }
+                other => panic!("PUBACK was expected, not {other:?}"),
+            })
+        };
+        assert_eq!([0, 1].map(&mut publish), [ReasonCode::Success; 2]);
+        runtime().block_on(async {
+            let mut other = config.clone();
+            other.store.max_bytes += 1;
+            assert_eq!(gateway.reload(&other).await, Err(ReloadError::Unchangeable("store")));
+            config.broker.limits.queued_messages = 3;
+            config.store.body_bytes /= 2;
+            gateway.reload(&config).await.unwrap();
+        });
+        assert_eq!([2, 3].map(&mut publish), [ReasonCode::Success, ReasonCode::QuotaExceeded]);
+        runtime().block_on(gateway.shut_down());
+
+        let gateway = Gateway::start(&config).unwrap();
+        let (mut reader, present) = connect_lasting(&gateway);
+        assert!(present);
+        for payload in [0, 1, 2] {
+            let packet_id = reader.receive(|packet| match packet {
+                Packet::Publish(publish) => {
+                    assert_eq!(publish.payload, [payload]);
+                    publish.packet_id.unwrap()
+                }
+                other => panic!("PUBLISH was expected, not {other:?}"),
+            });
+            reader.send(Packet::PubAck(Ack::new(packet_id, ReasonCode::Success)));
+        }
+        runtime().block_on(gateway.shut_down());
+    }
+}

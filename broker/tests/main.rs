@@ -1,0 +1,23 @@
+//! The gateway from outside: over TCP, in the process of a program that embeds it, and as a command.
+//!
+//! All in one program, which is linked once, so that their waits overlap. Programs of their own are what counts allocations
+//! ([`allocations.rs`](allocations.rs)), and what measures how long somebody waits or stops a whole process ([`fairness.rs`](fairness.rs),
+//! [`pause.rs`](pause.rs)).
+
+mod clients;
+mod command;
+mod connection_ends;
+mod deciders;
+mod descriptors;
+mod embedded;
+mod endings;
+mod gateway;
+mod in_process;
+mod large;
+mod local_client;
+mod operations;
+mod principals;
+mod process;
+mod queues;
+mod support;
+mod wills;
