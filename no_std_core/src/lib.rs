@@ -173,9 +173,9 @@ pub use events::Event;
 pub use paging::fetch::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
-#[cfg(feature = "alloc")]
-pub use seam::grant::ClientLimits;
 pub use seam::grant::Grant;
+#[cfg(feature = "alloc")]
+pub use seam::grant::{ClientLimits, Mount, MountError};
 pub use seam::journal::Batch;
 pub use seed::secret::derive_seed;
 #[cfg(feature = "shards")]

@@ -176,14 +176,14 @@ fn a_verdict_after_the_end_is_ignored() {
         let old = broker.handle_connected(now).unwrap();
         let bytes = connect_bytes("c", true, &method);
         assert!(matches!(broker.handle_bytes(now, old, &bytes).next, Next::Ask(_)));
-        broker.handle_verdict(now, old, accept);
+        broker.handle_verdict(now, old, accept.clone());
         assert_eq!(transmit(&mut broker, now, old)[0], 0x20);
         let auth =
             self::bytes(&Packet::Auth(Auth { code: ReasonCode::ReAuthenticate, properties: Properties::new(&method) }));
         assert!(matches!(broker.handle_bytes(now, old, &auth).next, Next::Ask(_)));
         let new = broker.handle_connected(now).unwrap();
         broker.handle_bytes(now, new, &bytes);
-        broker.handle_verdict(now, new, accept);
+        broker.handle_verdict(now, new, accept.clone());
         let goodbye = transmit(&mut broker, now, old);
         assert_eq!((goodbye[0], goodbye[2]), (0xe0, 0x8e));
         broker.handle_verdict(now, old, if refuse { Verdict::Refuse(ReasonCode::NotAuthorized) } else { accept });

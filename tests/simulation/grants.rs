@@ -55,7 +55,7 @@ fn fewer_messages_wait_for_a_client_with_a_lower_bound() {
         for (id, grant, kept) in
             [("few", limits(|limits| limits.queued_messages = 3), 3), ("many", Grant::default(), 10)]
         {
-            let mut client = accepted(world, Version::V5, id, grant);
+            let mut client = accepted(world, Version::V5, id, grant.clone());
             assert_eq!(client.subscribe(world, id, QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
             client.disconnect(world);
             for number in 1..=10 {

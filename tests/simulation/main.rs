@@ -24,6 +24,7 @@ mod limits;
 mod local_clients;
 mod long_payloads;
 mod long_queues;
+mod mounts;
 mod operators;
 mod passing;
 mod permissions;

@@ -654,7 +654,9 @@ fn answer(broker: &mut Broker<'_>, now: Instant, connection: ConnectionId, judge
         Judgement::Accept(principal, data) => {
             Verdict::Accept { principal: Principal(*principal), data: data.as_deref(), grant: Grant::default() }
         }
-        Judgement::Grant(grant) => Verdict::Accept { principal: Principal::ANONYMOUS, data: None, grant: *grant },
+        Judgement::Grant(grant) => {
+            Verdict::Accept { principal: Principal::ANONYMOUS, data: None, grant: grant.clone() }
+        }
         Judgement::Continue(data) => Verdict::Continue { data },
         Judgement::Refuse(code) => Verdict::Refuse(*code),
         Judgement::Later => return,

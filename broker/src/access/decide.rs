@@ -98,7 +98,7 @@ pub enum Decision {
     Accept {
         /// Who that is. In a re-authentication it must be who the Session belongs to: another one is refused with 0x87 Not authorized.
         principal: Principal,
-        /// What the client gets.
+        /// What the client gets: bounds of its own, and a [`Mount`](goldcrest_core::Mount).
         grant: Grant,
         /// For how long from now on the proof holds: after that the connection is closed with 0x87 Not authorized, unless a re-authentication has
         /// granted more time. `None`: as `grant` says.

@@ -40,7 +40,10 @@ fn decide(now: Instant, broker: &mut Broker<'static>, id: ConnectionId, decision
     let verdict = match decision {
         Decision::Accept { principal, grant, lasts, data } => {
             let millis = |lasts: &std::time::Duration| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-            let grant = lasts.as_ref().map_or(*grant, |lasts| grant.until(now.plus_millis(millis(lasts))));
+            let grant = match lasts {
+                Some(lasts) => grant.clone().until(now.plus_millis(millis(lasts))),
+                None => grant.clone(),
+            };
             Verdict::Accept { principal: *principal, data: data.as_deref(), grant }
         }
         Decision::Continue(data) => Verdict::Continue { data },

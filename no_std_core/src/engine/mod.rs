@@ -10,6 +10,7 @@ pub(crate) mod groups;
 pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod messages;
+pub(crate) mod mount;
 pub(crate) mod neighbours;
 pub(crate) mod outcomes;
 pub(crate) mod packets;
@@ -32,6 +33,7 @@ use crate::engine::connections::{Aliases, Connection, ConnectionId, Owed, Waitin
 use crate::engine::groups::GroupQueue;
 use crate::engine::memory::Memory;
 use crate::engine::messages::Messages;
+use crate::engine::mount::Mounts;
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::neighbours::credit::{Account, CreditState};
 use crate::engine::neighbours::happenings::{ObserverState, Observers};
@@ -65,6 +67,7 @@ pub(crate) struct Engine<'m> {
     pub(crate) router: Router<'m>,
     pub(crate) receipts: Receipts<'m>,
     pub(crate) aliases: Aliases<'m>,
+    pub(crate) mounts: Mounts,
     pub(crate) owed: Pool<'m, Owed>,
     pub(crate) replays: Pool<'m, Replay>,
     pub(crate) group_queues: Pool<'m, GroupQueue>,
@@ -131,6 +134,7 @@ impl<'m> Engine<'m> {
             router: Router::new(memory.router, hasher.clone(), siblings),
             receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher.clone()),
             aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher.clone()),
+            mounts: Mounts::default(),
             owed: Pool::new(memory.owed),
             replays: Pool::new(memory.replays),
             group_queues: Pool::new(memory.group_queues),

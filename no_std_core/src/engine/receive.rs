@@ -154,6 +154,9 @@ impl Engine<'_> {
         // Each kind is decoded by itself: an enum of all would be as large as CONNECT, and bring what only servers send.
         let kind = frame.packet_type();
         let Connection { version, phase, .. } = self.connections[handle];
+        if let Some(taken) = self.take_below_mount(now, handle, frame) {
+            return taken;
+        }
         match kind {
             // By far the most frequent one.
             PacketType::Publish => match Publish::decode(version, frame) {

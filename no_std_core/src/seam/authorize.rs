@@ -88,6 +88,8 @@ impl Subscribable {
 ///
 /// A broker remembers the answers to [`Authorize::subscribe`]. Whoever changes the rules calls [`Broker::rules_changed`](crate::Broker::rules_changed) then.
 ///
+/// Of a client with a mount ([`Grant`]) it is asked about whole topics and filters: those that the client names, below its mount.
+///
 /// `Sync`, so that a broker may go from one thread to another.
 pub trait Authorize: Sync {
     /// May `who` publish to `topic`? Asked for PUBLISH, for the Will when it is set, and again when it is published.
@@ -187,12 +189,13 @@ pub enum Ask<'b> {
 }
 
 /// The embedder's answer to an [`Ask`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Verdict<'a> {
     /// The client is who it says.
     Accept {
-        /// Who that is. In a re-authentication it must be who the Session belongs to: another one is refused with 0x87 Not authorized.
+        /// Who that is. In a re-authentication it must be who the Session belongs to, with the mount that the client has: all else is refused with
+        /// 0x87 Not authorized.
         principal: Principal,
         /// Authentication Data for the CONNACK, or for the AUTH that ends a re-authentication.
         data: Option<&'a [u8]>,

@@ -21,7 +21,7 @@ pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
 
 use crate::codec::{ReasonCode, ReasonText, Refusal, Version};
-use crate::engine::grants::Expiry;
+use crate::engine::grants::{Expiry, Mounted};
 use crate::engine::messages::Delivery;
 use crate::engine::neighbours::{Empty, Neighbour, Shards};
 use crate::engine::sessions::{Session, StoredWill};
@@ -76,6 +76,8 @@ pub struct Connection {
     pub(crate) version: Version,
     /// It subscribes as a bridge does, see [`Connect::is_bridge`](crate::codec::Connect::is_bridge).
     pub(crate) is_bridge: bool,
+    /// Whether its client lives in a part of the tree of topics.
+    pub(crate) mounted: Mounted,
     pub(crate) session: Option<Handle<Session>>,
     /// The time without a packet after which it is closed, in ms: 1.5 times the Keep Alive `[MQTT-3.1.2-22]`; 0: never.
     pub(crate) idle_limit_ms: u32,
@@ -273,6 +275,7 @@ impl Connection {
         phase: Phase::AwaitingConnect,
         version: Version::V3_1,
         is_bridge: false,
+        mounted: Mounted::NOWHERE,
         session: None,
         idle_limit_ms: 0,
         last_active: Instant::from_millis(0),

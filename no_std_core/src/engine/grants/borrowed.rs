@@ -52,6 +52,19 @@ impl Expiry {
     pub(crate) const NEVER: Self = Self;
 }
 
+/// How many bytes of whole topics the client of a connection does not see: none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mounted;
+
+impl Mounted {
+    pub(crate) const NOWHERE: Self = Self;
+
+    #[inline]
+    pub(crate) fn len(self) -> u16 {
+        0
+    }
+}
+
 impl Engine<'_> {
     #[inline]
     pub(crate) fn take_grant(&mut self, now: Instant, handle: Handle<Connection>, _: Handle<Session>, _: &Grant) {

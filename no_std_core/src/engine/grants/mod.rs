@@ -7,6 +7,6 @@ mod borrowed;
 mod owned;
 
 #[cfg(not(feature = "alloc"))]
-pub(crate) use borrowed::{Bounded, Expiry, Granted};
+pub(crate) use borrowed::{Bounded, Expiry, Granted, Mounted};
 #[cfg(feature = "alloc")]
-pub(crate) use owned::{Bounded, Expiry, Granted};
+pub(crate) use owned::{Bounded, Expiry, Granted, Mounted};

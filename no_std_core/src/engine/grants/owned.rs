@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
-use crate::seam::grant::{ClientLimits, Grant};
+use crate::seam::grant::{ClientLimits, Grant, Mount};
 use crate::time::Instant;
 
 /// Bounds of the client of a Session.
@@ -65,6 +65,25 @@ pub(crate) struct Expiry(Instant);
 
 impl Expiry {
     pub(crate) const NEVER: Self = Self(Instant::NEVER);
+}
+
+/// How many bytes of whole topics the client of a connection does not see; 0 without a mount.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mounted(u16);
+
+impl Mounted {
+    pub(crate) const NOWHERE: Self = Self(0);
+
+    /// Those of one that lives there.
+    pub(crate) fn below(mount: &Mount) -> Self {
+        const { assert!(Mount::MAX_LEN <= u16::MAX as usize) };
+        Self(mount.prefix().len() as u16)
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> u16 {
+        self.0
+    }
 }
 
 impl Engine<'_> {

@@ -67,6 +67,10 @@ impl Engine<'_> {
                     self.refuse_verdict(now, handle, SOMEBODY_ELSE);
                     return;
                 }
+                if self.has_other_mount(handle, &grant) {
+                    self.refuse_verdict(now, handle, LIVES_ELSEWHERE);
+                    return;
+                }
                 if let Some(session) = session {
                     self.take_grant(now, handle, session, &grant);
                 }
@@ -113,3 +117,7 @@ impl Engine<'_> {
 /// Subscriptions, queue and permissions are those of the principal that the client proved to be first.
 const SOMEBODY_ELSE: Refusal =
     Refusal::new(ReasonCode::NotAuthorized, "the Session belongs to somebody else than who authenticated again");
+
+/// Topic Aliases and what is in flight are those of the mount with which the client was accepted.
+const LIVES_ELSEWHERE: Refusal =
+    Refusal::new(ReasonCode::NotAuthorized, "who authenticated again was granted other topics than before");

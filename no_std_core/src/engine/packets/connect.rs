@@ -146,6 +146,7 @@ impl<'m> Engine<'m> {
         if self.connections[handle].draft.get().client_id.is_empty() {
             self.assign_client_id(handle)?;
         }
+        self.mount(handle, grant)?;
         self.check_will(handle, principal)?;
         let found = self.look_for_session(now, handle, principal)?;
 
@@ -175,6 +176,7 @@ impl<'m> Engine<'m> {
         bound.inbound.connected(now, found.goes_on);
         self.note_session(session);
         self.take_grant(now, handle, session, grant);
+        self.keep_below_mount(handle, session);
 
         self.happened(Happening::Connected { session, session_present: found.goes_on });
 

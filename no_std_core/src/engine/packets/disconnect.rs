@@ -131,6 +131,7 @@ impl Engine<'_> {
     pub(crate) fn end_connection(&mut self, now: Instant, handle: Handle<Connection>) {
         self.forget_sending(handle);
         self.forget_draft(handle);
+        self.unmount(handle);
         let connection = &mut self.connections[handle];
         let session = connection.session.take();
         let timer = connection.timer.take();

@@ -38,12 +38,12 @@ pub(crate) fn topic_text<'a>(publish: &Publish<'a>, aliased: Option<&'a [u8]>) -
 }
 
 impl<'m> Engine<'m> {
-    pub(crate) fn on_publish<'b>(
+    pub(crate) fn on_publish(
         &mut self,
         now: Instant,
         handle: Handle<Connection>,
-        publish: &Publish<'b>,
-    ) -> Result<Taken<'b>, Refusal> {
+        publish: &Publish<'_>,
+    ) -> Result<Taken<'static>, Refusal> {
         let Some(session) = self.connections[handle].session else {
             return Err(Refusal::protocol_error("until CONNACK a Client sends no PUBLISH [MQTT-3.1.2-30]"));
         };

@@ -18,14 +18,23 @@ use crate::topic::{TopicFilter, TopicFilterError, has_control_characters};
 
 impl<'m> Engine<'m> {
     #[inline(never)]
-    pub(crate) fn on_subscribe<'b>(
+    pub(crate) fn on_subscribe(
         &mut self,
         now: Instant,
         handle: Handle<Connection>,
         version: Version,
-        frame: Frame<'b>,
-    ) -> Result<Taken<'b>, Refusal> {
-        let subscribe = Subscribe::decode(version, frame)?;
+        frame: Frame<'_>,
+    ) -> Result<Taken<'static>, Refusal> {
+        self.subscribe_to(now, handle, &Subscribe::decode(version, frame)?)
+    }
+
+    #[inline]
+    pub(crate) fn subscribe_to(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<Taken<'static>, Refusal> {
         let Some(session) = self.connections[handle].session else {
             return Ok(Taken::Done);
         };
@@ -42,7 +51,7 @@ impl<'m> Engine<'m> {
             }
         }
         let is_bridge = self.connections[handle].is_bridge;
-        if !self.siblings_know(now, handle, session, &subscribe, answered) {
+        if !self.siblings_know(now, handle, session, subscribe, answered) {
             return Ok(Taken::NotNow);
         }
         let identifier = subscribe.properties.subscription_identifier().unwrap_or(0);
@@ -216,13 +225,22 @@ impl<'m> Engine<'m> {
     }
 
     #[inline(never)]
-    pub(crate) fn on_unsubscribe<'b>(
+    pub(crate) fn on_unsubscribe(
         &mut self,
         handle: Handle<Connection>,
         version: Version,
-        frame: Frame<'b>,
-    ) -> Result<Taken<'b>, Refusal> {
-        let unsubscribe = Unsubscribe::decode(version, frame)?;
+        frame: Frame<'_>,
+    ) -> Result<Taken<'static>, Refusal> {
+        self.unsubscribe_from(handle, &Unsubscribe::decode(version, frame)?)
+    }
+
+    #[inline]
+    pub(crate) fn unsubscribe_from(
+        &mut self,
+        handle: Handle<Connection>,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Result<Taken<'static>, Refusal> {
+        let version = self.connections[handle].version;
         let Some(session) = self.connections[handle].session else {
             return Ok(Taken::Done);
         };
@@ -236,7 +254,7 @@ impl<'m> Engine<'m> {
         for text in unsubscribe.filters() {
             self.check_filter(handle, text)?;
         }
-        if !self.siblings_let_go(handle, session, &unsubscribe, if version.is_v5() { answered } else { count }) {
+        if !self.siblings_let_go(handle, session, unsubscribe, if version.is_v5() { answered } else { count }) {
             return Ok(Taken::NotNow);
         }
         let mut filters = unsubscribe.filters();

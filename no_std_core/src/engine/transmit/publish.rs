@@ -33,7 +33,7 @@ impl Engine<'_> {
             self.abandon(session, delivery, DropReason::Unreadable);
             return None;
         }
-        if !self.may_be_sent(session, message, stored.order) {
+        if !self.is_below_mount(handle, message) || !self.may_be_sent(session, message, stored.order) {
             self.abandon(session, delivery, DropReason::NotAuthorized);
             return None;
         }
@@ -130,15 +130,18 @@ impl Engine<'_> {
         publishing: &Publishing,
     ) -> DeliveryHead<crate::engine::messages::SubscriptionIdentifiers<'_, '_>> {
         let entry = &self.messages.deliveries[publishing.delivery];
+        let connection = &self.connections[handle];
         let (topic_len, stored_properties_len, payload_len) = match entry.message {
             Some(message) => {
                 let message = self.messages.get(message);
-                (message.topic_len, message.properties_len, message.payload_len())
+                let hidden = self.hidden_of(handle, message).map_or(0, |hidden| hidden.at.len() as u32);
+                let topic_len = message.topic_len.saturating_sub(connection.mounted.len());
+                (topic_len, message.properties_len.saturating_sub(hidden), message.payload_len())
             }
             None => (0, 0, 0),
         };
         DeliveryHead {
-            version: self.connections[handle].version,
+            version: connection.version,
             dup: publishing.dup,
             qos: entry.qos,
             retain: entry.is(Delivery::RETAIN),
@@ -164,11 +167,19 @@ impl Engine<'_> {
         let bytes = &self.messages.bytes;
         head.put_before_topic(out);
         if !publishing.alias_known {
-            bytes.chunks(message.body, 0..topic_len).for_each(|chunk| out.put(chunk));
+            let shown = usize::from(self.connections[handle].mounted.len()).min(topic_len);
+            bytes.chunks(message.body, shown..topic_len).for_each(|chunk| out.put(chunk));
         }
         head.put_between(out);
         if head.stored_properties_len() > 0 {
-            bytes.chunks(message.body, topic_len..properties_end).for_each(|chunk| out.put(chunk));
+            let mut from = topic_len;
+            if let Some(hidden) = self.hidden_of(handle, message) {
+                let length = hidden.at.start.saturating_sub(2);
+                bytes.chunks(message.body, from..length).for_each(|chunk| out.put(chunk));
+                out.put_u16(hidden.shown);
+                from = hidden.at.end;
+            }
+            bytes.chunks(message.body, from..properties_end).for_each(|chunk| out.put(chunk));
         }
         bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| out.put(chunk));
     }

@@ -1,0 +1,54 @@
+//! All clients live in the whole tree.
+
+use super::Hidden;
+use crate::codec::{Frame, Refusal};
+use crate::engine::Engine;
+use crate::engine::connections::Connection;
+use crate::engine::messages::Message;
+use crate::engine::receive::Taken;
+use crate::engine::sessions::Session;
+use crate::mem::Handle;
+use crate::seam::grant::Grant;
+use crate::time::Instant;
+
+/// The mounts of clients: none.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts;
+
+impl Engine<'_> {
+    #[inline]
+    pub(crate) fn take_below_mount<'b>(
+        &mut self,
+        _: Instant,
+        _: Handle<Connection>,
+        _: Frame<'b>,
+    ) -> Option<Result<Taken<'b>, Refusal>> {
+        None
+    }
+
+    #[inline]
+    pub(crate) fn mount(&mut self, _: Handle<Connection>, _: &Grant) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn has_other_mount(&self, _: Handle<Connection>, _: &Grant) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn unmount(&mut self, _: Handle<Connection>) {}
+
+    #[inline]
+    pub(crate) fn keep_below_mount(&mut self, _: Handle<Connection>, _: Handle<Session>) {}
+
+    #[inline]
+    pub(crate) fn is_below_mount(&self, _: Handle<Connection>, _: Handle<Message>) -> bool {
+        true
+    }
+
+    #[inline]
+    pub(crate) fn hidden_of(&self, _: Handle<Connection>, _: &Message) -> Option<Hidden> {
+        None
+    }
+}

@@ -1,0 +1,332 @@
+//! What a client with a mount names, and what it is sent.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::Hidden;
+use crate::codec::{
+    Filters, Frame, PacketType, Properties, Property, Publish, ReasonCode, Refusal, Subscribe, Topics, Unsubscribe,
+};
+use crate::config::Limits;
+use crate::engine::Engine;
+use crate::engine::connections::Connection;
+use crate::engine::grants::Mounted;
+use crate::engine::messages::Message;
+use crate::engine::packets::connect::NO_MEMORY;
+use crate::engine::receive::Taken;
+use crate::engine::sessions::{Session, StoredWill};
+use crate::mem::Handle;
+use crate::seam::grant::{Grant, Mount};
+use crate::seam::work;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
+
+const TOO_LONG: Refusal = Refusal::new(
+    ReasonCode::TopicNameInvalid,
+    "with what the server puts before it, the topic is too long (section 3.3.2.1)",
+);
+
+const TOO_LARGE: Refusal = Refusal::new(
+    ReasonCode::PacketTooLarge,
+    "with what the server puts before its Topic Filters, the packet is too large (section 3.2.2.3.6)",
+);
+
+/// The longest text in a packet, in bytes.
+const LONGEST_TEXT: usize = 65_535;
+
+/// The mounts of connections that have one.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts(BTreeMap<Handle<Connection>, Mount>);
+
+impl Engine<'_> {
+    /// Takes a packet that names topics, if the client has a mount; `None` if it is to be taken as it is.
+    #[inline]
+    pub(crate) fn take_below_mount<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: Frame<'b>,
+    ) -> Option<Result<Taken<'b>, Refusal>> {
+        if self.connections[handle].mounted.len() == 0 {
+            return None;
+        }
+        self.take_with_whole_topics(now, handle, frame)
+    }
+
+    #[cold]
+    fn take_with_whole_topics<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: Frame<'b>,
+    ) -> Option<Result<Taken<'b>, Refusal>> {
+        let mount = self.mounts.0.get(&handle)?.clone();
+        match frame.packet_type() {
+            PacketType::Publish => Some(self.publish_below(now, handle, frame, &mount)),
+            PacketType::Subscribe => Some(self.subscribe_below(now, handle, frame, &mount)),
+            PacketType::Unsubscribe => Some(self.unsubscribe_below(handle, frame, &mount)),
+            _ => None,
+        }
+    }
+
+    fn publish_below<'b>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: Frame<'b>,
+        mount: &Mount,
+    ) -> Result<Taken<'b>, Refusal> {
+        let publish = match Publish::decode(self.connections[handle].version, frame) {
+            Ok(publish) => publish,
+            Err(refusal) => return self.on_refused_publish(handle, frame, refusal),
+        };
+        // Before its Properties are gone through.
+        self.check_publish(&publish)?;
+        let longest = self.longest_topic();
+        // A Topic Alias stands for the whole topic.
+        let is_aliased = publish.topic.is_empty();
+        let topic = if is_aliased { Some(String::new()) } else { mount.compose(publish.topic, longest) };
+        let response_topic = match publish.properties.response_topic() {
+            Some(topic) => mount.compose(topic, longest).map(Some),
+            None => Some(None),
+        };
+        let (Some(topic), Some(response_topic)) = (topic, response_topic) else {
+            return self.on_refused_publish(handle, frame, TOO_LONG);
+        };
+        let list: Vec<Property<'_>> = match &response_topic {
+            Some(topic) => publish.properties.iter().map(|property| with_response_topic(property, topic)).collect(),
+            None => Vec::new(),
+        };
+        let properties = if response_topic.is_some() { Properties::new(&list) } else { publish.properties };
+        self.on_publish(now, handle, &Publish { topic: &topic, properties, ..publish })
+    }
+
+    fn subscribe_below(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        frame: Frame<'_>,
+        mount: &Mount,
+    ) -> Result<Taken<'static>, Refusal> {
+        let subscribe = Subscribe::decode(self.connections[handle].version, frame)?;
+        check_size(frame, subscribe.filters().count(), mount)?;
+        let longest = self.longest_topic();
+        let whole: Vec<_> = subscribe.filters().map(|(text, _)| mount.compose_filter(text, longest)).collect();
+        let options = subscribe.filters().map(|(_, options)| options);
+        let list: Vec<_> = whole.iter().map(String::as_str).zip(options).collect();
+        self.subscribe_to(now, handle, &Subscribe { filters: Filters::new(&list), ..subscribe })
+    }
+
+    fn unsubscribe_below(
+        &mut self,
+        handle: Handle<Connection>,
+        frame: Frame<'_>,
+        mount: &Mount,
+    ) -> Result<Taken<'static>, Refusal> {
+        let unsubscribe = Unsubscribe::decode(self.connections[handle].version, frame)?;
+        check_size(frame, unsubscribe.filters().count(), mount)?;
+        let longest = self.longest_topic();
+        let whole: Vec<_> = unsubscribe.filters().map(|text| mount.compose_filter(text, longest)).collect();
+        let list: Vec<_> = whole.iter().map(String::as_str).collect();
+        self.unsubscribe_from(handle, &Unsubscribe { filters: Topics::new(&list), ..unsubscribe })
+    }
+
+    /// Bytes of the longest topic that can be put together here.
+    fn longest_topic(&self) -> usize {
+        self.scratch.limit().min(LONGEST_TEXT)
+    }
+
+    /// A client is about to be accepted: from now on it has the mount that it is granted, and so has its Will.
+    pub(crate) fn mount(&mut self, handle: Handle<Connection>, grant: &Grant) -> Result<(), Refusal> {
+        let Some(mount) = &grant.mount else { return Ok(()) };
+        self.connections[handle].mounted = Mounted::below(mount);
+        self.mounts.0.insert(handle, mount.clone());
+        let Some(will) = self.connections[handle].draft.get().will else { return Ok(()) };
+        let message = self.whole_will(will.message, mount)?;
+        self.messages.hold(message);
+        self.messages.release(will.message);
+        self.connections[handle].draft.get_mut().will = Some(StoredWill { message, ..will });
+        Ok(())
+    }
+
+    /// A Will with whole topics, held by nobody.
+    fn whole_will(&mut self, will: Handle<Message>, mount: &Mount) -> Result<Handle<Message>, Refusal> {
+        let Message { body, topic_len, properties_len, qos, flags, .. } = *self.messages.get(will);
+        let body: Vec<u8> = self.messages.bytes.chunks(body, 0..body.len()).flatten().copied().collect();
+        let longest = self.longest_topic();
+        let (topic, rest) = body.split_at_checked(topic_len.into()).unwrap_or_default();
+        let (properties, payload) = rest.split_at_checked(properties_len as usize).unwrap_or_default();
+        let topic = mount.compose(core::str::from_utf8(topic).unwrap_or(""), longest).ok_or(TOO_LONG)?;
+        let properties = whole_properties(properties, mount, longest).ok_or(TOO_LONG)?;
+        let (topic_len, properties_len) = (topic.len() as u16, properties.len() as u32);
+        let draft = Message { topic_len, properties_len, qos, flags, ..Message::default() };
+        self.messages.store_will(draft, &[topic.as_bytes(), &properties, payload]).ok_or(NO_MEMORY)
+    }
+
+    /// Whether a grant names another mount than the client has.
+    pub(crate) fn has_other_mount(&self, handle: Handle<Connection>, grant: &Grant) -> bool {
+        self.mounts.0.get(&handle) != grant.mount.as_ref()
+    }
+
+    /// The connection is gone.
+    #[inline]
+    pub(crate) fn unmount(&mut self, handle: Handle<Connection>) {
+        if self.connections[handle].mounted.len() > 0 {
+            self.mounts.0.remove(&handle);
+        }
+    }
+
+    /// A client goes on with a Session that it may have had with another mount: subscriptions outside of this one end.
+    pub(crate) fn keep_below_mount(&mut self, handle: Handle<Connection>, session: Handle<Session>) {
+        let Some(mount) = self.mounts.0.get(&handle).cloned() else { return };
+        let mut has_lost = false;
+        let subscriber = self.subscriber_of(session);
+        let mut at = self.router.subscriptions_of(subscriber).next();
+        while let Some(subscription) = at {
+            at = self.router.next_of_subscriber(subscription);
+            self.work.count(work::SUBSCRIPTION, 1);
+            let is_below = self.with_written_filter(subscription, |_, text| {
+                let filter = text.and_then(|text| TopicFilter::new(text).ok());
+                filter.is_some_and(|filter| mount.strip(filter.proper()).is_some())
+            });
+            if !is_below {
+                has_lost = true;
+                self.remove_subscription(session, subscription);
+            }
+        }
+        if has_lost {
+            self.forget_left_groups(session);
+        }
+    }
+
+    /// Whether the client sees this topic: one with a level below its mount.
+    #[inline]
+    pub(crate) fn is_below_mount(&self, handle: Handle<Connection>, message: Handle<Message>) -> bool {
+        self.connections[handle].mounted.len() == 0 || self.begins_with_mount(handle, message)
+    }
+
+    #[cold]
+    fn begins_with_mount(&self, handle: Handle<Connection>, message: Handle<Message>) -> bool {
+        let Some(mount) = self.mounts.0.get(&handle) else { return false };
+        let Message { body, topic_len, .. } = *self.messages.get(message);
+        let prefix = mount.prefix().as_bytes();
+        usize::from(topic_len) > prefix.len()
+            && self.messages.bytes.chunks(body, 0..prefix.len()).flatten().eq(prefix.iter())
+    }
+
+    /// What the client is not to see of the Response Topic of a message.
+    #[inline]
+    pub(crate) fn hidden_of(&self, handle: Handle<Connection>, message: &Message) -> Option<Hidden> {
+        if self.connections[handle].mounted.len() == 0 || message.properties_len == 0 {
+            return None;
+        }
+        self.hidden_in_properties(handle, message)
+    }
+
+    #[cold]
+    fn hidden_in_properties(&self, handle: Handle<Connection>, message: &Message) -> Option<Hidden> {
+        let mount = self.mounts.0.get(&handle)?;
+        let begin = usize::from(message.topic_len);
+        let end = begin.saturating_add(message.properties_len as usize);
+        let properties: Vec<u8> = self.messages.bytes.chunks(message.body, begin..end).flatten().copied().collect();
+        let text = response_topic_in(&properties)?;
+        let shown = properties.get(text.clone())?.strip_prefix(mount.prefix().as_bytes())?.len();
+        let start = begin.saturating_add(text.start);
+        Some(Hidden { at: start..start.saturating_add(mount.prefix().len()), shown: u16::try_from(shown).ok()? })
+    }
+}
+
+/// A packet with so many Topic Filters is not larger with whole ones than one may be that comes so.
+fn check_size(frame: Frame<'_>, filters: usize, mount: &Mount) -> Result<(), Refusal> {
+    let more = filters.saturating_mul(mount.prefix().len());
+    let len = frame.body().len().saturating_add(more);
+    if len > Limits::OTHER_PACKET_BYTES as usize { Err(TOO_LARGE) } else { Ok(()) }
+}
+
+fn with_response_topic<'a>(property: Property<'a>, topic: &'a str) -> Property<'a> {
+    if let Property::ResponseTopic(_) = property { Property::ResponseTopic(topic) } else { property }
+}
+
+/// Stored Properties with the whole Response Topic, if they have one; `None` if that is too long.
+fn whole_properties(properties: &[u8], mount: &Mount, longest: usize) -> Option<Vec<u8>> {
+    let Some(text) = response_topic_in(properties) else { return Some(properties.into()) };
+    let len = text.len().saturating_add(mount.prefix().len());
+    let len = u16::try_from(len).ok().filter(|_| len <= longest)?;
+    let before = properties.get(..text.start.checked_sub(2)?)?;
+    Some([before, &len.to_be_bytes(), mount.prefix().as_bytes(), properties.get(text.start..)?].concat())
+}
+
+/// Where the text of the Response Topic stands in stored Properties, behind its length.
+fn response_topic_in(properties: &[u8]) -> Option<Range<usize>> {
+    const PAYLOAD_FORMAT_INDICATOR: u8 = 0x01;
+    const RESPONSE_TOPIC: u8 = 0x08;
+    const USER_PROPERTY: u8 = 0x26;
+    // Where the text of two bytes of length and so many others ends.
+    let text_at = |at: usize| {
+        let len = properties.get(at..)?.first_chunk()?;
+        let start = at.checked_add(2)?;
+        Some(start..start.checked_add(usize::from(u16::from_be_bytes(*len)))?)
+    };
+    let mut at = 0_usize;
+    loop {
+        let id = *properties.get(at)?;
+        at = at.checked_add(1)?;
+        at = match id {
+            PAYLOAD_FORMAT_INDICATOR => at.checked_add(1)?,
+            RESPONSE_TOPIC => return text_at(at).filter(|text| text.end <= properties.len()),
+            USER_PROPERTY => text_at(text_at(at)?.end)?.end,
+            // Content Type and Correlation Data.
+            _ => text_at(at)?.end,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Window;
+
+    fn stored(list: &[Property<'_>]) -> Vec<u8> {
+        let properties = Properties::new(list);
+        let mut bytes = std::vec![0; properties.forwardable_len() as usize];
+        let mut window = Window::new(0, &mut bytes);
+        properties.put_forwardable(&mut window);
+        drop(window);
+        bytes
+    }
+
+    #[test]
+    fn the_response_topic_is_found_among_all_properties_that_are_forwarded() {
+        let others = [
+            Property::PayloadFormatIndicator(true),
+            Property::ContentType("text"),
+            Property::CorrelationData(&[8, 0, 1, 8]),
+            Property::UserProperty("\u{8}", ""),
+        ];
+        assert_eq!(response_topic_in(&stored(&others)), None);
+        let mount = Mount::new("m/").unwrap();
+        for place in 0..=others.len() {
+            let with = |topic| {
+                let mut list = others.to_vec();
+                list.insert(place, Property::ResponseTopic(topic));
+                stored(&list)
+            };
+            let properties = with("a/b");
+            let text = response_topic_in(&properties).unwrap();
+            assert_eq!(&properties[text], b"a/b");
+            assert_eq!(whole_properties(&properties, &mount, 5), Some(with("m/a/b")));
+            assert_eq!(whole_properties(&properties, &mount, 4), None);
+        }
+    }
+
+    #[test]
+    fn properties_that_end_too_early_have_none() {
+        let whole = stored(&[Property::UserProperty("a", "b"), Property::ResponseTopic("c")]);
+        for len in 0..whole.len() {
+            assert_eq!(response_topic_in(&whole[..len]), None, "{len}");
+        }
+        assert!(response_topic_in(&whole).is_some());
+    }
+}
