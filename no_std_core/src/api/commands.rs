@@ -84,3 +84,76 @@ impl<'m> Broker<'m> {
         self.engine.close_all(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::codec::QoS;
+    use crate::topic::TopicFilter;
+    use crate::{Authorize, LocalClient, LocalEvent, Subject, Subscribable, resources};
+
+    const NOW: Instant = Instant::from_millis(0);
+
+    /// Everybody may do everything as long as nobody asks whether a message may be sent, which is counted and denied.
+    struct Counting(AtomicU32);
+
+    impl Authorize for Counting {
+        fn publish(&self, _: &Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+            true
+        }
+
+        fn subscribe(&self, _: &Subject<'_>, _: TopicFilter<'_>, _: QoS) -> Subscribable {
+            Subscribable::Wholly
+        }
+
+        fn receive(&self, _: &Subject<'_>, _: TopicName<'_>) -> bool {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            false
+        }
+    }
+
+    /// Publishes a message; whether the client gets it.
+    fn gets_one(broker: &mut Broker<'_>, client: &mut LocalClient<'_>) -> bool {
+        let topic = TopicName::new("t").unwrap();
+        let message = LocalPublish { topic, payload: b"x", qos: QoS::AtMostOnce, retain: false, expiry_secs: None };
+        broker.publish(NOW, message).unwrap();
+        core::iter::from_fn(|| client.poll(broker, NOW).map(|event| matches!(event, LocalEvent::Message(_))))
+            .any(|it| it)
+    }
+
+    #[test]
+    fn a_session_from_before_is_asked_about_for_each_message_once_the_rules_have_changed() {
+        type Memory = resources! {
+            connections: 2, sessions: 2, subscriptions: 4, levels: 8, messages: 8, deliveries: 8, blocks: 16
+        };
+        let mut resources = Memory::new();
+        let counting = Counting(AtomicU32::new(0));
+        let mut broker = Broker::new(resources.memory(), Config::firmware(1), &counting);
+        let (mut incoming, mut outgoing) = ([[0; 64]; 2], [[0; 64]; 2]);
+        let mut buffers = incoming.iter_mut().zip(&mut outgoing);
+        let mut client = |client_id, broker: &mut Broker<'_>| {
+            let (incoming, outgoing) = buffers.next().unwrap();
+            let mut client = LocalClient::new(client_id, incoming, outgoing);
+            client.connect(broker, NOW).unwrap();
+            client.subscribe(broker, NOW, TopicFilter::new("t").unwrap(), QoS::AtMostOnce).unwrap();
+            client
+        };
+
+        let mut before = client("before", &mut broker);
+        assert!(gets_one(&mut broker, &mut before));
+        assert_eq!(counting.0.load(Ordering::Relaxed), 0);
+
+        broker.rules_changed(NOW);
+        for asked in 1..=3 {
+            assert!(!gets_one(&mut broker, &mut before));
+            assert_eq!(counting.0.load(Ordering::Relaxed), asked);
+        }
+
+        before.disconnect(&mut broker, NOW);
+        let mut after = client("after", &mut broker);
+        assert!(gets_one(&mut broker, &mut after));
+        assert_eq!(counting.0.load(Ordering::Relaxed), 3);
+    }
+}
