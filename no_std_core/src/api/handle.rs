@@ -68,6 +68,6 @@ impl Broker<'_> {
     /// their time has passed: the client may have come in time.
     #[cfg(feature = "alloc")]
     pub fn handle_pause(&mut self) {
-        self.engine.was_paused = true;
+        self.engine.was_paused.set(true);
     }
 }

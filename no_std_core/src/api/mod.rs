@@ -5,6 +5,8 @@ pub(crate) mod budget;
 #[cfg(feature = "alloc")]
 pub(crate) mod capacity;
 mod commands;
+#[cfg(feature = "alloc")]
+mod diagnosis;
 #[cfg(feature = "events")]
 mod events;
 mod handle;

@@ -7,6 +7,7 @@ mod no_shards {
     use crate::engine::neighbours::{Neighbour, Nothing, Shards};
     use crate::engine::siblings::{SiblingRecords, Siblings};
     use crate::mem::Hasher;
+    use core::convert::Infallible;
 
     impl Neighbour for Shards {
         type OfBroker = Nothing;
@@ -16,6 +17,7 @@ mod no_shards {
         type OfRoute = Nothing;
         type Asked = Nothing;
         type Filter = Nothing;
+        type Withheld = Infallible;
 
         fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher) -> Nothing {
             Nothing

@@ -1,35 +1,15 @@
 //! What the broker knows: counters, connections, Sessions.
 
 use super::broker::Broker;
-use crate::engine::connections::ConnectionId;
-use crate::engine::connections::Phase;
-use crate::engine::info::ConnectionInfo;
-use crate::engine::info::SessionInfo;
+use crate::engine::connections::{ConnectionId, Phase};
+use crate::engine::info::{ConnectionInfo, SessionInfo};
+use crate::engine::packets::connect::shortage;
 use crate::engine::siblings::Siblings;
+use crate::mem::OWNED;
 use crate::seam::counters::Counters;
 use core::ops::ControlFlow;
 
 impl Broker<'_> {
-    /// How much was done so far, in small steps: levels of the tree that were visited, messages put into queues, and the like. Who
-    /// looks at it before and after a call knows what that cost, in no unit of time but on a scale that is the same for all.
-    #[cfg(feature = "alloc")]
-    pub fn work(&self) -> u64 {
-        self.engine.work.done()
-    }
-
-    /// The most entries of any table that a look-up may have to pass. A few are usual; many would mean that somebody has found what
-    /// collides. It looks at all that there is, so it is for tests and for diagnosis.
-    #[cfg(feature = "alloc")]
-    pub fn longest_chain(&self) -> usize {
-        let others = [
-            self.engine.session_index.longest_chain(&self.engine.sessions),
-            self.engine.receipts.longest_chain(),
-            self.engine.aliases.longest_chain(),
-            self.engine.longest_chain_elsewhere(),
-        ];
-        others.into_iter().fold(self.engine.router.longest_chain(), usize::max)
-    }
-
     /// What the broker has done and holds.
     pub fn counters(&self) -> Counters {
         self.engine.counters()
@@ -38,26 +18,15 @@ impl Broker<'_> {
     /// What is known of a connection; `None` if it is gone.
     pub fn describe(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         let connection = &self.engine.connections[self.engine.find(id)?];
+        let draft = connection.draft.get();
         Some(ConnectionInfo {
             version: connection.version,
             is_open: connection.phase == Phase::Open,
             closing: connection.closing().map(|reason| (reason.code, reason.why.as_str())),
-            #[cfg(feature = "alloc")]
-            was_open: connection.draft.get().was_open || connection.phase == Phase::Open,
-            #[cfg(not(feature = "alloc"))]
-            was_open: connection.phase == Phase::Open,
-            #[cfg(feature = "alloc")]
-            is_by_client: connection.draft.get().is_by_client,
-            #[cfg(not(feature = "alloc"))]
-            is_by_client: false,
-            #[cfg(feature = "alloc")]
-            too_large: Some(connection.draft.get().too_large).filter(|len| *len > 0),
-            #[cfg(not(feature = "alloc"))]
-            too_large: None,
-            #[cfg(feature = "alloc")]
-            shortage: connection.closing().and_then(crate::engine::packets::connect::shortage),
-            #[cfg(not(feature = "alloc"))]
-            shortage: None,
+            was_open: draft.was_open.get() || connection.phase == Phase::Open,
+            is_by_client: draft.is_by_client.get(),
+            too_large: if OWNED { Some(draft.too_large.get()).filter(|len| *len > 0) } else { None },
+            shortage: if OWNED { connection.closing().and_then(shortage) } else { None },
             session: connection.session.map(|session| self.engine.sessions[session].info()),
         })
     }

@@ -19,7 +19,7 @@ impl Broker<'_> {
     /// [`queued_messages`](crate::Limits::queued_messages) and [`queued_bytes`](crate::Limits::queued_bytes), so that long ones
     /// leave room for the others.
     pub fn set_store_half_full(&mut self, half_full: bool) {
-        self.engine.store_is_half_full = half_full;
+        self.engine.store_is_half_full.set(half_full);
     }
 
     /// The store sets so many bytes aside for records of this broker, and adds them to its [account](Self::store_credit): for those of

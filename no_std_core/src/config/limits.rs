@@ -60,7 +60,7 @@ pub struct Limits {
     ///
     /// [`Overflow`]: crate::Overflow
     pub queued_bytes: u32,
-    /// With [`Config::durable`]: how many messages of QoS 1 and 2 may wait for one durable Session, whose bodies
+    /// With [`Config::durable`] and the feature `alloc`: how many messages of QoS 1 and 2 may wait for one durable Session, whose bodies
     /// [`Config::body_budget`] leaves to the store. 0: no more than [`queued_messages`](Self::queued_messages). Beyond it: [`Overflow`].
     ///
     /// Queues grow beyond `queued_messages` and `queued_bytes` only as long as the store [is not half full](crate::Broker::set_store_half_full),
@@ -71,20 +71,17 @@ pub struct Limits {
     /// [`Config::body_budget`]: crate::Config::body_budget
     /// [`Overflow`]: crate::Overflow
     /// [`Overflow::KeepLatest`]: crate::Overflow::KeepLatest
-    #[cfg(feature = "alloc")]
     pub durable_queued_messages: u32,
     /// How many bytes of topics, properties and payloads may wait for one durable Session, as
     /// [`durable_queued_messages`](Self::durable_queued_messages). 0: no more than [`queued_bytes`](Self::queued_bytes).
-    #[cfg(feature = "alloc")]
     pub durable_queued_bytes: u32,
     /// Messages that wait for the group of a shared subscription while no connected member has room. They take at most
     /// [`queued_bytes`](Self::queued_bytes). Beyond it: [`Overflow`].
     ///
     /// [`Overflow`]: crate::Overflow
     pub group_messages: u32,
-    /// With [`Config::durable`]: how many messages may wait for a group, as [`durable_queued_messages`](Self::durable_queued_messages). Their
+    /// As [`durable_queued_messages`](Self::durable_queued_messages): how many messages may wait for a group. Their
     /// bodies stay in memory, so `queued_bytes` bounds them. 0: no more than [`group_messages`](Self::group_messages).
-    #[cfg(feature = "alloc")]
     pub durable_group_messages: u32,
     /// Subscriptions of one Session. Beyond it: SUBACK 0x97.
     pub subscriptions: u32,
@@ -132,11 +129,9 @@ impl Limits {
     pub const OTHER_PACKET_BYTES: u32 = 1024 * 1024 + 64 * 1024;
 
     /// Queues in the store have as many messages together as so many of the longest ones, and then they grow no longer.
-    #[cfg(feature = "alloc")]
     pub const LONG_QUEUES: usize = 4;
 
     /// Messages in the longest queue in the store, if it may be longer than one in memory.
-    #[cfg(feature = "alloc")]
     pub fn longest_queue_in_store(&self) -> Option<u32> {
         let session = Some(self.durable_queued_messages).filter(|longest| *longest > self.queued_messages);
         session.max(Some(self.durable_group_messages).filter(|longest| *longest > self.group_messages))
@@ -152,12 +147,9 @@ impl Limits {
         inflight_v3: 20,
         queued_messages: 10_000,
         queued_bytes: 64 * 1024 * 1024,
-        #[cfg(feature = "alloc")]
         durable_queued_messages: 0,
-        #[cfg(feature = "alloc")]
         durable_queued_bytes: 0,
         group_messages: 10_000,
-        #[cfg(feature = "alloc")]
         durable_group_messages: 0,
         subscriptions: 10_000,
         topic_levels: 256,
@@ -177,12 +169,9 @@ impl Limits {
         inflight_v3: 4,
         queued_messages: 16,
         queued_bytes: 4096,
-        #[cfg(feature = "alloc")]
         durable_queued_messages: 0,
-        #[cfg(feature = "alloc")]
         durable_queued_bytes: 0,
         group_messages: 8,
-        #[cfg(feature = "alloc")]
         durable_group_messages: 0,
         subscriptions: 8,
         topic_levels: 12,

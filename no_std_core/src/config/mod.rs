@@ -96,6 +96,9 @@ impl Shard {
     /// More shards than these there can't be: in what each broker keeps for a message they have a bit each.
     pub const MAX_COUNT: u16 = 256;
 
+    /// Without the feature `shards` there are no siblings, whatever was asked for.
+    pub(crate) const MAY_HAVE_SIBLINGS: bool = cfg!(feature = "shards");
+
     /// A broker without siblings.
     pub const ONLY: Self = Self { index: 0, count: 1 };
 
@@ -119,10 +122,9 @@ impl Shard {
         if self.has_siblings() { u32::from(self.count) } else { 0 }
     }
 
-    /// Without the feature `shards` there are none, whatever was asked for.
     #[inline]
     const fn has_siblings(self) -> bool {
-        cfg!(feature = "shards") && self.count > 1
+        Self::MAY_HAVE_SIBLINGS && self.count > 1
     }
 
     pub(crate) fn is_home_of(self, client_id: &[u8]) -> bool {
@@ -330,7 +332,6 @@ impl<'m> Config<'m> {
     }
 
     /// Whether older messages are looked for by their topics.
-    #[cfg(feature = "alloc")]
     pub(crate) fn may_keep_latest(&self) -> bool {
         let is_such = |policy| policy == Overflow::KeepLatest;
         is_such(self.overflow) || self.overflow_rules.iter().any(|rule| is_such(rule.policy))

@@ -127,7 +127,8 @@ impl Engine<'_> {
     /// The connection is woken when there may be credit for so many bytes.
     fn wait_for_credit(&mut self, handle: Handle<Connection>, needed: u64) {
         self.account.credit.wanted = self.account.credit.wanted.max(needed);
-        if !core::mem::replace(&mut self.connections[handle].waits_for_credit, true) {
+        if !self.connections[handle].waits_for_credit.get() {
+            self.connections[handle].waits_for_credit.set(true);
             self.forget_who_is_gone();
             self.account.waiting.push(self.id_of(handle));
         }
@@ -196,7 +197,7 @@ impl Credit for Engine<'_> {
         let mut waiting = core::mem::take(&mut self.account.waiting);
         for id in waiting.drain(..) {
             if let Some(connection) = self.find(id) {
-                self.connections[connection].waits_for_credit = false;
+                self.connections[connection].waits_for_credit.set(false);
                 self.mark_ready(connection);
             }
         }

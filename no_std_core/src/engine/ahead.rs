@@ -50,7 +50,7 @@ fn next_topic<'b>(bytes: &mut &'b [u8], packet_bytes: u32) -> Option<&'b [u8]> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "alloc"))]
 mod tests {
     use super::*;
     use crate::codec::{Encode, PacketId, Properties, Publish, QoS, Version};

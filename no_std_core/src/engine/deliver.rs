@@ -8,13 +8,13 @@ use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::routing::{Fate, Terms};
 use crate::engine::sessions::{Outbound, Session};
 use crate::engine::siblings::Siblings;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::counters::DropReason;
 use crate::seam::work;
 use crate::topic::TopicName;
 
 /// Whether what has expired makes room for what comes. Where memory is small it waits until its client comes.
-pub(crate) const DROPS_EXPIRED: bool = cfg!(feature = "alloc");
+pub(crate) const DROPS_EXPIRED: bool = OWNED;
 
 impl Engine<'_> {
     /// Queues `message` for `session`, if it can.
@@ -111,15 +111,9 @@ impl Engine<'_> {
     }
 
     /// Whether what a delivery waits with has expired, and may make room for others.
-    #[cfg(feature = "alloc")]
     #[inline]
     pub(crate) fn waits_in_vain(&self, delivery: Handle<Delivery>) -> bool {
-        self.messages.has_expired(delivery, self.clock)
-    }
-
-    #[cfg(not(feature = "alloc"))]
-    pub(crate) fn waits_in_vain(&self, _delivery: Handle<Delivery>) -> bool {
-        DROPS_EXPIRED
+        DROPS_EXPIRED && self.messages.has_expired(delivery, self.clock.get())
     }
 
     /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
@@ -223,51 +217,37 @@ impl Engine<'_> {
 
     /// What may wait for a Session, where that is more than for one in memory.
     fn durable_bound(&self, session: Handle<Session>) -> Option<Bound> {
-        #[cfg(feature = "alloc")]
-        {
-            let limits = &self.config.limits;
-            let (messages, bytes) = self.sessions[session].lost.get().granted.stored(limits);
-            let bound = Bound { messages, bytes };
-            let entry = &self.sessions[session];
-            let is_more = bound != Bound::of_session(limits, entry) && entry.is_durable;
-            // Topics are looked for in memory, one after the other.
-            (is_more && !self.config.may_keep_latest()).then_some(bound)
+        if !OWNED {
+            return None;
         }
-        #[cfg(not(feature = "alloc"))]
-        {
-            let _ = session;
-            None
-        }
+        let limits = &self.config.limits;
+        let (messages, bytes) = self.sessions[session].lost.get().granted.stored(limits);
+        let bound = Bound { messages, bytes };
+        let entry = &self.sessions[session];
+        let is_more = bound != Bound::of_session(limits, entry) && entry.is_durable;
+        // Topics are looked for in memory, one after the other.
+        (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
     /// What may wait for a group, where that is more than for one in memory.
     #[cold]
     pub(crate) fn durable_group_bound(&self) -> Option<Bound> {
-        #[cfg(feature = "alloc")]
-        {
-            let limits = &self.config.limits;
-            let is_more = limits.durable_group_messages > limits.group_messages && self.messages.journal.is_on();
-            let bound = Bound { messages: limits.durable_group_messages, bytes: limits.queued_bytes };
-            (is_more && !self.config.may_keep_latest()).then_some(bound)
-        }
-        #[cfg(not(feature = "alloc"))]
-        None
+        let limits = &self.config.limits;
+        let is_more = OWNED && limits.durable_group_messages > limits.group_messages && self.messages.journal.is_on();
+        let bound = Bound { messages: limits.durable_group_messages, bytes: limits.queued_bytes };
+        (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
     /// Whether queues that are longer than those in memory may be leave enough for the others.
     pub(crate) fn long_queues_may_grow(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        {
-            let limits = &self.config.limits;
-            // Where bytes alone may be more, as many messages as in memory are still few.
-            let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
-            let share = longest.saturating_mul(Limits::LONG_QUEUES) / usize::from(self.config.shard.count.max(1));
-            !self.store_is_half_full
-                && self.messages.is_half_free()
-                && self.messages.deliveries.len() < share.max(longest)
-        }
-        #[cfg(not(feature = "alloc"))]
-        false
+        let limits = &self.config.limits;
+        // Where bytes alone may be more, as many messages as in memory are still few.
+        let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
+        let share = longest.saturating_mul(Limits::LONG_QUEUES) / usize::from(self.config.shard.count.max(1));
+        OWNED
+            && !self.store_is_half_full.get()
+            && self.messages.is_half_free()
+            && self.messages.deliveries.len() < share.max(longest)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::routing::{Fate, Routing, Terms};
 use crate::engine::sessions::{Outbound, Session};
 use crate::engine::siblings::Siblings;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
 use crate::seam::work;
@@ -419,8 +419,7 @@ impl Engine<'_> {
         }
         // The queues of firmware are short enough to be gone through in any case.
         let mut subscriptions = self.router.subscriptions_of(self.subscriber_of(session));
-        cfg!(not(feature = "alloc"))
-            || subscriptions.any(|subscription| self.router.subscription(subscription).group().is_some())
+        !OWNED || subscriptions.any(|subscription| self.router.subscription(subscription).group().is_some())
     }
 
     /// Ends a delivery, which is in no list, by giving its message to another member of the group.

@@ -1,7 +1,6 @@
 //! The broker's engine: what each Control Packet and each happening does to Network Connections, Sessions, subscriptions and messages.
 
 pub(crate) mod absence;
-#[cfg(feature = "alloc")]
 pub(crate) mod ahead;
 pub(crate) mod connections;
 pub(crate) mod deliver;
@@ -38,13 +37,13 @@ use crate::engine::neighbours::bodies::Residency;
 use crate::engine::neighbours::credit::{Account, CreditState};
 use crate::engine::neighbours::happenings::{ObserverState, Observers};
 use crate::engine::neighbours::{Neighbour, Shards};
-use crate::engine::router::Router;
+use crate::engine::router::{Router, Subscription};
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
 use crate::engine::siblings::Siblings;
 use crate::engine::sweep::Sweep;
 use crate::engine::timeout::TimerKey;
-use crate::mem::{Fifo, Handle, HashIndex, Hasher, List, Pool, Slots, Timers};
+use crate::mem::{Fifo, GrowingMap, Handle, HashIndex, Hasher, List, OwnedOnly, Pool, Slots, Timers};
 use crate::seam::authorize::Permissions;
 use crate::seam::counters::Counters;
 use crate::seam::journal::Journal;
@@ -83,16 +82,13 @@ pub(crate) struct Engine<'m> {
     pub(crate) may_refuse: bool,
     /// Nothing may need another record.
     pub(crate) store_is_full: bool,
-    #[cfg(feature = "alloc")]
-    pub(crate) store_is_half_full: bool,
+    pub(crate) store_is_half_full: OwnedOnly<bool>,
     /// Records that were not taken back.
     pub(crate) left_out: u32,
     /// The time of the last call that may have handed out messages.
-    #[cfg(feature = "alloc")]
-    pub(crate) clock: Instant,
+    pub(crate) clock: OwnedOnly<Instant>,
     /// The shell did not run for a while, and what came due meanwhile was not judged yet.
-    #[cfg(feature = "alloc")]
-    pub(crate) was_paused: bool,
+    pub(crate) was_paused: OwnedOnly<bool>,
     /// Connections with something that waits for a batch.
     pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
@@ -100,9 +96,8 @@ pub(crate) struct Engine<'m> {
     /// What was done when the last call to transmit began; and whether it left retained messages to be looked for.
     pub(crate) transmitting_since: Work,
     pub(crate) looks_on: bool,
-    /// The replays that are going on, by their subscriptions.
-    #[cfg(feature = "alloc")]
-    pub(crate) replaying: alloc::collections::BTreeMap<Handle<crate::engine::router::Subscription>, Handle<Replay>>,
+    /// The replays that are going on, by their subscriptions. In borrowed memory those of a Session are few enough to be gone through.
+    pub(crate) replaying: GrowingMap<Handle<Subscription>, Handle<Replay>>,
     /// Who observes what happens.
     #[allow(dead_code, reason = "without the feature `events` nobody observes")]
     pub(crate) observers: <Observers as ObserverState>::OfBroker,
@@ -146,21 +141,17 @@ impl<'m> Engine<'m> {
             sweep: Sweep::NEW,
             may_refuse: config.may_refuse(),
             store_is_full: false,
-            #[cfg(feature = "alloc")]
-            store_is_half_full: false,
+            store_is_half_full: OwnedOnly::new(false),
             left_out: 0,
-            #[cfg(feature = "alloc")]
-            clock: Instant::from_millis(0),
-            #[cfg(feature = "alloc")]
-            was_paused: false,
+            clock: OwnedOnly::new(Instant::from_millis(0)),
+            was_paused: OwnedOnly::new(false),
             waiting: List::EMPTY,
             counters: Counters::default(),
             work: Work::default(),
             transmitting_since: Work::default(),
             looks_on: false,
             observers: Default::default(),
-            #[cfg(feature = "alloc")]
-            replaying: alloc::collections::BTreeMap::new(),
+            replaying: GrowingMap::default(),
             shards: Shards::of_broker(&config, filters, &hasher),
             account: Default::default(),
             hasher,
@@ -177,7 +168,6 @@ impl<'m> Engine<'m> {
         }
         bound_replies(&mut config, self.owed.limit(), self.connections.limit());
         self.may_refuse = config.may_refuse();
-        #[cfg(feature = "alloc")]
         self.messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         self.config = config;
         Ok(())
@@ -186,11 +176,7 @@ impl<'m> Engine<'m> {
     /// What has expired by then makes room in a full queue.
     #[inline]
     pub(crate) fn see(&mut self, now: Instant) {
-        #[cfg(feature = "alloc")]
-        {
-            self.clock = now;
-        }
-        let _ = now;
+        self.clock.set(now);
     }
 
     /// The slot, if the id is not stale.
@@ -201,7 +187,6 @@ impl<'m> Engine<'m> {
     }
 
     /// The id of a connection that is there.
-    #[cfg(feature = "alloc")]
     pub(crate) fn id_of(&self, handle: Handle<Connection>) -> ConnectionId {
         ConnectionId { slot: handle, generation: self.connections[handle].generation }
     }

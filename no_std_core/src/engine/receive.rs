@@ -1,6 +1,7 @@
 //! Bytes of a Network Connection become packets, and each packet goes to its file in `packets/`.
 
-use crate::codec::{Ack, PacketType, Publish, Refusal, peek_type, split_in};
+use crate::codec::{Ack, PacketType, Publish, ReasonCode, Refusal, packet_len, peek_type, split_in};
+use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId, Owed, Phase};
 use crate::engine::outcomes::{Full, Next, Received};
@@ -8,7 +9,7 @@ use crate::engine::router::Subscriber;
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::authorize::Ask;
 use crate::seam::work;
 use crate::time::Instant;
@@ -46,7 +47,6 @@ impl Engine<'_> {
             self.connections[handle].last_active = now;
         }
         let mut rest = bytes;
-        #[cfg(feature = "alloc")]
         let mut not_seen = if self.looks_ahead() { bytes } else { &[] };
         let before = self.work;
         let next = loop {
@@ -64,25 +64,20 @@ impl Engine<'_> {
                 self.connections[handle].is_choked = true;
                 break Next::Wait;
             }
-            #[cfg(feature = "alloc")]
             if !not_seen.is_empty() && not_seen.len() >= rest.len() {
                 not_seen = self.look_ahead(rest);
             }
             let (frame, len) = match self.next_frame(handle, rest) {
                 Ok(Some(found)) => found,
                 Ok(None) => {
-                    #[cfg(feature = "alloc")]
-                    if !rest.is_empty() {
-                        self.note_part(now, handle, rest.len());
-                    }
+                    self.note_part(now, handle, rest.len());
                     break Next::Read;
                 }
                 Err(refusal) => {
                     self.refuse(now, handle, refusal);
-                    #[cfg(feature = "alloc")]
-                    if refusal.code == crate::codec::ReasonCode::PacketTooLarge {
-                        let len = crate::codec::packet_len(rest).unwrap_or(0);
-                        self.connections[handle].draft.get_mut().too_large = len;
+                    if OWNED && refusal.code == ReasonCode::PacketTooLarge {
+                        let len = packet_len(rest).unwrap_or(0);
+                        self.connections[handle].draft.get_mut().too_large.set(len);
                     }
                     continue;
                 }
@@ -96,8 +91,7 @@ impl Engine<'_> {
                 Ok(Taken::NotNow) => break Next::Wait,
                 Ok(taken) => {
                     self.counters.packets_received += 1;
-                    #[cfg(feature = "alloc")]
-                    if frame.packet_type() == PacketType::Publish {
+                    if OWNED && frame.packet_type() == PacketType::Publish {
                         self.counters.publish_bytes_received += len as u64;
                     }
                     rest = rest.get(len..).unwrap_or(&[]);
@@ -122,12 +116,10 @@ impl Engine<'_> {
     ) -> Result<Option<(crate::codec::Frame<'b>, usize)>, Refusal> {
         let Connection { version, phase, .. } = self.connections[handle];
         let first = phase == Phase::AwaitingConnect;
-        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
         let mut most = self.config.limits.packet_bytes;
         if let Some(kind) = peek_type(bytes) {
-            #[cfg(feature = "alloc")]
-            if kind != PacketType::Publish {
-                most = most.min(crate::Limits::OTHER_PACKET_BYTES);
+            if OWNED && kind != PacketType::Publish {
+                most = most.min(Limits::OTHER_PACKET_BYTES);
             }
             if first != (kind == PacketType::Connect) {
                 return Err(if first {
@@ -161,10 +153,7 @@ impl Engine<'_> {
             // By far the most frequent one.
             PacketType::Publish => match Publish::decode(version, frame) {
                 Ok(publish) => return self.on_publish(now, handle, &publish),
-                #[cfg(feature = "alloc")]
                 Err(refusal) => return self.on_refused_publish(handle, frame, refusal),
-                #[cfg(not(feature = "alloc"))]
-                Err(refusal) => return Err(refusal),
             },
             PacketType::Connect => return self.on_connect(now, handle, frame),
             _ => {}

@@ -13,7 +13,7 @@ use crate::engine::router::{Retained, RetainedCursor, Subscription};
 use crate::engine::routing::{Routing, Terms, is_reserved_for_server};
 use crate::engine::sessions::{Replay, Session, Started};
 use crate::engine::siblings::Siblings;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
 use crate::seam::work;
@@ -157,12 +157,9 @@ impl Engine<'_> {
         session: Handle<Session>,
         subscription: Handle<Subscription>,
     ) -> Option<Handle<Replay>> {
-        #[cfg(feature = "alloc")]
-        {
-            let _ = session;
-            self.replaying.get(&subscription).copied()
+        if OWNED {
+            return self.replaying.get(&subscription).copied();
         }
-        #[cfg(not(feature = "alloc"))]
         self.sessions[session]
             .replays
             .iter(&self.replays)
@@ -188,13 +185,10 @@ impl Engine<'_> {
             return false;
         };
         self.sessions[session].replays.push_back(&mut self.replays, replay);
-        #[cfg(feature = "alloc")]
-        {
-            self.replaying.insert(subscription, replay);
-            // Where half of them have ended, and wait to be taken out, it is time to do so.
-            if self.sessions[session].replays.len() > 2 * self.sessions[session].subscriptions as usize + 16 {
-                self.end_replays_where(session, |replay| replay.subscription.is_none());
-            }
+        self.replaying.insert(subscription, replay);
+        // Where half of them have ended, and wait to be taken out, it is time to do so.
+        if OWNED && self.sessions[session].replays.len() > 2 * self.sessions[session].subscriptions as usize + 16 {
+            self.end_replays_where(session, |replay| replay.subscription.is_none());
         }
         true
     }
@@ -206,10 +200,9 @@ impl Engine<'_> {
         self.messages.bytes.release(filter);
         self.replays[replay].subscription = None;
         self.replays[replay].cursor = RetainedCursor::START;
-        #[cfg(feature = "alloc")]
         self.replaying.remove(&subscription);
         // In a long list it stays until its turn comes.
-        if cfg!(not(feature = "alloc")) || self.sessions[session].replays.len() <= FEW {
+        if !OWNED || self.sessions[session].replays.len() <= FEW {
             self.end_replays_where(session, |replay| replay.subscription.is_none());
         }
     }
@@ -234,7 +227,6 @@ impl Engine<'_> {
         let ended = self.replays.remove(replay);
         self.messages.bytes.release(ended.filter);
         if let Some(subscription) = ended.subscription {
-            #[cfg(feature = "alloc")]
             self.replaying.remove(&subscription);
             self.messages.journal.mark_lazily(Kind::Subscription, subscription.index());
         }

@@ -1,6 +1,7 @@
 //! A message on its way to its subscribers, and what became of it.
 
 use crate::codec::QoS;
+use crate::config::Shard;
 use crate::engine::messages::{Delivery, Message, Messages, Via};
 use crate::engine::neighbours::{Neighbour, Shards};
 use crate::engine::sessions::Session;
@@ -84,7 +85,7 @@ impl Routing<'_> {
     /// Whether a sibling handed it over. Then its publisher knows it to be kept, and it is not refused any more.
     #[inline]
     pub(crate) fn is_from_sibling(&self) -> bool {
-        cfg!(feature = "shards") && self.from_sibling
+        Shard::MAY_HAVE_SIBLINGS && self.from_sibling
     }
 
     /// Whether it has no payload: as a retained message it removes the one that is kept `[MQTT-3.3.1-6]`.

@@ -6,7 +6,7 @@ use crate::engine::connections::{Connection, Phase};
 use crate::engine::packets::disconnect::CLOSE_TIMEOUT_MS;
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::work;
 use crate::time::Instant;
 
@@ -24,20 +24,22 @@ pub enum TimerKey {
 
 /// A packet that is longer than a Keep Alive on its way keeps its client alive while so many bytes of it come each second. Modems
 /// of the slowest networks do better; who sends a byte now and then to hold a connection does not.
-#[cfg(feature = "alloc")]
 const LEAST_BYTES_PER_SEC: u64 = 64;
 
 impl Engine<'_> {
     /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
-    #[cfg(feature = "alloc")]
     pub(crate) fn note_part(&mut self, now: Instant, handle: Handle<Connection>, come: usize) {
+        if !OWNED || come == 0 {
+            return;
+        }
         let connection = &mut self.connections[handle];
         let come = u32::try_from(come).unwrap_or(u32::MAX);
         // A part only grows: what is shorter is of another packet.
-        let counted = if come < connection.counted { 0 } else { connection.counted };
+        let counted = Some(connection.counted.get()).filter(|counted| *counted <= come).unwrap_or(0);
         let since = now.millis_since(connection.last_active);
         if u64::from(come - counted) * 1000 >= since.saturating_mul(LEAST_BYTES_PER_SEC) {
-            (connection.last_active, connection.counted) = (now, come);
+            connection.last_active = now;
+            connection.counted.set(come);
         }
     }
 
@@ -55,10 +57,7 @@ impl Engine<'_> {
         if self.next_timeout().is_none() {
             return;
         }
-        #[cfg(feature = "alloc")]
-        {
-            self.was_paused = false;
-        }
+        self.was_paused.set(false);
         let before = self.work;
         self.sweep_retained(now);
         self.review_sessions(now, before);
@@ -79,10 +78,7 @@ impl Engine<'_> {
 
     /// Whether an absent client that comes now may have come before what is due: the shell did not look.
     pub(crate) fn may_have_come_in_time(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        return self.was_paused;
-        #[cfg(not(feature = "alloc"))]
-        false
+        self.was_paused.get()
     }
 
     fn on_connection_timeout(&mut self, now: Instant, handle: Handle<Connection>) {

@@ -8,7 +8,7 @@ use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::packets::connect::NO_MEMORY;
 use crate::engine::routing::{Routing, connection_state_of, is_reserved_for_server};
 use crate::engine::sessions::{Session, StoredWill};
-use crate::mem::{Blob, Handle, Slots};
+use crate::mem::{Blob, Handle, OWNED, Slots};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
@@ -88,8 +88,7 @@ impl<'m> Engine<'m> {
                 if broker.route(routing).is_err() {
                     broker.drop_message(Some(session), LostMessage::Stored(will.message), DropReason::QueueFull);
                     // Nobody is there to be told that it can't be retained. Those who subscribed are to hear of it all the same.
-                    #[cfg(feature = "alloc")]
-                    if broker.messages.get(will.message).retain() {
+                    if OWNED && broker.messages.get(will.message).retain() {
                         broker.messages.forget_retain(will.message);
                         let _ = broker.route(Routing::stored(topic, will.message, Some(session), publisher_key));
                     }

@@ -2,6 +2,10 @@
 
 use super::{Handle, OWNED, Pool, Slots, one_less, one_more};
 
+/// So many entries and what hangs at them are more than the caches of a processor have for them: with levels of topics and their
+/// subscriptions some 7 MB. Tests are to see what is done with so many, with few.
+const VAST: u32 = if cfg!(debug_assertions) { 4 } else { 60_000 };
+
 /// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
 pub(crate) trait Chained<L = ()>: Sized {
     /// The hash of the entry's key. It must not change while the entry is in the index.
@@ -25,11 +29,11 @@ pub(crate) struct HashIndex<'m, T, L = ()> {
     /// Buckets 1 and up.
     rest: Slots<'m, Option<Handle<T>>>,
     /// Buckets in use.
-    pub(super) count: u32,
+    count: u32,
     /// The least power of two that is not less than `count`, minus 1.
     mask: u32,
     /// Entries in the index.
-    pub(super) len: u32,
+    len: u32,
     kind: core::marker::PhantomData<fn() -> L>,
 }
 
@@ -48,6 +52,23 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
     #[inline]
     pub(crate) fn find(&self, pool: &Pool<'_, T>, hash: u32, is_it: impl FnMut(&T) -> bool) -> Option<Handle<T>> {
         self.find_from(self.first(hash), pool, hash, is_it)
+    }
+
+    /// Whether there is no entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The most entries that a look-up may have to pass.
+    pub(crate) fn longest_chain(&self, pool: &Pool<'_, T>) -> usize {
+        let length = |bucket| core::iter::successors(self.bucket(bucket), |entry| pool[*entry].chain()).count();
+        (0..self.count as usize).map(length).max().unwrap_or(0)
+    }
+
+    /// Whether there is so much in it that a look-up mostly waits for memory. Tables in borrowed memory never have.
+    #[inline]
+    pub(crate) fn is_vast(&self) -> bool {
+        OWNED && self.len >= VAST
     }
 
     /// The first half of [`find`](Self::find), for who has several to find: the first entry that may be it.

@@ -126,7 +126,7 @@ mod timers;
 
 pub(crate) use links;
 
-pub(crate) use backing::{GrowingList, LazyBox, OWNED, OWNED_BLOB};
+pub(crate) use backing::{GrowingList, GrowingMap, LazyBox, OWNED, OWNED_BLOB, OwnedOnly, SharedBytes};
 pub(crate) use bytes::{BLOCK, Blob, TEXT_ON_STACK};
 pub use bytes::{Block, Bytes};
 pub use handle::Handle;
@@ -140,7 +140,7 @@ pub use timers::{HeapSlot, TimerSlot};
 pub(crate) use timers::{Timer, TimerId, Timers};
 
 #[cfg(feature = "alloc")]
-pub(crate) use heap::{SharedBytes, SpareBuffers, free_list_bytes};
+pub(crate) use heap::{SpareBuffers, free_list_bytes};
 
 /// What a [`LazyBox`] holds while it takes no memory.
 pub(crate) trait Initial: Copy + 'static {

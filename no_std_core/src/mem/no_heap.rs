@@ -84,6 +84,36 @@ impl OwnedBytes {
     }
 }
 
+/// Bytes that are shared beyond the memory of one broker.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedBytes(Infallible);
+
+impl Deref for SharedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.0 {}
+    }
+}
+
+/// A value that is there only where memory can be owned: here it always is the default of its type.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnedOnly<T>(PhantomData<T>);
+
+impl<T: Copy + Default> OwnedOnly<T> {
+    pub(crate) const fn new(_: T) -> Self {
+        Self(PhantomData)
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> T {
+        T::default()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&mut self, _: T) {}
+}
+
 /// A value that stands in place. With the feature `alloc` it is allocated only while it is not [`Initial::INITIAL`].
 #[derive(Debug)]
 pub(crate) struct LazyBox<T>(T);
@@ -138,5 +168,29 @@ impl<T> Deref for GrowingList<T> {
 impl<T> DerefMut for GrowingList<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut []
+    }
+}
+
+/// Where there is owned memory an ordered map; here one that stays empty.
+#[derive(Debug)]
+pub(crate) struct GrowingMap<K, V>(PhantomData<(K, V)>);
+
+impl<K, V> Default for GrowingMap<K, V> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K, V> GrowingMap<K, V> {
+    pub(crate) fn get(&self, _: &K) -> Option<&V> {
+        None
+    }
+
+    pub(crate) fn insert(&mut self, _: K, _: V) -> Option<V> {
+        None
+    }
+
+    pub(crate) fn remove(&mut self, _: &K) -> Option<V> {
+        None
     }
 }

@@ -4,6 +4,8 @@
 //! end thousands of subscriptions. So what is done is counted where it is done, in steps of a few dozen nanoseconds, and
 //! calls that take many packets stop when they have done their share: see [`Next::Yield`](crate::Next::Yield).
 
+use crate::mem::{OWNED, OwnedOnly};
+
 /// A level of the tree that a walk came by.
 pub(crate) const LEVEL: u32 = 2;
 /// A packet, whatever is in it.
@@ -23,19 +25,14 @@ const LONG_TOPIC: usize = 1_024;
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
-    #[cfg(feature = "alloc")]
-    done: u64,
+    done: OwnedOnly<u64>,
 }
 
 impl Work {
     /// Counts `each` so many times. Without the feature `alloc` tables are small, and nothing is counted.
     #[inline]
     pub(crate) fn count(&mut self, each: u32, times: usize) {
-        #[cfg(feature = "alloc")]
-        {
-            self.done = self.done.wrapping_add(u64::from(each).wrapping_mul(times as u64));
-        }
-        let _ = (each, times);
+        self.done.set(self.done.get().wrapping_add(u64::from(each).wrapping_mul(times as u64)));
     }
 
     /// Counts a walk through so many levels of the tree for a text of so many bytes.
@@ -44,20 +41,13 @@ impl Work {
         self.count(LEVEL, (levels as usize).saturating_mul(1 + text_len / LONG_TOPIC));
     }
 
-    #[cfg(feature = "alloc")]
     pub(crate) fn done(self) -> u64 {
-        self.done
+        self.done.get()
     }
 
     /// Whether as much as `share` was done since `before`.
     #[inline]
     pub(crate) fn has_done(self, before: Self, share: u32) -> bool {
-        #[cfg(feature = "alloc")]
-        return self.done.wrapping_sub(before.done) >= u64::from(share);
-        #[cfg(not(feature = "alloc"))]
-        {
-            let _ = (before, share);
-            false
-        }
+        OWNED && self.done().wrapping_sub(before.done()) >= u64::from(share)
     }
 }

@@ -61,6 +61,7 @@ impl Neighbour for Shards {
     type OfRoute = SiblingSet;
     type Asked = Option<QuestionId>;
     type Filter = Box<str>;
+    type Withheld = AckKind;
 
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> SiblingState {
         let shard = config.shard;

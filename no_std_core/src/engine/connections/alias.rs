@@ -50,7 +50,6 @@ impl<'m> Aliases<'m> {
     }
 
     /// The most aliases that a look-up may have to pass.
-    #[cfg(feature = "alloc")]
     pub(crate) fn longest_chain(&self) -> usize {
         self.index.longest_chain(&self.pool)
     }

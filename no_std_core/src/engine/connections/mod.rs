@@ -25,7 +25,7 @@ use crate::engine::grants::{Expiry, Mounted};
 use crate::engine::messages::Delivery;
 use crate::engine::neighbours::{Empty, Neighbour, Shards};
 use crate::engine::sessions::{Session, StoredWill};
-use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, TimerId, links};
+use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, OwnedOnly, TimerId, links};
 use crate::time::Instant;
 
 /// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
@@ -84,8 +84,7 @@ pub struct Connection {
     /// When the client was last active: when it sent a packet, or enough of one that is not whole yet.
     pub(crate) last_active: Instant,
     /// So many bytes of the packet that is not whole yet have counted for that.
-    #[cfg(feature = "alloc")]
-    pub(crate) counted: u32,
+    pub(crate) counted: OwnedOnly<u32>,
     pub(crate) timer: Option<TimerId>,
     /// The client's Receive Maximum, or our own bound if that is lower.
     pub(crate) window: u16,
@@ -114,8 +113,7 @@ pub struct Connection {
     /// What it waits for, if there are sibling brokers.
     pub(crate) shards: <Shards as Neighbour>::OfConnection,
     /// Its message waits for room in the store.
-    #[cfg(feature = "alloc")]
-    pub(crate) waits_for_credit: bool,
+    pub(crate) waits_for_credit: OwnedOnly<bool>,
     /// Why the broker closes it. An open one with a reason is to be closed when it is old enough.
     pub(crate) has_reason: bool,
     pub(crate) reason: ReasonText,
@@ -142,17 +140,13 @@ pub(crate) struct Draft {
     /// When the client's proof of who it is expires.
     pub(crate) expires: Expiry,
     /// The length of the packet for which the connection is closed as too large; 0: none.
-    #[cfg(feature = "alloc")]
-    pub(crate) too_large: u32,
+    pub(crate) too_large: OwnedOnly<u32>,
     /// So many of the PINGREQs that come next were answered while nothing was taken.
-    #[cfg(feature = "alloc")]
-    pub(crate) answered: u16,
+    pub(crate) answered: OwnedOnly<u16>,
     /// CONNACK with success was owed before the connection began to close.
-    #[cfg(feature = "alloc")]
-    pub(crate) was_open: bool,
+    pub(crate) was_open: OwnedOnly<bool>,
     /// It is the client that closes it, by DISCONNECT.
-    #[cfg(feature = "alloc")]
-    pub(crate) is_by_client: bool,
+    pub(crate) is_by_client: OwnedOnly<bool>,
 }
 
 impl Initial for Draft {
@@ -167,14 +161,10 @@ impl Initial for Draft {
         server_keep_alive: None,
         granted_expiry_secs: None,
         expires: Expiry::NEVER,
-        #[cfg(feature = "alloc")]
-        too_large: 0,
-        #[cfg(feature = "alloc")]
-        answered: 0,
-        #[cfg(feature = "alloc")]
-        was_open: false,
-        #[cfg(feature = "alloc")]
-        is_by_client: false,
+        too_large: OwnedOnly::new(0),
+        answered: OwnedOnly::new(0),
+        was_open: OwnedOnly::new(false),
+        is_by_client: OwnedOnly::new(false),
     };
 }
 
@@ -279,8 +269,7 @@ impl Connection {
         session: None,
         idle_limit_ms: 0,
         last_active: Instant::from_millis(0),
-        #[cfg(feature = "alloc")]
-        counted: 0,
+        counted: OwnedOnly::new(0),
         timer: None,
         window: 0,
         maximum_packet_size: 0,
@@ -296,8 +285,7 @@ impl Connection {
         owed: Fifo::EMPTY,
         pings: 0,
         shards: Empty::EMPTY,
-        #[cfg(feature = "alloc")]
-        waits_for_credit: false,
+        waits_for_credit: OwnedOnly::new(false),
         has_reason: false,
         reason: ReasonText::NONE,
         reason_code: ReasonCode::Success,

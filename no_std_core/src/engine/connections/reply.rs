@@ -1,6 +1,7 @@
 //! Replies that a client is owed: one small entry each, encoded only when the client takes them.
 
 use crate::codec::{AckKind, ReasonCode, ReasonText};
+use crate::engine::neighbours::{Neighbour, Shards};
 use crate::mem::{Handle, links};
 
 /// Reason Codes of a SUBACK or UNSUBACK in one [`Owed`].
@@ -30,8 +31,7 @@ pub(crate) enum Reply {
     },
     Ack(AckKind),
     /// PUBACK or PUBREC for a message that siblings may have lost: it waits for their answer.
-    #[cfg(feature = "alloc")]
-    Unanswered(AckKind),
+    Unanswered(<Shards as Neighbour>::Withheld),
     /// The codes follow in entries of kind [`Reply::Codes`]; those that have no room there are failures.
     SubAck {
         count: Count,
@@ -68,10 +68,7 @@ impl Owed {
     /// Whether it waits for what siblings say.
     #[inline]
     pub(crate) fn is_unanswered(&self) -> bool {
-        #[cfg(feature = "alloc")]
-        return matches!(self.reply, Reply::Unanswered(_));
-        #[cfg(not(feature = "alloc"))]
-        false
+        matches!(self.reply, Reply::Unanswered(_))
     }
 
     /// The same, but not to be transmitted before this batch is safe.

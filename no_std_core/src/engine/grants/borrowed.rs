@@ -26,6 +26,11 @@ impl Granted {
     }
 
     #[inline]
+    pub(crate) fn stored(self, limits: &Limits) -> (u32, u32) {
+        (limits.queued_messages, limits.queued_bytes)
+    }
+
+    #[inline]
     pub(crate) fn subscriptions(self, limits: &Limits) -> u32 {
         limits.subscriptions
     }

@@ -131,6 +131,6 @@ impl Engine<'_> {
     /// Whether what CONNECT said is needed for as long as the connection is open.
     pub(crate) fn needs_draft(&self, handle: Handle<Connection>) -> bool {
         let draft = self.connections[handle].draft.get();
-        draft.answered > 0 || draft.expires != Expiry::NEVER
+        draft.answered.get() > 0 || draft.expires != Expiry::NEVER
     }
 }

@@ -65,7 +65,6 @@ impl<'m> Messages<'m> {
     }
 
     /// Whether half of the places for messages, and half of those for deliveries, are free.
-    #[cfg(feature = "alloc")]
     pub(crate) fn is_half_free(&self) -> bool {
         self.pool.len() < self.pool.limit() / 2 && self.deliveries.len() < self.deliveries.limit() / 2
     }
@@ -89,7 +88,6 @@ impl<'m> Messages<'m> {
     }
 
     /// As [`Messages::store`], with a body that siblings hold too.
-    #[cfg(feature = "alloc")]
     pub(crate) fn adopt(&mut self, draft: Message, body: crate::mem::SharedBytes) -> Option<Handle<Message>> {
         if !self.has_room(body.len()) {
             return None;
@@ -133,7 +131,6 @@ impl<'m> Messages<'m> {
     }
 
     /// The message is one without RETAIN from now on.
-    #[cfg(feature = "alloc")]
     pub(crate) fn forget_retain(&mut self, handle: Handle<Message>) {
         self.pool[handle].flags &= !Message::RETAIN;
         self.note_message(handle);

@@ -56,6 +56,8 @@ pub(crate) trait Neighbour {
     type Asked: Copy + Default;
     /// A Topic Filter as it is kept here.
     type Filter: Deref<Target = str>;
+    /// Which acknowledgement is withheld until siblings have answered.
+    type Withheld: Copy + Debug + Eq;
 
     /// That of a broker with room for so many Topic Filters.
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> Self::OfBroker;

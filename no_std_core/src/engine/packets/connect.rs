@@ -4,7 +4,6 @@ use crate::codec::{Connect, Frame, ReasonCode, ReasonText, Refusal, Version};
 use crate::config::Authentication;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply, assigned_client_id};
-#[cfg(feature = "alloc")]
 use crate::engine::info::Shortage;
 use crate::engine::neighbours::credit::Credit;
 use crate::engine::neighbours::happenings::{Happening, Observer};
@@ -388,7 +387,6 @@ const STORE_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the disk of
 pub(crate) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
 
 /// What a connection lacked that was closed for this reason.
-#[cfg(feature = "alloc")]
 pub(crate) fn shortage(reason: Refusal) -> Option<Shortage> {
     let reasons = [(SESSIONS_FULL, Shortage::Sessions), (STORE_FULL, Shortage::Store), (NO_MEMORY, Shortage::Memory)];
     let found = reasons.into_iter().find(|(known, _)| known.why.as_str() == reason.why.as_str());

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
 use crate::time::Instant;
@@ -41,9 +41,8 @@ impl Engine<'_> {
         }
         let gone = Refusal::new(disconnect.code, "the client disconnected");
         self.close(now, handle, gone, false);
-        #[cfg(feature = "alloc")]
-        {
-            self.connections[handle].draft.get_mut().is_by_client = true;
+        if OWNED {
+            self.connections[handle].draft.get_mut().is_by_client.set(true);
         }
         Ok(())
     }
@@ -73,11 +72,8 @@ impl Engine<'_> {
         if matches!(connection.phase, Phase::Closing | Phase::Dead) {
             return;
         }
-        #[cfg(feature = "alloc")]
-        {
-            if connection.phase == Phase::Open {
-                connection.draft.get_mut().was_open = true;
-            }
+        if OWNED && connection.phase == Phase::Open {
+            connection.draft.get_mut().was_open.set(true);
         }
         connection.phase = Phase::Closing;
         // A verdict that comes later finds nothing to decide.
@@ -87,12 +83,11 @@ impl Engine<'_> {
         self.forget_sending(handle);
         let session = self.connections[handle].session.take();
         self.rearm_connection(now, handle, CLOSE_TIMEOUT_MS);
-        #[cfg(not(feature = "alloc"))]
-        self.forget_draft(handle);
-        #[cfg(feature = "alloc")]
-        {
+        if OWNED {
             self.forget_drafted_will(handle);
             self.keep_client_id(handle, session);
+        } else {
+            self.forget_draft(handle);
         }
         self.end_waiting(handle);
         self.mark_ready(handle);
@@ -118,7 +113,6 @@ impl Engine<'_> {
     }
 
     /// Who it was is known as long as the connection is, for the shell's log: of a client that was refused it is still there.
-    #[cfg(feature = "alloc")]
     fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
         let bytes = &mut self.messages.bytes;
         let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));

@@ -6,6 +6,5 @@ pub(crate) mod connect;
 pub(crate) mod disconnect;
 pub(crate) mod ping;
 pub(crate) mod publish;
-#[cfg(feature = "alloc")]
 pub(crate) mod refused;
 pub(crate) mod subscribe;

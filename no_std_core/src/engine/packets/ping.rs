@@ -1,12 +1,9 @@
 //! PINGREQ and PINGRESP (sections 3.12 and 3.13). A client that hears no PINGRESP takes the connection for lost, so it is not to wait for
 //! anything but what can be sent at once.
 
-#[cfg(feature = "alloc")]
 use crate::codec::{PacketType, split_in};
 use crate::engine::Engine;
-use crate::engine::connections::Connection;
-#[cfg(feature = "alloc")]
-use crate::engine::connections::Phase;
+use crate::engine::connections::{Connection, Phase};
 use crate::engine::receive::Taken;
 use crate::mem::Handle;
 
@@ -15,11 +12,10 @@ impl Engine<'_> {
     pub(crate) fn on_pingreq<'b>(&mut self, handle: Handle<Connection>) -> Taken<'b> {
         let most = self.config.limits.owed_replies;
         let connection = &mut self.connections[handle];
-        #[cfg(feature = "alloc")]
         if let Some(draft) = connection.draft.allocated()
-            && let Some(left) = draft.answered.checked_sub(1)
+            && let Some(left) = draft.answered.get().checked_sub(1)
         {
-            draft.answered = left;
+            draft.answered.set(left);
             return Taken::Done;
         }
         if connection.pings >= most {
@@ -32,7 +28,6 @@ impl Engine<'_> {
     }
 
     /// Answers the PINGREQs in `bytes`, which the client has sent behind what waits to be taken. Each is known again when its turn comes.
-    #[cfg(feature = "alloc")]
     pub(crate) fn answer_ahead(&mut self, handle: Handle<Connection>, bytes: &[u8]) -> usize {
         let Connection { version, phase, is_held, .. } = self.connections[handle];
         if phase != Phase::Open || !is_held {
@@ -44,11 +39,12 @@ impl Engine<'_> {
             match frame.packet_type() {
                 PacketType::PingReq => {
                     let connection = &mut self.connections[handle];
-                    if frame.check_empty().is_err() || connection.pings.max(connection.draft.get().answered) >= most {
+                    let answered = connection.draft.get().answered.get();
+                    if frame.check_empty().is_err() || connection.pings.max(answered) >= most {
                         break;
                     }
                     connection.pings += 1;
-                    connection.draft.get_mut().answered += 1;
+                    connection.draft.get_mut().answered.set(answered + 1);
                     self.mark_ready(handle);
                 }
                 // Nothing follows it.

@@ -32,7 +32,6 @@ pub(crate) fn answer_to(config: &Config<'_>, fate: Fate, is_v5: bool) -> (Reason
 }
 
 /// The topic of a packet, or the one that its Topic Alias stands for.
-#[cfg(feature = "alloc")]
 pub(crate) fn topic_text<'a>(publish: &Publish<'a>, aliased: Option<&'a [u8]>) -> &'a str {
     aliased.map_or(publish.topic, |topic| core::str::from_utf8(topic).unwrap_or(""))
 }
@@ -145,7 +144,6 @@ impl<'m> Engine<'m> {
     }
 
     /// The topic that a Topic Alias stands for, before the packet is taken; `None` where the packet names it.
-    #[cfg(feature = "alloc")]
     pub(crate) fn aliased_topic(
         &self,
         handle: Handle<Connection>,

@@ -4,11 +4,11 @@ use crate::codec::{AckKind, Frame, Publish, QoS, ReasonCode, Refusal};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply};
 use crate::engine::receive::Taken;
-use crate::mem::Handle;
+use crate::mem::{Handle, OWNED};
 
 impl Engine<'_> {
     /// A PUBLISH that was refused when it was decoded. Where the topic is the cause, and there is a way to say so, the client is told
-    /// and goes on; otherwise this is the end of the connection.
+    /// and goes on; otherwise, and always in firmware, which has not the flash for it, this is the end of the connection.
     #[cold]
     pub(crate) fn on_refused_publish<'b>(
         &mut self,
@@ -17,7 +17,7 @@ impl Engine<'_> {
         refusal: Refusal,
     ) -> Result<Taken<'b>, Refusal> {
         let Connection { version, phase, .. } = self.connections[handle];
-        if refusal.code != ReasonCode::TopicNameInvalid || !version.is_v5() || phase != Phase::Open {
+        if !OWNED || refusal.code != ReasonCode::TopicNameInvalid || !version.is_v5() || phase != Phase::Open {
             return Err(refusal);
         }
         let publish = Publish::decode(version, frame.with_plain_text(false))?;

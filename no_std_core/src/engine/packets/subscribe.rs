@@ -10,7 +10,7 @@ use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
-use crate::mem::{Handle, Slots};
+use crate::mem::{Handle, OWNED, Slots};
 use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
@@ -217,8 +217,7 @@ impl<'m> Engine<'m> {
     /// too much of the tree.
     pub(crate) fn is_too_deep(&self, filter: TopicFilter<'_>) -> bool {
         let limits = &self.config.limits;
-        #[cfg(feature = "alloc")]
-        if filter.cost() > limits.filter_cost {
+        if OWNED && filter.cost() > limits.filter_cost {
             return true;
         }
         filter.levels().count() > usize::from(limits.topic_levels)

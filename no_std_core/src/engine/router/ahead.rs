@@ -90,7 +90,7 @@ impl Trie<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "alloc"))]
 mod tests {
     use super::super::{RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
     use super::*;

@@ -5,7 +5,7 @@ use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
 use super::trie::{Node, Trie};
 use super::{Router, SHARED};
-use crate::mem::{Handle, Linked};
+use crate::mem::{Handle, Linked, OwnedOnly};
 use crate::topic::TopicName;
 
 /// What [`Matches`] found.
@@ -33,8 +33,7 @@ pub struct Matches<'t> {
     /// And another node that matches.
     also: Option<Handle<Node>>,
     /// Nodes that it stood at.
-    #[cfg(feature = "alloc")]
-    visited: u32,
+    visited: OwnedOnly<u32>,
 }
 
 impl Router<'_> {
@@ -49,8 +48,7 @@ impl Router<'_> {
             subscription: None,
             group: None,
             also: None,
-            #[cfg(feature = "alloc")]
-            visited: 0,
+            visited: OwnedOnly::new(0),
         };
         matches.arrive_at_root(&self.trie);
         matches
@@ -61,10 +59,7 @@ impl Matches<'_> {
     /// How many levels of the tree it came by so far; 0 without the feature `alloc`.
     #[inline]
     pub fn visited(&self) -> u32 {
-        #[cfg(feature = "alloc")]
-        return self.visited;
-        #[cfg(not(feature = "alloc"))]
-        0
+        self.visited.get()
     }
 
     /// Bytes of the Topic Name.
@@ -77,10 +72,7 @@ impl Matches<'_> {
     pub fn restart(&mut self, router: &Router<'_>) {
         self.position.restart();
         (self.node, self.open, self.subscription, self.group, self.also) = (None, 0, None, None, None);
-        #[cfg(feature = "alloc")]
-        {
-            self.visited = 0;
-        }
+        self.visited.set(0);
         self.arrive_at_root(&router.trie);
     }
 
@@ -152,10 +144,7 @@ impl Matches<'_> {
     #[inline]
     fn arrive(&mut self, trie: &Trie<'_>, node: Handle<Node>) {
         self.node = Some(node);
-        #[cfg(feature = "alloc")]
-        {
-            self.visited = self.visited.wrapping_add(1);
-        }
+        self.visited.set(self.visited.get().wrapping_add(1));
         if self.position.is_end() {
             self.give(trie, node);
         }

@@ -28,7 +28,6 @@
 //! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 
-#[cfg(feature = "alloc")]
 mod ahead;
 mod matching;
 mod position;
@@ -37,7 +36,6 @@ mod shared;
 mod subscription;
 mod trie;
 
-#[cfg(feature = "alloc")]
 pub(crate) use ahead::SIDE_BY_SIDE;
 pub use matching::{Match, Matches};
 pub use retained::{Retained, RetainedCursor, RetainedMatches};
@@ -206,7 +204,6 @@ impl<'m> Router<'m> {
     }
 
     /// The most entries of a table that a look-up may have to pass.
-    #[cfg(feature = "alloc")]
     pub fn longest_chain(&self) -> usize {
         let levels = self.trie.index.longest_chain(&self.trie.nodes);
         let subscriptions = self.subscription_index.longest_chain(&self.subscriptions);

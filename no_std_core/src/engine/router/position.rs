@@ -1,10 +1,10 @@
 //! Where a walk through the tree stands in a Topic Name or Topic Filter.
 
-use crate::mem::Hasher;
+use crate::mem::{Hasher, OWNED};
 
 /// How many levels, counted back from the deepest, are remembered: a power of two, or none where texts are as short as packets of
 /// firmware and flash is dear.
-const REMEMBERED: usize = if cfg!(feature = "alloc") { 16 } else { 0 };
+const REMEMBERED: usize = if OWNED { 16 } else { 0 };
 
 /// A place between two levels of a text, which moves forward and back.
 ///

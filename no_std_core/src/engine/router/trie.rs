@@ -5,7 +5,7 @@ use super::position::Position;
 use super::retained::Retained;
 use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
-use crate::mem::{Blob, Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots, copy, links};
+use crate::mem::{Blob, Bytes, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy, links};
 
 /// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
 const SHORT: usize = 15;
@@ -135,9 +135,7 @@ impl<'m> Trie<'m> {
     #[inline]
     pub(super) fn child(&self, parent: Handle<Node>, text: &[u8], hash: impl FnOnce() -> u32) -> Option<Handle<Node>> {
         // Firmware's hash takes fewer steps than this.
-        if cfg!(feature = "alloc")
-            && let Some(child) = self.only_child(parent, text)
-        {
+        if OWNED && let Some(child) = self.only_child(parent, text) {
             return child;
         }
         let hash = self.hash_of(parent, hash());

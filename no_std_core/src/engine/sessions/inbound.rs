@@ -105,7 +105,6 @@ impl<'m> Receipts<'m> {
     }
 
     /// The most receipts that a look-up may have to pass.
-    #[cfg(feature = "alloc")]
     pub(crate) fn longest_chain(&self) -> usize {
         self.index.longest_chain(&self.pool)
     }

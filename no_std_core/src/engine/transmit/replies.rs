@@ -67,7 +67,6 @@ impl Engine<'_> {
                 let codes = self.codes_behind(owed, count, ReasonCode::ImplementationSpecificError);
                 UnsubAck { packet_id, properties: Properties::EMPTY, codes }.encode(version, out);
             }
-            #[cfg(feature = "alloc")]
             (Reply::Unanswered(_), _) => debug_assert!(false, "it waits"),
             (Reply::Codes(_) | Reply::Ack(_) | Reply::SubAck { .. } | Reply::UnsubAck { .. }, _) => {
                 debug_assert!(false, "codes go with the entry before them, and these replies have an identifier");
@@ -165,9 +164,7 @@ impl Engine<'_> {
                     self.connections[handle].draft.free();
                 }
             }
-            Reply::Ack(_) | Reply::Codes(_) => {}
-            #[cfg(feature = "alloc")]
-            Reply::Unanswered(_) => {}
+            Reply::Ack(_) | Reply::Codes(_) | Reply::Unanswered(_) => {}
         }
     }
 }

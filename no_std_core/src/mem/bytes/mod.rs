@@ -1,6 +1,8 @@
 //! Everything that varies in size: texts, bodies of messages.
 
 mod blocks;
+#[cfg(not(feature = "alloc"))]
+mod unshared;
 
 use core::ops::Range;
 
