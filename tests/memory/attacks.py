@@ -53,6 +53,11 @@ def load():
     return ALL
 
 
+@attack("nobody", "no attack: what the broker takes, and how long the pair waits for this machine", short=True)
+def nobody(arena):
+    arena.hold()
+
+
 # Steps of clients.
 
 
