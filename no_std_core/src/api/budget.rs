@@ -121,28 +121,29 @@ impl Entries {
     /// Of [`Resources`](crate::Resources) with these parameters.
     pub const fn of_resources(counts: &Counts) -> Self {
         let Counts { connections, sessions, subscriptions, levels, messages, deliveries, blocks } = *counts;
+        let receipts = sessions.saturating_mul(RECEIPTS_EACH);
         Self {
             connections,
             sessions,
             messages,
             deliveries,
-            owed: connections * OWED_EACH,
-            receipts: sessions * RECEIPTS_EACH,
-            aliases: connections * ALIASES_EACH,
-            replays: sessions * REPLAYS_EACH,
+            owed: connections.saturating_mul(OWED_EACH),
+            receipts,
+            aliases: connections.saturating_mul(ALIASES_EACH),
+            replays: sessions.saturating_mul(REPLAYS_EACH),
             group_queues: sessions,
-            timers: sessions * TIMERS_EACH,
+            timers: sessions.saturating_mul(TIMERS_EACH),
             nodes: levels,
             subscriptions,
             subscribers: sessions,
             groups: sessions,
             // Sessions, receipts and groups have as many as there are Sessions.
-            buckets: 3 * sessions + connections + levels + subscriptions,
-            blocks: blocks + subscriptions,
+            buckets: total(&[sessions, sessions, sessions, connections, levels, subscriptions]),
+            blocks: total(&[blocks, subscriptions]),
             bytes: 0,
             blobs: 0,
             scratch: SCRATCH,
-            marks: 2 * sessions + subscriptions + 2 * messages + deliveries + sessions * RECEIPTS_EACH,
+            marks: total(&[sessions, sessions, subscriptions, messages, messages, deliveries, receipts]),
             free_lists: 0,
         }
     }
@@ -246,14 +247,27 @@ impl Entries {
     /// Bytes of a struct that holds all of these tables.
     pub const fn bytes(&self, entry: &EntryBytes) -> usize {
         let mut rest: &[Table] = &self.tables(entry);
-        let mut sum = 0;
+        let mut sum: usize = 0;
         while let [table, others @ ..] = rest {
-            sum += table.bytes();
+            sum = sum.saturating_add(table.bytes());
             rest = others;
         }
         // Some entries hold times, of 8 bytes.
-        sum.next_multiple_of(8)
+        match sum.checked_next_multiple_of(8) {
+            Some(bytes) => bytes,
+            None => usize::MAX,
+        }
     }
+}
+
+/// All of these together. More than a number counts is more than there is memory for.
+const fn total(mut counts: &[usize]) -> usize {
+    let mut total: usize = 0;
+    while let [count, others @ ..] = counts {
+        total = total.saturating_add(*count);
+        counts = others;
+    }
+    total
 }
 
 /// How many tables [`Entries::tables`] tells apart.
@@ -441,14 +455,15 @@ impl Text {
             && let Some((place, _)) = free.split_at_mut_checked(text.len())
         {
             place.copy_from_slice(text.as_bytes());
-            self.len += text.len();
+            self.len = self.len.saturating_add(text.len());
         }
         self
     }
 
     const fn number(self, number: usize) -> Self {
         let before = if number < 10 { self } else { self.number(number / 10) };
-        match core::str::from_utf8(&[b'0' + (number % 10) as u8]) {
+        // The lower four bits of '0' are free for the digit.
+        match core::str::from_utf8(&[b'0' | (number % 10) as u8]) {
             Ok(digit) => before.then(digit),
             Err(_) => before,
         }

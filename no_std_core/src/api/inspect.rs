@@ -163,12 +163,11 @@ impl Engine<'_> {
 
     fn delivery_at(&self, session: Handle<Session>, place: usize) -> Option<(Handle<Delivery>, DeliveryState)> {
         let outbound = &self.sessions[session].outbound;
-        let in_flight = outbound.in_flight();
-        if place < in_flight {
+        let Some(queued) = place.checked_sub(outbound.in_flight()) else {
             let found = outbound.iter_in_flight(&self.messages).nth(place);
             return found.map(|delivery| (delivery, DeliveryState::InFlight));
-        }
-        let found = outbound.iter_queued(&self.messages).nth(place - in_flight);
+        };
+        let found = outbound.iter_queued(&self.messages).nth(queued);
         found.map(|delivery| (delivery, DeliveryState::Queued))
     }
 

@@ -343,7 +343,7 @@ impl<'b> LocalClient<'b> {
     /// The lowest Packet Identifier that no request has.
     fn free_packet_id(&self) -> Result<PacketId, ReasonCode> {
         let used = self.requests.trailing_ones();
-        let free = if used < Self::MAX_REQUESTS { PacketId::new(used as u16 + 1) } else { None };
+        let free = if used < Self::MAX_REQUESTS { PacketId::new((used as u16).saturating_add(1)) } else { None };
         free.ok_or(ReasonCode::ServerBusy)
     }
 
@@ -449,7 +449,7 @@ fn has_room_for_reply(broker: &Broker<'_>, id: ConnectionId) -> bool {
     let Some(connection) = broker.engine.find(id) else { return true };
     let owed = broker.engine.connections[connection].owed.len();
     let most = usize::from(broker.engine.config.limits.owed_replies);
-    owed <= most.saturating_sub(most / 2 + 3)
+    owed <= most.saturating_sub((most / 2).saturating_add(3))
 }
 
 /// Whether it is time for PINGREQ, if the broker has a Server Keep Alive `[MQTT-3.1.2-21]`.

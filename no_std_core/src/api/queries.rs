@@ -49,7 +49,7 @@ impl Broker<'_> {
                 .bytes
                 .with(session.client_id, |text| visit(core::str::from_utf8(text).unwrap_or(""), info));
             if shown.unwrap_or_else(|| visit("", info)).is_break() {
-                return Some(handle.index() + 1);
+                return Some(handle.index().saturating_add(1));
             }
         }
         None

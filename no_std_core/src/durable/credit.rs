@@ -161,16 +161,17 @@ impl Credit for Engine<'_> {
     #[inline]
     fn has_credit_for(&mut self, handle: Handle<Connection>, publish: &Publish<'_>) -> bool {
         let brokers = u64::from(self.config.shard.count.max(1));
-        let len = publish.topic.len() + publish.payload.len();
-        let cost = (len as u64 + u64::from(publish.properties.forwardable_len()) + 2 * RECORD_BYTES) * brokers;
+        let len = publish.topic.len().saturating_add(publish.payload.len());
+        let len = len.saturating_add(publish.properties.forwardable_len() as usize);
+        let cost = credit_for(len).saturating_mul(brokers);
         let needed = self.messages.journal.gathered().saturating_add(cost);
         self.account.credit.covers(needed) || self.store_is_full || !self.must_wait_for_credit(handle, publish, needed)
     }
 
     fn has_credit_for_will(&mut self, handle: Handle<Connection>, will: &Will<'_>) -> bool {
-        let len = will.topic.len() + will.payload.len();
-        let cost = len as u64 + u64::from(will.properties.forwardable_len()) + 2 * RECORD_BYTES;
-        let needed = self.messages.journal.gathered().saturating_add(cost);
+        let len = will.topic.len().saturating_add(will.payload.len());
+        let len = len.saturating_add(will.properties.forwardable_len() as usize);
+        let needed = self.messages.journal.gathered().saturating_add(credit_for(len));
         let may = !self.messages.journal.is_on() || self.account.credit.covers(needed) || self.store_is_full;
         if !may {
             self.wait_for_credit(handle, needed);

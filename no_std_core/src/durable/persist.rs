@@ -93,7 +93,7 @@ impl Engine<'_> {
                 });
                 let mut body = self.messages.bytes.chunks(message.body, 0..message.body.len());
                 let sealed = record::seal(key, Some(&value), &mut body, out);
-                return Some(sealed.ok_or(record::OVERHEAD + message.body.len()));
+                return Some(sealed.ok_or(record::OVERHEAD.saturating_add(message.body.len())));
             }
             Kind::Retained => {
                 self.messages.live(Handle::from_index(slot)).filter(|message| message.is_kept())?;
@@ -111,7 +111,7 @@ impl Engine<'_> {
             Kind::Transit | Kind::Sibling => self.sibling_value(key)?,
         };
         let sealed = record::seal(key, Some(&value), &mut core::iter::empty(), out);
-        Some(sealed.ok_or(record::OVERHEAD + text_len))
+        Some(sealed.ok_or(record::OVERHEAD.saturating_add(text_len)))
     }
 
     /// What is kept of siblings, and how long the text in it is.

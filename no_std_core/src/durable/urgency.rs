@@ -33,7 +33,7 @@ impl Engine<'_> {
         }
         let mut urgency = CommitUrgency::Clear;
         for kind in Journal::PASSING {
-            let mut place = 0;
+            let mut place: usize = 0;
             while let Some(slot) = self.messages.journal.dirty_at(kind, place) {
                 match self.urgency_of(kind, slot) {
                     CommitUrgency::Lasting => return CommitUrgency::Lasting,
@@ -44,7 +44,7 @@ impl Engine<'_> {
                         continue;
                     }
                 }
-                place += 1;
+                place = place.saturating_add(1);
             }
         }
         if urgency == CommitUrgency::Clear && self.messages.journal.release() {

@@ -8,7 +8,7 @@ use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::routing::{Fate, Terms};
 use crate::engine::sessions::{Outbound, Session};
 use crate::engine::siblings::Siblings;
-use crate::mem::{Handle, OWNED};
+use crate::mem::{Handle, OWNED, one_more};
 use crate::seam::counters::DropReason;
 use crate::seam::work;
 use crate::topic::TopicName;
@@ -165,7 +165,7 @@ impl Engine<'_> {
         let mut gone = Bound { messages: 0, bytes: 0 };
         let expired = queue.iter(&self.messages).take_while(|oldest| self.waits_in_vain(*oldest));
         for oldest in expired {
-            gone.messages += 1;
+            gone.messages = one_more(gone.messages);
             gone.bytes = gone.bytes.saturating_add(self.messages.cost(oldest));
             if has_room(gone) {
                 return (gone.messages as usize, true);
@@ -243,7 +243,8 @@ impl Engine<'_> {
         let limits = &self.config.limits;
         // Where bytes alone may be more, as many messages as in memory are still few.
         let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
-        let share = longest.saturating_mul(Limits::LONG_QUEUES) / usize::from(self.config.shard.count.max(1));
+        let all = longest.saturating_mul(Limits::LONG_QUEUES);
+        let share = all.checked_div(usize::from(self.config.shard.count)).unwrap_or(all);
         OWNED
             && !self.store_is_half_full.get()
             && self.messages.is_half_free()

@@ -14,7 +14,7 @@ use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::routing::{Fate, Routing, Terms};
 use crate::engine::sessions::{Outbound, Session};
 use crate::engine::siblings::Siblings;
-use crate::mem::{Handle, OWNED};
+use crate::mem::{Handle, OWNED, one_more};
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
 use crate::seam::work;
@@ -107,11 +107,11 @@ impl Engine<'_> {
         let member = self.router.pick(group, strategy, keys, |subscriber| {
             let slot = subscriber.0.checked_sub(offset)?;
             let session = &sessions[Handle::from_index(slot as usize)];
-            looked_at += 1;
+            looked_at = one_more(looked_at);
             let can_take = session.is_here() && room.is_none_or(|cost| session.has_room(limits, cost));
             can_take.then(|| session.load())
         });
-        self.work.count(work::DELIVERY, looked_at);
+        self.work.count(work::DELIVERY, looked_at as usize);
         member
     }
 
@@ -442,7 +442,7 @@ impl Engine<'_> {
     pub(crate) fn forget_left_groups(&mut self, session: Handle<Session>) {
         let subscriber = self.subscriber_of(session);
         let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);
-        self.work.count(work::DELIVERY, outbound.queued() + outbound.in_flight());
+        self.work.count(work::DELIVERY, outbound.len());
         outbound.forget_group(&mut self.messages, |delivery| {
             delivery.group_elsewhere().is_some_and(|subscription| !router.holds(subscription, subscriber))
                 || delivery.group().is_some_and(|group| !router.is_member(group, subscriber))

@@ -11,6 +11,7 @@ use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
 use crate::mem::{Handle, OWNED};
 use crate::seam::authorize::Ask;
+use crate::seam::counters::tally;
 use crate::seam::work;
 use crate::time::Instant;
 
@@ -31,7 +32,7 @@ impl Engine<'_> {
         self.connections[slot].begin(self.generations, now);
         let deadline = now.plus_millis(u64::from(self.config.connect_timeout_ms));
         self.connections[slot].timer = self.timers.arm(deadline, TimerKey::Connection(slot));
-        self.counters.connections_opened += 1;
+        tally(&mut self.counters.connections_opened, 1);
         Ok(ConnectionId { slot, generation: self.generations })
     }
 
@@ -90,9 +91,9 @@ impl Engine<'_> {
             match self.take(now, handle, frame) {
                 Ok(Taken::NotNow) => break Next::Wait,
                 Ok(taken) => {
-                    self.counters.packets_received += 1;
+                    tally(&mut self.counters.packets_received, 1);
                     if OWNED && frame.packet_type() == PacketType::Publish {
-                        self.counters.publish_bytes_received += len as u64;
+                        tally(&mut self.counters.publish_bytes_received, len);
                     }
                     rest = rest.get(len..).unwrap_or(&[]);
                     if let Taken::Ask(ask) = taken {
@@ -103,8 +104,8 @@ impl Engine<'_> {
             }
         };
         self.connections[handle].is_held = !matches!(next, Next::Read | Next::Close);
-        let consumed = bytes.len() - rest.len();
-        self.counters.bytes_received += consumed as u64;
+        let consumed = bytes.len().saturating_sub(rest.len());
+        tally(&mut self.counters.bytes_received, consumed);
         Received { consumed, next }
     }
 

@@ -187,7 +187,8 @@ impl Engine<'_> {
         self.sessions[session].replays.push_back(&mut self.replays, replay);
         self.replaying.insert(subscription, replay);
         // Where half of them have ended, and wait to be taken out, it is time to do so.
-        if OWNED && self.sessions[session].replays.len() > 2 * self.sessions[session].subscriptions as usize + 16 {
+        let entry = &self.sessions[session];
+        if OWNED && entry.replays.len() > (entry.subscriptions as usize).saturating_mul(2).saturating_add(16) {
             self.end_replays_where(session, |replay| replay.subscription.is_none());
         }
         true
@@ -359,7 +360,7 @@ impl Engine<'_> {
             (walk.suspend(), missed)
         });
         let (cursor, missed) = looked.unwrap_or((RetainedCursor::END, 0));
-        self.work.count(work::LEVEL, missed + 1);
+        self.work.count(work::LEVEL, missed.saturating_add(1));
         self.replays[replay].cursor = cursor;
         self.replays[replay].has_next = !cursor.is_over() && missed < levels as usize;
     }

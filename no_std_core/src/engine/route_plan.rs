@@ -19,6 +19,7 @@ use crate::engine::routing::{Fate, Routed, Routing, Terms, is_reserved_for_serve
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::mem::Handle;
+use crate::seam::counters::tally;
 use crate::topic::TopicName;
 
 /// A message of which something has to be known before it is taken.
@@ -240,9 +241,16 @@ impl<'m> Engine<'m> {
                 stored
             }
         };
-        self.routed += 1;
-        self.messages.set_order(message, self.routed);
+        let order = self.next_order();
+        self.messages.set_order(message, order);
         Ok(message)
+    }
+
+    /// The place of the message that is handed out next among all. Half of all numbers may have come from records, the other half is
+    /// never used up.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        tally(&mut self.routed, 1);
+        self.routed
     }
 
     /// Makes a message the retained one of its topic.

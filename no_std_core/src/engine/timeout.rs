@@ -37,7 +37,7 @@ impl Engine<'_> {
         // A part only grows: what is shorter is of another packet.
         let counted = Some(connection.counted.get()).filter(|counted| *counted <= come).unwrap_or(0);
         let since = now.millis_since(connection.last_active);
-        if u64::from(come - counted) * 1000 >= since.saturating_mul(LEAST_BYTES_PER_SEC) {
+        if u64::from(come.saturating_sub(counted)) * 1000 >= since.saturating_mul(LEAST_BYTES_PER_SEC) {
             connection.last_active = now;
             connection.counted.set(come);
         }

@@ -30,6 +30,6 @@ impl<'b> Buffer<'b> {
     pub(super) fn take(&mut self, count: usize) {
         let count = count.min(self.len);
         self.bytes.copy_within(count..self.len, 0);
-        self.len -= count;
+        self.len = self.len.saturating_sub(count);
     }
 }

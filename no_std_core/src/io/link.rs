@@ -289,7 +289,7 @@ fn until_next_connect(bytes: &[u8]) -> &[u8] {
     while let Ok(Some((_, len))) = split(rest, u32::MAX) {
         rest = rest.get(len..).unwrap_or(&[]);
         if peek_type(rest) == Some(PacketType::Connect) {
-            return bytes.get(..bytes.len() - rest.len()).unwrap_or(bytes);
+            return bytes.get(..bytes.len().saturating_sub(rest.len())).unwrap_or(bytes);
         }
     }
     bytes

@@ -59,8 +59,6 @@
 //! stops the test with "another entry is there", whichever entry took the place. In a release build that would cost each
 //! access to an entry a comparison, 40 to 110 % more instructions in all; `--cfg goldcrest_check_handles` turns it on there.
 
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
-
 /// Says which fields of an entry are its links: `links!(Linked<ByPlace> for Subscription: place_next)`,
 /// `links!(DoublyLinked for Node: prev)` beside that, `links!(Chained for Node: hash, chain)`.
 macro_rules! links {
@@ -148,10 +146,10 @@ pub(crate) trait Initial: Copy + 'static {
     const INITIAL: &'static Self;
 }
 
-/// The number of entries once there is one more: a pool has far fewer than a number counts.
+/// The number of entries once there is one more, or of levels of a topic: there are far fewer than a number counts.
 #[inline(always)]
 pub(crate) const fn one_more(count: u32) -> u32 {
-    debug_assert!(count < u32::MAX, "more entries than any pool has");
+    debug_assert!(count < u32::MAX, "more than any pool or topic has");
     count.wrapping_add(1)
 }
 

@@ -67,7 +67,7 @@ impl Message {
 
     /// What the body counts towards the budget.
     pub(super) fn weight(&self) -> usize {
-        self.body.len() + OVERHEAD
+        self.body.len().saturating_add(OVERHEAD)
     }
 
     /// Whether the body is in the store alone and can be fetched.
@@ -118,7 +118,7 @@ impl Residency for Messages<'_> {
     #[cold]
     fn message_has_gone(&mut self, message: &Message) {
         if message.has(Message::EVICTED) {
-            self.paging.evicted -= 1;
+            self.paging.evicted = self.paging.evicted.saturating_sub(1);
         }
         if message.has(Message::EVICTABLE) {
             self.paging.discount(message);

@@ -14,8 +14,9 @@ const PASSED_OVER: usize = 64;
 
 impl Bodies {
     pub(super) fn discount(&mut self, message: &Message) {
-        self.bytes -= message.weight();
-        self.count -= 1;
+        debug_assert!(self.count > 0 && self.bytes >= message.weight(), "what is discounted was counted");
+        self.bytes = self.bytes.saturating_sub(message.weight());
+        self.count = self.count.saturating_sub(1);
     }
 }
 
@@ -57,7 +58,7 @@ impl Messages<'_> {
 
     /// The next body that has to be evicted for the others to fit into the budget.
     pub(super) fn next_to_evict(&mut self) -> Option<Handle<Message>> {
-        let mut passed_over = 0;
+        let mut passed_over: usize = 0;
         while self.paging.bytes > self.paging.budget && passed_over < PASSED_OVER {
             let name = self.paging.evictable.pop_front()?;
             let named = self.named(name).filter(|message| self.pool[*message].has(Message::EVICTABLE));
@@ -70,7 +71,7 @@ impl Messages<'_> {
                 return Some(message);
             }
             self.paging.evictable.push_back(name);
-            passed_over += 1;
+            passed_over = passed_over.saturating_add(1);
         }
         None
     }
@@ -92,7 +93,7 @@ impl Messages<'_> {
         entry.flags |= Message::EVICTED;
         let body = entry.body;
         entry.body = body.absent();
-        self.paging.evicted += 1;
+        self.paging.evicted = self.paging.evicted.saturating_add(1);
         self.bytes.release(body);
     }
 
@@ -104,10 +105,10 @@ impl Messages<'_> {
         }
         entry.flags |= Message::EVICTABLE;
         let (name, weight) = (entry.name(message.index()), entry.weight());
-        self.paging.bytes += weight;
-        self.paging.count += 1;
+        self.paging.bytes = self.paging.bytes.saturating_add(weight);
+        self.paging.count = self.paging.count.saturating_add(1);
         self.paging.evictable.push_back(name);
-        if self.paging.evictable.len() > 2 * self.paging.count + PASSED_OVER {
+        if self.paging.evictable.len() > self.paging.count.saturating_mul(2).saturating_add(PASSED_OVER) {
             let (pool, evictable) = (&self.pool, &mut self.paging.evictable);
             evictable.retain(|name| {
                 let message = Handle::from_index(name.slot as usize);
@@ -133,7 +134,7 @@ impl Messages<'_> {
         for slot in slots {
             let (word, bit) = (slot as usize / 64, slot % 64);
             if bits.len() <= word {
-                bits.resize(word + 1, 0);
+                bits.resize(word.saturating_add(1), 0);
             }
             if let Some(word) = bits.get_mut(word) {
                 *word |= 1 << bit;
@@ -154,7 +155,7 @@ impl Messages<'_> {
         let body = Blob::absent_of(u32::try_from(len).ok()?);
         let flags = draft.flags | Message::EVICTED;
         let message = self.pool.restore(slot, Message { body, references: 0, durable: 0, flags, ..draft })?;
-        self.paging.evicted += 1;
+        self.paging.evicted = self.paging.evicted.saturating_add(1);
         Some(message)
     }
 }

@@ -37,7 +37,7 @@ impl Messages<'_> {
             let weight = entry.weight();
             let name = entry.name(message.index());
             self.paging.requests.push_back(Fetch { name, weight: weight as u32 });
-            self.paging.expected += weight;
+            self.paging.expected = self.paging.expected.saturating_add(weight);
         }
     }
 
@@ -47,12 +47,13 @@ impl Messages<'_> {
             let fetch = *self.paging.requests.front()?;
             let weight = fetch.weight as usize;
             let is_there = self.named(fetch.name).is_some();
-            if is_there && self.paging.requested > 0 && self.paging.requested + weight > self.paging.budget / 2 {
+            let requested = self.paging.requested.saturating_add(weight);
+            if is_there && self.paging.requested > 0 && requested > self.paging.budget / 2 {
                 return None;
             }
             self.paging.requests.pop_front();
             if is_there {
-                self.paging.requested += weight;
+                self.paging.requested = requested;
                 return Some(fetch);
             }
             self.paging.expected = self.paging.expected.saturating_sub(weight);
@@ -79,7 +80,7 @@ impl Messages<'_> {
         let entry = &mut self.pool[message];
         entry.body = body;
         entry.flags &= !Message::EVICTED;
-        self.paging.evicted -= 1;
+        self.paging.evicted = self.paging.evicted.saturating_sub(1);
         self.make_evictable(message);
     }
 

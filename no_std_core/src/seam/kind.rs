@@ -43,7 +43,7 @@ impl Kind {
 
     /// Its place in [`Kind::ALL`].
     pub(crate) const fn place(self) -> usize {
-        self as usize - 1
+        (self as usize).saturating_sub(1)
     }
 
     /// The kind with this number.

@@ -38,7 +38,7 @@ impl Work {
     /// Counts a walk through so many levels of the tree for a text of so many bytes.
     #[inline]
     pub(crate) fn count_walk(&mut self, levels: u32, text_len: usize) {
-        self.count(LEVEL, (levels as usize).saturating_mul(1 + text_len / LONG_TOPIC));
+        self.count(LEVEL, (levels as usize).saturating_mul((text_len / LONG_TOPIC).saturating_add(1)));
     }
 
     pub(crate) fn done(self) -> u64 {

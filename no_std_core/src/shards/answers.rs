@@ -6,7 +6,7 @@ use crate::engine::connections::{Connection, Reply};
 use crate::engine::packets::publish::answer_to;
 use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
-use crate::mem::Handle;
+use crate::mem::{Handle, one_more};
 use crate::seam::kind::Kind;
 use crate::shards::forward::Content;
 use crate::shards::questions::{Asker, QuestionId};
@@ -15,7 +15,7 @@ impl Engine<'_> {
     /// Answers a sibling what became of its message: with those that it is about to be told of.
     pub(super) fn answer(&mut self, to: u16, fate: Fate) {
         match self.shards.links.last_to(to) {
-            Some(Content::Answers { fate: same, count }) if *same == fate => *count += 1,
+            Some(Content::Answers { fate: same, count }) if *same == fate => *count = one_more(*count),
             _ => self.shards.links.send(to, Content::Answers { fate, count: 1 }),
         }
     }

@@ -54,12 +54,12 @@ impl Fences {
 impl Fences {
     /// The number that the next fence will have.
     pub(super) fn next(&self) -> u64 {
-        self.last + 1
+        self.last.saturating_add(1)
     }
 
     /// Asks all siblings to answer when they have taken what was sent so far.
     pub(super) fn raise(&mut self, links: &mut ShardLinks) -> u64 {
-        self.last += 1;
+        self.last = self.next();
         let fence = self.last;
         for other in links.others() {
             links.send(other, Content::Fence(fence));
@@ -100,7 +100,7 @@ impl Fences {
 
     /// Has all siblings take note of what was sent so far; fences of others are answered only after that.
     pub(super) fn raise_probe(&mut self, links: &mut ShardLinks) {
-        self.probe += 1;
+        self.probe = self.probe.saturating_add(1);
         let probe = self.probe;
         for other in links.others() {
             links.send(other, Content::Probe(probe));

@@ -16,7 +16,7 @@ use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::Terms;
 use crate::engine::sessions::Session;
-use crate::mem::Handle;
+use crate::mem::{Handle, one_more};
 use crate::seam::counters::DropReason;
 use crate::shards::forward::{Content, Member, SharedMessage};
 use crate::shards::links::ShardLinks;
@@ -63,7 +63,7 @@ struct GroupElsewhere {
 /// Tells the owner of a group that a member has acknowledged one more message: with those that it is about to be told of.
 fn tell_settled(links: &mut ShardLinks, owner: u16, member: Member) {
     match links.last_to(owner) {
-        Some(Content::Settled { member: same, count }) if *same == member => *count += 1,
+        Some(Content::Settled { member: same, count }) if *same == member => *count = one_more(*count),
         _ => links.send(owner, Content::Settled { member, count: 1 }),
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{self, Subscription};
 use crate::engine::routing::Terms;
 use crate::engine::sessions::Session;
-use crate::mem::{Blob, Handle};
+use crate::mem::{Blob, Handle, one_more};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::DropReason;
 use crate::shards::forward::{Content, Member, SharedMessage};
@@ -81,7 +81,8 @@ impl Engine<'_> {
         let membership = Membership { there: member.subscription, group: filter.as_str().into() };
         self.shards.members.memberships.insert(subscribed.handle, membership);
         if !subscribed.replaced {
-            self.sessions[session].subscriptions += 1;
+            let entry = &mut self.sessions[session];
+            entry.subscriptions = one_more(entry.subscriptions);
         }
         if subscribed.first {
             self.tell_interest(filter, true, self.messages.journal.is_on());
@@ -133,7 +134,7 @@ impl Engine<'_> {
         let Some(remote) = self.sessions[session].shards.remote_mut() else { return };
         let is_confirmed = terms.qos > QoS::AtMostOnce;
         if is_confirmed {
-            remote.state.outstanding += 1;
+            remote.state.outstanding = one_more(remote.state.outstanding);
         }
         let Remote { shard, member, state } = *remote;
         let is_durable = is_confirmed && state.is_durable && self.messages.journal.is_on();

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
-use crate::mem::{Handle, SpareBuffers};
+use crate::mem::{Handle, SpareBuffers, one_more};
 use crate::seam::work;
 use crate::shards::forward::{Content, Forward};
 use crate::shards::waits::Waits;
@@ -113,7 +113,7 @@ impl ShardLinks {
         let Some(sibling) = self.queues.get_mut(usize::from(from)) else {
             return;
         };
-        sibling.unconfirmed += 1;
+        sibling.unconfirmed = one_more(sibling.unconfirmed);
         if sibling.unconfirmed == CONFIRMED_AT_ONCE {
             sibling.unconfirmed = 0;
             let confirmed = Content::Confirmed { count: CONFIRMED_AT_ONCE, spares: spare_buffers() };
@@ -154,7 +154,7 @@ impl Engine<'_> {
         if !self.connections[handle].shards.mark(Waits::CONGESTED, true) {
             self.shards.links.congested.push(id);
             // Those that have gone meanwhile are taken out where they may be half of all.
-            if self.shards.links.congested.len() > 2 * self.connections.len() + 16 {
+            if self.shards.links.congested.len() > self.connections.len().saturating_mul(2).saturating_add(16) {
                 let mut waiting = core::mem::take(&mut self.shards.links.congested);
                 self.work.count(work::PACKET, waiting.len());
                 waiting.retain(|id| self.find(*id).is_some());

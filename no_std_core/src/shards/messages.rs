@@ -45,7 +45,7 @@ impl Engine<'_> {
         }
         let body = self.messages.bytes.make_shared(&routing.parts)?;
         let shared = SharedMessage::new(body, &routing.draft, routing.publisher_key);
-        self.routed += 1;
+        self.next_order();
         Some(self.send_to_each(shared, routing.asks, to, |_, _, _| 0))
     }
 
@@ -110,8 +110,8 @@ impl Engine<'_> {
     pub(super) fn adopt(&mut self, shared: SharedMessage) -> Option<Handle<Message>> {
         let (message, body) = shared.into_parts();
         // Its place among the sibling's messages says nothing here.
-        self.routed += 1;
-        let stored = self.messages.adopt(Message { order: self.routed, ..message }, body)?;
+        let order = self.next_order();
+        let stored = self.messages.adopt(Message { order, ..message }, body)?;
         self.messages.hold(stored);
         Some(stored)
     }

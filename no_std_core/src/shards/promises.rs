@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
-use crate::mem::Handle;
+use crate::mem::{Handle, one_less, one_more};
 use crate::topic::TopicFilter;
 
 /// By the generations of connections, each of which waits with one packet.
@@ -24,7 +24,8 @@ impl Promises {
     /// Siblings are told of a filter for the SUBSCRIBE that a connection waits with.
     pub(super) fn add(&mut self, generation: u32, filter: &str) {
         self.filters.entry(generation).or_default().push(filter.into());
-        *self.counts.entry(filter.into()).or_default() += 1;
+        let count = self.counts.entry(filter.into()).or_default();
+        *count = one_more(*count);
     }
 
     /// Whether some connection waits to subscribe to the filter.
@@ -53,7 +54,7 @@ impl Promises {
         let filters = self.filters.remove(&generation).unwrap_or_default();
         for filter in &filters {
             if let Some(count) = self.counts.get_mut(filter) {
-                *count -= 1;
+                *count = one_less(*count);
                 if *count == 0 {
                     self.counts.remove(filter);
                 }

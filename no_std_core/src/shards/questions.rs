@@ -59,8 +59,9 @@ impl Questions {
 
     /// Opens a question about a message that is handed to siblings.
     pub(super) fn open(&mut self) -> QuestionId {
+        let id = QuestionId(self.first.saturating_add(self.open.len() as u64));
         self.open.push_back(Question { asker: None, awaited: 0, fate: Fate::Unwanted });
-        QuestionId(self.first + self.open.len() as u64 - 1)
+        id
     }
 
     /// One more sibling is asked.
@@ -68,7 +69,7 @@ impl Questions {
         if let Some(asked) = self.asked.get_mut(usize::from(sibling)) {
             asked.push_back(id);
             if let Some(question) = self.get_mut(id) {
-                question.awaited += 1;
+                question.awaited = question.awaited.saturating_add(1);
             }
         }
     }
@@ -98,7 +99,7 @@ impl Questions {
         }
         while self.open.front().is_some_and(|first| first.awaited == 0) {
             self.open.pop_front();
-            self.first += 1;
+            self.first = self.first.saturating_add(1);
         }
         told
     }

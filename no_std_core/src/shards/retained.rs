@@ -84,7 +84,7 @@ impl Removals {
 impl Removals {
     /// The stamp of a message that is retained now: later ones are greater, and no two are equal.
     pub(super) fn stamp(&mut self) -> u64 {
-        self.clock += 1;
+        self.clock = self.clock.saturating_add(1).min(u64::MAX >> 16);
         self.clock << 16 | u64::from(self.shard)
     }
 
@@ -95,7 +95,7 @@ impl Removals {
 
     /// The retained message of a topic was removed at `stamp`; the tombstone's body is the topic, and the caller holds it.
     pub(super) fn bury(&mut self, topic_hash: u32, stamp: u64, tombstone: Handle<Message>) {
-        self.tombstones.push_back((self.round + 1, (topic_hash, stamp, tombstone)));
+        self.tombstones.push_back((self.round.saturating_add(1), (topic_hash, stamp, tombstone)));
         self.by_topic.insert((topic_hash, stamp, tombstone));
     }
 
@@ -111,7 +111,7 @@ impl Removals {
         if self.tombstones.is_empty() || !self.all_rounded() {
             return;
         }
-        self.round += 1;
+        self.round = self.round.saturating_add(1);
         let (round, stamp) = (self.round, self.clock << 16);
         for other in links.others() {
             links.send(other, Content::Round { round, stamp });
@@ -180,10 +180,9 @@ impl Engine<'_> {
             return;
         }
         let text = topic.as_str().as_bytes();
-        self.routed += 1;
         let draft = Message {
             topic_len: text.len() as u16,
-            order: self.routed,
+            order: self.next_order(),
             shards: Stamp::of(stamp),
             ..Message::default()
         };

@@ -28,7 +28,8 @@ impl Engine<'_> {
         if !self.has_siblings() || self.config.overflow_for(topic) != Overflow::Refuse {
             return true;
         }
-        let cost = (text.len() + publish.payload.len()) as u32 + publish.properties.forwardable_len();
+        let len = text.len().saturating_add(publish.payload.len());
+        let cost = publish.properties.forwardable_len().saturating_add(len as u32);
         let (qos, fence) = (publish.qos, self.shards.fences.next());
         let message = Candidate { topic, qos, cost, is_kept: false, publisher: None, from_sibling: false };
         let asked = self.plan_route(&message, RouteQuestion::Siblings).siblings;

@@ -55,13 +55,13 @@ impl Iterator for WantedSiblings<'_> {
             if !self.set.has_more {
                 return None;
             }
-            self.word += 1;
+            self.word = self.word.saturating_add(1);
             self.rest = *self.set.wanted.get(self.word)?;
         }
         let bit = self.rest.trailing_zeros();
         self.rest &= self.rest.wrapping_sub(1);
         let is_durable = self.set.durable.get(self.word)? >> bit & 1 != 0;
-        Some((self.word as u16 * 64 + bit as u16, is_durable))
+        Some(((self.word as u16) << 6 | bit as u16, is_durable))
     }
 }
 

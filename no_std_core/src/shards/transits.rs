@@ -88,12 +88,13 @@ impl Transits {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() < MAX_TRANSITS => {
+                let slot = self.slots.len() as u32;
                 self.slots.push(None);
-                self.slots.len() as u32 - 1
+                slot
             }
             None => return None,
         };
-        sibling.sent += 1;
+        sibling.sent = sibling.sent.saturating_add(1);
         let sequence = sibling.sent;
         sibling.transits.push_back((sequence, slot));
         *self.slots.get_mut(slot as usize)? = Some(PendingTransit { to, sequence, message, publisher_key, group });
@@ -179,7 +180,7 @@ impl Transits {
             return false;
         }
         if slot >= self.slots.len() {
-            self.slots.resize_with(slot + 1, || None);
+            self.slots.resize_with(slot.saturating_add(1), || None);
         }
         match self.slots.get_mut(slot) {
             Some(place @ None) => *place = Some(transit),

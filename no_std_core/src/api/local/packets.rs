@@ -68,7 +68,7 @@ impl Encode for OneFilter<'_> {
 
     fn body_len(&self, _: Version) -> u32 {
         const AROUND: u32 = 5;
-        AROUND + self.filter.as_str().len() as u32 + u32::from(self.options.is_some())
+        (self.filter.as_str().len() as u32).saturating_add(if self.options.is_some() { AROUND + 1 } else { AROUND })
     }
 
     fn put_body(&self, _: Version, out: &mut impl Sink) {

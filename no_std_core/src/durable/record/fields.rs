@@ -82,7 +82,7 @@ impl<'a> Input<'a> {
 
     /// A number up to `most`, if it is undamaged.
     pub(super) fn number(&mut self, most: u64) -> u64 {
-        let (mut number, mut shift) = (0, 0);
+        let (mut number, mut shift) = (0, 0_u32);
         loop {
             let byte = self.byte();
             let bits = u64::from(byte & 0x7F);
@@ -91,7 +91,8 @@ impl<'a> Input<'a> {
                 self.is_damaged |= byte > 0x7F || number >> shift != bits || number > most;
                 return number;
             }
-            shift += 7;
+            // It is 63 at most.
+            shift = shift.saturating_add(7);
         }
     }
 

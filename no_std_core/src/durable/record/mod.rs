@@ -176,7 +176,7 @@ pub(crate) fn seal(
     }
     let written = content.finish()?;
     *place = checksum(written).to_le_bytes();
-    Some(place.len() + written.len())
+    Some(written.len().saturating_add(place.len()))
 }
 
 fn read_key<'a>(sealed: &'a [u8]) -> Option<(Key, bool, Input<'a>)> {

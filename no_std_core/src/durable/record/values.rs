@@ -270,13 +270,13 @@ impl<'a> Field<'a> for Identifiers<'a> {
 impl Identifiers<'_> {
     /// Writes identifiers to the beginning of `out`, as far as there is room; how many bytes they take.
     pub(crate) fn write(identifiers: impl Iterator<Item = u32>, out: &mut [u8]) -> usize {
-        let mut used = 0;
+        let mut used: usize = 0;
         for identifier in identifiers {
             let Some(rest) = out.get_mut(used..) else { break };
             let mut rest = Output::new(rest);
             identifier.put(&mut rest);
             let Some(written) = rest.finish() else { break };
-            used += written.len();
+            used = used.saturating_add(written.len());
         }
         used
     }

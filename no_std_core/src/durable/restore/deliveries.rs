@@ -151,12 +151,12 @@ impl Messages<'_> {
             entry.set(Delivery::OUTSTANDING, false);
             let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
             // A few at once, because they stand in the memory that grows meanwhile.
-            let (mut at, mut piece, mut last) = (0, [0; 64], handle);
+            let (mut at, mut piece, mut last) = (0_usize, [0; 64], handle);
             while at < text.len() {
                 let len = self.bytes.copy(text, at, &mut piece);
                 let mut some = Identifiers(piece.get(..len).unwrap_or(&[]));
                 let Some(identifier) = some.next() else { break };
-                at += len - some.0.len();
+                at = at.saturating_add(len.saturating_sub(some.0.len()));
                 let extra = Delivery { identifier, ..Delivery::default() };
                 if identifier != 0
                     && let Some(extra) = self.deliveries.insert(extra)
@@ -206,8 +206,8 @@ impl Outbound {
             let packet_id = deliveries[delivery].packet_id;
             match previous {
                 Some(previous) if previous == packet_id => twice.push_back(deliveries, delivery),
-                Some(previous) if packet_id - previous > largest => {
-                    largest = packet_id - previous;
+                Some(previous) if packet_id.wrapping_sub(previous) > largest => {
+                    largest = packet_id.wrapping_sub(previous);
                     last = previous;
                     before.append(deliveries, &mut behind);
                     behind.push_back(deliveries, delivery);

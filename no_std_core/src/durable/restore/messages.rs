@@ -20,9 +20,9 @@ impl Engine<'_> {
     ) -> Result<(), RestoreError> {
         let topic = value.body.get(..usize::from(value.topic_len)).and_then(|topic| core::str::from_utf8(topic).ok());
         let is_topic = topic.is_some_and(|topic| TopicName::new(topic).is_ok());
-        let properties_end = u64::from(value.topic_len) + u64::from(value.properties_len);
+        let behind_topic = value.body.len().saturating_sub(usize::from(value.topic_len));
         let is_counted = value.order <= u64::MAX / 2;
-        if !is_topic || !is_counted || properties_end > value.body.len() as u64 || value.qos > 2 {
+        if !is_topic || !is_counted || value.properties_len as usize > behind_topic || value.qos > 2 {
             return Err(RestoreError::Invalid);
         }
         let draft = Message {

@@ -10,7 +10,7 @@ use crate::engine::neighbours::bodies::Residency;
 use crate::engine::router::{RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
-use crate::mem::{Handle, OWNED};
+use crate::mem::{Handle, OWNED, one_more};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
 use crate::time::Instant;
@@ -195,7 +195,8 @@ impl Engine<'_> {
         let kept_filter = elsewhere.as_deref().map_or(filter, TopicFilter::assume_valid);
         let restored = self.router.restore_subscription(slot, kept_filter, subscriber, options, value.identifier);
         let subscription = restored.ok_or(RestoreError::NoRoom)?.handle;
-        self.sessions[session].subscriptions += 1;
+        let entry = &mut self.sessions[session];
+        entry.subscriptions = one_more(entry.subscriptions);
         if value.replaying && filter.share_name().is_none() {
             // It starts over, once it is known what is retained. Without memory for it there is none.
             self.insert_replay(session, subscription, filter, RetainedCursor::START);

@@ -175,10 +175,7 @@ pub(crate) const ASSIGNED_LEN: usize = 26;
 pub(crate) fn assigned_client_id(mut number: u64) -> [u8; ASSIGNED_LEN] {
     let mut id = *b"goldcrest-0000000000000000";
     for digit in id.iter_mut().skip(10) {
-        *digit = match (number & 15) as u8 {
-            nibble @ 0..=9 => b'0' + nibble,
-            nibble => b'a' + nibble - 10,
-        };
+        *digit = b"0123456789abcdef".get((number & 15) as usize).copied().unwrap_or(b'0');
         number >>= 4;
     }
     id

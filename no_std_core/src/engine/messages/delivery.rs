@@ -71,7 +71,7 @@ impl Delivery {
     /// How often it holds its message, see `Messages`.
     #[inline]
     pub(crate) fn holds(&self) -> u32 {
-        1 + u32::from(self.pins_body())
+        if self.pins_body() { 2 } else { 1 }
     }
 
     /// The shared subscription it came through: back to its group if this Session does not take it.

@@ -11,8 +11,9 @@ use crate::engine::receive::Taken;
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
-use crate::mem::Handle;
+use crate::mem::{Handle, one_more};
 use crate::seam::authorize::{Ask, Principal};
+use crate::seam::counters::tally;
 use crate::seam::grant::Grant;
 use crate::time::Instant;
 
@@ -50,7 +51,7 @@ impl<'m> Engine<'m> {
                         self.refuse_connect(now, handle, refusal);
                     }
                     None => {
-                        self.counters.connections_refused += 1;
+                        tally(&mut self.counters.connections_refused, 1);
                         self.close(now, handle, refusal, false);
                     }
                 }
@@ -165,8 +166,9 @@ impl<'m> Engine<'m> {
         connection.is_bridge |= grant.is_bridge;
 
         let bound = &mut self.sessions[session];
-        let was_away = bound.connection.replace(handle).is_none();
-        self.counters.connected += u32::from(was_away);
+        if bound.connection.replace(handle).is_none() {
+            self.counters.connected = one_more(self.counters.connected);
+        }
         bound.is_durable |= granted > 0 && self.messages.journal.is_on();
         bound.expiry_secs = granted;
         bound.principal = principal;
@@ -340,7 +342,7 @@ impl<'m> Engine<'m> {
 
     /// CONNACK with an error, where the version has a way to say it, and the end of the connection `[MQTT-3.1.4-1]`.
     pub(crate) fn refuse_connect(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal) {
-        self.counters.connections_refused += 1;
+        tally(&mut self.counters.connections_refused, 1);
         let version = self.connections[handle].version;
         self.close(now, handle, refusal, false);
         if version == Version::V5 || crate::codec::ConnAck::return_code(refusal.code).is_some() {

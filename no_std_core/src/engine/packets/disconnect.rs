@@ -197,14 +197,12 @@ impl Engine<'_> {
 
     pub(crate) fn close_all(&mut self, now: Instant) {
         const SHUTTING_DOWN: Refusal = Refusal::new(ReasonCode::ServerShuttingDown, "the server is shutting down");
-        let mut slot = 0;
-        while slot < self.connections.slots() {
+        for slot in 0..self.connections.slots() {
             let handle = Handle::from_index(slot);
             if self.connections.is_live(handle) {
                 let open = self.connections[handle].phase == Phase::Open;
                 self.close(now, handle, SHUTTING_DOWN, open);
             }
-            slot += 1;
         }
     }
 

@@ -22,7 +22,7 @@ impl Engine<'_> {
             connection.is_choked = true;
             return Taken::NotNow;
         }
-        connection.pings += 1;
+        connection.pings = connection.pings.saturating_add(1);
         self.mark_ready(handle);
         Taken::Done
     }
@@ -43,8 +43,8 @@ impl Engine<'_> {
                     if frame.check_empty().is_err() || connection.pings.max(answered) >= most {
                         break;
                     }
-                    connection.pings += 1;
-                    connection.draft.get_mut().answered.set(answered + 1);
+                    connection.pings = connection.pings.saturating_add(1);
+                    connection.draft.get_mut().answered.set(answered.saturating_add(1));
                     self.mark_ready(handle);
                 }
                 // Nothing follows it.
@@ -53,6 +53,6 @@ impl Engine<'_> {
             }
             rest = rest.get(len..).unwrap_or(&[]);
         }
-        bytes.len() - rest.len()
+        bytes.len().saturating_sub(rest.len())
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::routing::{Fate, Routed, Routing, connection_state_of, is_rese
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::mem::{Blob, Handle, Slots};
-use crate::seam::counters::DropReason;
+use crate::seam::counters::{DropReason, tally};
 use crate::seam::kind::Kind;
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -86,7 +86,7 @@ impl<'m> Engine<'m> {
             self.publish_with_properties(now, session, publish, alias)
         };
         if let Some(count) = self.counters.publish_received.get_mut(publish.qos as usize) {
-            *count += 1;
+            tally(count, 1);
         }
         self.answer_publish(now, handle, session, publish, outcome, changes)?;
         Ok(Taken::Done)
@@ -123,7 +123,7 @@ impl<'m> Engine<'m> {
         let properties_len = if verbatim.is_some() { 0 } else { publish.properties.forwardable_len() as usize };
         let mut scratch = core::mem::replace(&mut self.scratch, Slots::EMPTY);
         let mut outcome = Err(ReasonCode::QuotaExceeded);
-        if scratch.grow_to(topic_len + properties_len) {
+        if scratch.grow_to(topic_len.saturating_add(properties_len)) {
             let (text, space) = scratch.as_mut_slice().split_at_mut_checked(topic_len).unwrap_or_default();
             let topic = match alias {
                 Some(stored) => {
@@ -287,7 +287,7 @@ impl<'m> Engine<'m> {
         qos: QoS,
         code: ReasonCode,
     ) -> bool {
-        self.counters.publish_refused += 1;
+        tally(&mut self.counters.publish_refused, 1);
         if qos == QoS::AtMostOnce {
             if code != ReasonCode::NotAuthorized {
                 self.count_drop(Some(session), DropReason::QueueFull);
@@ -328,8 +328,8 @@ impl<'m> Engine<'m> {
 
     /// A PUBLISH with QoS 1 or 2 was lost to all who subscribed.
     pub(crate) fn count_lost_publish(&mut self, is_refused: bool) {
-        self.counters.publish_lost += 1;
-        self.counters.publish_refused += u64::from(is_refused);
+        tally(&mut self.counters.publish_lost, 1);
+        tally(&mut self.counters.publish_refused, usize::from(is_refused));
     }
 
     /// The same for all messages of one Session: what shared subscriptions that go by the publisher hash.

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Owed, Phase, Reply};
 use crate::engine::receive::Taken;
 use crate::mem::{Handle, OWNED};
+use crate::seam::counters::tally;
 
 impl Engine<'_> {
     /// A PUBLISH that was refused when it was decoded. Where the topic is the cause, and there is a way to say so, the client is told
@@ -27,7 +28,7 @@ impl Engine<'_> {
             // What it set would be unknown here.
             return Err(refusal);
         }
-        self.counters.publish_refused += 1;
+        tally(&mut self.counters.publish_refused, 1);
         let kind = if publish.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
         self.owe(handle, Owed::new(Reply::Ack(kind), packet_id.get(), refusal.code, refusal.why));
         Ok(Taken::Done)

@@ -10,7 +10,7 @@ use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
-use crate::mem::{Handle, OWNED, Slots};
+use crate::mem::{Handle, OWNED, Slots, one_more};
 use crate::seam::kind::Kind;
 use crate::seam::work;
 use crate::time::Instant;
@@ -111,7 +111,8 @@ impl<'m> Engine<'m> {
             return ReasonCode::QuotaExceeded;
         };
         if !subscribed.replaced {
-            self.sessions[session].subscriptions += 1;
+            let session = &mut self.sessions[session];
+            session.subscriptions = one_more(session.subscriptions);
         }
         self.note_subscription(session, subscribed.handle);
         self.happened(Happening::Subscribed { session, filter: text, qos: options.qos });
@@ -351,9 +352,10 @@ impl<'m> Engine<'m> {
 
     /// Whether an answer with `count` codes can be owed now.
     fn can_owe(&mut self, handle: Handle<Connection>, count: usize) -> bool {
-        let needed = 1 + count.div_ceil(CODES_IN_OWED);
-        let fits = self.connections[handle].owed.len() + needed <= usize::from(self.config.limits.owed_replies);
-        self.connections[handle].is_choked |= !fits;
+        let needed = count.div_ceil(CODES_IN_OWED).saturating_add(1);
+        let connection = &mut self.connections[handle];
+        let fits = connection.owed.len().saturating_add(needed) <= usize::from(self.config.limits.owed_replies);
+        connection.is_choked |= !fits;
         fits
     }
 

@@ -5,7 +5,7 @@ use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
 use super::trie::{Node, Trie};
 use super::{Router, SHARED};
-use crate::mem::{Handle, Linked, OwnedOnly};
+use crate::mem::{Handle, Linked, OwnedOnly, one_less};
 use crate::topic::TopicName;
 
 /// What [`Matches`] found.
@@ -114,7 +114,8 @@ impl Matches<'_> {
         let plus = self.plus(trie, node);
         let child = match trie.child(node, level, || self.position.hash(&trie.hasher, level)) {
             Some(child) => {
-                self.open += u32::from(plus.is_some());
+                // No more than the topic has levels, which are 65,536 at most.
+                self.open = self.open.wrapping_add(u32::from(plus.is_some()));
                 child
             }
             None => plus?,
@@ -131,7 +132,7 @@ impl Matches<'_> {
             node = here.parent?;
             self.position.back();
             if was_exact && let Some(plus) = self.plus(trie, node) {
-                self.open -= 1;
+                self.open = one_less(self.open);
                 let level = self.position.ahead()?;
                 self.position.forward(level);
                 return Some(plus);

@@ -86,8 +86,9 @@ impl<'t> Position<'t> {
         };
         if !(usize::from(slot.start) == self.start && slot.start <= slot.end) {
             let text = rest.get(..find_slash(rest))?;
-            // The text is no longer than 65,535 bytes, so neither number is cut.
-            *slot = Remembered { start: self.start as u16, end: (self.start + text.len()) as u16, hash: 0 };
+            // The level ends in the text, which is no longer than 65,535 bytes, so neither number is cut.
+            let end = self.start.wrapping_add(text.len());
+            *slot = Remembered { start: self.start as u16, end: end as u16, hash: 0 };
         }
         self.text.get(self.start..usize::from(slot.end))
     }
@@ -107,8 +108,10 @@ impl<'t> Position<'t> {
     /// Passes `level`, which is the level ahead.
     #[inline]
     pub(super) fn forward(&mut self, level: &[u8]) {
-        self.start += level.len() + 1;
-        self.depth += 1;
+        debug_assert!(level.len() <= self.rest().len(), "the level ahead is a part of the text");
+        // At most one beyond the text, so neither is more than 65,536.
+        self.start = self.start.wrapping_add(level.len()).wrapping_add(1);
+        self.depth = self.depth.wrapping_add(1);
     }
 
     /// Goes back by one level.
@@ -120,7 +123,7 @@ impl<'t> Position<'t> {
             Some(slot) if usize::from(slot.end) == end && slot.start <= slot.end => slot.start.into(),
             _ => {
                 let before = self.text.get(..end).unwrap_or(&[]);
-                before.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)
+                before.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash.saturating_add(1))
             }
         };
     }

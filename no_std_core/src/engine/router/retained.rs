@@ -3,7 +3,7 @@
 use super::position::Position;
 use super::trie::{Node, Trie};
 use super::{Router, RouterFull};
-use crate::mem::Handle;
+use crate::mem::{Handle, one_less, one_more};
 use crate::topic::{TopicFilter, TopicName};
 
 /// Where the caller keeps a retained message.
@@ -178,7 +178,7 @@ impl RetainedMatches<'_> {
             }
             b"+" => {
                 let child = first_from(trie, trie.nodes[node].children.front(), self.position.is_start())?;
-                self.choices += 1;
+                self.choices = one_more(self.choices);
                 self.position.forward(level);
                 Some(At::Node(child))
             }
@@ -204,7 +204,7 @@ impl RetainedMatches<'_> {
                     self.position.forward(level);
                     return At::Node(sibling);
                 }
-                self.choices -= 1;
+                self.choices = one_less(self.choices);
             }
             node = parent;
         }
@@ -214,14 +214,14 @@ impl RetainedMatches<'_> {
     /// To the next of all nodes below the one at which `#` is ahead, each before those below it.
     fn wander(&mut self, trie: &Trie<'_>, mut node: Handle<Node>, mut depth: u32) -> At {
         if let Some(child) = first_from(trie, trie.nodes[node].children.front(), false) {
-            return At::Below(child, depth + 1);
+            return At::Below(child, one_more(depth));
         }
         loop {
             if let Some(sibling) = first_from(trie, trie.nodes[node].next, depth == 1 && self.position.is_start()) {
                 return At::Below(sibling, depth);
             }
             let Some(parent) = trie.nodes[node].parent else { return At::End };
-            (node, depth) = (parent, depth - 1);
+            (node, depth) = (parent, one_less(depth));
             if depth == 0 {
                 return self.backtrack(trie, node);
             }
@@ -251,7 +251,7 @@ impl Trie<'_> {
         let mut next = Some(node);
         while let Some(node) = next {
             next = self.nodes[node].parent;
-            self.nodes[node].retained_below += 1;
+            self.nodes[node].retained_below = one_more(self.nodes[node].retained_below);
             if let Some(parent) = next.filter(|_| self.nodes[node].retained_below == 1) {
                 self.with_children(parent, |list, nodes| {
                     list.unlink(nodes, node);

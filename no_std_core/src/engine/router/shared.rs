@@ -4,7 +4,7 @@ use super::subscription::{ByPlace, Subscription};
 use super::trie::Node;
 use super::{Router, SHARED, Subscriber};
 use crate::config::ShareStrategy;
-use crate::mem::{Blob, Handle, Hasher, Linked, List, Pool, links};
+use crate::mem::{Blob, Handle, Hasher, Linked, List, Pool, links, one_more};
 use crate::topic::TopicFilter;
 
 /// The subscribers that share one Topic Filter under one ShareName.
@@ -52,7 +52,7 @@ impl Group {
 
     pub(super) fn join(&mut self, subscriptions: &mut Pool<'_, Subscription>, handle: Handle<Subscription>) {
         self.members.push_back(subscriptions, handle);
-        self.count += 1;
+        self.count = one_more(self.count);
     }
 
     pub(super) fn leave(&mut self, subscriptions: &mut Pool<'_, Subscription>, handle: Handle<Subscription>) {

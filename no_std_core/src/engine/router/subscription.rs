@@ -3,7 +3,7 @@
 use super::shared::Group;
 use super::trie::{Node, write_before};
 use super::{Router, RouterFull, SHARED, Subscriber};
-use crate::mem::{Handle, Linked, PoolSlot, links};
+use crate::mem::{Handle, Linked, PoolSlot, links, one_more};
 use crate::topic::TopicFilter;
 
 /// A Subscription Identifier is at most 268,435,455, see section 3.8.2.1.2 of MQTT 5.0.
@@ -404,7 +404,7 @@ impl Router<'_> {
         }
         if let Some(slot) = self.subscribers.as_mut_slice().get_mut(subscriber.0 as usize) {
             slot.subscriptions.push_back(&mut self.subscriptions, handle);
-            slot.count += 1;
+            slot.count = one_more(slot.count);
         }
         match (place.group(), place.node()) {
             (Some(group), _) => self.groups[group].join(&mut self.subscriptions, handle),

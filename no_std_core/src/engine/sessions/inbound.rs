@@ -59,11 +59,11 @@ pub(crate) struct Inbound {
 const REFUSED_AT_LEAST: u8 = 5;
 
 /// Milliseconds of a tick: about a second, and no division.
-const TICK_MS: u32 = 1024;
+const TICK_MS: u64 = 1024;
 
 /// An instant in ticks, as far as they fit.
 fn ticks(at: Instant) -> u8 {
-    (at.as_millis() / u64::from(TICK_MS)) as u8
+    (at.as_millis() / TICK_MS) as u8
 }
 
 impl Inbound {
@@ -83,7 +83,7 @@ impl Inbound {
     /// once it is old enough. At some moments an old one is taken for a new one, which does no harm.
     pub(crate) fn time_to_close(&self, now: Instant) -> u32 {
         let age = ticks(now).wrapping_sub(self.connected);
-        u32::from(REFUSED_AT_LEAST.saturating_sub(age)) * TICK_MS
+        u32::from(REFUSED_AT_LEAST.saturating_sub(age)).saturating_mul(TICK_MS as u32)
     }
 
     /// How many wait for their PUBREL.

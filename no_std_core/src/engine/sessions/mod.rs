@@ -150,7 +150,7 @@ impl Session {
         if let Some(elsewhere) = self.shards.elsewhere() {
             return elsewhere.outstanding;
         }
-        (self.outbound.queued() + self.outbound.in_flight()) as u32
+        self.outbound.len() as u32
     }
 
     /// Whether its queue takes one more message of so many bytes.

@@ -56,6 +56,11 @@ impl Outbound {
         self.queue.len()
     }
 
+    /// All that wait or are in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.in_flight.len().saturating_add(self.queue.len())
+    }
+
     pub(crate) fn queued_bytes(&self) -> u32 {
         self.queued_bytes
     }
@@ -203,7 +208,7 @@ impl Outbound {
     pub(crate) fn reserve(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16) {
         // So those in the queue that have an identifier are its first ones, and have them in order.
         let all_have = self.queue.back().is_none_or(|newest| messages.deliveries[newest].packet_id != 0);
-        if !all_have || self.in_flight.len() + self.queue.len() >= usize::from(window) {
+        if !all_have || self.len() >= usize::from(window) {
             return;
         }
         if let Some(packet_id) = self.next_packet_id(messages) {
@@ -316,7 +321,7 @@ impl Outbound {
         }
         // In steps of 64 identifiers, so that a long row of those in flight costs few looks at all.
         (0..=u16::MAX / 64).find_map(|step| {
-            let first = next.wrapping_add(step * 64);
+            let first = next.wrapping_add(step.wrapping_mul(64));
             let bit = |id: u16| 1_u64.checked_shl(u32::from(id.wrapping_sub(first))).unwrap_or(0);
             let queued = self.queue.iter(&messages.deliveries).take_while(reserved);
             let in_use = self.in_flight.iter(&messages.deliveries).chain(queued);

@@ -21,6 +21,7 @@ use crate::engine::packets::connect::UNSAYABLE;
 use crate::engine::sessions::{Deadline, Session};
 use crate::engine::siblings::Siblings;
 use crate::mem::{Blob, Handle, OWNED};
+use crate::seam::counters::tally;
 use crate::time::Instant;
 
 /// How payloads are handed to the shell.
@@ -63,7 +64,8 @@ impl Engine<'_> {
             self.put(handle, sending.what, &mut window);
             debug_assert_eq!(window.total(), sending.len);
             let piece = window.written().min(missing);
-            written += piece;
+            // Both are in `out`.
+            written = written.wrapping_add(piece);
             if piece == missing && end == sending.len {
                 self.finish(handle, sending);
             } else {
@@ -72,7 +74,7 @@ impl Engine<'_> {
                 break Then::More;
             }
         };
-        self.counters.bytes_sent += written as u64;
+        tally(&mut self.counters.bytes_sent, written);
         let connection = &mut self.connections[handle];
         if connection.is_choked && written > 0 {
             connection.is_choked = false;
@@ -270,11 +272,11 @@ impl Engine<'_> {
     /// The packet is out whole.
     #[inline]
     fn finish(&mut self, handle: Handle<Connection>, sending: Sending) {
-        self.counters.packets_sent += 1;
+        tally(&mut self.counters.packets_sent, 1);
         match sending.what {
             Outgoing::Publish(publishing) => {
                 if OWNED {
-                    self.counters.publish_bytes_sent += u64::from(sending.len);
+                    tally(&mut self.counters.publish_bytes_sent, sending.len as usize);
                 }
                 let entry = &mut self.messages.deliveries[publishing.delivery];
                 let (qos, message) = (entry.qos, entry.message);
@@ -286,7 +288,7 @@ impl Engine<'_> {
                     self.messages.end_delivery(publishing.delivery);
                 }
                 if let Some(count) = self.counters.publish_sent.get_mut(qos as usize) {
-                    *count += 1;
+                    tally(count, 1);
                 }
             }
             Outgoing::Owed => self.finish_reply(handle),

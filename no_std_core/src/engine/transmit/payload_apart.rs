@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Sending};
 use crate::mem::Handle;
+use crate::seam::counters::tally;
 
 /// Bytes of a payload that are not worth a copy. Several shorter ones go into one write, which saves more.
 const LONG_PAYLOAD: u32 = 28 * 1024;
@@ -42,7 +43,7 @@ impl Engine<'_> {
         let sending = &mut self.connections[handle].sending;
         sending.written = sending.written.saturating_add(count as u32);
         let sending = *sending;
-        self.counters.bytes_sent += count as u64;
+        tally(&mut self.counters.bytes_sent, count);
         if sending.written == sending.len {
             self.connections[handle].sending = Sending::NONE;
             self.finish(handle, sending);

@@ -163,7 +163,8 @@ impl Engine<'_> {
         let message = self.messages.get(message);
         let head = self.head(handle, publishing);
         let topic_len = usize::from(message.topic_len);
-        let properties_end = topic_len + message.properties_len as usize;
+        // Topic and Properties stand in the body.
+        let properties_end = topic_len.wrapping_add(message.properties_len as usize);
         let bytes = &self.messages.bytes;
         head.put_before_topic(out);
         if !publishing.alias_known {

@@ -17,25 +17,28 @@ impl Engine<'_> {
     pub(crate) fn connack_len(&self, handle: Handle<Connection>) -> u32 {
         let connection = &self.connections[handle];
         let (draft, config) = (connection.draft.get(), &self.config);
-        let text = |len: usize| 3 + len as u32;
-        let if_so = |wanted: bool, len: u32| if wanted { len } else { 0 };
+        let text = |len: usize| (len as u32).saturating_add(3);
         // Receive Maximum, Maximum Packet Size and Topic Alias Maximum are always there.
-        let mut properties = 3 + 5 + 3;
-        properties += if_so(draft.granted_expiry_secs.is_some(), 5);
-        properties += if_so(config.maximum_qos < QoS::ExactlyOnce, 2);
-        properties += if_so(!config.retain_available, 2);
-        properties += if_so(draft.assigned_number.is_some(), text(ASSIGNED_LEN));
-        properties += if_so(!SHARED, 2);
-        properties += if_so(draft.server_keep_alive.is_some(), 3);
-        if draft.wants_response_information {
-            properties += config.response_information.as_ref().map_or(0, |information| text(information.len()));
+        let mut properties: u32 = 3 + 5 + 3;
+        let mut count = |is_there: bool, len: u32| {
+            if is_there {
+                properties = properties.saturating_add(len);
+            }
+        };
+        count(draft.granted_expiry_secs.is_some(), 5);
+        count(config.maximum_qos < QoS::ExactlyOnce, 2);
+        count(!config.retain_available, 2);
+        count(draft.assigned_number.is_some(), text(ASSIGNED_LEN));
+        count(!SHARED, 2);
+        count(draft.server_keep_alive.is_some(), 3);
+        if let Some(information) = &config.response_information {
+            count(draft.wants_response_information, text(information.len()));
         }
-        if !connection.method.is_empty() {
-            properties += text(connection.method.len());
-            properties += if_so(!connection.auth_data.is_empty(), text(connection.auth_data.len()));
-        }
-        let remaining = 2 + varint_len(properties) + properties;
-        1 + varint_len(remaining) + remaining
+        let has_method = !connection.method.is_empty();
+        count(has_method, text(connection.method.len()));
+        count(has_method && !connection.auth_data.is_empty(), text(connection.auth_data.len()));
+        let remaining = properties.saturating_add(varint_len(properties)).saturating_add(2);
+        remaining.saturating_add(varint_len(remaining)).saturating_add(1)
     }
 
     /// The reply that is owed first.
@@ -110,7 +113,7 @@ impl Engine<'_> {
         for (wanted, property) in candidates {
             if let (true, Some(property), Some(place)) = (wanted, property, list.get_mut(count)) {
                 *place = property;
-                count += 1;
+                count = count.saturating_add(1);
             }
         }
         let properties = Properties::new(list.get(..count).unwrap_or(&[]));
@@ -190,7 +193,7 @@ impl Iterator for CodesBehind<'_> {
             return Some(self.beyond);
         };
         let code = codes.get(self.at).copied();
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         if self.at == CODES_IN_OWED {
             (self.entry, self.at) = (entry.next(), 0);
         }

@@ -1,7 +1,7 @@
 //! Which slots of a table have changed since they were recorded last, and which ones the store has a record of.
 
 use super::JournalMemory;
-use crate::mem::{GrowingList, Slots};
+use crate::mem::{GrowingList, Slots, one_more};
 use crate::seam::kind::Kind;
 
 /// The store has a record of the slot.
@@ -137,7 +137,7 @@ impl<'m> DirtySlots<'m> {
         let is_new = bit == DIRTY && *bits & DIRTY == 0;
         *bits |= bit;
         if is_new {
-            self.count += 1;
+            self.count = one_more(self.count);
             if self.bits.is_owned() {
                 self.list.push(slot as u32);
             }
@@ -176,7 +176,7 @@ impl<'m> DirtySlots<'m> {
         }
         let (before, from) = self.bits.as_slice().split_at_checked(self.at as usize)?;
         let is_dirty = |bits: &u8| bits & DIRTY != 0;
-        let found = from.iter().position(is_dirty).map(|place| place + before.len());
+        let found = from.iter().position(is_dirty).map(|place| place.saturating_add(before.len()));
         self.at = found.or_else(|| before.iter().position(is_dirty))? as u32;
         Some(self.at)
     }

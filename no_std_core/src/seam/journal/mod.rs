@@ -99,7 +99,7 @@ impl<'m> Journal<'m> {
             if OWNED {
                 // A slot that was dirty already has its record counted, but that was of what was in it before.
                 let record = if is_new { RECORD_BYTES } else { 0 };
-                self.gathered = self.gathered.saturating_add(record + body as u64);
+                self.gathered = self.gathered.saturating_add(record).saturating_add(body as u64);
             }
             self.changes = self.changes.wrapping_add(1);
             self.is_urgent = true;
@@ -249,7 +249,7 @@ impl<'m> Journal<'m> {
     pub(crate) fn release(&mut self) -> bool {
         let dirty: u64 = Self::PASSING.iter().map(|kind| u64::from(self.dirty(*kind))).sum();
         self.is_urgent = dirty > 0;
-        self.gathered = dirty * RECORD_BYTES;
+        self.gathered = dirty.saturating_mul(RECORD_BYTES);
         self.batches.release()
     }
 
