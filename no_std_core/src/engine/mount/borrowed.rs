@@ -1,7 +1,6 @@
 //! All clients live in the whole tree.
 
-use super::Hidden;
-use crate::codec::{Frame, Refusal};
+use crate::codec::{Frame, Refusal, Window};
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
@@ -48,7 +47,12 @@ impl Engine<'_> {
     }
 
     #[inline]
-    pub(crate) fn hidden_of(&self, _: Handle<Connection>, _: &Message) -> Option<Hidden> {
-        None
+    pub(crate) fn shown_lengths(&self, _: Handle<Connection>, message: &Message) -> (u16, u32) {
+        (message.topic_len, message.properties_len)
+    }
+
+    #[inline]
+    pub(crate) fn begin_properties(&self, _: Handle<Connection>, message: &Message, _: &mut Window<'_>) -> usize {
+        message.topic_len.into()
     }
 }

@@ -8,17 +8,7 @@ mod borrowed;
 #[cfg(feature = "alloc")]
 mod owned;
 
-use core::ops::Range;
-
 #[cfg(not(feature = "alloc"))]
 pub(crate) use borrowed::Mounts;
 #[cfg(feature = "alloc")]
 pub(crate) use owned::Mounts;
-
-/// The part of a Response Topic that the client is not to see.
-pub(crate) struct Hidden {
-    /// Where it stands in the body of the message, behind the length of the text.
-    pub(crate) at: Range<usize>,
-    /// Bytes of the text that are left.
-    pub(crate) shown: u16,
-}

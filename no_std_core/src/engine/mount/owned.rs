@@ -5,9 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::Hidden;
 use crate::codec::{
-    Filters, Frame, PacketType, Properties, Property, Publish, ReasonCode, Refusal, Subscribe, Topics, Unsubscribe,
+    Filters, Frame, PacketType, Properties, Property, Publish, ReasonCode, Refusal, Sink, Subscribe, Topics,
+    Unsubscribe, Window,
 };
 use crate::config::Limits;
 use crate::engine::Engine;
@@ -35,6 +35,14 @@ const TOO_LARGE: Refusal = Refusal::new(
 
 /// The longest text in a packet, in bytes.
 const LONGEST_TEXT: usize = 65_535;
+
+/// The part of a Response Topic that the client is not to see.
+struct Hidden {
+    /// Where it stands in the body of the message, behind the length of the text.
+    at: Range<usize>,
+    /// Bytes of the text that are left.
+    shown: u16,
+}
 
 /// The mounts of connections that have one.
 #[derive(Debug, Default)]
@@ -216,16 +224,47 @@ impl Engine<'_> {
             && self.messages.bytes.chunks(body, 0..prefix.len()).flatten().eq(prefix.iter())
     }
 
-    /// What the client is not to see of the Response Topic of a message.
+    /// Bytes of the topic and of the Properties of a message that the client sees.
     #[inline]
-    pub(crate) fn hidden_of(&self, handle: Handle<Connection>, message: &Message) -> Option<Hidden> {
-        if self.connections[handle].mounted.len() == 0 || message.properties_len == 0 {
-            return None;
+    pub(crate) fn shown_lengths(&self, handle: Handle<Connection>, message: &Message) -> (u16, u32) {
+        if self.connections[handle].mounted.len() == 0 {
+            return (message.topic_len, message.properties_len);
         }
-        self.hidden_in_properties(handle, message)
+        self.lengths_below_mount(handle, message)
     }
 
     #[cold]
+    fn lengths_below_mount(&self, handle: Handle<Connection>, message: &Message) -> (u16, u32) {
+        let hidden = self.hidden_in_properties(handle, message).map_or(0, |hidden| hidden.at.len() as u32);
+        let topic_len = message.topic_len.saturating_sub(self.connections[handle].mounted.len());
+        (topic_len, message.properties_len.saturating_sub(hidden))
+    }
+
+    /// Puts the Properties of a message up to where all that follows is put as it is stored: where that begins in its body.
+    #[inline]
+    pub(crate) fn begin_properties(
+        &self,
+        handle: Handle<Connection>,
+        message: &Message,
+        out: &mut Window<'_>,
+    ) -> usize {
+        if self.connections[handle].mounted.len() == 0 {
+            return message.topic_len.into();
+        }
+        self.put_response_topic(handle, message, out)
+    }
+
+    #[cold]
+    fn put_response_topic(&self, handle: Handle<Connection>, message: &Message, out: &mut Window<'_>) -> usize {
+        let begin = usize::from(message.topic_len);
+        let Some(hidden) = self.hidden_in_properties(handle, message) else { return begin };
+        let length = hidden.at.start.saturating_sub(2);
+        self.messages.bytes.chunks(message.body, begin..length).for_each(|chunk| out.put(chunk));
+        out.put_u16(hidden.shown);
+        hidden.at.end
+    }
+
+    /// What the client is not to see of the Response Topic of a message.
     fn hidden_in_properties(&self, handle: Handle<Connection>, message: &Message) -> Option<Hidden> {
         let mount = self.mounts.0.get(&handle)?;
         let begin = usize::from(message.topic_len);

@@ -134,9 +134,8 @@ impl Engine<'_> {
         let (topic_len, stored_properties_len, payload_len) = match entry.message {
             Some(message) => {
                 let message = self.messages.get(message);
-                let hidden = self.hidden_of(handle, message).map_or(0, |hidden| hidden.at.len() as u32);
-                let topic_len = message.topic_len.saturating_sub(connection.mounted.len());
-                (topic_len, message.properties_len.saturating_sub(hidden), message.payload_len())
+                let (topic_len, properties_len) = self.shown_lengths(handle, message);
+                (topic_len, properties_len, message.payload_len())
             }
             None => (0, 0, 0),
         };
@@ -173,13 +172,7 @@ impl Engine<'_> {
         }
         head.put_between(out);
         if head.stored_properties_len() > 0 {
-            let mut from = topic_len;
-            if let Some(hidden) = self.hidden_of(handle, message) {
-                let length = hidden.at.start.saturating_sub(2);
-                bytes.chunks(message.body, from..length).for_each(|chunk| out.put(chunk));
-                out.put_u16(hidden.shown);
-                from = hidden.at.end;
-            }
+            let from = self.begin_properties(handle, message, out);
             bytes.chunks(message.body, from..properties_end).for_each(|chunk| out.put(chunk));
         }
         bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| out.put(chunk));
