@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{
-    AllowAll, Broker, Capacity, Config, ConnectionId, Forward, Instant, Limits, Memory, Next, Shard, Then,
+    AllowAll, Broker, Capacity, Config, ConnectionId, DropReason, Forward, Instant, Limits, Memory, Next, Overflow,
+    Shard, Then,
 };
 use goldcrest_tests::honest::{bytes_of, id, publication};
 
@@ -480,4 +481,38 @@ fn length(len: usize) -> Vec<u8> {
     } else {
         vec![len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8]
     }
+}
+
+/// Each message for a full queue went through the whole queue for an older one of its topic, also where there was none.
+#[test]
+fn a_full_queue_that_keeps_the_latest_is_not_gone_through_for_each_message() {
+    const WAITING: u32 = 2_000;
+    let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = WAITING);
+    let memory = Memory::owned(&Capacity::GATEWAY, &limits, Shard::ONLY);
+    let config = Config { limits, overflow: Overflow::KeepLatest, ..Config::gateway(5) };
+    let mut turns = Turns { broker: Broker::new(memory, config, &AllowAll), ..Turns::new(limits) };
+    let subscriber = turns.connect("subscriber", 3_600);
+    let filters = [("#", SubscriptionOptions::with_qos(QoS::AtLeastOnce))];
+    let subscribe = Subscribe { packet_id: id(1), properties: Properties::EMPTY, filters: Filters::new(&filters) };
+    turns.send(subscriber, &bytes_of(Version::V5, &Packet::Subscribe(subscribe)));
+    turns.run();
+    turns.broker.handle_closed(NOW, subscriber);
+    let publisher = turns.connect("publisher", 0);
+    let mut publish_all = |names: std::ops::Range<u32>| {
+        let before = turns.broker.work();
+        for number in names {
+            turns.send(publisher, &publish(&format!("t/{number}"), QoS::AtLeastOnce, 1));
+            turns.run();
+        }
+        turns.broker.work() - before
+    };
+    let filling = publish_all(0..WAITING);
+    // The newest half is there and the oldest messages go; then each topic has an older one in the midst of the queue.
+    for (topics, what) in
+        [(WAITING..WAITING + WAITING / 2, "no"), (WAITING / 2 * 3..WAITING * 2, "no"), (WAITING..WAITING * 2, "an")]
+    {
+        let work = publish_all(topics);
+        assert!(work < 3 * filling, "{what} older message: {work} steps, to fill the queue took {filling}");
+    }
+    assert_eq!(turns.broker.counters().dropped.by(DropReason::QueueFull), 2 * WAITING);
 }

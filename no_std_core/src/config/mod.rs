@@ -185,7 +185,8 @@ pub enum Overflow {
     DropNewest,
     /// The longest-waiting message is dropped and counted.
     DropOldest,
-    /// An older message of the same topic is dropped and counted; without one, the longest-waiting.
+    /// An older message of the same topic is dropped and counted; without one, the longest-waiting. On the heap a full queue has an index of its
+    /// topics then, with some 200 bytes and the topic for each message, until the queue is empty.
     KeepLatest,
     /// Nobody gets the message, and the publisher is told so: 0x97 Quota exceeded, in MQTT 3.1 and 3.1.1 by withholding the
     /// acknowledgement and closing the connection. A QoS 0 message is dropped and counted.

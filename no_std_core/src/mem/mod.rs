@@ -124,7 +124,7 @@ mod timers;
 
 pub(crate) use links;
 
-pub(crate) use backing::{GrowingList, GrowingMap, LazyBox, OWNED, OWNED_BLOB, OwnedOnly, SharedBytes};
+pub(crate) use backing::{GrowingList, GrowingMap, LazyBox, OWNED, OWNED_BLOB, OwnedOnly, QueueIndex, SharedBytes};
 pub(crate) use bytes::{BLOCK, Blob, TEXT_ON_STACK};
 pub use bytes::{Block, Bytes};
 pub use handle::Handle;

@@ -139,6 +139,28 @@ impl<T: Initial> LazyBox<T> {
     pub(crate) fn free(&mut self) {}
 }
 
+/// Finds entries of a queue by a text: not here, where queues are short enough to be looked through.
+#[derive(Debug)]
+pub(crate) struct QueueIndex<T>(PhantomData<T>);
+
+impl<T> QueueIndex<T> {
+    pub(crate) const NONE: Self = Self(PhantomData);
+
+    pub(crate) fn is_made(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn make<B: AsRef<[u8]>>(&mut self, _: impl Iterator<Item = (Handle<T>, B)>) {}
+
+    pub(crate) fn push(&mut self, _: Handle<T>, _: &[u8]) {}
+
+    pub(crate) fn remove(&mut self, _: Handle<T>, _: Option<Handle<T>>) {}
+
+    pub(crate) fn first(&self, _: &[u8]) -> Option<(Option<Handle<T>>, Handle<T>)> {
+        None
+    }
+}
+
 /// Where there is owned memory a vector; here a list that stays empty: what is pushed is not kept.
 #[derive(Debug)]
 pub(crate) struct GrowingList<T>(PhantomData<T>);
@@ -154,6 +176,12 @@ impl<T> GrowingList<T> {
 
     pub(crate) fn pop(&mut self) -> Option<T> {
         None
+    }
+}
+
+impl<T> AsRef<[T]> for GrowingList<T> {
+    fn as_ref(&self) -> &[T] {
+        self
     }
 }
 

@@ -12,7 +12,7 @@ use message::KEPT;
 use crate::codec::QoS;
 use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
 use crate::engine::neighbours::{Neighbour, Shards};
-use crate::mem::{Bytes, Fifo, Handle, Pool};
+use crate::mem::{Bytes, Fifo, GrowingList, Handle, Pool};
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
 use crate::time::Instant;
@@ -325,6 +325,16 @@ impl<'m> Messages<'m> {
     /// Bytes of topic, Properties and payload: what a waiting delivery costs.
     pub(crate) fn cost(&self, handle: Handle<Delivery>) -> u32 {
         self.deliveries[handle].message.map_or(0, |message| self.get(message).body.len() as u32)
+    }
+
+    /// The topic of a delivery that waits, as bytes in a list that may grow; nothing if it is on disk.
+    pub(crate) fn topic_of(&self, delivery: Handle<Delivery>) -> GrowingList<u8> {
+        let mut text = GrowingList::default();
+        if let Some(message) = self.deliveries[delivery].message {
+            let Message { body, topic_len, .. } = *self.get(message);
+            self.bytes.chunks(body, 0..usize::from(topic_len)).flatten().for_each(|byte| text.push(*byte));
+        }
+        text
     }
 
     pub(crate) fn has_topic(&self, message: Handle<Message>, topic: TopicName<'_>) -> bool {

@@ -19,7 +19,7 @@ use crate::codec::QoS;
 use crate::config::Overflow;
 use crate::engine::messages::{Delivery, Messages};
 use crate::engine::neighbours::bodies::Residency;
-use crate::mem::{Fifo, Handle, Linked, OWNED};
+use crate::mem::{Fifo, Handle, Linked, OWNED, QueueIndex};
 use crate::seam::work::{self, Work};
 use crate::topic::TopicName;
 
@@ -30,6 +30,8 @@ pub(crate) struct Outbound {
     pub(crate) queue: Fifo<Delivery>,
     /// Topics, Properties and payloads of the queue, in bytes.
     queued_bytes: u32,
+    /// Finds those in the queue by their topics.
+    topics: QueueIndex<Delivery>,
     /// QoS 1 and 2 in the order of their first transmission.
     pub(crate) in_flight: Fifo<Delivery>,
     /// In flight and to be sent on this connection, again or for the first time: this one and all behind it.
@@ -45,6 +47,7 @@ impl Outbound {
     pub(crate) const EMPTY: Self = Self {
         queue: Fifo::EMPTY,
         queued_bytes: 0,
+        topics: QueueIndex::NONE,
         in_flight: Fifo::EMPTY,
         resend: None,
         outstanding: 0,
@@ -117,12 +120,16 @@ impl Outbound {
     pub(crate) fn push(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
         self.queued_bytes = self.queued_bytes.saturating_add(messages.cost(delivery));
         self.queue.push_back(&mut messages.deliveries, delivery);
+        if self.topics.is_made() {
+            self.topics.push(delivery, &messages.topic_of(delivery));
+        }
     }
 
     /// Takes the longest-waiting delivery off the queue.
     pub(crate) fn pop(&mut self, messages: &mut Messages<'_>) -> Option<Handle<Delivery>> {
         let delivery = self.queue.pop_front(&mut messages.deliveries)?;
         self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
+        self.topics.remove(delivery, self.queue.front());
         Some(delivery)
     }
 
@@ -137,8 +144,7 @@ impl Outbound {
         work: &mut Work,
     ) -> Option<Handle<Delivery>> {
         if *policy == Overflow::KeepLatest {
-            work.count(work::DELIVERY, self.queued());
-            if let Some(same) = self.pop_topic(messages, topic) {
+            if let Some(same) = self.pop_topic(messages, topic, work) {
                 return Some(same);
             }
             *policy = Overflow::DropOldest;
@@ -146,29 +152,44 @@ impl Outbound {
         if *policy == Overflow::DropOldest { self.pop(messages) } else { None }
     }
 
-    /// Takes the longest-waiting delivery of `topic` off the queue. Linear in the length of the queue.
-    pub(crate) fn pop_topic(&mut self, messages: &mut Messages<'_>, topic: TopicName<'_>) -> Option<Handle<Delivery>> {
-        self.pop_where(messages, |messages, delivery| {
-            messages.deliveries[delivery].message.is_some_and(|message| messages.has_topic(message, topic))
-        })
-    }
-
-    /// Takes the first delivery that `wanted` accepts off the queue.
-    pub(crate) fn pop_where(
+    /// Takes the longest-waiting delivery of `topic` off the queue. The short queues of firmware are looked through for it; others are once, and
+    /// then have an index until they are empty.
+    pub(crate) fn pop_topic(
         &mut self,
         messages: &mut Messages<'_>,
-        mut wanted: impl FnMut(&Messages<'_>, Handle<Delivery>) -> bool,
+        topic: TopicName<'_>,
+        work: &mut Work,
     ) -> Option<Handle<Delivery>> {
-        let mut previous = None;
-        let mut at = self.queue.front();
-        while let Some(delivery) = at {
-            if wanted(messages, delivery) {
-                self.queue.unlink_after(&mut messages.deliveries, previous, delivery);
-                self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
-                return Some(delivery);
+        let (previous, delivery) = if OWNED {
+            if !self.topics.is_made() {
+                work.count(work::DELIVERY, self.queued());
+                self.topics.make(self.queue.iter(&messages.deliveries).map(|waits| (waits, messages.topic_of(waits))));
             }
-            previous = at;
-            at = messages.deliveries[delivery].next();
+            work.count(work::DELIVERY, 1);
+            self.topics.first(topic.as_str().as_bytes())?
+        } else {
+            work.count(work::DELIVERY, self.queued());
+            self.look_through(messages, topic)?
+        };
+        let next = messages.deliveries[delivery].next();
+        self.queue.unlink_after(&mut messages.deliveries, previous, delivery);
+        self.queued_bytes = self.queued_bytes.saturating_sub(messages.cost(delivery));
+        self.topics.remove(delivery, next);
+        Some(delivery)
+    }
+
+    /// The longest-waiting delivery of `topic`, and the one before it.
+    fn look_through(
+        &self,
+        messages: &Messages<'_>,
+        topic: TopicName<'_>,
+    ) -> Option<(Option<Handle<Delivery>>, Handle<Delivery>)> {
+        let mut previous = None;
+        for delivery in self.queue.iter(&messages.deliveries) {
+            if messages.deliveries[delivery].message.is_some_and(|message| messages.has_topic(message, topic)) {
+                return Some((previous, delivery));
+            }
+            previous = Some(delivery);
         }
         None
     }
@@ -343,6 +364,7 @@ impl Outbound {
 
     /// Puts what is queued into the order of its messages.
     pub(crate) fn sort(&mut self, messages: &mut Messages<'_>) {
+        self.topics = QueueIndex::NONE;
         let mut queue = core::mem::take(&mut self.queue);
         messages.sort_by_order(&mut queue);
         self.queue = queue;

@@ -5,6 +5,7 @@ mod bytes;
 mod free_rows;
 mod lazy_box;
 mod owned_only;
+mod queue_index;
 mod slots;
 
 use super::index::HashIndex;
@@ -21,6 +22,7 @@ pub(super) use free_rows::FreeRows;
 pub(crate) use free_rows::free_list_bytes;
 pub(crate) use lazy_box::LazyBox;
 pub(crate) use owned_only::OwnedOnly;
+pub(crate) use queue_index::QueueIndex;
 pub(super) use slots::OwnedSlots;
 
 /// Whether memory can be owned: whoever asks keeps what only a server needs out of an image for a microcontroller.
