@@ -2,7 +2,7 @@
 
 use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
 use crate::engine::Engine;
-use crate::engine::messages::{Delivery, Owner};
+use crate::engine::messages::{Beside, Delivery, Owner};
 use crate::engine::neighbours::Stamp;
 use crate::engine::neighbours::bodies::{Paged, Residency};
 use crate::engine::router::{Group, Subscription};
@@ -186,10 +186,10 @@ impl Engine<'_> {
             Owner::Session(session) => Receiver::Session(session.index() as u32),
             Owner::Group(group) => Receiver::Group(group.index() as u32),
         };
-        let through = match (delivery.group(), delivery.group_elsewhere()) {
-            (Some(group), _) => Through::Group(group.index() as u32),
-            (None, Some(subscription)) => Through::Foreign(subscription.index() as u32),
-            (None, None) => Through::Nothing,
+        let through = match delivery.beside() {
+            Beside::Group(group) => Through::Group(group.index() as u32),
+            Beside::GroupElsewhere(subscription) => Through::Foreign(subscription.index() as u32),
+            Beside::Nothing | Beside::Identifiers(_) => Through::Nothing,
         };
         let len = Identifiers::write(self.messages.identifiers(handle), space);
         let value = Value::Delivery(record::DeliveryRecord {

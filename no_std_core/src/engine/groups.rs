@@ -7,7 +7,7 @@ use crate::codec::QoS;
 use crate::config::ShareStrategy;
 use crate::engine::Engine;
 use crate::engine::deliver::{Bound, DROPS_EXPIRED};
-use crate::engine::messages::{Delivery, Message, Owner, Via};
+use crate::engine::messages::{Beside, Delivery, Message, Owner, Via};
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
@@ -425,10 +425,10 @@ impl Engine<'_> {
     /// Ends a delivery, which is in no list, by giving its message to another member of the group.
     pub(crate) fn give_back_to_group(&mut self, from: Handle<Session>, delivery: Handle<Delivery>) {
         let entry = self.messages.deliveries[delivery];
-        if let (Some(subscription), Some(message)) = (entry.group_elsewhere(), entry.message) {
+        if let (Beside::GroupElsewhere(subscription), Some(message)) = (entry.beside(), entry.message) {
             self.return_elsewhere(from, subscription, message);
         }
-        if let (Some(group), Some(message)) = (entry.group(), entry.message) {
+        if let (Beside::Group(group), Some(message)) = (entry.beside(), entry.message) {
             debug_assert!(self.sessions[from].connection.is_none());
             self.with_topic(message, |broker, topic| {
                 let hash = broker.hasher.hash_bytes(topic.as_str().as_bytes());
@@ -443,9 +443,10 @@ impl Engine<'_> {
         let subscriber = self.subscriber_of(session);
         let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);
         self.work.count(work::DELIVERY, outbound.len());
-        outbound.forget_group(&mut self.messages, |delivery| {
-            delivery.group_elsewhere().is_some_and(|subscription| !router.holds(subscription, subscriber))
-                || delivery.group().is_some_and(|group| !router.is_member(group, subscriber))
+        outbound.forget_group(&mut self.messages, |delivery| match delivery.beside() {
+            Beside::GroupElsewhere(subscription) => !router.holds(subscription, subscriber),
+            Beside::Group(group) => !router.is_member(group, subscriber),
+            Beside::Nothing | Beside::Identifiers(_) => false,
         });
     }
 

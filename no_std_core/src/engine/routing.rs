@@ -154,7 +154,7 @@ impl Terms {
             flags: if self.retain { Delivery::RETAIN } else { 0 },
             ..Delivery::default()
         };
-        delivery.set_via(self.via);
+        delivery.set_beside(self.via.into());
         delivery
     }
 }

@@ -6,7 +6,7 @@ use crate::codec::{AckKind, Publish, QoS, Subscribe, Unsubscribe};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
-use crate::engine::messages::{Delivery, Message};
+use crate::engine::messages::{Beside, Delivery, Message};
 use crate::engine::neighbours::{Neighbour, Shards, Stamp};
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
@@ -255,7 +255,7 @@ impl Siblings for Engine<'_> {
 
     #[inline]
     fn delivery_is_over(&mut self, session: Handle<Session>, delivery: Handle<Delivery>) {
-        if let Some(subscription) = self.messages.deliveries[delivery].group_elsewhere() {
+        if let Beside::GroupElsewhere(subscription) = self.messages.deliveries[delivery].beside() {
             self.settle(session, subscription);
         }
     }

@@ -4,11 +4,11 @@ use super::RestoreError;
 use crate::codec::QoS;
 use crate::durable::record::{self, Identifiers, Receiver, Through};
 use crate::engine::Engine;
-use crate::engine::messages::{Delivery, Messages, Owner, Via};
+use crate::engine::messages::{Beside, Delivery, Messages, Owner};
 use crate::engine::neighbours::bodies::Residency;
 use crate::engine::router::Group;
 use crate::engine::sessions::Outbound;
-use crate::mem::{Blob, Fifo, Handle, OWNED};
+use crate::mem::{Fifo, Handle, OWNED};
 use crate::seam::counters::DropReason;
 
 impl Engine<'_> {
@@ -38,17 +38,17 @@ impl Engine<'_> {
         delivery.set(Delivery::RETAIN, value.retain);
         delivery.set(Delivery::RECEIVED, value.received);
         match (value.through, owner) {
-            (_, Owner::Group(group)) => delivery.set_via(Via::Group(group)),
+            (_, Owner::Group(group)) => delivery.set_beside(Beside::Group(group)),
             (Through::Group(group), Owner::Session(session)) => {
                 let group = Handle::from_index(group as usize);
                 if self.router.is_member(group, self.subscriber_of(session)) {
-                    delivery.set_via(Via::Group(group));
+                    delivery.set_beside(Beside::Group(group));
                 }
             }
             (Through::Foreign(subscription), Owner::Session(session)) if OWNED => {
                 let subscription = Handle::from_index(subscription as usize);
                 if self.router.holds(subscription, self.subscriber_of(session)) {
-                    delivery.set_via(Via::GroupElsewhere(subscription));
+                    delivery.set_beside(Beside::GroupElsewhere(subscription));
                 }
             }
             _ => {}
@@ -131,9 +131,7 @@ impl Messages<'_> {
             && !rest.0.is_empty()
             && let Some(text) = self.bytes.store(&[rest.0])
         {
-            let entry = &mut self.deliveries[handle];
-            (entry.beside, entry.batch) = text.into_parts();
-            entry.set(Delivery::OUTSTANDING, true);
+            self.deliveries[handle].keep_recorded_identifiers(text);
         }
         Some(handle)
     }
@@ -144,12 +142,10 @@ impl Messages<'_> {
         self.deliveries.end_restoring();
         for slot in 0..self.deliveries.slots() {
             let handle = Handle::from_index(slot);
-            if !self.deliveries.is_live(handle) || !self.deliveries[handle].is(Delivery::OUTSTANDING) {
+            if !self.deliveries.is_live(handle) {
                 continue;
             }
-            let entry = &mut self.deliveries[handle];
-            entry.set(Delivery::OUTSTANDING, false);
-            let text = Blob::from_parts((entry.beside.take(), core::mem::take(&mut entry.batch)));
+            let Some(text) = self.deliveries[handle].take_recorded_identifiers() else { continue };
             // A few at once, because they stand in the memory that grows meanwhile.
             let (mut at, mut piece, mut last) = (0_usize, [0; 64], handle);
             while at < text.len() {
@@ -161,7 +157,7 @@ impl Messages<'_> {
                 if identifier != 0
                     && let Some(extra) = self.deliveries.insert(extra)
                 {
-                    self.deliveries[last].beside = Some(extra.cast());
+                    self.deliveries[last].set_beside(Beside::Identifiers(extra));
                     last = extra;
                 }
             }

@@ -4,7 +4,7 @@ use crate::codec::QoS;
 use crate::engine::messages::Message;
 use crate::engine::router::{Group, SHARED, Subscription};
 use crate::engine::sessions::Session;
-use crate::mem::{Handle, OWNED, links};
+use crate::mem::{Blob, Handle, OWNED, links};
 
 /// One message on its way to one Session, or to the group of a shared subscription.
 #[derive(Clone, Copy, Debug)]
@@ -14,10 +14,8 @@ pub struct Delivery {
     pub(crate) message: Option<Handle<Message>>,
     /// The Subscription Identifier; 0 where the subscription has none.
     pub(crate) identifier: u32,
-    /// By the flags: the group it came through, the subscription here to a group that a sibling owns, or else further
-    /// Subscription Identifiers of other subscriptions that match, a chain of deliveries without message. What came
-    /// through a shared subscription has one identifier only.
-    pub(crate) beside: Option<Handle<()>>,
+    /// What [`Delivery::beside`] gives.
+    pub(crate) beside: StoredBeside,
     /// Of a durable one: whose it is, a Session's or, by the flags, a group's.
     pub(crate) owner: Option<Handle<()>>,
     /// Of a durable one: the batch it must not be transmitted before; 0: none.
@@ -34,7 +32,7 @@ impl Delivery {
         next: None,
         message: None,
         identifier: 0,
-        beside: None,
+        beside: StoredBeside(None),
         owner: None,
         batch: 0,
         packet_id: 0,
@@ -74,36 +72,49 @@ impl Delivery {
         if self.pins_body() { 2 } else { 1 }
     }
 
-    /// The shared subscription it came through: back to its group if this Session does not take it.
-    pub(crate) fn group(&self) -> Option<Handle<Group>> {
-        self.beside.filter(|_| SHARED && self.is(Self::GROUP)).map(Handle::cast)
-    }
-
-    /// Came through a group that a sibling owns: this is the subscription here.
-    pub(crate) fn group_elsewhere(&self) -> Option<Handle<Subscription>> {
-        self.beside.filter(|_| OWNED && self.is(Self::GROUP_ELSEWHERE)).map(Handle::cast)
-    }
-
-    /// Sets what a delivery without Subscription Identifiers beside its own came through.
+    /// What it has beside its message.
     #[inline]
-    pub(crate) fn set_via(&mut self, via: Via) {
-        let (beside, flag) = match via {
-            Via::Own => return,
-            Via::Group(group) => (group.cast(), Self::GROUP),
-            Via::GroupElsewhere(subscription) => (subscription.cast(), Self::GROUP_ELSEWHERE),
+    pub(crate) fn beside(&self) -> Beside {
+        match self.beside.0 {
+            Some(group) if SHARED && self.is(Self::GROUP) => Beside::Group(group.cast()),
+            Some(subscription) if OWNED && self.is(Self::GROUP_ELSEWHERE) => {
+                Beside::GroupElsewhere(subscription.cast())
+            }
+            Some(more) if !self.is_shared() => Beside::Identifiers(more.cast()),
+            _ => Beside::Nothing,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_beside(&mut self, beside: Beside) {
+        self.flags &= !(Self::GROUP | Self::GROUP_ELSEWHERE);
+        self.beside.0 = match beside {
+            Beside::Nothing => None,
+            Beside::Identifiers(more) => Some(more.cast()),
+            Beside::Group(group) => {
+                self.flags |= Self::GROUP;
+                Some(group.cast())
+            }
+            Beside::GroupElsewhere(subscription) => {
+                self.flags |= Self::GROUP_ELSEWHERE;
+                Some(subscription.cast())
+            }
         };
-        self.beside = Some(beside);
-        self.set(flag, true);
     }
 
-    /// It came through no shared subscription any more.
-    pub(super) fn forget_share(&mut self) {
-        self.beside = self.beside.filter(|_| !self.is_shared());
-        self.set(Self::GROUP | Self::GROUP_ELSEWHERE, false);
+    /// Further Subscription Identifiers, as they were recorded, wait in the places of what it will have, until all deliveries are restored.
+    pub(crate) fn keep_recorded_identifiers(&mut self, text: Blob) {
+        (self.beside.0, self.batch) = text.into_parts();
+        self.set(Self::OUTSTANDING, true);
     }
 
-    pub(super) fn more(&self) -> Option<Handle<Self>> {
-        self.beside.filter(|_| !self.is_shared()).map(Handle::cast)
+    /// Those that wait so, if any do.
+    pub(crate) fn take_recorded_identifiers(&mut self) -> Option<Blob> {
+        if !self.is(Self::OUTSTANDING) {
+            return None;
+        }
+        self.set(Self::OUTSTANDING, false);
+        Some(Blob::from_parts((self.beside.0.take(), core::mem::take(&mut self.batch))))
     }
 
     /// Of a durable one: whose it is.
@@ -135,6 +146,33 @@ impl Delivery {
 }
 
 const _: () = assert!(size_of::<crate::mem::PoolSlot<Delivery>>() == 32);
+
+/// The handle of a [`Beside`], whose variant stands in the flags: with a variant of its own each delivery would take 36 bytes and not 32.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredBeside(Option<Handle<()>>);
+
+/// What a delivery has beside its message. What came through a shared subscription has one Subscription Identifier only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without message.
+    Identifiers(Handle<Delivery>),
+    /// The shared subscription that it came through: back to its group if its Session does not take it.
+    Group(Handle<Group>),
+    /// It came through a group that a sibling owns: the subscription here.
+    GroupElsewhere(Handle<Subscription>),
+}
+
+impl From<Via> for Beside {
+    #[inline]
+    fn from(via: Via) -> Self {
+        match via {
+            Via::Own => Self::Nothing,
+            Via::Group(group) => Self::Group(group),
+            Via::GroupElsewhere(subscription) => Self::GroupElsewhere(subscription),
+        }
+    }
+}
 
 /// Which subscription a delivery came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ mod delivery;
 mod message;
 
 pub use delivery::Delivery;
-pub(crate) use delivery::{Owner, Via};
+pub(crate) use delivery::{Beside, Owner, Via};
 pub use message::Message;
 
 use message::KEPT;
@@ -196,7 +196,9 @@ impl<'m> Messages<'m> {
     pub(crate) fn forget_share(&mut self, handle: Handle<Delivery>) {
         let entry = &mut self.deliveries[handle];
         let pinned = entry.message.filter(|_| entry.pins_body());
-        entry.forget_share();
+        if entry.is_shared() {
+            entry.set_beside(Beside::Nothing);
+        }
         self.note(handle);
         if let Some(message) = pinned {
             self.release(message);
@@ -283,9 +285,9 @@ impl<'m> Messages<'m> {
         let delivery = &mut self.deliveries[handle];
         let is_durable = delivery.is(Delivery::DURABLE);
         let pins_body = delivery.pins_body();
-        let (message, mut more) = (delivery.message.take(), delivery.more());
-        if more.is_some() {
-            delivery.beside = None;
+        let (message, mut beside) = (delivery.message.take(), delivery.beside());
+        if let Beside::Identifiers(_) = beside {
+            delivery.set_beside(Beside::Nothing);
         }
         if let Some(message) = message {
             if is_durable {
@@ -296,8 +298,8 @@ impl<'m> Messages<'m> {
             }
             self.release(message);
         }
-        while let Some(extra) = more {
-            more = self.deliveries.remove(extra).more();
+        while let Beside::Identifiers(more) = beside {
+            beside = self.deliveries.remove(more).beside();
         }
     }
 
@@ -311,9 +313,10 @@ impl<'m> Messages<'m> {
             return;
         }
         debug_assert!(!self.deliveries[handle].is_shared());
-        let beside = self.deliveries[handle].beside;
-        if let Some(extra) = self.deliveries.insert(Delivery { identifier, beside, ..Delivery::default() }) {
-            self.deliveries[handle].beside = Some(extra.cast());
+        let mut first = Delivery { identifier, ..Delivery::default() };
+        first.set_beside(self.deliveries[handle].beside());
+        if let Some(first) = self.deliveries.insert(first) {
+            self.deliveries[handle].set_beside(Beside::Identifiers(first));
         }
     }
 
@@ -367,7 +370,7 @@ impl Iterator for SubscriptionIdentifiers<'_, '_> {
     #[inline]
     fn next(&mut self) -> Option<u32> {
         let delivery = &self.deliveries[self.next?];
-        self.next = delivery.more();
+        self.next = if let Beside::Identifiers(more) = delivery.beside() { Some(more) } else { None };
         (delivery.identifier != 0).then_some(delivery.identifier)
     }
 }
