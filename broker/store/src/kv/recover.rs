@@ -84,8 +84,8 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
         batch: Vec::new(),
         batch_is_damaged: false,
     };
-    let (started, count) = (Instant::now(), files.len());
-    let mut told = started;
+    let count = files.len();
+    let mut told = Instant::now();
     for (index, file) in files.into_iter().enumerate() {
         if gives_up.load(Ordering::Relaxed) {
             return Err(OpenError::GivenUp);
@@ -96,11 +96,11 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
             tracing::info!("reading the store: {} of {count} segments", index + 1);
         }
     }
-    // What begins with a list has lost it.
-    if recovery.recovered.number > 0 && list_in.is_none() && recovery.recovered.report.damage.is_none() {
-        recovery.recovered.report.damage.places += 1;
-    }
     let Recovered { number, report, .. } = &mut recovery.recovered;
+    // What begins with a list has lost it.
+    if *number > 0 && list_in.is_none() && report.damage.is_none() {
+        report.damage.places += 1;
+    }
     report.damage.frames_missing = known.saturating_sub(*number);
     *number = known.max(*number);
     Ok(recovery.finish())

@@ -7,11 +7,11 @@ use super::checksum::small_checksum;
 use super::*;
 use crate::time::Instant;
 
-/// One record of each kind, put and deleted, with everything in them that can be.
-fn samples() -> Vec<Record<'static>> {
+/// One value of each kind, with everything in it that can be.
+fn values() -> [Value<'static>; 10] {
     let dropped = [0, 1, 127, 128, 16_384, u32::MAX, 7, 8, 9, 0];
     let will = Will { message: 3, delay_secs: 60, due: Instant::from_millis(u64::MAX - 1), expiry_secs: Some(0) };
-    let values = [
+    [
         Value::Session(SessionRecord {
             client_id: "sensor-é",
             principal: u32::MAX,
@@ -62,11 +62,15 @@ fn samples() -> Vec<Record<'static>> {
         }),
         Value::Sibling(SiblingRecord { taken: 12, sent: 1 << 50 }),
         Value::Counters(CountersRecord { dropped }),
-    ];
+    ]
+}
+
+/// One record of each kind, put and deleted.
+fn samples() -> Vec<Record<'static>> {
     let keys = Kind::ALL.iter().zip([0, 1, 127, 128, 16_383, 70_000, u32::MAX, 5, 6, 0]);
     // Without the feature `alloc` there are no siblings.
     let kept = |kind: &Kind| OWNED || !matches!(kind, Kind::Transit | Kind::Sibling);
-    keys.zip(values)
+    keys.zip(values())
         .filter(|((kind, _), _)| kept(kind))
         .flat_map(|((kind, slot), value)| {
             let key = Key { kind: *kind, slot };

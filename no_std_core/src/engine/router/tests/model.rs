@@ -129,66 +129,70 @@ impl Model {
     }
 }
 
+/// Does something at random to both, and compares what they say of it.
+fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, step: usize) {
+    let subscriber = random.below(SUBSCRIBERS as usize) as u32;
+    // A part of the filters comes again, so that they are replaced and found.
+    let known = random.below(3) == 0;
+    match random.below(20) {
+        0..=7 => {
+            let text = random_filter(random);
+            let again = random.choose(model.subscriptions.keys()).filter(|_| known).cloned();
+            let (text, subscriber) = again.unwrap_or((text, subscriber));
+            // Siblings don't join groups.
+            let subscriber = if filter(&text).share_name().is_some() { subscriber.max(SIBLINGS) } else { subscriber };
+            let options = SubscriptionOptions {
+                qos: random.below(3) as u8,
+                no_local: random.below(2) == 0,
+                retain_as_published: random.below(2) == 0,
+            };
+            let identifier = random.next() & 0x0fff_ffff;
+            let first = subscriber >= SIBLINGS && !model.has_local(filter(&text).proper());
+            let done = router.subscribe(filter(&text), Subscriber(subscriber), options, identifier).unwrap();
+            let replaced = model.subscriptions.insert((text, subscriber), (options, identifier)).is_some();
+            assert_eq!((done.replaced, done.first), (replaced, first));
+        }
+        8..=13 => {
+            let text = random_filter(random);
+            let again = random.choose(model.subscriptions.keys()).filter(|_| !known).cloned();
+            let (text, subscriber) = again.unwrap_or((text, subscriber));
+            let done = router.unsubscribe(filter(&text), Subscriber(subscriber));
+            let was_there = model.subscriptions.remove(&(text.clone(), subscriber)).is_some();
+            assert_eq!(done.is_some(), was_there);
+            if let Some(done) = done {
+                let last = subscriber >= SIBLINGS && !model.has_local(filter(&text).proper());
+                assert_eq!(done.last, last);
+                let ended = filter(&text).share_name().is_some()
+                    && !model.subscriptions.keys().any(|(other, _)| *other == text);
+                assert_eq!(done.group_ended, ended.then_some(0));
+            }
+        }
+        14 if step % 10 == 0 => {
+            while router.pop_subscription(Subscriber(subscriber)).is_some() {}
+            model.subscriptions.retain(|(_, who), _| *who != subscriber);
+        }
+        15..=17 => {
+            let name = random_path(random, false);
+            let old = router.retain(topic(&name), retained(step as u32)).unwrap();
+            assert_eq!(router.retained_at(topic(&name)), Some(retained(step as u32)));
+            assert_eq!(old, model.retained.insert(name, step as u32).map(retained));
+        }
+        _ => {
+            let name = random_path(random, false);
+            let name = random.choose(model.retained.keys()).filter(|_| !known).cloned().unwrap_or(name);
+            assert_eq!(router.unretain(topic(&name)), model.retained.remove(&name).map(retained));
+            assert_eq!(router.retained_at(topic(&name)), None);
+        }
+    }
+}
+
 #[test]
 fn it_finds_what_a_naive_matcher_finds() {
     with_router(PLENTY, SIBLINGS, |mut router| {
         let mut random = Random::new(11);
         let mut model = Model::default();
         for step in 0..STEPS {
-            let subscriber = random.below(SUBSCRIBERS as usize) as u32;
-            // A part of the filters comes again, so that they are replaced and found.
-            let known = random.below(3) == 0;
-            match random.below(20) {
-                0..=7 => {
-                    let text = random_filter(&mut random);
-                    let again = random.choose(model.subscriptions.keys()).filter(|_| known).cloned();
-                    let (text, subscriber) = again.unwrap_or((text, subscriber));
-                    // Siblings don't join groups.
-                    let subscriber =
-                        if filter(&text).share_name().is_some() { subscriber.max(SIBLINGS) } else { subscriber };
-                    let options = SubscriptionOptions {
-                        qos: random.below(3) as u8,
-                        no_local: random.below(2) == 0,
-                        retain_as_published: random.below(2) == 0,
-                    };
-                    let identifier = random.next() & 0x0fff_ffff;
-                    let first = subscriber >= SIBLINGS && !model.has_local(filter(&text).proper());
-                    let done = router.subscribe(filter(&text), Subscriber(subscriber), options, identifier).unwrap();
-                    let replaced = model.subscriptions.insert((text, subscriber), (options, identifier)).is_some();
-                    assert_eq!((done.replaced, done.first), (replaced, first));
-                }
-                8..=13 => {
-                    let text = random_filter(&mut random);
-                    let again = random.choose(model.subscriptions.keys()).filter(|_| !known).cloned();
-                    let (text, subscriber) = again.unwrap_or((text, subscriber));
-                    let done = router.unsubscribe(filter(&text), Subscriber(subscriber));
-                    let was_there = model.subscriptions.remove(&(text.clone(), subscriber)).is_some();
-                    assert_eq!(done.is_some(), was_there);
-                    if let Some(done) = done {
-                        let last = subscriber >= SIBLINGS && !model.has_local(filter(&text).proper());
-                        assert_eq!(done.last, last);
-                        let ended = filter(&text).share_name().is_some()
-                            && !model.subscriptions.keys().any(|(other, _)| *other == text);
-                        assert_eq!(done.group_ended, ended.then_some(0));
-                    }
-                }
-                14 if step % 10 == 0 => {
-                    while router.pop_subscription(Subscriber(subscriber)).is_some() {}
-                    model.subscriptions.retain(|(_, who), _| *who != subscriber);
-                }
-                15..=17 => {
-                    let name = random_path(&mut random, false);
-                    let old = router.retain(topic(&name), retained(step as u32)).unwrap();
-                    assert_eq!(router.retained_at(topic(&name)), Some(retained(step as u32)));
-                    assert_eq!(old, model.retained.insert(name, step as u32).map(retained));
-                }
-                _ => {
-                    let name = random_path(&mut random, false);
-                    let name = random.choose(model.retained.keys()).filter(|_| !known).cloned().unwrap_or(name);
-                    assert_eq!(router.unretain(topic(&name)), model.retained.remove(&name).map(retained));
-                    assert_eq!(router.retained_at(topic(&name)), None);
-                }
-            }
+            do_anything(&mut router, &mut model, &mut random, step);
             model.check(&router, &mut random);
         }
         for subscriber in 0..SUBSCRIBERS {
