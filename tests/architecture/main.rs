@@ -48,11 +48,11 @@ enum Rule {
 #[rustfmt::skip]
 const CEILINGS: [(&str, [usize; 11]); 5] = [
     // folder             imports calls circles(rooms modules) unlisted files functions conditions(all engine) names no module
-    ("no_std_core",       [0,     0,           0,    20,       1,       2,    2,                   116, 0,     12,   1]),
+    ("no_std_core",       [0,     0,           0,    13,       0,       0,    0,                   116, 0,     0,    1]),
     ("no_std_core/codec", [0,     0,           4,    0,        0,       0,    0,                   8,   0,     0,    0]),
     ("no_std_core/flash", [0,     0,           4,    0,        0,       0,    0,                   0,   0,     0,    0]),
     ("broker",            [0,     0,           0,    0,        0,       0,    0,                   0,   0,     0,    0]),
-    ("broker/store",      [0,     0,           7,    6,        0,       0,    3,                   0,   0,     2,    0]),
+    ("broker/store",      [0,     0,           0,    0,        0,       0,    0,                   0,   0,     0,    0]),
 ];
 
 /// The crates of which ARCHITECTURE.md lists the rooms. The others are small: their modules are looked at for circles alone.
