@@ -38,14 +38,8 @@ impl Engine<'_> {
 
     /// Takes packet after packet, as long as the connection may.
     pub(crate) fn receive<'b>(&mut self, now: Instant, handle: Handle<Connection>, bytes: &'b [u8]) -> Received<'b> {
-        // While siblings are greeted no connection gets further than this.
-        if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
-            self.connections[handle].is_held = true;
+        if !self.begins_to_take(now, handle) {
             return Received { consumed: 0, next: Next::Wait };
-        }
-        if core::mem::take(&mut self.connections[handle].is_held) {
-            // The time in which nothing was taken from the client is not the client's.
-            self.connections[handle].last_active = now;
         }
         let mut rest = bytes;
         let mut not_seen = if self.looks_ahead() { bytes } else { &[] };
@@ -75,11 +69,7 @@ impl Engine<'_> {
                     break Next::Read;
                 }
                 Err(refusal) => {
-                    self.refuse(now, handle, refusal);
-                    if OWNED && refusal.code == ReasonCode::PacketTooLarge {
-                        let len = packet_len(rest).unwrap_or(0);
-                        self.connections[handle].draft.get_mut().too_large.set(len);
-                    }
+                    self.refuse_frame(now, handle, refusal, rest);
                     continue;
                 }
             };
@@ -91,10 +81,7 @@ impl Engine<'_> {
             match self.take(now, handle, frame) {
                 Ok(Taken::NotNow) => break Next::Wait,
                 Ok(taken) => {
-                    tally(&mut self.counters.packets_received, 1);
-                    if OWNED && frame.packet_type() == PacketType::Publish {
-                        tally(&mut self.counters.publish_bytes_received, len);
-                    }
+                    self.count_taken(frame.packet_type(), len);
                     rest = rest.get(len..).unwrap_or(&[]);
                     if let Taken::Ask(ask) = taken {
                         break Next::Ask(ask);
@@ -107,6 +94,38 @@ impl Engine<'_> {
         let consumed = bytes.len().saturating_sub(rest.len());
         tally(&mut self.counters.bytes_received, consumed);
         Received { consumed, next }
+    }
+
+    /// Whether anything is taken from the client: while siblings are greeted no connection gets as far as that.
+    #[inline]
+    fn begins_to_take(&mut self, now: Instant, handle: Handle<Connection>) -> bool {
+        if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
+            self.connections[handle].is_held = true;
+            return false;
+        }
+        if core::mem::take(&mut self.connections[handle].is_held) {
+            // The time in which nothing was taken from the client is not the client's.
+            self.connections[handle].last_active = now;
+        }
+        true
+    }
+
+    /// Counts a packet of so many bytes.
+    #[inline]
+    fn count_taken(&mut self, kind: PacketType, len: usize) {
+        tally(&mut self.counters.packets_received, 1);
+        if OWNED && kind == PacketType::Publish {
+            tally(&mut self.counters.publish_bytes_received, len);
+        }
+    }
+
+    /// Refuses what `bytes` begin with, which is no packet or too large a one.
+    fn refuse_frame(&mut self, now: Instant, handle: Handle<Connection>, refusal: Refusal, bytes: &[u8]) {
+        self.refuse(now, handle, refusal);
+        if OWNED && refusal.code == ReasonCode::PacketTooLarge {
+            let len = packet_len(bytes).unwrap_or(0);
+            self.connections[handle].draft.get_mut().too_large.set(len);
+        }
     }
 
     /// The next whole packet, and its length. What is sure to be refused is refused before it is whole.

@@ -91,10 +91,7 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
             return Err(OpenError::GivenUp);
         }
         recovery.take_segment(file, tail, list_in)?;
-        if told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            tracing::info!("reading the store: {} of {count} segments", index + 1);
-        }
+        note_progress(&mut told, index + 1, count);
     }
     let Recovered { number, report, .. } = &mut recovery.recovered;
     // What begins with a list has lost it.
@@ -104,6 +101,14 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
     report.damage.frames_missing = known.saturating_sub(*number);
     *number = known.max(*number);
     Ok(recovery.finish())
+}
+
+/// Logs how far it is, once a second.
+fn note_progress(told: &mut Instant, read: usize, count: usize) {
+    if told.elapsed() > Duration::from_secs(1) {
+        *told = Instant::now();
+        tracing::info!("reading the store: {read} of {count} segments");
+    }
 }
 
 struct Recovery {
