@@ -1,7 +1,7 @@
 //! The HTTP server: one request on each connection, few connections at once, and little time for each. It is for those who
 //! look after the gateway, and for their programs.
 //!
-//! axum answers the requests ([`api`](super::api)). The connections are hyper's, because the limits of this module have no place in
+//! axum answers the requests ([`api`]). The connections are hyper's, because the limits of this module have no place in
 //! `axum::serve`.
 
 use super::{AdminState, api};

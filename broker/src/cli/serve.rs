@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What the command line says about serving.
+#[allow(rustdoc::broken_intra_doc_links, reason = "clap shows these texts, and their brackets are no links")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct ServeOptions {
     /// Read the configuration from a TOML file

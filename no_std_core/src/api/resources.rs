@@ -23,7 +23,7 @@ use crate::seam::journal::JournalMemory;
 /// | `deliveries` | messages on their way, one for each Session that is to get one | |
 /// | `blocks` | blocks of 60 bytes for bodies (topic, Properties and payload in one), Client Identifiers, aliased topics | |
 ///
-/// and 1 KiB to put texts together in. The names are the fields of [`Counts`](crate::Counts), in any order; each is a constant, and
+/// and 1 KiB to put texts together in. The names are the fields of [`Counts`], in any order; each is a constant, and
 /// the compiler names one that is missing. Use it with [`Config::firmware`](crate::Config::firmware).
 ///
 /// ```

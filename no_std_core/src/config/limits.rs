@@ -71,6 +71,7 @@ pub struct Limits {
     /// [`Config::body_budget`]: crate::Config::body_budget
     /// [`Overflow`]: crate::Overflow
     /// [`Overflow::KeepLatest`]: crate::Overflow::KeepLatest
+    /// [`Config::durable`]: crate::Config::durable
     pub durable_queued_messages: u32,
     /// How many bytes of topics, properties and payloads may wait for one durable Session, as
     /// [`durable_queued_messages`](Self::durable_queued_messages). 0: no more than [`queued_bytes`](Self::queued_bytes).

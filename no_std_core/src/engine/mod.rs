@@ -191,7 +191,7 @@ impl<'m> Engine<'m> {
         ConnectionId { slot: handle, generation: self.connections[handle].generation }
     }
 
-    /// Has [`Broker::poll_ready`] name the connection.
+    /// Has [`Broker::poll_ready`](crate::Broker::poll_ready) name the connection.
     #[inline]
     pub(crate) fn mark_ready(&mut self, handle: Handle<Connection>) {
         let connection = &mut self.connections[handle];

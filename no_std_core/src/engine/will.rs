@@ -156,7 +156,7 @@ impl<'m> Engine<'m> {
     }
 
     /// Puts the topic of a message together in the scratch memory, and gives that away with the topic's length: 0 if it can't be
-    /// put together. Apart from [`Broker::with_topic`], of which there is one for each that calls it.
+    /// put together. Apart from [`with_topic`](Self::with_topic), of which there is one for each that calls it.
     #[inline(never)]
     fn take_topic(&mut self, message: Handle<Message>) -> (Slots<'m, u8>, usize) {
         let message = self.messages.get(message);

@@ -125,7 +125,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         self.receive_asking(now, broker, &mut |_| Some(Verdict::Refuse(ReasonCode::NotAuthorized)))
     }
 
-    /// The same, and `decide` answers [`Next::Ask`](crate::Next::Ask). With `None` the client waits for
+    /// The same, and `decide` answers [`Next::Ask`]. With `None` the client waits for
     /// [`Broker::handle_verdict`](crate::Broker::handle_verdict).
     pub fn receive_asking<'v>(
         &mut self,

@@ -42,7 +42,7 @@ impl PagingState for Paging {
     type OfMessages = Bodies;
 }
 
-/// Flags beside [`Message::RETAIN`].
+/// Flags beside `Message::RETAIN`.
 impl Message {
     /// The body is in the store alone.
     pub(super) const EVICTED: u8 = 2;

@@ -110,7 +110,7 @@ impl Engine<'_> {
         filter
     }
 
-    /// A subscription ended; `filter` is what [`Broker::filter_for_siblings`] gave for it.
+    /// A subscription ended; `filter` is what [`filter_for_siblings`](Self::filter_for_siblings) gave for it.
     pub(super) fn subscription_ended(
         &mut self,
         session: Handle<Session>,

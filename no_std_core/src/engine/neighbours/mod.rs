@@ -63,7 +63,7 @@ pub(crate) trait Neighbour {
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> Self::OfBroker;
 }
 
-/// The links to sibling brokers: the state of [`Siblings`].
+/// The links to sibling brokers: the state of [`Siblings`](crate::engine::siblings::Siblings).
 pub(crate) enum Shards {}
 
 /// A Session that lives on a sibling, and is here as a member of groups only.
@@ -120,7 +120,7 @@ pub(crate) trait WantedElsewhere {
         false
     }
 
-    /// A sibling's subscription matches: `subscriber` and `options` as [`Siblings`] made it.
+    /// A sibling's subscription matches: `subscriber` and `options` as [`Siblings`](crate::engine::siblings::Siblings) made it.
     #[inline]
     fn add(&mut self, _subscriber: router::Subscriber, _options: router::SubscriptionOptions) {}
 }

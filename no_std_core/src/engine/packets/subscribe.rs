@@ -277,7 +277,7 @@ impl<'m> Engine<'m> {
         Ok(Taken::Done)
     }
 
-    /// Whether there was such a subscription. If it was a shared one [`Broker::forget_left_groups`] is due.
+    /// Whether there was such a subscription. If it was a shared one [`forget_left_groups`](Self::forget_left_groups) is due.
     pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);

@@ -172,7 +172,7 @@ impl Engine<'_> {
     }
 }
 
-/// See [`Broker::codes_behind`].
+/// See [`Engine::codes_behind`].
 #[derive(Clone)]
 struct CodesBehind<'a> {
     owed: &'a Pool<'a, Owed>,
