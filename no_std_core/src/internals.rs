@@ -14,5 +14,4 @@ pub use crate::engine::timeout::TimerKey;
 pub use crate::mem::{Block, Bytes, Handle, Hasher, HeapSlot, PoolSlot, Slots, TimerSlot};
 pub use crate::seam::journal::JournalMemory;
 
-#[cfg(feature = "alloc")]
 pub use crate::engine::router::RouterLimits;

@@ -154,16 +154,12 @@ pub use api::capacity::Capacity;
 pub use api::inspect::{DeliveryInfo, DeliveryState, MessageInfo, SubscriptionInfo};
 pub use api::local::{LocalClient, LocalEvent};
 pub use api::resources::Resources;
-#[cfg(feature = "events")]
-pub use config::EventSet;
 pub use config::{
-    Authentication, Config, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule, ShareStrategy,
-    Unchangeable,
+    Authentication, Config, EventSet, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule,
+    ShareStrategy, Unchangeable,
 };
-#[cfg(all(feature = "alloc", feature = "durable"))]
-pub use durable::{CommitUrgency, StoreCredit};
 #[cfg(feature = "durable")]
-pub use durable::{Polled, RestoreError, Restored, record};
+pub use durable::*;
 pub use engine::connections::ConnectionId;
 pub use engine::info::{ConnectionInfo, SessionInfo, Shortage};
 pub use engine::memory::Memory;

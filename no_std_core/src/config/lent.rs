@@ -2,6 +2,8 @@
 
 use core::ops::Deref;
 
+use super::Shared;
+
 /// A value that is lent to a broker for its life or, with the feature `alloc`, shared with it, so that a program need not leak anything.
 ///
 /// A reference becomes one by `into()`; so do, with the feature `alloc`, an `Arc`, a `Vec` and a `String`.
@@ -9,14 +11,18 @@ pub struct Lent<'m, T: ?Sized>(Held<'m, T>);
 
 enum Held<'m, T: ?Sized> {
     Borrowed(&'m T),
-    #[cfg(feature = "alloc")]
-    Shared(alloc::sync::Arc<T>),
+    Shared(Shared<T>),
 }
 
 impl<'m, T: ?Sized> Lent<'m, T> {
     /// A value that is lent.
     pub const fn new(value: &'m T) -> Self {
         Self(Held::Borrowed(value))
+    }
+
+    /// A value that is shared.
+    pub(super) const fn shared(value: Shared<T>) -> Self {
+        Self(Held::Shared(value))
     }
 }
 
@@ -26,7 +32,6 @@ impl<T: ?Sized> Deref for Lent<'_, T> {
     fn deref(&self) -> &T {
         match &self.0 {
             Held::Borrowed(value) => value,
-            #[cfg(feature = "alloc")]
             Held::Shared(value) => value,
         }
     }
@@ -37,7 +42,6 @@ impl<T: ?Sized> Clone for Lent<'_, T> {
     fn clone(&self) -> Self {
         Self(match &self.0 {
             Held::Borrowed(value) => Held::Borrowed(value),
-            #[cfg(feature = "alloc")]
             Held::Shared(value) => Held::Shared(value.clone()),
         })
     }
@@ -52,26 +56,5 @@ impl<T: ?Sized + core::fmt::Debug> core::fmt::Debug for Lent<'_, T> {
 impl<'m, T: ?Sized> From<&'m T> for Lent<'m, T> {
     fn from(value: &'m T) -> Self {
         Self::new(value)
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<T: ?Sized> From<alloc::sync::Arc<T>> for Lent<'_, T> {
-    fn from(value: alloc::sync::Arc<T>) -> Self {
-        Self(Held::Shared(value))
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<T> From<alloc::vec::Vec<T>> for Lent<'_, [T]> {
-    fn from(values: alloc::vec::Vec<T>) -> Self {
-        Self(Held::Shared(values.into()))
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl From<alloc::string::String> for Lent<'_, str> {
-    fn from(text: alloc::string::String) -> Self {
-        Self(Held::Shared(text.into()))
     }
 }

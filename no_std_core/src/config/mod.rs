@@ -2,18 +2,19 @@
 //!
 //! [`Broker::reconfigure`]: crate::Broker::reconfigure
 
-#[cfg(feature = "events")]
 mod event_set;
 mod lent;
 mod limits;
+#[cfg_attr(not(feature = "alloc"), path = "unshared.rs")]
+mod shared;
 
 use crate::codec::QoS;
 use crate::topic::{TopicFilter, TopicFilterError, TopicName};
 
-#[cfg(feature = "events")]
 pub use event_set::EventSet;
 pub use lent::Lent;
 pub use limits::Limits;
+pub(crate) use shared::Shared;
 
 /// The configuration of a [`Broker`](crate::Broker).
 #[derive(Clone, Debug)]
@@ -75,11 +76,9 @@ pub struct Config<'m> {
     pub work_share: u32,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
     pub response_information: Option<Lent<'m, str>>,
-    /// What [`Broker::poll_event`](crate::Broker::poll_event) tells of.
-    #[cfg(feature = "events")]
+    /// What `Broker::poll_event` tells of. Needs the feature `events`.
     pub events: EventSet,
     /// Bytes that events may take until they are polled: 12 for each, and its texts.
-    #[cfg(feature = "events")]
     pub event_bytes: usize,
 }
 
@@ -313,9 +312,7 @@ impl<'m> Config<'m> {
             body_budget: 0,
             work_share: Self::WORK_SHARE,
             response_information: None,
-            #[cfg(feature = "events")]
             events: EventSet::NONE,
-            #[cfg(feature = "events")]
             event_bytes: 64 << 10,
         }
     }

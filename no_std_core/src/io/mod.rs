@@ -8,12 +8,10 @@
 mod buffer;
 #[cfg(feature = "embedded-io-async")]
 mod hub;
-#[cfg(feature = "embedded-io")]
 mod link;
 
 #[cfg(feature = "embedded-io-async")]
 pub use hub::{Hub, Seat, ServeError};
-#[cfg(feature = "embedded-io")]
 pub use link::{Link, turn};
 
 #[cfg(test)]

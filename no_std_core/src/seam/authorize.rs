@@ -1,6 +1,7 @@
 //! Who may do what: asked by the core, answered by the embedder.
 
 use crate::codec::{Auth, Connect, QoS, ReasonCode};
+use crate::config::Shared;
 use crate::mem::{Blob, Bytes, TEXT_ON_STACK};
 use crate::seam::grant::Grant;
 use crate::topic::{TopicFilter, TopicName};
@@ -130,8 +131,7 @@ pub struct Permissions<'m>(HeldPermissions<'m>);
 #[derive(Clone)]
 enum HeldPermissions<'m> {
     Lent(&'m dyn Authorize),
-    #[cfg(feature = "alloc")]
-    Shared(alloc::sync::Arc<dyn Authorize + Send>),
+    Shared(Shared<dyn Authorize + Send>),
 }
 
 impl<'m> core::ops::Deref for Permissions<'m> {
@@ -141,7 +141,6 @@ impl<'m> core::ops::Deref for Permissions<'m> {
     fn deref(&self) -> &Self::Target {
         match &self.0 {
             HeldPermissions::Lent(permissions) => *permissions,
-            #[cfg(feature = "alloc")]
             HeldPermissions::Shared(permissions) => &**permissions,
         }
     }
@@ -166,16 +165,20 @@ impl<'m> From<&'m dyn Authorize> for Permissions<'m> {
 }
 
 #[cfg(feature = "alloc")]
-impl<A: Authorize + Send + 'static> From<alloc::sync::Arc<A>> for Permissions<'_> {
-    fn from(permissions: alloc::sync::Arc<A>) -> Self {
-        Self(HeldPermissions::Shared(permissions))
-    }
-}
+mod shared {
+    use super::{Authorize, HeldPermissions, Permissions};
+    use alloc::sync::Arc;
 
-#[cfg(feature = "alloc")]
-impl From<alloc::sync::Arc<dyn Authorize + Send>> for Permissions<'_> {
-    fn from(permissions: alloc::sync::Arc<dyn Authorize + Send>) -> Self {
-        Self(HeldPermissions::Shared(permissions))
+    impl<A: Authorize + Send + 'static> From<Arc<A>> for Permissions<'_> {
+        fn from(permissions: Arc<A>) -> Self {
+            Self(HeldPermissions::Shared(permissions))
+        }
+    }
+
+    impl From<Arc<dyn Authorize + Send>> for Permissions<'_> {
+        fn from(permissions: Arc<dyn Authorize + Send>) -> Self {
+            Self(HeldPermissions::Shared(permissions))
+        }
     }
 }
 

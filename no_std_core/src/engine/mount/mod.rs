@@ -3,12 +3,8 @@
 //! A packet from such a client is taken as one that names whole topics: so nothing behind `receive.rs` knows of mounts. What it is sent is cut where
 //! it is encoded. All other clients cost a look at [`Mounted`](crate::engine::grants::Mounted), which stands in their connection.
 
-#[cfg(not(feature = "alloc"))]
-mod borrowed;
-#[cfg(feature = "alloc")]
-mod owned;
+#[cfg_attr(feature = "alloc", path = "owned.rs")]
+#[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
+mod kept;
 
-#[cfg(not(feature = "alloc"))]
-pub(crate) use borrowed::Mounts;
-#[cfg(feature = "alloc")]
-pub(crate) use owned::Mounts;
+pub(crate) use kept::Mounts;

@@ -46,7 +46,6 @@ pub use trie::Node;
 use crate::mem::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
 use crate::topic::TopicName;
 use subscription::BySubscriber;
-#[cfg(feature = "alloc")]
 use subscription::MOST_PLACES;
 use trie::Trie;
 
@@ -103,7 +102,6 @@ pub struct RouterMemory<'m> {
 }
 
 /// How much a [`Router`] that owns its memory may hold.
-#[cfg(feature = "alloc")]
 #[derive(Clone, Copy, Debug)]
 pub struct RouterLimits {
     /// Levels of topics, the root not counted.

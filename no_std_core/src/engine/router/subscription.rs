@@ -54,7 +54,6 @@ impl PartialEq for Place {
 }
 
 /// More levels, or groups, there can't be: a [`Place`] has 31 bits for them.
-#[cfg(feature = "alloc")]
 pub(super) const MOST_PLACES: usize = (1 << 31) - 1;
 
 impl Place {

@@ -5,10 +5,9 @@
 //!
 //! [`Authorize`]: crate::Authorize
 
-#[cfg(not(feature = "alloc"))]
-mod borrowed;
-#[cfg(feature = "alloc")]
-mod owned;
+#[cfg_attr(feature = "alloc", path = "owned.rs")]
+#[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
+mod kept;
 
 use crate::codec::QoS;
 use crate::engine::Engine;
@@ -18,10 +17,7 @@ use crate::mem::{Blob, Handle};
 use crate::seam::authorize::{Principal, Subject, Subscribable};
 use crate::topic::TopicFilter;
 
-#[cfg(not(feature = "alloc"))]
-pub(crate) use borrowed::{Rules, WhollyGranted};
-#[cfg(feature = "alloc")]
-pub(crate) use owned::{Rules, WhollyGranted};
+pub(crate) use kept::{Rules, WhollyGranted};
 
 impl Engine<'_> {
     /// Who a Session acts for.

@@ -1,7 +1,7 @@
 //! Which slots of a table have changed since they were recorded last, and which ones the store has a record of.
 
 use super::JournalMemory;
-use crate::mem::{GrowingList, Slots, one_more};
+use crate::mem::{GrowingList, OWNED, Slots, one_more};
 use crate::seam::kind::Kind;
 
 /// The store has a record of the slot.
@@ -10,7 +10,7 @@ pub(super) const STORED: u8 = 1;
 pub(super) const DIRTY: u8 = 2;
 
 /// How many kinds have a table: all but the counters, and those of sibling brokers only where there are any.
-const TABLES: usize = if cfg!(feature = "alloc") { Kind::Sibling as usize } else { Kind::Receipt as usize };
+const TABLES: usize = if OWNED { Kind::Sibling as usize } else { Kind::Receipt as usize };
 
 /// The bits of all tables.
 #[derive(Debug)]

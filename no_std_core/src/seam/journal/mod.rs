@@ -26,7 +26,6 @@ use crate::seam::kind::Kind;
 pub(crate) const RECORD_BYTES: u64 = 128;
 
 /// The most messages to sibling brokers that are recorded until they are safe there.
-#[cfg(feature = "alloc")]
 pub(crate) const MAX_TRANSITS: usize = 1 << 20;
 
 /// Memory for the marks: a byte for each slot of the tables that are named here. All may be empty where
