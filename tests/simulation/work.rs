@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{
-    AllowAll, Broker, Capacity, Config, ConnectionId, DropReason, Forward, Instant, Limits, Memory, Next, Overflow,
-    Shard, Then,
+    AllowAll, Broker, Capacity, Config, ConnectionId, DropReason, Instant, Limits, Memory, Next, Overflow, Shard, Then,
 };
 use goldcrest_tests::honest::{bytes_of, id, publication};
 
@@ -406,13 +405,11 @@ fn messages_of_siblings_are_taken_in_portions_and_in_order() {
     };
     let (publisher, subscriber) = (connect(0), connect(1));
     let carry = |brokers: &mut [Broker<'static>; 2]| {
-        let mut list: Vec<(u16, Forward)> = Vec::new();
+        let mut list = VecDeque::new();
         for from in [1, 0, 1] {
-            while let Some((_, forward)) = brokers[from].poll_forward() {
-                list.push((from as u16, forward));
-            }
+            brokers[from].poll_forwards(&mut list);
             while !list.is_empty() {
-                brokers[1 - from].handle_forwards(NOW, &mut list);
+                brokers[1 - from].handle_forwards(NOW, from as u16, &mut list);
             }
         }
     };
@@ -442,12 +439,13 @@ fn messages_of_siblings_are_taken_in_portions_and_in_order() {
         let received = brokers[0].handle_bytes(NOW, publisher, &rest);
         rest.drain(..received.consumed);
     }
-    let mut list: Vec<_> = std::iter::from_fn(|| brokers[0].poll_forward()).map(|(_, forward)| (0, forward)).collect();
+    let mut list = VecDeque::new();
+    assert_eq!(brokers[0].poll_forwards(&mut list), Some(1));
     assert_eq!(list.len(), 200);
     let (mut calls, mut most) = (0, 0);
     while !list.is_empty() {
         let before = brokers[1].work();
-        brokers[1].handle_forwards(NOW, &mut list);
+        brokers[1].handle_forwards(NOW, 0, &mut list);
         most = most.max(brokers[1].work() - before);
         calls += 1;
     }

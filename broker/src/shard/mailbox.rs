@@ -9,10 +9,12 @@
 //! where the lock is taken the shard is woken. That no mail is overlooked is the matter of the [handshake](super::handshake).
 
 use super::connection_ends::ConnectionEnds;
+use super::forwards::Forwards;
 use super::handshake::Handshake;
 use crate::net::{ConnectionPermit, Detached, MemoryStream};
 use goldcrest_core::{Broker, Forward, Instant};
 use goldcrest_store::Answer;
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +27,7 @@ use tokio::time::timeout;
 /// The most bytes that one shard has under way to another, if each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
     // The list of forwards doubles when it grows.
-    (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<(u16, Forward)>()))
+    (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<Forward>()))
 }
 
 /// The mailboxes of all shards.
@@ -59,8 +61,7 @@ const FEW: usize = 8;
 /// What is in a mailbox.
 #[derive(Default)]
 pub(crate) struct Mail {
-    /// With the index of the shard that sent each.
-    pub(crate) forwards: Vec<(u16, Forward)>,
+    pub(crate) forwards: Forwards,
     /// Connections whose home is this shard.
     pub(crate) handovers: Vec<Handover>,
     /// New connections from within this process.
@@ -141,12 +142,12 @@ impl Mailboxes {
         self.mailboxes.len() as u16
     }
 
-    /// Sends a batch, and leaves `batch` empty with its memory. If this returns true, the shard `to` sleeps, and the caller has to call
+    /// Sends a batch, and leaves `batch` empty with memory for the next one. If this returns true, the shard `to` sleeps, and the caller has to call
     /// [`Mailboxes::run_or_wake`] for it, once it has nothing more urgent to do.
     #[must_use]
-    pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut Vec<Forward>) -> bool {
+    pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut VecDeque<Forward>) -> bool {
         let are_few = batch.len() <= FEW;
-        let is_due = self.put(to, |mail| mail.forwards.extend(batch.drain(..).map(|forward| (from, forward))));
+        let is_due = self.put(to, |mail| mail.forwards.put(from, batch));
         if is_due && !are_few {
             self.wake(to);
         }
@@ -370,7 +371,8 @@ mod tests {
             }
         }
         // The filter, and a fence behind it, of each.
-        let mut batch: Vec<_> = std::iter::from_fn(|| brokers[0].poll_forward()).map(|(_, forward)| forward).collect();
+        let mut batch = VecDeque::new();
+        brokers[0].poll_forwards(&mut batch);
         assert_eq!(batch.len(), 2 * usize::from(clients));
         let [_, broker] = brokers;
         let event_loop = EventLoop::new(1, mailboxes.clone(), Clock::start_at(0), broker, None);

@@ -8,6 +8,7 @@
 //! decisions        asks the program whether a client may connect
 //! events           what has happened, on its way to the program
 //! ready_queue      which sockets are to be looked after in the next turn
+//! forwards         what the cores of shards have for each other, in queues
 //! mailbox          what shards pass to each other, in batches
 //! handshake        who wakes a shard that sleeps
 //! persistence      what a shard hands to the store, and hears of it
@@ -21,6 +22,7 @@ mod connection_ends;
 mod decisions;
 mod event_loop;
 mod events;
+mod forwards;
 mod handshake;
 mod mailbox;
 mod persistence;

@@ -39,7 +39,7 @@ use crate::seam::authorize::Permissions;
 /// | a batch, and all before it, can't be lost any more | [`handle_persisted`](Self::handle_persisted) | |
 /// | until there is none (`paging`) | `poll_fetch` | a body that is wanted from the store |
 /// | it was read, or can't be (`paging`) | `handle_fetched`, `handle_fetch_failed` | |
-/// | until there is none (`shards`) | `poll_forward` | what a sibling is to be sent |
+/// | until there is none (`shards`) | `poll_forward`, `poll_forwards` | what a sibling is to be sent |
 /// | until there is none | [`poll_ready`](Self::poll_ready) | a connection with something to do |
 /// | for each of these, while there is [`Then::More`](crate::Then::More) | [`poll_transmit`](Self::poll_transmit) | bytes to write, and what is [`Then`](crate::Then) |
 /// | the same without a copy of the payload (`alloc`) | `poll_transmit_apart`, then `handle_payload_written` | the same, and a payload |

@@ -85,6 +85,17 @@ impl ShardLinks {
         self.queues.iter_mut().enumerate().find_map(|(to, sibling)| Some((to as u16, sibling.outgoing.pop_front()?)))
     }
 
+    /// All that one sibling is to get goes behind `forwards`: without being moved, if that is empty.
+    pub(super) fn poll_all(&mut self, forwards: &mut VecDeque<Forward>) -> Option<u16> {
+        let (to, sibling) = self.queues.iter_mut().enumerate().find(|(_, sibling)| !sibling.outgoing.is_empty())?;
+        if forwards.is_empty() {
+            core::mem::swap(forwards, &mut sibling.outgoing);
+        } else {
+            forwards.append(&mut sibling.outgoing);
+        }
+        Some(to as u16)
+    }
+
     /// The [`Forward`] that a sibling is about to get last, if nothing is behind it.
     pub(super) fn last_to(&mut self, to: u16) -> Option<&mut Content> {
         let last = self.queues.get_mut(usize::from(to))?.outgoing.back_mut()?;

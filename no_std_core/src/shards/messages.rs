@@ -13,6 +13,7 @@ use crate::shards::forward::{Content, SharedMessage};
 use crate::shards::questions::QuestionId;
 use crate::shards::set::SiblingSet;
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 /// Whether a sibling may have a message before it is recorded here: one that may come twice. Not one that is retained, whose stamp
 /// would be given out again after a crash, to another one that the sibling takes for older.
@@ -126,14 +127,20 @@ impl Engine<'_> {
         }
         let publisher_key = shared.publisher_key;
         // The body is passed on: to hold it once more, and let it go again, would cost more than to copy the topic.
+        let mut space = [0; SHORT_TOPIC];
+        let topic = copy_of(shared.topic(), &mut space);
         let (message, body) = shared.into_parts();
         let Some(message) = self.messages.adopt(message, body) else {
             self.drop_message(None, LostMessage::Unknown, DropReason::OutOfMemory);
             return Fate::Lost;
         };
         self.messages.hold(message);
-        let routed = self
-            .with_topic(message, |broker, topic| broker.route(Routing::from_sibling(topic, message, publisher_key)));
+        let routed = match topic {
+            Some(topic) => Some(self.route(Routing::from_sibling(topic, message, publisher_key))),
+            None => self.with_topic(message, |broker, topic| {
+                broker.route(Routing::from_sibling(topic, message, publisher_key))
+            }),
+        };
         if matches!(routed, Some(Err(_))) {
             self.drop_message(None, LostMessage::Stored(message), DropReason::QueueFull);
         }
@@ -143,4 +150,16 @@ impl Engine<'_> {
             _ => Fate::Lost,
         }
     }
+}
+
+/// Bytes of a topic that is copied to the stack; a longer one is put together in the scratch memory.
+const SHORT_TOPIC: usize = 64;
+
+/// The topic of a sibling's message as it stands in `space`, if there is room. It was checked when its message came to the sibling.
+#[inline]
+fn copy_of<'a>(topic: &[u8], space: &'a mut [u8]) -> Option<TopicName<'a>> {
+    let copy = space.get_mut(..topic.len())?;
+    copy.copy_from_slice(topic);
+    let text = core::str::from_utf8(copy).ok()?;
+    if text.is_empty() { None } else { Some(TopicName::assume_valid(text)) }
 }

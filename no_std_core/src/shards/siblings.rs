@@ -1,6 +1,7 @@
 //! What the engine asks and tells, by the subjects that answer.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 
 use crate::codec::{AckKind, Publish, QoS, Subscribe, Unsubscribe};
 use crate::config::Config;
@@ -50,6 +51,11 @@ impl SiblingState {
     /// What a sibling is to be handed next, and which sibling.
     pub(crate) fn poll(&mut self) -> Option<(u16, Forward)> {
         self.links.poll()
+    }
+
+    /// The same for all that one sibling is to be handed.
+    pub(crate) fn poll_all(&mut self, forwards: &mut VecDeque<Forward>) -> Option<u16> {
+        self.links.poll_all(forwards)
     }
 }
 

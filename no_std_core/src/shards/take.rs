@@ -1,6 +1,6 @@
 //! What a sibling hands over is taken.
 
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 use crate::engine::Engine;
 use crate::engine::ahead::gather;
@@ -83,23 +83,21 @@ impl Engine<'_> {
     }
 
     /// Takes as many of them as the share of work allows; the others stay in the list.
-    pub(crate) fn on_forwards(&mut self, now: Instant, forwards: &mut Vec<(u16, Forward)>) {
+    pub(crate) fn on_forwards(&mut self, now: Instant, from: u16, forwards: &mut VecDeque<Forward>) {
         let before = self.work;
-        let mut rest = forwards.drain(..);
-        while !rest.as_slice().is_empty() {
-            if self.work.has_done(before, self.config.work_share) {
-                let rest: Vec<_> = rest.collect();
-                *forwards = rest;
-                return;
-            }
+        while !forwards.is_empty() && !self.work.has_done(before, self.config.work_share) {
             if self.router.is_vast() {
-                let next = rest.as_slice().iter().take(SIDE_BY_SIDE);
-                let (topics, count) = gather(next.filter_map(|(_, forward)| topic_of(forward)));
+                let (topics, count) = gather(forwards.iter().take(SIDE_BY_SIDE).filter_map(topic_of));
                 self.router.look_ahead(topics.get(..count).unwrap_or(&[]));
             }
-            for (from, forward) in rest.by_ref().take(SIDE_BY_SIDE) {
+            for _ in 0..SIDE_BY_SIDE {
+                let Some(forward) = forwards.pop_front() else { break };
                 self.on_forward(now, from, forward);
             }
+        }
+        if forwards.is_empty() {
+            // What comes next lies where these lay, in memory that the caches have, and not behind.
+            forwards.clear();
         }
     }
 }

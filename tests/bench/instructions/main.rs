@@ -8,6 +8,7 @@ use goldcrest_core::internals::{Hasher, Router, RouterLimits, RouterMemory, Subs
 use goldcrest_core::{
     AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Shard, Then, TopicFilter, TopicName,
 };
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -157,14 +158,15 @@ fn hand_over(qos: u8) {
     exchange(&mut beds);
     beds[1].hand_in(subscriber, &subscribe);
     const BATCH: usize = 50;
-    let mut forwards = Vec::with_capacity(BATCH);
+    let mut forwards = VecDeque::with_capacity(BATCH);
     for round in 0..2 * TIMES / BATCH {
         let id = |n| (round * BATCH + n) as u16 + 1;
         let packets: Vec<u8> = (0..BATCH).flat_map(|n| publish(Version::V3_1_1, qos, "bench", id(n))).collect();
         let mut work = || {
             beds[0].hand_in(publisher, &packets);
-            forwards.extend(std::iter::from_fn(|| beds[0].broker.poll_forward()));
-            forwards.drain(..).for_each(|(_, forward)| beds[1].broker.handle_forward(NOW, 0, forward));
+            beds[0].broker.poll_forwards(&mut forwards);
+            beds[1].broker.handle_forwards(NOW, 0, &mut forwards);
+            assert!(forwards.is_empty());
         };
         if round >= TIMES / BATCH {
             measured(&mut work)

@@ -22,6 +22,7 @@ use self::timers::Timers;
 use super::clock::Clock;
 use super::decisions::Decisions;
 use super::events::EventSender;
+use super::forwards::Forwards;
 use super::mailbox::{Handover, LocalConnection, Mail, Mailboxes, SleepingEventLoop};
 use super::persistence::Persistence;
 use super::ready_queue::ReadyQueue;
@@ -70,15 +71,15 @@ pub(crate) struct EventLoop {
     /// What came into the mailbox. It is emptied in each turn, and its memory is used again.
     mail: Mail,
     /// What sibling shards sent and the core has not taken yet.
-    forwards: Vec<(u16, Forward)>,
+    forwards: Forwards,
     /// Connections that other shards accepted, and whose home is this shard.
     pub(crate) handovers: Vec<Handover>,
     /// New connections from within this process.
     pub(crate) local_connections: Vec<LocalConnection>,
     /// Whether the gateway is stopping.
     pub(crate) is_stopping: bool,
-    /// A batch for each sibling shard.
-    outgoing: Box<[Vec<Forward>]>,
+    /// What goes to a sibling shard next. It is empty, and kept for its memory.
+    outgoing: VecDeque<Forward>,
     /// Sibling shards that sleep and have mail from this turn: for [`Mailboxes::run_or_wake`] at its end.
     pub(crate) asleep: Vec<u16>,
     /// Which sockets are ready.
@@ -127,13 +128,13 @@ impl EventLoop {
             deferred: VecDeque::new(),
             done_before: 0,
             mail: Mail::default(),
-            forwards: Vec::new(),
+            forwards: Forwards::default(),
             handovers: Vec::new(),
             local_connections: Vec::new(),
             is_stopping: false,
             asleep: Vec::new(),
             armed: Instant::NEVER,
-            outgoing: (0..mailboxes.shards()).map(|_| Vec::new()).collect(),
+            outgoing: VecDeque::new(),
             ready_queue: Arc::default(),
             task: None,
             flush_is_due: false,
@@ -218,12 +219,8 @@ impl EventLoop {
         }
         let now = self.begin();
         let Self { broker, persistence, mail, forwards, .. } = self;
-        if forwards.is_empty() {
-            std::mem::swap(forwards, &mut mail.forwards);
-        } else {
-            forwards.append(&mut mail.forwards);
-        }
-        broker.handle_forwards(now, forwards);
+        forwards.put_all(&mut mail.forwards);
+        forwards.hand_in(broker, now);
         if let Some(persistence) = persistence {
             for answer in mail.answers.drain(..) {
                 persistence.receive(broker, answer);
@@ -352,11 +349,8 @@ impl EventLoop {
     }
 
     fn send_forwards(&mut self) {
-        while let Some((to, forward)) = self.broker.poll_forward() {
-            self.outgoing[usize::from(to)].push(forward);
-        }
-        for (to, batch) in (0..).zip(&mut self.outgoing) {
-            if !batch.is_empty() && self.mailboxes.forward(self.shard, to, batch) {
+        while let Some(to) = self.broker.poll_forwards(&mut self.outgoing) {
+            if self.mailboxes.forward(self.shard, to, &mut self.outgoing) {
                 self.asleep.push(to);
             }
         }

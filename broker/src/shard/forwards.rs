@@ -1,0 +1,112 @@
+//! Forwards on their way from shards to a sibling: a queue for each shard that sends some. Whole queues change hands, so a forward lies where
+//! the sending core put it until the receiving core takes it.
+
+use goldcrest_core::{Broker, Config, Forward, Instant};
+use std::collections::VecDeque;
+
+/// The work, as the core counts it, after which the rest waits until connections had their turn.
+const SHARE: u64 = Config::WORK_SHARE as u64;
+
+/// Forwards for one shard. Those of one sender stay in their order.
+#[derive(Default)]
+pub(crate) struct Forwards {
+    /// By the sender's index. A queue that is empty is kept for its memory.
+    queues: Vec<VecDeque<Forward>>,
+    /// The senders whose queues are not empty: first who has waited longest.
+    senders: VecDeque<u16>,
+}
+
+impl Forwards {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.senders.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.senders.iter().map(|sender| self.queues[usize::from(*sender)].len()).sum()
+    }
+
+    /// Puts `batch` behind what the shard `from` has sent before. That leaves `batch` empty, with memory for the next one.
+    pub(super) fn put(&mut self, from: u16, batch: &mut VecDeque<Forward>) {
+        let sender = usize::from(from);
+        if self.queues.len() <= sender {
+            self.queues.resize_with(sender + 1, VecDeque::new);
+        }
+        let queue = &mut self.queues[sender];
+        if !queue.is_empty() {
+            queue.append(batch);
+        } else if !batch.is_empty() {
+            std::mem::swap(queue, batch);
+            self.senders.push_back(from);
+        }
+    }
+
+    /// Puts all of `others` behind these.
+    pub(super) fn put_all(&mut self, others: &mut Self) {
+        while let Some(sender) = others.senders.pop_front() {
+            self.put(sender, &mut others.queues[usize::from(sender)]);
+        }
+    }
+
+    /// Has the core take forwards, until it has done its share of work. The rest is left, and its sender comes last the next time.
+    pub(super) fn hand_in(&mut self, broker: &mut Broker<'static>, now: Instant) {
+        let before = broker.work();
+        while broker.work().wrapping_sub(before) < SHARE
+            && let Some(sender) = self.senders.pop_front()
+        {
+            let queue = &mut self.queues[usize::from(sender)];
+            broker.handle_forwards(now, sender, queue);
+            if !queue.is_empty() {
+                self.senders.push_back(sender);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goldcrest_core::{AllowAll, Capacity, Limits, Memory, Shard};
+
+    /// What the first SUBSCRIBE of a client has its shard tell the other one: two forwards.
+    fn batch() -> VecDeque<Forward> {
+        let shard = Shard { index: 0, count: 2 };
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
+        let mut broker = Broker::new(memory, Config { shard, ..Config::gateway(1) }, &AllowAll);
+        let now = Instant::from_millis(1);
+        let client = broker.handle_connected(now).unwrap();
+        for packet in [&b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a"[..], b"\x82\x06\0\x01\0\x01t\0"] {
+            broker.handle_bytes(now, client, packet);
+        }
+        let mut batch = VecDeque::new();
+        assert_eq!((broker.poll_forwards(&mut batch), batch.len()), (Some(1), 2));
+        batch
+    }
+
+    #[test]
+    fn batches_of_one_sender_stand_in_one_queue_and_senders_take_turns() {
+        let mut forwards = Forwards::default();
+        forwards.put(3, &mut VecDeque::new());
+        assert!(forwards.is_empty());
+        for sender in [3, 1, 3] {
+            let mut batch = batch();
+            forwards.put(sender, &mut batch);
+            assert!(batch.is_empty());
+        }
+        assert_eq!((forwards.len(), &forwards.senders), (6, &VecDeque::from([3, 1])));
+        let mut later = Forwards::default();
+        later.put(1, &mut batch());
+        later.put_all(&mut forwards);
+        assert!(forwards.is_empty());
+        assert_eq!((later.len(), later.queues[3].len(), &later.senders), (8, 4, &VecDeque::from([1, 3])));
+    }
+
+    #[test]
+    fn a_batch_changes_hands_without_being_moved() {
+        let (mut forwards, mut batch) = (Forwards::default(), batch());
+        let place = batch.as_slices().0.as_ptr();
+        forwards.put(1, &mut batch);
+        let mut taken = Forwards::default();
+        taken.put_all(&mut forwards);
+        assert_eq!(taken.queues[1].as_slices().0.as_ptr(), place);
+    }
+}
