@@ -252,7 +252,7 @@ class Boot(unittest.TestCase):
             self.assertIn("goldcrest_shards 2\n", process.get("/metrics")[1])
             process.signal(signal.SIGTERM)
             self.assertEqual(process.wait(), 0)
-            told = "shards: 2, as the store has been made for, and not one for each core that may be used (1)"
+            told = "shards: 2, as the store has been made for, and not 1 for the cores that may be used (1)"
             self.assertIn(told, process.log)
         # Each file with messages is still the same one.
         after = {path: path.stat().st_ino for path in data(self.folder.name).glob("*.segment")}
@@ -260,7 +260,7 @@ class Boot(unittest.TestCase):
         self.assert_as_it_was()
         with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
             # A new store is for the cores that there are; one in memory is each time.
-            for options, words in (((), "shards: 1, one for each core"), (("--shards", "5"), "5, as configured")):
+            for options, words in (((), "shards: 1, for the cores that may be used (1)"), (("--shards", "5"), "5, as configured")):
                 with Process(folder, *options, **how) as process:
                     process.says(words)
                     wait_until(process.accepts, "it listens")

@@ -21,7 +21,7 @@ pub(super) struct BudgetOptions {
     /// The configuration of the gateway
     #[arg(long, value_name = "FILE", value_parser = path())]
     config: Option<PathBuf>,
-    /// The worker threads of the gateway [default: one for each core]
+    /// The worker threads of the gateway [default: one for each core but one]
     #[arg(long, value_name = "N", value_parser = text(shards))]
     shards: Option<u16>,
     /// Clients at once, in each shard of a gateway [firmware: 8]

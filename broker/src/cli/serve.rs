@@ -35,7 +35,7 @@ pub(super) struct ServeOptions {
     /// Keep nothing on disk: a stop or a crash loses what was acknowledged
     #[arg(long, overrides_with = "memory_only")]
     memory_only: bool,
-    /// Worker threads; auto is one for each core [default: as many as the store was made for, and auto where there is none yet]
+    /// Worker threads; auto is one for each core but one [default: as many as the store was made for, and auto where there is none yet]
     #[arg(long, value_name = "N", value_parser = text(shards))]
     shards: Option<u16>,
     /// Write these log lines to standard error: off, error, warn, info, debug or trace, or a list like info,goldcrest::shard=debug

@@ -26,7 +26,7 @@ pub struct Config {
     /// Where clients connect.
     pub listeners: Vec<Listener>,
     /// Core brokers, each with a thread of its own. 0: as many as the store has been made for, and where there is none yet, one
-    /// for each core of this machine that may be used.
+    /// for each core that may be used but one, and at least one.
     pub shards: u16,
     /// Where sessions and messages are kept across restarts. Without it they are in memory alone; the command `goldcrest`
     /// chooses a directory then.
@@ -138,10 +138,21 @@ pub const DEFAULT_PORT: u16 = 1883;
 /// The largest number of shards.
 pub const MAX_SHARDS: u16 = 256;
 
-/// One shard for each core that this process may use.
+/// The cores that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// As many shards as are worth their cost on the cores that this process may use.
 pub(crate) fn shards_for_cores() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u16::try_from(cores).unwrap_or(MAX_SHARDS).min(MAX_SHARDS)
+    shards_for(cores())
+}
+
+/// One for each core but one, and at least one. The last core has enough to do with the sockets of the system, the thread of the store, and clients
+/// or other programs on the same machine; a shard more takes from them what it gives, and each message that crosses costs more. What was
+/// measured stands in `tests/bench/NOTES.md`.
+fn shards_for(cores: usize) -> u16 {
+    u16::try_from(cores.saturating_sub(1)).unwrap_or(MAX_SHARDS).clamp(1, MAX_SHARDS)
 }
 
 impl Default for Config {

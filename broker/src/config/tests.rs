@@ -418,6 +418,8 @@ fn an_address_may_stand_for_both_families() {
 #[test]
 fn the_number_of_shards_may_follow_the_cores() {
     assert_eq!(read("shards = \"auto\"").unwrap().shards, shards_for_cores());
+    let shards = [0, 1, 2, 3, 4, 257, 258, usize::MAX].map(shards_for);
+    assert_eq!(shards, [1, 1, 1, 2, 3, MAX_SHARDS, MAX_SHARDS, MAX_SHARDS]);
     assert!(
         mistake("shards = \"all\"").contains("\"all\" is not allowed; allowed: an integer from 1 to 256, or \"auto\"")
     );

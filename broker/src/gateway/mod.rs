@@ -20,7 +20,7 @@ use self::failure::refuse_mistakes;
 use self::settings::BrokerSettings;
 use crate::access::{Access, Principals};
 use crate::admin::Admin;
-use crate::config::{Config, shards_for_cores};
+use crate::config::{Config, cores, shards_for_cores};
 use crate::net::descriptors;
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
 use crate::shard::{
@@ -298,8 +298,8 @@ impl fmt::Debug for ShutDownOnDrop {
 /// How many shards there are where no store says it. 0: that is left to the number of cores.
 fn shards_in_memory(configured: u16) -> u16 {
     let (shards, why) = match configured {
-        0 => (shards_for_cores(), "one for each core that may be used"),
-        configured => (configured, "as configured"),
+        0 => (shards_for_cores(), format!("for the cores that may be used ({})", cores())),
+        configured => (configured, "as configured".to_owned()),
     };
     tracing::info!("shards: {shards}, {why}");
     shards

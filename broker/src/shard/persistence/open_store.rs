@@ -3,7 +3,7 @@
 use super::damage::describe_damage;
 use super::redistribute::{Refused, redistribute};
 use crate::access::Principals;
-use crate::config::{Config, Sync, shards_for_cores};
+use crate::config::{Config, Sync, cores, shards_for_cores};
 use crate::shard::clock::{Clock, WallClock, downtime};
 use goldcrest_store::{
     self, Answer, Committer, Directory, Handle, LogStore, OpenError, Options, Pending, Report, StoreHealth,
@@ -115,15 +115,13 @@ impl OpenStore {
 /// The number of shards the store was made for, and the number to use now. Without a configured number the store's is kept: to rewrite a large store
 /// because fewer cores are available today would take too long.
 fn numbers_of_shards(stored: u16, configured: u16) -> (u16, u16) {
-    let cores = shards_for_cores();
+    let (advised, cores) = (shards_for_cores(), format!("for the cores that may be used ({})", cores()));
     let (shards, why) = match (stored, configured) {
-        (0, 0) => (cores, format!("one for each core that may be used; the store is made for {cores}")),
+        (0, 0) => (advised, format!("{cores}; the store is made for {advised}")),
         (0, told) => (told, format!("as configured; the store is made for {told}")),
-        (stored, 0) if stored == cores => {
-            (stored, "as the store is for, and one for each core that may be used".to_owned())
-        }
+        (stored, 0) if stored == advised => (stored, format!("as the store is for, and {cores}")),
         (stored, 0) => {
-            let instead = format!("and not one for each core that may be used ({cores}): --shards auto changes that");
+            let instead = format!("and not {advised} {cores}: --shards auto changes that");
             (stored, format!("as the store has been made for, {instead}"))
         }
         (stored, told) if stored == told => (stored, "as the store is for, and as configured".to_owned()),
