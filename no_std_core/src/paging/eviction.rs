@@ -128,10 +128,12 @@ impl Messages<'_> {
 
     // ---- restoring
 
-    /// The messages in these slots, and no others, are retained.
+    /// The messages in these slots, and no others, are retained. Slots beyond the table are left out: a damaged record may name any, and
+    /// none of them can be restored.
     pub(crate) fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
+        let limit = self.pool.limit();
         let bits = self.paging.retained.get_or_insert_default();
-        for slot in slots {
+        for slot in slots.filter(|slot| (*slot as usize) < limit) {
             let (word, bit) = (slot as usize / 64, slot % 64);
             if bits.len() <= word {
                 bits.resize(word.saturating_add(1), 0);
@@ -157,5 +159,23 @@ impl Messages<'_> {
         let message = self.pool.restore(slot, Message { body, references: 0, durable: 0, flags, ..draft })?;
         self.paging.evicted = self.paging.evicted.saturating_add(1);
         Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{AllowAll, Broker, Capacity, Config, Memory};
+
+    #[test]
+    fn slots_beyond_the_table_take_no_memory() {
+        let config = Config::gateway(1);
+        let mut broker =
+            Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, config.shard), config, &AllowAll);
+        let limit = broker.engine.messages.pool.limit();
+        let beyond = u32::try_from(limit).unwrap();
+        broker.expect_retained([1, beyond - 1, beyond, u32::MAX].into_iter());
+        let bits = broker.engine.messages.paging.retained.as_ref().unwrap();
+        assert_eq!(bits.len(), limit.div_ceil(64));
+        assert_eq!(bits.iter().map(|word| word.count_ones()).sum::<u32>(), 2);
     }
 }
