@@ -60,7 +60,7 @@ impl EventQueue {
         };
         // What was polled leaves once it is as much as what waits: so no byte is moved more than once.
         if self.start >= waiting {
-            self.bytes.drain(..self.start);
+            self.bytes.drain(..self.start.min(self.bytes.len()));
             (self.start, self.shown) = (0, 0);
         }
         let flags = if parts.client_id.is_some() { HAS_CLIENT } else { 0 }

@@ -142,8 +142,10 @@ impl ShardLinks {
     /// Another batch is safe: siblings get what waited for it.
     pub(super) fn release_held(&mut self, is_unsafe: impl Fn(u32) -> bool) {
         for queue in &mut self.queues {
-            while queue.held.front().is_some_and(|(batch, _)| !is_unsafe(*batch)) {
-                queue.outgoing.extend(queue.held.pop_front().map(|(_, forward)| forward));
+            while queue.held.front().is_some_and(|(batch, _)| !is_unsafe(*batch))
+                && let Some((_, forward)) = queue.held.pop_front()
+            {
+                queue.outgoing.push_back(forward);
             }
         }
     }

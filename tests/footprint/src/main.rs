@@ -1,18 +1,24 @@
-//! An image of the core alone, in which every verb of the broker is called with arguments that nobody can foresee. It is
+//! An image of the core alone, in which the verbs of the broker are called with arguments that nobody can foresee. It is
 //! linked and looked at, never run: how large it is, how much stack its calls take, and that no call leads to a panic.
+//!
+//! For a microcontroller it stands on nothing. With the feature `gateway` it is a program for the machine that builds it, with the verbs that the gateway
+//! calls beside.
 
-#![no_std]
-#![no_main]
+#![cfg_attr(not(feature = "gateway"), no_std, no_main)]
+
+#[cfg(feature = "gateway")]
+mod gateway;
 
 use core::hint::black_box;
 use core::ops::ControlFlow;
 
 use goldcrest_core::{
-    Authorize, Broker, Config, ConnectionId, Instant, LocalPublish, Next, Principal, Subject, Subscribable,
-    TopicFilter, TopicName, Verdict, codec::QoS, resources,
+    Authorize, Broker, ConnectionId, Instant, LocalPublish, Next, Principal, Subject, Subscribable, TopicFilter,
+    TopicName, Verdict, codec::QoS,
 };
 
-type Memory = resources! {
+#[cfg(not(feature = "gateway"))]
+type Memory = goldcrest_core::resources! {
     connections: 8,
     sessions: 8,
     subscriptions: 32,
@@ -22,6 +28,7 @@ type Memory = resources! {
     blocks: 64,
 };
 
+#[cfg(not(feature = "gateway"))]
 static mut MEMORY: Memory = Memory::new();
 
 /// Without the feature `allow-panics` this is nowhere: as soon as a panic can be reached, the image does not link.
@@ -35,7 +42,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { the_core_can_panic() }
 }
 
-#[cfg(feature = "allow-panics")]
+#[cfg(all(feature = "allow-panics", not(feature = "gateway")))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
@@ -59,11 +66,25 @@ impl Authorize for Unforeseeable {
 }
 
 /// Where the linker begins.
+#[cfg(not(feature = "gateway"))]
 #[unsafe(no_mangle)]
 pub extern "C" fn start() -> ! {
     // SAFETY: nothing else names it.
     let memory = unsafe { &mut *(&raw mut MEMORY) };
-    let mut broker = Broker::new(memory.memory(), black_box(Config::firmware(1)), black_box(&Unforeseeable));
+    call_everything(Broker::new(
+        memory.memory(),
+        black_box(goldcrest_core::Config::firmware(1)),
+        black_box(&Unforeseeable),
+    ))
+}
+
+#[cfg(feature = "gateway")]
+fn main() {
+    call_everything(gateway::broker())
+}
+
+#[inline(always)]
+fn call_everything(mut broker: Broker<'static>) -> ! {
     let mut id: Option<ConnectionId> = None;
     let mut buffer = [0; 64];
     loop {
@@ -121,6 +142,8 @@ pub extern "C" fn start() -> ! {
                 let two: &[u8] = black_box(&[1, 2]);
                 black_box(two[black_box(2)]);
             }
+            #[cfg(feature = "gateway")]
+            14 => gateway::call_the_rest(&mut broker, now, id, black_box(&mut buffer)),
             _ => {
                 black_box(broker.visit_sessions(black_box(0), |client_id, info| {
                     black_box((client_id, info));

@@ -94,7 +94,8 @@ impl BufferPool {
         let Some(spares) = self.classes.iter_mut().find(|spares| spares.len() > own(spares)) else {
             return SpareBuffers::default();
         };
-        let taken = spares.split_off(spares.len().saturating_sub(AT_ONCE).max(own(spares)));
+        let kept = spares.len().saturating_sub(AT_ONCE).max(own(spares));
+        let taken = spares.split_off(kept.min(spares.len()));
         self.bytes = self.bytes.saturating_sub(taken.iter().map(|buffer| buffer.len()).sum());
         SpareBuffers(taken)
     }

@@ -1,0 +1,94 @@
+"""Which calls of ours end in a panic of the library, in a program for the machine that built it: read from its instructions, not from its
+source."""
+
+import re
+import subprocess
+from collections import defaultdict, namedtuple
+from functools import cache
+from os.path import normpath
+from pathlib import Path
+
+from image import Image, output
+
+# A function of ours; what it calls of the library; whether it panics or finds no memory; and for people the line.
+Panic = namedtuple("Panic", "function callee kind line")
+
+# What all that ends the program comes down to.
+ROOTS = {
+    "core::panicking::panic_fmt": "panic",
+    "core::panicking::panic_nounwind_fmt": "panic",
+    "alloc::alloc::handle_alloc_error": "memory",
+    "alloc::raw_vec::handle_error": "memory",
+    "alloc::raw_vec::capacity_overflow": "memory",
+}
+FUNCTION = re.compile(r"^([0-9a-f]+) <(.+)>:$")
+INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\t.*<(.+?)(?:\+0x[0-9a-f]+)?>$")
+SOURCE_FUNCTION = re.compile(r"\bfn (\w+)")
+
+
+class Program:
+    def __init__(self, path, root, ours):
+        """`ours` names the folders below `root` whose source counts as ours."""
+        self.root, self.ours, self.image = root, [f"{root}/{folder}/" for folder in ours], Image(path, "")
+        # Where each function begins, and the places of the instructions that name it, with the function they stand in.
+        self.begins, self.references = {}, defaultdict(list)
+        inside = None
+        for line in output("objdump", "-d", "--no-show-raw-insn", path).splitlines():
+            if header := FUNCTION.match(line):
+                inside = header[2]
+                self.begins[inside] = int(header[1], 16)
+            elif (instruction := INSTRUCTION.match(line)) and instruction[2] != inside:
+                self.references[instruction[2]].append((int(instruction[1], 16), inside))
+        plain = subprocess.run(["c++filt"], input="\n".join(self.begins), capture_output=True, text=True, check=True).stdout
+        # Some names have the hash of the crate, others one at the end.
+        self.plain = {name: re.sub(r"::h[0-9a-f]{16}$|\[[0-9a-f]+\]", "", line) for name, line in zip(self.begins, plain.splitlines())}
+
+    def panics(self):
+        """All that is called from ours and comes to a root, through whatever of the library."""
+        found = set()
+        for kind in sorted({*ROOTS.values()}):
+            others = {name for name, plain in self.plain.items() if ROOTS.get(plain, kind) != kind}
+            ends = [name for name, plain in self.plain.items() if ROOTS.get(plain) == kind]
+            seen = {*ends, *others}
+            while ends:
+                calls = [(callee, *call) for callee in ends for call in self.references[callee]]
+                ends = []
+                for (callee, _, caller), frames in zip(calls, self.places([address for _, address, _ in calls])):
+                    at = next((at for at, (_, file) in enumerate(frames) if file.startswith(tuple(self.ours))), None)
+                    if at is not None:
+                        found.add(self.panic(callee, frames[:at], frames[at][1], kind))
+                    elif caller not in seen:
+                        seen.add(caller)
+                        ends.append(caller)
+        return sorted(found)
+
+    def places(self, addresses):
+        """As those of an image, with absolute paths."""
+        return [[(name, normpath(file)) for name, file in frames] for frames in self.image.places(addresses)]
+
+    def panic(self, callee, inlined, place, kind):
+        """`inlined` is what of the library the compiler has put into our function, the innermost first."""
+        # The innermost is named after the function that all was put into.
+        name, file = inlined[-1] if len(inlined) > 1 else (self.plain[callee], self.file_of(callee))
+        file = file.rsplit("/library/")[-1].rsplit("/registry/src/")[-1].rsplit(":", 1)[0].replace("/src/", "/")
+        place = place.removeprefix(f"{self.root}/").split(" ")[0]
+        return Panic(self.function_at(place), f"{file} {short(name)}", kind, place)
+
+    @cache
+    def file_of(self, function):
+        return self.places([self.begins[function]])[0][-1][1] if function in self.begins else "?:0"
+
+    @cache
+    def function_at(self, place):
+        """The function of ours that a line stands in, by its file: the compiler has no line where it made one of several calls."""
+        file, line = place.rsplit(":", 1)
+        before = Path(self.root, file).read_text().splitlines()[:int(line)] if line.isdecimal() else []
+        names = [found[1] for found in map(SOURCE_FUNCTION.search, before) if found]
+        return f"{file} {names[-1] if names else '?'}"
+
+
+def short(name):
+    """The last part of a function's name, without its types."""
+    while (less := re.sub(r"<[^<>]*>", "", name.replace("->", ""))) != name:
+        name = less
+    return name.rsplit("::", 1)[-1] if not name.endswith("::") else name
