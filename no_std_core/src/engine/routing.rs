@@ -154,7 +154,9 @@ impl Terms {
             flags: if self.retain { Delivery::RETAIN } else { 0 },
             ..Delivery::default()
         };
-        delivery.set_beside(self.via.into());
+        if self.via != Via::Own {
+            delivery.set_beside(self.via.into());
+        }
         delivery
     }
 }

@@ -55,7 +55,7 @@ impl<I: Iterator<Item = u32> + Clone> DeliveryHead<I> {
     }
 
     /// Puts the bytes before the Topic Name: the fixed header and the length of the Topic Name.
-    #[inline]
+    #[inline(always)]
     pub fn put_before_topic(&self, out: &mut impl Sink) {
         debug_assert_eq!(self.packet_id.is_some(), self.qos > QoS::AtMostOnce, "[MQTT-2.2.1-2]");
         out.put_u8(first_byte(self.dup, self.qos, self.retain));
@@ -65,7 +65,7 @@ impl<I: Iterator<Item = u32> + Clone> DeliveryHead<I> {
 
     /// Puts the bytes between the Topic Name and the stored Properties: the Packet Identifier, the Property Length, and the
     /// Properties of this delivery.
-    #[inline]
+    #[inline(always)]
     pub fn put_between(&self, out: &mut impl Sink) {
         if let Some(id) = self.packet_id {
             out.put_u16(id.get());

@@ -42,17 +42,22 @@ impl Engine<'_> {
     pub(crate) fn keep_below_mount(&mut self, _: Handle<Connection>, _: Handle<Session>) {}
 
     #[inline]
-    pub(crate) fn is_below_mount(&self, _: Handle<Connection>, _: Handle<Message>) -> bool {
+    pub(crate) fn is_mounted(&self, _: Handle<Connection>) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn begins_with_mount(&self, _: Handle<Connection>, _: Handle<Message>) -> bool {
         true
     }
 
     #[inline]
-    pub(crate) fn shown_lengths(&self, _: Handle<Connection>, message: &Message) -> (u16, u32) {
+    pub(crate) fn lengths_below_mount(&self, _: Handle<Connection>, message: &Message) -> (u16, u32) {
         (message.topic_len, message.properties_len)
     }
 
     #[inline]
-    pub(crate) fn begin_properties(&self, _: Handle<Connection>, message: &Message, _: &mut Window<'_>) -> usize {
+    pub(crate) fn put_response_topic(&self, _: Handle<Connection>, message: &Message, _: &mut Window<'_>) -> usize {
         message.topic_len.into()
     }
 }

@@ -57,7 +57,7 @@ impl Engine<'_> {
         handle: Handle<Connection>,
         frame: Frame<'b>,
     ) -> Option<Result<Taken<'b>, Refusal>> {
-        if self.connections[handle].mounted.len() == 0 {
+        if !self.is_mounted(handle) {
             return None;
         }
         self.take_with_whole_topics(now, handle, frame)
@@ -181,7 +181,7 @@ impl Engine<'_> {
     /// The connection is gone.
     #[inline]
     pub(crate) fn unmount(&mut self, handle: Handle<Connection>) {
-        if self.connections[handle].mounted.len() > 0 {
+        if self.is_mounted(handle) {
             self.mounts.0.remove(&handle);
         }
     }
@@ -209,14 +209,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether the client sees this topic: one with a level below its mount.
+    /// Whether the client has a mount.
     #[inline]
-    pub(crate) fn is_below_mount(&self, handle: Handle<Connection>, message: Handle<Message>) -> bool {
-        self.connections[handle].mounted.len() == 0 || self.begins_with_mount(handle, message)
+    pub(crate) fn is_mounted(&self, handle: Handle<Connection>) -> bool {
+        self.connections[handle].mounted.len() > 0
     }
 
-    #[cold]
-    fn begins_with_mount(&self, handle: Handle<Connection>, message: Handle<Message>) -> bool {
+    /// Whether a client with a mount sees this topic: one with a level below its mount.
+    pub(crate) fn begins_with_mount(&self, handle: Handle<Connection>, message: Handle<Message>) -> bool {
         let Some(mount) = self.mounts.0.get(&handle) else { return false };
         let Message { body, topic_len, .. } = *self.messages.get(message);
         let prefix = mount.prefix().as_bytes();
@@ -224,38 +224,20 @@ impl Engine<'_> {
             && self.messages.bytes.chunks(body, 0..prefix.len()).flatten().eq(prefix.iter())
     }
 
-    /// Bytes of the topic and of the Properties of a message that the client sees.
-    #[inline]
-    pub(crate) fn shown_lengths(&self, handle: Handle<Connection>, message: &Message) -> (u16, u32) {
-        if self.connections[handle].mounted.len() == 0 {
-            return (message.topic_len, message.properties_len);
-        }
-        self.lengths_below_mount(handle, message)
-    }
-
-    #[cold]
-    fn lengths_below_mount(&self, handle: Handle<Connection>, message: &Message) -> (u16, u32) {
+    /// Bytes of the topic and of the Properties of a message that a client with a mount sees.
+    pub(crate) fn lengths_below_mount(&self, handle: Handle<Connection>, message: &Message) -> (u16, u32) {
         let hidden = self.hidden_in_properties(handle, message).map_or(0, |hidden| hidden.at.len() as u32);
-        let topic_len = message.topic_len.saturating_sub(self.connections[handle].mounted.len());
-        (topic_len, message.properties_len.saturating_sub(hidden))
+        let topic = message.topic_len.saturating_sub(self.connections[handle].mounted.len());
+        (topic, message.properties_len.saturating_sub(hidden))
     }
 
-    /// Puts the Properties of a message up to where all that follows is put as it is stored: where that begins in its body.
-    #[inline]
-    pub(crate) fn begin_properties(
+    /// Puts the Properties of a message, for a client with a mount, up to where all that follows is put as it is stored: where that begins in its body.
+    pub(crate) fn put_response_topic(
         &self,
         handle: Handle<Connection>,
         message: &Message,
         out: &mut Window<'_>,
     ) -> usize {
-        if self.connections[handle].mounted.len() == 0 {
-            return message.topic_len.into();
-        }
-        self.put_response_topic(handle, message, out)
-    }
-
-    #[cold]
-    fn put_response_topic(&self, handle: Handle<Connection>, message: &Message, out: &mut Window<'_>) -> usize {
         let begin = usize::from(message.topic_len);
         let Some(hidden) = self.hidden_in_properties(handle, message) else { return begin };
         let length = hidden.at.start.saturating_sub(2);

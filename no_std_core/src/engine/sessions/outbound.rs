@@ -121,8 +121,13 @@ impl Outbound {
         self.queued_bytes = self.queued_bytes.saturating_add(messages.cost(delivery));
         self.queue.push_back(&mut messages.deliveries, delivery);
         if self.topics.is_made() {
-            self.topics.push(delivery, &messages.topic_of(delivery));
+            self.note_topic(messages, delivery);
         }
+    }
+
+    #[cold]
+    fn note_topic(&mut self, messages: &Messages<'_>, delivery: Handle<Delivery>) {
+        self.topics.push(delivery, &messages.topic_of(delivery));
     }
 
     /// Takes the longest-waiting delivery off the queue.

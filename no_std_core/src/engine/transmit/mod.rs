@@ -24,6 +24,10 @@ use crate::mem::{Blob, Handle, OWNED};
 use crate::seam::counters::tally;
 use crate::time::Instant;
 
+/// The connection's client has a mount, or has none: a parameter of what decides on packets and encodes them.
+const MOUNTED: bool = true;
+const NOT_MOUNTED: bool = false;
+
 /// How payloads are handed to the shell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Payloads {
@@ -41,10 +45,26 @@ impl Engine<'_> {
         out: &mut [u8],
         payloads: Payloads,
     ) -> Transmit {
+        // Two copies of all below, so that other messages cost nothing more because some clients have a mount.
+        if self.is_mounted(handle) {
+            self.transmit_as::<MOUNTED>(now, handle, out, payloads)
+        } else {
+            self.transmit_as::<NOT_MOUNTED>(now, handle, out, payloads)
+        }
+    }
+
+    #[inline]
+    fn transmit_as<const IS_MOUNTED: bool>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+        out: &mut [u8],
+        payloads: Payloads,
+    ) -> Transmit {
         let mut written = 0;
         self.transmitting_since = self.work;
         let then = loop {
-            let sending = match self.next_sending(now, handle) {
+            let sending = match self.next_sending::<IS_MOUNTED>(now, handle) {
                 Ok(sending) => sending,
                 Err(then) => break then,
             };
@@ -61,7 +81,7 @@ impl Engine<'_> {
                 space = space.get_mut(..fits).unwrap_or(&mut []);
             }
             let mut window = Window::new(sending.written, space);
-            self.put(handle, sending.what, &mut window);
+            self.put::<IS_MOUNTED>(handle, sending.what, &mut window);
             debug_assert_eq!(window.total(), sending.len);
             let piece = window.written().min(missing);
             // Both are in `out`.
@@ -85,7 +105,11 @@ impl Engine<'_> {
 
     /// The packet that goes on, or else the next one; `Err` if none can be sent now.
     #[inline]
-    fn next_sending(&mut self, now: Instant, handle: Handle<Connection>) -> Result<Sending, Then> {
+    fn next_sending<const IS_MOUNTED: bool>(
+        &mut self,
+        now: Instant,
+        handle: Handle<Connection>,
+    ) -> Result<Sending, Then> {
         if self.connections[handle].phase == Phase::Dead {
             return Err(Then::Close);
         }
@@ -95,7 +119,7 @@ impl Engine<'_> {
                 _ => Err(Then::Idle),
             },
             Some(begun) => Ok(begun),
-            None => match self.next_outgoing(now, handle) {
+            None => match self.next_outgoing::<IS_MOUNTED>(now, handle) {
                 Some(begun) => Ok(begun),
                 None if core::mem::take(&mut self.looks_on) => Err(Then::More),
                 None if self.waits(handle) => {
@@ -120,7 +144,7 @@ impl Engine<'_> {
 
     /// Decides on the next packet, and takes it from where it waited.
     #[inline]
-    fn next_outgoing(&mut self, now: Instant, handle: Handle<Connection>) -> Option<Sending> {
+    fn next_outgoing<const IS_MOUNTED: bool>(&mut self, now: Instant, handle: Handle<Connection>) -> Option<Sending> {
         while let Some(first) = self.connections[handle].owed.front() {
             let owed = &self.owed[first];
             if owed.is_unanswered() || self.messages.journal.is_unsafe(owed.batch) {
@@ -155,7 +179,7 @@ impl Engine<'_> {
             if entry.is(Delivery::RECEIVED) {
                 return Some(self.begin(handle, Outgoing::PubRel(entry.packet_id)));
             }
-            if let Some(sending) = self.begin_publish(now, handle, session, delivery) {
+            if let Some(sending) = self.begin_publish::<IS_MOUNTED>(now, handle, session, delivery) {
                 return Some(sending);
             }
         }
@@ -168,7 +192,7 @@ impl Engine<'_> {
             };
             match next {
                 Some(delivery) => {
-                    if let Some(sending) = self.begin_publish(now, handle, session, delivery) {
+                    if let Some(sending) = self.begin_publish::<IS_MOUNTED>(now, handle, session, delivery) {
                         return Some(sending);
                     }
                 }
@@ -180,7 +204,7 @@ impl Engine<'_> {
     }
 
     /// The next delivery of the queue.
-    #[inline]
+    #[inline(always)]
     fn next_queued(&mut self, now: Instant, session: Handle<Session>, window: u16) -> Option<Handle<Delivery>> {
         let deadline = self.deadline(now);
         let started = self.sessions[session].outbound.start(&mut self.messages, window, deadline);
@@ -220,9 +244,9 @@ impl Engine<'_> {
 
     /// Encodes a packet that was decided on: always the same bytes for the same decision.
     #[inline]
-    fn put(&self, handle: Handle<Connection>, what: Outgoing, out: &mut Window<'_>) {
+    fn put<const IS_MOUNTED: bool>(&self, handle: Handle<Connection>, what: Outgoing, out: &mut Window<'_>) {
         match what {
-            Outgoing::Publish(publishing) => self.put_publish(handle, &publishing, out),
+            Outgoing::Publish(publishing) => self.put_publish::<IS_MOUNTED>(handle, &publishing, out),
             _ => self.put_short(handle, what, out),
         }
     }
@@ -270,7 +294,7 @@ impl Engine<'_> {
     }
 
     /// The packet is out whole.
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, handle: Handle<Connection>, sending: Sending) {
         tally(&mut self.counters.packets_sent, 1);
         match sending.what {

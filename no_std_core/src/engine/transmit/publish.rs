@@ -14,7 +14,7 @@ use crate::time::Instant;
 impl Engine<'_> {
     /// Decides how a delivery, which is in flight or in no list, is sent; `None`, and it is over, if it must not be.
     #[inline]
-    pub(super) fn begin_publish(
+    pub(super) fn begin_publish<const IS_MOUNTED: bool>(
         &mut self,
         now: Instant,
         handle: Handle<Connection>,
@@ -33,7 +33,8 @@ impl Engine<'_> {
             self.abandon(session, delivery, DropReason::Unreadable);
             return None;
         }
-        if !self.is_below_mount(handle, message) || !self.may_be_sent(session, message, stored.order) {
+        if (IS_MOUNTED && !self.begins_with_mount(handle, message)) || !self.may_be_sent(session, message, stored.order)
+        {
             self.abandon(session, delivery, DropReason::NotAuthorized);
             return None;
         }
@@ -50,20 +51,20 @@ impl Engine<'_> {
         if with_aliases {
             self.use_alias(handle, message, &mut publishing);
         }
-        let mut len = self.head(handle, &publishing).packet_len();
+        let mut len = self.head::<IS_MOUNTED>(handle, message, &publishing).packet_len();
         let maximum = self.connections[handle].maximum_packet_size;
         if len > maximum && publishing.alias_known {
             // An alias takes three bytes: a topic may take less.
             publishing = Publishing { topic_alias: 0, alias_known: false, ..publishing };
             with_aliases = false;
-            len = self.head(handle, &publishing).packet_len();
+            len = self.head::<IS_MOUNTED>(handle, message, &publishing).packet_len();
         }
         if len > maximum {
             self.abandon(session, delivery, DropReason::TooLarge);
             return None;
         }
         if with_aliases && !publishing.alias_known {
-            len = self.set_alias(handle, message, &mut publishing).unwrap_or(len);
+            len = self.set_alias::<IS_MOUNTED>(handle, message, &mut publishing).unwrap_or(len);
         }
         Some(Sending { what: Outgoing::Publish(publishing), written: 0, len })
     }
@@ -94,7 +95,7 @@ impl Engine<'_> {
 
     /// Sets a new Topic Alias beside the topic, if there are any left `[MQTT-3.1.2-26]` and the packet is then not too
     /// large; gives the packet's length. The packet is sent: otherwise the client would not know the alias.
-    fn set_alias(
+    fn set_alias<const IS_MOUNTED: bool>(
         &mut self,
         handle: Handle<Connection>,
         message: Handle<Message>,
@@ -106,7 +107,7 @@ impl Engine<'_> {
         }
         let alias = aliases_out.saturating_add(1);
         let with_alias = Publishing { topic_alias: alias, ..*publishing };
-        let len = self.head(handle, &with_alias).packet_len();
+        let len = self.head::<IS_MOUNTED>(handle, message, &with_alias).packet_len();
         if len > maximum_packet_size {
             return None;
         }
@@ -124,23 +125,20 @@ impl Engine<'_> {
     }
 
     #[inline]
-    pub(super) fn head(
+    fn head<const IS_MOUNTED: bool>(
         &self,
         handle: Handle<Connection>,
+        message: Handle<Message>,
         publishing: &Publishing,
     ) -> DeliveryHead<crate::engine::messages::SubscriptionIdentifiers<'_, '_>> {
         let entry = &self.messages.deliveries[publishing.delivery];
-        let connection = &self.connections[handle];
-        let (topic_len, stored_properties_len, payload_len) = match entry.message {
-            Some(message) => {
-                let message = self.messages.get(message);
-                let (topic_len, properties_len) = self.shown_lengths(handle, message);
-                (topic_len, properties_len, message.payload_len())
-            }
-            None => (0, 0, 0),
+        let message = self.messages.get(message);
+        let (topic_len, stored_properties_len) = match IS_MOUNTED {
+            true => self.lengths_below_mount(handle, message),
+            false => (message.topic_len, message.properties_len),
         };
         DeliveryHead {
-            version: connection.version,
+            version: self.connections[handle].version,
             dup: publishing.dup,
             qos: entry.qos,
             retain: entry.is(Delivery::RETAIN),
@@ -150,29 +148,34 @@ impl Engine<'_> {
             message_expiry_interval: publishing.message_expiry_interval,
             subscription_identifiers: self.messages.identifiers(publishing.delivery),
             stored_properties_len,
-            payload_len,
+            payload_len: message.payload_len(),
         }
     }
 
     #[inline]
-    pub(super) fn put_publish(&self, handle: Handle<Connection>, publishing: &Publishing, out: &mut Window<'_>) {
-        let Some(message) = self.messages.deliveries[publishing.delivery].message else {
+    pub(super) fn put_publish<const IS_MOUNTED: bool>(
+        &self,
+        handle: Handle<Connection>,
+        publishing: &Publishing,
+        out: &mut Window<'_>,
+    ) {
+        let Some(stored) = self.messages.deliveries[publishing.delivery].message else {
             return;
         };
-        let message = self.messages.get(message);
-        let head = self.head(handle, publishing);
+        let head = self.head::<IS_MOUNTED>(handle, stored, publishing);
+        let message = self.messages.get(stored);
         let topic_len = usize::from(message.topic_len);
         // Topic and Properties stand in the body.
         let properties_end = topic_len.wrapping_add(message.properties_len as usize);
         let bytes = &self.messages.bytes;
         head.put_before_topic(out);
         if !publishing.alias_known {
-            let shown = usize::from(self.connections[handle].mounted.len()).min(topic_len);
-            bytes.chunks(message.body, shown..topic_len).for_each(|chunk| out.put(chunk));
+            let hidden = if IS_MOUNTED { usize::from(self.connections[handle].mounted.len()) } else { 0 };
+            bytes.chunks(message.body, hidden.min(topic_len)..topic_len).for_each(|chunk| out.put(chunk));
         }
         head.put_between(out);
         if head.stored_properties_len() > 0 {
-            let from = self.begin_properties(handle, message, out);
+            let from = if IS_MOUNTED { self.put_response_topic(handle, message, out) } else { topic_len };
             bytes.chunks(message.body, from..properties_end).for_each(|chunk| out.put(chunk));
         }
         bytes.chunks(message.body, properties_end..message.body.len()).for_each(|chunk| out.put(chunk));
