@@ -218,6 +218,7 @@ impl Siblings for Engine<'_> {
         self.forward_unstored(routing, to)
     }
 
+    #[inline(always)]
     fn asks_siblings(
         &mut self,
         handle: Handle<Connection>,
@@ -229,6 +230,7 @@ impl Siblings for Engine<'_> {
         asked.is_some_and(|question| self.await_answers(handle, session, reply, fate, question))
     }
 
+    #[inline(always)]
     fn await_answer(&mut self, handle: Handle<Connection>, asked: Option<QuestionId>) {
         if let Some(question) = asked {
             self.hold_reply(handle, question);
