@@ -25,9 +25,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) asks: bool,
 }
 
-/// What became of a message that was handed out, as far as its publisher is concerned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(test, derive(PartialOrd, Ord))]
+/// What became of a message that was handed out, as far as its publisher is concerned. What comes later counts more: who has it before who has lost it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     /// Nobody was to get it.
     #[default]
@@ -39,13 +38,10 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// What became of a message of which this and that became: who has it counts, before who has lost it.
+    /// What became of a message of which this and that became.
+    #[inline]
     pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Kept, _) | (_, Self::Kept) => Self::Kept,
-            (Self::Lost, _) | (_, Self::Lost) => Self::Lost,
-            (Self::Unwanted, Self::Unwanted) => Self::Unwanted,
-        }
+        self.max(other)
     }
 }
 
