@@ -1,5 +1,6 @@
 //! The core as the gateway has it: a broker with siblings whose memory grows, and the verbs that firmware does not call.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
@@ -72,8 +73,9 @@ fn siblings(broker: &mut Broker<'static>, now: Instant) {
     while let Some((to, forward)) = broker.poll_forward() {
         broker.handle_forward(now, black_box(to), black_box(forward));
     }
-    let mut forwards: Vec<(u16, Forward)> = black_box(Vec::new());
-    broker.handle_forwards(now, &mut forwards);
+    let mut forwards: VecDeque<Forward> = black_box(VecDeque::new());
+    broker.handle_forwards(now, black_box(1), &mut forwards);
+    black_box(broker.poll_forwards(&mut forwards));
     black_box(forwards);
     black_box(Shard::home_of(black_box(b"a"), black_box(2)));
 }
