@@ -106,9 +106,11 @@ mod tests {
     fn what_it_finds_is_what_a_look_through_the_queue_finds() {
         let mut random = Random::new(3);
         let (mut queue, mut index, mut made) = (Vec::<(Handle<u8>, u8)>::new(), QueueIndex::NONE, 0);
-        for _ in 0..20_000 {
+        for step in 0..20_000 {
+            // It gets longer for a while, and then shorter until it is empty.
+            let pushes = if step % 400 < 200 { 5 } else { 3 };
             match random.below(10) {
-                0..=4 => {
+                kind if kind < pushes => {
                     let free =
                         (0..).map(Handle::from_index).find(|entry| queue.iter().all(|(other, _)| other != entry));
                     let (entry, text) = (free.unwrap(), random.below(5) as u8);
