@@ -5,16 +5,14 @@
 mod event_set;
 mod lent;
 mod limits;
-#[cfg_attr(not(feature = "alloc"), path = "unshared.rs")]
-mod shared;
 
 use crate::codec::QoS;
 use crate::topic::{TopicFilter, TopicFilterError, TopicName};
 
 pub use event_set::EventSet;
 pub use lent::Lent;
+pub(crate) use lent::Shared;
 pub use limits::Limits;
-pub(crate) use shared::Shared;
 
 /// The configuration of a [`Broker`](crate::Broker).
 #[derive(Clone, Debug)]

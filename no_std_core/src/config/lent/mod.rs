@@ -1,8 +1,11 @@
 //! Texts and lists of a configuration: lent to the broker, or shared with it.
 
+#[cfg_attr(not(feature = "alloc"), path = "unshared.rs")]
+mod shared;
+
 use core::ops::Deref;
 
-use super::Shared;
+pub(crate) use shared::Shared;
 
 /// A value that is lent to a broker for its life or, with the feature `alloc`, shared with it, so that a program need not leak anything.
 ///
@@ -21,7 +24,7 @@ impl<'m, T: ?Sized> Lent<'m, T> {
     }
 
     /// A value that is shared.
-    pub(super) const fn shared(value: Shared<T>) -> Self {
+    const fn shared(value: Shared<T>) -> Self {
         Self(Held::Shared(value))
     }
 }
