@@ -3,8 +3,8 @@
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::access::{AccessRequest, Decision, Reply};
 use goldcrest::{Access, Config, Gateway, Listener, ReloadError, StartError};
-use goldcrest_core::Principal;
-use goldcrest_core::codec::{Ack, Auth, Connect, Packet, Properties, Property, QoS, ReasonCode};
+use goldcrest_core::codec::{Ack, Auth, Connect, Packet, Properties, Property, QoS, ReasonCode, Will};
+use goldcrest_core::{Grant, Mount, Principal};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -114,6 +114,86 @@ fn a_listener_that_all_machines_reach_needs_a_decider_or_a_permission() {
         other => panic!("CONNACK was expected, not {other:?}"),
     });
     runtime().block_on(gateway.shut_down());
+}
+
+/// Has each client live below the User Name that it gives, and one without a User Name in the whole tree.
+fn below_user_names() -> Access {
+    Access::new().decided_by(|request: AccessRequest, reply: Reply| {
+        let user_name = request.connect.and_then(|connect| connect.user_name);
+        let grant = match user_name {
+            Some(name) => Grant::default().below(Mount::new(&[&name, "/"].concat()).unwrap()),
+            None => Grant::default(),
+        };
+        reply.send(match Decision::accept(Principal(1)) {
+            Decision::Accept { principal, lasts, data, .. } => Decision::Accept { principal, grant, lasts, data },
+            other => other,
+        });
+    })
+}
+
+/// A client of that user, whose Will has the topic `gone`.
+fn connect_of<'a>(gateway: &Gateway, client_id: &'a str, user_name: Option<&'a str>) -> Client {
+    let mut client = Client::open(gateway.addresses()[0]);
+    let will =
+        Will { topic: "gone", qos: QoS::AtLeastOnce, retain: false, properties: Properties::EMPTY, payload: b"!" };
+    client.send(Packet::Connect(Connect { user_name, will: Some(will), ..connect_packet(client_id) }));
+    client.receive(|packet| match packet {
+        Packet::ConnAck(ack) => assert_eq!(ack.code, ReasonCode::Success),
+        other => panic!("CONNACK was expected, not {other:?}"),
+    });
+    client
+}
+
+/// Publishes with QoS 1, and waits until that was taken.
+fn publish(client: &mut Client, topic: &str, payload: &[u8]) {
+    client.send(Packet::Publish(message(topic, payload, QoS::AtLeastOnce)));
+    client.receive(|packet| assert!(matches!(packet, Packet::PubAck(ack) if !ack.code.is_error()), "{topic}"));
+}
+
+/// The next packet is a message to this topic, which is acknowledged.
+fn expect_message(client: &mut Client, topic: &str, payload: &[u8]) {
+    let packet_id = client.receive(|packet| match packet {
+        Packet::Publish(publish) => {
+            assert_eq!((publish.topic, publish.payload), (topic, payload));
+            publish.packet_id.unwrap()
+        }
+        other => panic!("PUBLISH was expected, not {other:?}"),
+    });
+    client.send(Packet::PubAck(Ack::new(packet_id, ReasonCode::Success)));
+}
+
+#[test]
+fn a_client_lives_below_the_mount_that_the_program_gives_it() {
+    for shards in [1, 3] {
+        let gateway = Gateway::start_with(&Config { shards, ..local() }, below_user_names()).unwrap();
+        let mut reader = connect_of(&gateway, "reader", Some("site"));
+        let mut writer = connect_of(&gateway, "writer", Some("site"));
+        let mut elsewhere = connect_of(&gateway, "elsewhere", Some("other"));
+        let mut whole = connect_of(&gateway, "whole", None);
+        for client in [&mut reader, &mut elsewhere, &mut whole] {
+            client.subscribe("#", QoS::AtLeastOnce);
+        }
+        publish(&mut writer, "t/u", b"from inside");
+        expect_message(&mut reader, "t/u", b"from inside");
+        expect_message(&mut whole, "site/t/u", b"from inside");
+
+        let mut outside = connect_of(&gateway, "outside", None);
+        for (topic, payload) in [("t", &b"for nobody below"[..]), ("site/t", b"from outside")] {
+            publish(&mut outside, topic, payload);
+            expect_message(&mut whole, topic, payload);
+        }
+        // The next one is not what was published to `t`.
+        expect_message(&mut reader, "t", b"from outside");
+
+        drop(writer);
+        expect_message(&mut reader, "gone", b"!");
+        expect_message(&mut whole, "site/gone", b"!");
+
+        // It got nothing of all that came before.
+        publish(&mut outside, "other/t", b"for the other");
+        expect_message(&mut elsewhere, "t", b"for the other");
+        runtime().block_on(gateway.shut_down());
+    }
 }
 
 /// A directory for a store, which is gone with this.
