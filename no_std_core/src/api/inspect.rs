@@ -167,7 +167,7 @@ impl Engine<'_> {
             let found = outbound.iter_in_flight(&self.messages).nth(place);
             return found.map(|delivery| (delivery, DeliveryState::InFlight));
         };
-        let found = outbound.iter_queued(&self.messages).nth(queued);
+        let found = outbound.iter(&self.messages).nth(queued);
         found.map(|delivery| (delivery, DeliveryState::Queued))
     }
 
@@ -182,7 +182,7 @@ impl Engine<'_> {
         match (next, state) {
             (Some(next), _) => Some((next, state)),
             (None, DeliveryState::InFlight) => {
-                let first = self.sessions[session].outbound.iter_queued(&self.messages).next();
+                let first = self.sessions[session].outbound.iter(&self.messages).next();
                 first.map(|first| (first, DeliveryState::Queued))
             }
             (None, DeliveryState::Queued) => None,

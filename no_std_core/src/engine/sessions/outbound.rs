@@ -75,13 +75,6 @@ impl Outbound {
         self.in_flight.iter(&messages.deliveries)
     }
 
-    pub(crate) fn iter_queued<'a>(
-        &self,
-        messages: &'a Messages<'_>,
-    ) -> impl Iterator<Item = Handle<Delivery>> + use<'a> {
-        self.queue.iter(&messages.deliveries)
-    }
-
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
@@ -92,7 +85,7 @@ impl Outbound {
     }
 
     /// All deliveries in the queue, the one that waits longest first.
-    pub(crate) fn iter<'a>(&self, messages: &'a Messages<'_>) -> impl Iterator<Item = Handle<Delivery>> + 'a {
+    pub(crate) fn iter<'a>(&self, messages: &'a Messages<'_>) -> impl Iterator<Item = Handle<Delivery>> + use<'a> {
         self.queue.iter(&messages.deliveries)
     }
 
