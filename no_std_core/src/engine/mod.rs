@@ -129,7 +129,7 @@ impl<'m> Engine<'m> {
             router: Router::new(memory.router, hasher.clone(), siblings),
             receipts: Receipts::new(Pool::new(memory.receipts), HashIndex::new(memory.receipt_buckets), hasher.clone()),
             aliases: Aliases::new(Pool::new(memory.aliases), HashIndex::new(memory.alias_buckets), hasher.clone()),
-            mounts: Mounts::default(),
+            mounts: Default::default(),
             owed: Pool::new(memory.owed),
             replays: Pool::new(memory.replays),
             group_queues: Pool::new(memory.group_queues),

@@ -314,7 +314,6 @@ mod tests {
         let mut bytes = std::vec![0; properties.forwardable_len() as usize];
         let mut window = Window::new(0, &mut bytes);
         properties.put_forwardable(&mut window);
-        drop(window);
         bytes
     }
 

@@ -11,10 +11,12 @@ use crate::mem::Handle;
 #[derive(Debug)]
 pub(crate) struct QueueIndex<T>(Option<Box<Places<T>>>);
 
+type BeforeAndText<T> = (Option<Handle<T>>, Arc<[u8]>);
+
 #[derive(Debug)]
 struct Places<T> {
     /// The entry before each one, and the text of each.
-    entries: BTreeMap<Handle<T>, (Option<Handle<T>>, Arc<[u8]>)>,
+    entries: BTreeMap<Handle<T>, BeforeAndText<T>>,
     /// The entries with a text, in the order of the queue.
     by_text: BTreeMap<Arc<[u8]>, VecDeque<Handle<T>>>,
     /// The last entry of the queue.

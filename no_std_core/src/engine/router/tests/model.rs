@@ -167,7 +167,7 @@ fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, 
                 assert_eq!(done.group_ended, ended.then_some(0));
             }
         }
-        14 if step % 10 == 0 => {
+        14 if step.is_multiple_of(10) => {
             while router.pop_subscription(Subscriber(subscriber)).is_some() {}
             model.subscriptions.retain(|(_, who), _| *who != subscriber);
         }
