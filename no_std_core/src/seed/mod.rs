@@ -1,4 +1,8 @@
 //! One seed, many keys: what is derived from [`Config::seed`](crate::Config::seed).
 
+#[cfg(all(test, feature = "alloc"))]
+mod half_sip;
 pub(crate) mod random;
 pub(crate) mod secret;
+#[cfg_attr(not(feature = "alloc"), path = "half_sip.rs")]
+mod sip;

@@ -2,10 +2,7 @@
 
 use core::fmt;
 
-#[cfg(feature = "alloc")]
-use large::number;
-#[cfg(not(feature = "alloc"))]
-use small::number;
+use super::sip::number;
 
 /// 128 bits that outsiders must not know, and what is derived of them.
 #[derive(Clone, Copy)]
@@ -53,63 +50,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// SipHash-2-4.
-#[cfg(feature = "alloc")]
-mod large {
-    use siphasher::sip::SipHasher24;
-
-    pub(super) fn number(secret: u128, index: u64) -> u64 {
-        SipHasher24::new_with_keys(secret as u64, (secret >> 64) as u64).hash(&index.to_le_bytes())
-    }
-}
-
-/// HalfSipHash-2-4 with 64 bits of output, which needs little flash and nothing but operations of 32 bits. Its key is half of the
-/// secret; the other half is the beginning of the message.
-#[cfg(any(test, not(feature = "alloc")))]
-mod small {
-    pub(super) fn number(secret: u128, index: u64) -> u64 {
-        let high = (secret >> 64) as u64;
-        half_sip_hash(secret as u64, &[high as u32, (high >> 32) as u32, index as u32, (index >> 32) as u32, 16 << 24])
-    }
-
-    /// Of a message of whole words, behind which its length in bytes stands in the highest byte of one more.
-    pub(super) fn half_sip_hash(key: u64, message: &[u32]) -> u64 {
-        let [low, high] = [key as u32, (key >> 32) as u32];
-        let mut state = [low, high ^ 0xee, low ^ 0x6c79_6765, high ^ 0x7465_6462];
-        for word in message {
-            state[3] ^= word;
-            rounds(&mut state, 2);
-            state[0] ^= word;
-        }
-        state[2] ^= 0xee;
-        rounds(&mut state, 4);
-        let first = state[1] ^ state[3];
-        state[1] ^= 0xdd;
-        rounds(&mut state, 4);
-        u64::from(state[1] ^ state[3]) << 32 | u64::from(first)
-    }
-
-    #[inline(never)]
-    fn rounds(state: &mut [u32; 4], count: u32) {
-        let [mut v0, mut v1, mut v2, mut v3] = *state;
-        for _ in 0..count {
-            v0 = v0.wrapping_add(v1);
-            v1 = v1.rotate_left(5) ^ v0;
-            v0 = v0.rotate_left(16);
-            v2 = v2.wrapping_add(v3);
-            v3 = v3.rotate_left(8) ^ v2;
-            v0 = v0.wrapping_add(v3);
-            v3 = v3.rotate_left(7) ^ v0;
-            v2 = v2.wrapping_add(v1);
-            v1 = v1.rotate_left(13) ^ v2;
-            v2 = v2.rotate_left(16);
-        }
-        *state = [v0, v1, v2, v3];
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "alloc")]
+    use super::super::half_sip;
+    #[cfg(not(feature = "alloc"))]
+    use super::super::sip as half_sip;
     use super::*;
 
     /// vectors_hsip64 of github.com/veorq/SipHash for messages of 0, 8 and 16 bytes; these and the key count up from 0.
@@ -123,13 +69,13 @@ mod tests {
             (&[first, second, third, fourth, 16 << 24], [0x73, 0x36, 0xaa, 0xd2, 0x5f, 0x7b, 0xf3, 0xb5]),
         ];
         for (message, expected) in vectors {
-            assert_eq!(small::half_sip_hash(key, message).to_le_bytes(), expected, "{message:x?}");
+            assert_eq!(half_sip::half_sip_hash(key, message).to_le_bytes(), expected, "{message:x?}");
         }
     }
 
     #[test]
     fn each_bit_of_the_secret_and_of_the_index_changes_half_of_a_number() {
-        for number in [number, small::number] {
+        for number in [number, half_sip::number] {
             let differing = |secret, index| (number(5, 7) ^ number(secret, index)).count_ones();
             let of_secrets = (0..128).map(|bit| differing(5 ^ 1 << bit, 7));
             let of_indexes = (0..64).map(|bit| differing(5, 7 ^ 1 << bit));

@@ -31,8 +31,11 @@ pub use values::{
 use checksum::checksum;
 use fields::{Field, Input, Output};
 
+#[cfg_attr(not(feature = "alloc"), path = "small_checksum.rs")]
 mod checksum;
 mod fields;
+#[cfg(all(test, feature = "alloc"))]
+mod small_checksum;
 mod values;
 
 /// The format that is written, and the newest one that is read.

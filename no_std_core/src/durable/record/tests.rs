@@ -3,7 +3,10 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::checksum::small_checksum;
+#[cfg(not(feature = "alloc"))]
+use super::checksum::checksum as small_checksum;
+#[cfg(feature = "alloc")]
+use super::small_checksum::checksum as small_checksum;
 use super::*;
 use crate::time::Instant;
 

@@ -3,13 +3,13 @@
 use crate::seed::secret::Secret;
 
 #[derive(Clone)]
-pub(super) struct FoldedState {
+pub(super) struct State {
     start: u32,
     /// Odd.
     key: u32,
 }
 
-impl FoldedState {
+impl State {
     pub(super) fn new(seed: u128) -> Self {
         let number = Secret::new(seed).number(0);
         Self { start: number as u32, key: (number >> 32) as u32 | 1 }

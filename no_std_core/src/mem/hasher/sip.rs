@@ -6,7 +6,7 @@ use super::Hasher;
 use crate::seed::secret::Secret;
 
 #[derive(Clone)]
-pub(super) struct SipState {
+pub(super) struct State {
     texts: SipHasher13,
     first: u64,
     second: u64,
@@ -14,7 +14,7 @@ pub(super) struct SipState {
     weights: u64,
 }
 
-impl SipState {
+impl State {
     pub(super) fn new(seed: u128) -> Self {
         let secret = Secret::new(seed);
         Self {
