@@ -100,7 +100,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 // What is there for a neighbour alone is unused where that was left out. With all features nothing is.
-#![cfg_attr(not(all(feature = "paging", feature = "shards")), allow(dead_code, unreachable_pub, unused_imports))]
+#![cfg_attr(
+    not(all(feature = "events", feature = "paging", feature = "shards")),
+    allow(dead_code, unreachable_pub, unused_imports)
+)]
 // No input may reach a panic. Tests may.
 #![cfg_attr(
     not(test),
@@ -131,51 +134,45 @@ pub mod io;
 
 mod api;
 mod config;
-#[cfg(feature = "durable")]
+#[cfg_attr(not(feature = "durable"), path = "durable/no_credit.rs")]
 mod durable;
 mod engine;
-#[cfg(feature = "events")]
+#[cfg_attr(not(feature = "events"), path = "events/none.rs")]
 mod events;
 #[doc(hidden)]
 pub mod internals;
 mod mem;
-#[cfg(feature = "paging")]
+#[cfg_attr(not(feature = "paging"), path = "paging/none.rs")]
 mod paging;
 mod seam;
 mod seed;
-#[cfg(feature = "shards")]
+#[cfg_attr(not(feature = "shards"), path = "shards/none.rs")]
 mod shards;
 mod time;
 
 pub use api::broker::Broker;
 pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
-#[cfg(feature = "alloc")]
-pub use api::capacity::Capacity;
 pub use api::inspect::{DeliveryInfo, DeliveryState, MessageInfo, SubscriptionInfo};
 pub use api::local::{LocalClient, LocalEvent};
+#[cfg(feature = "alloc")]
+pub use api::owned::Capacity;
 pub use api::resources::Resources;
 pub use config::{
     Authentication, Config, EventSet, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule,
     ShareStrategy, Unchangeable,
 };
-#[cfg(feature = "durable")]
 pub use durable::*;
 pub use engine::connections::ConnectionId;
 pub use engine::info::{ConnectionInfo, SessionInfo, Shortage};
 pub use engine::memory::Memory;
 pub use engine::outcomes::{Full, LocalPublish, Next, Received, Then, Transmit};
-#[cfg(feature = "events")]
-pub use events::Event;
-#[cfg(feature = "paging")]
-pub use paging::fetch::Fetch;
+pub use events::*;
+pub use paging::*;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};
 pub use seam::counters::{Counters, DropReason, Dropped};
-pub use seam::grant::Grant;
-#[cfg(feature = "alloc")]
-pub use seam::grant::{ClientLimits, Mount, MountError};
+pub use seam::grant::*;
 pub use seam::journal::Batch;
 pub use seed::secret::derive_seed;
-#[cfg(feature = "shards")]
-pub use shards::forward::Forward;
+pub use shards::*;
 pub use time::{Duration, Instant};
 pub use topic::{Levels, TopicFilter, TopicFilterError, TopicName, TopicNameError};

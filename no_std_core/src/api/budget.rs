@@ -10,8 +10,6 @@ use crate::engine::messages::{Delivery, Message, RESERVED_BYTES};
 use crate::engine::router::{Group, Node, SubscriberSlot, Subscription};
 use crate::engine::sessions::{Receipt, Replay, Session};
 use crate::engine::timeout::TimerKey;
-#[cfg(feature = "alloc")]
-use crate::mem::free_list_bytes;
 use crate::mem::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 
 /// What [`Resources`](crate::Resources) are made for, as [`resources!`](crate::resources) names it.
@@ -146,74 +144,6 @@ impl Entries {
             marks: total(&[sessions, sessions, subscriptions, messages, messages, deliveries, receipts]),
             free_lists: 0,
         }
-    }
-
-    /// Of [`Memory::owned`](crate::Memory::owned), when all of it is full.
-    #[cfg(feature = "alloc")]
-    pub fn of_owned(capacity: &crate::Capacity, limits: &Limits, shard: crate::Shard) -> Self {
-        let per_connection = |each: u16| capacity.connections.saturating_mul(usize::from(each));
-        let aliases = per_connection(limits.topic_aliases_in.saturating_add(limits.topic_aliases_out));
-        let receipts = capacity.sessions.saturating_mul(usize::from(limits.receive_maximum));
-        let marked = [
-            capacity.sessions,
-            capacity.subscriptions,
-            capacity.subscriptions,
-            capacity.messages,
-            capacity.messages,
-            capacity.deliveries,
-            receipts,
-        ];
-        // Client Identifiers, what three fields of a connection hold, aliased topics, levels and ShareNames.
-        let texts = [capacity.sessions, per_connection(3), aliases, capacity.topic_levels, capacity.subscriptions];
-        let indexed = [capacity.sessions, receipts, aliases, capacity.topic_levels];
-        let mut entries = Self {
-            connections: capacity.connections,
-            sessions: capacity.sessions,
-            messages: capacity.messages,
-            deliveries: capacity.deliveries,
-            owed: per_connection(limits.owed_replies),
-            receipts,
-            aliases,
-            replays: capacity.subscriptions,
-            group_queues: capacity.subscriptions,
-            timers: capacity.connections.saturating_add(capacity.sessions),
-            nodes: capacity.topic_levels.saturating_add(1),
-            subscriptions: capacity.subscriptions,
-            subscribers: capacity.sessions.saturating_add(shard.siblings() as usize),
-            groups: capacity.subscriptions,
-            // Subscriptions and groups are indexed too.
-            buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
-            blocks: 0,
-            // Those of the router have a limit of their own, which is the same.
-            bytes: capacity.bytes.saturating_mul(2),
-            blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
-            scratch: limits.packet_bytes as usize,
-            marks: marked.into_iter().fold(0, usize::saturating_add),
-            free_lists: 0,
-        };
-        entries.free_lists = entries.pooled().map(free_list_bytes).into_iter().fold(0, usize::saturating_add);
-        entries
-    }
-
-    /// The entries of each table that is a pool.
-    #[cfg(feature = "alloc")]
-    const fn pooled(&self) -> [usize; 14] {
-        [
-            self.connections,
-            self.sessions,
-            self.messages,
-            self.deliveries,
-            self.owed,
-            self.receipts,
-            self.aliases,
-            self.replays,
-            self.group_queues,
-            self.timers,
-            self.nodes,
-            self.subscriptions,
-            self.groups,
-            self.blobs,
-        ]
     }
 
     /// The tables, one by one.

@@ -55,21 +55,3 @@ impl Broker<'_> {
         self.engine.on_timeout(now);
     }
 }
-
-/// What only a broker in memory of its own is told.
-#[cfg(feature = "alloc")]
-impl Broker<'_> {
-    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`]: it would take the connection for
-    /// lost. `bytes` are the first ones, on the border of a packet, that this call has not seen of those that wait to be handed in.
-    /// How many were whole packets, and need not be shown again.
-    pub fn handle_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
-        self.engine.find(id).map_or(0, |connection| self.engine.answer_ahead(connection, bytes))
-    }
-
-    /// The shell did not run for a while: its process was stopped, or its machine was. It hands in what has come meanwhile before the next
-    /// [`Broker::handle_timeout`]. Until that a client that comes back goes on with its Session, and no delayed Will of it is sent, though
-    /// their time has passed: the client may have come in time.
-    pub fn handle_pause(&mut self) {
-        self.engine.was_paused.set(true);
-    }
-}

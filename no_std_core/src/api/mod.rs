@@ -2,17 +2,14 @@
 
 pub(crate) mod broker;
 pub(crate) mod budget;
-#[cfg(feature = "alloc")]
-pub(crate) mod capacity;
 mod commands;
-#[cfg(feature = "alloc")]
-mod diagnosis;
 #[cfg(feature = "events")]
 mod events;
 mod handle;
 pub(crate) mod inspect;
 pub(crate) mod local;
-mod neighbours;
+#[cfg(feature = "alloc")]
+pub(crate) mod owned;
 mod poll;
 mod queries;
 pub(crate) mod resources;

@@ -30,15 +30,12 @@
 //! that may need more room waits unread until there is more, or until the store is known to be full; then it is refused with 0x97. The room
 //! for what siblings will record of a message is counted with it, and goes to them with the message.
 
-#[cfg(feature = "alloc")]
-mod credit;
 mod persist;
 pub mod record;
 mod restore;
-#[cfg(feature = "alloc")]
-mod urgency;
+#[cfg_attr(not(feature = "alloc"), path = "no_credit.rs")]
+mod threaded;
 
 pub use persist::Polled;
 pub use restore::{RestoreError, Restored};
-#[cfg(feature = "alloc")]
-pub use {credit::StoreCredit, urgency::CommitUrgency};
+pub use threaded::*;

@@ -102,7 +102,7 @@ macro_rules! links {
 }
 
 #[cfg(feature = "alloc")]
-mod heap;
+pub(crate) mod heap;
 #[cfg(not(feature = "alloc"))]
 mod no_heap;
 
@@ -136,9 +136,6 @@ pub(crate) use pool::Pool;
 pub use slots::Slots;
 pub use timers::{HeapSlot, TimerSlot};
 pub(crate) use timers::{Timer, TimerId, Timers};
-
-#[cfg(feature = "alloc")]
-pub(crate) use heap::{SpareBuffers, free_list_bytes};
 
 /// What a [`LazyBox`] holds while it takes no memory.
 pub(crate) trait Initial: Copy + 'static {

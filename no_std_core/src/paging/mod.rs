@@ -12,3 +12,5 @@ pub(crate) mod engine;
 pub(crate) mod eviction;
 pub(crate) mod fetch;
 pub(crate) mod requests;
+
+pub use fetch::Fetch;

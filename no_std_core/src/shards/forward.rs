@@ -10,7 +10,8 @@ use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::Subscription;
 use crate::engine::routing::Fate;
 use crate::engine::sessions::Session;
-use crate::mem::{Handle, SharedBytes, SpareBuffers};
+use crate::mem::heap::SpareBuffers;
+use crate::mem::{Handle, SharedBytes};
 use crate::shards::exact_filters::ExactFilters;
 use crate::time::Instant;
 

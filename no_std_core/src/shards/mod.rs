@@ -44,3 +44,5 @@ mod siblings;
 mod take;
 mod transits;
 mod waits;
+
+pub use forward::Forward;

@@ -134,7 +134,6 @@ impl Bytes<'_> {
 }
 
 /// What only bodies on disk need.
-#[cfg(feature = "paging")]
 mod paged {
     use super::*;
 

@@ -1,0 +1,187 @@
+//! A broker that owns its memory: how much it may hold, what only it is told, and what its calls have cost.
+
+use super::broker::Broker;
+use super::budget::Entries;
+use crate::config::{Limits, Shard};
+use crate::engine::connections::ConnectionId;
+use crate::engine::memory::{Memory, Tables};
+use crate::engine::router::{RouterLimits, RouterMemory};
+use crate::engine::siblings::Siblings;
+use crate::mem::heap::free_list_bytes;
+use crate::mem::{Bytes, Slots};
+use crate::seam::journal::JournalMemory;
+
+/// How much a broker that owns its memory may hold: upper limits, nothing is taken before it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Network Connections.
+    pub connections: usize,
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Subscriptions of all Sessions.
+    pub subscriptions: usize,
+    /// Levels of all Topic Filters and retained topics.
+    pub topic_levels: usize,
+    /// Stored Application Messages.
+    pub messages: usize,
+    /// Messages on their way to Sessions.
+    pub deliveries: usize,
+    /// Bytes of bodies and texts.
+    pub bytes: usize,
+}
+
+impl Capacity {
+    /// For a gateway.
+    pub const GATEWAY: Self = Self {
+        connections: 65_536,
+        sessions: 262_144,
+        subscriptions: 4_194_304,
+        topic_levels: 8_388_608,
+        messages: 4_194_304,
+        deliveries: 16_777_216,
+        bytes: 1 << 30,
+    };
+}
+
+impl Entries {
+    /// Of [`Memory::owned`](crate::Memory::owned), when all of it is full.
+    pub fn of_owned(capacity: &Capacity, limits: &Limits, shard: Shard) -> Self {
+        let per_connection = |each: u16| capacity.connections.saturating_mul(usize::from(each));
+        let aliases = per_connection(limits.topic_aliases_in.saturating_add(limits.topic_aliases_out));
+        let receipts = capacity.sessions.saturating_mul(usize::from(limits.receive_maximum));
+        let marked = [
+            capacity.sessions,
+            capacity.subscriptions,
+            capacity.subscriptions,
+            capacity.messages,
+            capacity.messages,
+            capacity.deliveries,
+            receipts,
+        ];
+        // Client Identifiers, what three fields of a connection hold, aliased topics, levels and ShareNames.
+        let texts = [capacity.sessions, per_connection(3), aliases, capacity.topic_levels, capacity.subscriptions];
+        let indexed = [capacity.sessions, receipts, aliases, capacity.topic_levels];
+        let mut entries = Self {
+            connections: capacity.connections,
+            sessions: capacity.sessions,
+            messages: capacity.messages,
+            deliveries: capacity.deliveries,
+            owed: per_connection(limits.owed_replies),
+            receipts,
+            aliases,
+            replays: capacity.subscriptions,
+            group_queues: capacity.subscriptions,
+            timers: capacity.connections.saturating_add(capacity.sessions),
+            nodes: capacity.topic_levels.saturating_add(1),
+            subscriptions: capacity.subscriptions,
+            subscribers: capacity.sessions.saturating_add(shard.siblings() as usize),
+            groups: capacity.subscriptions,
+            // Subscriptions and groups are indexed too.
+            buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
+            blocks: 0,
+            // Those of the router have a limit of their own, which is the same.
+            bytes: capacity.bytes.saturating_mul(2),
+            blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
+            scratch: limits.packet_bytes as usize,
+            marks: marked.into_iter().fold(0, usize::saturating_add),
+            free_lists: 0,
+        };
+        entries.free_lists = entries.pooled().map(free_list_bytes).into_iter().fold(0, usize::saturating_add);
+        entries
+    }
+
+    /// The entries of each table that is a pool.
+    const fn pooled(&self) -> [usize; 14] {
+        [
+            self.connections,
+            self.sessions,
+            self.messages,
+            self.deliveries,
+            self.owed,
+            self.receipts,
+            self.aliases,
+            self.replays,
+            self.group_queues,
+            self.timers,
+            self.nodes,
+            self.subscriptions,
+            self.groups,
+            self.blobs,
+        ]
+    }
+}
+
+impl Memory<'_> {
+    /// Memory that is owned, and grows up to `capacity`.
+    pub fn owned(capacity: &Capacity, limits: &Limits, shard: Shard) -> Self {
+        let entries = Entries::of_owned(capacity, limits, shard);
+        Self(Tables {
+            connections: Slots::owned(entries.connections),
+            sessions: Slots::owned(entries.sessions),
+            session_buckets: Slots::owned(entries.sessions),
+            messages: Slots::owned(entries.messages),
+            deliveries: Slots::owned(entries.deliveries),
+            bytes: Bytes::owned(capacity.bytes),
+            owed: Slots::owned(entries.owed),
+            receipts: Slots::owned(entries.receipts),
+            receipt_buckets: Slots::owned(entries.receipts),
+            aliases: Slots::owned(entries.aliases),
+            alias_buckets: Slots::owned(entries.aliases),
+            replays: Slots::owned(entries.replays),
+            group_queues: Slots::owned(entries.group_queues),
+            timers: Slots::owned(entries.timers),
+            timer_heap: Slots::owned(entries.timers),
+            router: RouterMemory::owned(RouterLimits {
+                nodes: capacity.topic_levels,
+                subscriptions: entries.subscriptions,
+                subscribers: entries.subscribers,
+                groups: entries.groups,
+                text_bytes: capacity.bytes,
+            }),
+            scratch: Slots::owned(entries.scratch),
+            journal: JournalMemory {
+                sessions: Slots::owned(entries.sessions),
+                groups: Slots::owned(entries.groups),
+                subscriptions: Slots::owned(entries.subscriptions),
+                messages: Slots::owned(entries.messages),
+                retained: Slots::owned(entries.messages),
+                deliveries: Slots::owned(entries.deliveries),
+                receipts: Slots::owned(entries.receipts),
+            },
+        })
+    }
+}
+
+impl Broker<'_> {
+    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`]: it would take the connection for
+    /// lost. `bytes` are the first ones, on the border of a packet, that this call has not seen of those that wait to be handed in.
+    /// How many were whole packets, and need not be shown again.
+    pub fn handle_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        self.engine.find(id).map_or(0, |connection| self.engine.answer_ahead(connection, bytes))
+    }
+
+    /// The shell did not run for a while: its process was stopped, or its machine was. It hands in what has come meanwhile before the next
+    /// [`Broker::handle_timeout`]. Until that a client that comes back goes on with its Session, and no delayed Will of it is sent, though
+    /// their time has passed: the client may have come in time.
+    pub fn handle_pause(&mut self) {
+        self.engine.was_paused.set(true);
+    }
+
+    /// How much was done so far, in small steps: levels of the tree that were visited, messages put into queues, and the like. Who
+    /// looks at it before and after a call knows what that cost, in no unit of time but on a scale that is the same for all.
+    pub fn work(&self) -> u64 {
+        self.engine.work.done()
+    }
+
+    /// The most entries of any table that a look-up may have to pass. A few are usual; many would mean that somebody has found what
+    /// collides. It looks at all that there is, so it is for tests and for diagnosis.
+    pub fn longest_chain(&self) -> usize {
+        let others = [
+            self.engine.session_index.longest_chain(&self.engine.sessions),
+            self.engine.receipts.longest_chain(),
+            self.engine.aliases.longest_chain(),
+            self.engine.longest_chain_elsewhere(),
+        ];
+        others.into_iter().fold(self.engine.router.longest_chain(), usize::max)
+    }
+}

@@ -1,0 +1,7 @@
+//! What a store needs that writes on a thread of its own.
+
+mod credit;
+mod urgency;
+
+pub use credit::StoreCredit;
+pub use urgency::CommitUrgency;

@@ -1,0 +1,14 @@
+//! Without the feature `paging` all bodies are in memory: the engine's questions are answered by the defaults, and no state stands beside its own.
+
+use crate::engine::Engine;
+use crate::engine::messages::Messages;
+use crate::engine::neighbours::Nothing;
+use crate::engine::neighbours::bodies::{Paged, Paging, PagingState, Residency};
+
+impl PagingState for Paging {
+    type OfMessages = Nothing;
+}
+
+impl Residency for Messages<'_> {}
+
+impl Paged for Engine<'_> {}

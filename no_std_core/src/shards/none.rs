@@ -1,0 +1,27 @@
+//! Without the feature `shards` there are no siblings: the engine's questions are answered by the defaults, and no state stands beside its own.
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::neighbours::{Neighbour, Nothing, Shards};
+use crate::engine::siblings::{SiblingRecords, Siblings};
+use crate::mem::Hasher;
+use core::convert::Infallible;
+
+impl Neighbour for Shards {
+    type OfBroker = Nothing;
+    type OfSession = Nothing;
+    type OfConnection = Nothing;
+    type OfMessage = Nothing;
+    type OfRoute = Nothing;
+    type Asked = Nothing;
+    type Filter = Nothing;
+    type Withheld = Infallible;
+
+    fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher) -> Nothing {
+        Nothing
+    }
+}
+
+impl Siblings for Engine<'_> {}
+
+impl SiblingRecords for Engine<'_> {}
