@@ -1,5 +1,5 @@
-//! The thread of the store: it takes all batches that were handed in, makes them safe with one write and one sync, and
-//! answers; what is handed in meanwhile is next.
+//! The thread of the store. It takes all batches that were handed in, makes them safe with one write and one sync, and answers.
+//! Batches that are handed in meanwhile come next.
 
 use crate::{Batch, Failure, Key, Shortage, Stats, Store, StoreHealth};
 use std::collections::VecDeque;
@@ -9,32 +9,32 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a shard hears of the store.
+/// What a shard is told by the store.
 #[derive(Debug)]
 pub enum Answer {
-    /// A batch is safe, and all of this shard's before it.
+    /// A batch is safe, and so are all batches that this shard handed in before it.
     Persisted {
-        /// As it was handed in.
+        /// The ticket that came with the batch.
         ticket: u64,
-        /// Emptied, for its memory.
+        /// The batch, emptied so that its memory can be used again.
         batch: Batch,
     },
-    /// What [`Handle::fetch`] asked for, in the same order.
+    /// The records that [`Handle::fetch`] asked for, in the same order.
     Fetched(Vec<io::Result<Option<Vec<u8>>>>),
-    /// From now on there is no room for what needs more of it, or there is again. What was asked for with [`Handle::want_credit`]
-    /// and has not come is forgotten.
+    /// Whether the store is full from now on: whether it has no room for batches that need more than they free. Credit that was
+    /// asked for with [`Handle::want_credit`] and has not come is no longer owed.
     Full(bool),
-    /// From now on half of what the store may take is in use, or is no more.
+    /// Whether half of the bytes that the store may take are in use from now on.
     HalfFull(bool),
-    /// The store grants credit: so many bytes of the shard's batches, or of those that other shards make of what it promises, are sure to
-    /// find room.
+    /// The store grants so many bytes of credit. Batches of the shard are sure to find that much room, and so are batches that
+    /// other shards make of what this shard promises.
     Credit(u64),
-    /// The store failed. No batch is safe that was not reported, and none will be.
+    /// The store failed. A batch that was not reported is not safe, and no later batch will be.
     Failed,
 }
 
 enum Request {
-    /// The owner, a shard with its ticket, is told when the batch is safe.
+    /// `owner` is a shard with its ticket, which is told when the batch is safe.
     Commit {
         owner: Option<(u16, u64)>,
         batch: Batch,
@@ -54,7 +54,7 @@ enum Request {
     Close,
 }
 
-/// Where shards hand in.
+/// The handle by which shards hand in their requests.
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: Sender<Request>,
@@ -67,18 +67,19 @@ impl Handle {
         self.send(Request::Commit { owner: Some((shard, ticket)), batch });
     }
 
-    /// Hands in a batch of records under [`Key::COMMON`]. Nobody is told when it is safe; but every batch that is handed in after this call
-    /// is safe no earlier. No shard's credit is spent on it, so it should be small, and is to be left while the store is full.
+    /// Hands in a batch of records under [`Key::COMMON`]. Nobody is told when the batch is safe, but no batch that is handed in
+    /// after this call is safe before it. No shard's credit is spent on the batch, so it should be small, and should not be
+    /// handed in while the store is full.
     pub fn commit_common(&self, batch: Batch) {
         self.send(Request::Commit { owner: None, batch });
     }
 
-    /// Says how many bytes of credit a shard still wants; [`Answer::Credit`] brings them, at once or in parts.
+    /// Says how many bytes of credit a shard still wants. [`Answer::Credit`] brings them, at once or in parts.
     pub fn want_credit(&self, shard: u16, bytes: u64) {
         self.send(Request::Want { shard, bytes });
     }
 
-    /// Returns credit that was granted, to whichever shard.
+    /// Returns credit, whichever shard it was granted to.
     pub fn return_credit(&self, bytes: u64) {
         self.send(Request::Return { bytes });
     }
@@ -88,34 +89,34 @@ impl Handle {
         self.send(Request::Fetch { shard, keys });
     }
 
-    /// What is in the store; `None` if it failed.
+    /// The statistics of the store; `None` if it failed.
     pub fn stats(&self) -> Option<Stats> {
         let (tell, told) = sync_channel(1);
         self.send(Request::Stats(tell));
         told.recv().ok()
     }
 
-    /// How it is.
+    /// The health of the store, to be read at any moment.
     pub fn health(&self) -> &Arc<StoreHealth> {
         &self.health
     }
 
     fn send(&self, request: Request) {
-        // A thread that has ended said why.
+        // If the thread has ended, it has already told why.
         let _ = self.requests.send(request);
     }
 }
 
-/// What is handed in before there is a thread that takes it.
+/// Requests that are handed in before the thread starts.
 pub struct Pending(Receiver<Request>);
 
-/// A place to hand in, and what is handed in there, for [`Committer::start`].
+/// A handle, and the requests that come by it, for [`Committer::start`].
 pub fn requests() -> (Handle, Pending) {
     let (requests, given) = channel();
     (Handle { requests, health: Arc::default() }, Pending(given))
 }
 
-/// The thread, which ends when this is closed.
+/// The thread of the store. It ends with [`Committer::close`].
 #[derive(Debug)]
 pub struct Committer {
     handle: Handle,
@@ -123,7 +124,7 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread. It tells its answers by `answer`, which must not block.
+    /// Starts the thread. It passes its answers to `answer`, which must not block.
     ///
     /// # Errors
     /// The system refuses a thread.
@@ -162,7 +163,7 @@ impl Committer {
         Ok(Self { handle, thread })
     }
 
-    /// Makes safe what was handed in, and ends.
+    /// Makes safe all batches that were handed in, and ends the thread.
     ///
     /// # Errors
     /// The store failed, now or before.
@@ -178,17 +179,17 @@ struct Work {
     shards: u16,
     answer: Box<dyn Fn(u16, Answer) + Send>,
     batches: Vec<Batch>,
-    /// Of `batches`: shard and ticket, if anybody is to be told.
+    /// For each of `batches` the shard and ticket, if a shard is to be told.
     owners: Vec<Option<(u16, u64)>>,
-    /// Shards, and what they ask for.
+    /// Shards, and the keys that they ask for.
     fetches: Vec<(u16, Vec<Key>)>,
     /// By shard, how many bytes of credit are still to be granted.
     wanted: Vec<u64>,
-    /// Bytes of credit that were granted, less those of all batches since. Below 0 if more came than was granted.
+    /// Bytes of credit that were granted, less the bytes of all batches since. Below 0 if batches took more than was granted.
     granted: i64,
     is_full: bool,
     why_full: Option<Shortage>,
-    /// The reason that was logged last, and when.
+    /// The reason for being full that was logged last, and when.
     told: Option<(Option<Shortage>, Instant)>,
     is_half_full: bool,
     health: Arc<StoreHealth>,
@@ -224,17 +225,17 @@ impl Work {
         }
     }
 
-    /// After so long without requests the store makes room, looks whether there is room again, and syncs what is due.
+    /// How long to wait for a request. After that the store makes room, looks whether there is room again, and syncs what is due.
     fn pause(&self) -> Duration {
         const PAUSE: Duration = Duration::from_millis(100);
-        // While somebody waits for a segment that is being made.
+        // The pause while a batch waits for a segment that is being made.
         const SHORT_PAUSE: Duration = Duration::from_millis(1);
         let is_waited_for = self.wanted.iter().any(|wanted| *wanted > 0);
         let pause = if is_waited_for { SHORT_PAUSE } else { PAUSE };
         self.store.sync_due_in().map_or(pause, |due| due.min(pause))
     }
 
-    /// Whether it is the last one.
+    /// Takes a request. Returns whether it is the last one.
     fn take(&mut self, request: Request) -> bool {
         match request {
             Request::Commit { owner, batch } => {
@@ -261,7 +262,7 @@ impl Work {
         }
     }
 
-    /// Whether all that was handed in is safe; if there is no room it has to wait.
+    /// Commits the batches. Returns whether all are safe; `false` if they have to wait for room.
     fn commit(&mut self) -> Result<bool, Failure> {
         match self.store.append(&self.batches) {
             Ok(()) => {}
@@ -304,7 +305,7 @@ impl Work {
             let why = self.note_told();
             tracing::error!(%why, "the store still has no room, for another reason");
         }
-        // A little less than half is needed to go back, so that not each record counts.
+        // The threshold for going back is a little below half, so that single records do not change the answer again and again.
         let (live, limit) = self.store.live_bytes();
         let most = if self.is_half_full { limit / 16 * 7 } else { limit / 2 };
         let is_half_full = live >= most;
@@ -314,10 +315,10 @@ impl Work {
         }
     }
 
-    /// A reason that comes and goes fills no log.
+    /// A reason that comes and goes is logged only this often.
     const TOLD_PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 10 });
 
-    /// The reason is logged now.
+    /// Notes that the reason is logged now. Returns its text.
     fn note_told(&mut self) -> String {
         self.told = Some((self.why_full.clone(), Instant::now()));
         self.why_full.as_ref().map(Shortage::to_string).unwrap_or_default()

@@ -8,11 +8,11 @@ use std::io;
 /// Why records were not made safe.
 #[derive(Debug)]
 pub enum Failure {
-    /// There is no room now. Nothing was written; the same may succeed after [`Store::upkeep`](crate::Store::upkeep).
+    /// There is no room now. Nothing was written; the same batches may fit after [`Store::upkeep`](crate::Store::upkeep).
     NoRoom,
     /// No segment can hold a record of this size.
     TooLarge(usize),
-    /// A write or a sync failed, now or before. What of it is on disk is not known, and a second try would not tell: the
+    /// A write or a sync failed, now or before. It is not known which bytes are on disk, and a second try would not tell: the
     /// store takes nothing more until it is opened anew.
     Poisoned(io::Error),
 }
@@ -32,32 +32,32 @@ impl std::error::Error for Failure {}
 /// Why a store could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has the store.
     InUse,
-    /// A newer program wrote it. It was left as it is.
+    /// A newer program wrote the store. The store was left as it is.
     Newer {
-        /// The first file of that format.
+        /// The first file of the newer format.
         file: String,
-        /// Its format.
+        /// The format of that file.
         format: u32,
     },
-    /// A program before this one wrote it. It was left as it is.
+    /// An older program wrote the store. The store was left as it is.
     Older {
-        /// The first file of that format.
+        /// The first file of the older format.
         file: String,
-        /// Its format.
+        /// The format of that file.
         format: u32,
     },
-    /// Copying to it was begun and not finished: a part of the store is missing.
+    /// The directory is an unfinished copy: a part of the store is missing.
     Unfinished,
-    /// Whoever wanted it does not any more: see [`Options::gives_up`](crate::Options::gives_up).
+    /// Opening was called off: see [`Options::gives_up`](crate::Options::gives_up).
     GivenUp,
     /// A file cannot be read or written.
     Io(String, io::Error),
 }
 
 impl OpenError {
-    /// Whether the process or the system has no descriptor left for a file.
+    /// Whether the process or the system has no file descriptor left.
     pub fn lacks_descriptors(&self) -> bool {
         matches!(self, Self::Io(_, error) if Shortage::of(error).cause == Cause::Descriptors)
     }

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Of one store; its thread keeps it up to date.
+/// The health of one store. The store's thread keeps it up to date.
 #[derive(Debug)]
 pub struct StoreHealth {
     is_full: AtomicBool,
     why_full: Mutex<Option<Shortage>>,
     has_failed: AtomicBool,
-    /// In milliseconds after `origin`, since when the thread waits for the disk; 0 while it does not.
+    /// Since when the thread waits for the disk, in milliseconds after `origin`; 0 while it does not wait.
     busy_since: AtomicU64,
     left_out: AtomicU64,
     origin: Instant,
@@ -39,25 +39,25 @@ impl Default for StoreHealth {
 }
 
 impl StoreHealth {
-    /// Statistics are gathered anew at most so often.
+    /// The least time between two gatherings of statistics.
     const PAUSE: Duration = Duration::from_millis(500);
 
-    /// Whether there is no room for what needs more of it.
+    /// Whether the store is full: whether it has no room for batches that need more than they free.
     pub fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    /// Why it has none.
+    /// Why the store is full; `None` if it is not.
     pub fn why_full(&self) -> Option<Shortage> {
         self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// Whether it takes nothing any more.
+    /// Whether the store has failed, and takes nothing any more.
     pub fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// For how long the thread has waited for the disk: a disk that hangs fails nothing, and ends nothing.
+    /// For how long the thread has waited for the disk. A disk that hangs causes no error, so only this shows it.
     pub fn busy_for(&self) -> Duration {
         match self.busy_since.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
@@ -65,39 +65,39 @@ impl StoreHealth {
         }
     }
 
-    /// Records that could not be given back to their shards at the start.
+    /// Records that could not be restored to their shards at the start.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
 
-    /// What it holds and has done, as of half a second ago at most unless the thread waits for the disk.
+    /// The statistics of the store. They are at most half a second old, unless the thread waits for the disk.
     pub fn stats(&self) -> Stats {
         self.latest().stats.clone()
     }
 
-    /// A shard was given back its records, but for so many.
+    /// A shard was restored, but so many of its records were left out.
     pub fn leave_out(&self, records: u64) {
         self.left_out.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// There is no room from now on, with why; or there is again.
+    /// Sets whether the store is full from now on, and why.
     pub fn set_full(&self, is_full: bool, why: Option<Shortage>) {
         *self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = why;
         self.is_full.store(is_full, Ordering::Relaxed);
     }
 
-    /// Nothing is taken any more.
+    /// Notes that the store has failed, and takes nothing any more.
     pub fn fail(&self) {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
-    /// The thread waits for the disk from now on, until what this gives is dropped.
+    /// The thread waits for the disk from now on, until the result is dropped.
     pub fn begin(&self) -> Busy<'_> {
         self.busy_since.store(self.millis().max(1), Ordering::Relaxed);
         Busy(self)
     }
 
-    /// Takes statistics, if those there are are not new.
+    /// Gathers statistics, unless the present ones are still new.
     pub(crate) fn refresh(&self, stats: impl FnOnce() -> Stats) {
         let mut latest = self.latest();
         if latest.taken.is_none_or(|taken| taken.elapsed() >= Self::PAUSE) {
@@ -114,7 +114,7 @@ impl StoreHealth {
     }
 }
 
-/// The thread of a store waits for the disk while this is there.
+/// While this value exists, the thread of a store waits for the disk.
 pub struct Busy<'v>(&'v StoreHealth);
 
 impl Drop for Busy<'_> {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_the_disk_is_seen_to() {
+    fn a_thread_that_waits_for_the_disk_is_seen() {
         let health = StoreHealth::default();
         assert_eq!(health.busy_for(), Duration::ZERO);
         let busy = health.begin();

@@ -6,89 +6,91 @@ use std::time::Duration;
 /// What was found when a store was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Files.
+    /// How many segments there are.
     pub segments: usize,
-    /// Live records.
+    /// How many live records there are.
     pub records: u64,
-    /// What a loss of power left unfinished. Nobody was told that it was safe, unless a sync was not waited for.
+    /// Bytes that a loss of power left unfinished. No batch in them was reported as safe, unless the store reports batches before
+    /// they
+    /// are synced.
     pub torn_bytes: u64,
-    /// What was whole once.
+    /// Bytes that were whole once, and cannot be read or are missing.
     pub damage: Damage,
-    /// The broker's time when the store was written last.
+    /// The broker's time when the store was written last, in milliseconds.
     pub instant_ms: u64,
-    /// The time of day then.
+    /// The time of day when the store was written last, in milliseconds since 1970.
     pub wall_ms: u64,
-    /// How many shards used it; 0 if it is new.
+    /// How many shards used the store; 0 if the store is new.
     pub shards: u16,
 }
 
-/// What cannot be read though it was written and synced. Bytes that are damaged are kept in files named
-/// `damaged-SEGMENT-OFFSET`, files that don't belong to the store get `.foreign` at the end of their names.
+/// What cannot be read though it was written and synced. Damaged bytes are copied to files named `damaged-SEGMENT-OFFSET`. Files
+/// that don't belong to the store get `.foreign` at the end of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// How many places are damaged.
     pub places: u64,
-    /// How large they are in all.
+    /// How many bytes the damaged places have in all.
     pub bytes: u64,
-    /// Records that are lost, by kind.
+    /// How many records are lost, by kind.
     pub records: BTreeMap<u8, u64>,
-    /// Frames of which nobody knows what was in them.
+    /// Frames that are damaged so that nobody knows which records were in them.
     pub frames: u64,
-    /// Numbers of segments that are not there, or only as they were at an earlier time; what they held is lost.
+    /// Numbers of segments that are missing, or that are there only in an earlier state; the records they held are lost.
     pub missing: Vec<u32>,
     /// How many frames are missing from the end of the log.
     pub frames_missing: u64,
-    /// Names of files that are of another store, or of another time of this one.
+    /// Names of files that belong to another store, or to an earlier time of this one.
     pub foreign: Vec<String>,
-    /// Segments that had the name of another one. Nothing is lost by that.
+    /// How many segments had the name of another one. Nothing is lost by that.
     pub misnamed: u64,
 }
 
 /// What a store holds and what it has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Files.
+    /// How many segments there are.
     pub segments: u64,
-    /// Of them, those that are ready to be filled.
+    /// How many of the segments are ready to be filled.
     pub prepared: u64,
-    /// Of them, those that hold nothing of use.
+    /// How many of the segments hold nothing of use.
     pub dead: u64,
-    /// What all files take.
+    /// Bytes that all files take.
     pub bytes: u64,
-    /// What of it is in use.
+    /// Bytes of the files that live records take.
     pub live_bytes: u64,
     /// Live records by kind.
     pub records: BTreeMap<u8, u64>,
-    /// Commits since it was opened.
+    /// Commits since the store was opened.
     pub commits: u64,
-    /// Records appended since then.
+    /// Records appended since the store was opened.
     pub appended: u64,
-    /// Bytes written since then, compaction and frame headers included.
+    /// Bytes written since the store was opened, compaction and frame headers included.
     pub written_bytes: u64,
-    /// Bytes that compaction moved since then.
+    /// Bytes that compaction moved since the store was opened.
     pub moved_bytes: u64,
-    /// How long the disk took to make safe what was written since then.
+    /// How long the syncs took since the store was opened.
     pub syncs: Syncs,
-    /// What was damaged when it was opened, and what was found to be since.
+    /// What was damaged when the store was opened, and what was found to be damaged since.
     pub damage: Damage,
-    /// Whether there is no room to grow.
+    /// Whether the store has no room to grow.
     pub is_full: bool,
 }
 
 /// How long syncs took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Syncs {
-    /// How many there were.
+    /// How many syncs there were.
     pub count: u64,
-    /// All of them together.
+    /// The time of all syncs together.
     pub total: Duration,
-    /// How many took at most as long as [`Syncs::BOUNDS`] says, and longer than the one before; those that took longer
-    /// than all are counted last.
+    /// How many syncs took at most the time in [`Syncs::BOUNDS`], and more than the bound before. The last bucket counts the
+    /// syncs that took longer than every bound.
     pub buckets: [u64; Self::BOUNDS.len() + 1],
 }
 
 impl Syncs {
-    /// In microseconds.
+    /// The upper bounds of the buckets, in microseconds.
     pub const BOUNDS: [u64; 12] =
         [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
 

@@ -1,5 +1,5 @@
-//! Errors of files, told so that whoever looks after the machine knows what to mend: which file, what stands in the way, whose
-//! it is, and who runs.
+//! Errors of files, worded for whoever looks after the machine: which file, what stands in the way, who owns that, and as which
+//! user the process runs.
 
 use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
@@ -15,22 +15,22 @@ struct FileError {
     path: PathBuf,
     errno: Option<Errno>,
     cause: String,
-    /// It is the directory of the store itself.
+    /// Whether the path is the directory of the store itself.
     is_directory: bool,
 }
 
-/// What the system asks for leave to do it.
+/// The file or directory on which the system requires permission for an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// The file itself, or the directory if there is no such file yet.
     File,
     /// The directory that holds it: names are given, changed and taken away there.
     Directory,
-    /// The path, which is that of the store.
+    /// The path itself, which is the directory of the store.
     Store,
 }
 
-/// The same error, with the file. One that has a file already stays as it is.
+/// The same error, with the file's name added. An error that names a file already is returned as it is.
 pub(crate) fn about(path: &Path, needs: Needs, error: io::Error) -> io::Error {
     if of(&error).is_some() {
         return error;
@@ -44,14 +44,14 @@ pub(crate) fn about(path: &Path, needs: Needs, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), FileError { path: path.to_owned(), errno, cause, is_directory })
 }
 
-/// As [`about`], with words of one's own for the cause.
+/// As [`about`], with `cause` as the words for the cause.
 pub(crate) fn because(path: &Path, cause: &str, error: &io::Error) -> io::Error {
     let cause = format!("{cause} ({error})");
     let (path, errno) = (path.to_owned(), Errno::from_io_error(error));
     io::Error::new(error.kind(), FileError { path, errno, cause, is_directory: false })
 }
 
-/// The number of the system's error.
+/// The system's number of the error.
 pub(crate) fn errno(error: &io::Error) -> Option<Errno> {
     of(error).map_or_else(|| Errno::from_io_error(error), |error| error.errno)
 }
@@ -90,7 +90,7 @@ fn explanation(path: &Path, needs: Needs, errno: Errno) -> Option<String> {
     }
 }
 
-/// Whose it is that stands in the way, and who runs.
+/// The owner and mode of the file or directory that stands in the way, and the user who runs this process.
 fn permission(path: &Path, needs: Needs) -> Option<String> {
     let (stands, metadata) = obstacle(if needs == Needs::Directory { parent(path) } else { path })?;
     let (me, owner) = (geteuid().as_raw(), metadata.uid());
@@ -104,7 +104,7 @@ fn permission(path: &Path, needs: Needs) -> Option<String> {
     let mode = metadata.mode() & 0o7777;
     let (owner_name, own_name) = (user(owner), user(me));
     let all = if metadata.is_dir() { 0o700 } else { 0o600 };
-    // Where neither owner nor mode is the reason.
+    // The hint for a case in which neither owner nor mode is the reason.
     let hint = if me == 0 || (me == owner && mode & all == all) {
         "; a read-only or foreign mount, an attribute (lsattr) or a policy (SELinux, AppArmor, ReadWritePaths= of systemd) may forbid it"
     } else {
@@ -113,7 +113,7 @@ fn permission(path: &Path, needs: Needs) -> Option<String> {
     Some(format!("{which} belongs to {owner_name}, mode {mode:03o}, and this program runs as {own_name}{hint}"))
 }
 
-/// The nearest to `path` that can be looked at: what is behind it cannot be reached, or is not there.
+/// The file or directory nearest to `path` that can be looked at: anything below cannot be reached, or does not exist.
 fn obstacle(path: &Path) -> Option<(&Path, Metadata)> {
     let mut at = path;
     loop {
@@ -125,7 +125,7 @@ fn obstacle(path: &Path) -> Option<(&Path, Metadata)> {
     }
 }
 
-/// A part of the path that is no directory, or leads nowhere.
+/// Names a part of the path that is no directory, or is a link that leads nowhere.
 fn no_directory(path: &Path) -> Option<String> {
     path.ancestors().filter(|part| !part.as_os_str().is_empty()).find_map(|part| {
         match (std::fs::symlink_metadata(part), std::fs::metadata(part)) {
@@ -147,7 +147,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// `user 1000 (name)`, or without the name if the machine's own list has none.
+/// `user 1000 (name)`; without the name if the machine's own list of users has none.
 fn user(id: u32) -> String {
     let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut users = list.lines().map(|line| line.split(':'));

@@ -1,4 +1,4 @@
-//! The files under the store, behind a trait: tests put a file system under it that loses and tears what was not
+//! The files under the store, behind a trait. Tests put a file system under the store that loses and tears bytes that were not
 //! synced.
 
 pub(crate) mod file_error;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, Once};
 
 /// One directory of files.
 ///
-/// What was written to a file is safe after it was synced; that a name was given, changed or taken away, after
+/// Bytes that were written to a file are safe after [`DiskFile::sync`]. The making, renaming and removing of files is safe after
 /// [`Disk::sync_names`].
 pub trait Disk: Send + Sync {
     /// The names of all files.
@@ -25,16 +25,16 @@ pub trait Disk: Send + Sync {
     /// The directory cannot be read.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Opens a file for reading and writing.
+    /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// There is none, or it cannot be opened.
+    /// There is no such file, or it cannot be opened.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Makes an empty file; one of that name is emptied.
+    /// Makes an empty file. If there is a file of that name, it is emptied.
     ///
     /// # Errors
-    /// There is no room, or it is not allowed.
+    /// There is no room, or no permission.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name.
@@ -43,50 +43,50 @@ pub trait Disk: Send + Sync {
     /// There is no file `from`, or the directory cannot be changed.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Takes a file away.
+    /// Removes a file.
     ///
     /// # Errors
-    /// There is none, or the directory cannot be changed.
+    /// There is no such file, or the directory cannot be changed.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes all changes of names safe.
+    /// Makes the making, renaming and removing of files safe.
     ///
     /// # Errors
     /// The device fails.
     fn sync_names(&self) -> io::Result<()>;
 
-    /// Asks leave to overwrite or remove files that are no longer needed. False while somebody copies them.
+    /// Asks for permission to overwrite or remove files that are no longer needed. False while another process copies them.
     fn begin_recycling(&self) -> bool {
         true
     }
 
-    /// Ends what [`Disk::begin_recycling`] began.
+    /// Ends the permission that [`Disk::begin_recycling`] gave.
     fn end_recycling(&self) {}
 }
 
 /// One file of a [`Disk`].
 #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
 pub trait DiskFile: Send + Sync {
-    /// Its length in bytes.
+    /// The length of the file in bytes.
     ///
     /// # Errors
     /// The device fails.
     fn len(&self) -> io::Result<u64>;
 
-    /// Reads into `buffer`, perhaps less than would fit; 0 at the end.
+    /// Reads into `buffer`, perhaps less than would fit. Returns how many bytes were read; 0 at the end of the file.
     ///
     /// # Errors
     /// The device fails.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes `bytes`, perhaps not all of them. Says how many.
+    /// Writes `bytes`, perhaps not all of them. Returns how many.
     ///
     /// # Errors
     /// The device fails, or there is no room.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Takes so many bytes of the device for the file, so that a lack of them shows before any is written; as far as the file
-    /// system can do that.
+    /// Reserves so many bytes of the device for the file, so that a lack of room shows before anything is written. Does nothing
+    /// where the file system does not offer that.
     ///
     /// # Errors
     /// There is no room.
@@ -95,16 +95,17 @@ pub trait DiskFile: Send + Sync {
         Ok(())
     }
 
-    /// Makes what was written safe, and the length of the file.
+    /// Makes the bytes that were written and the length of the file safe.
     ///
     /// # Errors
-    /// The device fails: what of it is there is not known then, and another call will not tell.
+    /// The device fails. It is not known then which bytes are on the device, and another call will not tell.
     fn sync(&self) -> io::Result<()>;
 
-    /// Keeps it open from now on, so that no use of it lacks a descriptor; or lets it be closed and opened as others are used.
+    /// `true` keeps the file open from now on, so that using it never needs a new file descriptor. `false` lets it be closed and
+    /// opened as other files are.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// The file cannot be opened.
     fn hold_open(&self, is_held: bool) -> io::Result<()> {
         let _ = is_held;
         Ok(())
@@ -112,7 +113,7 @@ pub trait DiskFile: Send + Sync {
 }
 
 impl dyn DiskFile + '_ {
-    /// Fills `buffer` as far as the file reaches; how far.
+    /// Fills `buffer` as far as the file reaches. Returns how many bytes were read.
     pub(crate) fn read_all_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -141,9 +142,10 @@ impl dyn DiskFile + '_ {
     }
 }
 
-/// A directory of the file system. While it is there no other process has the store.
+/// A directory of the file system. While a value from [`Directory::take`] exists no other process can take the same directory.
 ///
-/// What is made in it is for its owner alone, as are the directory itself and those above it that had to be made.
+/// Only the owner can access files that are made in the directory. The same holds for the directory itself and the parents that
+/// had to be made.
 pub struct Directory {
     path: PathBuf,
     handle: File,
@@ -151,7 +153,7 @@ pub struct Directory {
     locks: Option<Locks>,
 }
 
-/// Of who writes.
+/// The locks of the process that writes.
 struct Locks {
     /// Locked for as long as the store is open.
     _lock: File,
@@ -159,21 +161,21 @@ struct Locks {
     recycling: Mutex<File>,
 }
 
-/// Their names are those of no segments. A lock is on the open file, so a process that dies leaves nothing behind.
+/// The names of the lock files, which no segment has. A lock is on the open file, so a process that dies leaves nothing behind.
 const LOCK: &str = "lock";
 const RECYCLING: &str = "recycling";
 
 const DIRECTORY_MODE: u32 = 0o700;
 
 impl Directory {
-    /// How many files it has open at most: its own, those that may be closed, those that are written or are prepared for that,
-    /// and some for a moment.
+    /// How many files the directory has open at most: its own locks, the files that may be closed, those that are written or
+    /// prepared for writing, and a few for a moment.
     pub const DESCRIPTORS: u64 = OpenFiles::MOST as u64 + 16;
 
-    /// Takes the directory `path` for this process alone, and makes it if it is not there.
+    /// Takes the directory `path` for this process alone, and makes the directory if there is none.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: another process has it. Else it cannot be made or written to.
+    /// [`io::ErrorKind::WouldBlock`]: another process has the directory. Any other error: it cannot be made or written to.
     pub fn take(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).map_err(of_directory(path))?;
         let lock = lock_file(path, LOCK)?;
@@ -187,10 +189,10 @@ impl Directory {
         Self::new(path, locks)
     }
 
-    /// The directory for reading only, whoever else has it. Nothing in it is changed.
+    /// Opens the directory for reading only, even while another process has it. Nothing in it is changed.
     ///
     /// # Errors
-    /// It is not there, or cannot be read.
+    /// The directory does not exist, or cannot be read.
     pub fn look_at(path: &Path) -> io::Result<Self> {
         Self::new(path, None)
     }
@@ -204,15 +206,15 @@ impl Directory {
         Ok(Self { path: path.to_owned(), handle, files, locks })
     }
 
-    /// Whether others than the owner may enter it.
+    /// Whether users other than the owner may enter the directory.
     ///
     /// # Errors
-    /// The directory cannot be asked.
+    /// The permissions of the directory cannot be read.
     pub fn is_open_to_others(&self) -> io::Result<bool> {
         Ok(self.handle.metadata()?.mode() & 0o077 != 0)
     }
 
-    /// Whether nothing is in it but what taking it made.
+    /// Whether the directory is empty but for the files that [`Directory::take`] made.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -220,10 +222,11 @@ impl Directory {
         Ok(self.list()?.iter().all(|name| [LOCK, RECYCLING].contains(&name.as_str())))
     }
 
-    /// Lets nobody recycle or remove a file until the result is dropped. What is under way is waited for.
+    /// Keeps every process from recycling or removing a file until the result is dropped. A recycling that is under way is waited
+    /// for.
     ///
     /// # Errors
-    /// The lock cannot be had.
+    /// The lock cannot be obtained.
     pub(crate) fn hold(&self) -> io::Result<Hold> {
         let path = self.path.join(RECYCLING);
         match File::open(&path) {
@@ -231,14 +234,14 @@ impl Directory {
                 Ok(()) => Ok(Hold(Some(file))),
                 Err(error) => Err(no_lock(&path, &error)),
             },
-            // Nobody ever wrote here: it is a backup.
+            // No store was ever open here for writing: the directory is a backup.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Hold(None)),
             Err(error) => Err(about(&path, Needs::File, error)),
         }
     }
 }
 
-/// See [`Directory::hold`]. The lock goes with the file.
+/// See [`Directory::hold`]. The lock ends when the file is closed.
 pub(crate) struct Hold(#[expect(dead_code, reason = "it is there for its lock")] Option<File>);
 
 fn lock_file(path: &Path, name: &str) -> io::Result<File> {
@@ -258,7 +261,7 @@ fn of_directory(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| about(path, Needs::Store, error)
 }
 
-/// Why a file cannot be locked, though nobody else has the lock.
+/// Why a file cannot be locked although no other process has the lock.
 fn no_lock(path: &Path, error: &io::Error) -> io::Error {
     let cause = match Errno::from_io_error(error) {
         Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
@@ -269,7 +272,9 @@ fn no_lock(path: &Path, error: &io::Error) -> io::Error {
     because(path, cause, error)
 }
 
-/// What reserving room came to. A file system, or a sandbox, that does not offer it is no lack of room: a warning tells it once.
+/// The result of reserving room. A file system or a sandbox that does not offer it counts as a success, not as a lack of room. A
+/// warning
+/// is logged once.
 pub(crate) fn reserved(result: Result<(), Errno>) -> io::Result<()> {
     static WARNING: Once = Once::new();
     match result {
@@ -283,7 +288,8 @@ pub(crate) fn reserved(result: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-/// What syncing a directory came to. Some file systems cannot (CIFS, FUSE, vboxsf, exFAT): a warning tells it once.
+/// The result of syncing a directory. Some file systems cannot sync directories (CIFS, FUSE, vboxsf, exFAT): a warning is logged
+/// once.
 fn names_synced(result: io::Result<()>) -> io::Result<()> {
     static WARNING: Once = Once::new();
     match result {

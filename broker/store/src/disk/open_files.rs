@@ -1,8 +1,8 @@
-//! Files of a directory of which few are open at once: a store may have more segments than a process may have files.
+//! Files of a directory, few of which are open at once: a store may have more segments than a process may have open files.
 //!
-//! A file is opened when it is used, and the one that was not used for longest is closed for it. A file stays open while it
-//! has bytes that are not synced, since an error of the device might be told to nobody else, and while it is
-//! [held](super::DiskFile::hold_open).
+//! A file is opened when it is used; then the open file that was not used for longest is closed. A file stays open while it has
+//! bytes that are not synced, since an error of the device might be reported to that descriptor only. A file also stays open
+//! while it is [held](super::DiskFile::hold_open).
 
 use crate::disk::file_error::{Needs, about, errno};
 use crate::disk::{DiskFile, reserved};
@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-/// Only the owner may read and write.
+/// Only the owner may read and write a file.
 pub(crate) const FILE_MODE: u32 = 0o600;
 
 pub(crate) struct OpenFiles {
@@ -28,7 +28,7 @@ pub(crate) struct OpenFiles {
 #[derive(Default)]
 struct FileTable {
     files: BTreeMap<u64, Entry>,
-    /// Those that are open; the one that was used last is last.
+    /// The files that are open; the one that was used last is last.
     open: Vec<u64>,
     next: u64,
 }
@@ -37,14 +37,14 @@ struct Entry {
     name: String,
     file: Option<Arc<File>>,
     is_held: bool,
-    /// Counts writes.
+    /// How many writes there were to this file.
     written: u64,
-    /// So many of them are synced.
+    /// How many of the writes are synced.
     synced: u64,
 }
 
 impl OpenFiles {
-    /// Open files that may be closed at any moment.
+    /// How many files that may be closed at any moment are open at most.
     pub(crate) const MOST: usize = 16;
 
     pub(crate) fn new(directory: PathBuf, is_writable: bool) -> Arc<Self> {
@@ -59,7 +59,7 @@ impl OpenFiles {
         self.add(name, OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(FILE_MODE))
     }
 
-    /// Changes a name on disk, and that of the files that are known here.
+    /// Renames a file on disk, and its entry here.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let _names = self.names.write();
         let path = self.directory.join(from);
@@ -82,7 +82,7 @@ impl OpenFiles {
         Ok(Box::new(OneOf { files: self.clone(), id }))
     }
 
-    /// Where the process or the system has no descriptor left, one that is used here less is given up.
+    /// Opens a file. If the process or the system has no descriptor left, the least recently used file here is closed first.
     fn open_with(&self, name: &str, options: &OpenOptions) -> io::Result<File> {
         let path = self.directory.join(name);
         loop {
@@ -103,7 +103,7 @@ impl OpenFiles {
 }
 
 impl FileTable {
-    /// The file if it is open, which is used now.
+    /// The file if it is open; it counts as used now.
     fn touch(&mut self, id: u64) -> Option<Arc<File>> {
         let file = self.files.get(&id)?.file.clone()?;
         if self.open.last() != Some(&id) {
@@ -113,7 +113,7 @@ impl FileTable {
         Some(file)
     }
 
-    /// What is open from now on: the file, or that which another thread opened meanwhile.
+    /// Keeps a file open. Returns this file, or the one that another thread opened meanwhile.
     fn keep_open(&mut self, id: u64, file: Arc<File>) -> Arc<File> {
         if let Some(opened) = self.touch(id) {
             return opened;
@@ -130,7 +130,7 @@ impl FileTable {
         file
     }
 
-    /// Closes the one that was used least lately, if any may be closed.
+    /// Closes the least recently used file. Returns `false` if none may be closed.
     fn close_one(&mut self) -> bool {
         let may_close = |id: &u64| self.files.get(id).is_some_and(Entry::may_close);
         let Some(at) = self.open.iter().position(may_close) else { return false };
@@ -144,13 +144,13 @@ impl FileTable {
 
 impl Entry {
     fn may_close(&self) -> bool {
-        // Whoever reads or writes it right now has it too.
+        // A thread that reads or writes the file right now has a reference to it too.
         let is_used = self.file.as_ref().is_some_and(|file| Arc::strong_count(file) > 1);
         !self.is_held && self.written == self.synced && !is_used
     }
 }
 
-/// A file, open or not. It follows its name when that is changed.
+/// A file, open or not. A rename changes the name here too.
 struct OneOf {
     files: Arc<OpenFiles>,
     id: u64,
@@ -194,7 +194,7 @@ impl DiskFile for OneOf {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let file = self.file()?;
         let written = FileExt::write_at(&*file, bytes, offset);
-        // Before `file` goes: until then it is not closed.
+        // This comes before `file` is dropped: until then the file is not closed.
         self.change(|entry| entry.written += 1);
         self.named(written)
     }
@@ -245,7 +245,7 @@ mod tests {
         (folder, files)
     }
 
-    /// A file with so many bytes, which are synced.
+    /// A file of a few bytes, which are synced.
     fn safe(files: &Arc<OpenFiles>, name: &str, byte: u8) -> Box<dyn DiskFile> {
         let file = files.create(name).unwrap();
         file.write_all_at(&[byte; 10], 0).unwrap();

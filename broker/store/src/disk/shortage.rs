@@ -1,20 +1,20 @@
-//! Why a store has no room: the limit that somebody set, or what the system said when a file was to be made.
+//! Why a store has no room: the configured limit, or the system's error when a file was to be made.
 
 use crate::disk::file_error::errno;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
 
-/// Why nothing is taken that needs more room.
+/// Why the store takes no batch that needs more room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
-    /// Which kind of thing is short.
+    /// What kind of resource is short.
     pub cause: Cause,
-    /// What exactly, with the name of the file where there is one.
+    /// The details, with the name of the file if there is one.
     pub words: String,
 }
 
-/// What is short, for those who count.
+/// What is short, as a category for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// `max_bytes` of the store.
@@ -25,18 +25,18 @@ pub enum Cause {
     Quota,
     /// The process, or the system, has no more file descriptors.
     Descriptors,
-    /// This user may not do it.
+    /// This user lacks the permission.
     Permission,
     /// The file system is mounted for reading only, as it is after an error.
     ReadOnly,
     /// The device fails.
     Device,
-    /// Anything else: see the words.
+    /// Any other cause: see [`Shortage::words`].
     Other,
 }
 
 impl Cause {
-    /// Each of them.
+    /// Every cause.
     pub const ALL: [Self; 8] = [
         Self::Limit,
         Self::Disk,
@@ -48,7 +48,7 @@ impl Cause {
         Self::Other,
     ];
 
-    /// In a word.
+    /// The cause in one word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Limit => "limit",
@@ -64,7 +64,7 @@ impl Cause {
 }
 
 impl Shortage {
-    /// Of a file that could not be made.
+    /// The shortage for a file that could not be made.
     pub(crate) fn of(error: &io::Error) -> Self {
         let cause = match (errno(error), error.kind()) {
             (Some(Errno::DQUOT), _) => Cause::Quota,

@@ -3,17 +3,17 @@
 use crate::Key;
 use crate::log::format::{FRAME, HEAD, HEADER, Head, What, padded, records};
 
-/// Records that become safe together. It is built in the layout of the log, by the shard, so that the store has little
-/// to do; and given back emptied, for its memory.
+/// Records that become safe together. The shard builds the batch in the layout of the log, so that the store has little to do.
+/// The store gives the batch back emptied, so that its memory can be used again.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Longer than `used` where room was asked for: it was zeroed once and need not be again.
+    /// Longer than `used` where room was asked for: those bytes were zeroed once and need not be zeroed again.
     bytes: Vec<u8>,
     used: usize,
 }
 
 impl Batch {
-    /// Room for the body of the next record, of at least `len` bytes; write it there before [`Batch::put`].
+    /// Room of at least `len` bytes for the body of the next record. Write the body there before calling [`Batch::put`].
     pub fn room(&mut self, len: usize) -> &mut [u8] {
         let start = self.used + HEAD;
         let needed = start + padded(len);
@@ -23,7 +23,7 @@ impl Batch {
         &mut self.bytes[start..]
     }
 
-    /// The first `len` bytes of [`Batch::room`] are what stands under `key` from now on.
+    /// Puts the first `len` bytes of [`Batch::room`] under `key`.
     pub fn put(&mut self, key: Key, len: usize) {
         let body = &mut self.room(len)[..padded(len)];
         body[len..].fill(0);
@@ -31,24 +31,24 @@ impl Batch {
         self.add(Head { key, what: What::Put { len: len as u32, crc } });
     }
 
-    /// As [`Batch::room`] and [`Batch::put`] for bytes that stand elsewhere.
+    /// Copies `body` and puts it under `key`, as [`Batch::room`] and [`Batch::put`] do.
     pub fn put_bytes(&mut self, key: Key, body: &[u8]) {
         self.room(body.len())[..body.len()].copy_from_slice(body);
         self.put(key, body.len());
     }
 
-    /// Nothing stands under `key` from now on.
+    /// Deletes the record under `key`.
     pub fn delete(&mut self, key: Key) {
         self.room(0);
         self.add(Head { key, what: What::Delete { covers: 0 } });
     }
 
-    /// Whether there is no record in it.
+    /// Whether the batch has no record.
     pub fn is_empty(&self) -> bool {
         self.used == 0
     }
 
-    /// Forgets all records and keeps the memory, unless it is much.
+    /// Forgets all records. Keeps the memory, unless it is large.
     pub fn clear(&mut self) {
         const KEPT: usize = 4 << 20;
         self.used = 0;
@@ -58,12 +58,12 @@ impl Batch {
         }
     }
 
-    /// How much of the log it takes.
+    /// How many bytes of the log the batch takes, frame headers included.
     pub fn bytes_in_log(&self) -> usize {
         self.used + HEADER * (1 + self.used / FRAME)
     }
 
-    /// The same without frame headers.
+    /// How many bytes of the log the batch takes without frame headers.
     pub(crate) fn size(&self) -> usize {
         self.used
     }

@@ -1,4 +1,4 @@
-//! What a store holds, to be read.
+//! What a store holds, for reading.
 
 use crate::disk::Disk;
 use crate::kv::index::{Index, Place};
@@ -10,11 +10,11 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-/// Of the record that says which [layout](crate::kv::layout) counts. The kinds of all others are greater.
+/// The kind of the record that says which [layout](crate::kv::layout) counts. The kinds of all other records are greater.
 pub(crate) const LAYOUT_KIND: u8 = 0;
-/// The base of the other layout, on disk. There are fewer shards.
+/// The base of the second layout's shard numbers on disk. A store has fewer shards than this number.
 pub(crate) const OTHER_BASE: u16 = 1024;
-/// What belongs to no layout stands under this number on disk.
+/// The shard number on disk of records that belong to no layout.
 pub(crate) const COMMON_SHARD: u16 = 2 * OTHER_BASE;
 pub(crate) const LAYOUT_KEY: Key = Key { shard: COMMON_SHARD, kind: LAYOUT_KIND, slot: 0 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Contents {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) segments: Segments,
     pub(crate) index: Index,
-    /// The shard with index 0 is this one on disk.
+    /// The number on disk of the shard with index 0.
     pub(crate) base: u16,
 }
 
@@ -32,14 +32,15 @@ impl Contents {
         Self { disk, segments: Segments::default(), index: Index::default(), base: 0 }
     }
 
-    /// The latest record of `key` stands at `place` from now on. The segment that holds nothing any more because of it.
+    /// The latest record of `key` stands at `place` from now on. Returns the segment that holds nothing live any more because of
+    /// this.
     pub(crate) fn set(&mut self, key: Key, place: Place) -> Option<u32> {
         let before = self.index.set(key, place);
         self.segments.get_mut(place.segment).live += u64::from(place.size);
         before.and_then(|before| self.forget(before))
     }
 
-    /// Nothing needs to be known about `key` any more.
+    /// Forgets `key`. Returns the segment that holds nothing live any more because of this.
     pub(crate) fn remove(&mut self, key: Key) -> Option<u32> {
         self.index.remove(key).and_then(|before| self.forget(before))
     }
@@ -50,12 +51,12 @@ impl Contents {
         (segment.live == 0).then_some(place.segment)
     }
 
-    /// Reads the record of `key` into `out`, in place of what is there. False if there is none.
+    /// Reads the record of `key` into `out`, and replaces what `out` holds. False if there is no such record.
     pub(crate) fn fetch(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
         self.fetch_on_disk(self.on_disk(key), out)
     }
 
-    /// The base of the layout that counts and its number of shards, if they were ever changed.
+    /// The base of the layout that counts and its number of shards; `None` if the layout was never changed.
     pub(crate) fn layout(&self) -> Option<(u16, u16)> {
         let mut bytes = Vec::new();
         let is_there = self.fetch_on_disk(LAYOUT_KEY, &mut bytes).ok()?;
@@ -63,7 +64,7 @@ impl Contents {
         Some((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
     }
 
-    /// As [`Contents::fetch`], by the name on disk.
+    /// As [`Contents::fetch`], with the key as it is on disk.
     pub(crate) fn fetch_on_disk(&self, key: Key, out: &mut Vec<u8>) -> io::Result<bool> {
         out.clear();
         let Some(place) = self.index.get(key).filter(|place| !place.is_tombstone()) else { return Ok(false) };
@@ -82,20 +83,20 @@ impl Contents {
         Ok(true)
     }
 
-    /// The slots of a shard for which there are records of that kind.
+    /// The slots for which a shard has records of `kind`.
     pub(crate) fn slots(&self, shard: u16, kind: u8) -> impl Iterator<Item = u32> {
         let places = self.index.places(self.shard_on_disk(shard), kind);
         places.filter(|(_, place)| !place.is_tombstone()).map(|(key, _)| key.slot)
     }
 
-    /// Shows all records of a shard, kinds ascending, until `visit` breaks off.
+    /// Passes all records of a shard to `visit`, kinds ascending, until `visit` breaks off.
     pub(crate) fn each<B>(
         &self,
         shard: u16,
         mut visit: impl FnMut(Key, &[u8]) -> ControlFlow<B>,
     ) -> io::Result<ControlFlow<B>> {
-        // They are read in the order in which they stand, through a window that only moves on: each kind reads the log at
-        // most once.
+        // Records are read in the order in which they stand in the log, through a window that only moves forward: each kind reads
+        // the log at most once.
         const WINDOW: usize = 1 << 18;
         let mut window = Vec::new();
         let mut places: Vec<(Key, Place)> = Vec::new();
@@ -132,7 +133,8 @@ impl Contents {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Ranges of segments that each hold a small part of the records of a kind: a list of all would take more than the index.
+    /// Ranges of segments, each with a small part of the records of a kind: a list of all records would take more memory than the
+    /// index.
     fn parts(&self, shard: u16, kind: u8) -> Vec<Range<u32>> {
         const PARTS: usize = 16;
         let mut counts: Vec<usize> = Vec::new();
@@ -158,7 +160,7 @@ impl Contents {
         parts
     }
 
-    /// Gives the file of a segment another name.
+    /// Renames the file of a segment.
     pub(crate) fn rename(&mut self, segment: u32, name: String) -> io::Result<()> {
         let segment = self.segments.get_mut(segment);
         self.disk.rename(&segment.name, &name)?;
@@ -166,7 +168,7 @@ impl Contents {
         Ok(())
     }
 
-    /// How the record of `key` is named on disk.
+    /// The key that the record of `key` has on disk.
     pub(crate) fn on_disk(&self, key: Key) -> Key {
         Key { shard: self.shard_on_disk(key.shard), ..key }
     }

@@ -1,4 +1,4 @@
-//! Where each record stands: 8 bytes for each slot that was ever used, no hashing.
+//! Where each record stands. Each slot that was ever used takes 8 bytes; there is no hashing.
 
 use crate::Key;
 use crate::log::format::{HEAD, UNIT};
@@ -9,24 +9,26 @@ use std::collections::HashMap;
 pub(crate) struct Place {
     /// Index in the table of segments.
     pub(crate) segment: u32,
-    /// Of its head, within the file.
+    /// The offset of the record's head in the file.
     pub(crate) offset: u32,
-    /// With head and padding.
+    /// The size of the record with head and padding.
     pub(crate) size: u32,
 }
 
 impl Place {
-    /// The latest word on the key is that nothing stands there. It is kept while an older segment still says otherwise.
+    /// Whether the latest record of the key is a tombstone. A tombstone is kept while an older segment still has a record of the
+    /// key.
     pub(crate) fn is_tombstone(&self) -> bool {
         self.size as usize == HEAD
     }
 }
 
-/// 20 bits for the segment, 27 for the offset and 17 for the size, both in units; 0 for nothing, as no size is 0.
+/// 20 bits for the segment, 27 for the offset and 17 for the size, the last two in units of 8 bytes. 0 stands for no place, as no
+/// size is 0.
 type Packed = u64;
 const OFFSET_BITS: u32 = 27;
 const SIZE_BITS: u32 = 17;
-/// A size that is kept apart.
+/// The size field of an entry whose size is kept in `Index::big`.
 const BIG: u64 = (1 << SIZE_BITS) - 1;
 
 const PAGE: usize = 1024;
@@ -34,16 +36,16 @@ type Page = Box<[Packed; PAGE]>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// By shard and kind.
+    /// The tables by shard and kind.
     tables: Vec<Vec<Table>>,
-    /// Sizes that don't fit into an entry: of records of 1 MiB and more.
+    /// Sizes that don't fit into an entry: those of records of 1 MiB and more.
     big: HashMap<Key, u32>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     pages: Vec<Option<Page>>,
-    /// Without tombstones.
+    /// How many records there are, without tombstones.
     live: u64,
 }
 
@@ -55,7 +57,7 @@ impl Index {
         self.unpack(key, packed)
     }
 
-    /// The place that `key` had before.
+    /// Sets the place of `key`. Returns the place that `key` had before.
     pub(crate) fn set(&mut self, key: Key, place: Place) -> Option<Place> {
         let before = self.get(key);
         let size = (place.size as usize / UNIT) as u64;
@@ -76,7 +78,7 @@ impl Index {
         before
     }
 
-    /// The place that `key` had before.
+    /// Removes the place of `key`. Returns the place that `key` had before.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Place> {
         let before = self.get(key)?;
         self.big.remove(&key);
@@ -89,7 +91,7 @@ impl Index {
         Some(before)
     }
 
-    /// All places of a kind, tombstones among them, with their slots in ascending order.
+    /// All places of a kind, tombstones included, with their slots in ascending order.
     pub(crate) fn places(&self, shard: u16, kind: u8) -> impl Iterator<Item = (Key, Place)> {
         let table = self.tables.get(usize::from(shard)).and_then(|tables| tables.get(usize::from(kind)));
         let pages = table.map_or(&[][..], |table| &table.pages[..]).iter().enumerate();
@@ -145,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_gives_back_what_it_was_given() {
+    fn the_index_returns_the_places_that_were_set() {
         let mut index = Index::default();
         let key = |slot| Key { shard: 3, kind: 4, slot };
         let places = [

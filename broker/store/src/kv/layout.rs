@@ -1,9 +1,9 @@
-//! Which shards the records are of: a store can be written anew for other shards, and all of the new takes the place of all of
-//! the old at once.
+//! Which shards the records belong to. A store can be written anew for another number of shards; then the whole new layout
+//! replaces the whole old one at once.
 //!
-//! On disk the shards of a layout are numbered from its base. A layout that is being written has the other base; while it is
-//! not adopted, by one record, nothing of it counts. What is left of the other one, after a crash too, is deleted. Records under
-//! [`Key::COMMON`] belong to no layout, and no change of layouts touches them.
+//! On disk the shards of a layout are numbered from its base. A layout that is being written has the other base. It counts for
+//! nothing until one record adopts it. The remains of the layout that does not count are deleted, after a crash too. Records
+//! under [`Key::COMMON`] belong to no layout, and a change of layout does not touch them.
 
 use crate::kv::contents::{LAYOUT_KEY, LAYOUT_KIND, OTHER_BASE};
 use crate::{Batch, Failure, Key, LogStore, Store as _};
@@ -11,10 +11,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 impl LogStore {
-    /// Has `write` fill a new layout of `shards`, which is then read and written as the store is; and adopts it, unless that
-    /// fails.
+    /// Calls `write` to fill a new layout of `shards`; meanwhile the store reads and writes the new layout. Adopts the new layout
+    /// unless `write` fails.
     ///
-    /// # Errors
+    /// The errors of `write`, or there is no room. After an error the store is as before.
     /// Those of `write`, or there is no room. All is as before then.
     pub fn change_layout<E: From<Failure> + From<io::Error>>(
         &mut self,
@@ -36,7 +36,8 @@ impl LogStore {
         adopted
     }
 
-    /// While a layout is being written: puts the record of `key` of the one before into `out`; false if there is none.
+    /// While a layout is being written: reads the record of `key` in the layout before into `out`. False if there is no such
+    /// record.
     ///
     /// # Errors
     /// The device fails, or the record is damaged.
@@ -45,10 +46,10 @@ impl LogStore {
         self.contents.fetch_on_disk(Key { shard: base + key.shard, ..key }, out)
     }
 
-    /// Appends when there is room for it, which is waited for.
+    /// Appends `batch`, and waits for room if there is none.
     ///
     /// # Errors
-    /// There is none, or the device fails.
+    /// There is no room to be had, or the device fails.
     pub fn append_patiently(&mut self, batch: Batch) -> Result<(), Failure> {
         const PATIENCE: Duration = Duration::from_secs(5);
         let started = Instant::now();

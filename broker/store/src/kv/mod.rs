@@ -3,10 +3,10 @@
 //! ```text
 //! batch     what a writer hands in at once, built in the layout of the log
 //! index     where the latest record of each key stands
-//! contents  the segments and the index, to be read
-//! recover   all of that, read at start; what is torn, what is damaged
+//! contents  the segments and the index, for reading
+//! recover   reading the segments and the index at start; finding torn and damaged bytes
 //! store     [`LogStore`]: appending, sealing segments, syncing, and making room
-//! layout    which shards the records are of, and changing that as a whole
+//! layout    which shards the records belong to, and replacing the whole layout at once
 //! ```
 
 pub(crate) mod batch;

@@ -1,4 +1,4 @@
-//! What a store holds, read from its segments: each once, in order, checked and indexed. Nothing is written here.
+//! What a store holds, read from its segments. Each segment is read once, in order, checked and indexed. Nothing is written here.
 
 use crate::disk::Disk;
 use crate::kv::contents::Contents;
@@ -18,27 +18,27 @@ use std::time::{Duration, Instant};
 pub(crate) struct Recovered {
     pub(crate) contents: Contents,
     pub(crate) report: Report,
-    /// Bytes that are damaged, and the segment where they stand.
+    /// Damaged bytes, each range with the segment in which it stands.
     pub(crate) damaged: Vec<(u32, Range<usize>)>,
-    /// Of the last frame.
+    /// The number of the last frame.
     pub(crate) number: u64,
     pub(crate) greatest_seq: u32,
-    /// `None` if nothing is there.
+    /// The identity of the store; `None` if there are no segments.
     pub(crate) store: Option<StoreId>,
-    /// As it is on disk.
+    /// The content of the file `reached`.
     pub(crate) reached: Option<Reached>,
-    /// Numbers of segments of which nothing is there.
+    /// Numbers of segments whose files are missing.
     pub(crate) absent: Vec<u32>,
     /// Frames of a batch whose end is missing, each with its segment.
     pub(crate) unfinished: Vec<(u32, u64)>,
-    /// The last segment with frames, and those behind it that were begun.
+    /// The last segment with frames, and the segments behind it whose writing was begun.
     pub(crate) last: Vec<Last>,
 }
 
-/// A segment that no later one attests.
+/// A segment that no later segment attests as synced.
 pub(crate) struct Last {
     pub(crate) segment: u32,
-    /// From here on its frames are not known to be synced.
+    /// From this offset on frames are not known to be synced.
     pub(crate) unsynced: u64,
     pub(crate) is_closed: bool,
 }
@@ -56,7 +56,7 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
     let given_up = given_up::read(&*disk).map_err(|error| failed(given_up::NAME, error))?;
     let Members { store, files, foreign, missing, tail, list_in, greatest } =
         Members::find(&*disk, reached.as_ref(), &given_up)?;
-    // Of another store it tells nothing.
+    // A file `reached` of another store says nothing about this one.
     let reached = reached.filter(|reached| store.is_none_or(|store| store == reached.store));
     let damage = Damage {
         missing: missing.clone(),
@@ -94,7 +94,7 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
         note_progress(&mut told, index + 1, count);
     }
     let Recovered { number, report, .. } = &mut recovery.recovered;
-    // What begins with a list has lost it.
+    // Each segment begins with a list. If no list is found, it has been lost.
     if *number > 0 && list_in.is_none() && report.damage.is_none() {
         report.damage.places += 1;
     }
@@ -103,7 +103,7 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, gives_up: &AtomicBool) -> Result<Reco
     Ok(recovery.finish())
 }
 
-/// Logs how far it is, once a second.
+/// Logs the progress once a second.
 fn note_progress(told: &mut Instant, read: usize, count: usize) {
     if told.elapsed() > Duration::from_secs(1) {
         *told = Instant::now();
@@ -162,7 +162,7 @@ impl Recovery {
         if header_is_damaged {
             self.note_damage(index, 0..HEADER.min(self.buffer.len()));
         }
-        // It was begun when a later one was: this is an older copy of it.
+        // The writing of this segment was begun before that of a later one, but it holds nothing: the file is an older copy.
         if !is_free && !is_tail && !scan.is_begun && list_in.is_some_and(|list_in| seq < list_in) {
             self.recovered.report.damage.missing.push(seq);
         }
@@ -197,7 +197,7 @@ impl Recovery {
                 continue;
             }
             if header.part == 0 {
-                // The segment with the last part of the batch before is gone, because nothing in it was needed.
+                // The segment with the last part of the batch before has been removed, because nothing in it was needed.
                 self.apply_batch();
             }
             self.recovered.unfinished.push((segment, (area.start - HEADER) as u64));
@@ -238,7 +238,7 @@ impl Recovery {
             if is_put {
                 contents.set(head.key, place);
             } else if contents.index.get(head.key).is_some() {
-                // A record that is damaged voids the older ones of its key all the same.
+                // A damaged record makes the older records of its key void all the same.
                 contents.set(head.key, Place { size: HEAD as u32, ..place });
             }
         }
@@ -247,7 +247,7 @@ impl Recovery {
     }
 
     fn finish(mut self) -> Recovered {
-        // The last batch was not written to its end, unless its last part is damaged: then the others count.
+        // The last batch was not written to its end; or its last part is damaged, and then the other parts count.
         if self.batch_is_damaged {
             self.apply_batch();
         }
@@ -267,7 +267,7 @@ impl Recovery {
 }
 
 impl Damage {
-    /// Whether there is none.
+    /// Whether there is no damage.
     pub fn is_none(&self) -> bool {
         let Self { places, missing, foreign, misnamed, frames_missing, .. } = self;
         *places == 0 && missing.is_empty() && foreign.is_empty() && *misnamed == 0 && *frames_missing == 0

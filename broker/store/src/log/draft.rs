@@ -38,7 +38,7 @@ impl Draft {
         self.bytes.resize(self.bytes.len() + HEADER, 0);
     }
 
-    /// Adds a record to the open frame; where it begins.
+    /// Adds a record to the open frame. Returns the offset at which the record begins.
     pub(crate) fn push(&mut self, head: &Head, body: &[u8]) -> usize {
         let at = self.bytes.len();
         let encoded = head.encode();
@@ -51,14 +51,14 @@ impl Draft {
         at
     }
 
-    /// Adds a whole frame that is no batch: `header`, whose length and checksum are filled in, and `area`. No frame may be open.
+    /// Adds a whole frame that is no batch. The length and checksum of `header` are filled in. No frame may be open.
     pub(crate) fn push_frame(&mut self, header: FrameHeader, area: &[u8]) {
         let header = FrameHeader { len: area.len() as u32, heads_crc: crc32fast::hash(area), ..header };
         self.bytes.extend_from_slice(&header.encode());
         self.bytes.extend_from_slice(area);
     }
 
-    /// Closes the open frame with `header`, whose length and checksum are filled in.
+    /// Closes the open frame with `header`. Its length and checksum are filled in.
     pub(crate) fn end_frame(&mut self, header: FrameHeader) {
         let Some(frame) = self.frame.take() else { return };
         let len = (self.bytes.len() - frame.start - HEADER) as u32;

@@ -7,20 +7,22 @@
 //! list      header 64 │ store 16 │ segment 8 │ segment 8 │ ...
 //! ```
 //!
-//! A frame is a batch, or a part of one; the last part says so. Its header has a checksum, its records' heads together
-//! have one in the header, and each head has one of its body: damage to a body costs that record alone.
+//! A frame is a batch or a part of a batch; the frame of the last part is flagged. The frame's header has a checksum. The heads
+//! of
+//! all records in a frame share one checksum, which stands in the frame's header. Each head has a checksum of its body, so damage
+//! to a body costs that record alone.
 //!
-//! Segments are used again. Each time a segment gets a new random nonce, which all its frames carry, so what it held
-//! before is never taken for a frame of now.
+//! Segments are used again. Each time, a segment gets a new random nonce, which all its frames carry. So a frame that the file
+//! held before is never taken for a current one.
 //!
-//! A list is a frame that names all segments that belong to the log at that point of it, see [`members`](crate::log::members).
+//! A list is a frame that names all segments that belong to the log at that point, see [`members`](crate::log::members).
 
 use crate::{FORMAT, Key, ShardCount};
 
 pub(crate) const UNIT: usize = 8;
-/// Of a segment's and of a frame's header.
+/// The length of a segment's header and of a frame's header, in bytes.
 pub(crate) const HEADER: usize = 64;
-/// Of a record's head; all that there is of a tombstone.
+/// The length of a record's head, in bytes. A tombstone is a head alone.
 pub(crate) const HEAD: usize = 16;
 /// A frame grows to this size, unless it is a single record that is larger.
 pub(crate) const FRAME: usize = 1 << 20;
@@ -34,13 +36,13 @@ pub(crate) struct SegmentHeader {
     /// Later segments have greater numbers; the first is 1.
     pub(crate) seq: u32,
     pub(crate) nonce: u64,
-    /// Of the file.
+    /// The length of the file in bytes.
     pub(crate) len: u64,
     /// How many shards the gateway had.
     pub(crate) shards: ShardCount,
-    /// The store that it belongs to.
+    /// The store that the segment belongs to.
     pub(crate) store: StoreId,
-    /// When it was made, all frames up to this number were synced.
+    /// All frames up to this number were synced when the segment was made.
     pub(crate) reached: u64,
 }
 
@@ -51,14 +53,14 @@ pub(crate) type StoreId = u128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Illegible {
     Damaged,
-    /// Of another format than this program's.
+    /// The segment has this format, which is not the one of this program.
     Other(u32),
 }
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
-        // These 16 bytes are the same in every format to come.
+        // These 16 bytes keep their layout in every later format.
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..12]);
@@ -98,10 +100,10 @@ impl SegmentHeader {
     }
 }
 
-/// Where in a frame's header it is said that it is void. The checksum leaves this byte out, so that it can be written later:
-/// one byte is never torn.
+/// The offset in a frame's header of the byte that declares the frame void. The checksum leaves this byte out, so that the byte
+/// can be written later: one byte is never torn.
 pub(crate) const VOID_AT: usize = 6;
-/// No bit that flips alone makes it of 0.
+/// The value of a void frame's byte. No single flipped bit turns 0 into this value.
 pub(crate) const VOID: u8 = 0xff;
 
 fn frame_crc(header: &[u8]) -> u32 {
@@ -116,27 +118,27 @@ fn frame_crc(header: &[u8]) -> u32 {
 pub(crate) struct FrameHeader {
     /// No frame follows in this segment. If the log went on at once, `part` is the number of the segment where it did.
     pub(crate) is_end: bool,
-    /// It is a list of segments, and belongs to no batch.
+    /// The frame is a list of segments, and belongs to no batch.
     pub(crate) is_list: bool,
-    /// The batch is whole with this frame.
+    /// The frame is the last part of its batch.
     pub(crate) is_last: bool,
-    /// Its batch was not written to its end: it counts for nothing.
+    /// The batch of this frame was not written to its end: the frame counts for nothing.
     pub(crate) is_void: bool,
-    /// Of the segment.
+    /// The nonce of the segment.
     pub(crate) nonce: u64,
-    /// Each frame has one more than the frame before it.
+    /// The number of this frame. Each frame's number is one above that of the frame before.
     pub(crate) number: u64,
     /// All frames up to this number were synced when this one was written.
     pub(crate) synced: u64,
-    /// The broker's time.
+    /// The broker's time in milliseconds.
     pub(crate) instant: u64,
     /// The time of day, in milliseconds since 1970.
     pub(crate) wall: u64,
-    /// Which part of its batch, counted from 0.
+    /// Which part of its batch the frame is, counted from 0.
     pub(crate) part: u32,
-    /// Of all records.
+    /// The length of all records in bytes.
     pub(crate) len: u32,
-    /// Of all heads; of all bytes if it is a list.
+    /// The checksum of all heads; in a list, of all bytes.
     pub(crate) heads_crc: u32,
 }
 
@@ -161,7 +163,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// The header at the beginning of `bytes`, if one that belongs to the segment with `nonce` is there and whole.
+    /// The header at the beginning of `bytes`. `None` if no whole header of the segment with `nonce` is there.
     pub(crate) fn decode(bytes: &[u8], nonce: u64) -> Option<Self> {
         let bytes = bytes.get(..HEADER)?;
         let is_ours = bytes[..4] == FRAME_MAGIC && u64_at(bytes, 8) == nonce;
@@ -184,9 +186,9 @@ impl FrameHeader {
         })
     }
 
-    /// Whether a header of this segment was begun here, though it may not be whole.
+    /// Whether the writing of a header of this segment was begun here, though the header may not be whole.
     pub(crate) fn is_hinted(bytes: &[u8], nonce: u64) -> bool {
-        // What the file held before has frames of another nonce, which differs in about half of its bits.
+        // Older frames in the file have another nonce, which differs in about half of its bits.
         const FEW_BITS: u32 = 8;
         let Some(found) = bytes.get(..16).map(|bytes| u64_at(bytes, 8)) else { return false };
         found == nonce || (bytes[..4] == FRAME_MAGIC && (found ^ nonce).count_ones() <= FEW_BITS)
@@ -206,7 +208,8 @@ pub(crate) enum What {
         len: u32,
         crc: u32,
     },
-    /// What segments up to number `covers` hold of the key is void: that is where all of it stood.
+    /// All records of the key in segments up to number `covers` are void. No later segment held one when the tombstone was first
+    /// written.
     Delete {
         covers: u32,
     },
@@ -239,7 +242,7 @@ impl Head {
         Some(Self { key, what })
     }
 
-    /// How much room the whole record takes.
+    /// How many bytes the whole record takes.
     pub(crate) fn size(&self) -> usize {
         match self.what {
             What::Put { len, .. } => HEAD + padded(len as usize),
@@ -248,7 +251,7 @@ impl Head {
     }
 }
 
-/// The records of a frame, each with its offset in `area`. Ends early where one does not fit.
+/// The records of a frame, each with its offset in `area`. The iteration ends early at a record that does not fit.
 pub(crate) fn records(area: &[u8]) -> impl Iterator<Item = (usize, Head, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -263,7 +266,7 @@ pub(crate) fn records(area: &[u8]) -> impl Iterator<Item = (usize, Head, &[u8])>
     })
 }
 
-/// Whether `area` is, from end to end, records whose heads are as they were written.
+/// Whether `area` consists of records from end to end, and the checksum of their heads is right.
 pub(crate) fn heads_are_sound(area: &[u8], heads_crc: u32) -> bool {
     let mut hasher = crc32fast::Hasher::new();
     let mut end = 0;
@@ -274,7 +277,7 @@ pub(crate) fn heads_are_sound(area: &[u8], heads_crc: u32) -> bool {
     end == area.len() && hasher.finalize() == heads_crc
 }
 
-/// Whether a body is as it was written.
+/// Whether the checksum of the body is right.
 pub(crate) fn body_is_sound(head: &Head, body: &[u8]) -> bool {
     match head.what {
         What::Put { len, crc } => body.len() == len as usize && crc32fast::hash(body) == crc,
@@ -282,7 +285,7 @@ pub(crate) fn body_is_sound(head: &Head, body: &[u8]) -> bool {
     }
 }
 
-/// The room that a body takes: some even if it is empty, so that no record is as small as a tombstone.
+/// How many bytes a body takes with its padding. An empty body takes some too, so that no record is as small as a tombstone.
 pub(crate) fn padded(len: usize) -> usize {
     len.max(1).next_multiple_of(UNIT)
 }

@@ -1,13 +1,14 @@
-//! Segments that a start found missing: the log went on without what they held, and cannot take them back. Their numbers stand in
-//! a file, so that one of them that comes back later is not taken for one that holds nothing of use.
+//! Segments that a start found missing. The log went on without their records, and cannot take them back. A file keeps their
+//! numbers,
+//! so that such a segment, if its file comes back later, is not taken for one that holds nothing of use.
 
 use crate::disk::Disk;
 use std::collections::BTreeSet;
 use std::io;
 
-/// The file, of one number a line as in the names of segments.
+/// The name of the file. Each line has one number, written as in the names of segments.
 pub(crate) const NAME: &str = "given-up";
-/// What becomes that file.
+/// The name under which the file is written before it is renamed.
 const NEW: &str = "given-up.new";
 
 pub(crate) fn read(disk: &dyn Disk) -> io::Result<BTreeSet<u32>> {
@@ -21,7 +22,7 @@ pub(crate) fn read(disk: &dyn Disk) -> io::Result<BTreeSet<u32>> {
     Ok(text.lines().filter_map(|line| u32::from_str_radix(line, 16).ok()).collect())
 }
 
-/// Adds numbers, so that they are safe there.
+/// Adds numbers to the file, and makes them safe.
 pub(crate) fn add(disk: &dyn Disk, numbers: impl Iterator<Item = u32>) -> io::Result<()> {
     let mut all = read(disk)?;
     let before = all.len();

@@ -1,13 +1,14 @@
-//! Which segments belong to the log: so that a file that is missing, of another store, or of another time is found out.
+//! Which segments belong to the log. With this a start notices a missing file, and a file of another store or of an earlier time.
 //!
-//! The log says so itself. Each store has an identity, which stands in the header of each of its segments. Each segment begins
-//! with a list of all that belong to the log then, itself included; and before a segment that holds nothing of use is overwritten
-//! or removed, a list without it is synced. So what the last list names has to be there, and what it leaves out counts for nothing,
-//! even if it is there. This holds for every prefix of the log, and so for a copy that was made while the log was
-//! written: either nothing is missing that the log had when it ended there, or the last list tells.
+//! The log itself says which. Each store has an identity, which stands in the header of each of its segments. Each segment begins
+//! with a list of all segments that belong to the log at that point, itself included. Before a segment that holds nothing of use
+//! is overwritten or removed, a list without that segment is synced. So each segment that the last list names has to be there,
+//! and a segment that the list leaves out counts for nothing, even if its file is there. This holds for every prefix of the log,
+//! and so for a copy that was made while the log was written: either the copy has all that the log held up to the copy's end, or
+//! the last list shows that something is missing.
 //!
-//! That the log was longer than it is now nobody can see from it alone. The header of each segment says how far the log was
-//! synced when that was made, and so does the file [`reached`](super::reached).
+//! The lists alone cannot show that the log was once longer than now. For this the header of each segment says how far the log
+//! was synced when the segment was made, and so does the file [`reached`](super::reached).
 
 use crate::disk::{Disk, DiskFile};
 use crate::log::format::{HEADER, Illegible, SegmentHeader, StoreId, u32_at, u128_at};
@@ -21,7 +22,7 @@ use std::io;
 const STORE: usize = 16;
 const ENTRY: usize = 8;
 
-/// Segments by their numbers, each with what tells it from others of that number.
+/// Segments by their numbers, each with a tag that tells it from others of the same number.
 pub(crate) struct List {
     pub(crate) store: StoreId,
     pub(crate) entries: BTreeMap<u32, u32>,
@@ -44,15 +45,16 @@ impl List {
     }
 }
 
-/// So many segments may be made after the room for a list was measured.
+/// At most this many segments are made between measuring the room for a list and writing the list.
 pub(crate) const SEGMENTS_MADE_MEANWHILE: usize = 8;
 
-/// What a list of so many segments takes, as a frame.
+/// How many bytes a list of so many segments takes as a frame.
 pub(crate) const fn list_size(segments: usize) -> usize {
     HEADER + STORE + ENTRY * segments
 }
 
-/// Two copies of a store that both went on have different segments of the same number.
+/// Tells segments of one number apart: two copies of a store that were both written to have different segments of the same
+/// number.
 fn tag(nonce: u64) -> u32 {
     nonce as u32
 }
@@ -62,15 +64,15 @@ pub(crate) struct SegmentFile {
     pub(crate) name: String,
     pub(crate) file: Box<dyn DiskFile>,
     pub(crate) len: u64,
-    /// What its header says, else its content, else its name.
+    /// The number of the segment, from the header; if that is damaged, from the frames; failing that, from the file's name.
     pub(crate) seq: u32,
-    /// Of the name.
+    /// The number in the file's name.
     named: u32,
     pub(crate) header: Option<SegmentHeader>,
     nonce: Option<u64>,
-    /// The store that it is surely of.
+    /// The store that the segment belongs to, if that is certain.
     store: Option<StoreId>,
-    /// No list that counts names it any more: nothing in it is needed.
+    /// No list that counts names the segment any more: nothing in it is needed.
     pub(crate) is_free: bool,
 }
 
@@ -93,12 +95,12 @@ impl SegmentFile {
         Ok(Self { name, file, len, seq, named, header, nonce, store, is_free: false })
     }
 
-    /// Whether its name is that of another segment.
+    /// Whether the file has the name of another segment.
     pub(crate) fn is_misnamed(&self) -> bool {
         self.seq != self.named
     }
 
-    /// Reads all of it.
+    /// Reads the whole file.
     pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> Result<(), OpenError> {
         let failed = |error| OpenError::Io(self.name.clone(), error);
         let len = usize::try_from(self.len).map_err(|error| failed(io::Error::other(error)))?;
@@ -108,7 +110,7 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Learns from its frames what its damaged header does not tell.
+    /// Learns from the segment's frames what its damaged header does not tell.
     fn guess(&mut self, buffer: &mut Vec<u8>) -> Result<(), OpenError> {
         self.read(buffer)?;
         self.nonce = scan::guess_nonce(buffer);
@@ -126,7 +128,7 @@ impl SegmentFile {
         entry.is_some_and(|entry| self.nonce.is_some_and(|nonce| tag(nonce) == *entry))
     }
 
-    /// Of all frames, whole or not.
+    /// The nonce of all frames in the segment, whole or not.
     pub(crate) fn nonce(&self) -> u64 {
         self.nonce.unwrap_or(0)
     }
@@ -135,24 +137,24 @@ impl SegmentFile {
 /// The segments of a log.
 #[derive(Default)]
 pub(crate) struct Members {
-    /// Unless there is no segment.
+    /// The store that the segments belong to. `None` if there is no segment.
     pub(crate) store: Option<StoreId>,
-    /// In the order of their numbers.
+    /// The segments in the order of their numbers.
     pub(crate) files: Vec<SegmentFile>,
-    /// Files that are not of this log, or not of this time of it.
+    /// Names of files that belong to another store, or to an earlier time of this one.
     pub(crate) foreign: Vec<String>,
-    /// Segments that should be there, and are not.
+    /// Numbers of segments that should be there, and are not.
     pub(crate) missing: Vec<u32>,
-    /// The last segment with frames: at most a few behind it are prepared and empty.
+    /// The last segment with frames. The few segments that may follow are prepared and empty.
     pub(crate) tail: Option<u32>,
-    /// Where the last list stands.
+    /// The number of the segment in which the last list stands.
     pub(crate) list_in: Option<u32>,
-    /// The greatest number that was ever given, as far as can be seen.
+    /// The greatest segment number that was ever used, as far as the files show.
     pub(crate) greatest: u32,
 }
 
 impl Members {
-    /// Looks through all files. `reached` and `given_up` are from the directory too.
+    /// Looks through all files. `reached` and `given_up` come from the same directory.
     pub(crate) fn find(
         disk: &dyn Disk,
         reached: Option<&Reached>,
@@ -175,7 +177,7 @@ impl Members {
             files.push(file);
         }
         let mut members = Self { store: identity(&files, reached), foreign, ..Self::default() };
-        // Files of this store of which there is another, and those of which nobody knows what they are.
+        // Files of this store whose number another file has already, and files whose store is not known.
         let mut spare = Vec::new();
         for file in files {
             match file.store {
@@ -194,7 +196,7 @@ impl Members {
         Ok(members)
     }
 
-    /// Of two with one number that with the right name stays.
+    /// Adds a file. If two files have the same segment number, the one with the right name stays.
     fn add(&mut self, file: SegmentFile, spare: &mut Vec<SegmentFile>) {
         match self.files.iter_mut().find(|other| other.seq == file.seq) {
             Some(other) if other.is_misnamed() && !file.is_misnamed() => spare.push(std::mem::replace(other, file)),
@@ -203,7 +205,9 @@ impl Members {
         }
     }
 
-    /// Finds the end of the log, and compares with the last list. Whether it must be done again, as files were found behind that end.
+    /// Finds the end of the log, and compares the files with the last list. Returns whether this must be done again because files
+    /// were found
+    /// behind that end.
     fn judge(&mut self, spare: &mut Vec<SegmentFile>, buffer: &mut Vec<u8>) -> Result<bool, OpenError> {
         self.files.sort_unstable_by_key(|file| file.seq);
         (self.tail, self.list_in) = (None, None);
@@ -240,7 +244,7 @@ impl Members {
             if known.is_some_and(|known| self.files[known].is_listed_in(&list)) {
                 continue;
             }
-            // It is not the one that belongs there.
+            // The known file is not the segment that the list names.
             spare.extend(known.map(|known| self.files.remove(known)));
             if let Some(found) = spare.iter().position(|file| file.seq == seq && file.is_listed_in(&list)) {
                 is_new |= self.tail.is_none_or(|tail| seq > tail);
@@ -257,7 +261,7 @@ impl Members {
     }
 }
 
-/// The store that most files are of, or that [`Reached`] names if any is.
+/// The store that most files belong to; or the store that [`Reached`] names, if any file belongs to that.
 fn identity(files: &[SegmentFile], reached: Option<&Reached>) -> Option<StoreId> {
     let mut votes: BTreeMap<StoreId, usize> = BTreeMap::new();
     for store in files.iter().filter_map(|file| file.store) {
@@ -265,7 +269,7 @@ fn identity(files: &[SegmentFile], reached: Option<&Reached>) -> Option<StoreId>
     }
     let named = reached.map(|reached| reached.store).filter(|store| votes.is_empty() || votes.contains_key(store));
     let most = votes.values().max().copied();
-    // With as many of each it is that of the file that comes first.
+    // If several stores have equally many files, the store of the first file is chosen.
     let first = || files.iter().filter_map(|file| file.store).find(|store| votes.get(store).copied() == most);
     named.or_else(first)
 }
@@ -280,7 +284,7 @@ fn last_list(scan: &Scan, bytes: &[u8]) -> Option<List> {
     })
 }
 
-/// The segment in which the log went on, where it says so.
+/// The number of the segment in which the log went on, if an end frame names it.
 fn successor(scan: &Scan) -> Option<u32> {
     match scan.items.last() {
         Some(Item::Frame { header, .. }) if header.is_end && header.part != 0 => Some(header.part),

@@ -1,32 +1,33 @@
-//! How far the log had come: kept apart from it, since a log from which the end is missing looks like one that ended there.
+//! How far the log was synced. This is kept in a file apart from the log, since a log that has lost its end looks like one that
+//! ended there.
 //!
-//! A file of two places, which are written in turn: a loss of power spoils one at most. What they say is a lower bound, written when
-//! a store is opened and closed, and once a minute; no promise waits for it.
+//! The file has two places, which are written in turn, so a loss of power spoils one at most. They hold a lower bound, written
+//! when a store is opened and closed, and once a minute. No acknowledgement waits for it.
 
 use crate::disk::Disk;
 use crate::log::format::{StoreId, u32_at, u64_at, u128_at};
 use std::io;
 
-/// The file.
+/// The name of the file.
 pub(crate) const NAME: &str = "reached";
-/// What becomes that file.
+/// The name under which the file is written before it is renamed.
 const NEW: &str = "reached.new";
 
 const MAGIC: [u8; 8] = *b"GCRSTEND";
 const PLACE: usize = 512;
 const LEN: usize = 44;
 
-/// What is known to be safe.
+/// How far the log is known to be safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reached {
     pub(crate) store: StoreId,
-    /// Of the last frame that was synced.
+    /// The number of the last frame that was synced.
     pub(crate) number: u64,
-    /// Which place it stands in, in turn.
+    /// Counts the writes to the file. Its parity selects the place.
     turn: u64,
 }
 
-/// What the file says.
+/// What the file holds.
 pub(crate) enum Found {
     Nothing,
     Damaged,
@@ -51,7 +52,7 @@ impl Reached {
         is_whole.then(|| Self { store: u128_at(bytes, 8), number: u64_at(bytes, 24), turn: u64_at(bytes, 32) })
     }
 
-    /// Writes what is reached now, after what [`read`] found.
+    /// Writes how far the log is synced now. `before` is what [`read`] found.
     pub(crate) fn write(before: Option<Self>, store: StoreId, number: u64, disk: &dyn Disk) -> io::Result<Self> {
         let reached = Self { store, number, turn: before.map_or(0, |before| before.turn.wrapping_add(1)) };
         let at = (reached.turn % 2) * PLACE as u64;

@@ -1,26 +1,26 @@
 //! Finds the frames of one segment, and tells damage from what a loss of power tore.
 //!
-//! Only what was not synced can be torn. A frame says up to which frame all were synced when it was written, and a segment
-//! is not begun before the one before it is synced and closed by an end frame. So a frame that is not whole was torn if
-//! it is in the last segment and no later frame attests that it was synced: then the log ends before it. Else it
-//! was whole once, and is damaged.
+//! Only bytes that were not synced can be torn. A frame says up to which frame all were synced when it was written, and a segment
+//! is not begun before the one before it is synced and closed by an end frame. So a frame that is not whole was torn if it is in
+//! the last segment and no later frame attests that it was synced. Then the log ends before that frame. Otherwise the frame was
+//! whole once, and is damaged.
 
 use crate::log::format::{FrameHeader, HEADER, UNIT, body_is_sound, heads_are_sound, records};
 use std::ops::Range;
 
-/// What stands in a segment, from its header to where the log ends.
+/// What a segment holds, from its header to the end of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     pub(crate) items: Vec<Item>,
-    /// Where the frames end that count.
+    /// The offset at which the frames that count end.
     pub(crate) end: usize,
-    /// An end frame closes it.
+    /// An end frame closes the segment.
     pub(crate) is_closed: bool,
     /// Something of this segment was written, whole or not.
     pub(crate) is_begun: bool,
     /// Frames from this offset on are not known to be synced.
     pub(crate) unsynced: Option<usize>,
-    /// How much was torn: was begun, never synced and is not whole.
+    /// How many bytes were torn: their writing was begun, they were never synced, and they are not whole.
     pub(crate) torn: usize,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Scan {
 pub(crate) enum Item {
     Frame {
         header: FrameHeader,
-        /// Of its records.
+        /// Where the records of the frame stand.
         area: Range<usize>,
         soundness: Soundness,
     },
@@ -41,7 +41,7 @@ pub(crate) enum Soundness {
     Sound,
     /// Some records are damaged, each known by its head.
     Bodies,
-    /// Nobody knows what was in it.
+    /// The heads are damaged, so nobody knows which records were in the frame.
     Heads,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn has_frames(bytes: &[u8], nonce: u64) -> bool {
     find_header(bytes, HEADER, nonce).is_some()
 }
 
-/// The nonce of a segment whose header is damaged: that of its first frame, else of its latest.
+/// The nonce of a segment whose header is damaged: that of the first frame; failing that, of the latest frame in the file.
 pub(crate) fn guess_nonce(bytes: &[u8]) -> Option<u64> {
     let nonce_at = |at: usize| bytes.get(at + 8..at + 16).map(|nonce| u64::from_le_bytes(nonce.try_into().unwrap()));
     let header_at = |at: usize| FrameHeader::decode(bytes.get(at..)?, nonce_at(at)?);
@@ -72,7 +72,7 @@ pub(crate) fn scan(bytes: &[u8], nonce: u64, is_tail: bool) -> Scan {
     scan
 }
 
-/// Where no frame follows that can be read, is the end.
+/// Reads all frames. The end is where no readable frame follows.
 fn read_all(bytes: &[u8], nonce: u64) -> Scan {
     let mut scan = Scan { end: HEADER, ..Scan::default() };
     while let Some(at) = find_header(bytes, scan.end, nonce) {
@@ -93,9 +93,9 @@ fn read_all(bytes: &[u8], nonce: u64) -> Scan {
     scan
 }
 
-/// Ends the last segment where it is torn.
+/// Cuts off the torn end of the last segment.
 fn judge(scan: &mut Scan, len: usize, ends_in_gap: bool) {
-    // What all frames behind an item, taken together, say.
+    // The highest number up to which the frames behind an item attest that all were synced.
     let mut attested = 0;
     let mut last_synced = vec![0; scan.items.len()];
     for (item, synced) in scan.items.iter().zip(&mut last_synced).rev() {

@@ -7,14 +7,14 @@ pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
     pub(crate) name: String,
     pub(crate) file: Box<dyn DiskFile>,
-    /// Of records that are the latest of their keys, tombstones that are needed among them.
+    /// Bytes of the records that are the latest of their keys, including the tombstones that are needed.
     pub(crate) live: u64,
-    /// Where the frames end.
+    /// The offset at which the frames end.
     pub(crate) end: u64,
     pub(crate) state: State,
-    /// Something in it was damaged: what is left moves out as soon as possible.
+    /// Something in the segment was damaged: its live records move out as soon as possible.
     pub(crate) is_damaged: bool,
-    /// What is left in it cannot be moved.
+    /// The live records of this segment cannot be moved.
     pub(crate) is_stuck: bool,
 }
 
@@ -23,21 +23,21 @@ pub(crate) struct Segment {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Ready to be written to, nothing in it.
+    /// Ready to be written to; holds no records.
     Prepared,
     Active,
     Sealed,
-    /// Nothing in it is live, but what replaces its records is not synced yet.
+    /// Nothing in the segment is live, but the records that replace its own are not synced yet.
     Dying,
-    /// Nothing in it is needed, but the last list that is synced names it.
+    /// Nothing in the segment is needed, but the last synced list names it.
     Dead,
-    /// No list names it any more. It is there all the same, so tombstones that void what it holds are kept.
+    /// No list names the segment any more. Its file still exists, so tombstones that void its records are kept.
     Free,
-    /// A job overwrites or removes it. It may be there and may be gone.
+    /// A job overwrites or removes the file. The file may or may not exist.
     Leaving,
 }
 
-/// All segments. An index stays with its segment for as long as that is there.
+/// All segments. A segment keeps its index until it is removed.
 #[derive(Default)]
 pub(crate) struct Segments(Vec<Option<Segment>>);
 
@@ -67,12 +67,12 @@ impl Segments {
         self.0.get_mut(index as usize)?.as_mut()
     }
 
-    /// The segment at `index` if it is still number `seq`.
+    /// The segment at `index` if it still has the number `seq`.
     pub(crate) fn get_if(&self, index: u32, seq: u32) -> Option<&Segment> {
         self.0.get(index as usize)?.as_ref().filter(|segment| segment.header.seq == seq)
     }
 
-    /// The least number of any segment but the one at `index`.
+    /// The least number of all segments except the one at `index`.
     pub(crate) fn oldest_besides(&self, index: u32) -> Option<u32> {
         self.iter().filter(|(other, _)| *other != index).map(|(_, segment)| segment.header.seq).min()
     }
@@ -98,15 +98,15 @@ impl Segments {
     }
 }
 
-/// The file of the segment with number `seq`.
+/// The name of the file of the segment with number `seq`.
 pub fn name_of(seq: u32) -> String {
     format!("{seq:08x}.segment")
 }
 
-/// A file of this name stands in a copy that is not finished.
+/// A file of this name stands in the directory of a copy that is not finished.
 pub(crate) const COPYING: &str = "copying";
 
-/// A file that is becoming a segment.
+/// The name of a file that is becoming a segment.
 pub(crate) const UNFINISHED: &str = "unfinished";
 
 /// The number in the name of a segment's file.

@@ -1,9 +1,9 @@
 //! A store as it is at one moment, while another process goes on writing to it.
 //!
-//! Segments are filled one after the other, each from its beginning to its end, and nothing in them changes once it is
-//! written. So what is read from the end towards the beginning is a prefix of the log: whoever has seen a byte reads all
-//! that stands before it later, when it was there already. Only the end of that prefix may be a frame that is not whole,
-//! as after a loss of power. Recycling is the one exception, so it is [held](Directory::hold).
+//! Segments are filled one after the other, each from its beginning to its end, and bytes in them do not change once they are
+//! written. So reading from the end towards the beginning gives a prefix of the log: when a byte has been read, all bytes before
+//! it were already there, and they are read later. Only the end of that prefix may be a frame that is not whole, as after a loss
+//! of power. Recycling is the one exception, so it is [held off](Directory::hold).
 
 use crate::disk::{Directory, Disk, DiskFile, Hold};
 use crate::log::format::{HEADER, SegmentHeader};
@@ -18,13 +18,13 @@ use std::sync::Arc;
 pub(crate) struct Snapshot {
     directory: Directory,
     names: Vec<String>,
-    /// Those that may change on disk.
+    /// The contents of the files that may change on disk.
     taken: BTreeMap<String, Taken>,
-    /// Until the snapshot goes.
+    /// Keeps files from being recycled until the snapshot is dropped.
     _hold: Hold,
 }
 
-/// How a file was: zeros follow up to its length.
+/// The content of a file at one moment: zeros follow up to its length.
 #[derive(Clone)]
 struct Taken {
     bytes: Arc<[u8]>,
@@ -32,11 +32,11 @@ struct Taken {
 }
 
 impl Snapshot {
-    /// Reads what may change: the segment that is being filled, and the headers of those behind it.
+    /// Reads the files that may change: the segment that is being filled, and the headers of the segments behind it.
     pub(crate) fn take(directory: Directory) -> io::Result<Self> {
         let hold = directory.hold()?;
         let mut taken = BTreeMap::new();
-        // What it says is true of all that is read after it.
+        // This is read first, so that it is true of all that is read after it.
         let reached = match reached::read(&directory)? {
             Found::Known(reached) => Some(reached.store),
             _ => None,
@@ -66,7 +66,7 @@ impl Snapshot {
                 break;
             }
         }
-        // What was made meanwhile may be listed by what was read, but what is in it was written later.
+        // A list that was read may name segments that were made meanwhile, but their records were written later.
         for seq in list(&directory)?.into_iter().filter(|seq| !numbers.contains(seq)) {
             let file = directory.open(&name_of(seq))?;
             let mut bytes = [0; HEADER];
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// With each read somebody appends.
+    /// A file to which another process appends during each read.
     struct Growing(Mutex<(usize, usize)>);
 
     impl DiskFile for Growing {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_while_it_grows_has_no_holes() {
+    fn a_file_read_while_it_grows_has_no_holes() {
         for step in [1, 5_000, 70_000, 300_000] {
             let bytes = read_backwards(&Growing(Mutex::new((100_000, step)))).unwrap();
             let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());

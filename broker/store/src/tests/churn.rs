@@ -1,16 +1,16 @@
-//! The disk that a store takes is bounded by what is live, whatever comes and goes, with old records in between.
+//! The disk space that a store takes is bounded by its live records, however many records come and go beside old ones.
 
 use super::*;
 
-/// One forgotten record in the first segment, and thousands that come and go: neither the records nor the tombstones that
-/// the old segment makes necessary pile up.
+/// One old record stays in the first segment while thousands come and go. Neither these records nor the tombstones that the old
+/// segment makes necessary pile up.
 #[test]
-fn a_pinned_record_does_not_hold_the_disk() {
+fn an_old_record_does_not_keep_dead_segments_on_disk() {
     let disk = FaultyDisk::new(Files::new(), 5);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     let (mut model, mut batch) = (Model::new(), Batch::default());
     put(&mut model, &mut batch, Key { shard: 1, kind: 1, slot: 9 }, b"forgotten");
-    // These stand beside it, and must not come back.
+    // These are deleted later, stand in the same segment, and must not come back.
     for slot in 0..20 {
         put(&mut model, &mut batch, key(slot), &[1; 100]);
     }
@@ -38,15 +38,15 @@ fn a_pinned_record_does_not_hold_the_disk() {
     assert!(contents(&open_files(disk.crash()).0) == model);
 }
 
-/// A tombstone must outlive every record that it voids, wherever compaction has moved either.
+/// A tombstone must outlive every record that it voids, wherever compaction has moved the tombstone or the record.
 #[test]
-fn nothing_deleted_comes_back() {
+fn no_deleted_record_comes_back() {
     for seed in 0..20 {
         let disk = FaultyDisk::new(Files::new(), seed);
         let (mut log, _) = open(&disk, Options { max_bytes: 12 * SEGMENT, ..options(Sync::Always) }).unwrap();
         let (mut random, mut model) = (Random::new(seed), Model::new());
         for round in 0..300 {
-            // First few of the keys live, then many, then few again.
+            // At first few of the keys are live, then many, then few again.
             let batches = random_batches(&mut random, &mut model);
             append(&mut log, &batches).unwrap();
             if round % 30 == 0 {

@@ -4,7 +4,9 @@ use super::*;
 use crate::{Answer, Committer, requests};
 use std::sync::mpsc::channel;
 
-/// Shards refer to common records that were handed in before, so power must never take one and leave what refers to it.
+/// A shard's records refer to common records that were handed in before. So a loss of power must never take a common record and
+/// leave a
+/// record that refers to it.
 #[test]
 fn a_common_record_is_there_whenever_a_later_batch_of_a_shard_is() {
     const RECORDS: u32 = 40;
@@ -24,7 +26,7 @@ fn a_common_record_is_there_whenever_a_later_batch_of_a_shard_is() {
             batch.put_bytes(key(slot), b"what refers to it");
             handle.commit_common(common);
             handle.commit(0, slot.into(), batch);
-            // Some are safe together, and some before others are handed in.
+            // Some become safe together, and some before others are handed in.
             while slot % 3 == 0 && answered <= slot {
                 answered += u32::from(is_persisted(told.recv_timeout(Duration::from_secs(20)).unwrap()));
             }

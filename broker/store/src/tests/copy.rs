@@ -1,4 +1,4 @@
-//! Backups of a store that is being written to, restoring them, looking without writing, and repairing.
+//! Backups of a store during writes, restoring them, looking into a store without writing, and repairing one.
 
 use super::*;
 use crate::disk::Directory;
@@ -7,7 +7,7 @@ use crate::{CopyError, Examined, back_up, repair, restore};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Says when nobody looks on any more, also after a panic.
+/// Tells the other thread to end when dropped, also after a panic.
 struct EndWith<'a>(&'a AtomicBool);
 
 impl Drop for EndWith<'_> {
@@ -50,11 +50,11 @@ fn examined(store: &Examined) -> Model {
     model
 }
 
-/// Batch `n` writes `n` to two keys, adds the record of its own, and deletes the one of 50 before: segments are filled, emptied,
-/// recycled and removed all the time. Each backup is the state after one batch that was not before the last one acknowledged
-/// when it began.
+/// Batch `n` writes `n` to two keys, adds a record of its own, and deletes the one that batch `n - 50` added. So segments are
+/// filled, emptied, recycled and removed all the time. Each backup is the state after one batch, which is no earlier than the
+/// last batch that was acknowledged when the backup began.
 #[test]
-fn a_backup_under_load_is_a_state_that_was_with_all_that_was_acknowledged() {
+fn a_backup_under_load_is_one_past_state_with_all_acknowledged_batches() {
     let (store, backup, restored) = (Folder::new("load"), Folder::new("load-backup"), Folder::new("load-restored"));
     let (acknowledged, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -124,7 +124,7 @@ fn a_copy_goes_to_an_empty_directory_and_comes_from_a_store() {
     drop(taken);
     restore(&backup.0, &other.0).unwrap();
     assert!(contents(&open_at(&other.0).0) == model);
-    // One that was begun and not finished is no store.
+    // A copy that was begun and not finished is no store.
     std::fs::write(other.file("copying"), "").unwrap();
     assert!(matches!(Examined::open(&other.0), Err(OpenError::Unfinished)));
     let directory = Arc::new(Directory::take(&other.0).unwrap());
@@ -149,11 +149,11 @@ fn a_backup_of_a_newer_format_is_refused() {
 }
 
 #[test]
-fn damage_is_seen_without_writing_and_repaired_with_the_rest_kept() {
+fn damage_is_found_without_writing_and_repair_keeps_all_whole_records() {
     let store = Folder::new("repair");
     let model = filled(&store.0, 200);
     assert!(Examined::open(&store.0).unwrap().report.damage.is_none());
-    // One record in each of three segments, and the header of a fourth.
+    // Damages one record in each of three segments, and the header of a fourth.
     let names: Vec<String> = bytes_of(&store.0).into_keys().filter(|name| name.ends_with(".segment")).collect();
     for (number, name) in names.iter().take(4).enumerate() {
         let mut bytes = std::fs::read(store.file(name)).unwrap();
@@ -179,7 +179,7 @@ fn damage_is_seen_without_writing_and_repaired_with_the_rest_kept() {
 }
 
 #[test]
-fn nobody_else_may_read_what_is_kept() {
+fn only_the_owner_may_read_the_files_of_a_store() {
     use std::os::unix::fs::PermissionsExt;
     let store = Folder::new("mode");
     filled(&store.0, 1);

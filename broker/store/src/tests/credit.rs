@@ -1,4 +1,4 @@
-//! Credit that was granted has its room, though the disk is full by the time it is used.
+//! Granted credit has its room, even if the disk is full by the time the credit is used.
 
 use super::*;
 use crate::{Answer, Committer, requests};
@@ -6,22 +6,22 @@ use std::sync::mpsc::channel;
 
 const WAIT: Duration = Duration::from_secs(20);
 
-/// A shard as the store knows it.
+/// A shard, as the store sees it.
 #[derive(Debug, Default)]
 struct Shard {
     granted: usize,
     is_under_way: bool,
     tickets: u64,
     is_full: bool,
-    /// What of its messages is there.
+    /// The slots of its messages that are live.
     live: Vec<u32>,
     slots: u32,
 }
 
-/// Shards hand in as much as they may, until all have heard that the store is full; then each uses up what it has, and
-/// none has to wait for space. With space they go on.
+/// Shards hand in as much as they may, until all have heard that the store is full. Then each uses up its credit, and none has to
+/// wait for room. Once there is room again they go on.
 #[test]
-fn what_was_granted_is_taken_while_the_disk_is_full() {
+fn granted_credit_can_be_used_while_the_disk_is_full() {
     for seed in 1..=long_or(12) {
         let disk = FaultyDisk::new(Files::new(), seed);
         disk.set_capacity((6 + seed % 7) * SEGMENT);
@@ -36,7 +36,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
         let mut random = Random::new(seed);
         let mut all: Vec<Shard> = (0..shards).map(|_| Shard::default()).collect();
         for shard in 0..shards {
-            // More than one segment, at times.
+            // Sometimes this asks for more than one segment.
             handle.want_credit(shard, random.below(3) * SEGMENT + share as u64);
         }
         let (mut fulls, mut batches) = (0, 0);
@@ -70,7 +70,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
             }
             if all.iter().all(|shard| shard.is_full && !shard.is_under_way) {
                 fulls += 1;
-                // More than what is prepared, since compaction may be using some.
+                // The room is larger than the prepared segments, since compaction may be using some of these.
                 disk.set_capacity(disk.used() + (4 + random.below(5)) * SEGMENT);
             }
         }
@@ -80,7 +80,7 @@ fn what_was_granted_is_taken_while_the_disk_is_full() {
 }
 
 #[test]
-fn credit_that_is_returned_is_there_for_others() {
+fn returned_credit_can_be_granted_to_other_shards() {
     let disk = FaultyDisk::new(Files::new(), 1);
     disk.set_capacity(8 * SEGMENT);
     let shards = 2;
@@ -104,12 +104,12 @@ fn credit_that_is_returned_is_there_for_others() {
     committer.close().unwrap();
 }
 
-/// All shards hear when half of what the store may take is in use, and when it is no more; also at a start.
+/// All shards hear when half of the bytes that the store may take are in use, and when they no longer are; also at a start.
 #[test]
 fn shards_hear_when_half_of_the_store_is_in_use() {
     let disk = FaultyDisk::new(Files::new(), 1);
     let options = Options { shards: 2, max_bytes: 20 * SEGMENT, ..options(Sync::Always) };
-    // Some are kept prepared.
+    // Some segments are kept prepared.
     let limit = 16 * SEGMENT;
     let mut used = 0;
     for deletes in [false, false, true] {
@@ -118,7 +118,7 @@ fn shards_hear_when_half_of_the_store_is_in_use() {
         let (tell, told) = channel();
         let tell = move |shard, answer| drop(tell.send((shard, answer)));
         let committer = Committer::start((handle.clone(), pending), Box::new(log), 2, tell).unwrap();
-        // A new committer knows nothing of what the last one said.
+        // A new committer does not know what the last one told the shards.
         let mut heard = [false; 2];
         for ticket in 1.. {
             let mut batch = Batch::default();
@@ -144,7 +144,7 @@ fn shards_hear_when_half_of_the_store_is_in_use() {
                 let Answer::HalfFull(is_half_full) = answer else { panic!("{answer:?}") };
                 heard[usize::from(shard)] = is_half_full;
             }
-            // Of the last batch they may not have heard yet.
+            // The shards may not have heard of the last batch yet.
             let margin = 500;
             if live < limit / 16 * 7 - margin {
                 assert_eq!(heard, [false; 2], "{live} of {limit}");
@@ -174,11 +174,11 @@ impl Shard {
         }
     }
 
-    /// Messages, as far as there is room for them, and now and then an end of some.
+    /// A batch of new messages, as far as there is credit for them. It sometimes deletes some too.
     fn next_batch(&mut self, random: &mut Random, shard: u16) -> Option<Batch> {
         let mut batch = Batch::default();
         for _ in 0..1 + random.below(4) {
-            // Short ones, so that little is left unused at the ends of segments.
+            // The messages are short, so that little room is left unused at the ends of segments.
             let len = random.below(200) as usize;
             let mut larger = Batch::default();
             larger.put_bytes(key(0), &vec![0; len]);

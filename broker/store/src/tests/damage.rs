@@ -1,8 +1,9 @@
-//! Every byte and every length of a small store is damaged: always detected, never a panic, and what is whole is served.
+//! Every byte and every length of a small store is damaged. The damage is always detected, nothing panics, and the whole records
+//! are served.
 
 use super::*;
 
-/// A store of a few segments, and what it holds.
+/// A store of a few segments, and the model of what it holds.
 fn small_store(is_closed: bool) -> (Files, Model) {
     let disk = FaultyDisk::new(Files::new(), 5);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
@@ -17,7 +18,7 @@ fn small_store(is_closed: bool) -> (Files, Model) {
     (disk.files(), model)
 }
 
-/// Opens damaged files; whether it was noticed. What is served was once written under its key.
+/// Opens damaged files. Returns whether the damage was noticed. Each record that is served was once written under its key.
 fn notices(files: Files, model: &Model, lost: &mut usize) -> bool {
     let (log, report) = open_files(files);
     let found = contents(&log);
@@ -33,7 +34,7 @@ fn every_flipped_bit_is_detected() {
         let mut lost = 0;
         for (name, bytes) in &files {
             for at in (0..bytes.len()).step_by(if long_or(0) > 0 { 1 } else { 3 }) {
-                // What follows the last frame is no part of the store.
+                // The bytes behind the last frame are no part of the store.
                 if bytes[at..].iter().all(|&byte| byte == 0) {
                     break;
                 }
@@ -52,7 +53,7 @@ fn every_truncation_is_detected() {
     let (files, model) = small_store(true);
     let mut tried = 0;
     for (name, bytes) in &files {
-        // One length in so many; all of them in a long run.
+        // By default one length in 13 is tried; in a long run every length.
         let step = if long_or(0) > 0 { 1 } else { 13 };
         for len in (0..bytes.len()).step_by(step) {
             let mut damaged = files.clone();
@@ -95,7 +96,7 @@ fn a_damaged_body_costs_its_record_alone_and_is_set_aside() {
         drop(log.stats());
         log.close().unwrap();
     }
-    // What is left of the segment moves out of it, and with it the damage goes.
+    // The whole records move out of the damaged segment, and with it the damage goes.
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     while log.upkeep(Duration::ZERO).unwrap() {}
     append(&mut log, &[Batch::default()]).unwrap();

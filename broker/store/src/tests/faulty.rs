@@ -1,11 +1,11 @@
 //! A file system in memory that does what a real one may do when power is lost or the device fails.
 //!
 //! The faults:
-//! - A write that was not synced is there after a loss of power, or not, or in part: any of its sectors, or its first bytes.
-//!   Each write of each file for itself, so later ones may be there and earlier ones not.
-//! - A name that was given, changed or taken away and not synced is as it was before, or as it is now.
-//! - A write may write less than it was given. A write, a sync or a change of names may fail with EIO. What a failed sync should
-//!   have made safe can still be read, but no later sync makes it safe unless it is written again.
+//! - A write that was not synced is there after a loss of power, or not, or in part: any of its sectors, or its first bytes. This
+//!   is drawn for each write by itself, so later writes may be there and earlier ones not.
+//! - The making, renaming or removing of a file that was not synced may have happened or not.
+//! - A write may write fewer bytes than it was given. A write, a sync or a change of names may fail with EIO. The bytes that a
+//!   failed sync should have made safe can still be read, but no later sync makes them safe unless they are written again.
 //! - There is room for so many bytes of files only.
 
 use super::random::Random;
@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 const SECTOR: usize = 512;
 const EIO: i32 = 5;
 
-/// Clones are the same disk.
+/// A clone is the same disk.
 #[derive(Clone)]
 pub(super) struct FaultyDisk(Arc<Mutex<State>>);
 
 struct State {
     files: Vec<Content>,
-    /// By name the place in `files`.
+    /// For each name the index in `files`.
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
     changes: Vec<Change>,
@@ -31,7 +31,7 @@ struct State {
     operations: u64,
     fail_at: Option<u64>,
     capacity: u64,
-    /// Crash images are taken after each operation.
+    /// Whether crash images are taken after each operation.
     takes_images: bool,
     images: Vec<Files>,
 }
@@ -51,7 +51,7 @@ enum Change {
     Remove(String),
 }
 
-/// What is on a disk.
+/// The names and contents of all files on a disk.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 impl FaultyDisk {
@@ -76,20 +76,20 @@ impl FaultyDisk {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// From now on what a loss of power could leave is kept after each operation, until it is taken.
+    /// Returns the crash images so far. From now on an image that a loss of power could leave is kept after each operation.
     pub(super) fn take_images(&self) -> Vec<Files> {
         let mut state = self.state();
         state.takes_images = true;
         std::mem::take(&mut state.images)
     }
 
-    /// What can be read now, as after the process was killed.
+    /// The files that can be read now, as after the process was killed.
     pub(super) fn files(&self) -> Files {
         let state = self.state();
         state.names.iter().map(|(name, &file)| (name.clone(), state.files[file].bytes.clone())).collect()
     }
 
-    /// What a loss of power could leave now.
+    /// The files that a loss of power could leave now.
     pub(super) fn crash(&self) -> Files {
         self.state().crash()
     }
@@ -98,7 +98,7 @@ impl FaultyDisk {
         self.state().operations
     }
 
-    /// The operation with this number fails.
+    /// Lets the operation with this number fail.
     pub(super) fn fail_at(&self, operation: Option<u64>) {
         self.state().fail_at = operation;
     }
@@ -107,7 +107,7 @@ impl FaultyDisk {
         self.state().capacity = capacity;
     }
 
-    /// The bytes of all files.
+    /// How many bytes all files have.
     pub(super) fn used(&self) -> u64 {
         self.state().used()
     }
@@ -141,7 +141,7 @@ impl State {
         self.names.values().map(|&file| self.files[file].bytes.len() as u64).sum()
     }
 
-    /// Counts an operation, which fails if that was arranged.
+    /// Counts an operation. The operation fails if `fail_at` says so.
     fn begin(&mut self) -> io::Result<()> {
         self.operations += 1;
         if self.fail_at == Some(self.operations) { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }

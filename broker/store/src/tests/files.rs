@@ -1,18 +1,18 @@
-//! Files of a store that are missing, of another store, or of another time: all that was acknowledged is there, or it is told that
-//! something is not. And a file that nobody touched is never complained about.
+//! Files that are missing, or that belong to another store or to an earlier time: either every acknowledged record is there, or
+//! the store reports that something is missing. A file that nobody touched is never reported.
 
 use super::*;
 
-/// A store at the end of a random workload, with what it was at earlier times.
+/// A store at the end of a random workload, with its files at earlier times.
 struct Story {
     files: Files,
     model: Model,
     earlier: Vec<Files>,
-    /// The segment that was being written, unless it was closed in order.
+    /// The segment that was being written, unless the store was closed in order.
     open: Option<String>,
 }
 
-/// Batches, and starts in between.
+/// Runs batches, with restarts in between.
 fn story(seed: u64) -> Story {
     let disk = FaultyDisk::new(Files::new(), seed);
     let mut random = Random::new(seed);
@@ -52,7 +52,7 @@ fn names(files: &Files) -> Vec<String> {
     files.keys().cloned().collect()
 }
 
-/// What a hand, a script or a file system may do to one file. What was done, in words.
+/// Does to one file what a user, a script or a file system may do. Returns in words what was done.
 fn tamper(random: &mut Random, files: &mut Files, story: &Story, other: &Files) -> String {
     let name = pick(random, &names(files)).clone();
     let another = pick(random, &names(files)).clone();
@@ -68,7 +68,8 @@ fn tamper(random: &mut Random, files: &mut Files, story: &Story, other: &Files) 
         }
         2 => {
             let earlier = story.earlier.iter().rev().find_map(|files| files.get(&name));
-            // Since how far the log came is not written down with each batch, a crash at that moment would have left the same.
+            // How far the log came is not written down with each batch. So a crash at that earlier moment would have left the
+            // same file.
             if let Some(bytes) = earlier.filter(|_| story.open.as_ref() != Some(&name)) {
                 files.insert(name.clone(), bytes.clone());
             }
@@ -100,7 +101,8 @@ fn tamper(random: &mut Random, files: &mut Files, story: &Story, other: &Files) 
     }
 }
 
-/// Opens what was tampered with: all is there, or it is told. What is told once is over then, and the rest goes on.
+/// Opens files that were tampered with: every record is there, or the damage is reported. Damage is reported once, and the store
+/// goes on.
 fn check(files: Files, model: &Model, what: &str) -> bool {
     let disk = FaultyDisk::new(files, 1);
     let (mut log, report) = open(&disk, options(Sync::Always)).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -122,10 +124,11 @@ fn check(files: Files, model: &Model, what: &str) -> bool {
     is_told
 }
 
-/// Of a store with 60 acknowledged messages a segment from the middle was removed, and the check said "sound"; the oldest, and all was
-/// left out without a word.
+/// Once, a segment from the middle of a store with 60 acknowledged messages was removed, and the check said "sound". When the
+/// oldest
+/// segment was removed, all messages were left out without a report.
 #[test]
-fn any_one_file_that_is_not_as_it_was_is_told_or_nothing_is_lost() {
+fn any_one_tampered_file_is_reported_or_nothing_is_lost() {
     let (mut told, mut tried) = (0, 0);
     for seed in 0..long_or(40) {
         let (story, other) = (story(seed), story(seed + 1_000_000).files);
@@ -143,7 +146,7 @@ fn any_one_file_that_is_not_as_it_was_is_told_or_nothing_is_lost() {
 }
 
 #[test]
-fn each_segment_that_is_removed_is_named() {
+fn each_removed_segment_is_reported_by_its_number() {
     for seed in 0..long_or(30) {
         let story = story(seed);
         for name in names(&story.files).into_iter().filter(|name| name.ends_with(".segment")) {
@@ -157,7 +160,7 @@ fn each_segment_that_is_removed_is_named() {
 }
 
 #[test]
-fn any_files_that_are_removed_or_cut_are_told_or_nothing_is_lost() {
+fn removed_or_cut_files_are_reported_or_nothing_is_lost() {
     for seed in 0..long_or(40) {
         let story = story(seed);
         let mut random = Random::new(seed);
@@ -176,7 +179,7 @@ fn any_files_that_are_removed_or_cut_are_told_or_nothing_is_lost() {
                 }
                 what += &format!(", {name}");
             }
-            // Of nothing at all nobody can say that it was ever more.
+            // If no file is left, nothing can show that there ever was one.
             if !files.is_empty() {
                 check(files, &story.model, &what);
             }
@@ -184,7 +187,9 @@ fn any_files_that_are_removed_or_cut_are_told_or_nothing_is_lost() {
     }
 }
 
-/// A file of another store with the greatest of all names made the numbering begin anew, and what was written then was gone at the next start.
+/// Once, a file of another store with the greatest possible name made the numbering begin anew, and records that were written
+/// then were
+/// lost at the next start.
 #[test]
 fn a_foreign_file_is_set_aside_and_the_numbering_goes_on() {
     let (story, other) = (story(3), story(4).files);
@@ -208,11 +213,11 @@ fn a_foreign_file_is_set_aside_and_the_numbering_goes_on() {
 }
 
 #[test]
-fn the_greatest_number_is_the_last() {
+fn a_store_with_the_last_segment_number_makes_no_more_segments() {
     let story = story(3);
     let own = story.files.iter().rev().find(|(name, _)| name.ends_with(".segment")).unwrap().1.clone();
     let mut files = story.files.clone();
-    // Its header is sound and says that it is the last number.
+    // The file's header is sound and has the last number there is.
     let mut header = crate::log::format::SegmentHeader::decode(&own).unwrap();
     header.seq = u32::MAX;
     header.nonce ^= 1;
@@ -235,9 +240,9 @@ fn the_greatest_number_is_the_last() {
     assert!(contents(&open_files(disk.files()).0) == model);
 }
 
-/// The start after that took it for a file that holds nothing of use, and wrote over it.
+/// Once, the start after the return of a file took that file for one that holds nothing of use, and wrote over it.
 #[test]
-fn a_file_that_comes_back_after_a_start_without_it_is_set_aside_and_before_it_all_is_well() {
+fn a_removed_segment_is_taken_back_before_a_start_and_set_aside_after_one() {
     let mut set_aside = 0;
     for seed in 1..=long_or(20) {
         let story = story(seed);
@@ -276,21 +281,21 @@ fn a_file_that_comes_back_after_a_start_without_it_is_set_aside_and_before_it_al
             let (log, report) = open_files(disk.files());
             assert!(report.damage.is_none() && contents(&log) == model, "{what}: {report:?}");
             set_aside += 1;
-            // Put back before any start it is as if nothing had been.
+            // If the file is put back before any start, nothing is lost.
             assert!(open_files(story.files.clone()).1.damage.is_none(), "{what}");
         }
     }
     assert!(set_aside > 20, "{set_aside}");
 }
 
-/// With the name of the last number the store had no number left, and was full for ever.
+/// Once, a file with the name of the last number left the store no number to go on with, so the store was full for ever.
 #[test]
-fn files_get_the_names_of_their_numbers_back() {
+fn misnamed_files_get_the_names_of_their_segment_numbers() {
     for seed in 1..=long_or(30) {
         let story = story(seed);
         let mut random = Random::new(seed);
         let segments: Vec<String> = names(&story.files).into_iter().filter(|name| name.ends_with(".segment")).collect();
-        // Each has the name of the next, and the last one the greatest there is.
+        // Each file has the name of the next one, and the last file has the greatest name there is.
         let mut files = Files::new();
         let shift = 1 + random.below(segments.len() as u64) as usize;
         for (index, name) in segments.iter().enumerate() {
@@ -317,8 +322,8 @@ fn files_get_the_names_of_their_numbers_back() {
     }
 }
 
-/// Copies file after file, piece after piece, while the log goes on between them, as `tar` does. What the store had acknowledged
-/// before, and the copy.
+/// Copies file after file, piece after piece, while the log goes on between them, as `tar` does. Returns the records that the
+/// store had acknowledged before, and the copy.
 fn copy_meanwhile(
     random: &mut Random,
     disk: &FaultyDisk,
@@ -334,7 +339,7 @@ fn copy_meanwhile(
     let mut copy = Files::new();
     for name in order {
         let Some(len) = disk.files().get(&name).map(Vec::len) else { continue };
-        // A file that is open can be read though its name is gone, and whatever is written to it.
+        // An open file can still be read after its name was removed, and also while another process writes to it.
         let file = disk.open(&name).unwrap();
         let mut bytes = vec![0; len];
         for (piece, part) in bytes.chunks_mut(1024).enumerate() {
@@ -350,9 +355,9 @@ fn copy_meanwhile(
     (states, copy)
 }
 
-/// A `tar` of a running store lost 3,682 acknowledged messages, and the check said "sound".
+/// Once, a `tar` of a running store lost 3,682 acknowledged messages, and the check said "sound".
 #[test]
-fn a_copy_made_by_hand_while_the_store_was_written_is_whole_or_found_out() {
+fn a_copy_made_by_hand_during_writes_is_whole_or_reported_as_incomplete() {
     let (mut whole, mut found_out) = (0, 0);
     for seed in 0..long_or(150) {
         let disk = FaultyDisk::new(Files::new(), seed);

@@ -1,6 +1,6 @@
-//! Syncing at an interval, or when the system likes: what a loss of power may take, and what a sync that fails ends.
+//! Syncing at an interval, or when the system likes: what a loss of power may take, and that a failed sync ends the store.
 //!
-//! Time is a number here, and so is what a sync takes: the driver waits as the committer does.
+//! Time is simulated, and so is the duration of a sync. The driver waits as the committer does.
 
 use super::*;
 use crate::{Answer, Committer, Disk, DiskFile, Key, Stats, requests};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-/// A disk that takes its time for a sync, and shows what a loss of power may leave at the end of it, just before it counts.
+/// A disk whose syncs take time. It shows what a loss of power may leave at the end of a sync, just before the sync counts.
 #[derive(Clone)]
 struct SlowDisk {
     disk: FaultyDisk,
@@ -77,7 +77,7 @@ impl Disk for SlowDisk {
 struct SlowFile {
     disk: SlowDisk,
     file: Box<dyn DiskFile>,
-    /// Its first sync prepares the segment, which another thread does: that takes nobody's time.
+    /// The first sync of a file prepares the segment. Another thread does that, so the clock does not advance.
     is_new: AtomicBool,
 }
 
@@ -103,19 +103,19 @@ impl DiskFile for SlowFile {
     }
 }
 
-/// Runs a workload with pauses of up to `pause_ms`, and loses power at every moment of it. How many images were checked, and
-/// how much was missing at most.
+/// Runs a workload with pauses of up to `pause_ms`, and loses power at every moment of it. Returns how many images were checked,
+/// and the longest time in milliseconds whose batches were missing.
 fn run(seed: u64, interval_ms: u64, sync_ms: u64, pause_ms: u64) -> (usize, u64) {
     let disk = SlowDisk::new(seed, sync_ms);
     let (mut log, _) = LogStore::open(Arc::new(disk.clone()), disk.options(interval_ms)).unwrap();
     while log.upkeep(Duration::ZERO).unwrap() {}
     let mut random = Random::new(seed);
-    // States of the store, and when they were reported.
+    // States of the store, with the times at which they were reported.
     let mut history = vec![(0, Model::new())];
     let mut checked = 0;
     let mut longest = 0;
     for _ in 0..60 {
-        // Nothing comes for a while.
+        // No batch comes for a while.
         let mut pause = random.below(pause_ms + 1);
         loop {
             let wait = log.sync_due_in().map_or(100, |due| due.as_millis() as u64).min(100);
@@ -140,7 +140,7 @@ fn run(seed: u64, interval_ms: u64, sync_ms: u64, pause_ms: u64) -> (usize, u64)
             let (found, report) = open_files(image);
             assert!(report.damage.is_none(), "seed {seed}: {report:?}");
             let found = contents(&found);
-            // The last one that is the same: what a batch says may have been so before.
+            // The last state that is equal: a batch may have changed nothing.
             let last = history.iter().rposition(|(_, model)| *model == found);
             let last = last.unwrap_or_else(|| panic!("seed {seed}: not a state that was"));
             if let Some((reported, _)) = history.get(last + 1).filter(|(reported, _)| *reported <= at) {
@@ -153,9 +153,10 @@ fn run(seed: u64, interval_ms: u64, sync_ms: u64, pause_ms: u64) -> (usize, u64)
     (checked, longest)
 }
 
-/// The sync was looked for only with the next batch, or up to 100 ms late, and what the sync itself took came on top.
+/// Once, the store looked for due syncs only with the next batch, or up to 100 ms late, and the duration of the sync itself came
+/// on top.
 #[test]
-fn power_takes_no_more_than_the_interval() {
+fn a_loss_of_power_takes_at_most_the_interval() {
     let mut checked = 0;
     for seed in 0..long_or(2) {
         for (interval_ms, sync_ms, pause_ms) in
@@ -163,7 +164,7 @@ fn power_takes_no_more_than_the_interval() {
         {
             let (images, longest) = run(seed, interval_ms, sync_ms, pause_ms);
             println!("interval {interval_ms} ms, sync {sync_ms} ms: {images} images, at most {longest} ms missing");
-            // It does sync at an interval, unless the disk is slower than that.
+            // The store does sync at an interval, unless the disk is slower than the interval.
             let expected = if sync_ms < interval_ms { 1 } else { 0 };
             assert!(longest >= expected, "seed {seed}");
             checked += images;
@@ -172,9 +173,9 @@ fn power_takes_no_more_than_the_interval() {
     println!("{checked} images");
 }
 
-/// When nothing more comes, the last batch is synced in time all the same, and after that nothing is due.
+/// If no more batches come, the last batch is synced in time all the same, and then no sync is due.
 #[test]
-fn what_came_last_is_synced_too() {
+fn the_last_batch_is_synced_in_time() {
     let disk = SlowDisk::new(1, 4);
     let (mut log, _) = LogStore::open(Arc::new(disk.clone()), disk.options(60)).unwrap();
     let mut model = Model::new();
@@ -184,7 +185,7 @@ fn what_came_last_is_synced_too() {
         put(&mut model, &mut batch, key(slot), b"last");
         append(&mut log, &[batch]).unwrap();
     }
-    // The first sync came at once, and told what a sync takes.
+    // The first sync came at once, and showed how long a sync takes.
     let due = log.sync_due_in().unwrap();
     assert_eq!(due, Duration::from_millis(60 - 4 - 1));
     disk.pass(due.as_millis() as u64 - 1);
@@ -196,10 +197,10 @@ fn what_came_last_is_synced_too() {
     assert!(contents(&open_files(disk.disk.crash()).0) == model);
 }
 
-/// Each sync of a run fails in its turn: the log is poisoned, every shard hears of it, nothing later is reported, and what the
-/// system has is there at the next start.
+/// Each sync of a run fails in its turn. The log is poisoned, every shard hears of it, no later batch is reported, and the next
+/// start has all that the system kept.
 #[test]
-fn a_failed_sync_ends_it() {
+fn a_failed_sync_poisons_the_log() {
     for sync in [Sync::Interval(Duration::from_millis(1)), Sync::Never] {
         let mut failures = 0;
         for operation in 1.. {
@@ -215,7 +216,7 @@ fn a_failed_sync_ends_it() {
                 let mut batch = Batch::default();
                 batch.put_bytes(key(slot), &[slot as u8; 400]);
                 handle.commit(0, slot.into(), batch);
-                // Besides that it hears that there is no room, where a segment could not be made.
+                // Besides the failure a shard hears that there is no room, if a segment could not be made.
                 let answer = told.iter().find(|(_, answer)| !matches!(answer, Answer::Full(_) | Answer::HalfFull(_)));
                 match answer.unwrap() {
                     (0, Answer::Persisted { ticket, .. }) => {
@@ -245,7 +246,7 @@ fn a_failed_sync_ends_it() {
     }
 }
 
-/// A store that always has something to be synced in a millisecond.
+/// A store that always has a sync due in a millisecond.
 struct Impatient(Arc<AtomicU64>);
 
 impl Store for Impatient {
@@ -293,16 +294,16 @@ impl Store for Impatient {
     }
 }
 
-/// It looked after the store ten times a second, however soon something was due.
+/// Once, the committer called the store only ten times a second, however soon a sync was due.
 #[test]
-fn the_committer_comes_when_a_sync_is_due() {
+fn the_committer_does_upkeep_when_a_sync_is_due() {
     const TIMES: u64 = 100;
     let times = Arc::new(AtomicU64::new(0));
     let committer = Committer::start(requests(), Box::new(Impatient(times.clone())), 1, |_, _| {}).unwrap();
     let started = Instant::now();
     while times.load(SeqCst) < TIMES {
         std::thread::sleep(Duration::from_millis(1));
-        // Ten times a second would take 10 s.
+        // At ten times a second the loop would take 10 s.
         assert!(started.elapsed() < Duration::from_secs(5), "{times:?} times");
     }
     committer.close().unwrap();

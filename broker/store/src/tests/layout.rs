@@ -1,5 +1,5 @@
-//! Another number of shards: power may be lost at every operation of the change, and what is there then is all of the old
-//! layout or all of the new one.
+//! Changes of the number of shards. Power may be lost at every operation of the change. Then the store has the whole old layout
+//! or the whole new one.
 
 use super::*;
 
@@ -18,7 +18,7 @@ impl From<std::io::Error> for Broken {
     }
 }
 
-/// Moves all records to the other shard, in batches of 3, and adds to their bodies; breaks off at the end if it is to.
+/// Moves all records to the other shard, in batches of 3, and adds to their bodies. Fails at the end if `breaks_off`.
 fn turn_over(log: &mut LogStore, model: &Model, shards: u16, breaks_off: bool) -> Result<Model, Broken> {
     let mut new = Model::new();
     log.change_layout(shards, |log| {
@@ -27,7 +27,7 @@ fn turn_over(log: &mut LogStore, model: &Model, shards: u16, breaks_off: bool) -
             let mut batch = Batch::default();
             for (key, body) in records {
                 if key.shard == Key::COMMON {
-                    // It belongs to no layout, so it stays where it is.
+                    // The record belongs to no layout, so it stays where it is.
                     new.insert(**key, (*body).clone());
                     continue;
                 }
@@ -59,7 +59,7 @@ fn a_layout_is_changed_as_a_whole_whenever_power_is_lost() {
         assert!(contents(&log) == old, "what breaks off changes nothing");
         disk.take_images();
         let mut shards = 2;
-        // There, and back again to the first base.
+        // The layout changes, and then changes back to the first base.
         for next in [5, 3] {
             let new = turn_over(&mut log, &old, next, false).unwrap();
             assert!(contents(&log) == new);
@@ -73,7 +73,7 @@ fn a_layout_is_changed_as_a_whole_whenever_power_is_lost() {
                 both[usize::from(is_new)] += 1;
                 checked += 1;
                 drop(log);
-                // What was left half done is in nobody's way.
+                // The remains of an unfinished change do not disturb a new one.
                 if random.below(20) == 0 {
                     let (mut log, _) = open_files(image);
                     let again = turn_over(&mut log, &found, 4, false).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of the store share: a disk with faults, a random workload, and the naive model of what a store holds.
+//! What the tests of the store share: a disk with faults, a random workload, and a simple model of the records in a store.
 
 mod churn;
 mod common;
@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a store holds.
+/// The records that a store holds.
 type Model = BTreeMap<Key, Vec<u8>>;
 
 const SEGMENT: u64 = Options::SEGMENT_MIN;
@@ -69,7 +69,7 @@ fn contents(log: &LogStore) -> Model {
     model
 }
 
-/// How many of something: few by default, as many as GOLDCREST_LONG says in a long run.
+/// How many rounds a test runs: `few` by default, the number in GOLDCREST_LONG in a long run.
 fn long_or(few: u64) -> u64 {
     std::env::var("GOLDCREST_LONG").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
 }
@@ -88,7 +88,7 @@ fn delete(model: &mut Model, batch: &mut Batch, key: Key) {
     batch.delete(key);
 }
 
-/// Appends, and makes room first where there is none.
+/// Appends `batches`. Makes room first if there is none.
 fn append(log: &mut LogStore, batches: &[Batch]) -> Result<(), Failure> {
     for _ in 0..200 {
         match log.append(batches) {
@@ -102,7 +102,7 @@ fn append(log: &mut LogStore, batches: &[Batch]) -> Result<(), Failure> {
     Err(Failure::NoRoom)
 }
 
-/// Batches of a random workload, and what the store holds after them.
+/// Batches of a random workload. `model` gets the records that the store holds after them.
 fn random_batches(random: &mut Random, model: &mut Model) -> Vec<Batch> {
     let batches = 1 + random.below(3);
     let one = |shard| {

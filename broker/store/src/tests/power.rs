@@ -1,9 +1,9 @@
-//! Loss of power at every operation of random workloads: what was reported is there, batches are there as a whole and in
-//! their order, and the store opens unaided.
+//! Loss of power at every operation of random workloads: every reported batch is there, batches are there as a whole and in their
+//! order, and the store opens without repair.
 
 use super::*;
 
-/// Runs a workload that loses power again and again. How many images were checked.
+/// Runs a workload that loses power again and again. Returns how many images were checked.
 fn run(seed: u64, sync: Sync) -> usize {
     let mut random = Random::new(seed);
     let mut checked = 0;
@@ -11,7 +11,7 @@ fn run(seed: u64, sync: Sync) -> usize {
     for round in 0..3 {
         let disk = FaultyDisk::new(files.clone(), seed * 3 + round);
         disk.take_images();
-        // States of the store in their order: the first is what is surely safe.
+        // States of the store in their order: the first is surely safe.
         let mut history = vec![model.clone()];
         let mut next = files;
         let mut check = |history: &[Model], images: Vec<Files>, random: &mut Random| {
@@ -53,22 +53,22 @@ fn run(seed: u64, sync: Sync) -> usize {
 }
 
 #[test]
-fn nothing_that_was_reported_is_lost_with_power() {
+fn no_reported_batch_is_lost_with_power() {
     let checked: usize = (0..long_or(4)).map(|seed| run(seed, Sync::Always)).sum();
     println!("{checked} images");
 }
 
-/// Without a sync for each batch the end may be missing, but what is there is a state that was.
+/// Without a sync for each batch the last batches may be missing, but the store is in a state that it once had.
 #[test]
-fn without_sync_power_takes_whole_batches_from_the_end() {
+fn without_sync_a_loss_of_power_takes_whole_batches_from_the_end() {
     let checked: usize = (0..long_or(2)).map(|seed| run(seed, Sync::Never)).sum();
     println!("{checked} images");
 }
 
-/// A write or sync fails, each of a run in its turn: nothing after it is reported, and what was is there when the store is
-/// opened anew, also when power is lost after that.
+/// Each write or sync of a run fails in its turn. No batch after the failure is reported. When the store is opened anew, every
+/// batch reported before is there, also if power is lost after that.
 #[test]
-fn after_a_failed_operation_nothing_is_reported() {
+fn after_a_failed_operation_no_batch_is_reported() {
     let mut checked = 0;
     for seed in 0..long_or(1) {
         for operation in 1.. {
@@ -109,8 +109,9 @@ fn after_a_failed_operation_nothing_is_reported() {
     println!("{checked} failures");
 }
 
-/// The sync of an end frame failed: the frame could be read all the same, so the next start took the segment for safe, and
-/// power that was lost then took records that had been shown.
+/// Once, the sync of an end frame failed, but the frame could be read all the same. So the next start took the segment for safe,
+/// and a
+/// loss of power then took records that had been shown.
 #[test]
 fn an_end_frame_that_can_be_read_need_not_be_safe() {
     for operation in 1.. {

@@ -1,4 +1,4 @@
-//! What the store refuses: other processes, newer formats, what it has no room for.
+//! What the store refuses: a second process, newer formats, and batches that there is no room for.
 
 use super::*;
 use crate::disk::Directory;
@@ -22,7 +22,7 @@ fn a_newer_format_is_left_as_it_is() {
 }
 
 #[test]
-fn one_process_has_a_directory() {
+fn only_one_process_can_take_a_directory() {
     let path = std::env::temp_dir().join(format!("goldcrest-lock-{}", std::process::id()));
     let taken = Directory::take(&path).unwrap();
     assert_eq!(Directory::take(&path).err().unwrap().kind(), std::io::ErrorKind::WouldBlock);
@@ -60,7 +60,7 @@ fn fill_and_empty(disk: &FaultyDisk, options: Options) {
     }
     assert!(slots > 20, "{slots}");
     let used = disk.used();
-    // Deletes and changes that need no more room go on, one at a time.
+    // Deletes, and changes that need no more room, go on one at a time.
     for slot in (0..slots).filter(|slot| slot % 2 == 0) {
         let mut batch = Batch::default();
         delete(&mut model, &mut batch, key(slot));
@@ -79,22 +79,22 @@ fn fill_and_empty(disk: &FaultyDisk, options: Options) {
 }
 
 #[test]
-fn at_the_limit_it_is_full_until_something_is_deleted() {
+fn at_the_limit_the_store_is_full_until_records_are_deleted() {
     let disk = FaultyDisk::new(Files::new(), 5);
     fill_and_empty(&disk, Options { max_bytes: 12 * SEGMENT, ..options(Sync::Always) });
     assert!(disk.used() <= 16 * SEGMENT);
 }
 
 #[test]
-fn on_a_full_disk_it_is_full_until_something_is_deleted() {
+fn on_a_full_disk_the_store_is_full_until_records_are_deleted() {
     let disk = FaultyDisk::new(Files::new(), 5);
     disk.set_capacity(12 * SEGMENT);
     fill_and_empty(&disk, options(Sync::Always));
 }
 
-/// Each try to use it again failed, and the store was full for ever.
+/// Once, each try to use the removed file again failed, and the store was full for ever.
 #[test]
-fn a_file_without_use_that_somebody_removes_makes_no_store_full() {
+fn removing_an_unused_file_by_hand_does_not_fill_the_store() {
     let disk = FaultyDisk::new(Files::new(), 6);
     let options = Options { max_bytes: 8 * SEGMENT, ..options(Sync::Always) };
     let (mut log, _) = open(&disk, options).unwrap();
@@ -118,7 +118,7 @@ fn a_file_without_use_that_somebody_removes_makes_no_store_full() {
 }
 
 #[test]
-fn when_the_disk_has_room_again_it_goes_on_within_a_second() {
+fn when_the_disk_has_room_again_the_store_goes_on_within_a_second() {
     let disk = FaultyDisk::new(Files::new(), 5);
     disk.set_capacity(5 * SEGMENT);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();

@@ -1,11 +1,11 @@
-//! The time that is recorded, which goes on from there at the next start.
+//! The recorded time, which goes on from there at the next start.
 
 use super::*;
 use crate::log::format::HEADER;
 use std::sync::Mutex;
 
-/// A jump of the time of day is recorded at once, else a start soon after would take it for time that went by; and the time
-/// is recorded now and then though nothing is appended, whatever room the active segment has.
+/// A jump of the time of day is recorded at once; otherwise a start soon after would take the jump for time that went by. The
+/// time is also recorded now and then if nothing is appended, whatever room the active segment has.
 #[test]
 fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
     const WALL: u64 = 1_800_000_000_000;
@@ -30,14 +30,14 @@ fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
         log.upkeep(Duration::ZERO).unwrap();
         recorded()
     };
-    // A start records it before anything is appended. Then the clock of a machine without a battery is set.
+    // A start records the time before anything is appended. Then the clock of a machine without a battery is set.
     assert_eq!(upkeep((1_100, WALL + 100)), (1_100, WALL + 100));
     assert_eq!(upkeep((1_500, WALL + 500)), (1_100, WALL + 100));
     assert_eq!(upkeep((2_000, WALL + 86_400_000)), (2_000, WALL + 86_400_000));
     assert_eq!(upkeep((2_100, WALL + 86_400_100)), (2_000, WALL + 86_400_000));
     assert_eq!(upkeep((2_200, 100)), (2_200, 100));
     assert_eq!(upkeep((2_300, WALL)), (2_300, WALL));
-    // Slowly, as when a clock runs fast: no more than a second is not told.
+    // The time of day moves off slowly, as when a clock runs fast: at most a second of it is not recorded.
     assert_eq!(upkeep((3_300, WALL + 1_999)), (2_300, WALL));
     assert_eq!(upkeep((4_300, WALL + 3_000)), (4_300, WALL + 3_000));
     let mut now = (4_300, WALL + 3_000);
@@ -48,8 +48,9 @@ fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
     assert!(disk.used() <= 6 * SEGMENT, "{}", disk.used());
 }
 
-/// The last segment held nothing but the time, so the next start used it again, and the one after that took the time from an older
-/// one: all that had gone by and all jumps of the clock counted once more.
+/// Once, the last segment held nothing but the time, so the next start used that segment again. The start after that took the
+/// time from an
+/// older one, so all time that had gone by and all jumps of the clock counted once more.
 #[test]
 fn the_time_is_not_lost_with_the_segment_it_stands_in() {
     for sync in [Sync::Always, Sync::Interval(Duration::from_secs(1)), Sync::Never] {

@@ -1,6 +1,7 @@
-//! Copies of a store: a backup, taken while the gateway runs, and the way back.
+//! Copies of a store: a backup, taken while the gateway runs, and the restoring of a backup.
 //!
-//! A copy is a directory of the segments that the last list names, and of no file that does not belong to the store. While it is being made a file named [`COPYING`] stands in it, and nobody opens
+//! A copy is a directory of the segments that the last list names, and of no file that does not belong to the store. While the
+//! copy is being made, it has a file named [`COPYING`]. A store that has such a file cannot be opened.
 //! a store that has one.
 
 use crate::disk::{Directory, Disk, DiskFile};
@@ -17,9 +18,9 @@ use std::path::Path;
 /// Why a store could not be copied.
 #[derive(Debug)]
 pub enum CopyError {
-    /// Nothing is there to be copied.
+    /// There is nothing in `from` to be copied.
     Nothing,
-    /// Something is in the directory that the copy should be made in.
+    /// The directory for the copy is not empty.
     NotEmpty,
     /// The original cannot be read.
     From(OpenError),
@@ -40,18 +41,18 @@ impl fmt::Display for CopyError {
 impl std::error::Error for CopyError {}
 
 /// Copies the store in `from` to `to`, which is made, or is empty. The gateway may go on meanwhile: all that it had acknowledged
-/// before is in the copy. What is zeros takes no room in it.
+/// before the call is in the copy. Blocks of zeros take no room in the copy.
 ///
 /// # Errors
-/// There is no whole copy then.
+/// If an error is returned, the copy is not whole.
 pub fn back_up(from: &Path, to: &Path) -> Result<Report, CopyError> {
     copy(from, to, false)
 }
 
-/// Copies the backup in `from` to `to`, which is made, or is empty, so that a gateway can use it.
+/// Copies the backup in `from` to `to`, which is made, or is empty, so that a gateway can use the copy.
 ///
 /// # Errors
-/// There is no whole copy then, and no gateway starts with a part of one.
+/// If an error is returned, the copy is not whole, and no gateway starts with it.
 pub fn restore(from: &Path, to: &Path) -> Result<Report, CopyError> {
     copy(from, to, true)
 }
@@ -81,7 +82,7 @@ fn copy(from: &Path, to: &Path, fill: bool) -> Result<Report, CopyError> {
     target.sync_names().map_err(failed)?;
     target.remove(COPYING).and_then(|()| target.sync_names()).map_err(failed)?;
     if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        // So that the directory itself is there after a loss of power, where one may sync the one above it.
+        // The parent directory is synced, if that is allowed, so that the new directory itself survives a loss of power.
         let _ = File::open(parent).and_then(|parent| parent.sync_all());
     }
     Ok(examined.report)
@@ -105,7 +106,7 @@ fn copy_file(original: &dyn DiskFile, target: &Directory, name: &str, fill: bool
         if fill || bytes.iter().any(|&byte| byte != 0) {
             copy.write_all_at(bytes, at).map_err(unwritten)?;
         } else if is_last {
-            // The length is part of what is checked.
+            // The checks include the length of the file.
             copy.write_all_at(&[0], len - 1).map_err(unwritten)?;
         }
         at += filled as u64;

@@ -1,4 +1,4 @@
-//! What is in a store that somebody may be writing to, and repairing one that nobody has.
+//! Looking into a store that another process may be writing to, and repairing a store that no process has.
 
 use crate::disk::{Directory, Disk, DiskFile};
 use crate::kv::recover::{Recovered, recover};
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// A store as it is at one moment. Nothing is written, and whoever writes to it is not disturbed, but removes no files.
+/// A store as it is at one moment. Nothing is written. A process that writes to the store can go on, but removes no files
+/// meanwhile.
 pub struct Examined {
     recovered: Recovered,
     /// What was found.
@@ -23,7 +24,7 @@ pub struct Examined {
 impl Examined {
     /// Reads the store in the directory `path`.
     ///
-    /// # Errors
+    /// The store cannot be read, or a newer program wrote it.
     /// It cannot be read, or a newer program wrote it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let snapshot = Directory::look_at(path).and_then(Snapshot::take);
@@ -36,18 +37,18 @@ impl Examined {
         Ok(Self { recovered, report })
     }
 
-    /// The numbers and files of all segments that belong to it.
+    /// The numbers and files of all segments that belong to the store.
     pub(crate) fn segments(&self) -> impl Iterator<Item = (u32, &dyn DiskFile)> {
         let segments = self.recovered.contents.segments.iter().map(|(_, segment)| segment);
         segments.filter(|segment| segment.state != State::Free).map(|segment| (segment.header.seq, &*segment.file))
     }
 
-    /// Which store it is, and the number of its last frame.
+    /// The identity of the store, and the number of its last frame.
     pub(crate) fn reached(&self) -> Option<(StoreId, u64)> {
         self.recovered.store.map(|store| (store, self.recovered.number))
     }
 
-    /// Shows each record of a shard once, kinds ascending, until `visit` breaks off.
+    /// Passes each record of a shard to `visit` once, kinds ascending, until `visit` breaks off.
     ///
     /// # Errors
     /// The device fails.
@@ -55,20 +56,20 @@ impl Examined {
         self.recovered.contents.each(shard, visit).map(drop)
     }
 
-    /// How many files, and what of them is in use.
+    /// How many files the store has, and how many bytes of them are in use.
     pub fn stats(&self) -> Stats {
         self.recovered.contents.stats()
     }
 }
 
-/// Repairs the store in the directory `path`: copies what is damaged aside, cuts off what is torn, and moves what is whole out
-/// of damaged files, so that they can be used again. What was damaged and torn.
+/// Repairs the store in the directory `path`: copies damaged bytes aside, cuts off torn bytes, and moves whole records out of
+/// damaged files, so that the files can be used again. Returns what was damaged and torn.
 ///
 /// # Errors
-/// Somebody has the store, a newer program wrote it, or a file cannot be read or written.
+/// Another process has the store, a newer program wrote it, or a file cannot be read or written.
 pub fn repair(path: &Path) -> Result<Report, OpenError> {
     let directory = |error| OpenError::Io("the directory".to_owned(), error);
-    // Before anything is made: the directory may not be there.
+    // This comes before anything is made: the directory may not exist.
     let before = Examined::open(path)?;
     let segment_bytes = before.recovered.contents.segments.iter().map(|(_, segment)| segment.header.len).max();
     let Some(segment_bytes) = segment_bytes else { return Ok(before.report) };
@@ -79,7 +80,7 @@ pub fn repair(path: &Path) -> Result<Report, OpenError> {
     })?;
     let disk: Arc<dyn Disk> = Arc::new(taken);
     let mut report: Option<Report> = None;
-    // Each time, the damaged segment with the lowest number is emptied, at least.
+    // Each round empties at least the damaged segment with the lowest number.
     let mut rounds = list(&*disk).map_err(directory)?.len() + 1;
     loop {
         let damage = repair_once(disk.clone(), segment_bytes, &mut report)?;
@@ -90,7 +91,7 @@ pub fn repair(path: &Path) -> Result<Report, OpenError> {
     }
 }
 
-/// Opens and closes it. What was damaged this time; `report` gets what was found the first time.
+/// Opens and closes the store. Returns what was damaged this time; `report` gets what was found the first time.
 fn repair_once(disk: Arc<dyn Disk>, segment_bytes: u64, report: &mut Option<Report>) -> Result<Damage, OpenError> {
     let options = Options {
         sync: Sync::Always,
@@ -103,7 +104,7 @@ fn repair_once(disk: Arc<dyn Disk>, segment_bytes: u64, report: &mut Option<Repo
     };
     let failed = |failure: crate::Failure| OpenError::Io("the log".to_owned(), io::Error::other(failure));
     let (mut log, found) = LogStore::open(disk, options)?;
-    // The time that the store is not used passes for what is in it.
+    // The clock stands still at the recorded time, so that nothing in the store expires while the store is not in use.
     let time = (found.instant_ms, found.wall_ms);
     log.use_for(found.shards, Arc::new(move || time));
     let damage = found.damage.clone();
@@ -111,7 +112,7 @@ fn repair_once(disk: Arc<dyn Disk>, segment_bytes: u64, report: &mut Option<Repo
     if !damage.is_none() {
         log.upkeep(Duration::ZERO).map_err(failed)?;
         while log.upkeep(Duration::ZERO).map_err(failed)? {}
-        // What is emptied is synced, and used again or removed.
+        // Segments that were emptied are synced, and used again or removed.
         for _ in 0..4 {
             log.append(&[Batch::default()]).map_err(failed)?;
             log.upkeep(Duration::ZERO).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! For those who look after a store: looking into one that somebody may be writing to, repairing, backing up, restoring.
+//! Tools for operators: looking into a store that another process may be writing to, repairing, backing up, restoring.
 
 pub(crate) mod copy;
 pub(crate) mod examine;

@@ -22,7 +22,7 @@ impl LogStore {
         match head.what {
             What::Put { crc, .. } => self.place(self.contents.on_disk(head.key), Some((body, crc)), None),
             What::Delete { .. } => match self.contents.index.get(self.contents.on_disk(head.key)) {
-                // No segment holds anything of it, or it is deleted already.
+                // No segment holds a record of the key, or the key is deleted already.
                 None => Ok(()),
                 Some(place) if place.is_tombstone() => Ok(()),
                 Some(_) => self.place(self.contents.on_disk(head.key), None, None),
@@ -30,7 +30,8 @@ impl LogStore {
         }
     }
 
-    /// Appends a record, or a tombstone that `covers` segments up to that one, else up to the active one.
+    /// Appends a record; or, if `put` is `None`, a tombstone. It covers the segments up to `covers`, or up to the active one by
+    /// default.
     pub(crate) fn place(&mut self, key: Key, put: Option<(&[u8], u32)>, covers: Option<u32>) -> io::Result<()> {
         let body = put.map_or(&[][..], |(body, _)| body);
         let delete = What::Delete { covers: covers.unwrap_or(0) };
@@ -56,7 +57,7 @@ impl LogStore {
         }
     }
 
-    /// Opens a frame with room for `size` bytes; the segment it is in.
+    /// Opens a frame with room for `size` bytes. Returns the segment that the frame is in.
     pub(super) fn make_room(&mut self, size: usize) -> io::Result<u32> {
         if self.draft.frame_len().is_some_and(|len| len > 0 && len + size > FRAME) {
             self.end_frame(false);
@@ -72,19 +73,19 @@ impl LogStore {
         self.active.ok_or_else(|| io::Error::other("no segment is active"))
     }
 
-    /// What fits into the active segment, besides its end frame.
+    /// How many bytes of records fit into the active segment, leaving room for its end frame.
     pub(crate) fn capacity_left(&self) -> usize {
         let Some(active) = self.active else { return 0 };
         let segment = self.contents.segments.get(active);
         (segment.header.len as usize).saturating_sub(segment.end as usize + self.draft.len() + self.end_size())
     }
 
-    /// What is kept free at the end of a segment: for a last list and the end frame.
+    /// How many bytes are kept free at the end of a segment, for a last list and the end frame.
     pub(crate) fn end_size(&self) -> usize {
         list_size(self.contents.segments.len() + SEGMENTS_MADE_MEANWHILE) + HEADER
     }
 
-    /// What of a segment is not for batches.
+    /// How many bytes of a segment are not for batches.
     pub(crate) fn segment_overhead(&self) -> usize {
         HEADER + list_size(self.contents.segments.len() + SEGMENTS_MADE_MEANWHILE) + self.end_size()
     }
@@ -108,8 +109,9 @@ impl LogStore {
         self.marked = Some((instant, wall));
     }
 
-    /// Each frame records the time, which is to go on from there after a restart. One is written for that alone at the start,
-    /// now and then, and when the time of day was set: else the next start would take the jump for time that went by.
+    /// Records the time if that is due. Each frame carries the time, which goes on from there after a restart. A frame is written
+    /// for the time alone at the start, now and then, and when the time of day was set. Otherwise the next start would take that
+    /// jump of the clock for time that went by.
     pub(super) fn mark_time(&mut self) -> io::Result<()> {
         const PAUSE_MS: u64 = 60_000;
         const JUMP_MS: u64 = 1_000;
@@ -123,7 +125,7 @@ impl LogStore {
                 passed >= PAUSE_MS || wall.abs_diff(last_wall.saturating_add(passed)) >= JUMP_MS
             }
         };
-        // The last prepared segment is not for this, unless one becomes free by it.
+        // The last prepared segment is not used for this, unless this write frees another one.
         let free = self.contents.segments.in_state(State::Prepared).count() + usize::from(!self.dying.is_empty());
         let has_room =
             self.capacity_left() >= HEADER || (free > 1 && self.space.next_prepared(&self.contents).is_some());
@@ -134,7 +136,7 @@ impl LogStore {
         let active = self.make_room(0)?;
         self.end_batch();
         if is_first {
-            // Whatever the mode: what held the time before may be used again.
+            // This is synced in every mode, since the segment that held the time before may be used again.
             self.write(active)?;
             self.sync()?;
         }

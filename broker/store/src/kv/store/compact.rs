@@ -1,10 +1,10 @@
-//! Compaction: what is live moves from the segment with the least of it to the end of the log, a little with each commit, so
+//! Compaction: live records move from the segment that has the least of them to the end of the log, a few with each commit, so
 //! that the segment can be used again.
 //!
-//! **Tombstones.** A key is deleted by a tombstone in a later segment than the records it voids. It has to stay for as
-//! long as any of those is there, live or not: else they would come back at the next start. All of them stood in segments up
-//! to the one in which the tombstone was written first, so it says the number of that one, and goes when all segments up to
-//! there, besides its own, are gone. There is at most one for each slot that was ever used.
+//! **Tombstones.** A key is deleted by a tombstone in a later segment than the records that it voids. The tombstone has to stay
+//! for as long as any of these records exists, live or not: otherwise they would come back at the next start. They all stood in
+//! segments up to the one in which the tombstone was first written. So the tombstone carries that segment's number, and goes when
+//! all segments up to that number, besides its own, are gone. There is at most one tombstone for each slot that was ever used.
 
 use super::LogStore;
 use crate::Key;
@@ -12,22 +12,22 @@ use crate::log::format::{FrameHeader, HEADER, What, body_is_sound, heads_are_sou
 use crate::log::segment::State;
 use std::io;
 
-/// How much is copied with one commit, at least.
+/// How many bytes are copied with one commit, at least.
 const SLICE: usize = 256 << 10;
-/// How much is read for that, at most.
+/// How many bytes are read to find them, at most.
 const READ: usize = 4 << 20;
 /// Compaction begins before the limit is reached: when so many segments are left.
 const SEGMENTS_LEFT: u64 = 4;
 
 pub(crate) struct Compaction {
     victim: u32,
-    /// Tells whether it is still the same.
+    /// Tells whether the victim's index still belongs to the same segment.
     seq: u32,
     at: u64,
 }
 
 impl LogStore {
-    /// Moves some records, at most about twice as much as the `written` bytes that go with them. Whether it came further.
+    /// Moves some records, at most about twice as many bytes as the `written` bytes of the batch. Returns whether it moved on.
     pub(crate) fn move_some(&mut self, written: usize) -> io::Result<bool> {
         let mut has_moved = false;
         if self.compaction.is_none() {
@@ -67,11 +67,11 @@ impl LogStore {
         Ok(has_moved)
     }
 
-    /// The sealed segment with the least in it, if more is dead than may be.
+    /// The sealed segment with the fewest live bytes, if more bytes are dead than may be.
     fn choose_victim(&self) -> Option<Compaction> {
         let sealed = || self.contents.segments.in_state(State::Sealed).filter(|(_, segment)| !segment.is_stuck);
         let damaged = sealed().find(|(_, segment)| segment.is_damaged);
-        // What lists take is nothing that could be given back.
+        // The room for lists could not be gained by compaction.
         let overhead = self.segment_overhead() as u64;
         let usable = |segment: &crate::log::segment::Segment| segment.header.len.saturating_sub(overhead);
         let (bytes, live) =
@@ -95,7 +95,7 @@ impl LogStore {
         let is_left =
             |segment: &&mut crate::log::segment::Segment| segment.header.seq == seq && segment.state == State::Sealed;
         if let Some(segment) = self.contents.segments.find_mut(victim).filter(is_left) {
-            // Something in it could not be read again: it stays, so that nothing is made worse.
+            // Some of the segment's records could not be read again. The segment stays, so that nothing is made worse.
             tracing::error!(segment = seq, bytes = segment.live, "records of the store cannot be read any more");
             segment.is_stuck = true;
         }
@@ -106,13 +106,14 @@ impl LogStore {
         let prepared = self.space.next_prepared(&self.contents);
         let fits_next = || {
             let len = prepared.map_or(0, |next| self.contents.segments.get(next).header.len);
-            // A frame that filled a segment when there were fewer may take the place of the last list.
+            // When there were fewer segments lists were shorter, so a large frame of that time may take the room of the last list
+            // now.
             len as usize >= needed + self.segment_overhead() - self.end_size()
         };
         self.capacity_left() >= needed || fits_next()
     }
 
-    /// Moves what is live in a frame. How much that was.
+    /// Moves the live records of a frame. Returns how many bytes they took.
     fn move_frame(&mut self, victim: u32, start: u64, header: &FrameHeader) -> io::Result<usize> {
         let first = start + HEADER as u64;
         let mut area = std::mem::take(&mut self.move_buffer);
@@ -131,7 +132,7 @@ impl LogStore {
                         self.place(head.key, Some((body, crc)), None)?;
                         head.size()
                     }
-                    // A record that is damaged voids the older ones of its key.
+                    // A damaged record makes the older records of its key void.
                     What::Put { .. } => {
                         if !place.is_tombstone() {
                             *self.counts.damage.records.entry(head.key.kind).or_default() += 1;
@@ -158,7 +159,7 @@ impl LogStore {
     }
 }
 
-/// The first frame at `from` or behind it that can be read, and where it begins.
+/// The first readable frame at or behind `from`, and the offset at which it begins.
 fn next_frame(file: &dyn crate::DiskFile, from: u64, end: u64, nonce: u64) -> io::Result<Option<(u64, FrameHeader)>> {
     let mut bytes = [0; HEADER];
     let mut at = from;

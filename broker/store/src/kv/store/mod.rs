@@ -3,8 +3,8 @@
 //! ```text
 //! append   records go to the active segment, in frames
 //! seal     ending a frame, and a segment
-//! settle   what is put right when a store is opened
-//! compact  moving what is live out of segments that are mostly dead
+//! settle   what a start repairs before the store goes on
+//! compact  moving live records out of segments that are mostly dead
 //! space    making, recycling and removing segments; when there is no room
 //! ```
 
@@ -36,42 +36,43 @@ pub struct LogStore {
     pub(crate) contents: Contents,
     pub(crate) options: Options,
     pub(crate) store: StoreId,
-    /// As it is on disk.
+    /// The content of the file `reached`.
     reached: Option<Reached>,
     /// The segment that is being filled. There is none before the first append.
     pub(crate) active: Option<u32>,
     pub(crate) draft: Draft,
-    /// Of the last frame, in the draft or on disk.
+    /// The number of the last frame, in the draft or on disk.
     number: u64,
     /// All frames up to this one are synced.
     pub(crate) synced: u64,
     /// How many frames of the batch under way are closed.
     part: u32,
-    /// Something was written to the active segment since it was synced: first at this time of the broker, in milliseconds.
+    /// The broker's time in milliseconds at which the first unsynced bytes of the active segment were written. `None` if all are
+    /// synced.
     unsynced_since: Option<u64>,
-    /// The milliseconds that a sync took at most of late; `None` before the first.
+    /// The longest time that recent syncs took, in milliseconds; `None` before the first sync.
     sync_ms: Option<u64>,
-    /// Segments in which nothing is live once what was appended is synced.
+    /// Segments in which nothing will be live once the appended records are synced.
     dying: Vec<u32>,
-    /// How many of them are due to batches that are whole.
+    /// How many of the dying segments became so by batches that are whole.
     dying_before_batch: usize,
-    /// Dead segments that the last list leaves out, which is not synced yet.
+    /// Dead segments that the last list leaves out. That list is not synced yet.
     unlisted: Vec<u32>,
     pub(crate) space: Space,
     pub(crate) compaction: Option<Compaction>,
-    /// Kept for its memory.
+    /// A buffer that is kept so that its memory is used again.
     pub(crate) move_buffer: Vec<u8>,
-    /// The time that was recorded last since it was opened, the broker's and that of day.
+    /// The broker's time and the time of day that were recorded last since the store was opened.
     marked: Option<(u64, u64)>,
     is_poisoned: bool,
     pub(crate) counts: Stats,
 }
 
 impl LogStore {
-    /// Opens the store in `disk`, which is a new one if it is empty. What is damaged is copied aside; what is torn is closed.
+    /// Opens the store in `disk`; an empty `disk` becomes a new store. Damaged bytes are copied aside; torn segments are closed.
     ///
     /// # Errors
-    /// The device fails, or a newer program wrote it.
+    /// The device fails, or a newer program wrote the store.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Report), OpenError> {
         let recovered = recover(disk, &options.gives_up)?;
         let store = recovered.store.unwrap_or_else(new_identity);
@@ -81,7 +82,8 @@ impl LogStore {
         let in_last: Vec<u32> = last.iter().map(|last| last.segment).collect();
         contents.segments.each_mut(|index, segment| match segment.state {
             State::Prepared if segment.header.len != options.segment_bytes => segment.state = State::Dead,
-            // The time stands in the last of them, and goes on from there until it is recorded anew, whatever else they hold.
+            // The last of these segments holds the recorded time, which goes on from there. So they are kept until the time is
+            // recorded anew, even if they hold nothing else.
             State::Dead if in_last.contains(&index) => segment.state = State::Dying,
             State::Dead if is_listed => segment.state = State::Free,
             _ => {}
@@ -118,13 +120,13 @@ impl LogStore {
         Ok((log, report))
     }
 
-    /// Says who uses it from now on, once what it holds is known: how many shards, and their time.
+    /// Sets how many shards use the store and which time it records. This is for a caller that has to read the store first.
     pub fn use_for(&mut self, shards: u16, time: crate::TimeSource) {
         self.options.shards = shards;
         self.options.time = time;
     }
 
-    /// What each shard may have of [`Store::room`] all the while: there is so much whenever the store is not full.
+    /// How much of [`Store::room`] each shard may always have: there is so much whenever the store is not full.
     pub fn credit_share(&self) -> u64 {
         self.options.segment_bytes / 16 * 15 / u64::from(self.options.shards.max(1))
     }
@@ -133,7 +135,7 @@ impl LogStore {
         self.is_poisoned
     }
 
-    /// After an error nothing more is taken.
+    /// Runs `work`. After an error the store takes nothing more.
     pub(crate) fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, io::Error>) -> Result<T, Failure> {
         if self.is_poisoned {
             return Err(Failure::Poisoned(io::Error::other("an earlier write or sync failed")));
@@ -146,7 +148,7 @@ impl LogStore {
 }
 
 impl LogStore {
-    /// The slots of a shard for which there are records of that kind.
+    /// The slots for which a shard has records of `kind`.
     pub fn slots(&self, shard: u16, kind: u8) -> impl Iterator<Item = u32> {
         self.contents.slots(shard, kind)
     }
@@ -175,12 +177,12 @@ impl Store for LogStore {
     fn upkeep(&mut self, wait: Duration) -> Result<bool, Failure> {
         let has_freed = self.make_space(wait)?;
         self.guarded(|log| {
-            // What waits to be synced does not wait for this.
+            // Bytes that wait to be synced do not wait for compaction.
             log.commit()?;
             let has_moved = log.move_some(0)?;
             log.mark_time()?;
             log.commit()?;
-            // Where there is no room to move anything, trying again at once would only keep the processor busy.
+            // If there is no room to move anything, trying again at once would only keep the processor busy.
             Ok(has_freed || (has_moved && log.compaction.is_some()))
         })
     }
@@ -188,8 +190,8 @@ impl Store for LogStore {
     fn sync_due_in(&self) -> Option<Duration> {
         let (Sync::Interval(interval), Some(since)) = (self.options.sync, self.unsynced_since) else { return None };
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        // It is to be over in time, so it begins earlier by what it takes, and by what milliseconds leave out. The first one
-        // begins at once: nobody knows what it takes.
+        // The sync has to end in time, so it begins earlier by the time that it takes, and by one millisecond for rounding. The
+        // first one begins at once, because nobody knows how long it takes.
         let ahead = self.sync_ms.map_or(interval, |took| took + 1);
         let due = since.saturating_add(interval.saturating_sub(ahead));
         Some(Duration::from_millis(due.saturating_sub((self.options.time)().0)))
@@ -237,7 +239,7 @@ impl Store for LogStore {
     fn close(&mut self) -> Result<(), Failure> {
         self.space.finish();
         self.guarded(|log| {
-            // Nothing is under way: all that died did so in whole batches.
+            // No batch is under way: all dying segments became so by whole batches.
             log.dying_before_batch = log.dying.len();
             log.seal(None)?;
             log.note_reached();
@@ -253,7 +255,7 @@ impl Stats {
 }
 
 fn new_identity() -> StoreId {
-    // The standard library draws the keys of its hash tables at random from the system.
+    // The standard library draws the random keys of its hash tables from the system.
     let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
     half(0) << 64 | half(1)
 }

@@ -1,4 +1,4 @@
-//! Making what was drafted safe: writing, syncing, sealing a segment and going on in the next one.
+//! Making the draft safe: writing, syncing, sealing a segment and going on in the next one.
 
 use super::LogStore;
 use crate::kv::contents::Contents;
@@ -11,8 +11,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 impl LogStore {
-    /// Closes the active segment and goes on in the next one. It is synced whatever the mode: a frame in a later segment
-    /// attests all that stands in the earlier ones.
+    /// Closes the active segment and goes on in the next one. The active segment is synced in every mode: a frame in a later
+    /// segment attests that everything in the earlier ones is synced.
     pub(super) fn roll(&mut self) -> io::Result<()> {
         let next =
             self.space.next_prepared(&self.contents).ok_or_else(|| io::Error::other("no segment is prepared"))?;
@@ -25,7 +25,7 @@ impl LogStore {
         Ok(())
     }
 
-    /// Names all segments in the log that are needed; when that is synced the others are free.
+    /// Appends a list of all segments that are needed. When the list is synced the other segments are free.
     pub(super) fn push_list(&mut self, active: u32) {
         self.number += 1;
         let (instant, wall) = (self.options.time)();
@@ -43,10 +43,10 @@ impl LogStore {
         self.draft.push_frame(header, &list(&self.contents, self.store, &[]));
     }
 
-    /// Makes a list without the segments that are dead safe. Whether there was room for it.
+    /// Makes a list without the dead segments safe. Returns whether there was room for it.
     pub(crate) fn free_dead(&mut self) -> io::Result<bool> {
         let needed = list_size(self.contents.segments.len());
-        // What is kept free for a last list is for this too, where there is no other room.
+        // If there is no other room, the room that is kept for a last list may be used for this list.
         let has_room = |active: &u32| {
             let segment = self.contents.segments.get(*active);
             segment.end + (self.draft.len() + needed + HEADER) as u64 <= segment.header.len
@@ -65,7 +65,7 @@ impl LogStore {
 
     pub(super) fn seal(&mut self, next: Option<u32>) -> io::Result<()> {
         let Some(active) = self.active.take() else { return Ok(()) };
-        // Whoever opens it next may have no room to say in another segment what is free.
+        // The process that opens the store next may have no room in another segment for a list of what is free.
         let needed = (self.draft.len() + 2 * HEADER + list_size(self.contents.segments.len())) as u64;
         let segment = self.contents.segments.get(active);
         if next.is_none() && segment.end + needed <= segment.header.len {
@@ -87,14 +87,15 @@ impl LogStore {
         segment.state = State::Sealed;
         segment.file.hold_open(false)?;
         self.bury(self.dying_before_batch);
-        // What emptied it may be of a batch that is not whole yet.
+        // The records that emptied the segment may belong to a batch that is not whole yet.
         if self.contents.segments.get(active).live == 0 {
             self.note_emptied(Some(active));
         }
         Ok(())
     }
 
-    /// Writes down how far the log is safe. It is of use to nobody but the next start, and there only where the log was cut off.
+    /// Writes to the file `reached` how far the log is safe. Only the next start uses this, and only if the end of the log is
+    /// missing.
     pub(super) fn note_reached(&mut self) {
         match Reached::write(self.reached, self.store, self.synced, &*self.contents.disk) {
             Ok(reached) => self.reached = Some(reached),
@@ -116,7 +117,7 @@ impl LogStore {
         Ok(())
     }
 
-    /// Writes the draft, and syncs it if that is due.
+    /// Writes the draft, and syncs it if a sync is due.
     pub(crate) fn commit(&mut self) -> io::Result<()> {
         if let Some(active) = self.active {
             self.write(active)?;
@@ -147,12 +148,12 @@ impl LogStore {
             self.contents.segments.get_mut(index).state = State::Free;
         }
         let took = (self.options.time)().0.saturating_sub(begun);
-        // A slow one counts for some syncs after it.
+        // A slow sync counts for some syncs after it.
         self.sync_ms = Some(self.sync_ms.map_or(took, |before| took.max(before - before.div_ceil(8))));
         Ok(())
     }
 
-    /// What replaces the first `count` of the dying is safe.
+    /// The records that replace those of the first `count` dying segments are safe.
     pub(super) fn bury(&mut self, count: usize) {
         for index in self.dying.drain(..count) {
             self.contents.segments.get_mut(index).state = State::Dead;
@@ -175,7 +176,7 @@ pub(super) fn end_frame(nonce: u64, number: u64, synced: u64, (instant, wall): (
     header.encode()
 }
 
-/// A list of all segments that are needed, and those in `besides`.
+/// A list of all segments that are needed, and of the segments in `besides`.
 pub(super) fn list(contents: &Contents, store: StoreId, besides: &[u32]) -> Vec<u8> {
     let is_needed =
         |index: &u32, state| !matches!(state, State::Dead | State::Free | State::Leaving) || besides.contains(index);

@@ -10,9 +10,9 @@ use crate::log::segment::{Segment, UNFINISHED, name_of};
 use std::io;
 use std::ops::Range;
 
-/// Makes what was recovered safe and unambiguous: what is damaged is copied aside, what is foreign is set aside, a batch without
-/// its end is voided, what may not be synced is synced, and segments that nobody closed are closed. The number of the last frame,
-/// and whether the last list leaves out all that is dead.
+/// Makes what was recovered safe and unambiguous. Damaged bytes are copied aside, foreign files are set aside, and a batch
+/// without its end is voided. Bytes that may not be synced are synced, and segments that were not closed are closed. Returns the
+/// number of the last frame, and whether the last list leaves out all dead segments.
 pub(super) fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool), OpenError> {
     let Recovered { contents, unfinished, last, .. } = recovered;
     let names = contents.disk.list().map_err(|error| OpenError::Io("the directory".to_owned(), error))?;
@@ -21,7 +21,7 @@ pub(super) fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool
     }
     copy_damaged_aside(recovered, &names);
     set_foreign_aside(recovered, &names)?;
-    // Before the log goes on without them.
+    // This comes before the log goes on without these segments.
     let given_up = given_up::add(&*contents.disk, recovered.absent.iter().copied());
     given_up.map_err(|error| OpenError::Io(given_up::NAME.to_owned(), error))?;
     for &(index, at) in unfinished {
@@ -39,7 +39,7 @@ pub(super) fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool
     Ok((end.number, end.is_listed))
 }
 
-/// Copies damaged bytes to files of their own. Where that fails the store is opened all the same.
+/// Copies damaged bytes to files of their own. If that fails the store is opened all the same.
 fn copy_damaged_aside(recovered: &Recovered, names: &[String]) {
     let contents = &recovered.contents;
     for (index, range) in &recovered.damaged {
@@ -53,7 +53,7 @@ fn copy_damaged_aside(recovered: &Recovered, names: &[String]) {
     }
 }
 
-/// Gives files of other stores names that no segment has.
+/// Renames files of other stores to names that no segment has.
 fn set_foreign_aside(recovered: &Recovered, names: &[String]) -> Result<(), OpenError> {
     let disk = &recovered.contents.disk;
     for name in &recovered.report.damage.foreign {
@@ -66,8 +66,8 @@ fn set_foreign_aside(recovered: &Recovered, names: &[String]) -> Result<(), Open
     Ok(())
 }
 
-/// A sync that failed leaves pages that look as if they were written. To be sure that they are, what stands from `unsynced` on is
-/// written once more.
+/// After a sync that failed, memory pages look as if they were written to disk. To be sure that they are, all bytes from
+/// `unsynced` on are written once more.
 fn write_again(segment: &Segment, unsynced: u64) -> io::Result<()> {
     let mut bytes = vec![0; (segment.end - unsynced.min(segment.end)) as usize];
     let filled = segment.file.read_all_at(&mut bytes, unsynced)?;
@@ -77,14 +77,14 @@ fn write_again(segment: &Segment, unsynced: u64) -> io::Result<()> {
 
 /// Where the log ends.
 struct LogEnd {
-    /// Of the last frame.
+    /// The number of the last frame.
     number: u64,
-    /// The last list leaves out all that is dead.
+    /// The last list leaves out all dead segments.
     is_listed: bool,
 }
 
 impl LogEnd {
-    /// Closes a segment that nobody has closed, with a list before its end if there is room.
+    /// Closes a segment that was not closed, with a list before its end if there is room.
     fn close(&mut self, segment: &Segment, recovered: &Recovered, store: StoreId) -> io::Result<()> {
         let (nonce, synced) = (segment.header.nonce, self.number);
         let (instant, wall) = (recovered.report.instant_ms, recovered.report.wall_ms);
@@ -108,7 +108,7 @@ impl LogEnd {
     }
 }
 
-/// Gives each segment the name of its number. What is not of the store has been set aside.
+/// Gives each file the name of its segment's number. Files of other stores have been set aside before.
 pub(super) fn put_names_right(contents: &mut Contents) -> io::Result<()> {
     let wrong = contents.segments.iter().filter(|(_, segment)| segment.name != name_of(segment.header.seq));
     let wrong: Vec<u32> = wrong.map(|(index, _)| index).collect();
@@ -119,7 +119,8 @@ pub(super) fn put_names_right(contents: &mut Contents) -> io::Result<()> {
     for index in wrong {
         let right = name_of(contents.segments.get(index).header.seq);
         let names: Vec<String> = contents.segments.iter().map(|(_, segment)| segment.name.clone()).collect();
-        // Whoever has that name gets one that nobody has. It is known by its header meanwhile, as it was before.
+        // If another segment has that name, its file first gets a name that no segment has. Meanwhile that segment is known by
+        // its header, as before.
         let holder = contents.segments.iter().find(|(_, segment)| segment.name == right).map(|(holder, _)| holder);
         if let Some(holder) = holder {
             while names.contains(&name_of(spare)) {

@@ -1,10 +1,10 @@
-//! Room: segments are made before they are needed, used again when they are dead, and given back when there are many.
+//! Room: segments are made before they are needed, used again when they are dead, and removed when there are too many.
 //!
-//! Three are kept prepared behind the active one, or more if shards want much at once. The last of them is for compaction
-//! alone, so that there is always a way to make room. The one before it is for what can't be refused: acknowledgements,
-//! deletes. The rest, and that of the active segment, is the room that shards are granted before they promise anything. While
-//! fewer are prepared, and no more can be had, the store says that it is full: nothing is granted, and what was promised
-//! by then has its room.
+//! Three segments are kept prepared behind the active one, or more if shards want much room at once. The last of them is for
+//! compaction alone, so that there is always a way to make room. The one before it is for records that can't be refused:
+//! acknowledgements and deletes. The room in the rest and in the active segment is granted to shards before they promise
+//! anything. While fewer segments are prepared, and no more can be had, the store says that it is full. Then nothing is granted,
+//! and what was promised before still has its room.
 
 use super::LogStore;
 use crate::disk::{Disk, DiskFile};
@@ -18,37 +18,37 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Prepared segments that are not for what shards promise.
+/// Prepared segments that are not for the promises of shards.
 const RESERVED: usize = 2;
 /// Segments that are prepared, besides the active one.
 const PREPARED: usize = RESERVED + 1;
-/// After a failure to make a segment it is not tried again for so long.
+/// After a segment could not be made, the next try comes so much later.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 200 });
-/// Batches that were under way when the limit was reached may take so many segments more.
+/// Batches that were under way when the limit was reached may take so many segments beyond it.
 const BEYOND_LIMIT: u64 = 4;
 
 pub(crate) struct Space {
-    /// Wider than a number, so that it can't begin anew.
+    /// Wider than a segment number, so that it can't wrap around.
     next_seq: u64,
     worker: Option<Worker>,
     job_is_under_way: bool,
-    /// When a segment could not be made, and whether of a dead one, so that not even that helps.
+    /// When a segment could not be made. The flag says whether a dead segment was to be used, so that not even that helps.
     failed: Option<(Instant, bool)>,
-    /// When a file could not be removed because somebody copies it.
+    /// When a file could not be removed because another process copies it.
     held: Option<Instant>,
     /// Segments that a batch waits for.
     wanted: usize,
-    /// How much room for promises there should be.
+    /// How many bytes of room for promises there should be.
     pub(crate) room_wanted: u64,
     pub(crate) is_short: bool,
-    /// Segments are dead, and would be of use if a list left them out.
+    /// There are dead segments that could be used if a list left them out.
     wants_dead: bool,
     /// Why the last segment that was wanted could not be made.
     why_short: Option<Shortage>,
 }
 
 impl Space {
-    /// Jobs are done on a thread of their own if that is given a disk.
+    /// Jobs are done on a thread of their own if `disk` is given.
     pub(crate) fn new(greatest_seq: u32, disk: Option<Arc<dyn Disk>>) -> Self {
         let worker = disk.and_then(Worker::start);
         Self {
@@ -70,7 +70,7 @@ impl Space {
         prepared.min_by_key(|(_, segment)| segment.header.seq).map(|(index, _)| index)
     }
 
-    /// Waits for a job that is under way.
+    /// Waits for the job that is under way, if any.
     pub(crate) fn finish(&mut self) {
         if let Some(worker) = self.worker.take() {
             worker.finish();
@@ -78,9 +78,10 @@ impl Space {
     }
 }
 
-/// Work on files that is not for the thread that commits.
+/// Work on files that the committing thread leaves to another thread.
 enum Job {
-    /// Makes a prepared segment, of the dead one if that is given and nobody copies it, else of a new file if that is allowed.
+    /// Makes a prepared segment. It uses the dead segment if one is given and no process copies it; else a new file, if that is
+    /// allowed.
     Prepare {
         header: SegmentHeader,
         dead: Option<Dead>,
@@ -91,11 +92,11 @@ enum Job {
 
 /// The segments that hold nothing of use.
 struct Leavers {
-    /// Those that can be filled anew, the oldest first.
+    /// Dead segments that can be filled anew, the oldest first.
     dead: Vec<Dead>,
-    /// One that has another length.
+    /// A dead segment whose file has another length than new ones.
     unfit: Option<Dead>,
-    /// How many the last list still names: they stay until it is followed by one without them.
+    /// How many dead segments the last list still names. They stay until a list without them follows.
     listed: usize,
 }
 
@@ -109,12 +110,12 @@ struct Dead {
 struct Done {
     made: io::Result<Option<(SegmentHeader, Box<dyn DiskFile>)>>,
     dead: Option<Dead>,
-    /// The dead segment is not there any more.
+    /// The file of the dead segment does not exist any more.
     dead_is_gone: bool,
 }
 
 impl LogStore {
-    /// What is left of the limit where segments are prepared, beside the active one.
+    /// How many bytes may be live: the limit, less the prepared segments and the active one.
     pub(crate) fn most_live_bytes(&self) -> u64 {
         self.options.max_bytes.saturating_sub((PREPARED as u64 + 1) * self.options.segment_bytes)
     }
@@ -154,7 +155,7 @@ impl LogStore {
         Err(Failure::NoRoom)
     }
 
-    /// What is left for what shards promise. A 64th is for headers.
+    /// How many bytes are left for the promises of shards. A 64th is kept for headers.
     pub(crate) fn room_for_promises(&self) -> u64 {
         let prepared = self.contents.segments.in_state(State::Prepared);
         let overhead = self.segment_overhead() as u64;
@@ -170,7 +171,7 @@ impl LogStore {
         prepared < PREPARED.max(self.space.wanted) || self.room_for_promises() < self.space.room_wanted
     }
 
-    /// Sees to it that there are segments; waits so long for one if a batch waits. Whether some were freed.
+    /// Provides prepared segments. Waits up to `wait` for one if a batch needs it. Returns whether some segments were freed.
     pub(crate) fn make_space(&mut self, wait: Duration) -> Result<bool, Failure> {
         self.tend_space(wait, true);
         if !self.space.wants_dead {
@@ -181,7 +182,7 @@ impl LogStore {
         Ok(has_freed)
     }
 
-    /// Takes what the worker has done and gives it the next job; waits so long for it if a batch waits.
+    /// Takes the result of the worker's job and gives it the next job. Waits up to `wait` for the result if a batch needs it.
     fn tend_space(&mut self, wait: Duration, may_free: bool) {
         if let Some(worker) = &self.space.worker
             && self.space.job_is_under_way
@@ -211,7 +212,7 @@ impl LogStore {
         }
     }
 
-    /// Why there is no room, while there is none.
+    /// Why there is no room; `None` if there is room.
     pub(crate) fn why_short(&self) -> Option<Shortage> {
         let limit = || Shortage {
             cause: Cause::Limit,
@@ -223,7 +224,7 @@ impl LogStore {
     /// How many more segments there may be.
     pub(crate) fn segments_left(&self) -> u64 {
         let bytes: u64 = self.contents.segments.iter().map(|(_, segment)| segment.header.len).sum();
-        // Without one more nothing can be deleted either: no list can be written that frees what is dead.
+        // Without one more segment nothing can be deleted either: no list can be written that frees the dead segments.
         let is_stuck = self.active.is_none() && self.space.next_prepared(&self.contents).is_none();
         let beyond =
             if self.space.wanted > 0 { BEYOND_LIMIT } else { u64::from(is_stuck) } * self.options.segment_bytes;
@@ -231,7 +232,7 @@ impl LogStore {
     }
 
     fn next_job(&mut self, may_free: bool) -> Option<Job> {
-        // Nothing is overwritten once a write or sync has failed: those that replace it may be lost.
+        // Nothing is overwritten once a write or sync has failed: the records that replace the old ones may be lost.
         let failed = self.space.failed.filter(|(at, _)| at.elapsed() < PAUSE);
         if self.is_poisoned() || failed.is_some_and(|(_, of_dead)| of_dead) {
             return None;
@@ -271,16 +272,16 @@ impl LogStore {
                 leavers.unfit = Some(free);
             }
         }
-        // The oldest first: it lets go of tombstones.
+        // The oldest comes first, because tombstones can go once it is gone.
         leavers.dead.sort_unstable_by_key(|dead| dead.seq);
         leavers
     }
 
-    /// Makes a segment, of a dead one if there is any, or makes room for one.
+    /// A job that makes a segment, of a dead one if there is any, or that makes room for one.
     fn job_for_a_segment(&mut self, leavers: Leavers, has_failed: bool) -> Option<Job> {
         let may_grow = !has_failed && self.segments_left() > 0;
         if !has_failed && !may_grow {
-            // What the system said before does not count any more.
+            // The reason of an earlier failure does not count any more.
             self.space.why_short = None;
         }
         if leavers.dead.is_empty() && !may_grow {
@@ -368,7 +369,7 @@ impl Job {
                     Err(io::Error::new(io::ErrorKind::StorageFull, "its files take what max_bytes allows"))
                 };
                 if made.is_err() {
-                    // What it took of the disk is better used elsewhere.
+                    // The room that the unfinished file takes on the disk is better used elsewhere.
                     let _ = disk.remove(UNFINISHED);
                 }
                 Done { made: made.map(|file| Some((header, file))), dead, dead_is_gone: false }
@@ -388,7 +389,7 @@ impl Job {
     }
 }
 
-/// Whether there was a file to be renamed or removed. One of no use that somebody else has removed is no fault.
+/// Whether there was a file to be renamed or removed. If another program has removed a file of no use, that is no error.
 fn if_there(changed: io::Result<()>, dead: &Dead) -> io::Result<bool> {
     match changed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -399,7 +400,7 @@ fn if_there(changed: io::Result<()>, dead: &Dead) -> io::Result<bool> {
     }
 }
 
-/// A new file full of zeros: its blocks are there and written to before it is used.
+/// Makes a file full of zeros: its blocks are allocated and written before the file is used.
 fn make(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
     const PIECE: usize = 1 << 20;
     let file = disk.create(UNFINISHED)?;
@@ -418,9 +419,9 @@ fn recycle(disk: &dyn Disk, header: SegmentHeader) -> io::Result<Box<dyn DiskFil
     finish(disk, disk.open(UNFINISHED)?, header)
 }
 
-/// Its header is safe before it has its name.
+/// Completes a segment. Its header is safe before the file gets its name.
 fn finish(disk: &dyn Disk, file: Box<dyn DiskFile>, header: SegmentHeader) -> io::Result<Box<dyn DiskFile>> {
-    // Until it is full: what is prepared is there to be written to, whatever becomes scarce meanwhile.
+    // The file is held open until the segment is full: a prepared segment must be writable whatever becomes scarce meanwhile.
     file.hold_open(true)?;
     file.write_all_at(&header.encode(), 0)?;
     file.sync()?;
@@ -432,13 +433,13 @@ fn finish(disk: &dyn Disk, file: Box<dyn DiskFile>, header: SegmentHeader) -> io
 /// The thread that does jobs, one at a time.
 struct Worker {
     jobs: Sender<Job>,
-    /// The mutex is for the compiler: many may read the log before one commits to it.
+    /// The mutex is there because a `Sync` type is needed: many threads may read the log before one commits to it.
     done: Mutex<Receiver<Done>>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Worker {
-    /// Without a thread jobs are done by who has them.
+    /// Starts the thread. If that fails, `None`: then the calling thread does the jobs.
     fn start(disk: Arc<dyn Disk>) -> Option<Self> {
         let (jobs, jobs_given) = channel::<Job>();
         let (tell, done) = channel();
@@ -454,7 +455,7 @@ impl Worker {
     }
 
     fn give(&self, job: Job) {
-        // A worker that panicked gives no answer, and no room comes of it: the store is full then.
+        // A worker that panicked gives no answer, so no segment is made: the store is full then.
         let _ = self.jobs.send(job);
     }
 
