@@ -182,8 +182,7 @@ pub trait Store: Send {
     fn room(&self) -> u64;
 
     /// Says how many bytes of room there should be now, for the credit that shards have and want. [`Store::upkeep`] provides that
-    /// room; if it
-    /// can't, the store is full.
+    /// room; if it can't, the store is full.
     fn set_room_wanted(&mut self, bytes: u64);
 
     /// Puts the record of `key` into `out`; false if there is none.

@@ -11,8 +11,7 @@ pub struct Report {
     /// How many live records there are.
     pub records: u64,
     /// Bytes that a loss of power left unfinished. No batch in them was reported as safe, unless the store reports batches before
-    /// they
-    /// are synced.
+    /// they are synced.
     pub torn_bytes: u64,
     /// Bytes that were whole once, and cannot be read or are missing.
     pub damage: Damage,

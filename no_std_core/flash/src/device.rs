@@ -7,9 +7,9 @@ use embedded_storage::nor_flash::NorFlash;
 use crate::format::{Crc, ENTRIES, ENTRY, HEADER};
 use crate::{Error, Place};
 
-/// The largest unit that is dealt with, in bytes.
+/// The largest unit that is supported, in bytes.
 const MAX_UNIT: usize = 32;
-/// What is read or copied at once, in bytes.
+/// How many bytes are read or copied at once.
 pub(crate) const CHUNK: usize = 64;
 const _: () = assert!(CHUNK.is_multiple_of(MAX_UNIT));
 
@@ -28,18 +28,20 @@ impl Area {
     }
 }
 
-/// Places within an area are bytes from its beginning, and whole units.
+/// The flash with its two areas. A place in an area is an offset in bytes from the area's beginning, and a multiple of the unit.
 pub(crate) struct Device<F> {
     flash: F,
     start: u32,
-    /// Bytes of an area.
+    /// The length of an area in bytes, as far as places can name it.
     pub(crate) len: u32,
-    /// Bytes from one area to the other, which are more if there are more than a place can name.
+    /// Bytes from the beginning of one area to that of the other. This is more than `len` if the areas are longer than places can
+    /// name.
     stride: u32,
 }
 
 impl<F: NorFlash> Device<F> {
-    /// What everything begins at a multiple of, in bytes: what can be written and read, and has room for a header.
+    /// The unit in bytes: everything begins at a multiple of it. A unit can be written and read, and is at least as long as a
+    /// header.
     pub(crate) const UNIT: usize = {
         let least = if F::WRITE_SIZE > HEADER { F::WRITE_SIZE } else { HEADER };
         let unit = if F::READ_SIZE > least { F::READ_SIZE } else { least };
@@ -67,7 +69,7 @@ impl<F: NorFlash> Device<F> {
         Ok(Self { flash, start: range.start, len, stride })
     }
 
-    /// How much room `len` bytes take.
+    /// How many bytes `len` bytes take with their padding.
     pub(crate) const fn padded(len: usize) -> u32 {
         len.next_multiple_of(Self::UNIT) as u32
     }
@@ -84,7 +86,7 @@ impl<F: NorFlash> Device<F> {
         self.flash
     }
 
-    /// Any number of bytes from a place on.
+    /// Reads any number of bytes from a place on.
     fn read(&mut self, area: Area, at: u32, out: &mut [u8]) -> Result<(), Error<F::Error>> {
         let whole = out.len() / F::READ_SIZE * F::READ_SIZE;
         let (head, tail) = out.split_at_mut_checked(whole).ok_or(Error::Geometry)?;
@@ -99,7 +101,7 @@ impl<F: NorFlash> Device<F> {
         Ok(())
     }
 
-    /// The first bytes from a place on; 0xFF beyond the end of the area.
+    /// Reads `N` bytes from a place on; bytes beyond the end of the area are 0xFF.
     pub(crate) fn read_array<const N: usize>(&mut self, area: Area, at: u32) -> Result<[u8; N], Error<F::Error>> {
         let mut bytes = [0xFF; N];
         let len = self.len.saturating_sub(at).min(N as u32) as usize;
@@ -107,7 +109,7 @@ impl<F: NorFlash> Device<F> {
         Ok(bytes)
     }
 
-    /// Hands `each` the bytes from a place on, all but the first `skip` of `len`, in pieces.
+    /// Passes `len` bytes from a place on, without the first `skip` of them, to `each` in pieces.
     pub(crate) fn pieces(
         &mut self,
         area: Area,
@@ -128,7 +130,7 @@ impl<F: NorFlash> Device<F> {
         Ok(())
     }
 
-    /// The checksum of the bytes from a place on, all but the first `skip` of `len`.
+    /// The checksum of `len` bytes from a place on, without the first `skip` of them.
     pub(crate) fn crc(&mut self, area: Area, at: u32, skip: usize, len: u32) -> Result<u32, Error<F::Error>> {
         let mut crc = Crc::NEW;
         self.pieces(area, at, skip, len, |_, piece| {
@@ -138,12 +140,12 @@ impl<F: NorFlash> Device<F> {
         Ok(crc.value())
     }
 
-    /// Programs whole units that are erased.
+    /// Programs whole units. They must have been erased.
     pub(crate) fn write(&mut self, area: Area, at: u32, units: &[u8]) -> Result<(), Error<F::Error>> {
         self.flash.write(self.address(area, at), units).map_err(Error::Flash)
     }
 
-    /// Programs so many bytes that are fewer than a chunk, and what fills the last unit.
+    /// Programs bytes that are fewer than a chunk, and pads the last unit.
     pub(crate) fn write_padded(&mut self, area: Area, at: u32, bytes: &[u8]) -> Result<(), Error<F::Error>> {
         let mut buffer = [0xFF; CHUNK];
         buffer.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -151,7 +153,7 @@ impl<F: NorFlash> Device<F> {
         self.write(area, at, units)
     }
 
-    /// Erases a sector, counted from the beginning of the area.
+    /// Erases a sector. Sectors are counted from the beginning of the area.
     pub(crate) fn erase(&mut self, area: Area, sector: u32) -> Result<(), Error<F::Error>> {
         let size = F::ERASE_SIZE as u32;
         let from = self.address(area, sector * size);

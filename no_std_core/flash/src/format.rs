@@ -4,13 +4,13 @@
 //! area     entries (ENTRIES of them), then the snapshot, then batches up to the end of the area; what follows is erased
 //! entry    generation u32, next generation u32, end of the snapshot u32, CRC-32 of these and of the format's version
 //! batch    frames, trailer
-//! frame    key u16, check and length u16, record; with length 0 it deletes its key
-//! trailer  a frame of key 0: CRC-32 of the batch's frames, CRC-32 of that with generation and place
+//! frame    key u16, check and length u16, record; a frame with length 0 deletes its key
+//! trailer  a frame of key 0: CRC-32 of the batch's frames, CRC-32 of that CRC-32 with generation and place
 //! ```
 //!
-//! Each of them is padded with 0xFF to a whole number of units.
+//! Each entry, frame and trailer is padded with 0xFF to a whole number of units.
 
-/// What a record is found by: a kind, and a slot among those of the kind.
+/// The key of a record: a kind, and a slot among those of the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(u16);
 
@@ -21,7 +21,7 @@ impl Key {
     pub const SLOTS: u32 = 1 << 12;
     const TRAILER: Self = Self(0);
 
-    /// `None` if `kind` or `slot` is out of its range.
+    /// The key of this kind and slot. `None` if `kind` or `slot` is out of its range.
     pub const fn new(kind: u8, slot: u32) -> Option<Self> {
         if kind == 0 || kind as usize > Self::KINDS || slot >= Self::SLOTS {
             return None;
@@ -29,33 +29,33 @@ impl Key {
         Some(Self((kind as u16) << 12 | slot as u16))
     }
 
-    /// From 1 to 14.
+    /// The kind, from 1 to 14.
     pub const fn kind(self) -> u8 {
         (self.0 >> 12) as u8
     }
 
-    /// Below 4,096.
+    /// The slot, below 4,096.
     pub const fn slot(self) -> u16 {
         self.0 & 0xFFF
     }
 }
 
-/// The longest record that a frame can hold.
+/// The length of the longest record that a frame can hold, in bytes.
 pub(crate) const RECORD_BYTES: usize = 0xFFF;
-/// The shortest: a checksum and one byte.
+/// The length of the shortest record in bytes: a checksum and one byte.
 pub(crate) const SHORTEST_RECORD: usize = 5;
 pub(crate) const HEADER: usize = 4;
 pub(crate) const TRAILER: usize = 12;
 pub(crate) const ENTRY: usize = 16;
-/// Those of the commit of a snapshot, and one each time that the other area is about to be erased: once if all goes well, and
-/// once more for each power cut in the middle of that.
+/// How many entries an area has. The commit of a snapshot writes [`COMMIT_ENTRIES`] of them. One more is written each time before
+/// the other area is erased: once if all goes well, and once more for each power cut during that erasing.
 pub(crate) const ENTRIES: u32 = 16;
-/// The second is for the day that the first one is damaged.
+/// How many entries the commit of a snapshot writes. The second is a spare in case that the first is damaged.
 pub(crate) const COMMIT_ENTRIES: u32 = 2;
 
 const VERSION: u32 = u32::from_le_bytes(*b"GCF1");
 
-/// The first bytes of a frame.
+/// The first bytes of a frame: its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) key: Key,
@@ -72,7 +72,7 @@ impl Header {
         [a, b, c, d]
     }
 
-    /// `None` for what is no header; an erased one is none.
+    /// The header in these bytes. `None` if they are no header, for example if they are erased.
     pub(crate) fn from_bytes([a, b, c, d]: [u8; HEADER]) -> Option<Self> {
         let second = u16::from_le_bytes([c, d]);
         let header = Self { key: Key(u16::from_le_bytes([a, b])), len: second & 0xFFF };
@@ -84,15 +84,15 @@ impl Header {
         self == Self::TRAILER
     }
 
-    /// Differs if one bit does, and is wrong for all zeros and for all ones.
+    /// A check of key and length. It differs if a single bit of them does, and is wrong for all zeros and for all ones.
     fn check(self) -> u16 {
         let mixed = self.key.0 ^ (self.len & 0xFFF);
         (mixed ^ (mixed >> 4) ^ (mixed >> 8) ^ (mixed >> 12) ^ 0xA) & 0xF
     }
 }
 
-/// The end of a batch, `at` that place of an area of that generation. It vouches for itself, so that a batch that was
-/// damaged later is told from one that was never finished.
+/// The end of a batch, at place `at` in the area with this generation. The trailer has a checksum of itself, so that a batch that
+/// was damaged later can be told from one that was never finished.
 pub(crate) fn trailer(generation: u32, at: u32, batch: u32) -> [u8; TRAILER] {
     let [a, b, c, d] = Header::TRAILER.to_bytes();
     let [e, f, g, h] = batch.to_le_bytes();
@@ -101,18 +101,18 @@ pub(crate) fn trailer(generation: u32, at: u32, batch: u32) -> [u8; TRAILER] {
     [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
-/// The checksum of the batch that ends here.
+/// The checksum of the batch that ends here. `None` if the bytes are not the trailer of this place and generation.
 pub(crate) fn read_trailer(generation: u32, at: u32, bytes: [u8; TRAILER]) -> Option<u32> {
     let [_, _, _, _, e, f, g, h, ..] = bytes;
     let batch = u32::from_le_bytes([e, f, g, h]);
     (trailer(generation, at, batch) == bytes).then_some(batch)
 }
 
-/// Makes an area valid. Any entry does, all of one area say the same but for `next`.
+/// An entry makes its area valid. Any one entry is enough: all entries of an area have the same content except for `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     pub(crate) generation: u32,
-    /// Above 0: what the other area holds is void, unless its generation is this or a later one.
+    /// If this is above 0, the content of the other area is void unless its generation is `next` or later.
     pub(crate) next: u32,
     /// Where the snapshot ends.
     pub(crate) end: u32,
@@ -139,7 +139,7 @@ impl Entry {
     }
 }
 
-/// CRC-32 ISO-HDLC, four bits at a time: 64 bytes of table.
+/// CRC-32 ISO-HDLC, computed four bits at a time with a table of 64 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crc(u32);
 
@@ -183,12 +183,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_the_usual_crc_32() {
+    fn the_checksum_is_crc_32_iso_hdlc() {
         assert_eq!(Crc::NEW.with(b"1234").with(b"56789").value(), 0xcbf4_3926);
     }
 
     #[test]
-    fn a_header_is_what_was_written_and_nothing_one_bit_away() {
+    fn a_header_is_read_as_written_and_a_flipped_bit_is_noticed() {
         for (kind, slot, len) in [(1, 0, 0), (14, 4095, 4095), (4, 77, 300)] {
             let header = Header { key: Key::new(kind, slot).unwrap(), len };
             let bytes = header.to_bytes();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trailer_holds_at_its_place_only() {
+    fn a_trailer_is_valid_only_at_its_place() {
         let bytes = trailer(3, 400, 0xdead_beef);
         assert_eq!(read_trailer(3, 400, bytes), Some(0xdead_beef));
         assert_eq!(read_trailer(3, 404, bytes), None);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_whole_or_none() {
+    fn a_damaged_entry_is_no_entry() {
         let entry = Entry { generation: 8, next: 9, end: 1024 };
         let mut bytes = entry.to_bytes();
         assert_eq!(Entry::from_bytes(bytes), Some(entry));

@@ -1,39 +1,41 @@
-//! A log of records on NOR flash, for broker and microcontroller: what was committed survives a power cut at any moment.
+//! A log of records on NOR flash, for a broker on a microcontroller: every committed record survives a power cut at any moment.
 //!
-//! A record belongs to a [`Key`]; the last one put is the key's record, until it is deleted. A batch of puts and deletes takes
-//! effect as one. `no_std`, without a heap, over any [`NorFlash`]; the log's memory is 2 bytes for each key there may be.
+//! A record belongs to a [`Key`]. The last record put under a key counts, until it is deleted. A batch of puts and deletes takes
+//! effect as a whole. The crate is `no_std`, without a heap, over any [`NorFlash`]. The log takes 2 bytes of memory for each key
+//! there may be.
 //!
 //! # How it works
 //!
-//! The flash is two areas of whole sectors. One counts; batches are appended to it, each closed by a trailer with a checksum:
-//! without its trailer a batch does not exist. When it is full, what lives is copied to the other area, together with the
-//! batch that did not fit, and an entry at the beginning of that area makes it the one that counts. So both areas are erased
-//! equally often, and as often as what lives is replaced.
+//! The flash is two areas of whole sectors, one of which counts. Batches are appended to that area, each closed by a trailer with
+//! a checksum: without its trailer a batch does not exist. When the area is full, the live records are copied to the other area,
+//! together with the batch that did not fit. Then an entry at the beginning of the other area makes that area the one that
+//! counts. So both areas are erased equally often, and as often as the live records are replaced.
 //!
 //! # What a power cut leaves
 //!
-//! A word that was being written may read differently each time, and the sectors that were being erased too. So:
+//! A word that was being written when power failed may read differently each time, and so may a sector that was being erased.
+//! Therefore:
 //!
-//! - Nothing is ever appended to what was written before the start. [`Log::open`] reads only; the first [`Log::commit`] moves
-//!   what lives to the other area, which was erased and written without interruption then. It is due before anything that was
-//!   read is told to the world. (This costs half an erase cycle for each start that gets so far.)
-//! - No sector is taken for erased because it reads so.
-//! - Before an area is erased, the other one is made valid once more by another entry, which also says that whatever the
-//!   area may look like after an interrupted erase is void.
+//! - Nothing is ever appended to batches that were written before the start. [`Log::open`] only reads. The first [`Log::commit`]
+//!   moves the live records to the other area, which is erased and written without interruption then. This commit is due before
+//!   any record that was read is told to the world. (It costs half an erase cycle for each start that gets so far.)
+//! - No sector is taken for erased only because it reads as erased.
+//! - Before an area is erased, another entry in the other area makes that other area valid once more. The entry also says that
+//!   the erased area is void, whatever it may look like after an interrupted erase.
 //!
 //! # Damage
 //!
-//! Bits that have flipped since they were committed cost the records they are in, no others, and are counted in
+//! Bits that have flipped since they were committed cost the records they are in and no others. They are counted in
 //! [`Found::damaged`].
 //!
 //! # Full flash
 //!
-//! Room ends when all that lives does not fit into one area. [`Log::room`] says when to stop before, deletes always fit. An
-//! area that is no larger than what lives in it moves often: give it at least twice as much.
+//! The flash is full when the live records do not fit into one area. [`Log::room`] says when to stop before that; deletes always
+//! fit. If an area is hardly larger than its live records, the log moves often: give an area at least twice their size.
 //!
 //! # Why not sequential-storage?
 //!
-//! Its queue writes and erases more for what changes this often, its map reads all items to remove one, batches are not
+//! Its queue writes and erases more for records that change this often. Its map reads all items to remove one. Batches are not
 //! atomic, and items were lost in power cut tests with words of 1 byte.
 //!
 //! # Example
@@ -94,18 +96,18 @@ use core::fmt;
 #[cfg(doc)]
 use embedded_storage::nor_flash::NorFlash;
 
-/// Why something could not be done.
+/// Why an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error<E> {
-    /// The flash said so. The log does nothing more until it is opened again.
+    /// The flash reported this error. The log does nothing more until it is opened again.
     Flash(E),
-    /// The flash has failed before.
+    /// The flash failed in an earlier call. The log has to be opened again.
     Failed,
-    /// What lives does not fit into an area any more.
+    /// The live records do not fit into one area any more.
     Full,
     /// There is no such slot, or a record of such a length cannot be kept.
     Unfit,
-    /// The buffer must have so many bytes.
+    /// The buffer is too short. It must have so many bytes.
     Small(usize),
     /// The range of flash or the table of places cannot be used.
     Geometry,

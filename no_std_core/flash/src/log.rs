@@ -1,4 +1,4 @@
-//! The log: batches appended to one area, and moves of what lives to the other.
+//! The log: batches are appended to one area, and live records move to the other area.
 
 use core::ops::Range;
 
@@ -14,44 +14,44 @@ use crate::{Error, Found, Key, Place, Slots};
 pub struct Log<'p, F> {
     pub(crate) device: Device<F>,
     pub(crate) slots: Slots,
-    /// Of all live records, those of the batch that is being written too.
+    /// The places of all live records, including those of the batch that is being written.
     pub(crate) places: &'p mut [Place],
-    /// The area that counts. New frames go there too, unless there is a move.
+    /// The area that counts. New frames are written there too, except during a move.
     pub(crate) current: Area,
-    /// Of the current area; 0 if there is none yet.
+    /// The generation of the current area; 0 if there is no current area yet.
     pub(crate) generation: u32,
-    /// The one that the next move will make. At most what the current area's entries say.
+    /// The generation that the next move will make. Not below the greatest `next` in the current area's entries.
     pub(crate) next: u32,
     /// Where the current area's snapshot ends.
     pub(crate) snapshot_end: u32,
     /// The first entry of the current area that may be written.
     pub(crate) free_entry: u32,
-    /// The other area looked erased at the start.
+    /// Whether the other area looked erased at the start.
     pub(crate) other_is_blank: bool,
-    /// The current area says that the other one is void, so that may be erased.
+    /// Whether the current area says that the other one is void, so that the other one may be erased.
     is_marked: bool,
-    /// Nothing that was written before the start is the last of its area: see [`Log::settle`].
+    /// Whether the last batch of the current area was written after the start: see [`Log::is_settled`].
     is_settled: bool,
-    /// Sectors of the other area that were erased since it was the current one, and since the start.
+    /// How many sectors of the other area were erased since it last was the current one, and since the start.
     erased: u32,
-    /// Where the next frame goes.
+    /// The place of the next frame.
     at: u32,
-    /// Bytes of all live frames.
+    /// How many bytes all live frames take.
     live: u32,
-    /// While everything goes to the other area: bytes of live frames that are still in the current one.
+    /// During a move, when all frames go to the other area: how many bytes of live frames are still in the current one.
     staying: Option<u32>,
-    /// Of the frames since the last trailer.
+    /// The checksum of the frames since the last trailer.
     batch: Option<Crc>,
     has_failed: bool,
 }
 
 impl<'p, F: NorFlash> Log<'p, F> {
-    /// Reads what `range` of the flash holds, and writes nothing. Half of the range is one area; of each, only what 32,768
-    /// units can name is used.
+    /// Reads the log in `range` of the flash, and writes nothing. Half of the range is one area. Of each area only the part that
+    /// 32,768 units can name is used.
     ///
     /// # Errors
-    /// [`Error::Geometry`] if the range is not made of sectors, is not within the flash, or holds less than two sectors, or
-    /// if `places` are fewer than `slots` has. [`Error::Flash`]. Damaged records are no error, [`Found`] counts them.
+    /// [`Error::Geometry`] if the range is not made of whole sectors, is not within the flash, or holds less than two sectors, or
+    /// if `places` has fewer entries than `slots` needs. [`Error::Flash`]. Damaged records are no error; [`Found`] counts them.
     pub fn open(
         flash: F,
         range: Range<u32>,
@@ -89,8 +89,8 @@ impl<'p, F: NorFlash> Log<'p, F> {
         Ok((log, found))
     }
 
-    /// Adds to the batch that `record` is the key's from now on. It must begin with the CRC-32 of its rest, as sealed records
-    /// do: that is how damage to it is noticed.
+    /// Adds to the batch that `record` is the key's record from now on. The record must begin with the CRC-32 of its other bytes,
+    /// as sealed records do: that checksum shows damage.
     ///
     /// # Errors
     /// [`Error::Full`]: nothing has changed; after some deletes it may fit. [`Error::Unfit`]: `slots` has no such slot, or
@@ -112,7 +112,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         })
     }
 
-    /// Adds to the batch that the key has no record any more.
+    /// Adds to the batch that the key no longer has a record.
     ///
     /// # Errors
     /// As [`Log::put`]; never [`Error::Full`] for a key that is not put in the same batch.
@@ -120,7 +120,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         self.guarded(|log| {
             let index = log.slots.index(key).ok_or(Error::Unfit)?;
             let Some(former) = log.stored(index)? else { return Ok(()) };
-            // What is not copied is gone after a move. Anything else needs a frame.
+            // During a move, a record that is not copied is gone afterwards. In any other case the delete needs a frame.
             if log.staying.is_none() || former.area == log.target() {
                 log.make_room(Device::<F>::UNIT as u32, Some(former))?;
             }
@@ -132,8 +132,8 @@ impl<'p, F: NorFlash> Log<'p, F> {
         })
     }
 
-    /// Ends the batch. When this returns `Ok`, all that was put and deleted since the last time survives a power cut; if the
-    /// power goes before, all of it may or none of it.
+    /// Ends the batch. When this returns `Ok`, all puts and deletes since the last commit survive a power cut. If the power fails
+    /// earlier, all of them survive or none does.
     ///
     /// # Errors
     /// [`Error::Flash`], [`Error::Failed`].
@@ -154,18 +154,18 @@ impl<'p, F: NorFlash> Log<'p, F> {
         })
     }
 
-    /// Whether a batch was committed since the log was opened. Before that, what was read may not be told to anybody: the
-    /// power may have gone while its last word was written, which may then read differently the next time. An empty
-    /// [`Log::commit`] makes it safe.
+    /// Whether a batch was committed since the log was opened. Before that, records that were read must not be told to anybody:
+    /// the power may have failed while the last word of the log was written, and that word may read differently the next time. An
+    /// empty [`Log::commit`] makes the records safe.
     pub fn is_settled(&self) -> bool {
         self.is_settled
     }
 
-    /// The first live record that `cursor` has not passed, in `out`, with its length; they come by kinds and slots
-    /// ascending. Begin with `&mut 0`.
+    /// Reads the first live record that `cursor` has not passed into `out`, and returns its key and length. Records come by kinds
+    /// and slots ascending. Begin with a `cursor` of 0.
     ///
     /// # Errors
-    /// [`Error::Small`] with the length if `out` is too short, which passes nothing. [`Error::Flash`].
+    /// [`Error::Small`] with the length if `out` is too short; `cursor` stays as it is then. [`Error::Flash`].
     pub fn next_record(&mut self, cursor: &mut usize, out: &mut [u8]) -> Result<Option<(Key, usize)>, Error<F::Error>> {
         loop {
             if *cursor >= self.places.len() {
@@ -179,7 +179,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         }
     }
 
-    /// The key's record, in `out`; how long it is.
+    /// Reads the key's record into `out`. Returns its length; `None` if there is no record.
     ///
     /// # Errors
     /// As [`Log::next_record`].
@@ -188,18 +188,18 @@ impl<'p, F: NorFlash> Log<'p, F> {
         Ok(self.read(index, out)?.map(|(_, len)| len))
     }
 
-    /// How many bytes the live records may still grow by, with 4 bytes (and padding) for each.
+    /// By how many bytes the live records may still grow. Each record counts with 4 bytes more, and with its padding.
     pub fn room(&self) -> usize {
         self.capacity().saturating_sub(self.live as usize)
     }
 
-    /// How many bytes live records may have.
+    /// How many bytes all live records may have.
     pub fn capacity(&self) -> usize {
         self.device.len.saturating_sub(Device::<F>::DATA) as usize
     }
 
-    /// Erases a sector ahead of the next move, which else erases them all at once. `true` if there is more to do. Call it
-    /// when there is nothing else to do.
+    /// Erases a sector ahead of the next move, which would otherwise erase them all at once. Returns `true` if there are more to
+    /// erase. Call it when there is nothing else to do.
     ///
     /// # Errors
     /// [`Error::Flash`], [`Error::Failed`].
@@ -223,7 +223,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         self.device.into_flash()
     }
 
-    /// After the flash has failed once, nothing is believed until the log is opened again.
+    /// Runs an operation. After the flash has failed once, every operation fails until the log is opened again.
     fn guarded<T>(&mut self, verb: impl FnOnce(&mut Self) -> Result<T, Error<F::Error>>) -> Result<T, Error<F::Error>> {
         if self.has_failed {
             return Err(Error::Failed);
@@ -233,12 +233,12 @@ impl<'p, F: NorFlash> Log<'p, F> {
         result
     }
 
-    /// Where frames go now.
+    /// The area to which frames are written now.
     fn target(&self) -> Area {
         if self.staying.is_some() { self.current.other() } else { self.current }
     }
 
-    /// The live frame of a place. Its header cannot be read any more if it was damaged since the start.
+    /// The live frame of a key. Its header cannot be read any more if it was damaged since the start.
     fn stored(&mut self, index: usize) -> Result<Option<Stored>, Error<F::Error>> {
         let Some((area, unit)) = self.places.get(index).copied().and_then(Place::get) else { return Ok(None) };
         let at = unit * Device::<F>::UNIT as u32;
@@ -261,7 +261,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         Ok(Some((header.key, len)))
     }
 
-    /// The frame of a place is another one now, or none.
+    /// Sets the place of a key's live frame; [`Place::NONE`] if the key has none any more.
     fn replace(&mut self, index: usize, place: Place, former: Option<Stored>) {
         if let Some(former) = former {
             self.live = self.live.saturating_sub(former.size);
@@ -274,8 +274,8 @@ impl<'p, F: NorFlash> Log<'p, F> {
         }
     }
 
-    /// Sees to it that a frame of `size` fits, which replaces `former`, and then what follows in any case: a trailer, or all
-    /// that stays in the current area.
+    /// Makes room for a frame of `size`, which replaces `former`, and for what has to follow in any case: a trailer, or all
+    /// frames that still have to move from the current area.
     fn make_room(&mut self, size: u32, former: Option<Stored>) -> Result<(), Error<F::Error>> {
         if self.staying.is_none() {
             if self.is_settled && self.at + size + Device::<F>::padded(TRAILER) <= self.device.len {
@@ -294,7 +294,8 @@ impl<'p, F: NorFlash> Log<'p, F> {
         Ok(())
     }
 
-    /// The first unit goes alone: while it is not whole, nothing of the record is there that might look like something else.
+    /// Writes a frame. The first unit is written alone: while that unit is not whole, no byte of the record is in flash that
+    /// might look like another frame.
     fn write_frame(&mut self, header: Header, record: &[u8]) -> Result<(), Error<F::Error>> {
         let unit = Device::<F>::UNIT;
         let mut first = [0xFF; CHUNK];
@@ -340,12 +341,12 @@ impl<'p, F: NorFlash> Log<'p, F> {
         Ok(())
     }
 
-    /// Before the other area is erased the current one gets another entry. The power may have gone while its last one was
-    /// written, or while the erasing of the other had begun: now the current one is certainly valid, and the other is void
-    /// even if it looks valid. There is no need if nothing is there that could: then the current one is valid since its last
-    /// entry was written, or nothing was ever committed.
+    /// Writes another entry to the current area before the other area is erased. The power may have failed while the current
+    /// area's last entry was written, or while the other area was being erased. With the new entry the current area is certainly
+    /// valid, and the other is void even if it looks valid. No entry is needed if the other area is blank: then the current area
+    /// has been valid since its last entry was written, or nothing was ever committed.
     fn mark(&mut self) -> Result<(), Error<F::Error>> {
-        // Without a free entry there were so many power cuts here that the ones before will do.
+        // If no entry is free, there were so many power cuts here that the entries before are enough.
         if self.free_entry < ENTRIES {
             self.next = self.next.max(self.generation).saturating_add(1);
             if self.generation > 0 && !self.other_is_blank {
@@ -362,7 +363,7 @@ impl<'p, F: NorFlash> Log<'p, F> {
         self.device.write_padded(area, index * Device::<F>::padded(ENTRY), &entry.to_bytes())
     }
 
-    /// Copies what has stayed, and makes the target the current area.
+    /// Copies the frames that are still in the current area, and makes the target the current area.
     fn commit_move(&mut self) -> Result<(), Error<F::Error>> {
         let target = self.target();
         for index in 0..self.places.len() {
@@ -411,6 +412,6 @@ struct Stored {
     area: Area,
     at: u32,
     header: Option<Header>,
-    /// With padding; 0 without a header.
+    /// The size in bytes, with padding; 0 if the header cannot be read.
     size: u32,
 }

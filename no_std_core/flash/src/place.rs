@@ -1,16 +1,16 @@
-//! Where records are: the log's memory.
+//! The places of records: the log's memory.
 
 use crate::Key;
 use crate::device::Area;
 
-/// Where the live record of a key is, in 2 bytes. The log works in a table of these, one for each slot of [`Slots`].
+/// Where the live record of a key is, in 2 bytes. The log works in a table with one place for each slot of [`Slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u16);
 
 impl Place {
-    /// Nowhere.
+    /// The place of no record.
     pub const NONE: Self = Self(0);
-    /// As many units of an area can be told apart.
+    /// How many units of an area can be told apart.
     pub(crate) const UNITS: u32 = 1 << 15;
 
     /// `unit` is above 0, as an area begins with its entries.
@@ -33,24 +33,24 @@ impl Default for Place {
     }
 }
 
-/// How many slots each kind has, and so which [`Place`] is whose.
+/// How many slots each kind has. This decides which [`Place`] in the table belongs to which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     counts: [u16; Key::KINDS],
 }
 
 impl Slots {
-    /// `counts` begins with kind 1; a kind has at most [`Key::SLOTS`].
+    /// `counts` begins with kind 1. A kind has at most [`Key::SLOTS`] slots.
     pub const fn new(counts: [u16; Key::KINDS]) -> Self {
         Self { counts }
     }
 
-    /// How long the table of places must be.
+    /// How many places the table must have.
     pub fn total(&self) -> usize {
         self.counts.iter().map(|count| usize::from(*count)).sum()
     }
 
-    /// Which place is the key's; these ascend with kind and slot. `None` if the kind has no such slot.
+    /// The index of the key's place in the table. Indices ascend with kind and slot. `None` if the kind has no such slot.
     pub(crate) fn index(&self, key: Key) -> Option<usize> {
         let kind = usize::from(key.kind()).checked_sub(1)?;
         let before: usize = self.counts.iter().take(kind).map(|count| usize::from(*count)).sum();

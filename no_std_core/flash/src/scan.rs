@@ -1,4 +1,4 @@
-//! What is done once, at the start: finding out what the flash holds.
+//! The scan at the start: finding out what the flash holds.
 
 use embedded_storage::nor_flash::NorFlash;
 
@@ -9,38 +9,39 @@ use crate::{Error, Log, Place};
 /// What [`Log::open`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Live records.
+    /// How many live records there are.
     pub records: u32,
-    /// Batches since the last move.
+    /// How many batches there are since the last move.
     pub batches: u32,
-    /// Places where committed records, or deletions, cannot be read any more. What else there was is served.
+    /// How many places there are where committed records or deletions cannot be read any more. All other records are served.
     pub damaged: u32,
-    /// Records that [`Slots`](crate::Slots) has no place for: those of a firmware with larger tables.
+    /// How many records there are that [`Slots`](crate::Slots) has no place for: those of a firmware with larger tables.
     pub unfit: u32,
-    /// There was no log: the flash is new, or damaged beyond use.
+    /// Whether there was no log: the flash is new, or damaged beyond use.
     pub is_new: bool,
 }
 
 /// The entries of an area.
 #[derive(Clone, Copy)]
 struct Row {
-    /// With the latest `next`.
+    /// An entry with the latest `next`.
     entry: Option<Entry>,
-    /// The first one behind all that were written, and behind the two of the commit in any case: these may look erased, and
-    /// what is written over them would differ. (A later one that looks erased is written again as it was.)
+    /// The first entry behind all that were written, and behind the two of the commit in any case. Those two may look erased when
+    /// they are not, and the entry written over them would be a different one. (A later entry that looks erased is written again
+    /// with the same content.)
     free: u32,
-    /// All of them look erased.
+    /// Whether all entries look erased.
     is_blank: bool,
 }
 
-/// The last frame of a batch.
+/// The trailer of a batch.
 struct Trailer {
     at: u32,
     batch: u32,
 }
 
 impl<F: NorFlash> Log<'_, F> {
-    /// Takes the area that counts, and finds all live records in it.
+    /// Chooses the area that counts, and finds all live records in it.
     pub(crate) fn scan(&mut self) -> Result<Found, Error<F::Error>> {
         let mut found = Found::default();
         let (a, b) = (self.row(Area::A)?, self.row(Area::B)?);
@@ -87,7 +88,7 @@ impl<F: NorFlash> Log<'_, F> {
         Ok(row)
     }
 
-    /// The end of the batch that begins at `start`. `None`: it was never committed, or there is none.
+    /// The trailer of the batch that begins at `start`. `None` if the batch was never committed, or if there is no batch.
     fn find_trailer(&mut self, start: u32) -> Result<Option<Trailer>, Error<F::Error>> {
         let mut at = start;
         while let Some(header) = Header::from_bytes(self.device.read_array(self.current, at)?) {
@@ -96,7 +97,7 @@ impl<F: NorFlash> Log<'_, F> {
             }
             at += Device::<F>::padded(HEADER + usize::from(header.len));
         }
-        // It is here if all is well. If not, this is the end of the log, or a damaged batch: then a trailer is further on.
+        // The trailer is here if all is well. If not, this is the end of the log, or a damaged batch whose trailer is further on.
         while at < self.device.len {
             let chunk: [u8; CHUNK] = self.device.read_array(self.current, at)?;
             let bytes: [u8; TRAILER] = self.device.read_array(self.current, at)?;
@@ -108,8 +109,8 @@ impl<F: NorFlash> Log<'_, F> {
         Ok(None)
     }
 
-    /// Takes all frames from `at` to `end`. A record is taken only if its own checksum holds; behind a header that cannot be
-    /// read, the next such record is where reading goes on.
+    /// Takes all frames from `at` to `end`. A record is taken only if its own checksum is right. Behind a header that cannot be
+    /// read, reading goes on at the next record whose checksum is right.
     fn take(&mut self, mut at: u32, end: u32, found: &mut Found) -> Result<(), Error<F::Error>> {
         let mut is_lost = false;
         while at < end {
@@ -128,7 +129,7 @@ impl<F: NorFlash> Log<'_, F> {
                 Some(header) if is_good || !is_lost => {
                     is_lost = false;
                     let place = Place::new(self.current, at / Device::<F>::UNIT as u32);
-                    // What cannot be read has replaced what was there before all the same.
+                    // A record that cannot be read has replaced the key's earlier one all the same.
                     let place = if is_good && header.len > 0 { place } else { Place::NONE };
                     match self.slots.index(header.key).and_then(|index| self.places.get_mut(index)) {
                         Some(entry) => *entry = place,
@@ -153,7 +154,7 @@ impl<F: NorFlash> Log<'_, F> {
     }
 }
 
-/// The later one, unless the earlier says that it is void.
+/// The later entry with its area; the earlier one if that says that the other area is void.
 fn choose(a: Option<Entry>, b: Option<Entry>) -> Option<(Area, Entry)> {
     match (a, b) {
         (Some(a), Some(b)) if a.generation < b.generation && b.generation < a.next => Some((Area::A, a)),

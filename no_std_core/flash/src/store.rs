@@ -9,42 +9,42 @@ use goldcrest_core::{Broker, Entries, Instant, Limits, Memory, Polled, Restored}
 use crate::format::Crc;
 use crate::{Error, Found, Key, Log, Place, Slots};
 
-/// The time until which the clock has run, so that it goes on there after a restart. The core knows no such kind.
+/// The key of the time until which the clock has run, so that the clock goes on there after a restart. The core has no such kind.
 const CLOCK: (u8, u32) = (14, 0);
 const CLOCK_BYTES: usize = 12;
-/// The time is noted so far ahead: then many batches need no note of their own.
+/// The recorded time is so far ahead of the clock: then many batches need no new record of the time.
 const AHEAD_MILLIS: u64 = 1_000;
-/// It is noted at least so often while something is stored.
+/// While something is stored, the time is recorded at least this often.
 const NOTE_MILLIS: u64 = 60_000;
 
 /// How long the buffer for [`Store::persist`] and [`Store::restore`] must be with [`Limits::FIRMWARE`], in bytes.
 pub const RECORD_BYTES: usize = Limits::FIRMWARE.packet_bytes as usize + OVERHEAD;
 
-/// How many places a store needs for a broker with such memory; of [`Resources`](goldcrest_core::Resources) it is known at
-/// compile time.
+/// How many places a store needs for a broker with this memory. For [`Resources`](goldcrest_core::Resources) the number is known
+/// at compile time.
 pub const fn places(entries: &Entries) -> usize {
-    // Those of the journal, the counters, and the clock.
+    // The slots of the journal, the counters, and the clock.
     entries.marks + 2
 }
 
-/// What a broker must not forget, on NOR flash.
+/// The store of a durable broker on NOR flash.
 ///
 /// 1. [`Store::open`], before the memory is handed to the broker; start the clock at [`Store::clock`].
 /// 2. [`Store::restore`] fills the new broker.
-/// 3. [`Store::persist`] after all that was received in a turn of the loop, and before anything is transmitted.
+/// 3. [`Store::persist`] after everything that was received in a turn of the loop, and before anything is transmitted.
 /// 4. [`Store::idle`] when there is nothing else to do.
-// The verbs are never inlined: their buffers shall be on the stack only while they run.
+// The methods are never inlined, so that their buffers are on the stack only while they run.
 pub struct Store<'p, F> {
     log: Log<'p, F>,
     clock: Instant,
-    /// Less room than this is full.
+    /// With less room than this the store is full.
     reserve: usize,
     has_failed: bool,
 }
 
 impl<'p, F: NorFlash> Store<'p, F> {
-    /// Reads what `range` of the flash holds, as [`Log::open`] does. `memory` is the memory that the broker will have,
-    /// see [`places`] for how many there must be.
+    /// Reads the log in `range` of the flash, as [`Log::open`] does. `memory` is the memory that the broker will have; [`places`]
+    /// tells how many places there must be.
     ///
     /// # Errors
     /// As [`Log::open`].
@@ -64,13 +64,13 @@ impl<'p, F: NorFlash> Store<'p, F> {
         Ok((Self { log, clock: Instant::from_millis(clock), reserve, has_failed: false }, found))
     }
 
-    /// Where the broker's clock must go on. The time without power is not counted: who has a clock that runs meanwhile adds
-    /// what it says.
+    /// The time at which the broker's clock must go on. The time without power is not counted. If another clock runs meanwhile,
+    /// the caller adds the time that it shows.
     pub fn clock(&self) -> Instant {
         self.clock
     }
 
-    /// Hands all records to a broker that has no connections yet, and ends its restoring.
+    /// Passes all records to a broker that has no connections yet, and ends its restoring.
     ///
     /// # Errors
     /// [`Error::Small`]: the buffer is shorter than a record; [`RECORD_BYTES`] are enough. [`Error::Flash`].
@@ -83,21 +83,21 @@ impl<'p, F: NorFlash> Store<'p, F> {
     ) -> Result<Restored, Error<F::Error>> {
         let mut cursor = 0;
         while let Some((_, len)) = self.log.next_record(&mut cursor, buffer)? {
-            // What is no record of the core is the clock, or was written by a newer version.
+            // A record that the core cannot open is the clock's, or was written by a newer version.
             if let Ok(record) = record::open(buffer.get(..len).unwrap_or(&[])) {
-                // The broker counts what it leaves out.
+                // The broker counts the records that it leaves out.
                 let _ = broker.restore(record);
             }
         }
         Ok(broker.finish_restore(now))
     }
 
-    /// Stores what has changed, and lets the broker transmit what waited for that. Tells the broker whether there is room for
-    /// more: less than a quarter of an area is none.
+    /// Records what has changed, and lets the broker transmit what waited for that. Tells the broker whether there is room for
+    /// more; with less than a quarter of an area the store counts as full.
     ///
     /// # Errors
-    /// Any error means that nothing is stored any more before the next start, and that the broker confirms nothing that it
-    /// would have to remember. [`Error::Full`]: between two calls there came more than fits into the last quarter.
+    /// After any error nothing is stored any more before the next start, and the broker confirms nothing that it would have to
+    /// remember. [`Error::Full`]: the records between two calls needed more than the last quarter of an area.
     #[inline(never)]
     pub fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut [u8]) -> Result<(), Error<F::Error>> {
         if self.has_failed {
@@ -116,12 +116,12 @@ impl<'p, F: NorFlash> Store<'p, F> {
         self.log.idle()
     }
 
-    /// As [`Log::is_settled`]: a broker whose first [`Store::persist`] failed may tell nobody what was restored.
+    /// As [`Log::is_settled`]: if the first [`Store::persist`] failed, the broker must tell nobody what was restored.
     pub fn is_settled(&self) -> bool {
         self.log.is_settled()
     }
 
-    /// How many bytes records may still grow by.
+    /// By how many bytes the records may still grow.
     pub fn room(&self) -> usize {
         self.log.room()
     }
@@ -160,8 +160,8 @@ impl<'p, F: NorFlash> Store<'p, F> {
         Ok(())
     }
 
-    /// Something is to be written although nothing has changed: before the first client can be told anything, and at times
-    /// for the clock.
+    /// Whether a batch has to be written although nothing has changed: before anything is told to the first client, and from time
+    /// to time for the clock.
     fn is_due(&self, now: Instant, broker: &Broker<'_>) -> bool {
         if self.log.is_settled() {
             self.log.room() < self.log.capacity() && now > self.clock.plus_millis(NOTE_MILLIS)
@@ -183,7 +183,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
     }
 }
 
-/// Which slots the broker's records have, and that of the clock.
+/// The slots that the broker's records have, and the slot of the clock.
 fn slots(memory: &Memory<'_>) -> Slots {
     let mut counts = [0; Key::KINDS];
     let mut set = |kind: u8, count: usize| {

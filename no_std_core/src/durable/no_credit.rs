@@ -1,4 +1,5 @@
-//! Without the features `alloc` and `durable` no store writes on a thread of its own: the engine's questions are answered by the defaults, and no state stands beside its own.
+//! Without the features `alloc` and `durable` no store writes on a thread of its own. The defaults answer the engine's questions,
+//! and this module keeps no state.
 
 use crate::engine::Engine;
 use crate::engine::neighbours::Nothing;

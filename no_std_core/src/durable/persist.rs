@@ -1,4 +1,4 @@
-//! Records of what has changed, and what waits until they are safe.
+//! Records of changes, and what may go on once they are safe.
 
 use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
 use crate::engine::Engine;
@@ -11,19 +11,19 @@ use crate::engine::siblings::{SiblingRecords, TransitParts};
 use crate::mem::{Handle, OWNED};
 use crate::seam::journal::Batch;
 
-/// What [`Broker::poll_record`](crate::Broker::poll_record) gave.
+/// The result of [`Broker::poll_record`](crate::Broker::poll_record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// A record, of so many bytes.
+    /// A record was written to the buffer.
     Record {
-        /// What it is about.
+        /// What the record is about.
         key: Key,
-        /// The thing is gone.
+        /// The thing is gone: the record deletes the key.
         delete: bool,
-        /// Bytes of the buffer.
+        /// How many bytes of the buffer the record takes.
         len: usize,
     },
-    /// The buffer is too short for the next record: so many bytes are enough. Nothing is lost.
+    /// The buffer is too short for the next record; so many bytes are enough. Nothing is lost.
     TooSmall(usize),
     /// There is nothing to be recorded.
     Nothing,
@@ -34,7 +34,7 @@ impl Engine<'_> {
         while let Some((kind, slot)) = self.messages.journal.next() {
             let key = Key { kind, slot };
             if kind == Kind::Message && self.messages.is_evicted_at(slot) {
-                // The store has it, and we have not: nothing but its body could be recorded, and that does not change.
+                // The body is in the store alone. A new record could say nothing but that body, which does not change.
                 self.messages.journal.recorded(kind, slot, true, false);
                 continue;
             }
@@ -64,8 +64,8 @@ impl Engine<'_> {
         Polled::Nothing
     }
 
-    /// Seals what is in the slot now; or how much space is enough for it; or `None` if nothing durable is there. Texts are
-    /// put together in `space`.
+    /// Seals the thing that is in the slot now. Returns the length of the record, or how much space it needs if `out` is too
+    /// short; `None` if the slot holds nothing durable. Texts are put together in `space`.
     fn seal_present(&self, key: Key, space: &mut [u8], out: &mut [u8]) -> Option<Result<usize, usize>> {
         let slot = key.slot as usize;
         let (value, text_len) = match key.kind {
@@ -114,7 +114,7 @@ impl Engine<'_> {
         Some(sealed.ok_or(record::OVERHEAD.saturating_add(text_len)))
     }
 
-    /// What is kept of siblings, and how long the text in it is.
+    /// The record of a message to a sibling, or of a sibling's progress, and how long the text in it is.
     fn sibling_value(&self, key: Key) -> Option<(Value<'_>, usize)> {
         let slot = key.slot as usize;
         if key.kind == Kind::Sibling {
@@ -149,7 +149,7 @@ impl Engine<'_> {
         Some((value, len))
     }
 
-    /// Whether the group keeps messages, or a Session that has to survive is a member.
+    /// Whether the group has to survive a restart: it keeps messages, or has a durable Session as a member.
     fn is_durable_group(&self, group: Handle<Group>) -> bool {
         let is_durable = |member| {
             let session = self.session_of(self.router.subscription(member).subscriber());
@@ -225,13 +225,13 @@ impl Engine<'_> {
         }
     }
 
-    /// Names the connections for which the batch made something transmittable.
+    /// Notes that `batch` is safe, and names the connections that may transmit something because of it.
     pub(crate) fn on_persisted(&mut self, batch: Batch) {
         self.messages.journal.set_safe(batch);
         self.go_on_after_batch();
     }
 
-    /// Nothing is unsafe that was: what waited for that goes on.
+    /// Lets go on what waited for a batch that is no longer unsafe.
     pub(crate) fn go_on_after_batch(&mut self) {
         self.batch_is_safe();
         self.bodies_are_safe();

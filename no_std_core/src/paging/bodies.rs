@@ -9,32 +9,33 @@ use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
 use crate::mem::Handle;
 use crate::seam::journal::Batch;
 
-/// What a body takes in memory beside its bytes, about.
+/// About how many bytes a body takes in memory besides its own.
 const OVERHEAD: usize = 64;
 
-/// What is known of the bodies of all messages.
+/// The state of paging for the bodies of all messages.
 #[derive(Debug, Default)]
 pub(crate) struct Bodies {
-    /// What evictable bodies may take in memory, in bytes; 0: all stay there.
+    /// How many bytes of memory evictable bodies may take; 0: all bodies stay in memory.
     pub(super) budget: usize,
-    /// Messages whose record was polled, with its batch, until that is safe.
+    /// Messages whose record was polled, each with its batch, until that batch is safe.
     pub(super) recording: VecDeque<(Batch, Name)>,
-    /// Evictable bodies in memory, in the order in which they came; and names of messages that are gone.
+    /// Evictable bodies in memory, in the order in which they came. Names of messages that are gone may be among them.
     pub(super) evictable: VecDeque<Name>,
-    /// How many of these there are, and what they take.
+    /// How many evictable bodies there are, and how many bytes they take.
     pub(super) count: usize,
     pub(super) bytes: usize,
     /// How many messages have no body in memory.
     pub(super) evicted: usize,
-    /// What is to be requested from the store.
+    /// Bodies that are to be requested from the store.
     pub(super) requests: VecDeque<Fetch>,
-    /// What was requested and has not come, as it counts towards the budget.
+    /// The weight of the bodies that were requested and have not come.
     pub(super) requested: usize,
-    /// The same with what is to be requested.
+    /// The weight of these, and of the bodies that are to be requested.
     pub(super) expected: usize,
-    /// Something that somebody may wait for has come.
+    /// A body that a client may wait for has come.
     pub(super) has_arrived: bool,
-    /// A bit for each slot, until the end of restoring: its message is retained. `None` if nobody said so.
+    /// For each slot a bit that says whether its message is retained, until the end of restoring. `None` if the retained slots
+    /// were not named.
     pub(super) retained: Option<Vec<u64>>,
 }
 
@@ -48,13 +49,13 @@ impl Message {
     pub(super) const EVICTED: u8 = 2;
     /// The body was requested, and has not come.
     pub(super) const REQUESTED: u8 = 4;
-    /// A record of it is in a batch that is not safe yet.
+    /// A record of the message is in a batch that is not safe yet.
     pub(super) const RECORDING: u8 = 8;
     /// The body is in memory, counts towards the budget and may be evicted.
     pub(super) const EVICTABLE: u8 = 16;
     /// The body is needed at any time.
     pub(super) const PINNED: u8 = 32;
-    /// The body is in the store alone, and can't be read there.
+    /// The body is in the store alone, and the store can't read it.
     pub(super) const UNREADABLE: u8 = 64;
 
     pub(super) fn has(&self, flag: u8) -> bool {
@@ -65,7 +66,7 @@ impl Message {
         Name { slot: slot as u32, order: self.order as u32 }
     }
 
-    /// What the body counts towards the budget.
+    /// How many bytes the body counts towards the budget.
     pub(super) fn weight(&self) -> usize {
         self.body.len().saturating_add(OVERHEAD)
     }
@@ -139,7 +140,7 @@ impl Residency for Messages<'_> {
     }
 
     fn set_body_budget(&mut self, bytes: usize) {
-        // In borrowed memory what is fetched could find no room.
+        // In borrowed memory a fetched body might find no room.
         self.paging.budget = if self.bytes.is_owned() { bytes } else { 0 };
     }
 }

@@ -1,4 +1,4 @@
-//! What paging does with connections and with the store.
+//! How paging acts on connections and on the store.
 
 use super::fetch::Fetch;
 use crate::config::Overflow;
@@ -19,7 +19,7 @@ impl Paged for Engine<'_> {
         }
         self.connections[handle].sending = begun;
         if self.messages.is_unreadable(message) {
-            // Nothing may follow a packet that is half out, nor one that promised a Topic Alias.
+            // No other packet may follow a packet that is half sent, or one that established a Topic Alias.
             self.forget_sending(handle);
             self.connections[handle].phase = Phase::Dead;
         } else {
@@ -61,7 +61,7 @@ impl Paged for Engine<'_> {
 }
 
 impl Engine<'_> {
-    /// Evicts what the budget has no room for.
+    /// Evicts bodies until the others fit into the budget.
     fn evict_surplus(&mut self) {
         while let Some(message) = self.messages.next_to_evict() {
             if self.is_looked_for(message) {
@@ -71,7 +71,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether a full queue would look for older messages with this one's topic.
+    /// Whether a full queue would search for older messages with the topic of this one, as `KeepLatest` does.
     fn is_looked_for(&mut self, message: Handle<Message>) -> bool {
         self.config.may_keep_latest()
             && self.with_topic(message, |broker, topic| broker.config.overflow_for(topic)) == Some(Overflow::KeepLatest)
@@ -88,7 +88,7 @@ impl Engine<'_> {
             Ok(Record::Put(key, Value::Message(value)))
                 if key == fetch.key() && value.order == order && value.body.len() == len =>
             {
-                // Before: what has just come is to be transmitted in this turn, however small the budget is.
+                // This comes first: the body that has just come is to be transmitted in this turn, however small the budget is.
                 self.evict_surplus();
                 self.messages.put_back(message, value.body);
             }
@@ -96,7 +96,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The store can't read the record.
+    /// The store could not read the record.
     pub(crate) fn on_fetch_failed(&mut self, fetch: Fetch) {
         if let Some(message) = self.messages.take_answer(fetch) {
             self.messages.mark_unreadable(message);

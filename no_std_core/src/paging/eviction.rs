@@ -1,7 +1,7 @@
 //! Which bodies are evicted: those that the store is sure to have, the one that has been in memory for longest first.
 //!
-//! Where the bytes of a body were, its message has only their number. It stays durable to its end, and so its record stays:
-//! who may hold it without being durable keeps the body in memory.
+//! In place of an evicted body its message has only the length. The message stays durable to its end, and so its record stays. A
+//! holder of the message that is not durable pins the body in memory.
 
 use super::bodies::Bodies;
 use crate::engine::messages::{Message, Messages};
@@ -9,7 +9,7 @@ use crate::mem::{Blob, Handle};
 use crate::seam::journal::Batch;
 use crate::seam::kind::Kind;
 
-/// How many bodies are passed over at most, which can't be evicted just now, before it is left for the next time.
+/// How many bodies that can't be evicted just now are passed over, at most. Then the eviction is left for the next time.
 const PASSED_OVER: usize = 64;
 
 impl Bodies {
@@ -21,15 +21,15 @@ impl Bodies {
 }
 
 impl Messages<'_> {
-    /// A record of the message is in the batch that is being gathered.
+    /// Notes that a record of the message is in the batch that is being gathered.
     pub(super) fn note_recording(&mut self, message: Handle<Message>, batch: Batch) {
         let entry = &mut self.pool[message];
-        // A Will has no place in the order yet, and is needed when its time comes.
+        // A Will has no place in the order yet, and is needed when it is published.
         if self.paging.budget == 0 || entry.order == 0 {
             return;
         }
         if entry.has(Message::RECORDING) {
-            // Of two batches under way it would have to be known when the later one is safe.
+            // With two batches under way, it would have to be known when the later one is safe. So the body stays in memory.
             entry.flags |= Message::PINNED;
         }
         entry.flags |= Message::RECORDING;
@@ -37,7 +37,7 @@ impl Messages<'_> {
         self.paging.recording.push_back((batch, name));
     }
 
-    /// Some batches are safe: so are the bodies in them.
+    /// Notes that some batches are safe. The bodies in them may be evicted.
     pub(super) fn note_safe_bodies(&mut self) {
         while let Some((batch, name)) = self.paging.recording.front().copied() {
             if self.journal.is_unsafe(batch.0) {
@@ -51,12 +51,12 @@ impl Messages<'_> {
         }
     }
 
-    /// The body stays in memory from now on, whatever the budget says.
+    /// Keeps the body in memory from now on, whatever the budget says.
     pub(super) fn pin(&mut self, message: Handle<Message>) {
         self.pool[message].flags |= Message::PINNED;
     }
 
-    /// The next body that has to be evicted for the others to fit into the budget.
+    /// The next body to evict, if the evictable bodies exceed the budget.
     pub(super) fn next_to_evict(&mut self) -> Option<Handle<Message>> {
         let mut passed_over: usize = 0;
         while self.paging.bytes > self.paging.budget && passed_over < PASSED_OVER {
@@ -76,14 +76,14 @@ impl Messages<'_> {
         None
     }
 
-    /// Only durable deliveries hold the message, and its latest record is safe.
+    /// Whether only durable deliveries hold the message, and its latest record is safe.
     fn is_idle(&self, message: Handle<Message>) -> bool {
         let entry = &self.pool[message];
         let is_safe = !entry.has(Message::RECORDING) && self.journal.is_clean(Kind::Message, message.index() as u32);
         is_safe && entry.references == entry.durable
     }
 
-    /// Evicts the body of the message that is the [next](Self::next_to_evict).
+    /// Evicts the body of a message that [`Self::next_to_evict`] returned, unless the body is pinned.
     pub(super) fn evict_unless_pinned(&mut self, message: Handle<Message>) {
         self.discount(message);
         let entry = &mut self.pool[message];
@@ -97,7 +97,7 @@ impl Messages<'_> {
         self.bytes.release(body);
     }
 
-    /// The body may be evicted from now on.
+    /// Counts the body as evictable from now on.
     pub(super) fn make_evictable(&mut self, message: Handle<Message>) {
         let entry = &mut self.pool[message];
         if entry.has(Message::EVICTABLE) {
@@ -128,8 +128,8 @@ impl Messages<'_> {
 
     // ---- restoring
 
-    /// The messages in these slots, and no others, are retained. Slots beyond the table are left out: a damaged record may name any, and
-    /// none of them can be restored.
+    /// Says that the messages in these slots, and no others, are retained. Slots beyond the table are left out: a damaged record
+    /// may name any slot, and a message in such a slot cannot be restored.
     pub(crate) fn expect_retained(&mut self, slots: impl Iterator<Item = u32>) {
         let limit = self.pool.limit();
         let bits = self.paging.retained.get_or_insert_default();
@@ -144,7 +144,7 @@ impl Messages<'_> {
         }
     }
 
-    /// Whether a body that is restored stays in the store.
+    /// Whether a body is left in the store when its message is restored.
     pub(super) fn stays_in_store(&self, slot: usize, draft: &Message) -> bool {
         let is_in = |bits: &alloc::vec::Vec<u64>| bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 != 0);
         let may_be_retained = draft.retain() && self.paging.retained.as_ref().is_none_or(is_in);
@@ -167,7 +167,7 @@ mod tests {
     use crate::{AllowAll, Broker, Capacity, Config, Memory};
 
     #[test]
-    fn slots_beyond_the_table_take_no_memory() {
+    fn retained_slots_beyond_the_table_take_no_memory() {
         let config = Config::gateway(1);
         let mut broker =
             Broker::new(Memory::owned(&Capacity::GATEWAY, &config.limits, config.shard), config, &AllowAll);

@@ -6,21 +6,21 @@ use crate::durable::record::{Key, Kind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
     pub(super) name: Name,
-    /// What it counts towards the budget.
+    /// How many bytes the body counts towards the budget.
     pub(super) weight: u32,
 }
 
 impl Fetch {
-    /// The record in which it stands.
+    /// The key of the record that holds the body.
     pub fn key(&self) -> Key {
         Key { kind: Kind::Message, slot: self.name.slot }
     }
 }
 
-/// A message, told apart from those that had its slot before and will have it later.
+/// Names a message, told apart from those that had its slot before or will have it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) slot: u32,
-    /// The lower half of its order.
+    /// The lower half of the message's order.
     pub(super) order: u32,
 }

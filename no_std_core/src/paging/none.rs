@@ -1,4 +1,5 @@
-//! Without the feature `paging` all bodies are in memory: the engine's questions are answered by the defaults, and no state stands beside its own.
+//! Without the feature `paging` all bodies are in memory. The defaults answer the engine's questions, and this module keeps no
+//! state.
 
 use crate::engine::Engine;
 use crate::engine::messages::Messages;

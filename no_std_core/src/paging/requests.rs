@@ -1,4 +1,4 @@
-//! Which bodies are requested from the store, and what comes of that.
+//! Which bodies are requested from the store, and how the answers are used.
 
 use super::fetch::Fetch;
 use crate::engine::messages::{Delivery, Message, Messages};
@@ -8,8 +8,8 @@ use crate::mem::{Handle, Linked};
 const AHEAD: usize = 256 << 10;
 
 impl Messages<'_> {
-    /// Requests the body of `first`, and those of up to `most` behind it in its list that will be needed soon, as far as
-    /// they will find room: what has to be evicted before it is transmitted was read in vain.
+    /// Requests the body of `first`, and the bodies of up to `most` deliveries behind it in its list that will be needed soon, as
+    /// far as they will find room. A body that has to be evicted before it is transmitted would be read in vain.
     pub(super) fn request_ahead(&mut self, first: Handle<Delivery>, most: u16) {
         let mut at = self.request_of(first);
         let start = self.paging.expected;
@@ -21,7 +21,7 @@ impl Messages<'_> {
         }
     }
 
-    /// Gives the delivery behind it.
+    /// Requests the body of the delivery. Returns the delivery behind it.
     fn request_of(&mut self, delivery: Handle<Delivery>) -> Option<Handle<Delivery>> {
         if let Some(message) = self.deliveries[delivery].message {
             self.request(message);
@@ -29,7 +29,7 @@ impl Messages<'_> {
         self.deliveries[delivery].next()
     }
 
-    /// The body is to be fetched, if it is not in memory.
+    /// Requests the body, if it is in the store alone and not requested yet.
     pub(super) fn request(&mut self, message: Handle<Message>) {
         let entry = &mut self.pool[message];
         if entry.is_fetchable() && !entry.has(Message::REQUESTED) {
@@ -41,7 +41,7 @@ impl Messages<'_> {
         }
     }
 
-    /// The next body that is to be read from the store. Not everything at once: what comes has to find room.
+    /// The next body that is to be read from the store. Bodies are not all fetched at once, because each has to find room.
     pub(crate) fn next_fetch(&mut self) -> Option<Fetch> {
         loop {
             let fetch = *self.paging.requests.front()?;
@@ -60,7 +60,7 @@ impl Messages<'_> {
         }
     }
 
-    /// The store has answered. The message, if it is still there.
+    /// Notes that the store has answered. Returns the message, if it still exists.
     pub(super) fn take_answer(&mut self, fetch: Fetch) -> Option<Handle<Message>> {
         self.paging.requested = self.paging.requested.saturating_sub(fetch.weight as usize);
         self.paging.expected = self.paging.expected.saturating_sub(fetch.weight as usize);
@@ -74,7 +74,7 @@ impl Messages<'_> {
         Some(message)
     }
 
-    /// The body of a message is in memory again.
+    /// Puts the body of a message back into memory.
     pub(super) fn put_back(&mut self, message: Handle<Message>, body: &[u8]) {
         let Some(body) = self.bytes.store_beyond(body) else { return };
         let entry = &mut self.pool[message];
@@ -84,7 +84,7 @@ impl Messages<'_> {
         self.make_evictable(message);
     }
 
-    /// The body of a message can't be read.
+    /// Notes that the store can't read the body of a message.
     pub(super) fn mark_unreadable(&mut self, message: Handle<Message>) {
         self.pool[message].flags |= Message::UNREADABLE;
     }

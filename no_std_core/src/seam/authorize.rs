@@ -1,4 +1,4 @@
-//! Who may do what: asked by the core, answered by the embedder.
+//! Permissions: the core asks, and the embedder answers.
 
 use crate::codec::{Auth, Connect, QoS, ReasonCode};
 use crate::config::Shared;
@@ -13,7 +13,7 @@ use crate::topic::{TopicFilter, TopicName};
 pub struct Principal(pub u32);
 
 impl Principal {
-    /// A client that was not asked.
+    /// The principal of a client that the embedder was not asked about.
     pub const ANONYMOUS: Self = Self(0);
 }
 
@@ -31,7 +31,7 @@ enum ClientId<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// A subject by its names.
+    /// A subject with this principal and Client Identifier.
     pub const fn new(principal: Principal, client_id: &'a str) -> Self {
         Self { principal, client_id: ClientId::Text(client_id) }
     }
@@ -41,13 +41,13 @@ impl<'a> Subject<'a> {
         Self { principal, client_id: ClientId::Stored(bytes, client_id) }
     }
 
-    /// Who the client proved to be.
+    /// The principal that the client proved to be.
     pub const fn principal(&self) -> Principal {
         self.principal
     }
 
-    /// Shows the Client Identifier. It stands in pieces in the memory of firmware, so it is put together for the time of the call; one of
-    /// more than 256 bytes, which no broker in borrowed memory accepts, is shown as an empty one.
+    /// Passes the Client Identifier to `act`. In the memory of firmware it stands in pieces, so it is put together for the time
+    /// of the call. One of more than 256 bytes, which no broker in borrowed memory accepts, is passed as an empty one.
     pub fn with_client_id<R>(&self, act: impl FnOnce(&str) -> R) -> R {
         match self.client_id {
             ClientId::Text(text) => act(text),
@@ -67,14 +67,14 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What a subject that subscribes may be sent of what matches.
+/// Which of the messages that match its subscription a subject may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribable {
-    /// Nothing: the subscription is refused with 0x87 Not authorized.
+    /// No messages: the subscription is refused with 0x87 Not authorized.
     No,
-    /// Some topics that match: [`Authorize::receive`] is asked for each message.
+    /// Messages of some topics that match: [`Authorize::receive`] is asked for each message.
     Partly,
-    /// Each topic that matches, as long as the rules are the same: nothing more is asked.
+    /// Messages of each topic that matches, until the rules change: nothing more is asked.
     Wholly,
 }
 
@@ -89,26 +89,27 @@ impl Subscribable {
 ///
 /// A broker remembers the answers to [`Authorize::subscribe`]. Whoever changes the rules calls [`Broker::rules_changed`](crate::Broker::rules_changed) then.
 ///
-/// Of a client with a mount ([`Grant`]) it is asked about whole topics and filters: those that the client names, below its mount.
+/// For a client with a mount ([`Grant`]) the broker asks about whole topics and filters, which begin with the mount.
 ///
-/// `Sync`, so that a broker may go from one thread to another.
+/// The trait requires `Sync`, so that a broker can move from one thread to another.
 pub trait Authorize: Sync {
     /// May `who` publish to `topic`? Asked for PUBLISH, for the Will when it is set, and again when it is published.
     fn publish(&self, who: &Subject<'_>, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
 
-    /// May `who` subscribe to `filter`, and be sent all that matches? Asked for SUBSCRIBE, and again after the rules have changed.
+    /// May `who` subscribe to `filter`, and be sent the messages that match? Asked for SUBSCRIBE, and again after the rules have
+    /// changed.
     fn subscribe(&self, who: &Subject<'_>, filter: TopicFilter<'_>, qos: QoS) -> Subscribable;
 
-    /// May `who` be sent a message of `topic` now? Asked when a message is transmitted, where a subscription of the Session is
-    /// [`Subscribable::Partly`] granted, and for messages that the broker had before the rules changed: a permission that was taken away
-    /// holds for what is queued, in flight or retained.
+    /// May `who` be sent a message of `topic` now? Asked when a message is transmitted if a subscription of the Session is
+    /// granted as [`Subscribable::Partly`], or if the broker had the message before the rules changed. So when a permission is
+    /// taken away, queued messages, messages in flight and retained messages are held back too.
     fn receive(&self, who: &Subject<'_>, topic: TopicName<'_>) -> bool {
         let _ = (who, topic);
         true
     }
 }
 
-/// Everybody may do everything, but for publishing below `$SYS/`, which no client may.
+/// Everybody may do everything, except that no client may publish below `$SYS/`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 
@@ -122,9 +123,9 @@ impl Authorize for AllowAll {
     }
 }
 
-/// The permissions that a broker asks: lent to it, or with the feature `alloc` shared with it.
+/// The permissions that a broker asks: borrowed by the broker, or with the feature `alloc` shared with it.
 ///
-/// A reference to whatever implements [`Authorize`] becomes one, and so does an `Arc` of it.
+/// A reference to any type that implements [`Authorize`] can be converted to this type, and so can an `Arc` of it.
 #[derive(Clone)]
 pub struct Permissions<'m>(HeldPermissions<'m>);
 
@@ -182,7 +183,7 @@ mod shared {
     }
 }
 
-/// What the embedder is asked; the answer is [`Broker::handle_verdict`](crate::Broker::handle_verdict).
+/// A question to the embedder, who answers it by [`Broker::handle_verdict`](crate::Broker::handle_verdict).
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'b> {
     /// May this client connect?
@@ -195,14 +196,14 @@ pub enum Ask<'b> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Verdict<'a> {
-    /// The client is who it says.
+    /// The client has proved who it is.
     Accept {
-        /// Who that is. In a re-authentication it must be who the Session belongs to, with the mount that the client has: all else is refused with
-        /// 0x87 Not authorized.
+        /// The principal of the client. In a re-authentication it must be the principal that the Session belongs to, and the
+        /// grant must have the client's present mount. Everything else is refused with 0x87 Not authorized.
         principal: Principal,
         /// Authentication Data for the CONNACK, or for the AUTH that ends a re-authentication.
         data: Option<&'a [u8]>,
-        /// What it gets.
+        /// Bounds and other settings for this client.
         grant: Grant,
     },
     /// Enhanced authentication goes on: AUTH 0x18 with these Authentication Data.
@@ -215,7 +216,7 @@ pub enum Verdict<'a> {
 }
 
 impl Verdict<'_> {
-    /// The client is `principal`, and gets what all others get.
+    /// Accepts the client as `principal`, with the same grant as all other clients.
     pub fn accept(principal: Principal) -> Self {
         Self::Accept { principal, data: None, grant: Grant::default() }
     }

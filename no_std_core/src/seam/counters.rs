@@ -1,10 +1,10 @@
-//! Plain counters that shells read: for logs, `$SYS` and metrics.
+//! Plain counters that the embedder reads: for logs, `$SYS` and metrics.
 
 use core::ops::AddAssign;
 
 use crate::mem::OWNED;
 
-/// Why a message that somebody was to get was lost.
+/// Why a message was lost to a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -13,31 +13,31 @@ pub enum DropReason {
     QueueFull,
     /// A pool of the broker was full.
     OutOfMemory,
-    /// Its Message Expiry Interval ended.
+    /// The message's Message Expiry Interval ended.
     Expired,
-    /// It is larger than the client's Maximum Packet Size `[MQTT-3.1.2-25]`.
+    /// The message is larger than the client's Maximum Packet Size `[MQTT-3.1.2-25]`.
     TooLarge,
-    /// The client may not publish or receive it.
+    /// The client may not publish or receive the message.
     NotAuthorized,
-    /// The Session ended while it waited.
+    /// The Session ended while the message waited.
     SessionEnded,
-    /// QoS 0, and the client was not connected.
+    /// The message has QoS 0, and the client was not connected.
     Offline,
     /// The receiver answered with a Reason Code of 0x80 or above.
     Refused,
-    /// The connection broke while a QoS 0 message was half written.
+    /// The connection broke while a QoS 0 message was half sent.
     CutOff,
-    /// Its body was in the store alone and could not be read; only with the feature `paging`.
+    /// The message's body was in the store alone and could not be read; only with the feature `paging`.
     Unreadable,
 }
 
-/// Without owned memory nothing is [`DropReason::Unreadable`], and nothing is counted for it.
+/// Without owned memory no message is [`DropReason::Unreadable`], so nothing is counted for that reason.
 const REASONS: usize = if OWNED { RECORDED_REASONS } else { RECORDED_REASONS - 1 };
-/// Records have a place for each reason, also for one that can't come up here.
+/// Records have a place for each reason, including one that can't come up in this build.
 pub(crate) const RECORDED_REASONS: usize = 10;
 
 impl DropReason {
-    /// All reasons that there are here, in the order in which they are counted.
+    /// All reasons in this build, in the order in which they are counted.
     pub const ALL: [Self; REASONS] = match Self::EVERY.first_chunk() {
         Some(all) => *all,
         None => [Self::QueueFull; REASONS],
@@ -94,12 +94,12 @@ impl Dropped {
         dropped
     }
 
-    /// How many were lost for `reason`. It wraps at 2^32.
+    /// How many messages were lost for `reason`. The count wraps at 2^32.
     pub fn by(&self, reason: DropReason) -> u32 {
         self.counts.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// How many were lost in all.
+    /// How many messages were lost in all.
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|count| u64::from(*count)).sum()
     }
@@ -111,7 +111,7 @@ impl Dropped {
     }
 }
 
-/// Counts so many more. 64 bits are never full: bytes at 100 Gbit/s would take 46 years.
+/// Adds to a counter. 64 bits are never full: bytes at 100 Gbit/s would take 46 years.
 // Without `alloc` a call takes less flash than the addition.
 #[cfg_attr(feature = "alloc", inline(always))]
 #[cfg_attr(not(feature = "alloc"), inline(never))]
@@ -129,25 +129,25 @@ impl AddAssign for Dropped {
     }
 }
 
-/// What a broker has done and holds.
+/// What a broker has done, and what it holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Bytes that were taken from clients.
+    /// Bytes that were received from clients.
     pub bytes_received: u64,
-    /// Bytes that were handed out for clients.
+    /// Bytes that were handed to the embedder for clients.
     pub bytes_sent: u64,
-    /// Control Packets that were taken from clients.
+    /// Control Packets that were received from clients.
     pub packets_received: u64,
-    /// Control Packets that were handed out whole.
+    /// Control Packets that were handed to the embedder as a whole.
     pub packets_sent: u64,
-    /// PUBLISH packets that were taken, by QoS.
+    /// PUBLISH packets that were received, by QoS.
     pub publish_received: [u64; 3],
-    /// PUBLISH packets that were handed out, by QoS.
+    /// PUBLISH packets that were handed to the embedder, by QoS.
     pub publish_sent: [u64; 3],
-    /// Bytes of PUBLISH packets that were taken. Counted in owned memory only.
+    /// Bytes of PUBLISH packets that were received. Counted in owned memory only.
     pub publish_bytes_received: u64,
-    /// Bytes of PUBLISH packets that were handed out whole. Counted in owned memory only.
+    /// Bytes of PUBLISH packets that were handed to the embedder as a whole. Counted in owned memory only.
     pub publish_bytes_sent: u64,
     /// Network Connections opened since start.
     pub connections_opened: u64,
@@ -155,8 +155,8 @@ pub struct Counters {
     pub connections_refused: u64,
     /// PUBLISH packets refused with a Reason Code of 0x80 or above or by a withheld acknowledgement.
     pub publish_refused: u64,
-    /// PUBLISH packets with QoS 1 or 2 that were lost to all who subscribed, for want of room, and kept nowhere: in MQTT 5.0 they are
-    /// refused too, with 0x97; in MQTT 3.1 and 3.1.1 they are acknowledged.
+    /// PUBLISH packets with QoS 1 or 2 that were lost to all subscribers for lack of room, and stored nowhere. In MQTT 5.0 they
+    /// are also refused with 0x97; in MQTT 3.1 and 3.1.1 they are acknowledged.
     pub publish_lost: u64,
     /// Lost messages by reason, over all Sessions.
     pub dropped: Dropped,
@@ -164,7 +164,7 @@ pub struct Counters {
     pub connections: u32,
     /// Sessions now, connected or not.
     pub sessions: u32,
-    /// How many there may be, the last sixteenth of them for Sessions that end with their connections.
+    /// How many Sessions there may be. The last sixteenth is for Sessions that end with their connections.
     pub sessions_limit: u32,
     /// Sessions whose clients are connected.
     pub connected: u32,
@@ -174,7 +174,7 @@ pub struct Counters {
     pub retained: u32,
     /// Application Messages in memory now.
     pub messages: u32,
-    /// Those of them whose bodies are on disk alone.
+    /// Application Messages whose bodies are on disk alone.
     pub bodies_on_disk: u32,
     /// Deliveries that wait in queues or for an acknowledgement now.
     pub deliveries: u32,
@@ -183,8 +183,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Adds the counters of a sibling, for the sums of a broker with many shards. A retained message, which each shard has, counts
-    /// once. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
+    /// Adds the counters of a sibling, for the sums of a broker with several shards. A retained message, which each shard has,
+    /// counts once. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
     pub fn add_sibling(&mut self, other: &Self) {
         // The pattern names all fields, so a new field that is not added up here does not compile.
         let Counters {
@@ -227,7 +227,7 @@ impl Counters {
         self.connections_refused = self.connections_refused.saturating_add(connections_refused);
         self.publish_refused = self.publish_refused.saturating_add(publish_refused);
         self.publish_lost = self.publish_lost.saturating_add(publish_lost);
-        // Its counts go in a circle.
+        // These counts wrap.
         self.dropped.add_assign(dropped);
         self.connections = self.connections.saturating_add(connections);
         self.sessions = self.sessions.saturating_add(sessions);
@@ -243,7 +243,7 @@ impl Counters {
 }
 
 impl<'a> core::iter::Sum<&'a Self> for Counters {
-    /// The counters of all siblings, as [`Counters::add_sibling`] adds them.
+    /// The sum of the counters of all siblings, as [`Counters::add_sibling`] adds them.
     fn sum<I: Iterator<Item = &'a Self>>(siblings: I) -> Self {
         siblings.fold(Self::default(), |mut sum, counters| {
             sum.add_sibling(counters);

@@ -8,21 +8,21 @@ pub enum Kind {
     Session = 1,
     /// The group of a shared subscription.
     Group = 2,
-    /// A subscription of such a Session.
+    /// A subscription of a Session that outlives its Network Connection.
     Subscription = 3,
     /// An Application Message that something durable refers to.
     Message = 4,
     /// The message in the same slot is the retained one of its topic.
     Retained = 5,
-    /// A QoS 1 or 2 message on its way to such a Session, or waiting for a group.
+    /// A QoS 1 or 2 message on its way to a Session that outlives its Network Connection, or waiting for a group.
     Delivery = 6,
-    /// A QoS 2 message of such a Session's client that waits for its PUBREL.
+    /// A QoS 2 message from the client of a Session that outlives its Network Connection; it waits for its PUBREL.
     Receipt = 7,
     /// A message that a sibling broker has not confirmed.
     Transit = 8,
-    /// How far the messages of a sibling broker were taken.
+    /// How far the messages to and from a sibling broker have come.
     Sibling = 9,
-    /// What was lost so far.
+    /// How many messages were lost so far.
     Counters = 10,
 }
 
@@ -41,7 +41,7 @@ impl Kind {
         Self::Counters,
     ];
 
-    /// Its place in [`Kind::ALL`].
+    /// The index of the kind in [`Kind::ALL`].
     pub(crate) const fn place(self) -> usize {
         (self as usize).saturating_sub(1)
     }

@@ -1,4 +1,4 @@
-//! What the engine and its neighbours have in common: decisions that are asked for, counters, and marks on what has changed.
+//! What the engine and its neighbours have in common: questions to the embedder, counters, and marks on changes.
 
 pub(crate) mod authorize;
 pub(crate) mod counters;

@@ -273,8 +273,7 @@ fn no_lock(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// The result of reserving room. A file system or a sandbox that does not offer it counts as a success, not as a lack of room. A
-/// warning
-/// is logged once.
+/// warning is logged once.
 pub(crate) fn reserved(result: Result<(), Errno>) -> io::Result<()> {
     static WARNING: Once = Once::new();
     match result {

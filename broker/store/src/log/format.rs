@@ -8,9 +8,8 @@
 //! ```
 //!
 //! A frame is a batch or a part of a batch; the frame of the last part is flagged. The frame's header has a checksum. The heads
-//! of
-//! all records in a frame share one checksum, which stands in the frame's header. Each head has a checksum of its body, so damage
-//! to a body costs that record alone.
+//! of all records in a frame share one checksum, which stands in the frame's header. Each head has a checksum of its body, so
+//! damage to a body costs that record alone.
 //!
 //! Segments are used again. Each time, a segment gets a new random nonce, which all its frames carry. So a frame that the file
 //! held before is never taken for a current one.

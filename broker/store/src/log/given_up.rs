@@ -1,6 +1,5 @@
 //! Segments that a start found missing. The log went on without their records, and cannot take them back. A file keeps their
-//! numbers,
-//! so that such a segment, if its file comes back later, is not taken for one that holds nothing of use.
+//! numbers, so that such a segment, if its file comes back later, is not taken for one that holds nothing of use.
 
 use crate::disk::Disk;
 use std::collections::BTreeSet;

@@ -206,8 +206,7 @@ impl Members {
     }
 
     /// Finds the end of the log, and compares the files with the last list. Returns whether this must be done again because files
-    /// were found
-    /// behind that end.
+    /// were found behind that end.
     fn judge(&mut self, spare: &mut Vec<SegmentFile>, buffer: &mut Vec<u8>) -> Result<bool, OpenError> {
         self.files.sort_unstable_by_key(|file| file.seq);
         (self.tail, self.list_in) = (None, None);

@@ -5,8 +5,7 @@ use crate::{Answer, Committer, requests};
 use std::sync::mpsc::channel;
 
 /// A shard's records refer to common records that were handed in before. So a loss of power must never take a common record and
-/// leave a
-/// record that refers to it.
+/// leave a record that refers to it.
 #[test]
 fn a_common_record_is_there_whenever_a_later_batch_of_a_shard_is() {
     const RECORDS: u32 = 40;

@@ -125,8 +125,7 @@ fn check(files: Files, model: &Model, what: &str) -> bool {
 }
 
 /// Once, a segment from the middle of a store with 60 acknowledged messages was removed, and the check said "sound". When the
-/// oldest
-/// segment was removed, all messages were left out without a report.
+/// oldest segment was removed, all messages were left out without a report.
 #[test]
 fn any_one_tampered_file_is_reported_or_nothing_is_lost() {
     let (mut told, mut tried) = (0, 0);
@@ -188,8 +187,7 @@ fn removed_or_cut_files_are_reported_or_nothing_is_lost() {
 }
 
 /// Once, a file of another store with the greatest possible name made the numbering begin anew, and records that were written
-/// then were
-/// lost at the next start.
+/// then were lost at the next start.
 #[test]
 fn a_foreign_file_is_set_aside_and_the_numbering_goes_on() {
     let (story, other) = (story(3), story(4).files);

@@ -110,8 +110,7 @@ fn after_a_failed_operation_no_batch_is_reported() {
 }
 
 /// Once, the sync of an end frame failed, but the frame could be read all the same. So the next start took the segment for safe,
-/// and a
-/// loss of power then took records that had been shown.
+/// and a loss of power then took records that had been shown.
 #[test]
 fn an_end_frame_that_can_be_read_need_not_be_safe() {
     for operation in 1.. {

@@ -49,8 +49,7 @@ fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
 }
 
 /// Once, the last segment held nothing but the time, so the next start used that segment again. The start after that took the
-/// time from an
-/// older one, so all time that had gone by and all jumps of the clock counted once more.
+/// time from an older one, so all time that had gone by and all jumps of the clock counted once more.
 #[test]
 fn the_time_is_not_lost_with_the_segment_it_stands_in() {
     for sync in [Sync::Always, Sync::Interval(Duration::from_secs(1)), Sync::Never] {

@@ -1,7 +1,8 @@
-//! The fields of records, in the format of postcard: numbers are varints, texts have their length before them, and nothing
-//! says which field it is.
+//! The fields of records, in the format of postcard: numbers are varints, texts have their length before them, and fields have no
+//! names or tags.
 //!
-//! Neither side stops at a fault. It is remembered and asked for once, at the end: a field then costs a call and no branch.
+//! Neither writing nor reading stops at an error. The error is kept, and checked once at the end: so a field costs a call and no
+//! branch.
 
 use crate::mem::copy;
 use crate::time::Instant;
@@ -9,7 +10,7 @@ use crate::time::Instant;
 /// A record that is being written.
 pub(super) struct Output<'o> {
     space: &'o mut [u8],
-    /// Bytes so far, those that had no space too.
+    /// How many bytes were written so far, including those that found no space.
     len: usize,
 }
 
@@ -23,7 +24,7 @@ impl<'o> Output<'o> {
         self.bytes(&[byte]);
     }
 
-    /// Bytes without their length.
+    /// Writes bytes without their length before them.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         if let Some(space) = self.space.get_mut(self.len..) {
             copy(space, bytes);
@@ -39,7 +40,7 @@ impl<'o> Output<'o> {
         self.byte(number as u8);
     }
 
-    /// All that was written; `None` if the space was too short.
+    /// All bytes that were written; `None` if the space was too short.
     pub(super) fn finish(self) -> Option<&'o [u8]> {
         self.space.get(..self.len)
     }
@@ -56,7 +57,7 @@ impl<'a> Input<'a> {
         Self { rest: bytes, is_damaged: false }
     }
 
-    /// Whether nothing more comes.
+    /// Whether no bytes are left.
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -65,7 +66,7 @@ impl<'a> Input<'a> {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 
-    /// The next `len` bytes; none where there are not so many.
+    /// The next `len` bytes; an empty slice if fewer are left.
     fn bytes(&mut self, len: usize) -> &'a [u8] {
         let Some((bytes, rest)) = self.rest.split_at_checked(len) else {
             self.is_damaged = true;
@@ -75,12 +76,12 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// All that is left.
+    /// All bytes that are left.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.rest)
     }
 
-    /// A number up to `most`, if it is undamaged.
+    /// Reads a number up to `most`. A greater one, or one that is cut off, damages the input.
     pub(super) fn number(&mut self, most: u64) -> u64 {
         let (mut number, mut shift) = (0, 0_u32);
         loop {
@@ -91,35 +92,36 @@ impl<'a> Input<'a> {
                 self.is_damaged |= byte > 0x7F || number >> shift != bits || number > most;
                 return number;
             }
-            // It is 63 at most.
+            // The shift is 63 at most.
             shift = shift.saturating_add(7);
         }
     }
 
-    /// What was read makes no sense.
+    /// Notes that the bytes that were read make no sense.
     pub(super) fn damage(&mut self) {
         self.is_damaged = true;
     }
 
-    /// Whether all was read, to the last byte, and made sense.
+    /// Whether all bytes were read, and made sense.
     pub(super) fn is_done(&self) -> bool {
         self.rest.is_empty() && !self.is_damaged
     }
 
-    /// What is left; `None` if what was read made no sense.
+    /// The bytes that are left; `None` if the bytes that were read made no sense.
     pub(super) fn undamaged(self) -> Option<&'a [u8]> {
         (!self.is_damaged).then_some(self.rest)
     }
 }
 
-/// What records are made of.
+/// A field of a record.
 pub(super) trait Field<'a> {
     fn put(&self, out: &mut Output<'_>);
-    /// Anything, if the input is damaged.
+    /// Reads the field. Returns any value if the input is damaged.
     fn take(input: &mut Input<'a>) -> Self;
 }
 
-/// Structs are their fields, in this order, which is for ever. One behind a `;` is not put with them, and takes all the rest.
+/// A struct is written as its fields, in this order, which never changes. A field behind a `;` is not written; reading gives it
+/// all bytes that are left.
 macro_rules! fields {
     ($($name:ty { $($field:ident),* $(; $rest:ident)? })*) => {$(
         impl<'a> Field<'a> for $name {
@@ -172,7 +174,7 @@ impl Field<'_> for bool {
     }
 }
 
-/// [`Instant::NEVER`], which is frequent, takes one byte.
+/// [`Instant::NEVER`] takes one byte, because it is frequent.
 impl Field<'_> for Instant {
     fn put(&self, out: &mut Output<'_>) {
         self.as_millis().wrapping_add(1).put(out);

@@ -1,22 +1,22 @@
-//! What survives a restart: the broker's durable state as small records, each by itself.
+//! What survives a restart: the broker's durable state as small records, each complete in itself.
 //!
-//! A record is a [`Key`] with a [`Value`], or with the word that there is none any more. For a store the last record of a
-//! key is the one that counts, so it needs to know keys and bytes and nothing else:
+//! A record is a [`Key`] with a [`Value`], or with the note that the thing is gone. For a store the last record of a key counts,
+//! so the store needs to know keys and bytes and nothing else:
 //!
 //! ```text
 //! CRC-32 of all that follows │ format │ kind │ slot │ the value
 //! 4 bytes, little-endian     │ 1      │ 1    │ 1..5 │ postcard; for a Message its body is all the rest
 //! ```
 //!
-//! The top bit of the kind says that the thing is gone; then there is no value. How long a record is, the store knows: no
-//! record says it. The checksum is CRC-32/ISO-HDLC. Numbers are varints of the postcard format, with an
-//! [`Instant`](crate::Instant) as its milliseconds plus one, and [`Instant::NEVER`](crate::Instant::NEVER) as 0.
+//! The top bit of the kind says that the thing is gone; then there is no value. A record does not contain its own length, which
+//! the store knows. The checksum is CRC-32/ISO-HDLC. Numbers are varints of the postcard format. An [`Instant`](crate::Instant)
+//! is written as its milliseconds plus one, and [`Instant::NEVER`](crate::Instant::NEVER) as 0.
 //!
 //! The code that writes and reads values is written by hand (`fields.rs`), so the core depends neither on serde nor on the crate postcard:
 //! the two would take 3.8 KB more of a microcontroller's flash. A test derives serde for the same types, and compares each value with what
 //! the crate postcard writes and reads. The gateway, where flash does not count, keeps its own records as serde types in postcard.
 //!
-//! Where records come from, and where they go after a restart, is told at [`Broker::poll_record`] and [`Broker::restore`].
+//! [`Broker::poll_record`] tells where records come from, and [`Broker::restore`] where they go after a restart.
 //!
 //! [`Broker::poll_record`]: crate::Broker::poll_record
 //! [`Broker::restore`]: crate::Broker::restore
@@ -38,26 +38,26 @@ mod fields;
 mod small_checksum;
 mod values;
 
-/// The format that is written, and the newest one that is read.
+/// The format that is written, and the newest format that can be read.
 pub const FORMAT: u8 = 1;
 
 /// A record needs at most this many bytes besides its text, its identifiers or its body.
 pub const OVERHEAD: usize = 128;
 
-/// In the byte of the kind: the thing is gone.
+/// A bit in the byte of the kind: the thing is gone.
 const GONE: u8 = 0x80;
 
 /// What a record is about: a kind of thing, and its slot, counted densely from 0 and used again when the thing is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// Which table.
+    /// The table that the thing is in.
     pub kind: Kind,
-    /// The place in it.
+    /// The slot in the table.
     pub slot: u32,
 }
 
 impl Key {
-    /// The key as a number. Numbers have the order of restoring.
+    /// The key as a number. The order of these numbers is the order of restoring.
     pub const fn to_bits(self) -> u64 {
         (self.kind as u64) << 32 | self.slot as u64
     }
@@ -69,16 +69,16 @@ impl Key {
     }
 }
 
-/// A record, opened.
+/// A record that has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// The thing is so from now on.
+    /// The thing has this value from now on.
     Put(Key, Value<'a>),
     /// The thing is gone.
     Delete(Key),
 }
 
-/// What a thing is. Other things are referred to by their slots.
+/// The value of a record. It refers to other things by their slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is told at its struct")]
 pub enum Value<'a> {
@@ -97,9 +97,9 @@ pub enum Value<'a> {
 /// Why a record can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// These are not the bytes that were written.
+    /// The bytes are not the ones that were written.
     Damaged,
-    /// A later version of this program wrote it, in this format.
+    /// A later version of this program wrote the record, in this format.
     Newer(u8),
 }
 
@@ -116,8 +116,8 @@ impl core::error::Error for Unreadable {}
 
 /// Reads a sealed record.
 ///
-/// All single flipped bits are noticed, and all else with a chance of one in 2^32 to slip through. An undamaged record of a
-/// newer format is told apart from a damaged one.
+/// Every single flipped bit is noticed. Any other damage is missed with a chance of one in 2^32. An undamaged record of a newer
+/// format is told apart from a damaged one.
 pub fn open(sealed: &[u8]) -> Result<Record<'_>, Unreadable> {
     let (stored, content) = sealed.split_first_chunk().ok_or(Unreadable::Damaged)?;
     if checksum(content) != u32::from_le_bytes(*stored) {
@@ -130,20 +130,20 @@ pub fn open(sealed: &[u8]) -> Result<Record<'_>, Unreadable> {
     }
 }
 
-/// What a sealed record is about, and whether it says that the thing is gone. The checksum is not looked at.
+/// The key of a sealed record, and whether the record says that the thing is gone. The checksum is not checked.
 pub fn key(sealed: &[u8]) -> Option<(Key, bool)> {
     read_key(sealed).map(|(key, gone, _)| (key, gone))
 }
 
 impl Record<'_> {
-    /// What it is about.
+    /// What the record is about.
     pub fn key(&self) -> Key {
         match self {
             Self::Put(key, _) | Self::Delete(key) => *key,
         }
     }
 
-    /// Seals the record; how many bytes of `out` that took. `None` if `out` is too short, or if the value is not of the
+    /// Seals the record. Returns how many bytes of `out` it takes; `None` if `out` is too short, or if the value is not of the
     /// key's kind.
     pub fn seal(&self, out: &mut [u8]) -> Option<usize> {
         match self {
@@ -226,7 +226,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Anything, if the input is damaged; what this broker has nothing like counts as damaged.
+    /// Reads a value. Returns any value if the input is damaged. A kind that this broker does not have counts as damage.
     fn take(kind: Kind, input: &mut Input<'a>) -> Self {
         match kind {
             Kind::Session => Self::Session(Field::take(input)),
@@ -239,7 +239,7 @@ impl<'a> Value<'a> {
             Kind::Transit if OWNED => Self::Transit(Field::take(input)),
             Kind::Sibling if OWNED => Self::Sibling(Field::take(input)),
             Kind::Counters => Self::Counters(Field::take(input)),
-            // In borrowed memory there are no siblings, and no code for them.
+            // A broker in borrowed memory has no siblings, and no code for them.
             Kind::Transit | Kind::Sibling => {
                 input.damage();
                 Self::Retained

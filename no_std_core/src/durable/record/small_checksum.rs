@@ -1,4 +1,4 @@
-//! The checksum of a record where flash is scarce.
+//! The checksum of a record, in a form for devices where flash is scarce.
 
 /// CRC-32/ISO-HDLC with a table of 64 bytes, half a byte at a time.
 pub(super) fn checksum(bytes: &[u8]) -> u32 {

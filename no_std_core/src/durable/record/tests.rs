@@ -10,7 +10,7 @@ use super::small_checksum::checksum as small_checksum;
 use super::*;
 use crate::time::Instant;
 
-/// One value of each kind, with everything in it that can be.
+/// One value of each kind, with every optional part.
 fn values() -> [Value<'static>; 10] {
     let dropped = [0, 1, 127, 128, 16_384, u32::MAX, 7, 8, 9, 0];
     let will = Will { message: 3, delay_secs: 60, due: Instant::from_millis(u64::MAX - 1), expiry_secs: Some(0) };
@@ -90,7 +90,7 @@ fn sealed(record: &Record<'_>) -> Vec<u8> {
 }
 
 #[test]
-fn a_record_comes_back_as_it_was() {
+fn a_record_is_read_as_it_was_sealed() {
     for record in samples() {
         let bytes = sealed(&record);
         assert_eq!(open(&bytes), Ok(record));
@@ -125,7 +125,7 @@ pub(super) mod moment {
     }
 }
 
-/// `value` as postcard writes it, if `bytes` are that and it reads the same from them.
+/// Whether postcard writes `value` as exactly `bytes`, and reads the same value from them.
 fn same_as_postcard<'a, T>(value: &T, bytes: &'a [u8]) -> bool
 where
     T: serde::Serialize + serde::Deserialize<'a> + PartialEq,
@@ -162,7 +162,7 @@ fn values_are_in_the_format_of_postcard() {
 }
 
 #[test]
-fn numbers_of_all_lengths_come_back_and_too_large_ones_do_not() {
+fn numbers_of_all_lengths_are_read_and_too_large_ones_are_damage() {
     for number in (0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, u64::MAX >> bit]) {
         let mut out = [0; 10];
         let mut written = Output::new(&mut out);
@@ -217,7 +217,7 @@ fn each_truncation_is_noticed_and_nothing_may_follow() {
 }
 
 #[test]
-fn what_is_whole_and_not_understood_is_told_apart() {
+fn a_newer_format_is_told_apart_from_damage() {
     let resealed = |format: u8, kind: u8| {
         let mut bytes = vec![0, 0, 0, 0, format, kind, 0];
         let sum = checksum(&bytes[4..]);
@@ -232,7 +232,7 @@ fn what_is_whole_and_not_understood_is_told_apart() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_sealed() {
+fn a_record_that_does_not_fit_is_not_sealed() {
     for record in samples() {
         let bytes = sealed(&record);
         for len in 0..bytes.len() {
@@ -275,7 +275,7 @@ fn the_longest_fixed_part_is_within_the_overhead() {
 }
 
 #[test]
-fn identifiers_come_back_as_far_as_they_fit() {
+fn identifiers_are_written_as_far_as_they_fit() {
     let all = [1, 127, 128, (1 << 28) - 1];
     let mut out = [0; 16];
     let len = Identifiers::write(all.into_iter(), &mut out);
@@ -285,7 +285,7 @@ fn identifiers_come_back_as_far_as_they_fit() {
 }
 
 #[test]
-fn both_checksums_are_the_same_and_the_one_that_is_known() {
+fn both_checksums_are_crc_32_iso_hdlc() {
     // The check value of CRC-32/ISO-HDLC.
     assert_eq!(small_checksum(b"123456789"), 0xCBF4_3926);
     let bytes: Vec<u8> = (0..1000u32).map(|at| ((at * at) >> 3) as u8).collect();
@@ -296,10 +296,10 @@ fn both_checksums_are_the_same_and_the_one_that_is_known() {
 
 proptest! {
     #[test]
-    fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn opening_any_bytes_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let _ = open(&bytes);
         let _ = key(&bytes);
-        // The same behind a checksum that fits.
+        // The same bytes behind a matching checksum.
         let mut bytes = bytes;
         if bytes.len() > 6 {
             bytes[4] = FORMAT;

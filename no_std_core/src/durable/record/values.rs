@@ -1,4 +1,4 @@
-//! What stands in a record of each kind.
+//! The values of records of each kind.
 
 use super::fields::{Field, Input, Output, fields};
 use crate::seam::counters::RECORDED_REASONS;
@@ -10,23 +10,24 @@ use crate::time::Instant;
 pub struct SessionRecord<'a> {
     /// The Client Identifier.
     pub client_id: &'a str,
-    /// Whose it is: a [`Principal`](crate::Principal).
+    /// The [`Principal`](crate::Principal) that the Session belongs to.
     pub principal: u32,
-    /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
+    /// The Session Expiry Interval in seconds; `u32::MAX`: the Session never expires.
     pub expiry_secs: u32,
-    /// When it ends; [`Instant::NEVER`] while the client is connected.
+    /// When the Session expires; [`Instant::NEVER`] while the client is connected.
     #[cfg_attr(test, serde(with = "super::tests::moment"))]
     pub ends: Instant,
     /// The Will.
     pub will: Option<Will>,
-    /// Messages lost to it, by [`DropReason`](crate::DropReason).
+    /// How many messages to the Session were lost, by [`DropReason`](crate::DropReason).
     pub dropped: [u32; RECORDED_REASONS],
-    /// The Packet Identifier that was given out last when a message that had one was dropped, or 0. The client may remember those of
-    /// such messages, of which nothing else tells any more. Always 0 without the feature `alloc`.
+    /// The last Packet Identifier that had been given out when a message with a Packet Identifier was dropped, or 0. The client
+    /// may remember the Packet Identifiers of dropped messages, and no other record tells them. Always 0 without the feature
+    /// `alloc`.
     pub last_packet_id: Added<u16>,
 }
 
-/// A last field that records of older programs don't have: there it is as by default.
+/// A last field that records of older programs don't have: reading these gives the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Added<T>(pub T);
@@ -35,14 +36,14 @@ pub struct Added<T>(pub T);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct Will {
-    /// The slot of its Message.
+    /// The slot of the Will's Message.
     pub message: u32,
     /// Will Delay Interval in seconds.
     pub delay_secs: u32,
-    /// When it is published; [`Instant::NEVER`] while the client is connected.
+    /// When the Will is published; [`Instant::NEVER`] while the client is connected.
     #[cfg_attr(test, serde(with = "super::tests::moment"))]
     pub due: Instant,
-    /// Message Expiry Interval in seconds, which starts when it is published.
+    /// Message Expiry Interval in seconds, which starts when the Will is published.
     pub expiry_secs: Option<u32>,
 }
 
@@ -70,7 +71,7 @@ pub struct SubscriptionRecord<'a> {
     pub retain_as_published: bool,
     /// The Subscription Identifier; 0: none.
     pub identifier: u32,
-    /// Not all retained messages that it was promised are sent.
+    /// Some of the retained messages that the subscription is to get are not sent yet.
     pub replaying: bool,
 }
 
@@ -78,11 +79,11 @@ pub struct SubscriptionRecord<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct MessageRecord<'a> {
-    /// The first so many bytes of the body are the Topic Name.
+    /// How many bytes at the beginning of the body are the Topic Name.
     pub topic_len: u16,
-    /// So many behind it are the Properties that are forwarded, as they stand in a packet.
+    /// How many bytes after the Topic Name are the forwarded Properties, as they stand in a packet.
     pub properties_len: u32,
-    /// As it was published, 0 to 2.
+    /// The QoS with which the message was published, 0 to 2.
     pub qos: u8,
     /// The RETAIN flag of the PUBLISH.
     pub retain: bool,
@@ -93,7 +94,7 @@ pub struct MessageRecord<'a> {
     pub order: u64,
     /// Orders the retained messages of one topic among sibling brokers.
     pub stamp: u64,
-    /// Topic Name, Properties and payload. Not part of the postcard value, but all that comes behind it.
+    /// Topic Name, Properties and payload. Not part of the postcard value, but all bytes behind it.
     #[cfg_attr(test, serde(skip))]
     pub body: &'a [u8],
 }
@@ -110,7 +111,7 @@ pub struct DeliveryRecord<'a> {
     pub qos: u8,
     /// The RETAIN flag the subscriber gets.
     pub retain: bool,
-    /// PUBREC has come.
+    /// Whether PUBREC has come.
     pub received: bool,
     /// The Packet Identifier; 0: it has none yet, and was never sent.
     pub packet_id: u16,
@@ -127,7 +128,7 @@ pub struct DeliveryRecord<'a> {
 pub enum Receiver {
     /// The Session in this slot.
     Session(u32),
-    /// Whoever comes first of the group in this slot.
+    /// Any member of the group in this slot.
     Group(u32),
 }
 
@@ -135,11 +136,11 @@ pub enum Receiver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Through {
-    /// None.
+    /// No shared subscription.
     Nothing,
     /// The group in this slot.
     Group(u32),
-    /// A group that a sibling owns; the slot of the subscription to it.
+    /// A group that a sibling owns; this is the slot of the subscription to it.
     Foreign(u32),
 }
 
@@ -174,21 +175,21 @@ pub struct TransitRecord<'a> {
     pub group: &'a str,
 }
 
-/// How far the messages from and to the sibling broker are whose index is the slot; with the feature `alloc`.
+/// How far the messages to and from a sibling broker have come. The slot is the sibling's index. Only with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct SiblingRecord {
-    /// The place of the last one that was taken, see [`TransitRecord`].
+    /// The place of the last message that was taken from the sibling, see [`TransitRecord`].
     pub taken: u64,
-    /// The place of the last one that was sent there.
+    /// The place of the last message that was sent to the sibling.
     pub sent: u64,
 }
 
-/// What was lost so far, in all.
+/// How many messages were lost so far, in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct CountersRecord {
-    /// By [`DropReason`](crate::DropReason).
+    /// How many messages were lost, by [`DropReason`](crate::DropReason).
     pub dropped: [u32; RECORDED_REASONS],
 }
 
@@ -268,7 +269,7 @@ impl<'a> Field<'a> for Identifiers<'a> {
 }
 
 impl Identifiers<'_> {
-    /// Writes identifiers to the beginning of `out`, as far as there is room; how many bytes they take.
+    /// Writes identifiers to the beginning of `out`, as far as there is room. Returns how many bytes they take.
     pub(crate) fn write(identifiers: impl Iterator<Item = u32>, out: &mut [u8]) -> usize {
         let mut used: usize = 0;
         for identifier in identifiers {

@@ -1,4 +1,4 @@
-//! Deliveries taken back, and the order in which they are transmitted.
+//! Restoring deliveries, and the order in which they are transmitted.
 
 use super::RestoreError;
 use crate::codec::QoS;
@@ -57,7 +57,7 @@ impl Engine<'_> {
         restored.map(|_| ()).ok_or(RestoreError::NoRoom)
     }
 
-    /// Each delivery goes to its queue or in flight, and these get their order.
+    /// Puts each delivery into its queue or in flight, and gives both their order.
     pub(super) fn queue_restored(&mut self) {
         for slot in 0..self.messages.deliveries.slots() {
             let delivery = Handle::from_index(slot);
@@ -86,7 +86,7 @@ impl Engine<'_> {
         self.sort_group_queues();
     }
 
-    /// A message that the group kept before a restart.
+    /// Gives back to the group a message that it kept before the restart.
     fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
         match self.group_queue(group) {
             Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
@@ -107,8 +107,8 @@ impl Engine<'_> {
 }
 
 impl Messages<'_> {
-    /// Puts a delivery back into its slot, with the identifiers behind its first one, which wait there in their own form until
-    /// all slots of deliveries are known. It is durable, holds its message, and is in no list.
+    /// Puts a delivery back into its slot, and keeps all identifiers but the first in their recorded form until all slots of
+    /// deliveries are known. The delivery is durable, holds its message, and is in no list.
     fn restore_delivery(
         &mut self,
         slot: usize,
@@ -123,7 +123,7 @@ impl Messages<'_> {
                 self.request_body(message);
             }
         }
-        // Before the identifiers, which wait where it leaves its mark.
+        // This comes before the identifiers, which are kept in the field where this call leaves the mark.
         self.make_durable(handle, owner);
         let mut rest = identifiers;
         self.deliveries[handle].identifier = rest.next().unwrap_or(0);
@@ -136,7 +136,7 @@ impl Messages<'_> {
         Some(handle)
     }
 
-    /// All slots are known: the identifiers get theirs.
+    /// Called when all slots are known: the identifiers get slots of their own.
     pub(super) fn end_restoring(&mut self) {
         self.pool.end_restoring();
         self.deliveries.end_restoring();
@@ -146,7 +146,7 @@ impl Messages<'_> {
                 continue;
             }
             let Some(text) = self.deliveries[handle].take_recorded_identifiers() else { continue };
-            // A few at once, because they stand in the memory that grows meanwhile.
+            // A few are copied at a time, because they stand in the memory that grows meanwhile.
             let (mut at, mut piece, mut last) = (0_usize, [0; 64], handle);
             while at < text.len() {
                 let len = self.bytes.copy(text, at, &mut piece);
@@ -167,7 +167,7 @@ impl Messages<'_> {
 }
 
 impl Outbound {
-    /// Takes a delivery back after a restart, in any order; [`Outbound::end_restoring`] is due after the last one.
+    /// Restores a delivery, in any order. [`Outbound::end_restoring`] has to follow after the last one.
     fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
         if messages.deliveries[delivery].packet_id == 0 {
             self.push(messages, delivery);
@@ -176,15 +176,16 @@ impl Outbound {
         }
     }
 
-    /// This Packet Identifier was given out before a restart, later than those of any messages that were given up.
+    /// Sets the Packet Identifier that had been given out last when messages were dropped before the restart.
     pub(super) fn restore_last_packet_id(&mut self, last: u16) {
         self.last_packet_id = last;
     }
 
-    /// Finds the order of what was restored: the queue's is that of the messages, in flight that of the identifiers on
-    /// their circle, which begins behind the largest gap. All in flight may have been transmitted.
+    /// Puts the restored deliveries in order. The queue gets the order of the messages. Deliveries in flight get the order of
+    /// their Packet Identifiers on the circle, which begins behind the largest gap. All deliveries in flight may have been
+    /// transmitted before.
     ///
-    /// Gives those back, in no list, that have the identifier of another one.
+    /// Returns the deliveries whose Packet Identifier another one has too; these are in no list.
     fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
         let mut twice = Fifo::EMPTY;
         self.sort(messages);
@@ -193,7 +194,7 @@ impl Outbound {
         self.in_flight.sort_by_key(deliveries, &|deliveries, delivery| deliveries[delivery].packet_id.into());
         let mut sorted = core::mem::take(&mut self.in_flight);
         let mut last = sorted.back().map_or(self.last_packet_id, |last| deliveries[last].packet_id);
-        // How far back on the circle the one before the first is.
+        // The distance on the circle from the last Packet Identifier to the first.
         let mut largest = sorted.front().map_or(0, |first| deliveries[first].packet_id.wrapping_sub(last));
         let (mut before, mut behind) = (Fifo::EMPTY, Fifo::EMPTY);
         while let Some(delivery) = sorted.pop_front(deliveries) {
@@ -213,7 +214,7 @@ impl Outbound {
         }
         behind.append(deliveries, &mut before);
         self.in_flight = behind;
-        // What was recorded counts if it is a little ahead on the circle; if it is not, it was recorded long ago.
+        // The recorded Packet Identifier counts only if it is a little ahead on the circle; otherwise it was recorded long ago.
         if !OWNED || self.last_packet_id.wrapping_sub(last) > u16::MAX / 4 {
             self.last_packet_id = last;
         }

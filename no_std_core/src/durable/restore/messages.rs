@@ -1,4 +1,4 @@
-//! Messages taken back, and which of them are retained.
+//! Restoring messages, and which of them are retained.
 
 use super::RestoreError;
 use crate::codec::QoS;
@@ -42,7 +42,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Of two for one topic the later one stays.
+    /// Marks a message as the retained one of its topic. If two messages have the same topic, the later one stays.
     pub(super) fn restore_retained(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
         let entry = self.messages.live(message).filter(|message| !message.is_kept()).ok_or(RestoreError::Invalid)?;
         let order = entry.order;
@@ -69,7 +69,7 @@ impl Engine<'_> {
         kept.unwrap_or(Err(RestoreError::NoRoom))
     }
 
-    /// Without payload it is the sign that one was removed, for siblings.
+    /// Restores a tombstone for siblings: a message without payload shows that a retained message was removed.
     fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
         if !self.has_siblings() {
             return Err(RestoreError::Invalid);
@@ -82,7 +82,7 @@ impl Engine<'_> {
 }
 
 impl Messages<'_> {
-    /// Puts a message back into its slot after a restart, held by nobody.
+    /// Puts a message back into its slot after a restart. Nothing holds the message yet.
     fn restore(&mut self, slot: usize, draft: Message, body: &[u8]) -> Option<Handle<Message>> {
         let body = self.bytes.store(&[body])?;
         match self.pool.restore(slot, Message { body, references: 0, durable: 0, ..draft }) {

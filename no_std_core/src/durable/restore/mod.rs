@@ -1,4 +1,4 @@
-//! Records taken back after a restart.
+//! Restoring the durable state from records after a restart.
 
 mod deliveries;
 mod messages;
@@ -21,11 +21,11 @@ use crate::topic::TopicFilter;
 pub enum RestoreError {
     /// The broker has clients already.
     TooLate,
-    /// There is no memory for it, its slot is taken or beyond the table, or nothing is durable here.
+    /// There is no memory for the thing, its slot is taken or beyond the table, or the broker is not durable.
     NoRoom,
-    /// There is the same already.
+    /// The broker has the same thing already.
     Duplicate,
-    /// It refers to something that is not there, or says what can't be.
+    /// The record refers to a thing that does not exist, or has an impossible value.
     Invalid,
 }
 
@@ -42,19 +42,19 @@ impl core::fmt::Display for RestoreError {
 
 impl core::error::Error for RestoreError {}
 
-/// What [`Broker::finish_restore`](crate::Broker::finish_restore) has, and what it had to drop.
+/// What the broker has after [`Broker::finish_restore`](crate::Broker::finish_restore), and how much was dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
     /// Sessions.
     pub sessions: u32,
-    /// Subscriptions of these.
+    /// Subscriptions of these Sessions.
     pub subscriptions: u32,
     /// Retained messages.
     pub retained: u32,
-    /// Messages on their way, those in flight included.
+    /// Deliveries, those in flight included.
     pub deliveries: u32,
-    /// Records that were left out, by [`Broker::restore`](crate::Broker::restore) or because they refer to nothing.
+    /// Records that [`Broker::restore`](crate::Broker::restore) left out, or that were dropped because they refer to nothing.
     pub dropped: u32,
 }
 
@@ -107,7 +107,7 @@ impl Engine<'_> {
         self.sessions.end_restoring();
         self.router.end_restoring();
         self.receipts.end_restoring();
-        // What is taken back needs no marks; what is dropped does.
+        // Things that are restored need no marks; things that are dropped do.
         self.messages.journal.pause(true);
         self.messages.end_restoring();
         self.messages.all_are_restored();
@@ -198,7 +198,7 @@ impl Engine<'_> {
         let entry = &mut self.sessions[session];
         entry.subscriptions = one_more(entry.subscriptions);
         if value.replaying && filter.share_name().is_none() {
-            // It starts over, once it is known what is retained. Without memory for it there is none.
+            // The replay starts over, once the retained messages are known. Without memory for it there is none.
             self.insert_replay(session, subscription, filter, RetainedCursor::START);
         }
         Ok(())

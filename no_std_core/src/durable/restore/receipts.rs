@@ -1,4 +1,4 @@
-//! Receipts of QoS 2 taken back.
+//! Restoring receipts of QoS 2.
 
 use super::RestoreError;
 use crate::durable::record;
@@ -19,7 +19,7 @@ impl Engine<'_> {
 }
 
 impl Receipts<'_> {
-    /// Puts a receipt back into its slot after a restart; `false` if there is the same already, or no room.
+    /// Puts a receipt back into its slot after a restart; `false` if there is the same receipt already, or no room.
     fn restore(&mut self, slot: usize, session: Handle<Session>, inbound: &mut Inbound, packet_id: u16) -> bool {
         if self.contains(session, packet_id) {
             return false;
@@ -32,7 +32,7 @@ impl Receipts<'_> {
         restored.is_some()
     }
 
-    /// Ends restoring: all free slots are known then.
+    /// Ends the restoring of receipts: all free slots are known now.
     pub(super) fn end_restoring(&mut self) {
         self.pool.end_restoring();
     }

@@ -1,11 +1,12 @@
-//! The credit that the store has granted, so that nothing is taken that may turn out to be too much.
+//! The credit that the store has granted, so that the broker takes no message that may turn out to need too much room.
 //!
-//! A store that writes on a thread of its own knows only later that it is full, and what was taken by then could neither be
-//! kept nor refused. So it grants credit for bytes of records, and a message waits, unread, until there is credit for its
-//! records and for those that siblings will make of it; or until it is known that the store is full, and the message is refused.
+//! A store that writes on a thread of its own reports only later that it is full. A message that was taken by then could neither
+//! be stored nor refused. So the store grants credit for bytes of records. A message waits, unread, until there is credit for its
+//! records and for the records that siblings will make of it, or until the store is known to be full. In that case the message is
+//! refused.
 //!
-//! Each broker has one account, and nobody else keeps one for it. Credit goes to a sibling with the message that it is for: a
-//! debit here and the same credit there, so over all brokers none is created or lost.
+//! Each broker keeps one account of its own. Credit goes to a sibling with the message that it is for: a debit here and the same
+//! credit there. So over all brokers no credit is created or lost.
 
 use alloc::vec::Vec;
 
@@ -22,14 +23,14 @@ use crate::topic::TopicName;
 /// [`Broker::grant_store_credit`](crate::Broker::grant_store_credit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreCredit {
-    /// Without a grant there is no bound.
+    /// Before the first grant there is no bound.
     is_bounded: bool,
     granted: u64,
     spent: u64,
     returned: u64,
-    /// From siblings, with their messages.
+    /// Credit that came from siblings with their messages.
     taken: u64,
-    /// To siblings, with ours.
+    /// Credit that went to siblings with our messages.
     passed: u64,
     wanted: u64,
 }
@@ -60,17 +61,18 @@ impl StoreCredit {
         self.passed
     }
 
-    /// A message waits until the balance is so much; 0 if none waits.
+    /// How high the balance must be for a message that waits; 0 if none waits.
     pub fn wanted(&self) -> u64 {
         self.wanted
     }
 
-    /// Bytes that may be recorded yet, those of the batch that is being gathered included. Below 0 where what can't be refused took more.
+    /// Bytes that may still be recorded, including those of the batch that is being gathered. Below 0 if records that can't be
+    /// refused took more.
     #[inline]
     pub fn balance(&self) -> i64 {
         let credit = self.granted.wrapping_add(self.taken);
         let debit = self.spent.wrapping_add(self.returned).wrapping_add(self.passed);
-        // The sums may go round, and their difference is right all the same while it is not beyond an `i64`.
+        // The sums may wrap around. Their difference is right all the same while it fits into an `i64`.
         credit.wrapping_sub(debit) as i64
     }
 
@@ -81,7 +83,7 @@ impl StoreCredit {
     }
 }
 
-/// The account, and who waits.
+/// The account, and the connections that wait.
 #[derive(Debug, Default)]
 pub(crate) struct OpenAccount {
     credit: StoreCredit,
@@ -108,7 +110,7 @@ impl Engine<'_> {
     pub(crate) fn spend_credit(&mut self, bytes: u64) {
         let credit = &mut self.account.credit;
         credit.spent = credit.spent.wrapping_add(bytes);
-        // What they want was added to what the batch that was polled might take.
+        // The bytes that waiting messages want were added to what the batch that was polled might take.
         self.wake_for_credit();
     }
 
@@ -124,7 +126,7 @@ impl Engine<'_> {
         spare
     }
 
-    /// The connection is woken when there may be credit for so many bytes.
+    /// Notes that the connection is to be woken when there may be credit for so many bytes.
     fn wait_for_credit(&mut self, handle: Handle<Connection>, needed: u64) {
         self.account.credit.wanted = self.account.credit.wanted.max(needed);
         if !self.connections[handle].waits_for_credit.get() {
@@ -134,8 +136,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Keeps the list of those who wait below twice as many entries as there are connections: while the store does not answer, any number of
-    /// them may come, wait and go. Who is there stands in the list once at most, so this halves it.
+    /// Keeps the list of waiting connections below twice as many entries as there are connections. While the store does not
+    /// answer, any number of connections may come, wait and go. A connection that still exists is in the list once at most, so
+    /// this halves the list.
     fn forget_who_is_gone(&mut self) {
         if self.account.waiting.len() >= self.connections.len().saturating_mul(2) {
             let mut waiting = core::mem::take(&mut self.account.waiting);
@@ -144,7 +147,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether a message for which there is no credit has to wait for that.
+    /// Whether a message has to wait because there is no credit for it.
     fn must_wait_for_credit(&mut self, handle: Handle<Connection>, publish: &Publish<'_>, needed: u64) -> bool {
         let aliased = self.aliased_topic(handle, publish);
         let topic = TopicName::new(crate::engine::packets::publish::topic_text(publish, aliased.as_deref()));
@@ -206,7 +209,7 @@ impl Credit for Engine<'_> {
     }
 }
 
-/// What one broker records of a message with a body of so many bytes, at most.
+/// How many bytes one broker records, at most, of a message with a body of so many bytes.
 fn credit_for(body: usize) -> u64 {
     (body as u64).saturating_add(2 * RECORD_BYTES)
 }
@@ -217,7 +220,7 @@ mod tests {
     use crate::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Next, Shard};
 
     #[test]
-    fn without_a_grant_all_is_covered_and_after_one_no_more_than_the_balance() {
+    fn before_a_grant_all_bytes_are_covered_and_afterwards_the_balance_only() {
         let mut credit = StoreCredit::default();
         assert!(credit.covers(u64::MAX));
         credit.is_bounded = true;
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balance_below_zero_covers_nothing_and_sums_may_go_round() {
+    fn a_balance_below_zero_covers_nothing_and_sums_may_wrap_around() {
         let mut credit = StoreCredit { is_bounded: true, granted: 5, spent: 7, ..StoreCredit::default() };
         assert_eq!(credit.balance(), -2);
         assert!(!credit.covers(0) && !credit.covers(u64::MAX));
@@ -235,9 +238,9 @@ mod tests {
         assert_eq!(credit.balance(), 18);
     }
 
-    /// Clients that wait for credit and lose patience, one after the other, left an entry each while the store did not answer.
+    /// Once, clients that waited for credit and gave up, one after the other, left an entry each while the store did not answer.
     #[test]
-    fn who_waits_and_goes_is_forgotten_though_the_store_does_not_answer() {
+    fn clients_that_wait_and_disconnect_are_forgotten_while_the_store_is_silent() {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let config = Config { durable: true, ..Config::gateway(1) };
         let mut broker = Broker::new(memory, config, &AllowAll);

@@ -1,4 +1,4 @@
-//! What a store needs that writes on a thread of its own.
+//! What is needed for a store that writes on a thread of its own.
 
 mod credit;
 mod urgency;

@@ -1,4 +1,4 @@
-//! What need not be recorded after all: a message that all who are to have it have taken, before its turn came.
+//! What need not be recorded after all: a message that all its receivers have taken before its record was polled.
 
 use crate::codec::QoS;
 use crate::engine::Engine;
@@ -8,22 +8,23 @@ use crate::mem::Handle;
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
 
-/// What [`Broker::poll_commit_urgency`](crate::Broker::poll_commit_urgency) has left to be recorded.
+/// How urgent the records are that [`Broker::poll_commit_urgency`](crate::Broker::poll_commit_urgency) found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitUrgency {
-    /// Nothing that anybody waits for: if there are records they say that something is over, and have time.
+    /// Nobody waits for a record. If there are any, they say that something ended, and have time.
     Clear,
-    /// The same, and something waited that waits no more: for [`Broker::poll_forward`](crate::Broker::poll_forward) and [`Broker::poll_ready`](crate::Broker::poll_ready).
+    /// As [`CommitUrgency::Clear`], but something waited until now and may go on: see
+    /// [`Broker::poll_forward`](crate::Broker::poll_forward) and [`Broker::poll_ready`](crate::Broker::poll_ready).
     Settled,
     /// Messages that may be over soon: they are on their way to clients that are connected, and to siblings, with QoS 1.
     Brief,
-    /// Something that stays.
+    /// Records of things that stay.
     Lasting,
 }
 
 impl Engine<'_> {
     pub(crate) fn commit_urgency(&mut self) -> CommitUrgency {
-        // Whoever ends what is of these kinds may be promised that it stays so.
+        // Even the end of such a thing may be promised to somebody, for example by UNSUBACK.
         const LASTING: [Kind; 5] = [Kind::Session, Kind::Group, Kind::Subscription, Kind::Retained, Kind::Receipt];
         if self.messages.journal.is_under_way()
             || !self.messages.journal.lists_what_is_dirty()
@@ -59,7 +60,7 @@ impl Engine<'_> {
         match kind {
             Kind::Transit => match self.transit(index) {
                 None => CommitUrgency::Clear,
-                // It is on its way, and not recorded first.
+                // The message is on its way without being recorded first.
                 Some(transit) if self.goes_unrecorded(&transit) => CommitUrgency::Brief,
                 Some(_) => CommitUrgency::Lasting,
             },
@@ -79,7 +80,7 @@ impl Engine<'_> {
                     Some(_) => CommitUrgency::Lasting,
                 }
             }
-            // It is there for as long as what refers to it.
+            // A message exists for as long as something refers to it.
             _ => match self.messages.live(Handle::from_index(index)).filter(|message| message.is_durable()) {
                 None => CommitUrgency::Clear,
                 Some(_) => CommitUrgency::Brief,

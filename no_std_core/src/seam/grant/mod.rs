@@ -1,4 +1,4 @@
-//! What a client is granted with its [`Verdict`](crate::Verdict): bounds of its own, and for how long.
+//! What a client is granted with its [`Verdict`](crate::Verdict): its own bounds, an expiry, a mount, and whether it is a bridge.
 
 #[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
 mod owned;
@@ -6,7 +6,7 @@ mod owned;
 pub use owned::*;
 
 impl Grant {
-    /// The same for a bridge.
+    /// The same grant for a bridge.
     pub const fn as_bridge(mut self) -> Self {
         self.is_bridge = true;
         self

@@ -1,37 +1,37 @@
-//! Records that become safe together, and what waits until they are.
+//! Batches of records that become safe together, and which of them replies have to wait for.
 
 /// Records that become safe together; see [`Broker::end_batch`](crate::Broker::end_batch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Batch(pub(crate) u32);
 
-/// The batch that is being gathered, and those that the store has but has not synced.
+/// The batch that is being gathered, and the batches that the store has but has not synced.
 ///
-/// Batches are numbered on the circle of `u32`, without 0, which stands for no batch. A number that something waits for is
-/// unsafe only while it is one of the few between the last safe one and the one being gathered; so a number that was
-/// forgotten for a whole circle holds nobody up.
+/// Batches are numbered on the circle of `u32`, without 0, which stands for no batch. The number of a batch is unsafe only while
+/// it lies between the last safe batch and the one that is being gathered. So an old number that nobody cleared makes nobody
+/// wait, even after the numbers have gone round.
 #[derive(Debug)]
 pub(super) struct Batches {
     /// Something waits for the batch that is being gathered.
     is_awaited: bool,
-    /// Records were polled for it.
+    /// Records were polled for the batch that is being gathered.
     pub(super) has_records: bool,
     pub(super) gathering: u32,
-    /// The batch before it.
+    /// The last batch that was ended.
     pub(super) ended: u32,
-    /// The last one that the store has synced.
+    /// The last batch that the store has synced.
     pub(super) safe: u32,
 }
 
 impl Batches {
     pub(super) const NEW: Self = Self { is_awaited: false, has_records: false, gathering: 1, ended: 0, safe: 0 };
 
-    /// The batch that is being gathered, for something that waits for it.
+    /// The batch that is being gathered. The caller waits for it.
     pub(super) fn await_gathering(&mut self) -> u32 {
         self.is_awaited = true;
         self.gathering
     }
 
-    /// Whether there is something in the batch that is being gathered, or something waits for it.
+    /// Whether the batch that is being gathered has records, or something waits for it.
     pub(super) fn is_begun(&self) -> bool {
         self.is_awaited || self.has_records
     }
@@ -41,13 +41,13 @@ impl Batches {
         if self.ended == self.safe { 0 } else { self.ended }
     }
 
-    /// Whether what waits for `batch` has to wait still.
+    /// Whether `batch` is not safe yet.
     #[inline]
     pub(super) fn is_unsafe(&self, batch: u32) -> bool {
         batch != 0 && batch.wrapping_sub(self.safe).wrapping_sub(1) < self.gathering.wrapping_sub(self.safe)
     }
 
-    /// Whether the batch that is being gathered has been begun to be polled, or the one before it is not safe yet.
+    /// Whether polling the batch that is being gathered has begun, or the batch before it is not safe yet.
     pub(super) fn is_under_way(&self) -> bool {
         self.has_records || self.ended != self.safe
     }
@@ -60,15 +60,15 @@ impl Batches {
         self.has_records = false;
     }
 
-    /// `batch` and all before are safe. A number that is none of those that are ended and unsafe changes nothing.
+    /// `batch` and all batches before it are safe. A number that is not one of the ended and unsafe batches changes nothing.
     pub(super) fn set_safe(&mut self, batch: Batch) {
         if batch.0 != self.gathering && self.is_unsafe(batch.0) {
             self.safe = batch.0;
         }
     }
 
-    /// What waits for the batch that is being gathered waits no more, as if it were ended and safe. Whether anything waited. Not
-    /// while a batch [is under way](Self::is_under_way).
+    /// Lets go on what waits for the batch that is being gathered, as if that batch were ended and safe. Returns whether anything
+    /// waited. Must not be called while a batch [is under way](Self::is_under_way).
     pub(super) fn release(&mut self) -> bool {
         let was_awaited = self.is_awaited;
         if was_awaited {

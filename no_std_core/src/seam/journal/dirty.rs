@@ -1,4 +1,4 @@
-//! Which slots of a table have changed since they were recorded last, and which ones the store has a record of.
+//! Which slots of a table have changed since they were recorded last, and of which slots the store has a record.
 
 use super::JournalMemory;
 use crate::mem::{GrowingList, OWNED, Slots, one_more};
@@ -9,15 +9,15 @@ pub(super) const STORED: u8 = 1;
 /// What is in the slot has changed since it was recorded last.
 pub(super) const DIRTY: u8 = 2;
 
-/// How many kinds have a table: all but the counters, and those of sibling brokers only where there are any.
+/// How many kinds have a table: all but the counters. Those of sibling brokers have one only in owned memory.
 const TABLES: usize = if OWNED { Kind::Sibling as usize } else { Kind::Receipt as usize };
 
-/// The bits of all tables.
+/// The marks of all tables.
 #[derive(Debug)]
 pub(super) struct Dirty<'m> {
-    /// By [`Kind::place`].
+    /// The tables, indexed by [`Kind::place`].
     tables: [DirtySlots<'m>; TABLES],
-    /// The counters are all in one slot.
+    /// The marks of the counters, which are all in one slot.
     counters: u8,
 }
 
@@ -41,7 +41,7 @@ impl<'m> Dirty<'m> {
         }
     }
 
-    /// Sets a bit of a slot; whether that made it dirty.
+    /// Sets a bit of a slot. Returns whether that made the slot dirty.
     pub(super) fn set(&mut self, kind: Kind, slot: usize, bit: u8) -> bool {
         match self.table_mut(kind) {
             Some(table) => table.set(slot, bit),
@@ -53,7 +53,7 @@ impl<'m> Dirty<'m> {
         }
     }
 
-    /// Whether there can be such a slot.
+    /// Whether the table of `kind` has this slot.
     pub(super) fn has(&self, kind: Kind, slot: usize) -> bool {
         match self.table(kind) {
             Some(table) => slot < table.bits.limit(),
@@ -70,7 +70,7 @@ impl<'m> Dirty<'m> {
         }
     }
 
-    /// The slot was recorded: these bits are left.
+    /// The slot was recorded: it keeps the bits in `left`.
     pub(super) fn clean(&mut self, kind: Kind, slot: u32, left: u8) {
         match self.table_mut(kind) {
             Some(table) => table.clean(slot, left),
@@ -97,16 +97,16 @@ impl<'m> Dirty<'m> {
     }
 }
 
-/// The bits of one table.
+/// The marks of one table.
 #[derive(Debug)]
 pub(super) struct DirtySlots<'m> {
     /// [`STORED`] and [`DIRTY`] of each slot.
     bits: Slots<'m, u8>,
-    /// How many are dirty.
+    /// How many slots are dirty.
     count: u32,
-    /// In borrowed memory, where the tables are short, dirty slots are looked for from here on, all around.
+    /// In borrowed memory, where the tables are short, the search for dirty slots begins at this slot and goes all around.
     at: u32,
-    /// In owned memory: the dirty slots.
+    /// The dirty slots; in owned memory only.
     list: GrowingList<u32>,
 }
 
@@ -116,12 +116,12 @@ impl<'m> DirtySlots<'m> {
         Self { bits, count: 0, at: 0, list: GrowingList::default() }
     }
 
-    /// How many are dirty.
+    /// How many slots are dirty.
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// The dirty slots, where memory is owned; elsewhere there is no list.
+    /// The dirty slots, in owned memory; in borrowed memory there is no list.
     pub(super) fn list(&self) -> Option<&[u32]> {
         self.bits.is_owned().then_some(&*self.list)
     }
@@ -156,7 +156,7 @@ impl<'m> DirtySlots<'m> {
         *bits = left;
     }
 
-    /// The slot at a place of the list is dirty no more. The last one of the list takes the place.
+    /// The slot at a place of the list is no longer dirty. The last slot of the list takes its place.
     pub(super) fn forget(&mut self, place: usize) {
         let Some(last) = self.list.len().checked_sub(1).filter(|last| place <= *last) else { return };
         self.list.swap(place, last);

@@ -60,10 +60,10 @@ fn a_lazy_mark_is_recorded_only_together_with_another_mark() {
     });
 }
 
-/// It was not counted where the message before it in that slot had just ended.
+/// Once, the body was not counted if another message in the same slot had just ended.
 #[cfg(feature = "alloc")]
 #[test]
-fn a_body_counts_though_its_slot_is_marked_already() {
+fn a_body_counts_even_if_its_slot_is_already_marked() {
     both(|mut journal| {
         journal.mark(Kind::Message, 1);
         assert_eq!(journal.gathered(), RECORD_BYTES);
@@ -77,7 +77,7 @@ fn a_body_counts_though_its_slot_is_marked_already() {
 }
 
 #[test]
-fn what_waits_for_a_batch_waits_for_those_before_it_and_no_longer() {
+fn a_batch_is_unsafe_until_it_is_set_safe_and_never_again() {
     both(|mut journal| {
         let first = journal.gathering();
         assert!(journal.is_unsafe(first) && !journal.is_unsafe(0));
@@ -95,7 +95,7 @@ fn what_waits_for_a_batch_waits_for_those_before_it_and_no_longer() {
 }
 
 #[test]
-fn a_batch_is_not_sealed_before_all_of_it_was_polled() {
+fn a_batch_does_not_end_before_all_its_records_are_polled() {
     both(|mut journal| {
         let before = journal.end_batch();
         journal.mark(Kind::Receipt, 5);
@@ -133,7 +133,7 @@ fn batch_numbers_wrap_around_and_an_old_number_counts_as_safe() {
 
 #[cfg(feature = "alloc")]
 #[test]
-fn what_is_forgotten_is_not_met_and_may_be_marked_again() {
+fn a_forgotten_slot_is_not_polled_until_it_is_marked_again() {
     let mut journal = journal(|| Slots::owned(100));
     for slot in [3, 5, 7] {
         journal.mark(Kind::Message, slot);
@@ -153,7 +153,7 @@ fn what_is_forgotten_is_not_met_and_may_be_marked_again() {
 
 #[cfg(feature = "alloc")]
 #[test]
-fn what_waited_for_a_batch_that_is_released_waits_no_more() {
+fn a_released_batch_counts_as_safe_and_its_marks_stay() {
     let mut journal = journal(|| Slots::owned(100));
     assert!(!journal.release());
     journal.mark(Kind::Message, 3);
@@ -161,7 +161,7 @@ fn what_waited_for_a_batch_that_is_released_waits_no_more() {
     journal.mark_lazily(Kind::Message, 4);
     assert!(journal.is_unsafe(waited_for) && !journal.is_under_way());
     assert!(journal.release() && !journal.is_unsafe(waited_for));
-    // What is marked stays so, for the next batch.
+    // The marks stay, for the next batch.
     assert!(journal.has_records());
     assert!(journal.is_unsafe(journal.batches.gathering));
     while let Some((kind, slot)) = journal.next() {

@@ -30,8 +30,8 @@ impl LogStore {
         }
     }
 
-    /// Appends a record; or, if `put` is `None`, a tombstone. It covers the segments up to `covers`, or up to the active one by
-    /// default.
+    /// Appends a record; or, if `put` is `None`, a tombstone. A tombstone covers the segments up to `covers`, or up to the active
+    /// one by default.
     pub(crate) fn place(&mut self, key: Key, put: Option<(&[u8], u32)>, covers: Option<u32>) -> io::Result<()> {
         let body = put.map_or(&[][..], |(body, _)| body);
         let delete = What::Delete { covers: covers.unwrap_or(0) };

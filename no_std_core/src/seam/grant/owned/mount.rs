@@ -6,20 +6,25 @@ use core::fmt;
 
 use crate::topic::{TopicFilter, TopicName, TopicNameError, has_control_characters};
 
-/// A beginning that all topics of a client have, such as `site-7/`, without the client's knowledge: see [`Grant::mount`](crate::Grant::mount).
+/// A prefix of all topics of a client, such as `site-7/`, of which the client does not know: see
+/// [`Grant::mount`](crate::Grant::mount).
 ///
-/// - What the client names is below it: the topics that it publishes to, that of its Will, its Topic Filters (`$share/group/a/#` becomes
-///   `$share/group/site-7/a/#`), and Response Topics. A topic that is longer than 65,535 bytes then, or than
-///   [`Limits::packet_bytes`](crate::Limits::packet_bytes), is refused: PUBLISH with 0x90 Topic Name invalid, a subscription with 0x8F Topic Filter
-///   invalid. [`Limits::topic_levels`](crate::Limits::topic_levels) counts all levels.
-/// - What the client is sent comes without the beginning. Other topics never reach it: what may wait in its Session for another reason is
-///   dropped with [`DropReason::NotAuthorized`](crate::DropReason::NotAuthorized). A Response Topic elsewhere is shown as it is.
+/// - Names that the client sends get the prefix: the topics that it publishes to, the topic of its Will, its Topic Filters
+///   (`$share/group/a/#` becomes `$share/group/site-7/a/#`), and Response Topics. A topic that becomes longer than 65,535 bytes,
+///   or than [`Limits::packet_bytes`](crate::Limits::packet_bytes), is refused: PUBLISH with 0x90 Topic Name invalid, a
+///   subscription with 0x8F Topic Filter invalid. [`Limits::topic_levels`](crate::Limits::topic_levels) counts all levels, those
+///   of the prefix included.
+/// - Topics that are sent to the client come without the prefix. Other topics never reach the client: a message of one that is in
+///   its Session for another reason is dropped with [`DropReason::NotAuthorized`](crate::DropReason::NotAuthorized). A Response
+///   Topic outside of the mount is sent unchanged.
 /// - Everybody else sees whole topics: [`Authorize`](crate::Authorize) is asked about them, and events, queries and records name them.
-/// - Topics with `$` are no exception, as with the `mount_point` of Mosquitto: `$SYS/#` becomes `site-7/$SYS/#`, so the client does not see what
-///   the server tells there. As these topics do not begin with `$`, a filter of the client's that begins with a wildcard matches them. A Will below
-///   `$SYS/` is refused as one of other clients is, since CONNECT comes before the verdict.
-/// - A Session goes on if its client comes back with another mount, and after a restart: its subscriptions outside of the mount end then.
-///   A client without a mount keeps all, by their whole names. A re-authentication does not change the mount.
+/// - Topics with `$` are no exception, as with the `mount_point` of Mosquitto: `$SYS/#` becomes `site-7/$SYS/#`, so the client
+///   does not see the server's topics below `$SYS/`. As the client's own `$` topics then begin with the prefix, a filter of the
+///   client that begins with a wildcard matches them. A Will below `$SYS/` is refused as for other clients, since CONNECT comes
+///   before the verdict.
+/// - A Session goes on if its client comes back with another mount, and after a restart; its subscriptions outside of the mount
+///   end then. A client without a mount keeps all its subscriptions, by their whole names. A re-authentication does not change
+///   the mount.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mount(Arc<str>);
 
@@ -27,26 +32,26 @@ pub struct Mount(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MountError {
-    /// It is no Topic Name.
+    /// The text is no Topic Name.
     NoTopicName(TopicNameError),
-    /// It has more than [`Mount::MAX_LEN`] bytes.
+    /// The text has more than [`Mount::MAX_LEN`] bytes.
     TooLong,
-    /// It does not end with a whole level, and `/`.
+    /// The text does not end with `/`.
     NoSeparator,
-    /// It begins with `$`: those topics are not for the applications of clients `[MQTT-4.7.2-1]`.
+    /// The text begins with `$`: such topics are not for the applications of clients `[MQTT-4.7.2-1]`.
     Reserved,
-    /// It has control characters, which brokers refuse in topics.
+    /// The text has control characters, which brokers refuse in topics.
     ControlCharacter,
 }
 
 impl Mount {
-    /// Bytes of the longest one.
+    /// The greatest length of a mount in bytes.
     pub const MAX_LEN: usize = 256;
 
-    /// The mount with this beginning, which ends with `/`.
+    /// The mount with this prefix, which has to end with `/`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`MountError`] tells what is wrong with the prefix.
     pub fn new(prefix: &str) -> Result<Self, MountError> {
         TopicName::new(prefix).map_err(MountError::NoTopicName)?;
         if prefix.len() > Self::MAX_LEN {
@@ -64,20 +69,21 @@ impl Mount {
         Ok(Self(prefix.into()))
     }
 
-    /// What topics begin with.
+    /// The prefix, with its `/` at the end.
     pub fn prefix(&self) -> &str {
         &self.0
     }
 
-    /// The whole topic of one that the client names; `None` if it has more than `longest` bytes.
+    /// The whole topic for a topic that the client names; `None` if the whole one has more than `longest` bytes.
     pub(crate) fn compose(&self, topic: &str, longest: usize) -> Option<String> {
         let len = self.0.len().saturating_add(topic.len());
         (len <= longest).then(|| [&self.0, topic].concat())
     }
 
-    /// The whole Topic Filter of one that the client names. What is none stays as it is, and one that is too long becomes one that is none.
+    /// The whole Topic Filter for one that the client names. A text that is no Topic Filter stays as it is. A filter that would
+    /// be longer than `longest` bytes becomes a text that is no Topic Filter.
     pub(crate) fn compose_filter(&self, text: &str, longest: usize) -> String {
-        /// In each version the answer to it says that it is invalid, and nothing more happens.
+        /// In each version of MQTT this text is answered as an invalid filter, and nothing more happens.
         const NO_FILTER: &str = "$share/";
         let Ok(filter) = TopicFilter::new(text) else { return text.into() };
         let share = text.strip_suffix(filter.proper()).unwrap_or("");
@@ -87,7 +93,7 @@ impl Mount {
         }
     }
 
-    /// What the client sees of a topic or a Topic Filter; `None` of those that are not below the mount.
+    /// The topic or Topic Filter as the client sees it; `None` if it is not below the mount.
     pub(crate) fn strip<'a>(&self, whole: &'a str) -> Option<&'a str> {
         whole.strip_prefix(&*self.0).filter(|topic| !topic.is_empty())
     }
@@ -121,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_is_the_beginning_of_topics_up_to_a_level() {
+    fn a_mount_is_a_topic_prefix_of_whole_levels() {
         for good in ["site-7/", "a/b/", "/", "//", "a/$b/", "größe/"] {
             assert_eq!(mount(good).prefix(), good);
         }
@@ -145,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_stands_before_the_filter_of_a_shared_subscription() {
+    fn the_prefix_stands_before_the_filter_of_a_shared_subscription() {
         let mount = mount("m/");
         for (text, whole) in [
             ("a/+", "m/a/+"),
@@ -156,7 +162,7 @@ mod tests {
             ("$share/g//", "$share/g/m//"),
             ("$share/a/a", "$share/a/m/a"),
             ("$share", "m/$share"),
-            // What is no filter stays none.
+            // A text that is no Topic Filter stays as it is.
             ("", ""),
             ("a/#/b", "a/#/b"),
             ("$share/g", "$share/g"),
@@ -168,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_with_the_beginning_is_none() {
+    fn a_topic_or_filter_that_is_too_long_with_the_prefix_is_refused() {
         let mount = mount("m/");
         let fits = "a".repeat(LONGEST - 2);
         assert_eq!(mount.compose(&fits, LONGEST).map(|whole| whole.len()), Some(LONGEST));
@@ -184,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_composed_is_stripped_again(prefix in "[a-z0-9/]{0,9}/", topic in "[a-z$/+#]{1,20}") {
+        fn stripping_undoes_composing(prefix in "[a-z0-9/]{0,9}/", topic in "[a-z$/+#]{1,20}") {
             let mount = mount(&prefix);
             let whole = mount.compose(&topic, LONGEST).unwrap();
             prop_assert_eq!(mount.strip(&whole), Some(&topic[..]));
@@ -199,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn a_filter_matches_below_the_mount_what_it_matches_without(
+        fn a_filter_matches_the_same_topics_below_a_mount(
             prefix in "[a-z]{1,3}/",
             filter in "([ab]|\\+)(/([ab]|\\+)){0,3}(/#)?",
             topic in "[ab](/[ab]){0,4}",
