@@ -1,16 +1,16 @@
 //! The Goldcrest gateway: `goldcrest-core`, the whole MQTT broker, served over TCP.
 //!
-//! It knows sockets, threads, clocks and files, and neither the layout of a packet nor a rule of QoS. Each
-//! worker thread, a shard, has a core broker of its own:
+//! The gateway knows sockets, threads, clocks and files, and neither the layout of a packet nor a rule of QoS. Each worker thread, a shard, has a
+//! core broker of its own:
 //!
 //! ```text
 //! output      text for standard error and standard output, which nobody waits for
-//! config      what may be configured, and the file that says it
+//! config      the configuration, and the file that it is read from
 //! net         listeners, admission, sockets: bytes in and out, of which only the length of a packet is known
 //! access      who clients are
 //! shard       the thread with its core broker: event loop, mailbox, what goes to the store
-//! store       what survives a restart, on disk
-//! admin       what operators see: $SYS topics, metrics, health, sessions
+//! store       the data that survive a restart, on disk
+//! admin       for operators: $SYS topics, metrics, health, sessions
 //! gateway     starts and stops all of it
 //! cli         the command line: serving, clients, looking after a store, what the memory costs at worst
 //! ```
@@ -68,8 +68,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::spawn_blocking;
 
-/// Serves clients until `shutdown` is ready, then stops in order; a start that is under way then is given up. `started` is shown
-/// the gateway once it serves.
+/// Serves clients until `shutdown` is ready, then stops in order. If the gateway is still starting then, the start is given up. `started` is called
+/// with the gateway once it serves.
 ///
 /// ```
 /// # use goldcrest::{Config, Listener, run};
@@ -116,7 +116,7 @@ pub async fn run(
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// Gives a start up when it is dropped.
+/// Gives up a start when it is dropped.
 struct GivesUp(Arc<AtomicBool>);
 
 impl Drop for GivesUp {

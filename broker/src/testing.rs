@@ -1,4 +1,4 @@
-//! What several unit tests need.
+//! Helpers for several unit tests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,6 @@
-//! Between warm connections a message takes no allocation on its whole way through a shard, and at most one where it crosses
-//! to another, that of its body, whatever the number of its subscribers, also where a burst is cut into chunks.
+//! Between warm connections a message causes no allocation on its whole way through a shard. If it crosses to another shard
+//! it causes at most one, for its body, whatever the number of its subscribers. Both hold even if reads end amid a burst of
+//! packets.
 
 mod support;
 
@@ -22,14 +23,14 @@ const MESSAGES: usize = 20;
 const ROUNDS: usize = 20;
 const SPELLS: usize = 4;
 
-/// How often memory was taken by others than clients.
+/// How often threads other than the clients took memory.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static IS_CLIENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The system's heap; it counts how often something is taken or grows.
+/// The system's heap, which also counts how often memory is taken or grows.
 struct Counting;
 
 #[global_allocator]
@@ -41,40 +42,41 @@ fn count() {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came; counting takes no memory.
+// SAFETY: every call is passed to the system's allocator unchanged; counting takes no memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this function, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this function, which is the same.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of this function, which is the same.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
-/// One test for all: what another one took at the same time would count.
+/// One test for all cases: allocations of another test at the same time would be counted too.
 #[test]
 fn a_message_is_at_most_one_allocation_on_its_way_through_the_gateway() {
     IS_CLIENT.set(true);
     for (shards, is_stored) in [(1, false), (2, false), (1, true), (2, true)] {
         for filter in ["a/heap", "$share/group/a/heap"] {
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-                // The longest ones are written from where they are stored; they take their time, so not in each setting.
+                // Payloads of 64 KiB are written from where they are stored. They take long, so they are tested in one
+                // setting only.
                 let is_simple = !is_stored && qos == QoS::AtLeastOnce;
                 for bytes in [16, 8 * 1024, 64 * 1024].into_iter().filter(|&bytes| bytes < 64 * 1024 || is_simple) {
                     let mut bed = Bed::new(shards, is_stored, filter, qos, bytes);
                     let taken = (0..SPELLS).map(|_| bed.spell()).min().unwrap();
                     let messages = ROUNDS * MESSAGES;
-                    // Lists still grow now and then, and the way to the thread of the store takes a block for each 31
+                    // Lists still grow now and then, and the queue to the thread of the store takes a block for each 31
                     // batches. An allocation in each round would be a twentieth.
                     let bodies = if shards == 1 { 0 } else { messages };
                     let may_take = bodies + if is_stored { messages / 10 } else { ROUNDS / 2 };
@@ -94,7 +96,7 @@ struct Bed {
     gateway: Gateway,
     data_dir: Option<PathBuf>,
     qos: QoS,
-    /// The publisher is the first.
+    /// The first of them is the publisher.
     clients: Vec<Peer>,
     /// What the publisher sends in a round.
     packets: Vec<u8>,
@@ -102,7 +104,7 @@ struct Bed {
     copies: usize,
 }
 
-/// A client that does whatever the other side's packets call for.
+/// A client that answers each packet of the broker as MQTT demands.
 struct Peer {
     stream: TcpStream,
     received: Vec<u8>,
@@ -143,7 +145,7 @@ impl Bed {
         Self { gateway, data_dir, qos, clients: clients.into_iter().map(peer).collect(), packets, copies }
     }
 
-    /// How often the gateway takes memory in some rounds.
+    /// How often the gateway takes memory in several rounds.
     fn spell(&mut self) -> usize {
         let before = TAKEN.load(Ordering::Relaxed);
         for _ in 0..ROUNDS {
@@ -152,7 +154,7 @@ impl Bed {
         TAKEN.load(Ordering::Relaxed) - before
     }
 
-    /// Lets messages through, with all their acknowledgements.
+    /// Sends a round of messages, and waits for all of their acknowledgements.
     fn round(&mut self) {
         let wanted = match self.qos {
             QoS::AtMostOnce => [self.copies * MESSAGES, 0, 0],
@@ -192,7 +194,8 @@ impl Peer {
         }
     }
 
-    /// Answers what has come. Counts messages, those acknowledged to the end, and those released.
+    /// Answers the packets that have arrived. Counts received messages, messages acknowledged to the end, and released
+    /// messages.
     fn answer(&mut self, done: &mut [usize; 3]) {
         let mut chunk = [0; 65_536];
         match self.stream.read(&mut chunk) {

@@ -1,4 +1,5 @@
-//! `goldcrest pub` and `goldcrest sub` with brokers that want or refuse something: a listener of the test plays the broker.
+//! `goldcrest pub` and `goldcrest sub` with brokers that demand or refuse something: a listener in the test plays the
+//! broker.
 
 use crate::support::server::{goldcrest, text};
 use std::io::{Read, Write};
@@ -53,7 +54,8 @@ impl Link {
     }
 }
 
-/// A client of MQTT 5.0 that was accepted with these Properties in CONNACK.
+/// Starts an MQTT 5.0 client, and accepts it with these Properties in CONNACK. Returns the client and the broker's end of
+/// its connection.
 fn accepted(args: &[&str], properties: &[u8]) -> (Child, Link) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -66,7 +68,7 @@ fn accepted(args: &[&str], properties: &[u8]) -> (Child, Link) {
     (child, link)
 }
 
-/// The exit code, and what was said on standard error.
+/// The exit code of a client, and its output on standard error.
 fn end(child: Child) -> (Option<i32>, String) {
     let output = child.wait_with_output().unwrap();
     (output.status.code(), text(&output.stderr))
@@ -76,7 +78,7 @@ fn expect_failure(child: Child, complaint: &str) {
     assert_eq!(end(child), (Some(1), format!("goldcrest: {complaint}\n")));
 }
 
-/// The message after an hour of silence is not lost.
+/// A message that comes after an hour of silence is not lost.
 /// [MQTT-3.1.2-20] [MQTT-3.2.2-21]
 #[test]
 fn pub_keeps_its_connection_alive_while_standard_input_is_silent() {
@@ -110,7 +112,7 @@ fn sub_keeps_its_connection_alive_while_messages_stream_in() {
     link.send(&[0x90, 4, 0, 1, 0, 0]);
     let mut printed = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || std::io::copy(&mut printed, &mut std::io::sink()));
-    // More than the client can print: there is always something to read.
+    // More messages than the client can print: there is always something to read.
     let mut sender = link.0.try_clone().unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
     let over = is_over.clone();
@@ -130,14 +132,15 @@ fn sub_keeps_its_connection_alive_while_messages_stream_in() {
     reader.join().unwrap().unwrap();
 }
 
-/// A pager that waits for its reader: the broker cut the client off, and what came after was lost.
+/// The output goes to a pager that waits for its reader. A bug of the past: the broker cut the client off, and later
+/// messages were lost.
 /// [MQTT-3.1.2-20] [MQTT-3.2.2-21]
 #[test]
 fn sub_keeps_its_connection_alive_while_nobody_reads_what_it_prints() {
     let (mut child, mut link) = accepted(&["sub", "-t", "a", "-C", "1", "-q", "1"], &[0x13, 0, 1]);
     link.expect(SUBSCRIBE);
     link.send(&[0x90, 4, 0, 1, 0, 1]);
-    // More than a pipe takes.
+    // More bytes than a pipe takes.
     let payload = vec![b'x'; 300_000];
     let len = 6 + payload.len();
     let len = [len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8];
@@ -152,7 +155,7 @@ fn sub_keeps_its_connection_alive_while_nobody_reads_what_it_prints() {
         let mut text = Vec::new();
         printed.read_to_end(&mut text).map(|_| text)
     });
-    // It is acknowledged once it is printed.
+    // The message is acknowledged once it is printed. Until then only PINGREQs come.
     while let (PINGREQ, _) = link.next().unwrap() {
         link.send(&PINGRESP);
     }
@@ -163,7 +166,7 @@ fn sub_keeps_its_connection_alive_while_nobody_reads_what_it_prints() {
 }
 
 #[test]
-fn a_client_whose_standard_input_is_silent_hears_that_its_broker_is_gone() {
+fn a_client_with_silent_standard_input_notices_that_its_broker_is_gone() {
     let (child, mut link) = accepted(&["pub", "-t", "a"], &[]);
     link.send(&[0xE0, 1, 0x8B]);
     expect_failure(child, "the broker closed the connection: Server shutting down (0x8B)");
@@ -172,7 +175,7 @@ fn a_client_whose_standard_input_is_silent_hears_that_its_broker_is_gone() {
     expect_failure(child, "the broker closed the connection");
 }
 
-/// What the broker said that it does not take is not sent, and is an error in words.
+/// Messages and subscriptions that the broker does not support are not sent, and the error says why.
 /// [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15]
 #[test]
 fn what_connack_rules_out_is_not_sent() {
@@ -203,7 +206,7 @@ fn what_connack_rules_out_is_not_sent() {
     }
 }
 
-/// Those before it were published: whoever sends the rest again has to know where to go on.
+/// The lines before it were published: the error must tell the user where to go on.
 #[test]
 fn a_line_that_is_too_large_is_named() {
     let (mut child, mut link) = accepted(&["pub", "-t", "a"], &[0x27, 0, 0, 0, 15]);
@@ -243,7 +246,7 @@ fn a_message_of_qos_0_that_the_broker_refuses_is_an_error() {
     drop(link);
     expect_failure(child, "the broker closed the connection");
 
-    // The objection is on its way when the client says goodbye.
+    // The broker's DISCONNECT is on its way when the client sends its own.
     let (child, mut link) = accepted(&["pub", "-t", "a", "-m", "m"], &[]);
     link.expect(PUBLISH);
     link.expect(PINGREQ);
@@ -254,7 +257,7 @@ fn a_message_of_qos_0_that_the_broker_refuses_is_an_error() {
     expect_failure(child, "the broker closed the connection: Quota exceeded (0x97)");
 }
 
-/// Whatever acknowledgement says that a message was not taken ends in an error, with the broker's own words.
+/// Any acknowledgement with an error, of whatever type, ends in an error with the broker's own words.
 #[test]
 fn an_acknowledgement_with_an_error_is_an_error() {
     let full = [0x40, 9, 0, 1, 0x97, 5, 0x1F, 0, 2, b'n', b'o'];

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn it_says_what_it_does_and_stops_in_order() {
+fn it_prints_what_it_does_and_stops_in_order() {
     for signal in ["TERM", "INT"] {
         let data_dir = std::env::temp_dir().join(format!("goldcrest-command-{}-{signal}", std::process::id()));
         let data_dir = data_dir.to_str().unwrap();
@@ -56,7 +56,7 @@ fn without_being_asked_it_keeps_messages_for_one_process_at_a_time() {
 }
 
 #[test]
-fn memory_only_says_what_it_risks() {
+fn memory_only_warns_that_messages_can_be_lost() {
     let mut server = Server::start(&[]);
     let mut log = server.child.stderr.take().unwrap();
     server.signal("TERM");
@@ -71,7 +71,7 @@ fn memory_only_says_what_it_risks() {
 fn a_second_signal_ends_it_at_once() {
     let server = Server::start(&[]);
     let mut silent = std::net::TcpStream::connect(server.address).unwrap();
-    // A connected client that neither reads its DISCONNECT nor closes would be waited for.
+    // Without the second signal the command would wait for this connected client, which neither reads its DISCONNECT nor closes.
     silent.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0, 0, 0]).unwrap();
     silent.read_exact(&mut [0; 4]).unwrap();
     let since = Instant::now();
@@ -94,7 +94,8 @@ fn messages_go_from_pub_to_sub() {
         std::thread::sleep(Duration::from_millis(500));
         let published = run(&["pub", "-p", &port, "-t", "demo/room", "-m", "21.5", "-q", qos, "--mqtt", version]);
         assert!(published.status.success(), "{}", text(&published.stderr));
-        // What two clients publish on two shards has no order, unless the one waits for what the other has done.
+        // Messages of two clients on two shards have no order, unless the second client waits for the effect of the first. So this waits for the
+        // first line.
         let mut printed = String::new();
         lines_of_sub.read_line(&mut printed).unwrap();
         let mut lines =
@@ -144,7 +145,7 @@ fn mistakes_are_one_line_and_an_exit_code() {
         (vec!["--listen", free, "--shards", "1", "--shards", "2"], 2, "goldcrest: --shards is given more than once"),
         (vec!["--log", "info", "--log", "warn"], 2, "goldcrest: --log is given more than once"),
         (vec!["store", "stats", "--data-dir", "a", "--data-dir", "b"], 2, "goldcrest: --data-dir is given more"),
-        // A wrong directory is not sound.
+        // A wrong directory must not count as sound.
         (vec!["store", "check", "--data-dir", elsewhere], 1, &no_store),
         (vec!["store", "stats", "--data-dir", elsewhere], 1, &no_store),
         (vec!["store", "dump", "--data-dir", elsewhere], 1, &no_store),
@@ -169,7 +170,7 @@ fn clients_beyond_the_file_descriptors_are_told_and_the_next_are_served() {
         let mut client = std::net::TcpStream::connect(server.address).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let written = client.write_all(&[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 0]);
-        // The one answer is a CONNACK, the other an end or a reset; a time-out would be none.
+        // A served client gets a CONNACK, a refused one an end or a reset; a time-out would be neither.
         let answer = written.and_then(|()| client.read(&mut [0; 4]));
         assert!(!matches!(&answer, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "no answer");
         (answer.is_ok_and(|read| read == 4)).then_some(client)
@@ -189,7 +190,7 @@ fn help_and_version_are_there() {
     assert_eq!(text(&run(&["--version"]).stdout), format!("goldcrest {}\n", env!("CARGO_PKG_VERSION")));
 }
 
-/// What a package installs beside the program.
+/// The files that a package installs beside the program.
 #[test]
 fn completions_and_manual_pages_know_all_commands_and_options() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
@@ -223,7 +224,7 @@ fn completions_and_manual_pages_know_all_commands_and_options() {
 }
 
 #[test]
-fn a_store_is_looked_at_copied_restored_and_repaired() {
+fn a_store_is_checked_copied_restored_and_repaired() {
     let folder = std::env::temp_dir().join(format!("goldcrest-store-{}", std::process::id()));
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
@@ -234,7 +235,7 @@ fn a_store_is_looked_at_copied_restored_and_repaired() {
     for (topic, payload) in [("state/a", "on"), ("state/b", "say \"hi\"")] {
         assert!(run(&["pub", "-p", &server.port(), "-t", topic, "-m", payload, "-r", "-q", "1"]).status.success());
     }
-    // All of these while it runs.
+    // All of these commands run while the gateway runs.
     let (out, _, code) = said(&store(&["check"], &data));
     assert!(out.ends_with("sound\n"), "{out}");
     assert_eq!(code, Some(0));
@@ -256,7 +257,7 @@ fn a_store_is_looked_at_copied_restored_and_repaired() {
     assert_eq!(text(&printed.stdout).lines().count(), 2);
     drop(server);
 
-    // A flipped bit in a body is told, and the rest is kept.
+    // A flipped bit in a body is reported, and the rest is kept.
     let segment = std::fs::read_dir(&restored).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
         let bytes = std::fs::read(&path).unwrap();
         let at = bytes.windows(8).position(|window| window == b"say \"hi\"")?;
@@ -279,8 +280,8 @@ fn a_store_is_looked_at_copied_restored_and_repaired() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// One after the other the files of a store with 60 acknowledged messages are moved away: `store check` said "sound", the start said nothing, and
-/// messages were gone.
+/// Moves the files of a store with 60 acknowledged messages away, one at a time. A bug of the past: `store check` said "sound", the start said
+/// nothing, and messages were gone.
 #[test]
 fn a_store_without_one_of_its_files_is_not_sound() {
     let folder = std::env::temp_dir().join(format!("goldcrest-missing-{}", std::process::id()));
@@ -316,9 +317,9 @@ fn a_store_without_one_of_its_files_is_not_sound() {
         }
         std::fs::rename(folder.join(name), data.join(name)).unwrap();
     }
-    // Prepared last, and never begun: nothing is lost with them.
+    // The last files were prepared but not begun: without them nothing is lost.
     assert!(empty.len() <= 3 && all.ends_with(&empty.into_iter().cloned().collect::<Vec<_>>()), "{all:?}");
-    // A start says it, serves what is there, and sets aside what is not of this store.
+    // The start reports the missing file, serves the remaining messages, and sets aside files that do not belong to this store.
     std::fs::rename(data.join(&all[1]), data.join("ffffffff.segment")).unwrap();
     std::fs::write(data.join("fffffff0.segment"), "not of this store").unwrap();
     assert_eq!(check().status.code(), Some(3));

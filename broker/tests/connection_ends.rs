@@ -1,4 +1,4 @@
-//! Why clients were refused, thrown out or cut off: what stands in the log at the default level, and in the metrics.
+//! Why clients were refused or disconnected: the lines in the log at the default level, and the metrics.
 
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The command, in memory alone, with its log at the default level.
+/// The command without a store, with its log at the default level.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -44,7 +44,7 @@ impl Server {
         Self { child, address, log }
     }
 
-    /// The lines with all of these words, once there is one.
+    /// Waits until there is a line with all of these words. Returns all such lines.
     fn lines(&self, words: &[&str]) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -67,11 +67,11 @@ impl Drop for Server {
     }
 }
 
-/// Nothing of it was seen at the default level: a client reconnected without end, and nobody knew why.
+/// A bug of the past: the default level showed no line at all. A client reconnected without end, and nobody knew why.
 #[test]
-fn each_reason_has_one_line_a_client_with_its_name_and_address() {
+fn each_client_has_one_line_for_each_reason_with_its_name_and_address() {
     let server = Server::start();
-    // A device that sends what is too large, again and again, in MQTT 3.1.1: it can't be told why.
+    // A device that sends a packet that is too large, again and again. MQTT 3.1.1 has no way to tell it why it is closed.
     let mut peer = None;
     for _ in 0..20 {
         let mut camera = TcpStream::connect(server.address).unwrap();
@@ -120,7 +120,7 @@ fn each_reason_has_one_line_a_client_with_its_name_and_address() {
     server.lines(&["INFO", "client=unhappy", "0x81 Malformed Packet"]);
 }
 
-/// Who reads "quota exceeded" does not know what to change.
+/// A line that only says "quota exceeded" would not tell the operator what to change.
 #[test]
 fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
     let config = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sessions.toml");
@@ -138,10 +138,10 @@ fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
     assert!(lines[0].contains("sessions in [capacity] allows 16 on each shard"), "{lines:?}");
 }
 
-/// A device with `mqtts://`, a browser, a load balancer: "a field reaches beyond the end of the packet" says nothing to whoever
-/// set it up.
+/// A device with `mqtts://`, a browser, a load balancer: the error "a field reaches beyond the end of the packet" would not
+/// help the user who set it up.
 #[test]
-fn whoever_speaks_another_protocol_has_it_named_in_its_line() {
+fn the_line_for_a_client_of_another_protocol_names_the_protocol() {
     let server = Server::start();
     for (bytes, name) in [
         (&b"\x16\x03\x01\0\xa5\x01\0\0\xa1\x03\x03"[..], "it speaks TLS"),
@@ -158,9 +158,9 @@ fn whoever_speaks_another_protocol_has_it_named_in_its_line() {
     }
 }
 
-/// Other than a health check, it was about to be a client.
+/// Unlike a health check, this connection has begun a CONNECT.
 #[test]
-fn a_client_that_goes_in_the_midst_of_its_connect_has_a_line() {
+fn a_client_that_is_lost_amid_its_connect_has_a_line() {
     let server = Server::start();
     for _ in 0..5 {
         let mut half = TcpStream::connect(server.address).unwrap();
@@ -170,7 +170,7 @@ fn a_client_that_goes_in_the_midst_of_its_connect_has_a_line() {
     assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
-/// What looks each second whether the port is open, and clients that come and go, are nothing to tell of.
+/// Health checks that connect each second, and clients that come and go, are not worth a line.
 #[test]
 fn health_checks_and_clients_that_leave_make_no_lines() {
     let server = Server::start();
@@ -179,18 +179,18 @@ fn health_checks_and_clients_that_leave_make_no_lines() {
         drop(Client::connect(server.address, "gone"));
         Client::connect(server.address, "leaves").send(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
     }
-    // Something that is told, and comes last.
+    // A client that is worth a line, and comes last.
     let mut wrong = Client::connect(server.address, "wrong");
     wrong.stream.write_all(&[0xF0, 0]).unwrap();
     let told = server.lines(&["client=wrong"]);
     let log = server.log.lock().unwrap().clone();
-    // It says once that it has no store, and how many shards.
+    // The start logs that there is no store, and the number of shards.
     let is_of_the_start = |line: &&str| line.contains("memory only") || line.contains(" shards: ");
     assert_eq!(log.lines().filter(|line| !is_of_the_start(line)).count(), told.len(), "{log}");
 }
 
 #[test]
-fn ends_are_counted_by_reason() {
+fn ends_of_connections_are_counted_by_reason() {
     for shards in [1, 3] {
         let mut config = Config { shards, ..local() };
         config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];

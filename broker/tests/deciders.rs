@@ -1,4 +1,5 @@
-//! A program that embeds the gateway and decides who may connect, in steps too; and what it exchanges while the gateway has a store.
+//! An embedding program that decides who may connect, also in several steps; and changes of its configuration while the gateway has
+//! a store.
 
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::access::{AccessRequest, Decision, Reply};
@@ -10,7 +11,7 @@ use std::sync::Mutex;
 
 const METHOD: Property<'static> = Property::AuthenticationMethod("TWO STEPS");
 
-/// Asks twice, and takes a client for the one that it was asked for first.
+/// Asks two questions, and checks that every step names the connection that the first one named.
 fn in_two_steps() -> Access {
     let connections = Mutex::new(Vec::new());
     Access::new().decided_by(move |request: AccessRequest, reply: Reply| {
@@ -39,13 +40,13 @@ fn in_two_steps() -> Access {
     })
 }
 
-/// Sends an AUTH with these data.
+/// Sends an AUTH with this Authentication Data.
 fn say(client: &mut Client, code: ReasonCode, data: &str) {
     let list = [METHOD, Property::AuthenticationData(data.as_bytes())];
     client.send(Packet::Auth(Auth { code, properties: Properties::new(&list) }));
 }
 
-/// The gateway asks for the next step with these data.
+/// Expects an AUTH that asks for the next step with this Authentication Data.
 fn expect_question(client: &mut Client, data: &str) {
     client.receive(|packet| match packet {
         Packet::Auth(auth) => {
@@ -56,7 +57,7 @@ fn expect_question(client: &mut Client, data: &str) {
     });
 }
 
-/// A client that was asked for its first step.
+/// Connects a client, and returns it when the gateway has asked for its first step.
 fn begun(gateway: &Gateway, client_id: &str) -> Client {
     let mut client = Client::open(gateway.addresses()[0]);
     let list = [METHOD];
@@ -90,7 +91,7 @@ fn a_client_proves_in_steps_who_it_is() {
                 other => panic!("CONNACK was expected, not {other:?}"),
             });
 
-            // Who has a Session stays who it is.
+            // A re-authentication as another principal than that of the Session is refused.
             say(&mut client, ReasonCode::ReAuthenticate, "somebody else");
             client.receive(|packet| match packet {
                 Packet::Disconnect(disconnect) => assert_eq!(disconnect.code, ReasonCode::NotAuthorized),
@@ -102,7 +103,7 @@ fn a_client_proves_in_steps_who_it_is() {
 }
 
 #[test]
-fn a_listener_that_all_machines_reach_needs_a_decider_or_a_permission() {
+fn a_listener_that_other_machines_reach_needs_a_decider_or_allow_anonymous() {
     let config = Config { listeners: vec![Listener::new("0.0.0.0:0".parse().unwrap())], ..local() };
     assert!(matches!(Gateway::start(&config), Err(StartError::OpenToAll(_))));
     let nobody = |_: AccessRequest, reply: Reply| reply.send(Decision::Refuse(ReasonCode::Banned));
@@ -116,7 +117,7 @@ fn a_listener_that_all_machines_reach_needs_a_decider_or_a_permission() {
     runtime().block_on(gateway.shut_down());
 }
 
-/// Has each client live below the User Name that it gives, and one without a User Name in the whole tree.
+/// Mounts each client below its User Name; a client without a User Name gets the whole tree.
 fn below_user_names() -> Access {
     Access::new().decided_by(|request: AccessRequest, reply: Reply| {
         let user_name = request.connect.and_then(|connect| connect.user_name);
@@ -131,7 +132,7 @@ fn below_user_names() -> Access {
     })
 }
 
-/// A client of that user, whose Will has the topic `gone`.
+/// Connects a client with this User Name, whose Will has the topic `gone`.
 fn connect_of<'a>(gateway: &Gateway, client_id: &'a str, user_name: Option<&'a str>) -> Client {
     let mut client = Client::open(gateway.addresses()[0]);
     let will =
@@ -144,13 +145,13 @@ fn connect_of<'a>(gateway: &Gateway, client_id: &'a str, user_name: Option<&'a s
     client
 }
 
-/// Publishes with QoS 1, and waits until that was taken.
+/// Publishes with QoS 1, and waits for the PUBACK.
 fn publish(client: &mut Client, topic: &str, payload: &[u8]) {
     client.send(Packet::Publish(message(topic, payload, QoS::AtLeastOnce)));
     client.receive(|packet| assert!(matches!(packet, Packet::PubAck(ack) if !ack.code.is_error()), "{topic}"));
 }
 
-/// The next packet is a message to this topic, which is acknowledged.
+/// Expects a message to this topic as the next packet, and acknowledges it.
 fn expect_message(client: &mut Client, topic: &str, payload: &[u8]) {
     let packet_id = client.receive(|packet| match packet {
         Packet::Publish(publish) => {
@@ -182,21 +183,21 @@ fn a_client_lives_below_the_mount_that_the_program_gives_it() {
             publish(&mut outside, topic, payload);
             expect_message(&mut whole, topic, payload);
         }
-        // The next one is not what was published to `t`.
+        // The message that was published to `t` does not come: the next one is that from `site/t`.
         expect_message(&mut reader, "t", b"from outside");
 
         drop(writer);
         expect_message(&mut reader, "gone", b"!");
         expect_message(&mut whole, "site/gone", b"!");
 
-        // It got nothing of all that came before.
+        // This client, with another mount, got none of the messages so far.
         publish(&mut outside, "other/t", b"for the other");
         expect_message(&mut elsewhere, "t", b"for the other");
         runtime().block_on(gateway.shut_down());
     }
 }
 
-/// A directory for a store, which is gone with this.
+/// A directory for a store, which is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -205,7 +206,7 @@ impl Drop for Folder {
     }
 }
 
-/// Connects with a Session that lasts, and says whether there was one.
+/// Connects with a Session that outlives the connection. Returns whether there was a Session already.
 fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
     let mut client = Client::open(gateway.addresses()[0]);
     let list = [Property::SessionExpiryInterval(u32::MAX)];
@@ -218,7 +219,7 @@ fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
     (client, present)
 }
 
-/// Limits that change hold for queues in the store, and what was acknowledged before comes after a restart.
+/// Changed limits also hold for queues in the store, and messages that were acknowledged before the change come after a restart.
 #[test]
 fn a_gateway_with_a_store_takes_another_configuration() {
     for shards in [1, 3] {

@@ -1,4 +1,4 @@
-//! File descriptors are few: what the gateway does under a low limit, the real binary in a process of its own.
+//! Few file descriptors: tests of the real command under a low limit, in a process of its own.
 
 use crate::support::server::{Server, goldcrest, text};
 use crate::support::{Client, message};
@@ -20,7 +20,7 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("goldcrest-descriptors-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
-        // Segments of 1 MiB: many for little data.
+        // Segments of 1 MiB, so that little data takes many files.
         let config = "[limits]\npacket_bytes = \"64KiB\"\n[store]\nsegment_bytes = \"1MiB\"\nsync = \"never\"\n";
         std::fs::write(path.join("config"), config).unwrap();
         Self(path)
@@ -35,7 +35,7 @@ impl Folder {
         entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "segment")).count()
     }
 
-    /// A gateway whose process may have so many files open, from its beginning.
+    /// A gateway whose process has this limit of open files from its beginning.
     fn gateway(&self, limit: u64, more: &[&str]) -> Command {
         let (config, data) = (self.path("config"), self.path("data"));
         under(limit, &[&["--shards", SHARDS, "--config", &config, "--data-dir", &data], more].concat())
@@ -48,7 +48,7 @@ impl Drop for Folder {
     }
 }
 
-/// The command in a process that may have so many files open.
+/// The command in a process with this limit of open files.
 fn under(limit: u64, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command
@@ -103,7 +103,7 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Gives a running process another limit, up to that which it began with.
+/// Gives a running process another limit, up to the one that it began with.
 fn limit(server: &Server, limit: u64) {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
@@ -117,14 +117,14 @@ fn open_files(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_limit_that_leaves_no_connection_is_an_error_that_names_the_number() {
+fn a_limit_that_leaves_no_connection_is_an_error_that_names_the_needed_number() {
     for store in [false, true] {
         let least = least_limit(store);
         assert!(least < 200, "{least}");
         let folder = Folder::new(if store { "least" } else { "least-memory" });
         let data = folder.path("data");
         let place: &[&str] = if store { &["--data-dir", &data] } else { &["--memory-only"] };
-        // With one more there is a place for one connection.
+        // A limit that is higher by one leaves a place for one connection.
         let server = Server::run(&mut under(least + 1, &[&["--shards", SHARDS], place].concat()));
         let client = Client::connect(server.address, "one");
         drop(client);
@@ -138,7 +138,7 @@ fn a_store_of_more_files_than_the_limit_starts_and_works_while_connections_take_
     let folder = Folder::new("grown");
     let server = Server::run(&mut folder.gateway(limit, &[]));
     let mut publisher = Client::connect(server.address, "publisher");
-    // More than there are places for: they take what they can get.
+    // More connections than there are places for: they take all that they can get.
     let greedy: Vec<_> = (0..300).filter_map(|_| TcpStream::connect(server.address).ok()).collect();
     for number in 0..KEPT {
         assert_eq!(keep(&mut publisher, number), ReasonCode::Success, "{number}");
@@ -166,7 +166,7 @@ fn a_store_of_more_files_than_the_limit_starts_and_works_while_connections_take_
     }
     assert_eq!(keep(&mut Client::connect(server.address, "publisher"), 0), ReasonCode::Success);
 
-    // Whoever looks after it has no more, beside a gateway that runs.
+    // The operator's commands have the same low limit, beside a gateway that runs.
     let (data, copy) = (folder.path("data"), folder.path("copy"));
     let store = |args: &[&str]| -> Output { under(32, &[&["store"], args].concat()).output().unwrap() };
     for args in [
@@ -181,7 +181,7 @@ fn a_store_of_more_files_than_the_limit_starts_and_works_while_connections_take_
 }
 
 #[test]
-fn a_lack_of_descriptors_is_the_reason_that_is_told_while_it_lasts() {
+fn a_lack_of_descriptors_is_reported_as_the_reason_while_it_lasts() {
     let folder = Folder::new("reason");
     let server = Server::run(&mut folder.gateway(400, &["--http", "127.0.0.1:0"]));
     let http = http_address(&server);
@@ -189,11 +189,11 @@ fn a_lack_of_descriptors_is_the_reason_that_is_told_while_it_lasts() {
     wait_until("it is ready", || get(http, "/ready").starts_with("HTTP/1.1 200"));
     assert_eq!(keep(&mut publisher, 0), ReasonCode::Success);
     let unfinished = format!("{}/unfinished: Too many open files", folder.path("data"));
-    // Files that are open stay; nothing can be opened.
+    // Files that are open stay open; no other can be opened.
     limit(&server, 12);
     let taken = (1..600).find(|number| keep(&mut publisher, *number) != ReasonCode::Success);
     let taken = taken.expect("without new files the store is full at last");
-    // Then there are descriptors, and another reason: the name is taken.
+    // Now there are descriptors, but creating the file fails for another reason: its name is taken.
     let other = folder.0.join("data/unfinished");
     wait_until("the name is free", || std::fs::create_dir(&other).is_ok());
     limit(&server, 400);
@@ -209,7 +209,7 @@ fn a_lack_of_descriptors_is_the_reason_that_is_told_while_it_lasts() {
     assert!(stderr.contains("ulimit -n") && !stderr.contains("max_bytes"), "{stderr}");
 }
 
-/// Stops it; its exit code, and what it wrote to standard error.
+/// Stops the gateway. Returns its exit code, and its output on standard error.
 fn end(mut server: Server) -> (Option<i32>, String) {
     let mut log = server.child.stderr.take().unwrap();
     server.signal("TERM");
@@ -240,18 +240,18 @@ fn without_descriptors_neither_listeners_nor_http_spin_or_fill_the_log() {
     assert!((1..=16).contains(&lines), "{lines} lines: {stderr}");
 }
 
-/// Of all threads of a process.
+/// The processor time of all threads of a process.
 fn processor_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // In hundredths of a second, as Linux has it everywhere.
+    // The fields are in hundredths of a second, on every Linux.
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
 }
 
 #[test]
-fn a_limit_that_is_huge_costs_nothing() {
-    // The largest that this process may give; in containers that is a thousand million at times.
+fn a_huge_limit_costs_nothing() {
+    // The highest limit that this process may set; in containers it is sometimes a thousand million.
     let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 30);
     let mut sizes = Vec::new();
     for limit in [400, most] {

@@ -1,4 +1,4 @@
-//! A program that embeds the gateway: what it asks and decides while the gateway runs.
+//! A program that embeds the gateway: its requests and decisions while the gateway runs.
 
 #[path = "../examples/embedded.rs"]
 mod example;
@@ -25,7 +25,7 @@ fn with_gateways(access: impl Fn() -> Access, test: impl AsyncFn(&Gateway, &Conf
     }
 }
 
-/// Nobody may publish to a topic below `secret/`, and while it is `strict` nobody may subscribe to one.
+/// Nobody may publish to a topic below `secret/`. While `strict` is set nobody may subscribe to such a topic either.
 #[derive(Default)]
 struct Rules {
     strict: AtomicBool,
@@ -41,7 +41,7 @@ impl Authorize for Rules {
     }
 }
 
-/// Identifiers whose homes are all shards.
+/// Client Identifiers that have all shards as homes.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[test]
@@ -108,9 +108,9 @@ fn permissions_of_the_program_are_asked_from_the_first_client_on() {
     });
 }
 
-/// What was granted before ends on all shards, and who had it is told why.
+/// Granted subscriptions end on all shards, and their clients are told why.
 #[test]
-fn permissions_that_change_take_back_what_was_granted() {
+fn changed_permissions_end_subscriptions_that_were_granted_before() {
     let rules = Arc::new(Rules::default());
     with_gateways(Access::new, async |gateway, _| {
         rules.strict.store(false, Ordering::Relaxed);
@@ -130,7 +130,7 @@ fn permissions_that_change_take_back_what_was_granted() {
     });
 }
 
-/// The Reason Code of the CONNACK for this password.
+/// Connects with this password. Returns the client and the Reason Code of its CONNACK.
 fn connect_as(gateway: &Gateway, client_id: &str, user_name: &str, password: &[u8]) -> (Client, ReasonCode) {
     let mut client = Client::open(gateway.addresses()[0]);
     let (user_name, password) = (Some(user_name), Some(password));
@@ -149,7 +149,7 @@ fn the_program_decides_who_may_connect() {
         match (connect.user_name.as_deref(), connect.password.as_deref()) {
             (Some("ann"), Some(b"secret")) => reply.send(Decision::accept(Principal(7))),
             (Some("ann"), _) => reply.send(Decision::Refuse(ReasonCode::BadUserNameOrPassword)),
-            // Whoever forgets a client has refused it.
+            // Dropping the reply refuses the client.
             (Some(_), _) => drop(reply),
             (None, _) => {
                 assert_eq!(request.peer, None, "a client in this process");
@@ -173,7 +173,7 @@ fn the_program_decides_who_may_connect() {
     );
 }
 
-/// The decision takes its time on another thread. Only its client waits for it.
+/// The decision takes long, on another thread. Only its client waits for it.
 #[test]
 fn other_clients_are_served_while_a_decision_is_awaited() {
     let (ask, asked) = std::sync::mpsc::channel::<Reply>();
@@ -252,7 +252,7 @@ fn events_of_all_shards_reach_the_program() {
 }
 
 #[test]
-fn events_that_the_program_does_not_take_are_lost_beyond_a_bound_and_counted() {
+fn events_that_wait_beyond_a_bound_are_lost_and_counted() {
     let mut config = Config { shards: 2, sys_interval_s: 0, ..local() };
     config.broker.events = EventSet::ACCEPTED;
     let mut gateway = Gateway::start(&config).unwrap();

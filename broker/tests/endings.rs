@@ -1,4 +1,4 @@
-//! How connections end, and what still counts then: what a client said before it closed, and what it is owed.
+//! How connections end, and which packets still count: those that the client sent before it closed, and those that it is owed.
 
 use crate::support::{Client, connect_packet, message, with_gateways};
 use goldcrest::Config;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A directory of its own, gone with it.
+/// A directory of its own, which is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -20,7 +20,7 @@ impl Folder {
         Self(std::env::temp_dir().join(format!("goldcrest-{name}-{}", std::process::id())))
     }
 
-    /// Has each gateway keep its store in there.
+    /// Makes each gateway keep its store in this directory.
     fn keep(&self, config: &mut Config) {
         config.data_dir = Some(self.0.join(config.shards.to_string()));
     }
@@ -35,7 +35,7 @@ impl Drop for Folder {
 const WILL: Will<'_> =
     Will { qos: QoS::AtLeastOnce, retain: false, properties: Properties::EMPTY, topic: "will", payload: b"gone" };
 
-/// Watches what a client says last, and its Will.
+/// A subscriber to a client's last messages, and to its Will.
 fn watcher(address: SocketAddr) -> Client {
     let mut watcher = Client::connect(address, "watcher");
     watcher.subscribe("last/#", QoS::AtMostOnce);
@@ -50,7 +50,7 @@ fn expect_message(watcher: &mut Client, topic: &str) {
     });
 }
 
-/// Nothing else has come for the watcher.
+/// Expects that nothing else has come for the watcher.
 fn expect_nothing_more(watcher: &mut Client) {
     watcher.send(Packet::Publish(message("last/marker", b"", QoS::AtMostOnce)));
     expect_message(watcher, "last/marker");
@@ -62,8 +62,9 @@ fn encoded(packets: &[Packet<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// A client that got more than it reads closes: its system answers with a reset. What it sent before that has arrived, ten
-/// messages and DISCONNECT: nothing of it was taken in 8 of 10 tries, as writing failed before anybody read.
+/// A client that has unread bytes closes, so its system sends a reset. The bytes that the client sent before have arrived: ten
+/// messages and DISCONNECT. A bug of the past: none of them was taken in 8 of 10 tries, because a write failed before anybody
+/// read.
 #[test]
 fn last_messages_and_disconnect_count_after_a_reset() {
     with_gateways(
@@ -86,7 +87,7 @@ fn last_messages_and_disconnect_count_after_a_reset() {
                     deaf.send(Packet::Connect(Connect { will: Some(WILL), ..connect_packet("deaf") }));
                     deaf.receive(|packet| assert!(matches!(packet, Packet::ConnAck(_)), "{packet:?}"));
                     deaf.subscribe("flood", QoS::AtMostOnce);
-                    // Something has come by now that it does not read.
+                    // By now a message has arrived that this client does not read.
                     assert_eq!(deaf.stream.peek(&mut [0]).unwrap(), 1);
                     let topics: Vec<String> = (0..10).map(|n| format!("last/{round}/{n}")).collect();
                     let mut last_words: Vec<_> =
@@ -112,7 +113,7 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
-/// As above, by a client that is owed so many answers that nothing more is read of it.
+/// As above, with a client that is owed so many replies that the broker reads no more from it.
 #[test]
 fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
     with_gateways(
@@ -131,13 +132,13 @@ fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
                     flood.send(Packet::Publish(message("flood", &payload, QoS::AtLeastOnce)));
                     flood.receive(|packet| assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}"));
                 }
-                // In one write: what the client's system has not sent yet when it resets the connection has never arrived.
+                // In one write: bytes that the client's system has not sent before the reset would never arrive.
                 let topics: Vec<String> = (0..100).map(|n| format!("last/{round}/{n}")).collect();
                 let mut last_words: Vec<_> =
                     topics.iter().map(|topic| Packet::Publish(message(topic, b"", QoS::AtLeastOnce))).collect();
                 last_words.push(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
                 deaf.stream.write_all(&encoded(&last_words)).unwrap();
-                // It is not read any more.
+                // The broker takes 16 messages, and no more while it owes the replies to these.
                 for n in 0..16 {
                     expect_message(&mut watcher, &format!("last/{round}/{n}"));
                 }
@@ -151,10 +152,10 @@ fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
     );
 }
 
-/// Everything is said in one go, and the sending side closed, as `nc -N` does. With a store nothing came back: what it was owed
-/// waited for the disk, and the end did not wait for that.
+/// The client sends all packets at once and closes its sending side, as `nc -N` does. A bug of the past: with a store no reply
+/// came, because the replies waited for the disk and the end of the connection did not wait for them.
 #[test]
-fn who_closes_its_side_gets_all_that_it_is_owed_though_it_waits_for_the_disk() {
+fn a_client_that_closes_its_sending_side_gets_all_replies_even_those_that_wait_for_the_disk() {
     let folder = Folder::new("half-closed");
     with_gateways(
         |config| folder.keep(config),
@@ -195,16 +196,16 @@ fn who_closes_its_side_gets_all_that_it_is_owed_though_it_waits_for_the_disk() {
                 }
                 use PacketType::{ConnAck, PubAck, PubComp, PubRec, SubAck};
                 assert_eq!(types, [ConnAck, SubAck, PubAck, PubRec, PubRec, PubComp], "round {round}");
-                // It did not say DISCONNECT.
+                // The client did not send DISCONNECT.
                 expect_message(&mut watcher, "will");
             }
         },
     );
 }
 
-/// It has closed its side, and never reads: the connection does not stay for ever.
+/// The client has closed its sending side, and never reads: even so its connection ends at some time.
 #[test]
-fn who_closes_its_side_and_never_reads_is_let_go() {
+fn the_connection_of_a_client_that_closes_its_sending_side_and_never_reads_ends() {
     with_gateways(
         |config| {
             config.capacity.connections = 3;
@@ -224,7 +225,7 @@ fn who_closes_its_side_and_never_reads_is_let_go() {
             }
             deaf.stream.shutdown(Shutdown::Write).unwrap();
             expect_message(&mut watcher, "will");
-            // Its seat is free for somebody else.
+            // The place of the connection is free for another client.
             let deadline = Instant::now() + Duration::from_secs(30);
             while Client::open(address).is_gone_within(Duration::from_millis(100)) {
                 assert!(Instant::now() < deadline, "the connection is still there");

@@ -1,4 +1,4 @@
-//! An honest pair beside clients whose packets cost the broker far more than their bytes.
+//! An honest publisher and subscriber beside clients whose packets cost the broker far more than their bytes suggest.
 
 mod support;
 
@@ -17,13 +17,13 @@ use support::{Client, message, with_gateways};
 /// Messages of the honest pair.
 const MESSAGES: usize = 100;
 
-/// What the slowest but one of them may take. In a release build on a machine that does nothing else it is 20 ms.
+/// The bound on the second slowest message. In a release build on an idle machine that message takes 20 ms.
 const BOUND: Duration = Duration::from_millis(700);
 
-/// In which the load has begun to bite.
+/// Messages before the measurement, until the load has begun to have an effect.
 const BEFORE: usize = 5;
 
-/// The times that messages of QoS 1 take from PUBLISH to PUBACK at both ends, in order of length.
+/// The times from PUBLISH until both ends have PUBACK, for messages of QoS 1; in order of length.
 fn honest_pair(address: SocketAddr) -> Vec<Duration> {
     let mut subscriber = Client::connect(address, "honest subscriber");
     subscriber.subscribe("honest", QoS::AtLeastOnce);
@@ -64,7 +64,7 @@ fn flood(mut client: Client, bytes: Vec<u8>) -> impl FnOnce() {
     }
 }
 
-/// All filters of so many levels, each `+` or `a`, with `/b` behind.
+/// Subscribes to all filters of so many levels, each of them `+` or `a`, followed by `/b`.
 fn subscribe_crossed(client: &mut Client, levels: u32) {
     let level = |filter: u32, at: u32| if filter >> at & 1 == 0 { "+" } else { "a" };
     let filter = |filter| (0..levels).map(|at| level(filter, at)).collect::<Vec<_>>().join("/") + "/b";
@@ -83,10 +83,10 @@ fn subscribe_crossed(client: &mut Client, levels: u32) {
     }
 }
 
-/// Messages that each come by thousands of levels of the tree, from several clients: all that one read had brought were routed in one
-/// turn, which took seconds.
+/// Each message of several clients leads to thousands of levels of the tree. A bug of the past: all messages of one read were routed
+/// in one turn, which took seconds.
 #[test]
-fn an_honest_pair_is_served_beside_messages_that_are_dear_to_match() {
+fn an_honest_pair_is_served_beside_messages_that_are_expensive_to_match() {
     let change = |config: &mut Config| config.broker.limits.filter_cost = u32::MAX;
     with_gateways(change, |address| {
         let mut subscriber = Client::connect(address, "attacker");
@@ -111,7 +111,7 @@ fn encoded(packet: Packet<'_>) -> Vec<u8> {
     bytes
 }
 
-/// SUBSCRIBEs to so many filters, and the UNSUBSCRIBEs from them.
+/// The packets that subscribe to so many filters, and those that unsubscribe from them.
 fn subscribes_and_unsubscribes() -> (Vec<u8>, Vec<u8>) {
     let all: Vec<String> = (0..SUBSCRIPTIONS).map(|number| format!("load/{}/{number}", number % 64)).collect();
     let (packet_id, properties) = (PacketId::MIN, Properties::EMPTY);
@@ -128,7 +128,7 @@ fn subscribes_and_unsubscribes() -> (Vec<u8>, Vec<u8>) {
     (subscribes, unsubscribes)
 }
 
-/// One packet has hundreds of filters, and a read has many such packets.
+/// One packet has hundreds of filters, and one read has many such packets.
 #[test]
 fn an_honest_pair_is_served_beside_subscriptions_that_are_made_and_ended() {
     with_gateways(
@@ -142,7 +142,7 @@ fn an_honest_pair_is_served_beside_subscriptions_that_are_made_and_ended() {
     );
 }
 
-/// A Session ends in one step, which is as long as its limits allow.
+/// A Session ends in one step, which takes as long as the limits of a Session allow.
 #[test]
 fn an_honest_pair_is_served_beside_large_sessions_that_end() {
     with_gateways(
@@ -172,7 +172,7 @@ fn an_honest_pair_is_served_beside_large_sessions_that_end() {
     );
 }
 
-/// Retained messages that come and go by the thousand, and others that are looked for among them in vain.
+/// Thousands of retained messages come and go, and other clients search among them in vain.
 #[test]
 fn an_honest_pair_is_served_beside_retained_messages_that_are_purged_and_looked_for() {
     with_gateways(

@@ -1,4 +1,4 @@
-//! What clients see of the gateway itself: sockets, shards, limits, start and stop. The protocol is tested elsewhere.
+//! The gateway as clients see it: sockets, shards, limits, start and stop. Other tests cover the protocol.
 
 use crate::support::{Client, connect_packet, local, message, runtime, with_gateways};
 use goldcrest::{Gateway, Listener, StartError};
@@ -73,8 +73,8 @@ fn order_is_kept_from_a_publisher_to_a_subscriber_of_another_shard() {
     );
 }
 
-/// A client's last words are heard before its next connection takes the old one over: nothing that it published is lost,
-/// and it has said DISCONNECT, so there is no Will.
+/// The last packets of a client are handled before its next connection takes over the old one: no message that it published
+/// is lost, and its DISCONNECT counts, so there is no Will.
 #[test]
 fn a_client_may_leave_and_come_again_at_once() {
     with_gateways(
@@ -161,7 +161,7 @@ fn a_client_that_closes_its_side_still_gets_its_answers() {
             client.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
             client.expect(Packet::PingResp);
             client.expect_end();
-            // Often enough for the end to be there already when the packet is read.
+            // Repeated often enough for the end of the stream to be there already when the packet is read in some rounds.
             for _ in 0..100 {
                 let mut client = Client::connect(address, "half");
                 client.send(Packet::PingReq);
@@ -174,7 +174,7 @@ fn a_client_that_closes_its_side_still_gets_its_answers() {
 }
 
 #[test]
-fn a_last_word_is_read_before_the_connection_ends() {
+fn a_client_reads_the_last_packet_before_the_connection_ends() {
     with_gateways(
         |_| {},
         |address| {
@@ -186,7 +186,7 @@ fn a_last_word_is_read_before_the_connection_ends() {
             let mut wrong = Client::connect(address, "wrong");
             wrong.stream.write_all(&[0xFF; 100_000]).unwrap();
             wrong.expect(Packet::Disconnect(Disconnect::new(ReasonCode::MalformedPacket)));
-            // A client may go on sending until it has read that; a careless close would answer with a reset.
+            // A client may go on sending until it has read the DISCONNECT; a careless close would answer with a reset.
             for _ in 0..3 {
                 wrong.stream.write_all(&[0xFF; 10]).unwrap();
                 std::thread::sleep(Duration::from_millis(20));
@@ -197,7 +197,7 @@ fn a_last_word_is_read_before_the_connection_ends() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_keeps_nobody_waiting() {
+fn a_subscriber_that_does_not_read_makes_nobody_else_wait() {
     with_gateways(
         |config| config.broker.limits.queued_messages = 100,
         |address| {
@@ -214,7 +214,7 @@ fn a_subscriber_that_does_not_read_keeps_nobody_waiting() {
                     other => panic!("a message was expected, not {other:?}"),
                 });
             }
-            // It finds what fitted into its queue when it comes back, each message whole.
+            // When the client reads again it gets the messages that fitted into its queue, each one whole.
             for _ in 0..100 {
                 stuck.receive(|packet| assert!(matches!(packet, Packet::Publish(_)), "{packet:?}"));
             }
@@ -225,7 +225,7 @@ fn a_subscriber_that_does_not_read_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_client_that_neither_reads_nor_leaves_is_let_go() {
+fn the_connection_of_a_client_that_neither_reads_nor_leaves_ends() {
     with_gateways(
         |_| {},
         |address| {
@@ -237,11 +237,11 @@ fn a_client_that_neither_reads_nor_leaves_is_let_go() {
                 publisher.send(Packet::Publish(message("flood", &payload, QoS::AtLeastOnce)));
                 publisher.receive(|packet| assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}"));
             }
-            // It is told that it was taken over, but does not read that either.
+            // A DISCONNECT tells the client that its Session was taken over, but the client does not read that either.
             let _other = Client::connect(address, "stuck");
             let deadline = Instant::now() + Duration::from_secs(20);
             stuck.stream.set_nonblocking(true).unwrap();
-            // Sending shows it: the answer to bytes for a socket that is gone is a reset.
+            // A failed write shows that the connection is gone: bytes for a closed socket are answered with a reset.
             while stuck.stream.write_all(&[0xC0, 0]).is_ok() {
                 assert!(Instant::now() < deadline, "the connection is still there");
                 std::thread::sleep(Duration::from_millis(50));
@@ -279,7 +279,7 @@ fn a_connection_without_connect_is_closed_in_time() {
 }
 
 #[test]
-fn what_is_no_connect_is_refused_at_once() {
+fn a_first_packet_that_is_not_connect_is_refused_at_once() {
     with_gateways(
         |_| {},
         |address| {
@@ -293,7 +293,7 @@ fn what_is_no_connect_is_refused_at_once() {
 }
 
 #[test]
-fn connections_beyond_the_capacity_are_closed_and_the_others_live() {
+fn connections_beyond_the_capacity_are_closed_and_the_others_stay() {
     with_gateways(
         |config| {
             config.capacity.connections = 4;
@@ -308,7 +308,7 @@ fn connections_beyond_the_capacity_are_closed_and_the_others_live() {
                 client.expect(Packet::PingResp);
             }
             drop(clients.pop());
-            // The seat is free as soon as the gateway has noticed.
+            // The place is free as soon as the gateway has noticed that the connection is gone.
             std::thread::sleep(Duration::from_millis(300));
             Client::connect(address, "next");
         },
@@ -316,7 +316,7 @@ fn connections_beyond_the_capacity_are_closed_and_the_others_live() {
 }
 
 #[test]
-fn who_stops_tells_the_clients() {
+fn a_gateway_that_stops_tells_its_clients() {
     for shards in [1, 3] {
         let gateway = Gateway::start(&goldcrest::Config { shards, ..local() }).unwrap();
         let address = gateway.addresses()[0];
@@ -350,7 +350,7 @@ fn a_gateway_that_cannot_listen_says_where_and_why() {
     Gateway::start(&goldcrest::Config { listeners: vec![meant], ..local() }).unwrap();
 }
 
-/// Clients could never connect to the one, and would all be refused by the other.
+/// No client could ever connect to the first gateway, and the second one would refuse all clients.
 #[test]
 fn a_gateway_that_nobody_could_use_does_not_start() {
     let error = Gateway::start(&goldcrest::Config { listeners: Vec::new(), ..local() }).unwrap_err();

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-/// Time for what comes at once, on a machine that does much else.
+/// Time for messages that should come at once, even on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Runs a test with a gateway that has `shards`, and stops it in order.
+/// Runs a test with a gateway of this configuration, and stops the gateway in order.
 fn with_gateway(config: Config, test: impl AsyncFnOnce(&Gateway)) {
     let gateway = Gateway::start(&config).unwrap();
     runtime().block_on(async {
@@ -78,7 +78,7 @@ impl Client {
         }
     }
 
-    /// The payload of the PUBLISH that comes next.
+    /// The payload of the next packet, a PUBLISH.
     async fn receive_publish(&mut self) -> Vec<u8> {
         self.receive(|packet| match packet {
             Packet::Publish(publish) => publish.payload.to_vec(),
@@ -88,7 +88,7 @@ impl Client {
     }
 }
 
-/// Identifiers whose homes are all shards, so that connections move to other threads.
+/// Client Identifiers that have all shards as homes, so that connections move to other threads.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[test]
@@ -111,7 +111,8 @@ fn messages_pass_between_clients_of_all_shards_at_qos_1() {
     }
 }
 
-/// A publisher goes on while a subscriber does not read: what the stream does not take waits in the subscriber's queue, in order.
+/// A publisher goes on while a subscriber does not read: messages for which the stream has no room wait in the subscriber's
+/// queue, in order.
 #[test]
 fn a_client_that_does_not_read_gets_what_its_queue_holds_once_it_reads() {
     const MESSAGES: u32 = 500;
@@ -141,7 +142,7 @@ fn a_client_that_does_not_read_gets_what_its_queue_holds_once_it_reads() {
     });
 }
 
-/// A packet that is longer than what the stream holds comes whole, in both directions.
+/// A packet that is longer than the stream's buffer arrives whole, in both directions.
 #[test]
 fn long_packets_pass() {
     with_gateway(shards(2), async |gateway| {
@@ -169,9 +170,9 @@ fn a_client_that_drops_its_end_has_its_will_sent() {
     });
 }
 
-/// The broker closes a connection after what it has said last.
+/// The broker sends its last packet before it closes a connection.
 #[test]
-fn a_client_reads_why_it_is_closed_and_then_the_end() {
+fn a_client_reads_the_reason_for_its_closing_and_then_the_end() {
     with_gateway(shards(2), async |gateway| {
         let mut first = Client::connect(gateway, "same").await;
         let _second = Client::connect(gateway, "same").await;
@@ -185,7 +186,7 @@ fn a_client_reads_why_it_is_closed_and_then_the_end() {
     });
 }
 
-/// Clients in the process count as any others do, and are told that the gateway stops.
+/// Clients in the process count like any others, and are told that the gateway stops.
 #[test]
 fn connections_are_bounded_and_end_with_the_gateway() {
     let mut config = shards(1);

@@ -1,4 +1,5 @@
-//! Long payloads between short ones over TCP: in order and unharmed, to who reads on and to who reads late and little.
+//! Long payloads between short ones over TCP: they arrive in order and unharmed, whether a subscriber reads at once or late and
+//! slowly.
 
 use crate::support::{Client, local, runtime, with_gateways};
 use goldcrest::{Config, Gateway};
@@ -29,7 +30,7 @@ fn publish(number: u16, qos: QoS, payload: &[u8]) -> Packet<'_> {
     })
 }
 
-/// Publishes with QoS 1, in writes that are cut anywhere, and takes the acknowledgements.
+/// Publishes with QoS 1, in writes that end anywhere in a packet, and reads the acknowledgements.
 fn publish_all(address: SocketAddr) {
     let mut publisher = Client::connect(address, "publisher");
     let mut bytes = Vec::new();
@@ -48,7 +49,7 @@ fn publish_all(address: SocketAddr) {
 }
 
 #[test]
-fn who_reads_on_and_who_reads_late_get_all_in_order() {
+fn subscribers_that_read_at_once_or_late_get_all_messages_in_order() {
     with_gateways(
         |_| {},
         |address| {
@@ -67,7 +68,7 @@ fn who_reads_on_and_who_reads_late_get_all_in_order() {
                 .map(|(mut client, qos)| {
                     std::thread::spawn(move || {
                         for number in 0..MESSAGES {
-                            // The identifiers count from 1, as the publisher's do.
+                            // The Packet Identifiers count from 1, as the publisher's do.
                             client.expect(publish(number, qos, &payload(number)));
                             if qos == QoS::AtLeastOnce {
                                 let id = PacketId::new(number + 1).unwrap();
@@ -81,7 +82,7 @@ fn who_reads_on_and_who_reads_late_get_all_in_order() {
             for thread in reading {
                 thread.join().unwrap();
             }
-            // It has not read anything so far, and reads in small pieces.
+            // This subscriber has not read anything so far, and reads in small pieces.
             let mut wanted = Vec::new();
             for number in 0..MESSAGES {
                 publish(number, QoS::AtMostOnce, &payload(number)).encode(Version::V5, &mut wanted);
@@ -99,10 +100,10 @@ fn who_reads_on_and_who_reads_late_get_all_in_order() {
     );
 }
 
-/// Of what it is sent while it does not read, a client gets as much as there is memory for, whole and in order, and what was
-/// half out when it stopped.
+/// A client that stops reading later gets as many messages as there was memory for, whole and in order, and the one that was
+/// being written when it stopped.
 #[test]
-fn who_does_not_read_costs_no_more_memory_than_there_is() {
+fn a_client_that_does_not_read_takes_no_more_memory_than_the_capacity() {
     const SENT: u16 = 400;
     const KEPT: usize = 3 << 20;
     with_gateways(
@@ -115,7 +116,7 @@ fn who_does_not_read_costs_no_more_memory_than_there_is() {
                 let payload = [&number.to_be_bytes()[..], &[7; 100_000]].concat();
                 publisher.send(publish(0, QoS::AtMostOnce, &payload));
             }
-            // All were taken, and one more is kept now that some have left.
+            // The broker has taken all messages. Since some of them have left, there is room for one more.
             publisher.send(Packet::PingReq);
             publisher.expect(Packet::PingResp);
             let mut last = None;
@@ -136,13 +137,13 @@ fn who_does_not_read_costs_no_more_memory_than_there_is() {
                 last = Some(number);
                 come += 1;
             }
-            // What the sockets hold, beside what is kept.
+            // More messages arrive than memory keeps, because the sockets hold some too.
             assert!((KEPT / 100_000 / 2..usize::from(SENT)).contains(&come), "{come}");
         },
     );
 }
 
-/// A peer that announces a long packet and sends its beginning alone keeps nobody waiting, and its end is noticed.
+/// A peer announces a long packet and sends only its beginning: nobody else waits, and the end of the connection is noticed.
 #[test]
 fn a_packet_that_never_ends_harms_nobody() {
     with_gateways(
@@ -172,9 +173,9 @@ fn a_packet_that_never_ends_harms_nobody() {
     );
 }
 
-/// A client in the midst of a PUBLISH that is too large hears why it is closed, though it goes on to the end of the packet first.
+/// A client that is sending a PUBLISH that is too large is told why it is closed, even if it sends the packet to its end first.
 #[test]
-fn who_sends_too_much_hears_why_after_the_last_byte() {
+fn a_client_with_a_too_large_packet_is_told_why_after_its_last_byte() {
     with_gateways(
         |_| {},
         |address| {
@@ -191,7 +192,7 @@ fn who_sends_too_much_hears_why_after_the_last_byte() {
     );
 }
 
-/// One message may need more room in the store than a shard has for itself: it waits until it has been granted, and keeps it.
+/// One message may need more room in the store than the share of its shard: the message waits until the room is granted.
 #[test]
 fn a_message_larger_than_the_room_of_a_shard_is_taken() {
     let folder = std::env::temp_dir().join(format!("goldcrest-large-{}", std::process::id()));

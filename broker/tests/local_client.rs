@@ -1,4 +1,4 @@
-//! A program publishes and subscribes by clients within its process.
+//! A program publishes and subscribes through clients in its own process.
 
 use crate::support::{local, runtime};
 use goldcrest::{Config, Gateway, LocalClient, LocalClientError};
@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Time for what comes at once, on a machine that does much else.
+/// Time for messages that should come at once, even on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -40,7 +40,7 @@ fn messages_of_each_qos_pass_between_clients_in_order() {
                 let mut subscriber = gateway.client("subscriber").await.unwrap();
                 let mut publisher = gateway.client("publisher").await.unwrap();
                 assert_eq!(subscriber.subscribe("t/#", qos).await.unwrap(), qos);
-                // More than the broker sends before some are acknowledged.
+                // More messages than the broker sends before some are acknowledged.
                 for number in 0..100_u8 {
                     publisher.publish("t/a", &[number], qos, false).await.unwrap();
                 }
@@ -53,7 +53,7 @@ fn messages_of_each_qos_pass_between_clients_in_order() {
     );
 }
 
-/// What comes while a client waits for an answer waits for it, and the answer does.
+/// Messages that arrive while a client waits for an answer are kept, and the answer still arrives.
 #[test]
 fn a_client_may_publish_to_itself() {
     with_gateways(
@@ -78,14 +78,14 @@ fn a_client_may_publish_to_itself() {
 }
 
 #[test]
-fn a_call_that_is_given_up_leaves_the_client_whole() {
+fn a_dropped_call_leaves_the_client_usable() {
     with_gateways(
         |_| {},
         async |gateway| {
             let mut subscriber = gateway.client("subscriber").await.unwrap();
             subscriber.subscribe("t", QoS::AtLeastOnce).await.unwrap();
             let mut publisher = gateway.client("publisher").await.unwrap();
-            // Longer than what the stream holds, so it is given up amid the packet.
+            // Longer than the stream's buffer, so the call is dropped amid the packet.
             let payload = vec![7; 1_000_000];
             {
                 let mut publishing = pin!(publisher.publish("t", &payload, QoS::AtLeastOnce, false));
@@ -100,7 +100,7 @@ fn a_call_that_is_given_up_leaves_the_client_whole() {
 }
 
 #[test]
-fn messages_of_qos_0_that_nobody_takes_are_lost_beyond_a_bound_and_counted() {
+fn messages_of_qos_0_that_wait_beyond_a_bound_are_lost_and_counted() {
     with_gateways(
         |_| {},
         async |gateway| {
@@ -108,7 +108,7 @@ fn messages_of_qos_0_that_nobody_takes_are_lost_beyond_a_bound_and_counted() {
             client.subscribe("t", QoS::AtMostOnce).await.unwrap();
             let payload = vec![7; 100_000];
             for _ in 0..30 {
-                // With the answer, all that was published before has come.
+                // When the answer has come, all messages that were published before have come too.
                 client.publish("t", &payload, QoS::AtLeastOnce, false).await.unwrap();
                 client.unsubscribe("other").await.unwrap();
             }
@@ -123,7 +123,7 @@ fn messages_of_qos_0_that_nobody_takes_are_lost_beyond_a_bound_and_counted() {
 }
 
 #[test]
-fn what_the_broker_refuses_is_an_error_and_the_client_goes_on() {
+fn a_refusal_by_the_broker_is_an_error_and_the_client_goes_on() {
     let packet_bytes = 10_000;
     with_gateways(
         |config| config.broker.limits.packet_bytes = packet_bytes,

@@ -1,8 +1,8 @@
 //! The gateway from outside: over TCP, in the process of a program that embeds it, and as a command.
 //!
-//! All in one program, which is linked once, so that their waits overlap. Programs of their own are what counts allocations
-//! ([`allocations.rs`](allocations.rs)), and what measures how long somebody waits or stops a whole process ([`fairness.rs`](fairness.rs),
-//! [`pause.rs`](pause.rs)).
+//! All these tests are in one program, which is linked once, so that their waits overlap. A few tests have programs of their own: the one
+//! that counts allocations ([`allocations.rs`](allocations.rs)), and those that measure waits or stop a whole process
+//! ([`fairness.rs`](fairness.rs), [`pause.rs`](pause.rs)).
 
 mod clients;
 mod command;

@@ -1,4 +1,4 @@
-//! What operators see, over HTTP and below `$SYS/`, is what was really done.
+//! The figures for operators, over HTTP and below `$SYS/`, match the events of the test.
 
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway, HttpConfig, StartError};
@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A gateway with an HTTP endpoint, which publishes each second.
+/// A gateway with an HTTP endpoint, which publishes its `$SYS` topics each second.
 fn config(shards: u16) -> Config {
     let http = HttpConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], ..HttpConfig::default() };
     Config { shards, http, sys_interval_s: 1, ..local() }
@@ -25,7 +25,7 @@ fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(&Gateway)) {
     }
 }
 
-/// A directory for a store, which is gone with this.
+/// A directory for a store, which is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -42,7 +42,7 @@ impl Drop for Folder {
     }
 }
 
-/// Sends a request as it is; the status and what follows the headers.
+/// Sends this text as a request. Returns the status and the body.
 fn request(address: SocketAddr, head: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -74,7 +74,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
     started.elapsed()
 }
 
-/// A client whose Session stays.
+/// Connects a client whose Session outlives the connection.
 fn connect_durably(address: SocketAddr, client_id: &str) -> Client {
     let expiry = [Property::SessionExpiryInterval(3600)];
     let mut client = Client::open(address);
@@ -83,7 +83,7 @@ fn connect_durably(address: SocketAddr, client_id: &str) -> Client {
     client
 }
 
-/// Publishes with QoS 1; the Reason Code of PUBACK.
+/// Publishes with QoS 1. Returns the Reason Code of PUBACK.
 fn publish(client: &mut Client, topic: &str, payload: &[u8], retain: bool) -> ReasonCode {
     client.send(Packet::Publish(Publish { retain, ..message(topic, payload, QoS::AtLeastOnce) }));
     client.receive(|packet| match packet {
@@ -110,8 +110,8 @@ fn wait_for_topic(watcher: &mut Client, topic: &str, wanted: &str) {
 }
 
 #[test]
-fn metrics_topics_and_sessions_say_what_was_done() {
-    // Room for what comes at once to who watches the topics.
+fn metrics_topics_and_sessions_match_the_traffic() {
+    // Room for the messages that the watcher of the topics gets at once.
     const QUEUED: usize = 100;
     const LOST: usize = 15;
     with_gateways(
@@ -131,7 +131,7 @@ fn metrics_topics_and_sessions_say_what_was_done() {
             wait_until("they are gone", || metric(gateway, "goldcrest_connected_sessions") == 1.0);
             let mut publisher = Client::connect(address, "publisher");
             for number in 0..QUEUED + LOST {
-                // What all subscribers lose is refused.
+                // A message that all subscribers lose is refused.
                 let wanted = if number < QUEUED { ReasonCode::Success } else { ReasonCode::QuotaExceeded };
                 assert_eq!(publish(&mut publisher, "to/all", &number.to_be_bytes(), false), wanted);
             }
@@ -153,7 +153,7 @@ fn metrics_topics_and_sessions_say_what_was_done() {
                 ("goldcrest_retained_messages", 1.0),
                 ("goldcrest_shards", f64::from(gateway_shards(gateway))),
             ] {
-                // What goes to another shard is handed over a moment later.
+                // Messages for another shard are handed over a moment later.
                 wait_until(&format!("{name} is {wanted}"), || metric(gateway, name) == wanted);
             }
 
@@ -210,7 +210,7 @@ fn all_sessions_are_shown_in_portions() {
     );
 }
 
-/// Dashboards that were made for Mosquitto show them.
+/// Dashboards that were made for Mosquitto show these topics.
 #[test]
 fn rates_and_bytes_of_messages_are_below_sys_as_mosquitto_has_them() {
     with_gateways(
@@ -226,15 +226,15 @@ fn rates_and_bytes_of_messages_are_below_sys_as_mosquitto_has_them() {
                 assert_eq!(publish(&mut publisher, "t", &[7; 50], false), ReasonCode::Success);
                 subscriber.expect(Packet::Publish(message("t", &[7; 50], QoS::AtMostOnce)));
             }
-            // Of each packet: the fixed header, the topic, the Packet Identifier, the Properties and the payload.
+            // The bytes of each packet: fixed header, topic, Packet Identifier, Properties and payload.
             wait_for_topic(&mut watcher, "publish/bytes/received", &(100 * (2 + 3 + 2 + 1 + 50)).to_string());
             assert_eq!(metric(gateway, "goldcrest_received_publish_bytes_total"), 5800.0);
             // The watcher was sent the values of these topics too.
             assert!(metric(gateway, "goldcrest_sent_publish_bytes_total") >= 5600.0);
-            // Without CONNECT too.
+            // This connection counts too, though it sends no CONNECT.
             drop(std::net::TcpStream::connect(address).unwrap());
             wait_until("all are counted", || metric(gateway, "goldcrest_accepted_connections_total") == 4.0);
-            // Watching is traffic too, so these are above 0 from now on.
+            // The watcher's packets count too, so these are above 0 from now on.
             for topic in [
                 "publish/received",
                 "publish/sent",
@@ -265,7 +265,7 @@ fn value(address: SocketAddr, topic: &str) -> String {
     })
 }
 
-/// Whoever subscribes gets the values at once; only what has changed comes again; nobody can forge one.
+/// A new subscriber gets all values at once; later only changed values come; and no client can publish one.
 #[test]
 fn topics_below_sys_are_retained_and_the_servers_own() {
     with_gateways(
@@ -313,7 +313,7 @@ fn without_an_interval_there_are_no_topics_and_without_http_nobody_answers() {
 }
 
 #[test]
-fn other_machines_are_answered_only_if_that_is_said() {
+fn other_machines_are_answered_only_if_that_is_configured() {
     let mut open = config(1);
     open.http.listen = vec!["0.0.0.0:0".parse().unwrap()];
     assert!(matches!(Gateway::start(&open), Err(StartError::HttpOpenToAll(_))));
@@ -322,7 +322,7 @@ fn other_machines_are_answered_only_if_that_is_said() {
 }
 
 #[test]
-fn a_full_store_makes_it_unready_until_there_is_room() {
+fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
     const KEPT: usize = 200;
     let folder = Folder::new("full");
     with_gateways(
@@ -337,7 +337,7 @@ fn a_full_store_makes_it_unready_until_there_is_room() {
             watcher.subscribe("$SYS/broker/store/full", QoS::AtMostOnce);
             wait_for_topic(&mut watcher, "store/full", "0");
             let mut publisher = Client::connect(gateway.addresses()[0], "publisher");
-            // Shards that were restored tell each other first who subscribed.
+            // Restored shards first tell each other who has subscribed.
             wait_until("it is ready", || get(gateway, "/ready") == (200, "it is ready\n".to_owned()));
             let taken = (0..KEPT)
                 .position(|number| {
@@ -351,7 +351,7 @@ fn a_full_store_makes_it_unready_until_there_is_room() {
             assert_eq!(get(gateway, "/ready").1, words);
             assert_eq!(get(gateway, "/live"), (200, "it lives\n".to_owned()));
             assert_eq!(metric(gateway, "goldcrest_store_full"), 1.0);
-            // It is told though nothing can be recorded.
+            // The topic says so though nothing can be recorded.
             wait_for_topic(&mut watcher, "store/full", "1");
 
             for number in 0..taken {
@@ -366,7 +366,7 @@ fn a_full_store_makes_it_unready_until_there_is_room() {
 }
 
 #[test]
-fn a_flipped_bit_on_disk_is_seen_until_the_next_start() {
+fn a_flipped_bit_on_disk_is_reported_after_the_next_start() {
     let folder = Folder::new("damage");
     let start =
         |shards| Gateway::start(&Config { data_dir: Some(folder.0.join(format!("{shards}"))), ..config(shards) });
@@ -404,7 +404,7 @@ fn a_flipped_bit_on_disk_is_seen_until_the_next_start() {
         assert!(metric(&gateway, "goldcrest_store_damaged_bytes") > 28.0);
         assert_eq!(metric(&gateway, "goldcrest_store_damaged_places"), flipped as f64);
         assert_eq!(metric(&gateway, "goldcrest_store_damaged_records{kind=\"Message\"}"), flipped as f64);
-        // What said that it is retained refers to nothing.
+        // The records that made the damaged messages retained now refer to nothing.
         assert!(metric(&gateway, "goldcrest_store_left_out_records") > 0.0);
         let mut watcher = Client::connect(gateway.addresses()[0], "watcher");
         watcher.subscribe("$SYS/broker/store/damaged/+", QoS::AtMostOnce);
@@ -415,11 +415,11 @@ fn a_flipped_bit_on_disk_is_seen_until_the_next_start() {
 }
 
 #[test]
-fn while_it_stops_it_is_not_ready() {
+fn a_gateway_that_stops_is_not_ready() {
     for shards in [1, 2] {
         let gateway = Gateway::start(&config(shards)).unwrap();
         let http = gateway.http_addresses()[0];
-        // It is told, and does not close.
+        // This client is told that the gateway stops, and does not close.
         let _client = Client::connect(gateway.addresses()[0], "stays");
         let stopping = std::thread::spawn(move || runtime().block_on(gateway.shut_down()));
         let ready = || request(http, "GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -457,7 +457,7 @@ fn wrong_requests_are_answered_or_cut_off() {
     assert_eq!(request(http, &format!("GET /ready HTTP/1.1\r\n{many}\r\n")).0, 431);
 }
 
-/// A web page whose name points to this machine (DNS rebinding) learns nothing.
+/// A web page whose name resolves to this machine (DNS rebinding) gets no data.
 #[test]
 fn requests_for_other_hosts_are_not_answered() {
     let mut config = config(1);
@@ -492,7 +492,7 @@ fn requests_for_other_hosts_are_not_answered() {
     }
 }
 
-/// A probe with a time limit of 1 s is answered: the oldest unfinished request gives way to it.
+/// A health check with a time limit of 1 s is answered: the oldest unfinished request is closed for it.
 #[test]
 fn a_probe_is_answered_beside_500_slow_connections() {
     let gateway = Gateway::start(&config(1)).unwrap();
@@ -512,7 +512,7 @@ fn a_probe_is_answered_beside_500_slow_connections() {
     drop(slow);
 }
 
-/// Clients that say nothing have a bounded number of places, for a bounded time.
+/// Clients that send nothing have a bounded number of places, for a bounded time.
 #[test]
 fn slow_clients_keep_nobody_out_for_long() {
     let gateway = Gateway::start(&config(1)).unwrap();

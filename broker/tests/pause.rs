@@ -1,5 +1,5 @@
-//! A gateway whose process is stopped for a while, as by a debugger, a snapshot of its machine, or a host that has no time for it: what
-//! clients did meanwhile counts before timers judge them.
+//! A gateway whose process is stopped for a while, as by a debugger, a snapshot of its machine, or a busy host. Packets that clients
+//! sent meanwhile are taken before timers fire.
 
 mod support;
 
@@ -17,7 +17,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// In memory, with two seconds for CONNECT.
+    /// Starts a gateway in memory, with two seconds for CONNECT.
     fn start(shards: u16) -> Self {
         // Each test runs in a thread of its own.
         let name = format!("pause-{:?}.toml", std::thread::current().id());
@@ -44,7 +44,7 @@ impl Gateway {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// Stops the gateway for some seconds, and does something after each.
+    /// Stops the gateway for some seconds, and calls `each_second` after each of them.
     fn pause(&self, seconds: u32, mut each_second: impl FnMut(u32)) {
         self.signal("-STOP");
         for second in 1..=seconds {
@@ -88,7 +88,7 @@ fn clients_that_ping_while_the_gateway_is_stopped_stay() {
         }
         clients.iter_mut().for_each(|client| client.send(Packet::PingReq));
         clients.iter_mut().for_each(|client| client.expect(Packet::PingResp));
-        // Who says nothing any more is cut off all the same.
+        // Clients that send no more are still cut off in the end.
         for client in &mut clients {
             assert_eq!(client.receive(|packet| packet.packet_type()), PacketType::Disconnect);
         }
@@ -130,7 +130,7 @@ fn a_session_lives_and_its_delayed_will_is_not_sent_where_the_client_came_back_w
         for client in &mut back {
             assert!(client.receive(accepted), "the Session is there");
         }
-        // Longer than the delay, and than timers wait after a pause.
+        // Longer than the delay of the Will, and longer than timers wait after a pause.
         std::thread::sleep(Duration::from_secs(4));
         watcher.send(Packet::PingReq);
         watcher.expect(Packet::PingResp);
@@ -141,7 +141,7 @@ fn a_session_lives_and_its_delayed_will_is_not_sent_where_the_client_came_back_w
 fn a_connect_that_came_while_the_gateway_was_stopped_is_taken() {
     let gateway = Gateway::start(1);
     let mut clients: Vec<_> = (0..50).map(|_| Client::open(gateway.address)).collect();
-    // All of them were accepted: the last one has its answer.
+    // All connections were accepted: the last one has its answer.
     let mut last = Client::open(gateway.address);
     last.send(Packet::Connect(connect_packet("last")));
     assert!(!last.receive(accepted));

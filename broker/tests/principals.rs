@@ -1,4 +1,4 @@
-//! Principals are stable names: what a gateway is told about them outlives it.
+//! Principals are stable: the number of a name outlives the gateway that gave it.
 
 use crate::support::{local, runtime};
 use goldcrest::{Config, Gateway, StartError};
@@ -8,7 +8,7 @@ use goldcrest_store::{Batch, Directory, Key, LogStore, Options, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A directory for a store, which is gone with this.
+/// A directory for a store, which is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -92,7 +92,7 @@ fn a_gateway_in_memory_has_names_until_it_stops() {
     assert_eq!(Gateway::start(&local()).unwrap().principals().find("ann"), None);
 }
 
-/// As after damage of the disk that took the record of a name and left the Session of its client.
+/// The state after damage of the disk that removed the record of a name, and left the Session of its client.
 #[test]
 fn a_new_name_never_gets_the_number_of_a_principal_that_has_a_session() {
     for shards in [1, 2] {
@@ -120,7 +120,7 @@ fn a_new_name_never_gets_the_number_of_a_principal_that_has_a_session() {
 }
 
 #[test]
-fn a_store_with_records_of_a_newer_program_is_refused_in_words() {
+fn a_store_with_records_of_a_newer_program_is_refused_with_an_explanation() {
     let words = [
         (
             Key { shard: Key::COMMON, kind: 0x5a, slot: 0 },
@@ -133,7 +133,7 @@ fn a_store_with_records_of_a_newer_program_is_refused_in_words() {
         (Key { shard: 0, kind: 0x5a, slot: 0 }, "it holds records of kind 90, which this program does not know"),
     ];
     for (key, expected) in words {
-        // The store would be written anew for two shards, if it were not refused before that.
+        // With two shards the store would be rewritten, if it were not refused before that.
         for shards in [1, 2] {
             let folder = Folder::new("principals-newer");
             runtime().block_on(Gateway::start(&config(&folder, 1)).unwrap().shut_down());

@@ -1,4 +1,4 @@
-//! The `goldcrest` process among what a system does to it: signals, pipes that nobody reads, full devices, fewer cores.
+//! The `goldcrest` process and its system: signals, pipes that nobody reads, full devices, fewer cores.
 
 use crate::support::server::{Server, goldcrest, run, text};
 use goldcrest::{Access, Config, Gateway, StartError};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// CONNECT of MQTT 5.0.
 const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0, 0, 0];
 
-/// Whether a client is served.
+/// Whether the gateway serves a new client.
 fn is_served(address: SocketAddr) -> bool {
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -51,10 +51,10 @@ impl Drop for Folder {
     }
 }
 
-/// Its shards wrote to the pipe themselves and stood still once it was full.
+/// A bug of the past: shards wrote to the pipe themselves and stood still once it was full.
 #[test]
-fn a_log_that_nobody_reads_keeps_nobody_waiting() {
-    // More lines than the pipe, and those that wait for it, have room for.
+fn a_log_that_nobody_reads_makes_no_client_wait() {
+    // More lines than the pipe and the queue of lines before it have room for.
     const CLIENTS: usize = 3000;
     let mut server = Server::start(&["--shards", "2", "--log", "debug"]);
     for n in 0..CLIENTS {
@@ -66,7 +66,7 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
         log.read_to_string(&mut logged).unwrap();
         logged
     });
-    // Lines are written on, and say how many are missing.
+    // Now that somebody reads, further lines are written, with a note about the missing ones.
     std::thread::sleep(Duration::from_millis(300));
     assert!(is_served(server.address));
     server.signal("TERM");
@@ -80,9 +80,9 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     assert!(logged.trim_end().lines().last().unwrap().contains("stopping"), "its last line is there");
 }
 
-/// Even its end does not wait for somebody to read.
+/// The end of the process does not wait for a reader either.
 #[test]
-fn a_log_that_nobody_ever_reads_does_not_keep_it_from_stopping() {
+fn a_log_that_nobody_ever_reads_does_not_keep_the_gateway_from_stopping() {
     let server = Server::start(&["--shards", "2", "--log", "debug"]);
     for n in 0..3000 {
         assert!(is_served(server.address), "client {n}");
@@ -109,13 +109,13 @@ fn full_devices_and_closed_streams_harm_nothing() {
     server.signal("TERM");
     assert_eq!(server.wait().1, Some(0));
 
-    // What ends in an error ends with its exit code.
+    // Errors end with their own exit codes, though nothing can be printed.
     for (args, code) in [(vec!["--shards", "0"], 2), (vec!["--config", "/does/not/exist"], 1), (vec!["sub"], 2)] {
         assert_eq!(goldcrest(&args).stderr(full()).status().unwrap().code(), Some(code), "{args:?}");
     }
 }
 
-/// A pipe that takes nothing more, since nobody reads it. It is closed with the reader.
+/// A pipe that is full because nobody reads it. Dropping the reader closes it.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
@@ -145,9 +145,9 @@ fn an_error_that_nobody_reads_ends_the_command_with_its_exit_code() {
     }
 }
 
-/// The main thread stood still, and no signal was heard any more.
+/// A bug of the past: the main thread stood still, and no signal was handled any more.
 #[test]
-fn a_greeting_that_nobody_reads_keeps_nobody_waiting() {
+fn a_greeting_that_nobody_reads_makes_no_client_wait() {
     let (_reader, writer) = full_pipe();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = goldcrest(&["--memory-only", "--listen", &address.to_string()]);
@@ -161,7 +161,7 @@ fn a_greeting_that_nobody_reads_keeps_nobody_waiting() {
 }
 
 #[test]
-fn whoever_reads_no_further_is_no_failure_and_a_full_device_is_one() {
+fn a_reader_that_stops_reading_is_no_failure_but_a_full_device_is() {
     for args in [
         &["--help"][..],
         &["--version"],
@@ -183,9 +183,9 @@ fn whoever_reads_no_further_is_no_failure_and_a_full_device_is_one() {
     }
 }
 
-/// It stood still without a word, and nobody knew what it waits for.
+/// A bug of the past: the process stood still without a word, and nobody knew why.
 #[test]
-fn a_configuration_that_nobody_writes_is_waited_for_with_words() {
+fn waiting_for_a_configuration_that_nobody_writes_is_reported() {
     let folder = Folder::new("fifo");
     let fifo = folder.0.join("gateway.toml");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -213,7 +213,7 @@ fn a_configuration_that_nobody_writes_is_waited_for_with_words() {
 }
 
 #[test]
-fn an_empty_path_is_told_with_its_option() {
+fn the_error_for_an_empty_path_names_its_option() {
     for args in [
         &["--config", ""][..],
         &["--data-dir", ""],
@@ -245,9 +245,9 @@ fn a_wrong_rust_log_is_named_and_one_for_a_library_silences_nothing_else() {
     assert!(logged.contains("INFO stopping"), "{logged}");
 }
 
-/// A terminal that is closed, logrotate and `systemctl reload` send SIGHUP; whoever is used to Mosquitto, SIGUSR1.
+/// Closing a terminal, logrotate and `systemctl reload` send SIGHUP; users of Mosquitto may send SIGUSR1.
 #[test]
-fn signals_that_order_nothing_do_not_end_it() {
+fn signals_that_do_not_ask_for_the_end_do_not_end_the_gateway() {
     let mut server = Server::start(&[]);
     let mut log = server.child.stderr.take().unwrap();
     for _ in 0..3 {
@@ -265,9 +265,10 @@ fn signals_that_order_nothing_do_not_end_it() {
     }
 }
 
-/// A gateway that may use fewer cores today wrote all of its store anew, and with the next start back.
+/// A bug of the past: a gateway that could use fewer cores today rewrote all of its store, and at the next start rewrote it
+/// back.
 #[test]
-fn a_store_keeps_its_shards_until_somebody_says_another_number() {
+fn a_store_keeps_its_number_of_shards_until_another_is_configured() {
     let folder = Folder::new("shards");
     let data = folder.0.join("data");
     let data = data.to_str().unwrap();
@@ -278,7 +279,7 @@ fn a_store_keeps_its_shards_until_somebody_says_another_number() {
     let start = |args: &[&str]| {
         let mut server = Server::run(&mut goldcrest(&[args, &["--data-dir", data]].concat()));
         let mut log = server.child.stderr.take().unwrap();
-        // What is under way between shards arrives meanwhile, as a rule.
+        // Leaves time for messages under way between shards to arrive, which usually suffices.
         std::thread::sleep(Duration::from_millis(200));
         server.signal("TERM");
         assert_eq!(server.wait().1, Some(0));
@@ -286,7 +287,7 @@ fn a_store_keeps_its_shards_until_somebody_says_another_number() {
         log.read_to_string(&mut logged).unwrap();
         logged
     };
-    // Not what any machine that runs this test has.
+    // A number that the test's machine would not choose by itself.
     let server = Server::run(&mut goldcrest(&["--shards", "37", "--data-dir", data]));
     assert!(run(&["pub", "-p", &server.port(), "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
     drop(server);
@@ -321,7 +322,7 @@ fn a_start_that_is_given_up_changes_nothing() {
     let port = gateway.addresses()[0].port().to_string();
     assert!(run(&["pub", "-p", &port, "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
     runtime.block_on(gateway.shut_down());
-    // Whether it would only be read, or written anew for other shards.
+    // With 2 shards the store would only be read; with 3 it would be rewritten.
     for shards in [2, 3] {
         let gives_up = Arc::new(AtomicBool::new(true));
         assert!(matches!(Gateway::start_unless(&config(shards), Access::new(), &gives_up), Err(StartError::GivenUp)));

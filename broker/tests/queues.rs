@@ -1,4 +1,4 @@
-//! Queues that are longer than memory would have them, through `kill -9`, with the defaults of the gateway.
+//! Queues that are longer than the limit for memory, through `kill -9`, with the defaults of the gateway.
 
 use crate::support::server::{Server, goldcrest};
 use std::io::{Read, Write};
@@ -32,7 +32,7 @@ fn take<const N: usize>(stream: &mut TcpStream) -> [u8; N] {
     bytes
 }
 
-/// All are acknowledged.
+/// Publishes all messages, and waits for their acknowledgements.
 fn publish(server: &Server) {
     let mut publisher = connect(server, b'p');
     for start in (0..MESSAGES).step_by(AT_ONCE as usize) {
@@ -50,10 +50,10 @@ fn publish(server: &Server) {
     }
 }
 
-/// A subscriber that was away for long gets each message that was acknowledged, in order: it lost all but 10,000, though they had been
-/// acknowledged with success.
+/// A subscriber that was away for long gets each acknowledged message, in order. A bug of the past: all but 10,000 messages were lost,
+/// though they had been acknowledged with success.
 #[test]
-fn a_queue_is_longer_than_memory_by_default() {
+fn a_queue_in_the_store_is_longer_than_one_in_memory_by_default() {
     for shards in ["1", "2"] {
         let folder = std::env::temp_dir().join(format!("goldcrest-queues-{shards}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);

@@ -45,7 +45,7 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
-    /// A device that says that it is online, which is acknowledged.
+    /// Connects a device that publishes that it is online, and waits for the acknowledgement.
     fn device(&self, number: u8) -> TcpStream {
         let mut device = self.connect(&of_device(number, CONNECT));
         device.write_all(&of_device(number, ONLINE)).unwrap();
@@ -65,7 +65,7 @@ impl Gateway {
         stream
     }
 
-    /// A client that gets what there is and what comes for a filter.
+    /// Connects a client that gets the retained messages and the new ones for a filter.
     fn watch(&self, filter: &str) -> Client {
         let mut client = Client::connect(self.address, "watcher");
         client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -87,7 +87,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// The same packet of another device.
+/// The same packet, sent by another device.
 fn of_device(number: u8, packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     for at in 0..packet.len() - 3 {
@@ -112,14 +112,15 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// The store is sound meanwhile, and says whose Will it has.
+/// The output of a store command while no gateway runs; the command has to succeed.
 fn store_says(folder: &Path, subcommand: &str) -> String {
     let output = command(&["store", subcommand, "--data-dir"]).arg(folder.join("data")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The store had the promise of "online" and forgot "offline", and a client that never came back was online for ever.
+/// A bug of the past: the store had recorded "online" but not the Will "offline", so a client that never came back was
+/// online for ever.
 #[test]
 fn a_client_that_does_not_come_back_after_kill_9_is_offline() {
     for (before, after) in [(1, 3), (2, 2)] {
@@ -134,7 +135,7 @@ fn a_client_that_does_not_come_back_after_kill_9_is_offline() {
         let mut watcher = gateway.watch("dev1/st");
         expect(&mut watcher, b"online");
         expect(&mut watcher, b"offline");
-        // And it is retained, on this start and the next.
+        // "offline" is retained too, in this run and after the next start.
         drop(watcher);
         let mut watcher = gateway.watch("dev1/st");
         expect(&mut watcher, b"offline");
@@ -152,7 +153,7 @@ fn a_client_that_is_back_in_time_after_kill_9_stays_online() {
         let folder = folder(&format!("back-{shards}"));
         let gateway = Gateway::start(&folder, shards);
         let device = gateway.device(1);
-        // Another one that does not come back tells when the time is over.
+        // A second device does not come back: its Will shows when the time is over.
         let other = gateway.device(2);
         gateway.kill();
         drop((device, other));

@@ -6,10 +6,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Decides who may connect; see [`Access::decided_by`](super::Access::decided_by). A function of the request and the reply is one.
+/// Decides who may connect; see [`Access::decided_by`](super::Access::decided_by). A function that takes the request and the reply is one.
 pub trait Decide: Send + Sync {
-    /// Is called on the thread of a shard for each CONNECT and, with enhanced authentication, for each AUTH. All clients of that shard wait
-    /// until it returns: what takes longer goes elsewhere with `reply`, and only this client waits for that.
+    /// Is called on the thread of a shard for each CONNECT and, with enhanced authentication, for each AUTH. All clients of the shard wait until
+    /// it returns. A decision that takes longer should move to another thread together with `reply`; then only this client waits for it.
     fn decide(&self, request: AccessRequest, reply: Reply);
 }
 
@@ -30,11 +30,11 @@ pub struct ClientConnection {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessRequest {
-    /// Which connection: the same for all steps of an enhanced authentication.
+    /// The connection that the request is about: the same for all steps of an enhanced authentication.
     pub connection: ClientConnection,
     /// The address that the client connects from; `None` if it is in the process of the gateway.
     pub peer: Option<SocketAddr>,
-    /// What the CONNECT says; `None` for an AUTH.
+    /// The contents of the CONNECT; `None` for an AUTH.
     pub connect: Option<ConnectRequest>,
     /// The Authentication Method.
     pub method: Option<String>,
@@ -42,7 +42,7 @@ pub struct AccessRequest {
     pub data: Option<Vec<u8>>,
 }
 
-/// What a CONNECT says.
+/// The contents of a CONNECT.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectRequest {
@@ -94,14 +94,15 @@ impl fmt::Debug for ConnectRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// The client is who it says.
+    /// The client is who it claims to be.
     Accept {
-        /// Who that is. In a re-authentication it must be who the Session belongs to: another one is refused with 0x87 Not authorized.
+        /// The principal of the client. In a re-authentication it must be the principal that the Session belongs to: another one is refused with
+        /// 0x87 Not authorized.
         principal: Principal,
-        /// What the client gets: bounds of its own, and a [`Mount`](goldcrest_core::Mount).
+        /// The rights of the client: bounds of its own, and a [`Mount`](goldcrest_core::Mount).
         grant: Grant,
-        /// For how long from now on the proof holds: after that the connection is closed with 0x87 Not authorized, unless a re-authentication has
-        /// granted more time. `None`: as `grant` says.
+        /// For how long from now on the proof is valid: after that the connection is closed with 0x87 Not authorized, unless a re-authentication
+        /// has granted more time. `None`: as `grant` says.
         lasts: Option<Duration>,
         /// Authentication Data for the client.
         data: Option<Vec<u8>>,
@@ -113,14 +114,15 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The client is `principal`, and gets what all others get.
+    /// Accepts the client as `principal`, with the rights that all others get.
     pub fn accept(principal: Principal) -> Self {
         Self::Accept { principal, grant: Grant::default(), lasts: None, data: None }
     }
 }
 
-/// Where a decision goes, from any thread. The client waits for it no longer than
-/// [`Config::connect_timeout_ms`](goldcrest_core::Config::connect_timeout_ms). Dropped without one it refuses the client with 0x87 Not authorized.
+/// Takes a decision, from any thread. The client waits for it no longer than
+/// [`Config::connect_timeout_ms`](goldcrest_core::Config::connect_timeout_ms). A `Reply` that is dropped without a decision refuses the client
+/// with 0x87 Not authorized.
 #[must_use = "a client waits for it, and is refused if it is dropped"]
 pub struct Reply(Option<Box<dyn FnOnce(Decision) + Send>>);
 
@@ -129,7 +131,7 @@ impl Reply {
         Self(Some(Box::new(send)))
     }
 
-    /// Tells the shard of the client, and returns at once. If the client has gone meanwhile nothing happens.
+    /// Hands the decision to the shard of the client, and returns at once. If the client has gone meanwhile nothing happens.
     pub fn send(mut self, decision: Decision) {
         if let Some(send) = self.0.take() {
             send(decision);

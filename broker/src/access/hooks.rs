@@ -1,11 +1,11 @@
-//! What a program decides about the clients of its gateway.
+//! The decisions of an embedding program about the clients of its gateway.
 
 use super::decide::Decide;
 use goldcrest_core::{AllowAll, Permissions};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a program decides about the clients of its gateway; see [`Gateway::start_with`](crate::Gateway::start_with).
+/// The decisions of an embedding program about the clients of its gateway; see [`Gateway::start_with`](crate::Gateway::start_with).
 #[derive(Clone)]
 pub struct Access {
     pub(crate) permissions: Permissions<'static>,
@@ -13,20 +13,20 @@ pub struct Access {
 }
 
 impl Access {
-    /// Everybody may connect, and may do everything but publish below `$SYS/`.
+    /// Lets everybody connect, and do everything but publish below `$SYS/`.
     pub fn new() -> Self {
         Self { permissions: Permissions::from(&AllowAll), decider: None }
     }
 
-    /// These permissions are asked what a client may do: an `Arc` of whatever implements [`Authorize`](goldcrest_core::Authorize), or a reference that lasts.
-    /// Shards ask at the same time, each on its own thread, and wait for the answer: it must come at once.
+    /// Asks these permissions what a client may do: an `Arc` of a type that implements [`Authorize`](goldcrest_core::Authorize), or a `'static`
+    /// reference. Shards ask at the same time, each on its own thread, and wait for the answer: it must come at once.
     #[must_use]
     pub fn authorized_by(mut self, permissions: impl Into<Permissions<'static>>) -> Self {
         self.permissions = permissions.into();
         self
     }
 
-    /// This decides who may connect, clients in the process of the gateway too. Listeners need no `allow_anonymous` then.
+    /// Asks this decider who may connect, for clients in the process of the gateway too. Listeners need no `allow_anonymous` then.
     #[must_use]
     pub fn decided_by(mut self, decider: impl Decide + 'static) -> Self {
         self.decider = Some(Arc::new(decider));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! decide       whether a client may connect, decided by a program
-//! hooks        what a program decides about clients
+//! hooks        the decisions of an embedding program about clients
 //! principals   the names of principals and their numbers
 //! record       how the gateway's own records look in the store
 //! ```

@@ -12,9 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The registry of principals: each name has a number, which stays the same across restarts.
 ///
-/// A Session belongs to a [`Principal`], and the core keeps it as a number. If that number meant another name after a restart, a Session
-/// and its messages would belong to somebody else. So a number is given to one name only: neither a name that was lost to damage of the
-/// disk nor a restart lets another name have it.
+/// A Session belongs to a [`Principal`], and the core keeps the principal as a number. If the number meant another name after a restart,
+/// a Session and its messages would belong to somebody else. So a number is given to one name only, even after a restart, and even if
+/// damage of the disk has lost the name.
 ///
 /// The record of a new name is handed to the store before [`Principals::principal`] returns. A Session that belongs to it is recorded
 /// later, so no loss of power leaves such a Session without the name.
@@ -55,7 +55,7 @@ pub enum NameRefused {
     Length(usize),
     /// There are [`Principals::MOST`] names, or no number is left.
     TooMany,
-    /// The store has no room. Names that have a number already go on having it.
+    /// The store has no room. Names that already have a number keep it.
     StoreFull,
 }
 
@@ -122,7 +122,7 @@ impl Principals {
             let mut batch = Batch::default();
             GatewayRecord::Principal(PrincipalRecord { number, name }).put(table.next_slot, &mut batch);
             table.next_slot += 1;
-            // While the lock is held: whoever finds the name after that hands in to the store later.
+            // Done while the lock is held: another thread that finds the name after this hands its own records to the store later.
             store.commit_common(batch);
         }
         Ok(Principal(number))
@@ -133,7 +133,7 @@ impl Principals {
         self.read().numbers.get(name).map(|number| Principal(*number))
     }
 
-    /// The name of this principal. [`Principal::ANONYMOUS`] has none, nor has a principal whose name was lost to damage of the disk.
+    /// The name of this principal. [`Principal::ANONYMOUS`] has none. Nor has a principal whose name was lost to damage of the disk.
     pub fn name(&self, principal: Principal) -> Option<Arc<str>> {
         self.read().names.get(&principal.0).cloned()
     }
@@ -143,7 +143,7 @@ impl Principals {
         self.read().numbers.len()
     }
 
-    /// A stored Session belongs to this principal: no new name gets this number or a smaller one.
+    /// Notes that a stored Session belongs to this principal: no new name gets this number or a smaller one.
     pub(crate) fn reserve_up_to(&self, principal: Principal) {
         let mut table = self.write();
         table.greatest = table.greatest.max(principal.0);
@@ -159,7 +159,7 @@ impl Principals {
 }
 
 impl NameTable {
-    /// Adds a name with its number; false, and nothing is changed, if one of them is known already or no name can have that number.
+    /// Adds a name with its number. Returns false, and changes nothing, if one of them is known already or no name can have the number.
     fn insert(&mut self, name: &str, number: u32) -> bool {
         self.greatest = self.greatest.max(number);
         if Principal(number) == Principal::ANONYMOUS || self.numbers.contains_key(name) {

@@ -9,8 +9,8 @@
 //! stand under [`Key::COMMON`], not under a shard, so another number of shards leaves them as they are. The store itself has a checksum
 //! for each record.
 //!
-//! A later program may add fields at the end of a type, which this program does not read. For any other change it takes the next format
-//! or another kind; then this program does not start, because it would lose what it does not know.
+//! A later program may add fields at the end of a type, and this program does not read these fields. For any other change a later program
+//! uses a new format or a new kind. Then this program refuses to start, because it would lose data that it does not know.
 
 use goldcrest_store::{Batch, Key};
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ pub(crate) fn is_gateway_kind(kind: u8) -> bool {
     kind >= FIRST_KIND
 }
 
-/// How a kind of the gateway is called where operators see it; `None` if this program does not know it.
+/// The name of a kind of the gateway's records, for operators; `None` if this program does not know the kind.
 pub(crate) fn kind_name(kind: u8) -> Option<&'static str> {
     (kind == PRINCIPAL).then_some("Principal")
 }
@@ -110,7 +110,7 @@ impl std::error::Error for RecordError {}
 mod tests {
     use super::*;
 
-    /// What stands in a store today must be readable for ever.
+    /// Records in today's stores must be readable for ever.
     #[test]
     fn a_principal_is_its_format_its_number_and_its_name() {
         let bytes = [1, 0xac, 2, 3, b'a', b'n', b'n'];
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_program_wrote_is_refused_and_anything_else_is_damaged() {
+    fn records_of_a_newer_program_are_refused_and_other_unknown_bytes_are_damaged() {
         assert_eq!(GatewayRecord::open(0x41, &[1, 7, 0]), Err(RecordError::UnknownKind(0x41)));
         assert_eq!(GatewayRecord::open(0x40, &[2, 7, 0]), Err(RecordError::NewerFormat(0x40, 2)));
         for damaged in [

@@ -1,4 +1,4 @@
-//! Names and their numbers across restarts, losses of power, damage and many threads.
+//! Principals' names and numbers across restarts, losses of power, damage and many threads.
 
 use super::record::PrincipalRecord;
 use super::{GatewayRecord, NameRefused, Principals, RecordError};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// A place for a directory, which is removed with all that is in it.
+/// A path for a directory, which is removed with its contents at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ fn open(path: &Path) -> LogStore {
     LogStore::open(Arc::new(Directory::take(path).unwrap()), options).unwrap().0
 }
 
-/// Opens the store in a directory, reads the names, has `act` work with them, and closes the store.
+/// Opens the store in a directory, reads the names, runs `act` with them, and closes the store.
 fn with_store<T>(path: &Path, act: impl FnOnce(&Principals, &Handle) -> T) -> T {
     let log = open(path);
     let (handle, pending) = requests();
@@ -67,7 +67,7 @@ fn a_name_has_the_same_number_after_each_restart() {
     for round in 0..3 {
         with_store(&folder.0, |principals, _| {
             assert_eq!(principals.count(), if round == 0 { 0 } else { names.len() });
-            // In another order each time.
+            // Asks for the names in another order each time.
             for at in 0..names.len() {
                 let at = (at + round) % names.len();
                 if round > 0 {
@@ -138,7 +138,7 @@ fn records_that_contradict_others_are_left_out() {
     with_store(&folder.0, |principals, _| {
         assert_eq!(principals.count(), 2);
         assert_eq!(["ann", "eve"].map(|name| principals.find(name)), [Some(Principal(1)), Some(Principal(7))]);
-        // Neither its number nor its place in the store is that of a record that is there.
+        // The new name gets neither the number nor the slot of a record that is there.
         assert_eq!(number(principals, "bob"), 8);
     });
     with_store(&folder.0, |principals, _| {
@@ -147,7 +147,7 @@ fn records_that_contradict_others_are_left_out() {
 }
 
 #[test]
-fn what_a_newer_program_wrote_is_refused_and_stays_as_it_is() {
+fn records_of_a_newer_program_are_refused_and_left_unchanged() {
     for (kind, bytes, expected) in [
         (0x41, &[1, 2, 3][..], RecordError::UnknownKind(0x41)),
         (0xff, &[], RecordError::UnknownKind(0xff)),
@@ -193,8 +193,8 @@ fn threads_that_ask_for_the_same_name_get_the_same_number() {
     });
 }
 
-/// A loss of power leaves a prefix of the log, and a backup of a running store is one. So in each of them a Session that belongs to a
-/// principal, which another thread hands in as soon as it hears of the number, has a principal with a name.
+/// A loss of power leaves a prefix of the log, and so does a backup of a running store. So each backup must have the name of every
+/// principal that a Session in it belongs to. Another thread hands in the Session as soon as it hears of the number.
 #[test]
 fn no_loss_of_power_leaves_a_session_without_the_name_of_its_principal() {
     const NAMES: u32 = 3_000;
@@ -207,7 +207,7 @@ fn no_loss_of_power_leaves_a_session_without_the_name_of_its_principal() {
             scope.spawn(move || {
                 for at in 0..NAMES {
                     tell.send(number(principals, &format!("name {at}"))).unwrap();
-                    // There are to be many groups of batches, and several copies meanwhile.
+                    // Leaves time for many groups of batches, and for several backups.
                     std::thread::sleep(Duration::from_micros(500));
                 }
             });
@@ -223,7 +223,7 @@ fn no_loss_of_power_leaves_a_session_without_the_name_of_its_principal() {
                 let copy = folder.file(&format!("copy {}", copies.len()));
                 match goldcrest_store::back_up(&path, &copy) {
                     Ok(_) => copies.push(copy),
-                    // Not a record has been written.
+                    // Not a single record has been written yet.
                     Err(CopyError::Nothing) => {}
                     Err(error) => panic!("{error}"),
                 }

@@ -1,4 +1,4 @@
-//! What is answered over HTTP: `/live`, `/ready`, `/metrics` and `/sessions`.
+//! The HTTP routes: `/live`, `/ready`, `/metrics` and `/sessions`.
 
 use super::host::{self, HostRefusal};
 use super::snapshot::Snapshot;
@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
-/// All routes. A request for another host and a method besides GET and HEAD are refused before its path is looked at.
+/// All routes. Requests for another host, and requests with a method other than GET and HEAD, are refused before the path is
+/// looked at.
 pub(super) fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/live", get(live))
@@ -83,7 +84,7 @@ async fn forbid_embedding(mut response: Response) -> Response {
     response
 }
 
-/// 200, or 503 with a line for each reason against it.
+/// The answer 200 if there are no `reasons` against it, or 503 with a line for each reason.
 fn verdict(good: &'static str, reasons: &[String]) -> Response {
     if reasons.is_empty() {
         return good.into_response();
@@ -92,7 +93,7 @@ fn verdict(good: &'static str, reasons: &[String]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
-/// A shard does not answer, or there is none yet.
+/// The answer if a shard does not answer, or there is none yet.
 fn no_answer() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer, or not yet\n").into_response()
 }

@@ -4,10 +4,10 @@ use super::{ANSWER_TIME, AdminState, Served};
 use std::time::Duration;
 use tokio::time::timeout_at;
 
-/// A disk that has not answered for so long hangs.
+/// A disk that has not answered for so long counts as hanging.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 
-/// Why the gateway should be started anew; empty if it lives. A gateway that is still starting lives: reading a large store takes long.
+/// Reasons to restart the gateway; empty if it lives. A gateway that is still starting lives: reading a large store takes long.
 pub(super) async fn why_dead(state: &AdminState) -> Vec<String> {
     match state.served.get() {
         Some(served) if !state.is_stopping() => ask_all(served)
@@ -20,7 +20,7 @@ pub(super) async fn why_dead(state: &AdminState) -> Vec<String> {
     }
 }
 
-/// Why the gateway should get no clients now; empty if it is ready.
+/// Reasons to send the gateway no clients now; empty if it is ready.
 pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
     let mut reasons = Vec::new();
     if state.is_stopping() {
@@ -46,7 +46,7 @@ pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
             reasons.push(format!("the disk has not answered for {} s", busy_for.as_secs()));
         }
     }
-    // To find out that a shard does not answer takes ANSWER_TIME. Any other reason is known already, and is told without that wait.
+    // Finding out that a shard does not answer takes ANSWER_TIME. Any other reason is known already, and is reported without that wait.
     if reasons.is_empty() {
         reasons.extend(ask_all(served).await.into_iter().map(|complaint| complaint.text));
     }

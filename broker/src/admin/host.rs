@@ -1,6 +1,6 @@
 //! Which server an HTTP request is addressed to.
 //!
-//! The owner of a web page can let the page's own name resolve to this machine, and a browser here then lets the page read the
+//! The owner of a web page can let the page's own name resolve to this machine. A browser on this machine then lets the page read the
 //! gateway's answers (DNS rebinding). The browser sends the page's name as Host. So the gateway answers only requests whose Host is a
 //! name that no stranger can choose.
 
@@ -24,7 +24,7 @@ pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), Hos
         return Err(HostRefusal::NoValidHost);
     }
     let host = first.map(|host| host.to_str().map_err(|_| HostRefusal::NoValidHost)).transpose()?;
-    // The request target may name a host too, which then counts instead of Host. Both have to be ours.
+    // The request target may name a host too, which then counts instead of Host. Both must be names of this server.
     let target = request.uri().authority().map(|authority| authority.as_str());
     for address in [target, host].into_iter().flatten() {
         if !is_ours(address, names).ok_or(HostRefusal::NoValidHost)? {
@@ -34,7 +34,7 @@ pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), Hos
     Ok(())
 }
 
-/// `None` if `address` is not a host, or a host with a port.
+/// `None` if `address` is neither a host nor a host with a port.
 fn is_ours(address: &str, names: &[String]) -> Option<bool> {
     let (host, port) = match address.strip_prefix('[') {
         Some(address) => {

@@ -1,8 +1,8 @@
-//! The HTTP server: one request on each connection, few connections at once, and little time for each. It is for those who
-//! look after the gateway, and for their programs.
+//! The HTTP server: one request on each connection, few connections at once, and little time for each. It is for the
+//! operators of the gateway, and for their programs.
 //!
-//! axum answers the requests ([`api`]). The connections are hyper's, because the limits of this module have no place in
-//! `axum::serve`.
+//! axum answers the requests ([`api`]). The connections use hyper directly, because `axum::serve` cannot have the limits of
+//! this module.
 
 use super::{AdminState, api};
 use crate::output::log::Throttle;
@@ -19,13 +19,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-/// Connections at once, of each listener. A new connection takes the place of the oldest one whose request is not complete.
+/// The most connections at once, for each listener. A new connection takes the place of the oldest one whose request is not
+/// complete.
 const MOST_CONNECTIONS: usize = 16;
-/// What a connection has from its beginning to its end.
+/// The time that a connection has from its beginning to its end.
 const TIME: Duration = Duration::from_secs(5);
-/// What of it the request line and the headers may take.
+/// The part of [`TIME`] that the request line and the headers may take.
 const HEAD_TIME: Duration = Duration::from_secs(2);
-/// The request line and all headers.
+/// The most bytes of the request line and all headers.
 const HEAD_BYTES: usize = 8 << 10;
 const HEADERS: usize = 64;
 
@@ -42,10 +43,10 @@ pub(super) async fn serve(state: Arc<AdminState>, listener: TcpListener) {
             Ok((stream, _)) => {
                 connections.make_room().await;
                 connections.open(routes.clone(), stream);
-                // A request that has arrived already is read before another connection can take the place of this one.
+                // If a request has arrived already, it is read before another connection can take the place of this one.
                 yield_now().await;
             }
-            // It may be that no file descriptor is left.
+            // Perhaps no file descriptor is left.
             Err(error) => {
                 if let Some(others) = complaints.pass() {
                     tracing::warn!(%error, others, "could not accept a connection for HTTP");

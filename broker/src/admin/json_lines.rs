@@ -4,11 +4,12 @@ use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, Serializer};
 use std::io;
 
-/// `object` as one line. Control characters and invisible characters in its texts are escaped, so that whoever prints the line
-/// sees all that is there.
+/// `object` as one line. Control characters and invisible characters in its texts are escaped, so that a printed line hides
+/// nothing.
 ///
 /// # Panics
-/// If a map in `object` has keys that are no texts, or a serializer that `object` brings along fails. Those of this crate do not.
+/// If a map in `object` has keys that are not texts, or a serializer that `object` brings along fails. The objects of this crate
+/// do neither.
 pub(crate) fn line(object: &impl Serialize) -> String {
     let mut bytes = Vec::with_capacity(128);
     let written = object.serialize(&mut Serializer::with_formatter(&mut bytes, EscapeInvisible));
@@ -17,11 +18,12 @@ pub(crate) fn line(object: &impl Serialize) -> String {
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// Writes as [`CompactFormatter`] does, and escapes more characters.
+/// Writes as [`CompactFormatter`] does, but escapes more characters.
 struct EscapeInvisible;
 
 impl Formatter for EscapeInvisible {
-    /// Gets what serde_json itself escapes as [`CharEscape`] elsewhere: quotation marks, backslashes and the controls of ASCII.
+    /// serde_json itself escapes quotation marks, backslashes and the control characters of ASCII; it passes them as
+    /// [`CharEscape`], and not to this function.
     fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
         while let Some(at) = rest.find(is_invisible) {
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_in_a_text_is_escaped() {
+    fn invisible_characters_in_a_text_are_escaped() {
         let a = "\"\\\n\u{1}\u{1b}ü\u{7f}x\u{202e}\u{e0001}y";
         let written = line(&Outer { a, b: true, c: Inner { d: 1 }, e: None });
         assert_eq!(

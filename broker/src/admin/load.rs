@@ -1,4 +1,4 @@
-//! Moving averages of rates in events for each minute, as Mosquitto has them below `load/`.
+//! Moving averages of rates, in events per minute, as Mosquitto has them below `load/`.
 
 use super::snapshot::Snapshot;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Takes what has been counted since the last update into the averages.
+    /// Updates the averages with the counts since the last update.
     pub(super) fn update(&mut self, snapshot: &Snapshot) {
         let (now, counts) = (snapshot.uptime, counts(snapshot));
         let Some((then, before)) = self.before else {
@@ -55,7 +55,7 @@ impl Load {
     }
 }
 
-/// In the order of [`NAMES`].
+/// The counts, in the order of [`NAMES`].
 fn counts(snapshot: &Snapshot) -> [u64; NAMES.len()] {
     let counters = &snapshot.counters;
     [
@@ -97,7 +97,7 @@ mod tests {
         let mut load = Load::default();
         load.update(&snapshot(0, 0));
         assert_near(averages(&load), [0.0; 3]);
-        // 5 each second are 300 a minute.
+        // 5 events each second are 300 a minute.
         (1..=6).for_each(|n| load.update(&snapshot(10 * n, 50 * n)));
         let after = |minutes: f64| SPANS.map(|(_, span)| 300.0 * (1.0 - (-minutes / span).exp()));
         assert_near(averages(&load), after(1.0));

@@ -1,6 +1,6 @@
 //! `/metrics`: the counters of the gateway in the text format of Prometheus.
 //!
-//! No metric has a label for each client, because the number of clients is not bounded. `/sessions` tells about one Session.
+//! No metric has a label for each client, because the number of clients is not bounded. `/sessions` shows single Sessions.
 
 use super::snapshot::{Snapshot, StoreSnapshot};
 use crate::shard::kind_name;
@@ -140,7 +140,7 @@ impl Out<'_> {
     }
 
     fn syncs(&mut self, syncs: &Syncs) -> fmt::Result {
-        // Syncs that took longer than the last bound are in the count alone.
+        // Syncs that took longer than the last bound are counted in the total alone.
         let bounds = Syncs::BOUNDS.iter().map(|bound| *bound as f64 / 1e6);
         let buckets: Vec<(f64, u64)> = bounds.zip(syncs.buckets).collect();
         let mut metric = self.describe("store_sync_seconds", "What a sync of the disk took", MetricType::Histogram)?;

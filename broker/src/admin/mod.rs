@@ -1,18 +1,18 @@
 //! What operators see of a running gateway: topics below `$SYS/`, metrics, health, and a list of the Sessions.
 //!
-//! A thread of its own does all of this, so operators get an answer even when a shard hangs. The thread asks each shard through its
-//! mailbox, and the shard answers in the next turn of its event loop. So a question costs a shard one turn, and no message pays for it:
-//! the core counts anyway ([`Counters`](goldcrest_core::Counters)), without atomics. A shard that hangs is known by its silence. If one
-//! shard does not answer there are no sums, because counters must never go back.
+//! One thread does all of this, so operators get an answer even when a shard hangs. The thread asks each shard through its mailbox, and
+//! the shard answers in the next turn of its event loop. So a question costs a shard one turn. It does not slow messages down, because
+//! the core keeps its [`Counters`](goldcrest_core::Counters) anyway, without atomics. A shard that does not answer is taken to hang. If
+//! one shard does not answer there are no sums, because counters must never decrease.
 //!
-//! The thread of the store may wait for its disk for long, so nobody asks it. It writes its state to [`StoreHealth`], where anybody
-//! may read: at once whether the store is full or has failed, with each group of batches since when it waits for the disk, the rest
-//! twice a second.
+//! The thread of the store may wait long for its disk, so nobody asks it. It writes its state to [`StoreHealth`], where any thread may
+//! read it. It notes at once whether the store is full or has failed. With each group of batches it notes since when it waits for the
+//! disk. The rest it notes twice a second.
 //!
-//! Retained messages below `$SYS/` tell of this run of the gateway. All shards have them, and none is recorded in the store.
+//! Retained messages below `$SYS/` describe this run of the gateway. All shards have them, and none is recorded in the store.
 //!
 //! ```text
-//! snapshot     the counters of all shards added up, and those of the store
+//! snapshot     the counters of all shards added up, and the counters of the store
 //! sys_topics   a snapshot as topics below $SYS/broker/
 //! load         moving averages for these topics
 //! metrics      a snapshot in the text format of Prometheus
@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-/// How long an answer of a shard is waited for. A shard that works well answers much sooner.
+/// How long to wait for an answer of a shard. A shard that works well answers much sooner.
 const ANSWER_TIME: Duration = Mailboxes::ANSWER_TIME;
 
 /// The thread for `$SYS` and HTTP. Dropping this ends it.
@@ -56,10 +56,10 @@ pub(crate) struct Admin {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread and the gateway share.
+/// The state that the thread and the gateway share.
 struct AdminState {
     started: Instant,
-    /// Names of this server besides `localhost` and IP addresses.
+    /// Host names of this server besides `localhost` and IP addresses.
     host_names: Vec<String>,
     /// Set once the gateway serves clients.
     served: OnceLock<Served>,
@@ -72,7 +72,7 @@ struct AdminState {
     end: Notify,
 }
 
-/// What can be asked once the gateway serves clients.
+/// The sources of answers, once the gateway serves clients.
 struct Served {
     mailboxes: Arc<Mailboxes>,
     /// `None` if the gateway keeps everything in memory.

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use std::ops::ControlFlow;
 use tokio::time::timeout;
 
-/// Sessions in one answer, unless the request asks for fewer or more.
+/// The most Sessions in one answer, unless the request asks for another number.
 const USUAL: usize = 1_000;
 const MOST: usize = 10_000;
 /// An answer ends after the line with which it reaches so many bytes.
@@ -16,12 +16,12 @@ const MOST_BYTES: usize = 1 << 20;
 /// Sessions that a shard looks at in one turn of its event loop.
 const AT_ONCE: usize = 4_096;
 
-/// What a request asks for.
+/// The parameters of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// Only the Session of this client.
     client_id: Option<String>,
-    /// Where the answer begins, as `next` in the answer before had it: a shard, and a place there.
+    /// Where the answer begins: a shard, and a place there, as `next` in the answer before named them.
     from: (u16, usize),
     limit: usize,
     /// Only Sessions for which at least so many messages wait.
@@ -103,7 +103,7 @@ pub(super) async fn lines(served: &Served, wanted: Wanted) -> Option<String> {
 /// An answer that is being filled.
 struct Portion {
     text: String,
-    /// How many more Sessions there may be in it.
+    /// How many more Sessions fit into the answer.
     left: usize,
     /// See [`Wanted::queued`].
     queued: usize,
@@ -114,8 +114,8 @@ impl Portion {
         self.left == 0 || self.text.len() >= MOST_BYTES
     }
 
-    /// Adds Sessions of a shard from `place` on, as many as the shard may look at in one turn. The place where the next turn goes on;
-    /// `None` after the last Session.
+    /// Adds Sessions of a shard from `place` on, as many as the shard may look at in one turn. Returns the place where the next turn
+    /// goes on; `None` after the last Session.
     fn fill(&mut self, broker: &Broker<'_>, shard: u16, place: usize) -> Option<usize> {
         let mut looked_at = 0;
         broker.visit_sessions(place, |client_id, info| {
@@ -132,7 +132,7 @@ impl Portion {
 /// The last line of an answer that is not the last one.
 #[derive(Serialize)]
 struct NextPortion {
-    /// What `from` is to say in the next request.
+    /// The value for `from` in the next request.
     next: String,
 }
 

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 pub(super) struct Snapshot {
     pub(super) uptime: Duration,
     pub(super) shards: u16,
-    /// Connections that were accepted, with those that never sent CONNECT.
+    /// Accepted connections, including those that never sent CONNECT.
     pub(super) accepted: u64,
-    /// Bytes of memory of the process that no file backs: heap and stacks. `None` if the system does not tell.
+    /// Bytes of the process's memory that no file backs: heap and stacks. `None` if the system does not tell.
     pub(super) heap: Option<u64>,
     /// How many configured addresses the system does not have yet.
     pub(super) awaited: usize,
@@ -22,7 +22,7 @@ pub(super) struct Snapshot {
     pub(super) counters: Counters,
     /// Why connections ended, and how often.
     pub(super) connection_ends: Vec<(String, u64)>,
-    /// Messages that were lost, in the order of [`DropReason::ALL`]: unlike those of `counters` these sums do not wrap.
+    /// Lost messages, in the order of [`DropReason::ALL`]. Unlike the counts in `counters`, these sums do not wrap.
     pub(super) dropped: [u64; DropReason::ALL.len()],
     /// `None` if the gateway keeps everything in memory.
     pub(super) store: Option<StoreSnapshot>,
@@ -40,7 +40,7 @@ pub(super) struct StoreSnapshot {
 }
 
 impl Snapshot {
-    /// Asks all shards. `None` if one of them does not answer in time: without its counts the sums would go back.
+    /// Asks all shards. `None` if one of them does not answer in time: without its counts the sums would decrease.
     pub(super) async fn take(state: &AdminState, served: &Served) -> Option<Self> {
         let answers: Vec<_> = (0..served.mailboxes.shards())
             .map(|shard| served.mailboxes.ask(shard, |_, broker| broker.counters()))

@@ -1,6 +1,6 @@
 //! `$SYS/broker/...`: the counters of the gateway as retained messages.
 //!
-//! A topic that Mosquitto has with the same meaning has the same name here.
+//! A topic that Mosquitto also has, with the same meaning, has the same name here.
 
 use super::load::Load;
 use super::snapshot::{Snapshot, StoreSnapshot};
@@ -39,7 +39,7 @@ struct Topics {
     most_connected: u32,
     most_heap: u64,
     load: Load,
-    /// How many syncs there were and how long all of them took, when their mean time was last published.
+    /// The number of syncs and the time that all of them took, as of the last publication of their mean time.
     synced: (u64, Duration),
 }
 
@@ -50,7 +50,7 @@ impl Topics {
         values.retain(|topic, value| self.published.get(topic) != Some(value));
         let wanted = values.clone();
         let answer = served.mailboxes.ask(0, move |now, broker| publish_all(now, broker, &wanted));
-        // Topics that there was no room for are published next time.
+        // Topics for which there was no room are published next time.
         let count = timeout(ANSWER_TIME, answer).await.ok().flatten().unwrap_or(0);
         self.published.extend(values.into_iter().take(count));
     }
@@ -65,7 +65,7 @@ impl Topics {
         self.most_connected = self.most_connected.max(counters.connected);
         values.add("clients/connected", counters.connected);
         values.add("clients/disconnected", counters.sessions.saturating_sub(counters.connected));
-        // Older names of these two.
+        // Older names of the two topics above.
         values.add("clients/active", counters.connected);
         values.add("clients/inactive", counters.sessions.saturating_sub(counters.connected));
         values.add("clients/total", counters.sessions);
@@ -101,7 +101,7 @@ impl Topics {
         values.add("retained messages/count", counters.retained);
         values.add("deliveries/count", counters.deliveries);
         values.add("store/messages/count", counters.messages);
-        // The older name of the same.
+        // The older name of the topic above.
         values.add("messages/stored", counters.messages);
         values.add("store/messages/bytes", counters.bytes);
         values.add("store/messages/on disk", counters.bodies_on_disk);
@@ -130,7 +130,7 @@ impl Topics {
         values.add("store/damaged/misnamed files", stats.damage.misnamed);
         values.add("store/damaged/left out", store.left_out);
         values.add("store/disk/syncs", stats.syncs.count);
-        // The mean is that of the syncs since it was last published. Without such a sync the topic stays as it is.
+        // The mean is taken over the syncs since it was last published. Without any such sync the topic stays as it is.
         let count = stats.syncs.count.saturating_sub(self.synced.0);
         let took = stats.syncs.total.saturating_sub(self.synced.1);
         if let Some(mean) = took.as_micros().checked_div(count.into()) {
@@ -149,7 +149,7 @@ impl Values {
     }
 }
 
-/// Publishes `values` in their order until there is no room. How many were published.
+/// Publishes `values` in their order until there is no room. Returns how many were published.
 fn publish_all(now: Instant, broker: &mut Broker<'static>, values: &BTreeMap<String, String>) -> usize {
     let mut publish = |topic: &str, value: &str| {
         let Ok(topic) = TopicName::new(topic) else { return false };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn publishing_says_how_many_topics_found_room() {
+    fn publishing_returns_the_number_of_topics_that_had_room() {
         let values = Topics::default().values(&Snapshot::default());
         let count = publish_all(Instant::from_millis(0), &mut broker(10), &values);
         assert!((1..values.len()).contains(&count), "{count}");

@@ -9,7 +9,7 @@ use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Limits, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Bytes for the place of a record in the store.
+/// Bytes that the store keeps in memory for the place of a record.
 const PLACE: usize = 8;
 
 /// Print the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
@@ -47,7 +47,7 @@ pub(super) struct BudgetOptions {
     deliveries: Option<usize>,
 }
 
-/// What refers to an entry does so by a number of 32 bits.
+/// An entry of a table refers to another one by a number of 32 bits.
 fn count(text: &str) -> Result<usize, String> {
     number(text, 1..=u32::MAX as usize - 1)
 }
@@ -55,7 +55,7 @@ fn count(text: &str) -> Result<usize, String> {
 /// The text that the command prints.
 ///
 /// # Errors
-/// Options that contradict each other, or a configuration with a mistake.
+/// Options contradict each other, or the configuration has a mistake.
 pub(super) fn text_of(options: BudgetOptions) -> Result<String, String> {
     if options.firmware {
         if options.config.is_some() || options.shards.is_some() {
@@ -79,7 +79,7 @@ fn firmware(options: &BudgetOptions) -> Result<String, String> {
         connections,
         sessions,
         subscriptions,
-        // One more than is used: the root.
+        // One level more than topics use: the root.
         levels: options.topic_levels.unwrap_or(subscriptions.saturating_mul(2)).saturating_add(1),
         messages,
         deliveries: options.deliveries.unwrap_or(messages),
@@ -137,7 +137,7 @@ fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
     let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
-    // Whatever has a mark has a place in the store too.
+    // Each entry with a mark has a place in the store too.
     let places = if has_store { entries.marks } else { 0 };
     let places = table.add("places of records in the store", places, PLACE);
     let shard = core
@@ -160,9 +160,9 @@ fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
     ))
 }
 
-/// What long queues in the store take of the memory, in words; empty if queues there have no limit of their own.
+/// The memory that long queues in the store take, in words; empty if queues there have no limit of their own.
 fn long_queues(limits: &Limits) -> String {
-    // The third mark is for a message that is retained.
+    // The third mark counts if the message is retained.
     let waiting = Entries { messages: 1, deliveries: 1, marks: 3, ..Entries::default() };
     let each = waiting.tables(&EntryBytes::HERE).iter().map(|table| table.bytes()).sum::<usize>() + 2 * PLACE;
     let Some(messages) = limits.longest_queue_in_store() else { return String::new() };
@@ -175,7 +175,7 @@ fn long_queues(limits: &Limits) -> String {
     )
 }
 
-/// Rows of a name, how many, bytes of each, bytes in all.
+/// A table with the columns name, count, bytes of each and bytes in all.
 #[derive(Default)]
 struct MemoryTable {
     text: String,
@@ -200,7 +200,7 @@ impl MemoryTable {
     }
 }
 
-/// Bytes in the unit that suits them.
+/// Displays bytes in a suitable unit.
 struct Rounded(usize);
 
 impl std::fmt::Display for Rounded {
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// The bytes of the row that begins so.
+    /// The bytes in the row that begins with `row`.
     fn bytes(text: &str, row: &str) -> usize {
         let line = text.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("{row}: {text}"));
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -247,7 +247,7 @@ mod tests {
 
     /// The guide's table has rows like `| 2 | 8 | 8 of 60 bytes | 7.0 KiB |`.
     #[test]
-    fn the_guide_tells_the_same() {
+    fn the_guide_has_the_same_numbers() {
         let guide = include_str!("../../../no_std_core/EMBED.md");
         let rows = guide.lines().filter(|line| line.ends_with(" KiB |"));
         let mut seen = 0;
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(all, 3 * bytes(&text, "a shard") + crate::net::UNFINISHED_BYTES);
     }
 
-    /// What is printed is what the shards' brokers are given.
+    /// The printed capacity is the one that the shards' brokers get.
     #[test]
     fn a_default_gateway_is_printed_with_its_capacity() {
         let text = printed(&["--shards=1"]).unwrap();
@@ -298,7 +298,7 @@ mod tests {
         assert!(bytes(&text, "messages to other shards") == 0);
     }
 
-    /// What is measured is 108 bytes, see tests/end_to_end/test_queue.py.
+    /// A measurement gives 108 bytes, see tests/end_to_end/test_queue.py.
     #[test]
     fn long_queues_are_accounted_for() {
         let text = printed(&["--shards=2"]).unwrap();

@@ -4,7 +4,7 @@ use crate::config::{Config, host_of};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What a newcomer reads first. Programs read the lines `listening on ADDRESS` too.
+/// The text that a newcomer reads first. Programs read the lines `listening on ADDRESS` too.
 pub(super) fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awaited: &[String]) -> String {
     let mut text = format!("Goldcrest {}\n", env!("CARGO_PKG_VERSION"));
     for address in http {
@@ -46,7 +46,7 @@ pub(super) fn greeting(config: &Config, addresses: &[SocketAddr], http: &[Socket
     text
 }
 
-/// Options of the clients to reach `address` from this machine.
+/// The options with which the clients reach `address` from this machine.
 fn reach(address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),

@@ -1,10 +1,10 @@
-//! What is wrong with a command line, in one line that names the option or word.
+//! Errors about a command line, in one line that names the option or word.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 use std::error::Error as _;
 
-/// Says in one line what `error` found in a command line of `command`.
+/// Describes in one line the `error` in a command line of `command`.
 pub(super) fn in_one_line(error: &Error, command: &Command) -> String {
     let value = one(error, ContextKind::InvalidValue).unwrap_or_default();
     let option = one(error, ContextKind::InvalidArg).map(|shown| name(command, shown)).unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn in_one_line(error: &Error, command: &Command) -> String {
     }
 }
 
-/// What the parser of the value says is wanted.
+/// The accepted values, as the parser of the value describes them.
 fn wanted(error: &Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
 }
@@ -63,7 +63,7 @@ fn conflict(error: &Error, command: &Command, option: &str) -> String {
     format!("{one} cannot be used with {}", joined(&others, "and"))
 }
 
-/// The word that was perhaps meant, as the end of a sentence; empty if none is similar.
+/// A similar word that the user perhaps meant, as the end of a sentence; empty if no word is similar.
 fn suggestion(error: &Error) -> String {
     let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = kinds

@@ -52,9 +52,9 @@ enum Command {
 /// Why the program ends before it does what the command line asks.
 #[derive(Debug)]
 enum Stop {
-    /// It asks for this text, and for nothing else.
+    /// The command line asks for this text, and for nothing else.
     Print(String),
-    /// It makes no sense.
+    /// The command line makes no sense.
     Mistake(String),
     Failure(Failure),
 }
@@ -104,7 +104,7 @@ fn run(line: CommandLine) -> Result<ExitCode, Stop> {
 
 /// The description of the whole command line.
 fn command() -> clap::Command {
-    /// Whatever comes after an option that takes a value is that value: a message may begin with a hyphen.
+    /// The word after an option that takes a value always is that value: a message may begin with a hyphen.
     fn with_any_value(command: clap::Command) -> clap::Command {
         let is_option = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
         let arg = |arg: clap::Arg| if is_option(&arg) { arg.allow_hyphen_values(true) } else { arg };

@@ -44,8 +44,8 @@ pub(super) struct ServeOptions {
     log: Option<String>,
 }
 
-/// The addresses that one `--listen` stands for: two for `localhost` and `*`. The name hides from clap that this is a list, or clap would take each
-/// address for a value of its own.
+/// The addresses that one `--listen` stands for: two for `localhost` and `*`. The alias hides from clap that this is a list: otherwise clap would
+/// take each address for a value of its own.
 type Addresses = Vec<ListenAddress>;
 
 pub(super) fn shards(text: &str) -> Result<u16, String> {
@@ -59,7 +59,7 @@ impl ServeOptions {
     /// Checks which options go together. clap could check that too, but would not say why.
     ///
     /// # Errors
-    /// Options that contradict each other.
+    /// Two options contradict each other.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.allow_anonymous && self.listen.is_empty() {
             return Err("--allow-anonymous is about --listen, which is missing".to_owned());
@@ -105,13 +105,13 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
     let out = BackgroundWriter::open("greeting", std::io::stdout())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
-        // From here on no signal kills: not even one that comes while the gateway starts.
+        // From here on no signal kills the process: not even one that comes while the gateway starts.
         let mut termination = Termination::listen()?;
         const NO_RELOAD: &str = "nothing is reloaded before the next start; SIGTERM stops";
         ignore(SignalKind::hangup(), "SIGHUP", NO_RELOAD)?;
         ignore(SignalKind::user_defined1(), "SIGUSR1", NO_RELOAD)?;
         ignore(SignalKind::user_defined2(), "SIGUSR2", NO_RELOAD)?;
-        // A file that may not grow (`ulimit -f`) is an error like a full disk.
+        // Without a handler the system would kill the process at the limit of file sizes (`ulimit -f`). With one a write fails, like on a full disk.
         let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         ignore(too_large, "SIGXFSZ", "a file would be larger than the limit of the system, ulimit -f")?;
         let shutdown = async {
@@ -153,7 +153,7 @@ impl Termination {
     }
 }
 
-/// Keeps a signal from ending the process that does not ask for its end: a terminal was closed, or a service manager or logrotate asks for a reload.
+/// Ignores a signal that does not ask for the end of the process: a terminal was closed, or a service manager or logrotate asks for a reload.
 fn ignore(kind: SignalKind, name: &'static str, why: &'static str) -> std::io::Result<()> {
     let mut ignored = signal(kind)?;
     tokio::spawn(async move {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn options_arrive() {
+    fn options_are_parsed() {
         assert_eq!(options(&[]), ServeOptions::default());
         let all =
             ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];

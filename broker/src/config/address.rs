@@ -1,4 +1,4 @@
-//! Where to listen, as it is written: `127.0.0.1:1883`, `[fe80::1%eth0]:1883`, `localhost:1883`, `*:1883`, `1883`.
+//! Addresses to listen on, as they are written: `127.0.0.1:1883`, `[fe80::1%eth0]:1883`, `localhost:1883`, `*:1883`, `1883`.
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use std::fmt;
@@ -6,10 +6,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// An address to listen on. Neither the address nor the network interface that it names need be there yet.
+/// An address to listen on. Neither the address nor the network interface in it need exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// Its scope is 0 if there is an `interface`, whose number is looked up when the address is bound.
+    /// Its scope is 0 if `interface` is set: the number of an interface is looked up when the address is bound.
     address: SocketAddr,
     interface: Option<Interface>,
 }
@@ -22,7 +22,7 @@ impl ListenAddress {
     /// The address to bind to.
     ///
     /// # Errors
-    /// Its interface is not there.
+    /// The network interface of the address does not exist.
     pub(crate) fn resolve(self) -> io::Result<SocketAddr> {
         match (self.address, self.interface) {
             (SocketAddr::V6(mut address), Some(interface)) => {
@@ -43,8 +43,8 @@ impl ListenAddress {
         self.address.ip().to_canonical().is_loopback()
     }
 
-    /// Whether this is the IPv6 counterpart of the IPv4 address `other`: both loopback, or both all addresses. Whoever asks for both with one port
-    /// does not demand that the machine has IPv6.
+    /// Whether this is the IPv6 counterpart of the IPv4 address `other`: both loopback, or both all addresses. A user who asks for both with one
+    /// port does not demand that the machine has IPv6.
     pub(crate) fn is_twin_of(self, other: Self) -> bool {
         let ips = (other.address.ip(), self.address.ip());
         let loopbacks = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
@@ -204,7 +204,7 @@ mod tests {
             "broker.example:1883",
             "127.0.0.1:1883x",
             " 1883",
-            // Link-local addresses without an interface that can be one, and an interface at an address that has none.
+            // Link-local addresses without an interface or with one that cannot exist, and an interface at an address that takes none.
             "[fe80::1]:1883",
             "[fe80::1%]:1883",
             "[fe80::1%an-interface-name-that-is-too-long]:1883",

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 const U16_MAX: u64 = u16::MAX as u64;
 const U32_MAX: u64 = u32::MAX as u64;
-/// What refers to another entry of a table does so by a number of 32 bits.
+/// An entry of a table refers to another entry by a number of 32 bits.
 const MOST_ENTRIES: u64 = U32_MAX - 1;
 
 /// The whole file.
@@ -385,7 +385,7 @@ impl Keys for OverflowRuleKeys {
 impl OverflowKeys {
     fn apply(self, broker: &mut Broker) {
         set(&mut broker.overflow, self.default);
-        // It was a Topic Filter when it was read.
+        // The filter was checked to be a Topic Filter when it was read.
         let rule = |Table(rule): Table<OverflowRuleKeys>| OverflowRule::new(rule.filter, rule.policy.get()).ok();
         if let Some(rules) = self.rule {
             broker.overflow_rules = rules.into_iter().filter_map(rule).collect::<Vec<_>>().into();

@@ -1,4 +1,4 @@
-//! Reads the configuration file as text, and says in words what is wrong with a file that is no UTF-8 text.
+//! Reads the configuration file as text, and says in words if the file is not UTF-8 text.
 
 use super::ConfigError;
 use std::fs::File;
@@ -49,7 +49,7 @@ mod tests {
     use crate::Config;
     use std::os::unix::ffi::OsStrExt;
 
-    /// What the configuration in a file with these bytes is.
+    /// Reads a configuration from a file with these bytes, and returns one of its values.
     fn config(bytes: &[u8]) -> Result<u16, String> {
         let unique = std::thread::current().name().unwrap().replace("::", "-");
         let path = std::env::temp_dir().join(format!("goldcrest-{unique}-{}.toml", std::process::id()));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_windows_are_read() {
+    fn files_written_on_windows_are_read() {
         assert_eq!(config(b"\xef\xbb\xbf# comment\r\nshards = 3\r\n[limits]\r\ninflight = 7\r\n"), Ok(3));
         assert_eq!(config(b"\xef\xbb\xbfshards = 3"), Ok(3));
         let mistake = config(b"\xef\xbb\xbfshards = 3\r\n[limits]\r\ninflight = 0\r\n").unwrap_err();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf_8_is_told_in_words() {
+    fn a_file_that_is_not_utf_8_is_reported_in_words() {
         let utf_16 =
             |bytes: fn(u16) -> [u8; 2]| "\u{feff}shards = 3\n".encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
         for bytes in [utf_16(u16::to_le_bytes), utf_16(u16::to_be_bytes)] {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_told_in_words() {
+    fn a_path_that_is_not_a_file_is_reported_in_words() {
         let mistake = |path: &str| Config::from_file(Path::new(path)).unwrap_err().to_string();
         assert_eq!(mistake("/"), "/: it is a directory; a TOML file is wanted");
         assert!(mistake("/dev/zero").starts_with("/dev/zero: it has more than"));

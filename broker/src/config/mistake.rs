@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file, with its line and key.
+//! Errors about a configuration file, with line and key.
 
 use std::fmt;
 use std::ops::Range;
@@ -35,7 +35,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigError {
-    /// What `error` found in `text`, which was read from `file`.
+    /// The mistake for the `error` that the parser found in `text`, which was read from `file`.
     pub(super) fn new(file: &Path, text: &str, error: &Error) -> Self {
         let span = error.span().unwrap_or_default();
         let (at, key, message) = match DeTable::parse(text) {
@@ -54,8 +54,8 @@ impl ConfigError {
     }
 }
 
-/// Turns a message of serde about a field into one about a key of the document, with the byte where it stands. A message of serde that is not known here
-/// stays as it is.
+/// Turns a message of serde about a field into one about a key of the document, and returns the byte where the key stands. A message of serde that
+/// this function does not know stays as it is.
 fn in_words(message: &str, place: KeyPlace<'_>, text: &str, span: Range<usize>) -> (usize, String, String) {
     let KeyPlace { table, path, key } = place;
     let is_of_value = ["invalid type: ", "invalid value: ", "invalid length "].iter().any(|it| message.starts_with(it));
@@ -65,7 +65,7 @@ fn in_words(message: &str, place: KeyPlace<'_>, text: &str, span: Range<usize>) 
     match message.rsplit_once(", expected ") {
         Some((_, fields)) if message.starts_with("unknown field ") => {
             let allowed: Vec<&str> = fields.split('`').skip(1).step_by(2).collect();
-            // In the order of the file, which serde is not given.
+            // In the order of the file: serde is given the keys in another order.
             let unknown = table.keys().filter(|key| !allowed.contains(&key.get_ref().as_ref()));
             let first = unknown.min_by_key(|key| key.span().start);
             let (at, key) = first.map_or((span.start, key), |key| (key.span().start, key.get_ref().to_string()));
@@ -82,7 +82,7 @@ fn in_words(message: &str, place: KeyPlace<'_>, text: &str, span: Range<usize>) 
 
 /// The one of `words` that a mistyped `word` perhaps means.
 fn suggestion<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
-    /// Three of ten characters may be wrong. Two that changed places count as one.
+    /// Three of ten characters may be wrong. Two characters that changed places count as one.
     const SIMILAR: f64 = 0.7;
     let how_similar = |known: &'a str| (strsim::normalized_damerau_levenshtein(word, known), known);
     // max_by takes the last of equals, so the words are walked from their end: the first of equals wins.
@@ -113,13 +113,13 @@ fn find<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &str) -> Option<K
     })
 }
 
-/// Whether `value`, or what is in this list, stands at `span`.
+/// Whether `value`, or an item of the list that it is, stands at `span`.
 fn is_at(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
     let items = value.get_ref().as_array();
     value.span() == *span || items.is_some_and(|items| items.iter().any(|item| is_at(item, span)))
 }
 
-/// Whether the value is missing that ought to begin at byte `at`: the line or the table ends there.
+/// Whether no value follows at byte `at`, where one must: the line or the table ends there.
 fn is_without_value(text: &str, at: usize) -> bool {
     let (before, after) = text.split_at(at);
     let rest = after.lines().next().unwrap_or_default().split('#').next().unwrap_or_default();
@@ -127,7 +127,7 @@ fn is_without_value(text: &str, at: usize) -> bool {
         && before.trim_end_matches([' ', '\t']).ends_with('=')
 }
 
-/// The key that was being read when the parser stopped at byte `at`, as well as the text shows it; empty if there is none.
+/// The key that was being read when the parser stopped at byte `at`, as far as the text shows it; empty if there is none.
 fn key_before(text: &str, at: usize) -> String {
     let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
     let mut key = None;

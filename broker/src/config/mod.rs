@@ -25,13 +25,13 @@ use std::time::Duration;
 pub struct Config {
     /// Where clients connect.
     pub listeners: Vec<Listener>,
-    /// Core brokers, each with a thread of its own. 0: as many as the store has been made for, and where there is none yet, one
-    /// for each core that may be used but one, and at least one.
+    /// Core brokers, each with a thread of its own. 0: as many as the store has been made for. If there is no store yet, one for each core that the
+    /// process may use, less one, and at least one.
     pub shards: u16,
-    /// Where sessions and messages are kept across restarts. Without it they are in memory alone; the command `goldcrest`
-    /// chooses a directory then.
+    /// Where sessions and messages are kept across restarts. `None`: they are in memory alone. In this case the command `goldcrest` chooses a
+    /// directory itself.
     pub data_dir: Option<PathBuf>,
-    /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses what was acknowledged.
+    /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses messages that were acknowledged.
     pub memory_only: bool,
     /// How sessions and messages are kept on disk.
     pub store: StoreConfig,
@@ -43,9 +43,9 @@ pub struct Config {
     pub log: Option<String>,
     /// How much the memory of each shard may grow to. A connection beyond it is closed at once.
     pub capacity: Capacity,
-    /// Connections in all whose CONNECT is awaited. Beyond it the ones that wait for longest go first.
+    /// The most connections whose CONNECT has not arrived. Beyond this number those that have waited longest are closed first.
     pub unfinished_connections: u32,
-    /// What every shard's broker is told. Its seed and shard are set at start.
+    /// The configuration of every shard's broker. Its seed and shard are set at start.
     pub broker: goldcrest_core::Config<'static>,
 }
 
@@ -54,7 +54,7 @@ pub struct Config {
 pub struct StoreConfig {
     /// What an acknowledgement waits for.
     pub sync: Sync,
-    /// With [`Sync::Interval`]: a loss of power can take what was acknowledged in the last so many milliseconds.
+    /// With [`Sync::Interval`]: a loss of power can take messages that were acknowledged in the last so many milliseconds.
     pub interval_ms: u32,
     /// The most days that the gateway is ever down. If the clock says that it was down for longer, the clock is taken to be wrong, and nothing expires
     /// for that time. 0: nothing ever expires for the time that the gateway is down.
@@ -68,16 +68,16 @@ pub struct StoreConfig {
     pub body_bytes: u64,
 }
 
-/// What an acknowledgement waits for.
+/// Until when an acknowledgement waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     /// Until the message is synced to disk: nothing is lost.
     Always,
-    /// Until the system has the message, which is synced to disk within [`StoreConfig::interval_ms`]. A crash of the gateway loses nothing. A crash of the
-    /// system or a loss of power loses what was acknowledged within that time.
+    /// Until the system has the message, which is synced to disk within [`StoreConfig::interval_ms`]. A crash of the gateway loses nothing. A crash
+    /// of the system or a loss of power loses messages that were acknowledged within that time.
     Interval,
-    /// Until the system has the message. A crash of the gateway loses nothing. A crash of the system or a loss of power loses what the system had
-    /// not written yet: half a minute is usual, and there is no bound.
+    /// Until the system has the message. A crash of the gateway loses nothing. A crash of the system or a loss of power loses all messages that the
+    /// system had not written yet: half a minute of them is usual, and there is no bound.
     Never,
 }
 
@@ -107,7 +107,7 @@ pub struct HttpConfig {
     pub listen: Vec<ListenAddress>,
     /// Host names that requests may name, besides IP addresses and `localhost`. A request for any other host gets the status 421.
     pub host_names: Vec<String>,
-    /// Whether other machines are answered, though they do not say who they are. This machine always is.
+    /// Whether other machines are answered without proof of who they are. This machine always is.
     pub allow_anonymous: bool,
 }
 
@@ -116,7 +116,7 @@ pub struct HttpConfig {
 pub struct Listener {
     /// Port 0 lets the system choose a port.
     pub address: ListenAddress,
-    /// Whether clients of other machines may connect though they do not say who they are. Clients of this machine always may.
+    /// Whether clients of other machines may connect without proof of who they are. Clients of this machine always may.
     pub allow_anonymous: bool,
 }
 
@@ -126,7 +126,7 @@ impl Listener {
         Self { address: address.into(), allow_anonymous: false }
     }
 
-    /// Whether other machines reach the address, though nobody allowed clients that do not say who they are.
+    /// Whether other machines reach the address, though anonymous clients are not allowed.
     pub(crate) fn is_open_by_mistake(&self) -> bool {
         !self.allow_anonymous && !self.address.is_of_this_machine()
     }
@@ -148,9 +148,9 @@ pub(crate) fn shards_for_cores() -> u16 {
     shards_for(cores())
 }
 
-/// One for each core but one, and at least one. The last core has enough to do with the sockets of the system, the thread of the store, and clients
-/// or other programs on the same machine; a shard more takes from them what it gives, and each message that crosses costs more. What was
-/// measured stands in `tests/bench/NOTES.md`.
+/// One shard for each core but one, and at least one. The last core has enough to do with the sockets of the system, the thread of the store, and
+/// clients or other programs on the same machine: a further shard takes as much from them as it gives, and each message that crosses between shards
+/// costs more. `tests/bench/NOTES.md` has the measurements.
 fn shards_for(cores: usize) -> u16 {
     u16::try_from(cores.saturating_sub(1)).unwrap_or(MAX_SHARDS).clamp(1, MAX_SHARDS)
 }
@@ -183,7 +183,7 @@ const DURABLE_QUEUED_MESSAGES: u32 = 500_000;
 const DURABLE_QUEUED_SHARE: u64 = 4;
 
 impl Config {
-    /// Where the store is, unless all is in memory alone.
+    /// The directory of the store; `None` if everything is in memory alone.
     pub(crate) fn store_dir(&self) -> Option<&PathBuf> {
         self.data_dir.as_ref().filter(|_| !self.memory_only)
     }
@@ -232,7 +232,7 @@ impl Config {
     }
 }
 
-/// A limit of the core, which has 32 bits.
+/// Clamps a number to the 32 bits of a limit of the core.
 fn clamp(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -17,7 +17,7 @@ fn an_empty_file_is_the_default() {
     let loopbacks = ["127.0.0.1:1883", "[::1]:1883"];
     assert_eq!(config.listeners, loopbacks.map(|address| Listener::new(address.parse().unwrap())));
     assert_eq!(config.broker.limits, Limits::GATEWAY);
-    // 0: as many shards as the store was made for.
+    // 0 means: as many shards as the store was made for.
     assert_eq!(config.shards, 0);
 }
 
@@ -25,7 +25,7 @@ fn an_empty_file_is_the_default() {
 fn the_example_has_all_keys_with_their_defaults() {
     let example = include_str!("../../goldcrest.toml");
     assert_eq!(format!("{:?}", read(example).unwrap()), format!("{:?}", Config::default()));
-    // What has no default to be written down, or is an example, is commented out, without a space.
+    // A key without a default, or a line that is an example, is commented out with a `#` that no space follows.
     let uncommented = |line: &str| match line.strip_prefix('#') {
         Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
         _ => format!("{line}\n"),
@@ -121,7 +121,7 @@ strategy = "hash_topic"
 "#;
 
 #[test]
-fn keys_of_the_gateway_and_of_its_store_arrive_where_they_belong() {
+fn keys_of_the_gateway_and_of_its_store_set_their_fields() {
     let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.shards, 3);
     assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
@@ -141,7 +141,7 @@ fn keys_of_the_gateway_and_of_its_store_arrive_where_they_belong() {
 }
 
 #[test]
-fn keys_of_listeners_and_of_what_operators_see_arrive_where_they_belong() {
+fn keys_of_listeners_http_and_sys_topics_set_their_fields() {
     let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.listeners[1].address.to_string(), "[::]:1883");
@@ -156,7 +156,7 @@ fn keys_of_listeners_and_of_what_operators_see_arrive_where_they_belong() {
 }
 
 #[test]
-fn keys_of_limits_and_capacity_arrive_where_they_belong() {
+fn keys_of_limits_and_capacity_set_their_fields() {
     let config = read(ALL_KEYS).unwrap();
     assert_eq!(config.unfinished_connections, 5);
     assert_eq!(
@@ -198,7 +198,7 @@ fn keys_of_limits_and_capacity_arrive_where_they_belong() {
 }
 
 #[test]
-fn keys_of_sessions_overflow_and_shared_subscriptions_arrive_where_they_belong() {
+fn keys_of_sessions_overflow_and_shared_subscriptions_set_their_fields() {
     let config = read(ALL_KEYS).unwrap();
     let broker = &config.broker;
     assert_eq!((broker.connect_timeout_ms, broker.keep_alive_max, broker.session_expiry_max), (1000, 60, 3600));
@@ -234,7 +234,7 @@ fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
 
 /// toml gives the keys to serde in the order of the alphabet.
 #[test]
-fn of_unknown_keys_the_first_in_the_file_is_told() {
+fn of_several_unknown_keys_the_first_in_the_file_is_named() {
     assert!(mistake("zeal = 1\nalpha = 2").starts_with("gateway.toml:1: zeal: unknown key"));
     // The header [limits] was left out.
     let mistake = mistake("[sys]\ninterval_s = 5\npacket_bytes = 2048\ninflight = 1");
@@ -284,7 +284,7 @@ fn a_wrong_value_says_what_is_allowed() {
 
 #[test]
 fn a_missing_key_and_broken_toml_name_their_line() {
-    // The line is that of the table.
+    // The line of a missing key is the line of its table.
     assert_eq!(
         mistake("\n[[listener]]\nallow_anonymous = true"),
         "gateway.toml:2: listener.address: missing; this table needs it"
@@ -303,7 +303,7 @@ fn a_missing_key_and_broken_toml_name_their_line() {
 }
 
 #[test]
-fn a_mistyped_key_is_told_with_the_one_that_it_was_perhaps_to_be() {
+fn the_error_for_a_mistyped_key_suggests_a_similar_key() {
     for (text, suggested) in [
         ("shard = 1", "shards"),
         ("[limit]", "limits"),
@@ -323,7 +323,7 @@ fn a_mistyped_key_is_told_with_the_one_that_it_was_perhaps_to_be() {
 }
 
 #[test]
-fn a_value_of_another_kind_is_told_as_it_is_written() {
+fn the_error_for_a_value_of_the_wrong_type_shows_the_value_as_written() {
     for (text, told) in [
         ("shards = 1.5", "1: shards: 1.5 is not allowed; allowed: an integer from 1 to 256, or \"auto\""),
         ("[shards]", "1: shards: [shards] is not allowed; allowed: an integer from 1 to 256, or \"auto\""),
@@ -371,7 +371,7 @@ fn sizes_may_have_a_unit_and_integers_any_base() {
 
 /// The parser's own message speaks of quoted strings.
 #[test]
-fn a_key_without_a_value_is_told_so() {
+fn a_key_without_a_value_is_reported_as_such() {
     for text in [
         "[limits]\ninflight =",
         "[limits]\ninflight = \n",
@@ -391,7 +391,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn only_loopback_is_open_by_itself() {
+fn only_loopback_listeners_are_open_by_default() {
     let open = |address: &str| Listener::new(address.parse().unwrap()).is_open_by_mistake();
     assert!(
         !open("127.0.0.1:1883") && !open("127.1.2.3:1883") && !open("[::1]:1883") && !open("[::ffff:127.0.0.1]:1883")
@@ -425,7 +425,7 @@ fn the_number_of_shards_may_follow_the_cores() {
     );
 }
 
-/// With no listener nobody could connect, though the gateway would say that clients may publish.
+/// Without a listener nobody could connect, though the gateway would say that clients may publish.
 #[test]
 fn a_list_without_listeners_is_refused() {
     let mistake = mistake("shards = 1\nlistener = []");
@@ -433,7 +433,7 @@ fn a_list_without_listeners_is_refused() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_the_key_where_it_ends() {
+fn a_syntax_error_is_reported_with_the_key_at_which_parsing_stopped() {
     for (text, begins) in [
         ("shards = ", "gateway.toml:1: shards: "),
         ("[overflow]\ndefault = drop\n", "gateway.toml:2: overflow.default: "),

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 /// A value as it stands in the file.
 pub(super) trait Value {
-    /// What it is in the configuration.
+    /// The type that the configuration has for the value.
     type Of;
 
     fn get(self) -> Self::Of;
@@ -140,7 +140,7 @@ impl<'de, T: Keys + Deserialize<'de>> Deserialize<'de> for Table<T> {
     }
 }
 
-/// A string that `parse` takes; `allowed` says which it does.
+/// A string that `parse` takes; `allowed` describes such strings for errors.
 pub(super) fn string<'de, D: Deserializer<'de>, T>(
     from: D,
     allowed: impl Display,
@@ -149,7 +149,7 @@ pub(super) fn string<'de, D: Deserializer<'de>, T>(
     scalar(from, allowed, |_| None, parse)
 }
 
-/// An integer that `integer` takes, or a string that `text` takes; `allowed` says which they do.
+/// An integer that `integer` takes, or a string that `text` takes; `allowed` describes both for errors.
 pub(super) fn scalar<'de, D: Deserializer<'de>, T>(
     from: D,
     allowed: impl Display,
@@ -172,7 +172,7 @@ pub(super) fn within<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(i128) ->
     }
 }
 
-/// What stands in the file where an integer or a string may stand.
+/// A value in the file where an integer or a string may stand.
 enum Scalar {
     Integer(i128),
     Text(String),
@@ -206,7 +206,7 @@ impl Visitor<'_> for Allowed<'_> {
     }
 }
 
-/// The items of a list; `allowed` says what list is wanted.
+/// The items of a list; `allowed` describes the list that is wanted.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
     allowed: &'static str,
@@ -238,7 +238,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOf<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
-        // TOML has no null, so each item is there. An error in an optional value gets the place of that value, and not of the list.
+        // TOML has no null, so each item is there. With `Option` an error in an item gets the line of the item, and not of the list.
         while let Some(item) = seq.next_element::<Option<T>>()? {
             items.extend(item);
         }

@@ -19,36 +19,36 @@ use tokio::time::{Instant, timeout_at};
 /// Messages of QoS 1 and 2 that the broker sends before the program has taken them: the Receive Maximum.
 const RECEIVE_MAXIMUM: u16 = 16;
 
-/// Bytes of messages of QoS 0 that wait for the program, each with [`MESSAGE_BYTES`]. Messages beyond them are lost.
+/// The most bytes of QoS 0 messages that wait for the program, counting [`MESSAGE_BYTES`] for each. Messages beyond this bound are lost.
 const WAITING_BYTES: usize = 1 << 20;
 
-/// What a message takes besides its topic and payload.
+/// The bytes that a message takes besides its topic and payload.
 const MESSAGE_BYTES: usize = size_of::<Untaken>();
 
-/// A client of MQTT 5.0 in the process of the gateway, without a network between them. To the broker it is a client as any other. Its Session ends
-/// with it.
+/// An MQTT 5.0 client in the process of the gateway, without a network between them. The broker treats it like any other client. Its Session ends
+/// with its connection.
 ///
-/// One call is made at a time. A future that is dropped before it is ready loses nothing: what was to be sent is sent by the next call. Messages
-/// come while the program waits in any of the calls, and wait for [`LocalClient::next`]: at most 16 of QoS 1 and 2, of which the broker keeps the
-/// others, and 1 MiB of QoS 0, beyond which they are lost and counted.
+/// One call is made at a time. Dropping a future before it is ready loses nothing: the next call sends the rest of its bytes. Messages arrive
+/// while the program waits in any call, and then wait for [`LocalClient::next`]: at most 16 of QoS 1 and 2, while the broker keeps further ones,
+/// and 1 MiB of QoS 0, beyond which messages are lost and counted.
 #[derive(Debug)]
 pub struct LocalClient {
     stream: MemoryStream,
-    /// Of packets that have not come whole.
+    /// Bytes of packets that have not arrived whole.
     received: Vec<u8>,
-    /// Whole packets, the first `sent` bytes of which the stream has taken.
+    /// Whole packets. The stream has taken the first `sent` bytes of them.
     unsent: Vec<u8>,
     sent: usize,
     waiting: VecDeque<Untaken>,
-    /// Of those with QoS 0.
+    /// The bytes of those in `waiting` that have QoS 0.
     waiting_bytes: usize,
     lost: u64,
-    /// The Packet Identifier of what the broker has not answered yet.
+    /// The Packet Identifier of the packet that the broker has not answered yet.
     unanswered: Option<PacketId>,
     answer: Option<ReasonCode>,
     last_id: u16,
     packet_limit: u32,
-    /// Zero: none.
+    /// Zero: no Keep Alive.
     keep_alive: Duration,
     last_sent: Instant,
 }
@@ -68,13 +68,13 @@ pub struct ReceivedMessage {
     pub topic: String,
     /// The payload.
     pub payload: Vec<u8>,
-    /// The QoS that it was sent with.
+    /// The QoS with which the broker sent it.
     pub qos: QoS,
-    /// Whether it is a retained message that stood there when the client subscribed.
+    /// Whether it is a retained message that the broker had already when the client subscribed.
     pub retain: bool,
 }
 
-/// Why a [`LocalClient`] could not do it. After [`LocalClientError::Closed`] and [`LocalClientError::Broken`] there is no connection any more.
+/// Why a call of a [`LocalClient`] failed. After [`LocalClientError::Closed`] and [`LocalClientError::Broken`] there is no connection any more.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LocalClientError {
@@ -82,15 +82,15 @@ pub enum LocalClientError {
     NoRoom(io::Error),
     /// The broker refused the connection, the message or the subscription.
     Refused(ReasonCode),
-    /// It is no Topic Name.
+    /// The text is not a Topic Name.
     Topic(TopicNameError),
-    /// It is no Topic Filter.
+    /// The text is not a Topic Filter.
     Filter(TopicFilterError),
-    /// The packet would have so many bytes, and the broker takes at most so many.
+    /// The bytes that the packet would have, and the most bytes that the broker takes.
     TooLarge(u32, u32),
-    /// The broker has closed the connection, and said why.
+    /// The broker has closed the connection; the Reason Code says why, if the broker has sent one.
     Closed(Option<ReasonCode>),
-    /// The broker has sent something that is not MQTT: a bug.
+    /// The broker has sent bytes that are not MQTT: a bug.
     Broken(Refusal),
 }
 
@@ -114,10 +114,11 @@ impl fmt::Display for LocalClientError {
 impl std::error::Error for LocalClientError {}
 
 impl Gateway {
-    /// A client in this process with a Client Identifier, connected. One that is connected with the same identifier is taken over.
+    /// Connects a client in this process, with a Client Identifier. If another client is connected with the same identifier, this one takes its
+    /// Session over.
     ///
     /// # Errors
-    /// There is no room for it, or the broker refuses it.
+    /// The gateway has no room for the connection, or the broker refuses it.
     pub async fn client(&self, client_id: &str) -> Result<LocalClient, LocalClientError> {
         let mut client = LocalClient::over(self.connect().map_err(LocalClientError::NoRoom)?);
         client.put(&Packet::Connect(Connect {
@@ -148,7 +149,7 @@ impl LocalClient {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             lost: 0,
-            // CONNECT has none, and is the first that is answered.
+            // CONNECT has no Packet Identifier, and is the first packet that is answered: any number stands for it.
             unanswered: Some(PacketId::MIN),
             answer: None,
             last_id: 0,
@@ -158,10 +159,10 @@ impl LocalClient {
         }
     }
 
-    /// Publishes a message. With QoS 1 and 2 it is the broker's when this returns: with a store it is safe there.
+    /// Publishes a message. With QoS 1 and 2 the broker has taken it when this returns; a gateway with a store has recorded it by then.
     ///
     /// # Errors
-    /// The broker does not take it.
+    /// The broker refuses the message, or the connection is closed.
     pub async fn publish(
         &mut self,
         topic: &str,
@@ -181,10 +182,10 @@ impl LocalClient {
         }
     }
 
-    /// Subscribes. The QoS that was granted.
+    /// Subscribes. Returns the QoS that was granted.
     ///
     /// # Errors
-    /// The broker refuses it.
+    /// The broker refuses the subscription, or the connection is closed.
     pub async fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<QoS, LocalClientError> {
         TopicFilter::new(filter).map_err(LocalClientError::Filter)?;
         self.finish_last().await?;
@@ -197,10 +198,10 @@ impl LocalClient {
         Ok(QoS::from_bits(granted.as_u8()).unwrap_or_default())
     }
 
-    /// Ends a subscription. Messages that have come before still wait.
+    /// Ends a subscription. Messages that have arrived before still wait.
     ///
     /// # Errors
-    /// The broker refuses it.
+    /// The broker refuses the packet, or the connection is closed.
     pub async fn unsubscribe(&mut self, filter: &str) -> Result<(), LocalClientError> {
         TopicFilter::new(filter).map_err(LocalClientError::Filter)?;
         self.finish_last().await?;
@@ -211,10 +212,10 @@ impl LocalClient {
         self.wait_for_success().await.map(drop)
     }
 
-    /// The next message, once there is one. It is acknowledged with that.
+    /// Waits for the next message, and acknowledges it.
     ///
-    /// A client that waits here is never closed for its Keep Alive; where [`Config::keep_alive_max`](goldcrest_core::Config::keep_alive_max)
-    /// is set, and the program makes no call for that time, it is.
+    /// A client that waits here is never closed for its Keep Alive. If [`Config::keep_alive_max`](goldcrest_core::Config::keep_alive_max) is set
+    /// and the program makes no call for that time, the client is closed.
     ///
     /// # Errors
     /// The connection is closed.
@@ -226,7 +227,7 @@ impl LocalClient {
                     (Some(id), QoS::ExactlyOnce) => self.put(&Packet::PubRec(Ack::new(id, ReasonCode::Success)))?,
                     (Some(id), _) => self.put(&Packet::PubAck(Ack::new(id, ReasonCode::Success)))?,
                 }
-                // What the stream does not take at once is sent by the next call.
+                // The next call sends the bytes that the stream does not take now.
                 self.write(&mut Context::from_waker(Waker::noop()));
                 return Ok(message);
             }
@@ -234,22 +235,22 @@ impl LocalClient {
         }
     }
 
-    /// Messages of QoS 0 that were lost because the program did not take those before in time.
+    /// How many messages of QoS 0 were lost because the program did not take earlier ones in time.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Says DISCONNECT. A client that is dropped instead is counted by the broker as one whose connection was lost.
+    /// Sends DISCONNECT. If a client is dropped instead, the broker counts its connection as lost.
     ///
     /// # Errors
-    /// The broker has closed the connection before.
+    /// The broker has closed the connection already.
     pub async fn close(mut self) -> Result<(), LocalClientError> {
         self.finish_last().await?;
         self.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)))?;
         self.flush().await
     }
 
-    /// Waits for the answer to what a future has asked that was dropped, so that one answer is waited for at a time.
+    /// Waits for the answer to the request of a future that was dropped, so that only one answer is awaited at a time.
     async fn finish_last(&mut self) -> Result<(), LocalClientError> {
         while self.unanswered.is_some() {
             self.go_on().await?;
@@ -282,7 +283,7 @@ impl LocalClient {
         Ok(())
     }
 
-    /// Sends what is to be sent and handles what has come, once there is something.
+    /// Waits until bytes have arrived or a PINGREQ is due; sends waiting bytes, and handles the packets that have arrived.
     async fn go_on(&mut self) -> Result<(), LocalClientError> {
         if self.keep_alive.is_zero() {
             std::future::poll_fn(|cx| self.poll_exchange(cx, false)).await?;
@@ -297,7 +298,7 @@ impl LocalClient {
         self.handle_received()
     }
 
-    /// Ready when something was read or, if that `is_enough`, all is sent.
+    /// Ready when bytes were read; or, if `is_enough`, when all bytes are sent.
     fn poll_exchange(&mut self, cx: &mut Context<'_>, is_enough: bool) -> Poll<Result<(), LocalClientError>> {
         self.write(cx);
         if is_enough && self.unsent.is_empty() {
@@ -314,11 +315,11 @@ impl LocalClient {
         }
     }
 
-    /// Writes what the stream takes.
+    /// Writes as many bytes as the stream takes.
     fn write(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(result) = Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.sent..]) {
             self.sent += result.as_ref().unwrap_or(&0);
-            // After an error nothing can be sent any more. Whoever reads next learns why.
+            // After an error no bytes can be sent any more. The next read returns the reason.
             if self.sent == self.unsent.len() || result.is_err() {
                 (self.unsent, self.sent) = (Vec::new(), 0);
                 return;
@@ -392,7 +393,7 @@ impl LocalClient {
         let message = ReceivedMessage { topic: topic.to_owned(), payload: payload.to_vec(), qos, retain };
         if packet_id.is_none() {
             let bytes = self.waiting_bytes.saturating_add(bytes_of(&message));
-            // One always has room, however long it is.
+            // A single message always has room, however long it is.
             if bytes > WAITING_BYTES && self.waiting_bytes > 0 {
                 self.lost += 1;
                 return;
@@ -403,7 +404,7 @@ impl LocalClient {
     }
 }
 
-/// What a message takes while it waits.
+/// The bytes that a message counts while it waits.
 fn bytes_of(message: &ReceivedMessage) -> usize {
     message.topic.len() + message.payload.len() + MESSAGE_BYTES
 }

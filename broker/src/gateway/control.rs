@@ -1,4 +1,4 @@
-//! What a program asks of a gateway that runs: counters, another configuration, other permissions.
+//! Requests of a program to a running gateway: counters, another configuration, other permissions.
 
 use super::Gateway;
 use crate::config::Config;
@@ -6,13 +6,13 @@ use crate::shard::NoAnswer;
 use goldcrest_core::{Counters, Permissions};
 use std::fmt;
 
-/// Why a gateway does not go on with another configuration.
+/// Why a gateway keeps its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// This field of [`Config`] is another one, and can't change while a gateway runs. Nothing has changed.
+    /// This field of [`Config`] differs from the present one, and can't change while a gateway runs. Nothing has changed.
     Unchangeable(&'static str),
-    /// With [`NoAnswer::Busy`] nothing has changed.
+    /// A shard did not answer. With [`NoAnswer::Busy`] nothing has changed.
     NoAnswer(NoAnswer),
 }
 
@@ -31,18 +31,18 @@ impl Gateway {
     /// The counters of all shards added up. A retained message counts once, though each shard has it.
     ///
     /// # Errors
-    /// A shard does not answer within a second: there are no sums without it, as counters never go back.
+    /// A shard does not answer within a second. Then there are no sums, because without its counts they would decrease.
     pub async fn counters(&self) -> Result<Counters, NoAnswer> {
         let answers = self.mailboxes.0.ask_all(|_| |_, broker| broker.counters()).await?;
         Ok(answers.iter().sum())
     }
 
-    /// Goes on with another configuration, all of it or nothing. What may change is [`Config::broker`] but for the longest packet, the time for
-    /// CONNECT and the authentication, and [`StoreConfig::body_bytes`](crate::config::StoreConfig::body_bytes). Nothing is cut off: see
-    /// [`Broker::reconfigure`](goldcrest_core::Broker::reconfigure). Shards change one after the other, within a turn of each.
+    /// Changes to another configuration, as a whole or not at all. [`StoreConfig::body_bytes`](crate::config::StoreConfig::body_bytes) and all of
+    /// [`Config::broker`] may change, except for the longest packet, the time for CONNECT and the authentication. No connection and no queue is cut
+    /// off: see [`Broker::reconfigure`](goldcrest_core::Broker::reconfigure). Shards change one after the other, each in its next turn.
     ///
     /// # Errors
-    /// Something else is to change, or a shard does not answer.
+    /// Another field differs, or a shard does not answer.
     pub async fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let mut settings = self.settings.lock().await;
         if let Some(field) = settings.unchangeable(config) {
@@ -55,7 +55,7 @@ impl Gateway {
         };
         match self.mailboxes.0.ask_all(of_shard).await {
             Ok(answers) => {
-                // Seed, shard and durability are those of before.
+                // Seed, shard and durability are unchanged, so no core refuses.
                 debug_assert!(answers.iter().all(Result::is_ok));
                 Ok(())
             }
@@ -68,9 +68,9 @@ impl Gateway {
         }
     }
 
-    /// From now on these permissions are asked, and all that was granted so far is asked anew: a subscription that is not permitted any more ends, and
-    /// the connection of its client is closed with 0x87 Not authorized. Called with the permissions of before, after their rules have changed, it has them
-    /// asked anew.
+    /// Asks these permissions from now on, and checks everything that was granted so far: a subscription that is no longer permitted ends, and the
+    /// connection of its client is closed with 0x87 Not authorized. Call this with the same permissions after their rules have changed, so that these
+    /// checks are made.
     ///
     /// # Errors
     /// A shard does not answer within a second.

@@ -13,21 +13,23 @@ use std::path::PathBuf;
 /// Why a gateway could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// Somebody else may have the port. An address that is not there yet is none: it is awaited.
+    /// The address cannot be listened on: another process may have the port. An address that does not exist yet is no error:
+    /// the gateway waits for it.
     Listen(ListenAddress, io::Error),
     /// There is no listener, so no client could ever connect.
     NoListener,
-    /// The listener would let anybody in who reaches it, and nobody said that this is meant.
+    /// Everybody who reaches the listener would get in without proof of who they are, and the configuration does not allow
+    /// that.
     OpenToAll(ListenAddress),
-    /// The same of an address for HTTP.
+    /// Everybody who reaches this address for HTTP would be answered, and the configuration does not allow that.
     HttpOpenToAll(ListenAddress),
-    /// `broker.authentication` has each CONNECT wait for a verdict, and nobody gives one: see [`Access::decided_by`].
+    /// `broker.authentication` makes each CONNECT wait for a verdict, but no decider is set: see [`Access::decided_by`].
     NobodyToAsk,
-    /// This field of the configuration is 0, and with it no client would ever get in.
+    /// This field of the configuration is 0, so no client would ever get in.
     NobodyGetsIn(&'static str),
-    /// Whoever wanted it does not any more. The store is as it was.
+    /// The start was given up by the caller. The store is unchanged.
     GivenUp,
-    /// The system refuses a thread or what it needs.
+    /// The system refuses a thread or something that a thread needs.
     Thread(io::Error),
     /// The limit of open files leaves no room for any connection.
     Descriptors(TooFewDescriptors),
@@ -69,8 +71,8 @@ impl fmt::Display for StartError {
             Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Store(path, error) => {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;
-                // What a newer program or a backup has left there is wanted; another directory is not the way out. Nor has any
-                // other directory more descriptors.
+                // The data that a newer program or a backup has left in the directory are wanted, so another directory is no
+                // solution. Nor does another directory help against a lack of descriptors.
                 match error.downcast_ref() {
                     Some(OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Unfinished) => Ok(()),
                     Some(error) if error.lacks_descriptors() => Ok(()),
@@ -96,12 +98,12 @@ impl From<StoreStartError> for StartError {
     }
 }
 
-/// What ended though nobody asked it to.
+/// The part of a gateway that ended though nobody asked it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// The thread of the shard with this index: a bug, and the panic that told of it is on standard error.
+    /// The thread of the shard with this index panicked, which is a bug. Standard error has the panic's message.
     Shard(u16),
-    /// The store: the log says why. Nothing is acknowledged that it has not kept.
+    /// The store failed: the log says why. No message is acknowledged that the store has not kept.
     Store,
 }
 
@@ -116,7 +118,7 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Refuses what would start and be of no use, or of use to whom it should not be.
+/// Refuses to start a gateway that would be of no use, or that would be open to strangers by mistake.
 pub(super) fn refuse_mistakes(config: &Config, access: &Access) -> Result<(), StartError> {
     if config.listeners.is_empty() {
         return Err(StartError::NoListener);

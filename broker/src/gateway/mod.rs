@@ -1,10 +1,10 @@
-//! The gateway as a library: starting and stopping all shards, and what a program may ask of them meanwhile.
+//! The gateway as a library: starting and stopping all shards, and requests of a program while they run.
 //!
 //! ```text
 //! client    a client within the program
 //! control   counters, another configuration, other permissions
 //! failure   why a gateway does not start, or ends
-//! settings  what the brokers of all shards are configured from
+//! settings  the configuration of all shards' brokers
 //! ```
 
 mod client;
@@ -48,43 +48,43 @@ pub struct Gateway {
     missing: AwaitedAddresses,
     mailboxes: ShutDownOnDrop,
     admission: Arc<Admission>,
-    /// Counts connections from within this process, each of which goes to the next shard.
+    /// Counts connections from within this process: each goes to the next shard in turn.
     next_shard: AtomicUsize,
     /// One message from each thread when it ends.
     ended: UnboundedReceiver<Failed>,
     running: usize,
     store: Option<Committer>,
     principals: Arc<Principals>,
-    /// Until the program takes them.
+    /// `None` once the program has taken them.
     events: Option<EventStream>,
-    /// Locked while shards are told of others.
+    /// Locked while shards are given other settings.
     settings: Box<tokio::sync::Mutex<BrokerSettings>>,
-    /// Unless nobody is to see anything.
+    /// `None` if the configuration wants neither HTTP nor `$SYS` topics.
     admin: Option<Admin>,
 }
 
 impl Gateway {
-    /// Opens all listeners and starts all shards. Who connects meanwhile is refused by the system; HTTP is answered.
+    /// Opens all listeners and starts all shards. Meanwhile the system refuses connections of clients; HTTP is answered.
     ///
     /// # Errors
-    /// Nothing is left running then.
+    /// The gateway cannot start. No part of it is left running then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         Self::start_with(config, Access::new())
     }
 
-    /// As [`Gateway::start`], and `access` decides about clients from the first one on.
+    /// As [`Gateway::start`], with `access` deciding about clients from the first one on.
     ///
     /// # Errors
-    /// Nothing is left running then.
+    /// The gateway cannot start. No part of it is left running then.
     pub fn start_with(config: &Config, access: Access) -> Result<Self, StartError> {
         Self::start_unless(config, access, &Arc::default())
     }
 
-    /// As [`Gateway::start_with`], which takes its time where the store is large: if `gives_up` becomes true meanwhile, it ends with
+    /// As [`Gateway::start_with`], which takes long if the store is large: if `gives_up` becomes true meanwhile, the start ends with
     /// [`StartError::GivenUp`].
     ///
     /// # Errors
-    /// Nothing is left running then.
+    /// The gateway cannot start. No part of it is left running then.
     pub fn start_unless(config: &Config, access: Access, gives_up: &Arc<AtomicBool>) -> Result<Self, StartError> {
         refuse_mistakes(config, &access)?;
         descriptors::check(config).map_err(StartError::Descriptors)?;
@@ -94,7 +94,7 @@ impl Gateway {
         let http = open_all(config.http.listen.iter().copied(), &missing).map_err(listen)?;
         let http = http.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
-        // From here on health can be asked for: restoring a large store takes a while.
+        // From here on health can be asked for: restoring a large store takes long.
         let interval = Duration::from_secs(config.sys_interval_s.into());
         let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
         let admin =
@@ -140,13 +140,13 @@ impl Gateway {
         if let Some(admin) = &gateway.admin {
             admin.serving(mailboxes, health);
         }
-        // Only now: who connects to find out whether it serves is told the truth.
+        // Not earlier: a health check that connects must not find the gateway ready before it is.
         let listeners = listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
         distribute(listeners.map_err(listen)?, to_accept);
         Ok(gateway)
     }
 
-    /// What each shard is started with, and the channels on which they get their listeners.
+    /// The plan that each shard is started with, and the channels on which the shards get their listeners.
     fn plans(
         &mut self,
         open_store: Option<&OpenStore>,
@@ -201,13 +201,14 @@ impl Gateway {
         }
     }
 
-    /// Where it listens since it started, in the order of [`Config::listeners`]; ports that the system chose are filled in. Addresses
-    /// that were not there yet are missing.
+    /// The addresses that the gateway has listened on since it started, in the order of [`Config::listeners`]; ports that the system chose
+    /// are filled in. Addresses that did not exist at the start are missing.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Where it answers HTTP since it started, in the order of [`HttpConfig::listen`](crate::HttpConfig::listen).
+    /// The addresses where the gateway has answered HTTP since it started, in the order of
+    /// [`HttpConfig::listen`](crate::HttpConfig::listen).
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http_addresses
     }
@@ -217,22 +218,23 @@ impl Gateway {
         &self.principals
     }
 
-    /// The events of the gateway, of the kinds that `broker.events` in its [`Config`] names; only once. From its start on they wait there.
+    /// The events of the gateway, of the kinds that `broker.events` in its [`Config`] names; `None` from the second call on. Events wait
+    /// in the stream from the start of the gateway on.
     pub fn take_events(&mut self) -> Option<EventStream> {
         self.events.take()
     }
 
-    /// A line for each address that is not there yet, with why. It is listened on once it is.
+    /// A line with the reason for each address that does not exist yet. The gateway listens on an address once it exists.
     pub fn awaited(&self) -> Vec<String> {
         self.missing.reasons()
     }
 
-    /// Connects a client in this process to the broker, without a network between them: what is written to the stream is MQTT, as it
-    /// would be over TCP, from CONNECT on, and limits and rules are those of any client. A client that does not read is sent no more
-    /// once 64 KiB wait for it in the stream, and keeps its queue.
+    /// Connects a client in this process to the broker, without a network between them. The bytes in the stream are MQTT, as over TCP,
+    /// from CONNECT on; the limits and rules are those of any client. If a client does not read, the broker stops sending once 64 KiB wait
+    /// in the stream, and keeps the client's queue.
     ///
     /// # Errors
-    /// As many connections are open as `connections` in [`Config::capacity`] or the system allows.
+    /// The number of open connections has reached the bound of `connections` in [`Config::capacity`] or of the system.
     pub fn connect(&self) -> io::Result<MemoryStream> {
         let Some(permit) = self.admission.permit() else {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections are open"));
@@ -255,7 +257,8 @@ impl Gateway {
         }
     }
 
-    /// Stops: no connection is accepted any more, clients are told (0x8B in MQTT 5.0) and have two seconds to leave.
+    /// Stops the gateway: no connection is accepted any more. Clients are told (0x8B Server shutting down in MQTT 5.0) and have two
+    /// seconds to leave.
     pub async fn shut_down(mut self) {
         if let Some(admin) = &self.admin {
             admin.stopping();
@@ -271,7 +274,7 @@ impl Gateway {
         if timeout(shard::SHUTDOWN_TIME + Duration::from_secs(1), all_ended).await.is_err() {
             tracing::error!("a shard did not stop in time");
         }
-        // Not on this thread: a disk may hang, and whoever is tired of waiting for it is to be heard.
+        // On another thread: a disk may hang, and a caller that gives up waiting must be able to act.
         if let Some(store) = self.store.take()
             && let Ok(Err(failure)) = spawn_blocking(|| store.close()).await
         {
@@ -295,7 +298,7 @@ impl fmt::Debug for ShutDownOnDrop {
     }
 }
 
-/// How many shards there are where no store says it. 0: that is left to the number of cores.
+/// The number of shards of a gateway without a store. If `configured` is 0, the number of cores decides.
 fn shards_in_memory(configured: u16) -> u16 {
     let (shards, why) = match configured {
         0 => (shards_for_cores(), format!("for the cores that may be used ({})", cores())),
@@ -305,8 +308,8 @@ fn shards_in_memory(configured: u16) -> u16 {
     shards
 }
 
-/// Starts the thread of the store. Its answers go to the shards' mailboxes; `watch` is called when it becomes full, has room again, or
-/// fails.
+/// Starts the thread of the store. Its answers go to the shards' mailboxes; `watch` is called when the store becomes full, has room again,
+/// or fails.
 fn start_store(
     open_store: OpenStore,
     mailboxes: Arc<Mailboxes>,
@@ -326,7 +329,7 @@ fn start_store(
     Ok(open_store.start(answer)?)
 }
 
-/// Has each shard accept on its share of the listeners.
+/// Gives each shard its share of the listeners to accept on.
 fn distribute(listeners: Vec<ListenSocket>, to_accept: Vec<oneshot::Sender<Vec<ListenSocket>>>) {
     let mut shares: Vec<Vec<ListenSocket>> = to_accept.iter().map(|_| Vec::new()).collect();
     let shards = shares.len();
@@ -342,7 +345,7 @@ fn addresses_of(openings: &[ListenSocket]) -> Box<[SocketAddr]> {
     openings.iter().filter_map(ListenSocket::address).collect()
 }
 
-/// From the system's generator, with all the bits that the core takes.
+/// A seed from the system's generator, with all the bits that the core takes.
 fn draw_seed() -> Result<u128, StartError> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
@@ -360,7 +363,7 @@ fn admission(config: &Config, shards: u16, has_store: bool) -> Result<Arc<Admiss
     Ok(Arc::new(Admission::new(connections, config.unfinished_connections, connect_timeout, connect_bytes)))
 }
 
-/// What the shard says when it is restored comes out of the channel.
+/// Starts the thread of a shard. The channel yields one result once the shard is restored.
 fn start_shard(plan: ShardPlan, end: UnboundedSender<Failed>) -> io::Result<Receiver<io::Result<()>>> {
     let index = plan.config.shard.index;
     let (started, has_started) = sync_channel(1);
@@ -371,7 +374,7 @@ fn start_shard(plan: ShardPlan, end: UnboundedSender<Failed>) -> io::Result<Rece
     Ok(has_started)
 }
 
-/// Tells that the thread ends, also when it panics.
+/// Reports the end of the shard's thread, also after a panic.
 struct Ending {
     index: u16,
     end: UnboundedSender<Failed>,

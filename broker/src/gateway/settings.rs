@@ -1,29 +1,29 @@
-//! What the brokers of all shards are configured from, and what of it may change while the gateway runs.
+//! The settings of all shards' brokers, and which of them may change while the gateway runs.
 
 use crate::config::{Config, StoreConfig};
 use crate::shard::body_budget;
 use goldcrest_core::{Authentication, Shard};
 use std::fmt;
 
-/// What the brokers of all shards are configured from.
+/// The settings of all shards' brokers.
 pub(super) struct BrokerSettings {
     pub(super) config: Config,
     pub(super) seed: u128,
     pub(super) shards: u16,
     pub(super) is_durable: bool,
-    /// Whether somebody decides who may connect.
+    /// Whether a decider decides who may connect.
     pub(super) asks: bool,
 }
 
 impl fmt::Debug for BrokerSettings {
-    /// Without the seed, which nobody is to learn.
+    /// Omits the seed, which must stay secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokerSettings").field("shards", &self.shards).finish_non_exhaustive()
     }
 }
 
 impl BrokerSettings {
-    /// What the broker of a shard is told.
+    /// The configuration of the broker of one shard.
     pub(super) fn of_shard(&self, index: u16) -> goldcrest_core::Config<'static> {
         let limits = if self.is_durable { self.config.limits_with_store() } else { self.config.broker.limits };
         let authentication = if self.asks { Authentication::Ask } else { self.config.broker.authentication };
@@ -38,7 +38,7 @@ impl BrokerSettings {
         }
     }
 
-    /// A field of `new` that is another one, and can't change while the gateway runs.
+    /// The name of a field that differs in `new`, and that can't change while the gateway runs.
     pub(super) fn unchangeable(&self, new: &Config) -> Option<&'static str> {
         let old = &self.config;
         // The pattern names all fields, so a new field that is not judged here does not compile.
@@ -68,7 +68,7 @@ impl BrokerSettings {
             ("unfinished_connections", *unfinished_connections == old.unfinished_connections),
             ("broker.connect_timeout_ms", broker.connect_timeout_ms == old.broker.connect_timeout_ms),
             ("broker.authentication", broker.authentication == old.broker.authentication),
-            // The buffers of connections and the files of the store are made for it.
+            // The buffers of connections and the files of the store are sized for it.
             ("broker.limits.packet_bytes", broker.limits.packet_bytes == old.broker.limits.packet_bytes),
         ];
         is_same.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field)

@@ -43,7 +43,7 @@ impl Drop for ConnectionPermit {
 /// The right to be one of the connections without a whole CONNECT, until it is dropped.
 pub(crate) struct ConnectPermit {
     admission: Arc<Admission>,
-    /// Of its CONNECT, so far.
+    /// The bytes of its CONNECT so far.
     bytes: usize,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -66,13 +66,13 @@ impl Admission {
 
     /// A permit for one connection more, if there may be one.
     pub(crate) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        // Counted before it is known to be allowed: dropping the permit takes that back.
+        // Counted before the bound is checked: dropping the permit takes the count back.
         let permit = ConnectionPermit(self.clone());
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 
-    /// Waits for a permit to send CONNECT. While there is none, connections that have had theirs for longer than [`GRACE`] are closed: an honest
-    /// client sends CONNECT sooner, and clients that send none can't keep it out.
+    /// Waits for a permit to send CONNECT. While no permit is free, connections that have held theirs for longer than [`GRACE`] are closed: an
+    /// honest client sends CONNECT sooner, and clients that never send CONNECT can't keep it out.
     pub(crate) async fn wait_for_connect_permit(self: &Arc<Self>) -> ConnectPermit {
         let permit = loop {
             if let Ok(permit) = timeout(GRACE / 10, self.connect_permits.clone().acquire_owned()).await {
@@ -88,14 +88,14 @@ impl Admission {
         (self.without_id.fetch_add(1, Ordering::Relaxed) % usize::from(shards.max(1))) as u16
     }
 
-    /// Logs that a connection was closed for want of room, one line a second at most.
+    /// Logs that a connection was closed for want of room, at most one line a second.
     pub(crate) fn turn_away(&self, peer: Option<SocketAddr>, why: &str) {
         if let Some(others) = self.turned_away.pass() {
             tracing::warn!(address = peer.map(tracing::field::display), others, "turned a connection away: {why}");
         }
     }
 
-    /// Logs what keeps connections from being accepted, one line a second at most.
+    /// Logs why connections cannot be accepted, at most one line a second.
     pub(crate) fn complain(&self, what: &str, error: &io::Error) {
         if let Some(others) = self.complaints.pass() {
             tracing::warn!(%error, others, "{what}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_are_counted_and_given_back() {
+    fn permits_are_counted_and_given_back() {
         let admission = admission(2, 1);
         let first = admission.permit().unwrap();
         let _second = admission.permit().unwrap();

@@ -1,4 +1,4 @@
-//! Bytes that wait: those that were read and not consumed yet, or those that were not written yet.
+//! A queue of bytes that wait: bytes that were read and not consumed yet, or bytes that were not written yet.
 
 use std::cell::RefCell;
 
@@ -10,32 +10,33 @@ pub(crate) struct ByteQueue(Option<Box<QueuedBytes>>);
 #[derive(Debug, Default)]
 struct QueuedBytes {
     bytes: Vec<u8>,
-    /// So many of `bytes`, at the front, have left the queue already; never all.
+    /// So many bytes at the front of `bytes` have left the queue already; never all.
     left: usize,
-    /// So many of the bytes that wait were looked at.
+    /// So many of the waiting bytes were looked at.
     seen: usize,
 }
 
 thread_local! {
-    // A burst of packets is cut where a read ends: each time some bytes wait for a moment. Long packets come in parts.
+    // A read often ends amid a packet, so some bytes wait for a moment after most reads. Long packets come in parts.
     static SPARES: RefCell<Spares> = RefCell::default();
 }
 
-/// The memory of queues that were emptied, which a shard keeps for the next ones.
+/// The memory of emptied queues, which a shard keeps for the next ones.
 #[derive(Debug, Default)]
 struct Spares {
     #[expect(clippy::vec_box, reason = "a box goes from one backlog to the next")]
     list: Vec<Box<QueuedBytes>>,
-    /// Their capacity in all.
+    /// The capacity of all in `list` together.
     bytes: usize,
 }
 
 impl Spares {
-    /// How many are kept at most, and of how many bytes in all.
+    /// The most spare queues that are kept, and the most bytes of all together.
     const MOST: usize = 16;
     const MOST_BYTES: usize = 4 << 20;
 
-    /// The smallest one that holds `bytes`, or else the largest. One that is much larger is left: the queue may hold it for long.
+    /// The smallest spare queue that holds `bytes`, or else the largest. One that is much larger is not taken, because the queue may hold its
+    /// memory for long.
     fn take(&mut self, bytes: usize) -> Box<QueuedBytes> {
         let most = ByteQueue::most_bytes(bytes);
         let capacities = self.list.iter().map(|spare| spare.bytes.capacity()).enumerate();
@@ -58,13 +59,13 @@ impl Spares {
 }
 
 impl ByteQueue {
-    /// Bytes that this spare memory of a shard takes at most.
+    /// The most bytes that the spare memory of a shard takes.
     pub(crate) const SPARE_BYTES: usize = Spares::MOST * size_of::<QueuedBytes>() + Spares::MOST_BYTES;
 
-    /// Capacity that is not worth giving back while anything waits.
+    /// A capacity that is kept while any byte waits: giving it back is not worth the trouble.
     const KEEP: usize = 16 * 1024;
 
-    /// The most bytes of memory that a queue holds where so many bytes are expected, or have come.
+    /// The most bytes of memory that a queue holds if `expected` bytes are expected, or have come.
     pub(crate) const fn most_bytes(expected: usize) -> usize {
         let twice = expected.saturating_mul(2);
         if twice > Self::KEEP { twice } else { Self::KEEP }
@@ -84,14 +85,14 @@ impl ByteQueue {
         self.as_slice().get(seen..).unwrap_or(&[])
     }
 
-    /// So many bytes more were looked at.
+    /// Notes that `count` more bytes were looked at.
     pub(crate) fn see(&mut self, count: usize) {
         if let Some(waiting) = &mut self.0 {
             waiting.seen += count;
         }
     }
 
-    /// Puts `bytes` behind those that wait. `goal` is how many bytes there may be in the end.
+    /// Puts `bytes` behind the waiting ones. `goal` is how many bytes there may be in the end.
     pub(crate) fn push(&mut self, bytes: &[u8], goal: usize) {
         if !bytes.is_empty() {
             let waiting = self.compact(goal.max(bytes.len()));
@@ -100,8 +101,8 @@ impl ByteQueue {
         }
     }
 
-    /// The bytes that wait, with room behind them for more to be read into: for all that is missing to `goal` bytes, but for no more than there are
-    /// already. So nobody gets much memory for announcing a long packet.
+    /// The waiting bytes, with room behind them to read more into: for as many as are missing to `goal`, but for no more than are there already. So
+    /// no peer gets much memory by merely announcing a long packet.
     pub(crate) fn with_room(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.compact(goal);
         if waiting.len() == waiting.capacity() {
@@ -111,7 +112,7 @@ impl ByteQueue {
         waiting
     }
 
-    /// The bytes that wait, without those that have left; in spare memory for `goal` bytes, if there is some.
+    /// The waiting bytes, moved to the front; in spare memory for `goal` bytes, if there is some.
     fn compact(&mut self, goal: usize) -> &mut Vec<u8> {
         let waiting = self.0.get_or_insert_with(|| SPARES.with_borrow_mut(|spares| spares.take(goal)));
         if waiting.left > 0 {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_emptied_is_used_again_with_nothing_in_it() {
+    fn memory_of_an_emptied_queue_is_used_again_and_is_empty() {
         let mut backlog = ByteQueue::default();
         backlog.push(b"abcdef", 0);
         backlog.consume(2);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_spare_one_that_suffices_is_used_or_else_the_largest() {
+    fn the_smallest_spare_queue_that_suffices_is_used_or_else_the_largest() {
         for mut backlog in [100, 3000, 50_000].map(filled) {
             backlog.clear();
         }
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_kept_and_not_much_memory() {
+    fn spare_queues_are_bounded_in_number_and_in_bytes() {
         let mut many: Vec<_> = (0..2 * Spares::MOST).map(|_| filled(100)).collect();
         many.iter_mut().for_each(ByteQueue::clear);
         assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (Spares::MOST, 100 * Spares::MOST));

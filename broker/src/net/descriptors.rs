@@ -1,4 +1,4 @@
-//! File descriptors: each connection needs one, and takes none that the store and shards need.
+//! File descriptors: each connection needs one, and never gets one that the store and shards need.
 
 use crate::config::{Config, shards_for_cores};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -8,7 +8,7 @@ use std::fs::File;
 /// Descriptors of everything besides connections, shards and the store: standard input and output, listeners, the HTTP
 /// endpoint and its connections, and a few that are open for a moment.
 const OTHERS: u64 = 48;
-/// Of one shard: its poller and what wakes it, twice over.
+/// Descriptors of one shard: its poller and the descriptor that wakes it, twice over.
 const SHARD: u64 = 8;
 
 /// A limit of open files that leaves no room for any connection.
@@ -31,13 +31,13 @@ impl fmt::Display for TooFewDescriptors {
 
 impl std::error::Error for TooFewDescriptors {}
 
-/// What shards and the store need at most.
+/// The most descriptors that shards and the store need, with those of everything else but connections.
 pub(crate) fn needed(shards: u16, has_store: bool) -> u64 {
     let store = if has_store { goldcrest_store::Directory::DESCRIPTORS } else { 0 };
     OTHERS + SHARD * u64::from(shards) + store
 }
 
-/// How many connections a limit allows beside so many other descriptors.
+/// How many connections a limit allows beside `needed` other descriptors.
 fn connections(limit: u64, needed: u64) -> Result<u64, TooFewDescriptors> {
     match limit.saturating_sub(needed) {
         0 => Err(TooFewDescriptors { limit, needed }),
@@ -45,7 +45,8 @@ fn connections(limit: u64, needed: u64) -> Result<u64, TooFewDescriptors> {
     }
 }
 
-/// Raises this process's limit as far as it may, and returns how many connections that allows beside so many other descriptors.
+/// Raises this process's limit as far as the system allows, and returns how many connections it allows beside `needed` other
+/// descriptors.
 ///
 /// # Errors
 /// The limit leaves no room for any connection.
@@ -58,12 +59,12 @@ pub(crate) fn raise_limit(needed: u64) -> Result<usize, TooFewDescriptors> {
             Err(error) => tracing::warn!(%error, "could not raise the limit of open files"),
         }
     }
-    // No limit at all is said by none.
+    // `None` means that there is no limit.
     let descriptors = limit.current.unwrap_or(u64::MAX);
     connections(descriptors, needed).map(|connections| usize::try_from(connections).unwrap_or(usize::MAX))
 }
 
-/// Whether there may be any connection, before anything is opened: how many shards there are may be known to the store alone.
+/// Checks, before anything is opened, that there may be any connection. Perhaps only the store knows how many shards there are.
 ///
 /// # Errors
 /// The limit leaves no room for any connection.
@@ -75,14 +76,14 @@ pub(crate) fn check(config: &Config) -> Result<(), TooFewDescriptors> {
     })
 }
 
-/// Lets the system's table of descriptors have room for so many connections from the beginning, or for 16,000 of them. It
-/// doubles when it is full, and whoever opens the next descriptor waits then for some milliseconds, until no other thread
-/// looks at the old one.
+/// Makes the system's table of descriptors large enough for so many connections from the beginning, or for 16,000 of them. The
+/// table doubles when it is full, and the thread that opens the next descriptor then waits for some milliseconds, until no
+/// other thread uses the old table.
 pub(crate) fn make_room(connections: usize) {
-    // 8 bytes each, of the system's memory.
+    // Each slot takes 8 bytes of the system's memory.
     const MOST: usize = 16 * 1024;
     let last = connections.saturating_add(OTHERS as usize).min(MOST);
-    // The table stays as large when the descriptor is closed.
+    // The table keeps its size when the descriptor is closed.
     let taken = File::open("/dev/null").map(|null| rustix::io::fcntl_dupfd_cloexec(&null, last as i32 - 1));
     drop(taken);
 }
@@ -91,7 +92,7 @@ pub(crate) fn make_room(connections: usize) {
 mod tests {
     use super::*;
 
-    /// Slots of the table, as the system tells it.
+    /// The number of slots of the table, as the system tells it.
     fn slots() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();

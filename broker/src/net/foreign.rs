@@ -1,4 +1,4 @@
-//! What begins a connection that is no MQTT: whoever reads the log is told which protocol it was.
+//! Recognizes connections that do not speak MQTT by their first bytes, so that the log can name the protocol.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ pub(crate) enum Protocol {
     Tls,
     Http,
     Ssh,
-    /// What a load balancer sends ahead of what it passes on.
+    /// The header that a load balancer sends ahead of the client's bytes (the PROXY protocol).
     Proxy,
 }
 
 impl Protocol {
     pub(crate) const ALL: [Self; 4] = [Self::Tls, Self::Http, Self::Ssh, Self::Proxy];
 
-    /// The protocol that `bytes`, which came first, are the beginning of. None of them can begin a CONNECT.
+    /// The protocol that begins with `bytes`, the first bytes of a connection. No such beginning can be that of a CONNECT.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         const METHODS: [&[u8]; 10] = [
             b"GET ",
@@ -30,10 +30,11 @@ impl Protocol {
             b"PRI * HTTP",
         ];
         match bytes {
-            // A record of the type handshake (RFC 8446, section 5.1). As a fixed header: a CONNECT of 3 bytes.
+            // A record of the type handshake (RFC 8446, section 5.1). Read as MQTT these bytes would be a CONNECT of 3
+            // bytes, which is too short.
             [0x16, 3, 0..=4, ..] => Some(Self::Tls),
             [b'S', b'S', b'H', b'-', ..] => Some(Self::Ssh),
-            // Its two versions.
+            // Versions 1 and 2 of the PROXY protocol.
             [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => Some(Self::Proxy),
             [b'\r', b'\n', b'\r', b'\n', 0, b'\r', b'\n', b'Q', ..] => Some(Self::Proxy),
             _ => METHODS.iter().any(|method| bytes.starts_with(method)).then_some(Self::Http),
@@ -51,7 +52,7 @@ impl Protocol {
     }
 }
 
-/// What is wrong, for the log.
+/// The fault, in words for the log.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_mqtt_is_known_by_its_beginning() {
+    fn other_protocols_are_recognized_by_their_first_bytes() {
         for (bytes, protocol) in [
             (&b"\x16\x03\x01\x00\xa5\x01"[..], Protocol::Tls),
             (b"GET /mqtt HTTP/1.1\r\n", Protocol::Http),

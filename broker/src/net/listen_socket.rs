@@ -1,5 +1,5 @@
-//! Opening sockets to listen on: their addresses are taken when the gateway starts, and listened on when it can serve. An address
-//! that is not there yet, because the network comes up later, is tried again until it is.
+//! Opening sockets to listen on. The gateway takes their addresses when it starts, and listens on them when it can serve. An
+//! address that does not exist yet, because the network comes up later, is tried again until it exists.
 
 use crate::config::ListenAddress;
 use rustix::io::Errno;
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Connections that the system completes before they are accepted: a crowd that reconnects at once fits in.
+/// Connections that the system completes before the gateway accepts them: enough for a crowd that reconnects at once.
 const BACKLOG: i32 = 4096;
 
 /// A socket on its way to be listened on.
 pub(crate) enum ListenSocket {
-    /// Its address is taken; who connects is refused by the system.
+    /// The address is taken; the system refuses connections to it.
     Bound(ListenTarget, Socket),
     /// The system takes connections.
     Listening(ListenTarget, TcpListener),
@@ -25,15 +25,15 @@ pub(crate) enum ListenSocket {
     Awaited(ListenTarget),
 }
 
-/// An address, and where it is noted while it is not there.
+/// An address to listen on, and the list that names it while it does not exist.
 pub(crate) struct ListenTarget {
     address: ListenAddress,
     missing: AwaitedAddresses,
-    /// Nobody minds if it never comes.
+    /// Nothing is reported if the address never exists.
     is_optional: bool,
 }
 
-/// The addresses that are awaited, each with why.
+/// The addresses that do not exist yet, each with the reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AwaitedAddresses(Arc<Mutex<BTreeMap<String, String>>>);
 
@@ -46,17 +46,17 @@ impl AwaitedAddresses {
         self.lock().len()
     }
 
-    /// A line for each.
+    /// One line for each address.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let describe = |(address, why): (&String, &String)| format!("it does not listen on {address} yet: {why}");
         self.lock().iter().map(describe).collect()
     }
 }
 
-/// Takes all of `addresses`. What is not there yet is noted in `missing`.
+/// Takes all of `addresses`. Those that do not exist yet are noted in `missing`.
 ///
 /// # Errors
-/// Somebody else has one of them, or it is not allowed.
+/// Another process has one of them, or the system does not allow it.
 pub(crate) fn open_all(
     addresses: impl IntoIterator<Item = ListenAddress>,
     missing: &AwaitedAddresses,
@@ -70,7 +70,7 @@ fn open_all_with(
     bind: impl Fn(ListenAddress, Option<u16>) -> io::Result<Socket>,
 ) -> Result<Vec<ListenSocket>, (ListenAddress, io::Error)> {
     let mut openings: Vec<ListenSocket> = Vec::new();
-    // Those before, with their ports where they are there.
+    // The addresses so far, each with its port if it was taken.
     let mut before: Vec<(ListenAddress, Option<u16>)> = Vec::new();
     for address in addresses {
         let twin = before.iter().rfind(|(other, _)| address.is_twin_of(*other)).copied();
@@ -79,7 +79,7 @@ fn open_all_with(
         match bind(address, twin_port) {
             Ok(socket) => openings.push(ListenSocket::Bound(place, socket)),
             Err(error) if !comes_later(&error) => return Err((address, error)),
-            // The one of IPv4 is there: this machine has no IPv6, and nobody asked for it alone.
+            // The IPv4 counterpart was taken, so this machine has no IPv6; and the user did not ask for IPv6 alone.
             Err(error) if twin_port.is_some() => {
                 tracing::debug!(%address, %error, "not listened on");
                 continue;
@@ -97,7 +97,7 @@ fn open_all_with(
 }
 
 impl ListenSocket {
-    /// Where it is, once that is known.
+    /// The address of the socket, once it is known.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Bound(_, socket) => socket.local_addr().ok().and_then(|address| address.as_socket()),
@@ -117,7 +117,7 @@ impl ListenSocket {
         }
     }
 
-    /// Has `accept`, which does so for ever, take connections while the address is there, and waits for it where it is not.
+    /// Runs `accept`, which never ends by itself, while the address exists, and waits for the address while it does not.
     pub(crate) async fn serve<A: Future>(self, accept: impl Fn(tokio::net::TcpListener) -> A) -> io::Result<()> {
         let (place, mut listener) = match self {
             Self::Bound(place, socket) => (place, listen(socket)?),
@@ -139,11 +139,11 @@ impl ListenSocket {
     }
 }
 
-/// Between two looks at an address that has not changed for a while.
+/// The longest time between two looks at an address that stays as it is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl ListenTarget {
-    /// Tries until it listens; on `wanted_port` if the address leaves the port to the system and nobody has that one.
+    /// Tries until it can listen. If the system is to choose the port, `wanted_port` is taken if it is free.
     async fn wait(&self, wanted_port: Option<u16>) -> TcpListener {
         let address = self.address;
         let mut pause = Duration::from_millis(100);
@@ -165,8 +165,8 @@ impl ListenTarget {
         }
     }
 
-    /// Ends when the interface that the address names is gone, or is another one than that of `bound`: a USB adapter was
-    /// plugged in again, and nobody reaches what is bound to the one before.
+    /// Ends when the interface that the address names is gone, or has another number than in `bound`. This happens when a USB
+    /// adapter is plugged in again: nobody reaches a socket that is bound to the old interface.
     async fn has_moved(&self, bound: SocketAddr) {
         let SocketAddr::V6(bound) = bound else { return pending().await };
         if !self.address.names_interface() {
@@ -175,7 +175,7 @@ impl ListenTarget {
         let is_there = || match self.address.resolve() {
             Ok(SocketAddr::V6(now)) => now.scope_id() == bound.scope_id(),
             Ok(SocketAddr::V4(_)) => true,
-            // Any other error is that of asking, as where no descriptor is left.
+            // Any other error means only that the question failed, for example for want of a descriptor.
             Err(error) => Errno::from_io_error(&error) != Some(Errno::NODEV),
         };
         while is_there() {
@@ -183,7 +183,7 @@ impl ListenTarget {
         }
     }
 
-    /// Notes why it is not there. Whether that is news to somebody.
+    /// Notes why the address cannot be listened on. Returns whether the reason is new.
     fn note(&self, error: &io::Error) -> bool {
         if self.is_optional {
             return false;
@@ -194,13 +194,13 @@ impl ListenTarget {
     }
 }
 
-/// Whether `error` says that an address, its interface or its family is not there, which may change.
+/// Whether `error` says that the address, its interface or its address family does not exist, which may change.
 fn comes_later(error: &io::Error) -> bool {
     let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::NODEV, Errno::NXIO];
     Errno::from_io_error(error).is_some_and(|errno| missing.contains(&errno))
 }
 
-/// Takes an address. Where the system is to choose a port, that is `wanted_port` if nobody has it.
+/// Takes an address. If the system is to choose the port, `wanted_port` is taken if it is free.
 fn bind(address: ListenAddress, wanted_port: Option<u16>) -> io::Result<Socket> {
     let address = address.resolve()?;
     if let Some(port) = wanted_port.filter(|_| address.port() == 0)
@@ -213,13 +213,13 @@ fn bind(address: ListenAddress, wanted_port: Option<u16>) -> io::Result<Socket> 
 
 fn bind_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // The connections of a gateway that ran before don't keep the next one from listening.
+    // Connections that an earlier gateway left in TIME_WAIT don't keep this one from listening.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // [::] is IPv6 alone on every system, and can stand beside 0.0.0.0.
+        // [::] means IPv6 alone on every system, so it can stand beside 0.0.0.0.
         socket.set_only_v6(true)?;
     }
-    // Clients that vanish without Keep Alive are noticed all the same. The sockets that are accepted inherit it.
+    // Clients that vanish and have no Keep Alive are noticed all the same. Accepted sockets inherit this option.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(300)))?;
     socket.bind(&address.into())?;
     // Nor does anybody listen there who would take the address the same way until this socket does: see `listen`.
@@ -268,15 +268,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         listener.set_nonblocking(false).unwrap();
-        // Closed on this side first: it is this side that remembers the connection.
+        // This side closes first, so it is this side that keeps the connection in TIME_WAIT.
         drop(listener.accept().unwrap());
         drop((listener, client));
         listening(&address.to_string());
     }
 
-    /// A probe that connects would take a gateway for ready that still reads its store.
+    /// A health check that could connect would take the gateway for ready while it still reads its store.
     #[test]
-    fn who_connects_before_it_is_listened_on_is_refused() {
+    fn connections_are_refused_before_the_socket_listens() {
         let (mut openings, _) = open(&["127.0.0.1:0"]);
         let address = openings[0].address().unwrap();
         assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
@@ -285,7 +285,8 @@ mod tests {
         drop(listening);
     }
 
-    /// A second broker, started by mistake while the first one still read its store, got the clients, and the first one ended.
+    /// A bug of the past: a second broker was started by mistake while the first one still read its store; it got the clients,
+    /// and the first one ended.
     #[test]
     fn nobody_else_listens_where_an_address_is_taken() {
         let (mut openings, _) = open(&["127.0.0.1:0"]);
@@ -319,7 +320,7 @@ mod tests {
             let opened = open_all_with(addresses, &missing, without_ipv6).map_err(|(_, error)| error).unwrap();
             assert!(matches!(opened[..], [ListenSocket::Bound(..)]));
             assert!(missing.reasons().is_empty(), "nobody asked for IPv6 alone");
-            // Before there is anything at all, not even lo.
+            // At boot there may be no interface at all, not even lo.
             let nothing = |_, _| Err(Errno::ADDRNOTAVAIL.into());
             let missing = AwaitedAddresses::default();
             let both = pairs.split(' ').map(|ip| address(&format!("{ip}:0")));

@@ -38,7 +38,7 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
                     reception.refuse(peer, "as many are open as connections in [capacity] or the system allows");
                     continue;
                 };
-                // What is written are whole packets; to hold them back for more would only delay them.
+                // Each write has whole packets: to hold them back until there are more bytes would only delay them.
                 let _ = stream.set_nodelay(true);
                 let connect_permit = reception.admission().wait_for_connect_permit().await;
                 reception.receive(Transport::Tcp(stream), peer, permit, connect_permit);
@@ -50,7 +50,7 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
                         sleep(PAUSE).await;
                     }
                 }
-                // The fault of one connection, which is gone.
+                // An error of one connection, which is gone.
                 Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO | Errno::INTR) => {}
                 _ => {
                     reception.admission().complain("could not accept a connection", &error);
@@ -64,8 +64,8 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
 /// Time to wait where trying again at once would only keep the processor busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A file descriptor that is given up when no other is left, so that a connection can be accepted and closed at once: its peer does not wait in
-/// vain.
+/// A file descriptor that is given up when no other is left. With it a connection can be accepted and closed at once, so that its peer does not
+/// wait in vain.
 struct Reserve(Option<File>);
 
 impl Reserve {
@@ -73,8 +73,8 @@ impl Reserve {
         Self(File::open("/dev/null").ok())
     }
 
-    /// Closes a connection that waits to be accepted, if there is one: without a free descriptor the system does not even look. Returns whether the
-    /// system has looked.
+    /// Closes one of the connections that wait to be accepted, if there is any. Without a free descriptor the system does not even look for one.
+    /// Returns whether the system has looked.
     async fn turn_one_away(&mut self, listener: &TcpListener) -> bool {
         if self.0.take().is_none() {
             *self = Self::open();

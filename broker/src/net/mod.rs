@@ -1,5 +1,5 @@
-//! Network Connections as the system sees them: addresses that are listened on, connections that are accepted, bytes that are read
-//! and written. Of MQTT this room knows the length of a packet, and no more.
+//! Network Connections as the system sees them: addresses to listen on, accepted connections, bytes in and out. Of MQTT this
+//! module knows the length of a packet, and no more.
 //!
 //! ```text
 //! listen_socket takes the addresses when the gateway starts, and waits for those that come later

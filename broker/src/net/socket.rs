@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, ReadBuf};
 use tokio::time::timeout;
 
-/// Bytes that one read takes at most, unless packets are long; and bytes that are copied for one write at most.
+/// The most bytes that one read takes, unless packets are long; and the most bytes that are copied for one write.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// The beginning of a packet, of up to so many bytes, is copied in front of the bytes that are read next. A longer one stays where it stands, and
-/// the rest of the packet is read behind it.
+/// The unread beginning of a packet is copied in front of the bytes that are read next if it has at most so many bytes. A longer one stays in place,
+/// and the rest of the packet is read behind it.
 const SHORT_REST: usize = 16 * 1024;
 
-/// Packets of so many bytes are long: a read is to end where a packet ends, so that little must be copied.
+/// Packets of so many bytes are long: a read should end where such a packet ends, so that little is copied.
 const LONG_PACKET: usize = 2 * SHORT_REST;
 
 /// The length of a buffer for [`Socket::poll_read`].
@@ -31,7 +31,7 @@ pub(crate) struct Socket {
     pub(crate) id: ConnectionId,
     pub(crate) reading: Reading,
     transport: Transport,
-    /// Has the event loop look after this socket.
+    /// Puts this socket into the event loop's list of ready sockets.
     waker: Waker,
     /// Bytes that were read, but not consumed by the core.
     unread: ByteQueue,
@@ -41,7 +41,7 @@ pub(crate) struct Socket {
     is_blocked: bool,
     /// Nothing can be written any more.
     is_broken: bool,
-    /// Much was done for it, and others come first: see `EventLoop::deferred`.
+    /// The core did much work for this connection, so others come first: see `EventLoop::deferred`.
     pub(crate) is_deferred: bool,
     permit: ConnectionPermit,
     /// The length of the first packet of the last read: the next packets are likely to be as long.
@@ -70,8 +70,8 @@ pub(crate) enum ReadOutcome {
 }
 
 impl Socket {
-    /// The most bytes that wait in both directions: an unfinished packet with what came with CONNECT, or the last read; and the rest of one write.
-    /// The rest of a long payload stays with the core.
+    /// The most bytes that wait in both directions: unread, an unfinished packet with the bytes that came with CONNECT, or the last read; unsent, the
+    /// rest of one write. The rest of a long payload stays with the core.
     pub(crate) const fn most_bytes(packet_bytes: usize) -> usize {
         let begun = packet_bytes.saturating_add(CHUNK);
         let unread = if begun > READ_BUFFER { begun } else { READ_BUFFER };
@@ -115,7 +115,7 @@ impl Socket {
         self.waker.wake_by_ref();
     }
 
-    /// Reads once, if whom it is `asking` says that there are bytes. `buffer` is [`READ_BUFFER`] bytes long. What is unread before must be the beginning
+    /// Reads once, if `asking` says that there are bytes. `buffer` is [`READ_BUFFER`] bytes long. Bytes that are unread already must be the beginning
     /// of one packet.
     pub(crate) fn poll_read(
         &mut self,
@@ -124,7 +124,7 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<io::Result<ReadOutcome>> {
         if self.is_broken {
-            // Bytes that have arrived can be read; no more will come.
+            // Bytes that have arrived can still be read; no more will come.
             return match self.poll_read_from(cx, Asking::System, buffer) {
                 Poll::Ready(Ok(arrived)) => Poll::Ready(Ok(arrived)),
                 Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(ReadOutcome::End)),
@@ -146,7 +146,7 @@ impl Socket {
         let goal = match self.packet_len as usize {
             ..LONG_PACKET => rest.len() + CHUNK,
             len @ ..=READ_BUFFER => READ_BUFFER / len * len,
-            // So much that the rest of the packet is read where it stands.
+            // So much that the rest of the packet is read in place.
             _ => LONG_PACKET,
         };
         let (front, behind) = buffer[..goal].split_at_mut(rest.len());
@@ -162,7 +162,7 @@ impl Socket {
         Poll::Ready(Ok(ReadOutcome::InBuffer(len)))
     }
 
-    /// Reads the rest of a packet behind its beginning, where that stands.
+    /// Reads the rest of a packet in place, behind its beginning.
     fn poll_read_on(&mut self, cx: &mut Context<'_>, asking: Asking) -> Poll<io::Result<ReadOutcome>> {
         let begun = self.unread.as_slice();
         self.packet_len = packet_len(begun).unwrap_or(0);
@@ -178,7 +178,7 @@ impl Socket {
         self.unread.as_slice()
     }
 
-    /// Reads on while the core takes nothing from the peer, so that the core can look for PINGREQ; not more than is read at once.
+    /// Reads on while the core takes nothing from the peer, so that the core can look for PINGREQ; at most as much as one read takes.
     pub(crate) fn read_ahead(&mut self) {
         loop {
             let waiting = self.unread.as_slice().len();
@@ -187,7 +187,7 @@ impl Socket {
             }
             let into = self.unread.with_room(READ_BUFFER);
             into.resize(into.capacity().min(READ_BUFFER), 0);
-            // An error, or the end, is found again by the next read.
+            // The next read finds an error, or the end, again.
             let read = self.transport.try_read(&mut into[waiting..]).unwrap_or(0);
             into.truncate(waiting + read);
             if read == 0 {
@@ -204,7 +204,7 @@ impl Socket {
         self.unread.unseen()
     }
 
-    /// The core has seen `count` bytes more of those that were read ahead.
+    /// Notes that the core has seen `count` more of the bytes that were read ahead.
     pub(crate) fn see(&mut self, count: usize) {
         self.unread.see(count);
     }
@@ -225,8 +225,8 @@ impl Socket {
         self.is_blocked
     }
 
-    /// Nothing can be written any more. Where a peer closes without having read all that was sent to it, its system sends a reset; bytes that the peer
-    /// sent before have arrived, and can still be read.
+    /// Notes that nothing can be written any more. If a peer closes without having read all that was sent to it, its system sends a reset; bytes that
+    /// the peer sent before the reset have arrived, and can still be read.
     pub(crate) fn break_off(&mut self) {
         self.is_broken = true;
         self.is_blocked = false;
@@ -277,7 +277,7 @@ impl Socket {
     }
 
     /// Closes the connection after the core has given its last bytes: writes the rest, tells the peer that nothing follows, and gives it a moment to
-    /// read that. To close at once, with bytes of the peer unread, would make the system send a reset that overtakes a last DISCONNECT.
+    /// read them. Closing at once, with unread bytes of the peer, would make the system send a reset that overtakes a last DISCONNECT.
     pub(crate) async fn linger(self) {
         const WRITE: Duration = Duration::from_secs(5);
         const DRAIN: Duration = Duration::from_secs(1);
@@ -301,9 +301,9 @@ async fn write_rest(transport: &Transport, mut unsent: ByteQueue) -> io::Result<
     Ok(())
 }
 
-/// Reads bytes and throws them away, until the peer has closed its side too, or has sent more than it can have sent before it read the last bytes.
+/// Reads bytes and discards them, until the peer has closed its side too, or has sent more than it can have sent before it read the last bytes.
 async fn drain(transport: &Transport) -> io::Result<()> {
-    // More than the largest packet of the default limits: a client may be in the midst of one that is refused.
+    // More than the largest packet of the default limits: a client may be halfway through a packet that is refused.
     let mut budget = 16 * 1024 * 1024;
     while budget > 0 {
         transport.readable().await?;
@@ -327,10 +327,10 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-    /// A socket, and its peer. The system takes and gives few bytes at once.
+    /// A socket and its peer, with small buffers in the system.
     async fn pair() -> (Socket, TcpStream) {
         let listening = TcpSocket::new_v4().unwrap();
-        // The sockets that are accepted inherit them.
+        // Accepted sockets inherit these options.
         listening.set_send_buffer_size(1).unwrap();
         listening.set_recv_buffer_size(1).unwrap();
         listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -355,7 +355,7 @@ mod tests {
         let all = numbered(500_000);
         let writing = async {
             let (mut cut_in_bytes, mut cut_in_payload) = (0, 0);
-            // What a core would hand out: some bytes, and a payload behind them.
+            // As a core would hand the bytes out: some bytes, and a payload behind them.
             for part in all.chunks(100_000) {
                 let (bytes, mut payload) = part.split_at(40_000);
                 let mut bytes = bytes;
@@ -388,7 +388,8 @@ mod tests {
         bytes
     }
 
-    /// Reads packets with such payloads as a core would take them. Gives how often one was read on in place.
+    /// Reads packets with payloads of these sizes, and consumes whole packets as a core does. Returns how often the rest of a packet was read in
+    /// place.
     async fn read_all(sizes: &[usize], piece: usize) -> usize {
         let (mut socket, mut peer) = pair().await;
         let all: Vec<u8> = sizes.iter().flat_map(|&size| packet(size)).collect();

@@ -24,14 +24,14 @@ pub(crate) struct BackgroundWriter {
 #[derive(Debug, Default)]
 struct Lost {
     in_all: AtomicU64,
-    /// Of them, those of which nothing stands in the file yet.
+    /// How many of these lines no note in the file has reported yet.
     untold: AtomicU64,
 }
 
 enum Item {
     /// A line, and how many are missing before it.
     Line { dropped: u64, line: Vec<u8> },
-    /// Everything before it was written, if this can be sent.
+    /// Is answered on this channel once everything before it is written.
     Flush(SyncSender<()>),
 }
 
@@ -39,9 +39,9 @@ impl BackgroundWriter {
     /// Writes to `fd` from now on.
     ///
     /// # Errors
-    /// There is no thread or file descriptor for it.
+    /// The system gives no thread or no file descriptor for the writer.
     pub(crate) fn open(name: &str, fd: impl AsFd) -> io::Result<Self> {
-        // Past the buffers and locks of the standard library, which whoever else writes would wait for.
+        // Bypasses the buffers and locks of the standard library: others who write to the same stream would wait for them.
         let file = File::from(fd.as_fd().try_clone_to_owned()?);
         Self::with(name, file, LINES)
     }
@@ -54,8 +54,8 @@ impl BackgroundWriter {
         Ok(Self { sender, lost })
     }
 
-    /// Has `line` written. Where there is no place for it, it is dropped. How many were stands before the next line that is
-    /// written, or at the end.
+    /// Has `line` written, or drops it if the queue is full. A note with the number of dropped lines stands before the next
+    /// line that is written, or at the end.
     pub(crate) fn write(&self, line: &[u8]) {
         let dropped = self.lost.untold.swap(0, Ordering::Relaxed);
         if self.sender.try_send(Item::Line { dropped, line: line.to_vec() }).is_err() {
@@ -64,7 +64,7 @@ impl BackgroundWriter {
         }
     }
 
-    /// Waits until what came before is written, or no longer than `patience`.
+    /// Waits until all earlier lines are written, or no longer than `patience`.
     pub(crate) fn flush(&self, patience: Duration) {
         const PAUSE: Duration = Duration::from_millis(5);
         let until = Instant::now() + patience;
@@ -117,7 +117,7 @@ fn write_all(mut file: impl Write, items: &Receiver<Item>, lost: &Lost) {
     }
 }
 
-/// As [`Write::write_all`], also where somebody else has made the file one that does not block.
+/// As [`Write::write_all`], also for a file that somebody else has made non-blocking.
 fn write_patiently(file: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
@@ -163,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_writes_to_a_pipe_that_nobody_reads_does_not_wait() {
+    fn writing_to_a_pipe_that_nobody_reads_does_not_block() {
         let (writer, open, written) = gated(2);
-        // One is with the thread, at most, and two wait.
+        // At most one line is with the thread, and two wait in the queue.
         (0..10).for_each(|n| writer.write(format!("line {n}\n").as_bytes()));
         let lost = writer.lost();
         assert!((7..=8).contains(&lost), "{lost}");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted() {
+    fn lines_that_cannot_be_written_are_counted() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let writer = BackgroundWriter::open("writer", full).unwrap();
         (0..3).for_each(|_| writer.write(b"line\n"));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_with_room_again_says_how_many_lines_are_missing() {
+    fn the_number_of_missing_lines_is_written_once_the_device_has_room_again() {
         let (is_full, written) = (Arc::new(AtomicBool::new(true)), Arc::default());
         let device = Device { is_full: is_full.clone(), written: Arc::clone(&written) };
         let writer = BackgroundWriter::with("writer", device, 8).unwrap();
@@ -225,9 +225,9 @@ mod tests {
         assert_eq!((text.lines().count(), writer.lost()), (2, 3));
     }
 
-    /// Nothing comes after them that could tell of it.
+    /// No later line comes that could report them.
     #[test]
-    fn the_last_lines_that_are_missing_are_told_at_the_end() {
+    fn missing_lines_at_the_end_are_reported_at_the_end() {
         let (writer, open, written) = gated(2);
         (0..10).for_each(|_| writer.write(b"line\n"));
         (0..10).for_each(|_| open.send(()).unwrap());

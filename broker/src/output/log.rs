@@ -1,4 +1,4 @@
-//! Log lines on standard error, which keep nobody waiting, and what clients may put into them.
+//! Log lines on standard error, for which nobody waits, and the escaping of text from clients in them.
 
 use crate::output::BackgroundWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -11,8 +11,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Writes log lines to standard error from now on: those that `filter` lets pass, else those of `RUST_LOG`, else
-/// from info up. A second call changes nothing.
+/// Writes log lines to standard error from now on: the lines that `filter` lets pass; without a filter those that `RUST_LOG`
+/// lets pass; without either those from the level info up. A second call changes nothing.
 ///
 /// # Errors
 /// A filter is neither a level nor a list of directives.
@@ -27,7 +27,7 @@ pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
         format!("{filter:?} is no log level, in {whence}; allowed: {}, each target with its level", LEVELS)
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Line).with_ansi(false).with_target(false);
-    // It fails if a subscriber is there already, as in tests that start several gateways.
+    // Fails if a subscriber is there already, as in tests that start several gateways.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -54,7 +54,7 @@ pub(crate) fn flush(patience: Duration) {
     }
 }
 
-/// How many lines were not written, because nobody read those before in time or the device took none.
+/// How many lines were not written, because the reader of standard error was too slow or the device took none.
 pub(crate) fn lost_lines() -> u64 {
     WRITER.get().and_then(Option::as_ref).map_or(0, BackgroundWriter::lost)
 }
@@ -82,13 +82,14 @@ impl Write for Line {
     }
 }
 
-/// What [`parse_filter`] takes, in words.
+/// The filters that [`parse_filter`] takes, in words.
 pub(crate) const LEVELS: &str =
     "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::shard=debug\"";
 
-/// Reads a level or a list of directives like `info,goldcrest::shard=debug`. What they say nothing about is logged from info up.
+/// Reads a level or a list of directives like `info,goldcrest::shard=debug`. Targets that the list does not name are logged from
+/// info up.
 pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
-    // Nothing at all would be taken for a level, and a bare word that is none for the name of a target.
+    // Without this check an empty text would pass as a level, and a bare word that is no level as the name of a target.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let parts = || filter.split(',').map(str::trim).filter(|part| !part.is_empty());
     let directive = |part: &str| match part.split_once('=').map(|(target, level)| (target.trim(), level.trim())) {
@@ -100,8 +101,8 @@ pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
     Some(if parts().any(is_level) { targets } else { targets.with_default(LevelFilter::INFO) })
 }
 
-/// Text from a client as it may stand in a log line: control and invisible characters are escaped, and what is too
-/// long is cut off.
+/// Text from a client as it may stand in a log line: control characters and invisible characters are escaped, and a text that is
+/// too long is cut off.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -110,7 +111,7 @@ impl fmt::Display for Escaped<'_> {
         let mut chars = self.0.chars();
         for c in chars.by_ref().take(MOST) {
             match c {
-                // Left as they are: a topic or name in any language stays readable, quotes do no harm.
+                // Not escaped: a topic or name in any language stays readable, and quotes do no harm.
                 '\'' | '"' => fmt::Write::write_char(f, c)?,
                 _ => write!(f, "{}", c.escape_debug())?,
             }
@@ -132,7 +133,7 @@ struct Throttled {
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(1);
 
-    /// Whether a line may be written now: if so, how many were not since the last one.
+    /// `None` if no line may be written now; otherwise how many lines were held back since the last one.
     pub(crate) fn pass(&self) -> Option<u64> {
         let mut throttled = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if throttled.last.is_some_and(|last| last.elapsed() < Self::PAUSE) {
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Whoever looks closer at one thing does not mean to see nothing of the others.
+    /// A filter for one target is not meant to silence all others.
     #[test]
     fn a_filter_for_one_target_leaves_the_others_as_they_are() {
         use tracing::Level;

@@ -1,4 +1,4 @@
-//! Text that the process writes, on standard error and standard output, without ever waiting for who reads it.
+//! Text that the process writes to standard error and standard output. The process never waits for the reader.
 
 mod background_writer;
 pub(crate) mod log;

@@ -1,5 +1,5 @@
-//! The broker's time. It goes on across restarts, by as much as the gateway was down; while the gateway runs, the time of day
-//! means nothing to it.
+//! The broker's time. After a restart it goes on, advanced by the time that the gateway was down. While the gateway runs, the
+//! time of day has no influence on it.
 
 use goldcrest_core::Instant;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: std::time::Instant,
-    /// What it showed at `origin`.
+    /// The time that it showed at `origin`.
     start_ms: u64,
 }
 
@@ -23,7 +23,7 @@ impl Clock {
         Instant::from_millis(self.start_ms.saturating_add(elapsed))
     }
 
-    /// The system's name for `instant`; `None` for one that never comes.
+    /// The same moment on the system's monotonic clock; `None` if `instant` never comes.
     pub(crate) fn at(self, instant: Instant) -> Option<std::time::Instant> {
         let after_start = instant.as_millis().saturating_sub(self.start_ms);
         self.origin.checked_add(std::time::Duration::from_millis(after_start))
@@ -35,23 +35,23 @@ impl Clock {
 pub(crate) struct WallClock;
 
 impl WallClock {
-    /// Milliseconds since 1970; 0 for what was before.
+    /// Milliseconds since 1970; 0 for any earlier time.
     pub(crate) fn now_ms() -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
 }
 
-/// When this was written: a clock that shows an earlier time was never set.
+/// A time before this code was written: a clock that shows an earlier time has not been set.
 const BEGINNING_OF_2025_MS: u64 = 1_735_689_600_000;
 
 /// Why the time of day does not tell how long the gateway was down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClockError {
-    /// It was not set when the store was written last.
+    /// The clock was not set when the store was last written.
     NotSetThen,
-    /// It is earlier now by so much: it is not set, or it was wrong then.
+    /// The clock is behind the last write by so much: it is not set now, or it was wrong then.
     WentBack(Duration),
-    /// The gateway would have been down for so long, which is longer than it ever is.
+    /// The gateway would have been down for so long, which is longer than it can ever be.
     TooLong(Duration),
 }
 
@@ -70,11 +70,11 @@ impl fmt::Display for ClockError {
     }
 }
 
-/// For how long the gateway was down, if the store was written last at `wall_ms`, the time of day is `now_ms`, and it is never
-/// down for longer than `longest`.
+/// For how long the gateway was down, if the store was last written at `wall_ms`, the time of day is `now_ms`, and the gateway
+/// is never down for longer than `longest`.
 ///
 /// # Errors
-/// The clock is or was wrong, and by how much is not known. Then no time is to pass: what would expire lives longer.
+/// The clock is or was wrong by an unknown amount. Then no time should count as passed, so that nothing expires too early.
 pub(crate) fn downtime(wall_ms: u64, now_ms: u64, longest: Duration) -> Result<Duration, ClockError> {
     if wall_ms < BEGINNING_OF_2025_MS {
         return Err(ClockError::NotSetThen);
@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn the_time_between_is_what_the_gateway_was_down() {
+    fn the_downtime_is_the_time_since_the_last_write() {
         for passed in [Duration::ZERO, Duration::from_millis(3), DAY, YEAR] {
             assert_eq!(after(passed), Ok(passed));
         }
     }
 
     #[test]
-    fn a_clock_that_is_unset_or_went_back_tells_nothing() {
+    fn a_clock_that_is_unset_or_went_back_gives_no_downtime() {
         let back = Duration::from_millis(1);
         assert_eq!(downtime(THEN, THEN - 1, YEAR), Err(ClockError::WentBack(back)));
         assert_eq!(downtime(THEN, 0, YEAR), Err(ClockError::WentBack(Duration::from_millis(THEN))));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_years_ahead_tells_nothing() {
+    fn a_clock_that_is_years_ahead_gives_no_downtime() {
         let tick = Duration::from_millis(1);
         assert_eq!(after(YEAR + tick), Err(ClockError::TooLong(YEAR + tick)));
         assert_eq!(downtime(THEN, u64::MAX, Duration::MAX).map_err(drop), Ok(Duration::from_millis(u64::MAX - THEN)));

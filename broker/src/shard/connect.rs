@@ -61,7 +61,7 @@ async fn receive(
     };
     let (home, bytes) = match read_in_time(&shard, &transport, peer, &mut connect_permit).await {
         Ok(Ok(first)) => first,
-        // A health check connects, sends nothing and closes: that is not worth a line.
+        // A health check connects, sends nothing and closes: this is not worth a line.
         Ok(Err(ConnectFailure::Peer(error, 0))) => {
             shard.mailboxes.connection_ends.count(EndReason::LostBeforeConnect);
             return tracing::debug!(address = peer.map(tracing::field::display), %error, "closed before CONNECT");
@@ -95,14 +95,14 @@ async fn receive(
 
 /// Why a connection has no CONNECT.
 enum ConnectFailure {
-    /// The peer closed it, or the network lost it, after so many bytes.
+    /// The peer closed the connection, or the network lost it, after so many bytes.
     Peer(io::Error, usize),
     /// The client speaks another protocol than MQTT.
     Foreign(Protocol),
     Pressed(&'static str),
 }
 
-/// As [`read`], unless that takes too long.
+/// As [`read`], but with a time limit.
 async fn read_in_time(
     shard: &Shard,
     transport: &Transport,
@@ -112,7 +112,7 @@ async fn read_in_time(
     let mut reading = pin!(read(shard, transport, peer, connect_permit));
     match timeout(shard.admission.connect_timeout, &mut reading).await {
         Err(_) => {
-            // After the process was stopped for a while, the time is over before the runtime has asked the system for what has come.
+            // After the process was stopped for a while, the time may be over before the runtime has asked the system for arrived bytes.
             yield_now().await;
             timeout(Duration::ZERO, reading).await
         }
@@ -136,7 +136,7 @@ async fn read(
                 if since.elapsed() < GRACE {
                     continue;
                 }
-                // Perhaps CONNECT has come while the process was stopped.
+                // Perhaps CONNECT arrived while the process was stopped.
                 yield_now().await;
                 if timeout(Duration::ZERO, transport.readable()).await.is_err() {
                     return Err(ConnectFailure::Pressed("too many others wait to say CONNECT too"));
@@ -168,8 +168,8 @@ fn read_chunk(transport: &Transport, bytes: &mut Vec<u8>) -> io::Result<usize> {
     Ok(read)
 }
 
-/// The home shard, once there are enough `bytes` to tell. For anything but a correct CONNECT that is this shard: its core refuses the packet as the
-/// specification says.
+/// The home shard, once there are enough `bytes` to tell. If the packet is anything but a correct CONNECT, this shard is the home: its core refuses
+/// the packet as the specification says.
 fn home(bytes: &[u8], shard: &Shard, peer: Option<SocketAddr>) -> Option<u16> {
     let here = Some(shard.index);
     if peek_type(bytes) != Some(PacketType::Connect) {

@@ -1,7 +1,7 @@
-//! Why connections ended: counted by reason, and logged where the broker refused a client or closed its connection.
+//! Counts why connections ended, and logs it if the broker refused a client or closed its connection.
 //!
-//! A client whose connections end again and again for the same reason has one line a minute, and all clients together have few lines a second: the
-//! log stays readable while a crowd is refused, and no client fills the disk. Each line says how many were left out before it.
+//! A client whose connections end again and again for the same reason has one line a minute, and all clients together have few lines a second. So
+//! the log stays readable while a crowd is refused, and no client fills the disk. Each line says how many were left out before it.
 
 use crate::net::Protocol;
 use crate::output::log::Escaped;
@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
-    /// The broker closed it for this reason, which the client was told if its version of MQTT has a way to.
+    /// The broker closed it for this reason. The client was told the reason if its version of MQTT allows that.
     Code(ReasonCode),
-    /// By a DISCONNECT of the client without an error.
+    /// The client closed it by a DISCONNECT without an error.
     Disconnected,
-    /// By a DISCONNECT of the client that names a fault of the broker, or of the client itself.
+    /// The client closed it by a DISCONNECT that names an error, of the broker or of the client itself.
     DisconnectedWithError,
     /// The client closed it without DISCONNECT, or the network lost it.
     Lost,
-    /// The same, before CONNECT. Health checks do so.
+    /// The client closed it, or the network lost it, before CONNECT. Health checks do so.
     LostBeforeConnect,
     /// There were too many other connections.
     NoRoom,
@@ -34,7 +34,7 @@ pub(crate) enum EndReason {
 }
 
 impl EndReason {
-    /// For metrics: the specification's name of the code, with underscores.
+    /// The name of the reason in metrics: the specification's name of the code, with underscores.
     fn label(self) -> String {
         match self {
             Self::Disconnected => "disconnected".to_owned(),
@@ -47,7 +47,7 @@ impl EndReason {
         }
     }
 
-    /// The index of its counter: first the reasons that are no Reason Codes, then all Reason Codes by their value.
+    /// The index of its counter: first the reasons that are not Reason Codes, then all Reason Codes by their value.
     fn place(self) -> usize {
         match self {
             Self::Lost => 0,
@@ -74,25 +74,25 @@ impl EndReason {
 /// One connection that ended, for the log.
 pub(crate) struct ConnectionEnd<'a> {
     pub(crate) end: EndReason,
-    /// Empty where it is not known.
+    /// The Client Identifier; empty if it is not known.
     pub(crate) client: &'a str,
     pub(crate) address: Option<SocketAddr>,
-    /// It had a CONNACK with success.
+    /// The client got a CONNACK with success.
     pub(crate) was_open: bool,
     pub(crate) why: fmt::Arguments<'a>,
 }
 
-/// The counters of all shards, and what was logged lately.
+/// The counters of all shards, and the recently logged lines.
 pub(crate) struct ConnectionEnds {
     counts: [AtomicU64; EndReason::OTHERS + 256],
     hasher: RandomState,
     told: Mutex<Told>,
 }
 
-/// What was logged lately.
+/// The recently logged lines.
 #[derive(Default)]
 struct Told {
-    /// By a hash of reason and client: when a line was logged, and how many were left out since.
+    /// By a hash of reason and client: when a line was logged, and how many lines were left out since.
     lately: HashMap<u64, (Instant, u64)>,
     /// When the current second began, and how many lines were logged in it.
     second: Option<(Instant, u32)>,
@@ -101,14 +101,14 @@ struct Told {
 }
 
 impl Told {
-    /// For each reason a client has one line in so much time.
+    /// A client has one line for each reason in so much time.
     const PAUSE: Duration = Duration::from_secs(60);
-    /// Lines a second at most.
+    /// The most lines a second.
     const MOST_LINES: u32 = 10;
-    /// How many clients are remembered at most.
+    /// The most clients that are remembered.
     const MOST: usize = 1024;
 
-    /// `None`: no line is logged. Otherwise how many were left out before for the same reason and client, and how many for others.
+    /// `None`: no line is logged. Otherwise how many lines were left out before for the same reason and client, and how many for others.
     fn pass(&mut self, key: u64, now: Instant) -> Option<(u64, u64)> {
         if let Some((told, untold)) = self.lately.get_mut(&key)
             && now.duration_since(*told) < Self::PAUSE
@@ -157,7 +157,7 @@ impl ConnectionEnds {
         let ConnectionEnd { end, client, address, was_open, why } = connection_end;
         self.count(*end);
         let key = match client {
-            // Without the port, which is another one each time.
+            // The address without its port, which changes with each connection.
             &"" => self.hasher.hash_one((end, address.map(|address| address.ip()))),
             client => self.hasher.hash_one((end, client)),
         };
@@ -185,7 +185,7 @@ impl ConnectionEnds {
         }
     }
 
-    /// Label and count of each reason.
+    /// The label and the count of each reason.
     pub(crate) fn counts(&self) -> Vec<(String, u64)> {
         EndReason::all().map(|end| (end.label(), self.counts[end.place()].load(Ordering::Relaxed))).collect()
     }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(lines, u64::from(Told::MOST_LINES));
         let later = start + Duration::from_secs(2);
         assert_eq!(told.pass(100_000, later), Some((0, 100_000 - lines)));
-        // Nobody is told twice within a minute, whoever came between.
+        // Other clients come in between, and still no client has a second line within a minute.
         for (key, secs) in (0..3_000_u64).zip(3..) {
             told.pass(200_000 + key, start + Duration::from_secs(secs));
             assert!(told.lately.len() <= Told::MOST);

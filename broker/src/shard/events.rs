@@ -1,4 +1,4 @@
-//! What has happened in all shards, on its way to the program that embeds the gateway.
+//! The events of all shards, on their way to the program that embeds the gateway.
 
 use goldcrest_core::codec::{QoS, ReasonCode};
 use goldcrest_core::{Broker, DropReason, Event};
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// Events that wait for the program.
+/// The most events that wait for the program.
 const MOST_WAITING: usize = 1_024;
 
-/// Something that has happened in the gateway. Which kinds of events come is said by [`Config::events`](goldcrest_core::Config::events).
+/// An event of the gateway. [`Config::events`](goldcrest_core::Config::events) selects which kinds of events come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GatewayEvent {
-    /// The Client Identifier of whom it is about; `None` if it is about no client.
+    /// The Client Identifier of the client that the event is about; `None` if it is about no client.
     pub client_id: Option<String>,
     /// The Topic Name, or the Topic Filter of a subscription; `None` if there is none, or it is not in memory.
     pub topic: Option<String>,
@@ -72,8 +72,8 @@ impl GatewayEvent {
     }
 }
 
-/// The events of a gateway, for its program: at most 1,024 wait for it. What comes beyond them is lost and counted. Those of one shard come
-/// in their order.
+/// The events of a gateway, for the program that embeds it. At most 1,024 wait for the program; further ones are lost and counted. Events
+/// of one shard keep their order.
 #[derive(Debug)]
 pub struct EventStream {
     waiting: mpsc::Receiver<GatewayEvent>,
@@ -81,12 +81,12 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The next event; `None` after the last, when the gateway has stopped.
+    /// Waits for the next event; `None` after the last one, when the gateway has stopped.
     pub async fn next(&mut self) -> Option<GatewayEvent> {
         self.waiting.recv().await
     }
 
-    /// Events that were lost because the program did not take those before in time, or a shard had too many in one turn: see
+    /// How many events were lost because the program did not take earlier ones in time, or because a shard had too many in one turn: see
     /// [`Config::event_bytes`](goldcrest_core::Config::event_bytes).
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
@@ -98,7 +98,7 @@ impl EventStream {
 pub(crate) struct EventSender {
     waiting: mpsc::Sender<GatewayEvent>,
     lost: Arc<AtomicU64>,
-    /// What the broker of the shard has lost, as far as it is counted in `lost`.
+    /// How many events the broker of the shard has lost, as far as `lost` includes them.
     lost_in_broker: u64,
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn event_channel() -> (EventSender, EventStream) {
 }
 
 impl EventSender {
-    /// Sends what has happened in the broker. Never waits.
+    /// Sends the events of the broker. Never waits.
     pub(super) fn send_all(&mut self, broker: &mut Broker<'static>) {
         let mut lost = 0;
         while let Some(event) = broker.poll_event() {

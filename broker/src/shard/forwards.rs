@@ -1,18 +1,18 @@
-//! Forwards on their way from shards to a sibling: a queue for each shard that sends some. Whole queues change hands, so a forward lies where
-//! the sending core put it until the receiving core takes it.
+//! Forwards on their way from other shards to this one: a queue for each shard that sends some. Whole queues change hands, so a forward stays
+//! where the sending core put it until the receiving core takes it.
 
 use goldcrest_core::{Broker, Config, Forward, Instant};
 use std::collections::VecDeque;
 
-/// The work, as the core counts it, after which the rest waits until connections had their turn.
+/// After so much work, as the core counts it, the rest waits until connections had their turn.
 const SHARE: u64 = Config::WORK_SHARE as u64;
 
 /// Forwards for one shard. Those of one sender stay in their order.
 #[derive(Default)]
 pub(crate) struct Forwards {
-    /// By the sender's index. A queue that is empty is kept for its memory.
+    /// The queues by the sender's index. An empty queue is kept for its memory.
     queues: Vec<VecDeque<Forward>>,
-    /// The senders whose queues are not empty: first who has waited longest.
+    /// The senders whose queues are not empty: first the one that has waited longest.
     senders: VecDeque<u16>,
 }
 
@@ -25,7 +25,7 @@ impl Forwards {
         self.senders.iter().map(|sender| self.queues[usize::from(*sender)].len()).sum()
     }
 
-    /// Puts `batch` behind what the shard `from` has sent before. That leaves `batch` empty, with memory for the next one.
+    /// Puts `batch` behind the earlier forwards of the shard `from`, and leaves `batch` empty, with memory for the next one.
     pub(super) fn put(&mut self, from: u16, batch: &mut VecDeque<Forward>) {
         let sender = usize::from(from);
         if self.queues.len() <= sender {
@@ -40,14 +40,14 @@ impl Forwards {
         }
     }
 
-    /// Puts all of `others` behind these.
+    /// Puts all of `others` behind the present ones.
     pub(super) fn put_all(&mut self, others: &mut Self) {
         while let Some(sender) = others.senders.pop_front() {
             self.put(sender, &mut others.queues[usize::from(sender)]);
         }
     }
 
-    /// Has the core take forwards, until it has done its share of work. The rest is left, and its sender comes last the next time.
+    /// Has the core take forwards, until it has done its share of work. The rest waits, and the sender of the rest comes last the next time.
     pub(super) fn hand_in(&mut self, broker: &mut Broker<'static>, now: Instant) {
         let before = broker.work();
         while broker.work().wrapping_sub(before) < SHARE
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use goldcrest_core::{AllowAll, Capacity, Limits, Memory, Shard};
 
-    /// What the first SUBSCRIBE of a client has its shard tell the other one: two forwards.
+    /// The two forwards to the other shard that the first SUBSCRIBE of a client causes.
     fn batch() -> VecDeque<Forward> {
         let shard = Shard { index: 0, count: 2 };
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, shard);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_changes_hands_without_being_moved() {
+    fn a_batch_changes_hands_without_copying_its_forwards() {
         let (mut forwards, mut batch) = (Forwards::default(), batch());
         let place = batch.as_slices().0.as_ptr();
         forwards.put(1, &mut batch);

@@ -1,11 +1,11 @@
-//! Who wakes a shard that sleeps: an argument between two flags, without a lock that both sides would wait for.
+//! Decides who wakes a shard that sleeps, with two flags and without a lock that both sides would wait for.
 //!
-//! A sender puts mail, notes that there is some, and then looks whether the shard sleeps. The shard notes that it sleeps, and then looks
-//! whether there is mail. Each writes its own flag before it reads the other's, and all of these accesses are sequentially consistent:
-//! so at least one of both sees what the other wrote, and no mail is left with a shard that sleeps on. Only the sender that finds the
-//! mailbox empty looks: mail that stands there already is in the care of the sender that put it.
+//! A sender puts mail, raises the flag for mail, and then looks whether the shard sleeps. The shard raises the flag for sleep, and then
+//! looks whether there is mail. Each side writes its own flag before it reads the other's, and all these accesses are sequentially
+//! consistent. So at least one side sees the flag of the other, and no mail is left with a sleeping shard. Only the sender that finds the
+//! mailbox empty looks: mail that is there already is in the care of the sender that put it.
 //!
-//! The tests have loom try all orders in which threads may run.
+//! The tests use loom to try all orders in which threads may run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) trait Flag: Default {
     fn get(&self) -> bool;
     fn set(&self, value: bool);
-    /// What it was before.
+    /// Sets the flag, and returns its earlier value.
     fn raise(&self) -> bool;
 }
 
@@ -34,26 +34,25 @@ impl Flag for AtomicBool {
 /// The two flags of one mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Handshake<F = AtomicBool> {
-    /// There is mail: saves the shard the lock of its mailbox in most turns.
+    /// There is mail. In most turns this flag saves the shard the lock of its mailbox.
     has_mail: F,
     /// The shard's thread waits for the system, and would not notice mail by itself.
     is_asleep: F,
 }
 
-/// What a sender has to do after it has given the lock of the mailbox back.
+/// A note for a sender about what to do once it has released the lock of the mailbox.
 #[must_use]
 pub(super) struct Posted {
     was_empty: bool,
 }
 
 impl<F: Flag> Handshake<F> {
-    /// A sender has put mail, and still has the lock of the mailbox.
+    /// Called by a sender that has put mail, and still holds the lock of the mailbox.
     pub(super) fn post(&self) -> Posted {
         Posted { was_empty: !self.has_mail.raise() }
     }
 
-    /// Whether this sender has to see to it that the shard takes its mail: the shard sleeps, and no other sender does. Asked without
-    /// the lock.
+    /// Whether this sender has to make the shard take its mail: the shard sleeps, and no other sender does so. Called without the lock.
     pub(super) fn is_due(&self, posted: Posted) -> bool {
         posted.was_empty && self.is_asleep.get()
     }
@@ -63,19 +62,19 @@ impl<F: Flag> Handshake<F> {
         self.has_mail.get()
     }
 
-    /// All mail is taken, by whoever has the lock of the mailbox.
+    /// Called when all mail is taken, by the thread that holds the lock of the mailbox.
     pub(super) fn collect(&self) {
         self.has_mail.set(false);
     }
 
-    /// The shard's thread is about to sleep. Whether it must not, as there is mail.
+    /// Called when the shard's thread is about to sleep. Returns true if it must not, because there is mail.
     #[must_use]
     pub(super) fn fall_asleep(&self) -> bool {
         self.is_asleep.set(true);
         self.has_mail.get()
     }
 
-    /// The shard's thread goes on.
+    /// Called when the shard's thread goes on.
     pub(super) fn wake_up(&self) {
         self.is_asleep.set(false);
     }
@@ -88,8 +87,8 @@ mod tests {
     use loom::sync::{Arc, Mutex};
     use loom::thread;
 
-    /// A flag as loom sees it. Loom takes a sequentially consistent access for acquire and release, and would find orders that no
-    /// machine has; a fence behind each write gives it back that the write comes before what is read next.
+    /// A flag in loom's model. Loom treats a sequentially consistent access as acquire and release, and would find orders that no machine
+    /// has. A fence behind each write restores the guarantee that the write comes before the next read.
     #[derive(Debug, Default)]
     struct CheckedFlag(LoomBool);
 
@@ -110,19 +109,19 @@ mod tests {
         }
     }
 
-    /// A mailbox as [`Mailboxes`](super::super::mailbox::Mailboxes) has it, with the event loop that others may run. Letters are counted.
+    /// A mailbox like [`Mailboxes`](super::super::mailbox::Mailboxes), with the event loop that others may run. Letters are only counted.
     #[derive(Default)]
     struct Model {
         handshake: Handshake<CheckedFlag>,
         mail: Mutex<usize>,
-        /// What the event loop has taken.
+        /// How many letters the event loop has taken.
         event_loop: Mutex<usize>,
         /// The shard's thread was woken, or will not fall asleep.
         is_woken: LoomBool,
     }
 
     impl Model {
-        /// As a sender does it. What it is to do about a shard that sleeps is `deliver`.
+        /// Sends a letter; `deliver` is what the sender does about a shard that sleeps.
         fn send(&self, deliver: impl Fn(&Self)) {
             let mut mail = self.mail.lock().unwrap();
             *mail += 1;
@@ -137,7 +136,7 @@ mod tests {
             self.is_woken.store(true, Ordering::Relaxed);
         }
 
-        /// As [`Mailboxes::run_or_wake`](super::super::mailbox::Mailboxes::run_or_wake).
+        /// Does the same as [`Mailboxes::run_or_wake`](super::super::mailbox::Mailboxes::run_or_wake).
         fn run_or_wake(&self) {
             match self.event_loop.try_lock() {
                 Ok(mut taken) => self.collect(&mut taken),
@@ -145,7 +144,7 @@ mod tests {
             }
         }
 
-        /// Takes what came, with the lock of the event loop.
+        /// Takes the letters, with the lock of the event loop held.
         fn collect(&self, taken: &mut usize) {
             if self.handshake.has_mail() {
                 let mut mail = self.mail.lock().unwrap();
@@ -154,8 +153,8 @@ mod tests {
             }
         }
 
-        /// Some turns of the shard's thread, with sleep after each. Where it is woken, or does not fall asleep, it has another one, of
-        /// which no more is told: it takes all mail that is there then.
+        /// Runs some turns of the shard's thread, each followed by sleep. If the thread is woken, or does not fall asleep, one more turn
+        /// follows. The model leaves that turn out: it takes all mail that is there then.
         fn run(&self, turns: usize, fall_asleep: impl Fn(&Handshake<CheckedFlag>) -> bool) {
             for _ in 0..turns {
                 self.collect(&mut self.event_loop.lock().unwrap());
@@ -168,14 +167,15 @@ mod tests {
         }
     }
 
-    /// Each of `senders` sends a letter to a shard that turns and falls asleep meanwhile.
+    /// Runs `senders` threads that each send a letter, while the shard takes turns and falls asleep.
     fn check(
         senders: usize,
         deliver: impl Fn(&Model) + Copy + Send + Sync + 'static,
         fall_asleep: impl Fn(&Handshake<CheckedFlag>) -> bool + Copy + Send + Sync + 'static,
     ) {
         let mut builder = loom::model::Builder::new();
-        // All orders of two threads. Of three, those with up to three switches away from a thread that could go on.
+        // With two threads all orders are tried. With three threads only orders with up to three switches away from a thread that could
+        // go on.
         let turns = if senders == 1 { 2 } else { 1 };
         builder.preemption_bound = (senders > 1).then_some(3);
         builder.check(move || {
@@ -205,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn no_order_of_threads_leaves_mail_where_senders_run_the_event_loop_of_a_shard_that_sleeps() {
+    fn no_order_of_threads_leaves_mail_if_senders_run_the_event_loop_of_a_sleeping_shard() {
         for senders in [1, 2] {
             check(senders, Model::run_or_wake, Handshake::fall_asleep);
         }
     }
 
-    /// A shard that looks for mail first, and notes then that it sleeps, misses what comes in between.
+    /// The wrong order: the shard looks for mail first, and then notes that it sleeps. It misses mail that comes in between.
     #[test]
     #[should_panic = "letters are left with a shard that sleeps"]
     fn a_handshake_in_the_wrong_order_is_found_out() {

@@ -1,12 +1,12 @@
-//! What shards pass to each other. Each shard has a mailbox, and is woken once for all that came in meanwhile.
+//! Mailboxes, by which shards pass things to each other. Each shard has one, and is woken once for all mail that came in meanwhile.
 //!
-//! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound how many can be
-//! under way: they let publishers wait.
+//! Forwards from one shard to another arrive in the order in which they were sent, and none is lost. The cores bound how many can be under way, by
+//! letting publishers wait.
 //!
-//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. A shard that sleeps is not woken for a few
-//! messages: the thread that has them runs the event loop of that shard, after its own turn ([`Mailboxes::run_or_wake`]). To wake a
-//! thread on another core costs several times what a message costs. No thread ever waits for the lock of another shard's event loop:
-//! where the lock is taken the shard is woken. That no mail is overlooked is the matter of the [handshake](super::handshake).
+//! A shard that is awake looks into its mailbox before it falls asleep, and need not be woken. A sleeping shard is not woken for a few messages: the
+//! sending thread runs the event loop of that shard itself, after its own turn ([`Mailboxes::run_or_wake`]). Waking a thread on another core would
+//! cost several times as much as a message. No thread ever waits for the lock of another shard's event loop: if the lock is taken, the shard is
+//! woken. The [handshake](super::handshake) ensures that no mail is overlooked.
 
 use super::connection_ends::ConnectionEnds;
 use super::forwards::Forwards;
@@ -24,9 +24,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-/// The most bytes that one shard has under way to another, if each message is as large as a packet may be.
+/// The most bytes that one shard can have under way to another, if each message is as large as a packet may be.
 pub(crate) const fn most_bytes_in_transit(packet_bytes: usize) -> usize {
-    // The list of forwards doubles when it grows.
+    // A list doubles when it grows.
     (Forward::MAX_IN_TRANSIT as usize).saturating_mul(packet_bytes.saturating_add(2 * size_of::<Forward>()))
 }
 
@@ -55,10 +55,10 @@ pub(crate) trait SleepingEventLoop: Send {
     fn run_for_sleeping(&mut self);
 }
 
-/// For up to so many forwards a shard that sleeps is not woken.
+/// A sleeping shard is not woken for up to so many forwards.
 const FEW: usize = 8;
 
-/// What is in a mailbox.
+/// The contents of a mailbox.
 #[derive(Default)]
 pub(crate) struct Mail {
     pub(crate) forwards: Forwards,
@@ -68,25 +68,25 @@ pub(crate) struct Mail {
     pub(crate) local_connections: Vec<LocalConnection>,
     /// Answers of the store.
     pub(crate) answers: Vec<Answer>,
-    /// Calls of whoever looks after the gateway.
+    /// Calls of other threads, for example on behalf of an operator.
     pub(crate) calls: Vec<ShardCall>,
-    /// The gateway stops.
+    /// Set if the gateway stops.
     pub(crate) shut_down: bool,
 }
 
 /// A function that a shard calls once, with its broker.
 pub(crate) type ShardCall = Box<dyn FnOnce(Instant, &mut Broker<'static>) + Send>;
 
-/// Calls that wait for one shard at most. The shard takes all of them in its next turn; a caller with one more waits until then.
+/// The most calls that wait for one shard. The shard takes all of them in its next turn; the caller of a further one waits until then.
 const MAX_CALLS: usize = 64;
 
 /// Why not all shards have answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoAnswer {
-    /// A shard has too much to answer already, and no shard was asked.
+    /// Too many calls wait for a shard already, so no shard was asked.
     Busy,
-    /// All shards were asked, and one has not answered within a second. Unless it has failed it does later what it was asked for.
+    /// All shards were asked, and one has not answered within a second. It will still do what it was asked to do, unless it has failed.
     Silent,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// Permits for calls that wait.
+/// Permits for waiting calls.
 struct CallSlots(Arc<Semaphore>);
 
 impl Default for CallSlots {
@@ -113,9 +113,9 @@ impl Default for CallSlots {
 /// A connection on its way to its home shard.
 pub(crate) struct Handover {
     pub(crate) transport: Detached,
-    /// `None`: it is in this process.
+    /// The address of the client; `None` if it is in this process.
     pub(crate) peer: Option<SocketAddr>,
-    /// The bytes that were read from it: CONNECT and what followed.
+    /// The bytes that were read from the connection: CONNECT and those behind it.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: ConnectionPermit,
 }
@@ -127,7 +127,7 @@ pub(crate) struct LocalConnection {
 }
 
 impl Mailboxes {
-    /// How long an answer of a shard is waited for. A shard that works well answers much sooner.
+    /// How long to wait for an answer of a shard. A shard that works well answers much sooner.
     pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(shards: u16) -> Self {
@@ -143,7 +143,7 @@ impl Mailboxes {
     }
 
     /// Sends a batch, and leaves `batch` empty with memory for the next one. If this returns true, the shard `to` sleeps, and the caller has to call
-    /// [`Mailboxes::run_or_wake`] for it, once it has nothing more urgent to do.
+    /// [`Mailboxes::run_or_wake`] for it once it has nothing more urgent to do.
     #[must_use]
     pub(crate) fn forward(&self, from: u16, to: u16, batch: &mut VecDeque<Forward>) -> bool {
         let are_few = batch.len() <= FEW;
@@ -154,7 +154,7 @@ impl Mailboxes {
         is_due && are_few
     }
 
-    /// Runs the event loop of a shard that sleeps, if there are few forwards in its mailbox and nobody else runs it; otherwise wakes the shard.
+    /// Runs the event loop of a sleeping shard, if there are few forwards in its mailbox and no other thread runs it; otherwise wakes the shard.
     pub(crate) fn run_or_wake(&self, shard: u16) {
         let mailbox = &self.mailboxes[usize::from(shard)];
         if lock(&mailbox.mail).forwards.len() <= FEW
@@ -163,7 +163,7 @@ impl Mailboxes {
             match sleeper.try_lock() {
                 Ok(mut sleeper) => return sleeper.run_for_sleeping(),
                 Err(TryLockError::WouldBlock) => {}
-                // A panic in there has ended the shard, and ends the gateway.
+                // A panic in the event loop has ended the shard, and ends the gateway.
                 Err(TryLockError::Poisoned(_)) => return,
             }
         }
@@ -184,8 +184,8 @@ impl Mailboxes {
         self.post(shard, |mail| mail.answers.push(answer));
     }
 
-    /// Has a shard do `work` in its next turn, and gives what `work` returns. The call is in the mailbox when this function returns; if too
-    /// many others wait there, it is put there once there is room, while the future is polled. A shard that has ended or hangs never answers.
+    /// Has a shard do `work` in its next turn, and yields the result of `work`. The call is in the mailbox when this function returns. If too many
+    /// others wait there, polling the future puts the call there once there is room. A shard that has ended or hangs never answers.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         shard: u16,
@@ -205,7 +205,8 @@ impl Mailboxes {
         }
     }
 
-    /// Has all shards do something, each its own `work`, and waits for all answers. All are asked or, without room for the call in time, none.
+    /// Has each shard do its own `work`, and waits for all answers. Either all shards are asked or none: none if there is no room for a call in
+    /// time.
     pub(crate) async fn ask_all<T: Send + 'static, W>(&self, mut work: impl FnMut(u16) -> W) -> Result<Vec<T>, NoAnswer>
     where
         W: FnOnce(Instant, &mut Broker<'static>) -> T + Send + 'static,
@@ -229,12 +230,12 @@ impl Mailboxes {
         timeout(Self::ANSWER_TIME, answers).await.ok().flatten().ok_or(NoAnswer::Silent)
     }
 
-    /// Has a shard do something that is bounded elsewhere: no room for calls is needed.
+    /// Has a shard do work whose amount is bounded elsewhere: this needs no room for calls.
     pub(crate) fn tell(&self, shard: u16, call: ShardCall) {
         self.post(shard, |mail| mail.calls.push(call));
     }
 
-    /// Has a shard do `work`. `place` is given back when it begins.
+    /// Has a shard do `work`. `place` is released when the work begins.
     fn call<T: Send + 'static>(
         &self,
         shard: u16,
@@ -266,14 +267,14 @@ impl Mailboxes {
         }
     }
 
-    /// Lets other threads run the event loop of `shard` while its own sleeps.
+    /// Lets other threads run the event loop of `shard` while its own thread sleeps.
     pub(crate) fn admit<S: SleepingEventLoop + 'static>(&self, shard: u16, event_loop: &Arc<Mutex<S>>) {
         let sleeper: Weak<Mutex<S>> = Arc::downgrade(event_loop);
-        // A shard begins once.
+        // Fails only if it was set before, but a shard begins only once.
         let _ = self.mailboxes[usize::from(shard)].sleeper.set(sleeper);
     }
 
-    /// The thread of `shard` is about to sleep. If there is mail, it is woken at once.
+    /// The thread of `shard` is about to sleep. If there is mail, the thread is woken at once.
     pub(crate) fn fall_asleep(&self, shard: u16) {
         if self.mailboxes[usize::from(shard)].handshake.fall_asleep() {
             self.wake(shard);
@@ -302,7 +303,7 @@ impl Mailboxes {
         }
     }
 
-    /// Whether the caller has to see to it that the shard takes its mail: see [`Handshake::is_due`].
+    /// Puts mail. Returns whether the caller has to make the shard take it: see [`Handshake::is_due`].
     fn put(&self, to: u16, put: impl FnOnce(&mut Mail)) -> bool {
         let mailbox = &self.mailboxes[usize::from(to)];
         let mut mail = lock(&mailbox.mail);
@@ -319,7 +320,7 @@ impl Mailboxes {
     }
 }
 
-/// Locks it even after a panic: that ends the gateway, and no panic leaves a mailbox half changed.
+/// Locks a mutex even after a panic: a panic ends the gateway, and never leaves a mailbox half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -354,7 +355,7 @@ mod tests {
         assert_eq!(woken(), 2, "there is something it has not seen");
     }
 
-    /// A turn of shard 1, which sleeps, and something for it from shard 0 that it answers.
+    /// Runs a test with a sleeping shard 1 and mail for it from shard 0, which its event loop answers.
     fn with_sleeper(clients: u8, test: impl FnOnce(&Arc<Mailboxes>, &Arc<Mutex<EventLoop>>, &dyn Fn() -> usize)) {
         let (mailboxes, counter) = (Arc::new(Mailboxes::new(2)), Arc::new(WakeCounter::default()));
         let mut brokers = [0, 1].map(|index| {
@@ -370,7 +371,7 @@ mod tests {
                 brokers[0].handle_bytes(now, client, packet);
             }
         }
-        // The filter, and a fence behind it, of each.
+        // Two forwards for each client: its filter, and a fence behind that.
         let mut batch = VecDeque::new();
         brokers[0].poll_forwards(&mut batch);
         assert_eq!(batch.len(), 2 * usize::from(clients));
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_sleeps_is_turned_by_others() {
+    fn other_threads_run_the_event_loop_of_a_sleeping_shard() {
         with_sleeper(1, |mailboxes, _, woken| {
             assert!(!mailboxes.collect(0, &mut Mail::default()));
             mailboxes.run_or_wake(1);
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn for_much_a_shard_is_woken() {
+    fn a_sleeping_shard_is_woken_for_many_forwards() {
         with_sleeper(5, |mailboxes, _, woken| {
             assert_eq!(woken(), 1);
             mailboxes.run_or_wake(1);
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_being_turned_is_woken() {
+    fn a_shard_whose_event_loop_is_locked_is_woken() {
         with_sleeper(1, |mailboxes, event_loop, woken| {
             let event_loop = event_loop.lock().unwrap();
             mailboxes.run_or_wake(1);
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_its_own_thread_wakes_the_shard() {
+    fn a_shard_is_woken_for_work_that_needs_its_own_thread() {
         with_sleeper(1, |mailboxes, event_loop, woken| {
             lock(&mailboxes.mailboxes[1].mail).shut_down = true;
             mailboxes.run_or_wake(1);
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn errands_beyond_what_a_shard_takes_wait_and_are_answered_too() {
+    fn calls_beyond_the_bound_wait_and_are_answered_too() {
         let mailboxes = Mailboxes::new(1);
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, goldcrest_core::Shard::ONLY);
         let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
@@ -454,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn errands_for_a_shard_that_hangs_are_bounded_and_nobody_is_answered() {
+    fn calls_to_a_shard_that_hangs_are_bounded_and_not_answered() {
         let mailboxes = Mailboxes::new(1);
         let answers: Vec<_> = (0..MAX_CALLS + 1).map(|_| mailboxes.ask(0, |_, broker| broker.counters())).collect();
         let mut cx = Context::from_waker(Waker::noop());

@@ -1,17 +1,17 @@
 //! Shards: each is a thread with a core broker, its sockets and its event loop.
 //!
 //! ```text
-//! task             the thread with its runtime: one task runs the event loop, others accept, read CONNECT and take leave
-//! shared           what those tasks share
+//! task             the thread with its runtime: one task runs the event loop, others accept, read CONNECT or close
+//! shared           the state that those tasks share
 //! connect          reads the first packet of a connection, and sends the connection to its home shard
 //! event_loop       what happens in one turn: bytes in, forwards to siblings, bytes out
 //! decisions        asks the program whether a client may connect
-//! events           what has happened, on its way to the program
-//! ready_queue      which sockets are to be looked after in the next turn
-//! forwards         what the cores of shards have for each other, in queues
-//! mailbox          what shards pass to each other, in batches
+//! events           events on their way to the program
+//! ready_queue      which sockets the next turn has to serve
+//! forwards         forwards between the cores of shards, in queues
+//! mailbox          all mail between shards, in batches
 //! handshake        who wakes a shard that sleeps
-//! persistence      what a shard hands to the store, and hears of it
+//! persistence      the shard's side of the store: batches to it, answers from it
 //! clock            the broker's time, which goes on across restarts
 //! connection_ends  why connections ended
 //! ```

@@ -1,14 +1,14 @@
 //! Which sockets are ready to be read from or written to.
 //!
-//! The runtime wakes the waker of a socket. That puts the connection into a list, and wakes the one task of the shard. A task for each socket
-//! would cost 256 bytes for each idle connection, and a way through the runtime's queue for each read.
+//! The runtime calls the waker of a socket. The waker puts the connection into a list, and wakes the one task of the shard. A task for each
+//! socket would cost 256 bytes for each idle connection, and a pass through the runtime's queue for each read.
 
 use goldcrest_core::ConnectionId;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-/// The connections whose sockets are ready, in the order in which they became so.
+/// The connections whose sockets are ready, in the order in which they became ready.
 #[derive(Default)]
 pub(crate) struct ReadyQueue(Mutex<List>);
 
@@ -18,7 +18,7 @@ struct List {
     task: Option<Waker>,
 }
 
-/// What the waker of one socket knows.
+/// The data in the waker of one socket.
 struct SocketWaker {
     ready_queue: Arc<ReadyQueue>,
     id: ConnectionId,
@@ -75,7 +75,7 @@ mod tests {
     use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Shard};
 
     #[test]
-    fn the_turner_is_woken_once_and_each_socket_is_listed_once() {
+    fn the_task_is_woken_once_and_each_socket_is_listed_once() {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
         let ids = [(); 2].map(|()| broker.handle_connected(Instant::from_millis(0)).unwrap());

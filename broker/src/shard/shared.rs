@@ -1,4 +1,4 @@
-//! What the tasks of a shard share: its event loop, its mailbox, and who may connect.
+//! The state that the tasks of a shard share: its event loop, its mailbox, and its bounds on connections.
 
 use super::clock::Clock;
 use super::connection_ends::EndReason;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
-/// What the tasks of a shard share.
+/// The state that the tasks of a shard share.
 pub(crate) struct Shard {
     pub(crate) index: u16,
     pub(crate) mailboxes: Arc<Mailboxes>,
@@ -23,11 +23,11 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Serves a connection whose home is this shard, after all sockets that are ready by now were read.
+    /// Serves a connection whose home is this shard, after all sockets that are ready by now have been read.
     ///
     /// A client may send its last messages and DISCONNECT, close, and connect again at once. If its old connection were still open then, the new
-    /// one would take its Session over: the last messages would be lost, and the Will would be sent. But the bytes on the old socket came
-    /// before the CONNECT on the new one, and the runtime looks at all sockets before it goes on with a task that has yielded.
+    /// one would take its Session over: the last messages would be lost, and the Will would be sent. But the bytes on the old socket arrived before
+    /// the CONNECT on the new one, and the runtime looks at all sockets before it resumes a task that has yielded. So yielding once is enough.
     pub(crate) async fn open_connection(
         self: Rc<Self>,
         transport: Transport,
@@ -50,8 +50,8 @@ impl Shard {
         self.admission.turn_away(peer, why);
     }
 
-    /// Uses the event loop. A panic meanwhile is a bug that may have left the broker in any state. The runtime would go on with other tasks; so the
-    /// shard is ended. It is ended too where a thread of another shard panicked that ran the event loop.
+    /// Uses the event loop. A panic in it is a bug that may have left the broker in any state. The runtime would go on with other tasks, so this
+    /// ends the shard. The shard ends too if a thread of another shard panicked while it ran this event loop.
     pub(super) fn event_loop<T>(&self, work: impl FnOnce(&mut EventLoop) -> T) -> T {
         self.end_if_panicking(|| work(&mut self.event_loop.lock().expect("nobody has panicked in this event loop")))
     }

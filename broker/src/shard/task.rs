@@ -1,4 +1,4 @@
-//! The thread of a shard: it has a runtime of its own, sets the core broker up, and runs the event loop in one task. While the thread sleeps,
+//! The thread of a shard. It has a runtime of its own, sets the core broker up, and runs the event loop in one task. While the thread sleeps,
 //! threads of other shards may run the event loop for a moment.
 
 use super::clock::Clock;
@@ -31,7 +31,7 @@ pub(crate) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 /// A turn in which the core counts so much work is long: it takes a fraction of a millisecond.
 const LONG: u64 = 4_096;
 
-/// What a shard needs to begin.
+/// Everything that a shard needs to begin.
 pub(crate) struct ShardPlan {
     pub(crate) config: goldcrest_core::Config<'static>,
     pub(crate) capacity: Capacity,
@@ -49,7 +49,7 @@ pub(crate) struct ShardPlan {
     pub(crate) gives_up: Arc<AtomicBool>,
 }
 
-/// Runs a shard on this thread until the gateway stops. Says on `started` whether it could begin.
+/// Runs a shard on this thread until the gateway stops. Reports on `started` whether the shard could begin.
 pub(crate) fn run(plan: ShardPlan, started: &SyncSender<io::Result<()>>) {
     let (index, mailboxes) = (plan.config.shard.index, plan.mailboxes.clone());
     let (falls_asleep, wakes_up) = (mailboxes.clone(), mailboxes);
@@ -104,7 +104,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
     Ok((Rc::new(shard), listeners))
 }
 
-/// Serves until the shard is stopped. `tell_started` returns false if nobody waits for the gateway any more; then nothing is served.
+/// Serves until the shard is stopped. `tell_started` returns false if nobody waits for the gateway any more; then the shard serves nobody.
 async fn serve(
     shard: Rc<Shard>,
     listeners: oneshot::Receiver<Vec<ListenSocket>>,
@@ -131,7 +131,7 @@ async fn serve(
     Ok(())
 }
 
-/// Accepts connections on all `listeners`, once these have come, until it is aborted.
+/// Accepts connections on all `listeners`, once these have come, until the task is aborted.
 async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSocket>>) {
     let Ok(listeners) = listeners.await else { return };
     let mut accepting = JoinSet::new();
@@ -146,8 +146,8 @@ async fn accept_all(shard: Rc<Shard>, listeners: oneshot::Receiver<Vec<ListenSoc
     while accepting.join_next().await.is_some() {}
 }
 
-/// The task that runs the event loop: one turn each time when sockets are ready, when there is mail, when another task has used the event loop, or
-/// when a timer of the core is due.
+/// The task that runs the event loop. It runs one turn each time when sockets are ready, when there is mail, when another task has used the event
+/// loop, or when a timer of the core is due.
 struct ShardTask {
     shard: Rc<Shard>,
     /// These two are empty between turns, and kept for their memory.
@@ -174,7 +174,7 @@ impl Future for ShardTask {
             shard.mailboxes.listen(shard.index, cx.waker());
         }
         if std::mem::take(was_long) {
-            // Other tasks wait for one long turn at most, not for as many as the runtime would run in a row.
+            // Makes other tasks wait for one long turn at most, and not for as many turns as the runtime would run in a row.
             after_a_look(cx);
             return Poll::Pending;
         }
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
 
-    /// A panic in any task of a shard ends the shard, and its broker is not used any more.
+    /// Expects that `panic`, in any task of a shard, ends the shard, whose broker is then not used any more.
     fn ends(panic: impl FnOnce(Rc<Shard>) + Send + 'static) {
         let plan = ShardPlan {
             config: goldcrest_core::Config::gateway(1),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_who_stands_in_ends_the_shard() {
+    fn a_panic_of_another_thread_in_the_event_loop_ends_the_shard() {
         ends(|shard| {
             let event_loop = shard.event_loop.clone();
             let standing_in = std::thread::spawn(move || {

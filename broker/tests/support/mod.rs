@@ -26,7 +26,7 @@ pub(crate) fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(SocketAd
     }
 }
 
-/// The defaults, on a port that the system chooses.
+/// The default configuration, on a port that the system chooses.
 pub(crate) fn local() -> Config {
     Config { listeners: vec![Listener::new("127.0.0.1:0".parse().unwrap())], ..Config::default() }
 }
@@ -42,7 +42,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A Network Connection without CONNECT.
+    /// Opens a Network Connection without sending CONNECT.
     pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -50,7 +50,7 @@ impl Client {
         Self { stream, version: Version::V5, received: Vec::new() }
     }
 
-    /// A connected client of MQTT 5.0 with a new Session.
+    /// Connects an MQTT 5.0 client with a new Session.
     pub(crate) fn connect(address: SocketAddr, client_id: &str) -> Self {
         let mut client = Self::open(address);
         client.send(Packet::Connect(connect_packet(client_id)));
@@ -75,7 +75,7 @@ impl Client {
         });
     }
 
-    /// Takes the next packet.
+    /// Receives the next packet, and passes it to `take`.
     pub(crate) fn receive<T>(&mut self, take: impl FnOnce(Packet<'_>) -> T) -> T {
         loop {
             if let Some((frame, len)) = split(&self.received, MAX_PACKET_LEN).unwrap() {
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    /// The next packet is `wanted`, apart from its Properties.
+    /// Expects `wanted` as the next packet, apart from its Properties.
     pub(crate) fn expect(&mut self, wanted: Packet<'_>) {
         self.receive(|mut packet| {
             match &mut packet {
@@ -102,13 +102,13 @@ impl Client {
         });
     }
 
-    /// The broker closes the connection, without anything said before, and without a reset.
+    /// Expects that the broker closes the connection, with no packet before and without a reset.
     pub(crate) fn expect_end(&mut self) {
         assert!(self.received.is_empty());
         assert_eq!(self.stream.read(&mut [0; 16]).expect("an orderly end"), 0);
     }
 
-    /// Whether the connection is gone, however.
+    /// Whether the connection is gone, whatever the reason.
     pub(crate) fn is_gone_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let read = self.stream.read(&mut [0; 16]);

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 pub(crate) fn goldcrest(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
-    // A test that forgets to say where has no directory, rather than the one of whoever runs it.
+    // A test that forgets to name a directory gets none, and not the directory of the user who runs it.
     command.env_remove("STATE_DIRECTORY").env("XDG_STATE_HOME", "/dev/null");
     command
 }
@@ -24,13 +24,13 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) struct Server {
     pub(crate) child: Child,
     out: BufReader<ChildStdout>,
-    /// What it said before it was ready.
+    /// The output before the gateway was ready.
     pub(crate) greeting: String,
     pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    /// With nothing on disk.
+    /// Starts a gateway with nothing on disk.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self::run(&mut goldcrest(&[&["--memory-only"], args].concat()))
     }
@@ -55,7 +55,7 @@ impl Server {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// What else it said, and its exit code.
+    /// Waits for the end. Returns the rest of the output, and the exit code.
     pub(crate) fn wait(mut self) -> (String, Option<i32>) {
         self.out.read_to_string(&mut self.greeting).unwrap();
         (std::mem::take(&mut self.greeting), self.child.wait().unwrap().code())

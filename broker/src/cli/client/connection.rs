@@ -33,7 +33,7 @@ pub(crate) enum ClientError {
     Unanswered,
     /// The broker refused this subscription or message.
     Rejected(String, ReasonCode, String),
-    /// The bytes that the packet has, and the bytes that a packet may have.
+    /// The bytes that the packet has, and the most bytes that the broker takes.
     TooLarge(u32, u32),
     /// This message is too large, with the bytes that its packet needs and the bytes that the broker allows.
     MessageTooLarge(String, u32, u32),
@@ -91,7 +91,7 @@ pub(crate) struct Connection {
     /// How many of `received` were handed out.
     taken: usize,
     last_sent: Instant,
-    /// When the PINGREQ was sent that the broker has not answered yet, nor sent anything else since.
+    /// When the PINGREQ was sent, if nothing has arrived from the broker since.
     unanswered_since: Option<Instant>,
     keep_alive: Duration,
     pub(crate) limits: Limits,
@@ -160,13 +160,13 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The next Packet Identifier. It is free, since few are in use at a time.
+    /// The next Packet Identifier. It is free, because few identifiers are in use at a time.
     pub(crate) fn next_packet_id(&mut self) -> PacketId {
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         PacketId::new(self.next_id).unwrap_or(PacketId::MIN)
     }
 
-    /// A packet that is larger than the broker takes is an error, and is not sent [MQTT-3.2.2-15].
+    /// Sends a packet. If it is larger than the broker takes, this is an error and nothing is sent [MQTT-3.2.2-15].
     pub(crate) fn send(&mut self, packet: Packet<'_>) -> Result<(), ClientError> {
         let len = packet.encoded_len(self.version);
         if len > self.limits.packet_len {
@@ -197,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// The next packet that was received as a whole, if there is one.
+    /// The next packet that has arrived as a whole, if there is one.
     fn take(&mut self) -> Result<Option<Packet<'_>>, ClientError> {
         let bytes = &self.received[self.taken..];
         let Some((frame, len)) = split(bytes, MAX_PACKET_LEN).map_err(ClientError::Broken)? else { return Ok(None) };
@@ -232,7 +232,7 @@ impl Connection {
     /// Writes to `out`, which may be slow, and keeps the connection alive meanwhile. Nothing is read from the broker meanwhile, so that the broker
     /// sends no more than can be written.
     pub(crate) fn write_out(&mut self, out: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), ClientError> {
-        /// How many bytes can be written to a pipe that is ready without waiting: PIPE_BUF of POSIX, and 4096 in Linux.
+        /// PIPE_BUF in Linux: so many bytes can be written without waiting to a pipe that is ready.
         const PIECE: usize = 4096;
         while !bytes.is_empty() {
             let mut watched = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
@@ -341,9 +341,9 @@ impl Connection {
     }
 }
 
-/// Waits until one of the watched descriptors is ready, or until a time.
+/// Waits until one of the watched descriptors is ready, or until the time `until`.
 fn wait_for_any(watched: &mut [PollFd<'_>], until: Option<Instant>) -> Result<(), ClientError> {
-    // One millisecond more than needed: a wait that ends a little early would be followed by another at once, and by many.
+    // One millisecond more than needed: a wait that ends a little early would be followed by many short ones.
     let wait = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
     let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
     match poll(watched, wait.as_ref()) {
@@ -370,8 +370,8 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, ClientError> {
     Err(failed(last))
 }
 
-/// Every interface has link-local addresses, so one of them needs the name of its interface: `fe80::1%eth0`. The error of the system for a wrong or
-/// missing name says neither.
+/// Every interface has link-local addresses, so such an address needs the name of its interface: `fe80::1%eth0`. The system's error for a wrong or
+/// missing name does not say so.
 fn check_interface(host: &str) -> io::Result<()> {
     let (address, interface) = host.split_once('%').map_or((host, None), |(address, name)| (address, Some(name)));
     let Ok(address) = address.parse::<Ipv6Addr>() else { return Ok(()) };

@@ -136,7 +136,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn options_of_a_subscriber_arrive() {
+    fn options_of_a_subscriber_are_parsed() {
         let options = subscriber(&[
             "-h",
             "::1",
@@ -168,7 +168,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn options_of_a_publisher_arrive() {
+    fn options_of_a_publisher_are_parsed() {
         let options = publisher(&["-t", "a", "-m", "21.5", "-r", "-r"]);
         assert_eq!(
             (options.topic.as_str(), options.message.as_deref(), options.retain),
@@ -211,9 +211,9 @@ pub(super) mod tests {
         }
     }
 
-    /// With many options on a command line the name tells which one is wrong.
+    /// On a command line with many options the name tells which value is wrong.
     #[test]
-    fn each_value_that_is_wrong_is_told_with_its_option() {
+    fn the_error_for_a_wrong_value_names_its_option() {
         for (option, names) in [
             ("-t", "-t, --topic"),
             ("--topic", "-t, --topic"),
@@ -247,9 +247,9 @@ pub(super) mod tests {
         }
     }
 
-    /// The last value would win without a word, and what the first one names would never be published.
+    /// Otherwise the last value would win silently, and the first one would be ignored.
     #[test]
-    fn an_option_with_one_value_is_refused_twice() {
+    fn an_option_that_takes_one_value_is_refused_if_given_twice() {
         for (args, names) in [
             (["pub", "-t", "a", "-t", "b"], "-t, --topic"),
             (["pub", "-t", "a", "--topic", "a"], "-t, --topic"),
@@ -279,7 +279,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn mistakes_are_reported() {
         assert!(mistake(&["sub"]).starts_with("-t, --topic FILTER is missing: A Topic Filter, like"));
         assert!(mistake(&["pub", "-m", "x"]).starts_with("-t, --topic TOPIC is missing: The Topic Name"));
         assert!(mistake(&["pub", "-t", "a/#"]).contains("a/#"));

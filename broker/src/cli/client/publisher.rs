@@ -21,7 +21,7 @@ pub(crate) fn run(options: &PublisherOptions) -> Result<(), ClientError> {
     connection.close()
 }
 
-/// Does not send what the broker does not support, as its CONNACK says [MQTT-3.2.2-11] [MQTT-3.2.2-14].
+/// Refuses a message that the broker does not support, as its CONNACK says [MQTT-3.2.2-11] [MQTT-3.2.2-14].
 fn check_limits(connection: &Connection, options: &PublisherOptions) -> Result<(), ClientError> {
     let (limits, qos) = (connection.limits, options.common.qos);
     if qos > limits.qos {
@@ -71,7 +71,7 @@ fn publish_lines(connection: &mut Connection, options: &PublisherOptions) -> Res
     publish(connection, options, &name, line.strip_suffix(b"\r").unwrap_or(&line))
 }
 
-/// Publishes `payload`. Errors call it `name`.
+/// Publishes `payload`. `name` stands for it in errors.
 fn publish(
     connection: &mut Connection,
     options: &PublisherOptions,

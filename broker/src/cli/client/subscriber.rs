@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 
-/// Prints messages until there were as many as wanted, or for ever.
+/// Prints messages until as many as wanted were printed, or for ever.
 pub(crate) fn run(options: &SubscriberOptions) -> Result<(), ClientError> {
     let mut connection = Connection::open(&options.common)?;
     check_limits(connection.limits, options)?;
@@ -27,7 +27,7 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), ClientError> {
         let answer = connection.next(None, |packet| printer.handle(packet))?;
         match connection.write_out(out.as_fd(), &printer.text) {
             Ok(()) => printer.text.clear(),
-            // The reader of the pipe has gone: there is nobody to print for.
+            // The reader of the pipe has gone: nobody reads the output.
             Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(failure) => return Err(failure),
         }
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &SubscriberOptions) -> Result<(), ClientError> {
     connection.close()
 }
 
-/// Does not subscribe to what the broker does not support, as its CONNACK says (sections 3.2.2.3.11 and 3.2.2.3.13).
+/// Refuses subscriptions that the broker does not support, as its CONNACK says (sections 3.2.2.3.11 and 3.2.2.3.13).
 fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), ClientError> {
     for filter in &options.filters {
         let unavailable = |what| Err(ClientError::Unavailable(format!("has no {what}, as {filter} is")));
@@ -54,10 +54,10 @@ fn check_limits(limits: Limits, options: &SubscriberOptions) -> Result<(), Clien
 
 struct Printer<'a> {
     options: &'a SubscriberOptions,
-    /// Text that is to be printed.
+    /// Text that is still to be printed.
     text: Vec<u8>,
     printed: u64,
-    /// QoS 2 messages that were printed and whose PUBREL is to come.
+    /// QoS 2 messages that were printed and whose PUBREL has not arrived yet.
     unreleased: HashSet<PacketId>,
 }
 
@@ -70,7 +70,7 @@ impl Printer<'_> {
         self.has_enough() && self.unreleased.is_empty()
     }
 
-    /// Handles a packet, and returns the packet that answers it.
+    /// Handles a packet, and returns the packet to answer with.
     fn handle(&mut self, packet: Packet<'_>) -> Result<Option<Packet<'static>>, ClientError> {
         Ok(match packet {
             Packet::SubAck(ack) => {

@@ -5,7 +5,7 @@ use goldcrest_store::{Examined, Key};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
-/// Prints all records, those that belong to no shard first. That nobody reads on is no failure.
+/// Prints all records, those that belong to no shard first. It is no failure if the reader stops reading.
 pub(super) fn write(store: &Examined) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());

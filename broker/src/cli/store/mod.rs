@@ -1,4 +1,4 @@
-//! `goldcrest store`: what is on disk, for those who look after it.
+//! `goldcrest store`: commands for operators that work on the store on disk.
 
 mod dump;
 mod record_line;
@@ -80,10 +80,10 @@ impl Action {
 }
 
 impl StoreOptions {
-    /// Moves what stands after the command to what stands before it.
+    /// Merges the options after the command into those before it.
     ///
     /// # Errors
-    /// An option stands before the command and after it.
+    /// The same option stands before the command and after it.
     pub(super) fn checked(mut self) -> Result<Self, String> {
         let StorePlace { data_dir, config } = std::mem::take(self.action.place());
         let once = |name: &str, before: &mut Option<PathBuf>, after: Option<PathBuf>| match (&before, after) {
@@ -126,7 +126,7 @@ impl StoreOptions {
     }
 }
 
-/// Reads a store. A directory without a store is an error: else a wrong directory would seem sound.
+/// Reads a store. A directory without a store is an error: otherwise a wrong directory would seem sound.
 fn examine(path: &Path) -> Result<Examined, Failure> {
     let store = Examined::open(path).map_err(|error| failure(path, &error))?;
     let is_none = store.report.segments == 0 && store.report.damage.is_none();

@@ -1,4 +1,4 @@
-//! How a record looks as a line of JSON: fields in this order, null for what does not come or is not there.
+//! A record as a line of JSON: fields in this order, null for a value that is missing or a time that never comes.
 
 use super::stats::time_of_day;
 use crate::access::{GatewayRecord, PrincipalRecord, is_gateway_kind};
@@ -11,7 +11,8 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// What the clock of the machine shows at a time of the gateway's own clock, if it goes right from the last write on.
+/// Converts times of the gateway's own clock to the time of day, as if the machine's clock went right from the last write
+/// on.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     /// Both clocks at the last write.
@@ -279,7 +280,7 @@ mod tests {
     const TIMES: Times = Times { instant_ms: 4_000, wall_ms: 1_795_907_782_326 };
 
     #[test]
-    fn times_are_those_of_the_clock_of_the_machine() {
+    fn times_are_shown_as_the_time_of_day() {
         let text = |ms| TIMES.text(Instant::from_millis(ms));
         assert_eq!(text(4_000).as_deref(), Some("2026-11-28T23:16:22.326Z"));
         assert_eq!(text(3_999).as_deref(), Some("2026-11-28T23:16:22.325Z"));

@@ -1,4 +1,4 @@
-//! How much is in a store.
+//! Statistics of a store.
 
 use crate::shard::kind_name;
 use goldcrest_core::record::{self, Kind, Record, Value};
@@ -32,7 +32,7 @@ pub(super) fn table(store: &Examined) -> io::Result<String> {
 }
 
 /// Adds a row for each kind of record that a shard has, and one for the messages that are queued there. Records that belong to all shards
-/// have rows where there are any.
+/// have rows only if there are any.
 fn rows(text: &mut String, store: &Examined, shard: u16, name: &str) -> io::Result<()> {
     let (mut by_kind, mut queued) = (BTreeMap::<u8, (u64, u64)>::new(), 0_u64);
     store.each(shard, |key, sealed| {
@@ -57,7 +57,7 @@ fn rows(text: &mut String, store: &Examined, shard: u16, name: &str) -> io::Resu
 
 /// Milliseconds since 1970 as RFC 3339 has them.
 pub(super) fn time_of_day(ms: u64) -> String {
-    /// The last that has four digits for the year.
+    /// The last time whose year has four digits.
     const LAST: u64 = 253_402_300_799_999;
     if ms == 0 {
         return "never".to_owned();

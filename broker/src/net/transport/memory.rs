@@ -1,8 +1,8 @@
 //! A connection in memory: both ends are in this process.
 //!
-//! Each direction is a queue of at most [`CAPACITY`] bytes behind a lock that is held for a copy. A writer that finds it full waits,
-//! as it would for a peer over TCP that does not read; an end that is dropped closes both directions, and what it has written before
-//! can still be read.
+//! Each direction is a queue of at most [`CAPACITY`] bytes behind a lock, which is held only to copy bytes. A writer that finds the
+//! queue full waits, as it would for a TCP peer that does not read. Dropping an end closes both directions; bytes that it has
+//! written before can still be read.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that wait in one direction at most.
+/// The most bytes that wait in one direction.
 pub(crate) const CAPACITY: usize = 64 * 1024;
 
 /// Memory that an empty direction keeps at most, in bytes: an idle connection is to be small.
 const KEPT: usize = 4 * 1024;
 
-/// One end of a connection in memory. What is written to it the other end reads, and the other way round. Dropping it closes the
-/// connection.
+/// One end of a connection in memory. The other end reads the bytes that are written to this one, and the other way round. Dropping
+/// an end closes the connection.
 #[derive(Debug)]
 pub struct MemoryStream {
     incoming: Arc<Pipe>,
@@ -39,13 +39,13 @@ struct Pipe(Mutex<Flow>);
 #[derive(Debug, Default)]
 struct Flow {
     bytes: VecDeque<u8>,
-    /// Nothing more is written: whoever has read all of `bytes` has read all there is.
+    /// Nothing more is written: after all of `bytes` a reader has reached the end.
     has_ended: bool,
-    /// Nobody will read: what is written goes nowhere, and that is an error.
+    /// Nobody will read, so a write is an error.
     is_abandoned: bool,
-    /// Of whoever found nothing to be read.
+    /// The waker of a reader that found nothing to read.
     reader: Option<Waker>,
-    /// Of whoever found no room.
+    /// The waker of a writer that found no room.
     writer: Option<Waker>,
 }
 
@@ -54,7 +54,8 @@ impl Pipe {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up to so many bytes; none at the end. `Pending` without any, and then `cx` is woken when there are some.
+    /// Takes as many bytes as fit into `into`; none at the end. If there are none yet, returns `Pending`, and wakes `cx` when some
+    /// arrive.
     fn poll_take(&self, cx: Option<&Context<'_>>, into: &mut [u8]) -> Poll<usize> {
         let mut flow = self.lock();
         if flow.bytes.is_empty() && !flow.has_ended && !into.is_empty() {
@@ -102,7 +103,7 @@ impl Pipe {
         Ok(count)
     }
 
-    /// Ready when there is room, or never will be.
+    /// Ready when there is room, or when there never will be.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut flow = self.lock();
         if flow.bytes.len() < CAPACITY || flow.is_abandoned || flow.has_ended {
@@ -148,7 +149,7 @@ fn keep(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// Never with the lock held: whoever is woken may look at once.
+/// Is never called with the lock held, because the woken task may look at once.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
@@ -240,7 +241,7 @@ impl AsyncWrite for MemoryStream {
         Poll::Ready(Ok(()))
     }
 
-    /// The other end reads what was written, and then the end. It may still send.
+    /// The other end reads all bytes that were written, and then the end. The other end may still send.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.outgoing.end();
         Poll::Ready(Ok(()))
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_is_dropped_is_an_end_for_the_reader_and_an_error_for_the_writer() {
+    fn after_one_end_is_dropped_reading_ends_and_writing_fails() {
         let (one, other) = pair();
         one.try_write(b"last words").unwrap();
         drop(one);
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_ends_writing_can_still_read() {
+    fn an_end_that_stops_writing_can_still_read() {
         let (one, other) = pair();
         one.end_writing();
         assert_eq!(other.try_read(&mut [0; 1]).unwrap(), 0);

@@ -1,8 +1,8 @@
 //! The stream of bytes below a [`Socket`](super::Socket): over TCP, or in memory.
 //!
-//! Another transport is one more variant of [`Transport`], with what each of its methods does there; [`Detached`] is how it goes from
-//! one thread to another. An event loop hears of bytes only when they come. So a transport that keeps bytes inside, such as decrypted ones,
-//! must tell of them in [`Transport::wake_when_readable`].
+//! To add a transport, add a variant to [`Transport`], with its part in each method; [`Detached`] is how it goes from one thread to
+//! another. An event loop hears of bytes only when they arrive. So a transport that keeps bytes inside, such as decrypted ones, must report
+//! them in [`Transport::wake_when_readable`].
 
 pub(crate) mod memory;
 mod tcp;
@@ -24,13 +24,13 @@ pub(crate) enum Transport {
     Memory(Box<MemoryStream>),
 }
 
-// A connection over TCP is no larger for there being others.
+// The other variants do not make a TCP connection larger.
 const _: () = assert!(size_of::<Transport>() <= size_of::<TcpStream>());
 
-/// Who is asked whether there is something to be read.
+/// Whom to ask whether there are bytes to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
-    /// The runtime, which knows what the system told it last.
+    /// The runtime, which knows what the system reported last.
     Runtime,
     /// The system, at the price of a call: the runtime may not have heard of it yet.
     System,
@@ -45,7 +45,7 @@ impl Transport {
         }
     }
 
-    /// Reads once. Nothing is read, and that is no error, at the end of what the peer sends.
+    /// Reads once. At the end of the peer's bytes nothing is read, which is no error.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -70,8 +70,8 @@ impl Transport {
         }
     }
 
-    /// Has `cx` woken when there is something to be read: for a reader that stops before [`Transport::poll_read`] has said `Pending`. If
-    /// bytes may wait already, it is woken at once. Over TCP they may: nobody knows without a call of the system.
+    /// Has `cx` woken when there is something to read: for a reader that stops before [`Transport::poll_read`] has said `Pending`. If bytes
+    /// may be waiting already, `cx` is woken at once. Over TCP this is always so: only a system call would tell.
     pub(crate) fn wake_when_readable(&self, cx: &Context<'_>) {
         let may_be_readable = match self {
             Self::Tcp(_) => true,
@@ -82,10 +82,10 @@ impl Transport {
         }
     }
 
-    /// Writes once; how many bytes were taken.
+    /// Writes once. Returns how many bytes were taken.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: none are taken now. Anything else: none will be.
+    /// [`io::ErrorKind::WouldBlock`]: no bytes are taken now. Any other error: none ever will be.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
@@ -109,7 +109,7 @@ impl Transport {
         }
     }
 
-    /// Ends when there is something to be read, or the end.
+    /// Ends when there is something to read, or the end is reached.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
@@ -144,7 +144,7 @@ impl Transport {
         }
     }
 
-    /// Takes it from the runtime of this thread.
+    /// Takes the stream from the runtime of this thread.
     ///
     /// # Errors
     /// The runtime or the system refuses.
@@ -156,7 +156,7 @@ impl Transport {
     }
 }
 
-/// A [`Transport`] on its way from one thread to another, on which there is another runtime.
+/// A [`Transport`] on its way to another thread, which has another runtime.
 #[derive(Debug)]
 pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
@@ -164,7 +164,7 @@ pub(crate) enum Detached {
 }
 
 impl Detached {
-    /// Gives it to the runtime of this thread.
+    /// Gives the stream to the runtime of this thread.
     ///
     /// # Errors
     /// The runtime or the system refuses.

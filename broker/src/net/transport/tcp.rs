@@ -1,4 +1,4 @@
-//! What the runtime's TCP stream does not offer.
+//! Operations that the runtime's TCP stream does not offer.
 
 use socket2::SockRef;
 use std::io::{self, Read as _};
@@ -7,7 +7,7 @@ use std::task::Poll;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-/// Asks the system, whatever the runtime knows. It wakes nobody.
+/// Reads by asking the system, whatever the runtime knows. No waker is registered.
 pub(super) fn poll_read(stream: &TcpStream, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     match try_read(stream, into.initialize_unfilled()) {
         Ok(read) => {

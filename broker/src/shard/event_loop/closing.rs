@@ -1,4 +1,4 @@
-//! The end of a connection: the core hears of it, and it is counted and told why.
+//! The end of a connection: tells the core, counts the end and logs the reason.
 
 use super::EventLoop;
 use crate::net::Socket;
@@ -22,7 +22,7 @@ impl EventLoop {
         Some(socket)
     }
 
-    /// Counts why a connection ends, and logs it where it is worth a line.
+    /// Counts why a connection ends, and logs the end if it is worth a line.
     pub(super) fn tell_closed(&self, socket: &Socket) {
         let info = self.broker.describe(socket.id);
         let was_open = info.is_some_and(|info| info.was_open);

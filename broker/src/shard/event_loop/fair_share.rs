@@ -4,7 +4,7 @@ use super::EventLoop;
 use crate::net::Reading;
 use goldcrest_core::{Config, ConnectionId, Instant};
 
-/// The work, as the core counts it, that may be done for one connection in a turn; and for all deferred connections together.
+/// The most work, as the core counts it, that may be done for one connection in a turn, and for all deferred connections together.
 const SHARE: u64 = Config::WORK_SHARE as u64;
 
 /// A connection for which so much work was done is deferred.
@@ -31,7 +31,8 @@ impl EventLoop {
         }
     }
 
-    /// Serves the connections that have waited for as much work as was done for them; as many as fit into one share.
+    /// Serves deferred connections that have waited while as much work was done for others as had been done for them; as many as
+    /// fit into one share.
     pub(super) fn serve_deferred(&mut self, now: Instant) {
         let before = self.broker.work();
         for _ in 0..self.deferred.len() {

@@ -1,13 +1,13 @@
-//! The event loop of a shard. Each turn of it hands in what has arrived for all sockets that are ready, sends forwards to sibling
-//! shards in one batch each, and writes once to each connection that has something to send.
+//! The event loop of a shard. Each turn hands the core the bytes that have arrived on all ready sockets, sends forwards to sibling shards in
+//! one batch each, and writes once to each connection that has something to send.
 //!
 //! ```text
 //! receive       bytes in
 //! transmit      bytes out
 //! closing       the end of a connection
-//! fair_share    for whom much was done waits until others had their turn
-//! paused_reads  clients of whom nothing is taken for a while have PINGRESP all the same
-//! timers        when the core's timers may act
+//! fair_share    connections with much work wait until others had their turn
+//! paused_reads  PINGRESP for clients from which nothing is taken for a while
+//! timers        when the core's timers may fire
 //! ```
 
 mod closing;
@@ -33,26 +33,26 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Connections that are served at most while another thread runs the event loop of a shard that sleeps.
+/// The most connections that are served while another thread runs the event loop of a shard that sleeps.
 const MAX_SERVED_FOR_SLEEPING: usize = 16;
 
-/// A core broker with its sockets, and what all of them share.
+/// A core broker with its sockets, and the state that they share.
 pub(crate) struct EventLoop {
     shard: u16,
     mailboxes: Arc<Mailboxes>,
     clock: Clock,
-    /// Read once a turn; `None` before the first event of a turn.
+    /// The time of this turn, read once a turn; `None` before the first event of a turn.
     now: Option<Instant>,
     timers: Timers,
-    /// When PINGREQs are looked for of clients of whom nothing is taken; see `paused_reads`.
+    /// When to look for PINGREQs of clients from which nothing is taken; see `paused_reads`.
     paused_due: Instant,
     broker: Broker<'static>,
     decisions: Decisions,
-    /// For whoever embeds the gateway.
+    /// Events for the program that embeds the gateway.
     events: Option<EventSender>,
     /// `None`: the gateway has no store.
     persistence: Option<Persistence>,
-    /// By [`ConnectionId::index`].
+    /// The sockets by [`ConnectionId::index`].
     sockets: Vec<Option<Socket>>,
     /// How many of `sockets` are not `None`.
     open: usize,
@@ -60,17 +60,17 @@ pub(crate) struct EventLoop {
     leaving: Arc<()>,
     read_buffer: Box<[u8]>,
     write_buffer: Box<[u8]>,
-    /// Connections that have more to write though the core does not name them: the system took a part of a write only, or the write ended
+    /// Connections that have more to write though the core does not name them: the system took only a part of a write, or the write ended
     /// with a long payload.
     to_write_again: Vec<ConnectionId>,
-    /// Connections for which much was done, each with how much of that work it still has to wait for, as the core counts work. Meanwhile
-    /// nothing is read from them or written to them.
+    /// Connections for which much work was done, each with the amount of work that others may still get before it. Until then nothing is read
+    /// from it or written to it.
     deferred: VecDeque<(ConnectionId, u64)>,
     /// The core's count of work when the turn began.
     done_before: u64,
-    /// What came into the mailbox. It is emptied in each turn, and its memory is used again.
+    /// The contents of the mailbox. They are taken in each turn, and their memory is used again.
     mail: Mail,
-    /// What sibling shards sent and the core has not taken yet.
+    /// Forwards that sibling shards sent and the core has not taken yet.
     forwards: Forwards,
     /// Connections that other shards accepted, and whose home is this shard.
     pub(crate) handovers: Vec<Handover>,
@@ -78,7 +78,7 @@ pub(crate) struct EventLoop {
     pub(crate) local_connections: Vec<LocalConnection>,
     /// Whether the gateway is stopping.
     pub(crate) is_stopping: bool,
-    /// What goes to a sibling shard next. It is empty, and kept for its memory.
+    /// Forwards to be sent to a sibling shard next. Empty between two uses, and kept for its memory.
     outgoing: VecDeque<Forward>,
     /// Sibling shards that sleep and have mail from this turn: for [`Mailboxes::run_or_wake`] at its end.
     pub(crate) asleep: Vec<u16>,
@@ -86,10 +86,10 @@ pub(crate) struct EventLoop {
     ready_queue: Arc<ReadyQueue>,
     /// Wakes the shard's task.
     task: Option<Waker>,
-    /// The task was woken, or runs: a flush will come.
+    /// The task was woken, or runs: it will call [`EventLoop::flush`].
     flush_is_due: bool,
-    /// The time for which the task has set its timer. The timer may fire in vain: most deadlines are put off before they come, and to set the
-    /// timer anew each time would cost more.
+    /// The time for which the task has set its timer. The timer may fire in vain: most deadlines are put off before they come, and setting
+    /// the timer anew each time would cost more.
     pub(crate) armed: Instant,
 }
 
@@ -147,7 +147,7 @@ impl EventLoop {
         self.decisions.decider = decider;
     }
 
-    /// Sends what happens from now on to `events`.
+    /// Sends all later events to `events`.
     pub(crate) fn tell_events(&mut self, events: EventSender) {
         self.events = Some(events);
     }
@@ -178,8 +178,8 @@ impl EventLoop {
         Some(id)
     }
 
-    /// Reads from and writes to the sockets that are ready, one after the other. Those that are left for the next turn, because much was done
-    /// in this one, stay in `ready`.
+    /// Reads from and writes to the sockets that are ready, one after the other. If much was done in this turn, the remaining sockets stay in
+    /// `ready` for the next turn.
     pub(crate) fn poll_sockets(&mut self, ready: &mut Vec<ConnectionId>) {
         self.ready_queue.collect(ready);
         let mut looked_after = 0;
@@ -210,7 +210,7 @@ impl EventLoop {
         self.poll_receive(cx, id, Asking::Runtime);
     }
 
-    /// Takes what came into the mailbox: forwards of sibling shards, answers of the store, and calls. The rest is left in `handovers`,
+    /// Takes the contents of the mailbox: forwards of sibling shards, answers of the store, and calls. The rest is left in `handovers`,
     /// `local_connections` and `is_stopping`, for the shard's own thread.
     pub(crate) fn collect(&mut self) {
         self.done_before = self.broker.work();
@@ -232,20 +232,20 @@ impl EventLoop {
         self.handovers.append(&mut self.mail.handovers);
         self.local_connections.append(&mut self.mail.local_connections);
         if std::mem::take(&mut self.mail.shut_down) && !std::mem::replace(&mut self.is_stopping, true) {
-            // What clients have sent by now is taken.
+            // Packets that clients have sent by now are still taken.
             self.receive_all();
             self.broker.shut_down(now);
         }
     }
 
-    /// Hands the store what is left to be recorded when the shard ends.
+    /// Hands the store the remaining records when the shard ends.
     pub(crate) fn record_last(&mut self) {
         if let Some(persistence) = &mut self.persistence {
             persistence.record_last(&mut self.broker);
         }
     }
 
-    /// The shard's task runs: until [`EventLoop::flush`], which follows, nothing needs to wake it.
+    /// The shard's task runs: until it calls [`EventLoop::flush`] nothing needs to wake it.
     pub(crate) fn begin_turn(&mut self, task: &Waker) {
         if self.task.is_none() {
             self.task = Some(task.clone());
@@ -254,8 +254,8 @@ impl EventLoop {
         self.flush_is_due = true;
     }
 
-    /// Ends a turn: writes what the events of the turn led to, for `most` connections at most; if there are more, another turn follows.
-    /// Returns when the next turn is due if no event comes before.
+    /// Ends a turn: writes to the connections that the events of the turn made ready, at most `most` of them; if there are more, another turn
+    /// follows. Returns when the next turn is due if no event comes before.
     pub(crate) fn flush(&mut self, most: usize) -> Instant {
         let now = self.begin();
         self.run_due_timers(now);
@@ -265,7 +265,7 @@ impl EventLoop {
         self.record(now);
         // Connections that are added from here on are for the next turn.
         let left_over = self.to_write_again.len();
-        // These come first, as they may make others ready.
+        // These come first, because serving them may make others ready.
         for place in 0..left_over {
             self.serve_ready(now, self.to_write_again[place]);
         }
@@ -297,7 +297,7 @@ impl EventLoop {
         self.broker.poll_timeout().map_or(due, |timeout| self.timers.wake_at(timeout).min(due))
     }
 
-    /// Whether there is more to do though no event comes. It waits until the runtime has asked the system for events of other sockets.
+    /// Whether work is left that no event will announce. The work waits until the runtime has asked the system for events of other sockets.
     pub(crate) fn has_more_to_do(&self) -> bool {
         !self.deferred.is_empty() || !self.forwards.is_empty()
     }
@@ -328,11 +328,11 @@ impl EventLoop {
         (socket.id == id).then_some(socket)
     }
 
-    /// Serves a connection that the core named as ready: offers it the bytes that waited, and writes.
+    /// Serves a connection that the core named as ready: offers the core the bytes that waited, and writes.
     fn serve_ready(&mut self, now: Instant, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
         if socket.is_deferred {
-            // It is served when it has waited.
+            // It is served once it has waited for its turn.
             if socket.reading == Reading::Waiting {
                 socket.reading = Reading::Open;
             }
@@ -358,13 +358,13 @@ impl EventLoop {
 }
 
 impl SleepingEventLoop for EventLoop {
-    /// Events of sockets wake the shard's own thread, and are left to it. What would take long is left to it too, since the thread that runs
-    /// this serves no client of its own meanwhile.
+    /// Events of sockets wake the shard's own thread, and are left to that thread. Long work is left to it too, because the thread that runs
+    /// this function serves no client of its own meanwhile.
     fn run_for_sleeping(&mut self) {
         self.flush_is_due = true;
         self.collect();
         if self.is_stopping {
-            // The last bytes of its connections are sent on its own thread.
+            // The shard's own thread sends the last bytes of its connections.
             return self.mailboxes.wake(self.shard);
         }
         let due = self.flush(MAX_SERVED_FOR_SLEEPING);

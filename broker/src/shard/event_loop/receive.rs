@@ -1,4 +1,4 @@
-//! Bytes in: what has arrived on sockets is offered to the core.
+//! Bytes in: offers the core the bytes that have arrived on sockets.
 
 use super::EventLoop;
 use crate::net::{Asking, CHUNK, ReadOutcome, Reading, Socket};
@@ -7,7 +7,8 @@ use goldcrest_core::{Broker, ConnectionId, Instant, Next};
 use std::task::{Context, Poll};
 
 impl EventLoop {
-    /// Reads what has arrived on a socket and offers it to the core, up to [`CHUNK`] bytes in one turn: then other sockets come first.
+    /// Reads the bytes that have arrived on a socket and offers them to the core, up to [`CHUNK`] bytes in one turn: then other sockets
+    /// come first.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, id: ConnectionId, asking: Asking) {
         let mut taken = 0;
         while taken < CHUNK {
@@ -50,7 +51,7 @@ impl EventLoop {
         }
     }
 
-    /// As [`EventLoop::poll_receive`] for all sockets, whether the runtime has heard of their bytes or not.
+    /// As [`EventLoop::poll_receive`] for all sockets, whether or not the runtime knows that bytes have arrived.
     pub(super) fn receive_all(&mut self) {
         for place in 0..self.sockets.len() {
             let Some(socket) = &self.sockets[place] else { continue };
@@ -59,7 +60,7 @@ impl EventLoop {
         }
     }
 
-    /// Offers the core the bytes that it left before, with those that have come since.
+    /// Offers the core the bytes that it has not taken yet, together with those that have arrived since.
     pub(super) fn hand_in_unread(&mut self, id: ConnectionId) {
         let now = self.begin();
         let Self { broker, sockets, decisions, .. } = self;
@@ -77,10 +78,10 @@ impl EventLoop {
         self.charge(id, before);
     }
 
-    /// The peer sends no more, and may still read: before the connection is closed, all replies that the peer is owed are sent, those too
-    /// that wait for the disk.
+    /// The peer sends no more, and may still read. So before the connection is closed all replies that are owed to the peer are sent,
+    /// including those that wait for the disk.
     pub(super) fn end_input(&mut self, now: Instant, id: ConnectionId) {
-        // While the connection is open, messages in its queue are sent too, as far as the system takes them.
+        // While the connection is open, messages in its queue are sent too, as many as the system takes.
         self.transmit(now, id);
         let Some(socket) = self.socket(id) else { return };
         if socket.is_broken() {
@@ -91,7 +92,7 @@ impl EventLoop {
     }
 }
 
-/// What the core wants of the socket next.
+/// How to go on with the socket, as the core wants it.
 fn after(
     broker: &mut Broker<'static>,
     decisions: &Decisions,

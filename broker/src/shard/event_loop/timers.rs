@@ -1,31 +1,31 @@
-//! When the core's timers may act.
+//! Decides when the core's timers may fire.
 //!
-//! After a process was stopped, or its machine paused, all timers that came due meanwhile fire first. What clients have sent meanwhile lies in
-//! sockets that nobody has read, and clients that came back wait to be accepted. So a timer that is due waits for a moment, in which the
-//! runtime asks the system for events; a timer that is late waits for as long as it takes to accept all clients that wait.
+//! After a process was stopped, or its machine paused, all timers that came due meanwhile would fire first. But bytes that clients sent
+//! meanwhile are still unread in their sockets, and clients that came back wait to be accepted. So a due timer waits for a moment, in which
+//! the runtime asks the system for events. A late timer waits long enough for all these clients to be accepted.
 
 use super::EventLoop;
 use goldcrest_core::Instant;
 
-/// For so long the runtime sleeps, and so asks the system.
+/// How long a due timer waits: the runtime sleeps meanwhile, and so asks the system for events.
 const LOOK_MS: u64 = 10;
 
-/// A shard that looks at a timer so late did not run meanwhile.
+/// If a shard looks at a due timer so late, its thread did not run meanwhile.
 const LATE_MS: u64 = 100;
 
-/// Time to accept those who wait, to read their CONNECT, and to send them home.
+/// Time to accept the clients that wait, to read their CONNECT, and to hand them to their home shards.
 const GRACE_MS: u64 = 2_000;
 
-/// After so many pauses in a row timers act all the same: on a machine that is always late there are only pauses.
+/// After so many pauses in a row timers fire all the same: on a machine that is always late there are only pauses.
 const MOST_PAUSES: u8 = 4;
 
 pub(super) struct Timers {
-    /// Timers that were due by then have waited. To act on all of them may take several turns.
+    /// Timers that came due by this time have waited already. Acting on all of them may take several turns.
     judged: Instant,
     waiting: Option<Waiting>,
 }
 
-/// Timers are due, and wait.
+/// The timers that are due, and wait.
 #[derive(Clone, Copy)]
 struct Waiting {
     until: Instant,
@@ -33,7 +33,7 @@ struct Waiting {
 }
 
 impl Timers {
-    /// Timers that came due before a restart wait for nothing.
+    /// Timers that came due before a restart do not wait.
     pub(super) fn new(start: Instant) -> Self {
         Self { judged: start, waiting: None }
     }
@@ -53,7 +53,7 @@ impl Timers {
         false
     }
 
-    /// When the shard has to look again for a timer that is due then.
+    /// When the shard has to look again for a timer that comes due at `due`.
     pub(super) fn wake_at(&self, due: Instant) -> Instant {
         self.waiting.map_or(due, |waiting| due.max(waiting.until))
     }
@@ -75,7 +75,7 @@ impl EventLoop {
         }
         match self.timers.waiting {
             Some(waiting) if waiting.until > now => return,
-            // What has arrived by now is taken, whether the runtime has come to it or not.
+            // Bytes that have arrived by now are taken, whether or not the runtime knows of them.
             Some(Waiting { pauses: 1.., .. }) => self.receive_all(),
             _ => {}
         }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_waits_for_a_look_and_a_late_one_for_more() {
+    fn a_due_timer_waits_for_a_moment_and_a_late_timer_for_longer() {
         let mut timers = Timers::new(at(0));
         assert!(!timers.look(at(500), Some(at(1_000))));
         assert_eq!(timers.wake_at(at(1_000)), at(1_000));
@@ -101,14 +101,14 @@ mod tests {
         assert_eq!(timers.wake_at(at(1_000)), at(1_001 + LOOK_MS));
         assert!(!timers.look(at(1_005), Some(at(1_000))), "it waits already");
         assert_eq!(timers.wake_at(at(1_000)), at(1_001 + LOOK_MS));
-        // Stopped while it waited.
+        // The process was stopped while the timer waited.
         assert!(timers.look(at(9_000), Some(at(1_000))));
         assert_eq!(timers.wake_at(at(1_000)), at(9_000 + GRACE_MS));
         assert!(!timers.look(at(9_500), Some(at(1_000))));
     }
 
     #[test]
-    fn a_machine_that_is_always_late_has_its_timers_all_the_same() {
+    fn timers_fire_even_if_every_turn_is_late() {
         let mut timers = Timers::new(at(0));
         let pauses = (1..100).filter(|event_loop| timers.look(at(10_000 * event_loop), Some(at(1))));
         assert_eq!(pauses.count(), usize::from(MOST_PAUSES));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_before_the_start_waits_for_nothing() {
+    fn timers_that_came_due_before_the_start_do_not_wait() {
         let mut timers = Timers::new(at(50_000));
         assert!(!timers.look(at(60_000), Some(at(1_000))));
         assert_eq!(timers.wake_at(at(1_000)), at(1_000));

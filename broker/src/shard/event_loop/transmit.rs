@@ -1,20 +1,22 @@
-//! Bytes out: what the core has for a connection is written.
+//! Bytes out: writes to sockets the bytes that the core has for them.
 
 use super::EventLoop;
 use crate::net::Reading;
 use goldcrest_core::{ConnectionId, Instant, Then};
 
-/// Bytes that are taken from the core at once, and thrown away, for a client to which nothing can be written any more: replies, and few messages.
+/// The most bytes that are taken from the core at once, and discarded, if nothing can be written to the client any more: replies, and few
+/// messages.
 const DISCARDED: usize = 4096;
 
 impl EventLoop {
-    /// Writes once what the core has for a connection. Where the system has not taken all of an earlier write, that comes first.
+    /// Writes once the bytes that the core has for a connection. Bytes that the system has not taken from an earlier write come first.
     pub(super) fn transmit(&mut self, now: Instant, id: ConnectionId) {
         let Self { broker, sockets, write_buffer, .. } = self;
         let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
         if socket.is_broken() {
             let reading = socket.reading;
-            // Nobody reads the replies. They are taken all the same: a core that owes a client too many takes nothing more from it.
+            // Nobody reads the replies. They are taken from the core all the same: if it owes a client too many, it takes nothing more from that
+            // client.
             let is_closed = reading == Reading::Closed
                 || (reading == Reading::Waiting
                     && broker.poll_transmit(now, id, &mut write_buffer[..DISCARDED]).then == Then::Close);
@@ -50,7 +52,7 @@ impl EventLoop {
         }
     }
 
-    /// The core has closed a connection, and keeps nothing of it. The last bytes are still sent, by a task of their own.
+    /// The core has closed a connection, and keeps nothing of it. A separate task still sends the last bytes.
     pub(super) fn finish(&mut self, now: Instant, id: ConnectionId) {
         if let Some(socket) = self.take(now, id) {
             let leaving = self.leaving.clone();
@@ -61,8 +63,8 @@ impl EventLoop {
         }
     }
 
-    /// Nothing can be written to the client any more. What the client sent before may still be there to be read: its last messages, and perhaps a
-    /// DISCONNECT behind them.
+    /// Nothing can be written to the client any more. Bytes that the client sent before may still wait to be read: its last messages, and perhaps
+    /// a DISCONNECT behind them.
     pub(super) fn break_off(&mut self, id: ConnectionId) {
         let Some(socket) = self.socket(id) else { return };
         if socket.reading == Reading::Closed {
@@ -70,7 +72,7 @@ impl EventLoop {
         }
         socket.break_off();
         if socket.reading == Reading::Waiting {
-            // The core may wait until replies are taken.
+            // Perhaps the core waits until replies are taken.
             self.to_write_again.push(id);
         }
     }

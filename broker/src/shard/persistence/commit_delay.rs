@@ -1,39 +1,39 @@
-//! When a batch goes to the store: at once, or a little later, where it may turn out that it need not.
+//! Decides when a batch goes to the store: at once, or a little later, if its records may turn out not to be needed.
 //!
-//! A message needs no record if all clients that are to have it acknowledge it before its batch is handed in. So where clients are faster
-//! than the store, it pays to wait for their acknowledgements. A batch waits for as long as the store took of late, and a millisecond or
-//! two more, since timers are no more exact than that: so nobody waits more than twice as long for the store. If the wait was in vain, the
-//! next batch does not wait; if it is in vain again, the next two don't, then the next four, and so on.
+//! A message needs no record if all its receivers acknowledge it before its batch is handed in. So if clients are faster than the store,
+//! waiting for their acknowledgements pays off. A batch waits for as long as the store took of late, and a millisecond or two more,
+//! because timers are no more exact. So nobody waits more than twice as long for the store. If a wait was in vain, the next batch does not
+//! wait; if the next wait is in vain too, the next two batches don't, then the next four, and so on.
 //!
-//! Records that only say that something is over wait longer, for a sync that is due to others.
+//! Records that only say that something is over wait longer, for a sync that other records need.
 
 use goldcrest_core::CommitUrgency;
 use std::time::{Duration, Instant};
 
-/// Once there are records of so many bytes they are handed in, whatever they say.
+/// Records of so many bytes are handed in whatever they say.
 pub(crate) const ENOUGH: u64 = 64 * 1024;
 
-/// Records that nobody waits for are handed in after so long. What they say is forgotten by a crash before that: messages with QoS 1 come
-/// twice then.
+/// Records that nobody waits for are handed in after so long. A crash before that loses what they say: messages with QoS 1 are sent again
+/// then.
 const CLEAN_UP: Duration = Duration::from_millis(20);
 
-/// A store that takes longer than this counts as if it took so long: it may hang.
+/// A store that takes longer is counted as taking so long: perhaps it hangs.
 const MOST: Duration = Duration::from_millis(50);
 
-/// After waits in vain so many batches in a row don't wait at most.
+/// After waits in vain, at most so many batches in a row don't wait.
 const MOST_SKIPPED: u32 = 256;
 
 /// Decides how long the next batch of a shard waits.
 pub(crate) struct CommitDelay {
-    /// How long the store took of late; zero before the first batch.
+    /// How long the store took of late; zero until the first batch is done.
     usual: Duration,
-    /// Since when there are records that nobody waits for.
+    /// Since when records that nobody waits for are waiting.
     idle_since: Option<Instant>,
-    /// Since when a batch waits that somebody waits for.
+    /// Since when a batch that somebody waits for is waiting.
     brief_since: Option<Instant>,
-    /// So many of the next batches are not to wait.
+    /// How many of the next batches are not to wait.
     skipped: u32,
-    /// So many batches are not to wait after the next wait in vain.
+    /// How many batches are not to wait after the next wait in vain.
     penalty: u32,
 }
 
@@ -42,13 +42,13 @@ impl CommitDelay {
         Self { usual: Duration::ZERO, idle_since: None, brief_since: None, skipped: 0, penalty: 1 }
     }
 
-    /// The store took so long.
+    /// Notes how long the store took for a batch.
     pub(crate) fn note(&mut self, took: Duration) {
         let took = took.min(MOST);
         self.usual = if self.usual.is_zero() { took } else { (self.usual * 7 + took) / 8 };
     }
 
-    /// For how long the records that there are, of this urgency, may wait from now on; `None` if they are to be handed in.
+    /// For how long the present records, which have this urgency, may wait from now on; `None` if they are to be handed in.
     pub(crate) fn wait(&mut self, now: Instant, urgency: CommitUrgency) -> Option<Duration> {
         let rest = match urgency {
             CommitUrgency::Lasting => Duration::ZERO,
@@ -77,7 +77,7 @@ impl CommitDelay {
         Some(rest)
     }
 
-    /// Nothing waits any more.
+    /// Notes that no records are waiting any more.
     pub(crate) fn end(&mut self) {
         (self.idle_since, self.brief_since) = (None, None);
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_acknowledge_soon_is_waited_for_as_long_as_the_store_takes() {
+    fn a_batch_waits_for_acknowledgements_for_as_long_as_the_store_takes() {
         let (mut commit_delay, now) = commit_delay();
         assert_eq!(commit_delay.wait(now, CommitUrgency::Brief), Some(STORE));
         assert_eq!(commit_delay.wait(now + MILLI, CommitUrgency::Brief), Some(STORE - MILLI));
@@ -114,17 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_before_it_is_known_what_that_saves() {
+    fn no_batch_waits_before_it_is_known_how_long_the_store_takes() {
         assert_eq!(CommitDelay::new().wait(Instant::now(), CommitUrgency::Brief), None);
     }
 
     #[test]
-    fn what_stays_goes_at_once() {
+    fn lasting_records_are_handed_in_at_once() {
         let (mut commit_delay, now) = commit_delay();
         assert_eq!(commit_delay.wait(now, CommitUrgency::Lasting), None);
     }
 
-    /// Runs so many batches for which nobody comes in time; how many waited.
+    /// Runs so many batches for which no acknowledgement comes in time. Returns how many of them waited.
     fn waited_in_vain(commit_delay: &mut CommitDelay, now: &mut Instant, batches: u32) -> u32 {
         let waits = (0..batches).filter(|_| {
             let waits = commit_delay.wait(*now, CommitUrgency::Brief).is_some();
@@ -136,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_slow_is_waited_for_less_and_less() {
+    fn batches_wait_less_and_less_often_for_slow_clients() {
         let (mut commit_delay, mut now) = commit_delay();
         assert_eq!(waited_in_vain(&mut commit_delay, &mut now, 1 + 2 + 3 + 5), 4);
         assert!(waited_in_vain(&mut commit_delay, &mut now, 10_000) < 50);
-        // To see whether that has changed it is tried at times. Then it is as at first.
+        // Now and then a batch waits, in case clients have become faster. If they have, everything is as at the beginning.
         while commit_delay.wait(now, CommitUrgency::Brief).is_none() {}
         now += MILLI;
         assert!(commit_delay.wait(now, CommitUrgency::Settled).is_some());
@@ -148,9 +148,9 @@ mod tests {
         assert_eq!(waited_in_vain(&mut commit_delay, &mut now, 1 + 2 + 3 + 5), 4);
     }
 
-    /// An acknowledgement that comes when the store would have been done does not make up for the wait.
+    /// If an acknowledgement comes later than the store would have been done, the wait was in vain.
     #[test]
-    fn what_comes_later_than_the_store_would_have_is_in_vain() {
+    fn a_wait_is_in_vain_if_the_store_would_have_been_faster() {
         let (mut commit_delay, now) = commit_delay();
         commit_delay.wait(now, CommitUrgency::Brief);
         commit_delay.wait(now + 2 * STORE, CommitUrgency::Clear);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_waits_longer_and_not_for_ever() {
+    fn records_that_nobody_waits_for_wait_longer_but_not_for_ever() {
         let (mut commit_delay, now) = commit_delay();
         assert_eq!(commit_delay.wait(now, CommitUrgency::Clear), Some(CLEAN_UP));
         assert_eq!(commit_delay.wait(now + MILLI, CommitUrgency::Brief), Some(STORE));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_hangs_once_makes_nobody_wait_long() {
+    fn batches_do_not_wait_long_after_the_store_hung_once() {
         let (mut commit_delay, now) = commit_delay();
         commit_delay.note(Duration::from_secs(100));
         assert!(commit_delay.wait(now, CommitUrgency::Brief).is_some_and(|wait| wait < 3 * STORE));

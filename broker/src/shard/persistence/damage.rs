@@ -1,10 +1,10 @@
-//! What is damaged in a store, in words: for the log at a start and for `goldcrest store`.
+//! Describes damage of a store in words, for the log at a start and for `goldcrest store`.
 
 use crate::access;
 use goldcrest_core::record::Kind;
 use goldcrest_store::Damage;
 
-/// What is lost, and what was found, in words.
+/// The losses and the damage that was found, in words.
 pub(crate) fn describe_damage(damage: &Damage) -> String {
     let Damage { places, bytes, records, frames, missing, frames_missing, foreign, misnamed } = damage;
     let mut parts = Vec::new();

@@ -1,9 +1,9 @@
 //! A shard's side of the store: records that must survive a restart go there in batches, and the core hears when a batch is safe.
 //!
-//! One batch is under way at a time. Meanwhile the core gathers records for the next one; records of a message that has come and gone meanwhile
-//! cancel out.
+//! One batch is under way at a time. Meanwhile the core gathers records for the next batch. The records of a message that has come and gone
+//! meanwhile cancel out.
 //!
-//! Bodies of messages that are on disk alone come from the store when the messages are to be transmitted.
+//! If the body of a message is only on disk, the store returns it when the message is to be transmitted.
 
 mod commit_delay;
 mod damage;
@@ -20,13 +20,13 @@ use goldcrest_core::{Broker, CommitUrgency, Fetch, Instant, Polled};
 use goldcrest_store::{Answer, Batch, Handle, Key};
 use std::collections::VecDeque;
 
-/// What a shard knows of the store, and has with it under way.
+/// A shard's view of the store, and its batches and requests that are under way.
 pub(crate) struct Persistence {
     shard: u16,
     store: Handle,
     /// The batch that is being made safe.
     under_way: Option<goldcrest_core::Batch>,
-    /// When it was handed in.
+    /// When that batch was handed in.
     handed_in: std::time::Instant,
     commit_delay: CommitDelay,
     /// When to look again whether the gathered records are to be handed in.
@@ -34,17 +34,17 @@ pub(crate) struct Persistence {
     /// An empty batch, kept for its memory.
     spare: Batch,
     tickets: u64,
-    /// How much credit with the store the core is to have in its account, as long as no message wants more.
+    /// The bytes of credit with the store that the core is to have, as long as no message wants more.
     credit_share: u64,
     /// How many bytes the store was asked for and has not granted.
     credit_asked: i64,
-    /// Bodies that the store was asked for, in the order in which they will come.
+    /// Bodies that the store was asked for, in the order in which they will arrive.
     asked: VecDeque<Fetch>,
 }
 
 impl Persistence {
-    /// `credit_share`, in bytes, is this shard's share of the credit that the store can grant. Until the store has granted some, the core may
-    /// promise nothing.
+    /// `credit_share`, in bytes, is this shard's share of the credit that the store can grant. The core may promise nothing until the store has
+    /// granted some.
     pub(crate) fn new(shard: u16, store: Handle, credit_share: u64, broker: &mut Broker<'static>) -> Self {
         let (under_way, spare, asked) = (None, Batch::default(), VecDeque::new());
         broker.grant_store_credit(0);
@@ -63,13 +63,13 @@ impl Persistence {
         }
     }
 
-    /// Hands the gathered records to the store, unless a batch is under way or it is worth to wait ([`CommitDelay`]). Returns whether something can
-    /// be transmitted now that could not before.
+    /// Hands the gathered records to the store, unless a batch is under way or waiting pays off ([`CommitDelay`]). Returns whether messages can be
+    /// transmitted now that could not before.
     pub(crate) fn record(&mut self, broker: &mut Broker<'static>, now: Instant) -> bool {
         self.due = Instant::NEVER;
         let mut is_settled = false;
         if self.under_way.is_none() && broker.has_records() {
-            // Among many records some are sure not to cancel out.
+            // If there are many records, some of them will certainly not cancel out.
             let urgency =
                 if broker.bytes_to_record() < ENOUGH { broker.poll_commit_urgency() } else { CommitUrgency::Lasting };
             is_settled = urgency == CommitUrgency::Settled;
@@ -91,7 +91,7 @@ impl Persistence {
         self.due
     }
 
-    /// Asks the store for more credit when half of the share is gone, or a message waits for it.
+    /// Asks the store for more credit if half of the share is used up, or a message waits for credit.
     fn ask_for_credit(&mut self, broker: &Broker<'static>) {
         let credit = broker.store_credit();
         let aim = i64::try_from(self.credit_share.max(credit.wanted())).unwrap_or(i64::MAX);
@@ -103,8 +103,8 @@ impl Persistence {
         }
     }
 
-    /// Returns what is far more than this shard's share: siblings pass on credit for as much as their messages might take, and ask
-    /// for more. Not before all that waited for credit had their turn, and nothing of what is promised.
+    /// Returns credit that goes far beyond this shard's share: siblings pass on credit for all that their messages might take, and then ask for
+    /// more. Credit is returned only after all messages that waited for it had their turn, and never if it is promised.
     pub(crate) fn return_credit(&mut self, broker: &mut Broker<'static>) {
         if self.credit_asked == 0 {
             let spare = broker.return_store_credit(self.credit_share);
@@ -114,7 +114,7 @@ impl Persistence {
         }
     }
 
-    /// Hands in all records that there are, when the shard ends.
+    /// Hands in all remaining records when the shard ends.
     pub(crate) fn record_last(&mut self, broker: &mut Broker<'static>) {
         if broker.has_records() {
             self.hand_in(broker);
@@ -123,7 +123,7 @@ impl Persistence {
 
     fn hand_in(&mut self, broker: &mut Broker<'static>) {
         let mut batch = std::mem::take(&mut self.spare);
-        // In bytes. Most records fit; a record that does not says how many it needs.
+        // In bytes. Most records fit; for a record that does not fit the core says how many it needs.
         let mut room = 1024;
         loop {
             match broker.poll_record(batch.room(room)) {
@@ -152,7 +152,7 @@ impl Persistence {
         }
     }
 
-    /// The store has answered.
+    /// Takes an answer of the store.
     pub(crate) fn receive(&mut self, broker: &mut Broker<'static>, answer: Answer) {
         match answer {
             Answer::Persisted { ticket, batch } => {

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// Why there is no open store.
+/// Why the store could not be opened.
 pub(crate) enum StoreStartError {
-    /// Whoever wanted it does not any more.
+    /// The start was given up by the caller.
     GivenUp,
     /// The store in this directory cannot be used.
     Unusable(PathBuf, Box<dyn Error + Send + std::marker::Sync>),
@@ -31,12 +31,12 @@ pub(crate) struct OpenStore {
     pending: Pending,
     shards: u16,
     principals: Arc<Principals>,
-    /// Goes on where it was when the store was written last.
+    /// The clock goes on from the last write to the store.
     pub(crate) clock: Clock,
 }
 
 impl OpenStore {
-    /// Opens the store, if there is to be one, unless `gives_up` becomes true meanwhile.
+    /// Opens the store, if the configuration wants one, unless `gives_up` becomes true meanwhile.
     pub(crate) fn open(config: &Config, gives_up: &Arc<AtomicBool>) -> Result<Option<Self>, StoreStartError> {
         let Some(path) = config.store_dir() else { return Ok(None) };
         let opened = Self::open_in(path, config, gives_up);
@@ -62,7 +62,7 @@ impl OpenStore {
         let (mut log, report) = LogStore::open(Arc::new(directory), options(config, gives_up.clone()))?;
         tell(&report, started.elapsed());
         let (handle, pending) = goldcrest_store::requests();
-        // Before anything is written: what a newer program wrote is to stay as it is.
+        // Done before anything is written: records of a newer program must stay as they are.
         let principals = Arc::new(Principals::restore(&log, handle.clone())?);
         let clock =
             Clock::start_at(report.instant_ms.saturating_add(downtime_ms(&report, config.store.longest_downtime())));
@@ -101,7 +101,7 @@ impl OpenStore {
         self.handle.health().clone()
     }
 
-    /// All shards are restored: from now on they are served.
+    /// Starts the thread of the store, after all shards are restored. From then on it serves them.
     pub(crate) fn start(self, answer: impl Fn(u16, Answer) + Send + 'static) -> Result<Committer, StoreStartError> {
         let Self { path, log, handle, pending, shards, .. } = self;
         let started = match Arc::into_inner(log) {
@@ -112,8 +112,8 @@ impl OpenStore {
     }
 }
 
-/// The number of shards the store was made for, and the number to use now. Without a configured number the store's is kept: to rewrite a large store
-/// because fewer cores are available today would take too long.
+/// The number of shards that the store was made for, and the number to use now. If no number is configured, the store's number is kept: rewriting a
+/// large store because fewer cores are available today would take too long.
 fn numbers_of_shards(stored: u16, configured: u16) -> (u16, u16) {
     let (advised, cores) = (shards_for_cores(), format!("for the cores that may be used ({})", cores()));
     let (shards, why) = match (stored, configured) {
@@ -140,7 +140,7 @@ fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     };
     // A message can be a little larger as a record than as a packet.
     const MARGIN: u64 = 64 << 10;
-    // With fewer there would be little besides the reserves.
+    // With fewer segments the reserves would leave little room.
     const SEGMENTS: u64 = 6;
     const MIB: u64 = 1 << 20;
     let margin = MARGIN + Options::segment_overhead(store.max_bytes / store.segment_bytes.max(MIB));
@@ -152,7 +152,7 @@ fn options(config: &Config, gives_up: Arc<AtomicBool>) -> Options {
     Options { sync, segment_bytes, max_bytes, shards: config.shards.max(1), time, thread: true, gives_up }
 }
 
-/// What has gone by, for the broker, since the store was written last. The operator hears if that cannot be told.
+/// The time that has passed for the broker since the store was last written. If the clock cannot tell it, the operator is told.
 fn downtime_ms(report: &Report, longest: Duration) -> u64 {
     if report.records == 0 || longest.is_zero() {
         return 0;
@@ -171,7 +171,7 @@ fn downtime_ms(report: &Report, longest: Duration) -> u64 {
     }
 }
 
-/// Tells the operator what was found.
+/// Tells the operator the state of the store.
 fn tell(report: &Report, took: Duration) {
     if report.records > 0 {
         tracing::info!(records = report.records, segments = report.segments, ?took, "the store was read");

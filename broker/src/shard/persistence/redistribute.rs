@@ -1,8 +1,8 @@
-//! Restoring a store of so many shards with another number of them.
+//! Restoring a store with another number of shards than it was made for.
 //!
-//! Sessions go to the home shards of their Client Identifiers, shared subscriptions to those of their filters, what belongs to either
-//! with them, and retained messages to all shards. Cores take the new records on trial before the store adopts them: if one has no room,
-//! the store stays as it was.
+//! Sessions go to the home shards of their Client Identifiers, shared subscriptions to the home shards of their filters, and records
+//! that belong to either go with them. Retained messages go to all shards. Cores take the new records on trial before the store adopts
+//! them: if a core has no room, the store stays as it was.
 
 use crate::config::Config;
 use goldcrest_core::record::{self, Kind, Receiver, Record, Through, Value};
@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Why the number of shards stays as it is.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// Messages are under way between shards; they arrive when the gateway runs.
+    /// Messages are under way between shards; they arrive while the gateway runs.
     UnderWay,
     /// The start was given up.
     GivenUp,
     /// A record cannot be read.
     Unreadable,
-    /// So many shards would have no memory for all of it.
+    /// The memory of so many shards would not suffice for all records.
     NoMemory,
     Store(Failure),
 }
@@ -54,7 +54,8 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Makes the store of `old` shards one of `new`, at once or not at all: not at all if `gives_up` becomes true meanwhile.
+/// Turns the store of `old` shards into one of `new`, as a whole or not at all. If `gives_up` becomes true meanwhile, the store stays as
+/// it is.
 pub(crate) fn redistribute(
     log: &mut LogStore,
     (old, new): (u16, u16),
@@ -72,7 +73,7 @@ fn unless_given_up(gives_up: &AtomicBool) -> Result<(), Refused> {
     if gives_up.load(Ordering::Relaxed) { Err(Refused::GivenUp) } else { Ok(()) }
 }
 
-/// Whether a core has room for all that a shard would have.
+/// Checks that a core has room for all records that a shard would get.
 fn check(log: &LogStore, shard: Shard, config: &Config, gives_up: &AtomicBool) -> Result<(), Refused> {
     let body_budget = super::body_budget(config.store.body_bytes, shard.count);
     let core = goldcrest_core::Config { shard, durable: true, body_budget, ..config.broker.clone() };
@@ -91,7 +92,7 @@ fn check(log: &LogStore, shard: Shard, config: &Config, gives_up: &AtomicBool) -
 /// A shard and a slot in it.
 type Place = (u16, u32);
 
-/// Where everything goes. What refers to nothing goes nowhere.
+/// The new place of every record. A record that refers to a missing one gets no place.
 #[derive(Default)]
 struct Plan {
     new: u16,
@@ -128,7 +129,8 @@ impl Plan {
                 let read = match record::open(sealed) {
                     Ok(Record::Put(_, Value::Message(message))) => {
                         let topic = message.body.get(..message.topic_len.into()).unwrap_or_default();
-                        // One without payload says that there was one: nothing is under way that could bring it back.
+                        // One without payload is a tombstone. It is not needed: no older message is under way that could bring the
+                        // removed one back.
                         if message.body.len() > topic.len() + message.properties_len as usize {
                             topics.insert(key.slot, (topic.to_vec(), message.stamp));
                         }
@@ -194,7 +196,7 @@ impl Plan {
                 }
             }
             Value::Transit(_) => return Err(Refused::UnderWay),
-            // Without messages under way all siblings begin to count anew.
+            // No messages are under way, so all siblings begin to count anew.
             Value::Sibling(_) | Value::Receipt(_) | Value::Message(_) | Value::Retained => {}
         }
         Ok(())
@@ -227,7 +229,7 @@ impl Plan {
         }
     }
 
-    /// The group that a delivery came through, as its receiver in the new shards knows it.
+    /// The group through which a delivery came, as the new shards name it for the receiver.
     fn through(&self, shard: u16, through: Through, receiver: Place) -> Through {
         let filter = match through {
             Through::Nothing => None,
@@ -331,7 +333,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn put(&mut self, (shard, slot): Place, kind: Kind, value: Value<'_>) -> Result<(), Refused> {
         const MANY_BYTES: usize = 1 << 20;
-        // A text has a length of two bytes; of identifiers there are fewer.
+        // Enough for any record without a body: a text has at most 65,535 bytes, and identifiers take less.
         const TEXT: usize = 1 << 17;
         let body = if let Value::Message(message) = value { message.body.len() } else { TEXT };
         let room = self.batch.room(record::OVERHEAD + body);

@@ -1,4 +1,4 @@
-//! How a client's last words are taken, whatever the turn finds out first about its connection.
+//! A client's last packets are taken, whatever the turn finds out first about its connection.
 
 use super::LoopWithClient;
 use std::task::Waker;
@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 impl LoopWithClient {
-    /// The peer publishes ten messages, says DISCONNECT, and closes with something unread: its system sends a reset.
+    /// The peer publishes ten messages, sends DISCONNECT, and closes with unread bytes: so its system sends a reset.
     async fn leave(&mut self) {
         self.peer.readable().await.unwrap();
         let mut last_words = b"\x30\x04\0\x01xp".repeat(10);
@@ -18,7 +18,7 @@ impl LoopWithClient {
         drop(std::mem::replace(&mut self.peer, other));
     }
 
-    /// All that the client said last is taken, and the connection ends by its DISCONNECT.
+    /// Expects that all packets of the client are taken, and that the connection ends by its DISCONNECT.
     async fn expect_last_words(&mut self) {
         for _ in 0..2_000 {
             if self.event_loop.socket(self.id).is_none() {
@@ -35,7 +35,7 @@ impl LoopWithClient {
     }
 }
 
-/// Runs a test as a shard runs: a connection that takes leave has a task of its own.
+/// Runs a test like a shard, which has a separate task for a connection that sends its last bytes.
 async fn run(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
@@ -56,7 +56,7 @@ async fn last_words_are_taken_though_a_write_fails_first() {
     run(async {
         let mut client = LoopWithClient::new().await;
         client.leave().await;
-        // A write that the system takes no more shows it, in a turn in which nobody has looked for what came.
+        // A write that fails shows the reset, in a turn that has not looked for arrived bytes.
         while client.event_loop.socket(client.id).is_some_and(|socket| !socket.is_broken()) {
             client.publish(b"p");
             client.event_loop.begin_turn(&Waker::from(client.woken.clone()));
@@ -67,7 +67,8 @@ async fn last_words_are_taken_though_a_write_fails_first() {
     .await;
 }
 
-/// What clients say while the gateway is told to stop was forgotten, and their Wills sent.
+/// A bug of the past: packets that clients sent while the gateway was told to stop were lost, and the clients' Wills were
+/// sent.
 #[tokio::test]
 async fn last_words_are_taken_before_the_gateway_stops() {
     run(async {

@@ -43,14 +43,14 @@ impl LoopWithClient {
         self.event_loop.flush(usize::MAX);
     }
 
-    /// There is something to be sent to the client.
+    /// Publishes a message, which the event loop then has to send to the client.
     fn publish(&mut self, payload: &[u8]) {
         let topic = TopicName::new("t").unwrap();
         let message = LocalPublish { topic, payload, qos: Default::default(), retain: false, expiry_secs: None };
         self.event_loop.broker.publish(Instant::from_millis(0), message).unwrap();
     }
 
-    /// The client takes no more, and the system neither.
+    /// Publishes until the system takes no more bytes for the client, which does not read.
     async fn block(&mut self) {
         let mut blocked_for = 0;
         while blocked_for < 50 {
@@ -66,7 +66,7 @@ impl LoopWithClient {
     }
 }
 
-/// The event loop stops reading after so many bytes, which may be all there are: then it has not asked to be woken for more.
+/// The event loop stops reading after so many bytes. If no more are there, it has not asked to be woken for later ones.
 #[test]
 fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
     let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
@@ -84,7 +84,7 @@ fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
         event_loop.broker.counters().packets_received
     };
     cycle();
-    // A PUBLISH of exactly so many bytes: its fixed header has four.
+    // A PUBLISH of exactly so many bytes: its fixed header has four of them.
     let mut publish = vec![b'p'; CHUNK];
     publish[..7].copy_from_slice(&[0x30, 0xfc, 0xff, 0x03, 0, 1, b't']);
     let mut write = |bytes: &[u8]| {
@@ -103,15 +103,15 @@ fn a_client_in_memory_is_read_again_after_as_many_bytes_as_one_turn_takes() {
     assert_eq!(cycle(), before + 1);
 }
 
-/// The core named the client as ready while the last piece of an earlier write was sent, when the event loop had asked for ready clients
-/// already: the client was never read again.
+/// A bug of the past: the core named the client as ready while the rest of an earlier write was sent, after the event loop had asked for
+/// ready clients in that turn. So the client was never read again.
 #[tokio::test]
-async fn a_client_that_owes_too_much_is_read_again_when_it_has_read() {
+async fn a_client_that_is_owed_too_many_replies_is_read_again_once_it_has_read_them() {
     const MESSAGES: u16 = 1500;
     let mut client = LoopWithClient::new().await;
     client.block().await;
     let mut seen = client.woken.count();
-    // Each of these messages is owed an answer, and the client does not read.
+    // The broker owes an answer to each of these messages, and the client does not read.
     let publish = |id: u16| [0x32, 6, 0, 1, b'x', (id >> 8) as u8, id as u8, b'p'];
     let packets: Vec<u8> = (1..=MESSAGES).flat_map(publish).collect();
     assert_eq!(client.peer.try_write(&packets).unwrap(), packets.len());
