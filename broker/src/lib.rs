@@ -8,7 +8,7 @@
 //! config      the configuration, and the file that it is read from
 //! net         listeners, admission, sockets: bytes in and out, of which only the length of a packet is known
 //! access      who clients are
-//! shard       the thread with its core broker: event loop, mailbox, what goes to the store
+//! shard       the thread with its core broker: event loop, mailbox, records for the store
 //! store       the data that survive a restart, on disk
 //! admin       for operators: $SYS topics, metrics, health, sessions
 //! gateway     starts and stops all of it

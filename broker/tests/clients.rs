@@ -178,7 +178,7 @@ fn a_client_with_silent_standard_input_notices_that_its_broker_is_gone() {
 /// Messages and subscriptions that the broker does not support are not sent, and the error says why.
 /// [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15]
 #[test]
-fn what_connack_rules_out_is_not_sent() {
+fn packets_that_connack_rules_out_are_not_sent() {
     for (args, properties, complaint) in [
         (
             &["pub", "-t", "a", "-m", "0123456789"][..],
@@ -221,7 +221,7 @@ fn a_line_that_is_too_large_is_named() {
 
 /// A packet of exactly the Maximum Packet Size, with the Maximum QoS, is sent.
 #[test]
-fn what_connack_allows_is_sent() {
+fn packets_that_connack_allows_are_sent() {
     let properties = [0x27, 0, 0, 0, 17, 0x24, 1, 0x21, 0, 1];
     let (child, mut link) = accepted(&["pub", "-t", "a", "-m", "012345678", "-q", "1"], &properties);
     assert!(link.expect(PUBLISH_QOS_1).ends_with(b"012345678"));

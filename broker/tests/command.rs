@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn it_prints_what_it_does_and_stops_in_order() {
+fn the_command_prints_what_it_does_and_stops_in_order() {
     for signal in ["TERM", "INT"] {
         let data_dir = std::env::temp_dir().join(format!("goldcrest-command-{}-{signal}", std::process::id()));
         let data_dir = data_dir.to_str().unwrap();
@@ -29,7 +29,7 @@ fn it_prints_what_it_does_and_stops_in_order() {
 }
 
 #[test]
-fn without_being_asked_it_keeps_messages_for_one_process_at_a_time() {
+fn by_default_messages_are_kept_on_disk_for_one_process_at_a_time() {
     let state = std::env::temp_dir().join(format!("goldcrest-state-{}", std::process::id()));
     let start = || Server::run(goldcrest(&["--shards", "1"]).env("XDG_STATE_HOME", &state));
     let server = start();
@@ -68,7 +68,7 @@ fn memory_only_warns_that_messages_can_be_lost() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_command_at_once() {
     let server = Server::start(&[]);
     let mut silent = std::net::TcpStream::connect(server.address).unwrap();
     // Without the second signal the command would wait for this connected client, which neither reads its DISCONNECT nor closes.

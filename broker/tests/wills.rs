@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// MQTT 3.1.1, clean, with the retained Will `offline` for `dev1/st`.
+/// A CONNECT of MQTT 3.1.1 with Clean Session and the retained Will `offline` for `dev1/st`.
 const CONNECT: &[u8] = b"\x10\x22\0\x04MQTT\x04\x2e\0\x3c\0\x04dev1\0\x07dev1/st\0\x07offline";
 
-/// `online`, retained, QoS 1.
+/// A PUBLISH of `online`, retained, with QoS 1.
 const ONLINE: &[u8] = b"\x33\x11\0\x07dev1/st\0\x01online";
 
 struct Gateway {

@@ -81,7 +81,7 @@ mod tests {
 
     /// People paste the commands that the greeting shows into a shell.
     #[test]
-    fn the_greeting_reaches_what_is_behind_an_interface() {
+    fn commands_in_the_greeting_name_the_interface_of_a_link_local_address() {
         let local = "[fe80::1%1]:1883".parse().unwrap();
         let text = greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()]);
         assert!(text.contains("listening on [fe80::1%lo]:1883\n"), "{text}");

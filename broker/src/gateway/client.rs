@@ -159,7 +159,7 @@ impl LocalClient {
         }
     }
 
-    /// Publishes a message. With QoS 1 and 2 the broker has taken it when this returns; a gateway with a store has recorded it by then.
+    /// Publishes a message. With QoS 1 and 2 the broker has taken it when this returns; if the gateway has a store, the message is safe there.
     ///
     /// # Errors
     /// The broker refuses the message, or the connection is closed.

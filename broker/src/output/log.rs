@@ -59,7 +59,7 @@ pub(crate) fn lost_lines() -> u64 {
     WRITER.get().and_then(Option::as_ref).map_or(0, BackgroundWriter::lost)
 }
 
-/// Standard error.
+/// The writer for standard error.
 static WRITER: OnceLock<Option<BackgroundWriter>> = OnceLock::new();
 
 fn writer() -> Option<&'static BackgroundWriter> {

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_no_more_than_wanted() {
+    fn no_more_messages_are_printed_than_wanted() {
         let options = options(2);
         let mut printer = printer(&options);
         assert_eq!(printer.handle(message(QoS::AtMostOnce, 0)).unwrap(), None);
