@@ -63,7 +63,7 @@ impl EventLoop {
     /// Tells the core, when a turn begins, if there was a pause before.
     pub(super) fn note_pause(&mut self, now: Instant) {
         if self.timers.look(now, self.broker.poll_timeout()) {
-            tracing::debug!(shard = self.shard, "timers are late: clients are heard before they run_due_timers");
+            tracing::debug!(shard = self.shard, "timers are late: clients are heard before the timers act");
             self.broker.handle_pause();
         }
     }
