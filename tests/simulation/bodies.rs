@@ -21,7 +21,7 @@ fn client(world: &mut World, id: &str, window: Option<u16>) -> Honest {
     Honest::connect(world, Version::V5, &opening)
 }
 
-/// One that subscribes.
+/// A client that subscribes.
 fn subscriber(world: &mut World, id: &str, filter: &str) -> Honest {
     let mut client = client(world, id, None);
     assert!(matches!(client.take(world)[..], [Got::ConnAck(..)]));

@@ -92,7 +92,7 @@ fn who_closed_its_side_and_does_not_read_is_not_waited_for() {
     assert!(world.is_closed(client.at));
 }
 
-/// The end is behind what the broker does not take yet: that counts first.
+/// The client ends behind packets that the broker does not take yet: these packets count first.
 #[test]
 fn what_waits_to_be_taken_counts_before_the_end() {
     let limits = Limits::GATEWAY.with(|limits| limits.owed_replies = 4);

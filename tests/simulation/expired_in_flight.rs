@@ -1,4 +1,4 @@
-//! What expired while it was in flight, or waited, and the power went besides, or its body was on disk alone.
+//! Messages that expired in flight or while they waited, also with a power cut, or with bodies on disk alone.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Config, DropReason, ResendExpired};
@@ -57,7 +57,7 @@ fn expired(world: &World) -> u32 {
     world.shard(0).counters().dropped.by(DropReason::Expired)
 }
 
-/// After a restart all in flight may have been sent. What was dropped stays so, and stays counted.
+/// After a restart all messages in flight may have been sent. A message that was dropped stays dropped, and counted.
 #[test]
 fn it_is_not_sent_after_a_power_cut_either() {
     let mut world = world(0, ResendExpired::Qos2);

@@ -370,8 +370,8 @@ fn the_group_of_a_shared_subscription_keeps_so_many_messages() {
     }
 }
 
-/// Others hoard all places for deliveries. Who has something in flight waits until that has made room; for who has not,
-/// nobody would ever look again: it used to wait for ever.
+/// Others hoard all places for deliveries. A client with a message in flight waits until its acknowledgement makes
+/// room. Nothing would look again for a client without one: its retained message used to wait for ever.
 #[test]
 fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
     let capacity = Capacity { deliveries: 4, ..SMALL };

@@ -159,7 +159,8 @@ fn queues_in_memory_are_short() {
     }
 }
 
-/// What has QoS 0 waits in memory: it finds no room in a long queue, and never takes that of messages that were acknowledged.
+/// A message of QoS 0 waits in memory: it finds no room in a long queue, and never takes the room of messages that were
+/// acknowledged.
 #[test]
 fn a_message_of_qos_0_does_not_touch_a_long_queue() {
     for policy in [Overflow::DropNewest, Overflow::DropOldest, Overflow::Refuse] {

@@ -1,4 +1,5 @@
-//! What need not be recorded, because it is over before its turn came; and what has to be all the same.
+//! Messages that need not be recorded, because they are over before their batch; and records that are made all the
+//! same.
 
 use goldcrest_core::codec::{
     AckKind, Filters, Packet, PacketId, Properties, QoS, ReasonCode, Subscribe, SubscriptionOptions, Version,
@@ -150,7 +151,7 @@ fn the_end_of_a_receipt_is_safe_before_pubcomp() {
     assert_eq!(scene.answers(), [Got::Ack(AckKind::PubComp, 1, ReasonCode::Success)]);
 }
 
-/// It goes to a sibling when it is safe that it was received: else it could come twice.
+/// A QoS 2 message goes to a sibling once its receipt is safe: otherwise it could come twice.
 #[test]
 fn a_message_with_qos_2_waits_for_its_receipt() {
     let mut scene = Scene::new(2);

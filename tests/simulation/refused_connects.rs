@@ -402,7 +402,7 @@ fn a_refused_connect_leaves_the_member_of_a_group_on_another_shard_alone() {
     assert!(!world.is_closed(member.at));
 }
 
-/// For the shell's log: the Reason Code says 0x97 of all of them.
+/// For the shell's log: the Reason Code is 0x97 whatever had no room.
 #[test]
 fn what_there_was_no_room_in_is_known_of_a_refused_client() {
     use goldcrest_core::{Broker, Instant, Memory, Shortage};

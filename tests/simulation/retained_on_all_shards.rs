@@ -134,7 +134,8 @@ fn what_was_removed_does_not_come_back_with_the_power() {
     }
 }
 
-/// It has taken the place of an older message on one shard and is gone there, when that older one comes, or when it comes itself elsewhere.
+/// An expired message has replaced an older one on one shard and is gone there. Then the older one comes late, or the expired one comes to
+/// another shard.
 #[test]
 fn what_has_expired_on_one_shard_brings_nothing_back_on_another() {
     for durable in [false, true] {

@@ -187,7 +187,8 @@ fn each_restart_gives_the_client_its_time_anew() {
     });
 }
 
-/// Whichever batch is the last one that is safe: who was told that "online" is kept has a Will that is kept.
+/// Whichever batch is the last one that is safe: a client that was told that its "online" is kept has a Will that is
+/// kept.
 #[test]
 fn whenever_the_power_goes_an_acknowledged_online_does_not_stay() {
     for shards in [1, 3] {

@@ -1,4 +1,5 @@
-//! What costs a broker more than its bytes say: it comes in portions, and whoever causes it waits, not the others.
+//! Packets that cost a broker more than their bytes say: the work is done in portions, and whoever causes it waits, not
+//! the others.
 //!
 //! Time is not looked at here: what is done is counted in the core ([`Broker::work`]), the same on each machine.
 
@@ -238,7 +239,7 @@ fn one_call_does_no_more_than_its_share_and_an_honest_pair_has_each_second_turn(
     assert!(turns.most < MOST_AT_ONCE, "{}", turns.most);
 }
 
-/// So does a fan-out: few bytes lead to many deliveries.
+/// A fan-out costs more than its bytes say, too: few bytes lead to many deliveries.
 #[test]
 fn a_read_that_leads_to_many_deliveries_comes_in_portions() {
     let mut turns = Turns::new(Limits::GATEWAY);

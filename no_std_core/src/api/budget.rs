@@ -17,7 +17,7 @@ use crate::mem::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot
 pub struct Counts {
     /// Network Connections.
     pub connections: usize,
-    /// Sessions, at least as many.
+    /// Sessions, at least as many as connections.
     pub sessions: usize,
     /// Subscriptions of all Sessions.
     pub subscriptions: usize,
@@ -103,20 +103,20 @@ pub struct Entries {
 
 /// Replies owed to one connection, in [`Resources`](crate::Resources).
 pub(crate) const OWED_EACH: usize = Limits::FIRMWARE.owed_replies as usize;
-/// QoS 2 receipts of one Session there.
+/// QoS 2 receipts of one Session, in [`Resources`](crate::Resources).
 pub(crate) const RECEIPTS_EACH: usize = Limits::FIRMWARE.receive_maximum as usize;
-/// Topic Aliases of one connection there.
+/// Topic Aliases of one connection, in [`Resources`](crate::Resources).
 pub(crate) const ALIASES_EACH: usize =
     Limits::FIRMWARE.topic_aliases_in as usize + Limits::FIRMWARE.topic_aliases_out as usize;
-/// Runs of retained messages of one Session there.
+/// Runs of retained messages of one Session, in [`Resources`](crate::Resources).
 pub(crate) const REPLAYS_EACH: usize = 2;
-/// Timers of one Session there: its own and its connection's.
+/// Timers of one Session, in [`Resources`](crate::Resources): its own and its connection's.
 pub(crate) const TIMERS_EACH: usize = 2;
-/// Bytes to put texts together in there.
+/// Bytes to put texts together in, in [`Resources`](crate::Resources).
 pub(crate) const SCRATCH: usize = Limits::FIRMWARE.packet_bytes as usize;
 
 impl Entries {
-    /// Of [`Resources`](crate::Resources) with these parameters.
+    /// The entries of [`Resources`](crate::Resources) with these parameters.
     pub const fn of_resources(counts: &Counts) -> Self {
         let Counts { connections, sessions, subscriptions, levels, messages, deliveries, blocks } = *counts;
         let receipts = sessions.saturating_mul(RECEIPTS_EACH);
@@ -135,7 +135,7 @@ impl Entries {
             subscriptions,
             subscribers: sessions,
             groups: sessions,
-            // Sessions, receipts and groups have as many as there are Sessions.
+            // The indexes of Sessions, receipts and groups have as many buckets as there are Sessions.
             buckets: total(&[sessions, sessions, sessions, connections, levels, subscriptions]),
             blocks: total(&[blocks, subscriptions]),
             bytes: 0,
@@ -190,7 +190,7 @@ impl Entries {
     }
 }
 
-/// All of these together. More than a number counts is more than there is memory for.
+/// The sum of these counts. A sum that exceeds a number is more than there is memory for.
 const fn total(mut counts: &[usize]) -> usize {
     let mut total: usize = 0;
     while let [count, others @ ..] = counts {
@@ -208,9 +208,9 @@ pub const TABLES: usize = 22;
 pub struct Table {
     /// What it holds.
     pub name: &'static str,
-    /// How many of these.
+    /// How many entries it has.
     pub entries: usize,
-    /// Bytes of one.
+    /// Bytes of one entry.
     pub entry_bytes: usize,
 }
 
@@ -219,7 +219,7 @@ impl Table {
         Self { name, entries, entry_bytes }
     }
 
-    /// Bytes of all of them.
+    /// Bytes of all entries.
     pub const fn bytes(&self) -> usize {
         self.entries.saturating_mul(self.entry_bytes)
     }
@@ -249,7 +249,7 @@ pub struct EntryBytes {
 }
 
 impl EntryBytes {
-    /// On the machine and with the features this is compiled for.
+    /// The bytes on the machine and with the features this is compiled for.
     pub const HERE: Self = Self {
         connection: size_of::<PoolSlot<Connection>>(),
         session: size_of::<PoolSlot<Session>>(),
@@ -271,7 +271,7 @@ impl EntryBytes {
         blob: OWNED_BLOB,
     };
 
-    /// On a 32-bit ARM or RISC-V without the feature `alloc`.
+    /// The bytes on a 32-bit ARM or RISC-V without the feature `alloc`.
     pub const FIRMWARE: Self = Self {
         connection: 216,
         session: 184,
@@ -295,7 +295,7 @@ impl EntryBytes {
 }
 
 impl EntryBytes {
-    /// With their names, in the order of the struct.
+    /// The bytes with their names, in the order of the struct.
     const fn fields(&self) -> [(&'static str, usize); 18] {
         [
             ("connection", self.connection),
@@ -319,7 +319,7 @@ impl EntryBytes {
         ]
     }
 
-    /// As Rust code.
+    /// The bytes as Rust code.
     #[cfg_attr(not(goldcrest_check_sizes), allow(dead_code))]
     const fn code(&self) -> Text {
         let mut text = Text::EMPTY.then("EntryBytes::FIRMWARE must be:");

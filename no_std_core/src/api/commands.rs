@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// Publishes a message; whether the client gets it.
+    /// Publishes a message; gives whether the client gets it.
     fn gets_one(broker: &mut Broker<'_>, client: &mut LocalClient<'_>) -> bool {
         let topic = TopicName::new("t").unwrap();
         let message = LocalPublish { topic, payload: b"x", qos: QoS::AtMostOnce, retain: false, expiry_secs: None };

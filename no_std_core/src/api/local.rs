@@ -73,7 +73,7 @@ pub struct LocalClient<'b> {
     /// Who it is, where the broker asks.
     identity: Option<Identity>,
     connection: Option<ConnectionId>,
-    /// Whole packets only, as the broker is told that the buffer is the largest size.
+    /// Whole packets only: the broker is told that no packet may be larger than the buffer.
     incoming: Packets<'b>,
     /// CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH that the broker has not taken yet.
     outgoing: Packets<'b>,
@@ -101,7 +101,8 @@ pub enum LocalEvent<'a> {
         /// The code of SUBACK, UNSUBACK, PUBACK, PUBREC or PUBCOMP.
         code: ReasonCode,
     },
-    /// The broker has closed the connection, or has refused it, with this code. What was not answered is not answered any more.
+    /// The broker has closed the connection, or has refused it, with this code. Requests that were not answered will not be
+    /// answered any more.
     Closed(ReasonCode),
 }
 
@@ -141,8 +142,9 @@ impl<'b> LocalClient<'b> {
         }
     }
 
-    /// The same as somebody: a broker with [`Authentication::Ask`](crate::Authentication::Ask) takes it without a verdict of the embedder's,
-    /// and its permissions are those of `principal`, which may be [`Principal::ANONYMOUS`]. Without this such a broker refuses it.
+    /// The same client with a principal. A broker with [`Authentication::Ask`](crate::Authentication::Ask) takes it without a verdict of the
+    /// embedder's, and its permissions are those of `principal`, which may be [`Principal::ANONYMOUS`]. Without a principal such a broker
+    /// refuses the client.
     #[must_use]
     pub fn with_principal(self, principal: Principal) -> Self {
         Self {
@@ -332,7 +334,8 @@ impl<'b> LocalClient<'b> {
         self.connection
     }
 
-    /// Closes the connection. What was not polled is gone, and so is what the broker has not taken yet.
+    /// Closes the connection. Messages that were not polled are gone, and so are requests that the broker has not taken
+    /// yet.
     pub fn disconnect(&mut self, broker: &mut Broker<'_>, now: Instant) {
         self.send(broker, now, &DISCONNECT);
         self.end_connection(broker, now);
@@ -369,7 +372,7 @@ impl<'b> LocalClient<'b> {
         while let Some(bytes) = self.outgoing.first()
             && has_room_for_reply(broker, id)
         {
-            // One by one: then there is no end of a turn within them (`Next::Yield`).
+            // One packet in each call: so no call ends amid the packets with `Next::Yield`.
             let received = broker.handle_bytes(now, id, bytes);
             let consumed = received.consumed;
             let is_asked = matches!(received.next, Next::Ask(_));

@@ -31,7 +31,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// For a gateway.
+    /// The capacity of a gateway.
     pub const GATEWAY: Self = Self {
         connections: 65_536,
         sessions: 262_144,
@@ -44,7 +44,7 @@ impl Capacity {
 }
 
 impl Entries {
-    /// Of [`Memory::owned`](crate::Memory::owned), when all of it is full.
+    /// The entries of [`Memory::owned`](crate::Memory::owned), when all of it is full.
     pub fn of_owned(capacity: &Capacity, limits: &Limits, shard: Shard) -> Self {
         let per_connection = |each: u16| capacity.connections.saturating_mul(usize::from(each));
         let aliases = per_connection(limits.topic_aliases_in.saturating_add(limits.topic_aliases_out));
@@ -79,7 +79,7 @@ impl Entries {
             // Subscriptions and groups are indexed too.
             buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
             blocks: 0,
-            // Those of the router have a limit of their own, which is the same.
+            // The texts of the router have a limit of their own, which is the same.
             bytes: capacity.bytes.saturating_mul(2),
             blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
             scratch: limits.packet_bytes as usize,
@@ -153,9 +153,9 @@ impl Memory<'_> {
 }
 
 impl Broker<'_> {
-    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`]: it would take the connection for
-    /// lost. `bytes` are the first ones, on the border of a packet, that this call has not seen of those that wait to be handed in.
-    /// How many were whole packets, and need not be shown again.
+    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`]: the client would take the
+    /// connection for lost. `bytes` are those that wait to be handed in, from the first packet on that this call has not seen. Gives
+    /// how many of the bytes were whole packets, and need not be shown again.
     pub fn handle_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         self.engine.find(id).map_or(0, |connection| self.engine.answer_ahead(connection, bytes))
     }

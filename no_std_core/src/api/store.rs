@@ -39,7 +39,7 @@ impl Broker<'_> {
     }
 
     /// The batch, and all before it, are safe: what waited for that is transmittable, and [`Broker::poll_ready`] names the
-    /// connections. Forgotten, it lets them wait; nothing is lost.
+    /// connections. If this call is forgotten they wait; nothing is lost.
     pub fn handle_persisted(&mut self, batch: Batch) {
         self.engine.on_persisted(batch);
     }
@@ -67,7 +67,8 @@ impl Broker<'_> {
     /// 0x97, in MQTT 3.1 and 3.1.1 by withholding the acknowledgement and closing the connection. QoS 0 flows on, acknowledgements and what ends too.
     pub fn set_store_full(&mut self, full: bool) {
         let was_full = core::mem::replace(&mut self.engine.store_is_full, full);
-        // Firmware with a full store leaves them out: that takes flash, and comes with few clients.
+        // Firmware does not record Wills that came while its store was full: that takes flash, and firmware has few
+        // clients.
         if OWNED && was_full && !full {
             self.engine.record_wills_left_out();
         }

@@ -3,9 +3,9 @@
 use super::broker::Broker;
 
 impl Broker<'_> {
-    /// Looks whether what is to be recorded has to be, and what it is worth to wait before it is polled. What came and went since
-    /// the last batch has not; what waited for that alone, or for records that say that something is over, is transmittable at
-    /// once, as after [`Broker::handle_persisted`]. It is cheap where few things have changed.
+    /// Tells how urgent it is to commit what is to be recorded. What came and went since the last batch need not be recorded.
+    /// What waited for that alone, or for records that say that something is over, is transmittable at once, as after
+    /// [`Broker::handle_persisted`]. The call is cheap where few things have changed.
     pub fn poll_commit_urgency(&mut self) -> crate::CommitUrgency {
         self.engine.commit_urgency()
     }

@@ -33,7 +33,8 @@ impl Engine<'_> {
             will.due = now.plus_secs(u64::from(will.delay_secs));
         }
         self.note_session(session);
-        // The owners hear it before they get anything back, which they would else send here once more.
+        // The owners of its groups learn first that the client is away. Otherwise they would send here again what they
+        // are given back.
         self.client_went(session);
         self.member_went(session);
         self.watch_absence(now, session);
@@ -55,7 +56,7 @@ impl Engine<'_> {
         }
     }
 
-    /// As when the timer of an absent client comes, which it need not have done yet.
+    /// Does what the timer of an absent client does, though the timer may not have come yet.
     pub(crate) fn look_at_absence(&mut self, now: Instant, session: Handle<Session>) {
         if let Some(timer) = self.sessions[session].timer.take() {
             self.timers.cancel(timer);
@@ -114,7 +115,8 @@ impl Engine<'_> {
         }
     }
 
-    /// All Sessions go on in the absence of their clients. Once more when siblings were greeted: until then nobody could come back.
+    /// After a restart the absence of all clients goes on. Called once more when siblings were greeted: no client could come back
+    /// before that.
     pub(crate) fn resume_absences(&mut self, now: Instant) {
         for slot in 0..self.sessions.slots() {
             let session = Handle::from_index(slot);
@@ -124,8 +126,8 @@ impl Engine<'_> {
         }
     }
 
-    /// The client's absence begins now if it was connected. Its Will is not due before it had time to come back, which it could not
-    /// while there was no broker; nor does a Session end before that if the power ended its connection.
+    /// The client's absence begins now if it was connected when the broker stopped. Its Will is not due before the client has had
+    /// time to come back. Nor does its Session end before that if a power cut ended its connection.
     fn resume_absence(&mut self, now: Instant, session: Handle<Session>) {
         let back_by = now.plus_secs(u64::from(self.config.will_grace_secs));
         let entry = &mut self.sessions[session];
@@ -139,7 +141,7 @@ impl Engine<'_> {
                 will.due = now.plus_secs(u64::from(will.delay_secs));
                 entry.was_cut_off = true;
             }
-            // One that is recorded for its Will alone.
+            // A Session that is recorded for its Will alone.
             entry.was_cut_off |= entry.expiry_secs == 0;
             will.due = will.due.max(back_by);
             if entry.was_cut_off {

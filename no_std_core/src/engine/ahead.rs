@@ -7,19 +7,19 @@ use crate::engine::router::SIDE_BY_SIDE;
 use crate::engine::siblings::Siblings;
 
 impl Engine<'_> {
-    /// Whether that is worth it.
+    /// Whether there are so many filters that looking ahead is worth its cost.
     #[inline]
     pub(crate) fn looks_ahead(&self) -> bool {
         self.router.is_vast() || self.filters_elsewhere_are_vast()
     }
 
-    /// Looks at what the first packets in `bytes` need; gives those behind.
+    /// Looks up what the first packets in `bytes` need. Gives the bytes behind these packets.
     #[cold]
     pub(crate) fn look_ahead<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         let mut rest = bytes;
         let topics = core::iter::from_fn(|| next_topic(&mut rest, self.config.limits.packet_bytes));
         let (topics, count) = gather(topics);
-        // One alone has nobody to wait with.
+        // A single topic has no other look-up to share the wait with.
         if let Some(topics @ [_, _, ..]) = topics.get(..count) {
             self.router.look_ahead(topics);
             self.look_ahead_elsewhere(topics);
@@ -28,14 +28,14 @@ impl Engine<'_> {
     }
 }
 
-/// As many topics as are looked at together, and how many they are.
+/// As many topics as are looked up together, and how many there are.
 pub(crate) fn gather<'t>(topics: impl Iterator<Item = &'t [u8]>) -> ([&'t [u8]; SIDE_BY_SIDE], usize) {
     let mut gathered = [&[][..]; SIDE_BY_SIDE];
     let count = gathered.iter_mut().zip(topics).map(|(place, topic)| *place = topic).count();
     (gathered, count)
 }
 
-/// Goes on to behind the next PUBLISH that names its topic.
+/// Moves `bytes` behind the next PUBLISH that names its topic, and gives that topic.
 fn next_topic<'b>(bytes: &mut &'b [u8], packet_bytes: u32) -> Option<&'b [u8]> {
     // Whatever is wrong with a packet is found when its turn comes.
     while let Ok(Some((frame, len))) = split(bytes, packet_bytes) {
@@ -87,7 +87,7 @@ mod tests {
         for cut in 1..publish("c").len() {
             assert_eq!(topics(&bytes[..bytes.len() - cut]), (vec!["a/b"], 0));
         }
-        // A topic that is longer than its packet, and what is no packet at all.
+        // A topic that is longer than its packet, then bytes that are no packet.
         bytes.extend([0x30, 4, 0, 3, b'd', b'd', 0, 0]);
         assert_eq!(topics(&bytes), (vec!["a/b", "c"], 0));
     }

@@ -1,4 +1,5 @@
-//! A message for one Session: merged with what it gets anyway, queued, or lost by the configured policy.
+//! A message for one Session: merged with a copy that the Session gets anyway, queued, or lost by the configured
+//! policy.
 
 use crate::codec::QoS;
 use crate::config::Limits;
@@ -13,7 +14,8 @@ use crate::seam::counters::DropReason;
 use crate::seam::work;
 use crate::topic::TopicName;
 
-/// Whether what has expired makes room for what comes. Where memory is small it waits until its client comes.
+/// Whether expired messages make room for new ones. Where memory is small an expired message waits until its client
+/// comes.
 pub(crate) const DROPS_EXPIRED: bool = OWNED;
 
 impl Engine<'_> {
@@ -70,7 +72,8 @@ impl Engine<'_> {
         terms.qos == QoS::AtMostOnce && published > QoS::AtMostOnce && self.sessions[session].connection.is_none()
     }
 
-    /// A message that is handed out is lost to a Session: once, however many of its subscriptions match.
+    /// A message that is handed out is lost to a Session. The loss counts once, however many of its subscriptions
+    /// match.
     #[cold]
     fn lose(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms, reason: DropReason) {
         let order = self.messages.get(message).order as u32;
@@ -83,8 +86,8 @@ impl Engine<'_> {
         }
     }
 
-    /// A Session with several matching subscriptions gets one copy, with the highest QoS and all identifiers
-    /// `[MQTT-3.3.4-2]` `[MQTT-3.3.4-4]`. Between two of them nothing else is queued for it, so an earlier copy is the newest
+    /// A Session with several matching subscriptions gets one copy, with the highest QoS and all identifiers `[MQTT-3.3.4-2]`
+    /// `[MQTT-3.3.4-4]`. Between two of the matches nothing else is queued for the Session, so an earlier copy is the newest
     /// entry.
     #[inline]
     fn merge(&mut self, session: Handle<Session>, message: Handle<Message>, terms: Terms) -> bool {
@@ -110,7 +113,7 @@ impl Engine<'_> {
         true
     }
 
-    /// Whether what a delivery waits with has expired, and may make room for others.
+    /// Whether the message of a waiting delivery has expired, and may make room for others.
     #[inline]
     pub(crate) fn waits_in_vain(&self, delivery: Handle<Delivery>) -> bool {
         DROPS_EXPIRED && self.messages.has_expired(delivery, self.clock.get())
@@ -123,8 +126,8 @@ impl Engine<'_> {
             || (may_wait_in_store && self.has_durable_room(session, cost))
     }
 
-    /// Drops what waits longest as far as it has expired, because nobody is to get it any more `[MQTT-3.3.2-5]`, until there is room.
-    /// Whether there is then.
+    /// Drops expired messages from the front of the queue, because nobody is to get them any more `[MQTT-3.3.2-5]`, until there is
+    /// room. Gives whether there is room then.
     #[cold]
     fn drop_expired(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         while let Some(oldest) = self.sessions[session].outbound.oldest()
@@ -141,7 +144,7 @@ impl Engine<'_> {
         false
     }
 
-    /// Whether one more message may wait for a Session, or may once what has expired is gone. Nothing is changed.
+    /// Whether one more message may wait for a Session, now or once expired messages are gone. Nothing is changed.
     pub(crate) fn will_have_room(&mut self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
         if self.has_room(session, cost, may_wait_in_store) {
             return true;
@@ -160,7 +163,8 @@ impl Engine<'_> {
         has_room
     }
 
-    /// Whether `has_room` is true without the first few in a queue, which have expired; and how many were looked at.
+    /// Whether `has_room` is true without the expired messages at the front of a queue; and how many messages were
+    /// looked at.
     pub(crate) fn has_room_behind_expired(&self, queue: &Outbound, has_room: impl Fn(Bound) -> bool) -> (usize, bool) {
         let mut gone = Bound { messages: 0, bytes: 0 };
         let expired = queue.iter(&self.messages).take_while(|oldest| self.waits_in_vain(*oldest));
@@ -215,7 +219,7 @@ impl Engine<'_> {
         bound.is_some_and(|bound| bound.has_room(&self.sessions[session].outbound, cost))
     }
 
-    /// What may wait for a Session, where that is more than for one in memory.
+    /// How much may wait for a Session, where that is more than for a Session in memory.
     fn durable_bound(&self, session: Handle<Session>) -> Option<Bound> {
         if !OWNED {
             return None;
@@ -229,7 +233,7 @@ impl Engine<'_> {
         (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
-    /// What may wait for a group, where that is more than for one in memory.
+    /// How much may wait for a group, where that is more than for a group in memory.
     #[cold]
     pub(crate) fn durable_group_bound(&self) -> Option<Bound> {
         let limits = &self.config.limits;
@@ -238,7 +242,7 @@ impl Engine<'_> {
         (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
-    /// Whether queues that are longer than those in memory may be leave enough for the others.
+    /// Whether queues that may be longer than those in memory leave enough for the others.
     pub(crate) fn long_queues_may_grow(&self) -> bool {
         let limits = &self.config.limits;
         // Where bytes alone may be more, as many messages as in memory are still few.
@@ -252,7 +256,7 @@ impl Engine<'_> {
     }
 }
 
-/// What may wait in one queue.
+/// How much may wait in one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub(crate) messages: u32,
@@ -272,7 +276,7 @@ impl Bound {
             && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
     }
 
-    /// The same for a queue of which so much is gone.
+    /// The same once `gone` has left the queue.
     pub(crate) fn has_room_without(self, queue: &Outbound, gone: Self, cost: u32) -> bool {
         queue.queued().saturating_sub(gone.messages as usize) < self.messages as usize
             && queue.queued_bytes().saturating_sub(gone.bytes).saturating_add(cost) <= self.bytes

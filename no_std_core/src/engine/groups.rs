@@ -54,7 +54,7 @@ impl Engine<'_> {
     }
 
     /// Queues `message` for a connected member that has room, or else for the group. If there is no room either, the policy for the topic
-    /// decides. One that `was_kept` before is kept by the group in any case.
+    /// decides. A message that `was_kept` before is kept by the group in any case.
     pub(crate) fn give_to_member(
         &mut self,
         group: Handle<Group>,
@@ -115,7 +115,7 @@ impl Engine<'_> {
         member
     }
 
-    /// Gives what waits with the group to members that have room. Whether none is left.
+    /// Gives the messages that wait with the group to members that have room. Gives whether no message is left.
     fn drain_to_members(&mut self, group: Handle<Group>) -> bool {
         while let Some(oldest) = self.oldest_of_group(group) {
             let cost = self.messages.cost(oldest);
@@ -135,7 +135,7 @@ impl Engine<'_> {
         true
     }
 
-    /// What waits with the group longest. A queue without any ends.
+    /// The delivery that waits with the group longest. A queue without deliveries ends.
     fn oldest_of_group(&mut self, group: Handle<Group>) -> Option<Handle<Delivery>> {
         let queue = Handle::from_tag(self.router.group(group).tag())?;
         let entry: &mut GroupQueue = &mut self.group_queues[queue];
@@ -152,7 +152,7 @@ impl Engine<'_> {
         oldest
     }
 
-    /// Gives a member what waits with its group longest, unless that has expired.
+    /// Gives a member the message that waits with its group longest, unless that message has expired.
     fn give_oldest(&mut self, now: Instant, group: Handle<Group>, member: Handle<Subscription>) {
         let Some(queue) = Handle::from_tag(self.router.group(group).tag()) else {
             return;
@@ -236,7 +236,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Ends groups that have no members. With siblings they may have them there: this comes when all have told of theirs.
+    /// Ends groups that have no members. Members may live on siblings, so this is called when all siblings have told of
+    /// theirs.
     pub(crate) fn end_empty_groups(&mut self) {
         for slot in 0..self.router.group_slots() {
             if let Some(tag) = self.router.end_restored_group(slot) {
@@ -276,7 +277,7 @@ impl Engine<'_> {
         }
         let is_possible = bound.is_possible(cost);
         while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
-            // In order: the oldest is to be the first that goes.
+            // Sorts the queue: the oldest message is to be the first that goes.
             self.oldest_of_group(group);
             let Some(queue) = Handle::from_tag(self.router.group(group).tag()).filter(|_| is_possible) else {
                 return false;
@@ -296,7 +297,7 @@ impl Engine<'_> {
         if !SHARED || self.group_queue_has_room(group, cost) || self.has_member_with_room(group, cost) {
             return true;
         }
-        // In order: the oldest is to be the first that goes.
+        // Sorts the queue: the oldest message is to be the first that goes.
         self.oldest_of_group(group);
         let Some(queue) = self.queue_of_group(group) else { return false };
         let (looked_at, has_room) = self.has_room_behind_expired(queue, |gone| {
@@ -323,12 +324,12 @@ impl Engine<'_> {
             || self.long_group_bound().is_some_and(|bound| bound.has_room(queue, cost))
     }
 
-    /// What may wait for a group in the store now.
+    /// How much may wait for a group in the store now.
     fn long_group_bound(&self) -> Option<Bound> {
         self.durable_group_bound().filter(|_| self.long_queues_may_grow())
     }
 
-    /// What waits with a group, if anything does.
+    /// The queue of a group, if it has one.
     fn queue_of_group(&self, group: Handle<Group>) -> Option<&Outbound> {
         let queue: Handle<GroupQueue> = Handle::from_tag(self.router.group(group).tag())?;
         Some(&self.group_queues[queue].queue)
@@ -390,13 +391,13 @@ impl Engine<'_> {
         }
     }
 
-    /// A client is away: what it was never sent goes back to its groups `[MQTT-4.8.2-4]`.
+    /// A client is away: messages that it was never sent go back to its groups `[MQTT-4.8.2-4]`.
     pub(crate) fn member_went(&mut self, session: Handle<Session>) {
         if !self.has_shared(session) {
             return;
         }
         self.work.count(work::DELIVERY, self.sessions[session].outbound.queued());
-        // Once round the queue, so that what stays keeps its order.
+        // Goes round the queue once, so that deliveries that stay keep their order.
         for _ in 0..self.sessions[session].outbound.queued() {
             let Some(delivery) = self.sessions[session].outbound.pop(&mut self.messages) else {
                 break;
@@ -409,7 +410,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether something may be queued for a Session that came through a group. Its queue may be long.
+    /// Whether messages that came through a group may be queued for a Session. The queue itself may be too long to
+    /// look.
     fn has_shared(&self, session: Handle<Session>) -> bool {
         if self.is_in_groups_elsewhere(session) {
             return true;
@@ -438,7 +440,8 @@ impl Engine<'_> {
         self.messages.end_delivery(delivery);
     }
 
-    /// A Session has left groups: what it was given through them stays its own. Once for all of them, as it goes through all that waits.
+    /// A Session has left groups: messages that it was given through them stay its own. Called once for all groups, as the whole queue
+    /// is gone through.
     pub(crate) fn forget_left_groups(&mut self, session: Handle<Session>) {
         let subscriber = self.subscriber_of(session);
         let (router, outbound) = (&self.router, &mut self.sessions[session].outbound);

@@ -26,7 +26,7 @@ pub struct SessionInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// What it speaks, once CONNECT was taken.
+    /// The protocol version, once CONNECT was taken.
     pub version: Version,
     /// CONNECT was accepted, and the connection is not closing.
     pub is_open: bool,
@@ -38,17 +38,19 @@ pub struct ConnectionInfo {
     pub is_by_client: bool,
     /// The bytes of the packet for which it is closed, where that was too large.
     pub too_large: Option<u32>,
-    /// What there was no room in for it, where that is why it is closed. Known with the feature `alloc` only.
+    /// What had no room for the client, where that is why the connection is closed. Known with the feature `alloc`
+    /// only.
     pub shortage: Option<Shortage>,
     /// Its Session, while it is open.
     pub session: Option<SessionInfo>,
 }
 
-/// What there was no room in for a client.
+/// What had no room for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shortage {
-    /// The table of Sessions, or what of it is for Sessions that are kept: [`Counters::sessions_limit`](crate::Counters::sessions_limit).
+    /// The table of Sessions, or the part of it for Sessions that are kept:
+    /// [`Counters::sessions_limit`](crate::Counters::sessions_limit).
     Sessions,
     /// The store, see [`Broker::set_store_full`](crate::Broker::set_store_full).
     Store,

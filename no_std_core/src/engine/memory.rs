@@ -22,7 +22,7 @@ pub struct Tables<'m> {
     pub connections: Slots<'m, PoolSlot<Connection>>,
     /// Sessions, connected or not. Beyond them: CONNACK 0x97.
     pub sessions: Slots<'m, PoolSlot<Session>>,
-    /// To find Sessions by their Client Identifier; may be fewer than these.
+    /// Buckets to find Sessions by their Client Identifier; may be fewer than the Sessions.
     pub session_buckets: Slots<'m, Option<Handle<Session>>>,
     /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97. Of these and of the bytes
     /// up to an eighth is kept for those who connect.
@@ -36,19 +36,19 @@ pub struct Tables<'m> {
     pub owed: Slots<'m, PoolSlot<Owed>>,
     /// QoS 2 messages that wait for their PUBREL. Beyond them: 0x97.
     pub receipts: Slots<'m, PoolSlot<Receipt>>,
-    /// To find these by; may be fewer.
+    /// Buckets to find receipts; may be fewer than the receipts.
     pub receipt_buckets: Slots<'m, Option<Handle<Receipt>>>,
     /// Topic Aliases, both ways. Beyond them: DISCONNECT 0x97 for one that a client sets; the server sets none.
     pub aliases: Slots<'m, PoolSlot<Alias>>,
-    /// To find these by; may be fewer.
+    /// Buckets to find Topic Aliases; may be fewer than the aliases.
     pub alias_buckets: Slots<'m, Option<Handle<Alias>>>,
     /// New subscriptions whose retained messages are being sent. Beyond them: SUBACK 0x97.
     pub replays: Slots<'m, PoolSlot<Replay>>,
-    /// Groups of shared subscriptions with messages for nobody yet.
+    /// Groups of shared subscriptions with messages that no member could take yet.
     pub group_queues: Slots<'m, PoolSlot<GroupQueue>>,
     /// One for each connection and each Session.
     pub timers: Slots<'m, TimerSlot<TimerKey>>,
-    /// As many.
+    /// The order of the timers: as many entries.
     pub timer_heap: Slots<'m, HeapSlot>,
     /// Subscriptions and retained topics.
     pub router: RouterMemory<'m>,

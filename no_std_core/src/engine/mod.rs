@@ -80,10 +80,10 @@ pub(crate) struct Engine<'m> {
     pub(crate) sweep: Sweep,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
-    /// Nothing may need another record.
+    /// The store is full: nothing may be taken that needs another record.
     pub(crate) store_is_full: bool,
     pub(crate) store_is_half_full: OwnedOnly<bool>,
-    /// Records that were not taken back.
+    /// Records that were left out when the broker was restored.
     pub(crate) left_out: u32,
     /// The time of the last call that may have handed out messages.
     pub(crate) clock: OwnedOnly<Instant>,
@@ -208,7 +208,7 @@ impl<'m> Engine<'m> {
         counters.sessions = self.sessions.len() as u32;
         counters.sessions_limit = self.sessions.limit() as u32;
         counters.subscriptions = self.router.local_subscription_count() as u32;
-        // Members of our groups that live elsewhere count there.
+        // Members of our groups that live on a sibling are counted there.
         let (sessions, subscriptions) = self.count_elsewhere();
         counters.sessions = counters.sessions.saturating_sub(sessions as u32);
         counters.subscriptions = counters.subscriptions.saturating_sub(subscriptions as u32);

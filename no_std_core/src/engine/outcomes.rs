@@ -54,8 +54,8 @@ pub struct Transmit {
 /// What a shell does after [`Broker::poll_transmit`](crate::Broker::poll_transmit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// Call again: the buffer was too small for all there is. Or, if nothing was written, retained messages are looked for, which
-    /// takes its time: then after others had their turn.
+    /// Call again: the buffer was too small for all there is. Or, if nothing was written, retained messages are still looked for:
+    /// then call again after other connections had their turn.
     More,
     /// Nothing more now; [`Broker::poll_ready`](crate::Broker::poll_ready) will name the connection.
     Idle,

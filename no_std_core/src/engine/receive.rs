@@ -96,7 +96,7 @@ impl Engine<'_> {
         Received { consumed, next }
     }
 
-    /// Whether anything is taken from the client: while siblings are greeted no connection gets as far as that.
+    /// Whether packets are taken from the client now. While siblings are greeted no connection gets this far.
     #[inline]
     fn begins_to_take(&mut self, now: Instant, handle: Handle<Connection>) -> bool {
         if self.connections[handle].phase == Phase::AwaitingConnect && self.waits_for_greeting(handle) {
@@ -104,7 +104,7 @@ impl Engine<'_> {
             return false;
         }
         if core::mem::take(&mut self.connections[handle].is_held) {
-            // The time in which nothing was taken from the client is not the client's.
+            // The time in which nothing was taken does not count against the client.
             self.connections[handle].last_active = now;
         }
         true
@@ -221,7 +221,7 @@ impl Engine<'_> {
         self.mark_ready(handle);
     }
 
-    /// A Session is the subscriber with the number of its slot, behind those of the siblings.
+    /// A Session is a subscriber: its number is that of its slot, behind the numbers of the siblings.
     pub(crate) fn subscriber_of(&self, session: Handle<Session>) -> Subscriber {
         Subscriber((session.index() as u32).saturating_add(self.config.shard.siblings()))
     }

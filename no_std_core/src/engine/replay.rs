@@ -30,7 +30,7 @@ const FEW: usize = 8;
 enum Replayed {
     /// It is to be transmitted.
     Start(Handle<Delivery>),
-    /// It is not to be, or not before a batch is safe: the next one is looked for.
+    /// The message is not to be sent, or not before a batch is safe: the next one is looked for.
     GoOn,
     /// There is no room for it now.
     Wait,
@@ -44,7 +44,8 @@ impl Engine<'_> {
         if routing.clears(&self.messages) || is_of_server {
             return Ok(());
         }
-        // The sibling that took it has looked. Here what makes room for it may be on its way.
+        // The sibling that took the message has checked the limit. Here the removal that makes room may still be on its
+        // way.
         if routing.is_from_sibling() {
             return Ok(());
         }
@@ -108,7 +109,7 @@ impl Engine<'_> {
         self.messages.release(message);
     }
 
-    /// No replay may stand where the message that goes is the last one.
+    /// Moves replays on that stand where the message that goes is the last one.
     fn move_replays_on(&mut self, topic: TopicName<'_>) {
         let Some(topic) = self.router.node_of(topic) else {
             return;
@@ -129,7 +130,7 @@ impl Engine<'_> {
         subscription: Handle<Subscription>,
         filter: TopicFilter<'_>,
     ) -> bool {
-        // Mostly it is soon seen that there is nothing. What takes longer is looked for when it is to be sent.
+        // A short look mostly shows that nothing matches. A longer search goes on when messages are to be sent.
         let mut walk = self.router.retained(filter);
         let levels = (0..AT_ONCE).take_while(|_| !walk.is_over() && walk.step(&self.router).is_none()).count();
         self.work.count(work::LEVEL, levels);
@@ -137,7 +138,8 @@ impl Engine<'_> {
             return true;
         }
         if let Some(replay) = self.find_replay(session, subscription) {
-            // It goes on, and then once more from the beginning: begun anew each time it would never come to an end.
+            // The replay goes on, and then runs once more: if each SUBSCRIBE began it anew it would never come to an
+            // end.
             self.replays[replay].begun = self.routed;
             self.replays[replay].again = true;
             return true;
@@ -151,7 +153,7 @@ impl Engine<'_> {
         true
     }
 
-    /// The one that is going on for this subscription of the Session.
+    /// The replay that is going on for this subscription of the Session.
     pub(crate) fn find_replay(
         &self,
         session: Handle<Session>,
@@ -186,7 +188,7 @@ impl Engine<'_> {
         };
         self.sessions[session].replays.push_back(&mut self.replays, replay);
         self.replaying.insert(subscription, replay);
-        // Where half of them have ended, and wait to be taken out, it is time to do so.
+        // Once half of the replays have ended they are taken out of the list.
         let entry = &self.sessions[session];
         if OWNED && entry.replays.len() > (entry.subscriptions as usize).saturating_mul(2).saturating_add(16) {
             self.end_replays_where(session, |replay| replay.subscription.is_none());
@@ -202,7 +204,7 @@ impl Engine<'_> {
         self.replays[replay].subscription = None;
         self.replays[replay].cursor = RetainedCursor::START;
         self.replaying.remove(&subscription);
-        // In a long list it stays until its turn comes.
+        // In a long list the replay stays until its turn comes.
         if !OWNED || self.sessions[session].replays.len() <= FEW {
             self.end_replays_where(session, |replay| replay.subscription.is_none());
         }
@@ -346,7 +348,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The next one is to be looked for.
+    /// Has the replay look for its next message.
     pub(crate) fn advance(&mut self, replay: Handle<Replay>) {
         self.replays[replay].has_next = false;
     }

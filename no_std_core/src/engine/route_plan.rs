@@ -80,11 +80,11 @@ struct HandOut {
     siblings: <Shards as Neighbour>::OfRoute,
     /// What became of it so far.
     fate: Fate,
-    /// It is the second walk, for those that were left out in the first.
+    /// Whether this is the second walk, for matches that were left out in the first.
     is_late: bool,
     /// A Session whose turn is the first walk was met: it has the message, or has lost it.
     any_copy: bool,
-    /// A match has to wait for the second walk.
+    /// Whether a match has to wait for the second walk.
     leaves_any: bool,
 }
 
@@ -232,7 +232,7 @@ impl<'m> Engine<'m> {
             None => {
                 let mut stored = self.messages.store(routing.draft, &routing.parts);
                 if stored.is_none() && routing.draft.retain() && routing.clears(&self.messages) {
-                    // What is full of retained messages can be cleared all the same.
+                    // Even where memory is full of retained messages they can be cleared.
                     self.unretain(routing.topic);
                     stored = self.messages.store(routing.draft, &routing.parts);
                 }
@@ -273,7 +273,7 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// All here have it: siblings get it. What became of it.
+    /// All subscribers here have the message: now siblings get it. Gives what became of it.
     #[inline]
     fn end_route(&mut self, routing: &Routing<'_>, progress: &HandOut) -> Result<Routed, ReasonCode> {
         let siblings = &progress.siblings;
@@ -283,7 +283,7 @@ impl<'m> Engine<'m> {
             }
             return Ok(Routed { fate: progress.fate, asked: Default::default() });
         }
-        // Who has not asked hears nothing of what becomes of it there.
+        // A publisher that has not asked hears nothing of what becomes of the message on siblings.
         let fate = if routing.asks { progress.fate } else { Fate::Kept };
         let message = match progress.message.or(routing.stored) {
             Some(message) => message,
@@ -314,7 +314,8 @@ impl<'m> Engine<'m> {
         Ok(message)
     }
 
-    /// Lets a match have the message, if it is its turn. Fails at the first one only, if there is no memory for the message.
+    /// Gives a match the message, if it is the match's turn. Fails at the first match only, if there is no memory for the
+    /// message.
     #[inline]
     fn hand_out(&mut self, matched: Match, routing: &Routing<'_>, progress: &mut HandOut) -> Result<(), ReasonCode> {
         let subscription = match matched {
@@ -348,7 +349,8 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// The same for a group. What a group gives a member must not come between two matches of that one's own.
+    /// The same for a group. A message that a group gives a member must not come between two matches of the member's
+    /// own subscriptions.
     fn hand_to_group(
         &mut self,
         group: Handle<Group>,

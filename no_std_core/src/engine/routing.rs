@@ -17,7 +17,7 @@ pub(crate) struct Routing<'a> {
     /// It is stored once there is a subscriber, or a topic to retain it for.
     pub(crate) stored: Option<Handle<Message>>,
     pub(crate) publisher: Option<Handle<Session>>,
-    /// The same for all messages of one publisher.
+    /// A number that is the same for all messages of one publisher.
     pub(crate) publisher_key: u32,
     /// A sibling handed it over: the other siblings have it already.
     pub(crate) from_sibling: bool,
@@ -25,7 +25,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) asks: bool,
 }
 
-/// What became of a message that was handed out, as far as its publisher is concerned. What comes later counts more: who has it before who has lost it.
+/// What became of a message that was handed out, as far as its publisher is concerned. Of two fates the later variant counts: one copy that is kept
+/// outweighs those that are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     /// Nobody was to get it.
@@ -38,7 +39,7 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// What became of a message of which this and that became.
+    /// The fate of a message that had one fate in one place and another elsewhere.
     #[inline]
     pub(crate) fn and(self, other: Self) -> Self {
         self.max(other)
@@ -122,7 +123,7 @@ pub(crate) fn connection_state_of(topic: TopicName<'_>) -> Option<&[u8]> {
 /// How a Session gets a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// The lower of the message's and the subscription's.
+    /// The lower of the message's QoS and the subscription's.
     pub(crate) qos: QoS,
     /// The RETAIN flag of the delivery.
     pub(crate) retain: bool,
@@ -132,7 +133,7 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// Whether it may wait where a durable Session may have more: its body can be left to the store.
+    /// Whether the delivery may wait where a durable Session may have more: its body can be left to the store.
     pub(crate) fn may_wait_in_store(&self) -> bool {
         self.qos > QoS::AtMostOnce && !self.is_shared()
     }

@@ -14,9 +14,9 @@ use crate::time::Instant;
 
 /// How many messages are looked at in one step.
 const AT_ONCE: usize = 1_024;
-/// Between two steps.
+/// Milliseconds between two steps.
 const STEP_MS: u64 = 10;
-/// Between two rounds.
+/// Milliseconds between two rounds.
 const PAUSE_MS: u64 = 1_000;
 
 /// Where the round stands.
@@ -24,7 +24,7 @@ const PAUSE_MS: u64 = 1_000;
 pub(crate) struct Sweep {
     /// The slot that is looked at next; 0 between two rounds.
     slot: usize,
-    /// Nothing is done before.
+    /// No step is due before.
     not_before: Instant,
     /// When the first of the retained messages expires that this round has left, or that came since.
     earliest: Instant,
@@ -76,7 +76,7 @@ impl Engine<'_> {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {
                 let stamp = broker.messages.get(message).shards.number();
                 broker.unretain(topic);
-                // Where an older one is late.
+                // For the case that an older message is late.
                 broker.retained_has_expired(topic, stamp);
             }
         });

@@ -27,7 +27,8 @@ pub enum TimerKey {
 const LEAST_BYTES_PER_SEC: u64 = 64;
 
 impl Engine<'_> {
-    /// So many bytes of the next packet have come by now: where that is enough for the time since the client was last active, it is.
+    /// So many bytes of the next packet have come by now. If they are enough for the time since the client was last active, the
+    /// client counts as active.
     pub(crate) fn note_part(&mut self, now: Instant, handle: Handle<Connection>, come: usize) {
         if !OWNED || come == 0 {
             return;
@@ -76,7 +77,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether an absent client that comes now may have come before what is due: the shell did not look.
+    /// Whether an absent client that comes now may have come in time: the shell did not look.
     pub(crate) fn may_have_come_in_time(&self) -> bool {
         self.was_paused.get()
     }

@@ -20,7 +20,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether something that waited for a batch does so no more.
+    /// Whether something that waited for a batch may go on.
     fn may_go_on(&self, handle: Handle<Connection>) -> bool {
         let connection = &self.connections[handle];
         if let Some(resumes) = self.may_resume(handle) {

@@ -87,7 +87,7 @@ impl<'m> Engine<'m> {
                 let routing = Routing::stored(topic, will.message, Some(session), publisher_key);
                 if broker.route(routing).is_err() {
                     broker.drop_message(Some(session), LostMessage::Stored(will.message), DropReason::QueueFull);
-                    // Nobody is there to be told that it can't be retained. Those who subscribed are to hear of it all the same.
+                    // No client is there to be told that the Will can't be retained. Subscribers are to get it all the same.
                     if OWNED && broker.messages.get(will.message).retain() {
                         broker.messages.forget_retain(will.message);
                         let _ = broker.route(Routing::stored(topic, will.message, Some(session), publisher_key));

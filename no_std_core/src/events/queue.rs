@@ -10,7 +10,7 @@ use crate::seam::counters::DropReason;
 /// Bytes before the texts.
 const HEAD: usize = 12;
 
-/// In the head: there is such a text.
+/// In the head: the event has this text.
 const HAS_CLIENT: u8 = 1;
 const HAS_TOPIC: u8 = 2;
 const YES: u8 = 4;
@@ -20,9 +20,9 @@ const NO_CODE: u8 = 8;
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     bytes: Vec<u8>,
-    /// Those before are done with.
+    /// Bytes before this place are done with.
     start: usize,
-    /// The event that was polled last, up to there: it is shown until the next call.
+    /// Where the event ends that was polled last: it is shown until the next call.
     shown: usize,
     lost: u64,
 }
@@ -48,7 +48,7 @@ impl EventQueue {
 
     /// Puts an event behind the others, unless it has no room among `limit` bytes.
     pub(super) fn push(&mut self, limit: usize, parts: &Parts<'_>) {
-        // What was shown is seen by now.
+        // The event that was shown is seen by now.
         self.start = self.shown;
         let texts = [parts.client_id.unwrap_or(""), parts.topic.unwrap_or("")];
         let lens = texts.map(|text| u16::try_from(text.len()));
@@ -58,7 +58,7 @@ impl EventQueue {
             self.lost = self.lost.saturating_add(1);
             return;
         };
-        // What was polled leaves once it is as much as what waits: so no byte is moved more than once.
+        // Polled events leave once they take as much as those that wait: so no byte is moved more than once.
         if self.start >= waiting {
             self.bytes.drain(..self.start.min(self.bytes.len()));
             (self.start, self.shown) = (0, 0);

@@ -71,7 +71,7 @@ impl<T> Handle<T> {
         }
     }
 
-    /// Which of the entries that stood in this place it was made for; 0: that is not known.
+    /// The generation of the entry for which the handle was made; 0: it is not known.
     #[inline(always)]
     pub(super) const fn generation(self) -> u32 {
         let number = self.number.get();

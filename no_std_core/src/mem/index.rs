@@ -2,8 +2,8 @@
 
 use super::{Handle, OWNED, Pool, Slots, one_less, one_more};
 
-/// So many entries and what hangs at them are more than the caches of a processor have for them: with levels of topics and their
-/// subscriptions some 7 MB. Tests are to see what is done with so many, with few.
+/// So many entries, and what hangs at them, are more than fits in the caches of a processor: levels of topics and their
+/// subscriptions take some 7 MB then. Tests go the same way with few entries.
 const VAST: u32 = if cfg!(debug_assertions) { 4 } else { 60_000 };
 
 /// An entry that can be in a [`HashIndex`]; `L` names the index where there is more than one.
@@ -12,7 +12,7 @@ pub(crate) trait Chained<L = ()>: Sized {
     fn hash(&self) -> u32;
     /// The next entry in the same bucket.
     fn chain(&self) -> Option<Handle<Self>>;
-    /// Changes that.
+    /// Changes the next entry in the same bucket.
     fn set_chain(&mut self, chain: Option<Handle<Self>>);
 }
 
@@ -65,13 +65,15 @@ impl<'m, T: Chained<L> + Default, L> HashIndex<'m, T, L> {
         (0..self.count as usize).map(length).max().unwrap_or(0)
     }
 
-    /// Whether there is so much in it that a look-up mostly waits for memory. Tables in borrowed memory never have.
+    /// Whether there are so many entries that a look-up mostly waits for memory. Tables in borrowed memory never have
+    /// so many.
     #[inline]
     pub(crate) fn is_vast(&self) -> bool {
         OWNED && self.len >= VAST
     }
 
-    /// The first half of [`find`](Self::find), for who has several to find: the first entry that may be it.
+    /// The first half of [`find`](Self::find), for a caller that has several to find: the first entry that may be the
+    /// right one.
     #[inline]
     pub(crate) fn first(&self, hash: u32) -> Option<Handle<T>> {
         self.bucket(self.bucket_of(hash))

@@ -40,10 +40,10 @@ const GENERATION_SHIFT: u32 = 20;
 const NEXT_MASK: u32 = (1 << GENERATION_SHIFT) - 1;
 
 impl SlotLink {
-    /// Of a place without an entry. All its bits are 0: memory that a firmware declares then takes no flash.
+    /// The link of a place without an entry. All its bits are 0: memory that a firmware declares then takes no flash.
     pub(super) const NEVER_USED: Self = Self(0);
 
-    /// Of a place that has an entry, as memory may look that was used before.
+    /// The link of a place that has an entry, as memory may look that was used before.
     #[cfg(test)]
     pub(super) const USED: Self = Self(LIVE);
 
@@ -52,7 +52,7 @@ impl SlotLink {
         if CHECKED { self.0 & LIVE != 0 } else { self.0 == LIVE }
     }
 
-    /// Of this place, once it has an entry.
+    /// The link of this place, once it has an entry.
     #[inline(always)]
     pub(super) const fn with_entry(self) -> Self {
         if !CHECKED {
@@ -63,7 +63,7 @@ impl SlotLink {
         Self(LIVE | generation << GENERATION_SHIFT)
     }
 
-    /// Of this place, once its entry is gone. `next` is the index of the next free place plus one, or 0.
+    /// The link of this place, once its entry is gone. `next` is the index of the next free place plus one, or 0.
     #[inline(always)]
     pub(super) const fn without_entry(self, next: u32) -> Self {
         match CHECKED {

@@ -12,7 +12,7 @@ use super::{Handle, Pool, one_more};
 pub(crate) trait Linked<L = ()>: Sized {
     /// The entry behind this one.
     fn next(&self) -> Option<Handle<Self>>;
-    /// Changes that.
+    /// Changes the entry behind this one.
     fn set_next(&mut self, next: Option<Handle<Self>>);
 }
 
@@ -20,7 +20,7 @@ pub(crate) trait Linked<L = ()>: Sized {
 pub(crate) trait DoublyLinked<L = ()>: Linked<L> {
     /// The entry before this one. Only the list reads and writes it; for the first entry it is the last.
     fn prev(&self) -> Option<Handle<Self>>;
-    /// Changes that.
+    /// Changes the entry before this one.
     fn set_prev(&mut self, prev: Option<Handle<Self>>);
 }
 

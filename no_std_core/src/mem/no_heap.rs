@@ -130,7 +130,7 @@ impl<T: Initial> LazyBox<T> {
         &mut self.0
     }
 
-    /// The same.
+    /// The same: the value always takes memory here.
     pub(crate) fn allocated(&mut self) -> Option<&mut T> {
         Some(&mut self.0)
     }

@@ -206,7 +206,7 @@ impl<'m, T: Default> Pool<'m, T> {
         self.iter_from(0)
     }
 
-    /// Those of them whose place is `from` or behind it.
+    /// The live entries whose place is `from` or behind it.
     pub(crate) fn iter_from(&self, from: usize) -> impl Iterator<Item = (Handle<T>, &T)> {
         let used = self.slots.as_slice().iter().take(self.fresh as usize).enumerate().skip(from);
         used.filter(|(_, slot)| slot.link.is_live())
@@ -371,7 +371,7 @@ mod tests {
         let _ = pool[handle];
     }
 
-    /// Another entry stands in its place: what was kept by mistake must not read it.
+    /// Another entry stands in the place of one that is gone: a handle that was kept by mistake must not read it.
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "another entry is there")]

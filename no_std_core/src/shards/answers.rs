@@ -12,7 +12,7 @@ use crate::shards::forward::Content;
 use crate::shards::questions::{Asker, QuestionId};
 
 impl Engine<'_> {
-    /// Answers a sibling what became of its message: with those that it is about to be told of.
+    /// Answers a sibling what became of its message. The answer joins those that the sibling is about to get.
     pub(super) fn answer(&mut self, to: u16, fate: Fate) {
         match self.shards.links.last_to(to) {
             Some(Content::Answers { fate: same, count }) if *same == fate => *count = one_more(*count),
@@ -45,7 +45,8 @@ impl Engine<'_> {
         }
     }
 
-    /// The Session in this place, if it is the one with this number: who kept the handle may have outlived the Session.
+    /// The Session in this place, if it is the one with this number: a handle that was kept may have outlived its
+    /// Session.
     pub(crate) fn session_with_number(&self, session: Handle<Session>, number: u32) -> Option<Handle<Session>> {
         let session = self.sessions.at(session.index())?;
         (self.sessions[session].shards.number() == number).then_some(session)

@@ -13,7 +13,7 @@ use crate::mem::{Handle, HashIndex, Hasher, Pool, PoolSlot, links};
 #[derive(Debug, Default)]
 struct ExactFilter {
     hash: u32,
-    /// The other half.
+    /// The other half of the hash.
     more: u32,
     chain: Option<Handle<ExactFilter>>,
     sibling: u16,
@@ -21,7 +21,7 @@ struct ExactFilter {
     is_durable: bool,
 }
 
-/// All of them, found by topic.
+/// All filters of siblings without wildcards, found by topic.
 #[derive(Debug)]
 pub(crate) struct ExactFilters {
     pool: Pool<'static, ExactFilter>,
@@ -42,8 +42,8 @@ impl ExactFilters {
         self.index.longest_chain(&self.pool)
     }
 
-    /// A sibling has a subscriber to `filter`, which has no wildcards; false if there is no room to know that. Durable it stays
-    /// until there is no subscriber at all.
+    /// A sibling has a subscriber to `filter`, which has no wildcards; false if there is no room to know that. A durable filter
+    /// stays durable until there is no subscriber at all.
     pub(crate) fn add(&mut self, sibling: u16, filter: &str, is_durable: bool) -> bool {
         if let Some(known) = self.find(sibling, filter) {
             self.pool[known].is_durable |= is_durable;
@@ -57,7 +57,7 @@ impl ExactFilters {
         true
     }
 
-    /// It has none any more.
+    /// A sibling has no subscriber to `filter` any more.
     pub(crate) fn remove(&mut self, sibling: u16, filter: &str) {
         if let Some(known) = self.find(sibling, filter) {
             self.index.remove(&mut self.pool, known);
@@ -80,7 +80,7 @@ impl ExactFilters {
         });
     }
 
-    /// Whether there are so many that [`ExactFilters::look_ahead`] is worth it.
+    /// Whether there are so many filters that [`ExactFilters::look_ahead`] is worth it.
     #[inline]
     pub(crate) fn is_vast(&self) -> bool {
         self.index.is_vast()

@@ -24,7 +24,7 @@ pub(super) struct Fences {
     last: u64,
     /// Connections that wait for a fence, in its order.
     waiting: VecDeque<(u64, ConnectionId)>,
-    /// Counts probes; the last one.
+    /// Counts probes; the last one that was sent.
     probe: u64,
     /// Answers that wait until a probe of ours was answered: to whom, which fence, and the probe.
     held: VecDeque<(u16, u64, u64)>,
@@ -43,7 +43,7 @@ struct Answered {
 impl Fences {
     pub(super) fn new(shard: Shard) -> Self {
         let mut siblings = alloc::vec![Answered::default(); shard.siblings() as usize];
-        // Nobody waits for an answer of ours.
+        // No fence waits for an answer of our own shard.
         if let Some(own) = siblings.get_mut(usize::from(shard.index)) {
             *own = Answered { passed: u64::MAX, probed: u64::MAX };
         }
@@ -82,7 +82,7 @@ impl Fences {
         self.siblings.iter().all(|sibling| sibling.passed >= fence)
     }
 
-    /// A sibling passed a fence; the connections that waited for it.
+    /// A sibling passed a fence; gives the connections that waited for it.
     pub(super) fn passed(&mut self, by: u16, fence: u64) -> Vec<ConnectionId> {
         if let Some(sibling) = self.siblings.get_mut(usize::from(by)) {
             sibling.passed = sibling.passed.max(fence);
@@ -98,7 +98,7 @@ impl Fences {
         done
     }
 
-    /// Has all siblings take note of what was sent so far; fences of others are answered only after that.
+    /// Sends a probe to all siblings. Fences of others are answered only after all have answered the probe.
     pub(super) fn raise_probe(&mut self, links: &mut ShardLinks) {
         self.probe = self.probe.saturating_add(1);
         let probe = self.probe;
@@ -245,7 +245,7 @@ mod tests {
         let shard = Shard { index: 0, count: 2 };
         let (mut links, mut fences) = (ShardLinks::new(shard), Fences::new(shard));
         let id = |generation| ConnectionId { slot: Handle::from_index(0), generation };
-        // Nobody waits for every third fence.
+        // No connection waits for every third fence.
         for generation in 1..=3_000 {
             let fence = fences.raise(&mut links);
             if generation % 3 != 0 {

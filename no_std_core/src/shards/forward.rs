@@ -30,7 +30,7 @@ impl Forward {
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// For the sibling's own subscribers; retained there too if it says so.
+    /// A message for the sibling's own subscribers; retained there too if it has RETAIN.
     Message(SharedMessage),
     /// So many messages were taken. With memory of bodies that ended there: where messages go in one direction alone, their
     /// sender would ask the allocator for each otherwise.
@@ -61,7 +61,7 @@ pub(crate) enum Content {
     NoRoom {
         fence: u64,
     },
-    /// Answer when everything before this was taken, and when those have heard of it who must.
+    /// Answer when everything before this was taken, and when all siblings that must hear of it have heard.
     Fence(u64),
     Passed(u64),
     /// As [`Content::Fence`], but answered at once: so no two siblings wait for each other.
@@ -98,7 +98,8 @@ pub(crate) enum Content {
         member: Member,
         is_full: bool,
     },
-    /// For one member of a group that the sender owns. Which one it was for is not known any more after a restart.
+    /// A message for one member of a group that the sender owns. After a restart the sender does not know any more
+    /// which member it was for.
     Deliver {
         member: Option<Member>,
         group: Arc<str>,
@@ -107,7 +108,7 @@ pub(crate) enum Content {
         retain: bool,
         identifier: u32,
     },
-    /// The member could not be given it: for another one of this group.
+    /// A message that the member could not be given: for another member of this group.
     Returned {
         group: Arc<str>,
         message: SharedMessage,
@@ -139,10 +140,10 @@ pub(crate) struct SharedMessage {
     pub(crate) qos: QoS,
     flags: u8,
     expires: Instant,
-    /// What orders retained messages; of a message for one group alone its place among all messages of the group's owner, by which it finds its
-    /// place in the group's queue if it comes back.
+    /// What orders retained messages. For a message to one group alone: its place among all messages of the group's owner, by which it finds
+    /// its place in the group's queue if it comes back.
     pub(crate) stamp: u64,
-    /// Its place among those that the sender has recorded; 0 if it has not.
+    /// Its place among those that the sender has recorded; 0 if it is not recorded.
     pub(crate) sequence: u64,
     pub(crate) publisher_key: u32,
 }
@@ -161,7 +162,7 @@ impl Content {
 const ASKS: u8 = 2;
 
 impl SharedMessage {
-    /// Not recorded.
+    /// A message that is not recorded.
     pub(crate) fn new(body: SharedBytes, message: &Message, publisher_key: u32) -> Self {
         let Message { properties_len, topic_len, qos, flags, expires, shards, .. } = *message;
         let (flags, stamp) = (flags & Message::RETAIN, shards.number());
@@ -180,7 +181,7 @@ impl SharedMessage {
         Self { stamp, ..self }
     }
 
-    /// At its place among those that are recorded.
+    /// The same at this place among the messages that are recorded.
     pub(crate) fn at(self, sequence: u64) -> Self {
         Self { sequence, ..self }
     }

@@ -12,12 +12,12 @@ use crate::shards::groups_elsewhere::as_subscribed;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// How far that is.
+/// How far the greeting is.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    /// The fence behind which all siblings have told of their subscribers; 0: that is long ago.
+    /// The fence behind which all siblings have told of their subscribers; 0: all have told.
     fence: u64,
-    /// Messages that came before that: who is to get them is not known yet.
+    /// Messages that came before all siblings had told: it is not known yet who is to get them.
     early: VecDeque<(u16, Forward)>,
 }
 

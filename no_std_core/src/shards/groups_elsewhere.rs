@@ -23,13 +23,13 @@ use crate::shards::links::ShardLinks;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. A level of any Topic Name or
-/// Topic Filter that has a `#` is this alone.
+/// Stands for `$share` in the filter under which a subscription to a sibling's group is kept. In a Topic Name or Topic
+/// Filter a level with a `#` is `#` alone, so no level is equal to this one.
 const FOREIGN: &str = "#share";
 
 const SHARE: &str = "$share";
 
-/// A filter as it is kept becomes what the client wrote.
+/// Turns a filter as it is kept back into what the client wrote.
 pub(super) fn write_as_share(filter: &mut [u8]) {
     if filter.starts_with(FOREIGN.as_bytes())
         && let Some(head) = filter.get_mut(..SHARE.len())
@@ -38,7 +38,7 @@ pub(super) fn write_as_share(filter: &mut [u8]) {
     }
 }
 
-/// What the client wrote, of a filter that is kept so; `None` for all other filters.
+/// What the client wrote, of a filter that is kept in this form; `None` for all other filters.
 pub(super) fn as_subscribed(kept: &str) -> Option<String> {
     Some([SHARE, kept.strip_prefix(FOREIGN)?].concat())
 }
@@ -60,7 +60,8 @@ struct GroupElsewhere {
     filter: Arc<str>,
 }
 
-/// Tells the owner of a group that a member has acknowledged one more message: with those that it is about to be told of.
+/// Tells the owner of a group that a member has acknowledged one more message. The number joins those that the owner is
+/// about to be told.
 fn tell_settled(links: &mut ShardLinks, owner: u16, member: Member) {
     match links.last_to(owner) {
         Some(Content::Settled { member: same, count }) if *same == member => *count = one_more(*count),
@@ -168,7 +169,8 @@ impl Engine<'_> {
         }
     }
 
-    /// A message for one of our Sessions, from the owner of its group. If it can't be given to that, it goes back.
+    /// A message for one of our Sessions, from the owner of its group. If the Session can't be given the message, it
+    /// goes back.
     pub(super) fn take_delivery(
         &mut self,
         now: Instant,
@@ -235,7 +237,7 @@ impl Engine<'_> {
             && !entry.has_room(&self.config.limits, cost)
     }
 
-    /// A Session has nothing queued any more: siblings hear of it that were told that its queue is full.
+    /// A Session has nothing queued any more: the siblings hear of it that were told of its full queue.
     #[inline]
     pub(super) fn tell_room(&mut self, session: Handle<Session>) {
         if self.sessions[session].shards.here().is_some_and(|local| local.is_told_full) {
@@ -264,7 +266,8 @@ impl Engine<'_> {
         self.send_message(owner, sequence, Content::Returned { group, message: shared.at(sequence) });
     }
 
-    /// A delivery through this subscription is over: the owner of its group counts what its members have to do.
+    /// A delivery through this subscription is over: the owner of its group counts how many messages its members have
+    /// not acknowledged.
     pub(super) fn settle(&mut self, session: Handle<Session>, subscription: Handle<Subscription>) {
         let member = self.member(session, subscription);
         if let Some(GroupElsewhere { owner, .. }) = self.shards.groups.joined.get(&subscription) {

@@ -23,7 +23,7 @@ use crate::topic::TopicFilter;
 /// How a member that lives on a sibling is subscribed.
 #[derive(Clone, Debug)]
 struct Membership {
-    /// Its subscription there.
+    /// Its subscription on the sibling.
     there: Handle<Subscription>,
     /// The shared subscription's filter.
     group: Arc<str>,
@@ -32,19 +32,19 @@ struct Membership {
 /// Members of our groups that live on siblings.
 #[derive(Debug, Default)]
 pub(super) struct MembersElsewhere {
-    /// By shard and number.
+    /// The Sessions by shard and number.
     sessions: BTreeMap<(u16, u32), Handle<Session>>,
-    /// By their subscriptions here.
+    /// The memberships by their subscriptions here.
     memberships: BTreeMap<Handle<Subscription>, Membership>,
 }
 
 impl MembersElsewhere {
-    /// How many of them there are, and how many subscriptions they have.
+    /// How many such Sessions there are, and how many subscriptions they have.
     pub(super) fn count(&self) -> (usize, usize) {
         (self.sessions.len(), self.memberships.len())
     }
 
-    /// A subscription has ended, of one of them or of anybody else.
+    /// A subscription has ended, of a member on a sibling or of any other Session.
     pub(super) fn forget(&mut self, subscription: Handle<Subscription>) {
         self.memberships.remove(&subscription);
     }

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::engine::neighbours::{Elsewhere, Empty, MayLiveElsewhere};
 use crate::shards::forward::Member;
 
-/// Stands in each Session.
+/// What each Session knows of where it lives.
 #[derive(Debug)]
 pub(crate) enum Home {
     Here(LivesHere),
@@ -13,7 +13,7 @@ pub(crate) enum Home {
     Elsewhere(Box<Remote>),
 }
 
-/// Of a Session that lives here.
+/// What is known of a Session that lives here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LivesHere {
     /// Never used again, unlike the slot.

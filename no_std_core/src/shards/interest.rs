@@ -26,7 +26,7 @@ const LONGEST_FILTER: usize = 65_535;
 pub(super) struct Interest {
     /// Their filters without wildcards.
     pub(super) exact: ExactFilters,
-    /// Siblings for a filter of which there was no room: they get everything.
+    /// Siblings with a filter for which there was no room: they get every message.
     everything: SiblingSet,
     /// Where filters are put together.
     filter_space: Vec<u8>,
@@ -87,7 +87,7 @@ impl Engine<'_> {
         self.work.count(work::SUBSCRIPTION, 1);
         if wanted {
             let known = self.router.find(filter, sibling).map(|known| self.router.subscription(known).options().qos);
-            // Durable it stays until there is no subscriber at all.
+            // A durable filter stays durable until there is no subscriber at all.
             let qos = if durable || known == Some(DURABLE_INTEREST) { DURABLE_INTEREST } else { PLAIN_INTEREST };
             let options = router::SubscriptionOptions { qos, no_local: false, retain_as_published: true };
             if self.router.subscribe(filter, sibling, options, 0).is_err() {

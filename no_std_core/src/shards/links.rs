@@ -167,7 +167,7 @@ impl Engine<'_> {
         let id = self.id_of(handle);
         if !self.connections[handle].shards.mark(Waits::CONGESTED, true) {
             self.shards.links.congested.push(id);
-            // Those that have gone meanwhile are taken out where they may be half of all.
+            // Connections that have gone are taken out where they may be half of all.
             if self.shards.links.congested.len() > self.connections.len().saturating_mul(2).saturating_add(16) {
                 let mut waiting = core::mem::take(&mut self.shards.links.congested);
                 self.work.count(work::PACKET, waiting.len());

@@ -15,8 +15,8 @@ use crate::shards::set::SiblingSet;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
-/// Whether a sibling may have a message before it is recorded here: one that may come twice. Not one that is retained, whose stamp
-/// would be given out again after a crash, to another one that the sibling takes for older.
+/// Whether a sibling may have a message before it is recorded here: only a message that may come twice. A retained message may not
+/// go first: after a crash its stamp would be given out again, and the sibling would take the later message for an older one.
 pub(super) fn goes_unrecorded(qos: QoS, stamp: u64) -> bool {
     qos == QoS::AtLeastOnce && stamp == 0
 }
@@ -72,7 +72,7 @@ impl Engine<'_> {
                 self.send_message(to, sequence, Content::Message(shared.clone().at(sequence)));
             }
         }
-        // The last one gets the body without one more hold on it.
+        // The last sibling gets the body without one more hold on it.
         if let Some((to, sequence)) = one_before {
             self.send_message(to, sequence, Content::Message(shared.at(sequence)));
         }

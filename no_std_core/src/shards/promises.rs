@@ -9,12 +9,12 @@ use crate::engine::connections::Connection;
 use crate::mem::{Handle, one_less, one_more};
 use crate::topic::TopicFilter;
 
-/// By the generations of connections, each of which waits with one packet.
+/// What connections were promised, by their generations. Each connection waits with one packet.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     /// Filters that siblings were told of for a SUBSCRIBE that waits.
     filters: BTreeMap<u32, Vec<Box<str>>>,
-    /// How often each filter stands there.
+    /// How often each filter stands in `filters`.
     counts: BTreeMap<Box<str>, u32>,
     /// Groups of siblings that an UNSUBSCRIBE which waits has left.
     left: BTreeMap<u32, BTreeSet<Box<str>>>,

@@ -41,11 +41,11 @@ struct Question {
 /// All questions that are open.
 #[derive(Debug)]
 pub(super) struct Questions {
-    /// The number of the first one.
+    /// The number of the first open question.
     first: u64,
     open: VecDeque<Question>,
-    /// Those about messages of QoS 2, by the number of the publisher's Session and the Packet Identifier: the client may send such a
-    /// message once more, and then another reply waits.
+    /// Questions about messages of QoS 2, by the number of the publisher's Session and the Packet Identifier: the client may send
+    /// such a message once more, and then another reply waits.
     exactly_once: BTreeMap<(u32, u16), QuestionId>,
     /// What each sibling was asked and has not answered, in order.
     asked: Vec<VecDeque<QuestionId>>,
@@ -84,7 +84,7 @@ impl Questions {
         }
     }
 
-    /// A sibling has answered its next question. Who is to hear what became of the message, once that is known.
+    /// A sibling has answered its next question. Gives who is to hear what became of the message, once that is known.
     pub(super) fn answer(&mut self, by: u16, fate: Fate) -> Option<(Asker, Fate)> {
         let id = self.asked.get_mut(usize::from(by))?.pop_front()?;
         let question = self.get_mut(id)?;

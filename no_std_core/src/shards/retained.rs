@@ -43,8 +43,8 @@ pub(super) struct Removals {
     shard: u16,
     /// A Lamport clock that orders retained messages.
     clock: u64,
-    /// Topics whose retained messages were removed, in that order: the round that ends it, and the tombstone, whose body is the topic.
-    /// An older message may be late, and must not bring one back.
+    /// Tombstones in the order of the removals, each with the round that ends it. The body of a tombstone is its topic. An older
+    /// message of that topic may be late, and must not come back.
     tombstones: VecDeque<(u64, Tombstone)>,
     /// The same in the order of topics, and for each topic by stamp.
     by_topic: BTreeSet<Tombstone>,
@@ -60,7 +60,7 @@ type Tombstone = (u32, u64, Handle<Message>);
 impl Removals {
     pub(super) fn new(shard: Shard) -> Self {
         let mut answered = alloc::vec![0; shard.siblings() as usize];
-        // Nobody waits for an answer of ours.
+        // No round waits for an answer of our own shard.
         if let Some(own) = answered.get_mut(usize::from(shard.index)) {
             *own = u64::MAX;
         }
@@ -136,7 +136,7 @@ impl Removals {
         }
     }
 
-    /// A tombstone that is needed no more, which is forgotten.
+    /// Takes out a tombstone that is not needed any more.
     fn exhume(&mut self) -> Option<Handle<Message>> {
         if !self.all_rounded() {
             return None;

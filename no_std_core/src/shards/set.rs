@@ -42,7 +42,7 @@ impl SiblingSet {
 pub(super) struct WantedSiblings<'a> {
     set: &'a SiblingSet,
     word: usize,
-    /// Those of this word that are still to come.
+    /// The siblings of this word that are still to come.
     rest: u64,
 }
 

@@ -62,12 +62,13 @@ impl Engine<'_> {
         }
     }
 
-    /// A sibling's message has come, recorded at this place or not at all. Whether it was not taken before a restart.
+    /// A sibling's message has come, recorded at this place or not at all. Gives whether it is new, and was not taken
+    /// before a restart.
     #[inline]
     fn note_arrival(&mut self, from: u16, sequence: u64, body_len: usize) -> bool {
         self.shards.links.confirm(from, || self.messages.bytes.take_spare_buffers());
         if sequence > 0 {
-            // Also if it was taken before: it was passed on again.
+            // The credit came also with a message that was taken before, as it was passed on again.
             self.take_credit(body_len);
         }
         self.is_new(from, sequence)
@@ -82,7 +83,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes as many of them as the share of work allows; the others stay in the list.
+    /// Takes as many forwards as the share of work allows; the others stay in the list.
     pub(crate) fn on_forwards(&mut self, now: Instant, from: u16, forwards: &mut VecDeque<Forward>) {
         let before = self.work;
         while !forwards.is_empty() && !self.work.has_done(before, self.config.work_share) {

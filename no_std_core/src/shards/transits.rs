@@ -30,25 +30,25 @@ pub(super) struct PendingTransit {
 }
 
 impl PendingTransit {
-    /// What of it is recorded.
+    /// The parts that are recorded.
     pub(super) fn parts(&self) -> TransitParts<'_> {
         let Self { to: sibling, sequence, message, publisher_key, .. } = *self;
         TransitParts { sibling, sequence, message, publisher_key, group: self.group.as_deref().unwrap_or("") }
     }
 }
 
-/// All of them, and how far siblings have got.
+/// All transits, and how far siblings have got.
 #[derive(Debug)]
 pub(super) struct Transits {
     /// Our own index.
     shard: u16,
-    /// By their slots.
+    /// The transits by their slots.
     slots: Vec<Option<PendingTransit>>,
     free: Vec<u32>,
     siblings: Vec<SiblingProgress>,
 }
 
-/// Of one sibling.
+/// The state of one sibling.
 #[derive(Debug, Default)]
 struct SiblingProgress {
     /// Recorded messages to it that are not safe there: their places and slots, in order.
@@ -56,7 +56,7 @@ struct SiblingProgress {
     /// The last place given out, and the last one that was taken from it.
     sent: u64,
     taken: u64,
-    /// Places that it is told to be safe here once a batch is.
+    /// Places of its messages, which it is told are safe here once a batch is.
     unsafe_yet: VecDeque<(u32, u64)>,
 }
 
@@ -277,7 +277,7 @@ impl Engine<'_> {
         true
     }
 
-    /// With one hold more than is durable: the body stays in memory.
+    /// Holds the message once more than it is held durably, so that the body stays in memory.
     fn hold_for_transit(&mut self, message: Handle<Message>) {
         self.messages.hold(message);
         self.messages.hold(message);

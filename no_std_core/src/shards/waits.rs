@@ -8,7 +8,7 @@ use crate::engine::neighbours::Empty;
 pub(crate) struct Waits {
     /// The packet that comes next waits until the siblings have passed this fence; 0: none.
     pub(super) fence: u64,
-    /// Of [`Waits::REFUSED`] and [`Waits::CONGESTED`] those that hold.
+    /// Which of [`Waits::REFUSED`] and [`Waits::CONGESTED`] hold.
     marks: u8,
 }
 

@@ -1,4 +1,4 @@
-//! Who knows how hashes were keyed once, and makes Topic Names that collide.
+//! An attacker who knows how hashes used to be keyed, and makes Topic Names that collide.
 //!
 //! An assigned Client Identifier used to be a whole output of SplitMix64 whose state was the seed, and hashes had the same seed.
 //! Each step of SplitMix64 can be undone, so one identifier told the seed, all that would be assigned, and what collides: 100,000

@@ -22,7 +22,7 @@ impl Packets<'_> {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Where the next packets have room: anywhere, if there are no others.
+    /// The room for the next packets: the whole buffer, if there are no other packets.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.is_empty() {
             self.clear();

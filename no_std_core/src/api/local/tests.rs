@@ -217,7 +217,8 @@ fn its_own_messages_of_each_qos_come_to_it_and_are_answered() {
     assert_eq!((broker.counters().messages, broker.counters().dropped.total()), (0, 0));
 }
 
-/// However small what a broker may owe to a client is, and though the client asks for as much as it can before it reads anything.
+/// The broker may owe the client few replies, and the client asks for as much as it can before it reads anything: neither waits
+/// for the other for ever.
 #[test]
 fn it_never_comes_to_rest_with_something_to_do() {
     for owed_replies in 2..=9 {

@@ -9,8 +9,8 @@
 //!        └──────────── any fault, time-out, DISCONNECT, takeover, shutdown ──────▶ Closing ──▶ Dead
 //! ```
 //!
-//! While a verdict is awaited nothing is taken from the client. In Closing what is owed and a DISCONNECT may still be
-//! transmitted; a Dead one transmits nothing.
+//! While a verdict is awaited nothing is taken from the client. A Closing connection may still transmit the replies
+//! that are owed and a DISCONNECT. A Dead connection transmits nothing.
 
 mod alias;
 mod reply;
@@ -28,7 +28,7 @@ use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, OwnedOnly, TimerId, links};
 use crate::time::Instant;
 
-/// Which Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
+/// Names a Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: Handle<Connection>,
@@ -72,7 +72,7 @@ pub struct Connection {
     pub(crate) is_held: bool,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
-    /// What it speaks; MQTT 3.1.1 until CONNECT has said so.
+    /// The protocol version of the client; MQTT 3.1.1 until CONNECT has named it.
     pub(crate) version: Version,
     /// It subscribes as a bridge does, see [`Connect::is_bridge`](crate::codec::Connect::is_bridge).
     pub(crate) is_bridge: bool,
@@ -83,7 +83,7 @@ pub struct Connection {
     pub(crate) idle_limit_ms: u32,
     /// When the client was last active: when it sent a packet, or enough of one that is not whole yet.
     pub(crate) last_active: Instant,
-    /// So many bytes of the packet that is not whole yet have counted for that.
+    /// How many bytes of the packet that is not whole yet have counted as activity.
     pub(crate) counted: OwnedOnly<u32>,
     pub(crate) timer: Option<TimerId>,
     /// The client's Receive Maximum, or our own bound if that is lower.
@@ -99,18 +99,19 @@ pub struct Connection {
     pub(crate) problem_information: bool,
     /// A re-authentication is going on.
     pub(crate) reauthenticating: bool,
-    /// ... and it is the embedder's turn: nothing is taken meanwhile.
+    /// The re-authentication waits for the embedder's verdict: nothing is taken from the client meanwhile.
     pub(crate) awaits_verdict: bool,
     /// The Authentication Method of an enhanced authentication.
     pub(crate) method: Blob,
     /// Authentication Data for the CONNACK or AUTH that is owed.
     pub(crate) auth_data: Blob,
-    /// What CONNECT said, until the connection is open; what CONNACK says, until that is out; what is known of one that ends.
+    /// What CONNECT said, until the connection is open. Then what CONNACK says, until CONNACK is transmitted. Last, what is
+    /// known of a connection that ends.
     pub(crate) draft: LazyBox<Draft>,
     pub(crate) owed: Fifo<Owed>,
-    /// How many PINGRESPs are owed. They don't stand in that queue: they need not wait for the disk.
+    /// How many PINGRESPs are owed. They don't stand in the queue of replies: they need not wait for the disk.
     pub(crate) pings: u16,
-    /// What it waits for, if there are sibling brokers.
+    /// What the connection waits for siblings with, if there are siblings.
     pub(crate) shards: <Shards as Neighbour>::OfConnection,
     /// Its message waits for room in the store.
     pub(crate) waits_for_credit: OwnedOnly<bool>,
@@ -141,7 +142,7 @@ pub(crate) struct Draft {
     pub(crate) expires: Expiry,
     /// The length of the packet for which the connection is closed as too large; 0: none.
     pub(crate) too_large: OwnedOnly<u32>,
-    /// So many of the PINGREQs that come next were answered while nothing was taken.
+    /// How many of the PINGREQs that come next were answered already, while nothing was taken.
     pub(crate) answered: OwnedOnly<u16>,
     /// CONNACK with success was owed before the connection began to close.
     pub(crate) was_open: OwnedOnly<bool>,
@@ -220,21 +221,21 @@ pub(crate) struct Publishing {
 impl Sending {
     pub(crate) const NONE: Self = Self { what: Outgoing::Owed, written: 0, len: 0 };
 
-    /// What was begun, which is then nothing any more.
+    /// Takes the packet that was begun; none is begun afterwards.
     pub(crate) fn take(&mut self) -> Option<Self> {
         let begun = self.begun()?;
         self.len = 0;
         Some(begun)
     }
 
-    /// Itself, if there is anything to be sent.
+    /// Gives itself if a packet was begun.
     pub(crate) fn begun(self) -> Option<Self> {
         (self.len > 0).then_some(self)
     }
 }
 
 impl Connection {
-    /// Fills an empty one, which was just opened.
+    /// Fills an empty entry for a connection that was just opened.
     pub(crate) fn begin(&mut self, generation: u32, now: Instant) {
         self.generation = generation;
         self.version = Version::V3_1_1;

@@ -32,7 +32,7 @@ pub(crate) enum Reply {
     Ack(AckKind),
     /// PUBACK or PUBREC for a message that siblings may have lost: it waits for their answer.
     Unanswered(<Shards as Neighbour>::Withheld),
-    /// The codes follow in entries of kind [`Reply::Codes`]; those that have no room there are failures.
+    /// The codes follow in entries of kind [`Reply::Codes`]; codes that have no room there are failures.
     SubAck {
         count: Count,
     },
@@ -65,13 +65,13 @@ impl Owed {
         Self { next: None, reply, code, packet_id, batch: 0, why }
     }
 
-    /// Whether it waits for what siblings say.
+    /// Whether the reply waits for what siblings say.
     #[inline]
     pub(crate) fn is_unanswered(&self) -> bool {
         matches!(self.reply, Reply::Unanswered(_))
     }
 
-    /// The same, but not to be transmitted before this batch is safe.
+    /// The same reply, but not to be transmitted before this batch is safe.
     pub(crate) const fn after(self, batch: u32) -> Self {
         Self { batch, ..self }
     }

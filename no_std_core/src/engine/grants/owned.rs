@@ -74,7 +74,7 @@ pub(crate) struct Mounted(u16);
 impl Mounted {
     pub(crate) const NOWHERE: Self = Self(0);
 
-    /// Those of one that lives there.
+    /// The bytes that a client with this mount does not see.
     pub(crate) fn below(mount: &Mount) -> Self {
         const { assert!(Mount::MAX_LEN <= u16::MAX as usize) };
         Self(mount.prefix().len() as u16)

@@ -16,11 +16,11 @@ pub struct Delivery {
     pub(crate) identifier: u32,
     /// What [`Delivery::beside`] gives.
     pub(crate) beside: StoredBeside,
-    /// Of a durable one: whose it is, a Session's or, by the flags, a group's.
+    /// The owner of a durable delivery: a Session or, by the flags, a group.
     pub(crate) owner: Option<Handle<()>>,
-    /// Of a durable one: the batch it must not be transmitted before; 0: none.
+    /// The batch before which a durable delivery must not be transmitted; 0: none.
     pub(crate) batch: u32,
-    /// 0 for QoS 0, and until it is to be transmitted soon.
+    /// 0 for QoS 0, and until the delivery is to be transmitted soon.
     pub(crate) packet_id: u16,
     pub(crate) qos: QoS,
     pub(crate) flags: u8,
@@ -102,13 +102,14 @@ impl Delivery {
         };
     }
 
-    /// Further Subscription Identifiers, as they were recorded, wait in the places of what it will have, until all deliveries are restored.
+    /// Keeps further Subscription Identifiers as they were recorded, until all deliveries are restored. Meanwhile they stand where the
+    /// delivery has its [`beside`](Self::beside).
     pub(crate) fn keep_recorded_identifiers(&mut self, text: Blob) {
         (self.beside.0, self.batch) = text.into_parts();
         self.set(Self::OUTSTANDING, true);
     }
 
-    /// Those that wait so, if any do.
+    /// Takes what `keep_recorded_identifiers` has kept, if anything.
     pub(crate) fn take_recorded_identifiers(&mut self) -> Option<Blob> {
         if !self.is(Self::OUTSTANDING) {
             return None;
@@ -117,13 +118,13 @@ impl Delivery {
         Some(Blob::from_parts((self.beside.0.take(), core::mem::take(&mut self.batch))))
     }
 
-    /// Of a durable one: whose it is.
+    /// The owner of a durable delivery.
     pub(crate) fn owner(&self) -> Option<Owner> {
         let owner = self.owner?;
         Some(if self.is(Self::OF_GROUP) { Owner::Group(owner.cast()) } else { Owner::Session(owner.cast()) })
     }
 
-    /// It belongs to that one.
+    /// Sets the owner of a durable delivery.
     pub(crate) fn set_owner(&mut self, owner: Owner) {
         self.set(Self::OF_GROUP, matches!(owner, Owner::Group(_)));
         self.owner = Some(match owner {
@@ -157,9 +158,9 @@ pub(crate) enum Beside {
     Nothing,
     /// Further Subscription Identifiers, of other subscriptions that match: a chain of deliveries without message.
     Identifiers(Handle<Delivery>),
-    /// The shared subscription that it came through: back to its group if its Session does not take it.
+    /// The group that it came through, and goes back to if its Session does not take it.
     Group(Handle<Group>),
-    /// It came through a group that a sibling owns: the subscription here.
+    /// The subscription here, if it came through a group that a sibling owns.
     GroupElsewhere(Handle<Subscription>),
 }
 
@@ -177,11 +178,11 @@ impl From<Via> for Beside {
 /// Which subscription a delivery came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// One that is not shared.
+    /// A subscription that is not shared.
     Own,
     /// The shared subscription of a group here.
     Group(Handle<Group>),
-    /// This one here to a group that a sibling owns.
+    /// The subscription here to a group that a sibling owns.
     GroupElsewhere(Handle<Subscription>),
 }
 

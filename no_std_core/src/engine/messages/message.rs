@@ -16,7 +16,7 @@ pub struct Message {
     pub(crate) references: u32,
     /// How many of these are durable, and, as [`KEPT`], whether it is the retained one of its topic.
     pub(crate) durable: u32,
-    /// As it was published; what a subscriber gets may be lower.
+    /// The QoS with which it was published; a subscriber may get a lower one.
     pub(crate) qos: QoS,
     /// [`Message::RETAIN`], and what `paging/` knows of the body.
     pub(crate) flags: u8,
@@ -58,7 +58,7 @@ impl Message {
         self.flags & Self::RETAIN != 0
     }
 
-    /// The flags of one that is made new.
+    /// The flags of a new message.
     pub(crate) fn flags_of(retain: bool) -> u8 {
         if retain { Self::RETAIN } else { 0 }
     }

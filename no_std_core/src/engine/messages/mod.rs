@@ -78,7 +78,7 @@ impl<'m> Messages<'m> {
         self.store_will(draft, parts)
     }
 
-    /// The same from the reserve.
+    /// The same for a Will, which may take the reserve.
     pub(crate) fn store_will(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if self.pool.is_full() {
             return None;
@@ -217,7 +217,8 @@ impl<'m> Messages<'m> {
         self.note(handle);
     }
 
-    /// A delivery has changed in a way that has to survive, if it has to at all. One of QoS 2 waits until that is safe.
+    /// A delivery has changed: if it is durable, the change has to survive. A delivery of QoS 2 waits until the change
+    /// is safe.
     #[inline]
     pub(crate) fn note(&mut self, handle: Handle<Delivery>) {
         let delivery = &mut self.deliveries[handle];

@@ -231,7 +231,8 @@ impl Engine<'_> {
         (topic, message.properties_len.saturating_sub(hidden))
     }
 
-    /// Puts the Properties of a message, for a client with a mount, up to where all that follows is put as it is stored: where that begins in its body.
+    /// Puts the Properties of a message for a client with a mount, as far as they differ from the stored ones. Gives the place in the body from which
+    /// on all is put as it is stored.
     pub(crate) fn put_response_topic(
         &self,
         handle: Handle<Connection>,
@@ -259,7 +260,7 @@ impl Engine<'_> {
     }
 }
 
-/// A packet with so many Topic Filters is not larger with whole ones than one may be that comes so.
+/// Checks that a packet with so many Topic Filters would not be too large if it came with the whole filters.
 fn check_size(frame: Frame<'_>, filters: usize, mount: &Mount) -> Result<(), Refusal> {
     let more = filters.saturating_mul(mount.prefix().len());
     let len = frame.body().len().saturating_add(more);
@@ -284,7 +285,7 @@ fn response_topic_in(properties: &[u8]) -> Option<Range<usize>> {
     const PAYLOAD_FORMAT_INDICATOR: u8 = 0x01;
     const RESPONSE_TOPIC: u8 = 0x08;
     const USER_PROPERTY: u8 = 0x26;
-    // Where the text of two bytes of length and so many others ends.
+    // Where a text ends that begins with its length in two bytes.
     let text_at = |at: usize| {
         let len = properties.get(at..)?.first_chunk()?;
         let start = at.checked_add(2)?;

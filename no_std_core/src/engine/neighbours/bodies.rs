@@ -7,9 +7,9 @@ use crate::engine::messages::{Delivery, Message};
 use crate::mem::Handle;
 use crate::seam::journal::Batch;
 
-/// Which types of paging stand in the engine's own.
+/// Which types of paging stand in the types of the engine.
 pub(crate) trait PagingState {
-    /// All messages.
+    /// What paging keeps for all messages.
     type OfMessages: Debug + Default;
 }
 
@@ -58,7 +58,7 @@ pub(crate) trait Residency {
     #[inline]
     fn message_was_recorded(&mut self, _slot: u32, _batch: Batch) {}
 
-    /// A message has gone for which flags beside those of the engine are set.
+    /// A message has gone that had flags beside those of the engine.
     #[inline]
     fn message_has_gone(&mut self, _message: &Message) {}
 
@@ -72,7 +72,7 @@ pub(crate) trait Residency {
         false
     }
 
-    /// What bodies may take in memory that the store has too; 0: all stay there.
+    /// How many bytes of memory bodies may take that the store has too; 0: all bodies stay in memory.
     #[inline]
     fn set_body_budget(&mut self, _bytes: usize) {}
 

@@ -7,9 +7,9 @@ use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
 use crate::mem::Handle;
 
-/// Which types of the account stand in the engine's own.
+/// Which types of the account stand in the types of the engine.
 pub(crate) trait CreditState {
-    /// The whole broker.
+    /// The account of the whole broker.
     type OfBroker: Debug + Default;
 }
 

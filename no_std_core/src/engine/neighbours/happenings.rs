@@ -77,7 +77,7 @@ pub(crate) enum Happening<'a> {
 #[allow(dead_code, reason = "without the feature `events` nobody looks inside")]
 pub(crate) enum LostMessage<'a> {
     Stored(Handle<Message>),
-    /// It was not stored.
+    /// The topic of a message that was not stored.
     Topic(&'a str),
     /// A message, or a part of one, of which not even the topic is known.
     Unknown,

@@ -40,15 +40,15 @@ impl Deref for Nothing {
     }
 }
 
-/// Which types of a neighbour stand in the engine's own, each in a field with the neighbour's name.
+/// Which types of a neighbour stand in the types of the engine, each in a field with the neighbour's name.
 pub(crate) trait Neighbour {
-    /// The whole broker.
+    /// State of the whole broker.
     type OfBroker;
-    /// One Session.
+    /// State of one Session.
     type OfSession: Debug + Empty + MayLiveElsewhere;
-    /// One Network Connection.
+    /// State of one Network Connection.
     type OfConnection: Debug + Empty;
-    /// One message.
+    /// State of one message.
     type OfMessage: Copy + Debug + Empty + Stamp;
     /// The route of one message, as long as it is handed out.
     type OfRoute: Default + WantedElsewhere;
@@ -59,7 +59,7 @@ pub(crate) trait Neighbour {
     /// Which acknowledgement is withheld until siblings have answered.
     type Withheld: Copy + Debug + Eq;
 
-    /// That of a broker with room for so many Topic Filters.
+    /// The state of a broker with room for so many Topic Filters.
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> Self::OfBroker;
 }
 

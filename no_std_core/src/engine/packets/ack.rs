@@ -103,7 +103,7 @@ impl Engine<'_> {
         };
         self.delivery_is_over(session, delivery);
         if ack.code.is_error() {
-            // Not for any other member of a shared subscription either `[MQTT-4.8.2-6]`.
+            // No other member of a shared subscription gets the message either `[MQTT-4.8.2-6]`.
             self.drop_delivery(Some(session), delivery, DropReason::Refused);
         } else {
             self.happened(Happening::Acknowledged { session, packet_id: ack.packet_id.get(), qos });

@@ -26,7 +26,7 @@ const NEVER: u32 = u32::MAX;
 /// What there is for a client that connects.
 #[derive(Clone, Copy)]
 struct Found {
-    /// Of its Client Identifier.
+    /// The hash of its Client Identifier.
     hash: u32,
     session: Option<Handle<Session>>,
     /// Whether the client goes on with that Session `[MQTT-3.2.2-2]` `[MQTT-3.2.2-3]`.
@@ -82,7 +82,7 @@ impl<'m> Engine<'m> {
     /// Checks what needs no verdict, and notes all that is needed once there is one.
     fn keep_connect(&mut self, handle: Handle<Connection>, connect: &Connect<'_>) -> Result<(), Refusal> {
         let properties = &connect.properties;
-        // First what bounds a refusal too.
+        // Maximum Packet Size comes first, as it bounds a refusal too.
         self.connections[handle].maximum_packet_size = properties.maximum_packet_size().unwrap_or(u32::MAX);
         self.check_property_count(properties.count())?;
         if connect.client_id.is_empty() {
@@ -96,7 +96,7 @@ impl<'m> Engine<'m> {
             ));
         }
         let limits = &self.config.limits;
-        // Who speaks an older version can't say how much it takes.
+        // A client of an older version can't say how many messages it takes at once.
         let theirs = if connect.version.is_v5() {
             properties.receive_maximum().unwrap_or(DEFAULT_RECEIVE_MAXIMUM)
         } else {
@@ -207,7 +207,8 @@ impl<'m> Engine<'m> {
         (granted, draft.server_keep_alive.unwrap_or(draft.keep_alive))
     }
 
-    /// Whether there is a Session for the client, and if it gets none that there will be room for one. Nothing is changed.
+    /// Looks for the Session of the client. If the client gets no such Session, checks that there will be room for a new
+    /// one. Nothing is changed.
     fn look_for_session(
         &self,
         now: Instant,
@@ -232,8 +233,8 @@ impl<'m> Engine<'m> {
                     "the Session with this Client Identifier belongs to somebody else",
                 ));
             }
-            // An interval of 0 ends a Session with its connection, also if that ended with the power. Its time may have come
-            // before its timer does.
+            // An interval of 0 ends a Session with its connection, also if a power cut ended the connection. The time of a
+            // Session may be over before its timer comes.
             let lives = entry.expiry_secs > 0
                 && (entry.connection.is_some() || entry.ends > now || self.may_have_come_in_time());
             goes_on = lives && !draft.clean_start;
@@ -276,7 +277,7 @@ impl<'m> Engine<'m> {
                 // Its Will is due now, unless it is delayed and this client goes on with the Session.
                 self.close(now, old, TAKEN_OVER, true);
             } else if !self.may_have_come_in_time() {
-                // The time of its Will may have come before the timer does, and its own.
+                // The time of its Will, and of the Session itself, may be over before the timer comes.
                 self.look_at_absence(now, session);
             }
             if found.goes_on {
@@ -325,7 +326,7 @@ impl<'m> Engine<'m> {
     /// Gives the client an identifier of ours that nobody has, which lives on this shard `[MQTT-3.1.3-6]`.
     fn assign_client_id(&mut self, handle: Handle<Connection>) -> Result<(), Refusal> {
         let mut number = self.random.next();
-        // One in as many as there are shards fits; this many tries fail never in practice.
+        // One try in as many as there are shards fits. That all of these tries fail does not happen in practice.
         for _ in 0..4096 {
             let id = assigned_client_id(number);
             if self.config.shard.is_home_of(&id) && self.find_session(self.hasher.hash_bytes(&id), &id).is_none() {
@@ -373,11 +374,11 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// Without the answer the two would not agree on what was done.
+/// Without the answer client and broker would not agree on what was done.
 pub(crate) const UNSAYABLE: Refusal =
     Refusal::new(ReasonCode::ImplementationSpecificError, "the answer exceeds the client's Maximum Packet Size");
 
-/// One Session of so many can only be one that ends with its connection.
+/// One place in so many of the table is for Sessions that end with their connections alone.
 const RESERVED_SESSIONS: usize = 16;
 
 /// The table of Sessions is full.
@@ -388,7 +389,7 @@ const STORE_FULL: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the disk of
 
 pub(crate) const NO_MEMORY: Refusal = Refusal::new(ReasonCode::QuotaExceeded, "the server has no memory left for this");
 
-/// What a connection lacked that was closed for this reason.
+/// What had no room for a client whose connection was closed for this reason.
 pub(crate) fn shortage(reason: Refusal) -> Option<Shortage> {
     let reasons = [(SESSIONS_FULL, Shortage::Sessions), (STORE_FULL, Shortage::Store), (NO_MEMORY, Shortage::Memory)];
     let found = reasons.into_iter().find(|(known, _)| known.why.as_str() == reason.why.as_str());

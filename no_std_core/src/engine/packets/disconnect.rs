@@ -112,7 +112,8 @@ impl Engine<'_> {
         true
     }
 
-    /// Who it was is known as long as the connection is, for the shell's log: of a client that was refused it is still there.
+    /// Keeps the Client Identifier for the shell's log as long as the connection is there. That of a client that was refused
+    /// is there anyway.
     fn keep_client_id(&mut self, handle: Handle<Connection>, session: Option<Handle<Session>>) {
         let bytes = &mut self.messages.bytes;
         let shared = session.and_then(|session| bytes.share(self.sessions[session].client_id));
@@ -161,7 +162,7 @@ impl Engine<'_> {
             return;
         };
         match sending.what {
-            // It is the connection's own, and can still be finished.
+            // The packet does not come from the Session, and can still be finished.
             Outgoing::Owed | Outgoing::PingResp | Outgoing::Disconnect => {}
             Outgoing::PubRel(_) => {
                 connection.sending = Sending::NONE;

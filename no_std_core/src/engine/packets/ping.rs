@@ -47,7 +47,7 @@ impl Engine<'_> {
                     connection.draft.get_mut().answered.set(answered.saturating_add(1));
                     self.mark_ready(handle);
                 }
-                // Nothing follows it.
+                // Nothing follows a DISCONNECT.
                 PacketType::Disconnect => break,
                 _ => {}
             }

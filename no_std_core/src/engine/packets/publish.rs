@@ -21,12 +21,13 @@ use crate::topic::TopicName;
 const NOT_AUTHORIZED: ReasonText = ReasonText::new("the client may not publish to this topic");
 const LOST_TO_ALL: ReasonText = ReasonText::new("no subscriber has room for it: it is kept nowhere");
 
-/// What a publisher hears about a message of which this became.
+/// What a publisher is told about a message with this fate.
 pub(crate) fn answer_to(config: &Config<'_>, fate: Fate, is_v5: bool) -> (ReasonCode, ReasonText) {
     match fate {
         Fate::Unwanted if config.no_matching_subscribers => (ReasonCode::NoMatchingSubscribers, ReasonText::NONE),
         Fate::Lost if is_v5 => (ReasonCode::QuotaExceeded, LOST_TO_ALL),
-        // Older versions can't say that it is lost: their clients would send it again and again.
+        // Older versions have no answer that says a message is lost: without success clients would send it again and
+        // again.
         _ => (ReasonCode::Success, ReasonText::NONE),
     }
 }
@@ -61,7 +62,7 @@ impl<'m> Engine<'m> {
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
         if publish.qos == QoS::ExactlyOnce {
             if self.receipts.contains(session, packet_id) {
-                // Passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
+                // The message was passed on already: only the answer was lost `[MQTT-4.3.3-10]`.
                 let batch = self.messages.journal.barrier();
                 let reply = Reply::Ack(AckKind::PubRec);
                 self.owe(handle, Owed::new(reply, packet_id, ReasonCode::Success, ReasonText::NONE).after(batch));
@@ -69,7 +70,8 @@ impl<'m> Engine<'m> {
                 return Ok(Taken::Done);
             }
             let count = self.sessions[session].inbound.count();
-            // Receive Maximum is of MQTT 5.0: who has never heard of it may use each Packet Identifier, until memory ends.
+            // Only MQTT 5.0 has a Receive Maximum: a client of an older version may use all Packet Identifiers, until
+            // memory ends.
             if self.connections[handle].version.is_v5() && count >= self.config.limits.receive_maximum {
                 return Err(Refusal::new(
                     ReasonCode::ReceiveMaximumExceeded,
@@ -298,7 +300,7 @@ impl<'m> Engine<'m> {
             return true;
         }
         if code == ReasonCode::NotAuthorized {
-            // Nobody could tell a success from it `[MQTT-3.3.5-2]` of MQTT 3.1.1.
+            // The client would take any answer for success `[MQTT-3.3.5-2]` of MQTT 3.1.1.
             let refusal = Refusal { code, why: NOT_AUTHORIZED };
             self.close(now, handle, refusal, false);
         }
@@ -332,7 +334,8 @@ impl<'m> Engine<'m> {
         tally(&mut self.counters.publish_refused, usize::from(is_refused));
     }
 
-    /// The same for all messages of one Session: what shared subscriptions that go by the publisher hash.
+    /// A number that is the same for all messages of one Session. Shared subscriptions that choose by the publisher
+    /// hash it.
     pub(crate) fn publisher_key(&self, session: Handle<Session>) -> u32 {
         crate::mem::Chained::<()>::hash(&self.sessions[session])
     }

@@ -171,13 +171,14 @@ impl<'m> Engine<'m> {
         };
         let begun = !wants_retained || self.begin_replay(session, subscribed.handle, filter);
         if !begun && !subscribed.replaced {
-            // Without what it was promised a new one is none.
+            // A new subscription that can't get its retained messages is not made.
             self.unsubscribe(session, filter);
         }
         begun
     }
 
-    /// Takes the scratch memory away, long enough for the longest Topic Filter as far as it may be. To be put back.
+    /// Takes the scratch memory out of the engine, as long as the longest Topic Filter if it may grow so far. The
+    /// caller puts it back.
     pub(crate) fn take_scratch(&mut self) -> Slots<'m, u8> {
         // Also the longest Topic Filter came in a packet that this memory is made for.
         const LONGEST_FILTER: usize = 65_535;
@@ -277,7 +278,8 @@ impl<'m> Engine<'m> {
         Ok(Taken::Done)
     }
 
-    /// Whether there was such a subscription. If it was a shared one [`forget_left_groups`](Self::forget_left_groups) is due.
+    /// Ends a subscription, if there is such. Gives whether there was. After a shared one
+    /// [`forget_left_groups`](Self::forget_left_groups) is due.
     pub(crate) fn unsubscribe(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         self.work.count(work::SUBSCRIPTION, 1);
         let subscriber = self.subscriber_of(session);
@@ -290,7 +292,7 @@ impl<'m> Engine<'m> {
         true
     }
 
-    /// All subscriptions of a Session that ends.
+    /// Ends all subscriptions of a Session that ends.
     pub(crate) fn unsubscribe_all(&mut self, session: Handle<Session>) {
         self.end_replays_where(session, |_| true);
         let subscriber = self.subscriber_of(session);
@@ -333,9 +335,9 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// MQTT 5.0 has a code for a Topic Filter that is none, one by one. Before, SUBACK's 0x80 is for what the Server does not
-    /// grant and UNSUBACK has no code at all: the packet is a protocol violation, `[MQTT-4.8.0-1]` of MQTT 3.1.1. A
-    /// malformed `$share` is not, as those versions do not know shared subscriptions.
+    /// In MQTT 5.0 each invalid Topic Filter gets a Reason Code of its own. Before, SUBACK's 0x80 is for what the Server does
+    /// not grant and UNSUBACK has no code at all: an invalid filter is a protocol violation, `[MQTT-4.8.0-1]` of MQTT 3.1.1.
+    /// A malformed `$share` is not, as those versions do not know shared subscriptions.
     fn check_filter(&self, handle: Handle<Connection>, text: &str) -> Result<(), Refusal> {
         let is_right = matches!(TopicFilter::new(text), Ok(_) | Err(TopicFilterError::MalformedShare));
         if !is_right && !self.connections[handle].version.is_v5() {
@@ -344,7 +346,7 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// For how many of so many Topic Filters in one packet a code can be kept. What is asked for with the others is refused.
+    /// For how many of so many Topic Filters in one packet a Reason Code can be kept. The other filters are refused.
     fn answered(&self, filters: usize) -> usize {
         let most = usize::from(self.config.limits.owed_replies).saturating_sub(1);
         filters.min(most.saturating_mul(CODES_IN_OWED))

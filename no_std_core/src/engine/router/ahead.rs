@@ -27,7 +27,7 @@ struct Sought<'t> {
 struct Walk<'t> {
     /// None: there is no such level.
     node: Option<Handle<Node>>,
-    /// What is below, as far as nothing was sought of it.
+    /// The levels below that were not sought yet.
     rest: Option<&'t [u8]>,
     next: Option<Sought<'t>>,
 }

@@ -32,7 +32,7 @@ pub struct Matches<'t> {
     group: Option<Handle<Group>>,
     /// And another node that matches.
     also: Option<Handle<Node>>,
-    /// Nodes that it stood at.
+    /// How many nodes the walk stood at.
     visited: OwnedOnly<u32>,
 }
 

@@ -85,17 +85,17 @@ impl SubscriberSlot {
 pub struct RouterMemory<'m> {
     /// Levels of topics; one of them is the root.
     pub nodes: Slots<'m, PoolSlot<Node>>,
-    /// To find nodes by.
+    /// Buckets to find nodes.
     pub node_buckets: Slots<'m, Option<Handle<Node>>>,
     /// Subscriptions of all subscribers.
     pub subscriptions: Slots<'m, PoolSlot<Subscription>>,
-    /// To find subscriptions by that are not the first ones to their filter.
+    /// Buckets to find the subscriptions that are not the first ones to their filter.
     pub subscription_buckets: Slots<'m, Option<Handle<Subscription>>>,
     /// One for each [`Subscriber`].
     pub subscribers: Slots<'m, SubscriberSlot>,
     /// Groups of shared subscriptions.
     pub groups: Slots<'m, PoolSlot<Group>>,
-    /// To find groups by.
+    /// Buckets to find groups.
     pub group_buckets: Slots<'m, Option<Handle<Group>>>,
     /// Levels of more than 15 bytes, and ShareNames.
     pub texts: Bytes<'m>,

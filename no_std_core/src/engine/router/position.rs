@@ -26,7 +26,7 @@ pub(super) struct Position<'t> {
 struct Remembered {
     start: u16,
     end: u16,
-    /// 0: not known. It is the hash of few texts, and found anew for these.
+    /// 0: not known. The few texts whose hash is 0 are hashed anew each time.
     hash: u32,
 }
 

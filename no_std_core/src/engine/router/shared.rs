@@ -12,12 +12,12 @@ use crate::topic::TopicFilter;
 pub struct Group {
     pub(super) node: Option<Handle<Node>>,
     pub(super) name: Blob,
-    /// Of the node and the name.
+    /// The hash of the node and the name.
     hash: u32,
     chain: Option<Handle<Group>>,
     next: Option<Handle<Group>>,
     prev: Option<Handle<Group>>,
-    /// In the order in which they joined.
+    /// Members in the order in which they joined.
     pub(super) members: List<Subscription, ByPlace>,
     count: u32,
     /// The member to ask first next time; None: the first.
@@ -124,7 +124,7 @@ impl Router<'_> {
             }
             ShareStrategy::LeastInflight => {
                 let mut least = available.next()?;
-                // Nobody has less than nothing.
+                // No member has a load below 0.
                 while least.2 > 0 {
                     match available.next() {
                         Some(other) if other.2 < least.2 => least = other,

@@ -17,9 +17,9 @@ const RETAIN_AS_PUBLISHED: u32 = 1 << 31;
 pub struct SubscriptionOptions {
     /// The Maximum QoS, 0 to 2.
     pub qos: u8,
-    /// Not what the subscriber published itself.
+    /// No Local: the subscriber does not get what it published itself.
     pub no_local: bool,
-    /// The RETAIN flag as the publisher set it.
+    /// Retain As Published: the subscriber gets the RETAIN flag as the publisher set it.
     pub retain_as_published: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct Subscription {
     packed: u32,
     place_next: Option<Handle<Subscription>>,
     place: Place,
-    /// Of the place and of the subscriber.
+    /// The hash of the place and of the subscriber.
     hash: u32,
     chain: Option<Handle<Subscription>>,
     place_prev: Option<Handle<Subscription>>,

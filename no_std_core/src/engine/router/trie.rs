@@ -19,7 +19,7 @@ pub struct Node {
     pub(super) level: Level,
     /// None for the root.
     pub(super) parent: Option<Handle<Node>>,
-    /// Of the parent and the level's text; what the index finds the node by.
+    /// The hash of the parent and of the level's text, by which the index finds the node.
     hash: u32,
     chain: Option<Handle<Node>>,
     pub(super) next: Option<Handle<Node>>,
@@ -142,7 +142,7 @@ impl<'m> Trie<'m> {
         self.index.find(&self.nodes, hash, |node| self.is_child(node, parent, text))
     }
 
-    /// The same, if it can be told without a hash.
+    /// The same child, if it can be told without a hash.
     #[inline]
     pub(super) fn only_child(&self, parent: Handle<Node>, text: &[u8]) -> Option<Option<Handle<Node>>> {
         let Some(first) = self.nodes[parent].children.front() else { return Some(None) };
@@ -192,7 +192,7 @@ impl<'m> Trie<'m> {
         Some(node)
     }
 
-    /// The same, made if it is not there. Something must then be hung there, or [`Trie::prune`] be called.
+    /// The same node, made if it is not there. Something must then be hung there, or [`Trie::prune`] be called.
     pub(super) fn ensure(&mut self, path: &str) -> Result<Handle<Node>, RouterFull> {
         let mut position = Position::new(path);
         let mut node = self.root.ok_or(RouterFull)?;

@@ -56,14 +56,14 @@ impl Rules {
 }
 
 impl Engine<'_> {
-    /// The rules are others: what was granted so far is asked anew.
+    /// The rules have changed: what was granted so far is asked anew.
     pub(crate) fn begin_rules(&mut self) {
         self.rules.version = self.rules.version.checked_add(1).unwrap_or(1);
         self.rules.since = self.routed;
         self.rules.next = Some(0);
     }
 
-    /// The same after a restart: nobody knows under which rules that was subscribed.
+    /// The same after a restart: nobody knows under which rules the subscriptions were granted.
     pub(crate) fn begin_rules_after_restart(&mut self) {
         self.begin_rules();
     }

@@ -54,8 +54,8 @@ pub(crate) struct Inbound {
     connected: u8,
 }
 
-/// So long a Network Connection lives at least before it is closed for a message that was refused, in [`ticks`]: a client that sends
-/// that again as soon as it is connected does so no more often.
+/// How long a Network Connection lives at least before it is closed for a message that was refused, in [`ticks`]. So a client that
+/// sends the message again as soon as it is connected does so no more often.
 const REFUSED_AT_LEAST: u8 = 5;
 
 /// Milliseconds of a tick: about a second, and no division.
@@ -143,7 +143,7 @@ impl<'m> Receipts<'m> {
         Some(handle)
     }
 
-    /// PUBREL: which one had waited for it.
+    /// PUBREL: takes out the receipt that waited for it.
     pub(crate) fn release(
         &mut self,
         session: Handle<Session>,
@@ -155,7 +155,7 @@ impl<'m> Receipts<'m> {
         Some(handle)
     }
 
-    /// Takes any one out.
+    /// Takes any receipt of the Session out.
     pub(crate) fn release_any(&mut self, inbound: &mut Inbound) -> Option<Handle<Receipt>> {
         let handle = inbound.receipts.front()?;
         self.remove(inbound, handle);

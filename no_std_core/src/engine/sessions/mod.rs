@@ -173,7 +173,7 @@ impl Session {
             && self.outbound.queued_bytes().saturating_add(cost) <= granted.queued_bytes(limits)
     }
 
-    /// Fills an empty one.
+    /// Fills an empty entry.
     pub(crate) fn begin(&mut self, hash: u32, client_id: Blob, principal: Principal) {
         self.hash = hash;
         self.client_id = client_id;
@@ -203,7 +203,7 @@ pub struct Replay {
     pub(crate) cursor: crate::engine::router::RetainedCursor,
     /// It stands on a message that is to be sent next. Otherwise the next is to be looked for.
     pub(crate) has_next: bool,
-    /// It was subscribed once more meanwhile: after the last one it begins anew.
+    /// The client has subscribed once more meanwhile: after its last message the replay begins anew.
     pub(crate) again: bool,
 }
 

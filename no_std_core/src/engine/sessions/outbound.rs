@@ -30,11 +30,12 @@ pub(crate) struct Outbound {
     pub(crate) queue: Fifo<Delivery>,
     /// Topics, Properties and payloads of the queue, in bytes.
     queued_bytes: u32,
-    /// Finds those in the queue by their topics.
+    /// Finds deliveries in the queue by their topics.
     topics: QueueIndex<Delivery>,
     /// QoS 1 and 2 in the order of their first transmission.
     pub(crate) in_flight: Fifo<Delivery>,
-    /// In flight and to be sent on this connection, again or for the first time: this one and all behind it.
+    /// The first delivery in flight that is still to be sent on this connection, again or for the first time. All
+    /// behind it are, too.
     resend: Option<Handle<Delivery>>,
     /// In flight and transmitted on this connection: never above the client's Receive Maximum `[MQTT-3.3.4-9]`.
     outstanding: u16,
@@ -150,8 +151,8 @@ impl Outbound {
         if *policy == Overflow::DropOldest { self.pop(messages) } else { None }
     }
 
-    /// Takes the longest-waiting delivery of `topic` off the queue. The short queues of firmware are looked through for it; others are once, and
-    /// then have an index until they are empty.
+    /// Takes the longest-waiting delivery of `topic` off the queue. The short queues of firmware are looked through for it. Other queues are
+    /// looked through once, and then have an index until they are empty.
     pub(crate) fn pop_topic(
         &mut self,
         messages: &mut Messages<'_>,
@@ -278,7 +279,8 @@ impl Outbound {
         }
     }
 
-    /// Whether it may be transmitted now: otherwise it, and all that come behind it, are as those that are sent again.
+    /// Puts a delivery in flight. Gives whether it may be transmitted now: otherwise it, and all behind it, wait like
+    /// those that are sent again.
     fn put_in_flight(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>, packet_id: u16) -> bool {
         self.in_flight.push_back(&mut messages.deliveries, delivery);
         let entry = &mut messages.deliveries[delivery];
@@ -479,8 +481,8 @@ impl Outbound {
     }
 }
 
-/// Whether the body of a delivery has to be fetched first: then it is requested, with those behind it that the client may be sent soon. What
-/// is too late needs none.
+/// Whether the body of a delivery has to be fetched first: then it is requested, with those behind it that the client may be sent soon. A
+/// delivery that comes too late needs no body.
 #[inline]
 fn requests_body(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
     if !messages.lacks_body(delivery) {

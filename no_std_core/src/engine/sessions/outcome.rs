@@ -20,7 +20,7 @@ pub(crate) enum Acknowledged<T> {
 pub(crate) struct Deadline {
     /// The time.
     pub(crate) now: Instant,
-    /// Of those that were sent before.
+    /// What is done with expired messages that were sent before.
     pub(crate) resend_expired: ResendExpired,
 }
 
@@ -28,7 +28,7 @@ impl Deadline {
     /// Whether a delivery comes too late: then it is dropped, and not transmitted.
     #[inline]
     pub(crate) fn is_past(self, delivery: &Delivery, message: &Message) -> bool {
-        // `[MQTT-3.3.2-5]` of what was never sent; the rest is the embedder's to decide.
+        // `[MQTT-3.3.2-5]` is about messages that were never sent; of the others the embedder decides.
         message.has_expired(self.now) && !(delivery.is(Delivery::SENT) && self.resend_expired.includes(delivery.qos))
     }
 }

@@ -17,7 +17,7 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// Sibling brokers, which together behave as one. A Session lives on one of them, and so does the group of a shared subscription.
 pub(crate) trait Siblings {
-    /// Whether there are any.
+    /// Whether there are sibling brokers.
     #[inline]
     fn has_siblings(&self) -> bool {
         false
@@ -37,7 +37,7 @@ pub(crate) trait Siblings {
     #[inline]
     fn client_went(&mut self, _session: Handle<Session>) {}
 
-    /// Sessions here that live elsewhere, and subscriptions of theirs.
+    /// How many Sessions here live on a sibling, and how many subscriptions they have.
     #[inline]
     fn count_elsewhere(&self) -> (usize, usize) {
         (0, 0)
@@ -55,7 +55,7 @@ pub(crate) trait Siblings {
         None
     }
 
-    /// Writes over a filter as it is kept what the client wrote.
+    /// Turns a filter as it is kept back into what the client wrote, in place.
     #[inline]
     fn write_as_subscribed(_kept: &mut [u8]) {}
 
@@ -72,7 +72,7 @@ pub(crate) trait Siblings {
         true
     }
 
-    /// A SUBSCRIBE was taken that may have waited until siblings know it, or the connection that may wait with one ends.
+    /// A SUBSCRIBE was taken that may have waited for siblings, or a connection ends that may still wait with one.
     #[inline]
     fn end_waiting(&mut self, _handle: Handle<Connection>) {}
 
@@ -135,7 +135,7 @@ pub(crate) trait Siblings {
         true
     }
 
-    /// Whether one of them had none, for the message that is taken now.
+    /// Whether a sibling had no room for the message that is taken now.
     #[inline]
     fn take_refusal(&mut self, _handle: Handle<Connection>) -> bool {
         false
@@ -201,8 +201,8 @@ pub(crate) trait Siblings {
     #[inline]
     fn await_answer(&mut self, _handle: Handle<Connection>, _asked: <Shards as Neighbour>::Asked) {}
 
-    /// A QoS 2 message that had come before came again, and the reply to it was just queued: if the first one waits for siblings, this
-    /// one does instead.
+    /// A QoS 2 message came again, and the reply to it was just queued. If the reply to the first one waits for siblings, this reply
+    /// waits instead.
     #[inline]
     fn await_answer_again(&mut self, _handle: Handle<Connection>, _session: Handle<Session>, _packet_id: u16) {}
 
@@ -258,13 +258,13 @@ pub(crate) trait Siblings {
     // ---- after a restart
 
     /// Whether siblings may have restored subscribers that we have not heard of. Until we have, nothing is taken from clients: a message
-    /// for those would reach nobody, and be acknowledged.
+    /// for these subscribers would be acknowledged, and reach nobody.
     #[inline]
     fn is_greeting(&self) -> bool {
         false
     }
 
-    /// The same; the connection is woken when it is over.
+    /// The same; if so the connection is woken when the greeting is over.
     #[inline]
     fn waits_for_greeting(&mut self, _handle: Handle<Connection>) -> bool {
         false

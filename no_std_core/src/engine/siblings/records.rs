@@ -28,19 +28,21 @@ pub(crate) trait SiblingRecords {
     #[inline]
     fn stamp_was_restored(&mut self, _stamp: u64) {}
 
-    /// A message without payload was restored as the retained one of its topic: it says that one was removed. Whether that is of use.
+    /// A message without payload was restored as the retained one of its topic: it notes that a retained message was removed. Gives
+    /// whether the note is of use.
     #[inline]
     fn restore_removal(&mut self, _topic: TopicName<'_>, _message: Handle<Message>) -> bool {
         false
     }
 
-    /// A message on its way to a sibling was restored; whether it can be.
+    /// Restores a message on its way to a sibling; gives whether that can be done.
     #[inline]
     fn restore_transit(&mut self, _slot: usize, _transit: TransitParts<'_>) -> bool {
         false
     }
 
-    /// How far a sibling's messages were taken, and ours recorded for it, was restored; whether that can be.
+    /// Restores how far a sibling's messages were taken, and how far ours were recorded for it; gives whether that can
+    /// be done.
     #[inline]
     fn restore_progress(&mut self, _sibling: usize, _taken: u64, _sent: u64) -> bool {
         false

@@ -24,7 +24,8 @@ use crate::mem::{Blob, Handle, OWNED};
 use crate::seam::counters::tally;
 use crate::time::Instant;
 
-/// The connection's client has a mount, or has none: a parameter of what decides on packets and encodes them.
+/// The value of `IS_MOUNTED`, a parameter of the functions that decide on packets and encode them: the connection's
+/// client has a mount.
 const MOUNTED: bool = true;
 const NOT_MOUNTED: bool = false;
 
@@ -33,7 +34,7 @@ const NOT_MOUNTED: bool = false;
 pub(crate) enum Payloads {
     /// Copied behind the rest of the packet.
     InBuffer,
-    /// Long ones where they stand.
+    /// Long payloads are written from where they are stored.
     Apart,
 }
 
@@ -45,7 +46,8 @@ impl Engine<'_> {
         out: &mut [u8],
         payloads: Payloads,
     ) -> Transmit {
-        // Two copies of all below, so that other messages cost nothing more because some clients have a mount.
+        // The compiler makes two copies of all below, so that messages to other clients cost nothing more because some
+        // have a mount.
         if self.is_mounted(handle) {
             self.transmit_as::<MOUNTED>(now, handle, out, payloads)
         } else {
@@ -226,9 +228,9 @@ impl Engine<'_> {
         Deadline { now, resend_expired: self.config.resend_expired }
     }
 
-    /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it the two would not agree
-    /// on what was done, so this is the end of the connection. A CONNACK that accepts was measured before, one that
-    /// refuses is the end anyway.
+    /// The reply that is owed first exceeds what the client takes `[MQTT-3.1.2-24]`. Without it client and broker would
+    /// not agree on what was done, so this is the end of the connection. A CONNACK that accepts was measured before,
+    /// one that refuses is the end anyway.
     fn give_up_replies(&mut self, now: Instant, handle: Handle<Connection>) {
         while let Some(entry) = self.connections[handle].owed.pop_front(&mut self.owed) {
             self.owed.remove(entry);

@@ -5,11 +5,11 @@ use crate::engine::connections::{Connection, Outgoing, Sending};
 use crate::mem::Handle;
 use crate::seam::counters::tally;
 
-/// Bytes of a payload that are not worth a copy. Several shorter ones go into one write, which saves more.
+/// From this many bytes on a payload is not copied. Several shorter payloads go into one write, which saves more.
 const LONG_PAYLOAD: u32 = 28 * 1024;
 
 impl Engine<'_> {
-    /// The payload of a PUBLISH, if so much of it is to be sent yet that it is not worth a copy.
+    /// The payload of a PUBLISH, if so much of it is still to be sent that it is not copied.
     #[inline]
     pub(super) fn long_payload(&self, sending: &Sending) -> Option<&[u8]> {
         let left = sending.len.saturating_sub(sending.written);
@@ -34,7 +34,7 @@ impl Engine<'_> {
         payload.len().checked_sub(left).and_then(|sent| payload.get(sent..)).unwrap_or(&[])
     }
 
-    /// So many bytes of that were sent.
+    /// So many bytes of that payload were sent.
     pub(crate) fn sent_apart(&mut self, handle: Handle<Connection>, count: usize) {
         let count = count.min(self.payload_apart(handle).len());
         if count == 0 {

@@ -155,7 +155,7 @@ impl<'m> Bytes<'m> {
         Some(act(space))
     }
 
-    /// Whether [`Bytes::with`] gives it.
+    /// Whether [`Bytes::with`] gives the bytes.
     pub(crate) fn comes_whole(&self, blob: Blob) -> bool {
         blob.len() <= TEXT_ON_STACK || OWNED && self.contiguous(blob).is_some()
     }

@@ -5,7 +5,7 @@ use crate::seed::secret::Secret;
 #[derive(Clone)]
 pub(super) struct State {
     start: u32,
-    /// Odd.
+    /// An odd number.
     key: u32,
 }
 

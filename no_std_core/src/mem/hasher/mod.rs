@@ -46,7 +46,7 @@ impl Hasher {
 }
 
 impl fmt::Debug for Hasher {
-    /// Without the key.
+    /// Prints nothing of the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hasher")
     }

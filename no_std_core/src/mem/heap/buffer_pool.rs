@@ -61,7 +61,8 @@ const AT_ONCE: usize = 256;
 /// What is kept at most, in bytes.
 const MOST: usize = 4 << 20;
 
-/// Beside the bytes stand two counts and a word of the allocator's: so much less than a multiple of 16 they take.
+/// Two counts and a word of the allocator's stand beside the bytes: so the bytes are this much less than a multiple of
+/// 16.
 const BESIDE: usize = 8;
 
 impl BufferPool {
@@ -86,7 +87,7 @@ impl BufferPool {
         buffer
     }
 
-    /// Takes some of a size that there are more than enough of.
+    /// Takes spare buffers of a size of which there are more than enough.
     pub(super) fn take_spare(&mut self) -> SpareBuffers {
         let own = |spares: &[HeapBuffer]| {
             spares.first().map_or(0, |buffer| (MOST / 2).checked_div(buffer.len()).unwrap_or(OWN).clamp(1, OWN))
@@ -100,7 +101,7 @@ impl BufferPool {
         SpareBuffers(taken)
     }
 
-    /// Keeps what another had too much of, as far as there is `room` for all.
+    /// Keeps spare buffers of another shard, as far as there is `room` for all.
     pub(super) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
         spare.0.into_iter().for_each(|buffer| self.put(buffer, room));
     }
@@ -219,7 +220,7 @@ mod tests {
         assert!(spares.bytes > MOST - 50_000 && spares.bytes <= MOST);
     }
 
-    /// Else a burst of long messages would leave short ones without.
+    /// Otherwise a burst of long messages would leave no buffers for short ones.
     #[test]
     fn what_is_larger_makes_place() {
         let mut spares = BufferPool::default();

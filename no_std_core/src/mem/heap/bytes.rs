@@ -30,7 +30,7 @@ impl OwnedBytes {
         self.limit
     }
 
-    /// With what may stand behind the blob.
+    /// The buffer of a blob, with what may stand behind the blob.
     pub(in crate::mem) fn get(&self, at: Handle<()>) -> &[u8] {
         self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
@@ -55,7 +55,7 @@ impl OwnedBytes {
         Some(SharedBytes::new(self.blobs[at.cast()].clone()?, len))
     }
 
-    /// Whether there is room for so much more. What is spare gives way to what is needed.
+    /// Makes room for so many more bytes, if that is possible. Spare buffers give way.
     fn make_room(&mut self, len: usize) -> Option<()> {
         let room = self.limit.checked_sub(self.used)?.checked_sub(len)?;
         if self.spare.bytes() > room {
@@ -138,7 +138,7 @@ mod paged {
     use super::*;
 
     impl Bytes<'_> {
-        /// Whether it is on the heap.
+        /// Whether the bytes are on the heap.
         pub(crate) fn is_owned(&self) -> bool {
             matches!(self.0, Store::Owned(_))
         }
@@ -156,12 +156,12 @@ mod paged {
     }
 
     impl Blob {
-        /// The same without its bytes in memory: it shows none, and needs no release.
+        /// The same blob without its bytes in memory: it shows none, and needs no release.
         pub(crate) const fn absent(self) -> Self {
             Self::absent_of(self.into_parts().1)
         }
 
-        /// One of so many bytes that are not in memory.
+        /// A blob of so many bytes that are not in memory.
         pub(crate) const fn absent_of(len: u32) -> Self {
             Self::from_parts((None, len))
         }
@@ -203,7 +203,7 @@ mod tests {
         let first = bytes.store(&[&[1; 400]]).unwrap();
         bytes.release(first);
         assert!((400..500).contains(&spare(&bytes)));
-        // Of another size, so that it does not take that.
+        // Of another size, so that it does not take the spare memory.
         let second = bytes.store(&[&[2; 700]]).unwrap();
         assert_eq!(spare(&bytes), 0);
         let third = bytes.store(&[&[3; 250]]).unwrap();

@@ -98,7 +98,7 @@ mod tests {
     use crate::mem::testing::Random;
     use std::vec::Vec;
 
-    /// The same by looking through all.
+    /// The same entry, found by looking through all.
     fn first(queue: &[(Handle<u8>, u8)], text: u8) -> Option<(Option<Handle<u8>>, Handle<u8>)> {
         let at = queue.iter().position(|(_, of)| *of == text)?;
         Some((at.checked_sub(1).map(|before| queue[before].0), queue[at].0))
@@ -109,7 +109,7 @@ mod tests {
         let mut random = Random::new(3);
         let (mut queue, mut index, mut made) = (Vec::<(Handle<u8>, u8)>::new(), QueueIndex::NONE, 0);
         for step in 0..20_000 {
-            // It gets longer for a while, and then shorter until it is empty.
+            // The queue gets longer for a while, and then shorter until it is empty.
             let pushes = if step % 400 < 200 { 5 } else { 3 };
             match random.below(10) {
                 kind if kind < pushes => {

@@ -129,7 +129,7 @@ impl Model {
     }
 }
 
-/// Does something at random to both, and compares what they say of it.
+/// Does one random thing to router and model, and compares what both say of it.
 fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, step: usize) {
     let subscriber = random.below(SUBSCRIBERS as usize) as u32;
     // A part of the filters comes again, so that they are replaced and found.

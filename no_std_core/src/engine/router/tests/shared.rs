@@ -119,7 +119,7 @@ fn a_member_that_goes_moves_only_its_own_share() {
                 }
             }
             assert_eq!(heirs, BTreeSet::from([0, 1, 3, 4]), "all others take a part");
-            // Who comes back finds its share again, whatever its place in the group is now.
+            // A member that comes back finds its share again, whatever its place in the group is now.
             subscribe(&mut router, "$share/g/t", 2).unwrap();
             assert!(before.iter().all(|(key, member)| pick(&mut router, group, strategy, *key) == *member));
         });
