@@ -38,7 +38,7 @@ fn a_topic_of_65535_slashes_is_a_topic_like_any_other() {
 }
 
 #[test]
-fn so_many_levels_can_be_subscribed_to_and_retained_if_they_may() {
+fn filters_and_retained_topics_may_have_as_many_levels_as_the_limit_allows() {
     let topic = "/".repeat(65_535);
     let mut world = world(Limits::GATEWAY.with(|limits| limits.topic_levels = u16::MAX));
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
@@ -223,7 +223,7 @@ fn a_hundred_thousand_timers_come_due_and_are_gone() {
 }
 
 #[test]
-fn who_asks_without_reading_is_not_heard_until_it_reads() {
+fn nothing_is_taken_from_a_client_that_does_not_read_its_answers() {
     let mut world = world(Limits::GATEWAY);
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     world.stall(client.at, true);

@@ -65,7 +65,7 @@ fn on_disk(world: &World) -> u32 {
 }
 
 #[test]
-fn what_waits_is_on_disk_and_comes_in_order() {
+fn bodies_of_waiting_messages_are_on_disk_and_come_in_order() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "t");
     publish(&mut world, 0..200);
@@ -149,7 +149,7 @@ fn nothing_overtakes_a_body_that_is_being_read_and_others_go_on() {
 }
 
 #[test]
-fn what_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
+fn a_body_that_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "t");
     publish(&mut world, 1..=3);
@@ -169,7 +169,7 @@ fn what_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
 
 /// A message goes while its body is read, and another one takes its slot: the answer is not about that one.
 #[test]
-fn an_answer_that_comes_too_late_is_for_nobody() {
+fn a_body_that_is_read_too_late_is_for_nobody() {
     let mut world = world(config(1));
     absent(&mut world, "a", "t");
     publish(&mut world, [1]);
@@ -188,7 +188,7 @@ fn an_answer_that_comes_too_late_is_for_nobody() {
 }
 
 #[test]
-fn what_is_not_what_was_recorded_is_lost() {
+fn a_body_that_differs_from_its_record_is_lost() {
     let changes: [fn(&mut record::MessageRecord<'_>); 3] =
         [|value| value.order += 1, |value| value.body = &value.body[1..], |value| value.body = &[]];
     for change in changes {
@@ -242,7 +242,7 @@ fn a_packet_that_is_half_out_is_finished() {
 
 /// All that a device publishes with RETAIN stood in memory after a restart, though only the last one is the retained message.
 #[test]
-fn what_was_published_with_retain_is_on_disk_after_a_restart_unless_it_is_retained() {
+fn bodies_published_with_retain_are_on_disk_after_a_restart_unless_they_are_retained() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "#");
     let writer = Honest::accepted(&mut world, Version::V5, &Opening::new("writer"));
@@ -290,7 +290,7 @@ fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
 
 /// A body that any member of a group may get at any time is in memory, and no longer than for that.
 #[test]
-fn what_a_group_keeps_is_in_memory_also_after_a_restart() {
+fn bodies_that_a_group_keeps_are_in_memory_also_after_a_restart() {
     let mut world = world(config(1));
     absent(&mut world, "member", "$share/g/t");
     absent(&mut world, "reader", "t");

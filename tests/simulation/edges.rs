@@ -572,7 +572,7 @@ fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
 /// The group of a shared subscription was found between two subscriptions of one of its members, which got two copies then,
 /// each with the identifier of one.
 #[test]
-fn what_comes_through_a_group_is_apart_from_a_members_own_subscriptions() {
+fn a_message_through_a_group_is_apart_from_a_members_own_subscriptions() {
     for shards in [1, 2, 3] {
         let mut world = World::new(shards, Config::gateway(1));
         let mut member = Honest::accepted(&mut world, Version::V5, &Opening::new("m"));

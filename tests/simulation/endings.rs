@@ -32,7 +32,7 @@ fn topics(got: Vec<Got>) -> Vec<String> {
 
 /// Each acknowledgement comes when what it acknowledges is safe, and the end behind the last one.
 #[test]
-fn what_is_owed_is_sent_before_the_end_when_it_is_safe() {
+fn owed_replies_are_sent_before_the_end_when_they_are_safe() {
     for (shards, version) in [(1, Version::V3_1_1), (1, Version::V5), (2, Version::V5)] {
         let mut world = slow_world(shards);
         let mut watcher = watcher(&mut world);
@@ -81,7 +81,7 @@ fn connack_after_the_end_names_the_assigned_identifier() {
 
 /// A client that closed its side and does not read what it is owed is closed in the end.
 #[test]
-fn who_closed_its_side_and_does_not_read_is_not_waited_for() {
+fn a_client_that_closed_its_side_and_does_not_read_is_not_waited_for() {
     let mut world = World::new(1, Config::gateway(1));
     let client = Honest::accepted(&mut world, Version::V5, &Opening::new("deaf"));
     world.stall(client.at, true);
@@ -94,7 +94,7 @@ fn who_closed_its_side_and_does_not_read_is_not_waited_for() {
 
 /// The client ends behind packets that the broker does not take yet: these packets count first.
 #[test]
-fn what_waits_to_be_taken_counts_before_the_end() {
+fn packets_that_wait_to_be_taken_count_before_the_end() {
     let limits = Limits::GATEWAY.with(|limits| limits.owed_replies = 4);
     let mut world = World::new(1, Config { limits, ..Config::gateway(1) });
     let mut watcher = watcher(&mut world);

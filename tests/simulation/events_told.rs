@@ -124,7 +124,7 @@ fn each_loss_is_told_with_its_message_and_reason() {
 }
 
 #[test]
-fn what_finds_no_room_is_counted_and_nothing_is_told_that_nobody_asked_for() {
+fn events_without_room_are_counted_and_events_that_nobody_asked_for_are_not_told() {
     let config = Config { events: EventSet::ACCEPTED, event_bytes: 200, ..Config::gateway(1) };
     let world = &mut World::new(1, config);
     let p = client(world, "p", 0);

@@ -59,7 +59,7 @@ fn expired(world: &World) -> u32 {
 
 /// After a restart all messages in flight may have been sent. A message that was dropped stays dropped, and counted.
 #[test]
-fn it_is_not_sent_after_a_power_cut_either() {
+fn an_expired_message_is_not_sent_after_a_power_cut_either() {
     let mut world = world(0, ResendExpired::Qos2);
     let mut s = subscriber(&mut world, QoS::AtLeastOnce);
     publish(&mut world, QoS::AtLeastOnce, 2, 0..5);
@@ -85,7 +85,7 @@ fn it_is_not_sent_after_a_power_cut_either() {
 
 /// A body that nobody gets any more was read from disk to be thrown away: once for each message of a long queue.
 #[test]
-fn bodies_of_what_has_expired_are_not_read() {
+fn bodies_of_expired_messages_are_not_read() {
     for (resend, qos, sent) in [
         (ResendExpired::Qos2, QoS::AtLeastOnce, 1),
         (ResendExpired::Never, QoS::ExactlyOnce, 1),
@@ -122,7 +122,7 @@ fn bodies_of_what_has_expired_are_not_read() {
 /// A client that has a QoS 2 message, and whose PUBREC was lost, remembers the Packet Identifier. If the message is dropped, a later one
 /// that had the same identifier would be taken for a duplicate. After a restart identifiers began anew.
 #[test]
-fn identifiers_of_what_was_dropped_are_not_used_again_soon() {
+fn packet_identifiers_of_dropped_messages_are_not_used_again_soon() {
     for keeps_one in [false, true] {
         let mut world = world(0, ResendExpired::Never);
         let mut s = subscriber(&mut world, QoS::ExactlyOnce);

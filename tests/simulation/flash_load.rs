@@ -32,7 +32,7 @@ const RECEIVE_MAXIMUM: usize = Limits::FIRMWARE.receive_maximum as usize;
 const TURNS: usize = 10_000;
 
 #[test]
-fn what_was_acknowledged_comes_to_everybody_over_many_power_cuts() {
+fn acknowledged_messages_come_to_everybody_over_many_power_cuts() {
     let (mut messages, mut again) = (0, 0);
     for seed in 1..=setting("GOLDCREST_SIM_SEEDS", 20) {
         println!("seed {seed}");

@@ -180,7 +180,7 @@ impl Recovery {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_deletes_make_room() {
+fn a_batch_that_does_not_fit_is_refused_and_deletes_make_room() {
     let flash = Nor::<4, SECTOR>::new(Chip::new(4, SECTOR, SECTORS), 0);
     let mut places = [Place::NONE; PLACES];
     let (mut log, _) = open(flash, &mut places);

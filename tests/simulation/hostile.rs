@@ -234,7 +234,7 @@ fn packets_in_two_pieces_are_answered_as_whole_ones() {
 }
 
 #[test]
-fn who_never_finishes_connect_is_closed_in_time() {
+fn a_client_that_never_finishes_connect_is_closed_in_time() {
     let mut world = World::new(2, Config::gateway(5));
     let mut pair = Pair::new(&mut world);
     for version in VERSIONS {

@@ -123,7 +123,7 @@ fn time_in_which_siblings_are_slow_does_not_count() {
 /// What waits to be taken has PINGREQs in it: the shell shows them, and each is answered once.
 /// [MQTT-3.12.4-1]
 #[test]
-fn pings_behind_what_waits_are_answered_once() {
+fn pings_behind_waiting_packets_are_answered_once() {
     let limits = Limits::GATEWAY.with(|limits| limits.owed_replies = MOST_OWED);
     let memory = Memory::owned(&Capacity::GATEWAY, &limits, Shard::ONLY);
     let mut broker = Broker::new(memory, Config { durable: true, limits, ..Config::gateway(1) }, &AllowAll);

@@ -68,7 +68,7 @@ fn connections_beyond_the_limit_are_not_taken_until_one_ends() {
 /// The shard that had no room to know a filter of a sibling knew that it had to get everything, and yet kept back what
 /// nobody else had subscribed to.
 #[test]
-fn what_siblings_subscribe_to_arrives_though_there_is_no_room_to_know_all_of_it() {
+fn messages_reach_siblings_though_there_is_no_room_for_all_of_their_filters() {
     let capacity = Capacity { subscriptions: 5, ..SMALL };
     let mut world = World::in_storage(Storage::Owned(capacity), 3, config(LIMITS), &AllowAll);
     let on_shard = |world: &mut World, shard: u16| {
@@ -331,7 +331,7 @@ fn retained_messages_beyond_the_limit_are_refused_and_nobody_gets_them() {
 }
 
 #[test]
-fn the_group_of_a_shared_subscription_keeps_so_many_messages() {
+fn the_group_of_a_shared_subscription_keeps_as_many_messages_as_its_limit() {
     let limits = LIMITS.with(|limits| limits.group_messages = 3);
     for (policy, expected) in [
         (Overflow::DropNewest, ["1", "2", "3"]),

@@ -122,7 +122,7 @@ impl<'r> Beside<'r> {
 }
 
 #[test]
-fn what_it_publishes_comes_to_subscribers_on_all_shards_and_is_answered() {
+fn messages_of_a_local_client_come_to_subscribers_on_all_shards_and_are_answered() {
     for durable in [false, true] {
         let mut world = world(3, durable);
         let mut subscribers: Vec<_> = (0..3).map(|shard| client_on(&mut world, shard, "subscriber")).collect();
@@ -153,7 +153,7 @@ fn what_it_publishes_comes_to_subscribers_on_all_shards_and_is_answered() {
 }
 
 #[test]
-fn its_subscription_is_answered_when_all_siblings_know_of_it() {
+fn a_subscription_is_answered_when_all_siblings_know_of_it() {
     for slow in [1, 2] {
         let mut world = world(3, false);
         let publishers: Vec<_> = (0..3).map(|shard| client_on(&mut world, shard, "publisher")).collect();
@@ -190,7 +190,7 @@ fn its_subscription_is_answered_when_all_siblings_know_of_it() {
 
 /// More messages than may be in flight, so that acknowledgements have to overtake the SUBSCRIBE.
 #[test]
-fn while_its_subscription_waits_messages_come_and_are_acknowledged() {
+fn while_a_subscription_waits_messages_come_and_are_acknowledged() {
     let mut world = world(2, false);
     let mut room = Room::on(&world, 0);
     let mut local = Beside::connected(&mut world, 0, &mut room);
@@ -216,7 +216,7 @@ fn while_its_subscription_waits_messages_come_and_are_acknowledged() {
 }
 
 #[test]
-fn its_message_is_answered_when_it_is_safe_and_survives_a_restart() {
+fn a_message_is_answered_when_it_is_safe_and_survives_a_restart() {
     let mut world = world(2, true);
     let name = name_on(&world, 1, "subscriber");
     let opening = Opening { clean_start: false, expiry_secs: 1_000, ..Opening::new(&name) };
@@ -250,7 +250,7 @@ fn its_message_is_answered_when_it_is_safe_and_survives_a_restart() {
 }
 
 #[test]
-fn its_messages_wait_for_room_in_the_store() {
+fn messages_of_a_local_client_wait_for_room_in_the_store() {
     let mut world = world(2, true);
     let name = name_on(&world, 1, "subscriber");
     let opening = Opening { clean_start: false, expiry_secs: 1_000, ..Opening::new(&name) };
@@ -283,7 +283,7 @@ fn its_messages_wait_for_room_in_the_store() {
 }
 
 #[test]
-fn it_connects_when_siblings_have_greeted_after_a_restart_and_goes_on_with_what_was_asked_meanwhile() {
+fn a_local_client_connects_when_siblings_have_greeted_after_a_restart_and_goes_on_with_its_requests() {
     let mut world = world(2, true);
     for (from, to) in [(0, 1), (1, 0)] {
         world.slow_down(from, to, true);
@@ -305,7 +305,7 @@ fn it_connects_when_siblings_have_greeted_after_a_restart_and_goes_on_with_what_
 }
 
 #[test]
-fn it_is_refused_where_its_client_identifier_is_not_at_home() {
+fn a_local_client_is_refused_where_its_client_identifier_is_not_at_home() {
     let mut world = world(2, false);
     let mut room = Room::on(&world, 1);
     let mut client = LocalClient::new(&room.name, &mut room.incoming, &mut room.outgoing);
@@ -317,7 +317,7 @@ fn it_is_refused_where_its_client_identifier_is_not_at_home() {
 }
 
 #[test]
-fn it_hears_that_another_client_took_its_place() {
+fn a_local_client_hears_that_another_client_took_its_place() {
     let mut world = world(2, false);
     let mut room = Room::on(&world, 1);
     let name = room.name.clone();
@@ -330,7 +330,7 @@ fn it_hears_that_another_client_took_its_place() {
 
 /// Numbered messages of each client to all, with slow links and a store that is safe late: with QoS 1 and 2 each comes once and in order.
 #[test]
-fn all_of_them_hear_all_messages_once_and_in_order_whatever_is_slow() {
+fn all_local_clients_hear_all_messages_once_and_in_order_whatever_is_slow() {
     for seed in seeds(10) {
         for durable in [false, true] {
             let mut random = Random::new(9_000 + seed);

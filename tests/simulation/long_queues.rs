@@ -114,7 +114,7 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<u32> {
 
 /// Messages for an absent client wait in the store, beyond what memory would have room for; the publisher hears of the first that does not.
 #[test]
-fn what_was_acknowledged_comes_also_if_it_is_more_than_a_queue_in_memory_has() {
+fn acknowledged_messages_come_also_if_they_are_more_than_a_queue_in_memory_has() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         for mut world in worlds(&config(Overflow::DropNewest)) {
             absent(&mut world, "reader", "t");

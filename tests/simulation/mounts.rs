@@ -147,7 +147,7 @@ fn dropped(world: &World, reason: DropReason) -> u32 {
 }
 
 #[test]
-fn what_a_client_names_is_below_its_mount_and_what_it_is_sent_comes_without_it() {
+fn topics_that_a_client_names_are_below_its_mount_and_topics_it_is_sent_come_without_it() {
     worlds(|world, version| {
         let [mut a, mut b, mut other, mut whole, mut inside, mut outside] =
             ["a@site", "b@site", "c@other", "whole", "p@site", "p"].map(|id| connect(world, version, id));

@@ -121,7 +121,7 @@ fn the_subscriptions_of_a_session_are_shown_in_portions() {
 }
 
 #[test]
-fn what_is_in_flight_and_what_waits_is_shown_in_its_order() {
+fn messages_in_flight_and_waiting_are_shown_in_their_order() {
     for portion in [1, 2, 100] {
         let world = &mut world();
         let p = client(world, Version::V5, "p");

@@ -78,7 +78,7 @@ fn id_on(shard: u16, shards: u16, name: &str) -> String {
 }
 
 #[test]
-fn what_was_acknowledged_before_its_batch_is_in_none() {
+fn a_message_that_was_acknowledged_before_its_batch_is_in_no_batch() {
     for shards in [1, 2] {
         let mut scene = Scene::new(shards);
         for payload in [b"first", b"later"] {
@@ -97,7 +97,7 @@ fn what_was_acknowledged_before_its_batch_is_in_none() {
 }
 
 #[test]
-fn what_is_not_acknowledged_is_safe_before_its_publisher_hears_so() {
+fn a_message_that_is_not_acknowledged_is_safe_before_its_publisher_hears_so() {
     for shards in [1, 2] {
         let mut scene = Scene::new(shards);
         scene.publish(b"first", QoS::AtLeastOnce);
@@ -123,7 +123,7 @@ fn nobody_waits_for_a_client_that_is_away() {
 
 /// Records that say that something is over wait, and what is promised about the next message does not wait for them.
 #[test]
-fn what_is_over_holds_nobody_up() {
+fn records_that_a_message_is_over_hold_nobody_up() {
     let mut scene = Scene::new(1);
     scene.publish(b"first", QoS::AtLeastOnce);
     while scene.world.sync() {}
@@ -166,7 +166,7 @@ fn a_message_with_qos_2_waits_for_its_receipt() {
 /// What a sibling records takes room that was granted to the one that promised it. It was counted there only for as long as the
 /// message was on its way, and then promised again.
 #[test]
-fn what_siblings_record_is_promised_once() {
+fn credit_for_what_siblings_record_is_promised_once() {
     const MESSAGES: u16 = 100;
     let mut scene = Scene::new(2);
     scene.subscriber.disconnect(&mut scene.world);

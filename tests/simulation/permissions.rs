@@ -122,7 +122,7 @@ fn a_subscription_that_is_granted_in_part_brings_what_the_client_may_have() {
 }
 
 #[test]
-fn what_is_queued_retained_or_in_flight_is_not_sent_once_it_is_denied() {
+fn messages_queued_retained_or_in_flight_are_not_sent_once_they_are_denied() {
     worlds(|world, rules| {
         let mut s = client_on(world, 0, "s", 600, Some(1));
         let p = client_on(world, 1, "p", 0, None);
@@ -195,7 +195,7 @@ fn the_second_half_of_qos_2_goes_on_though_its_topic_is_denied() {
 }
 
 #[test]
-fn what_was_queued_for_a_subscription_that_has_ended_is_not_sent() {
+fn messages_queued_for_a_subscription_that_has_ended_are_not_sent() {
     worlds(|world, rules| {
         let mut s = client_on(world, 0, "s", 600, None);
         let p = client_on(world, 1, "p", 0, None);

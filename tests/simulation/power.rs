@@ -236,18 +236,18 @@ impl Test {
 }
 
 #[test]
-fn what_was_acknowledged_arrives_whenever_the_power_goes() {
+fn acknowledged_messages_arrive_whenever_the_power_goes() {
     the_power_goes_with(1, 0);
 }
 
 #[test]
-fn what_was_acknowledged_arrives_wherever_it_came_from() {
+fn acknowledged_messages_arrive_wherever_they_came_from() {
     the_power_goes_with(2, 0);
     the_power_goes_with(3, 0);
 }
 
 #[test]
-fn what_was_acknowledged_arrives_though_its_body_was_on_disk_alone() {
+fn acknowledged_messages_arrive_though_their_bodies_were_on_disk_alone() {
     for shards in 1..=3 {
         // None in memory; some.
         the_power_goes_with(shards, 1);
@@ -553,7 +553,7 @@ fn no_records_whatever_do_harm_to_one_of_several() {
 }
 
 #[test]
-fn what_a_group_keeps_survives_wherever_its_members_live() {
+fn messages_that_a_group_keeps_survive_wherever_its_members_live() {
     for shards in [1, 2, 3] {
         for name in 0..6 {
             let config = Config { durable: true, ..Config::gateway(1) };

@@ -135,7 +135,7 @@ impl Test {
 }
 
 #[test]
-fn what_was_acknowledged_comes_to_one_member() {
+fn each_acknowledged_message_comes_to_one_member() {
     the_power_goes_with(1);
     the_power_goes_with(2);
     the_power_goes_with(3);

@@ -89,7 +89,7 @@ fn a_broker_in_borrowed_memory_does_what_the_model_does() {
 }
 
 #[test]
-fn buffers_of_any_size_do() {
+fn a_broker_with_buffers_of_any_size_does_what_the_model_does() {
     for seed in seeds() {
         for (at, transmit_size) in [1, 2, 3, 7, 64, 1_000].into_iter().enumerate() {
             run(200 + 10 * seed + at as u64, steps(1_500), generous(1, Storage::Owned(PLENTY), transmit_size, ALL));
@@ -226,7 +226,7 @@ fn siblings_go_on_after_a_crash_together() {
 }
 
 #[test]
-fn it_makes_no_difference_how_many_siblings_there_are() {
+fn the_number_of_siblings_makes_no_difference_to_clients() {
     let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
     for seed in seeds() {
         let alone = run(500 + seed, steps(2_000), generous(1, Storage::Owned(PLENTY), 64 * 1024, mix));

@@ -404,7 +404,7 @@ fn a_refused_connect_leaves_the_member_of_a_group_on_another_shard_alone() {
 
 /// For the shell's log: the Reason Code is 0x97 whatever had no room.
 #[test]
-fn what_there_was_no_room_in_is_known_of_a_refused_client() {
+fn the_shortage_is_known_of_a_client_that_was_refused() {
     use goldcrest_core::{Broker, Instant, Memory, Shortage};
     use goldcrest_tests::packets::{Wire, client};
     let now = Instant::from_millis(1);

@@ -111,7 +111,7 @@ fn a_message_that_is_late_does_not_come_back_however_many_were_removed_meanwhile
 /// Both batches are safe, and neither shard has heard of the other's: what was removed was known in memory alone. A third shard, to which
 /// the older message is late, took the removal before the power went.
 #[test]
-fn what_was_removed_does_not_come_back_with_the_power() {
+fn a_removed_message_does_not_come_back_with_the_power() {
     for shards in [2, 3] {
         for slow_to_a in [true, false] {
             let mut world = world(shards, true);
@@ -137,7 +137,7 @@ fn what_was_removed_does_not_come_back_with_the_power() {
 /// An expired message has replaced an older one on one shard and is gone there. Then the older one comes late, or the expired one comes to
 /// another shard.
 #[test]
-fn what_has_expired_on_one_shard_brings_nothing_back_on_another() {
+fn a_message_that_expired_on_one_shard_brings_no_older_one_back_on_another() {
     for durable in [false, true] {
         for (slow_from, slow_to) in [(0, 1), (1, 0)] {
             let mut world = world(2, durable);

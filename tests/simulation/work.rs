@@ -290,7 +290,7 @@ fn retained_messages_that_are_hard_to_find_are_looked_for_in_portions() {
 /// Each SUBSCRIBE began to send what is retained anew: a client that subscribes again and again got the first messages over and over, and
 /// never the last.
 #[test]
-fn who_subscribes_again_and_again_gets_all_retained_messages() {
+fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
     const TOPICS: usize = 300;
     let mut turns = Turns::new(Limits::GATEWAY);
     let publisher = turns.connect("publisher", 0);

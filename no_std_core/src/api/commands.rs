@@ -96,7 +96,7 @@ mod tests {
 
     const NOW: Instant = Instant::from_millis(0);
 
-    /// Everybody may do everything as long as nobody asks whether a message may be sent, which is counted and denied.
+    /// Permits everything but sending a message to a client: such a question is counted, and denied.
     struct Counting(AtomicU32);
 
     impl Authorize for Counting {

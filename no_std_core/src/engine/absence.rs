@@ -149,7 +149,7 @@ impl Engine<'_> {
             }
             has_changed = true;
         }
-        // What is due already comes with the next time-out: there may be others who have to be there first.
+        // What is due already comes with the next time-out: other Sessions may have to be there first.
         let due = entry.will.map_or(Instant::NEVER, |will| will.due).min(entry.ends);
         match entry.timer {
             Some(timer) => self.timers.rearm(timer, due),

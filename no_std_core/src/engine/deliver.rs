@@ -35,7 +35,7 @@ impl Engine<'_> {
         }
         if connection.is_none() && terms.qos == QoS::AtMostOnce {
             self.lose(session, message, terms, DropReason::Offline);
-            // Nobody had promised it.
+            // An absent client is promised no message of QoS 0.
             return Fate::Unwanted;
         }
         let cost = self.messages.get(message).body.len() as u32;
@@ -65,8 +65,9 @@ impl Engine<'_> {
         Fate::Kept
     }
 
-    /// Whether a match has to wait until all others had their turn: a subscription of QoS 0 lets an absent client have a
-    /// message of a higher QoS only if another one does, of which it may be too early to know.
+    /// Whether a match has to wait until all others had their turn. A subscription of QoS 0 alone gives an absent client
+    /// no message. The client gets the message if another of its subscriptions has a higher QoS, and that one may match
+    /// later.
     #[inline]
     pub(crate) fn comes_late(&self, session: Handle<Session>, published: QoS, terms: Terms) -> bool {
         terms.qos == QoS::AtMostOnce && published > QoS::AtMostOnce && self.sessions[session].connection.is_none()
@@ -192,7 +193,7 @@ impl Engine<'_> {
         let mut bound = Bound::of_session(&self.config.limits, &self.sessions[session]);
         if let Some(durable) = self.durable_bound(session) {
             if bound.is_exceeded(outbound) && !may_wait_in_store {
-                // It would have to drop all that is in the store alone.
+                // To make room in memory would drop all that waits in the store alone.
                 return false;
             }
             bound = bound.or_as_before(durable, outbound);
@@ -212,7 +213,8 @@ impl Engine<'_> {
         true
     }
 
-    /// Whether one more message may wait in the store for a Session with a full queue, which is the first thing to be looked at.
+    /// Whether one more message may wait in the store for a Session whose queue in memory is full; the caller has looked at that
+    /// first.
     #[cold]
     fn has_durable_room(&self, session: Handle<Session>, cost: u32) -> bool {
         let bound = self.durable_bound(session).filter(|_| self.long_queues_may_grow());
@@ -229,7 +231,7 @@ impl Engine<'_> {
         let bound = Bound { messages, bytes };
         let entry = &self.sessions[session];
         let is_more = bound != Bound::of_session(limits, entry) && entry.is_durable;
-        // Topics are looked for in memory, one after the other.
+        // The policy that keeps the latest looks for topics in memory, one after the other.
         (is_more && !self.config.may_keep_latest()).then_some(bound)
     }
 
@@ -245,7 +247,7 @@ impl Engine<'_> {
     /// Whether queues that may be longer than those in memory leave enough for the others.
     pub(crate) fn long_queues_may_grow(&self) -> bool {
         let limits = &self.config.limits;
-        // Where bytes alone may be more, as many messages as in memory are still few.
+        // A queue of which only the bytes may be more has no more messages than one in memory.
         let longest = limits.longest_queue_in_store().unwrap_or(limits.queued_messages) as usize;
         let all = longest.saturating_mul(Limits::LONG_QUEUES);
         let share = all.checked_div(usize::from(self.config.shard.count)).unwrap_or(all);
@@ -291,7 +293,8 @@ impl Bound {
         queue.queued() > self.messages as usize || queue.queued_bytes() > self.bytes
     }
 
-    /// Where a queue was allowed to grow to `durable` this is not to drop more from it than what makes room for a new message.
+    /// This bound, or what `queue` has already where it was allowed to grow to `durable`: so no more is dropped from it than
+    /// makes room for a new message.
     pub(crate) fn or_as_before(self, durable: Self, queue: &Outbound) -> Self {
         let queued = u32::try_from(queue.queued()).unwrap_or(u32::MAX);
         Self {

@@ -115,7 +115,7 @@ impl Engine<'_> {
         member
     }
 
-    /// Gives the messages that wait with the group to members that have room. Gives whether no message is left.
+    /// Gives the messages that wait with the group to members that have room. Whether no message is left then.
     fn drain_to_members(&mut self, group: Handle<Group>) -> bool {
         while let Some(oldest) = self.oldest_of_group(group) {
             let cost = self.messages.cost(oldest);
@@ -410,8 +410,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether messages that came through a group may be queued for a Session. The queue itself may be too long to
-    /// look.
+    /// Whether messages that came through a group may be queued for a Session. The queue itself may be too long to be
+    /// gone through.
     fn has_shared(&self, session: Handle<Session>) -> bool {
         if self.is_in_groups_elsewhere(session) {
             return true;

@@ -93,7 +93,8 @@ pub(crate) struct Engine<'m> {
     pub(crate) waiting: List<Connection, Waiting>,
     pub(crate) counters: Counters,
     pub(crate) work: Work,
-    /// What was done when the last call to transmit began; and whether it left retained messages to be looked for.
+    /// The work done when the last call to transmit began; and whether that call left retained messages to be looked
+    /// for.
     pub(crate) transmitting_since: Work,
     pub(crate) looks_on: bool,
     /// The replays that are going on, by their subscriptions. In borrowed memory those of a Session are few enough to be gone through.
@@ -173,7 +174,7 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// What has expired by then makes room in a full queue.
+    /// Notes the time: messages that have expired by then make room in a full queue.
     #[inline]
     pub(crate) fn see(&mut self, now: Instant) {
         self.clock.set(now);

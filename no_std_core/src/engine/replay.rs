@@ -325,10 +325,10 @@ impl Engine<'_> {
         }
         let Some(delivery) = self.messages.deliver(terms.delivery(message)) else {
             if self.sessions[session].outbound.in_flight() > 0 {
-                // Its acknowledgement makes room, and comes back here.
+                // The acknowledgement of what is in flight makes room, and comes back here.
                 return Replayed::Wait;
             }
-            // Nobody would come back here.
+            // With nothing in flight no acknowledgement would come back here.
             self.drop_message(Some(session), LostMessage::Stored(message), DropReason::OutOfMemory);
             self.advance(replay);
             return Replayed::GoOn;

@@ -303,7 +303,7 @@ impl<'m> Engine<'m> {
         self.work.count_walk(matches.visited(), matches.text_len());
     }
 
-    /// The message, which somebody here gets.
+    /// The stored message. It is stored now if it was not, as somebody here gets it.
     #[inline]
     fn routed_message(&mut self, routing: &Routing<'_>, progress: &mut HandOut) -> Result<Handle<Message>, ReasonCode> {
         if let Some(message) = progress.message {

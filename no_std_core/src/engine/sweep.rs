@@ -70,7 +70,7 @@ impl Engine<'_> {
         self.sweep.not_before = now.plus_millis(if is_over { PAUSE_MS } else { STEP_MS });
     }
 
-    /// The message may be another one than that which is retained for its topic.
+    /// Removes a message that has expired, if it is the retained one of its topic.
     pub(crate) fn unretain_expired(&mut self, message: Handle<Message>) {
         self.with_topic(message, |broker, topic| {
             if broker.router.retained_at(topic) == Some(Retained(message.cast())) {

@@ -10,7 +10,7 @@ use crate::seam::counters::DropReason;
 /// Bytes before the texts.
 const HEAD: usize = 12;
 
-/// In the head: the event has this text.
+/// Flags in the head: the first two say that the event has this text.
 const HAS_CLIENT: u8 = 1;
 const HAS_TOPIC: u8 = 2;
 const YES: u8 = 4;

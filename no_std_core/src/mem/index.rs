@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_what_was_inserted_and_nothing_else() {
+    fn an_index_finds_what_was_inserted_and_nothing_else() {
         let hasher = Hasher::new(5);
         for buckets in [0, 1, 2, 3, 7, 8, 64, 1000] {
             with_slots(buckets, |slots| {

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_tells_the_next_free_place_and_counts_the_entries() {
+    fn a_link_tells_the_next_free_place_and_counts_the_entries() {
         let mut link = SlotLink::NEVER_USED;
         assert!(!link.is_live() && link.next() == 0);
         for round in 0..3 * LAST_GENERATION {

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_behaves_like_a_map_and_fills_to_its_limit() {
+    fn a_pool_behaves_like_a_map_and_fills_to_its_limit() {
         with_slots(50, |slots| {
             let mut pool = Pool::new(slots);
             let mut model = BTreeMap::new();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_restored_stands_in_its_place_and_leaves_no_place_out() {
+    fn restored_entries_stand_in_their_places_and_leave_no_place_out() {
         with_slots(9, |slots| {
             let mut pool = Pool::new(slots);
             assert_eq!(pool.insert(1u32), Some(Handle::from_index(0)));

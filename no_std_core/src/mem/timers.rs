@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn they_come_due_in_order_whatever_happens_to_them() {
+    fn timers_come_due_in_order_whatever_happens_to_them() {
         with_slots(64, |slots| {
             let mut heap = [HeapSlot::EMPTY; 100];
             let mut timers = Timers::new(slots, Slots::borrowed(&mut heap));

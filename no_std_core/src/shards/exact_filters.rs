@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_map_of_siblings_by_filter() {
+    fn exact_filters_map_each_filter_to_its_siblings() {
         let mut filters = ExactFilters::new(1_000, Hasher::new(3));
         let mut model = BTreeMap::<(usize, u16), bool>::new();
         let mut random = Random::new(11);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_there_is_no_room_for_is_refused_and_room_comes_back() {
+    fn a_filter_without_room_is_refused_and_a_removal_makes_room() {
         let mut filters = ExactFilters::new(2, Hasher::new(3));
         assert!(filters.add(1, "a", false) && filters.add(1, "b", false) && filters.add(1, "a", true));
         assert!(!filters.add(2, "a", false));

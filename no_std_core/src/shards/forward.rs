@@ -32,8 +32,8 @@ impl Forward {
 pub(crate) enum Content {
     /// A message for the sibling's own subscribers; retained there too if it has RETAIN.
     Message(SharedMessage),
-    /// So many messages were taken. With memory of bodies that ended there: where messages go in one direction alone, their
-    /// sender would ask the allocator for each otherwise.
+    /// So many messages were taken. Memory of bodies that ended at the receiver comes along: otherwise, where messages go
+    /// in one direction alone, their sender would ask the allocator for each.
     Confirmed {
         count: u32,
         spares: SpareBuffers,

@@ -90,7 +90,7 @@ mod tests {
     use crate::mem::testing::Random;
 
     #[test]
-    fn it_is_a_map_from_siblings_to_whether_they_record() {
+    fn a_sibling_set_maps_siblings_to_whether_they_record() {
         let mut random = Random::new(5);
         for _ in 0..100 {
             let (mut set, mut model) = (SiblingSet::default(), BTreeMap::<u16, bool>::new());
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_sibling_are_in_it_and_none_behind() {
+    fn a_sibling_set_has_the_first_and_the_last_sibling_and_none_behind() {
         let mut set = SiblingSet::default();
         set.insert(0, true);
         set.insert(Shard::MAX_COUNT - 1, false);

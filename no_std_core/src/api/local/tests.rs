@@ -103,7 +103,7 @@ fn retained_messages_come_with_the_subscription_and_none_after_its_end() {
 }
 
 #[test]
-fn what_exceeds_the_buffer_is_dropped_and_counted() {
+fn a_message_that_exceeds_the_buffer_is_dropped_and_counted() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
@@ -220,7 +220,7 @@ fn its_own_messages_of_each_qos_come_to_it_and_are_answered() {
 /// The broker may owe the client few replies, and the client asks for as much as it can before it reads anything: neither waits
 /// for the other for ever.
 #[test]
-fn it_never_comes_to_rest_with_something_to_do() {
+fn a_local_client_never_stops_with_work_left() {
     for owed_replies in 2..=9 {
         for (inflight, buffer) in [(1, 64), (3, 64), (20, 64), (20, 1000)] {
             let limits = Limits::FIRMWARE.with(|limits| {
@@ -301,7 +301,7 @@ fn requests_wait_in_its_buffer_until_there_is_no_room_or_no_packet_identifier() 
 }
 
 #[test]
-fn it_needs_no_verdict_and_has_the_permissions_of_its_principal() {
+fn a_local_client_needs_no_verdict_and_has_the_permissions_of_its_principal() {
     struct OnlySeven;
     impl crate::Authorize for OnlySeven {
         fn publish(&self, _: &crate::Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {

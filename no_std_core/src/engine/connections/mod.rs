@@ -115,7 +115,7 @@ pub struct Connection {
     pub(crate) shards: <Shards as Neighbour>::OfConnection,
     /// Its message waits for room in the store.
     pub(crate) waits_for_credit: OwnedOnly<bool>,
-    /// Why the broker closes it. An open one with a reason is to be closed when it is old enough.
+    /// Whether and why the broker closes it. An open connection with a reason is to be closed when it is old enough.
     pub(crate) has_reason: bool,
     pub(crate) reason: ReasonText,
     pub(crate) reason_code: ReasonCode,

@@ -112,7 +112,8 @@ impl Engine<'_> {
         self.rearm_open(now, handle, idle_limit);
     }
 
-    /// Arms the timer of an open connection: for so long without a packet, or for the end of its grant. 0: for no quiet.
+    /// Arms the timer of an open connection: for `after_ms` without a packet (0: for any time), or for the end of its
+    /// grant if that is sooner.
     pub(crate) fn rearm_open(&mut self, now: Instant, handle: Handle<Connection>, after_ms: u32) {
         let Expiry(expires) = self.connections[handle].draft.get().expires;
         if expires == Instant::NEVER {

@@ -102,8 +102,8 @@ impl Delivery {
         };
     }
 
-    /// Keeps further Subscription Identifiers as they were recorded, until all deliveries are restored. Meanwhile they stand where the
-    /// delivery has its [`beside`](Self::beside).
+    /// Keeps further Subscription Identifiers as they were recorded, until all deliveries are restored. Meanwhile they stand in the
+    /// fields `beside` and `batch`.
     pub(crate) fn keep_recorded_identifiers(&mut self, text: Blob) {
         (self.beside.0, self.batch) = text.into_parts();
         self.set(Self::OUTSTANDING, true);

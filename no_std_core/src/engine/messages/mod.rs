@@ -244,7 +244,7 @@ impl<'m> Messages<'m> {
         self.journal.is_unsafe(self.deliveries[handle].batch)
     }
 
-    /// One of those that hold the message is durable. It holds it besides.
+    /// A holder of the message is durable. This is counted beside its reference.
     pub(crate) fn hold_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         if message.durable == 0 {
@@ -253,7 +253,7 @@ impl<'m> Messages<'m> {
         message.durable = message.durable.saturating_add(1);
     }
 
-    /// It holds it no more, or is not durable any more.
+    /// A durable holder of the message has gone, or is not durable any more.
     pub(crate) fn release_durably(&mut self, handle: Handle<Message>) {
         let message = &mut self.pool[handle];
         message.durable = message.durable.saturating_sub(1);
@@ -262,7 +262,7 @@ impl<'m> Messages<'m> {
         }
     }
 
-    /// The message is, or is not any more, the retained one of its topic, and that has to survive.
+    /// Notes whether the message has to survive as the retained one of its topic.
     pub(crate) fn set_kept(&mut self, handle: Handle<Message>, kept: bool) {
         let message = &mut self.pool[handle];
         if message.is_kept() == kept {
@@ -353,7 +353,7 @@ impl<'m> Messages<'m> {
                 None => return false,
             }
         }
-        // It is not, if the body is on disk: the topics that are looked for have theirs in memory.
+        // A body on disk has no topic here: topics that are looked for have their bodies in memory.
         rest.is_empty()
     }
 }

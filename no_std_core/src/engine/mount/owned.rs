@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_that_end_too_early_have_none() {
+    fn properties_that_end_too_early_have_no_response_topic() {
         let whole = stored(&[Property::UserProperty("a", "b"), Property::ResponseTopic("c")]);
         for len in 0..whole.len() {
             assert_eq!(response_topic_in(&whole[..len]), None, "{len}");

@@ -25,7 +25,7 @@ impl Engine<'_> {
         self.check_publish(&publish)?;
         let Some(packet_id) = publish.packet_id else { return Err(refusal) };
         if publish.properties.topic_alias().is_some() {
-            // What it set would be unknown here.
+            // A Topic Alias that the packet sets would be unknown here.
             return Err(refusal);
         }
         tally(&mut self.counters.publish_refused, 1);

@@ -30,7 +30,7 @@ pub struct Matches<'t> {
     /// What is next to be given, before the walk goes on.
     subscription: Option<Handle<Subscription>>,
     group: Option<Handle<Group>>,
-    /// And another node that matches.
+    /// Another node that matches, whose turn is next.
     also: Option<Handle<Node>>,
     /// How many nodes the walk stood at.
     visited: OwnedOnly<u32>,

@@ -1,7 +1,7 @@
 //! From a PUBLISH to the subscriptions that match it, and from a SUBSCRIBE to the retained messages.
 //!
 //! The router knows who subscribed to what ([`Subscriber`] is a number to it) and where retained messages
-//! stand ([`Retained`] is a number too). It knows no session and no message; `control/` joins them.
+//! stand ([`Retained`] is a number too). It knows no session and no message; the engine joins them.
 //!
 //! One tree of topic levels serves both. A node is one level of a Topic Filter or a Topic Name; the way from
 //! the root to it is the filter. Filters with `+` and `#` are in the tree as they are written:

@@ -68,8 +68,8 @@ pub(crate) struct Lost {
     pub(crate) granted: Granted,
     /// The last message that was lost while it was handed out, by the lower half of [`Message::order`].
     pub(crate) last: u32,
-    /// The Packet Identifier that was given out last when one was taken from a message that its client may have, or 0. The client may
-    /// remember that one with QoS 2, so a restart is not to begin before it.
+    /// The Packet Identifier that was given out last when a message was dropped that its client may have; or 0. With QoS 2 the client
+    /// may remember the identifier of that message, so after a restart identifiers are not to begin before this one.
     pub(crate) last_packet_id: u16,
 }
 

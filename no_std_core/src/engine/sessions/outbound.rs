@@ -132,8 +132,8 @@ impl Outbound {
         Some(delivery)
     }
 
-    /// Takes off the queue what `policy` drops for a message to `topic`. Once there is no older message of that topic no other one is
-    /// looked for.
+    /// Takes off the queue what `policy` drops for a message to `topic`. Once there is no older message of that topic, `policy`
+    /// becomes the one that drops the oldest.
     #[inline(never)]
     pub(crate) fn pop_by(
         &mut self,

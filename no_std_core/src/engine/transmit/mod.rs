@@ -86,7 +86,7 @@ impl Engine<'_> {
             self.put::<IS_MOUNTED>(handle, sending.what, &mut window);
             debug_assert_eq!(window.total(), sending.len);
             let piece = window.written().min(missing);
-            // Both are in `out`.
+            // Both pieces are in `out`, so the sum does not wrap.
             written = written.wrapping_add(piece);
             if piece == missing && end == sending.len {
                 self.finish(handle, sending);

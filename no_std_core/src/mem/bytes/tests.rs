@@ -12,7 +12,7 @@ fn with_bytes(blocks: usize, mut test: impl FnMut(Bytes<'_>)) {
 }
 
 #[test]
-fn what_was_stored_comes_back_until_it_is_released() {
+fn stored_bytes_come_back_until_they_are_released() {
     with_bytes(40, |mut bytes| {
         let mut random = Random::new(7);
         let mut model: Vec<(Blob, Vec<u8>)> = Vec::new();
@@ -69,7 +69,7 @@ fn what_was_stored_comes_back_until_it_is_released() {
 }
 
 #[test]
-fn nothing_needs_no_memory() {
+fn an_empty_blob_needs_no_memory() {
     with_bytes(0, |mut bytes| {
         assert_eq!(bytes.store(&[]), Some(Blob::EMPTY));
         let blob = bytes.store(&[&[], &[]]).unwrap();

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_depends_on_the_seed_and_on_every_input() {
+    fn a_hash_depends_on_the_seed_and_on_every_input() {
         let (one, two) = (State::new(1), State::new(2));
         assert_eq!(one.hash_bytes(b"topic"), State::new(1).hash_bytes(b"topic"));
         assert_ne!(one.hash_bytes(b"topic"), two.hash_bytes(b"topic"));

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_for_what_is_about_as_long_and_shows_nothing_of_before() {
+    fn buffers_are_used_again_for_similar_lengths_and_show_no_old_bytes() {
         let mut spares = BufferPool::default();
         let memory = spares.store([&b"before"[..], b" that"].into_iter(), 11);
         let place = memory.as_ptr();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_has_too_much_of_another_keeps() {
+    fn spare_buffers_of_one_pool_are_kept_by_another() {
         let (mut here, mut there) = (BufferPool::default(), BufferPool::default());
         let memory: Vec<_> = (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4)).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_holds_is_not_kept_nor_more_than_enough() {
+    fn buffers_that_are_held_or_too_many_are_not_kept() {
         let mut spares = BufferPool::default();
         let memory = spares.store([&b"body"[..]].into_iter(), 4);
         spares.put(memory.clone(), usize::MAX);
@@ -222,7 +222,7 @@ mod tests {
 
     /// Otherwise a burst of long messages would leave no buffers for short ones.
     #[test]
-    fn what_is_larger_makes_place() {
+    fn larger_buffers_make_room_for_smaller_ones() {
         let mut spares = BufferPool::default();
         let memory = |len| HeapBuffer::from(std::vec![0; class_of(len).1]);
         for len in [3 << 20, 512 << 10, 300 << 10] {

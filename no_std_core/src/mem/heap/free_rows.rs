@@ -88,7 +88,7 @@ mod tests {
     use crate::mem::testing::Random;
 
     #[test]
-    fn it_behaves_like_a_set() {
+    fn free_rows_behave_like_a_set() {
         let mut free = FreeRows::default();
         assert!(free.take().is_none() && free.grow_to(500) && free.take().is_none());
         let mut model = BTreeSet::new();
@@ -115,7 +115,7 @@ mod tests {
     /// Deliveries of a fan-out end subscriber after subscriber; with a list of places those of the next message lay
     /// scattered, and 1,000 subscribers cost twice as much for each as 100.
     #[test]
-    fn what_is_taken_together_lies_together_in_whatever_order_it_came_back() {
+    fn places_taken_together_lie_together_in_whatever_order_they_came_back() {
         let (messages, subscribers) = (64, 1000);
         let mut free = FreeRows::default();
         assert!(free.grow_to(messages * subscribers));

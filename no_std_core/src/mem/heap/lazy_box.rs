@@ -38,7 +38,7 @@ mod tests {
     use crate::mem::testing::Large;
 
     #[test]
-    fn it_takes_memory_only_while_it_is_something_else() {
+    fn a_lazy_box_takes_memory_only_while_it_has_another_value() {
         let mut lazy = LazyBox::<Large>::EMPTY;
         assert_eq!(size_of_val(&lazy), size_of::<usize>());
         assert!(lazy.allocated().is_none());

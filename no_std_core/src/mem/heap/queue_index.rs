@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_finds_is_what_a_look_through_the_queue_finds() {
+    fn an_index_finds_what_a_look_through_the_queue_finds() {
         let mut random = Random::new(3);
         let (mut queue, mut index, mut made) = (Vec::<(Handle<u8>, u8)>::new(), QueueIndex::NONE, 0);
         for step in 0..20_000 {

@@ -187,7 +187,7 @@ fn do_anything(router: &mut Router<'_>, model: &mut Model, random: &mut Random, 
 }
 
 #[test]
-fn it_finds_what_a_naive_matcher_finds() {
+fn the_router_finds_what_a_naive_matcher_finds() {
     with_router(PLENTY, SIBLINGS, |mut router| {
         let mut random = Random::new(11);
         let mut model = Model::default();
