@@ -24,7 +24,7 @@ const PAUSE_MS: u64 = 1_000;
 pub(crate) struct Sweep {
     /// The slot that is looked at next; 0 between two rounds.
     slot: usize,
-    /// No step is due before.
+    /// No step is due before this moment.
     not_before: Instant,
     /// When the first of the retained messages expires that this round has left, or that came since.
     earliest: Instant,

@@ -17,7 +17,7 @@ pub(crate) type Number = u32;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) number: Number,
-    /// Whose it is, for No Local.
+    /// The client that published it, for No Local.
     pub(crate) publisher: usize,
     pub(crate) is_will: bool,
     pub(crate) topic: &'static str,
@@ -55,7 +55,7 @@ pub(crate) struct Subscription {
 /// Session State as far as others can see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Session {
-    /// Tells it from all other Sessions.
+    /// The number that tells this Session from all others.
     pub(crate) incarnation: u32,
     pub(crate) connected: bool,
     /// It survives a crash.
@@ -116,7 +116,7 @@ impl Model {
         if let Some(session) = self.sessions.get_mut(&client)
             && session.was_cut_off
         {
-            // It is back.
+            // The client is back.
             session.will = None;
             session.was_cut_off = false;
             if session.expiry_secs == 0 {
@@ -176,9 +176,9 @@ impl Model {
             for expected in session.expected.values_mut() {
                 expected.may_be_sent |= expected.was_here || had_stopped(*client);
                 let in_memory = expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce;
-                // For who was away it did not wait: it was counted as lost.
+                // For a client that was away the message did not wait: it was counted as lost.
                 if in_memory && expected.was_here {
-                    // What waited in memory alone is lost, and nobody knows of it, unless it was lost before.
+                    // A message that waited in memory alone is lost without being counted, unless it was lost before.
                     self.slack += u64::from(expected.wanted.saturating_sub(expected.got));
                     expected.wanted = expected.wanted.min(expected.got);
                 }

@@ -14,9 +14,9 @@ pub(crate) struct Device {
     pub(crate) link: Option<Honest>,
     /// The Receive Maximum of this connection.
     pub(crate) window: u16,
-    /// It does not read, or only a part.
+    /// The client does not read, or reads only a part.
     pub(crate) throttled: bool,
-    /// It did not on this connection, at some time.
+    /// The client did not read on this connection, at some time.
     pub(crate) was_throttled: bool,
     /// Messages from the broker whose handshake is not over.
     pub(crate) in_flight: BTreeMap<u16, Flight>,
@@ -77,7 +77,7 @@ impl Device {
         }
     }
 
-    /// Nothing is on its way, and nothing is in the way.
+    /// No handshake is open, and the client reads everything.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && !self.throttled
     }
@@ -169,7 +169,7 @@ fn number_of(payload: &[u8]) -> Number {
     core::str::from_utf8(&payload[..end]).unwrap().parse().unwrap_or(0)
 }
 
-/// Whether it belongs to a message from the broker, and answers nothing.
+/// Whether the packet belongs to a message from the broker, and answers nothing.
 pub(crate) fn is_delivery(got: &Got) -> bool {
     matches!(got, Got::Message(_) | Got::Ack(AckKind::PubRel, ..))
 }

@@ -35,7 +35,7 @@ pub(crate) struct System {
     last_number: Number,
     /// By Session, publisher and topic: the newest message that came.
     newest: BTreeMap<(u32, usize, &'static str), Number>,
-    /// Losses that are the publisher's: nobody was to get the message.
+    /// Losses that count for the publisher: no Session was to get the message.
     refused: u64,
     /// By client and Session: what came.
     pub(crate) came: BTreeSet<(usize, u32, Number)>,
@@ -76,7 +76,7 @@ impl System {
         }
     }
 
-    /// Whether it made sense.
+    /// Carries out a transition; whether it made sense.
     fn apply(&mut self, transition: &Transition) -> bool {
         match transition {
             Transition::Connect { client, clean, expiry_secs, window, aliases, will } => {
@@ -228,7 +228,7 @@ impl System {
         let (message, packet_id, body) = self.send_publication(publication);
         self.world.drive();
         let after = self.publish_refused_and_lost();
-        // Then it was handed out, and all who were to get it had no room.
+        // Then the message was handed out, and all who were to get it had no room.
         let is_lost = after.1 > lost;
         let accepted = is_lost || after.0 == refused;
         assert!((accepted && !is_lost) || !self.setup.generous);
@@ -261,7 +261,8 @@ impl System {
         true
     }
 
-    /// A client whose message was not acknowledged is closed sooner or later. It goes first, where it can.
+    /// A client whose message was not acknowledged is closed sooner or later. The client disconnects before that, where
+    /// it can.
     fn leave_unanswered(&mut self, client: usize) {
         let closed = self.devices[client].link.take_if(|link| self.world.is_closed(link.at));
         match closed {
@@ -450,7 +451,7 @@ impl System {
         }
     }
 
-    /// Takes what came beside an answer that was looked at.
+    /// Takes the packets that came beside an answer that was looked at.
     fn take_rest(&mut self, client: usize, all: Vec<Got>) {
         let rest = all.into_iter().filter(is_delivery);
         rest.for_each(|got| self.take(client, got));
@@ -490,7 +491,7 @@ impl System {
         let message = expected.message;
         assert_eq!(delivered.topic, message.topic);
         let device = &self.devices[client];
-        // What has its identifier when the power goes is sent again, though it has expired.
+        // A message that has its Packet Identifier when the power goes is sent again, though it has expired.
         assert!(!delivered.dup || expected.may_be_sent, "client {client}: DUP, and never seen: {delivered:?}");
         let may_be_late = device.was_throttled || delivered.dup;
         if let (Some(expires), false) = (message.expires, may_be_late) {
@@ -514,7 +515,8 @@ impl System {
         }
     }
 
-    /// Everybody comes back and takes what is there; then everything has to fit, and everything goes.
+    /// All clients come back and take what is there. Then brokers, devices and model have to agree, and all clients
+    /// leave.
     pub(crate) fn finish(&mut self) {
         for client in 0..self.devices.len() {
             if self.devices[client].link.is_some() {
@@ -536,7 +538,7 @@ impl System {
         self.leave();
     }
 
-    /// What did not come was counted as lost, and nothing else was.
+    /// Messages that did not come were counted as lost, and no others were.
     fn account(&mut self) {
         let all = (0..self.setup.shards).map(|shard| self.world.shard(usize::from(shard)).counters().dropped);
         let all: Vec<_> = all.collect();
@@ -600,7 +602,7 @@ impl System {
             if self.model.sessions.contains_key(&client) {
                 self.connect(client, true, 0, None, 0, None);
                 self.disconnect(client, false);
-                // Wills of those who went.
+                // Wills of the clients that left.
                 self.observe();
             }
         }

@@ -7,7 +7,7 @@ use goldcrest_tests::random::Random;
 /// Topics that are published to; those below `s/` have shared subscriptions only.
 pub(crate) const TOPICS: [&str; 9] = ["a/b", "a/c", "a/b/c", "b", "b/b", "a", "$x/a", "s/1", "s/2"];
 
-/// What is subscribed to. None of the first ones matches a topic below `s/`.
+/// Topic Filters that are subscribed to. None of the first ones matches a topic below `s/`.
 const FILTERS: [&str; 14] = [
     "a/#",
     "a/+",
@@ -25,7 +25,7 @@ const FILTERS: [&str; 14] = [
     "$share/h/s/+",
 ];
 
-/// How many of these are not shared.
+/// How many of these filters are not shared.
 const PLAIN: usize = 11;
 
 /// What a run may contain.
@@ -45,7 +45,7 @@ pub(crate) struct Mix {
     pub(crate) crashes: bool,
 }
 
-/// One happening.
+/// One transition.
 #[derive(Clone, Debug)]
 pub(crate) enum Transition {
     Connect {
@@ -76,7 +76,7 @@ pub(crate) enum Transition {
         client: usize,
         pick: usize,
     },
-    /// So many of the acknowledgements that are due, from the front or from anywhere.
+    /// The client sends so many of the acknowledgements that are due, from the front or from anywhere.
     Acknowledge {
         client: usize,
         count: usize,

@@ -64,7 +64,8 @@ pub struct Connection {
     pub(crate) is_ready: bool,
     /// It is in the list of those that wait for a batch.
     pub(crate) is_waiting: bool,
-    /// The shell knows it no more; the slot is given back when it leaves that list.
+    /// The shell does not know the connection any more. Its slot is given back when it leaves the list of those that
+    /// have something to do.
     pub(crate) is_gone: bool,
     /// Nothing more was taken from it because it is owed too many replies.
     pub(crate) is_choked: bool,

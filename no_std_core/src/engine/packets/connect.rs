@@ -378,7 +378,7 @@ impl<'m> Engine<'m> {
 pub(crate) const UNSAYABLE: Refusal =
     Refusal::new(ReasonCode::ImplementationSpecificError, "the answer exceeds the client's Maximum Packet Size");
 
-/// One place in so many of the table is for Sessions that end with their connections alone.
+/// One place in so many of the table is kept for Sessions that end with their connections.
 const RESERVED_SESSIONS: usize = 16;
 
 /// The table of Sessions is full.
