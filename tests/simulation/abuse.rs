@@ -1,4 +1,5 @@
-//! What is allowed, but too much of it: each costs bounded work and memory, and nothing is left of it.
+//! Packets that are allowed, but too many or too large: each kind costs bounded work and memory, and nothing is left of
+//! them.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{Config, Limits};
@@ -132,7 +133,7 @@ fn a_flood_of_retained_messages_ends_at_the_quota() {
         refused += usize::from(client.take(&mut world) == quota);
     }
     assert_eq!((refused, world.shard(0).counters().retained), (2_000, 1_000));
-    // What is there can be replaced.
+    // A retained message that is there can be replaced.
     client.publish(&mut world, "flood/5", b"y", QoS::AtMostOnce, true, 0);
     client.subscribe(&mut world, "none", QoS::AtMostOnce);
     for number in 0..3_000 {

@@ -229,7 +229,7 @@ impl Bed {
         }
     }
 
-    /// What siblings and stores are to have reaches them, until there is no more.
+    /// Hands siblings and stores what they are to have, until there is no more.
     fn pass_on(&mut self) {
         let mut is_quiet = false;
         while !is_quiet {
@@ -263,7 +263,7 @@ impl Bed {
         }
     }
 
-    /// What clients acknowledge of that.
+    /// The acknowledgements of clients for what was transmitted to them.
     fn answers(&mut self) -> Vec<(Id, Vec<u8>)> {
         let mut answers = Vec::new();
         for (id, part) in &self.sent {

@@ -40,7 +40,7 @@ fn publish(world: &mut World, numbers: impl IntoIterator<Item = u8>) {
     publish_long(world, numbers, 100);
 }
 
-/// The same, of so many bytes.
+/// The same with messages of so many bytes.
 fn publish_long(world: &mut World, numbers: impl IntoIterator<Item = u8>, bytes: usize) {
     let mut writer = Honest::accepted(world, Version::V5, &Opening::new("writer"));
     for number in numbers {
@@ -288,7 +288,7 @@ fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
     assert_eq!(drain(&mut world, &mut reader), [2, 3, 4]);
 }
 
-/// A body that any member of a group may get at any time is in memory, and no longer than for that.
+/// A body that any member of a group may get at any time is in memory, as long as that is so and no longer.
 #[test]
 fn bodies_that_a_group_keeps_are_in_memory_also_after_a_restart() {
     let mut world = world(config(1));

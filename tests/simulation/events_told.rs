@@ -138,7 +138,7 @@ fn events_without_room_are_counted_and_events_that_nobody_asked_for_are_not_told
     assert_eq!(events(world).len(), 1, "it goes on");
 }
 
-/// The filter was missing: the memory in which it is put together was in use.
+/// The event had no filter: the memory in which the filter is put together was in use.
 #[test]
 fn a_subscription_that_is_not_permitted_any_more_is_told_with_its_filter() {
     struct Nobody;

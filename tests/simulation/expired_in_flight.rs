@@ -83,7 +83,7 @@ fn an_expired_message_is_not_sent_after_a_power_cut_either() {
     assert_eq!((world.shard(0).counters().messages, expired(&world)), (0, 5));
 }
 
-/// A body that nobody gets any more was read from disk to be thrown away: once for each message of a long queue.
+/// The body of each expired message of a long queue was read from disk, only to be thrown away.
 #[test]
 fn bodies_of_expired_messages_are_not_read() {
     for (resend, qos, sent) in [

@@ -215,7 +215,7 @@ impl Clients {
         true
     }
 
-    /// What the broker has for a connection.
+    /// Takes what the broker has for a connection.
     fn take(&mut self, now: Instant, broker: &mut Broker<'_>, id: ConnectionId) {
         let mut bytes = Vec::new();
         let mut buffer = [0; 256];

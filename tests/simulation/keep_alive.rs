@@ -120,7 +120,8 @@ fn time_in_which_siblings_are_slow_does_not_count() {
     expect_cut_off_after_silence(&mut world, id);
 }
 
-/// What waits to be taken has PINGREQs in it: the shell shows them, and each is answered once.
+/// The packets that wait to be taken have PINGREQs among them: the shell shows them to the broker, and each is answered
+/// once.
 /// [MQTT-3.12.4-1]
 #[test]
 fn pings_behind_waiting_packets_are_answered_once() {

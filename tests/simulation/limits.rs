@@ -413,7 +413,7 @@ fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
     });
 }
 
-/// What firmware declares takes all QoS, retained messages and Wills, and gives everything back.
+/// A broker in the memory that firmware declares takes all QoS, retained messages and Wills, and gives everything back.
 #[test]
 fn a_broker_in_resources_serves_its_clients_and_is_empty_again() {
     type Small = goldcrest_core::resources! {

@@ -201,7 +201,7 @@ fn both_ways_to_transmit_go_on_where_the_other_was() {
     assert_eq!((transmit.written, transmit.then, payload), (LONG - 1, Then::Idle, &[][..]));
 }
 
-/// A client is gone that had only a part: its message is lost and counted, and its memory given back.
+/// A client goes that has only a part of a message: the message is lost and counted, and its memory given back.
 #[test]
 fn a_client_that_goes_amid_a_payload_leaves_nothing() {
     let (mut broker, subscribers, publisher) = bare(1);

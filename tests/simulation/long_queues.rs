@@ -205,7 +205,7 @@ fn the_publisher_is_refused_when_the_long_queue_is_full() {
     }
 }
 
-/// Where older messages are looked for by their topics queues are short.
+/// With the policy that looks for older messages by their topics, queues are short.
 #[test]
 fn the_latest_of_each_topic_is_kept_in_a_short_queue() {
     let rules = vec![OverflowRule::new("latest", Overflow::KeepLatest).unwrap()];

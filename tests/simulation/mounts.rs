@@ -238,7 +238,7 @@ fn a_will_is_published_below_the_mount_also_after_a_restart() {
     });
 }
 
-/// Without a look at what arrives.
+/// Connects a client, without a look at the packets that arrive.
 fn connect_late(world: &mut World, version: Version, id: &str) -> Honest {
     Honest::connect(world, version, &kept(id))
 }

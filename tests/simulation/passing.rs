@@ -121,7 +121,7 @@ fn nobody_waits_for_a_client_that_is_away() {
     }
 }
 
-/// Records that say that something is over wait, and what is promised about the next message does not wait for them.
+/// Records that a handshake is over may wait, and an acknowledgement of the next message does not wait for them.
 #[test]
 fn records_that_a_message_is_over_hold_nobody_up() {
     let mut scene = Scene::new(1);

@@ -68,7 +68,7 @@ fn client_on(world: &mut World, shard: u16, name: &str, expiry_secs: u32, window
     client
 }
 
-/// The same before it has read anything.
+/// The same client before it has read anything.
 fn connect_on(world: &mut World, shard: u16, name: &str, expiry_secs: u32, window: Option<u16>) -> Honest {
     let shards = world.shards() as u16;
     let shard = shard.min(shards - 1);

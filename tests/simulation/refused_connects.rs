@@ -330,7 +330,7 @@ fn a_connect_that_finds_no_memory_leaves_the_session_alone() {
     }
 }
 
-/// The place of a Session that ends is there for the one that follows.
+/// A Session that ends leaves its place in the table to the one that follows.
 #[test]
 fn a_full_table_of_sessions_refuses_strangers_and_lets_a_known_client_begin_anew() {
     for storage in [Storage::Owned(ROOM), Storage::Borrowed(ROOM)] {

@@ -50,7 +50,7 @@ fn states(world: &mut World) -> Vec<String> {
     (0..shards).map(on_shard).collect()
 }
 
-/// It comes with SUBACK.
+/// The retained message that comes with SUBACK.
 fn retained_for(world: &mut World, id_text: &str) -> Vec<u8> {
     let mut link = Honest::accepted(world, Version::V5, &Opening::new(id_text));
     let filters = [(STATE, SubscriptionOptions::with_qos(QoS::AtMostOnce))];

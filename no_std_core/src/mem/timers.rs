@@ -38,7 +38,7 @@ impl<K> Timer<K> {
 #[derive(Clone, Copy, Debug)]
 pub struct HeapSlot {
     deadline: Instant,
-    /// There is none beyond the heap.
+    /// `None` in places that the heap does not use.
     timer: Option<Handle<()>>,
 }
 

@@ -1,4 +1,5 @@
-//! Shared subscriptions whose group we own, with members on siblings: those stand in the group as remote Sessions.
+//! Shared subscriptions whose group we own, with members on siblings: such members stand in the group as remote
+//! Sessions.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

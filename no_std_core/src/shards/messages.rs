@@ -50,8 +50,8 @@ impl Engine<'_> {
         Some(self.send_to_each(shared, routing.asks, to, |_, _, _| 0))
     }
 
-    /// Sends a message to each of these siblings, at the place among what is recorded that `place` gives. The question that they are
-    /// asked.
+    /// Sends a message to each of these siblings, at the place among recorded messages that `place` gives. Gives the question that
+    /// the siblings are asked.
     #[inline]
     fn send_to_each(
         &mut self,
