@@ -153,7 +153,7 @@ impl Memory<'_> {
 }
 
 impl Broker<'_> {
-    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`]: the client would take the
+    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`](crate::Next::Wait): the client would take the
     /// connection for lost. `bytes` are those that wait to be handed in, from the first packet on that this call has not seen. Gives
     /// how many of the bytes were whole packets, and need not be shown again.
     pub fn handle_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
