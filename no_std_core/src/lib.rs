@@ -166,6 +166,8 @@ pub use engine::memory::Memory;
 pub use engine::outcomes::{Full, LocalPublish, Next, Received, Then, Transmit};
 #[cfg(feature = "events")]
 pub use events::Event;
+#[cfg(feature = "alloc")]
+pub use mem::{MemoryCeiling, MemoryClaim, MemoryUse};
 #[cfg(feature = "paging")]
 pub use paging::fetch::Fetch;
 pub use seam::authorize::{AllowAll, Ask, Authorize, Permissions, Principal, Subject, Subscribable, Verdict};

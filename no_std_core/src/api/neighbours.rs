@@ -6,7 +6,7 @@ mod no_shards {
     use crate::engine::Engine;
     use crate::engine::neighbours::{Neighbour, Nothing, Shards};
     use crate::engine::siblings::{SiblingRecords, Siblings};
-    use crate::mem::Hasher;
+    use crate::mem::{Bytes, Hasher};
     use core::convert::Infallible;
 
     impl Neighbour for Shards {
@@ -19,7 +19,7 @@ mod no_shards {
         type Filter = Nothing;
         type Withheld = Infallible;
 
-        fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher) -> Nothing {
+        fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher, _bytes: &Bytes<'_>) -> Nothing {
             Nothing
         }
     }

@@ -37,7 +37,7 @@ impl Engine<'_> {
             return Fate::Unwanted;
         }
         let cost = self.messages.get(message).body.len() as u32;
-        if !self.sessions[session].has_room(&self.config.limits, cost) && !self.make_room(session, topic, cost, &terms)
+        if !self.sessions[session].has_room(self.queue_limits(), cost) && !self.make_room(session, topic, cost, &terms)
         {
             self.lose(session, message, terms, DropReason::QueueFull);
             return Fate::Lost;
@@ -119,7 +119,7 @@ impl Engine<'_> {
     /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
     #[inline]
     pub(crate) fn has_room(&self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
-        self.sessions[session].has_room(&self.config.limits, cost)
+        self.sessions[session].has_room(self.queue_limits(), cost)
             || (may_wait_in_store && self.has_durable_room(session, cost))
     }
 
@@ -150,7 +150,7 @@ impl Engine<'_> {
         if !entry.is_local() {
             return false;
         }
-        let bound = Bound::of_session(&self.config.limits, entry);
+        let bound = Bound::of_session(&self.config.limits, entry).and(self.messages.fair_bound());
         let durable = self.durable_bound(session).filter(|_| may_wait_in_store && self.long_queues_may_grow());
         let (looked_at, has_room) = self.has_room_behind_expired(&entry.outbound, |gone| {
             bound.has_room_without(&entry.outbound, gone, cost)
@@ -193,6 +193,7 @@ impl Engine<'_> {
             }
             bound = bound.or_as_before(durable, outbound);
         }
+        bound = bound.and(self.messages.fair_bound_for(outbound));
         if !bound.is_possible(cost) {
             return false;
         }
@@ -212,7 +213,10 @@ impl Engine<'_> {
     #[cold]
     fn has_durable_room(&self, session: Handle<Session>, cost: u32) -> bool {
         let bound = self.durable_bound(session).filter(|_| self.long_queues_may_grow());
-        bound.is_some_and(|bound| bound.has_room(&self.sessions[session].outbound, cost))
+        let outbound = &self.sessions[session].outbound;
+        // Bodies are left to the store; their places are not.
+        bound.is_some_and(|bound| bound.has_room(outbound, cost))
+            && outbound.queued() < self.messages.fair_bound().messages as usize
     }
 
     /// What may wait for a Session, where that is more than for one in memory.
@@ -281,6 +285,11 @@ impl Bound {
     /// Whether an empty queue has room for so many bytes.
     pub(crate) fn is_possible(self, cost: u32) -> bool {
         cost <= self.bytes && self.messages > 0
+    }
+
+    /// What both allow.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { messages: self.messages.min(other.messages), bytes: self.bytes.min(other.bytes) }
     }
 
     fn is_exceeded(self, queue: &Outbound) -> bool {

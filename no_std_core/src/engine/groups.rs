@@ -102,7 +102,11 @@ impl Engine<'_> {
     fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
         let strategy = self.strategy_of(group);
         let offset = self.config.shard.siblings();
-        let (sessions, limits) = (&self.sessions, &self.config.limits);
+        #[cfg(feature = "alloc")]
+        let limits = &self.limits_in_force;
+        #[cfg(not(feature = "alloc"))]
+        let limits = &self.config.limits;
+        let sessions = &self.sessions;
         let mut looked_at = 0;
         let member = self.router.pick(group, strategy, keys, |subscriber| {
             let slot = subscriber.0.checked_sub(offset)?;
@@ -274,6 +278,10 @@ impl Engine<'_> {
         if let (Some(durable), Some(queue)) = (self.durable_group_bound(), self.queue_of_group(group)) {
             bound = bound.or_as_before(durable, queue);
         }
+        if OWNED {
+            let queue = self.queue_of_group(group).unwrap_or(&Outbound::EMPTY);
+            bound = bound.and(self.messages.fair_bound_for(queue));
+        }
         let is_possible = bound.is_possible(cost);
         while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
             // In order: the oldest is to be the first that goes.
@@ -312,7 +320,7 @@ impl Engine<'_> {
             let session = self.session_of(self.router.subscription(member).subscriber());
             session.is_some_and(|session| {
                 let session = &self.sessions[session];
-                session.is_here() && session.has_room(&self.config.limits, cost)
+                session.is_here() && session.has_room(self.queue_limits(), cost)
             })
         })
     }
@@ -335,7 +343,8 @@ impl Engine<'_> {
     }
 
     fn group_bound(&self) -> Bound {
-        Bound { messages: self.config.limits.group_messages, bytes: self.config.limits.queued_bytes }
+        let bound = Bound { messages: self.config.limits.group_messages, bytes: self.config.limits.queued_bytes };
+        if OWNED { bound.and(self.messages.fair_bound()) } else { bound }
     }
 
     /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and where none that is connected has
@@ -383,7 +392,7 @@ impl Engine<'_> {
     ) {
         while let Some(oldest) = self.oldest_of_group(group) {
             let cost = self.messages.cost(oldest);
-            if !self.sessions[session].has_room(&self.config.limits, cost) {
+            if !self.sessions[session].has_room(self.queue_limits(), cost) {
                 return;
             }
             self.give_oldest(now, group, member);

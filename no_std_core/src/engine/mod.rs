@@ -20,6 +20,7 @@ pub(crate) mod router;
 pub(crate) mod routing;
 pub(crate) mod rules;
 pub(crate) mod sessions;
+mod shares;
 pub(crate) mod siblings;
 pub(crate) mod sweep;
 pub(crate) mod timeout;
@@ -77,6 +78,12 @@ pub(crate) struct Engine<'m> {
     pub(crate) generations: u32,
     /// Messages handed out so far.
     pub(crate) routed: u64,
+    /// The configured limits, with the bounds that queues have as memory gets short.
+    #[cfg(feature = "alloc")]
+    pub(crate) limits_in_force: crate::config::Limits,
+    /// When so many were handed out it is looked again how much memory is free.
+    #[cfg(feature = "alloc")]
+    pub(crate) looks_at_memory: u64,
     pub(crate) sweep: Sweep,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
@@ -109,7 +116,10 @@ pub(crate) struct Engine<'m> {
 
 impl<'m> Engine<'m> {
     pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: Permissions<'m>) -> Self {
-        let memory = memory.0;
+        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
+        let mut memory = memory.0;
+        #[cfg(feature = "alloc")]
+        memory.claim_what_hangs_at_entries(&config);
         bound_replies(&mut config, memory.owed.limit(), memory.connections.limit());
         let secret = Secret::new(config.seed);
         let hasher = Hasher::new(secret.derive(Purpose::Indexes));
@@ -120,6 +130,7 @@ impl<'m> Engine<'m> {
         let journal = Journal::new(memory.journal, config.durable);
         let mut messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
         messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
+        let shards = Shards::of_broker(&config, filters, &hasher, &messages.bytes);
         Self {
             random: Random::new(secret.derive(Purpose::RandomNumbers), config.shard.index),
             connections,
@@ -138,6 +149,10 @@ impl<'m> Engine<'m> {
             ready: Fifo::EMPTY,
             generations: 0,
             routed: 0,
+            #[cfg(feature = "alloc")]
+            limits_in_force: config.limits,
+            #[cfg(feature = "alloc")]
+            looks_at_memory: 0,
             sweep: Sweep::NEW,
             may_refuse: config.may_refuse(),
             store_is_full: false,
@@ -152,7 +167,7 @@ impl<'m> Engine<'m> {
             looks_on: false,
             observers: Default::default(),
             replaying: GrowingMap::default(),
-            shards: Shards::of_broker(&config, filters, &hasher),
+            shards,
             account: Default::default(),
             hasher,
             config,
@@ -170,6 +185,8 @@ impl<'m> Engine<'m> {
         self.may_refuse = config.may_refuse();
         self.messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         self.config = config;
+        #[cfg(feature = "alloc")]
+        self.look_at_memory_now();
         Ok(())
     }
 

@@ -56,6 +56,10 @@ impl Engine<'_> {
         if full && self.router.retained_at(topic).is_none() {
             return Err(ReasonCode::QuotaExceeded);
         }
+        let replaces = self.router.retained_at(topic).map(|Retained(old)| old.cast());
+        if !self.has_share_for_retained(routing.cost(&self.messages), replaces) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         Ok(())
     }
 
@@ -79,6 +83,7 @@ impl Engine<'_> {
         match self.router.retain(topic, Retained(message.cast())) {
             Ok(old) => {
                 self.messages.hold(message);
+                self.messages.count_retained(message);
                 self.expect_expiry(message);
                 if self.messages.journal.is_on() && !is_reserved_for_server(topic) {
                     self.messages.set_kept(message, true);
@@ -104,6 +109,7 @@ impl Engine<'_> {
     }
 
     fn release_retained(&mut self, message: Handle<Message>) {
+        self.messages.discount_retained(message);
         self.messages.set_kept(message, false);
         self.messages.release(message);
     }

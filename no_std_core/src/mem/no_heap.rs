@@ -33,9 +33,25 @@ impl<T> OwnedSlots<T> {
         match self.0 {}
     }
 
+    pub(super) fn places(&self) -> usize {
+        match self.0 {}
+    }
+
     pub(super) fn grow_to(&mut self, _: usize) -> bool {
         match self.0 {}
     }
+
+    pub(super) fn reserve(&mut self, _: usize, _: Claim) -> bool {
+        match self.0 {}
+    }
+}
+
+/// How much is left to others when memory is claimed, which borrowed memory is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Ordinary,
+    Share,
+    Reserved,
 }
 
 #[derive(Debug)]
@@ -72,6 +88,18 @@ impl OwnedBytes {
     }
 
     pub(super) fn get(&self, _: Handle<()>) -> &[u8] {
+        match self.0 {}
+    }
+
+    pub(super) fn has_room(&mut self, _: usize, _: Claim) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn is_covered(&self, _: usize) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn make_room_for(&mut self, _: usize, _: usize, _: Claim) -> bool {
         match self.0 {}
     }
 

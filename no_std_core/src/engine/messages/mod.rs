@@ -12,7 +12,8 @@ use message::KEPT;
 use crate::codec::QoS;
 use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
 use crate::engine::neighbours::{Neighbour, Shards};
-use crate::mem::{Bytes, Fifo, GrowingList, Handle, Pool};
+use crate::engine::shares::ALWAYS;
+use crate::mem::{Bytes, Claim, Fifo, GrowingList, Handle, OWNED, Pool};
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
 use crate::time::Instant;
@@ -34,8 +35,14 @@ pub(crate) struct Messages<'m> {
     /// The marks on everything durable: here, because whoever changes such a thing has the messages in hand.
     pub(crate) journal: Journal<'m>,
     /// Messages and bytes that only those who connect may take.
-    reserved: usize,
+    pub(super) reserved: usize,
     reserved_bytes: usize,
+    /// For so many more messages there are places, which nobody else takes as a rule: not each of them looks for memory.
+    #[cfg(feature = "alloc")]
+    pub(super) ahead: u32,
+    /// What retained messages take.
+    #[cfg(feature = "alloc")]
+    pub(super) retained_bytes: usize,
     /// What paging knows of their bodies.
     pub(crate) paging: <Paging as PagingState>::OfMessages,
 }
@@ -54,14 +61,30 @@ impl<'m> Messages<'m> {
     ) -> Self {
         let reserved = connections.min(pool.limit() / 8);
         let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
-        Self { pool, deliveries, bytes, journal, reserved, reserved_bytes, paging: Default::default() }
+        Self {
+            pool,
+            deliveries,
+            bytes,
+            journal,
+            reserved,
+            reserved_bytes,
+            #[cfg(feature = "alloc")]
+            ahead: 0,
+            #[cfg(feature = "alloc")]
+            retained_bytes: 0,
+            paging: Default::default(),
+        }
     }
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
     #[inline]
-    fn has_room(&self, len: usize) -> bool {
+    fn has_room(&mut self, len: usize) -> bool {
         let rest = self.bytes.limit().saturating_sub(self.bytes.used());
-        self.pool.available() > self.reserved && rest >= self.reserved_bytes.saturating_add(len)
+        let is_within_limits = self.pool.available() > self.reserved && rest >= self.reserved_bytes.saturating_add(len);
+        #[cfg(feature = "alloc")]
+        return is_within_limits && self.has_memory(len);
+        #[cfg(not(feature = "alloc"))]
+        is_within_limits
     }
 
     /// Whether half of the places for messages, and half of those for deliveries, are free.
@@ -75,11 +98,23 @@ impl<'m> Messages<'m> {
         if !self.has_room(parts.iter().map(|part| part.len()).sum()) {
             return None;
         }
-        self.store_will(draft, parts)
+        self.store_in_room(draft, parts)
     }
 
-    /// The same from the reserve.
+    /// The same from the reserve. Below a ceiling only a short one is.
     pub(crate) fn store_will(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
+        if OWNED {
+            let len = parts.iter().map(|part| part.len()).sum();
+            let is_short = len <= ALWAYS || self.bytes.has_room(len, Claim::Share);
+            if !is_short || !self.pool.reserve(self.pool.len().saturating_add(1), Claim::Reserved) {
+                return None;
+            }
+        }
+        self.store_in_room(draft, parts)
+    }
+
+    #[inline]
+    fn store_in_room(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if self.pool.is_full() {
             return None;
         }
@@ -176,11 +211,22 @@ impl<'m> Messages<'m> {
     /// A delivery of `message`, which it holds; `None` if there is no memory.
     #[inline]
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
-        let handle = self.deliveries.insert(delivery)?;
+        let mut inserted = self.deliveries.insert(delivery);
+        if OWNED && inserted.is_none() {
+            inserted = self.insert_from_reserve(delivery);
+        }
+        let handle = inserted?;
         if let Some(message) = delivery.message {
             self.hold_times(message, delivery.holds());
         }
         Some(handle)
+    }
+
+    /// Whoever is to get a message has room for it: if need be, it is from the reserve.
+    #[cold]
+    fn insert_from_reserve(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
+        let wanted = self.deliveries.len().saturating_add(1);
+        if self.deliveries.reserve(wanted, Claim::Reserved) { self.deliveries.insert(delivery) } else { None }
     }
 
     /// Ends a delivery that is in no list any more.

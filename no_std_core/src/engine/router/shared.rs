@@ -1,7 +1,7 @@
 //! Shared subscriptions: groups, and who of a group gets a message. Section 4.8.2 of MQTT 5.0.
 
 use super::subscription::{ByPlace, Subscription};
-use super::trie::Node;
+use super::trie::{Node, stored};
 use super::{Router, SHARED, Subscriber};
 use crate::config::ShareStrategy;
 use crate::mem::{Blob, Handle, Hasher, Linked, List, Pool, links, one_more};
@@ -202,7 +202,7 @@ impl Router<'_> {
             return None;
         }
         let hash = self.group_hash(node, name);
-        let name = self.trie.texts.store(&[name.as_bytes()])?;
+        let name = stored(&mut self.trie.texts, name.as_bytes())?;
         let Some(group) = self.groups.insert(Group { node: Some(node), name, hash, ..Group::EMPTY }) else {
             self.trie.texts.release(name);
             return None;

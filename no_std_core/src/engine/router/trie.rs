@@ -5,7 +5,7 @@ use super::position::Position;
 use super::retained::Retained;
 use super::shared::Group;
 use super::subscription::{ByPlace, Subscription};
-use crate::mem::{Blob, Bytes, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy, links};
+use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy, links};
 
 /// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
 const SHORT: usize = 15;
@@ -290,7 +290,7 @@ impl<'m> Trie<'m> {
                         copy(place, text);
                         Level::Short(short)
                     }
-                    None => Level::Long(self.texts.store(&[text])?),
+                    None => Level::Long(stored(&mut self.texts, text)?),
                 }
             }
         };
@@ -317,6 +317,15 @@ impl<'m> Trie<'m> {
         }
         Some(node)
     }
+}
+
+/// Stores a level or a ShareName, unless the ceiling refuses it.
+#[inline(always)]
+pub(super) fn stored(texts: &mut Bytes<'_>, text: &[u8]) -> Option<Blob> {
+    if OWNED && !texts.has_room(text.len(), Claim::Ordinary) {
+        return None;
+    }
+    texts.store(&[text])
 }
 
 /// Puts `text` into `out` so that it ends at `end`; says where it starts.

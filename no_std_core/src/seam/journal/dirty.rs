@@ -139,6 +139,8 @@ impl<'m> DirtySlots<'m> {
         if is_new {
             self.count = one_more(self.count);
             if self.bits.is_owned() {
+                #[cfg(feature = "alloc")]
+                crate::mem::reserve_an_eighth(&mut self.list);
                 self.list.push(slot as u32);
             }
         }

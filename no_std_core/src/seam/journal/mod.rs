@@ -25,6 +25,10 @@ use crate::seam::kind::Kind;
 /// About how many bytes a record takes in a store, besides the body of a message. Texts are mostly short.
 pub(crate) const RECORD_BYTES: u64 = 128;
 
+/// What the mark on a slot takes with its place in the list of what is dirty, in bytes, while both grow by an eighth.
+#[cfg(feature = "alloc")]
+pub(crate) const MARK_BYTES: usize = 6;
+
 /// The most messages to sibling brokers that are recorded until they are safe there.
 pub(crate) const MAX_TRANSITS: usize = 1 << 20;
 
