@@ -193,7 +193,7 @@ impl House {
             let broker = &mut self.brokers[from];
             if broker.has_records() {
                 inside(|| while let Polled::Record { .. } = broker.poll_record(&mut self.record) {});
-                let batch = inside(|| broker.seal());
+                let batch = inside(|| broker.end_batch());
                 inside(|| broker.handle_persisted(batch));
                 any = true;
             }

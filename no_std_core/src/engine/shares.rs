@@ -28,9 +28,11 @@ const RECEIPT: usize = 48;
 /// After so many messages it is looked again how much is free.
 #[cfg(feature = "alloc")]
 const LOOKS: u64 = 16;
-/// Places for so many messages are looked for at once.
+/// Memory for the next messages is looked for at once: for bodies of so many bytes, if each counts for so many more.
 #[cfg(feature = "alloc")]
-const AHEAD: u32 = 32;
+const AHEAD: usize = 32 << 10;
+#[cfg(feature = "alloc")]
+const AHEAD_EACH: usize = 1 << 10;
 /// What a reply takes that is owed.
 const REPLY: usize = 32;
 /// Replies that a connection may be owed however short memory is: each one has places for so many.
@@ -75,19 +77,21 @@ impl Messages<'_> {
     #[cfg(feature = "alloc")]
     #[inline]
     pub(super) fn has_memory(&mut self, len: usize) -> bool {
-        if self.ahead > 0 && self.bytes.is_covered(len) {
-            self.ahead = self.ahead.saturating_sub(1);
-            return true;
+        match self.ahead.checked_sub(len.saturating_add(AHEAD_EACH)) {
+            Some(rest) => {
+                self.ahead = rest;
+                true
+            }
+            None => self.finds_memory(len),
         }
-        self.finds_memory(len)
     }
 
     /// The same, for the next few too if there is so much.
     #[cfg(feature = "alloc")]
     #[inline(never)]
     fn finds_memory(&mut self, len: usize) -> bool {
-        let few = self.reserved.saturating_add(AHEAD as usize);
-        if self.pool.has_room(few) && self.bytes.make_room(AHEAD as usize, len, Claim::Share) {
+        let (few, all) = (AHEAD / AHEAD_EACH, len.saturating_add(AHEAD));
+        if self.pool.has_room(self.reserved.saturating_add(few)) && self.bytes.make_room(few, all, Claim::Share) {
             self.ahead = AHEAD;
             return true;
         }

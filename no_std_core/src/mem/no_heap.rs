@@ -95,10 +95,6 @@ impl OwnedBytes {
         match self.0 {}
     }
 
-    pub(super) fn is_covered(&self, _: usize) -> bool {
-        match self.0 {}
-    }
-
     pub(super) fn make_room_for(&mut self, _: usize, _: usize, _: Claim) -> bool {
         match self.0 {}
     }

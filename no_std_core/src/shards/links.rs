@@ -88,6 +88,7 @@ impl ShardLinks {
         (0..if count > 1 { count } else { 0 }).filter(move |other| *other != index)
     }
 
+    #[inline]
     pub(crate) fn send(&mut self, to: u16, content: Content) {
         self.post(&content);
         if let Some(sibling) = self.queues.get_mut(usize::from(to)) {

@@ -37,9 +37,9 @@ pub(crate) struct Messages<'m> {
     /// Messages and bytes that only those who connect may take.
     pub(super) reserved: usize,
     reserved_bytes: usize,
-    /// For so many more messages there are places, which nobody else takes as a rule: not each of them looks for memory.
+    /// For so many more bytes there is memory, with places for the messages they are of: not each of them looks for it.
     #[cfg(feature = "alloc")]
-    pub(super) ahead: u32,
+    pub(super) ahead: usize,
     /// What retained messages take.
     #[cfg(feature = "alloc")]
     pub(super) retained_bytes: usize,

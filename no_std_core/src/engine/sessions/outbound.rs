@@ -481,7 +481,7 @@ impl Outbound {
 
 /// Whether the body of a delivery has to be fetched first: then it is requested, with those behind it that the client may be sent soon. What
 /// is too late needs none.
-#[inline]
+#[inline(always)]
 fn requests_body(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
     if !messages.lacks_body(delivery) {
         return false;

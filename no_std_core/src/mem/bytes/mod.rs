@@ -107,15 +107,6 @@ impl<'m> Bytes<'m> {
         }
     }
 
-    /// Whether so many bytes of a blob need not be claimed any more.
-    #[inline]
-    pub(crate) fn is_covered(&self, len: usize) -> bool {
-        match &self.0 {
-            Store::Borrowed(_) => true,
-            Store::Owned(owned) => owned.is_covered(len),
-        }
-    }
-
     /// Whether there is memory for so many blobs with so many bytes together, which then stays so until some are stored.
     pub(crate) fn make_room(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
         match &mut self.0 {

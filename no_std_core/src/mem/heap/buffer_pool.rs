@@ -93,14 +93,8 @@ impl BufferPool {
     /// Whether there is memory for `len` bytes, which then stays so until they are stored. What is spare gives way.
     #[inline]
     pub(super) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
-        self.is_covered(len) || self.finds_room(len, claim)
-    }
-
-    /// Whether `len` bytes need not be claimed any more.
-    #[inline]
-    pub(super) fn is_covered(&self, len: usize) -> bool {
         // No class is so much longer than what it holds.
-        self.credit.covers(len.saturating_add(len / 8).saturating_add(64))
+        self.credit.covers(len.saturating_add(len / 8).saturating_add(64)) || self.finds_room(len, claim)
     }
 
     #[inline(never)]

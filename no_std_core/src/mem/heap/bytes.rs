@@ -50,12 +50,6 @@ impl OwnedBytes {
             && self.spare.has_room(len, claim)
     }
 
-    /// Whether `len` bytes are claimed already.
-    #[inline]
-    pub(in crate::mem) fn is_covered(&self, len: usize) -> bool {
-        self.spare.is_covered(len)
-    }
-
     pub(in crate::mem) fn make_room_for(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
         // What each buffer takes beside its bytes is less than that.
         let all = len.saturating_add(blobs.saturating_mul(64));
@@ -68,6 +62,7 @@ impl OwnedBytes {
         self.store_beyond(parts, len, Claim::Reserved)
     }
 
+    #[inline(always)]
     fn store_beyond(&mut self, parts: &[&[u8]], len: usize, claim: Claim) -> Option<Handle<()>> {
         if self.blobs.len() >= self.blobs.places() && !self.blobs.reserve(self.blobs.len().saturating_add(1), claim) {
             return None;
