@@ -28,11 +28,12 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
 }
 
 async fn live(State(state): State<Arc<AdminState>>) -> Response {
-    verdict("it lives\n", &health::why_dead(&state).await)
+    verdict("it lives\n".to_owned(), &health::why_dead(&state).await)
 }
 
 async fn ready(State(state): State<Arc<AdminState>>) -> Response {
-    verdict("it is ready\n", &health::why_not_ready(&state).await)
+    let good: String = health::notes(&state).iter().fold("it is ready\n".to_owned(), |text, note| text + note + "\n");
+    verdict(good, &health::why_not_ready(&state).await)
 }
 
 async fn all_metrics(State(state): State<Arc<AdminState>>) -> Response {
@@ -84,7 +85,7 @@ async fn forbid_embedding(mut response: Response) -> Response {
 }
 
 /// 200, or 503 with a line for each reason against it.
-fn verdict(good: &'static str, reasons: &[String]) -> Response {
+fn verdict(good: String, reasons: &[String]) -> Response {
     if reasons.is_empty() {
         return good.into_response();
     }

@@ -97,6 +97,14 @@ impl Topics {
             values.add("heap/current size", heap);
             values.add("heap/maximum size", self.most_heap);
         }
+        let memory = &snapshot.memory;
+        values.add("memory/max", memory.max);
+        values.add("memory/taken", memory.taken());
+        values.add("memory/refused", memory.refused());
+        for (name, bytes, refused) in &memory.uses {
+            values.add(&format!("memory/taken/{name}"), bytes);
+            values.add(&format!("memory/refused/{name}"), refused);
+        }
         values.add("subscriptions/count", counters.subscriptions);
         values.add("retained messages/count", counters.retained);
         values.add("deliveries/count", counters.deliveries);

@@ -2,8 +2,8 @@
 
 use super::transport::{Asking, Source, Transport};
 use super::{ByteQueue, ConnectionPermit};
-use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
+use goldcrest_core::{ConnectionId, Instant};
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -44,8 +44,25 @@ pub(crate) struct Socket {
     /// Much was done for it, and others come first: see `EventLoop::deferred`.
     pub(crate) is_deferred: bool,
     permit: ConnectionPermit,
+    /// Memory for so many bytes is claimed since a large packet has begun.
+    promised: usize,
+    /// The packet that has begun can't go on before there is memory for it: nothing is read meanwhile.
+    pub(crate) waits_for_memory: bool,
+    /// Since when bytes have waited for the rest of their packet, and how many there were. Anew with each good part of it that comes.
+    begun: Option<(Instant, usize)>,
     /// The length of the first packet of the last read: the next packets are likely to be as long.
     packet_len: u32,
+}
+
+/// Whether there is memory for what a socket holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// There is.
+    Granted,
+    /// The packet that has begun has to wait.
+    Waits,
+    /// There is no memory for the bytes that are there already.
+    Refused,
 }
 
 /// Whether bytes are taken from the peer.
@@ -91,6 +108,9 @@ impl Socket {
             is_broken: false,
             is_deferred: false,
             permit,
+            promised: 0,
+            waits_for_memory: false,
+            begun: None,
             packet_len: 0,
         }
     }
@@ -144,8 +164,9 @@ impl Socket {
         }
         let rest = self.unread.as_slice();
         let goal = match self.packet_len as usize {
-            ..LONG_PACKET => rest.len() + CHUNK,
-            len @ ..=READ_BUFFER => READ_BUFFER / len * len,
+            ..LONG_PACKET => rest.len() + self.permit.most_at_once(CHUNK),
+            len @ ..=READ_BUFFER if self.permit.most_at_once(CHUNK) == CHUNK => READ_BUFFER / len * len,
+            ..=READ_BUFFER => rest.len() + SHORT_REST,
             // So much that the rest of the packet is read where it stands.
             _ => LONG_PACKET,
         };
@@ -180,13 +201,14 @@ impl Socket {
 
     /// Reads on while the core takes nothing from the peer, so that the core can look for PINGREQ; not more than is read at once.
     pub(crate) fn read_ahead(&mut self) {
+        let most = self.permit.most_at_once(READ_BUFFER);
         loop {
             let waiting = self.unread.as_slice().len();
-            if waiting >= READ_BUFFER {
+            if waiting >= most {
                 return;
             }
-            let into = self.unread.with_room(READ_BUFFER);
-            into.resize(into.capacity().min(READ_BUFFER), 0);
+            let into = self.unread.with_room(most);
+            into.resize(into.capacity().min(most).max(waiting), 0);
             // An error, or the end, is found again by the next read.
             let read = self.transport.try_read(&mut into[waiting..]).unwrap_or(0);
             into.truncate(waiting + read);
@@ -218,6 +240,70 @@ impl Socket {
     /// The core consumed `count` of the unread bytes.
     pub(crate) fn consume_unread(&mut self, count: usize) {
         self.unread.consume(count);
+    }
+
+    /// Claims memory for the bytes that wait, after some came or went; `consumed` were consumed. Where a good part of a large packet has come, memory
+    /// for all of it is claimed, so that packets that have begun don't wait for each other.
+    pub(crate) fn claim_memory(&mut self, now: Instant, consumed: usize) -> Holding {
+        self.claim_memory_as(now, consumed, false)
+    }
+
+    /// The same for the one that `is_first` of those who wait for memory.
+    pub(crate) fn claim_memory_as(&mut self, now: Instant, consumed: usize, is_first: bool) -> Holding {
+        if self.unread.is_empty() && self.unsent.is_empty() && self.permit.claimed() == 0 {
+            self.begun = None;
+            return Holding::Granted;
+        }
+        let begun = self.unread.as_slice();
+        let len = packet_len(begun).unwrap_or(0) as usize;
+        let come = begun.len();
+        let is_renewed = self.begun.is_none_or(|(_, before)| consumed > 0 || come >= before + SHORT_REST);
+        if come == 0 {
+            self.begun = None;
+        } else if is_renewed {
+            self.begun = Some((now, come));
+        }
+        let holds = self.unread.capacity();
+        let is_large = self.reading == Reading::Open && come < len && len > LONG_PACKET;
+        let is_due = self.promised == len || come > SHORT_REST || self.permit.most_at_once(CHUNK) < CHUNK;
+        let unsent = self.unsent.capacity();
+        self.promised = 0;
+        let mut is_refused = false;
+        if is_large && is_due {
+            let whole = len.max(holds) + unsent;
+            is_refused = self.permit.claimed() < whole && !self.permit.claim_for_packet(whole, is_first);
+            self.promised = if is_refused { 0 } else { len };
+        }
+        // What is there already counts in any case.
+        let wanted = holds.max(self.promised) + unsent;
+        match wanted == self.permit.claimed() || self.permit.claim(wanted) {
+            true if is_refused => Holding::Waits,
+            true => Holding::Granted,
+            false => Holding::Refused,
+        }
+    }
+
+    /// Since when it has held bytes of an unfinished packet of which no good part has come; unless the core lets it wait.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        let (since, _) = self.begun.filter(|_| self.reading == Reading::Open)?;
+        Some(since)
+    }
+
+    /// The bytes of memory that it has claimed.
+    pub(crate) fn claimed(&self) -> usize {
+        self.permit.claimed()
+    }
+
+    /// Throws away what was read: nothing more is taken from the peer.
+    pub(crate) fn forget_unread(&mut self) {
+        self.unread.clear();
+        (self.promised, self.begun, self.waits_for_memory) = (0, None, false);
+        let _ = self.permit.claim(self.unsent.capacity());
+    }
+
+    /// How many bytes are to be taken from the core for one write.
+    pub(crate) fn most_to_write(&self) -> usize {
+        self.permit.most_at_once(CHUNK)
     }
 
     /// Whether the transport takes no more bytes for now. Meanwhile the core is not asked for more.

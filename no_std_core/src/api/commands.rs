@@ -3,6 +3,7 @@
 use super::broker::Broker;
 use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::config::{Config, Unchangeable};
+use crate::engine::connections::ConnectionId;
 use crate::engine::outcomes::Full;
 use crate::engine::outcomes::LocalPublish;
 use crate::seam::authorize::Permissions;
@@ -43,6 +44,16 @@ impl<'m> Broker<'m> {
             self.engine.close(now, connection, Refusal::new(code, "an operator has closed the connection"), true);
         }
         connection.is_some()
+    }
+
+    /// Closes a connection that the embedder can't serve any more, in MQTT 5.0 with a DISCONNECT of this Reason Code, which has to be one that a Server may
+    /// send (section 3.14.2.1). The Will is published. `why` is for [`ConnectionInfo`](crate::ConnectionInfo) and the client. Nothing more is taken from it:
+    /// its bytes that were not consumed are the embedder's to forget.
+    pub fn disconnect_connection(&mut self, now: Instant, id: ConnectionId, code: ReasonCode, why: &'static str) {
+        self.engine.see(now);
+        if let Some(connection) = self.engine.find(id) {
+            self.engine.close(now, connection, Refusal::new(code, why), true);
+        }
     }
 
     /// Ends a Session: its subscriptions, what waits for it, its Will, which is published. A client that is connected to it gets DISCONNECT 0x98
