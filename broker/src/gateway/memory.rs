@@ -34,6 +34,7 @@ pub(super) fn plan(bound: MemoryBound, shards: u16) -> Result<MemoryPlan, StartE
     if other.saturating_mul(LEAST_LEFT) > max.saturating_mul(LEAST_LEFT - 1) {
         return Err(StartError::Memory { max: bound.bytes, shards, other: other as u64 });
     }
+    tracing::info!("memory: at most {bound}");
     let ceiling = MemoryCeiling::new(max);
     ceiling.take_anyway(MemoryUse::Other, other);
     Ok(MemoryPlan { ceiling, spare_bytes })

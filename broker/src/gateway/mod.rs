@@ -102,18 +102,13 @@ impl Gateway {
         let http = http.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
         // From here on health can be asked for: restoring a large store takes a while.
-        let interval = Duration::from_secs(config.sys_interval_s.into());
-        let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
-        let admin =
-            is_seen.then(|| Admin::start(http, config.http.host_names.clone(), missing.clone(), interval)).transpose();
-        let admin = admin.map_err(StartError::Thread)?;
+        let admin = start_admin(config, http, &missing)?;
         let open_store = OpenStore::open(config, gives_up)?;
         let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
         let principals = open_store.as_ref().map(OpenStore::principals).unwrap_or_default();
         let memory = config.memory_max.bound();
         let memory_plan = memory::plan(memory, shards)?;
         let ceiling = memory_plan.ceiling.clone();
-        tracing::info!("memory: at most {memory}");
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
         let admission = admission(config, shards, open_store.is_some(), &ceiling)?;
@@ -318,6 +313,20 @@ impl fmt::Debug for ShutDownOnDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} shards", self.0.shards())
     }
+}
+
+/// Starts what operators see, unless nobody is to see anything.
+fn start_admin(
+    config: &Config,
+    http: Vec<ListenSocket>,
+    missing: &AwaitedAddresses,
+) -> Result<Option<Admin>, StartError> {
+    let interval = Duration::from_secs(config.sys_interval_s.into());
+    if config.http.listen.is_empty() && interval.is_zero() {
+        return Ok(None);
+    }
+    let admin = Admin::start(http, config.http.host_names.clone(), missing.clone(), interval);
+    admin.map(Some).map_err(StartError::Thread)
 }
 
 /// How many shards there are where no store says it. 0: that is left to the number of cores.
