@@ -156,7 +156,7 @@ impl Content {
             _ => 0,
         };
         let body = self.message().map_or(0, |message| message.body.cost());
-        (3 * size_of::<Forward>()).saturating_add(text).saturating_add(body)
+        size_of::<[Forward; 3]>().saturating_add(text).saturating_add(body)
     }
 
     /// The message that is on its way with it.

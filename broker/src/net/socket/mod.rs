@@ -158,7 +158,7 @@ impl Socket {
         let goal = match self.packet_len as usize {
             ..LONG_PACKET => rest.len() + self.permit.most_at_once(CHUNK),
             len @ ..=READ_BUFFER if self.permit.most_at_once(CHUNK) == CHUNK => READ_BUFFER / len * len,
-            ..=READ_BUFFER => rest.len() + SHORT_REST,
+            LONG_PACKET..=READ_BUFFER => rest.len() + SHORT_REST,
             // So much that the rest of the packet is read where it stands.
             _ => LONG_PACKET,
         };
