@@ -102,10 +102,7 @@ impl Engine<'_> {
     fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
         let strategy = self.strategy_of(group);
         let offset = self.config.shard.siblings();
-        #[cfg(feature = "alloc")]
-        let limits = &self.limits_in_force;
-        #[cfg(not(feature = "alloc"))]
-        let limits = &self.config.limits;
+        let limits = self.in_force.limits(&self.config.limits);
         let sessions = &self.sessions;
         let mut looked_at = 0;
         let member = self.router.pick(group, strategy, keys, |subscriber| {

@@ -1,14 +1,11 @@
 //! The tables a broker works in.
 
-use crate::config::Config;
 use crate::engine::connections::{Alias, Connection, Owed};
 use crate::engine::groups::GroupQueue;
 use crate::engine::messages::{Delivery, Message};
 use crate::engine::router::RouterMemory;
 use crate::engine::sessions::{Receipt, Replay, Session};
 use crate::engine::timeout::TimerKey;
-#[cfg(feature = "alloc")]
-use crate::mem::{Account, MemoryCeiling, MemoryUse};
 use crate::mem::{Bytes, Handle, HeapSlot, PoolSlot, Slots, TimerSlot};
 use crate::seam::journal::JournalMemory;
 use crate::seam::kind::Kind;
@@ -74,74 +71,6 @@ impl Memory<'_> {
             (Kind::Delivery, journal.deliveries.limit()),
             (Kind::Receipt, journal.receipts.limit()),
         ]
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl Memory<'_> {
-    /// The same below a ceiling, which all brokers of a process share: what tables, bodies and texts grow by is claimed from it before. What
-    /// is refused is refused to clients as if that table were full: see [`Entries`](crate::Entries) for what they get then.
-    ///
-    /// Borrowed memory stays as it is: it was taken before.
-    ///
-    /// ```
-    /// use goldcrest_core::{AllowAll, Broker, Capacity, Config, Limits, Memory, MemoryCeiling, Shard};
-    ///
-    /// let ceiling = MemoryCeiling::new(64 << 20);
-    /// let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY).under(&ceiling);
-    /// let broker = Broker::new(memory, Config::gateway(7), &AllowAll);
-    /// assert!(ceiling.taken_in_all() < 4096);
-    /// ```
-    #[must_use]
-    pub fn under(mut self, ceiling: &alloc::sync::Arc<MemoryCeiling>) -> Self {
-        let account = |purpose| Account::under(ceiling, purpose);
-        let tables = &mut self.0;
-        tables.connections.set_account(account(MemoryUse::Connections));
-        tables.owed.set_account(account(MemoryUse::Connections));
-        tables.aliases.set_account(account(MemoryUse::Connections));
-        tables.alias_buckets.set_account(account(MemoryUse::Connections));
-        tables.sessions.set_account(account(MemoryUse::Sessions));
-        tables.session_buckets.set_account(account(MemoryUse::Sessions));
-        tables.receipts.set_account(account(MemoryUse::Sessions));
-        tables.receipt_buckets.set_account(account(MemoryUse::Sessions));
-        tables.replays.set_account(account(MemoryUse::Sessions));
-        tables.timers.set_account(account(MemoryUse::Sessions));
-        tables.timer_heap.set_account(account(MemoryUse::Sessions));
-        tables.messages.set_account(account(MemoryUse::Messages));
-        tables.deliveries.set_account(account(MemoryUse::Messages));
-        tables.group_queues.set_account(account(MemoryUse::Messages));
-        tables.scratch.set_account(account(MemoryUse::Receiving));
-        tables.router.set_account(account(MemoryUse::Subscriptions));
-        let Self(tables) = self;
-        Self(Tables { bytes: tables.bytes.under(account(MemoryUse::Messages)), ..tables })
-    }
-}
-
-impl Tables<'_> {
-    /// What hangs at the entries of some tables is claimed with them: what few of them have, and where it is durable a mark on each.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn claim_what_hangs_at_entries(&mut self, config: &Config<'_>) {
-        self.connections.add_beside(Connection::BESIDE);
-        self.sessions.add_beside(Session::BESIDE);
-        self.replays.add_beside(Replay::BESIDE);
-        if config.shard.siblings() > 0 {
-            self.connections.add_beside(Connection::BESIDE_WITH_SIBLINGS);
-        }
-        if config.may_keep_latest() {
-            self.deliveries.add_beside(Delivery::BESIDE_BY_TOPIC);
-        }
-        if config.durable && config.body_budget > 0 {
-            self.messages.add_beside(Message::BESIDE_IN_STORE);
-        }
-        if config.durable {
-            let marks = crate::seam::journal::MARK_BYTES;
-            self.sessions.add_beside(marks);
-            self.messages.add_beside(marks.saturating_mul(2));
-            self.deliveries.add_beside(marks);
-            self.receipts.add_beside(marks);
-            self.router.subscriptions.add_beside(marks);
-            self.router.groups.add_beside(marks);
-        }
     }
 }
 

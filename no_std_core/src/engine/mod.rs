@@ -41,6 +41,7 @@ use crate::engine::neighbours::{Neighbour, Shards};
 use crate::engine::router::{Router, Subscription};
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
+use crate::engine::shares::LimitsInForce;
 use crate::engine::siblings::Siblings;
 use crate::engine::sweep::Sweep;
 use crate::engine::timeout::TimerKey;
@@ -78,12 +79,8 @@ pub(crate) struct Engine<'m> {
     pub(crate) generations: u32,
     /// Messages handed out so far.
     pub(crate) routed: u64,
-    /// The configured limits, with the bounds that queues have as memory gets short.
-    #[cfg(feature = "alloc")]
-    pub(crate) limits_in_force: crate::config::Limits,
-    /// When so many were handed out it is looked again how much memory is free.
-    #[cfg(feature = "alloc")]
-    pub(crate) looks_at_memory: u64,
+    /// The limits with the bounds that queues have as memory gets short.
+    pub(crate) in_force: LimitsInForce,
     pub(crate) sweep: Sweep,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
@@ -116,9 +113,7 @@ pub(crate) struct Engine<'m> {
 
 impl<'m> Engine<'m> {
     pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: Permissions<'m>) -> Self {
-        #[cfg_attr(not(feature = "alloc"), allow(unused_mut))]
         let mut memory = memory.0;
-        #[cfg(feature = "alloc")]
         memory.claim_what_hangs_at_entries(&config);
         bound_replies(&mut config, memory.owed.limit(), memory.connections.limit());
         let secret = Secret::new(config.seed);
@@ -149,10 +144,7 @@ impl<'m> Engine<'m> {
             ready: Fifo::EMPTY,
             generations: 0,
             routed: 0,
-            #[cfg(feature = "alloc")]
-            limits_in_force: config.limits,
-            #[cfg(feature = "alloc")]
-            looks_at_memory: 0,
+            in_force: LimitsInForce::new(&config.limits),
             sweep: Sweep::NEW,
             may_refuse: config.may_refuse(),
             store_is_full: false,
@@ -185,7 +177,6 @@ impl<'m> Engine<'m> {
         self.may_refuse = config.may_refuse();
         self.messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         self.config = config;
-        #[cfg(feature = "alloc")]
         self.look_at_memory_now();
         Ok(())
     }

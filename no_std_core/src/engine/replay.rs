@@ -56,8 +56,7 @@ impl Engine<'_> {
         if full && self.router.retained_at(topic).is_none() {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let replaces = self.router.retained_at(topic).map(|Retained(old)| old.cast());
-        if !self.has_share_for_retained(routing.cost(&self.messages), replaces) {
+        if !self.has_share_for_retained(topic, || routing.cost(&self.messages)) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())

@@ -44,6 +44,18 @@ impl<T> OwnedSlots<T> {
     pub(super) fn reserve(&mut self, _: usize, _: Claim) -> bool {
         match self.0 {}
     }
+
+    pub(super) fn is_in_share(&self, _: usize) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn available_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn give_back(&mut self) {
+        match self.0 {}
+    }
 }
 
 /// How much is left to others when memory is claimed, which borrowed memory is not.
@@ -92,6 +104,10 @@ impl OwnedBytes {
     }
 
     pub(super) fn has_room(&mut self, _: usize, _: Claim) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn set_restoring(&self, _: bool) {
         match self.0 {}
     }
 

@@ -27,8 +27,6 @@ pub(crate) struct Pool<'m, T> {
 impl<'m, T: Default> Pool<'m, T> {
     /// An empty pool in `slots`, whatever they hold.
     pub(crate) fn new(slots: Slots<'m, PoolSlot<T>>) -> Self {
-        #[cfg(feature = "alloc")]
-        let slots = with_free_list(slots);
         let free = FreeList::of(&slots);
         Self { slots, spare: T::default(), free, fresh: 0, len: 0 }
     }
@@ -90,21 +88,12 @@ impl<'m, T: Default> Pool<'m, T> {
 
     /// How many bytes may still be claimed of what the pool's memory is claimed for.
     pub(crate) fn available_bytes(&self) -> usize {
-        #[cfg(feature = "alloc")]
-        return self.slots.available_bytes();
-        #[cfg(not(feature = "alloc"))]
-        usize::MAX
+        self.slots.available_bytes()
     }
 
     /// Whether a client that would hold so many bytes of what the pool's memory is claimed for has no more than its share.
     pub(crate) fn is_in_share(&self, holds: usize) -> bool {
-        #[cfg(feature = "alloc")]
-        return self.slots.is_in_share(holds);
-        #[cfg(not(feature = "alloc"))]
-        {
-            let _ = holds;
-            true
-        }
+        self.slots.is_in_share(holds)
     }
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
@@ -222,7 +211,6 @@ impl<'m, T: Default> Pool<'m, T> {
     }
 
     /// Gives back what the table takes, if that is much and no entry is left.
-    #[cfg(feature = "alloc")]
     pub(crate) fn give_back_if_empty(&mut self) {
         if self.len == 0 && self.fresh > KEPT_EMPTY && self.slots.give_back() {
             self.free = FreeList::of(&self.slots);
@@ -273,15 +261,7 @@ impl<'m, T: Default> Pool<'m, T> {
 }
 
 /// A table that has had more entries than so many gives its memory back when it is empty.
-#[cfg(feature = "alloc")]
 const KEPT_EMPTY: u32 = if cfg!(debug_assertions) { 64 } else { 16_384 };
-
-/// What remembers free places is claimed with the places: a quarter of a byte each, and three times that while it grows.
-#[cfg(feature = "alloc")]
-fn with_free_list<'m, T: Default>(mut slots: Slots<'m, PoolSlot<T>>) -> Slots<'m, PoolSlot<T>> {
-    slots.add_beside(1);
-    slots
-}
 
 /// Where handles are checked, stops if `handle` was not made for the entry that stands in its place, whose link is `link`.
 #[inline(always)]

@@ -102,13 +102,12 @@ impl<'m, T: Default> Slots<'m, T> {
     }
 }
 
-/// What only memory of our own needs.
-#[cfg(feature = "alloc")]
 impl<T: Default> Slots<'_, T> {
-    /// Memory of our own claims from this account. The table must not have grown yet.
-    pub(crate) fn set_account(&mut self, account: super::Account) {
-        if let Backing::Owned(slots) = &mut self.0 {
-            slots.set_account(account);
+    /// Whether a client that would hold so many bytes of what this memory is claimed for has no more than its share.
+    pub(super) fn is_in_share(&self, holds: usize) -> bool {
+        match &self.0 {
+            Backing::Borrowed(_) => true,
+            Backing::Owned(slots) => slots.is_in_share(holds),
         }
     }
 
@@ -116,22 +115,7 @@ impl<T: Default> Slots<'_, T> {
     pub(super) fn available_bytes(&self) -> usize {
         match &self.0 {
             Backing::Borrowed(_) => usize::MAX,
-            Backing::Owned(slots) => slots.account().available(),
-        }
-    }
-
-    /// Whether a client that would hold so many bytes of what this memory is claimed for has no more than its share.
-    pub(super) fn is_in_share(&self, holds: usize) -> bool {
-        match &self.0 {
-            Backing::Borrowed(_) => true,
-            Backing::Owned(slots) => slots.account().is_in_share(holds),
-        }
-    }
-
-    /// So many bytes hang at each entry, and are claimed with it. The table must not have grown yet.
-    pub(crate) fn add_beside(&mut self, bytes: usize) {
-        if let Backing::Owned(slots) = &mut self.0 {
-            slots.add_beside(bytes);
+            Backing::Owned(slots) => slots.available_bytes(),
         }
     }
 
@@ -143,6 +127,23 @@ impl<T: Default> Slots<'_, T> {
                 slots.give_back();
                 true
             }
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<T: Default> Slots<'_, T> {
+    /// Memory of our own claims from this account. The table must not have grown yet.
+    pub(crate) fn set_account(&mut self, account: super::Account) {
+        if let Backing::Owned(slots) = &mut self.0 {
+            slots.set_account(account);
+        }
+    }
+
+    /// So many bytes hang at each entry, and are claimed with it. The table must not have grown yet.
+    pub(crate) fn add_beside(&mut self, bytes: usize) {
+        if let Backing::Owned(slots) = &mut self.0 {
+            slots.add_beside(bytes);
         }
     }
 }

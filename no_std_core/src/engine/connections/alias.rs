@@ -106,7 +106,6 @@ impl<'m> Aliases<'m> {
     }
 
     /// Gives back what the table takes, if that is much and no alias is left.
-    #[cfg(feature = "alloc")]
     pub(crate) fn give_back_if_empty(&mut self) {
         self.pool.give_back_if_empty();
     }

@@ -149,14 +149,6 @@ pub(crate) struct Draft {
     pub(crate) is_by_client: OwnedOnly<bool>,
 }
 
-#[cfg(feature = "alloc")]
-impl Connection {
-    /// What may hang at one, in bytes.
-    pub(crate) const BESIDE: usize = crate::mem::allocated(size_of::<Draft>());
-    /// The same in the lists of those that wait for siblings.
-    pub(crate) const BESIDE_WITH_SIBLINGS: usize = 96;
-}
-
 impl Initial for Draft {
     const INITIAL: &Self = &Self {
         client_id: Blob::EMPTY,

@@ -192,12 +192,6 @@ pub(crate) enum Owner {
     Group(Handle<Group>),
 }
 
-#[cfg(feature = "alloc")]
-impl Delivery {
-    /// What hangs at one in bytes where queues are looked through by topic: its places in the index of its queue, with a short topic.
-    pub(crate) const BESIDE_BY_TOPIC: usize = 192;
-}
-
 impl Default for Delivery {
     fn default() -> Self {
         Self::EMPTY

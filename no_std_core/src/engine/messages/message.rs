@@ -28,13 +28,6 @@ pub struct Message {
     pub(crate) shards: <Shards as Neighbour>::OfMessage,
 }
 
-#[cfg(feature = "alloc")]
-impl Message {
-    /// What hangs at one whose body may be left to the store, in bytes: its places in lists of those that are recorded and of those that
-    /// may go, which double.
-    pub(crate) const BESIDE_IN_STORE: usize = 96;
-}
-
 /// In [`Message::durable`]: one of the references is a retained entry, and durable.
 pub(super) const KEPT: u32 = 1 << 31;
 

@@ -12,7 +12,7 @@ use message::KEPT;
 use crate::codec::QoS;
 use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
 use crate::engine::neighbours::{Neighbour, Shards};
-use crate::engine::shares::ALWAYS;
+use crate::engine::shares::{ALWAYS, MessageShares};
 use crate::mem::{Bytes, Claim, Fifo, GrowingList, Handle, OWNED, Pool};
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
@@ -37,12 +37,8 @@ pub(crate) struct Messages<'m> {
     /// Messages and bytes that only those who connect may take.
     pub(super) reserved: usize,
     reserved_bytes: usize,
-    /// For so many more bytes there is memory, with places for the messages they are of: not each of them looks for it.
-    #[cfg(feature = "alloc")]
-    pub(super) ahead: usize,
-    /// What retained messages take.
-    #[cfg(feature = "alloc")]
-    pub(super) retained_bytes: usize,
+    /// What is known of their memory.
+    pub(super) shares: MessageShares,
     /// What paging knows of their bodies.
     pub(crate) paging: <Paging as PagingState>::OfMessages,
 }
@@ -68,10 +64,7 @@ impl<'m> Messages<'m> {
             journal,
             reserved,
             reserved_bytes,
-            #[cfg(feature = "alloc")]
-            ahead: 0,
-            #[cfg(feature = "alloc")]
-            retained_bytes: 0,
+            shares: Default::default(),
             paging: Default::default(),
         }
     }
@@ -81,10 +74,7 @@ impl<'m> Messages<'m> {
     fn has_room(&mut self, len: usize) -> bool {
         let rest = self.bytes.limit().saturating_sub(self.bytes.used());
         let is_within_limits = self.pool.available() > self.reserved && rest >= self.reserved_bytes.saturating_add(len);
-        #[cfg(feature = "alloc")]
-        return is_within_limits && self.has_memory(len);
-        #[cfg(not(feature = "alloc"))]
-        is_within_limits
+        is_within_limits && self.has_memory(len)
     }
 
     /// Whether half of the places for messages, and half of those for deliveries, are free.
@@ -113,7 +103,6 @@ impl<'m> Messages<'m> {
         self.store_in_room(draft, parts)
     }
 
-    #[inline]
     fn store_in_room(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if self.pool.is_full() {
             return None;

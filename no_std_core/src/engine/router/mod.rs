@@ -43,8 +43,6 @@ pub use shared::{Group, PickKeys};
 pub use subscription::{Subscribed, Subscription, SubscriptionOptions, Unsubscribed};
 pub use trie::Node;
 
-#[cfg(feature = "alloc")]
-use crate::mem::Account;
 use crate::mem::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
 use crate::topic::TopicName;
 use subscription::BySubscriber;
@@ -132,22 +130,6 @@ impl RouterMemory<'_> {
             group_buckets: Slots::owned(limits.groups),
             texts: Bytes::owned(limits.text_bytes),
         }
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl RouterMemory<'_> {
-    /// All of it is claimed from this account.
-    pub(crate) fn set_account(&mut self, account: Account) {
-        self.nodes.set_account(account.clone());
-        self.node_buckets.set_account(account.clone());
-        self.subscriptions.set_account(account.clone());
-        self.subscription_buckets.set_account(account.clone());
-        self.subscribers.set_account(account.clone());
-        self.groups.set_account(account.clone());
-        self.group_buckets.set_account(account.clone());
-        let texts = core::mem::replace(&mut self.texts, Bytes::borrowed(&mut []));
-        self.texts = texts.under(account);
     }
 }
 

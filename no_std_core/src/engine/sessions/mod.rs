@@ -73,18 +73,6 @@ pub(crate) struct Lost {
     pub(crate) last_packet_id: u16,
 }
 
-#[cfg(feature = "alloc")]
-impl Session {
-    /// What may hang at one, in bytes.
-    pub(crate) const BESIDE: usize = crate::mem::allocated(size_of::<Lost>());
-}
-
-#[cfg(feature = "alloc")]
-impl Replay {
-    /// What hangs at one in bytes: its place in the tree of those that are going on, whose nodes are half full at least.
-    pub(crate) const BESIDE: usize = 40;
-}
-
 impl Initial for Lost {
     const INITIAL: &Self = &Self { dropped: Dropped::NONE, granted: Granted::NOTHING, last: 0, last_packet_id: 0 };
 }

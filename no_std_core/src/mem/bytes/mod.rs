@@ -89,13 +89,9 @@ impl<'m> Bytes<'m> {
 
     /// Whether what is stored now, and whatever else is claimed from the same ceiling, was there before a restart.
     pub(crate) fn set_restoring(&self, is_restoring: bool) {
-        #[cfg(feature = "alloc")]
-        match self.account() {
-            Some(account) if is_restoring => account.begin_restoring(),
-            Some(account) => account.end_restoring(),
-            None => {}
+        if let Store::Owned(owned) = &self.0 {
+            owned.set_restoring(is_restoring);
         }
-        let _ = is_restoring;
     }
 
     /// Whether [`Bytes::store`] would take `len` bytes, which then stays so until some are stored. Below a ceiling they are claimed now.

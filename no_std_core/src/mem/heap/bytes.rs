@@ -50,6 +50,11 @@ impl OwnedBytes {
             && self.spare.has_room(len, claim)
     }
 
+    pub(in crate::mem) fn set_restoring(&self, is_restoring: bool) {
+        let account = self.spare.account();
+        if is_restoring { account.begin_restoring() } else { account.end_restoring() }
+    }
+
     pub(in crate::mem) fn make_room_for(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
         // What each buffer takes beside its bytes is less than that.
         let all = len.saturating_add(blobs.saturating_mul(64));
