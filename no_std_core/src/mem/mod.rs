@@ -141,7 +141,7 @@ pub use timers::{HeapSlot, TimerSlot};
 pub(crate) use timers::{Timer, TimerId, Timers};
 
 #[cfg(feature = "alloc")]
-pub(crate) use heap::{Account, Credit, SpareBuffers, allocated, free_list_bytes, reserve_an_eighth};
+pub(crate) use heap::{MemoryAccount, MemoryCredit, SpareBuffers, allocated, free_list_bytes, reserve_an_eighth};
 #[cfg(feature = "alloc")]
 pub use heap::{MemoryCeiling, MemoryClaim, MemoryUse};
 

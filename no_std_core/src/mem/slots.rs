@@ -134,7 +134,7 @@ impl<T: Default> Slots<'_, T> {
 #[cfg(feature = "alloc")]
 impl<T: Default> Slots<'_, T> {
     /// Memory of our own claims from this account. The table must not have grown yet.
-    pub(crate) fn set_account(&mut self, account: super::Account) {
+    pub(crate) fn set_account(&mut self, account: super::MemoryAccount) {
         if let Backing::Owned(slots) = &mut self.0 {
             slots.set_account(account);
         }

@@ -78,7 +78,7 @@ impl Messages<'_> {
 
     /// What evictable bodies may take now: less than configured as the memory gets short.
     pub(super) fn budget_in_force(&self) -> usize {
-        let free = self.bytes.account().map_or(usize::MAX, crate::mem::Account::free);
+        let free = self.bytes.account().map_or(usize::MAX, crate::mem::MemoryAccount::free);
         self.paging.budget.min(free / 4)
     }
 

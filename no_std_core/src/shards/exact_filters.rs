@@ -7,7 +7,7 @@
 //! the key.
 
 use crate::engine::router::SIDE_BY_SIDE;
-use crate::mem::{Account, Handle, HashIndex, Hasher, Pool, PoolSlot, Slots, links};
+use crate::mem::{Handle, HashIndex, Hasher, MemoryAccount, Pool, PoolSlot, Slots, links};
 
 /// A filter of a sibling.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl ExactFilters {
     /// Bytes for each filter.
     pub(crate) const BYTES_EACH: usize = size_of::<PoolSlot<ExactFilter>>() + size_of::<Option<Handle<ExactFilter>>>();
 
-    pub(crate) fn new(limit: usize, hasher: Hasher, account: Account) -> Self {
+    pub(crate) fn new(limit: usize, hasher: Hasher, account: MemoryAccount) -> Self {
         let (mut filters, mut buckets) = (Slots::owned(limit), Slots::owned(limit));
         filters.set_account(account.clone());
         buckets.set_account(account);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn it_is_a_map_of_siblings_by_filter() {
-        let mut filters = ExactFilters::new(1_000, Hasher::new(3), Account::UNBOUNDED);
+        let mut filters = ExactFilters::new(1_000, Hasher::new(3), MemoryAccount::UNBOUNDED);
         let mut model = BTreeMap::<(usize, u16), bool>::new();
         let mut random = Random::new(11);
         for _ in 0..20_000 {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn one_that_there_is_no_room_for_is_refused_and_room_comes_back() {
-        let mut filters = ExactFilters::new(2, Hasher::new(3), Account::UNBOUNDED);
+        let mut filters = ExactFilters::new(2, Hasher::new(3), MemoryAccount::UNBOUNDED);
         assert!(filters.add(1, "a", false) && filters.add(1, "b", false) && filters.add(1, "a", true));
         assert!(!filters.add(2, "a", false));
         filters.remove(1, "b");

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::router::{self, Subscriber, Subscription};
 use crate::engine::routing::is_reserved_for_server;
 use crate::engine::sessions::Session;
-use crate::mem::{Account, Handle, Hasher};
+use crate::mem::{Handle, Hasher, MemoryAccount};
 use crate::seam::work;
 use crate::shards::exact_filters::ExactFilters;
 use crate::shards::forward::Content;
@@ -33,7 +33,7 @@ pub(super) struct Interest {
 }
 
 impl Interest {
-    pub(super) fn new(filters: usize, hasher: Hasher, account: Account) -> Self {
+    pub(super) fn new(filters: usize, hasher: Hasher, account: MemoryAccount) -> Self {
         Self {
             exact: ExactFilters::new(filters, hasher, account),
             everything: SiblingSet::default(),

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
-use crate::mem::{Account, Credit, Handle, SpareBuffers, one_more};
+use crate::mem::{Handle, MemoryAccount, MemoryCredit, SpareBuffers, one_more};
 use crate::seam::work;
 use crate::shards::forward::{Content, Forward};
 use crate::shards::waits::Waits;
@@ -28,7 +28,7 @@ pub(crate) struct ShardLinks {
     /// Connections that wait until siblings have confirmed more.
     congested: Vec<ConnectionId>,
     /// What is on its way is claimed by whoever sends it, and given back by whoever takes it.
-    mail: Credit,
+    mail: MemoryCredit,
 }
 
 /// What one sibling is to get, and has got.
@@ -44,9 +44,9 @@ struct Queue {
 }
 
 impl ShardLinks {
-    pub(super) fn new(shard: Shard, account: Account) -> Self {
+    pub(super) fn new(shard: Shard, account: MemoryAccount) -> Self {
         let queues = (0..shard.siblings()).map(|_| Queue::default()).collect();
-        Self { shard, queues, congested: Vec::new(), mail: Credit::of(account) }
+        Self { shard, queues, congested: Vec::new(), mail: MemoryCredit::of(account) }
     }
 
     /// Something is on its way from now on. It may not be lost, so it is not refused either: what is in transit is bounded.

@@ -13,7 +13,7 @@ use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
-use crate::mem::{Account, Bytes, Handle, Hasher, MemoryUse};
+use crate::mem::{Bytes, Handle, Hasher, MemoryAccount, MemoryUse};
 use crate::shards::fences::Fences;
 use crate::shards::forward::Forward;
 use crate::shards::greeting::Greeting;
@@ -71,7 +71,8 @@ impl Neighbour for Shards {
 
     fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher, bytes: &Bytes<'_>) -> SiblingState {
         let shard = config.shard;
-        let account = |purpose| bytes.account().map_or(Account::UNBOUNDED, |account| account.with_purpose(purpose));
+        let account =
+            |purpose| bytes.account().map_or(MemoryAccount::UNBOUNDED, |account| account.with_purpose(purpose));
         SiblingState {
             links: ShardLinks::new(shard, account(MemoryUse::Mail)),
             interest: Interest::new(filters, hasher.clone(), account(MemoryUse::Subscriptions)),

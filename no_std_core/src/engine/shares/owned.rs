@@ -11,7 +11,7 @@ use crate::engine::memory::{Memory, Tables};
 use crate::engine::messages::{Message, Messages};
 use crate::engine::router::{Retained, RouterMemory};
 use crate::engine::sessions::{Lost, Outbound};
-use crate::mem::{Account, Bytes, Claim, Handle, MemoryCeiling, MemoryUse, allocated};
+use crate::mem::{Bytes, Claim, Handle, MemoryAccount, MemoryCeiling, MemoryUse, allocated};
 use crate::seam::journal::MARK_BYTES;
 use crate::topic::TopicName;
 
@@ -120,7 +120,7 @@ impl Messages<'_> {
     }
 
     fn share(&self) -> usize {
-        self.bytes.account().map_or(usize::MAX, Account::share)
+        self.bytes.account().map_or(usize::MAX, MemoryAccount::share)
     }
 }
 
@@ -141,7 +141,7 @@ impl Engine<'_> {
     #[cold]
     pub(crate) fn look_at_memory_now(&mut self) {
         let (limits, fair) = (self.config.limits, self.messages.fair_bound());
-        let is_bounded = self.messages.bytes.account().is_some_and(Account::is_bounded);
+        let is_bounded = self.messages.bytes.account().is_some_and(MemoryAccount::is_bounded);
         self.in_force.looks_at = if is_bounded { self.routed.saturating_add(LOOKS) } else { u64::MAX };
         let (queued_messages, queued_bytes) =
             (limits.queued_messages.min(fair.messages), limits.queued_bytes.min(fair.bytes));
@@ -192,7 +192,7 @@ impl Memory<'_> {
     /// ```
     #[must_use]
     pub fn under(mut self, ceiling: &Arc<MemoryCeiling>) -> Self {
-        let account = |purpose| Account::under(ceiling, purpose);
+        let account = |purpose| MemoryAccount::under(ceiling, purpose);
         let tables = &mut self.0;
         tables.connections.set_account(account(MemoryUse::Connections));
         tables.owed.set_account(account(MemoryUse::Connections));
@@ -244,7 +244,7 @@ impl Tables<'_> {
 
 impl RouterMemory<'_> {
     /// All of it is claimed from this account.
-    pub(crate) fn set_account(&mut self, account: Account) {
+    pub(crate) fn set_account(&mut self, account: MemoryAccount) {
         self.nodes.set_account(account.clone());
         self.node_buckets.set_account(account.clone());
         self.subscriptions.set_account(account.clone());

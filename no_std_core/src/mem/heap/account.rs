@@ -6,7 +6,7 @@ use super::ceiling::{MemoryCeiling, MemoryUse};
 
 /// The ceiling that memory of one use is claimed from; without one each claim is granted.
 #[derive(Clone, Debug)]
-pub(crate) struct Account {
+pub(crate) struct MemoryAccount {
     ceiling: Option<Arc<MemoryCeiling>>,
     purpose: MemoryUse,
 }
@@ -24,7 +24,7 @@ pub(crate) enum Claim {
     Anyway,
 }
 
-impl Account {
+impl MemoryAccount {
     /// No ceiling.
     pub(crate) const UNBOUNDED: Self = Self { ceiling: None, purpose: MemoryUse::Other };
 
@@ -111,8 +111,8 @@ impl Account {
 
 /// Bytes that were granted, given back when this is dropped. The account is touched only where chunks are claimed or given back.
 #[derive(Debug)]
-pub(crate) struct Credit {
-    account: Account,
+pub(crate) struct MemoryCredit {
+    account: MemoryAccount,
     granted: usize,
     taken: usize,
 }
@@ -120,13 +120,13 @@ pub(crate) struct Credit {
 /// So many bytes are claimed at once where little is needed, and kept when they are not needed any more. Twice as many are never kept.
 const CHUNK: usize = 64 << 10;
 
-impl Credit {
+impl MemoryCredit {
     /// Nothing granted yet.
-    pub(crate) const fn of(account: Account) -> Self {
+    pub(crate) const fn of(account: MemoryAccount) -> Self {
         Self { account, granted: 0, taken: 0 }
     }
 
-    pub(crate) fn account(&self) -> &Account {
+    pub(crate) fn account(&self) -> &MemoryAccount {
         &self.account
     }
 
@@ -218,7 +218,7 @@ impl Credit {
     }
 }
 
-impl Drop for Credit {
+impl Drop for MemoryCredit {
     fn drop(&mut self) {
         self.account.give_back(self.granted);
     }
@@ -244,8 +244,8 @@ pub(crate) const fn allocated(bytes: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn credit(ceiling: &Arc<MemoryCeiling>) -> Credit {
-        Credit::of(Account::under(ceiling, MemoryUse::Messages))
+    fn credit(ceiling: &Arc<MemoryCeiling>) -> MemoryCredit {
+        MemoryCredit::of(MemoryAccount::under(ceiling, MemoryUse::Messages))
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn an_allocation_is_rounded_up() {
         assert_eq!([0, 1, 24, 25, 1000, 1 << 20].map(allocated), [0, 32, 32, 48, 1008, (1 << 20) + PAGE]);
-        let credit = Credit::of(Account::UNBOUNDED);
+        let credit = MemoryCredit::of(MemoryAccount::UNBOUNDED);
         assert_eq!(credit.account().available(), usize::MAX);
     }
 }

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-use super::account::{Account, Claim, Credit, allocated};
+use super::account::{Claim, MemoryAccount, MemoryCredit, allocated};
 
 #[cfg(not(target_has_atomic = "ptr"))]
 use alloc::rc::Rc as Counted;
@@ -56,7 +56,7 @@ pub(super) struct BufferPool {
     bytes: usize,
     /// What is claimed for all buffers that this pool has given out or keeps, and for the lists of those that it keeps. A buffer that
     /// siblings hold too is claimed by each of them.
-    credit: Credit,
+    credit: MemoryCredit,
 }
 
 /// Buffers that one shard has more of than it needs, on their way to a sibling.
@@ -81,12 +81,12 @@ fn cost_of(capacity: usize) -> usize {
 
 impl BufferPool {
     /// No buffers yet; they are claimed from this account.
-    pub(super) fn new(account: Account) -> Self {
-        Self { classes: Vec::new(), bytes: 0, credit: Credit::of(account) }
+    pub(super) fn new(account: MemoryAccount) -> Self {
+        Self { classes: Vec::new(), bytes: 0, credit: MemoryCredit::of(account) }
     }
 
     /// What the buffers are claimed from.
-    pub(super) fn account(&self) -> &Account {
+    pub(super) fn account(&self) -> &MemoryAccount {
         self.credit.account()
     }
 
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_for_what_is_about_as_long_and_shows_nothing_of_before() {
-        let mut spares = BufferPool::new(Account::UNBOUNDED);
+        let mut spares = BufferPool::new(MemoryAccount::UNBOUNDED);
         let memory = spares.store([&b"before"[..], b" that"].into_iter(), 11, Claim::Ordinary).unwrap();
         let place = memory.as_ptr();
         spares.put(memory, usize::MAX);
@@ -300,7 +300,8 @@ mod tests {
 
     #[test]
     fn what_one_has_too_much_of_another_keeps() {
-        let (mut here, mut there) = (BufferPool::new(Account::UNBOUNDED), BufferPool::new(Account::UNBOUNDED));
+        let (mut here, mut there) =
+            (BufferPool::new(MemoryAccount::UNBOUNDED), BufferPool::new(MemoryAccount::UNBOUNDED));
         let memory: Vec<_> =
             (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap()).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
@@ -318,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_somebody_holds_is_not_kept_nor_more_than_enough() {
-        let mut spares = BufferPool::new(Account::UNBOUNDED);
+        let mut spares = BufferPool::new(MemoryAccount::UNBOUNDED);
         let memory = spares.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap();
         spares.put(memory.clone(), usize::MAX);
         assert_eq!((spares.bytes, &memory[..4]), (0, &b"body"[..]));
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn what_is_allocated_is_claimed_once_and_what_is_spare_gives_way() {
         let ceiling = MemoryCeiling::new(3 << 20);
-        let mut spares = BufferPool::new(Account::under(&ceiling, MemoryUse::Messages));
+        let mut spares = BufferPool::new(MemoryAccount::under(&ceiling, MemoryUse::Messages));
         let claimed = |spares: &BufferPool| spares.credit.taken();
         let long = spares.store([&[1; 300_000][..]].into_iter(), 300_000, Claim::Ordinary).unwrap();
         let cost = claimed(&spares);
@@ -364,7 +365,7 @@ mod tests {
     #[test]
     fn what_goes_to_a_sibling_is_claimed_by_the_sibling() {
         let ceiling = MemoryCeiling::new(3 << 20);
-        let pool = || BufferPool::new(Account::under(&ceiling, MemoryUse::Messages));
+        let pool = || BufferPool::new(MemoryAccount::under(&ceiling, MemoryUse::Messages));
         let (mut here, mut there) = (pool(), pool());
         let memory: Vec<_> =
             (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap()).collect();
@@ -382,7 +383,7 @@ mod tests {
     /// Else a burst of long messages would leave short ones without.
     #[test]
     fn what_is_larger_makes_place() {
-        let mut spares = BufferPool::new(Account::UNBOUNDED);
+        let mut spares = BufferPool::new(MemoryAccount::UNBOUNDED);
         let memory = |len| HeapBuffer::from(std::vec![0; class_of(len).1]);
         for len in [3 << 20, 512 << 10, 300 << 10] {
             spares.put(memory(len), usize::MAX);

@@ -1,6 +1,6 @@
 //! Bytes in owned memory: a slab of allocations.
 
-use super::account::{Account, Claim};
+use super::account::{Claim, MemoryAccount};
 use super::buffer_pool::{BufferPool, HeapBuffer, SharedBytes, SpareBuffers};
 use crate::mem::bytes::Store;
 use crate::mem::{Blob, Bytes, Handle, Pool, PoolSlot, Slots};
@@ -20,10 +20,10 @@ pub(in crate::mem) struct OwnedBytes {
 impl OwnedBytes {
     fn new(limit: usize) -> Self {
         let blobs = Pool::new(Slots::<PoolSlot<_>>::owned(u32::MAX as usize));
-        Self { blobs, spare: BufferPool::new(Account::UNBOUNDED), used: 0, limit }
+        Self { blobs, spare: BufferPool::new(MemoryAccount::UNBOUNDED), used: 0, limit }
     }
 
-    fn under(limit: usize, account: Account) -> Self {
+    fn under(limit: usize, account: MemoryAccount) -> Self {
         let mut blobs = Slots::<PoolSlot<_>>::owned(u32::MAX as usize);
         blobs.set_account(account.clone());
         Self { blobs: Pool::new(blobs), spare: BufferPool::new(account), used: 0, limit }
@@ -129,7 +129,7 @@ impl Bytes<'_> {
     }
 
     /// The same below a ceiling: bytes in owned memory of which none is stored yet. What is borrowed stays as it is.
-    pub(crate) fn under(self, account: Account) -> Self {
+    pub(crate) fn under(self, account: MemoryAccount) -> Self {
         match self.0 {
             Store::Owned(owned) => Self(Store::Owned(OwnedBytes::under(owned.limit, account))),
             Store::Borrowed(_) => self,
@@ -137,7 +137,7 @@ impl Bytes<'_> {
     }
 
     /// What the bytes are claimed from.
-    pub(crate) fn account(&self) -> Option<&Account> {
+    pub(crate) fn account(&self) -> Option<&MemoryAccount> {
         match &self.0 {
             Store::Owned(owned) => Some(owned.spare.account()),
             Store::Borrowed(_) => None,
@@ -150,7 +150,7 @@ impl Bytes<'_> {
         match (&self.0, blob.into_parts().0) {
             (Store::Owned(owned), Some(at)) => owned.shared(at, blob.len()),
             _ => {
-                let mut unbounded = BufferPool::new(Account::UNBOUNDED);
+                let mut unbounded = BufferPool::new(MemoryAccount::UNBOUNDED);
                 let buffer = unbounded.store(self.chunks(blob, 0..blob.len()), blob.len(), Claim::Ordinary)?;
                 Some(SharedBytes::new(buffer, blob.len()))
             }

@@ -19,7 +19,7 @@ use super::{Chained, Pool};
 pub(crate) use alloc::collections::BTreeMap as GrowingMap;
 pub(crate) use alloc::vec::Vec as GrowingList;
 
-pub(crate) use account::{Account, Claim, Credit, allocated};
+pub(crate) use account::{Claim, MemoryAccount, MemoryCredit, allocated};
 pub(crate) use buffer_pool::SharedBytes;
 pub(crate) use buffer_pool::SpareBuffers;
 pub(crate) use bytes::OWNED_BLOB;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::account::{Account, Claim, PAGED, allocated};
+use super::account::{Claim, MemoryAccount, PAGED, allocated};
 use super::free_rows::FreeRows;
 
 /// A vector that grows up to a limit, by memory that it claims before.
@@ -17,7 +17,7 @@ pub(crate) struct OwnedSlots<T> {
 /// What a table has claimed.
 #[derive(Debug)]
 struct Claimed {
-    account: Account,
+    account: MemoryAccount,
     bytes: usize,
     /// What hangs at each entry and is allocated elsewhere, in bytes.
     beside: usize,
@@ -33,12 +33,12 @@ const STEP: usize = 4 << 10;
 impl<T: Default> OwnedSlots<T> {
     /// An empty table that grows up to `limit` entries.
     pub(super) fn new(limit: usize) -> Self {
-        let claimed = Claimed { account: Account::UNBOUNDED, bytes: 0, beside: FREE_LIST };
+        let claimed = Claimed { account: MemoryAccount::UNBOUNDED, bytes: 0, beside: FREE_LIST };
         Self { vec: Vec::new(), limit, claimed }
     }
 
     /// The table claims from this account. It must not have grown yet.
-    pub(in crate::mem) fn set_account(&mut self, account: Account) {
+    pub(in crate::mem) fn set_account(&mut self, account: MemoryAccount) {
         debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
         self.claimed.account = account;
     }
@@ -180,7 +180,7 @@ mod tests {
     fn it_claims_what_it_grows_by_and_gives_it_back() {
         let ceiling = MemoryCeiling::new(30 << 20);
         let mut slots = OwnedSlots::<[u64; 8]>::new(usize::MAX);
-        slots.set_account(Account::under(&ceiling, MemoryUse::Sessions));
+        slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
         slots.add_beside(10);
         let mut len = 0;
         while slots.grow_to(len + 1) {
@@ -204,7 +204,7 @@ mod tests {
     fn a_large_table_grows_by_an_eighth_and_a_small_one_claims_the_copy_too() {
         let ceiling = MemoryCeiling::new(250 << 10);
         let mut slots = OwnedSlots::<u64>::new(usize::MAX);
-        slots.set_account(Account::under(&ceiling, MemoryUse::Sessions));
+        slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
         // 64 KiB, then twice as many with the old ones beside them: beyond two thirds of 250 KiB.
         assert!(slots.grow_to(8 << 10) && slots.reserve(9 << 10, Claim::Ordinary));
         assert!(slots.places() < 16 << 10, "{}", slots.places());
