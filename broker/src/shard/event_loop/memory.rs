@@ -161,3 +161,80 @@ impl EventLoop {
         is_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Admission, Transport};
+    use crate::shard::{Clock, Mailboxes};
+    use crate::testing::WakeCounter;
+    use goldcrest_core::{AllowAll, Broker, Capacity, Config, Limits, Memory, Shard};
+    use std::task::Waker;
+    use std::time::Duration;
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn connect(event_loop: &mut EventLoop, admission: &Arc<Admission>, name: u8) -> (ConnectionId, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let connect = [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01", &[name][..]].concat();
+        let id = event_loop.open_connection(Transport::Tcp(stream), &connect, admission.permit().unwrap()).unwrap();
+        (id, peer)
+    }
+
+    /// Turns until `is_done`, for some seconds at most.
+    async fn turn(event_loop: &mut EventLoop, mut is_done: impl FnMut(&mut EventLoop) -> bool) {
+        let waker = Waker::from(Arc::new(WakeCounter::default()));
+        for _ in 0..5_000 {
+            event_loop.begin_turn(&waker);
+            event_loop.poll_sockets(&mut Vec::new());
+            event_loop.flush(usize::MAX);
+            if is_done(event_loop) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("it never came so far");
+    }
+
+    #[tokio::test]
+    async fn a_large_packet_waits_for_memory_and_small_ones_go_on() {
+        let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
+        let broker = Broker::new(memory, Config::gateway(1), &AllowAll);
+        let mut event_loop = EventLoop::new(0, Arc::new(Mailboxes::new(1)), Clock::start_at(0), broker, None);
+        let ceiling = MemoryCeiling::new(16 << 20);
+        let admission = Arc::new(Admission::new(2, 1, Duration::from_secs(1), 1024).under(&ceiling));
+        event_loop.claim_from(&ceiling);
+        let (large, large_peer) = connect(&mut event_loop, &admission, b'a').await;
+        let (_, small_peer) = connect(&mut event_loop, &admission, b'b').await;
+        ceiling.take_anyway(MemoryUse::Other, 14 << 20);
+        // A PUBLISH of 200,000 bytes, of which the first half comes.
+        let half = [b"\x30\xc3\x9a\x0c\0\x01x", &[7; 100_000][..]].concat();
+        let mut sent = 0;
+        turn(&mut event_loop, |event_loop| {
+            sent += large_peer.try_write(&half[sent..]).unwrap_or(0);
+            event_loop.socket(large).unwrap().waits_for_memory
+        })
+        .await;
+        assert!(ceiling.refused(MemoryUse::Receiving) > 0);
+        assert_eq!(small_peer.try_write(b"\xc0\0").unwrap(), 2);
+        let mut came = Vec::new();
+        turn(&mut event_loop, |_| {
+            let _ = small_peer.try_read_buf(&mut came);
+            came == b"\x20\x02\0\0\xd0\0"
+        })
+        .await;
+        assert!(event_loop.socket(large).unwrap().waits_for_memory);
+        ceiling.give_back(MemoryUse::Other, 14 << 20);
+        turn(&mut event_loop, |event_loop| {
+            sent += large_peer.try_write(&half[sent..]).unwrap_or(0);
+            sent == half.len() && event_loop.socket(large).unwrap().unread().len() == half.len()
+        })
+        .await;
+        assert!(ceiling.taken(MemoryUse::Receiving) >= 200_000);
+        // Memory is short again, and the other half does not come: it is closed for that.
+        ceiling.take_anyway(MemoryUse::Other, 14 << 20);
+        event_loop.memory_waits.due = Instant::from_millis(0);
+        turn(&mut event_loop, |event_loop| event_loop.socket(large).is_none()).await;
+    }
+}
