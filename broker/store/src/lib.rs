@@ -21,7 +21,7 @@
 //! let batches = [batch];
 //! loop {
 //!     match store.append(&batches) {
-//! A segment is being made ready on a thread of its own.
+//!         // A segment is being made ready, on a thread of its own.
 //!         Err(Failure::NoRoom) => store.upkeep(Duration::from_secs(10))?,
 //!         appended => break appended?,
 //!     };
