@@ -2,7 +2,7 @@
 
 use crate::property::Places;
 use crate::reader::Reader;
-use crate::{Property, PropertyId, QoS, Refusal, Sink, Version, Window};
+use crate::{Property, PropertyId, QoS, Refusal, Sink, Version, Window, property};
 use core::fmt;
 
 /// The Properties of a packet or of a Will: the bytes of a decoded packet, or a list that is to be encoded.
@@ -148,6 +148,14 @@ impl<'a> Properties<'a> {
             // Each Property has one encoding only, so encoding it again gives the bytes that came in.
             self.iter().filter(|property| property.id().bit() & NOT_FORWARDED == 0).for_each(|p| p.encode(out));
         }
+    }
+
+    /// The list whose bytes [`Properties::put_forwardable`] has put.
+    ///
+    /// # Errors
+    /// The bytes are no Properties of a PUBLISH.
+    pub fn from_forwardable(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        Self::check(Reader::new(bytes), property::PUBLISH)
     }
 
     /// The number of bytes that [`Properties::put_forwardable`] puts.

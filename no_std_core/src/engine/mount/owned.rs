@@ -19,9 +19,7 @@ use crate::engine::receive::Taken;
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::Handle;
 use crate::seam::grant::{Grant, Mount};
-use crate::seam::work;
 use crate::time::Instant;
-use crate::topic::TopicFilter;
 
 const TOO_LONG: Refusal = Refusal::new(
     ReasonCode::TopicNameInvalid,
@@ -189,24 +187,9 @@ impl Engine<'_> {
     /// A client goes on with a Session that it may have had with another mount: subscriptions outside of this one end.
     pub(crate) fn keep_below_mount(&mut self, handle: Handle<Connection>, session: Handle<Session>) {
         let Some(mount) = self.mounts.0.get(&handle).cloned() else { return };
-        let mut has_lost = false;
-        let subscriber = self.subscriber_of(session);
-        let mut at = self.router.subscriptions_of(subscriber).next();
-        while let Some(subscription) = at {
-            at = self.router.next_of_subscriber(subscription);
-            self.work.count(work::SUBSCRIPTION, 1);
-            let is_below = self.with_written_filter(subscription, |_, text| {
-                let filter = text.and_then(|text| TopicFilter::new(text).ok());
-                filter.is_some_and(|filter| mount.strip(filter.proper()).is_some())
-            });
-            if !is_below {
-                has_lost = true;
-                self.remove_subscription(session, subscription);
-            }
-        }
-        if has_lost {
-            self.forget_left_groups(session);
-        }
+        self.keep_subscriptions(session, |_, _, filter| {
+            filter.is_some_and(|filter| mount.strip(filter.proper()).is_some())
+        });
     }
 
     /// Whether the client has a mount.
@@ -282,27 +265,17 @@ fn whole_properties(properties: &[u8], mount: &Mount, longest: usize) -> Option<
 
 /// Where the text of the Response Topic stands in stored Properties, behind its length.
 fn response_topic_in(properties: &[u8]) -> Option<Range<usize>> {
-    const PAYLOAD_FORMAT_INDICATOR: u8 = 0x01;
-    const RESPONSE_TOPIC: u8 = 0x08;
-    const USER_PROPERTY: u8 = 0x26;
-    // Where a text ends that begins with its length in two bytes.
-    let text_at = |at: usize| {
-        let len = properties.get(at..)?.first_chunk()?;
-        let start = at.checked_add(2)?;
-        Some(start..start.checked_add(usize::from(u16::from_be_bytes(*len)))?)
-    };
-    let mut at = 0_usize;
-    loop {
-        let id = *properties.get(at)?;
-        at = at.checked_add(1)?;
-        at = match id {
-            PAYLOAD_FORMAT_INDICATOR => at.checked_add(1)?,
-            RESPONSE_TOPIC => return text_at(at).filter(|text| text.end <= properties.len()),
-            USER_PROPERTY => text_at(text_at(at)?.end)?.end,
-            // Content Type and Correlation Data.
-            _ => text_at(at)?.end,
-        };
+    /// Bytes before the text: the identifier of the Property, and the length of the text.
+    const BEFORE_TEXT: usize = 3;
+    let mut start = 0_usize;
+    for property in Properties::from_forwardable(properties).ok()?.iter() {
+        let end = start.checked_add(Properties::new(&[property]).wire_len() as usize)?;
+        if let Property::ResponseTopic(_) = property {
+            return Some(start.checked_add(BEFORE_TEXT)?..end);
+        }
+        start = end;
     }
+    None
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::engine::Engine;
+use crate::engine::router::Subscription;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::seam::authorize::Subscribable;
@@ -85,33 +86,45 @@ impl Engine<'_> {
     /// no other way to say so.
     fn review_session(&mut self, now: Instant, session: Handle<Session>) {
         let mut is_wholly_granted = true;
+        let has_lost = self.keep_subscriptions(session, |engine, subscription, filter| {
+            let qos = QoS::from_bits(engine.router.subscription(subscription).options().qos).unwrap_or_default();
+            let answer = filter
+                .map_or(Subscribable::No, |filter| engine.authorize.subscribe(&engine.subject(session), filter, qos));
+            is_wholly_granted &= answer != Subscribable::Partly;
+            answer != Subscribable::No
+        });
+        self.sessions[session].wholly_granted =
+            if is_wholly_granted { self.rules.all_granted() } else { WhollyGranted::NO };
+        if has_lost && let Some(connection) = self.sessions[session].connection {
+            self.close(now, connection, WITHDRAWN, true);
+        }
+    }
+
+    /// Ends the subscriptions of a Session that `is_kept`, which is asked about each with its Topic Filter, does not keep. Returns whether
+    /// any ended.
+    pub(crate) fn keep_subscriptions(
+        &mut self,
+        session: Handle<Session>,
+        mut is_kept: impl FnMut(&mut Self, Handle<Subscription>, Option<TopicFilter<'_>>) -> bool,
+    ) -> bool {
         let mut has_lost = false;
         let subscriber = self.subscriber_of(session);
         let mut at = self.router.subscriptions_of(subscriber).next();
         while let Some(subscription) = at {
             at = self.router.next_of_subscriber(subscription);
             self.work.count(work::SUBSCRIPTION, 1);
-            let qos = QoS::from_bits(self.router.subscription(subscription).options().qos).unwrap_or_default();
             // The memory for the filter is given back before a subscription ends: observers are told of that with its filter.
-            let answer = self.with_written_filter(subscription, |engine, text| {
-                let filter = text.and_then(|text| TopicFilter::new(text).ok());
-                filter.map_or(Subscribable::No, |filter| {
-                    engine.authorize.subscribe(&engine.subject(session), filter, qos)
-                })
+            let stays = self.with_written_filter(subscription, |engine, text| {
+                is_kept(engine, subscription, text.and_then(|text| TopicFilter::new(text).ok()))
             });
-            is_wholly_granted &= answer != Subscribable::Partly;
-            if answer == Subscribable::No {
+            if !stays {
                 has_lost = true;
                 self.remove_subscription(session, subscription);
             }
         }
-        self.sessions[session].wholly_granted =
-            if is_wholly_granted { self.rules.all_granted() } else { WhollyGranted::NO };
         if has_lost {
             self.forget_left_groups(session);
-            if let Some(connection) = self.sessions[session].connection {
-                self.close(now, connection, WITHDRAWN, true);
-            }
         }
+        has_lost
     }
 }
