@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
-use crate::mem::heap::SpareBuffers;
+use crate::mem::heap::{SpareBuffers, forget_gone};
 use crate::mem::{Handle, one_more};
 use crate::seam::work;
 use crate::shards::forward::{Content, Forward};
@@ -30,7 +30,7 @@ pub(crate) struct ShardLinks {
     congested: Vec<ConnectionId>,
 }
 
-/// What one sibling is to get, and has got.
+/// The forwards for one sibling: those that wait, and how many were handed over and not confirmed yet.
 #[derive(Debug, Default)]
 struct Queue {
     outgoing: VecDeque<Forward>,
@@ -166,14 +166,11 @@ impl Engine<'_> {
     pub(super) fn wait_for_confirmation(&mut self, handle: Handle<Connection>) -> bool {
         let id = self.id_of(handle);
         if !self.connections[handle].shards.mark(Waits::CONGESTED, true) {
-            self.shards.links.congested.push(id);
-            // Connections that have gone are taken out where they may be half of all.
-            if self.shards.links.congested.len() > self.connections.len().saturating_mul(2).saturating_add(16) {
-                let mut waiting = core::mem::take(&mut self.shards.links.congested);
-                self.work.count(work::PACKET, waiting.len());
-                waiting.retain(|id| self.find(*id).is_some());
-                self.shards.links.congested = waiting;
-            }
+            let mut waiting = core::mem::take(&mut self.shards.links.congested);
+            let looked_at = forget_gone(&mut waiting, self.connections.len(), |id| self.find(*id).is_some());
+            self.work.count(work::PACKET, looked_at);
+            waiting.push(id);
+            self.shards.links.congested = waiting;
         }
         false
     }

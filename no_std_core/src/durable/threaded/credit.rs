@@ -16,7 +16,9 @@ use crate::engine::connections::{Connection, ConnectionId};
 use crate::engine::messages::Message;
 use crate::engine::neighbours::credit::{Account, Credit, CreditState};
 use crate::mem::Handle;
+use crate::mem::heap::forget_gone;
 use crate::seam::journal::RECORD_BYTES;
+use crate::seam::work;
 use crate::topic::TopicName;
 
 /// The account of a broker with its store: bytes of records, added up since the first grant. See
@@ -131,18 +133,11 @@ impl Engine<'_> {
         self.account.credit.wanted = self.account.credit.wanted.max(needed);
         if !self.connections[handle].waits_for_credit.get() {
             self.connections[handle].waits_for_credit.set(true);
-            self.forget_who_is_gone();
-            self.account.waiting.push(self.id_of(handle));
-        }
-    }
-
-    /// Keeps the list of waiting connections below twice as many entries as there are connections. While the store does not
-    /// answer, any number of connections may come, wait and go. A connection that still exists is in the list once at most, so
-    /// this halves the list.
-    fn forget_who_is_gone(&mut self) {
-        if self.account.waiting.len() >= self.connections.len().saturating_mul(2) {
+            // While the store does not answer, any number of connections may come, wait and go.
             let mut waiting = core::mem::take(&mut self.account.waiting);
-            waiting.retain(|id| self.find(*id).is_some());
+            let looked_at = forget_gone(&mut waiting, self.connections.len(), |id| self.find(*id).is_some());
+            self.work.count(work::PACKET, looked_at);
+            waiting.push(self.id_of(handle));
             self.account.waiting = waiting;
         }
     }

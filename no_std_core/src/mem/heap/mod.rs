@@ -28,6 +28,17 @@ pub(super) use slots::OwnedSlots;
 /// Whether memory can be owned: whoever asks keeps what only a server needs out of an image for a microcontroller.
 pub(crate) const OWNED: bool = true;
 
+/// Takes entries that are gone out of a list of things that wait, once they may be half of it: when the list has twice as many entries as there
+/// are `things`, each of which stands in the list once at most. Returns how many entries were looked at.
+pub(crate) fn forget_gone<T>(waiting: &mut GrowingList<T>, things: usize, is_there: impl FnMut(&T) -> bool) -> usize {
+    let looked_at = waiting.len();
+    if looked_at < things.saturating_mul(2) {
+        return 0;
+    }
+    waiting.retain(is_there);
+    looked_at
+}
+
 impl<T: Default> Slots<'_, T> {
     /// An empty table that grows up to `limit` entries.
     pub fn owned(limit: usize) -> Self {
