@@ -75,21 +75,15 @@ fn a_client_proves_in_steps_who_it_is() {
             say(&mut client, ReasonCode::ContinueAuthentication, "one");
             expect_question(&mut client, "second?");
             say(&mut client, ReasonCode::ContinueAuthentication, "two");
-            client.receive(|packet| match packet {
-                Packet::ConnAck(ack) => {
-                    let data = ack.properties.authentication_data();
-                    assert_eq!((ack.code, data), (ReasonCode::Success, Some(&b"welcome"[..])));
-                }
-                other => panic!("CONNACK was expected, not {other:?}"),
+            client.receive_connack(|ack| {
+                let data = ack.properties.authentication_data();
+                assert_eq!((ack.code, data), (ReasonCode::Success, Some(&b"welcome"[..])));
             });
             client.subscribe("t", QoS::AtMostOnce);
 
             let mut liar = begun(&gateway, "liar");
             say(&mut liar, ReasonCode::ContinueAuthentication, "wrong");
-            liar.receive(|packet| match packet {
-                Packet::ConnAck(ack) => assert_eq!(ack.code, ReasonCode::NotAuthorized),
-                other => panic!("CONNACK was expected, not {other:?}"),
-            });
+            liar.receive_connack(|ack| assert_eq!(ack.code, ReasonCode::NotAuthorized));
 
             // A re-authentication as another principal than that of the Session is refused.
             say(&mut client, ReasonCode::ReAuthenticate, "somebody else");
@@ -110,10 +104,7 @@ fn a_listener_that_other_machines_reach_needs_a_decider_or_allow_anonymous() {
     let gateway = Gateway::start_with(&config, Access::new().decided_by(nobody)).expect("somebody decides");
     let mut client = Client::open(gateway.addresses()[0]);
     client.send(Packet::Connect(connect_packet("a")));
-    client.receive(|packet| match packet {
-        Packet::ConnAck(ack) => assert_eq!(ack.code, ReasonCode::Banned),
-        other => panic!("CONNACK was expected, not {other:?}"),
-    });
+    client.receive_connack(|ack| assert_eq!(ack.code, ReasonCode::Banned));
     runtime().block_on(gateway.shut_down());
 }
 
@@ -138,10 +129,7 @@ fn connect_of<'a>(gateway: &Gateway, client_id: &'a str, user_name: Option<&'a s
     let will =
         Will { topic: "gone", qos: QoS::AtLeastOnce, retain: false, properties: Properties::EMPTY, payload: b"!" };
     client.send(Packet::Connect(Connect { user_name, will: Some(will), ..connect_packet(client_id) }));
-    client.receive(|packet| match packet {
-        Packet::ConnAck(ack) => assert_eq!(ack.code, ReasonCode::Success),
-        other => panic!("CONNACK was expected, not {other:?}"),
-    });
+    client.receive_connack(|ack| assert_eq!(ack.code, ReasonCode::Success));
     client
 }
 
@@ -212,10 +200,7 @@ fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
     let list = [Property::SessionExpiryInterval(u32::MAX)];
     let properties = Properties::new(&list);
     client.send(Packet::Connect(Connect { properties, clean_start: false, ..connect_packet("reader") }));
-    let present = client.receive(|packet| match packet {
-        Packet::ConnAck(ack) => ack.session_present,
-        other => panic!("CONNACK was expected, not {other:?}"),
-    });
+    let present = client.receive_connack(|ack| ack.session_present);
     (client, present)
 }
 

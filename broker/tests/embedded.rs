@@ -63,10 +63,7 @@ fn another_configuration_holds_for_clients_of_all_shards_that_connect_from_then_
         for name in NAMES {
             let mut client = Client::open(gateway.addresses()[0]);
             client.send(Packet::Connect(support::connect_packet(name)));
-            client.receive(|packet| match packet {
-                Packet::ConnAck(ack) => assert_eq!(ack.properties.server_keep_alive(), Some(7)),
-                other => panic!("CONNACK was expected, not {other:?}"),
-            });
+            client.receive_connack(|ack| assert_eq!(ack.properties.server_keep_alive(), Some(7)));
         }
     });
 }
@@ -80,10 +77,7 @@ fn a_configuration_that_needs_a_restart_is_refused_as_a_whole() {
         assert_eq!(gateway.reload(&other).await, Err(ReloadError::Unchangeable("capacity")));
         let mut client = Client::open(gateway.addresses()[0]);
         client.send(Packet::Connect(support::connect_packet("a")));
-        client.receive(|packet| match packet {
-            Packet::ConnAck(ack) => assert_eq!(ack.properties.server_keep_alive(), None),
-            other => panic!("CONNACK was expected, not {other:?}"),
-        });
+        client.receive_connack(|ack| assert_eq!(ack.properties.server_keep_alive(), None));
         other.capacity = config.capacity;
         gateway.reload(&other).await.expect("it is compared with what is in force");
     });
@@ -135,10 +129,7 @@ fn connect_as(gateway: &Gateway, client_id: &str, user_name: &str, password: &[u
     let mut client = Client::open(gateway.addresses()[0]);
     let (user_name, password) = (Some(user_name), Some(password));
     client.send(Packet::Connect(Connect { user_name, password, ..support::connect_packet(client_id) }));
-    let code = client.receive(|packet| match packet {
-        Packet::ConnAck(ack) => ack.code,
-        other => panic!("CONNACK was expected, not {other:?}"),
-    });
+    let code = client.receive_connack(|ack| ack.code);
     (client, code)
 }
 

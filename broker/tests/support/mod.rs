@@ -90,6 +90,14 @@ impl Client {
         }
     }
 
+    /// Receives a CONNACK, and returns what `take` takes from it.
+    pub(crate) fn receive_connack<T>(&mut self, take: impl FnOnce(ConnAck<'_>) -> T) -> T {
+        self.receive(|packet| match packet {
+            Packet::ConnAck(ack) => take(ack),
+            other => panic!("CONNACK was expected, not {other:?}"),
+        })
+    }
+
     /// Expects `wanted` as the next packet, apart from its Properties.
     pub(crate) fn expect(&mut self, wanted: Packet<'_>) {
         self.receive(|mut packet| {

@@ -216,11 +216,9 @@ impl Counters {
         self.bytes_sent = self.bytes_sent.saturating_add(bytes_sent);
         self.packets_received = self.packets_received.saturating_add(packets_received);
         self.packets_sent = self.packets_sent.saturating_add(packets_sent);
-        self.publish_received
-            .iter_mut()
-            .zip(publish_received)
-            .for_each(|(sum, count)| *sum = sum.saturating_add(count));
-        self.publish_sent.iter_mut().zip(publish_sent).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        for (sums, counts) in [(&mut self.publish_received, publish_received), (&mut self.publish_sent, publish_sent)] {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        }
         self.publish_bytes_received = self.publish_bytes_received.saturating_add(publish_bytes_received);
         self.publish_bytes_sent = self.publish_bytes_sent.saturating_add(publish_bytes_sent);
         self.connections_opened = self.connections_opened.saturating_add(connections_opened);

@@ -3,6 +3,17 @@ use std::vec::Vec;
 
 use super::*;
 
+/// Tables of different sizes, none of which divides another.
+type Odd = crate::resources! {
+    connections: 3,
+    sessions: 7,
+    subscriptions: 5,
+    levels: 11,
+    messages: 13,
+    deliveries: 17,
+    blocks: 19,
+};
+
 #[test]
 fn resources_are_as_large_as_their_tables() {
     type Tiny = crate::resources! {
@@ -13,15 +24,6 @@ fn resources_are_as_large_as_their_tables() {
         messages: 1,
         deliveries: 1,
         blocks: 1,
-    };
-    type Odd = crate::resources! {
-        connections: 3,
-        sessions: 7,
-        subscriptions: 5,
-        levels: 11,
-        messages: 13,
-        deliveries: 17,
-        blocks: 19,
     };
     type Large = crate::resources! {
         connections: 64,
@@ -43,15 +45,6 @@ fn resources_are_as_large_as_their_tables() {
 
 #[test]
 fn the_entries_are_those_of_the_memory() {
-    type Odd = crate::resources! {
-        connections: 3,
-        sessions: 7,
-        subscriptions: 5,
-        levels: 11,
-        messages: 13,
-        deliveries: 17,
-        blocks: 19,
-    };
     let mut resources = Odd::new();
     let memory = resources.memory().0;
     let router = &memory.router;
