@@ -161,7 +161,7 @@ fn mistakes_are_one_line_and_an_exit_code() {
 }
 
 #[test]
-fn clients_beyond_the_file_descriptors_are_told_and_the_next_are_served() {
+fn clients_beyond_the_limit_of_descriptors_are_closed_and_later_ones_are_served() {
     let server = Server::start(&[]);
     let pid = rustix::process::Pid::from_raw(server.child.id().try_into().unwrap());
     let few = rustix::process::Rlimit { current: Some(40), maximum: Some(40) };

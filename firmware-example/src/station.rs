@@ -54,7 +54,7 @@ impl<'b> Station<'b> {
         self.local.id() == Some(id)
     }
 
-    /// Obeys commands, and publishes a reading when it is time. Whether it did.
+    /// Obeys commands, and publishes a reading when it is time. Returns whether a reading was published.
     pub(crate) fn turn(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
         let mut is_switched = false;
         while let Some(event) = self.local.poll(broker, now) {

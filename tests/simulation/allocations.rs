@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[test]
-fn the_allocator_counts() {
+fn the_allocator_of_these_tests_counts_allocations() {
     let before = TAKEN.get();
     std::hint::black_box(Vec::<u8>::with_capacity(1));
     assert_eq!(TAKEN.get() - before, 1);

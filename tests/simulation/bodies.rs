@@ -92,7 +92,7 @@ fn the_budget_is_filled_and_not_exceeded() {
 }
 
 #[test]
-fn a_body_for_many_is_read_once_while_all_want_it() {
+fn a_body_on_disk_is_read_once_for_all_subscribers_that_want_it_at_that_time() {
     let mut world = world(config(1));
     for id in ["a", "b", "c"] {
         absent(&mut world, id, "t");

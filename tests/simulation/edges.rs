@@ -194,7 +194,7 @@ fn a_verdict_after_the_end_is_ignored() {
 /// A connection that is gone, and that `poll_ready` has not named since, is not closed once more by a shutdown: its
 /// timer would outlive it.
 #[test]
-fn a_shutdown_leaves_connections_alone_that_are_gone() {
+fn a_shutdown_skips_connections_that_are_closed_already() {
     let now = goldcrest_core::Instant::from_millis(1);
     let mut broker = broker(Config::gateway(1));
     let id = broker.handle_connected(now).unwrap();

@@ -46,6 +46,7 @@ fn expect_cut_off_after_silence(world: &mut World, id: ClientId) {
     assert!(world.is_closed(id));
 }
 
+/// PINGRESP promises nothing, and so it is sent while the store has not synced yet.
 /// [MQTT-3.12.4-1]
 #[test]
 fn pingresp_does_not_wait_for_the_disk() {

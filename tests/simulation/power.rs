@@ -256,7 +256,7 @@ fn acknowledged_messages_arrive_though_their_bodies_were_on_disk_alone() {
 }
 
 #[test]
-fn a_full_disk_loses_nothing_and_lets_nobody_wait() {
+fn with_a_full_disk_no_message_is_lost_and_no_client_waits() {
     let (seeds, steps) = (setting("GOLDCREST_SIM_SEEDS", 6), setting("GOLDCREST_SIM_STEPS", 3_000));
     for (seed, shards) in (1..=seeds).flat_map(|seed| [(seed, 1), (seed, 2), (seed, 3)]) {
         let mut test = Test::new(seed, Storage::Owned(MODEST), shards, if seed % 3 == 0 { 800 } else { 0 });
@@ -454,7 +454,7 @@ fn no_records_whatever_do_harm() {
 
 /// What was refused with one shard was acknowledged with several, and dropped where its Session lived.
 #[test]
-fn a_full_store_refuses_what_it_would_have_to_take_and_nothing_else() {
+fn a_full_store_refuses_only_messages_that_need_a_record() {
     for shards in 1..=3 {
         // So that they live together and apart.
         (0..8).for_each(|number| a_full_store_refuses(shards, &format!("keeper {number}")));

@@ -506,7 +506,8 @@ fn a_full_queue_that_keeps_the_latest_is_not_gone_through_for_each_message() {
         turns.broker.work() - before
     };
     let filling = publish_all(0..WAITING);
-    // The newest half is there and the oldest messages go; then each topic has an older one in the midst of the queue.
+    // First no topic has an older message in the queue, so that the oldest messages are dropped. In the end each topic has an older message
+    // somewhere in the middle of the queue.
     for (topics, what) in
         [(WAITING..WAITING + WAITING / 2, "no"), (WAITING / 2 * 3..WAITING * 2, "no"), (WAITING..WAITING * 2, "an")]
     {

@@ -81,7 +81,7 @@ fn a_name_has_the_same_number_after_each_restart() {
 }
 
 #[test]
-fn nobody_has_the_number_of_anonymous_clients() {
+fn no_name_gets_the_principal_number_of_anonymous_clients() {
     let principals = Principals::default();
     assert_ne!(principals.principal("").ok(), Some(Principal::ANONYMOUS));
     assert_ne!(principals.principal("ann"), Ok(Principal::ANONYMOUS));
@@ -99,7 +99,7 @@ fn a_name_is_neither_empty_nor_longer_than_allowed() {
 
 /// The number of a name whose record is lost must not become that of another name: its Sessions are still stored.
 #[test]
-fn the_number_of_a_stored_session_is_given_to_nobody() {
+fn the_principal_number_of_a_stored_session_is_given_to_no_other_name() {
     let folder = Folder::new("principals-lost");
     with_store(&folder.0, |principals, _| ["ann", "bob"].map(|name| number(principals, name)));
     append(&folder.0, |batch| batch.delete(Key { shard: Key::COMMON, kind: 0x40, slot: 1 }));

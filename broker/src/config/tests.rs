@@ -427,7 +427,7 @@ fn the_number_of_shards_may_follow_the_cores() {
 
 /// Without a listener nobody could connect, though the gateway would say that clients may publish.
 #[test]
-fn a_list_without_listeners_is_refused() {
+fn an_empty_list_of_listeners_is_refused() {
     let mistake = mistake("shards = 1\nlistener = []");
     assert!(mistake.starts_with("gateway.toml:2: listener: [] is not allowed; allowed: "), "{mistake}");
 }

@@ -129,7 +129,7 @@ impl Limits {
     /// sense. What is not done yet with an unfinished CONNECT, or with all filters of a SUBSCRIBE, grows with it.
     pub const OTHER_PACKET_BYTES: u32 = 1024 * 1024 + 64 * 1024;
 
-    /// Queues in the store have as many messages together as so many of the longest ones, and then they grow no longer.
+    /// When all queues in the store together hold as many messages as this many queues of the greatest length, no queue there grows any more.
     pub const LONG_QUEUES: usize = 4;
 
     /// Messages in the longest queue in the store, if it may be longer than one in memory.

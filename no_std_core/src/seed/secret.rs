@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bit_of_the_secret_and_of_the_index_changes_half_of_a_number() {
+    fn each_bit_of_secret_and_index_changes_half_of_the_bits_of_the_derived_number() {
         for number in [number, half_sip::number] {
             let differing = |secret, index| (number(5, 7) ^ number(secret, index)).count_ones();
             let of_secrets = (0..128).map(|bit| differing(5 ^ 1 << bit, 7));

@@ -60,7 +60,7 @@ impl Delivery {
         self.is(Self::GROUP | Self::GROUP_ELSEWHERE)
     }
 
-    /// Whether it keeps the body of its message in memory, by one more reference to the message.
+    /// Whether this delivery pins the body of its message in memory: then it holds a second reference to the message.
     #[inline]
     pub(super) fn pins_body(&self) -> bool {
         OWNED && self.is_shared()
