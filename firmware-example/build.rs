@@ -1,5 +1,5 @@
-//! Tells the linker about the board: `memory.x` and `device.x`. Here and not in `.cargo/config.toml`, so that it holds wherever
-//! cargo is called from.
+//! Passes the linker scripts of the board, `memory.x` and `device.x`. A build script does so and not `.cargo/config.toml`, so
+//! that cargo may be called from any folder.
 
 fn main() {
     println!("cargo::rerun-if-changed=memory.x");
@@ -8,7 +8,7 @@ fn main() {
     for kind in ["bins", "examples"] {
         println!("cargo::rustc-link-arg-{kind}=-Tlink.x");
         println!("cargo::rustc-link-arg-{kind}=--nmagic");
-        // Functions that are the same to the bit are there once. Nothing compares their addresses.
+        // The linker keeps one copy of functions with identical code. No code compares their addresses.
         println!("cargo::rustc-link-arg-{kind}=--icf=all");
     }
 }

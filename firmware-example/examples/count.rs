@@ -1,8 +1,9 @@
-//! How many instructions a PUBLISH takes from the bytes of its publisher to the bytes of its subscribers, and their
-//! acknowledgements. tests/firmware/instructions runs it in QEMU, where each instruction takes 1,024 ns.
+//! Counts the instructions that a PUBLISH takes from the bytes of its publisher to the bytes of its subscribers, and
+//! their acknowledgements. The script `tests/firmware/instructions` runs this program in QEMU, where each instruction
+//! takes 1,024 ns.
 //!
-//! The broker is that of the firmware: its memory, its configuration. Each line of output is QoS, subscribers, and the
-//! instructions of each step.
+//! The broker has the memory and the configuration of the firmware. Each line of output has the QoS, the number of
+//! subscribers, and the instructions of each step.
 
 #![no_std]
 #![no_main]
@@ -28,36 +29,36 @@ use memory::Memory;
 
 const MOST_SUBSCRIBERS: usize = 8;
 
-/// Rounds before the one that is counted: every table has been used, every identifier is of ordinary length.
+/// Rounds before the counted one: by then every table has been used, and Packet Identifiers have their usual length.
 const WARM_UP: usize = 20;
 
 const NOW: Instant = Instant::from_millis(1_000);
 
-/// CONNECT of MQTT 5.0 with Clean Start; the last byte is the Client Identifier.
+/// A CONNECT of MQTT 5.0 with Clean Start. The last byte is the Client Identifier.
 const CONNECT: [u8; 16] = *b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01?";
 const SUBSCRIBE: [u8; 30] = *b"\x82\x1c\0\x01\0\0\x16building/+/temperature?";
 const QOS_0: &[u8] = b"\x30\x33\0\x1cbuilding/kitchen/temperature\x0021.5 degrees Celsius";
 const QOS_1: &[u8] = b"\x32\x35\0\x1cbuilding/kitchen/temperature\0\x07\x0021.5 degrees Celsius";
-/// Where the Packet Identifier stands in a PUBLISH like that.
+/// The offset of the Packet Identifier in such a PUBLISH.
 const IDENTIFIER_AT: usize = 32;
 
-/// Instructions of the steps of one PUBLISH.
+/// The instructions of each step of one PUBLISH.
 #[derive(Clone, Copy)]
 struct Steps {
-    /// Its decoding alone, which is part of the next.
+    /// Decoding alone, which `receive` includes.
     decode: u32,
-    /// Decode, match, enqueue.
+    /// Decoding, matching and queueing.
     receive: u32,
-    /// Encode, for all subscribers, and PUBACK for the publisher.
+    /// Encoding for all subscribers, and PUBACK for the publisher.
     transmit: u32,
-    /// PUBACK of all subscribers.
+    /// Handling the PUBACK of all subscribers.
     acknowledge: u32,
 }
 
 struct Bench {
     broker: &'static mut Broker<'static>,
     publisher: ConnectionId,
-    /// What each subscriber was sent last.
+    /// The last packet sent to each subscriber.
     sent: [[u8; 64]; MOST_SUBSCRIBERS],
     subscribers: [Option<ConnectionId>; MOST_SUBSCRIBERS],
     overhead: u32,
@@ -66,7 +67,7 @@ struct Bench {
 #[entry]
 fn main() -> ! {
     static mut MEMORY: Memory = Memory::new();
-    // The stack has no room for it.
+    // A `static`, because the stack has no room for a broker.
     static mut BROKER: Option<Broker<'static>> = None;
 
     let Some(Peripherals { SYST: mut timer, .. }) = Peripherals::take() else { panic!("main runs once") };
@@ -96,7 +97,7 @@ fn main() -> ! {
 }
 
 impl Bench {
-    /// Has so many subscribers and no others.
+    /// Connects `count` subscribers, and closes all earlier ones.
     fn subscribe(&mut self, count: usize, qos: QoS) {
         for id in self.subscribers.iter_mut().filter_map(Option::take) {
             self.broker.handle_closed(NOW, id);
@@ -147,7 +148,7 @@ impl Bench {
         Steps { decode, receive, transmit, acknowledge }
     }
 
-    /// The instructions of `act`.
+    /// How many instructions `act` takes.
     fn count(&mut self, act: impl FnOnce(&mut Self)) -> u32 {
         let overhead = self.overhead;
         let counted = ticks(|| act(self)) - overhead;
@@ -156,7 +157,7 @@ impl Bench {
     }
 }
 
-/// Ticks of the core's clock.
+/// How many ticks of the core's clock `act` takes.
 #[inline(never)]
 fn ticks(act: impl FnOnce()) -> u32 {
     let before = SYST::get_current();
@@ -177,7 +178,7 @@ fn hand_in(broker: &mut Broker<'_>, id: ConnectionId, packet: &[u8]) {
     assert!(broker.handle_bytes(NOW, id, packet).consumed == packet.len(), "it was taken");
 }
 
-/// Throws away what is to be transmitted.
+/// Transmits all packets that are due, and discards them.
 fn settle(broker: &mut Broker<'_>) {
     while let Some(id) = broker.poll_ready() {
         broker.poll_transmit(NOW, id, &mut [0; 256]);

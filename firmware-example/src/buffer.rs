@@ -1,9 +1,9 @@
-//! Bytes on their way, first in, first out, in one piece.
+//! A queue of bytes, first in, first out, which are in one piece of memory.
 
-/// At most `N` bytes.
+/// A queue of at most `N` bytes.
 pub(crate) struct Buffer<const N: usize> {
     bytes: [u8; N],
-    /// Where those begin that were not taken, and where they end; both 0 if there are none.
+    /// The bytes `start..end` are in the queue. Both are 0 if it is empty.
     start: usize,
     end: usize,
 }
@@ -17,9 +17,10 @@ impl<const N: usize> Buffer<N> {
         self.bytes.get(self.start..self.end).unwrap_or(&[])
     }
 
-    /// Where more may be written, to be followed by [`Buffer::put`]. Empty if all is filled.
+    /// The free memory behind the bytes in the queue. Write there and call [`Buffer::put`] afterwards. Empty if the
+    /// queue is full.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        // Moved as seldom as can be.
+        // Moves the bytes to the front as seldom as possible.
         if self.end == N && self.start > 0 {
             self.bytes.copy_within(self.start.., 0);
             (self.start, self.end) = (0, N - self.start);
@@ -27,12 +28,12 @@ impl<const N: usize> Buffer<N> {
         self.bytes.get_mut(self.end..).unwrap_or(&mut [])
     }
 
-    /// So many bytes were written to [`Buffer::space`].
+    /// Adds the first `count` bytes of [`Buffer::space`] to the queue.
     pub(crate) fn put(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(N);
     }
 
-    /// Forgets the first `count` bytes, or all if there are fewer.
+    /// Removes the first `count` bytes, or all if there are fewer.
     pub(crate) fn take(&mut self, count: usize) {
         self.start = self.start.saturating_add(count);
         if self.start >= self.end {

@@ -1,13 +1,13 @@
-//! What all Network Connections have in common, whatever carries their bytes.
+//! The part of a Network Connection that TCP and serial lines have in common.
 
 use goldcrest_core::{Broker, ConnectionId, Full, Instant, Next, Then};
 
-/// One Network Connection, as the broker knows it.
+/// A Network Connection of the broker.
 pub(crate) struct Connection {
     id: ConnectionId,
-    /// The broker takes no more bytes until it names the connection again.
+    /// Whether the broker accepts no more bytes until `poll_ready` names the connection.
     is_waiting: bool,
-    /// The broker has named it: there may be something to transmit.
+    /// Whether `poll_ready` has named the connection: there may be something to transmit.
     is_ready: bool,
 }
 
@@ -16,23 +16,23 @@ impl Connection {
         Ok(Self { id: broker.handle_connected(now)?, is_waiting: false, is_ready: false })
     }
 
-    /// Whether bytes that have arrived must stay where they are.
+    /// Whether received bytes must wait.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_waiting
     }
 
-    /// Hands in what has arrived. Returns how many bytes are done with.
+    /// Hands received bytes to the broker. Returns how many of them the broker has consumed.
     pub(crate) fn hand_in(&mut self, now: Instant, broker: &mut Broker<'_>, bytes: &[u8]) -> usize {
         if self.is_waiting {
             return 0;
         }
         let received = broker.handle_bytes(now, self.id, bytes);
-        // After Close the broker names the connection, and `transmit` learns when it has ended.
+        // After `Next::Close` the broker names the connection, and `transmit` learns when it ends.
         self.is_waiting = !matches!(received.next, Next::Read | Next::Yield);
         received.consumed
     }
 
-    /// The broker has named `id`. Whether that is this one.
+    /// The broker has named `id`. Returns whether `id` is this connection.
     pub(crate) fn wake(&mut self, id: ConnectionId) -> bool {
         if self.id != id {
             return false;
@@ -42,7 +42,7 @@ impl Connection {
         true
     }
 
-    /// Fills `out` with what the client is to be sent: how many bytes that are, and whether they are the last.
+    /// Fills `out` with bytes for the client. Returns how many there are, and whether they are the last.
     pub(crate) fn transmit(&mut self, now: Instant, broker: &mut Broker<'_>, out: &mut [u8]) -> (usize, Ends) {
         if !self.is_ready {
             return (0, Ends::No);
@@ -57,7 +57,7 @@ impl Connection {
         self.is_ready
     }
 
-    /// Its bytes come and go no more.
+    /// The connection has ended: no more bytes come or go.
     pub(crate) fn end(self, now: Instant, broker: &mut Broker<'_>) {
         broker.handle_closed(now, self.id);
     }

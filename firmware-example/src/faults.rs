@@ -1,27 +1,28 @@
-//! What went wrong since the start: counted where it happens, shown once a second at most.
+//! Counts of faults since the start. They are published at most once a second.
 
 use core::fmt;
 
 use crate::shown::Decimal;
 
-/// Counts that wrap at 2^32.
+/// The counts, which wrap at 2^32.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// UARTs: bytes were lost or damaged.
+    /// How often bytes were lost or damaged on a UART.
     pub(crate) damages: u32,
-    /// TCP clients for whom the broker had no room.
+    /// TCP clients that were refused because the broker had no room.
     pub(crate) refused: u32,
     /// Ethernet frames that were too long.
     pub(crate) oversized: u32,
-    /// Messages that the broker dropped, for one Session each.
+    /// Messages that the broker dropped; a message counts once for each Session that should have got it.
     pub(crate) dropped: u32,
-    /// Readings that the broker had no room for.
+    /// Readings that were not published because the broker had no room.
     pub(crate) publishes: u32,
-    /// Times that the board could not connect or subscribe.
+    /// How often the board's own client could not connect or subscribe.
     pub(crate) connects: u32,
-    /// Commands that are none.
+    /// Commands that the board does not know.
     pub(crate) commands: u32,
-    /// 1: the flash has failed. What would have to survive a reset is refused, or not confirmed, until the next start.
+    /// 1 after the flash has failed. Until the next start the broker refuses or does not acknowledge what would have to
+    /// survive a reset.
     pub(crate) flash: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What survives a reset: the broker's records, in flash.
+//! Keeps the broker's records in flash, where they survive a reset.
 
 use embedded_storage::nor_flash::ReadNorFlash;
 use goldcrest_core::{Broker, Instant};
@@ -8,7 +8,7 @@ use crate::board::{self, Flash, FlashError};
 use crate::faults::Faults;
 use crate::shown::Decimal;
 
-/// What a record passes through on its way, in bytes.
+/// The buffer for one record.
 pub(crate) type Buffer = [u8; board::SPARE];
 const _: () = assert!(size_of::<Buffer>() >= RECORD_BYTES, "a record does not fit");
 
@@ -23,15 +23,15 @@ impl<const PLACES: usize> Memory<PLACES> {
     }
 }
 
-/// Keeps what the broker must not forget. A record passes through a buffer that is lent while that lasts.
+/// Writes the broker's records to flash and reads them back. The caller lends the buffer for a record.
 pub(crate) struct Keeper {
     store: Store<'static, Flash>,
 }
 
 impl Keeper {
-    /// Reads the flash, for a broker in the memory `broker`.
+    /// Reads the flash, for a broker with the memory `broker`.
     ///
-    /// Without flash it gives up: a board that cannot keep anything shall not take anything.
+    /// If the flash can't be used the firmware gives up: a board that can't store messages must not accept any.
     #[inline(never)]
     pub(crate) fn open<const PLACES: usize>(
         broker: &goldcrest_core::Memory<'_>,
@@ -47,12 +47,12 @@ impl Keeper {
         Self { store }
     }
 
-    /// Where the clock goes on, in milliseconds.
+    /// The time, in milliseconds, from which the clock must go on.
     pub(crate) fn clock(&self) -> u64 {
         self.store.clock().as_millis()
     }
 
-    /// Fills a broker that has just been made.
+    /// Restores the records to a new broker.
     #[inline(never)]
     pub(crate) fn restore(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut Buffer) {
         let restored = self.store.restore(now, broker, buffer).unwrap_or_else(|error| fail(error));
@@ -65,9 +65,9 @@ impl Keeper {
         ));
     }
 
-    /// Between receiving and transmitting. After a failure nothing that promises durability is transmitted any more, and
-    /// what would need it is refused. If nothing could be stored since the start it gives up: then nobody may be told either of
-    /// what was read.
+    /// Stores the broker's records; to be called after receiving and before transmitting. After a failure the broker transmits
+    /// nothing that promises durability, and refuses what would need a record. If nothing could be stored since the start the
+    /// firmware gives up: then no client may be told of the restored records either.
     #[inline(never)]
     pub(crate) fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut Buffer, faults: &mut Faults) {
         if faults.flash > 0 {
@@ -80,13 +80,13 @@ impl Keeper {
         }
     }
 
-    /// Erases a little ahead, when there is nothing else to do. Whether there is more to do for the flash.
+    /// Erases flash ahead of time, when there is no other work. Returns whether more work for the flash is left.
     pub(crate) fn tidy(&mut self, broker: &mut Broker<'_>, faults: &mut Faults) -> bool {
         if faults.flash > 0 {
             return false;
         }
         match self.store.idle() {
-            // What was transmitted may have changed something.
+            // Transmitting may have made new records.
             Ok(has_more) => has_more || broker.has_records(),
             Err(_) => {
                 fall_silent(broker, faults);

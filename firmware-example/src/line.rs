@@ -1,8 +1,8 @@
-//! One serial line, and the Network Connection on it.
+//! A serial line, and the Network Connection on it.
 //!
-//! A line has no moment at which a peer comes or goes, so packets stand for it. The first bytes open a Network Connection.
-//! It ends when the broker closes it (after DISCONNECT, for a fault, for Keep Alive) and when the next CONNECT comes: a peer
-//! that was reset starts over. To the broker that is a connection that was lost: the Will is published.
+//! A line does not tell when a peer comes or goes, so the packets must. The first bytes open a Network Connection. The
+//! connection ends when the broker closes it (after DISCONNECT, for a fault, for Keep Alive), or when another CONNECT comes: a
+//! peer that was reset begins again. In the latter case the broker takes the connection for lost, and publishes the Will.
 
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 use goldcrest_core::codec::{PacketType, peek_type, split};
@@ -14,9 +14,10 @@ use crate::connection::{Connection, Ends};
 const PACKET: usize = Limits::FIRMWARE.packet_bytes as usize;
 const OUTPUT: usize = 128;
 
-/// The memory of a line. Declare it as a `static`.
+/// The buffers of a line. Declare them as a `static`.
 pub(crate) struct Buffers {
-    /// What has arrived and was not taken by the broker. Begins with the first byte of a packet, and has room for the largest.
+    /// Received bytes that the broker has not consumed. They begin with the first byte of a packet. The buffer has room for
+    /// the largest packet.
     input: Buffer<PACKET>,
     output: Buffer<OUTPUT>,
 }
@@ -27,15 +28,15 @@ impl Buffers {
     }
 }
 
-/// A line of whatever is a byte stream both ways.
+/// A line on any byte stream with two directions.
 pub(crate) struct Line<'b, U> {
     uart: U,
     connection: Option<Connection>,
-    /// The broker has taken the connection's CONNECT: another one is another connection's.
+    /// Whether the broker has received the connection's CONNECT: the next CONNECT begins another connection.
     has_begun: bool,
     input: &'b mut Buffer<PACKET>,
     output: &'b mut Buffer<OUTPUT>,
-    /// Times that bytes were lost.
+    /// How often bytes were lost.
     damages: u32,
 }
 
@@ -45,13 +46,13 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
         Self { uart, connection: None, has_begun: false, input, output, damages: 0 }
     }
 
-    /// Whether bytes have arrived that were not read.
+    /// Whether received bytes wait to be read.
     pub(crate) fn has_input(&mut self) -> bool {
-        // A line that fails has news too.
+        // A failing line has an error to report.
         self.uart.read_ready().unwrap_or(true)
     }
 
-    /// Whether bytes wait to be written, for which nothing but time makes room.
+    /// Whether bytes wait to be written. No event tells when the line has room for them.
     pub(crate) fn has_output(&self) -> bool {
         !self.output.filled().is_empty()
     }
@@ -61,10 +62,10 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
         self.damages
     }
 
-    /// Hands in what has arrived. Whether anything was.
+    /// Hands received bytes to the broker. Returns whether there were any.
     pub(crate) fn receive(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = self.fill(now, broker);
-        // What the former connection is owed goes out before it ends.
+        // The former connection ends after its last replies are sent.
         let is_done = self.connection.as_ref().is_some_and(|former| !former.is_waiting() && !former.is_ready());
         if self.is_at_next_connect() && is_done {
             self.end(now, broker);
@@ -76,12 +77,13 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
         has_moved
     }
 
-    /// The broker has named `id`: its line will transmit, and hand in what waited. Whether it is this one's.
+    /// The broker has named `id`: the line will transmit, and hand in bytes that waited. Returns whether `id` is the line's
+    /// connection.
     pub(crate) fn wake(&mut self, id: ConnectionId) -> bool {
         self.connection.as_mut().is_some_and(|connection| connection.wake(id))
     }
 
-    /// Writes as much as the line takes now. Whether anything was.
+    /// Writes as many bytes as the line accepts now. Returns whether there were any.
     pub(crate) fn transmit(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = false;
         loop {
@@ -89,7 +91,7 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
                 if !self.uart.write_ready().unwrap_or(true) {
                     return has_moved;
                 }
-                // A line that fails says so where it is read.
+                // Errors of the line are reported when it is read.
                 let written = self.uart.write(self.output.filled()).unwrap_or(usize::MAX);
                 self.output.take(written);
                 has_moved = true;
@@ -111,7 +113,7 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
             has_moved = true;
             match self.uart.read(self.input.space()) {
                 Ok(count) => self.input.put(count),
-                // Where the next packet begins is not known any more.
+                // After lost bytes the beginning of the next packet is unknown.
                 Err(_) => {
                     self.damages = self.damages.wrapping_add(1);
                     self.input.take(usize::MAX);
@@ -122,19 +124,19 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
         has_moved
     }
 
-    /// Whether what comes next is another connection's CONNECT.
+    /// Whether the next received packet is the CONNECT of another connection.
     fn is_at_next_connect(&self) -> bool {
         self.has_begun && peek_type(self.input.filled()) == Some(PacketType::Connect)
     }
 
-    /// Hands in all whole packets up to the next CONNECT. Whether the broker took any of it.
+    /// Hands in all whole packets up to the next CONNECT. Returns whether the broker consumed any bytes.
     fn hand_in(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         if self.input.filled().is_empty() {
             return false;
         }
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            // The slot of one that has just ended may be free in the next turn only.
+            // The slot of a connection that has just ended may become free only in the next turn.
             none => match Connection::open(now, broker) {
                 Ok(connection) => none.insert(connection),
                 Err(_) => return false,
@@ -154,7 +156,7 @@ impl<'b, U: Read + ReadReady + Write + WriteReady> Line<'b, U> {
     }
 }
 
-/// The beginning of `bytes` that belongs to one Network Connection: up to a CONNECT that is not its first packet.
+/// The part of `bytes` that belongs to one Network Connection: all bytes before a CONNECT that is not the first packet.
 fn until_next_connect(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let Ok(Some((_, len))) = split(rest, Limits::FIRMWARE.packet_bytes) {

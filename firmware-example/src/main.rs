@@ -1,4 +1,5 @@
-//! The Goldcrest MQTT broker on a Cortex-M3 without a heap, for clients on Ethernet and on UARTs, and for the board itself.
+//! The Goldcrest MQTT broker on a Cortex-M3 without a heap. Its clients are on Ethernet and UARTs, and the board itself is a
+//! client.
 
 #![no_std]
 #![no_main]
@@ -34,20 +35,21 @@ use stall::is_stalled;
 use station::Station;
 use supervisor::{Supervisor, Task};
 
-// Of the 64 KiB of RAM. Beyond it the build fails and says how much each table takes.
+// The broker may take this much of the 64 KiB of RAM. If it takes more, the build fails and prints the size of each table.
 const _: () = Memory::assert_fits::<{ 40 * 1024 }>();
 
 type Lines = [Line<'static, Uart>; board::UARTS];
 
-/// The largest packet that the board itself takes.
+/// The largest packet that the board's own client receives, in bytes.
 const LOCAL_BYTES: usize = 64;
-/// For CONNECT and SUBSCRIBE of the board.
+/// The buffer for CONNECT and SUBSCRIBE of the board's own client, in bytes.
 const LOCAL_OUTGOING_BYTES: usize = 32;
 
 #[board::entry]
 #[allow(clippy::too_many_arguments, reason = "`entry` makes arguments of what is `static` in it")]
 fn main() -> ! {
-    // `entry` makes these `static`, lent out once. None of them begins as anything but zeros, which take no flash: `None` would.
+    // `entry` makes these variables `static` and lends them once. All begin as zeros, which take no flash; `None` would not be
+    // all zeros.
     static mut MEMORY: Memory = Memory::new();
     static mut BROKER: MaybeUninit<Broker<'static>> = MaybeUninit::uninit();
     static mut KEPT: keeper::Memory<{ goldcrest_flash::places(&Memory::ENTRIES) }> = keeper::Memory::new();
@@ -69,10 +71,10 @@ fn main() -> ! {
 
     let memory = MEMORY.memory();
     let mut keeper = Keeper::open(&memory, KEPT);
-    // What expires does so by the time that the board was awake.
+    // Message expiry counts only the time during which the board ran.
     clock.go_on(keeper.clock());
     board::sleep(&clock, u64::MAX);
-    // The board has no source of random numbers. The moment of the first byte is the best there is.
+    // The board has no source of random numbers. The processor cycle at the first received byte is the best substitute.
     let seed = clock.jitter().into();
     let now = time(&clock);
     let broker = open_broker(BROKER, memory, seed);
@@ -86,7 +88,7 @@ fn main() -> ! {
         let now = time(&clock);
         let mut has_moved = false;
 
-        // Receive.
+        // Receive bytes and hand them to the broker.
         for (line, task) in lines.iter_mut().zip(Task::UARTS) {
             let has_received = !is_stalled(task) && line.receive(now, broker);
             supervisor.note(task, has_received || !line.has_input());
@@ -102,12 +104,12 @@ fn main() -> ! {
         let has_published = !is_stalled(Task::Station) && station.turn(now, broker, &mut faults);
         supervisor.note(Task::Station, has_published);
 
-        // Persist: what is confirmed below is in flash.
+        // Store records: replies that are transmitted below may promise them.
         keeper.persist(now, broker, network.spare(), &mut faults);
 
-        // Transmit.
+        // Transmit replies and messages.
         while let Some(id) = broker.poll_ready() {
-            // Of a connection that has ended there may be a last word.
+            // Even a connection that has ended may have a last packet to send.
             has_moved |= station.is(id) || network.wake(id) || lines.iter_mut().any(|line| line.wake(id));
         }
         for line in lines.iter_mut() {
@@ -124,7 +126,8 @@ fn main() -> ! {
     }
 }
 
-// The two are so large that they shall not be on the stack for ever, as they are while they are being made.
+// The broker and its store are so large that `main` must not keep them on its stack; they are on the stack only while they are
+// made.
 
 #[inline(never)]
 fn open_broker(
@@ -148,7 +151,7 @@ fn open_network(
     place.write(Network::new(now, buffers, sockets, address, seed))
 }
 
-/// When there is something to do, if no device has anything before.
+/// The time of the next turn of the main loop, if no device has anything before.
 fn next_turn(
     now: Instant,
     broker: &Broker<'_>,
@@ -156,7 +159,7 @@ fn next_turn(
     station: &Station<'_>,
     lines: &Lines,
 ) -> Instant {
-    // Nothing tells when a UART takes more.
+    // No event tells when a UART accepts more bytes.
     let retry = if lines.iter().any(Line::has_output) { now.plus_millis(1) } else { Instant::NEVER };
     let network = network.poll_timeout(now).unwrap_or(Instant::NEVER);
     let broker = broker.poll_timeout().unwrap_or(Instant::NEVER);

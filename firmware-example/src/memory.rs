@@ -1,9 +1,9 @@
-//! How much the broker of this firmware serves. The conformance tests of the core include this file and run with exactly that.
+//! The size of this firmware's broker. The conformance tests of the core include this file, and run in exactly this memory.
 
 use goldcrest_core::{Config, resources};
 
-/// 12 clients at once: 8 by TCP, 3 by UART, and the board itself. 32 subscriptions, and 32 messages of 256 bytes on their way, beside
-/// what the board keeps retained and a reserve for those who connect.
+/// Room for 12 clients at once: 8 by TCP, 3 by UART, and the board itself. There are 32 subscriptions, and 32 messages of 256 bytes
+/// may wait for clients, beside the board's own retained messages and a reserve for CONNECT.
 pub type Memory = resources! {
     connections: 12,
     sessions: 12,
@@ -14,7 +14,7 @@ pub type Memory = resources! {
     blocks: 204,
 };
 
-/// The limits and policies, with a seed that outsiders must not know.
+/// The limits and policies. Outsiders must not know the seed.
 pub const fn config(seed: u128) -> Config<'static> {
     Config::firmware(seed)
 }

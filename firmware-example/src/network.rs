@@ -1,7 +1,7 @@
 //! TCP/IP, and the Network Connections of its sockets.
 //!
-//! smoltcp has no queue of clients that wait to be accepted: each socket that listens takes one. Sockets that are not in use
-//! all listen. One that is only being closed does not keep new clients out: it is given up when none listens.
+//! smoltcp has no queue of clients that wait to be accepted: each listening socket accepts one client. All unused sockets
+//! listen. When none listens, a socket that is still closing is aborted, so that closing connections keep no new client out.
 
 use goldcrest_core::{Broker, ConnectionId, Instant, Limits};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet, SocketStorage};
@@ -13,29 +13,29 @@ use crate::board::{Ethernet, SPARE};
 use crate::connection::{Connection, Ends};
 
 const PORT: u16 = 1883;
-/// What QEMU's user network expects. A product would have DHCP.
+/// The address that QEMU's user network expects. A product would use DHCP.
 const ADDRESS: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
 const PREFIX_BITS: u8 = 24;
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 
-/// How many clients there can be at once. One more is refused with a reset.
+/// The most clients at once. A further client is refused by a TCP reset.
 pub(crate) const SOCKETS: usize = 8;
-/// A packet lies in the receive buffer until it is whole.
+/// The receive buffer in bytes. A packet stays in it until the packet is whole.
 const RECEIVE: usize = Limits::FIRMWARE.packet_bytes as usize;
-/// Longer packets go out in pieces.
+/// The transmit buffer in bytes. Longer packets are sent in pieces.
 const TRANSMIT: usize = 256;
-/// Frames that are read in one turn, so that a flood of them leaves time for the rest.
+/// The most frames that are read in one turn, so that a flood of frames leaves time for other work.
 const FRAMES_IN_A_TURN: usize = 8;
 
-/// A host that does not answer for this time is gone: the Will of its client is published, even with Keep Alive 0.
+/// After this time without an answer a host counts as gone, and the Will of its client is published, even with Keep Alive 0.
 const SILENCE: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(20);
-/// The time that opening or closing a connection may take, in milliseconds; and what closing may take while a client may be
-/// waiting for a socket.
+/// The time that opening or closing a connection may take, in milliseconds. The second constant holds for closing while a
+/// new client may be waiting for a socket.
 const HANDSHAKE_MILLIS: u64 = 10_000;
 const HURRIED_MILLIS: u64 = 500;
 
-/// The memory of all of it. Declare them as `static`s: apart, because the buffers begin as zeros and take no flash.
+/// The buffers of the network. Declare both as `static`s of their own: the second begins as zeros, which take no flash.
 pub(crate) struct Buffers {
     ethernet: Ethernet,
     received: [[u8; RECEIVE]; SOCKETS],
@@ -48,7 +48,7 @@ impl Buffers {
         Self { ethernet: Ethernet::new(), received: [[0; RECEIVE]; SOCKETS], transmitted: [[0; TRANSMIT]; SOCKETS] }
     }
 
-    /// Turns Ethernet on, so that frames can come. Returns its hardware address.
+    /// Turns Ethernet on, so that frames can arrive. Returns the hardware address.
     pub(crate) fn start(&mut self) -> [u8; 6] {
         self.ethernet.start()
     }
@@ -59,13 +59,13 @@ impl Buffers {
     }
 }
 
-/// The network, and its clients.
+/// The network and its clients.
 pub(crate) struct Network {
     interface: Interface,
     ethernet: &'static mut Ethernet,
     sockets: SocketSet<'static>,
     ports: [Port; SOCKETS],
-    /// Clients for whom the broker had no room.
+    /// Clients that were refused because the broker had no room.
     refused: u32,
 }
 
@@ -73,12 +73,12 @@ pub(crate) struct Network {
 struct Port {
     socket: SocketHandle,
     connection: Option<Connection>,
-    /// When it was last listening or had a connection.
+    /// When the socket last listened or had a connection.
     used: Instant,
 }
 
 impl Network {
-    /// `seed` makes sequence numbers hard to guess.
+    /// Sets the network up. `seed` makes TCP sequence numbers hard to guess.
     pub(crate) fn new(
         now: Instant,
         buffers: &'static mut Buffers,
@@ -90,7 +90,7 @@ impl Network {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(address)));
         config.random_seed = seed;
         let mut interface = Interface::new(config, ethernet, time(now));
-        // There is room for one address and one route.
+        // The list has room for this one address, and the table for this one route.
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(ADDRESS), PREFIX_BITS));
         });
@@ -116,7 +116,7 @@ impl Network {
         network
     }
 
-    /// Takes frames, and hands in what they brought. Whether there were any.
+    /// Reads frames, and hands received bytes to the broker. Returns whether there were any frames.
     pub(crate) fn receive(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = false;
         for _ in 0..FRAMES_IN_A_TURN {
@@ -134,12 +134,12 @@ impl Network {
         has_moved
     }
 
-    /// The broker has named `id`: its socket will transmit. Whether it is one of these.
+    /// The broker has named `id`: its socket will transmit. Returns whether `id` is a connection of the network.
     pub(crate) fn wake(&mut self, id: ConnectionId) -> bool {
         self.ports.iter_mut().filter_map(|port| port.connection.as_mut()).any(|connection| connection.wake(id))
     }
 
-    /// Sends as much as sockets and the other sides take now. Whether anything was.
+    /// Sends as many bytes as sockets and peers accept now. Returns whether there were any.
     pub(crate) fn transmit(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = false;
         for port in &mut self.ports {
@@ -150,33 +150,33 @@ impl Network {
         has_moved
     }
 
-    /// Memory for others, between receiving and transmitting.
+    /// A buffer for other uses, between receiving and transmitting.
     pub(crate) fn spare(&mut self) -> &mut [u8; SPARE] {
         self.ethernet.spare()
     }
 
-    /// Whether frames wait to be read.
+    /// Whether received frames wait to be read.
     pub(crate) fn has_input(&self) -> bool {
         self.ethernet.has_frame()
     }
 
-    /// When [`Network::transmit`] is to be called, though nothing has come.
+    /// When [`Network::transmit`] must be called even if no frame arrives.
     pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let due = self.interface.poll_at(time(now), &self.sockets)?;
         Some(Instant::from_millis(u64::try_from(due.total_millis()).unwrap_or(0)))
     }
 
-    /// Clients that were refused, because the broker had no room for them.
+    /// How many clients were refused because the broker had no room.
     pub(crate) fn refused(&self) -> u32 {
         self.refused
     }
 
-    /// Frames that were thrown away because they were too long.
+    /// How many frames were discarded because they were too long.
     pub(crate) fn oversized(&self) -> u32 {
         self.ethernet.oversized()
     }
 
-    /// Makes free sockets listen.
+    /// Lets unused sockets listen.
     fn listen(&mut self, now: Instant) {
         let is_any_listening = self.sockets.iter().any(|(_, socket)| {
             let smoltcp::socket::Socket::Tcp(socket) = socket;
@@ -189,7 +189,7 @@ impl Network {
 }
 
 impl Port {
-    /// Listens if the socket is free, or if it has been opening or closing for too long.
+    /// Lets the socket listen if it is unused, or if it has been opening or closing for too long.
     fn listen(&mut self, now: Instant, socket: &mut Socket<'_>, is_urgent: bool) {
         if socket.is_listening() || self.connection.is_some() {
             self.used = now;
@@ -200,14 +200,16 @@ impl Port {
         if now.millis_since(self.used) > limit {
             socket.abort();
         }
-        // After `abort` a reset is sent first; a delayed duplicate of a segment is told by its sequence number.
+        // After `abort` smoltcp first sends a reset. A delayed duplicate of an old segment is recognized by its sequence
+        // number.
         if socket.state() == State::Closed && socket.remote_endpoint().is_none() || socket.state() == State::TimeWait {
-            // Fails for a socket in use only, and this is none.
+            // `listen` fails only for a socket in use, and this socket is unused.
             let _ = socket.listen(PORT);
         }
     }
 
-    /// Opens a connection for a client that has come, hands in what it sent, and ends it when the client has gone.
+    /// Opens a connection for a new client, hands its bytes to the broker, and ends the connection when the client has
+    /// closed it.
     fn receive(
         &mut self,
         now: Instant,
@@ -228,7 +230,7 @@ impl Port {
         let Some(connection) = &mut self.connection else { return false };
         let mut has_moved = false;
         while !connection.is_waiting() {
-            // In one piece even where it lies around the end of the ring.
+            // The bytes come in one piece, even where they wrap around the end of the ring buffer.
             let Ok(len @ 1..) = socket.peek_slice(space) else { break };
             let consumed = connection.hand_in(now, broker, space.get(..len).unwrap_or(&[]));
             if consumed == 0 {
@@ -237,7 +239,7 @@ impl Port {
             has_moved = true;
             take(socket, consumed);
         }
-        // A client that has closed its side may still read what is to be sent for the last whole packets that came before.
+        // A client that has closed its sending side may still read the replies to its last whole packets.
         let is_done = !has_moved && !connection.is_waiting() && !connection.is_ready();
         if !socket.may_send() || socket.state() == State::CloseWait && is_done {
             self.close(now, socket, broker);
@@ -264,7 +266,7 @@ impl Port {
         has_moved
     }
 
-    /// Ends the connection; what is in the socket still goes out, for some time.
+    /// Ends the connection. Bytes in the socket are still sent, for a limited time.
     fn close(&mut self, now: Instant, socket: &mut Socket<'_>, broker: &mut Broker<'_>) {
         if let Some(connection) = self.connection.take() {
             connection.end(now, broker);
@@ -273,7 +275,7 @@ impl Port {
     }
 }
 
-/// Takes `count` bytes out of the receive buffer, in which they may lie in two pieces.
+/// Removes `count` bytes from the receive buffer, where they may be in two pieces.
 fn take(socket: &mut Socket<'_>, count: usize) {
     let mut left = count;
     while left > 0 {

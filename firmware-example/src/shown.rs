@@ -1,14 +1,15 @@
-//! What the firmware shows of words and numbers. `core` can pad all of them too, with 1.9 KB of code that nobody here needs.
+//! Formats texts and numbers for the console and the topics. `core` can pad all of these too, with 1.9 KB of code that is
+//! not needed here.
 
 use core::fmt::{Display, Formatter, Result};
 
-/// Words as they are.
+/// A text as it is.
 pub(crate) struct Words<'a>(pub(crate) &'a str);
 
 /// A number in decimal digits.
 pub(crate) struct Decimal(pub(crate) u32);
 
-/// Where something is: eight hexadecimal digits behind `0x`.
+/// An address: `0x` and eight hexadecimal digits.
 pub(crate) struct Address(pub(crate) u32);
 
 impl Display for Words<'_> {
@@ -30,9 +31,9 @@ impl Display for Address {
     }
 }
 
-/// Shows at least so many digits.
+/// Writes `number` with at least `least` digits.
 fn show(number: u32, base: u32, least: usize, f: &mut Formatter<'_>) -> Result {
-    // The largest number has as many in decimal.
+    // The largest 32-bit number has ten decimal digits.
     let mut digits = [0; 10];
     let (mut left, mut count) = (number, 0);
     for place in digits.iter_mut().rev() {

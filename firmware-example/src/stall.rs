@@ -1,5 +1,5 @@
-//! Stops a part of the firmware, to see the watchdog bite. Only a build with the feature `stall` can be told to, by a message to
-//! `board/stall`: the name of a task as the supervisor says it, `main loop` or `stack`.
+//! Stops a part of the firmware on purpose, to test the watchdog. Only builds with the feature `stall` have this. A message to
+//! `board/stall` names the task, as the supervisor names it, or `stack`.
 
 use core::cell::Cell;
 
@@ -11,12 +11,12 @@ pub(crate) const TOPIC: &str = "board/stall";
 
 static STALLED: Mutex<Cell<Option<Task>>> = Mutex::new(Cell::new(None));
 
-/// Whether `task` is to do nothing.
+/// Whether `task` has been told to do nothing.
 pub(crate) fn is_stalled(task: Task) -> bool {
     cfg!(feature = "stall") && critical_section::with(|cs| STALLED.borrow(cs).get()) == Some(task)
 }
 
-/// Obeys a message.
+/// Obeys a message to `board/stall`.
 pub(crate) fn stall(name: &[u8]) {
     match name {
         b"main loop" => loop {

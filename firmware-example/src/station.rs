@@ -1,14 +1,14 @@
-//! The board's own part in the conversation: it publishes its uptime, takes commands for its LED, and tells how it is.
+//! The board's own client: it publishes the uptime, obeys commands for the LED, and reports faults.
 //!
 //! | topic | |
 //! |---|---|
 //! | `board/uptime` | seconds since the start, each second |
 //! | `board/led/set` | a command: `on` or `off` |
-//! | `board/led` | what the LED is, retained |
-//! | `$SYS/board/stack` | bytes of the stack that were in use at most, and all of them; each second |
-//! | `$SYS/board/faults` | what went wrong since the start, each second once something has |
+//! | `board/led` | the state of the LED, retained |
+//! | `$SYS/board/stack` | the most bytes of the stack that were in use, and its size; each second |
+//! | `$SYS/board/faults` | counts of faults since the start, each second once there was one |
 //!
-//! What comes each second is not retained: it would wear the flash out.
+//! Messages of each second are not retained: that would wear the flash out.
 
 use core::fmt::Write;
 
@@ -27,14 +27,14 @@ const LED_SET: &str = "board/led/set";
 const COMMANDS: &[&str] = if cfg!(feature = "stall") { &[LED_SET, stall::TOPIC] } else { &[LED_SET] };
 const PERIOD_MILLIS: u64 = 1000;
 
-/// The sensor, the LED, and a client of the broker for both.
+/// The board's sensor and LED, with a client of the broker for both.
 pub(crate) struct Station<'b> {
     led: Led,
     local: LocalClient<'b>,
     started: Instant,
     /// When the next reading is due.
     due: Instant,
-    /// What was said last, so that it is said again when it changes.
+    /// The faults that were published last; they are published again when they change.
     said: Faults,
 }
 
@@ -44,12 +44,12 @@ impl<'b> Station<'b> {
         Self { led, local, started: now, due: now, said: Faults::NONE }
     }
 
-    /// When [`Station::turn`] has something to do, though no message has come.
+    /// When [`Station::turn`] has something to do even if no message has come.
     pub(crate) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Whether the broker has named its connection: there may be a command.
+    /// Whether `id` is the station's connection, which the broker has named: there may be a command.
     pub(crate) fn is(&self, id: ConnectionId) -> bool {
         self.local.id() == Some(id)
     }
@@ -64,7 +64,7 @@ impl<'b> Station<'b> {
                     faults.connects = faults.connects.wrapping_add(u32::from(code.is_error()));
                     continue;
                 }
-                // It connects again when the next reading is due.
+                // The client connects again when the next reading is due.
                 _ => continue,
             };
             if cfg!(feature = "stall") && command.topic == stall::TOPIC {
@@ -86,7 +86,7 @@ impl<'b> Station<'b> {
         }
         self.due = self.due.plus_millis(PERIOD_MILLIS);
         self.connect(now, broker, faults);
-        // Enough for 136 years.
+        // Seconds in 32 bits are enough for 136 years.
         let uptime = (now.millis_since(self.started) / 1000) as u32;
         publish(now, broker, faults, Kind::Reading, "board/uptime", format_args!("{}", Decimal(uptime)));
         let stack = format_args!("{} of {}", Decimal(stack::most_used() as u32), Decimal(stack::size() as u32));
@@ -102,7 +102,8 @@ impl<'b> Station<'b> {
         true
     }
 
-    /// Connects if it is not: at the start, and when another client had its Client Identifier.
+    /// Connects if the client is not connected: at the start, or after another client has taken over its Client
+    /// Identifier.
     fn connect(&mut self, now: Instant, broker: &mut Broker<'_>, faults: &mut Faults) {
         if self.local.is_connected() {
             return;
@@ -126,13 +127,13 @@ impl<'b> Station<'b> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Of QoS 1 and retained.
+    /// A state, which is published with QoS 1 and retained.
     State,
-    /// Of QoS 0: the next one comes soon.
+    /// A reading, which is published with QoS 0, as the next reading comes soon.
     Reading,
 }
 
-/// Publishes a message. Without room for it that is a fault, and the next one may fit.
+/// Publishes a message. If the broker has no room for it, that is counted as a fault.
 fn publish(
     now: Instant,
     broker: &mut Broker<'_>,
@@ -142,7 +143,7 @@ fn publish(
     payload: core::fmt::Arguments<'_>,
 ) {
     let mut text = String::<160>::new();
-    // What does not fit is cut off.
+    // A payload that is too long is cut.
     let _ = text.write_fmt(payload);
     let Ok(topic) = TopicName::new(topic) else { return };
     let (qos, retain) = match kind {

@@ -1,11 +1,11 @@
-//! Feeds the watchdog once everybody has made progress since it was fed last.
+//! Feeds the watchdog when every task has made progress since the last time.
 //!
-//! A part that hangs stops the main loop and with it all others. One that only does not get on, with work waiting, is noticed
-//! because its progress is missing: the watchdog says whose, and resets the board.
+//! A task that hangs stops the main loop, and so all other tasks. A task that returns but gets nothing done, though it has
+//! work, is noticed by its missing progress. In both cases the watchdog prints the task, and resets the board.
 
 use crate::board::{UARTS, Watchdog};
 
-/// Whose progress it is.
+/// A task that must make progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Uart0,
@@ -19,7 +19,7 @@ pub(crate) enum Task {
 impl Task {
     pub(crate) const ALL: [Self; 6] =
         [Self::Uart0, Self::Uart1, Self::Uart2, Self::Network, Self::Station, Self::Broker];
-    /// In the order of the UARTs.
+    /// The tasks of the UARTs, in their order.
     pub(crate) const UARTS: [Self; UARTS] = [Self::Uart0, Self::Uart1, Self::Uart2];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -34,27 +34,27 @@ impl Task {
     }
 }
 
-/// Who is still awaited before the watchdog is fed again.
+/// Knows the tasks that must still make progress before the watchdog is fed again.
 pub(crate) struct Supervisor {
     watchdog: Watchdog,
     awaited: [bool; Task::ALL.len()],
 }
 
 impl Supervisor {
-    /// Starts the watchdog. From now on everybody must make progress within its period.
+    /// Starts the watchdog. From now on every task must make progress within the watchdog's period.
     pub(crate) fn start(mut watchdog: Watchdog) -> Self {
         watchdog.start();
         Self { watchdog, awaited: [true; Task::ALL.len()] }
     }
 
-    /// `task` has done some of its work, or has none.
+    /// Notes that `task` has done some of its work, or had none.
     pub(crate) fn note(&mut self, task: Task, has_progressed: bool) {
         if let Some(awaited) = self.awaited.get_mut(task as usize) {
             *awaited &= !has_progressed;
         }
     }
 
-    /// The end of a turn of the main loop.
+    /// To be called at the end of each turn of the main loop.
     pub(crate) fn end_turn(&mut self) {
         if !self.awaited.contains(&true) {
             self.watchdog.feed();

@@ -1,4 +1,4 @@
-//! Which module needs which: by the paths it has, and by the methods it calls that stand elsewhere.
+//! Finds which module needs which other module: by paths in its code, and by calls of methods that stand in another module.
 
 use crate::names::{Names, imports_of};
 use crate::source::{Crate, attributes_of, is_test_only};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// One module needs another.
+/// One module needs another module.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Need {
     pub(crate) from: usize,
@@ -16,20 +16,20 @@ pub(crate) struct Need {
     pub(crate) how: How,
     pub(crate) file: PathBuf,
     pub(crate) line: usize,
-    /// The path or the method.
+    /// The path or the method by which it needs the module.
     pub(crate) what: String,
 }
 
-/// How a need shows.
+/// How one module needs another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum How {
-    /// By a path.
+    /// By a path in the code.
     Import,
-    /// By a call `self.method()` of a method of the same type that stands in an `impl` in another module. No `use` tells of it.
+    /// By a call `self.method()` of a method of the same type, whose `impl` stands in another module. No `use` shows that.
     Call,
 }
 
-/// All needs of modules that are not for tests alone.
+/// All needs of the modules, without those that are compiled for tests alone.
 pub(crate) fn needs(source: &Crate) -> BTreeSet<Need> {
     let (names, methods) = (Names::of(source), methods(source));
     let mut all = BTreeSet::new();
@@ -43,7 +43,7 @@ pub(crate) fn needs(source: &Crate) -> BTreeSet<Need> {
     all
 }
 
-/// The modules that define each inherent method, by the names of type and method.
+/// For each inherent method, the modules that define it. The key is the name of the type and the name of the method.
 type Methods = BTreeMap<(String, String), BTreeSet<usize>>;
 
 fn methods(source: &Crate) -> Methods {
@@ -74,12 +74,12 @@ fn name_of(of_type: &syn::Type) -> Option<String> {
     }
 }
 
-/// Walks the items of one module.
+/// Visits the items of one module.
 struct Reader<'a> {
     names: &'a Names,
     methods: &'a Methods,
     from: usize,
-    /// The type of the `impl` that is being read.
+    /// The type of the `impl` that is being visited.
     of_type: Option<String>,
     found: Vec<(usize, How, usize, String)>,
 }
@@ -96,7 +96,7 @@ impl Reader<'_> {
     fn call(&mut self, line: usize, method: &str) {
         let Some(of_type) = &self.of_type else { return };
         let Some(modules) = self.methods.get(&(of_type.clone(), method.to_owned())) else { return };
-        // With other features the method stands elsewhere: one place that may be needed is enough.
+        // Under other features the method may stand in another module: it is enough that one of the modules may be needed.
         if modules.contains(&self.from) {
             return;
         }
@@ -104,7 +104,7 @@ impl Reader<'_> {
         self.found.extend(modules.iter().map(|to| (*to, How::Call, line, what.clone())));
     }
 
-    /// Paths in the arguments of a macro, which are no syntax tree.
+    /// Finds paths in the arguments of a macro, which are tokens and no syntax tree.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(mark)) if mark.as_char() == ':');
@@ -141,7 +141,7 @@ impl Reader<'_> {
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        // Modules are read by themselves.
+        // Inner modules are visited by themselves.
         if !is_test_only(attributes_of(item)) && !matches!(item, syn::Item::Mod(_)) {
             visit::visit_item(self, item);
         }
@@ -163,7 +163,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let line = path.span().start().line;
         match &names[..] {
             [own, method] if own == "Self" => self.call(line, method),
-            // A single name is one of this module, or was brought in by a `use`.
+            // A path of one name belongs to this module, or a `use` has brought the name in.
             [_] => {}
             names => self.path(line, names),
         }
@@ -182,7 +182,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit::visit_macro(self, called);
     }
 
-    // `pub(in path)` needs nothing.
+    // `pub(in path)` is no need.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
@@ -192,7 +192,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 mod tests {
     use super::*;
 
-    /// The needs of a crate, as "from: to by what".
+    /// The needs of a crate with these files, as "from: to by what".
     fn found(files: &[(&str, &str)], how: How) -> Vec<String> {
         let source = Crate::of(files);
         let name = |module: usize| source.modules[module].path.join("::");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_count_in_signatures_bodies_macros_and_use() {
+    fn imports_are_found_in_signatures_bodies_macros_and_use() {
         let low = ("low.rs", "pub struct A; pub fn f() -> bool { true } pub const N: u8 = 1;");
         for high in [
             "use crate::low::A;",
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_visibilities_and_names_of_the_module_itself_count_for_nothing() {
+    fn paths_in_tests_in_visibilities_and_to_the_module_itself_are_no_imports() {
         let high = "#[cfg(test)] mod tests { use crate::low::A; } pub(in crate::high) fn low() { low() }
             #[cfg(test)] use crate::low::A; #[cfg(test)] fn h() { crate::low::f(); }";
         let needs = found(&[("lib.rs", "mod low; mod high;"), ("low.rs", ""), ("high.rs", high)], How::Import);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_of_the_same_type_that_stands_elsewhere_is_a_need() {
+    fn a_call_of_a_method_in_another_module_is_found() {
         let files = [
             ("lib.rs", "mod low; mod high;"),
             (

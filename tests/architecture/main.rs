@@ -1,5 +1,5 @@
-//! The rules of the house that a compiler does not know: which room may import which, how long files and functions are, how many
-//! conditions on features there are, and that a type's name stands once. The sources are read; nothing is run.
+//! Rules of the project that a compiler does not check: which room may import which other room, how long files and functions may be, how
+//! many conditions on features there may be, and that a name stands for one type. The tests read the sources, and run none of them.
 
 mod imports;
 mod names;
@@ -16,35 +16,35 @@ use std::sync::LazyLock;
 const LONGEST_FILE: usize = 500;
 const LONGEST_FUNCTION: usize = 60;
 
-/// What each rule is about. The order is that of the numbers in [`CEILINGS`].
+/// The rules. Their order is that of the numbers in [`CEILINGS`].
 #[derive(Clone, Copy)]
 enum Rule {
-    /// Modules that import a room which ARCHITECTURE.md does not let them import; each room that they import counts.
+    /// Modules that import a room which ARCHITECTURE.md does not let them import. Each such room counts.
     ImportsAgainstTheOrder,
-    /// The same of methods that a method of the same type calls: no `use` tells of these.
+    /// Modules that call methods of their own types which stand in such a room. No `use` shows these calls.
     CallsAgainstTheOrder,
     /// Rooms that import each other in a circle.
     RoomsInCircles,
-    /// Modules of one folder, below a room, that import each other in a circle.
+    /// Modules of one folder inside a room that import each other in a circle.
     ModulesInCircles,
-    /// Rooms that ARCHITECTURE.md does not list, or lists though they are not there.
+    /// Rooms that ARCHITECTURE.md does not list, and listed rooms that do not exist.
     RoomsUnlisted,
     /// Files of more than [`LONGEST_FILE`] lines.
     LongFiles,
     /// Functions of more than [`LONGEST_FUNCTION`] lines.
     LongFunctions,
-    /// Conditions on features. For the core the aim is less than 60.
+    /// Conditions on features. The goal for the core is less than 60.
     Conditions,
-    /// Those amid a statement in the room `engine`.
+    /// Conditions on features amid statements in the room `engine`.
     ConditionsInEngine,
-    /// Names that stand for several types or traits.
+    /// Names that stand for several types or traits of a crate.
     NamesTwice,
-    /// Files that no `mod` leads to. `EMBED.md` includes the one of the core.
+    /// Files that no `mod` declaration leads to. `EMBED.md` includes the only one of the core.
     FilesOfNoModule,
 }
 
-/// How often each crate breaks each rule at most. The numbers only fall: who breaks a rule less lowers the number here. The aim is 0 where
-/// [`Rule`] says nothing else.
+/// How often each crate may break each rule. The numbers may only fall: whoever repairs a breach lowers the number here. The goal is 0
+/// where [`Rule`] says nothing else.
 #[rustfmt::skip]
 const CEILINGS: [(&str, [usize; 11]); 5] = [
     // folder             imports calls circles(rooms modules) unlisted files functions conditions(all engine) names no module
@@ -55,10 +55,10 @@ const CEILINGS: [(&str, [usize; 11]); 5] = [
     ("broker/store",      [0,     0,           0,    0,        0,       0,    0,                   0,   0,     0,    0]),
 ];
 
-/// The crates of which ARCHITECTURE.md lists the rooms. The others are small: their modules are looked at for circles alone.
+/// The crates whose rooms ARCHITECTURE.md lists. The modules of the other, small crates are only checked for circles.
 const WITH_ROOMS: [&str; 2] = ["no_std_core", "broker"];
 
-/// How each crate breaks each rule, by its position in [`CEILINGS`] and by the number of the rule.
+/// The breaches of each crate and rule: by the crate's position in [`CEILINGS`], and by the number of the rule.
 static BROKEN: LazyLock<Vec<[BTreeSet<String>; 11]>> = LazyLock::new(|| {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page of the architecture");
     CEILINGS.iter().map(|(folder, _)| broken(&page, folder, &Crate::read(&root().join(folder).join("src")))).collect()
@@ -87,7 +87,7 @@ fn broken(page: &str, folder: &str, source: &Crate) -> [BTreeSet<String>; 11] {
     ]
 }
 
-/// No crate breaks `rule` more often than it may.
+/// Checks that no crate breaks `rule` more often than it may.
 fn check(rule: Rule, words: &str) {
     let mut complaints = String::new();
     for ((folder, ceilings), broken) in CEILINGS.iter().zip(&*BROKEN) {
@@ -103,62 +103,62 @@ fn check(rule: Rule, words: &str) {
 }
 
 #[test]
-fn rooms_import_only_what_the_page_of_the_architecture_lets_them() {
+fn rooms_import_only_the_rooms_that_the_architecture_page_allows() {
     check(Rule::ImportsAgainstTheOrder, "a room imports one that ARCHITECTURE.md does not let it import");
 }
 
 #[test]
-fn no_type_has_methods_in_a_room_that_a_lower_one_calls() {
+fn no_method_calls_a_method_of_its_type_in_a_higher_room() {
     check(Rule::CallsAgainstTheOrder, "a method calls one of the same type that stands in a room it may not import");
 }
 
 #[test]
-fn rooms_import_each_other_in_no_circle() {
+fn no_rooms_import_each_other_in_a_circle() {
     check(Rule::RoomsInCircles, "rooms import each other in a circle");
 }
 
 #[test]
-fn modules_of_a_folder_import_each_other_in_no_circle() {
+fn no_modules_of_a_folder_import_each_other_in_a_circle() {
     check(Rule::ModulesInCircles, "modules of one folder import each other in a circle");
 }
 
 #[test]
-fn the_page_of_the_architecture_lists_all_rooms_and_no_others() {
+fn the_architecture_page_lists_all_rooms_and_no_others() {
     check(Rule::RoomsUnlisted, "the list of rooms in ARCHITECTURE.md is not the one of the sources");
 }
 
 #[test]
-fn files_are_short() {
+fn no_file_is_too_long() {
     check(Rule::LongFiles, "a file is too long");
 }
 
 #[test]
-fn functions_are_short() {
+fn no_function_is_too_long() {
     check(Rule::LongFunctions, "a function is too long");
 }
 
 #[test]
-fn conditions_on_features_are_few() {
+fn the_conditions_on_features_stay_below_their_ceiling() {
     check(Rule::Conditions, "there are too many conditions on features");
 }
 
 #[test]
-fn conditions_on_features_stand_at_items_of_the_engine() {
+fn in_the_engine_no_condition_on_a_feature_stands_amid_statements() {
     check(Rule::ConditionsInEngine, "a condition on a feature stands amid a statement of the engine");
 }
 
 #[test]
-fn a_name_stands_for_one_type() {
+fn no_name_stands_for_two_types_of_a_crate() {
     check(Rule::NamesTwice, "a name stands for several types");
 }
 
 #[test]
-fn every_source_file_is_a_module() {
+fn every_source_file_is_reached_by_a_mod_declaration() {
     check(Rule::FilesOfNoModule, "no mod declaration leads to a file");
 }
 
 #[test]
-fn every_crate_that_is_published_is_looked_at() {
+fn every_published_crate_is_checked() {
     let crates = ["no_std_core", "broker"].into_iter().flat_map(|folder| {
         let inner = std::fs::read_dir(root().join(folder)).expect("a folder of this repository");
         let inner = inner.map(move |inner| Path::new(folder).join(inner.expect("an entry").file_name()));

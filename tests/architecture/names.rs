@@ -1,10 +1,10 @@
-//! What a path in a source file leads to: the modules that it goes through.
+//! Resolves a path in a source file: finds the modules that the path goes through.
 
 use crate::source::Crate;
 use std::collections::BTreeMap;
 use syn::{Item, UseTree};
 
-/// Aliases that lead in a circle, or through more steps than any crate has, end here.
+/// The most aliases that are followed: the search ends there for aliases in a circle.
 const DEEPEST: usize = 16;
 
 /// The names of all modules of a crate.
@@ -12,16 +12,16 @@ pub(crate) struct Names {
     modules: Vec<Scope>,
 }
 
-/// What a module declares.
+/// The names that a module declares.
 #[derive(Default)]
 struct Scope {
     parent: Option<usize>,
     children: BTreeMap<String, usize>,
-    /// Types, functions, traits and constants.
+    /// The names of types, functions, traits and constants.
     defined: Vec<String>,
-    /// What `use` brings in, by the name that it gets.
+    /// The paths that `use` brings in, by the name under which each is known.
     imported: BTreeMap<String, Vec<String>>,
-    /// The modules of which `use` brings in all.
+    /// The modules from which `use` brings in all names.
     globs: Vec<Vec<String>>,
 }
 
@@ -41,15 +41,15 @@ impl Names {
         Self { modules }
     }
 
-    /// The modules that a path which stands in the module `from` goes through; the last is where what it names is declared. Empty for
-    /// a path into another crate, and for a name of the module itself.
+    /// The modules that `path`, which stands in the module `from`, goes through. The last one declares the item that the path names.
+    /// Empty for a path into another crate, and for a name of the module itself.
     pub(crate) fn modules_on(&self, from: usize, path: &[String]) -> Vec<usize> {
         let mut through = Vec::new();
         self.walk(from, path, 0, &mut through);
         through
     }
 
-    /// Follows `path`, and tells the module that it ends at, if it is one.
+    /// Follows `path`. Returns the module at its end, if the path names a module.
     fn walk(&self, from: usize, path: &[String], depth: usize, through: &mut Vec<usize>) -> Option<usize> {
         let mut at = from;
         for (position, name) in path.iter().enumerate() {
@@ -59,7 +59,7 @@ impl Names {
                 "super" => self.modules[at].parent?,
                 _ => self.step(at, name, depth, through)?,
             };
-            // An alias has noted already where it ended.
+            // Following an alias has added the module at its end already.
             if through.last() != Some(&at) {
                 through.push(at);
             }
@@ -135,7 +135,7 @@ impl Scope {
 
 /// One name that a `use` brings in.
 pub(crate) struct Import {
-    /// What it is called from then on; `*` for all names of a module.
+    /// The name under which it is known from then on; `*` for all names of a module.
     pub(crate) name: String,
     pub(crate) path: Vec<String>,
 }
@@ -171,7 +171,7 @@ fn collect(tree: &UseTree, path: &mut Vec<String>, imports: &mut Vec<Import>) {
 mod tests {
     use super::*;
 
-    /// The modules that a path in the module `from` leads through.
+    /// The modules that a path in the module `from` goes through.
     fn found(source: &Crate, from: &str, path: &str) -> Vec<String> {
         let names = Names::of(source);
         let module = source.modules.iter().position(|module| module.path.join("::") == from).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_the_root_hands_on_leads_to_where_it_is_declared() {
+    fn a_name_re_exported_by_the_root_leads_to_its_own_module() {
         let source = Crate::of(&[
             ("lib.rs", "mod low; mod high; pub use low::inner::{Thing as Renamed}; pub use high::*;"),
             ("low.rs", "pub mod inner { pub struct Thing; }"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_modules_that_were_brought_in_lead_there() {
+    fn paths_by_the_name_of_an_imported_module_lead_to_that_module() {
         let source = Crate::of(&[
             ("lib.rs", "mod low; mod high;"),
             ("low.rs", "pub mod inner { pub fn f() {} }"),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_mean_each_other_end() {
+    fn aliases_in_a_circle_do_not_hang_the_search() {
         let source = Crate::of(&[("lib.rs", "mod a { pub use crate::b::*; } mod b { pub use crate::a::*; }")]);
         assert!(!found(&source, "", "a::Nothing").is_empty());
     }

@@ -23,7 +23,7 @@ use crate::imports::{How, Need, needs};
 use crate::source::Crate;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which rooms there are, the lowest first, and what each may import.
+/// The rooms, the lowest first, and the rooms that each may import.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Order(Vec<Room>);
 
@@ -34,7 +34,7 @@ struct Room {
 }
 
 impl Order {
-    /// The block for the crate in `folder`, with the rules that follow it, in the text of ARCHITECTURE.md.
+    /// Reads the block of rooms for the crate in `folder`, and the rules behind it, from the text of ARCHITECTURE.md.
     pub(crate) fn in_page(page: &str, folder: &str) -> Result<Self, String> {
         let opening = format!("```rooms {folder}");
         let mut lines = page.lines().map(str::trim).skip_while(|line| *line != opening).skip(1);
@@ -62,7 +62,7 @@ impl Order {
         Ok(order)
     }
 
-    /// `ROOM imports none of ROOM...`, or `ROOM imports only ROOM...`.
+    /// Applies a rule: `ROOM imports none of ROOM...`, or `ROOM imports only ROOM...`.
     fn apply(&mut self, rule: &str) -> Result<(), String> {
         let (room, is_allowed, list) = match Vec::from_iter(rule.split_whitespace())[..] {
             [room, "imports", "none", "of", ref list @ ..] => (room, false, list.to_vec()),
@@ -85,23 +85,23 @@ impl Order {
     }
 }
 
-/// What a crate's modules need of each other, compared with the order of its rooms. Each entry is a line that says where.
+/// The breaches of the order of rooms in a crate. Each entry is a line that says where.
 #[derive(Default)]
 pub(crate) struct Findings {
-    /// Imports of a room that the importing one may not import.
+    /// Imports of a room that the importing room may not import.
     pub(crate) imports: BTreeSet<String>,
     /// Calls of methods that stand in such a room.
     pub(crate) calls: BTreeSet<String>,
-    /// Rooms that reach themselves by imports.
+    /// Rooms that import each other in a circle.
     pub(crate) circles: BTreeSet<String>,
-    /// Modules inside a room that reach themselves by imports among the modules of the same folder.
+    /// Modules of one folder inside a room that import each other in a circle.
     pub(crate) inner_circles: BTreeSet<String>,
-    /// Rooms that ARCHITECTURE.md does not list, and listed ones that are not there.
+    /// Rooms that ARCHITECTURE.md does not list, and listed rooms that do not exist.
     pub(crate) unlisted: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Compares `source` with `order`. Without one only circles are found.
+    /// Compares `source` with `order`. Without an order it finds circles alone.
     pub(crate) fn of(source: &Crate, order: Option<&Order>) -> Self {
         let needs = needs(source);
         let mut findings = Self::default();
@@ -122,7 +122,7 @@ impl Findings {
             let (Some(from), Some(to)) = (room_of(source, need.from), room_of(source, need.to)) else { continue };
             let (Some(importer), Some(_)) = (order.room(from), order.room(to)) else { continue };
             if from != to && !importer.may_import.contains(to) {
-                // One line for each module and room, with the first place.
+                // One line for each pair of module and room, with the first place in the source.
                 let pair = format!("{} needs {to}: ", source.modules[need.from].path.join("::"));
                 let lines = if need.how == How::Import { &mut self.imports } else { &mut self.calls };
                 if !lines.iter().any(|line| line.starts_with(&pair)) {
@@ -146,14 +146,14 @@ fn unlisted(source: &Crate, order: &Order) -> BTreeSet<String> {
     not_listed.chain(not_there).collect()
 }
 
-/// The modules that reach themselves by imports among those that have the same parent, with all that stands in them; each with the
-/// others of its circle that it imports.
+/// The modules of one folder that import each other in a circle, each with the modules of its circle that it imports. A module stands
+/// here for everything inside it.
 fn circles(source: &Crate, needs: &BTreeSet<Need>) -> BTreeSet<String> {
     let mut arrows = BTreeMap::<String, BTreeSet<String>>::new();
     for need in needs.iter().filter(|need| need.how == How::Import) {
         let (from, to) = (&source.modules[need.from].path, &source.modules[need.to].path);
         let common = from.iter().zip(to).take_while(|(from, to)| from == to).count();
-        // A module and one inside of it may need each other.
+        // A module and a module inside it may need each other.
         if common < from.len() && common < to.len() {
             arrows.entry(from[..=common].join("::")).or_default().insert(to[..=common].join("::"));
         }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_each_room_may_import() {
+    fn the_order_of_rooms_is_read_from_the_page() {
         let rooms: Vec<_> = order().0.iter().map(|room| (room.name.clone(), room.may_import.len())).collect();
         assert_eq!(rooms, [("low", 0), ("side", 0), ("middle", 1), ("high", 3)].map(|(room, n)| (room.to_owned(), n)));
         assert!(Order::in_page(PAGE, "z").is_err());
@@ -206,26 +206,26 @@ mod tests {
     }
 
     #[test]
-    fn imports_downwards_are_in_order() {
+    fn imports_of_lower_rooms_are_allowed() {
         let findings = findings("", "", "use crate::low;", "use crate::{low, side, middle}; pub struct High;");
         assert!(findings.imports.is_empty() && findings.circles.is_empty() && findings.unlisted.is_empty());
     }
 
     #[test]
-    fn an_import_upwards_is_found_though_the_root_hands_the_name_on() {
+    fn an_import_of_a_higher_room_through_the_root_is_found() {
         let findings = findings("", "", "fn f() { use crate::High; }", "pub struct High;");
         assert_eq!(findings.imports, ["middle needs high: crate::High in middle.rs:1".to_owned()].into());
         assert!(findings.circles.is_empty());
     }
 
     #[test]
-    fn an_import_that_the_line_of_the_room_leaves_out_is_found() {
+    fn an_import_that_a_rule_forbids_is_found() {
         let findings = findings("", "pub struct Side;", "\nuse crate::side::Side;", "pub struct High;");
         assert_eq!(findings.imports, ["middle needs side: crate::side::Side in middle.rs:2".to_owned()].into());
     }
 
     #[test]
-    fn circles_of_rooms_and_inside_of_rooms_are_found() {
+    fn import_circles_of_rooms_and_of_modules_inside_rooms_are_found() {
         let findings = findings(
             "use crate::High;",
             "",
@@ -238,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_and_what_stands_in_it_may_need_each_other() {
+    fn a_module_and_its_inner_modules_may_need_each_other() {
         let findings = findings("", "", "", "pub struct High; use a::A; mod a { use super::High; pub struct A; }");
         assert!(findings.inner_circles.is_empty());
     }
 
     #[test]
-    fn a_method_that_stands_in_a_higher_room_is_found() {
+    fn a_call_of_a_method_in_a_higher_room_is_found() {
         let low = "pub struct A; impl A { fn f(&self) { self.g() } }";
         let findings = findings(low, "", "", "pub struct High; use crate::low::A; impl A { fn g(&self) {} }");
         assert_eq!(findings.calls, ["low needs high: A::g in low.rs:1".to_owned()].into());
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_nobody_listed_is_found() {
+    fn a_room_that_the_page_does_not_list_is_found() {
         let source = Crate::of(&[("lib.rs", "mod low {} mod side {} mod middle {} mod attic {}")]);
         let unlisted = Findings::of(&source, Some(&order())).unlisted;
         assert_eq!(unlisted.len(), 2, "{unlisted:?}");

@@ -1,4 +1,4 @@
-//! How long files and functions are, how many conditions on features there are and where, and which names stand for several types.
+//! Finds long files and long functions, conditions on features, and names that stand for several types.
 
 use crate::source::{Crate, attributes_of, conditions_of, is_test_only};
 use proc_macro2::TokenStream;
@@ -8,13 +8,13 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item};
 
-/// Files with more lines than this, with their number of lines.
+/// The files with more lines than `most`, each with its number of lines.
 pub(crate) fn long_files(source: &Crate, most: usize) -> BTreeSet<String> {
     let long = source.files.iter().map(|(file, text)| (file, text.lines().count())).filter(|(_, lines)| *lines > most);
     long.map(|(file, lines)| format!("{}: {lines} lines", file.display())).collect()
 }
 
-/// Functions with more lines than this, from `fn` to the closing brace, with their number of lines.
+/// The functions with more lines than `most`, from `fn` to the closing brace, each with its number of lines.
 pub(crate) fn long_functions(source: &Crate, most: usize) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (file, text) in &source.files {
@@ -59,13 +59,13 @@ impl<'ast> Visit<'ast> for Functions<'_> {
     }
 }
 
-/// The conditions on features in code that is not for tests alone: `cfg`, `cfg_attr` and `cfg!`.
+/// The conditions on features (`cfg`, `cfg_attr` and `cfg!`) in code that is not for tests alone.
 #[derive(Default)]
 pub(crate) struct Conditions {
-    /// All of them.
+    /// All conditions.
     pub(crate) all: Vec<String>,
-    /// Those inside of function bodies: at a statement, an expression, a match arm, a field of a struct that is made or taken
-    /// apart, or `cfg!`.
+    /// The conditions inside function bodies: at a statement, an expression, a match arm, a field of a struct expression or pattern, or in
+    /// `cfg!`.
     pub(crate) amid_statements: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn conditions(source: &Crate, room: Option<&str>) -> Conditions {
 
 struct Features<'a> {
     file: &'a Path,
-    /// So many blocks are around what is being read.
+    /// How many blocks are around the code that is being visited.
     in_body: usize,
     found: &'a mut Conditions,
 }
@@ -105,7 +105,7 @@ impl<'ast> Visit<'ast> for Features<'_> {
             return;
         }
         match item {
-            // The content of a module is read by itself; here it is the condition of the module that counts.
+            // The contents of an inner module are visited by themselves. Here the condition of the module counts.
             Item::Mod(module) => module.attrs.iter().for_each(|attribute| self.visit_attribute(attribute)),
             item => visit::visit_item(self, item),
         }
@@ -130,7 +130,7 @@ impl<'ast> Visit<'ast> for Features<'_> {
         if called.path.is_ident("cfg") && has_feature(&called.tokens) {
             self.note(called.span().start().line);
         }
-        // In the arguments of another macro, which are no syntax tree.
+        // Looks for `cfg!` in the arguments of another macro, which are tokens and no syntax tree.
         let arguments = called.tokens.to_string();
         for _ in 0..arguments.matches("cfg ! (feature").count() + arguments.matches("cfg (feature").count() {
             self.note(called.span().start().line);
@@ -142,8 +142,8 @@ fn has_feature(condition: &TokenStream) -> bool {
     condition.to_string().split(|c: char| !c.is_alphanumeric()).any(|word| word == "feature")
 }
 
-/// Names that stand for a type or a trait in several modules, with these modules. Of two whose conditions are opposites, as `x` and `not(x)`,
-/// there is only one at a time; two of one module are such alternatives too.
+/// The names that stand for a type or a trait in several modules, with these modules. Two definitions under opposite conditions, `x` and
+/// `not(x)`, count as one, and so do two definitions in one module, which can only be alternatives.
 pub(crate) fn names_defined_twice(source: &Crate) -> BTreeSet<String> {
     let mut found = BTreeMap::<String, BTreeMap<String, Vec<String>>>::new();
     for module in source.modules.iter().filter(|module| !module.is_test) {
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_files_and_functions_are_found_wherever_they_stand() {
+    fn long_files_and_functions_are_found_in_every_module() {
         let body = "\n".repeat(10);
         let text = format!(
             "/// Words\n/// and more.\nfn free() {{{body}}}\nmod m {{ trait T {{ fn given() {{{body}}} fn none(); }} }}\n\
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_on_features_are_found_at_items_and_amid_statements() {
+    fn conditions_on_features_are_told_apart_at_items_and_amid_statements() {
         let room = r#"
             #[cfg(feature = "a")] struct S { #[cfg(not(feature = "a"))] field: u8 }
             #[cfg_attr(feature = "a", derive(Debug))] enum E { #[cfg(all(unix, feature = "a"))] V }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_several_types_is_found_and_alternatives_are_none() {
+    fn a_name_of_several_types_is_found_unless_the_types_are_alternatives() {
         let source = Crate::of(&[(
             "lib.rs",
             r#"mod a { pub struct One; #[cfg(feature = "a")] pub enum Two {} #[cfg(not(feature = "a"))] pub struct Two; }

@@ -5,33 +5,33 @@ use std::path::{Path, PathBuf};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta, Token};
 
-/// The modules of a crate, the root first.
+/// The modules of a crate; the root is the first.
 pub(crate) struct Crate {
-    /// In the order in which they are declared; a parent stands before its children.
+    /// The modules in the order of their declaration. A parent stands before its children.
     pub(crate) modules: Vec<Module>,
-    /// Every file below the folder, whether a module of the crate or not, with its text.
+    /// Every file below the folder with its text, whether it is a module of the crate or not.
     pub(crate) files: BTreeMap<PathBuf, String>,
 }
 
 /// One module.
 pub(crate) struct Module {
-    /// Its names below the crate's root; empty for the root.
+    /// The names of the module and its parents below the crate's root; empty for the root.
     pub(crate) path: Vec<String>,
     pub(crate) parent: Option<usize>,
-    /// The file that it stands in, relative to the folder of the crate's sources.
+    /// The file that has the module, relative to the folder of the crate's sources.
     pub(crate) file: PathBuf,
     pub(crate) items: Vec<Item>,
-    /// The conditions, as in `cfg(CONDITION)`, under which it is compiled.
+    /// The conditions under which the module is compiled, as in `cfg(CONDITION)`.
     pub(crate) conditions: Vec<String>,
-    /// Whether it is compiled for tests alone.
+    /// Whether the module is compiled for tests alone.
     pub(crate) is_test: bool,
 }
 
-/// Where the children of a module are looked for.
+/// The place from which the child modules of a module are found.
 struct Place {
-    /// The file itself.
+    /// The file of the module.
     file: PathBuf,
-    /// The folder of its child modules.
+    /// The folder of the child modules.
     folder: PathBuf,
 }
 
@@ -43,7 +43,7 @@ impl Crate {
         Self::parse(files)
     }
 
-    /// The crate that these files make.
+    /// The crate that consists of these files.
     pub(crate) fn parse(files: BTreeMap<PathBuf, String>) -> Self {
         let mut all = Self { modules: Vec::new(), files };
         let root = Place { file: "lib.rs".into(), folder: PathBuf::new() };
@@ -52,13 +52,13 @@ impl Crate {
         all
     }
 
-    /// The same of texts that stand in a test.
+    /// The crate that consists of these texts, for tests.
     #[cfg(test)]
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         Self::parse(files.iter().map(|(name, text)| (name.into(), (*text).into())).collect())
     }
 
-    /// Files below the folder that no `mod` declaration leads to, besides `main.rs` and what stands in `bin`.
+    /// The files below the folder that no `mod` declaration leads to, without `main.rs` and the files in `bin`.
     pub(crate) fn strays(&self) -> Vec<&Path> {
         let is_root = |file: &Path| file == Path::new("main.rs") || file.starts_with("bin");
         let is_module = |file: &Path| self.modules.iter().any(|module| module.file == file);
@@ -99,7 +99,7 @@ impl Crate {
         }
     }
 
-    /// The content of a module that is declared in `place`, and where it stands: several files where conditions choose one of them.
+    /// The contents and the place of a module that is declared in `place`. There are several where conditions choose between files.
     fn find(&self, place: &Place, declared: ItemMod) -> Vec<(Place, Vec<Item>)> {
         let name = declared.ident.to_string();
         if let Some((_, items)) = declared.content {
@@ -151,7 +151,7 @@ fn path_in(attribute: &Meta) -> Option<String> {
     }
 }
 
-/// Whether what has these attributes is compiled for tests alone: `#[test]`, `#[cfg(test)]` or `#[cfg(all(…, test, …))]`.
+/// Whether an item with these attributes is compiled for tests alone: `#[test]`, `#[cfg(test)]` or `#[cfg(all(…, test, …))]`.
 pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let condition = match &attribute.meta {
@@ -179,7 +179,7 @@ pub(crate) fn conditions_of(attributes: &[Attribute]) -> Vec<String> {
     lists.filter(|list| list.path.is_ident("cfg")).map(|list| list.tokens.to_string()).collect()
 }
 
-/// The attributes of any item.
+/// The attributes of an item of any kind.
 pub(crate) fn attributes_of(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
@@ -202,7 +202,7 @@ pub(crate) fn attributes_of(item: &Item) -> &[Attribute] {
 }
 
 #[test]
-fn modules_are_found_in_files_folders_and_where_path_says() {
+fn modules_are_found_in_files_in_folders_and_by_path_attributes() {
     let found = Crate::of(&[
         ("lib.rs", "mod a; mod b; mod c { mod inside; } #[path = \"elsewhere/d.rs\"] mod d; #[cfg(test)] mod tests;"),
         ("a.rs", "mod x;"),
@@ -222,7 +222,7 @@ fn modules_are_found_in_files_folders_and_where_path_says() {
 }
 
 #[test]
-fn files_of_which_a_condition_chooses_one_are_all_read() {
+fn all_files_that_a_condition_chooses_between_are_read() {
     let found = Crate::of(&[
         ("lib.rs", "mod a;"),
         ("a/mod.rs", "#[cfg_attr(unix, path = \"one.rs\")] #[cfg_attr(not(unix), path = \"two.rs\")] mod kept;"),
@@ -235,7 +235,7 @@ fn files_of_which_a_condition_chooses_one_are_all_read() {
 }
 
 #[test]
-fn a_condition_that_holds_outside_of_tests_too_makes_no_test() {
+fn a_condition_that_may_hold_outside_tests_does_not_mark_a_test() {
     let item: Item = syn::parse_quote!(
         #[cfg(any(test, feature = "x"))]
         mod a {}

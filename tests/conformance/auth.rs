@@ -1,4 +1,5 @@
-//! Enhanced authentication (section 4.12): the embedder knows the method `TEST`, which takes two rounds.
+//! Enhanced authentication (section 4.12). The embedder in these tests knows one authentication method, `TEST`, in which the
+//! server asks twice.
 
 use goldcrest_core::Ask;
 use goldcrest_core::codec::*;
@@ -13,7 +14,7 @@ const CONTINUE: ReasonCode = ReasonCode::ContinueAuthentication;
 const AGAIN: ReasonCode = ReasonCode::ReAuthenticate;
 const PROTOCOL_ERROR: ReasonCode = ReasonCode::ProtocolError;
 
-/// Asks for `one` and `two`; anything else is refused.
+/// Makes the server demand the data `one`, then `two`; the server refuses a client that sends other data.
 fn two_rounds(bed: &mut Bed) {
     bed.judge(Box::new(|ask| match ask {
         Ask::Connect(connect) => match connect.properties.authentication_method() {
@@ -35,7 +36,7 @@ fn auth(code: ReasonCode, data: &str) -> Vec<u8> {
     Packet::Auth(Auth { code, properties: Properties::new(&list) }).wire(Version::V5)
 }
 
-/// An AUTH from the server with these data.
+/// Expects an AUTH from the server with this Reason Code and these Authentication Data.
 fn expect_auth(c: &mut Peer, code: ReasonCode, data: &str) {
     let got = c.expect_type(PacketType::Auth);
     assert_eq!(got.code(), code);
@@ -43,14 +44,14 @@ fn expect_auth(c: &mut Peer, code: ReasonCode, data: &str) {
     assert_eq!(got.properties().authentication_data(), Some(data.as_bytes()));
 }
 
-/// A client in the middle of its first round.
+/// A client to which the server has sent its first AUTH.
 fn begun(bed: &mut Bed, client: Client<'_>) -> Peer {
     let mut c = bed.begin(client);
     expect_auth(&mut c, CONTINUE, "first?");
     c
 }
 
-/// A client that has got through both rounds.
+/// A client that has answered both questions, and was sent CONNACK.
 fn authenticated(bed: &mut Bed, client: Client<'_>) -> Peer {
     let mut c = begun(bed, client);
     c.send(auth(CONTINUE, "one"));
@@ -60,34 +61,33 @@ fn authenticated(bed: &mut Bed, client: Client<'_>) -> Peer {
     c
 }
 
-/// A CONNACK with one of these codes, and the end.
+/// Expects a CONNACK with one of these codes, and the end of the connection.
 fn expect_unaccepted(mut c: Peer, codes: &[ReasonCode]) {
     let connack = c.expect_type(PacketType::ConnAck);
     assert!(codes.contains(&connack.code()), "{:?}", connack.code());
     c.expect_closed();
 }
 
-/// A method that the server does not know is refused; so is any where it knows none.
+/// A server that knows one authentication method refuses every other.
 /// [MQTT-4.12.0-1]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn unknown_method(bed: &mut Bed) {
+fn an_unknown_authentication_method_is_refused(bed: &mut Bed) {
     two_rounds(bed);
     let c = bed.begin(client("c").with(&[Property::AuthenticationMethod("OTHER")]));
     expect_unaccepted(c, &[ReasonCode::BadAuthenticationMethod]);
 }
 
-/// A server that knows no method refuses each.
 /// [MQTT-4.12.0-1]
 #[conformance(v5)]
-fn no_method_known(bed: &mut Bed) {
+fn a_server_without_authentication_methods_refuses_each_method(bed: &mut Bed) {
     let c = bed.begin(client("c").with(&METHOD));
     expect_unaccepted(c, &[ReasonCode::BadAuthenticationMethod]);
 }
 
-/// AUTH goes to and fro until CONNACK, always with the method of CONNECT.
+/// Client and server send AUTH in turn until CONNACK. Each of these packets names the method of the CONNECT.
 /// [MQTT-4.12.0-2] [MQTT-4.12.0-5] [MQTT-3.15.2-1] [MQTT-3.2.0-1]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn rounds(bed: &mut Bed) {
+fn auth_packets_go_both_ways_until_connack(bed: &mut Bed) {
     two_rounds(bed);
     let mut c = begun(bed, client("c").with(&METHOD));
     c.send(auth(CONTINUE, "one"));
@@ -99,10 +99,9 @@ fn rounds(bed: &mut Bed) {
     c.subscribe(1, "a", 1);
 }
 
-/// Before CONNACK a client's AUTH says Continue authentication.
 /// [MQTT-4.12.0-3]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn wrong_code(bed: &mut Bed) {
+fn an_auth_before_connack_must_say_continue_authentication(bed: &mut Bed) {
     two_rounds(bed);
     for packet in [auth(AGAIN, "one"), auth(ReasonCode::Success, "one"), vec![0xF0, 0]] {
         let mut c = begun(bed, client("c").with(&METHOD));
@@ -111,10 +110,9 @@ fn wrong_code(bed: &mut Bed) {
     }
 }
 
-/// ... and names the method of CONNECT.
 /// [MQTT-4.12.0-5]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn wrong_method(bed: &mut Bed) {
+fn an_auth_before_connack_must_name_the_method_of_the_connect(bed: &mut Bed) {
     two_rounds(bed);
     let other = [Property::AuthenticationMethod("OTHER")];
     for list in [&other[..], &[]] {
@@ -124,10 +122,9 @@ fn wrong_method(bed: &mut Bed) {
     }
 }
 
-/// Nothing but AUTH and DISCONNECT comes from a client before CONNACK.
 /// [MQTT-3.1.2-30]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn nothing_else_before_connack(bed: &mut Bed) {
+fn only_auth_and_disconnect_may_come_from_an_authenticating_client(bed: &mut Bed) {
     two_rounds(bed);
     let mut s = bed.connect("s");
     s.subscribe(1, "#", 1);
@@ -142,10 +139,10 @@ fn nothing_else_before_connack(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A refusal in the second round: CONNACK, and no Session.
+/// The server answers the second AUTH with a CONNACK that refuses, and makes no Session.
 /// [MQTT-4.12.0-4] [MQTT-3.1.4-2]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn rejected_midway(bed: &mut Bed) {
+fn a_client_refused_in_the_second_round_gets_connack_and_no_session(bed: &mut Bed) {
     two_rounds(bed);
     let mut c = begun(bed, client("c").keep().with(&METHOD));
     c.send(auth(CONTINUE, "one"));
@@ -155,10 +152,9 @@ fn rejected_midway(bed: &mut Bed) {
     assert!(!bed.connect_for(client("c").keep()).1.session_present());
 }
 
-/// Without a method in CONNECT there is none in CONNACK, and no AUTH either way.
 /// [MQTT-4.12.0-6] [MQTT-4.12.0-7]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn no_method_no_auth(bed: &mut Bed) {
+fn without_a_method_in_connect_there_is_none_in_connack_and_no_auth(bed: &mut Bed) {
     two_rounds(bed);
     for code in [CONTINUE, AGAIN] {
         let (c, connack) = bed.connect_for("c");
@@ -167,10 +163,10 @@ fn no_method_no_auth(bed: &mut Bed) {
     }
 }
 
-/// A client authenticates anew while everything else goes on.
+/// A client authenticates again while its messages go on both ways.
 /// [MQTT-4.12.1-1] [MQTT-3.15.2-1]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn reauthenticate(bed: &mut Bed) {
+fn a_client_re_authenticates_while_messages_flow(bed: &mut Bed) {
     two_rounds(bed);
     let mut c = authenticated(bed, client("c").with(&METHOD));
     c.subscribe(1, "a", 1);
@@ -190,10 +186,9 @@ fn reauthenticate(bed: &mut Bed) {
     c.take_publish("a", "afterwards", 1);
 }
 
-/// ... with the method of before.
 /// [MQTT-4.12.1-1]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn reauthenticate_with_other_method(bed: &mut Bed) {
+fn a_re_authentication_must_use_the_method_of_the_connect(bed: &mut Bed) {
     two_rounds(bed);
     let other = [Property::AuthenticationMethod("OTHER")];
     let mut c = authenticated(bed, client("c").with(&METHOD));
@@ -201,10 +196,11 @@ fn reauthenticate_with_other_method(bed: &mut Bed) {
     c.expect_refused(&[PROTOCOL_ERROR, ReasonCode::BadAuthenticationMethod]);
 }
 
-/// A client that fails to is disconnected, as any that is refused: its Will is published, its Session stays.
+/// A client that fails to re-authenticate is disconnected like any refused client: its Will is published, and its Session
+/// stays.
 /// [MQTT-4.12.1-2]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn reauthentication_fails(bed: &mut Bed) {
+fn a_failed_re_authentication_ends_the_connection_and_keeps_the_session(bed: &mut Bed) {
     two_rounds(bed);
     let mut s = bed.connect("s");
     s.subscribe(1, "will", 1);
@@ -215,11 +211,11 @@ fn reauthentication_fails(bed: &mut Bed) {
     assert!(bed.connect_for(client("c").keep()).1.session_present());
 }
 
-/// A re-authentication that proves somebody else than before ends the connection: the Session stays with its principal. It was
-/// handed over, with its subscriptions and its queue.
+/// A re-authentication that proves another principal than the CONNECT ends the connection, and the Session stays with the
+/// first principal. The Session was once handed over to the other principal, with its subscriptions and its queue.
 /// [MQTT-4.12.1-2]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn reauthentication_as_somebody_else(bed: &mut Bed) {
+fn a_re_authentication_as_another_principal_ends_the_connection(bed: &mut Bed) {
     bed.judge(Box::new(|ask| match ask {
         Ask::Connect(connect) => Judgement::Accept(if connect.user_name == Some("mallory") { 2 } else { 1 }, None),
         Ask::Auth(auth) => match auth.properties.authentication_data() {
@@ -236,10 +232,10 @@ fn reauthentication_as_somebody_else(bed: &mut Bed) {
     assert!(bed.connect_for(client("c").keep()).1.session_present());
 }
 
-/// AUTH with reserved flags, with a Property twice or without a method.
+/// The AUTH packets here have reserved flags, a Property twice, a foreign Property or no method.
 /// [MQTT-3.15.1-1]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn flags_and_properties(bed: &mut Bed) {
+fn a_malformed_auth_is_refused(bed: &mut Bed) {
     two_rounds(bed);
     let method = [&[0x15][..], &field(b"TEST")].concat();
     let data = [&[0x16][..], &field(b"again")].concat();
@@ -259,10 +255,11 @@ fn flags_and_properties(bed: &mut Bed) {
     }
 }
 
-/// AUTH keeps to the client's Maximum Packet Size. If method and data are too much for it, the client is not accepted.
+/// The server sends no AUTH longer than the client's Maximum Packet Size. A client whose limit is too small for method and
+/// data is refused.
 /// [MQTT-3.15.2-2] [MQTT-3.15.2-3]
 #[conformance(v5, in_memory = "the test authenticates")]
-fn auth_fits(bed: &mut Bed) {
+fn auth_keeps_to_the_maximum_packet_size(bed: &mut Bed) {
     two_rounds(bed);
     let room = |size| [METHOD[0], Property::MaximumPacketSize(size)];
     let enough = room(100);
@@ -275,18 +272,16 @@ fn auth_fits(bed: &mut Bed) {
     );
 }
 
-/// AUTH is no packet of MQTT 3.1.1.
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance(v3)]
-fn before_5_0(bed: &mut Bed) {
+fn auth_is_refused_in_mqtt_3_1_1(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, [0xF0, 0], &[]);
 }
 
-/// What comes behind a CONNECT that is refused is not answered.
 /// [MQTT-3.1.4-6]
 #[conformance(v5)]
-fn nothing_after_refusal(bed: &mut Bed) {
+fn an_auth_behind_a_refused_connect_is_not_answered(bed: &mut Bed) {
     let mut c = bed.open("c");
     c.send([client("c").with(&METHOD).wire(Version::V5), auth(CONTINUE, "one")].concat());
     expect_unaccepted(c, &[ReasonCode::BadAuthenticationMethod]);

@@ -1,4 +1,4 @@
-//! Bridges that say what they are: MQTT 3.1 and 3.1.1 with the highest bit of the Protocol Level set, as Mosquitto's do.
+//! Bridges set the highest bit of the Protocol Level in an MQTT 3.1 or 3.1.1 CONNECT, as Mosquitto's bridges do.
 
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
@@ -7,10 +7,10 @@ use goldcrest_tests::packets::*;
 
 const STATE: &str = "$SYS/broker/connection/b1/state";
 
-/// What Mosquitto 2.0 sends with default settings: CONNECT with level 0x84 and a Will, and what it publishes then. Both were refused,
-/// so that it never stayed connected.
+/// Mosquitto 2.0 with default settings sends a CONNECT with level 0x84 and a Will, and publishes its state below `$SYS/`. The server
+/// refused both, and a Mosquitto bridge never stayed connected.
 #[conformance(v3)]
-fn a_bridge_connects_and_tells_its_state(bed: &mut Bed) {
+fn a_mosquitto_bridge_connects_and_publishes_its_state(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "$SYS/broker/connection/#", 1);
     let mut b = bed.open("b1");
@@ -29,10 +29,10 @@ fn a_bridge_connects_and_tells_its_state(bed: &mut Bed) {
     s.take_publish(STATE, "0", 1);
 }
 
-/// Its own topic is the only one below `$SYS/` that a client may publish to, in every version: bridges fall back to a level without
-/// the bit, and speak MQTT 5.0 too.
+/// The only topic below `$SYS/` that a client may publish to is the state topic with its own Client Identifier. The rule holds in
+/// every version, since bridges fall back to a level without the bit, and speak MQTT 5.0 too.
 #[conformance]
-fn a_client_tells_its_own_state_alone(bed: &mut Bed) {
+fn below_sys_a_client_may_publish_its_own_state_alone(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "$SYS/broker/connection/#", 1);
     for id in ["b1", "site/7", "b1/state"] {
@@ -62,7 +62,7 @@ fn a_client_tells_its_own_state_alone(bed: &mut Bed) {
             b.expect_closed();
         }
     }
-    // Who has no identifier of its own has no state to tell.
+    // A client without an identifier of its own has no state topic.
     bed.refuse_connect(
         client("").will(will("$SYS/broker/connection//state", "0", 1)),
         &[ReasonCode::TopicNameInvalid],
@@ -71,10 +71,10 @@ fn a_client_tells_its_own_state_alone(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Without No Local two bridges send each message to and fro for ever; without Retain As Published nothing that is retained at one
-/// end is retained at the other.
+/// Without No Local two bridges would send each message to and fro for ever. Without Retain As Published a message retained at one
+/// end would not be retained at the other.
 #[conformance(v3)]
-fn a_bridge_gets_nothing_of_its_own_and_sees_what_is_retained(bed: &mut Bed) {
+fn a_bridge_gets_no_messages_of_its_own_and_keeps_the_retain_flag(bed: &mut Bed) {
     for version in [Version::V3_1, Version::V3_1_1] {
         let mut b = bed.connect(client("b1").version(version).bridge());
         b.subscribe(1, "#", 1);
@@ -96,18 +96,19 @@ fn a_bridge_gets_nothing_of_its_own_and_sees_what_is_retained(bed: &mut Bed) {
     }
 }
 
-/// The same client without the bit is a client like others.
+/// The same client without the highest bit gets its own messages back, with RETAIN 0.
 #[conformance(v3)]
-fn without_the_bit_all_is_as_it_was(bed: &mut Bed) {
+fn without_the_bit_a_client_is_no_bridge(bed: &mut Bed) {
     let mut c = bed.connect("c");
     c.subscribe(1, "a", 1);
     c.send(publish("a", "own").retain());
     assert!(!c.take_publish("a", "own", 0).publish().retain);
 }
 
-/// The options stay with the subscription: through a reconnection, and through one without the bit, until that subscribes again.
+/// The options No Local and Retain As Published stay with the subscription after the client has connected again, even without the
+/// bit, until the client subscribes to that filter again.
 #[conformance(v3)]
-fn what_a_bridge_subscribed_to_stays_so_until_it_is_subscribed_to_again(bed: &mut Bed) {
+fn the_subscription_of_a_bridge_keeps_its_options_until_it_is_replaced(bed: &mut Bed) {
     let mut p = bed.connect("p");
     let mut b = bed.connect(client("b1").keep().bridge());
     b.subscribe(1, "a", 1);
@@ -132,11 +133,11 @@ fn what_a_bridge_subscribed_to_stays_so_until_it_is_subscribed_to_again(bed: &mu
     b.take_publish("a", "own", 0);
 }
 
-/// A shared subscription has no No Local `[MQTT-3.8.3-4]`: a bridge shares work like any other member.
+/// No Local is not allowed in a shared subscription `[MQTT-3.8.3-4]`: a bridge in a group gets its share of its own messages.
 #[conformance(v3)]
-fn a_bridge_shares_a_subscription(bed: &mut Bed) {
+fn a_bridge_in_a_group_is_a_member_like_others(bed: &mut Bed) {
     if bed.shards() > 1 && bed.is_in_memory() {
-        // The member and the group's owner are on different shards for one of these names.
+        // With several shards, one of these group names has its home on another shard than the member.
         for group in ["g", "h", "i", "j"] {
             check_shared(bed, group);
         }

@@ -1,14 +1,16 @@
 //! Does another codec understand our packets, and do we understand its packets?
 //!
-//! The other one is mqttbytes, for MQTT 3.1.1 and 5.0. Each test starts from a random valid packet in its terms.
-//! What we encode for the same packet, it reads as that packet; and what it writes, we decode into something that
-//! encodes to the same packet again. So a packet that only our encoder and our decoder agree on does not pass.
+//! The other codec is the crate mqttbytes, for MQTT 3.1.1 and 5.0. Each test starts from a random valid packet in the
+//! types of mqttbytes. We encode the same packet, and mqttbytes must read it back unchanged. mqttbytes encodes it too,
+//! and we must decode its bytes into a packet that we encode to the same bytes again. So a packet that only our encoder
+//! and our decoder agree on does not pass.
 //!
-//! It is an opinion on valid packets only, and not on these, which it gets wrong:
-//! - Subscription Identifiers: it counts their length twice and takes the difference from what follows.
-//! - DISCONNECT without Reason Code or without Property Length in 5.0: it refuses both.
-//! - AUTH does not exist for it, nor does MQTT 3.1.
-//! - A Password that is not UTF-8 is refused; an empty User Name or Password is taken for none.
+//! mqttbytes is compared on valid packets only, and not on these, which mqttbytes gets wrong:
+//! - Subscription Identifiers: mqttbytes counts their length twice, and cuts the second length off the fields behind
+//!   them.
+//! - DISCONNECT without Reason Code or without Property Length in 5.0: mqttbytes refuses both.
+//! - AUTH and MQTT 3.1 are unknown to mqttbytes.
+//! - A Password that is not UTF-8: mqttbytes refuses it. An empty User Name or Password: mqttbytes reads it as absent.
 
 use bytes::BytesMut;
 use goldcrest_core::codec::{
@@ -22,7 +24,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Beyond every packet of these tests.
+/// Greater than every packet of these tests.
 const MAX_PACKET_SIZE: u32 = 1 << 20;
 
 fn encoded(version: Version, packet: &Packet<'_>) -> Vec<u8> {
@@ -32,8 +34,8 @@ fn encoded(version: Version, packet: &Packet<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Runs both directions: `written` is what the other codec writes for a packet, `ours` the same packet in our terms,
-/// `read` reads with the other codec.
+/// Runs both directions. `written` is the packet as mqttbytes encodes it, `ours` the same packet in our types; `read`
+/// decodes by mqttbytes.
 fn agree<T: PartialEq + std::fmt::Debug>(
     version: Version,
     theirs: &T,
@@ -133,7 +135,7 @@ fn our_user_properties(list: &[(String, String)]) -> impl Iterator<Item = Proper
     list.iter().map(|(name, value)| Property::UserProperty(name, value))
 }
 
-/// Login and Will of a CONNECT, without what the versions differ in.
+/// User Name and Password of a CONNECT.
 type Credentials = Option<(String, String)>;
 
 fn credentials() -> impl Strategy<Value = Credentials> {
@@ -142,7 +144,7 @@ fn credentials() -> impl Strategy<Value = Credentials> {
 
 proptest! {
     #[test]
-    fn connect_of_3_1_1(
+    fn both_codecs_agree_on_connect_of_3_1_1(
         keep_alive: u16,
         client_id in text(0..30),
         clean_session: bool,
@@ -178,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn publish_of_3_1_1(
+    fn both_codecs_agree_on_publish_of_3_1_1(
         dup: bool, qos in qos(), retain: bool, topic in text(1..100), pkid in 1..=u16::MAX, payload in data(),
     ) {
         let acknowledged = qos != mqttbytes::QoS::AtMostOnce;
@@ -198,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn acknowledgements_of_3_1_1(pkid in 1..=u16::MAX) {
+    fn both_codecs_agree_on_acknowledgements_of_3_1_1(pkid in 1..=u16::MAX) {
         let ours = Ack::new(id(pkid), ReasonCode::Success);
         agree_in_v4(&v4::Packet::PubAck(v4::PubAck { pkid }), &Packet::PubAck(ours));
         agree_in_v4(&v4::Packet::PubRec(v4::PubRec { pkid }), &Packet::PubRec(ours));
@@ -209,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn subscriptions_of_3_1_1(
+    fn both_codecs_agree_on_subscribe_and_unsubscribe_of_3_1_1(
         pkid in 1..=u16::MAX, filters in vec((text(1..20), qos()), 1..5), granted in vec(option::of(qos()), 1..5),
     ) {
         let packet_id = id(pkid);
@@ -243,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn connect_of_5_0(
+    fn both_codecs_agree_on_connect_of_5_0(
         keep_alive: u16,
         client_id in text(0..30),
         clean_session: bool,
@@ -338,7 +340,7 @@ proptest! {
     }
 
     #[test]
-    fn connack_of_5_0(
+    fn both_codecs_agree_on_connack_of_5_0(
         (session_present, reason) in prop_oneof![
             any::<bool>().prop_map(|present| (present, v5::ConnectReturnCode::Success)),
             select(&[
@@ -408,7 +410,7 @@ proptest! {
     }
 
     #[test]
-    fn publish_of_5_0(
+    fn both_codecs_agree_on_publish_of_5_0(
         dup: bool,
         qos in qos(),
         retain: bool,
@@ -456,7 +458,7 @@ proptest! {
     }
 
     #[test]
-    fn acknowledgements_of_5_0(
+    fn both_codecs_agree_on_acknowledgements_of_5_0(
         pkid in 1..=u16::MAX,
         reason_string in option::of(text(0..10)),
         users in user_properties(),
@@ -497,7 +499,7 @@ proptest! {
     }
 
     #[test]
-    fn subscriptions_of_5_0(
+    fn both_codecs_agree_on_subscribe_and_unsubscribe_of_5_0(
         pkid in 1..=u16::MAX,
         filters in vec((text(1..20), qos(), any::<bool>(), any::<bool>(), 0u8..3), 1..5),
         users in user_properties(),
@@ -576,7 +578,7 @@ proptest! {
     }
 
     #[test]
-    fn disconnect_of_5_0(
+    fn both_codecs_agree_on_disconnect_of_5_0(
         reason in select(&[
             v5::DisconnectReasonCode::NormalDisconnection,
             v5::DisconnectReasonCode::DisconnectWithWillMessage,
@@ -608,7 +610,7 @@ proptest! {
 }
 
 #[test]
-fn packets_without_choices() {
+fn both_codecs_agree_on_pings_and_the_plain_disconnect() {
     agree_in_v4(&v4::Packet::PingReq, &Packet::PingReq);
     agree_in_v4(&v4::Packet::PingResp, &Packet::PingResp);
     agree_in_v4(&v4::Packet::Disconnect, &Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
@@ -617,7 +619,7 @@ fn packets_without_choices() {
 }
 
 #[test]
-fn connack_of_3_1_1() {
+fn both_codecs_agree_on_connack_of_3_1_1() {
     let codes = [
         (v4::ConnectReturnCode::Success, ReasonCode::Success),
         (v4::ConnectReturnCode::RefusedProtocolVersion, ReasonCode::UnsupportedProtocolVersion),
@@ -635,7 +637,7 @@ fn connack_of_3_1_1() {
 }
 
 #[test]
-fn a_disconnect_that_is_no_success_is_seen_by_clients_that_do_not_know_the_short_form() {
+fn a_disconnect_with_an_error_code_has_a_property_length() {
     let ours = Disconnect::new(ReasonCode::SessionTakenOver);
     let mut bytes = BytesMut::from(&encoded(Version::V5, &Packet::Disconnect(ours))[..]);
     let theirs = v5::read(&mut bytes, MAX_PACKET_SIZE as usize);

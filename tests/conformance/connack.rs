@@ -13,16 +13,16 @@ const METHOD: Property<'static> = Property::AuthenticationMethod("TEST");
 /// [MQTT-3.1.4-5] [MQTT-3.2.2-1]
 /// v3.1.1 [MQTT-3.1.4-4] [MQTT-3.2.0-1]
 #[conformance]
-fn accepted(bed: &mut Bed) {
+fn an_accepted_connect_is_answered_with_connack(bed: &mut Bed) {
     let (_c, connack) = bed.connect_for("c");
     assert_eq!(connack.bytes()[2..4], [0, 0]);
 }
 
-/// Session Present is 0 for a Clean Start, though there is a Session.
+/// Session Present is 0 with Clean Start, even where a Session was stored.
 /// [MQTT-3.2.2-2] [MQTT-3.1.2-4]
 /// v3.1.1 [MQTT-3.2.2-1] [MQTT-3.1.2-6]
 #[conformance]
-fn session_present_clean(bed: &mut Bed) {
+fn session_present_is_0_for_a_clean_start(bed: &mut Bed) {
     bed.connect(client("c").keep()).cut();
     let (_c, connack) = bed.connect_for("c");
     assert_eq!(connack.bytes()[2..4], [0, 0]);
@@ -31,7 +31,7 @@ fn session_present_clean(bed: &mut Bed) {
 /// [MQTT-3.2.2-3] [MQTT-3.1.2-5] [MQTT-3.1.2-6]
 /// v3.1.1 [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4]
 #[conformance]
-fn session_present_resumed(bed: &mut Bed) {
+fn session_present_is_1_for_a_stored_session_alone(bed: &mut Bed) {
     let short = client("c").clean_start(false).session_expiry(1);
     let (c, connack) = bed.connect_for(short);
     assert_eq!(connack.bytes()[2..4], [0, 0]);
@@ -46,10 +46,9 @@ fn session_present_resumed(bed: &mut Bed) {
     }
 }
 
-/// Each way to refuse that CONNACK has a code for.
 /// [MQTT-3.2.2-1] [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8]
 #[conformance(v5, in_memory = "its verdicts")]
-fn refusal_over_all_codes(bed: &mut Bed) {
+fn connack_can_refuse_with_each_of_its_error_codes(bed: &mut Bed) {
     let code = Rc::new(Cell::new(ReasonCode::Success));
     let verdict = code.clone();
     bed.judge(Box::new(move |_| match verdict.get() {
@@ -68,7 +67,7 @@ fn refusal_over_all_codes(bed: &mut Bed) {
 
 /// [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.1.2-24]
 #[conformance(v5)]
-fn reason_string_fits(bed: &mut Bed) {
+fn connack_has_a_reason_string_only_where_it_fits(bed: &mut Bed) {
     for (size, explains) in [(12, false), (1000, true)] {
         let mut c = bed.begin(client("c").with(&[METHOD, Property::MaximumPacketSize(size)]));
         let connack = c.expect_connack(ReasonCode::BadAuthenticationMethod);
@@ -77,10 +76,11 @@ fn reason_string_fits(bed: &mut Bed) {
     }
 }
 
-/// A client that takes no CONNACK gets none. One that takes a refusal alone gets that.
+/// A client whose Maximum Packet Size is below the shortest CONNACK gets none. A client for which only the CONNACK of a
+/// refusal is short enough gets the refusal.
 /// [MQTT-3.1.2-24]
 #[conformance(v5)]
-fn connack_itself_too_large(bed: &mut Bed) {
+fn a_client_is_sent_no_connack_beyond_its_maximum_packet_size(bed: &mut Bed) {
     for size in [5, 12] {
         let mut c = bed.begin(client("c").with(&[Property::MaximumPacketSize(size)]));
         c.expect_bytes(&[0x20, 3, 0, 0x83, 0]);
@@ -95,10 +95,10 @@ fn connack_itself_too_large(bed: &mut Bed) {
     bed.connect(client("c").with(&[Property::MaximumPacketSize(40)]));
 }
 
-/// The codec that reads CONNACK here refuses a Property that stands twice.
+/// That no Property stands twice is shown by the codec that reads CONNACK here: it refuses such a packet.
 /// [MQTT-3.2.2-8]
 #[conformance(v5)]
-fn capabilities(bed: &mut Bed) {
+fn connack_tells_the_limits_of_the_server(bed: &mut Bed) {
     bed.configure(|config| {
         config.limits.topic_aliases_in = 7;
         config.limits.receive_maximum = 8;
@@ -117,6 +117,6 @@ fn capabilities(bed: &mut Bed) {
 
 /// v3.1.1 [MQTT-3.1.4-4]
 #[conformance(v3)]
-fn no_v5_extras_for_older(bed: &mut Bed) {
+fn connack_of_mqtt_3_1_1_is_four_bytes(bed: &mut Bed) {
     bed.begin("c").expect_bytes(&[0x20, 2, 0, 0]);
 }

@@ -1,4 +1,4 @@
-//! The bytes of CONNECT (sections 3.1.1 to 3.1.3), and what else may come first.
+//! The bytes of CONNECT (sections 3.1.1 to 3.1.3), and other packets that come first.
 
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
@@ -8,7 +8,7 @@ use goldcrest_tests::packets::*;
 const MALFORMED: &[ReasonCode] = &[ReasonCode::MalformedPacket];
 const WRONG: &[ReasonCode] = &[ReasonCode::MalformedPacket, ReasonCode::ProtocolError];
 
-/// The payload of a CONNECT with the identifier `c` and a Will, whole.
+/// The whole payload of a CONNECT with the identifier `c` and a Will.
 fn with_will(version: Version) -> Vec<u8> {
     [field(b"c"), properties(version, &[]), field(b"will/topic"), field(b"payload")].concat()
 }
@@ -16,7 +16,7 @@ fn with_will(version: Version) -> Vec<u8> {
 /// [MQTT-3.1.0-1] [MQTT-3.2.0-1] [MQTT-3.14.0-1]
 /// v3.1.1 [MQTT-3.1.0-1] [MQTT-3.2.0-1]
 #[conformance]
-fn first_packet_not_connect(bed: &mut Bed) {
+fn a_first_packet_other_than_connect_closes_the_connection(bed: &mut Bed) {
     let version = bed.version();
     let mut s = bed.connect("s");
     s.subscribe(1, "#", 0);
@@ -51,7 +51,7 @@ fn first_packet_not_connect(bed: &mut Bed) {
 /// [MQTT-3.1.0-2] [MQTT-3.2.0-2] [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-3.1.0-2] [MQTT-4.8.0-1]
 #[conformance]
-fn second_connect(bed: &mut Bed) {
+fn a_second_connect_is_a_protocol_error(bed: &mut Bed) {
     let mut other = bed.connect("other");
     for id in ["c", "other"] {
         let c = bed.connect("c");
@@ -63,7 +63,7 @@ fn second_connect(bed: &mut Bed) {
 /// [MQTT-3.1.2-1]
 /// v3.1.1 [MQTT-3.1.2-1]
 #[conformance]
-fn protocol_name_wrong(bed: &mut Bed) {
+fn a_wrong_protocol_name_is_refused(bed: &mut Bed) {
     let version = bed.version();
     for name in [&b"MQTX"[..], b"mqtt", b"MQIsd", b"", b"MQTTT"] {
         let body = [field(name), vec![version.level(), 2, 0, 60], properties(version, &[]), field(b"c")].concat();
@@ -75,13 +75,13 @@ fn protocol_name_wrong(bed: &mut Bed) {
     assert!(!connack.session_present());
 }
 
-/// MQTT 3.1.1 has a Return Code for a level that is not served, MQTT 5.0 a Reason Code; who asks for a newer one
-/// understands the latter.
+/// MQTT 3.1.1 has a Return Code for an unsupported level, MQTT 5.0 a Reason Code. A client that asks for a level above
+/// 5 is answered with the Reason Code.
 /// [MQTT-3.1.2-2]
 /// v3.1.1 [MQTT-3.1.2-2] [MQTT-3.2.2-4] [MQTT-3.2.2-5]
 #[conformance]
-fn protocol_level_unsupported(bed: &mut Bed) {
-    // A bridge's bit is defined for 3 and 4 alone.
+fn an_unsupported_protocol_level_is_refused_with_a_code(bed: &mut Bed) {
+    // The bit of a bridge is defined for the levels 3 and 4 alone.
     for level in [0, 3, 6, 0x80, 0x83, 0x85, 0xFF] {
         let body = [field(b"MQTT"), vec![level, 2, 0, 60, 0], field(b"c")].concat();
         let mut c = bed.open_in(if level & 0x7F > 5 { Version::V5 } else { Version::V3_1_1 }, "c");
@@ -96,9 +96,9 @@ fn protocol_level_unsupported(bed: &mut Bed) {
     }
 }
 
-/// MQTT 3.1 has no Session Present, and is served beside the others.
+/// Clients of MQTT 3.1, 3.1.1 and 5.0 exchange messages. CONNACK of MQTT 3.1 has no Session Present.
 #[conformance]
-fn mqtt31_is_served(bed: &mut Bed) {
+fn clients_of_mqtt_3_1_are_served_beside_newer_ones(bed: &mut Bed) {
     let old = client("old").version(Version::V3_1);
     for _ in 0..2 {
         let mut s = bed.begin(old.keep());
@@ -121,7 +121,7 @@ fn mqtt31_is_served(bed: &mut Bed) {
 /// [MQTT-3.1.2-3]
 /// v3.1.1 [MQTT-3.1.2-3] [MQTT-3.1.4-1] [MQTT-3.2.2-6]
 #[conformance]
-fn reserved_connect_flag(bed: &mut Bed) {
+fn a_connect_with_the_reserved_flag_is_refused(bed: &mut Bed) {
     let version = bed.version();
     bed.refuse_connect(raw_connect(version, 0b11, &field(b"c")), MALFORMED, None);
 }
@@ -129,7 +129,7 @@ fn reserved_connect_flag(bed: &mut Bed) {
 /// [MQTT-3.1.2-11]
 /// v3.1.1 [MQTT-3.1.2-11] [MQTT-3.1.2-13]
 #[conformance]
-fn will_flag_0_with_will_qos(bed: &mut Bed) {
+fn a_will_qos_without_the_will_flag_is_refused(bed: &mut Bed) {
     let version = bed.version();
     for flags in [0x0A, 0x12, 0x1A] {
         bed.refuse_connect(raw_connect(version, flags, &field(b"c")), MALFORMED, None);
@@ -139,7 +139,7 @@ fn will_flag_0_with_will_qos(bed: &mut Bed) {
 /// [MQTT-3.1.2-13]
 /// v3.1.1 [MQTT-3.1.2-11] [MQTT-3.1.2-15]
 #[conformance]
-fn will_flag_0_with_will_retain(bed: &mut Bed) {
+fn will_retain_without_the_will_flag_is_refused(bed: &mut Bed) {
     let version = bed.version();
     bed.refuse_connect(raw_connect(version, 0x22, &field(b"c")), MALFORMED, None);
 }
@@ -147,7 +147,7 @@ fn will_flag_0_with_will_retain(bed: &mut Bed) {
 /// [MQTT-3.1.2-12]
 /// v3.1.1 [MQTT-3.1.2-14]
 #[conformance]
-fn will_qos_3(bed: &mut Bed) {
+fn will_qos_3_is_refused(bed: &mut Bed) {
     let version = bed.version();
     bed.refuse_connect(raw_connect(version, 0x1E, &with_will(version)), MALFORMED, None);
 }
@@ -155,7 +155,7 @@ fn will_qos_3(bed: &mut Bed) {
 /// [MQTT-3.1.2-12]
 /// v3.1.1 [MQTT-3.1.2-14] [MQTT-3.1.2-9]
 #[conformance]
-fn will_qos_0_1_2(bed: &mut Bed) {
+fn a_will_is_published_with_its_qos(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "w", 2);
     for (id, level) in [("zero", 0), ("one", 1), ("two", 2)] {
@@ -167,7 +167,7 @@ fn will_qos_0_1_2(bed: &mut Bed) {
 /// [MQTT-3.1.2-9]
 /// v3.1.1 [MQTT-3.1.2-9]
 #[conformance]
-fn will_fields_missing(bed: &mut Bed) {
+fn a_will_flag_without_the_fields_of_a_will_is_refused(bed: &mut Bed) {
     let version = bed.version();
     let none = properties(version, &[]);
     let mut payloads = vec![field(b"c"), [field(b"c"), none.clone(), field(b"topic")].concat()];
@@ -183,7 +183,7 @@ fn will_fields_missing(bed: &mut Bed) {
 /// [MQTT-3.1.4-1]
 /// v3.1.1 [MQTT-3.1.2-11]
 #[conformance]
-fn will_fields_without_flag(bed: &mut Bed) {
+fn the_fields_of_a_will_without_the_will_flag_are_refused(bed: &mut Bed) {
     let version = bed.version();
     bed.refuse_connect(raw_connect(version, 0b010, &with_will(version)), MALFORMED, None);
 }
@@ -191,7 +191,7 @@ fn will_fields_without_flag(bed: &mut Bed) {
 /// [MQTT-3.1.2-16] [MQTT-3.1.2-17]
 /// v3.1.1 [MQTT-3.1.2-18] [MQTT-3.1.2-19]
 #[conformance]
-fn user_name_flag_vs_field(bed: &mut Bed) {
+fn the_user_name_flag_must_agree_with_the_payload(bed: &mut Bed) {
     let version = bed.version();
     bed.refuse_connect(raw_connect(version, 0x82, &field(b"c")), MALFORMED, None);
     bed.refuse_connect(raw_connect(version, 0x02, &[field(b"c"), field(b"user")].concat()), MALFORMED, None);
@@ -200,27 +200,27 @@ fn user_name_flag_vs_field(bed: &mut Bed) {
 /// [MQTT-3.1.2-18] [MQTT-3.1.2-19]
 /// v3.1.1 [MQTT-3.1.2-20] [MQTT-3.1.2-21]
 #[conformance]
-fn password_flag_vs_field(bed: &mut Bed) {
+fn the_password_flag_must_agree_with_the_payload(bed: &mut Bed) {
     let version = bed.version();
     let user = [field(b"c"), field(b"user")].concat();
     bed.refuse_connect(raw_connect(version, 0xC2, &user), MALFORMED, None);
     bed.refuse_connect(raw_connect(version, 0x82, &[user, field(b"password")].concat()), MALFORMED, None);
 }
 
-/// Without the identifier's length there is no identifier, not even an empty one.
+/// The payload is empty. An empty Client Identifier would be a length of 0, and here not even the length is there.
 /// [MQTT-3.1.3-3]
 /// v3.1.1 [MQTT-3.1.3-3] [MQTT-3.1.4-1]
 #[conformance]
-fn client_identifier_missing(bed: &mut Bed) {
+fn a_connect_without_a_client_identifier_field_is_refused(bed: &mut Bed) {
     let version = bed.version();
     bed.refuse_connect(raw_connect(version, 0b010, &[]), MALFORMED, None);
 }
 
-/// Every CONNECT that ends too early, with a Remaining Length that fits.
+/// The CONNECT is cut at each of its bytes, with a Remaining Length that fits what is left.
 /// [MQTT-3.1.4-1]
 /// v3.1.1 [MQTT-3.1.4-1] [MQTT-3.2.2-6]
 #[conformance]
-fn connect_does_not_conform(bed: &mut Bed) {
+fn a_connect_that_ends_too_early_is_refused(bed: &mut Bed) {
     let whole = client("c")
         .will(will("topic", "payload", 1))
         .user_name("user")
@@ -232,7 +232,7 @@ fn connect_does_not_conform(bed: &mut Bed) {
     for len in 0..body.len() {
         let mut c = bed.open("c");
         c.send(raw(0x10, &body[..len]));
-        // Before the level is known there is silence in every version.
+        // Before the byte with the level, every version closes without a CONNACK.
         if bed.is_v5() && len >= 7 {
             let code = c.expect().code();
             assert!(WRONG.contains(&code), "{code}");
@@ -244,7 +244,7 @@ fn connect_does_not_conform(bed: &mut Bed) {
 
 /// [MQTT-3.1.4-1] [MQTT-4.13.1-1]
 #[conformance(v5)]
-fn connect_properties_bad(bed: &mut Bed) {
+fn a_connect_with_wrong_properties_is_refused(bed: &mut Bed) {
     let bad: [&[u8]; 5] =
         [b"\x16\0\x01x", b"\x21\0\0", b"\x27\0\0\0\0", b"\x21\0\x09\x21\0\x09", b"\x27\0\0\x10\0\x27\0\0\x10\0"];
     for list in bad {

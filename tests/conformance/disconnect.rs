@@ -1,4 +1,4 @@
-//! PINGREQ and DISCONNECT (sections 3.12 to 3.14), and what becomes of a connection that is refused (section 4.13).
+//! PINGREQ and DISCONNECT (sections 3.12 to 3.14), and what else the end of a connection changes (section 4.13).
 
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
@@ -8,11 +8,10 @@ use goldcrest_tests::packets::*;
 const MALFORMED: ReasonCode = ReasonCode::MalformedPacket;
 const PROTOCOL_ERROR: ReasonCode = ReasonCode::ProtocolError;
 
-/// Each PINGREQ has its PINGRESP.
 /// [MQTT-3.12.4-1]
 /// v3.1.1 [MQTT-3.12.4-1]
 #[conformance]
-fn ping(bed: &mut Bed) {
+fn each_pingreq_has_its_pingresp(bed: &mut Bed) {
     let mut c = bed.connect("c");
     c.ping();
     c.send([0xC0, 0].repeat(10));
@@ -22,20 +21,20 @@ fn ping(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// PINGREQ has no body.
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn ping_with_body(bed: &mut Bed) {
+fn a_pingreq_with_a_body_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, [0xC0, 1, 0], &[MALFORMED]);
 }
 
-/// DISCONNECT with Reason Code 0x00, in each of its forms, ends the connection without a Will and without an answer.
+/// DISCONNECT with Reason Code 0x00, in each form that the codec knows, ends the connection. The Will is not published,
+/// and DISCONNECT is not answered.
 /// [MQTT-3.14.4-3] [MQTT-3.1.2-10]
 /// v3.1.1 [MQTT-3.14.4-3] [MQTT-3.1.2-10]
 #[conformance]
-fn normal_disconnect(bed: &mut Bed) {
+fn a_normal_disconnect_discards_the_will(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "will", 1);
     let forms: &[&[u8]] = bed.either(&[&[0xE0, 0]], &[&[0xE0, 0], &[0xE0, 1, 0], &[0xE0, 2, 0, 0]]);
@@ -47,10 +46,9 @@ fn normal_disconnect(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// DISCONNECT with any other Reason Code that a client may send leaves the Will to be published.
 /// [MQTT-3.1.2-8]
 #[conformance(v5)]
-fn disconnect_with_will(bed: &mut Bed) {
+fn a_disconnect_with_another_code_than_0_has_the_will_published(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "will", 1);
     for code in [0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
@@ -62,11 +60,10 @@ fn disconnect_with_will(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// What comes behind a DISCONNECT has no effect.
 /// [MQTT-3.14.4-1] [MQTT-3.14.4-2]
 /// v3.1.1 [MQTT-3.14.4-2]
 #[conformance]
-fn nothing_after_disconnect(bed: &mut Bed) {
+fn packets_behind_a_disconnect_have_no_effect(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 1);
     let mut c = bed.connect("c");
@@ -75,10 +72,10 @@ fn nothing_after_disconnect(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A Reason Code that a client does not send, or that there is not, is refused, and the Will is published.
+/// The Reason Codes here do not exist, or only servers may send them. The Will is published.
 /// [MQTT-3.14.2-1]
 #[conformance(v5)]
-fn disconnect_bad_code(bed: &mut Bed) {
+fn a_disconnect_with_a_code_not_for_clients_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "will", 1);
     for code in [0x01, 0x03, 0x8B, 0x8D, 0x8E, 0xFF] {
@@ -88,10 +85,10 @@ fn disconnect_bad_code(bed: &mut Bed) {
     }
 }
 
-/// DISCONNECT can change the Session Expiry Interval, but not raise it from 0.
+/// DISCONNECT may change the Session Expiry Interval, but not raise it from 0.
 /// [MQTT-4.1.0-2] [MQTT-4.13.1-1]
 #[conformance(v5, in_memory = "it waits for Sessions to end")]
-fn session_expiry(bed: &mut Bed) {
+fn disconnect_may_change_the_session_expiry_interval(bed: &mut Bed) {
     let end = |seconds| {
         let list = Box::leak(Box::new([Property::SessionExpiryInterval(seconds)]));
         Packet::Disconnect(Disconnect { code: ReasonCode::Success, properties: Properties::new(list) })
@@ -112,10 +109,11 @@ fn session_expiry(bed: &mut Bed) {
     c.expect_closed();
 }
 
-/// The server's own DISCONNECT: a Reason Code for it, no Session Expiry Interval, nothing after it, and the end.
+/// The server's DISCONNECT has a Reason Code that servers may send, and no Session Expiry Interval. Nothing follows it
+/// but the end of the connection.
 /// [MQTT-3.14.2-1] [MQTT-3.14.2-2] [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.2-1]
 #[conformance(v5, in_memory = "the broker is shut down and Keep Alive waited for")]
-fn server_disconnect(bed: &mut Bed) {
+fn the_server_sends_disconnect_last(bed: &mut Bed) {
     let mut old = bed.connect("c");
     let mut new = bed.connect("c");
     old.expect_refused(&[ReasonCode::SessionTakenOver]);
@@ -132,10 +130,10 @@ fn server_disconnect(bed: &mut Bed) {
     last.expect_closed();
 }
 
-/// DISCONNECT keeps to the client's Maximum Packet Size: the Reason String goes first.
+/// The Reason String is the first part that is left out.
 /// [MQTT-3.14.2-3] [MQTT-3.14.2-4]
 #[conformance(v5)]
-fn server_disconnect_fits(bed: &mut Bed) {
+fn the_servers_disconnect_keeps_to_the_maximum_packet_size(bed: &mut Bed) {
     let limit = [Property::MaximumPacketSize(22)];
     let mut c = bed.connect(client("c").with(&limit));
     c.send([0xD0, 0]);
@@ -144,10 +142,9 @@ fn server_disconnect_fits(bed: &mut Bed) {
     c.expect_closed();
 }
 
-/// There is no DISCONNECT before a CONNACK with success.
 /// [MQTT-3.14.0-1]
 #[conformance(v5)]
-fn no_disconnect_before_connack(bed: &mut Bed) {
+fn the_server_sends_no_disconnect_before_a_connack_with_success(bed: &mut Bed) {
     let version = bed.version();
     let connects = [
         raw_connect(version, 0x03, &field(b"c")),
@@ -167,11 +164,11 @@ fn no_disconnect_before_connack(bed: &mut Bed) {
     }
 }
 
-/// A connection that is refused harms nobody else, and not its own Session.
+/// The end of a refused connection harms no other client, and not the Session of that connection.
 /// [MQTT-4.13.2-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn others_unharmed(bed: &mut Bed) {
+fn a_refused_packet_harms_neither_other_clients_nor_the_session(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep());
     c.subscribe(1, "a", 1);
     bed.refuse(c, [0xD0, 0], &[PROTOCOL_ERROR]);
@@ -182,11 +179,10 @@ fn others_unharmed(bed: &mut Bed) {
     c.take_publish("a", "x", 1);
 }
 
-/// DISCONNECT with wrong flags is refused, and the Will is published.
 /// [MQTT-3.14.1-1]
 /// v3.1.1 [MQTT-3.14.1-1]
 #[conformance]
-fn reserved_bits(bed: &mut Bed) {
+fn a_disconnect_with_reserved_flags_is_refused_and_the_will_published(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "will", 1);
     for flags in 1..16 {

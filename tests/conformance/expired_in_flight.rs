@@ -1,6 +1,6 @@
-//! What expired after it was sent, and before the client acknowledged it: sent again on the next connection, or not.
+//! Messages that expired after they were sent and before the client acknowledged them: are they sent again on the next connection?
 //!
-//! The publisher speaks MQTT 5.0, which alone has a Message Expiry Interval; its subscribers speak any version.
+//! The publisher speaks MQTT 5.0, the only version with a Message Expiry Interval; the subscribers speak any version.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{DropReason, ResendExpired};
@@ -10,7 +10,7 @@ use goldcrest_tests::got::Got;
 use goldcrest_tests::packets::*;
 use goldcrest_tests::peer::Peer;
 
-/// Expires before the subscriber is back.
+/// An interval that is over before the subscriber is back.
 const SHORT: [Property<'static>; 1] = [Property::MessageExpiryInterval(2)];
 const LONG: [Property<'static>; 1] = [Property::MessageExpiryInterval(1_000)];
 
@@ -25,7 +25,7 @@ fn publisher(bed: &mut Bed) -> Peer {
     bed.connect(client("p").version(Version::V5))
 }
 
-/// The link is dead until what is short has expired.
+/// Cuts the link of `s`, waits until messages with [`SHORT`] have expired, and connects again.
 fn come_back_late(bed: &mut Bed, s: Peer) -> Peer {
     s.cut();
     bed.wait(2_500);
@@ -37,16 +37,16 @@ fn payload(got: &Got) -> String {
     String::from_utf8(got.publish().payload.to_vec()).unwrap()
 }
 
-/// Messages that all brokers dropped because they had expired.
+/// How many messages all brokers together dropped because they had expired.
 fn expired(bed: &mut Bed) -> u32 {
     let world = bed.world();
     (0..world.shards()).map(|shard| world.shard(shard).counters().dropped.by(DropReason::Expired)).sum()
 }
 
-/// An actuator whose link was dead got commands of two seconds as they were ten seconds later.
+/// An actuator whose link was dead for ten seconds was sent commands again that were valid for two seconds.
 /// [MQTT-3.3.2-6]
 #[conformance]
-fn qos1_is_not_sent_again(bed: &mut Bed) {
+fn an_expired_message_of_qos_1_is_not_sent_again(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.deliver(publish("a", "old").q1(1).with(&SHORT), 1);
     p.deliver(publish("a", "lasts").q1(1).with(&LONG), 1);
@@ -61,7 +61,7 @@ fn qos1_is_not_sent_again(bed: &mut Bed) {
     }
     let again = s.expect_publish("a", "for ever", 1);
     assert!(again.publish().dup && again.id() == ids[2]);
-    // A late answer to what is dropped changes nothing.
+    // A late PUBACK for a dropped message changes nothing.
     ids.iter().for_each(|id| s.send(puback(*id)));
     p.publish("a", "new", 1);
     let new = s.take_publish("a", "new", 1);
@@ -69,11 +69,11 @@ fn qos1_is_not_sent_again(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The clause makes no exception for what has expired: who wants it to the letter sets it so.
+/// The clause makes no exception for expired messages. A configuration can ask for its letter.
 /// [MQTT-4.4.0-1]
 /// v3.1.1 [MQTT-4.4.0-1]
 #[conformance]
-fn all_are_sent_again_if_set(bed: &mut Bed) {
+fn expired_messages_are_sent_again_if_configured(bed: &mut Bed) {
     bed.configure(|config| config.resend_expired = ResendExpired::Always);
     let (mut s, mut p) = pair(bed);
     let levels = [1, 2];
@@ -88,10 +88,10 @@ fn all_are_sent_again_if_set(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// By default the exchange of QoS 2 goes on, and with it the Packet Identifier that the client may remember.
+/// By default the exchange of QoS 2 goes on, since the client may remember the Packet Identifier.
 /// [MQTT-4.3.3-7]
 #[conformance]
-fn qos2_is_sent_again_beside_qos1_that_is_not(bed: &mut Bed) {
+fn an_expired_message_of_qos_2_is_sent_again(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     let levels = [1, 2, 1];
     levels.iter().for_each(|level| p.deliver(publish("a", "x").qos(*level, 1).with(&SHORT), *level));
@@ -102,9 +102,10 @@ fn qos2_is_sent_again_beside_qos1_that_is_not(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Before PUBREC nothing shows that the client has the message. A PUBREC that comes all the same is answered.
+/// With `ResendExpired::Never` an expired QoS 2 message that has no PUBREC yet is dropped, because nothing shows that the client has it.
+/// A PUBREC that comes later is answered all the same.
 #[conformance]
-fn qos2_is_not_sent_again_if_set(bed: &mut Bed) {
+fn an_expired_message_of_qos_2_is_not_sent_again_if_configured(bed: &mut Bed) {
     bed.configure(|config| config.resend_expired = ResendExpired::Never);
     let (mut s, mut p) = pair(bed);
     for number in 0..2 {
@@ -123,11 +124,11 @@ fn qos2_is_not_sent_again_if_set(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The client has the message since its PUBREC: what is left is the handshake.
+/// The client has sent PUBREC, so it has the message: only the rest of the handshake is left.
 /// [MQTT-4.3.3-4] [MQTT-4.3.3-5]
 /// v3.1.1 [MQTT-4.3.3-1]
 #[conformance]
-fn after_pubrec_the_handshake_goes_on(bed: &mut Bed) {
+fn after_pubrec_the_handshake_of_an_expired_message_goes_on(bed: &mut Bed) {
     bed.configure(|config| config.resend_expired = ResendExpired::Never);
     let (mut s, mut p) = pair(bed);
     p.deliver(publish("a", "x").q2(1).with(&SHORT), 2);
@@ -143,10 +144,10 @@ fn after_pubrec_the_handshake_goes_on(bed: &mut Bed) {
     }
 }
 
-/// What is dropped takes no place among those that may be in flight, whether it stood there before or waited behind them.
+/// A dropped message counts neither against the Receive Maximum nor in the queue behind it, whether the message was in flight or waited.
 /// [MQTT-3.3.4-9]
 #[conformance(in_memory = "it counts what was dropped")]
-fn receive_maximum_is_kept_and_used(bed: &mut Bed) {
+fn dropped_messages_free_their_places_in_flight(bed: &mut Bed) {
     bed.configure(|config| config.limits.inflight = 2);
     let (mut s, mut p) = pair(bed);
     let all = ["old 0", "1", "old 2", "3", "old 4", "5"];
@@ -164,7 +165,7 @@ fn receive_maximum_is_kept_and_used(bed: &mut Bed) {
     assert_eq!(payload(&last), "5");
     s.expect_quiet();
     assert_eq!(expired(bed), 3);
-    // All places are free again.
+    // After these two PUBACKs nothing is in flight any more.
     s.send(puback(got[1].id()));
     s.send(puback(last.id()));
     for _ in 0..3 {
@@ -173,10 +174,11 @@ fn receive_maximum_is_kept_and_used(bed: &mut Bed) {
     assert_eq!(s.drain().len(), 2);
 }
 
-/// A window that is full when the client comes back: what expires while it waits behind that is not sent again either.
+/// The client comes back with a Receive Maximum of 1, and a message in flight uses it up. Messages that expire while they wait behind it
+/// are not sent again either.
 /// [MQTT-3.3.4-9]
 #[conformance(v5, in_memory = "it counts what was dropped")]
-fn what_expires_behind_a_full_window(bed: &mut Bed) {
+fn messages_that_expire_behind_a_full_window_are_not_sent_again(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     let fours = [Property::MessageExpiryInterval(4)];
     for payload in ["0", "1", "2"] {
@@ -196,9 +198,10 @@ fn what_expires_behind_a_full_window(bed: &mut Bed) {
     assert_eq!(expired(bed), 2);
 }
 
-/// A hundred commands, as many as may be in flight of them, and some behind: none comes ten seconds later. Each is counted once.
+/// A hundred commands: as many are sent as may be in flight, and the rest waits. The client is back after ten seconds, and gets none.
+/// Each command is counted once.
 #[conformance(no_firmware = "it has room for four in flight", in_memory = "it counts what was dropped")]
-fn a_hundred_commands(bed: &mut Bed) {
+fn expired_commands_are_neither_sent_again_nor_counted_twice(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     for number in 0..100 {
         p.deliver(publish("a", &number.to_string()).q1(1).with(&SHORT), 1);
@@ -212,10 +215,10 @@ fn a_hundred_commands(bed: &mut Bed) {
     bed.world().check_stores();
 }
 
-/// An interval of 0 is over at once: to whom it is not sent at once it is not sent again.
+/// An interval of 0 is over at once: a message with it may be sent once, and is never sent again.
 /// [MQTT-3.3.2-5]
 #[conformance(in_memory = "it counts what was dropped")]
-fn interval_of_0(bed: &mut Bed) {
+fn a_message_with_an_expiry_interval_of_0_is_never_sent_again(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.deliver(publish("a", "x").q1(1).with(&[Property::MessageExpiryInterval(0)]), 1);
     let sent = s.drain().len() as u32;
@@ -230,8 +233,8 @@ fn interval_of_0(bed: &mut Bed) {
     assert_eq!(expired(bed), 3);
 }
 
-/// Two members of a group, each of which was sent a message that lasts and one that does not; then the first one's link is dead for long
-/// enough.
+/// Two members of a group. The first member was sent one message that lasts and one that expires; then its link was dead until the
+/// second message had expired.
 fn members(bed: &mut Bed) -> (Peer, Peer) {
     let mut s = bed.connect(client("s").keep());
     s.subscribe(1, "$share/g/a", 1);
@@ -246,10 +249,10 @@ fn members(bed: &mut Bed) -> (Peer, Peer) {
     (p, other)
 }
 
-/// What a member of a group was sent and is back for is its own, and the group goes on with both.
+/// The first member gets the lasting message that it was sent before. The group shares new messages between both members.
 /// [MQTT-4.8.2-4]
 #[conformance(in_memory = "it counts what was dropped")]
-fn member_that_comes_back(bed: &mut Bed) {
+fn a_member_that_comes_back_gets_its_message_that_has_not_expired(bed: &mut Bed) {
     let (mut p, mut other) = members(bed);
     let mut s = bed.connect(client("s").keep());
     let got = s.take_publish("a", "lasts", 1);
@@ -264,10 +267,10 @@ fn member_that_comes_back(bed: &mut Bed) {
     other.take_publish("a", "new", 1);
 }
 
-/// Once its Session has ended, another member gets what lasts, and nobody what has expired.
+/// The Session of the first member ends: another member gets the lasting message, and no member the expired one.
 /// [MQTT-4.8.2-5]
 #[conformance(in_memory = "it counts what was dropped")]
-fn member_whose_session_ends(bed: &mut Bed) {
+fn after_the_end_of_a_members_session_another_member_gets_no_expired_message(bed: &mut Bed) {
     let (_p, mut other) = members(bed);
     bed.connect("s").disconnect();
     let got = other.take_publish("a", "lasts", 1);

@@ -9,7 +9,7 @@ const WRONG: &[ReasonCode] = &[ReasonCode::MalformedPacket, ReasonCode::Protocol
 const PROTOCOL_ERROR: &[ReasonCode] = &[ReasonCode::ProtocolError];
 const V5: Version = Version::V5;
 
-/// Each Property, encoded with a value that is allowed where the Property is.
+/// Each Property once, with a value that is allowed where the Property is allowed.
 const ALL: [&[u8]; 27] = [
     b"\x01\x01",
     b"\x02\0\0\0\x09",
@@ -40,7 +40,7 @@ const ALL: [&[u8]; 27] = [
     b"\x2a\x01",
 ];
 
-/// Which Properties each packet of a client may have.
+/// The Properties that each packet of a client may have.
 const CONNECT: &[u8] = &[0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27];
 const WILL: &[u8] = &[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26];
 const PUBLISH: &[u8] = &[0x01, 0x02, 0x03, 0x08, 0x09, 0x23, 0x26];
@@ -59,7 +59,8 @@ fn will_with(list: &[u8]) -> Vec<u8> {
     raw_connect(V5, 0b110, &[field(b"c"), properties(V5, list), field(b"w"), field(b"")].concat())
 }
 
-/// Each packet behind CONNECT with these Properties, and which it may have.
+/// Each packet of a client but CONNECT with these Properties, and the identifiers of the Properties that the packet may
+/// have.
 fn packets_with(list: &[u8]) -> Vec<(Vec<u8>, &'static [u8])> {
     let list = properties(V5, list);
     let around = |first, before: &[u8], after: &[u8]| raw(first, &[before, &list, after].concat());
@@ -76,10 +77,10 @@ fn packets_with(list: &[u8]) -> Vec<(Vec<u8>, &'static [u8])> {
     ]
 }
 
-/// Without a Property Length the next field is read as one, which never fits.
+/// Without a Property Length the next field is read as the length, which never fits.
 /// [MQTT-2.2.2-1]
 #[conformance(v5)]
-fn property_length_is_required(bed: &mut Bed) {
+fn a_packet_without_a_property_length_is_refused(bed: &mut Bed) {
     let head = [&field(b"MQTT")[..], &[5, 2, 0, 60]].concat();
     bed.refuse_connect(raw(0x10, &head), WRONG, None);
     bed.refuse_connect(raw(0x10, &[head, field(b"client")].concat()), WRONG, None);
@@ -97,7 +98,7 @@ fn property_length_is_required(bed: &mut Bed) {
 
 /// [MQTT-2.2.2-1]
 #[conformance(v5)]
-fn property_length_zero_is_sent(bed: &mut Bed) {
+fn the_server_sends_a_property_length_of_0(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(subscribe(1, "a", 0));
     s.expect_bytes(b"\x90\x04\0\x01\0\0");
@@ -114,7 +115,7 @@ fn property_length_zero_is_sent(bed: &mut Bed) {
 
 /// [MQTT-4.13.1-1]
 #[conformance(v5)]
-fn property_not_allowed_here(bed: &mut Bed) {
+fn a_property_in_a_packet_that_may_not_have_it_is_refused(bed: &mut Bed) {
     for property in ALL {
         if !CONNECT.contains(&property[0]) {
             bed.refuse_connect(connect_with(property), WRONG, None);
@@ -129,10 +130,10 @@ fn property_not_allowed_here(bed: &mut Bed) {
     }
 }
 
-/// Every Property but User Property stands once at most, even with the same value.
+/// Every Property but User Property may stand once, even with the same value.
 /// [MQTT-4.13.1-1]
 #[conformance(v5)]
-fn property_twice(bed: &mut Bed) {
+fn a_property_that_stands_twice_is_refused(bed: &mut Bed) {
     for property in ALL.into_iter().filter(|property| property[0] != 0x26) {
         let twice = property.repeat(2);
         if CONNECT.contains(&property[0]) {
@@ -150,7 +151,7 @@ fn property_twice(bed: &mut Bed) {
 
 /// [MQTT-4.13.1-1]
 #[conformance(v5)]
-fn property_bad_value(bed: &mut Bed) {
+fn a_property_with_a_wrong_value_is_refused(bed: &mut Bed) {
     let connects: [&[u8]; 6] = [b"\x17\x02", b"\x19\x02", b"\x21\0\0", b"\x27\0\0\0\0", b"\x7e\x00", b"\x00\x00"];
     for property in connects {
         bed.refuse_connect(connect_with(property), WRONG, None);
@@ -168,7 +169,7 @@ fn property_bad_value(bed: &mut Bed) {
 /// [MQTT-2.2.1-3]
 /// v3.1.1 [MQTT-2.3.1-1]
 #[conformance]
-fn packet_identifier_zero(bed: &mut Bed) {
+fn packet_identifier_0_is_refused(bed: &mut Bed) {
     let version = bed.version();
     let none = properties(version, &[]);
     let mut s = bed.connect("s");
@@ -186,11 +187,12 @@ fn packet_identifier_zero(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Bytes behind the topic belong to the payload, and there is nothing between when the server sends.
+/// Two bytes behind the topic belong to the payload. The server sends no Packet Identifier between topic and payload
+/// either.
 /// [MQTT-2.2.1-2]
 /// v3.1.1 [MQTT-2.3.1-5]
 #[conformance]
-fn qos0_has_no_identifier(bed: &mut Bed) {
+fn a_publish_of_qos_0_has_no_packet_identifier(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -198,11 +200,12 @@ fn qos0_has_no_identifier(bed: &mut Bed) {
     s.expect_bytes(bed.either(b"\x30\x05\0\x01a\0\x07", b"\x30\x06\0\x01a\0\0\x07"));
 }
 
-/// The server's identifiers are never 0 and never those of messages in flight, also when they wrap.
+/// The server's Packet Identifiers are never 0 and never those of messages in flight, even after the Identifiers have
+/// passed 65,535 and begun again.
 /// [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
 /// v3.1.1 [MQTT-2.3.1-4]
 #[conformance(in_memory = "131,200 handshakes")]
-fn server_identifiers_unused_and_nonzero(bed: &mut Bed) {
+fn the_server_uses_packet_identifiers_that_are_free(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -240,7 +243,7 @@ fn server_identifiers_unused_and_nonzero(bed: &mut Bed) {
 /// [MQTT-2.2.1-5] [MQTT-2.2.1-6] [MQTT-3.8.4-2] [MQTT-3.10.4-5]
 /// v3.1.1 [MQTT-2.3.1-6] [MQTT-2.3.1-7] [MQTT-3.8.4-2] [MQTT-3.10.4-4]
 #[conformance]
-fn acks_carry_the_identifier(bed: &mut Bed) {
+fn acknowledgements_carry_the_clients_packet_identifier(bed: &mut Bed) {
     let mut c = bed.connect("c");
     for id in [1, 0x0100, 0xFFFF] {
         c.send(publish("a", "").q1(id));
@@ -259,7 +262,7 @@ fn acks_carry_the_identifier(bed: &mut Bed) {
 /// [MQTT-2.2.1-5] [MQTT-4.3.3-4]
 /// v3.1.1 [MQTT-2.3.1-6]
 #[conformance]
-fn server_pubrel_carries_the_identifier(bed: &mut Bed) {
+fn pubrel_carries_the_packet_identifier_of_its_publish(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     bed.connect("p").publish("a", "x", 2);
@@ -269,11 +272,11 @@ fn server_pubrel_carries_the_identifier(bed: &mut Bed) {
     assert_eq!(pubrel.bytes()[..4], [&[0x62, 0x02][..], &id.to_be_bytes()].concat());
 }
 
-/// Each side has its own identifiers: the same number in both directions means two messages.
+/// The same Packet Identifier in both directions means two messages.
 /// [MQTT-4.3.2-1]
 /// v3.1.1 [MQTT-2.3.1-4]
 #[conformance]
-fn client_and_server_identifiers_are_apart(bed: &mut Bed) {
+fn client_and_server_have_packet_identifiers_of_their_own(bed: &mut Bed) {
     let mut c = bed.connect("c");
     c.subscribe(1, "to/c", 2);
     let mut s = bed.connect("s");

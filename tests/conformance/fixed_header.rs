@@ -8,11 +8,11 @@ use goldcrest_tests::packets::*;
 const MALFORMED: &[ReasonCode] = &[ReasonCode::MalformedPacket];
 const WRONG: &[ReasonCode] = &[ReasonCode::MalformedPacket, ReasonCode::ProtocolError];
 
-/// MQTT 3.1.1 has no rule that the Remaining Length takes as few bytes as it can: clients that reserve room for it before they know
-/// it are served.
+/// MQTT 5.0 refuses a Remaining Length of more bytes than needed. MQTT 3.1.1 has no such rule: clients that reserve room for the
+/// Remaining Length before they know it are served.
 /// [MQTT-1.5.5-1]
 #[conformance]
-fn vbi_overlong(bed: &mut Bed) {
+fn a_remaining_length_of_more_bytes_than_needed_is_refused_in_5_0_alone(bed: &mut Bed) {
     let mut c = bed.connect("c");
     if bed.is_v5() {
         bed.refuse(c, [0xC0, 0x80, 0x00], MALFORMED);
@@ -43,21 +43,21 @@ fn vbi_overlong(bed: &mut Bed) {
     }
 }
 
-/// A fifth byte of Remaining Length is refused as soon as it is known to come.
+/// The server refuses as soon as the fourth byte says that a fifth follows.
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn vbi_too_long(bed: &mut Bed) {
+fn a_remaining_length_of_five_bytes_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, [0xC0, 0x80, 0x80, 0x80, 0x80], MALFORMED);
     let c = bed.connect("c");
     bed.refuse(c, [0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], MALFORMED);
 }
 
-/// The watch on each connection finds a Remaining Length of more bytes than needed.
+/// Each connection of these tests checks what it receives, and refuses a Remaining Length of more bytes than needed.
 /// [MQTT-1.5.5-1]
 #[conformance]
-fn vbi_boundaries_sent_minimal(bed: &mut Bed) {
+fn the_server_sends_the_remaining_length_in_as_few_bytes_as_possible(bed: &mut Bed) {
     bed.configure_gateway(|config| config.limits.packet_bytes = 4 << 20);
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
@@ -74,7 +74,7 @@ fn vbi_boundaries_sent_minimal(bed: &mut Bed) {
     }
 }
 
-/// Each packet that a client may send, whole and right, but for the flags in its first byte.
+/// Each packet that a client may send but CONNECT and PUBLISH, without a mistake. The tests change the flags in the first byte.
 fn packets(version: Version) -> Vec<Vec<u8>> {
     let mut packets = vec![
         puback(9).wire(version),
@@ -95,7 +95,7 @@ fn packets(version: Version) -> Vec<Vec<u8>> {
 /// [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
 /// v3.1.1 [MQTT-2.2.2-1] [MQTT-2.2.2-2] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1]
 #[conformance]
-fn reserved_flags(bed: &mut Bed) {
+fn a_packet_with_wrong_reserved_flags_is_refused(bed: &mut Bed) {
     let version = bed.version();
     for packet in packets(version) {
         for flags in (0..16).filter(|flags| packet[0] & 0x0F != *flags) {
@@ -111,14 +111,14 @@ fn reserved_flags(bed: &mut Bed) {
         bed.check_honest();
         let mut c = bed.open("new");
         c.send(connect);
-        // Before the version is known there may be silence.
+        // Before the version is known the server may close without a CONNACK.
         if let [connack] = &c.drain()[..] {
             assert_eq!(connack.code(), ReasonCode::MalformedPacket);
         }
         c.expect_closed();
         bed.check_honest();
     }
-    // What was asked for with the wrong flags did not happen.
+    // A subscription or unsubscription with the wrong flags must have had no effect.
     let mut c = bed.connect(client("c").keep());
     let mut p = bed.connect("p");
     p.publish("reserved", "x", 0);
@@ -127,9 +127,9 @@ fn reserved_flags(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// MQTT 3.1 calls these flags unused, and later versions reserve them: some of its clients set them.
+/// MQTT 3.1 calls these flags unused, and later versions reserve them. Some clients of MQTT 3.1 set them.
 #[conformance(v3)]
-fn unused_flags_in_3_1(bed: &mut Bed) {
+fn flags_that_mqtt_3_1_does_not_use_are_ignored(bed: &mut Bed) {
     let old = client("old").version(Version::V3_1);
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 1);
@@ -141,7 +141,7 @@ fn unused_flags_in_3_1(bed: &mut Bed) {
         c.expect_bytes(&[0x20, 2, 0, 0]);
         c.send([0xC0 | flags, 0]);
         c.expect_bytes(&[0xD0, 0]);
-        // RETAIN and DUP beside QoS 1.
+        // The RETAIN and DUP flags beside QoS 1, in packets other than PUBLISH.
         for (first, last) in [(0x82, &[1][..]), (0xA2, &[])] {
             c.send(raw(first | flags & 0b1001, &[&[0, 7, 0, 1, b'b'], last].concat()));
             let answer = c.expect();
@@ -154,9 +154,9 @@ fn unused_flags_in_3_1(bed: &mut Bed) {
     }
 }
 
-/// QoS and Retain of a Will that is not there are disregarded in MQTT 3.1, and refused later.
+/// Will QoS and Will Retain without the Will Flag: MQTT 3.1 ignores them, later versions refuse the CONNECT.
 #[conformance(v3)]
-fn flags_of_no_will_in_3_1(bed: &mut Bed) {
+fn will_qos_and_retain_without_a_will_are_ignored_in_mqtt_3_1(bed: &mut Bed) {
     for flags in [0x0A, 0x12, 0x1A, 0x22, 0x3A] {
         let mut c = bed.open_in(Version::V3_1, "old");
         c.send(raw_connect(Version::V3_1, flags, &field(b"old")));
@@ -165,11 +165,10 @@ fn flags_of_no_will_in_3_1(bed: &mut Bed) {
     }
 }
 
-/// Each type of packet that a server sends, provoked once.
 /// [MQTT-2.1.3-1]
 /// v3.1.1 [MQTT-2.2.2-1]
 #[conformance]
-fn reserved_flags_sent(bed: &mut Bed) {
+fn each_type_of_packet_from_the_server_has_the_right_flags(bed: &mut Bed) {
     let (mut c, connack) = bed.connect_for("c");
     let mut first_bytes = vec![connack.bytes()[0]];
     c.send(subscribe(1, "a", 2));
@@ -198,7 +197,7 @@ fn reserved_flags_sent(bed: &mut Bed) {
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn packet_type_0_and_15(bed: &mut Bed) {
+fn packet_types_0_and_15_are_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, [0x00, 0x00], MALFORMED);
     if !bed.is_v5() {
@@ -210,7 +209,7 @@ fn packet_type_0_and_15(bed: &mut Bed) {
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn server_only_packets(bed: &mut Bed) {
+fn packets_that_only_servers_send_are_refused(bed: &mut Bed) {
     let version = bed.version();
     let none = properties(version, &[]);
     let packets = [
@@ -225,11 +224,11 @@ fn server_only_packets(bed: &mut Bed) {
     }
 }
 
-/// One byte is missing at the end, or one is too many; the Remaining Length fits.
+/// Each packet lacks its last byte, or has one byte too many. The Remaining Length fits the changed packet.
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn truncated_bodies(bed: &mut Bed) {
+fn a_packet_with_a_byte_too_few_or_too_many_is_refused(bed: &mut Bed) {
     let version = bed.version();
     for packet in packets(version) {
         let body = &packet[2..];
@@ -237,7 +236,8 @@ fn truncated_bodies(bed: &mut Bed) {
         let longer = raw(packet[0], &[body, &[0x01]].concat());
         let is_ack_with_code = version.is_v5() && (4..=7).contains(&(packet[0] >> 4));
         let longer = if is_ack_with_code || packet[0] == 0xE0 && version.is_v5() {
-            // One byte more is a Reason Code: 0x01 is in no table of these. Two bytes are Properties that overrun.
+            // In an acknowledgement of MQTT 5.0 one byte more is a Reason Code, and 0x01 is allowed in none of these packets. Two
+            // bytes more are a Reason Code and a Property Length that overruns.
             vec![longer, raw(packet[0], &[body, &[0x00, 0x01]].concat())]
         } else {
             vec![longer]
@@ -251,11 +251,10 @@ fn truncated_bodies(bed: &mut Bed) {
     bed.refuse(c, raw(0x32, b"\0\x01a\0"), WRONG);
 }
 
-/// However the stream is cut into pieces, the answers are the same.
 /// [MQTT-4.2.0-1]
 /// v3.1.1 [MQTT-7.1.1-1]
 #[conformance]
-fn any_split_of_the_stream(bed: &mut Bed) {
+fn the_answers_are_the_same_however_the_input_is_cut_into_pieces(bed: &mut Bed) {
     let version = bed.version();
     let stream = [
         client("c").wire(version),
@@ -281,8 +280,9 @@ fn any_split_of_the_stream(bed: &mut Bed) {
     }
 }
 
-/// Pictures, maps and images of firmware fit into one PUBLISH of a gateway. Other packets have no reason to be as long, and end before
-/// they have come: the memory for packets that are not whole, and the time for what lists many filters, stay small.
+/// Pictures, maps and images of firmware fit into one PUBLISH to a gateway. Other packets have no reason to be as long, and the server
+/// closes before all their bytes have come. So the memory for unfinished packets stays small, and so does the time that a packet with
+/// many filters takes.
 #[conformance]
 fn a_publish_may_be_longer_than_other_packets(bed: &mut Bed) {
     let most = bed.limits().packet_bytes;
@@ -293,7 +293,7 @@ fn a_publish_may_be_longer_than_other_packets(bed: &mut Bed) {
     let payload = "x".repeat((most as usize - 100).min(5_000_000));
     p.send(publish("a", payload.as_str()));
     s.expect_publish("a", payload, 0);
-    // The fixed header alone, which says one byte more than there may be.
+    // A fixed header alone, whose Remaining Length is one byte above the limit.
     let header = |first: u8| {
         let length_bytes = if others > 128 * 128 { 3 } else { 2 };
         let mut rest = others - length_bytes;

@@ -5,15 +5,16 @@ use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
 
-/// A client that takes so many messages at once, and keeps its Session.
+/// A client with this Receive Maximum, which keeps its Session.
 fn receiver<'a>(maximum: &'a [Property<'a>; 1]) -> Client<'a> {
     client("s").keep().with(maximum)
 }
 
-/// PUBACK, PUBCOMP and a PUBREC that refuses let the next message out; a PUBREC that does not refuse doesn't.
+/// PUBACK, PUBCOMP and a PUBREC with an error each let the server send one message more. A PUBREC with success does
+/// not.
 /// [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2]
 #[conformance(v5)]
-fn never_more_than_receive_maximum(bed: &mut Bed) {
+fn the_server_never_exceeds_the_receive_maximum(bed: &mut Bed) {
     let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(2)]));
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -39,7 +40,7 @@ fn never_more_than_receive_maximum(bed: &mut Bed) {
 
 /// [MQTT-4.9.0-1]
 #[conformance(v5, in_memory = "70,000 messages", no_firmware = "its own bound is 4 in flight")]
-fn absent_means_65535(bed: &mut Bed) {
+fn a_client_without_a_receive_maximum_gets_65535_messages_at_once(bed: &mut Bed) {
     bed.configure(|config| {
         config.limits.inflight = u16::MAX;
         config.limits.queued_messages = 100_000;
@@ -60,7 +61,7 @@ fn absent_means_65535(bed: &mut Bed) {
 
 /// [MQTT-3.3.4-10] [MQTT-4.9.0-3]
 #[conformance(v5)]
-fn others_flow_at_quota_zero(bed: &mut Bed) {
+fn a_used_up_receive_maximum_holds_back_only_publish_of_qos_1_and_2(bed: &mut Bed) {
     let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(1)]));
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -82,10 +83,10 @@ fn others_flow_at_quota_zero(bed: &mut Bed) {
     s.take_publish("a", "waits", 1);
 }
 
-/// The next connection's Receive Maximum holds for what is sent again; PUBREL is not held back.
+/// Messages that are sent again count against the Receive Maximum of the new connection. PUBREL is not held back.
 /// [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-3.3.4-9]
 #[conformance(v5)]
-fn quota_on_resume(bed: &mut Bed) {
+fn a_resumed_session_keeps_to_the_new_receive_maximum(bed: &mut Bed) {
     let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(10)]));
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -110,7 +111,7 @@ fn quota_on_resume(bed: &mut Bed) {
 
 /// [MQTT-4.9.0-2]
 #[conformance(v5)]
-fn qos0_does_not_count(bed: &mut Bed) {
+fn messages_of_qos_0_do_not_count_against_the_receive_maximum(bed: &mut Bed) {
     let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(1)]));
     s.subscribe(1, "a", 0);
     let mut p = bed.connect("p");
@@ -122,10 +123,10 @@ fn qos0_does_not_count(bed: &mut Bed) {
     }
 }
 
-/// An acknowledgement too many gives no right to a message more.
+/// An acknowledgement for a message that is not in flight allows the server no further message.
 /// [MQTT-4.9.0-1]
 #[conformance(v5)]
-fn superfluous_acks(bed: &mut Bed) {
+fn superfluous_acknowledgements_do_not_raise_the_send_quota(bed: &mut Bed) {
     let mut s = bed.connect(receiver(&[Property::ReceiveMaximum(2)]));
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -143,9 +144,9 @@ fn superfluous_acks(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Clients of MQTT 3.1 and 3.1.1 can't say how many messages they take at once: small devices were overrun by 256.
+/// Clients of MQTT 3.1 and 3.1.1 can't say how many messages they accept at once. Small devices were overrun by 256.
 #[conformance(v3)]
-fn older_clients_get_few_at_once(bed: &mut Bed) {
+fn clients_before_mqtt_5_0_get_few_messages_at_once(bed: &mut Bed) {
     let most = bed.limits().inflight_v3.min(bed.limits().inflight);
     assert!(most <= 20);
     let old = bed.connect("old");
@@ -159,7 +160,7 @@ fn older_clients_get_few_at_once(bed: &mut Bed) {
         }
         let ids: Vec<u16> = (0..most).map(|at| s.expect_publish(name, at.to_string(), 1).id()).collect();
         s.expect_quiet();
-        // Answers are not behind what waits.
+        // PINGRESP does not wait behind the messages that wait.
         s.ping();
         s.subscribe(2, "other", 0);
         for (at, id) in (most..).zip(&ids[..2]) {
@@ -171,9 +172,9 @@ fn older_clients_get_few_at_once(bed: &mut Bed) {
     }
 }
 
-/// What an MQTT 5.0 client gets is a matter of its Receive Maximum.
+/// A client of MQTT 5.0 gets as many messages at once as its Receive Maximum says.
 #[conformance(v5, no_firmware = "its own bound is 4 in flight")]
-fn the_bound_of_older_clients_is_not_that_of_mqtt_5(bed: &mut Bed) {
+fn the_bound_for_older_clients_does_not_hold_for_mqtt_5_0(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 1);
     let mut p = bed.connect("p");

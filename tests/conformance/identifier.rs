@@ -15,7 +15,7 @@ fn assigned(connack: &Got) -> String {
 /// [MQTT-3.1.3-5]
 /// v3.1.1 [MQTT-3.1.3-5]
 #[conformance]
-fn client_identifiers_allowed(bed: &mut Bed) {
+fn client_identifiers_of_letters_and_digits_up_to_23_bytes_are_accepted(bed: &mut Bed) {
     let all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     for len in 1..=23 {
         bed.connect(&all[..len]).disconnect();
@@ -25,12 +25,11 @@ fn client_identifiers_allowed(bed: &mut Bed) {
     }
 }
 
-/// Longer ones and other characters are allowed too.
 /// [MQTT-3.1.3-8]
 /// v3.1.1 [MQTT-3.1.3-9]
 #[conformance]
-fn client_identifier_long_or_odd(bed: &mut Bed) {
-    // The firmware takes no longer one.
+fn longer_client_identifiers_and_other_characters_are_accepted(bed: &mut Bed) {
+    // The firmware accepts at most 256 bytes.
     let longest = if bed.limits().packet_bytes > 65_600 { 65_535 } else { 256 };
     for len in [24, 200, longest] {
         bed.connect(client(&"x".repeat(len))).disconnect();
@@ -41,7 +40,7 @@ fn client_identifier_long_or_odd(bed: &mut Bed) {
 /// [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 /// v3.1.1 [MQTT-3.1.3-6]
 #[conformance]
-fn empty_identifier_clean(bed: &mut Bed) {
+fn clients_without_an_identifier_are_assigned_different_ones(bed: &mut Bed) {
     let (mut one, first) = bed.connect_for("");
     let (mut two, second) = bed.connect_for("");
     if bed.is_v5() {
@@ -54,10 +53,10 @@ fn empty_identifier_clean(bed: &mut Bed) {
     assert_eq!(connack.properties().assigned_client_identifier(), None);
 }
 
-/// What was assigned is as good as any other identifier, and works on every shard.
+/// A client that connects again with its assigned identifier finds its Session, on every shard.
 /// [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 #[conformance(v5)]
-fn assigned_identifier_is_a_real_one(bed: &mut Bed) {
+fn a_client_can_resume_by_its_assigned_identifier(bed: &mut Bed) {
     for _ in 0..5 {
         let (c, connack) = bed.connect_for(client("").session_expiry(3600));
         c.cut();
@@ -68,7 +67,7 @@ fn assigned_identifier_is_a_real_one(bed: &mut Bed) {
 
 /// [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 #[conformance(v5, in_memory = "only here the next identifier is known")]
-fn assigned_identifier_is_nobody_elses(bed: &mut Bed) {
+fn an_assigned_identifier_is_never_one_in_use(bed: &mut Bed) {
     let mut twin = World::new(bed.shards(), Config::gateway(7));
     let first = twin.open();
     twin.send(first, &client("").wire(Version::V5));
@@ -83,11 +82,12 @@ fn assigned_identifier_is_nobody_elses(bed: &mut Bed) {
     given.ping();
 }
 
-/// MQTT 3.1.1 keeps no Session for nobody; MQTT 5.0 tells the client under which identifier it keeps it.
+/// MQTT 3.1.1 refuses an empty identifier with CleanSession 0: the client could never find the Session again. MQTT 5.0
+/// tells the client the identifier that was assigned.
 /// [MQTT-3.1.3-6]
 /// v3.1.1 [MQTT-3.1.3-7] [MQTT-3.1.3-8] [MQTT-3.2.2-4] [MQTT-3.2.2-5]
 #[conformance]
-fn empty_identifier_not_clean(bed: &mut Bed) {
+fn only_mqtt_5_0_keeps_a_session_for_an_empty_identifier(bed: &mut Bed) {
     if bed.is_v5() {
         let (_c, connack) = bed.connect_for(client("").keep());
         assert!(!connack.session_present());

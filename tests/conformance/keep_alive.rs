@@ -1,4 +1,4 @@
-//! Keep Alive (section 3.1.2.10), and the time to connect.
+//! Keep Alive (section 3.1.2.10), and the time limit for CONNECT.
 
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
@@ -7,11 +7,11 @@ use goldcrest_tests::packets::*;
 
 const TIMEOUT: &[ReasonCode] = &[ReasonCode::KeepAliveTimeout];
 
-/// The client is given one and a half times the Keep Alive from its last whole packet on.
+/// The server waits one and a half times the Keep Alive after the last whole packet of the client.
 /// [MQTT-3.1.2-22] [MQTT-3.2.2-22]
 /// v3.1.1 [MQTT-3.1.2-24]
 #[conformance(in_memory = "it takes a minute")]
-fn keep_alive(bed: &mut Bed) {
+fn a_client_silent_for_one_and_a_half_keep_alives_is_disconnected(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep_alive(0));
     s.subscribe(1, "w", 0);
     let mut c = bed.connect(client("c").keep_alive(10).will(will("w", "lost", 0)));
@@ -20,7 +20,7 @@ fn keep_alive(bed: &mut Bed) {
     bed.wait(14_900);
     c.publish("a", "x", 0);
     bed.wait(14_900);
-    // Half a packet is no packet.
+    // Half a packet does not prolong the wait.
     c.send([0x30, 0x08]);
     s.expect_quiet();
     bed.wait(99);
@@ -30,17 +30,18 @@ fn keep_alive(bed: &mut Bed) {
     s.expect_publish("w", "lost", 0);
 }
 
-/// A client can't send PINGREQ in the midst of a packet: what has arrived of that shows as well that the client is there.
+/// A client can't send PINGREQ in the middle of another packet. So the bytes of a long packet show as well that the client is
+/// there.
 /// [MQTT-3.1.2-22]
 /// v3.1.1 [MQTT-3.1.2-24]
 #[conformance(in_memory = "it takes a minute")]
-fn a_packet_that_takes_longer_than_the_keep_alive(bed: &mut Bed) {
+fn a_client_may_take_longer_than_its_keep_alive_to_send_one_packet(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep_alive(0));
     s.subscribe(1, "a", 0);
     let mut c = bed.connect(client("c").keep_alive(2));
     let payload = "x".repeat((bed.limits().packet_bytes as usize).min(200_000) * 3 / 4);
     let bytes = publish("a", payload.as_str()).wire(c.version());
-    // 20 KB a second, or less where packets are short.
+    // At least 20 KB a second, or 64 bytes where the packets are short.
     for piece in bytes.chunks((bytes.len() / 30).clamp(64, 20_000)) {
         bed.wait(1_000);
         c.send(piece);
@@ -49,11 +50,11 @@ fn a_packet_that_takes_longer_than_the_keep_alive(bed: &mut Bed) {
     c.ping();
 }
 
-/// Who sends a byte now and then, to hold a connection with a packet that never ends, is no such client.
+/// A client that sends a byte now and then, to hold a connection by a packet that never ends, is disconnected.
 /// [MQTT-3.1.2-22]
 /// v3.1.1 [MQTT-3.1.2-24]
 #[conformance(in_memory = "it takes a minute")]
-fn a_packet_that_comes_byte_by_byte(bed: &mut Bed) {
+fn a_packet_sent_byte_by_byte_does_not_keep_a_connection_alive(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep_alive(10));
     c.send([0x30, 0x7f, 0x00, 0x01]);
     for _ in 0..14 {
@@ -68,7 +69,7 @@ fn a_packet_that_comes_byte_by_byte(bed: &mut Bed) {
 /// [MQTT-3.1.2-22]
 /// v3.1.1 [MQTT-3.1.2-24]
 #[conformance]
-fn keep_alive_1_and_2(bed: &mut Bed) {
+fn the_shortest_keep_alives_are_kept(bed: &mut Bed) {
     let mut one = bed.connect(client("one").keep_alive(1));
     let mut two = bed.connect(client("two").keep_alive(2));
     bed.wait(1_200);
@@ -84,7 +85,7 @@ fn keep_alive_1_and_2(bed: &mut Bed) {
 /// [MQTT-3.1.2-22]
 /// v3.1.1 [MQTT-3.1.2-24]
 #[conformance(in_memory = "it takes a month")]
-fn keep_alive_0(bed: &mut Bed) {
+fn keep_alive_0_turns_the_timeout_off(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep_alive(0));
     bed.wait(30 * 24 * 3600 * 1000);
     c.ping();
@@ -92,7 +93,7 @@ fn keep_alive_0(bed: &mut Bed) {
 
 /// [MQTT-3.1.2-22] [MQTT-3.2.2-22]
 #[conformance(v5, in_memory = "it takes a minute")]
-fn server_keep_alive(bed: &mut Bed) {
+fn a_keep_alive_above_the_maximum_is_replaced_by_server_keep_alive(bed: &mut Bed) {
     bed.configure(|config| config.keep_alive_max = 30);
     let (mut asked, connack) = bed.connect_for(client("asked").keep_alive(600));
     assert_eq!(connack.properties().server_keep_alive(), Some(30));
@@ -110,10 +111,11 @@ fn server_keep_alive(bed: &mut Bed) {
     asked.expect_refused(TIMEOUT);
 }
 
-/// Before MQTT 5.0 a client can't be told of a bound. Without one, dead connections stayed for as long as they had asked for; a
-/// server may close whom it finds inactive "regardless of the Keep Alive value provided by that Client" (section 3.1.2.10).
+/// Before MQTT 5.0 the server can't tell a client its maximum. Without a maximum, dead connections stayed as long as their
+/// clients had asked for. The standard allows the maximum: a server may close a client that it finds inactive "regardless of
+/// the Keep Alive value provided by that Client" (section 3.1.2.10).
 #[conformance(v3, in_memory = "it takes a minute")]
-fn a_longer_keep_alive_than_allowed_in_v3(bed: &mut Bed) {
+fn the_maximum_keep_alive_holds_for_clients_before_mqtt_5_0(bed: &mut Bed) {
     bed.configure(|config| config.keep_alive_max = 30);
     let mut asked = bed.connect(client("asked").keep_alive(600));
     let mut never = bed.connect(client("never").keep_alive(0));
@@ -134,14 +136,14 @@ fn a_longer_keep_alive_than_allowed_in_v3(bed: &mut Bed) {
 
 /// [MQTT-3.2.2-22]
 #[conformance(v5)]
-fn no_server_keep_alive(bed: &mut Bed) {
+fn without_a_maximum_there_is_no_server_keep_alive(bed: &mut Bed) {
     let (_c, connack) = bed.connect_for(client("c").keep_alive(600));
     assert_eq!(connack.properties().server_keep_alive(), None);
 }
 
-/// Who sends nothing, or not enough, is not waited for.
+/// A socket that sends nothing, or not a whole CONNECT, is closed after the time limit.
 #[conformance]
-fn silent_socket(bed: &mut Bed) {
+fn a_socket_without_a_connect_in_time_is_closed(bed: &mut Bed) {
     bed.configure(|config| config.connect_timeout_ms = 1_000);
     let mut silent = bed.open("silent");
     let mut slow = bed.open("slow");

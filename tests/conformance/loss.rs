@@ -1,4 +1,5 @@
-//! What a publisher hears about a message that is lost (sections 3.4.2.1 and 3.5.2.1): success is told of none that nobody keeps.
+//! What a publisher is told about a lost message (sections 3.4.2.1 and 3.5.2.1): no message that nobody keeps is acknowledged with
+//! success.
 
 use goldcrest_core::Overflow;
 use goldcrest_core::codec::*;
@@ -7,22 +8,22 @@ use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
 use goldcrest_tests::peer::Peer;
 
-/// Messages that wait for one absent client in these tests.
+/// The length of the queue of an absent client in these tests, in messages.
 const QUEUE: u32 = 5;
 
-/// Publishers whose Sessions live on all shards, one for each.
+/// One publisher for each shard, with its Session there.
 fn publishers(bed: &mut Bed) -> Vec<Peer> {
     (0..bed.clients(5)).map(|number| bed.connect(client(&format!("p{number}")))).collect()
 }
 
-/// A client that subscribed to `filter` and is away.
+/// Makes a client that subscribed to `filter` with QoS `level` and is away.
 fn absent(bed: &mut Bed, id: &str, filter: &str, level: u8) {
     let mut s = bed.connect(client(id).keep());
     s.subscribe(1, filter, level);
     s.disconnect();
 }
 
-/// Publishes with QoS 1 or 2; the code of the PUBACK or PUBREC.
+/// Publishes with QoS 1 or 2, and returns the code of the PUBACK or PUBREC.
 fn answer(p: &mut Peer, packet: Publication<'_>, level: u8) -> ReasonCode {
     p.send(packet.qos(level, 7));
     let got = p.expect_type(if level == 1 { PacketType::PubAck } else { PacketType::PubRec });
@@ -34,14 +35,15 @@ fn answer(p: &mut Peer, packet: Publication<'_>, level: u8) -> ReasonCode {
     got.code()
 }
 
-/// What v5 hears of a message that is lost to all; v3 has one answer alone.
+/// The code for a message that nobody keeps: 0x97 in MQTT 5.0. MQTT 3.x has no such code.
 fn lost(bed: &Bed) -> ReasonCode {
     bed.either(ReasonCode::Success, ReasonCode::QuotaExceeded)
 }
 
-/// Eight messages for one absent subscriber with room for five: all were acknowledged with success, and three were nowhere.
+/// Eight messages came for one absent subscriber with room for five. All eight were acknowledged with success, and three of them were
+/// kept nowhere.
 #[conformance]
-fn kept_by_nobody(bed: &mut Bed) {
+fn a_message_that_nobody_keeps_is_not_acknowledged_with_success(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = QUEUE);
     let mut all = publishers(bed);
     for (round, filter) in ["t", "#"].into_iter().enumerate() {
@@ -64,7 +66,7 @@ fn kept_by_nobody(bed: &mut Bed) {
                 s.take_publish("t", payload, 1);
             }
             s.expect_quiet();
-            // The next one is kept again, and in MQTT 5.0 the client may send again what was refused.
+            // After the unsubscription the next message is kept again. In MQTT 5.0 the client may send the refused message again.
             s.send(unsubscribe(9, &[filter]));
             s.expect_unsuback(9, &[0]);
             s.disconnect();
@@ -73,10 +75,9 @@ fn kept_by_nobody(bed: &mut Bed) {
     }
 }
 
-/// A message that was refused is not taken for a duplicate when it is sent again.
 /// [MQTT-4.3.3-9]
 #[conformance(v5)]
-fn refused_and_sent_again(bed: &mut Bed) {
+fn a_refused_message_sent_again_is_not_taken_for_a_duplicate(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = 1);
     let mut all = publishers(bed);
     absent(bed, "s", "t", 2);
@@ -92,9 +93,10 @@ fn refused_and_sent_again(bed: &mut Bed) {
     }
 }
 
-/// As long as one subscriber keeps the message it is not lost, however many others have no room, and wherever they live.
+/// As long as one subscriber keeps a message, the message is not lost, however many other subscribers have no room, and on whichever
+/// shards they live.
 #[conformance]
-fn kept_by_one_of_many(bed: &mut Bed) {
+fn a_message_kept_by_one_of_many_subscribers_is_acknowledged_with_success(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = 2);
     let mut all = publishers(bed);
     let full = bed.clients(4);
@@ -117,9 +119,8 @@ fn kept_by_one_of_many(bed: &mut Bed) {
     }
 }
 
-/// What is kept as the retained message of its topic is not lost.
 #[conformance]
-fn kept_as_retained(bed: &mut Bed) {
+fn a_message_kept_as_retained_is_acknowledged_with_success(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = 1);
     let mut all = publishers(bed);
     absent(bed, "s", "t", 1);
@@ -133,9 +134,9 @@ fn kept_as_retained(bed: &mut Bed) {
     late.expect_publish("t", "x", 0);
 }
 
-/// Who drops the oldest keeps each that comes.
+/// A queue that drops its oldest message keeps each new one.
 #[conformance]
-fn oldest_dropped(bed: &mut Bed) {
+fn with_drop_oldest_each_new_message_is_acknowledged_with_success(bed: &mut Bed) {
     bed.configure(|config| {
         config.limits.queued_messages = 2;
         config.overflow = Overflow::DropOldest;
@@ -149,9 +150,9 @@ fn oldest_dropped(bed: &mut Bed) {
     }
 }
 
-/// No member is connected, and the group's queue is full.
+/// No member of the group is connected, and the group's queue is full.
 #[conformance]
-fn kept_by_no_group(bed: &mut Bed) {
+fn a_message_that_no_group_keeps_is_not_acknowledged_with_success(bed: &mut Bed) {
     bed.configure(|config| config.limits.group_messages = QUEUE);
     let mut all = publishers(bed);
     for id in ["m1", "m2"] {
@@ -169,10 +170,11 @@ fn kept_by_no_group(bed: &mut Bed) {
     m.expect_quiet();
 }
 
-/// Acknowledgements come in the order of the messages, also where one is known to be kept and another has to be asked for.
+/// Acknowledgements come in the order of the messages, even if the broker knows at once that one message is kept, and has to ask
+/// another shard about the one before.
 /// v3.1.1 [MQTT-4.6.0-2]
 #[conformance]
-fn answers_in_order(bed: &mut Bed) {
+fn acknowledgements_keep_the_order_of_the_messages(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = 3);
     let mut all = publishers(bed);
     absent(bed, "s", "full/#", 1);
@@ -192,9 +194,9 @@ fn answers_in_order(bed: &mut Bed) {
     }
 }
 
-/// A subscriber that is to get messages with QoS 0 alone, and is away, is promised none: it is as if there were nobody.
+/// An absent subscriber that was granted QoS 0 is promised no message: the server answers as if there were no subscriber.
 #[conformance(v5)]
-fn qos_0_and_absent(bed: &mut Bed) {
+fn an_absent_subscriber_of_qos_0_does_not_count_as_a_subscriber(bed: &mut Bed) {
     let mut all = publishers(bed);
     absent(bed, "s", "t", 0);
     for p in &mut all {
@@ -204,11 +206,11 @@ fn qos_0_and_absent(bed: &mut Bed) {
     }
 }
 
-/// MQTT 3.1.1 has no refusing acknowledgement, and nobody sends again before it has connected again: a publisher whose PUBACK or PUBREC
-/// was withheld waited for ever, though there was room again. Its connection is closed, so that it does.
+/// MQTT 3.1.1 has no acknowledgement that refuses, and a publisher sends again only after it has connected again. A publisher whose
+/// PUBACK or PUBREC was withheld waited for ever, even when the queue had room again. So its connection is closed.
 /// v3.1.1 [MQTT-4.4.0-1] [MQTT-4.8.0-2]
 #[conformance(v3)]
-fn withheld_and_closed(bed: &mut Bed) {
+fn a_publisher_of_mqtt_3_1_1_is_closed_where_its_message_is_not_kept(bed: &mut Bed) {
     bed.configure_gateway(|config| config.limits.retained_messages = 1);
     let most = bed.limits().retained_messages;
     let mut other = bed.connect("other");
@@ -228,7 +230,7 @@ fn withheld_and_closed(bed: &mut Bed) {
         p.expect_closed();
     }
     other.publish_retained("first/0", "", 1);
-    // A bridge with one message in flight goes on.
+    // A bridge that keeps one message in flight can go on.
     let mut one = bed.connect(client("one").keep());
     let mut two = bed.connect(client("two").keep());
     one.send(publish("second", "y").q1(1).retain().dup());
@@ -241,11 +243,11 @@ fn withheld_and_closed(bed: &mut Bed) {
     two.expect_pubcomp(2);
 }
 
-/// The same where the policy refuses. Who connects and sends again at once is not closed again at once, and one that has been there for
-/// long is.
+/// Here the policy of the queue refuses the message. A publisher that has just connected is not closed at once for a message that is
+/// not kept, but only after it has been connected for some time.
 /// v3.1.1 [MQTT-4.4.0-1]
 #[conformance(v3, in_memory = "it takes a while")]
-fn closed_no_more_than_once_in_a_while(bed: &mut Bed) {
+fn a_publisher_of_mqtt_3_1_1_is_closed_at_most_once_in_some_seconds(bed: &mut Bed) {
     bed.configure(|config| {
         config.limits.queued_messages = 1;
         config.overflow = Overflow::Refuse;
@@ -265,17 +267,17 @@ fn closed_no_more_than_once_in_a_while(bed: &mut Bed) {
         bed.wait(3_000);
         p.expect_closed();
     }
-    // What has QoS 0 is dropped, and no reason to close.
+    // A message of QoS 0 is dropped, and its publisher stays connected.
     let mut p = bed.connect(client("p").keep());
     p.publish("t", "y", 0);
     bed.wait(10_000);
     p.ping();
 }
 
-/// What a client that is given messages through a group, and does not acknowledge, has room for in these tests.
+/// Messages that a group's member has room for, if it does not acknowledge, in these tests.
 const ROOM: u32 = 3;
 
-/// A group whose connected member is the only one with room, for few messages, while another member is away.
+/// Configures short queues, so that a group's connected member is soon full while another member is away.
 fn group_with_a_slow_member(bed: &mut Bed) {
     bed.configure(|config| {
         let limits = &mut config.limits;
@@ -284,7 +286,7 @@ fn group_with_a_slow_member(bed: &mut Bed) {
     });
 }
 
-/// A member of a new group, another member of which is away.
+/// Makes a group of two members: one is away, and the other is returned.
 fn two_members(bed: &mut Bed, name: &str, level: u8) -> Peer {
     let filter = format!("$share/{name}/t");
     absent(bed, &format!("away {name}"), &filter, level);
@@ -293,7 +295,7 @@ fn two_members(bed: &mut Bed, name: &str, level: u8) -> Peer {
     here
 }
 
-/// Ends the Sessions of both.
+/// Ends the Sessions of both members.
 fn end_members(bed: &mut Bed, name: &str) {
     for who in ["here", "away"] {
         let mut member = bed.connect(client(&format!("{who} {name}")));
@@ -302,14 +304,14 @@ fn end_members(bed: &mut Bed, name: &str) {
     }
 }
 
-/// The connected member of a group is full and another member is away: the group keeps what comes, and nothing is lost while the group
-/// has room.
+/// The connected member of a group is full and another member is away. The group's queue keeps new messages, and none is lost while
+/// that queue has room.
 #[conformance]
-fn kept_by_a_group_whose_connected_member_is_full(bed: &mut Bed) {
+fn a_group_whose_connected_member_is_full_keeps_messages_itself(bed: &mut Bed) {
     group_with_a_slow_member(bed);
     let mut p = bed.connect("p");
     for level in [1, 2] {
-        // Members and groups on all shards.
+        // The groups and their members are spread over all shards.
         for name in ["a", "b", "c", "d"] {
             let mut here = two_members(bed, name, level);
             for number in 0..ROOM + QUEUE {
@@ -327,9 +329,10 @@ fn kept_by_a_group_whose_connected_member_is_full(bed: &mut Bed) {
     }
 }
 
-/// A member is full of messages that it subscribed to for itself: the group keeps its messages until the member takes them.
+/// The connected member is full of messages that it subscribed to for itself. The group keeps its own messages until the member has
+/// room.
 #[conformance]
-fn kept_by_a_group_whose_connected_member_is_full_of_other_messages(bed: &mut Bed) {
+fn a_group_keeps_messages_while_its_member_is_full_of_other_messages(bed: &mut Bed) {
     group_with_a_slow_member(bed);
     let mut p = bed.connect("p");
     for name in ["a", "b", "c", "d"] {
@@ -351,7 +354,8 @@ fn kept_by_a_group_whose_connected_member_is_full_of_other_messages(bed: &mut Be
                 here.take_publish("t", number.to_string(), 1);
             }
         } else {
-            // Some may still be on their way back to the group's shard when there is room again, and come behind later ones.
+            // Some messages may still be on their way from the member's shard back to the group's when the member has room again, and
+            // then come behind later ones.
             let mut got: Vec<String> = (0..QUEUE).map(|_| take_any(&mut here)).collect();
             got.sort();
             assert_eq!(got, (0..QUEUE).map(|number| number.to_string()).collect::<Vec<_>>());
@@ -362,16 +366,16 @@ fn kept_by_a_group_whose_connected_member_is_full_of_other_messages(bed: &mut Be
     }
 }
 
-/// The payload of the next message, which has QoS 1.
+/// Receives the next message, which has QoS 1, acknowledges it, and returns its payload.
 fn take_any(s: &mut Peer) -> String {
     let got = s.expect_type(PacketType::Publish);
     s.send(puback(got.id()));
     String::from_utf8(got.publish().payload.to_vec()).unwrap()
 }
 
-/// A full member goes, and what it was not sent goes before what the group kept meanwhile.
+/// A full member disconnects. The messages that it was not sent come before the messages that the group has kept meanwhile.
 #[conformance]
-fn kept_in_order_by_a_group_whose_full_member_goes(bed: &mut Bed) {
+fn a_group_keeps_the_order_when_its_full_member_disconnects(bed: &mut Bed) {
     group_with_a_slow_member(bed);
     let mut p = bed.connect("p");
     for name in ["a", "b", "c", "d"] {

@@ -1,6 +1,7 @@
-//! What a server must do, statement by statement; `manifest.rs` holds the claims against the lists.
+//! The requirements on a server, statement by statement. `manifest.rs` compares the statements that tests claim with
+//! the lists of all statements.
 //!
-//! Each test runs on every backend and, where it says nothing else, with MQTT 3.1.1 and 5.0: see
+//! Each test runs on every backend and, where its attribute does not name one version, with MQTT 3.1.1 and 5.0: see
 //! [`goldcrest_tests::bed`].
 
 mod threads;

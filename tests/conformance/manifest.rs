@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn claims_agree_with_the_manifests() {
+fn no_test_claims_a_statement_that_the_manifests_exclude() {
     let scan = scan_sources();
     let mut faults = scan.faults;
     for version in [Version::V3_1_1, Version::V5_0] {
@@ -30,7 +30,7 @@ fn claims_agree_with_the_manifests() {
 }
 
 #[test]
-fn every_server_statement_is_claimed() {
+fn every_statement_that_binds_a_server_is_claimed_by_a_test() {
     let claims = scan_sources().claims;
     let missing: Vec<String> = [Version::V3_1_1, Version::V5_0]
         .into_iter()
@@ -59,11 +59,11 @@ impl fmt::Display for Version {
     }
 }
 
-/// Who a statement binds, and with it whether a server test can show it.
+/// Whom a statement binds, and so whether a test of a server can show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Server,
-    /// Binds a client alone, or shows in no exchange of packets; the manifest has the reason.
+    /// The statement binds a client alone, or shows in no exchange of packets. The manifest has the reason.
     NotTestable,
 }
 
@@ -113,7 +113,7 @@ struct Claim {
     test: String,
 }
 
-/// Claims of ids that do not exist, and of ids that, says the manifest, no server test can show.
+/// The claims of ids that do not exist, and of ids that no test of a server can show according to the manifest.
 fn contradictions(version: Version, manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
     let of_version = claims.iter().filter(|claim| claim.version == version);
     of_version
@@ -134,7 +134,7 @@ fn unclaimed(version: Version, manifest: &Manifest, claims: &[Claim]) -> Vec<Str
     bind_a_server.filter(|(id, _)| !claimed.contains(id.as_str())).map(|(id, _)| format!("{version} {id}")).collect()
 }
 
-/// What the test sources say: claims that count, and what looks like a claim but does not count.
+/// What the sources of the tests contain: claims that count, and lines that look like claims but do not count.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Scan {
     claims: Vec<Claim>,
@@ -174,7 +174,7 @@ fn collect_rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Files that no `mod` line and no test target reaches: their tests never run, so their claims are void.
+/// Files that no `mod` line and no test target reaches. Their tests never run, so their claims are void.
 fn not_compiled(cargo_toml: &str, sources: &[(String, String)]) -> Vec<String> {
     let is_module = |file: &str| {
         let path = Path::new(file.strip_suffix("/mod.rs").unwrap_or(file));
@@ -187,8 +187,8 @@ fn not_compiled(cargo_toml: &str, sources: &[(String, String)]) -> Vec<String> {
     unreached.map(|file| format!("{file} is neither a test target nor a module of one")).collect()
 }
 
-/// Reads one source line by line; relies on rustfmt's layout (an item's doc comments, attributes and `fn` each start a
-/// line), which the format check in CI guarantees.
+/// Reads one source line by line. Relies on the layout of rustfmt, which continuous integration checks: an item's doc
+/// comments, attributes and `fn` each begin a line.
 fn scan_source(file: &str, source: &str, scan: &mut Scan) {
     let mut above = Above::default();
     let mut in_block_comment = false;
@@ -240,8 +240,8 @@ impl Above {
     }
 }
 
-/// The claims of one doc line; none if the line is prose. What begins like a claim must be one to its end, lest a
-/// comma makes it void unseen.
+/// The claims of one doc line; none if the line is prose. A line that begins like a claim must be a claim to its end:
+/// otherwise a comma could make it prose unnoticed.
 fn claims_of_doc_line(doc: &str) -> Result<Vec<(Version, String)>, String> {
     let (version, list) = match doc.strip_prefix("v3.1.1 ") {
         Some(list) => (Version::V3_1_1, list),
@@ -265,7 +265,7 @@ fn function_name(line: &str) -> Option<&str> {
     rest.strip_prefix("fn ")?.split(['(', '<']).next()
 }
 
-// The sources below are strings on one line each, so that scanning this file finds no claims in them.
+// Each source below is a string on one line, so that a scan of this file finds no claims in them.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_over_several_lines_and_qualifiers_are_understood() {
+    fn claims_above_attributes_of_several_lines_and_qualified_functions_count() {
         let claim = "/// [MQTT-3.1.0-1]";
         let scan = scan(&[claim, "#[allow(", "dead_code,", ")]", "#[test] // Why.", "pub(crate) async fn a<T>() {}"]);
         assert_eq!(ids(&scan), [(Version::V5_0, "MQTT-3.1.0-1")]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_attribute_of_conformance_tests_registers_them() {
+    fn a_function_with_the_conformance_attribute_counts_as_a_test() {
         for attribute in ["#[conformance]", "#[conformance(v5)]", "#[conformance(in_memory = \"its permissions\")]"] {
             let scan = scan(&["/// [MQTT-3.1.0-1]", attribute, "fn a(bed: &mut Bed) {}"]);
             assert_eq!(ids(&scan), [(Version::V5_0, "MQTT-3.1.0-1")], "{attribute}");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_above_anything_but_a_test_that_runs_are_faults() {
+    fn a_claim_above_anything_but_a_running_test_is_a_fault() {
         let claim = "/// [MQTT-3.1.0-1]";
         for below in [
             &["fn helper() {}"][..],
@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn a_test_attribute_reaches_no_further_than_its_own_function() {
+    fn a_test_attribute_counts_for_its_own_function_alone() {
         let scan = scan(&["#[test]", "fn a() {", "}", "/// [MQTT-3.1.0-1]", "fn b() {", "}"]);
         assert_eq!(scan.claims, []);
         assert_eq!(scan.faults.len(), 1);
     }
 
     #[test]
-    fn lines_that_only_look_like_claims_are_faults() {
+    fn a_line_that_only_looks_like_a_claim_is_a_fault() {
         for doc in [
             "/// [MQTT-3.1.0-1], [MQTT-3.1.0-2]",
             "/// [MQTT-3.1.0-1] is proved here.",
@@ -350,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn comments_hide_what_is_in_them() {
+    fn claims_and_tests_in_comments_do_not_count() {
         let scan = scan(&["/*", "/// [MQTT-3.1.0-1]", "#[test]", "fn a() {}", "*/", "// /// [MQTT-3.1.0-2]"]);
         assert_eq!(scan, Scan::default());
     }
 
     #[test]
-    fn a_source_that_nothing_compiles_is_a_fault() {
+    fn a_test_source_that_no_target_compiles_is_a_fault() {
         let toml = "[[test]]\npath = \"conformance/main.rs\"";
         let source = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let main = source("main.rs", "mod connect;\nmod acks;");
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_and_gaps_are_found_for_each_version_apart() {
+    fn wrong_claims_and_missing_claims_are_found_for_each_version() {
         let manifest = parse_manifest("MQTT-1.0.0-1 server\nMQTT-1.0.0-2 client: its own\n").unwrap();
         let claim = |version, id: &str| Claim { version, id: id.to_owned(), test: "t".to_owned() };
         let v5 = Version::V5_0;
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifests_are_complete() {
+    fn the_manifests_list_as_many_statements_as_the_standards() {
         assert_eq!(manifest(Version::V3_1_1).len(), 141);
         assert_eq!(manifest(Version::V5_0).len(), 251);
     }

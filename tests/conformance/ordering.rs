@@ -6,7 +6,8 @@ use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
 use goldcrest_tests::peer::Peer;
 
-/// Takes messages, with all their handshakes, until nothing more comes; QoS and number of each.
+/// Receives messages and completes their handshakes, until nothing more comes. Returns the QoS and the number in the
+/// payload of each message.
 pub(super) fn take_all(s: &mut Peer, expected: usize) -> Vec<(u8, u32)> {
     let mut got = Vec::new();
     while got.len() < expected {
@@ -40,11 +41,10 @@ fn assert_ordered(got: &[(u8, u32)], numbers: impl Iterator<Item = u32> + Clone)
     }
 }
 
-/// Messages of one QoS on one topic keep the order in which they were published.
 /// [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 /// v3.1.1 [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 #[conformance]
-fn each_qos_in_order(bed: &mut Bed) {
+fn messages_of_one_qos_and_topic_keep_their_order(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -55,12 +55,12 @@ fn each_qos_in_order(bed: &mut Bed) {
     assert_ordered(&take_all(&mut s, count as usize), 1..=count);
 }
 
-/// The order holds across the seam between the queue of an absent client and what comes when it is back, and for a
-/// client that takes few at a time.
+/// First come the messages from the queue of the absent client, then those published after its return. The client
+/// accepts few messages at a time.
 /// [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 /// v3.1.1 [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 #[conformance]
-fn through_the_queue(bed: &mut Bed) {
+fn messages_keep_their_order_through_the_queue_of_an_absent_client(bed: &mut Bed) {
     let few = [Property::ReceiveMaximum(3)];
     let subscriber = if bed.is_v5() { client("s").keep().with(&few) } else { client("s").keep() };
     let mut s = bed.connect(subscriber);
@@ -79,11 +79,11 @@ fn through_the_queue(bed: &mut Bed) {
     assert_ordered(&take_all(&mut s, sent.len()), sent.iter().copied());
 }
 
-/// However small the pieces in which the server writes, the stream is the same.
+/// However small the pieces in which the server writes, the client receives the same stream of bytes.
 /// [MQTT-4.6.0-5]
 /// v3.1.1 [MQTT-4.6.0-6]
 #[conformance(in_memory = "the test sets the size of the server's writes")]
-fn small_output(bed: &mut Bed) {
+fn messages_keep_their_order_over_a_small_output_buffer(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -96,11 +96,11 @@ fn small_output(bed: &mut Bed) {
     }
 }
 
-/// Each publisher's order holds for every subscriber, wherever they live.
+/// Publishers and subscribers are spread over all shards.
 /// [MQTT-4.6.0-5]
 /// v3.1.1 [MQTT-4.6.0-6]
 #[conformance]
-fn many_to_many(bed: &mut Bed) {
+fn every_subscriber_gets_each_publishers_messages_in_order(bed: &mut Bed) {
     let mut subscribers: Vec<Peer> = (0..4)
         .map(|number| {
             let mut s = bed.connect(client(&format!("s{number}")));

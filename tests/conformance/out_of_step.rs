@@ -1,4 +1,4 @@
-//! Acknowledgements that do not belong to the step of the handshake (section 4.3).
+//! Acknowledgements that do not fit the present step of the handshake (section 4.3).
 
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
@@ -7,18 +7,18 @@ use goldcrest_tests::packets::*;
 
 const PROTOCOL_ERROR: &[ReasonCode] = &[ReasonCode::ProtocolError];
 
-/// What a subscriber has sent before the packet that is out of step.
+/// The acknowledgement that a subscriber sends before the wrong one.
 enum Before {
     Nothing,
     PubRec,
 }
 
-/// A subscriber that answers the one message in flight with the wrong packet is cut off, and has the message again after
-/// a resume: it was neither acknowledged nor lost.
+/// A subscriber answers the one message in flight with a wrong packet. The connection ends, and the subscriber gets the
+/// message again after a resume: the message was neither acknowledged nor lost.
 /// [MQTT-4.13.1-1] [MQTT-4.4.0-1]
 /// v3.1.1 [MQTT-4.8.0-1] [MQTT-4.4.0-1]
 #[conformance]
-fn wrong_acknowledgement(bed: &mut Bed) {
+fn a_wrong_acknowledgement_closes_the_connection_and_loses_no_message(bed: &mut Bed) {
     let failed = ReasonCode::UnspecifiedError;
     let mut wrong = vec![
         (1, Before::Nothing, pubrec as fn(u16) -> Acknowledgement, ReasonCode::Success),
@@ -57,11 +57,11 @@ fn wrong_acknowledgement(bed: &mut Bed) {
     }
 }
 
-/// PUBREC may come again until PUBCOMP: PUBREL answers it each time.
+/// A client may repeat PUBREC until it sends PUBCOMP.
 /// [MQTT-4.3.3-4]
 /// v3.1.1 [MQTT-4.3.3-1]
 #[conformance]
-fn pubrec_again(bed: &mut Bed) {
+fn each_repeated_pubrec_is_answered_with_pubrel(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     bed.connect("p").publish("a", "x", 2);

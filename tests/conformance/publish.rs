@@ -9,11 +9,10 @@ const MALFORMED: &[ReasonCode] = &[ReasonCode::MalformedPacket];
 const BAD_TOPIC: &[ReasonCode] =
     &[ReasonCode::TopicNameInvalid, ReasonCode::MalformedPacket, ReasonCode::ProtocolError];
 
-/// What is sent again after a resume has the DUP flag and the Packet Identifier of before.
 /// [MQTT-3.3.1-1] [MQTT-4.4.0-1]
 /// v3.1.1 [MQTT-3.3.1-1] [MQTT-4.4.0-1]
 #[conformance]
-fn dup_on_redelivery(bed: &mut Bed) {
+fn a_message_sent_again_has_dup_and_its_old_packet_identifier(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep());
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -31,11 +30,11 @@ fn dup_on_redelivery(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The publisher's DUP flag is between it and the server.
+/// The publisher sets DUP, and the subscriber gets DUP 0.
 /// [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
 /// v3.1.1 [MQTT-3.3.1-3]
 #[conformance]
-fn dup_not_set_first_time(bed: &mut Bed) {
+fn the_publishers_dup_flag_is_not_passed_on(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -48,7 +47,7 @@ fn dup_not_set_first_time(bed: &mut Bed) {
 /// [MQTT-3.3.1-2]
 /// v3.1.1 [MQTT-3.3.1-2]
 #[conformance]
-fn dup_with_qos_0(bed: &mut Bed) {
+fn a_publish_of_qos_0_with_dup_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, raw_publish(bed.version(), 0x38, b"a", None, &[]), MALFORMED);
 }
@@ -56,7 +55,7 @@ fn dup_with_qos_0(bed: &mut Bed) {
 /// [MQTT-3.3.1-2] [MQTT-4.3.1-1]
 /// v3.1.1 [MQTT-3.3.1-2] [MQTT-4.3.1-1]
 #[conformance]
-fn qos0_sent_with_dup_0(bed: &mut Bed) {
+fn the_server_sends_qos_0_with_dup_0(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 0);
     let mut s = bed.connect(client("s").keep());
@@ -74,7 +73,7 @@ fn qos0_sent_with_dup_0(bed: &mut Bed) {
 /// [MQTT-3.3.1-4] [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-3.3.1-4]
 #[conformance]
-fn qos_3(bed: &mut Bed) {
+fn a_publish_of_qos_3_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     for first in [0x36, 0x3E] {
@@ -87,7 +86,7 @@ fn qos_3(bed: &mut Bed) {
 /// [MQTT-3.3.2-1]
 /// v3.1.1 [MQTT-3.3.2-1]
 #[conformance]
-fn topic_first_field(bed: &mut Bed) {
+fn a_publish_without_a_whole_topic_is_refused(bed: &mut Bed) {
     for body in [&b""[..], b"\0", b"\0\x05a", b"\xff\xffa"] {
         let c = bed.connect("c");
         bed.refuse(c, raw(0x30, body), MALFORMED);
@@ -97,7 +96,7 @@ fn topic_first_field(bed: &mut Bed) {
 /// [MQTT-3.3.2-2] [MQTT-4.7.0-1]
 /// v3.1.1 [MQTT-3.3.2-2] [MQTT-4.7.1-1]
 #[conformance]
-fn topic_with_wildcards(bed: &mut Bed) {
+fn a_publish_to_a_topic_with_wildcards_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "#", 0);
     for topic in ["a/+", "#", "a#b", "+", "a/#", "a+"] {
@@ -112,7 +111,7 @@ fn topic_with_wildcards(bed: &mut Bed) {
 /// [MQTT-4.7.3-1]
 /// v3.1.1 [MQTT-4.7.3-1]
 #[conformance]
-fn topic_empty(bed: &mut Bed) {
+fn a_publish_to_an_empty_topic_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, raw_publish(bed.version(), 0x30, b"", None, &[]), BAD_TOPIC);
 }
@@ -120,7 +119,7 @@ fn topic_empty(bed: &mut Bed) {
 /// [MQTT-3.3.2-3]
 /// v3.1.1 [MQTT-3.3.2-3]
 #[conformance]
-fn delivered_topic_is_the_published_one(bed: &mut Bed) {
+fn a_message_is_delivered_with_the_topic_it_was_published_to(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a/+/#", 0);
     let mut p = bed.connect("p");
@@ -130,11 +129,11 @@ fn delivered_topic_is_the_published_one(bed: &mut Bed) {
     }
 }
 
-/// Whether anybody subscribed or not.
+/// The answer to QoS 0 is none, to QoS 1 PUBACK, to QoS 2 PUBREC, whether a client subscribed to the topic or not.
 /// [MQTT-3.3.4-1]
 /// v3.1.1 [MQTT-3.3.4-1]
 #[conformance]
-fn answers_by_qos(bed: &mut Bed) {
+fn a_publish_is_answered_by_its_qos(bed: &mut Bed) {
     let mut p = bed.connect("p");
     let mut s = bed.connect("s");
     s.subscribe(1, "heard", 0);
@@ -151,11 +150,11 @@ fn answers_by_qos(bed: &mut Bed) {
     }
 }
 
-/// One copy with the highest QoS, or a copy for each subscription.
+/// The server may deliver one copy with the highest QoS, or one copy for each subscription.
 /// [MQTT-3.3.4-2]
 /// v3.1.1 [MQTT-3.3.5-1]
 #[conformance]
-fn overlapping_max_qos(bed: &mut Bed) {
+fn overlapping_subscriptions_deliver_at_the_highest_qos(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(subscribe(1, "a/#", 0).and("a/b", 2).and("+/b", 1));
     s.expect_suback(1, &[0, 2, 1]);
@@ -166,11 +165,12 @@ fn overlapping_max_qos(bed: &mut Bed) {
     assert!(levels == [2] || levels == [0, 1, 2], "{levels:?}");
 }
 
-/// What may not be published: `$SYS/` is the server's. MQTT 3.1.1 can't say so but by closing.
+/// Topics below `$SYS/` are reserved for the server. MQTT 5.0 answers with 0x87; in MQTT 3.1.1 the server can only
+/// close the connection.
 /// [MQTT-3.4.2-1] [MQTT-3.5.2-1]
 /// v3.1.1 [MQTT-3.3.5-2]
 #[conformance]
-fn unauthorized(bed: &mut Bed) {
+fn a_publish_to_a_topic_of_the_server_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "$SYS/mine", 2);
     let mut p = bed.connect("p");
@@ -193,9 +193,9 @@ fn unauthorized(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Nothing and a mebibyte are payloads, or what the firmware takes.
+/// From an empty payload up to a mebibyte, or up to the limit of the firmware.
 #[conformance]
-fn payload_empty_and_large(bed: &mut Bed) {
+fn empty_and_large_payloads_arrive_unchanged(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -209,11 +209,11 @@ fn payload_empty_and_large(bed: &mut Bed) {
     }
 }
 
-/// The fixed header is enough to refuse a packet.
+/// The server refuses the packet after the fixed header, before the rest has come.
 /// [MQTT-3.2.2-15]
 /// v3.1.1 [MQTT-4.8.0-2]
 #[conformance]
-fn packet_beyond_the_servers_maximum(bed: &mut Bed) {
+fn a_packet_above_the_servers_maximum_packet_size_is_refused(bed: &mut Bed) {
     bed.configure(|config| config.limits.packet_bytes = 1024);
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
@@ -228,7 +228,7 @@ fn packet_beyond_the_servers_maximum(bed: &mut Bed) {
 
 /// [MQTT-3.3.4-6]
 #[conformance(v5)]
-fn subscription_identifier_from_client(bed: &mut Bed) {
+fn a_publish_of_a_client_with_a_subscription_identifier_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
     let c = bed.connect("c");

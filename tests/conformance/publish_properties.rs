@@ -20,7 +20,7 @@ fn expiry(got: &Got) -> Option<u32> {
 
 /// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-20]
 #[conformance(v5)]
-fn forwarded_unaltered(bed: &mut Bed) {
+fn the_properties_of_a_message_are_forwarded_unchanged(bed: &mut Bed) {
     let mut qos0 = bed.connect("qos0");
     qos0.subscribe(1, "a", 0);
     let mut qos2 = bed.connect("qos2");
@@ -41,7 +41,7 @@ fn forwarded_unaltered(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-4]
 #[conformance(v5)]
-fn payload_format_0_and_absent(bed: &mut Bed) {
+fn payload_format_0_and_an_absent_indicator_are_forwarded_as_they_are(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
     let mut p = bed.connect("p");
@@ -53,7 +53,7 @@ fn payload_format_0_and_absent(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-17] [MQTT-3.3.2-18]
 #[conformance(v5)]
-fn user_properties_ordered(bed: &mut Bed) {
+fn user_properties_keep_their_order(bed: &mut Bed) {
     let long = "long ".repeat(40);
     let list = [
         Property::UserProperty("b", "1"),
@@ -69,10 +69,10 @@ fn user_properties_ordered(bed: &mut Bed) {
     assert_eq!(got.properties().iter().collect::<Vec<_>>(), list);
 }
 
-/// Between the versions the message goes without what one of them lacks.
+/// A message that goes from one version to another loses the Properties that the other version lacks.
 /// [MQTT-2.2.2-1]
 #[conformance(v5)]
-fn not_for_3_1_1(bed: &mut Bed) {
+fn a_client_of_mqtt_3_1_1_gets_messages_without_properties(bed: &mut Bed) {
     let mut old = bed.connect(client("old").version(Version::V3_1_1));
     old.subscribe(1, "a", 0);
     let mut new = bed.connect("new");
@@ -86,7 +86,7 @@ fn not_for_3_1_1(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-14]
 #[conformance(v5)]
-fn response_topic_wildcard(bed: &mut Bed) {
+fn a_response_topic_with_wildcards_is_refused(bed: &mut Bed) {
     let codes = [ReasonCode::ProtocolError, ReasonCode::MalformedPacket, ReasonCode::TopicNameInvalid];
     for topic in ["a/+", "#", "a/#", ""] {
         let c = bed.connect("c");
@@ -96,7 +96,7 @@ fn response_topic_wildcard(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-13] [MQTT-3.3.2-15]
 #[conformance(v5)]
-fn response_topic_delivered(bed: &mut Bed) {
+fn a_responder_can_answer_by_response_topic_and_correlation_data(bed: &mut Bed) {
     let mut responder = bed.connect("responder");
     responder.subscribe(1, "requests", 0);
     let mut requester = bed.connect("requester");
@@ -113,7 +113,7 @@ fn response_topic_delivered(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 #[conformance(v5, in_memory = "it takes ten seconds")]
-fn message_expiry_passed(bed: &mut Bed) {
+fn an_expired_message_is_not_delivered(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep());
     s.subscribe(1, "a", 1);
     s.cut();
@@ -128,7 +128,7 @@ fn message_expiry_passed(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 #[conformance(v5)]
-fn message_expiry_passed_in_real_time(bed: &mut Bed) {
+fn an_expired_message_is_not_delivered_in_real_time(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep());
     s.subscribe(1, "a", 1);
     s.cut();
@@ -142,10 +142,11 @@ fn message_expiry_passed_in_real_time(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Whole seconds that the message waited are taken off, and what is sent is never said to be over.
+/// The server subtracts the whole seconds that the message waited, and never sends an interval of 0 for a message that
+/// waited.
 /// [MQTT-3.3.2-6]
 #[conformance(v5, in_memory = "it is exact about a tenth of a second")]
-fn message_expiry_remaining(bed: &mut Bed) {
+fn the_message_expiry_interval_is_lowered_by_the_time_in_the_queue(bed: &mut Bed) {
     let mut s = bed.connect(client("s").with(&[Property::ReceiveMaximum(1)]));
     s.subscribe(1, "a", 1);
     let mut p = bed.connect("p");
@@ -162,7 +163,7 @@ fn message_expiry_remaining(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-6]
 #[conformance(v5)]
-fn message_expiry_immediately(bed: &mut Bed) {
+fn a_message_delivered_at_once_keeps_its_message_expiry_interval(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
     let mut p = bed.connect("p");
@@ -180,7 +181,7 @@ fn message_expiry_immediately(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-19] [MQTT-3.3.2-20]
 #[conformance(v5)]
-fn content_type_utf8(bed: &mut Bed) {
+fn a_content_type_outside_ascii_is_forwarded(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
     let text = "ä/日本\u{1f426}";
@@ -188,7 +189,7 @@ fn content_type_utf8(bed: &mut Bed) {
     assert_eq!(s.expect_publish("a", "x", 0).properties().content_type(), Some(text));
 }
 
-/// Payloads for a PUBLISH of 40 and of 41 bytes to the topic `a`.
+/// A payload that makes a PUBLISH to the topic `a` 40 bytes long, and one that makes it 41.
 fn fitting_and_not(level: u8) -> (Vec<u8>, Vec<u8>) {
     let around = if level == 0 { 6 } else { 8 };
     (vec![b'f'; 40 - around], vec![b'n'; 41 - around])
@@ -196,7 +197,7 @@ fn fitting_and_not(level: u8) -> (Vec<u8>, Vec<u8>) {
 
 /// [MQTT-3.1.2-24] [MQTT-3.1.2-25]
 #[conformance(v5)]
-fn client_maximum_packet_size(bed: &mut Bed) {
+fn a_message_above_the_clients_maximum_packet_size_is_not_sent(bed: &mut Bed) {
     let mut s = bed.connect(client("s").with(&[Property::MaximumPacketSize(40)]));
     s.subscribe(1, "a", 0);
     let mut p = bed.connect("p");
@@ -209,10 +210,11 @@ fn client_maximum_packet_size(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// What is not sent for its size is done with: nothing waits for it, and other clients get it.
+/// A message that is too large for one client counts as delivered to it: no later message waits for it, and other
+/// clients get it.
 /// [MQTT-3.1.2-25]
 #[conformance(v5)]
-fn too_large_counts_as_sent(bed: &mut Bed) {
+fn a_message_too_large_for_a_client_holds_nothing_back(bed: &mut Bed) {
     let small = [Property::MaximumPacketSize(40), Property::ReceiveMaximum(1)];
     let mut other = bed.connect("other");
     other.subscribe(1, "a", 2);

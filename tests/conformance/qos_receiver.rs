@@ -18,7 +18,7 @@ fn subscriber(bed: &mut Bed) -> Peer {
 /// [MQTT-4.3.2-4] [MQTT-4.5.0-1]
 /// v3.1.1 [MQTT-4.3.2-2] [MQTT-4.5.0-1]
 #[conformance]
-fn qos1_acknowledged(bed: &mut Bed) {
+fn a_message_of_qos_1_is_acknowledged_with_puback(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     c.send(publish("a", "x").q1(0x1234));
@@ -28,11 +28,11 @@ fn qos1_acknowledged(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// After PUBACK the identifier is free, and what comes with it is new, whatever its DUP flag says.
+/// The Packet Identifier is free after PUBACK, whatever the DUP flag of the next PUBLISH says.
 /// [MQTT-4.3.2-5]
 /// v3.1.1 [MQTT-4.3.2-2]
 #[conformance]
-fn qos1_same_id_is_new(bed: &mut Bed) {
+fn after_puback_the_same_packet_identifier_is_a_new_message(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     for packet in [publish("a", "x").q1(5), publish("a", "x").q1(5).dup(), publish("a", "x").q1(5)] {
@@ -45,7 +45,7 @@ fn qos1_same_id_is_new(bed: &mut Bed) {
 /// [MQTT-4.3.3-8] [MQTT-4.3.3-11]
 /// v3.1.1 [MQTT-4.3.3-2]
 #[conformance]
-fn qos2_flow(bed: &mut Bed) {
+fn a_message_of_qos_2_is_delivered_once_with_all_four_packets(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     c.send(publish("a", "x").q2(6));
@@ -60,7 +60,7 @@ fn qos2_flow(bed: &mut Bed) {
 /// [MQTT-4.3.3-10]
 /// v3.1.1 [MQTT-4.3.3-2]
 #[conformance]
-fn qos2_duplicate_before_pubrel(bed: &mut Bed) {
+fn a_publish_repeated_before_pubrel_is_not_delivered_again(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     for packet in [publish("a", "x").q2(7), publish("a", "x").q2(7).dup(), publish("a", "x").q2(7)] {
@@ -74,7 +74,7 @@ fn qos2_duplicate_before_pubrel(bed: &mut Bed) {
 /// [MQTT-4.3.3-10] [MQTT-4.1.0-1]
 /// v3.1.1 [MQTT-4.3.3-2] [MQTT-3.1.2-4]
 #[conformance]
-fn qos2_duplicate_across_connections(bed: &mut Bed) {
+fn a_publish_repeated_on_the_next_connection_is_not_delivered_again(bed: &mut Bed) {
     let mut s = subscriber(bed);
     for read_pubrec in [false, true] {
         let mut c = bed.connect(client("c").keep());
@@ -97,7 +97,7 @@ fn qos2_duplicate_across_connections(bed: &mut Bed) {
 /// [MQTT-4.3.3-12]
 /// v3.1.1 [MQTT-4.3.3-2]
 #[conformance]
-fn qos2_after_pubcomp_is_new(bed: &mut Bed) {
+fn after_pubcomp_the_same_packet_identifier_is_a_new_message(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     for _ in 0..3 {
@@ -109,7 +109,7 @@ fn qos2_after_pubcomp_is_new(bed: &mut Bed) {
 /// [MQTT-4.3.3-11] [MQTT-3.7.2-1]
 /// v3.1.1 [MQTT-4.3.3-2]
 #[conformance]
-fn pubrel_unknown(bed: &mut Bed) {
+fn a_pubrel_for_an_unknown_packet_identifier_is_answered(bed: &mut Bed) {
     let mut c = bed.connect("c");
     for _ in 0..2 {
         c.send(pubrel(9));
@@ -120,10 +120,9 @@ fn pubrel_unknown(bed: &mut Bed) {
     c.expect_ack(PacketType::PubComp, 9, NOT_FOUND);
 }
 
-/// A PUBREC that refuses frees the identifier at once.
 /// [MQTT-4.3.3-9]
 #[conformance(v5)]
-fn qos2_refused_then_same_id(bed: &mut Bed) {
+fn a_pubrec_with_an_error_frees_the_packet_identifier(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     c.send(publish("$SYS/a", "x").q2(8));
@@ -141,7 +140,7 @@ fn qos2_refused_then_same_id(bed: &mut Bed) {
 
 /// [MQTT-4.3.3-13]
 #[conformance(v5)]
-fn qos2_expired_meanwhile(bed: &mut Bed) {
+fn an_expired_message_of_qos_2_is_acknowledged_like_others(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep());
     s.subscribe(1, "a", 2);
     s.cut();
@@ -155,7 +154,7 @@ fn qos2_expired_meanwhile(bed: &mut Bed) {
 
 /// v3.1.1 [MQTT-4.6.0-2] [MQTT-4.6.0-3]
 #[conformance]
-fn acks_in_order(bed: &mut Bed) {
+fn acknowledgements_to_a_publisher_come_in_order(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut c = bed.connect("c");
     for (round, topic) in ["a", "nobody"].into_iter().enumerate() {
@@ -170,10 +169,10 @@ fn acks_in_order(bed: &mut Bed) {
     assert_eq!(s.drain().len(), usize::from(bed.limits().inflight.min(6)));
 }
 
-/// What waits for its PUBREL counts, and nothing else does.
+/// Only messages of QoS 2 that wait for their PUBREL count against the server's Receive Maximum.
 /// [MQTT-3.3.4-7]
 #[conformance(v5)]
-fn receive_maximum_of_the_server(bed: &mut Bed) {
+fn a_publisher_beyond_the_servers_receive_maximum_is_refused(bed: &mut Bed) {
     bed.configure(|config| config.limits.receive_maximum = 2);
     let mut c = bed.connect("c");
     for id in 1..=10 {
@@ -198,7 +197,7 @@ fn receive_maximum_of_the_server(bed: &mut Bed) {
 
 /// [MQTT-3.6.2-1]
 #[conformance]
-fn puback_for_unknown(bed: &mut Bed) {
+fn acknowledgements_for_unknown_packet_identifiers_do_no_harm(bed: &mut Bed) {
     let mut c = bed.connect("c");
     c.send(puback(9));
     c.send(pubcomp(9));
@@ -208,10 +207,10 @@ fn puback_for_unknown(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// Without Reason Code, without Property Length, and with both.
+/// The acknowledgements come without Reason Code, without Property Length, and with both.
 /// [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]
 #[conformance(v5)]
-fn ack_short_forms(bed: &mut Bed) {
+fn the_short_forms_of_acknowledgements_are_understood(bed: &mut Bed) {
     let mut s = subscriber(bed);
     let mut p = bed.connect("p");
     let tails: [&[u8]; 4] = [b"", b"\0", b"\0\0", b"\0\x07\x26\0\x01n\0\x01v"];
@@ -241,10 +240,10 @@ fn ack_short_forms(bed: &mut Bed) {
     }
 }
 
-/// Each code the server gives is in the table of its packet: the codec that reads them here refuses others.
+/// The codec that reads these acknowledgements refuses a Reason Code that the packet may not have.
 /// [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.7.2-1]
 #[conformance(v5)]
-fn ack_codes_sent(bed: &mut Bed) {
+fn each_acknowledgement_has_a_code_from_the_table_of_its_packet(bed: &mut Bed) {
     bed.configure(|config| config.limits.retained_messages = 1);
     let _s = subscriber(bed);
     let mut c = bed.connect("c");
@@ -265,12 +264,12 @@ fn ack_codes_sent(bed: &mut Bed) {
     }
 }
 
-/// PUBCOMP was lost with its connection, and PUBREL comes again: it was answered with 0x92, which some clients tell their
-/// programs as an error, though the message was taken once. Where there is no Session to go on with 0x92 says that.
+/// A connection was lost with its PUBCOMP, and the client sends PUBREL again. The server once answered with 0x92, which some
+/// clients report as an error, though the message had been received once. Only a client whose Session is gone gets 0x92.
 /// [MQTT-4.3.3-11]
 /// v3.1.1 [MQTT-4.3.3-2]
 #[conformance]
-fn pubrel_again_after_resuming(bed: &mut Bed) {
+fn a_repeated_pubrel_after_a_resume_is_answered_with_success(bed: &mut Bed) {
     let _s = subscriber(bed);
     let mut p = bed.connect(client("p").keep());
     for (id, resumes) in [(1, true), (2, true), (3, false)] {
@@ -285,10 +284,11 @@ fn pubrel_again_after_resuming(bed: &mut Bed) {
     }
 }
 
-/// A retained message that nobody subscribed to is kept, and one that clears it has done so: that is no lack of subscribers.
+/// A retained message without subscribers is kept, and an empty one has removed it. The code is Success, not No matching
+/// subscribers.
 /// [MQTT-3.4.2-1] [MQTT-3.5.2-1]
 #[conformance(v5)]
-fn retained_without_subscribers(bed: &mut Bed) {
+fn a_retained_message_without_subscribers_is_acknowledged_with_success(bed: &mut Bed) {
     let mut p = bed.connect("p");
     for payload in ["x", "y", ""] {
         p.send(publish("a", payload).q1(1).retain());
@@ -300,10 +300,10 @@ fn retained_without_subscribers(bed: &mut Bed) {
     }
 }
 
-/// The configuration has 0x00 said where nobody subscribed.
+/// The configuration asks for 0x00 where a message has no subscribers.
 /// [MQTT-3.4.2-1] [MQTT-3.5.2-1]
 #[conformance(v5)]
-fn without_no_matching_subscribers(bed: &mut Bed) {
+fn the_code_no_matching_subscribers_can_be_turned_off(bed: &mut Bed) {
     bed.configure(|config| config.no_matching_subscribers = false);
     let mut p = bed.connect("p");
     p.send(publish("nobody", "x").q1(1));
@@ -312,10 +312,9 @@ fn without_no_matching_subscribers(bed: &mut Bed) {
     p.expect_ack(PacketType::PubRec, 2, ReasonCode::Success);
 }
 
-/// The reason in words is left out where it does not fit.
 /// [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3]
 #[conformance(v5)]
-fn puback_pubrec_fit(bed: &mut Bed) {
+fn puback_and_pubrec_have_a_reason_string_only_where_it_fits(bed: &mut Bed) {
     for (size, explains) in [(20, false), (1000, true)] {
         let mut c = bed.connect(client("c").with(&[Property::MaximumPacketSize(size)]));
         c.send(publish("$SYS/a", "x").q1(1));
@@ -330,7 +329,7 @@ fn puback_pubrec_fit(bed: &mut Bed) {
 
 /// [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3]
 #[conformance(v5)]
-fn pubrel_pubcomp_fit(bed: &mut Bed) {
+fn pubrel_and_pubcomp_have_a_reason_string_only_where_it_fits(bed: &mut Bed) {
     let mut c = bed.connect(client("c").with(&[Property::MaximumPacketSize(20)]));
     c.send(pubrec(1));
     c.expect_ack(PacketType::PubRel, 1, NOT_FOUND);

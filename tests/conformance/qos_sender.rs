@@ -25,7 +25,7 @@ fn resume(bed: &mut Bed, s: Peer) -> Peer {
 /// [MQTT-4.3.1-1] [MQTT-4.4.0-1]
 /// v3.1.1 [MQTT-4.3.1-1]
 #[conformance]
-fn qos0_out(bed: &mut Bed) {
+fn a_message_of_qos_0_is_sent_once(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.publish("a", "x", 0);
     assert_eq!(s.expect_publish("a", "x", 0).bytes()[0], 0x30);
@@ -36,7 +36,7 @@ fn qos0_out(bed: &mut Bed) {
 /// [MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.2-3]
 /// v3.1.1 [MQTT-4.3.2-1]
 #[conformance]
-fn qos1_out(bed: &mut Bed) {
+fn a_message_of_qos_1_is_sent_until_it_is_acknowledged(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.publish("a", "x", 1);
     let first = s.expect_publish("a", "x", 1);
@@ -52,7 +52,7 @@ fn qos1_out(bed: &mut Bed) {
 /// [MQTT-4.3.3-2] [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-6]
 /// v3.1.1 [MQTT-4.3.3-1] [MQTT-4.4.0-1]
 #[conformance]
-fn qos2_out(bed: &mut Bed) {
+fn a_message_of_qos_2_takes_all_four_packets(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.publish("a", "x", 2);
     let first = s.expect_publish("a", "x", 2);
@@ -75,7 +75,7 @@ fn qos2_out(bed: &mut Bed) {
 /// [MQTT-4.3.3-4] [MQTT-4.3.3-6]
 /// v3.1.1 [MQTT-4.3.3-1]
 #[conformance]
-fn pubrec_again_after_resume(bed: &mut Bed) {
+fn a_repeated_pubrec_after_a_resume_is_answered_with_pubrel(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.publish("a", "x", 2);
     let id = s.expect_publish("a", "x", 2).id();
@@ -92,7 +92,7 @@ fn pubrec_again_after_resume(bed: &mut Bed) {
 /// [MQTT-4.4.0-1]
 /// v3.1.1 [MQTT-4.4.0-1]
 #[conformance(in_memory = "it takes ten minutes")]
-fn no_resend_on_a_living_connection(bed: &mut Bed) {
+fn nothing_is_sent_again_on_the_same_connection(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep_alive(0));
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -109,7 +109,7 @@ fn no_resend_on_a_living_connection(bed: &mut Bed) {
 /// [MQTT-4.4.0-1] [MQTT-3.1.2-4]
 /// v3.1.1 [MQTT-3.1.2-6]
 #[conformance]
-fn no_resend_without_session(bed: &mut Bed) {
+fn nothing_is_sent_again_after_a_clean_start(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.publish("a", "x", 1);
     s.expect_publish("a", "x", 1);
@@ -117,10 +117,10 @@ fn no_resend_without_session(bed: &mut Bed) {
     bed.connect("s").expect_quiet();
 }
 
-/// What the client refuses is over: no PUBREL, nothing to send again, and the way is free for the next.
+/// No PUBREL follows a refused message, it is not sent again, and the next message may be sent.
 /// [MQTT-4.4.0-2] [MQTT-3.3.4-9]
 #[conformance(v5)]
-fn negative_puback(bed: &mut Bed) {
+fn a_message_that_the_client_refuses_is_completed(bed: &mut Bed) {
     let one_at_a_time = [Property::ReceiveMaximum(1)];
     let mut s = bed.connect(client("s").keep().with(&one_at_a_time));
     s.subscribe(1, "a", 2);
@@ -141,7 +141,7 @@ fn negative_puback(bed: &mut Bed) {
 
 /// [MQTT-4.3.3-7]
 #[conformance(v5)]
-fn qos2_not_expired_once_sent(bed: &mut Bed) {
+fn a_message_of_qos_2_in_flight_does_not_expire(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.deliver(publish("a", "x").q2(1).with(&[Property::MessageExpiryInterval(1)]), 2);
     let id = s.expect_publish("a", "x", 2).id();
@@ -154,7 +154,7 @@ fn qos2_not_expired_once_sent(bed: &mut Bed) {
 
 /// v3.1.1 [MQTT-4.6.0-4]
 #[conformance]
-fn pubrel_order(bed: &mut Bed) {
+fn pubrel_packets_come_in_the_order_of_pubrec(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     for _ in 0..3 {
         p.publish("a", "x", 2);
@@ -168,7 +168,7 @@ fn pubrel_order(bed: &mut Bed) {
 /// [MQTT-4.4.0-1] [MQTT-4.6.0-5]
 /// v3.1.1 [MQTT-4.6.0-1] [MQTT-4.6.0-6] [MQTT-4.4.0-1]
 #[conformance(no_firmware = "six in flight, and it has room for four")]
-fn resend_order(bed: &mut Bed) {
+fn messages_are_sent_again_in_their_first_order(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     let levels = [1, 2, 2, 1, 1, 2];
     let payload = |at: usize| at.to_string();
@@ -197,11 +197,11 @@ fn resend_order(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// An answer of the wrong kind ends the connection, and loses no message.
+/// The client gets the message again on its next connection.
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn puback_for_a_qos2(bed: &mut Bed) {
+fn an_acknowledgement_for_another_qos_ends_the_connection(bed: &mut Bed) {
     let (mut s, mut p) = pair(bed);
     p.publish("a", "two", 2);
     let id = s.expect_publish("a", "two", 2).id();
@@ -224,7 +224,7 @@ fn puback_for_a_qos2(bed: &mut Bed) {
 /// [MQTT-4.3.2-3]
 /// v3.1.1 [MQTT-4.3.2-1]
 #[conformance]
-fn qos1_id_free_after_puback(bed: &mut Bed) {
+fn after_puback_the_server_uses_a_packet_identifier_again(bed: &mut Bed) {
     bed.configure(|config| config.limits.inflight = 1);
     let (mut s, mut p) = pair(bed);
     for payload in ["one", "two", "three"] {

@@ -16,7 +16,8 @@ fn retained_for(bed: &mut Bed, id: &str, filter: &str, level: u8) -> Vec<(String
     got
 }
 
-/// Topics and payloads that are there, and those that come when these are acknowledged, all with RETAIN 1.
+/// Receives the messages that have come and, after acknowledging them, those that come then. Returns topics and
+/// payloads; all must have RETAIN 1.
 fn messages(s: &mut Peer) -> Vec<(String, String)> {
     let mut got = Vec::new();
     loop {
@@ -39,11 +40,11 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(topic, payload)| ((*topic).to_owned(), (*payload).to_owned())).collect()
 }
 
-/// A retained message is kept and sent to a later subscriber with RETAIN 1 and the lower of both QoS.
+/// A later subscriber gets the retained message with RETAIN 1, at the lower of both QoS.
 /// [MQTT-3.3.1-5] [MQTT-3.3.1-9]
 /// v3.1.1 [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-8]
 #[conformance]
-fn stored_and_sent(bed: &mut Bed) {
+fn a_retained_message_is_sent_to_a_later_subscriber(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     for level in [0, 1, 2] {
@@ -56,22 +57,20 @@ fn stored_and_sent(bed: &mut Bed) {
     }
 }
 
-/// A second retained message takes the place of the first.
 /// [MQTT-3.3.1-5]
 /// v3.1.1 [MQTT-3.3.1-5]
 #[conformance]
-fn replaced(bed: &mut Bed) {
+fn a_second_retained_message_replaces_the_first(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "first", 1);
     p.publish_retained("r", "second", 1);
     assert_eq!(retained_for(bed, "s", "r", 1), pairs(&[("r", "second")]));
 }
 
-/// A retained message of QoS 0 takes the place of one of QoS 1.
 /// [MQTT-3.3.1-5]
 /// v3.1.1 [MQTT-3.3.1-7]
 #[conformance]
-fn qos_0_replaces(bed: &mut Bed) {
+fn a_retained_message_of_qos_0_replaces_one_of_qos_1(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "first", 1);
     p.publish_retained("r", "second", 0);
@@ -82,11 +81,11 @@ fn qos_0_replaces(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// An empty payload removes the retained message. Those who subscribed before get it as any other message.
+/// Clients that subscribed before get the message with the empty payload, like any other.
 /// [MQTT-3.3.1-6] [MQTT-3.3.1-7]
 /// v3.1.1 [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 #[conformance]
-fn empty_clears(bed: &mut Bed) {
+fn an_empty_payload_removes_the_retained_message(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     let mut s = bed.connect("s");
@@ -98,21 +97,21 @@ fn empty_clears(bed: &mut Bed) {
     assert_eq!(retained_for(bed, "t", "r", 1), []);
 }
 
-/// An empty payload is not kept, where nothing was kept before either.
+/// An empty payload is not kept as a retained message, even where none was kept before.
 /// [MQTT-3.3.1-7]
 /// v3.1.1 [MQTT-3.3.1-11]
 #[conformance]
-fn empty_on_nothing(bed: &mut Bed) {
+fn an_empty_payload_is_never_retained(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "", 1);
     assert_eq!(retained_for(bed, "s", "#", 1), []);
 }
 
-/// A message with RETAIN 0 neither replaces nor removes the retained one, whatever its payload.
+/// The payload of the message with RETAIN 0 may even be empty.
 /// [MQTT-3.3.1-8]
 /// v3.1.1 [MQTT-3.3.1-12]
 #[conformance]
-fn retain_0_leaves_it(bed: &mut Bed) {
+fn a_message_with_retain_0_does_not_change_the_retained_one(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     p.publish("r", "passing", 1);
@@ -120,11 +119,11 @@ fn retain_0_leaves_it(bed: &mut Bed) {
     assert_eq!(retained_for(bed, "s", "r", 1), pairs(&[("r", "kept")]));
 }
 
-/// Who subscribed before gets RETAIN 0, whatever the publisher set.
+/// The publisher sets RETAIN 1.
 /// [MQTT-3.3.1-12]
 /// v3.1.1 [MQTT-3.3.1-9]
 #[conformance]
-fn live_has_retain_0(bed: &mut Bed) {
+fn a_new_message_reaches_existing_subscribers_with_retain_0(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "r", 1);
     let mut p = bed.connect("p");
@@ -134,10 +133,9 @@ fn live_has_retain_0(bed: &mut Bed) {
     assert!(!s.take_publish("r", "passing", 1).publish().retain);
 }
 
-/// With Retain As Published the flag is the publisher's.
 /// [MQTT-3.3.1-13]
 #[conformance(v5)]
-fn retain_as_published(bed: &mut Bed) {
+fn with_retain_as_published_the_publishers_flag_is_kept(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(subscribe(1, "r", 1).retain_as_published());
     s.expect_suback(1, &[1]);
@@ -148,10 +146,10 @@ fn retain_as_published(bed: &mut Bed) {
     assert!(!s.take_publish("r", "passing", 1).publish().retain);
 }
 
-/// Retain Handling 0: every SUBSCRIBE is answered with the retained message, the second for one filter too.
+/// A second SUBSCRIBE for one filter is answered with the retained message once more.
 /// [MQTT-3.3.1-9] [MQTT-3.8.4-4]
 #[conformance(v5)]
-fn retain_handling_0(bed: &mut Bed) {
+fn with_retain_handling_0_every_subscribe_gets_retained_messages(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     let mut s = bed.connect("s");
@@ -162,10 +160,9 @@ fn retain_handling_0(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Retain Handling 1: only a SUBSCRIBE that makes a new subscription is answered with the retained message.
 /// [MQTT-3.3.1-10]
 #[conformance(v5)]
-fn retain_handling_1(bed: &mut Bed) {
+fn with_retain_handling_1_only_a_new_subscription_gets_retained_messages(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     let mut s = bed.connect(client("s").keep());
@@ -186,10 +183,9 @@ fn retain_handling_1(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Retain Handling 2: no retained message.
 /// [MQTT-3.3.1-11]
 #[conformance(v5)]
-fn retain_handling_2(bed: &mut Bed) {
+fn with_retain_handling_2_no_retained_message_is_sent(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     let mut s = bed.connect("s");
@@ -200,11 +196,11 @@ fn retain_handling_2(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A filter with wildcards gets each retained message that it matches once; `#` none that begins with `$`.
+/// Each retained message that matches comes once. `#` matches no topic that begins with `$`.
 /// [MQTT-3.3.1-9] [MQTT-4.7.2-1]
 /// v3.1.1 [MQTT-3.3.1-6] [MQTT-4.7.2-1]
 #[conformance]
-fn wildcard_gets_all(bed: &mut Bed) {
+fn a_filter_with_wildcards_gets_all_matching_retained_messages(bed: &mut Bed) {
     let mut p = bed.connect("p");
     for topic in ["a", "a/b", "a/b/c", "$x/y", "c", "/"] {
         p.publish_retained(topic, topic, 1);
@@ -221,11 +217,10 @@ fn wildcard_gets_all(bed: &mut Bed) {
     assert_eq!(all(bed, "$x/#"), ["$x/y"]);
 }
 
-/// Retained messages belong to no Session.
 /// [MQTT-3.3.1-5]
 /// v3.1.1 [MQTT-3.1.2-7]
 #[conformance]
-fn survives_the_session(bed: &mut Bed) {
+fn a_retained_message_outlives_the_session_of_its_publisher(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     p.cut();
@@ -235,10 +230,9 @@ fn survives_the_session(bed: &mut Bed) {
     assert_eq!(retained_for(bed, "s", "r", 1), pairs(&[("r", "kept")]));
 }
 
-/// The Message Expiry Interval runs while a message is retained.
 /// [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 #[conformance(v5, in_memory = "it waits for 10 s")]
-fn retained_expiry(bed: &mut Bed) {
+fn a_retained_message_expires(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.deliver(publish("r", "kept").q1(1).retain().with(&[Property::MessageExpiryInterval(10)]), 1);
     bed.wait(4_000);
@@ -251,11 +245,10 @@ fn retained_expiry(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The lower of the retained message's QoS and the granted one.
 /// [MQTT-3.8.4-8]
 /// v3.1.1 [MQTT-3.8.4-6]
 #[conformance]
-fn retained_qos_is_min(bed: &mut Bed) {
+fn a_retained_message_is_sent_at_the_lower_of_both_qos(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 2);
     for level in [0, 1, 2] {
@@ -266,11 +259,11 @@ fn retained_qos_is_min(bed: &mut Bed) {
     }
 }
 
-/// A client that subscribes while retained messages are published sees no older value after a newer one.
+/// A client subscribes while retained messages are published.
 /// [MQTT-4.6.0-5]
 /// v3.1.1 [MQTT-4.6.0-6]
 #[conformance]
-fn order_against_live(bed: &mut Bed) {
+fn a_new_subscriber_sees_no_older_value_after_a_newer_one(bed: &mut Bed) {
     let mut p = bed.connect("p");
     let mut s = bed.connect("s");
     let mut number = 0;
@@ -303,10 +296,9 @@ fn order_against_live(bed: &mut Bed) {
     assert_eq!(last, number);
 }
 
-/// A SUBSCRIBE for a filter that is there already is answered with the retained message once more.
 /// v3.1.1 [MQTT-3.8.4-3] [MQTT-3.3.1-6]
 #[conformance(v3)]
-fn resubscribe(bed: &mut Bed) {
+fn a_repeated_subscribe_gets_the_retained_message_again(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("r", "kept", 1);
     let mut s = bed.connect("s");
@@ -319,10 +311,9 @@ fn resubscribe(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A retained message carries the identifier of the subscription that fetched it.
 /// [MQTT-3.3.4-3]
 #[conformance(v5)]
-fn subscription_identifier(bed: &mut Bed) {
+fn a_retained_message_carries_the_subscription_identifier(bed: &mut Bed) {
     let mut p = bed.connect("p");
     p.publish_retained("a/b", "kept", 1);
     let mut s = bed.connect("s");

@@ -6,14 +6,14 @@ use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
 
-/// A year, in ms.
+/// A year, in milliseconds.
 const YEAR: u64 = 365 * 24 * 3600 * 1000;
 
-/// A Session goes on with all that belongs to it: subscriptions, the queue, what is in flight both ways.
+/// The Session keeps its subscriptions, its queue, and the messages in flight both ways.
 /// [MQTT-3.1.2-5] [MQTT-3.1.2-23] [MQTT-4.1.0-1]
 /// v3.1.1 [MQTT-3.1.2-4] [MQTT-4.1.0-1]
 #[conformance]
-fn resume(bed: &mut Bed) {
+fn a_resumed_session_has_all_its_state(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep());
     c.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -34,11 +34,11 @@ fn resume(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// Clean Start discards it all: a Packet Identifier of before means a new message.
+/// With Clean Start the whole Session is gone: a Packet Identifier that was used before means a new message.
 /// [MQTT-3.1.2-4] [MQTT-3.1.4-4]
 /// v3.1.1 [MQTT-3.1.2-6] [MQTT-3.1.4-3]
 #[conformance]
-fn clean_start_discards(bed: &mut Bed) {
+fn clean_start_discards_the_session(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "b", 2);
     let mut c = bed.connect(client("c").keep());
@@ -61,21 +61,19 @@ fn clean_start_discards(bed: &mut Bed) {
     s.take_publish("b", "two", 2);
 }
 
-/// Without a Session, Clean Start 0 begins a new one.
 /// [MQTT-3.1.2-6]
 /// v3.1.1 [MQTT-3.1.2-4] [MQTT-3.2.2-3]
 #[conformance]
-fn new_session_when_none(bed: &mut Bed) {
+fn clean_start_0_without_a_stored_session_begins_a_new_one(bed: &mut Bed) {
     let (mut c, connack) = bed.connect_for(client("c").keep());
     assert!(!connack.session_present());
     c.subscribe(1, "a", 1);
 }
 
-/// Messages of QoS 1 and 2 wait for an absent client, in order.
 /// [MQTT-4.5.0-1] [MQTT-3.1.2-23]
 /// v3.1.1 [MQTT-3.1.2-5] [MQTT-4.5.0-1]
 #[conformance]
-fn offline_queue(bed: &mut Bed) {
+fn messages_of_qos_1_and_2_wait_in_order_for_an_absent_client(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep());
     c.subscribe(1, "a", 2);
     c.cut();
@@ -91,10 +89,9 @@ fn offline_queue(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// CleanSession 1: the Session ends with its connection.
 /// v3.1.1 [MQTT-3.1.2-6] [MQTT-3.2.2-3] [MQTT-4.1.0-2]
 #[conformance(v3)]
-fn clean_session_ends_with_its_connection(bed: &mut Bed) {
+fn a_session_of_clean_session_1_ends_with_its_connection(bed: &mut Bed) {
     let mut c = bed.connect("c");
     c.subscribe(1, "a", 1);
     c.cut();
@@ -106,10 +103,10 @@ fn clean_session_ends_with_its_connection(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// The Session Expiry Interval counts from the end of the connection.
+/// The interval begins with the end of the connection.
 /// [MQTT-4.1.0-1] [MQTT-4.1.0-2] [MQTT-3.1.2-23]
 #[conformance(v5, in_memory = "it waits for an hour")]
-fn expiry(bed: &mut Bed) {
+fn a_session_ends_after_its_session_expiry_interval(bed: &mut Bed) {
     for (wait, present) in [(9_000, true), (9_999, true), (10_000, false)] {
         let c = bed.connect(client("c").keep_alive(0).session_expiry(10));
         bed.wait(3_600_000);
@@ -121,10 +118,9 @@ fn expiry(bed: &mut Bed) {
     }
 }
 
-/// With a Session Expiry Interval of 0 or none the Session ends with its connection.
 /// [MQTT-4.1.0-2]
 #[conformance(v5)]
-fn expiry_0_and_absent(bed: &mut Bed) {
+fn a_session_without_an_expiry_interval_ends_with_its_connection(bed: &mut Bed) {
     for list in [&[Property::SessionExpiryInterval(0)][..], &[]] {
         bed.connect(client("c").with(list)).cut();
         let (c, connack) = bed.connect_for(client("c").clean_start(false));
@@ -133,10 +129,10 @@ fn expiry_0_and_absent(bed: &mut Bed) {
     }
 }
 
-/// 0xFFFFFFFF: the Session does not end.
+/// The Session Expiry Interval is 0xFFFFFFFF.
 /// [MQTT-3.1.2-23]
 #[conformance(v5, in_memory = "it waits for years")]
-fn expiry_never(bed: &mut Bed) {
+fn a_session_with_the_greatest_expiry_interval_never_ends(bed: &mut Bed) {
     let mut c = bed.connect(client("c").session_expiry(u32::MAX));
     c.subscribe(1, "a", 1);
     c.cut();
@@ -147,10 +143,10 @@ fn expiry_never(bed: &mut Bed) {
     c.take_publish("a", "x", 1);
 }
 
-/// Each connection says anew how long the Session outlives it.
+/// The Session Expiry Interval of the last connection counts, not that of an earlier one.
 /// [MQTT-4.1.0-2] [MQTT-3.1.2-23]
 #[conformance(v5, in_memory = "it waits for Sessions to end")]
-fn expiry_of_this_connection(bed: &mut Bed) {
+fn each_connection_sets_the_session_expiry_interval_anew(bed: &mut Bed) {
     bed.connect(client("c").session_expiry(100)).cut();
     bed.connect(client("c").clean_start(false).session_expiry(10)).cut();
     bed.wait(11_000);
@@ -162,19 +158,20 @@ fn expiry_of_this_connection(bed: &mut Bed) {
     assert!(bed.connect_for(client("c").clean_start(false)).1.session_present());
 }
 
-/// Clean Start 1 says nothing about the end of the Session.
+/// Clean Start 1 does not say when the Session ends: the Session Expiry Interval does.
 /// [MQTT-3.1.2-4] [MQTT-3.1.2-23]
 #[conformance(v5)]
-fn clean_start_1_with_expiry(bed: &mut Bed) {
+fn a_session_begun_with_clean_start_may_outlive_its_connection(bed: &mut Bed) {
     bed.connect(client("c").session_expiry(3600)).cut();
     assert!(bed.connect_for(client("c").clean_start(false)).1.session_present());
 }
 
-/// A Session is the Client Identifier's: two that differ at all are two, and one is one in every version of MQTT.
+/// Two Client Identifiers that differ in any byte are two Sessions. One Client Identifier is one Session in every
+/// version of MQTT.
 /// [MQTT-3.1.3-2]
 /// v3.1.1 [MQTT-3.1.3-2]
 #[conformance]
-fn identified_by_client_identifier(bed: &mut Bed) {
+fn a_session_belongs_to_one_client_identifier(bed: &mut Bed) {
     for id in ["client", "Client", "client2", "clien"] {
         let (mut c, connack) = bed.connect_for(client(id).keep());
         assert!(!connack.session_present(), "{id}");
@@ -195,11 +192,11 @@ fn identified_by_client_identifier(bed: &mut Bed) {
     }
 }
 
-/// A Session lasts as long as its connection, however long that is.
+/// The Session outlives its expiry interval, because its client is connected.
 /// [MQTT-4.1.0-1]
 /// v3.1.1 [MQTT-4.1.0-2]
 #[conformance(in_memory = "it waits for a year")]
-fn lasts_while_connected(bed: &mut Bed) {
+fn a_session_does_not_expire_while_its_client_is_connected(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep_alive(0));
     c.subscribe(1, "a", 1);
     let mut p = bed.connect(client("p").keep_alive(0));
@@ -214,11 +211,11 @@ fn lasts_while_connected(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// Every Session with a matching subscription gets the message, connected or not.
+/// One Session is connected, another is not.
 /// [MQTT-4.5.0-1]
 /// v3.1.1 [MQTT-4.5.0-1]
 #[conformance]
-fn each_matching_session_gets_it(bed: &mut Bed) {
+fn every_session_with_a_matching_subscription_gets_the_message(bed: &mut Bed) {
     let ids: Vec<String> = (0..bed.clients(50)).map(|number| format!("c{number}")).collect();
     let mut connected = Vec::new();
     for (number, id) in ids.iter().enumerate() {

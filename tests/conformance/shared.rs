@@ -10,14 +10,15 @@ use std::collections::BTreeSet;
 
 const FILTER: &str = "$share/g/t";
 
-/// A member of the group.
+/// Connects a client as a member of the group.
 fn member(bed: &mut Bed, client: Client<'_>, level: u8) -> Peer {
     let mut s = bed.connect(client);
     s.subscribe(1, FILTER, level);
     s
 }
 
-/// The payloads that are there, as numbers, and those that come when QoS 1 is acknowledged.
+/// Receives the messages that have come and, after acknowledging those of QoS 1, those that come then. Returns the
+/// numbers in their payloads.
 fn numbers(s: &mut Peer) -> Vec<u32> {
     let mut numbers = Vec::new();
     loop {
@@ -34,16 +35,16 @@ fn numbers(s: &mut Peer) -> Vec<u32> {
     }
 }
 
-/// Messages that all brokers lost for this reason.
+/// How many messages all brokers together lost for this reason.
 fn dropped(bed: &mut Bed, reason: DropReason) -> u32 {
     let world = bed.world();
     (0..world.shards()).map(|shard| world.shard(shard).counters().dropped.by(reason)).sum()
 }
 
-/// Each message goes to one member of the group, and to everybody who subscribed for himself.
+/// A client that also subscribed for itself gets every message.
 /// [MQTT-4.8.2-1]
 #[conformance]
-fn one_member_each(bed: &mut Bed) {
+fn each_message_goes_to_one_member_of_the_group(bed: &mut Bed) {
     let mut members: Vec<Peer> = ["m1", "m2", "m3"].into_iter().map(|id| member(bed, client(id), 1)).collect();
     let mut plain = bed.connect("plain");
     plain.subscribe(1, "t", 1);
@@ -66,7 +67,7 @@ fn one_member_each(bed: &mut Bed) {
 /// an ordinary Topic Filter.)
 /// [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 #[conformance]
-fn name_invalid(bed: &mut Bed) {
+fn a_shared_subscription_with_an_invalid_share_name_is_refused(bed: &mut Bed) {
     let filters = [
         "$share/",
         "$share/g",
@@ -93,10 +94,11 @@ fn name_invalid(bed: &mut Bed) {
     }
 }
 
-/// Any other ShareName is one. It is no part of the topic, and publishing to it reaches nobody.
+/// Any other ShareName is valid. The ShareName is no part of the topic: a message published to the whole text `$share/…`
+/// reaches no member.
 /// [MQTT-4.8.2-2]
 #[conformance]
-fn name_valid(bed: &mut Bed) {
+fn a_share_name_may_have_all_other_characters(bed: &mut Bed) {
     for (filter, topic) in [("$share/g/t", "t"), ("$share/g//t", "/t"), ("$share/g/+/#", "a/b"), ("$share/ü/t", "t")] {
         let mut s = bed.connect("s");
         s.subscribe(1, filter, 1);
@@ -108,18 +110,17 @@ fn name_valid(bed: &mut Bed) {
     }
 }
 
-/// No Local is a Protocol Error here.
 /// [MQTT-3.8.3-4]
 #[conformance(v5)]
-fn no_local_refused(bed: &mut Bed) {
+fn a_shared_subscription_with_no_local_is_a_protocol_error(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, subscribe(1, FILTER, 1).no_local(), &[ReasonCode::ProtocolError]);
 }
 
-/// A message reaches a member with the lower of its QoS and the member's granted one.
+/// A message reaches a member at the lower of the message's QoS and the QoS that the member was granted.
 /// [MQTT-4.8.2-3]
 #[conformance]
-fn granted_qos(bed: &mut Bed) {
+fn a_member_gets_messages_at_its_granted_qos(bed: &mut Bed) {
     let mut p = bed.connect("p");
     for level in 0..3 {
         let mut s = member(bed, client("s"), level);
@@ -129,10 +130,11 @@ fn granted_qos(bed: &mut Bed) {
     }
 }
 
-/// A QoS 2 message that a member was sent stays its own while it is away, and is completed when it is back.
+/// The member is away before the handshake of QoS 2 is complete, and completes it when it is back. No other member gets
+/// the message.
 /// [MQTT-4.8.2-4]
 #[conformance]
-fn qos_2_stays(bed: &mut Bed) {
+fn a_message_of_qos_2_in_flight_stays_with_its_member(bed: &mut Bed) {
     let mut first = member(bed, client("first").keep(), 2);
     let mut p = bed.connect("p");
     p.publish("t", "x", 2);
@@ -145,10 +147,9 @@ fn qos_2_stays(bed: &mut Bed) {
     second.expect_quiet();
 }
 
-/// If that member's Session ends, nobody gets the message.
 /// [MQTT-4.8.2-5]
 #[conformance]
-fn qos_2_session_ends(bed: &mut Bed) {
+fn a_message_of_qos_2_in_flight_ends_with_the_session_of_its_member(bed: &mut Bed) {
     let mut first = member(bed, client("first").keep(), 2);
     let mut p = bed.connect("p");
     p.publish("t", "x", 2);
@@ -163,10 +164,10 @@ fn qos_2_session_ends(bed: &mut Bed) {
     }
 }
 
-/// A message that a member refuses goes to nobody else, and not to it again.
+/// The message goes to no other member, and not to the same member again.
 /// [MQTT-4.8.2-6]
 #[conformance(v5)]
-fn negative_acknowledgement(bed: &mut Bed) {
+fn a_message_that_a_member_refuses_is_completed(bed: &mut Bed) {
     let mut members: Vec<Peer> = ["m1", "m2"].into_iter().map(|id| member(bed, client(id), 2)).collect();
     let mut p = bed.connect("p");
     for level in [1, 2] {
@@ -186,9 +187,9 @@ fn negative_acknowledgement(bed: &mut Bed) {
     }
 }
 
-/// A QoS 1 message that a member did not acknowledge is not lost with the member's connection or Session.
+/// A member gets a message of QoS 1 and does not acknowledge it. Then the member's connection or Session ends.
 #[conformance]
-fn qos_1_is_not_lost(bed: &mut Bed) {
+fn an_unacknowledged_message_of_qos_1_is_not_lost_with_its_member(bed: &mut Bed) {
     let mut first = member(bed, client("first").keep(), 1);
     let mut p = bed.connect("p");
     p.publish("t", "x", 1);
@@ -200,9 +201,10 @@ fn qos_1_is_not_lost(bed: &mut Bed) {
     second.expect_quiet();
 }
 
-/// What an absent member was never sent is for the others; while all are absent it waits for the first that comes.
+/// A message that an absent member was never sent goes to another member. While all members are absent the message waits
+/// for the first that returns.
 #[conformance]
-fn absent_members_do_not_hoard(bed: &mut Bed) {
+fn messages_do_not_wait_for_an_absent_member_while_another_is_there(bed: &mut Bed) {
     member(bed, client("absent").keep(), 1).cut();
     let mut here = member(bed, client("here").keep(), 1);
     let mut p = bed.connect("p");
@@ -223,9 +225,9 @@ fn absent_members_do_not_hoard(bed: &mut Bed) {
     here.expect_quiet();
 }
 
-/// A shared subscription is sent no retained messages, whatever its Retain Handling.
+/// Whatever its Retain Handling says.
 #[conformance]
-fn no_retained(bed: &mut Bed) {
+fn a_shared_subscription_gets_no_retained_messages(bed: &mut Bed) {
     bed.connect("p").publish_retained("t", "kept", 1);
     for handling in 0..3 {
         let mut s = bed.connect("s");
@@ -236,10 +238,11 @@ fn no_retained(bed: &mut Bed) {
     }
 }
 
-/// A client in two groups and for itself has three subscriptions.
+/// One client is a member of two groups, and has a plain subscription to the same filter: it gets each message three
+/// times.
 /// [MQTT-3.3.4-3]
 #[conformance(v5)]
-fn two_groups_and_plain(bed: &mut Bed) {
+fn shared_and_plain_subscriptions_of_a_client_are_apart(bed: &mut Bed) {
     let mut s = bed.connect("s");
     for (id, filter) in [(1, "$share/g/t"), (2, "$share/h/t"), (3, "t")] {
         s.send(subscribe(1, filter, 1).with(&[Property::SubscriptionIdentifier(id)]));
@@ -253,11 +256,11 @@ fn two_groups_and_plain(bed: &mut Bed) {
     assert_eq!(identifiers, [1, 2, 3]);
 }
 
-/// A member that leaves is given nothing more, and the others take its share.
+/// The member that has unsubscribed gets nothing more, and the other members get all messages.
 /// [MQTT-3.10.4-2]
 /// v3.1.1 [MQTT-3.10.4-2]
 #[conformance]
-fn unsubscribe_member(bed: &mut Bed) {
+fn a_member_can_leave_its_group_by_unsubscribe(bed: &mut Bed) {
     let mut stays = member(bed, client("stays"), 1);
     let mut leaves = member(bed, client("leaves"), 1);
     let mut p = bed.connect("p");

@@ -9,11 +9,10 @@ use goldcrest_tests::packets::*;
 const MALFORMED: ReasonCode = ReasonCode::MalformedPacket;
 const PROTOCOL_ERROR: ReasonCode = ReasonCode::ProtocolError;
 
-/// SUBACK has the Packet Identifier of SUBSCRIBE and its code.
 /// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-6]
 /// v3.1.1 [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5]
 #[conformance]
-fn suback(bed: &mut Bed) {
+fn suback_has_the_packet_identifier_and_a_code(bed: &mut Bed) {
     let mut s = bed.connect("s");
     for (id, level) in [(1, 0), (0x1234, 1), (65_535, 2)] {
         s.send(subscribe(id, "a", level));
@@ -23,20 +22,18 @@ fn suback(bed: &mut Bed) {
     }
 }
 
-/// A SUBSCRIBE without a filter is refused.
 /// [MQTT-3.8.3-2]
 /// v3.1.1 [MQTT-3.8.3-3]
 #[conformance]
-fn no_filter(bed: &mut Bed) {
+fn a_subscribe_without_a_filter_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, raw_subscribe(bed.version(), &[]), &[MALFORMED, PROTOCOL_ERROR]);
 }
 
-/// Reserved bits of the options are 0.
 /// [MQTT-3.8.3-5]
 /// v3.1.1 [MQTT-3.8.3-4]
 #[conformance]
-fn options_reserved(bed: &mut Bed) {
+fn reserved_bits_of_the_subscription_options_are_refused(bed: &mut Bed) {
     let first = bed.either(2, 6);
     for bit in first..8 {
         let c = bed.connect("c");
@@ -45,11 +42,11 @@ fn options_reserved(bed: &mut Bed) {
     }
 }
 
-/// A filter with QoS 3 is refused, and with it all others of the packet.
+/// A filter with QoS 3 has the whole packet refused.
 /// [MQTT-4.13.1-1]
 /// v3.1.1 [MQTT-3.8.3-4]
 #[conformance]
-fn qos_3(bed: &mut Bed) {
+fn a_subscribe_with_qos_3_is_refused(bed: &mut Bed) {
     let c = bed.connect(client("c").keep());
     let payload = [&field(b"a")[..], &[1], &field(b"b"), &[3]].concat();
     bed.refuse(c, raw_subscribe(bed.version(), &payload), &[MALFORMED, PROTOCOL_ERROR]);
@@ -58,27 +55,25 @@ fn qos_3(bed: &mut Bed) {
     c.expect_quiet();
 }
 
-/// Retain Handling 3 is refused.
 /// [MQTT-4.13.1-1]
 #[conformance(v5)]
-fn retain_handling_3(bed: &mut Bed) {
+fn a_subscribe_with_retain_handling_3_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     let payload = [&field(b"a")[..], &[0x30]].concat();
     bed.refuse(c, raw_subscribe(bed.version(), &payload), &[PROTOCOL_ERROR]);
 }
 
-/// A filter without its options is refused.
 /// [MQTT-3.8.3-2]
 /// v3.1.1 [MQTT-3.8.3-3]
 #[conformance]
-fn missing_options(bed: &mut Bed) {
+fn a_filter_without_its_options_is_refused(bed: &mut Bed) {
     for payload in [field(b"a"), [&field(b"a")[..], &[1], &field(b"b")].concat()] {
         let c = bed.connect("c");
         bed.refuse(c, raw_subscribe(bed.version(), &payload), &[MALFORMED]);
     }
 }
 
-/// Denies all that begins with `denied`.
+/// Denies subscriptions to all filters that begin with `denied`.
 struct Denied;
 
 impl Authorize for Denied {
@@ -91,12 +86,12 @@ impl Authorize for Denied {
     }
 }
 
-/// Several filters in one packet are answered by one SUBACK with a code for each, in their order, and work as if each had
-/// come in a packet of its own: of two for one filter the later counts.
+/// SUBACK has a code for each filter, in their order. The filters work as if each had come in a packet of its own: where
+/// one filter stands twice, the later options count.
 /// [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.9.3-1]
 /// v3.1.1 [MQTT-3.8.4-4] [MQTT-3.8.4-5] [MQTT-3.9.3-1]
 #[conformance(in_memory = "permissions are set by the test")]
-fn several_filters(bed: &mut Bed) {
+fn several_filters_are_answered_by_one_suback(bed: &mut Bed) {
     bed.authorize(Denied);
     let mut s = bed.connect("s");
     s.send(subscribe(5, "a", 0).and("denied", 1).and("$share/g/b", 1).and("c", 2).and("a", 1));
@@ -113,12 +108,12 @@ fn several_filters(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// SUBACK says what was granted, or why not: no permission, no valid filter, too many of them. What was refused delivers
-/// nothing.
+/// SUBACK says for each filter which QoS was granted, or why none was: no permission, no valid filter, too many
+/// subscriptions. A refused filter gets no messages.
 /// [MQTT-3.8.4-7] [MQTT-3.9.3-2]
 /// v3.1.1 [MQTT-3.8.4-5] [MQTT-3.9.3-2]
 #[conformance(in_memory = "permissions are set by the test")]
-fn codes(bed: &mut Bed) {
+fn suback_says_for_each_filter_what_was_granted(bed: &mut Bed) {
     bed.authorize(Denied);
     bed.configure(|config| config.limits.subscriptions = 3);
     let mut s = bed.connect("s");
@@ -128,7 +123,7 @@ fn codes(bed: &mut Bed) {
     let refused = |code| bed.either(0x80, code);
     s.send(subscribe(2, "denied/#", 1).and("$share/g", 1).and("one/more", 1));
     s.expect_suback(2, &[refused(0x87), refused(0x8F), refused(0x97)]);
-    // What is there already may be changed.
+    // With all subscriptions in use, the options of an existing subscription may still be changed.
     s.send(subscribe(3, "granted/0", 1));
     s.expect_suback(3, &[1]);
     let mut p = bed.connect("p");
@@ -137,12 +132,12 @@ fn codes(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// One filter that is not well-formed among others: in MQTT 5.0 it has its code and the others work; before, the whole
-/// packet is a protocol violation, and nothing of it works.
+/// One filter among several is not well-formed. In MQTT 5.0 this filter gets an error code, and the others work. Before
+/// 5.0 the whole packet is a protocol violation, and none of its filters works.
 /// [MQTT-3.8.4-6]
 /// v3.1.1 [MQTT-4.8.0-1]
 #[conformance]
-fn one_filter_is_none(bed: &mut Bed) {
+fn one_malformed_filter_among_others_is_refused(bed: &mut Bed) {
     for bad in ["", "a/#/b", "a#", "+a", "a/b+"] {
         let packet = subscribe(1, "a", 1).and(bad, 1);
         if bed.is_v5() {
@@ -162,11 +157,11 @@ fn one_filter_is_none(bed: &mut Bed) {
     }
 }
 
-/// A SUBSCRIBE for a filter that is there already replaces its options; one UNSUBSCRIBE ends it.
+/// One UNSUBSCRIBE ends the subscription, however often it was replaced.
 /// [MQTT-3.8.4-3]
 /// v3.1.1 [MQTT-3.8.4-3]
 #[conformance]
-fn replaced(bed: &mut Bed) {
+fn a_second_subscribe_to_a_filter_replaces_its_options(bed: &mut Bed) {
     let mut s = bed.connect("s");
     let mut p = bed.connect("p");
     s.subscribe(1, "a", 2);
@@ -189,11 +184,11 @@ fn replaced(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Nothing is lost or out of order while a subscription is replaced.
+/// Messages are published while a client replaces its subscription: none is lost or out of order.
 /// [MQTT-3.8.4-4] [MQTT-4.6.0-5]
 /// v3.1.1 [MQTT-3.8.4-3]
 #[conformance]
-fn replaced_loses_nothing(bed: &mut Bed) {
+fn no_message_is_lost_while_a_subscription_is_replaced(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 1);
     let mut p = bed.connect("p");
@@ -220,11 +215,10 @@ fn replaced_loses_nothing(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A message is delivered with the lower of its QoS and the granted one.
 /// [MQTT-3.8.4-8]
 /// v3.1.1 [MQTT-3.8.4-6]
 #[conformance]
-fn qos_is_min(bed: &mut Bed) {
+fn a_message_is_delivered_at_the_lower_of_its_qos_and_the_granted_one(bed: &mut Bed) {
     let mut p = bed.connect("p");
     for granted in 0..3 {
         let mut s = bed.connect("s");
@@ -237,16 +231,16 @@ fn qos_is_min(bed: &mut Bed) {
     }
 }
 
-/// With No Local a client does not get its own messages, on this connection or the next one.
+/// A message that the client published on an earlier connection counts as its own, too.
 /// [MQTT-3.8.3-3]
 #[conformance(v5)]
-fn no_local(bed: &mut Bed) {
+fn with_no_local_a_client_does_not_get_its_own_messages(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep());
     c.send(subscribe(1, "a", 1).no_local().and("b", 1));
     c.expect_suback(1, &[1, 1]);
     c.publish("a", "own", 1);
     c.expect_quiet();
-    // The PUBACK and the own message may come in any order.
+    // The PUBACK and the client's own message may come in any order.
     c.send(publish("b", "own").q1(2));
     let got = [c.expect(), c.expect()];
     for packet in &got {
@@ -266,11 +260,11 @@ fn no_local(bed: &mut Bed) {
     again.expect_quiet();
 }
 
-/// SUBACK keeps to the client's Maximum Packet Size. If its codes alone are too many, it is not sent, and since the client
-/// would wait for it, the connection ends.
+/// Where the codes alone are too many for the client's limit, the server sends no SUBACK and closes the connection, since
+/// the client would wait for ever.
 /// [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.1.2-24]
 #[conformance(v5, in_memory = "permissions are set by the test")]
-fn suback_fits(bed: &mut Bed) {
+fn suback_keeps_to_the_maximum_packet_size(bed: &mut Bed) {
     bed.authorize(Denied);
     let limit = [Property::MaximumPacketSize(30)];
     let mut c = bed.connect(client("c").with(&limit));
@@ -281,10 +275,10 @@ fn suback_fits(bed: &mut Bed) {
     c.expect_refused(&[ReasonCode::ImplementationSpecificError]);
 }
 
-/// The Subscription Identifier comes back with each message; 0 and two of them are refused.
+/// A Subscription Identifier of 0 and two of them are refused.
 /// [MQTT-3.3.4-3]
 #[conformance(v5)]
-fn subscription_identifier(bed: &mut Bed) {
+fn each_message_carries_its_subscription_identifier(bed: &mut Bed) {
     let mut s = bed.connect("s");
     let mut p = bed.connect("p");
     for id in [1, 127, 128, 268_435_455] {
@@ -301,10 +295,11 @@ fn subscription_identifier(bed: &mut Bed) {
     }
 }
 
-/// Overlapping subscriptions: one copy with the highest QoS and all identifiers, or one copy for each with its own.
+/// The server may send one copy with the highest QoS and all Subscription Identifiers, or one copy for each subscription
+/// with its own.
 /// [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5]
 #[conformance(v5)]
-fn overlapping_identifiers(bed: &mut Bed) {
+fn a_message_for_overlapping_subscriptions_carries_all_identifiers(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(subscribe(1, "a/#", 0).with(&[Property::SubscriptionIdentifier(1)]));
     s.expect_suback(1, &[0]);
@@ -322,10 +317,9 @@ fn overlapping_identifiers(bed: &mut Bed) {
     assert!(levels == [1] || levels == [0, 0, 1], "{levels:?}");
 }
 
-/// Overlapping subscriptions in MQTT 3.1.1: the highest QoS of all that match.
 /// v3.1.1 [MQTT-3.3.5-1]
 #[conformance(v3)]
-fn overlapping(bed: &mut Bed) {
+fn in_mqtt_3_1_1_overlapping_subscriptions_deliver_at_the_highest_qos(bed: &mut Bed) {
     let mut s = bed.connect("s");
     for (id, filter, level) in [(1, "a/#", 0), (2, "a/b", 2), (3, "+/b", 1)] {
         s.subscribe(id, filter, level);
@@ -335,10 +329,9 @@ fn overlapping(bed: &mut Bed) {
     assert_eq!(levels.iter().max(), Some(&2));
 }
 
-/// Two filters with one identifier.
 /// [MQTT-3.3.4-4]
 #[conformance(v5)]
-fn same_identifier_twice(bed: &mut Bed) {
+fn two_filters_may_have_the_same_subscription_identifier(bed: &mut Bed) {
     let mut s = bed.connect("s");
     let identifier = [Property::SubscriptionIdentifier(5)];
     s.send(subscribe(1, "a/#", 1).and("a/+", 1).with(&identifier));
@@ -350,10 +343,10 @@ fn same_identifier_twice(bed: &mut Bed) {
     }
 }
 
-/// The identifier is part of the Session; a SUBSCRIBE without one takes it away.
+/// A SUBSCRIBE without a Subscription Identifier removes the identifier of the subscription.
 /// [MQTT-3.8.4-3] [MQTT-3.3.4-3]
 #[conformance(v5)]
-fn identifier_kept_and_cleared(bed: &mut Bed) {
+fn a_session_keeps_its_subscription_identifiers(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep());
     s.send(subscribe(1, "a", 1).with(&[Property::SubscriptionIdentifier(1)]));
     s.expect_suback(1, &[1]);
@@ -372,9 +365,10 @@ fn identifier_kept_and_cleared(bed: &mut Bed) {
     assert_eq!(s.take_publish("a", "without", 1).properties().subscription_identifiers().count(), 0);
 }
 
-/// More filters than are answered one by one. In MQTT 3.x the connection was closed without a word, in 5.0 with one.
+/// A SUBSCRIBE with more filters than the server answers one by one: in MQTT 3.x the server closes the connection, in 5.0
+/// it sends DISCONNECT first.
 #[conformance(no_firmware = "it has less room for answers than for filters in a packet")]
-fn more_filters_in_a_packet_than_are_served(bed: &mut Bed) {
+fn a_subscribe_with_too_many_filters_closes_the_connection(bed: &mut Bed) {
     bed.configure(|config| config.limits.owed_replies = 4);
     let mut c = bed.connect("c");
     let filters: Vec<String> = (0..70_000).map(|number| format!("f/{number}")).collect();

@@ -8,7 +8,7 @@ use goldcrest_tests::packets::*;
 /// [MQTT-3.1.4-3] [MQTT-3.14.2-2]
 /// v3.1.1 [MQTT-3.1.4-2]
 #[conformance]
-fn takeover(bed: &mut Bed) {
+fn a_second_connection_with_the_same_identifier_closes_the_first(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
     let mut first = bed.connect("c");
@@ -23,7 +23,7 @@ fn takeover(bed: &mut Bed) {
 /// [MQTT-3.1.4-3]
 /// v3.1.1 [MQTT-3.1.4-2]
 #[conformance]
-fn takeover_across_versions(bed: &mut Bed) {
+fn a_connection_of_another_version_closes_the_first(bed: &mut Bed) {
     let other = bed.either(Version::V5, Version::V3_1_1);
     let mut first = bed.connect("c");
     let mut second = bed.connect(client("c").version(other));
@@ -34,7 +34,7 @@ fn takeover_across_versions(bed: &mut Bed) {
 /// [MQTT-3.1.4-4] [MQTT-3.1.3-2]
 /// v3.1.1 [MQTT-3.1.4-3] [MQTT-3.1.3-2]
 #[conformance]
-fn takeover_keeps_the_session(bed: &mut Bed) {
+fn the_second_connection_goes_on_with_the_session(bed: &mut Bed) {
     let mut first = bed.connect(client("c").keep());
     first.subscribe(1, "a", 1);
     let mut p = bed.connect("p");
@@ -56,11 +56,11 @@ fn takeover_keeps_the_session(bed: &mut Bed) {
     third.expect_quiet();
 }
 
-/// A CONNECT that is refused changes nothing: the client that is connected goes on, and its Will stays with it.
+/// The client that is connected stays connected, and its Will stays with it.
 /// [MQTT-3.1.4-2] [MQTT-3.1.2-24]
 /// v3.1.1 [MQTT-3.1.4-2]
 #[conformance]
-fn no_takeover_by_who_is_refused(bed: &mut Bed) {
+fn a_refused_connect_takes_nothing_over(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "will", 0);
     let mut first = bed.connect(client("c").keep().will(will("will", "gone", 0)));

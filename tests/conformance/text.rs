@@ -1,4 +1,4 @@
-//! UTF-8 encoded strings, wherever they stand (section 1.5.4).
+//! UTF-8 encoded strings in every field that has them (section 1.5.4).
 
 use goldcrest_core::codec::*;
 use goldcrest_tests::bed::Bed;
@@ -7,10 +7,11 @@ use goldcrest_tests::packets::*;
 
 const MALFORMED: &[ReasonCode] = &[ReasonCode::MalformedPacket];
 
-/// What is no UTF-8: a stray byte, an overlong U+0000, a surrogate, a code point above U+10FFFF, a character cut off.
+/// Bytes that are not UTF-8: a stray byte, an overlong U+0000, a surrogate, a code point above U+10FFFF, a character cut
+/// off.
 const ILL_FORMED: [&[u8]; 5] = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"a\xe2\x82"];
 
-/// Each string field of CONNECT holds `text`, and nothing else is wrong.
+/// A CONNECT for each of its string fields, with `text` in that field and no other mistake.
 fn connects_with(version: Version, text: &[u8]) -> [Vec<u8>; 3] {
     let no_properties = properties(version, &[]);
     let will = |topic: &[u8]| [field(b"c"), no_properties.clone(), field(topic), field(b"payload")].concat();
@@ -21,7 +22,7 @@ fn connects_with(version: Version, text: &[u8]) -> [Vec<u8>; 3] {
     ]
 }
 
-/// Each string field of the packets behind CONNECT that every version has.
+/// A packet for each string field of the other packets in every version, with `text` in that field.
 fn packets_with(version: Version, text: &[u8]) -> [Vec<u8>; 3] {
     [
         raw_publish(version, 0x30, text, None, &[]),
@@ -30,7 +31,7 @@ fn packets_with(version: Version, text: &[u8]) -> [Vec<u8>; 3] {
     ]
 }
 
-/// Each string among the Properties of a PUBLISH.
+/// Properties of a PUBLISH: for each that is a string, a list with `text` in it.
 fn properties_with(text: &[u8]) -> [Vec<u8>; 4] {
     let (text, other) = (field(text), field(b"x"));
     [
@@ -44,7 +45,7 @@ fn properties_with(text: &[u8]) -> [Vec<u8>; 4] {
 /// [MQTT-1.5.4-1] [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.3.2-1] [MQTT-3.8.3-1] [MQTT-3.10.3-1]
 /// v3.1.1 [MQTT-1.5.3-1] [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] [MQTT-3.3.2-1] [MQTT-3.8.3-1] [MQTT-3.10.3-1]
 #[conformance]
-fn utf8_ill_formed(bed: &mut Bed) {
+fn a_string_that_is_not_utf_8_is_refused(bed: &mut Bed) {
     for text in ILL_FORMED {
         for connect in connects_with(bed.version(), text) {
             bed.refuse_connect(connect, MALFORMED, None);
@@ -58,7 +59,7 @@ fn utf8_ill_formed(bed: &mut Bed) {
 
 /// [MQTT-1.5.4-1] [MQTT-1.5.7-1] [MQTT-3.3.2-13] [MQTT-3.3.2-19]
 #[conformance(v5)]
-fn utf8_properties_ill_formed(bed: &mut Bed) {
+fn a_property_that_is_not_utf_8_is_refused(bed: &mut Bed) {
     for property in properties_with(b"\xff") {
         let c = bed.connect("c");
         bed.refuse(c, raw_publish(Version::V5, 0x30, b"a", None, &property), MALFORMED);
@@ -72,7 +73,7 @@ fn utf8_properties_ill_formed(bed: &mut Bed) {
 /// [MQTT-1.5.4-2] [MQTT-1.5.7-1] [MQTT-4.7.3-2]
 /// v3.1.1 [MQTT-1.5.3-2] [MQTT-4.7.3-2]
 #[conformance]
-fn utf8_null(bed: &mut Bed) {
+fn a_string_with_u_0000_is_refused(bed: &mut Bed) {
     for connect in connects_with(bed.version(), b"a\0b") {
         bed.refuse_connect(connect, MALFORMED, None);
     }
@@ -88,11 +89,11 @@ fn utf8_null(bed: &mut Bed) {
     }
 }
 
-/// U+FEFF is a character like others, wherever it stands.
+/// U+FEFF is a character like others at each place of a string, and is not stripped.
 /// [MQTT-1.5.4-3]
 /// v3.1.1 [MQTT-1.5.3-3]
 #[conformance]
-fn bom_is_kept(bed: &mut Bed) {
+fn a_byte_order_mark_in_a_string_is_kept(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a/\u{feff}b", 0);
     let mut p = bed.connect("p");
@@ -103,7 +104,7 @@ fn bom_is_kept(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Characters that a string should not have: at both ends of each range.
+/// Characters that a string should not have: both ends of each range.
 const ODD: [&str; 12] = [
     "\u{1}",
     "\u{1b}",
@@ -119,9 +120,10 @@ const ODD: [&str; 12] = [
     "\u{10fffe}",
 ];
 
-/// Control characters and noncharacters should not be sent, and may be; where they are allowed all is as it came.
+/// The standard says that control characters and noncharacters should not be sent, not that they must not. Where the server
+/// accepts them, it passes them on unchanged.
 #[conformance]
-fn controls_and_noncharacters_are_kept_where_they_are_allowed(bed: &mut Bed) {
+fn control_characters_and_noncharacters_are_kept_where_allowed(bed: &mut Bed) {
     bed.configure(|config| config.allow_control_characters = true);
     let topic = "a/\u{1}\u{7f}\u{9f}\u{fdd0}\u{ffff}";
     let mut s = bed.connect(client("\u{1}").user_name("\u{7f}").will(will(topic, "", 0)));
@@ -130,7 +132,8 @@ fn controls_and_noncharacters_are_kept_where_they_are_allowed(bed: &mut Bed) {
     s.expect_publish(topic, "x", 0);
 }
 
-/// One retained message at such a topic closed the connections of all strict subscribers to `#`, again and again.
+/// One retained message on a topic with a control character closed the connections of all strict subscribers to `#`, again
+/// and again.
 #[conformance]
 fn a_topic_with_control_characters_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");
@@ -150,7 +153,7 @@ fn a_topic_with_control_characters_is_refused(bed: &mut Bed) {
             p.publish("a/b", "next", 2);
             s.take_publish("a/b", "next", 1);
             bed.refuse(p, publish(&topic, "x"), &[ReasonCode::TopicNameInvalid]);
-            // An alias that only one side knows would be worse than the end of the connection.
+            // The connection ends, since the client would believe that its alias is set and the server would not.
             let p = bed.connect("p");
             let alias = [Property::TopicAlias(1)];
             bed.refuse(p, publish(&topic, "x").with(&alias).q1(1), &[ReasonCode::TopicNameInvalid]);
@@ -166,7 +169,8 @@ fn a_topic_with_control_characters_is_refused(bed: &mut Bed) {
     bed.connect("late").subscribe(1, "#", 1);
 }
 
-/// A filter is answered by itself; what an older Session has subscribed to can be unsubscribed from.
+/// Only this filter of the packet is refused. UNSUBSCRIBE accepts such a filter, so that a Session stored by an older
+/// version can get rid of it.
 #[conformance]
 fn a_filter_with_control_characters_is_refused(bed: &mut Bed) {
     let mut c = bed.connect("c");
@@ -184,18 +188,19 @@ fn a_filter_with_control_characters_is_refused(bed: &mut Bed) {
     c.expect_suback(10, &[1, bed.either(0x80, 0x8F), 0]);
 }
 
-/// Identifiers and user names come into logs, topics and files.
+/// Client Identifiers and User Names are written to logs, topics and files.
 #[conformance]
 fn an_identifier_or_user_name_with_control_characters_is_refused(bed: &mut Bed) {
     for odd in ODD {
         bed.refuse_connect(client(odd), &[ReasonCode::ClientIdentifierNotValid], Some(2));
         bed.refuse_connect(client("c").user_name(odd), MALFORMED, None);
-        // A password is no text.
+        // A password is bytes, not text.
         bed.connect(client("c").user_name("user").password(odd.as_bytes())).disconnect();
     }
 }
 
-/// Strings that are passed on with a message reach strict subscribers like its topic does, and all others are refused alike.
+/// Strings in Properties reach strict subscribers with the message, as its topic does. All other strings are refused by the
+/// same rule.
 #[conformance(v5)]
 fn properties_with_control_characters_are_refused(bed: &mut Bed) {
     for property in properties_with(b"a\nb") {
@@ -206,7 +211,7 @@ fn properties_with_control_characters_are_refused(bed: &mut Bed) {
     let odd = [Property::UserProperty("k", "\u{85}")];
     bed.refuse_connect(client("c").with(&odd), MALFORMED, None);
     let mut c = bed.connect("c");
-    // The payload is any bytes, and so is Correlation Data.
+    // Payload and Correlation Data may be any bytes.
     c.subscribe(1, "a", 0);
     c.send(publish("a", "\u{1}").with(&[Property::CorrelationData(b"\x01")]));
     c.expect_publish("a", "\u{1}", 0);

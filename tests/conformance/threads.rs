@@ -1,8 +1,8 @@
-//! Runs more tests at a time than there are cores: those over TCP wait for most of their time.
+//! Runs more tests at a time than there are cores, since tests over TCP wait for most of their time.
 //!
-//! The test program of the standard library takes the number of threads from the environment when `main` begins, so it is set before
-//! that, where the system knows how. A number in the environment or on the command line is left as it is. On systems without
-//! `.init_array` the tests take longer.
+//! The test program of the standard library reads the number of threads from the environment when `main` begins. The code here sets
+//! it before `main`, on systems with `.init_array`; on other systems the tests take longer. A number in the environment or on the
+//! command line is left as it is.
 
 #[cfg(target_os = "linux")]
 #[used]

@@ -5,7 +5,7 @@ use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
 
-/// Publishes to each topic and sees which of them the filter gets.
+/// Publishes to each topic. The filter must get the messages of `matches` and none of `others`.
 fn check(bed: &mut Bed, filter: &str, matches: &[&str], others: &[&str]) {
     let mut s = bed.connect("s");
     s.subscribe(1, filter, 1);
@@ -19,7 +19,7 @@ fn check(bed: &mut Bed, filter: &str, matches: &[&str], others: &[&str]) {
     s.expect_quiet();
 }
 
-/// Each of these filters is refused: in its SUBACK, or with the connection.
+/// Each of these filters must be refused, by its code in SUBACK or by the end of the connection.
 fn refuse_filters(bed: &mut Bed, filters: &[&str]) {
     for filter in filters {
         let mut c = bed.connect("c");
@@ -43,30 +43,29 @@ fn refuse_filters(bed: &mut Bed, filters: &[&str]) {
     }
 }
 
-/// `#` stands for the level above it and any number of levels.
+/// `#` matches the level above it and any number of levels below.
 /// [MQTT-4.7.1-1]
 /// v3.1.1 [MQTT-4.7.1-2]
 #[conformance]
-fn multi_level(bed: &mut Bed) {
+fn the_multi_level_wildcard_matches_parent_and_all_levels_below(bed: &mut Bed) {
     check(bed, "a/#", &["a", "a/", "a/b", "a/b/c", "a//"], &["b", "/a", "ab", "ab/c", "A/b"]);
     check(bed, "#", &["a", "/", "/a", "a/b/c"], &["$a"]);
     check(bed, "/#", &["/", "/a", "//"], &["a", "a/b"]);
     check(bed, "a//#", &["a/", "a//", "a//b"], &["a", "a/b", "/a"]);
 }
 
-/// `#` stands alone in its level, which is the last.
 /// [MQTT-4.7.1-1]
 /// v3.1.1 [MQTT-4.7.1-2]
 #[conformance]
-fn multi_level_misplaced(bed: &mut Bed) {
+fn a_multi_level_wildcard_anywhere_but_alone_at_the_end_is_refused(bed: &mut Bed) {
     refuse_filters(bed, &["a#", "a/b#", "a/#/b", "#/a", "##", "a/##", "#a", "a/#+", "#/"]);
 }
 
-/// `+` stands for one level, be it empty.
+/// The one level may be empty.
 /// [MQTT-4.7.1-2]
 /// v3.1.1 [MQTT-4.7.1-3]
 #[conformance]
-fn single_level(bed: &mut Bed) {
+fn the_single_level_wildcard_matches_one_level(bed: &mut Bed) {
     check(bed, "+", &["a", "ä"], &["/", "a/b", "/a", "a/"]);
     check(bed, "+/+", &["/", "a/b", "/a", "a/"], &["a", "a/b/c", "//"]);
     check(bed, "/+", &["/", "/a"], &["a", "//", "a/b"]);
@@ -74,19 +73,19 @@ fn single_level(bed: &mut Bed) {
     check(bed, "+/b/#", &["a/b", "/b/c", "x/b/c/d"], &["b", "a/c", "a/a/b"]);
 }
 
-/// `+` stands alone in its level.
 /// [MQTT-4.7.1-2]
 /// v3.1.1 [MQTT-4.7.1-3]
 #[conformance]
-fn single_level_misplaced(bed: &mut Bed) {
+fn a_single_level_wildcard_beside_other_characters_is_refused(bed: &mut Bed) {
     refuse_filters(bed, &["a+", "+a", "a/b+/c", "++", "+#", "a/+b"]);
 }
 
-/// A wildcard at the beginning does not match `$`. What is below `$SYS/` comes from the server alone.
+/// A wildcard at the beginning of a filter matches no topic that begins with `$`. Only the server publishes below
+/// `$SYS/`.
 /// [MQTT-4.7.2-1]
 /// v3.1.1 [MQTT-4.7.2-1]
 #[conformance]
-fn dollar(bed: &mut Bed) {
+fn a_leading_wildcard_does_not_match_topics_that_begin_with_dollar(bed: &mut Bed) {
     check(bed, "#", &["a$"], &["$x", "$x/x"]);
     check(bed, "+", &["a"], &["$x"]);
     check(bed, "+/x", &["a/x", "/x"], &["$x/x"]);
@@ -106,19 +105,17 @@ fn dollar(bed: &mut Bed) {
     assert!(!heard);
 }
 
-/// A filter has at least one character.
 /// [MQTT-4.7.3-1]
 /// v3.1.1 [MQTT-4.7.3-1]
 #[conformance]
-fn empty_filter(bed: &mut Bed) {
+fn an_empty_filter_is_refused(bed: &mut Bed) {
     refuse_filters(bed, &[""]);
 }
 
-/// U+0000 is in no filter.
 /// [MQTT-4.7.3-2]
 /// v3.1.1 [MQTT-4.7.3-2]
 #[conformance]
-fn null_in_filter(bed: &mut Bed) {
+fn a_filter_with_u_0000_is_refused(bed: &mut Bed) {
     let filter = field(b"a\0b");
     let subscribe = raw_subscribe(bed.version(), &[&filter[..], &[1]].concat());
     let unsubscribe = raw_unsubscribe(bed.version(), &filter);
@@ -128,11 +125,10 @@ fn null_in_filter(bed: &mut Bed) {
     }
 }
 
-/// Topics are compared byte by byte.
 /// [MQTT-4.7.3-4]
 /// v3.1.1 [MQTT-4.7.3-4]
 #[conformance]
-fn no_normalization(bed: &mut Bed) {
+fn topics_are_compared_byte_by_byte(bed: &mut Bed) {
     let topics = ["a/b", "a//b", "/a", "a", "a/", "A", "\u{e4}", "a\u{308}", " a", "a ", "ａ"];
     for filter in topics {
         let others: Vec<_> = topics.into_iter().filter(|topic| *topic != filter).collect();
@@ -140,9 +136,10 @@ fn no_normalization(bed: &mut Bed) {
     }
 }
 
-/// Spaces and slashes alone are topics; the longest ones are served or refused, and harm nobody.
+/// Topics of spaces or slashes alone are valid. The longest topics are served or refused, and the broker serves other
+/// clients meanwhile.
 #[conformance]
-fn extremes(bed: &mut Bed) {
+fn odd_and_longest_topics_do_no_harm(bed: &mut Bed) {
     for topic in ["/", "//", " ", "/ /"] {
         check(bed, topic, &[topic], &["x", "///"]);
     }

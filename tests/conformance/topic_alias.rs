@@ -14,7 +14,7 @@ fn send_aliased(peer: &mut Peer, topic: &str, alias: u16, payload: &str) {
 
 /// [MQTT-3.3.2-12]
 #[conformance(v5)]
-fn alias_set_and_used(bed: &mut Bed) {
+fn a_publisher_can_set_change_and_use_topic_aliases(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "#", 0);
     let (mut c, connack) = bed.connect_for("c");
@@ -31,7 +31,7 @@ fn alias_set_and_used(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-8]
 #[conformance(v5)]
-fn alias_zero(bed: &mut Bed) {
+fn topic_alias_0_is_refused(bed: &mut Bed) {
     for topic in ["a", ""] {
         let c = bed.connect("c");
         bed.refuse(c, publish(topic, "x").with(&[Property::TopicAlias(0)]), INVALID);
@@ -40,7 +40,7 @@ fn alias_zero(bed: &mut Bed) {
 
 /// [MQTT-3.2.2-17] [MQTT-3.3.2-9]
 #[conformance(v5)]
-fn alias_above_maximum(bed: &mut Bed) {
+fn a_topic_alias_above_the_maximum_is_refused(bed: &mut Bed) {
     let (c, connack) = bed.connect_for("c");
     let beyond = connack.properties().topic_alias_maximum().unwrap_or(0) + 1;
     bed.refuse(c, publish("a", "x").with(&[Property::TopicAlias(beyond)]), INVALID);
@@ -48,7 +48,7 @@ fn alias_above_maximum(bed: &mut Bed) {
 
 /// [MQTT-3.2.2-18]
 #[conformance(v5)]
-fn alias_without_allowance(bed: &mut Bed) {
+fn every_topic_alias_is_refused_where_the_maximum_is_0(bed: &mut Bed) {
     bed.configure(|config| config.limits.topic_aliases_in = 0);
     let (c, connack) = bed.connect_for("c");
     assert_eq!(connack.properties().topic_alias_maximum().unwrap_or(0), 0);
@@ -57,14 +57,14 @@ fn alias_without_allowance(bed: &mut Bed) {
 
 /// [MQTT-4.13.1-1]
 #[conformance(v5)]
-fn alias_unknown(bed: &mut Bed) {
+fn a_topic_alias_that_was_never_set_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     bed.refuse(c, publish("", "x").with(&[Property::TopicAlias(1)]), &[ReasonCode::ProtocolError]);
 }
 
 /// [MQTT-3.3.2-7]
 #[conformance(v5)]
-fn alias_not_carried_over(bed: &mut Bed) {
+fn a_publishers_topic_aliases_end_with_its_connection(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep());
     send_aliased(&mut c, "a", 1, "x");
     c.cut();
@@ -72,10 +72,10 @@ fn alias_not_carried_over(bed: &mut Bed) {
     bed.refuse(c, publish("", "x").with(&[Property::TopicAlias(1)]), &[ReasonCode::ProtocolError]);
 }
 
-/// The watch on each connection looks up what an alias stands for, and refuses one that it does not know.
+/// Each connection of these tests looks up the topic of an alias, and refuses an alias that was never set.
 /// [MQTT-3.1.2-26] [MQTT-3.3.2-11] [MQTT-3.3.2-8]
 #[conformance(v5, no_firmware = "it sets none")]
-fn server_aliases(bed: &mut Bed) {
+fn the_server_uses_topic_aliases_where_the_client_allows_them(bed: &mut Bed) {
     let mut s = bed.connect(client("s").with(&[Property::TopicAliasMaximum(2)]));
     s.subscribe(1, "#", 2);
     let mut p = bed.connect("p");
@@ -92,7 +92,7 @@ fn server_aliases(bed: &mut Bed) {
 
 /// [MQTT-3.1.2-27]
 #[conformance(v5)]
-fn no_server_aliases(bed: &mut Bed) {
+fn the_server_uses_no_topic_aliases_where_the_client_allows_none(bed: &mut Bed) {
     let mut absent = bed.connect("absent");
     let mut zero = bed.connect(client("zero").with(&[Property::TopicAliasMaximum(0)]));
     let mut p = bed.connect("p");
@@ -108,7 +108,7 @@ fn no_server_aliases(bed: &mut Bed) {
 
 /// [MQTT-3.3.2-7] [MQTT-3.1.2-27]
 #[conformance(v5)]
-fn server_aliases_not_carried_over(bed: &mut Bed) {
+fn the_servers_topic_aliases_end_with_the_connection(bed: &mut Bed) {
     let with_aliases = |maximum| [Property::TopicAliasMaximum(maximum)];
     let mut s = bed.connect(client("s").keep().with(&with_aliases(2)));
     s.subscribe(1, "a", 1);
@@ -129,10 +129,11 @@ fn server_aliases_not_carried_over(bed: &mut Bed) {
     }
 }
 
-/// A message that is too large sets no alias, and an alias makes no message too large.
+/// A message that is too large is not sent, and so sets no alias. The Property of an alias never makes a message too
+/// large.
 /// [MQTT-3.1.2-24]
 #[conformance(v5)]
-fn server_aliases_and_maximum_packet_size(bed: &mut Bed) {
+fn the_servers_topic_aliases_keep_to_the_maximum_packet_size(bed: &mut Bed) {
     let limits = [Property::TopicAliasMaximum(2), Property::MaximumPacketSize(40)];
     let mut s = bed.connect(client("s").with(&limits));
     s.subscribe(1, "a", 0);
@@ -145,9 +146,9 @@ fn server_aliases_and_maximum_packet_size(bed: &mut Bed) {
     }
 }
 
-/// A PUBLISH sets its alias whatever else becomes of it.
+/// A PUBLISH sets its alias even if the message is a duplicate or is refused.
 #[conformance(v5)]
-fn alias_on_a_refused_publish(bed: &mut Bed) {
+fn a_publish_that_is_not_delivered_sets_its_alias(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
     let mut c = bed.connect(client("c").keep());
@@ -160,7 +161,7 @@ fn alias_on_a_refused_publish(bed: &mut Bed) {
     c.expect_pubrec(7);
     send_aliased(&mut c, "", 1, "by alias");
     s.expect_publish("a", "by alias", 0);
-    // What nobody may publish to is refused by its alias too, and nothing else is.
+    // A topic that no client may publish to is refused by its alias too. The alias of the refused PUBLISH is set.
     c.send(publish("$SYS/x", "").q1(8).with(&[Property::TopicAlias(1)]));
     c.expect_ack(PacketType::PubAck, 8, ReasonCode::NotAuthorized);
     c.send(publish("", "").q1(9).with(&[Property::TopicAlias(1)]));

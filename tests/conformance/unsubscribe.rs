@@ -5,11 +5,11 @@ use goldcrest_tests::bed::Bed;
 use goldcrest_tests::conformance;
 use goldcrest_tests::packets::*;
 
-/// UNSUBACK has the Packet Identifier of UNSUBSCRIBE, and no new message comes afterwards.
+/// No new message comes after UNSUBACK.
 /// [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-2]
 /// v3.1.1 [MQTT-3.10.4-4] [MQTT-3.10.4-2]
 #[conformance]
-fn unsuback(bed: &mut Bed) {
+fn unsuback_has_the_packet_identifier_of_unsubscribe(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 1);
     s.send(unsubscribe(0x1234, &["a"]));
@@ -19,21 +19,19 @@ fn unsuback(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Where no subscription was, there is an UNSUBACK all the same.
 /// [MQTT-3.10.4-5] [MQTT-3.11.3-2]
 /// v3.1.1 [MQTT-3.10.4-5]
 #[conformance]
-fn nothing_to_delete(bed: &mut Bed) {
+fn an_unsubscribe_without_a_subscription_is_answered(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(unsubscribe(1, &["a"]));
     s.expect_unsuback(1, &[0x11]);
 }
 
-/// Filters are compared character by character.
 /// [MQTT-3.10.4-1]
 /// v3.1.1 [MQTT-3.10.4-1]
 #[conformance]
-fn exact_comparison(bed: &mut Bed) {
+fn unsubscribe_compares_filters_byte_by_byte(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(subscribe(1, "a/b", 1).and("c/+", 1));
     s.expect_suback(1, &[1, 1]);
@@ -49,11 +47,11 @@ fn exact_comparison(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Several filters are answered by one UNSUBACK, in MQTT 5.0 with a code for each in their order.
+/// In MQTT 5.0 UNSUBACK has a code for each filter, in their order.
 /// [MQTT-3.10.4-6] [MQTT-3.11.3-1] [MQTT-3.11.3-2]
 /// v3.1.1 [MQTT-3.10.4-6]
 #[conformance]
-fn several(bed: &mut Bed) {
+fn several_filters_are_answered_by_one_unsuback(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.send(subscribe(1, "a", 1).and("b", 1));
     s.expect_suback(1, &[1, 1]);
@@ -65,21 +63,20 @@ fn several(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// An UNSUBSCRIBE without a filter is refused.
 /// [MQTT-3.10.3-2]
 /// v3.1.1 [MQTT-3.10.3-2]
 #[conformance]
-fn no_filter(bed: &mut Bed) {
+fn an_unsubscribe_without_a_filter_is_refused(bed: &mut Bed) {
     let c = bed.connect("c");
     let codes = [ReasonCode::MalformedPacket, ReasonCode::ProtocolError];
     bed.refuse(c, raw_unsubscribe(bed.version(), &[]), &codes);
 }
 
-/// Deliveries that were begun are completed, on the next connection too.
+/// The deliveries are completed on the next connection, too.
 /// [MQTT-3.10.4-3]
 /// v3.1.1 [MQTT-3.10.4-3]
 #[conformance]
-fn in_flight_completes(bed: &mut Bed) {
+fn deliveries_in_flight_are_completed_after_unsubscribe(bed: &mut Bed) {
     let mut s = bed.connect(client("s").keep());
     s.subscribe(1, "a", 2);
     let mut p = bed.connect("p");
@@ -104,10 +101,9 @@ fn in_flight_completes(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// UNSUBACK keeps to the client's Maximum Packet Size.
 /// [MQTT-3.11.2-1] [MQTT-3.11.2-2]
 #[conformance(v5)]
-fn unsuback_fits(bed: &mut Bed) {
+fn unsuback_keeps_to_the_maximum_packet_size(bed: &mut Bed) {
     let limit = [Property::MaximumPacketSize(30)];
     let mut c = bed.connect(client("c").with(&limit));
     c.send(unsubscribe(1, &["a"; 20]));
@@ -116,10 +112,10 @@ fn unsuback_fits(bed: &mut Bed) {
     c.expect_refused(&[ReasonCode::ImplementationSpecificError]);
 }
 
-/// A shared subscription and the plain one to the same filter are two.
+/// A shared subscription and a plain one to the same filter are two subscriptions.
 /// [MQTT-3.10.4-1]
 #[conformance(v5)]
-fn shared_and_plain_are_apart(bed: &mut Bed) {
+fn unsubscribe_tells_shared_and_plain_subscriptions_apart(bed: &mut Bed) {
     let mut s = bed.connect("s");
     let mut p = bed.connect("p");
     for (leaves, stays) in [("a", "$share/g/a"), ("$share/g/a", "a")] {
@@ -135,11 +131,11 @@ fn shared_and_plain_are_apart(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The filters stand one behind the other; one that is cut is refused.
+/// Several filters follow each other without gaps.
 /// [MQTT-3.10.3-1]
 /// v3.1.1 [MQTT-3.10.3-1]
 #[conformance]
-fn filters_contiguous(bed: &mut Bed) {
+fn a_filter_cut_at_its_end_is_refused(bed: &mut Bed) {
     let mut c = bed.connect("c");
     c.send(subscribe(1, "a", 1).and("b", 1));
     c.expect_suback(1, &[1, 1]);

@@ -1,4 +1,4 @@
-//! What is decided about a CONNECT, and what comes around it (section 3.1.4).
+//! The verdict about a CONNECT, and the packets around the CONNECT (section 3.1.4).
 
 use goldcrest_core::Ask;
 use goldcrest_core::codec::*;
@@ -9,7 +9,7 @@ use goldcrest_tests::world::{Judge, Judgement};
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Refuses the User Name `intruder` with this code, and accepts everybody else.
+/// An embedder that refuses the User Name `intruder` with this code, and accepts all other clients.
 fn bouncer(code: Rc<Cell<ReasonCode>>) -> Judge {
     Box::new(move |ask| match ask {
         Ask::Connect(connect) if connect.user_name == Some("intruder") => Judgement::Refuse(code.get()),
@@ -20,7 +20,7 @@ fn bouncer(code: Rc<Cell<ReasonCode>>) -> Judge {
 /// [MQTT-3.1.2-19]
 /// v3.1.1 [MQTT-3.1.2-22]
 #[conformance]
-fn password_without_user_name(bed: &mut Bed) {
+fn a_password_without_a_user_name_is_accepted_in_mqtt_5_0_alone(bed: &mut Bed) {
     let version = bed.version();
     let connect = raw_connect(version, 0x42, &[field(b"c"), field(b"password")].concat());
     if bed.is_v5() {
@@ -35,7 +35,7 @@ fn password_without_user_name(bed: &mut Bed) {
 /// [MQTT-3.1.3-1] [MQTT-3.1.3-3]
 /// v3.1.1 [MQTT-3.1.3-1] [MQTT-3.1.3-3]
 #[conformance(in_memory = "its verdicts")]
-fn payload_order(bed: &mut Bed) {
+fn the_fields_of_a_connect_are_read_in_their_order(bed: &mut Bed) {
     bed.judge(Box::new(|ask| match ask {
         Ask::Connect(connect) if connect.client_id == "identifier" => {
             let will = connect.will.expect("a Will");
@@ -56,16 +56,16 @@ fn payload_order(bed: &mut Bed) {
 /// [MQTT-3.1.3-8]
 /// v3.1.1 [MQTT-3.1.3-9] [MQTT-3.2.2-5]
 #[conformance(in_memory = "its verdicts")]
-fn client_identifier_refused_by_verdict(bed: &mut Bed) {
+fn the_embedder_can_refuse_a_client_identifier(bed: &mut Bed) {
     bed.judge(bouncer(Rc::new(Cell::new(ReasonCode::ClientIdentifierNotValid))));
     bed.refuse_connect(client("c").user_name("intruder"), &[ReasonCode::ClientIdentifierNotValid], Some(2));
 }
 
-/// A Session that exists is not told of, and stays.
+/// The CONNACK does not tell that the Client Identifier has a Session, and the Session stays.
 /// [MQTT-3.1.4-2] [MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.2.2-8] [MQTT-4.13.2-1]
 /// v3.1.1 [MQTT-3.2.2-4] [MQTT-3.2.2-5]
 #[conformance(in_memory = "its verdicts")]
-fn refused_by_verdict(bed: &mut Bed) {
+fn the_embedder_can_refuse_a_connect_with_each_code(bed: &mut Bed) {
     let code = Rc::new(Cell::new(ReasonCode::Success));
     bed.judge(bouncer(code.clone()));
     bed.connect(client("c").keep()).cut();
@@ -73,7 +73,8 @@ fn refused_by_verdict(bed: &mut Bed) {
         (ReasonCode::BadUserNameOrPassword, Some(4)),
         (ReasonCode::NotAuthorized, Some(5)),
         (ReasonCode::ServerUnavailable, Some(3)),
-        // What passes is not told in MQTT 3.x: there are clients that never try again after any CONNACK that refuses them.
+        // In MQTT 3.x a refusal that will pass is no CONNACK but a closed connection: some clients never try again after a
+        // CONNACK that refuses them.
         (ReasonCode::ServerBusy, None),
         (ReasonCode::Banned, Some(5)),
     ];
@@ -88,7 +89,7 @@ fn refused_by_verdict(bed: &mut Bed) {
 /// [MQTT-3.1.4-6]
 /// v3.1.1 [MQTT-3.1.4-5]
 #[conformance]
-fn nothing_after_a_refused_connect(bed: &mut Bed) {
+fn packets_behind_a_refused_connect_have_no_effect(bed: &mut Bed) {
     let version = bed.version();
     let mut s = bed.connect("s");
     s.subscribe(1, "a", 0);
@@ -112,7 +113,7 @@ fn pipelined(version: Version) -> Vec<u8> {
 /// [MQTT-3.2.0-1] [MQTT-3.1.4-5]
 /// v3.1.1 [MQTT-3.2.0-1] [MQTT-3.1.4-4]
 #[conformance]
-fn pipelined_before_connack(bed: &mut Bed) {
+fn packets_sent_before_connack_are_answered_behind_it(bed: &mut Bed) {
     let mut c = bed.open("c");
     c.send(pipelined(bed.version()));
     c.expect_connack(ReasonCode::Success);
@@ -123,7 +124,7 @@ fn pipelined_before_connack(bed: &mut Bed) {
 /// [MQTT-3.2.0-1] [MQTT-3.1.4-5]
 /// v3.1.1 [MQTT-3.2.0-1] [MQTT-3.1.4-4]
 #[conformance(in_memory = "its verdicts")]
-fn pipelined_before_the_verdict(bed: &mut Bed) {
+fn packets_sent_before_the_verdict_are_answered_after_it(bed: &mut Bed) {
     bed.judge(Box::new(|_| Judgement::Later));
     let mut c = bed.open("c");
     c.send(pipelined(bed.version()));
@@ -134,10 +135,10 @@ fn pipelined_before_the_verdict(bed: &mut Bed) {
     c.expect_puback(2);
 }
 
-/// The server reads nothing but AUTH and DISCONNECT before it has decided.
+/// During enhanced authentication the server accepts nothing but AUTH and DISCONNECT from the client.
 /// [MQTT-3.1.2-30]
 #[conformance(v5, in_memory = "its verdicts")]
-fn packets_while_authenticating(bed: &mut Bed) {
+fn other_packets_than_auth_are_refused_during_authentication(bed: &mut Bed) {
     bed.judge(Box::new(|ask| match ask {
         Ask::Connect(connect) if connect.properties.authentication_method().is_some() => {
             Judgement::Continue(b"challenge".to_vec())
@@ -156,10 +157,11 @@ fn packets_while_authenticating(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Nothing but PUBLISH, CONNACK and DISCONNECT may explain itself; the watch on each connection sees to it.
+/// Only PUBLISH, CONNACK and DISCONNECT may have a Reason String or User Properties then; each connection of these tests
+/// checks what it receives.
 /// [MQTT-3.1.2-29]
 #[conformance(v5)]
-fn request_problem_information_0(bed: &mut Bed) {
+fn with_request_problem_information_0_acknowledgements_do_not_explain(bed: &mut Bed) {
     let no_problems = [Property::RequestProblemInformation(false)];
     let mut c = bed.connect(client("c").with(&no_problems));
     c.send(publish("nobody", "").q1(1));
@@ -184,7 +186,7 @@ fn request_problem_information_0(bed: &mut Bed) {
 
 /// [MQTT-3.1.2-28]
 #[conformance(v5)]
-fn request_response_information(bed: &mut Bed) {
+fn response_information_is_sent_only_where_requested(bed: &mut Bed) {
     bed.configure(|config| config.response_information = Some("responses/".into()));
     for (list, expected) in [
         (&[][..], None),

@@ -8,7 +8,7 @@ use goldcrest_tests::packets::*;
 use goldcrest_tests::peer::Peer;
 use goldcrest_tests::world::Judgement;
 
-/// A client that subscribed to `will` and everything below.
+/// A client that subscribed to `will` and to all topics below.
 fn witness(bed: &mut Bed) -> Peer {
     let mut s = bed.connect(client("witness").keep_alive(0));
     s.subscribe(1, "will/#", 2);
@@ -20,11 +20,10 @@ fn will_with<'a>(properties: &'a [Property<'a>]) -> Will<'a> {
     Will { properties: Properties::new(properties), ..will("will", "x", 1) }
 }
 
-/// The Will is published when the connection is lost.
 /// [MQTT-3.1.2-7] [MQTT-3.1.2-8]
 /// v3.1.1 [MQTT-3.1.2-8]
 #[conformance]
-fn published_on_loss(bed: &mut Bed) {
+fn a_will_is_published_when_the_connection_is_lost(bed: &mut Bed) {
     let mut s = witness(bed);
     let c = bed.connect(client("c").will(will("will/a", "it is gone", 1)));
     s.expect_quiet();
@@ -33,11 +32,10 @@ fn published_on_loss(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// ... and when the server closes it for silence or for a wrong packet.
 /// [MQTT-3.1.2-8] [MQTT-3.1.2-22]
 /// v3.1.1 [MQTT-3.1.2-8] [MQTT-3.1.2-24]
 #[conformance(in_memory = "it waits for Keep Alive")]
-fn published_on_keep_alive_and_protocol_error(bed: &mut Bed) {
+fn a_will_is_published_when_the_server_closes_for_silence_or_an_error(bed: &mut Bed) {
     let mut s = witness(bed);
     let mut silent = bed.connect(client("silent").keep_alive(10).will(will("will", "silent", 1)));
     bed.wait(14_999);
@@ -51,11 +49,10 @@ fn published_on_keep_alive_and_protocol_error(bed: &mut Bed) {
     wrong.expect_refused(&[ReasonCode::ProtocolError]);
 }
 
-/// ... and when another connection takes the Session over.
 /// [MQTT-3.1.2-8]
 /// v3.1.1 [MQTT-3.1.2-8]
 #[conformance]
-fn published_on_takeover(bed: &mut Bed) {
+fn a_will_is_published_when_another_connection_takes_over(bed: &mut Bed) {
     let mut s = witness(bed);
     let mut old = bed.connect(client("c").will(will("will", "old", 1)));
     let new = bed.connect(client("c").will(will("will", "new", 1)));
@@ -65,11 +62,11 @@ fn published_on_takeover(bed: &mut Bed) {
     new.disconnect();
 }
 
-/// A client that says DISCONNECT has no Will any more, then or later.
+/// A client that sends DISCONNECT has no Will published, then or later.
 /// [MQTT-3.14.4-3] [MQTT-3.1.2-10]
 /// v3.1.1 [MQTT-3.14.4-3] [MQTT-3.1.2-10]
 #[conformance]
-fn not_on_disconnect(bed: &mut Bed) {
+fn a_will_is_discarded_by_disconnect(bed: &mut Bed) {
     let mut s = witness(bed);
     bed.connect(client("c").keep().will(will("will", "x", 1))).disconnect();
     s.expect_quiet();
@@ -77,11 +74,10 @@ fn not_on_disconnect(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A Will is published once.
 /// [MQTT-3.1.2-10]
 /// v3.1.1 [MQTT-3.1.2-10]
 #[conformance]
-fn only_once(bed: &mut Bed) {
+fn a_will_is_published_once(bed: &mut Bed) {
     let mut s = witness(bed);
     bed.connect(client("c").keep().will(will("will", "x", 1))).cut();
     s.take_publish("will", "x", 1);
@@ -89,21 +85,20 @@ fn only_once(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Without the Will Flag there is no Will.
 /// v3.1.1 [MQTT-3.1.2-12]
 #[conformance(v3)]
-fn no_will_flag(bed: &mut Bed) {
+fn without_the_will_flag_there_is_no_will(bed: &mut Bed) {
     let mut s = bed.connect("s");
     s.subscribe(1, "#", 1);
     bed.connect("c").cut();
     s.expect_quiet();
 }
 
-/// With Will Retain 0 the Will is not retained, and leaves what is.
+/// With Will Retain 0 the Will is not retained, and the retained message of its topic stays.
 /// [MQTT-3.1.2-14]
 /// v3.1.1 [MQTT-3.1.2-16]
 #[conformance]
-fn not_retained(bed: &mut Bed) {
+fn a_will_without_will_retain_is_not_retained(bed: &mut Bed) {
     let mut s = witness(bed);
     bed.connect("p").publish_retained("will/kept", "kept", 1);
     s.take_publish("will/kept", "kept", 1);
@@ -117,11 +112,11 @@ fn not_retained(bed: &mut Bed) {
     late.expect_quiet();
 }
 
-/// With Will Retain 1 it is retained; one without a payload removes what was.
+/// A retained Will with an empty payload removes the retained message.
 /// [MQTT-3.1.2-15]
 /// v3.1.1 [MQTT-3.1.2-17]
 #[conformance]
-fn retained(bed: &mut Bed) {
+fn a_will_with_will_retain_is_retained(bed: &mut Bed) {
     let mut s = witness(bed);
     for payload in ["x", ""] {
         let will = Will { retain: true, ..will("will", payload, 1) };
@@ -137,10 +132,9 @@ fn retained(bed: &mut Bed) {
     }
 }
 
-/// The Will Delay Interval passes before the Will is published.
 /// [MQTT-3.1.2-8]
 #[conformance(v5, in_memory = "it waits for 10 s")]
-fn delay(bed: &mut Bed) {
+fn a_will_is_published_after_its_will_delay_interval(bed: &mut Bed) {
     let mut s = witness(bed);
     let delay = [Property::WillDelayInterval(10)];
     bed.connect(client("c").session_expiry(60).will(will_with(&delay))).cut();
@@ -150,10 +144,10 @@ fn delay(bed: &mut Bed) {
     s.take_publish("will", "x", 1);
 }
 
-/// A client that is back within the delay has no Will published, then or later.
+/// The Will is published neither at once nor later.
 /// [MQTT-3.1.3-9] [MQTT-3.1.2-8]
 #[conformance(v5, in_memory = "it waits for the delay")]
-fn delay_reconnected(bed: &mut Bed) {
+fn a_client_back_within_the_will_delay_interval_has_no_will_published(bed: &mut Bed) {
     let mut s = witness(bed);
     let delay = [Property::WillDelayInterval(10)];
     bed.connect(client("c").session_expiry(60).will(will_with(&delay))).cut();
@@ -162,7 +156,7 @@ fn delay_reconnected(bed: &mut Bed) {
     bed.wait(20_000);
     s.expect_quiet();
     c.cut();
-    // By takeover too.
+    // A takeover is a return of the client, too.
     bed.wait(20_000);
     let _old = bed.connect(client("c").keep().will(will_with(&delay)));
     let _new = bed.connect(client("c").keep());
@@ -170,10 +164,10 @@ fn delay_reconnected(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The end of the Session ends the delay: by its expiry, with the connection, or by Clean Start.
+/// The Session ends by its expiry, with its connection, or by Clean Start.
 /// [MQTT-3.1.2-8]
 #[conformance(v5, in_memory = "it waits for the delay")]
-fn delay_longer_than_session(bed: &mut Bed) {
+fn the_end_of_the_session_ends_the_will_delay_interval(bed: &mut Bed) {
     let mut s = witness(bed);
     let delay = [Property::WillDelayInterval(60)];
     bed.connect(client("c").session_expiry(10).will(will_with(&delay))).cut();
@@ -191,10 +185,10 @@ fn delay_longer_than_session(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The Will Properties are those of the message, the User Properties in their order.
+/// The User Properties keep their order.
 /// [MQTT-3.1.3-10] [MQTT-3.3.2-18]
 #[conformance(v5)]
-fn properties(bed: &mut Bed) {
+fn a_will_is_published_with_its_properties(bed: &mut Bed) {
     let mut s = witness(bed);
     let list = [
         Property::UserProperty("b", "1"),
@@ -219,11 +213,11 @@ fn properties(bed: &mut Bed) {
     assert!(!properties.contains(PropertyId::WillDelayInterval));
 }
 
-/// A Will Topic that nobody can publish to is refused with CONNECT.
+/// A CONNECT is refused if no client could publish to its Will Topic.
 /// [MQTT-3.1.3-11] [MQTT-3.1.4-1]
 /// v3.1.1 [MQTT-3.1.4-1]
 #[conformance]
-fn topic_invalid(bed: &mut Bed) {
+fn a_connect_with_an_invalid_will_topic_is_refused(bed: &mut Bed) {
     let codes = [ReasonCode::TopicNameInvalid, ReasonCode::MalformedPacket, ReasonCode::ProtocolError];
     for topic in [&b"a/#"[..], b"+", b"", b"a\0"] {
         let none = properties_of_will(bed);
@@ -240,11 +234,10 @@ fn properties_of_will(bed: &Bed) -> Vec<u8> {
     goldcrest_tests::packets::properties(bed.version(), &[])
 }
 
-/// A client that is not accepted has no Will.
 /// [MQTT-3.1.4-2]
 /// v3.1.1 [MQTT-3.1.2-8]
 #[conformance(in_memory = "the test refuses the client")]
-fn refused_connect_has_no_will(bed: &mut Bed) {
+fn the_will_of_a_refused_client_is_not_published(bed: &mut Bed) {
     bed.judge(Box::new(|ask| match ask {
         goldcrest_core::Ask::Connect(connect) if connect.client_id == "c" => {
             Judgement::Refuse(ReasonCode::NotAuthorized)
@@ -260,7 +253,7 @@ fn refused_connect_has_no_will(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Denies publishing to `will/denied`.
+/// Denies each client the permission to publish to `will/denied`.
 struct Denied;
 
 impl Authorize for Denied {
@@ -273,10 +266,9 @@ impl Authorize for Denied {
     }
 }
 
-/// A client that may not publish its Will is not accepted.
 /// [MQTT-3.1.4-2]
 #[conformance(in_memory = "permissions are set by the test")]
-fn not_authorized(bed: &mut Bed) {
+fn a_client_that_may_not_publish_its_will_is_refused(bed: &mut Bed) {
     bed.authorize(Denied);
     let mut s = witness(bed);
     let mut c = bed.begin(client("c").will(will("will/denied", "x", 1)));
@@ -286,11 +278,11 @@ fn not_authorized(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A Session that subscribed to its own Will gets it when it is back.
+/// A Session that subscribed to the topic of its own Will gets the Will when its client is back.
 /// [MQTT-4.5.0-1]
 /// v3.1.1 [MQTT-4.5.0-1]
 #[conformance]
-fn own_will(bed: &mut Bed) {
+fn a_session_gets_its_own_will(bed: &mut Bed) {
     let mut c = bed.connect(client("c").keep().will(will("will", "own", 1)));
     c.subscribe(1, "will", 1);
     c.cut();
@@ -299,11 +291,10 @@ fn own_will(bed: &mut Bed) {
     c.disconnect();
 }
 
-/// The Will is published with its QoS.
 /// [MQTT-3.1.2-12]
 /// v3.1.1 [MQTT-3.1.2-14]
 #[conformance]
-fn qos(bed: &mut Bed) {
+fn a_will_is_delivered_at_its_qos(bed: &mut Bed) {
     let mut s = witness(bed);
     for level in 0..3 {
         bed.connect(client("c").will(will("will", "x", level))).cut();
@@ -312,12 +303,12 @@ fn qos(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// A Will that can't be retained, because there are too many retained messages or its topic has too many levels, still reaches those who
-/// subscribed: its client is gone, and can't be told. It was lost to all.
+/// The broker can't retain the Will, because there are too many retained messages or the topic has too many levels. Such a Will was once
+/// lost to all subscribers. Its client is gone and can't be told, so at least the subscribers get the Will.
 /// [MQTT-3.1.2-8]
 /// v3.1.1 [MQTT-3.1.2-8]
 #[conformance(no_firmware = "there a Will that can't be retained is lost and counted")]
-fn published_though_it_can_not_be_retained(bed: &mut Bed) {
+fn a_will_that_cannot_be_retained_still_reaches_subscribers(bed: &mut Bed) {
     bed.configure(|config| {
         config.limits.retained_messages = 1;
         config.limits.topic_levels = 4;

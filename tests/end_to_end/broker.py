@@ -8,18 +8,18 @@ import time
 from pathlib import Path
 
 BINARY = Path(os.environ["GOLDCREST"]) if "GOLDCREST" in os.environ else None
-"""Named by the script `run`, which builds it."""
+"""The gateway's program. The script `run` builds it and passes its path."""
 SECONDS = 30
-"""How long anything may take that is waited for."""
+"""The longest wait for anything, in seconds."""
 
 
 def shards():
-    """How many shards the brokers of this run have."""
+    """The number of shards of the brokers in this run."""
     return os.environ["GOLDCREST_SHARDS"]
 
 
 def wait_until(condition, what):
-    """Waits for a condition that nothing can announce."""
+    """Asks again and again until a condition holds. For conditions that no event announces."""
     end = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > end:
@@ -31,7 +31,8 @@ class Broker:
     """A broker on a port that the system chose, to be used in a `with` statement."""
 
     def __init__(self, *arguments, config=None, listen=("127.0.0.1:0",), preexec_fn=None, under=()):
-        """Without `--data-dir` it keeps nothing on disk. `under` is a command that runs the broker, like strace."""
+        """Without `--data-dir` in `options` the broker keeps nothing on disk. `under` is a command that runs the broker,
+        like strace."""
         self.expected_code = 0
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
         command = [*under, BINARY, "--log", "warn"]
@@ -55,7 +56,7 @@ class Broker:
         )
         self.ports = []
         self.http_port = None
-        """With `--http 127.0.0.1:0`."""
+        """The port of `--http 127.0.0.1:0`."""
         while len(self.ports) < len(listen):
             line = self.process.stdout.readline()
             if not line:
@@ -67,7 +68,7 @@ class Broker:
         self.port = self.ports[0]
 
     def read_log(self):
-        """What it wrote to standard error."""
+        """The broker's standard error so far."""
         self.log.seek(0)
         return self.log.read()
 
@@ -75,7 +76,7 @@ class Broker:
         self.process.send_signal(number)
 
     def wait(self):
-        """The exit code, once it has ended."""
+        """Waits until the broker has ended, and returns the exit code."""
         return self.process.wait(SECONDS)
 
     def __enter__(self):

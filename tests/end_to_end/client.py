@@ -1,4 +1,4 @@
-"""paho-mqtt's client with waiting built in: each call returns when the broker has answered."""
+"""The client paho-mqtt with waiting built in: each call returns when the broker has answered."""
 
 import queue
 import uuid
@@ -16,12 +16,12 @@ VERSIONS = {"3.1": V3_1, "3.1.1": V3_1_1, "5": V5}
 
 
 def unique(prefix):
-    """A name that no other test has: tests share a broker."""
+    """A name that no other test uses, because tests share a broker."""
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
 
 
 def properties(packet_type, **values):
-    """Properties for a packet; a list gives a property several times."""
+    """Properties of a packet. A list gives one Property several times."""
     result = Properties(packet_type)
     for name, value in values.items():
         setattr(result, name, value)
@@ -32,7 +32,7 @@ class Client:
     """A connected client, to be used in a `with` statement."""
 
     def __init__(self, port, version, client_id=None, keep_session=False, will=None, manual_ack=False, **connect):
-        """`connect` are Properties of CONNECT; `will` are arguments of paho's will_set."""
+        """`connect` are the Properties of CONNECT; `will` are the arguments of paho's will_set."""
         self.version = version
         self.connected = False
         self.messages = queue.Queue()
@@ -79,7 +79,7 @@ class Client:
         self.ends.put((flags, code))
 
     def subscribe(self, topic_filter, qos=0, **options):
-        """Returns the Reason Code; `options` are those of MQTT 5."""
+        """Subscribes, and returns the Reason Code. `options` are those of MQTT 5."""
         if options:
             given = {"options": SubscribeOptions(qos=qos, **options)}
         else:
@@ -95,21 +95,22 @@ class Client:
         assert self.answers.get(timeout=SECONDS)[0] == mid
 
     def publish(self, topic, payload, qos=0, retain=False, **props):
-        """Returns when the message is acknowledged, or for QoS 0 written; `props` are Properties of PUBLISH."""
+        """Publishes, and returns when the message is acknowledged, or written for QoS 0. `props` are the Properties of
+        PUBLISH."""
         given = properties(PacketTypes.PUBLISH, **props) if props else None
         info = self.paho.publish(topic, payload, qos, retain, given)
         info.wait_for_publish(SECONDS)
         assert info.is_published(), f"{topic} is not acknowledged"
 
     def next(self):
-        """The next message."""
+        """Waits for the next message."""
         return self.messages.get(timeout=SECONDS)
 
     def next_payloads(self, count):
         return [self.next().payload for _ in range(count)]
 
     def assert_nothing_for(self, topic, publisher):
-        """Nothing is on its way here. A message that `publisher` sends now to `topic` would come later: it comes first."""
+        """Checks that no message is on its way here: a message that `publisher` sends now to `topic` must come first."""
         marker = unique("marker").encode()
         publisher.publish(topic, marker, qos=1)
         message = self.next()

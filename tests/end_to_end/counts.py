@@ -1,9 +1,10 @@
-"""How many tests of a run passed, failed and were skipped."""
+"""Counts the tests of a run that passed, failed and were skipped."""
 
 
 def count(result):
-    """The numbers of tests that passed, failed and were skipped; a line that `tests/run` repeats at its end for each that was skipped."""
-    # Several subtests may fail in one test, and one that was skipped in part has not passed.
+    """Returns how many tests passed, failed and were skipped, and a line for each skipped test, which `tests/run` repeats at
+    its end."""
+    # Several subtests of one test may fail. A test of which a part was skipped has not passed.
     failed = {_id(test) for test, _ in result.failures + result.errors}
     failed |= {_id(test) for test in result.unexpectedSuccesses}
     reasons = {_id(test): reason for test, reason in result.skipped if _id(test) not in failed}

@@ -1,6 +1,6 @@
-"""Clients that know what they were promised: publishers that number their messages, subscribers that keep what came.
+"""Clients that know what they may expect: publishers that number their messages, and subscribers that keep what came.
 
-They come back whenever the broker is there again, and go on with their Sessions.
+They connect again whenever the broker is back, and go on with their Sessions.
 """
 
 import collections
@@ -16,21 +16,21 @@ from broker import SECONDS, wait_until
 from client import V5, properties
 
 LOGGED = 20
-"""Lines of a client's log that are told when a test fails."""
+"""The last lines of a client's log, which are printed when a test fails."""
 WINDOW = 20
-"""Messages that a publisher has outstanding at most."""
+"""The most messages that a publisher has outstanding."""
 
 
 class Careful(paho.Client):
-    """paho's client without faults that look like the broker's when it is killed under load."""
+    """The client paho without faults of its own that would look like the broker's when the broker is killed under load."""
 
     on_transmit = None
-    """Called with each payload that is sent, and sent again."""
+    """Called with each payload that is sent, even if it is sent again."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.refused = []
-        """Payloads of QoS 2 messages that the broker has refused."""
+        """The payloads of QoS 2 messages that the broker has refused."""
 
     def _send_publish(self, mid, topic, payload=b"", *arguments, **options):
         if self.on_transmit:
@@ -38,7 +38,8 @@ class Careful(paho.Client):
         return super()._send_publish(mid, topic, payload, *arguments, **options)
 
     def _handle_pubrec(self):
-        """paho does not look at the Reason Code: it goes on with what is over [MQTT-4.3.3-4], and calls it published."""
+        """paho ignores the Reason Code of PUBREC. It goes on with a message that was refused [MQTT-4.3.3-4], and calls it
+        published."""
         packet = self._in_packet["packet"]
         if len(packet) > 2 and packet[2] >= 0x80:
             message = self._out_messages.get(int.from_bytes(packet[:2], "big"))
@@ -46,10 +47,10 @@ class Careful(paho.Client):
         return super()._handle_pubrec()
 
     def _messages_reconnect_reset_out(self):
-        """paho forgets a PUBREC when it connects in vain: with the second try it publishes the QoS 2 message anew.
+        """paho forgets a PUBREC when an attempt to connect fails: with the next attempt it publishes the QoS 2 message again.
 
-        No client may do that once it has sent PUBREL [MQTT-4.3.3-6]: the broker that has taken PUBREL takes the message for
-        another one, and it comes twice.
+        No client may do so after it has sent PUBREL [MQTT-4.3.3-6]: the broker that has received PUBREL takes the repeated
+        PUBLISH for another message, and delivers it twice.
         """
         with self._out_message_mutex:
             released = [message for message in self._out_messages.values() if message.state == mqtt_ms_resend_pubrel]
@@ -58,13 +59,14 @@ class Careful(paho.Client):
                 message.state = mqtt_ms_resend_pubrel
 
     def _handle_connack(self):
-        """In paho another thread may publish between CONNACK and what is sent again after it, and so overtake that."""
+        """In paho another thread may publish between CONNACK and the messages that are sent again after CONNACK, and so
+        overtake these."""
         with self._out_message_mutex:
             return super()._handle_connack()
 
 
 class Returning:
-    """A client with a Session that outlives connections, and that connects again by itself."""
+    """A client whose Session outlives its connections, and that connects again by itself."""
 
     def __init__(self, port, client_id, version):
         clean = {} if version == V5 else {"clean_session": False}
@@ -97,10 +99,11 @@ class Returning:
         wait_until(self.paho.is_connected, "the client is connected")
 
     def leave(self):
-        """Disconnects in order; the Session stays."""
+        """Disconnects normally. The Session stays."""
         self.paho.disconnect()
         self.paho.loop_stop()
-        # One that was just connecting ends with its socket open: to the broker it would be there, and read nothing.
+        # A client that was just connecting would end with its socket open: the broker would take it for connected, and it would
+        # read nothing.
         self.paho._sock_close()
 
     def come_back(self):
@@ -113,7 +116,7 @@ class Returning:
         return f"connected {self.connections} times, {now} now, with {thread}"
 
     def tell(self):
-        """All that may say why a test has failed."""
+        """Prints everything that may tell why a test has failed."""
         client, lines = self.paho, [f"{self.client_id} at {time.monotonic():.3f}: {self.state()}"]
         for name, messages in [("out", client._out_messages), ("in", client._in_messages)]:
             held = [f"{mid}: {message.payload.decode()}, state {message.state}" for mid, message in list(messages.items())]
@@ -123,7 +126,7 @@ class Returning:
 
 
 class Publisher(Returning):
-    """Publishes 0, 1, 2 ... to a topic, never more than `WINDOW` ahead of what was acknowledged."""
+    """Publishes 0, 1, 2 ... to a topic, with at most `WINDOW` messages not acknowledged."""
 
     def __init__(self, port, topic, qos, version):
         super().__init__(port, f"publisher-{topic.replace('/', '-')}", version)
@@ -145,7 +148,7 @@ class Publisher(Returning):
             if self.sent - self.acknowledged >= WINDOW or not self.paho.is_connected():
                 time.sleep(0.001)
                 continue
-            # Without a connection it is sent with the next one.
+            # Without a connection paho sends the message with the next connection.
             self.paho.publish(self.topic, str(self.sent), self.qos)
             self.sent += 1
 
@@ -172,7 +175,7 @@ class Subscriber(Returning):
         wait_until(granted.is_set, "SUBACK")
 
     def wait_for_all_of(self, publisher, seconds=SECONDS):
-        """However long that takes a slow machine, as long as more comes within so many seconds."""
+        """Waits until all messages have come. A slow machine may take long, as long as more messages come within `seconds`."""
         got, count, end = self.got[publisher.topic], 0, 0
         while len(set(got)) < publisher.sent:
             came = sum(map(len, list(self.got.values())))
@@ -187,7 +190,7 @@ class Subscriber(Returning):
             time.sleep(0.05)
 
     def check(self, publisher, exactly_once):
-        """Everything came, in order: once, or again and again for QoS 1."""
+        """Checks that every number came, in order: once, or several times for QoS 1."""
         got = self.got[publisher.topic]
         seen = got if exactly_once else list(dict.fromkeys(got))
         expected = list(range(publisher.sent))

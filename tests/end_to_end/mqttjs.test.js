@@ -1,4 +1,4 @@
-// MQTT.js in 3.1.1 and 5. tests/end_to_end/run starts the broker and says where: GOLDCREST_PORT.
+// Tests the broker with the client MQTT.js in 3.1.1 and 5. tests/end_to_end/run starts the broker, and passes its port in GOLDCREST_PORT.
 "use strict";
 
 const assert = require("node:assert/strict");
@@ -21,7 +21,7 @@ afterEach(async () => {
   open = [];
 });
 
-/** A connected client; `next()` is its next message, as { topic, payload, packet }. */
+/** A connected client. `next()` waits for its next message, as { topic, payload, packet }. */
 async function connect(protocolVersion, options = {}) {
   const client = mqtt.connect(url, { protocolVersion, reconnectPeriod: 0, ...options });
   open.push(client);
@@ -32,7 +32,7 @@ async function connect(protocolVersion, options = {}) {
     waiting.length ? waiting.shift()(message) : arrived.push(message);
   });
   client.next = () => (arrived.length ? arrived.shift() : new Promise((resolve) => waiting.push(resolve)));
-  // Thrown where no promise waits for it, so that it fails the test that runs.
+  // This error is thrown outside of any promise, so that it fails the running test.
   client.on("close", () => {
     if (!client.disconnecting && !client.isExpectedToClose) throw new Error("the broker closed the connection");
   });
@@ -40,19 +40,19 @@ async function connect(protocolVersion, options = {}) {
   return client;
 }
 
-/** Nothing is on its way to `subscriber`: what `publisher` sends now to `topic` would come later, and comes first. */
+/** Checks that no message is on its way to `subscriber`: a message that `publisher` sends now to `topic` must come first. */
 async function assertNothingFor(subscriber, topic, publisher) {
   const marker = unique("marker");
   await publisher.publishAsync(topic, marker, { qos: 1 });
   assert.equal((await subscriber.next()).payload.toString(), marker);
 }
 
-/** A test with each version of the protocol. */
+/** Registers a test for each version of the protocol. */
 function eachVersion(name, body) {
   for (const [version, level] of Object.entries(VERSIONS)) test(`${name} (${version})`, BOUNDED, () => body(level));
 }
 
-eachVersion("each QoS there and back", async (version) => {
+eachVersion("MQTT.js publishes and receives every QoS", async (version) => {
   const topic = unique("qos");
   const client = await connect(version);
   await client.subscribeAsync(topic, { qos: 2 });
@@ -63,7 +63,7 @@ eachVersion("each QoS there and back", async (version) => {
   }
 });
 
-eachVersion("a burst of QoS 2 arrives once and in order", async (version) => {
+eachVersion("a burst of QoS 2 messages arrives once and in order", async (version) => {
   const topic = unique("burst");
   const client = await connect(version);
   await client.subscribeAsync(topic, { qos: 2 });
@@ -73,7 +73,7 @@ eachVersion("a burst of QoS 2 arrives once and in order", async (version) => {
   await assertNothingFor(client, topic, client);
 });
 
-eachVersion("retained: set, replace, clear", async (version) => {
+eachVersion("MQTT.js sets, replaces and clears a retained message", async (version) => {
   const topic = unique("retained");
   const publisher = await connect(version);
   await publisher.publishAsync(topic, "first", { qos: 1, retain: true });
@@ -88,7 +88,7 @@ eachVersion("retained: set, replace, clear", async (version) => {
   await assertNothingFor(late, topic, publisher);
 });
 
-test("Retain Handling and Retain As Published", BOUNDED, async () => {
+test("MQTT.js uses Retain Handling and Retain As Published", BOUNDED, async () => {
   const topic = unique("handling");
   const publisher = await connect(5);
   await publisher.publishAsync(topic, "kept", { qos: 1, retain: true });
@@ -102,7 +102,7 @@ test("Retain Handling and Retain As Published", BOUNDED, async () => {
   assert.equal((await subscriber.next()).packet.retain, true);
 });
 
-test("No Local", BOUNDED, async () => {
+test("with No Local a client does not get its own messages", BOUNDED, async () => {
   const topic = unique("local");
   const [deaf, other] = [await connect(5), await connect(5)];
   await deaf.subscribeAsync(topic, { qos: 1, nl: true });
@@ -110,7 +110,7 @@ test("No Local", BOUNDED, async () => {
   await assertNothingFor(deaf, topic, other);
 });
 
-eachVersion("a lost connection leaves the Will", async (version) => {
+eachVersion("the Will of a lost connection is published", async (version) => {
   const topic = unique("will");
   const watcher = await connect(version);
   await watcher.subscribeAsync(topic, { qos: 2 });
@@ -121,7 +121,7 @@ eachVersion("a lost connection leaves the Will", async (version) => {
   assert.deepEqual([payload.toString(), packet.qos], ["gone", 2]);
 });
 
-eachVersion("messages queue up for an absent Session", async (version) => {
+eachVersion("messages wait in order for an absent Session", async (version) => {
   const topic = unique("resume");
   const options = { clientId: unique("c"), clean: false };
   if (version === 5) options.properties = { sessionExpiryInterval: 300 };
@@ -140,7 +140,7 @@ eachVersion("messages queue up for an absent Session", async (version) => {
   await assertNothingFor(again, topic, publisher);
 });
 
-test("shared subscription: each message to one member", BOUNDED, async () => {
+test("each message of a shared subscription goes to one member", BOUNDED, async () => {
   const [topic, group] = [unique("shared"), unique("g")];
   const members = [await connect(5), await connect(4)];
   for (const member of members) await member.subscribeAsync(`$share/${group}/${topic}`, { qos: 1 });
@@ -154,7 +154,7 @@ test("shared subscription: each message to one member", BOUNDED, async () => {
   assert.deepEqual(received.sort(), sent);
 });
 
-eachVersion("a mebibyte", async (version) => {
+eachVersion("a payload of a mebibyte arrives unchanged", async (version) => {
   const topic = unique("large");
   const client = await connect(version);
   await client.subscribeAsync(topic, { qos: 2 });
@@ -166,7 +166,7 @@ eachVersion("a mebibyte", async (version) => {
 });
 
 for (const automatic of ["autoUseTopicAlias", "autoAssignTopicAlias"]) {
-  test(`Topic Aliases both ways with ${automatic}`, BOUNDED, async () => {
+  test(`Topic Aliases are used both ways with ${automatic}`, BOUNDED, async () => {
     const prefix = unique("alias");
     const subscriber = await connect(5, { properties: { topicAliasMaximum: 3 } });
     const aliased = [];
@@ -177,11 +177,11 @@ for (const automatic of ["autoUseTopicAlias", "autoAssignTopicAlias"]) {
     const publisher = await connect(5, { [automatic]: true });
     const maximum = publisher.connack.properties.topicAliasMaximum;
     assert(maximum >= 1);
-    // With more topics than aliases, so that they are given anew.
+    // There are more topics than aliases, so that aliases are given to other topics.
     const topics = Array.from({ length: maximum + 5 }, (_, number) => `${prefix}/${number}`);
     for (let round = 0; round < 3; round++) {
       for (const topic of topics) {
-        // autoUseTopicAlias needs the first alias of a topic from its user.
+        // With autoUseTopicAlias the program must choose the first alias of a topic.
         const alias = 1 + (topics.indexOf(topic) % maximum);
         const properties = automatic === "autoUseTopicAlias" ? { topicAlias: alias } : undefined;
         await publisher.publishAsync(topic, topic, { qos: 1, properties });
@@ -197,7 +197,7 @@ for (const automatic of ["autoUseTopicAlias", "autoAssignTopicAlias"]) {
   });
 }
 
-test("User Properties and their order, Correlation Data and Response Topic", BOUNDED, async () => {
+test("User Properties in order, Correlation Data and Response Topic arrive unchanged", BOUNDED, async () => {
   const topic = unique("properties");
   const client = await connect(5);
   await client.subscribeAsync(topic, { qos: 1, properties: { subscriptionIdentifier: 268435455 } });
@@ -210,7 +210,7 @@ test("User Properties and their order, Correlation Data and Response Topic", BOU
   assert.deepEqual([given.responseTopic, given.contentType, given.subscriptionIdentifier], ["r", "t", 268435455]);
 });
 
-test("Receive Maximum of a client holds back what is more", BOUNDED, async () => {
+test("the broker keeps to a client's Receive Maximum", BOUNDED, async () => {
   const topic = unique("receive-maximum");
   const slow = await connect(5, {
     properties: { receiveMaximum: 2 },

@@ -1,4 +1,4 @@
-// MQTT.js as a program, for the matrix: mqttjs_client.js pub|sub VERSION PORT NAME.
+// The client MQTT.js as a program, for the matrix of clients: mqttjs_client.js pub|sub VERSION PORT NAME.
 "use strict";
 
 const mqtt = require("mqtt");

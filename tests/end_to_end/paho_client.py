@@ -1,4 +1,4 @@
-"""paho-mqtt as a program, for the matrix: paho_client.py pub|sub VERSION PORT NAME."""
+"""The client paho-mqtt as a program, for the matrix of clients: paho_client.py pub|sub VERSION PORT NAME."""
 
 import signal
 import sys

@@ -1,6 +1,7 @@
-"""Where the broker listens: on a machine without IPv6, on addresses that come later, on interfaces that go and come back.
+"""The addresses that the broker listens on: on a machine without IPv6, with addresses that appear later, and with interfaces
+that disappear and return.
 
-Each test has a network of its own, a namespace of Linux. Where there can be none it says so loudly.
+Each test has a network of its own, a namespace of Linux. Where no namespace can be made the tests are skipped, and say so.
 """
 
 import json
@@ -31,10 +32,10 @@ time.sleep(3600)
 
 
 class Network:
-    """A network of its own with nothing but `lo`, to be used in a `with` statement."""
+    """A network namespace with nothing but `lo`, to be used in a `with` statement."""
 
     def __init__(self):
-        # Those who are not root are it in a namespace of users.
+        # Without root, a namespace of users makes this process root inside it.
         holder = ["unshare", "--net", "--user", "--map-root-user", "sh", "-c", "echo ready && exec sleep 3600"]
         self.process = subprocess.Popen(holder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.problem = None
@@ -52,12 +53,12 @@ class Network:
         return self.run("timeout", "10", BINARY, *arguments, check=False)
 
     def get(self, url):
-        """Status and body; `None` if nobody answers."""
+        """Status and body of a response; `None` if there is no answer."""
         done = self.run(sys.executable, "-c", GET, url, check=False)
         return tuple(json.loads(done.stdout)) if done.returncode == 0 else None
 
     def add_interface(self, name, *addresses):
-        """It goes nowhere: which kind of it matters not, and not every system has each."""
+        """Adds an interface that leads nowhere. The kind does not matter, and not every system has each kind."""
         kinds = ["dummy", "ifb", "bridge", "veth"]
         if not any(self.run("ip", "link", "add", name, "type", kind, check=False).returncode == 0 for kind in kinds):
             raise AssertionError(f"no interface of any of these kinds can be made: {kinds}")
@@ -76,7 +77,7 @@ class Network:
 
 class Addresses(unittest.TestCase):
     def network(self):
-        """Where there can be none the test is skipped."""
+        """Skips the test if no network namespace can be made."""
         network = Network()
         self.addCleanup(network.__exit__)
         if network.problem:
@@ -84,11 +85,11 @@ class Addresses(unittest.TestCase):
         network.run("ip", "link", "set", "lo", "up")
         return network
 
-    def test_the_default_is_both_loopbacks_and_one_of_them_where_there_is_no_ipv6(self):
+    def test_the_default_listeners_are_both_loopbacks_or_ipv4_alone_without_ipv6(self):
         for has_ipv6 in (True, False):
             network = self.network()
             network.run("sh", "-c", f"echo {int(not has_ipv6)} >/proc/sys/net/ipv6/conf/all/disable_ipv6")
-            # Without --listen: the port is 1883 in each network of its own.
+            # Without --listen the port is 1883, which is free in each namespace.
             with Default(network) as broker:
                 for host, there in (("127.0.0.1", True), ("::1", has_ipv6), ("localhost", True)):
                     sent = network.goldcrest("pub", "-h", host, "-t", "t", "-m", "x", "-q", "1")
@@ -99,7 +100,7 @@ class Addresses(unittest.TestCase):
                     self.assertEqual(ready, (200, "it is ready\n") if there else None, host)
             self.assertNotIn("cannot listen", broker.log)
 
-    def test_a_port_that_somebody_has_on_one_loopback_ends_the_start(self):
+    def test_a_port_in_use_on_one_loopback_stops_the_start(self):
         network = self.network()
         command = [*network.under, sys.executable, "-c", LISTEN, "::1", "1883"]
         somebody = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -112,7 +113,7 @@ class Addresses(unittest.TestCase):
             self.assertIn("cannot listen on [::1]:1883: Address already in use", failed.stderr)
             self.assertEqual(failed.stdout, "")
 
-    def test_addresses_that_come_later_are_named_until_they_are_listened_on(self):
+    def test_missing_addresses_are_reported_until_they_appear(self):
         network = self.network()
         config = '[http]\nlisten = ["127.0.0.1:0", "10.9.8.7:9884"]\nallow_anonymous = true\n'
         later = ["10.9.8.7:1883", "[fe80::77%later0]:1883"]
@@ -125,7 +126,7 @@ class Addresses(unittest.TestCase):
             self.assertEqual(sorted(named), sorted([*later, "10.9.8.7:9884"]))
             self.assertIn("goldcrest_awaited_listeners 3\n", network.get(http + "/metrics")[1])
             self.assertEqual(network.get(http + "/live")[0], 200)
-            # Who is there already is served.
+            # Clients on the existing addresses are served.
             self.assertEqual(network.goldcrest("pub", "-p", str(broker.port), "-t", "t", "-m", "x").returncode, 0)
             network.add_interface("later0", "10.9.8.7/24", "fe80::77/64")
             wait_until(lambda: network.get(http + "/ready")[0] == 200, "all addresses are there")
@@ -133,10 +134,10 @@ class Addresses(unittest.TestCase):
             for host in ("10.9.8.7", "fe80::77%later0", "[fe80::77%later0]"):
                 self.assertEqual(network.goldcrest("pub", "-h", host, "-t", "t", "-m", "x").returncode, 0, host)
             self.assertEqual(network.get("http://10.9.8.7:9884/ready")[0], 200)
-            # Each of them at first, and again where the reason is another one.
+            # Each missing address is logged once at first, and again if the reason changes.
             self.assertLessEqual(broker.read_log().count("cannot listen on"), 5)
 
-    def test_an_interface_that_comes_back_as_another_one_is_listened_on_again(self):
+    def test_the_broker_listens_again_on_an_interface_that_returns_with_another_index(self):
         network = self.network()
         network.add_interface("usb0", "fe80::77/64")
         options = ["--listen", "[fe80::77%usb0]:1883", "--allow-anonymous", "--http", "127.0.0.1:0"]
@@ -146,13 +147,13 @@ class Addresses(unittest.TestCase):
             self.assertEqual(network.goldcrest(*publish).returncode, 0)
             network.run("ip", "link", "del", "usb0")
             wait_until(lambda: "[fe80::77%usb0]:1883 yet" in network.get(ready)[1], "it is missed")
-            # In between another one takes the number that it had.
+            # Meanwhile another interface takes the index that the old one had.
             network.add_interface("other0")
             network.add_interface("usb0", "fe80::77/64")
             wait_until(lambda: network.get(ready)[0] == 200, "it is listened on")
             self.assertEqual(network.goldcrest(*publish).returncode, 0)
 
-    def test_the_commands_of_the_greeting_work_as_they_stand(self):
+    def test_the_commands_that_the_start_prints_work(self):
         network = self.network()
         network.add_interface("gc0", "fe80::77/64")
         for address in ("[fe80::77%gc0]:1883", "[::1]:1883", "*:1883", "localhost:1883"):
@@ -163,7 +164,7 @@ class Addresses(unittest.TestCase):
                     sent = network.run("timeout", "10", "sh", "-c", command, check=False)
                     self.assertEqual((sent.returncode, sent.stderr), (0, ""), command)
 
-    def test_a_wrong_interface_is_told_in_words(self):
+    def test_an_unknown_interface_is_named_in_the_error(self):
         for host, words in (
             ("fe80::1", "the network interface is missing: fe80::1%eth0"),
             ("[fe80::1%gone0]", 'there is no network interface "gone0"'),
@@ -179,7 +180,7 @@ class Addresses(unittest.TestCase):
 
 
 class Default:
-    """A broker in a network that was told nothing, or only what is given, to be used in a `with` statement."""
+    """A broker in a network namespace, with default settings or with the given options, to be used in a `with` statement."""
 
     def __init__(self, network, *options):
         command = [*network.under, BINARY, "--memory-only", "--http", "9883", *options]

@@ -1,4 +1,5 @@
-"""Starts with a store, and signals: while the store is read, while it is written anew, and while its disk hangs."""
+"""Starts with a store, and signals to the process: while it reads the store, while it rewrites the store, and while the disk
+hangs."""
 
 import os
 import pty
@@ -17,15 +18,15 @@ from broker import BINARY, SECONDS, wait_until
 from client import V5, Client
 
 MESSAGES, BYTES = 700, 64 << 10
-"""So many retained messages of that size fill a few files of the store."""
+"""This many retained messages of this size fill a few files of the store."""
 SLOW_READS = ["-e", "trace=pread64", "-e", "inject=pread64:delay_enter=20000"]
-"""Microseconds: each file of the store takes more than a second, and all of them a few."""
+"""In microseconds. Each file of the store then takes more than a second to read, and all together a few seconds."""
 HANGING_READS = ["-e", "trace=pread64", "-e", "inject=pread64:delay_enter=600000000:when=40+"]
 SLOW_WRITES = ["-e", "trace=pwrite64,pwritev", "-e", "inject=pwrite64,pwritev:delay_enter=200000"]
 
 
 class Process:
-    """A broker of which it is not known whether it will ever listen, to be used in a `with` statement."""
+    """A broker that may never come to listen, to be used in a `with` statement."""
 
     def __init__(self, folder, *options, strace=None, **how):
         self.log_path = Path(folder) / "log"
@@ -43,7 +44,7 @@ class Process:
 
     @property
     def log(self):
-        """All that it said."""
+        """The whole log so far."""
         return self.log_path.read_text()
 
     def says(self, words):
@@ -54,20 +55,20 @@ class Process:
         os.kill(self.pid, number)
 
     def is_running(self):
-        """Not so once its main thread has ended: others may stand still in a call of the system."""
+        """False once the main thread has ended, even if other threads hang in a system call."""
         return state(Path(f"/proc/{self.pid}/stat")) not in "ZX"
 
     def threads(self):
-        """Their names."""
+        """The names of the broker's threads."""
         return {name_beside(path) for path in Path(f"/proc/{self.pid}/task").glob("*/stat")} - {None}
 
     def held(self):
-        """The names of threads that strace holds just now."""
+        """The names of the threads that strace has stopped in a system call at this moment."""
         stats = [path for path in Path(f"/proc/{self.pid}/task").glob("*/stat") if state(path) == "t"]
         return {name_beside(stat) for stat in stats}
 
     def hangs(self):
-        """Whether strace holds one of its threads, and not for a moment alone."""
+        """Whether strace keeps one of the broker's threads stopped for more than a moment."""
         looks = []
         for _ in range(20):
             looks.append(self.held())
@@ -75,7 +76,7 @@ class Process:
         return bool(set.intersection(*looks))
 
     def wait(self):
-        """The exit code."""
+        """Waits for the end of the process, and returns the exit code."""
         return self.process.wait(SECONDS)
 
     def accepts(self):
@@ -83,7 +84,7 @@ class Process:
             return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
     def get(self, path):
-        """Status and body; `None` if nobody answers."""
+        """Status and body of a response; `None` if there is no answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=SECONDS) as answer:
                 return answer.status, answer.read().decode()
@@ -103,7 +104,7 @@ class Process:
 
 
 def state(stat):
-    """Of a process or thread, as a letter; X once it is gone."""
+    """The state of a process or thread as a letter; X once it has ended."""
     try:
         return stat.read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -111,7 +112,7 @@ def state(stat):
 
 
 def name_beside(stat):
-    """Of the same process or thread."""
+    """The name of a process or thread."""
     try:
         return stat.with_name("comm").read_text().rstrip()
     except (FileNotFoundError, ProcessLookupError):
@@ -123,19 +124,19 @@ def data(folder):
 
 
 def free_port():
-    """One that the system chose a moment ago, and chooses again only after many others."""
+    """A port that the system chose a moment ago, and that it chooses again only after many others."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
 
 
 def child_of(parent, name):
-    """The process that `parent` runs, once that is `name`."""
+    """The process that `parent` runs, once it has the name `name`; before, `None`."""
     for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         try:
             if Path(f"/proc/{child}/comm").read_text() == name + "\n":
                 return int(child)
         except (FileNotFoundError, ProcessLookupError):
-            # strace looks at first what it can do, in processes that end.
+            # strace first tests its abilities in processes that end soon.
             pass
     return None
 
@@ -156,7 +157,7 @@ class Boot(unittest.TestCase):
                 for number in range(MESSAGES - 1):
                     client.paho.publish(f"large/{number}", bytes([number % 251]) * BYTES, 1, True)
                 client.publish(f"large/{MESSAGES - 1}", bytes([(MESSAGES - 1) % 251]) * BYTES, 1, True)
-            # What is on its way between shards arrives: nobody changes their number before.
+            # Messages on their way between shards arrive: the number of shards can't be changed before.
             with Client(process.port, V5) as client:
                 client.subscribe("large/#", 0)
                 client.next_payloads(MESSAGES)
@@ -164,7 +165,7 @@ class Boot(unittest.TestCase):
             assert process.wait() == 0
 
     def assert_as_it_was(self):
-        """The store is whole, and of two shards."""
+        """Checks that the store is whole and has two shards."""
         said = check(self.folder.name)
         self.assertIn(" of 2 shards\n", said)
         self.assertTrue(said.endswith("sound\n"), said)
@@ -177,7 +178,7 @@ class Boot(unittest.TestCase):
             process.signal(signal.SIGTERM)
             self.assertEqual(process.wait(), 0)
 
-    def test_while_the_store_is_read_probes_are_told_so_and_sigterm_ends_it(self):
+    def test_while_the_store_is_read_probes_say_so_and_sigterm_ends_the_start(self):
         with Process(self.folder.name, strace=SLOW_READS) as process:
             wait_until(lambda: process.get("/live"), "it answers HTTP")
             self.assertEqual(process.get("/live")[0], 200)
@@ -193,14 +194,14 @@ class Boot(unittest.TestCase):
             self.assertNotIn("listening on", process.log)
         self.assert_as_it_was()
 
-    def test_shards_are_restored_at_the_same_time(self):
+    def test_all_shards_are_restored_at_the_same_time(self):
         with Process(self.folder.name, strace=SLOW_READS) as process:
             wait_until(lambda: process.held() >= {"shard-0", "shard-1"}, "both read at once")
             self.assertFalse(process.accepts(), "nobody is served before all are restored")
             process.signal(signal.SIGTERM)
             self.assertEqual(process.wait(), 0)
 
-    def test_sigterm_ends_the_writing_anew_for_another_number_of_shards(self):
+    def test_sigterm_ends_a_change_of_the_number_of_shards(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with Process(self.folder.name, "--shards", "3", strace=SLOW_WRITES) as process:
                 process.says("shards: 3, as configured; the store has been made for 2, and is written anew")
@@ -210,7 +211,7 @@ class Boot(unittest.TestCase):
                 self.assertNotIn("is one of 3 from now on", process.log)
         self.assert_as_it_was()
 
-    def test_a_second_signal_ends_a_start_whose_disk_hangs_at_once(self):
+    def test_a_second_signal_ends_a_start_with_a_hanging_disk_at_once(self):
         with Process(self.folder.name, strace=HANGING_READS) as process:
             wait_until(process.hangs, "a read hangs")
             process.signal(signal.SIGTERM)
@@ -220,15 +221,15 @@ class Boot(unittest.TestCase):
             wait_until(lambda: not process.is_running(), "it has ended")
         self.assert_as_it_was()
 
-    def test_a_second_signal_ends_a_stop_whose_disk_hangs_at_once(self):
+    def test_a_second_signal_ends_a_stop_with_a_hanging_disk_at_once(self):
         with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
-            # The files are made meanwhile: their syncs are not those of the file that is written.
+            # New files are made meanwhile. Their syncs are not those of the file that records are written to.
             hangs = ["-P", f"{data(folder)}/00000001.segment", "-e", "trace=fdatasync,fsync"]
             hangs += ["-e", "inject=fdatasync,fsync:delay_enter=600000000:when=3+"]
             with Process(folder, strace=hangs) as process:
                 wait_until(process.accepts, "it listens")
                 with Client(process.port, V5) as client:
-                    # Until an acknowledgement does not come.
+                    # Publishes until an acknowledgement does not come.
                     for number in range(10):
                         info = client.paho.publish("t", str(number), 1, True)
                         info.wait_for_publish(1)
@@ -237,13 +238,13 @@ class Boot(unittest.TestCase):
                     self.assertFalse(info.is_published(), "no sync hangs")
                     process.signal(signal.SIGTERM)
                     process.says("a second signal ends at once")
-                # With clients there is nothing to do any more: the store is being closed.
+                # All clients have left by then, and only the store is still being closed.
                 wait_until(lambda: not any(name.startswith("shard-") for name in process.threads()), "no shard runs")
                 self.assertTrue(process.is_running())
                 process.signal(signal.SIGINT)
                 wait_until(lambda: not process.is_running(), "it has ended")
 
-    def test_fewer_cores_leave_the_store_as_it_is(self):
+    def test_a_store_keeps_its_number_of_shards_on_fewer_cores(self):
         one = {next(iter(os.sched_getaffinity(0)))}
         before = {path: path.stat().st_ino for path in data(self.folder.name).glob("*.segment")}
         how = {"preexec_fn": lambda: os.sched_setaffinity(0, one)}
@@ -254,12 +255,12 @@ class Boot(unittest.TestCase):
             self.assertEqual(process.wait(), 0)
             told = "shards: 2, as the store has been made for, and not 1 for the cores that may be used (1)"
             self.assertIn(told, process.log)
-        # Each file with messages is still the same one.
+        # The files with messages are the same files as before.
         after = {path: path.stat().st_ino for path in data(self.folder.name).glob("*.segment")}
         self.assertGreaterEqual(len(before.items() & after.items()), MESSAGES * BYTES // (16 << 20))
         self.assert_as_it_was()
         with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
-            # A new store is for the cores that there are; one in memory is each time.
+            # A new store gets a shard for each core, and a broker without a store does so at each start.
             for options, words in (((), "shards: 1, for the cores that may be used (1)"), (("--shards", "5"), "5, as configured")):
                 with Process(folder, *options, **how) as process:
                     process.says(words)
@@ -268,7 +269,7 @@ class Boot(unittest.TestCase):
                     self.assertEqual(process.wait(), 0)
             self.assertIn(" of 5 shards\n", check(folder))
 
-    def test_a_terminal_that_is_closed_does_not_end_it(self):
+    def test_a_closed_terminal_does_not_end_the_broker(self):
         with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
             ours, theirs = pty.openpty()
 
@@ -288,8 +289,8 @@ class Boot(unittest.TestCase):
                 process.signal(signal.SIGTERM)
                 self.assertEqual(process.wait(), 0)
 
-    def test_a_limit_of_the_size_of_files_is_like_a_full_disk(self):
-        """SIGXFSZ killed it."""
+    def test_a_limit_on_the_size_of_files_is_handled_as_a_full_disk(self):
+        """The signal SIGXFSZ once killed the broker."""
         with tempfile.TemporaryDirectory(prefix="goldcrest-boot-") as folder:
             limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
             with Process(folder, preexec_fn=limit) as process:

@@ -1,4 +1,4 @@
-"""Mosquitto 2.0 as a bridge to the broker: what each side publishes is on the other one, once, and RETAIN is right."""
+"""Mosquitto 2.0 as a bridge to the broker: a message on one side appears on the other side once, with the right RETAIN flag."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ from test_operations import metrics
 
 MOSQUITTO = "/usr/sbin/mosquitto"
 CLIENT_ID = "site.upstream"
-"""What the bridge calls itself to the broker."""
+"""The Client Identifier of the bridge at the broker."""
 STATE = f"$SYS/broker/connection/{CLIENT_ID}/state"
 BOTH = "topic # both 1"
 COMPRESSED_HOUR = int(os.environ.get("GOLDCREST_BRIDGED", 1800))
-"""Messages each way: an hour of a small site."""
+"""Messages in each direction: an hour of a small site."""
 
 
 def free_port():
@@ -32,7 +32,7 @@ def free_port():
 
 
 class Mosquitto:
-    """A Mosquitto that is bridged to a broker, to be used in a `with` statement."""
+    """A Mosquitto with a bridge to a broker, to be used in a `with` statement."""
 
     def __init__(self, remote, *bridge, name="upstream", remote_clientid=CLIENT_ID):
         self.folder = tempfile.TemporaryDirectory(prefix="mosquitto-")
@@ -41,7 +41,7 @@ class Mosquitto:
         lines = [
             f"listener {self.port} 127.0.0.1",
             "allow_anonymous true",
-            # As the user that it is started by.
+            # Mosquitto runs as the user that started it.
             "user root",
             "persistence true",
             f"persistence_location {self.folder.name}/",
@@ -70,11 +70,11 @@ class Mosquitto:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def save(self):
-        """Has it write what it keeps, and waits until that is done."""
+        """Lets Mosquitto write its state to disk, and waits until that is done."""
         before = self.read_log().count("Saving in-memory database")
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: self.read_log().count("Saving in-memory database") > before, "Mosquitto has saved")
-        # It does one thing after the other, so it has finished when it answers.
+        # Mosquitto does one thing after the other: when it answers a client it has finished the writing.
         Client(self.port, V5, unique("saved")).drop()
 
     def kill(self):
@@ -98,12 +98,12 @@ class Mosquitto:
 
 
 class Ends:
-    """A client at each end of a bridge. It is up once a message of each arrives at the other."""
+    """A client at each end of a bridge. The bridge is up when a message from each end has arrived at the other."""
 
     def __init__(self, mosquitto, broker, there="#", here="#"):
         self.there = Client(mosquitto.port, V5, unique("there"))
         self.here = Client(broker.port, V5, unique("here"))
-        # RETAIN as it was published: of what was retained before there is nothing.
+        # RETAIN is as the publisher set it. Older retained messages are not sent.
         self.there.subscribe(there, 1, retainAsPublished=True, noLocal=True)
         self.here.subscribe(here, 1, retainAsPublished=True, noLocal=True)
 
@@ -123,7 +123,7 @@ class Ends:
         self.settle(to_here, to_there)
 
     def settle(self, to_here="probe/up", to_there="probe/down"):
-        """Forgets all that came, up to the last message that is on its way."""
+        """Drops all messages received so far, up to the last one that is on its way."""
         for publisher, subscriber, topic in ((self.there, self.here, to_here), (self.here, self.there, to_there)):
             take_until(subscriber, publisher, topic)
 
@@ -136,7 +136,7 @@ class Ends:
 
 
 def take_until(subscriber, publisher, topic):
-    """All messages that come before one that is published now: what was published before it."""
+    """All messages that were published before this call: those that come before a message that is published now."""
     last = unique("last").encode()
     publisher.publish(topic, last, 1)
     taken = []
@@ -146,7 +146,7 @@ def take_until(subscriber, publisher, topic):
 
 
 def state_of(broker):
-    """What the broker has retained about the bridge."""
+    """The retained message of the broker about the state of the bridge."""
     with Client(broker.port, V5) as client:
         client.subscribe("$SYS/broker/connection/#", 1)
         client.subscribe("end", 1)
@@ -156,7 +156,8 @@ def state_of(broker):
 
 class Bridge(unittest.TestCase):
     def test_a_bridge_with_default_settings_connects(self):
-        """Its level 0x84 was refused, its Will, and what it publishes first: it never stayed connected."""
+        """The broker refused the level 0x84, the Will, and the first message of the bridge, so the bridge never stayed
+        connected."""
         with Broker() as broker, Mosquitto(broker.port, BOTH, remote_clientid=None) as mosquitto:
             topic = f"$SYS/broker/connection/{socket.gethostname()}.upstream/state"
             wait_until(lambda: state_of(broker) == [(topic, b"1")], "its state is retained")
@@ -165,7 +166,7 @@ class Bridge(unittest.TestCase):
             mosquitto.start()
             wait_until(lambda: state_of(broker) == [(topic, b"1")], "it is back")
 
-    def test_each_message_is_once_on_the_other_side(self):
+    def test_each_message_appears_once_on_the_other_side(self):
         with Broker() as broker, Mosquitto(broker.port, BOTH) as mosquitto, Ends(mosquitto, broker) as ends:
             ends.await_bridge()
             for publisher, subscriber in ((ends.there, ends.here), (ends.here, ends.there)):
@@ -174,10 +175,10 @@ class Bridge(unittest.TestCase):
                     publisher.publish(topic, payload, qos)
                     got = take_until(subscriber, publisher, "probe")
                     self.assertEqual([(m.topic, m.payload, m.retain) for m in got], [(topic, payload, False)])
-                    # No Local holds for its own; nothing else came back either.
+                    # No Local keeps each side's own messages away, and no other copy came back.
                     self.assertEqual(publisher.messages.qsize(), 0)
 
-    def test_what_is_retained_on_one_side_is_retained_on_the_other(self):
+    def test_a_message_retained_on_one_side_is_retained_on_the_other(self):
         with Broker() as broker, Mosquitto(broker.port, BOTH) as mosquitto, Ends(mosquitto, broker) as ends:
             ends.await_bridge()
             sides = ((ends.there, ends.here, broker), (ends.here, ends.there, mosquitto))
@@ -191,7 +192,7 @@ class Bridge(unittest.TestCase):
                     late.subscribe(topic, 1)
                     kept = late.next()
                     self.assertEqual((kept.payload, kept.retain), (b"second", True))
-                # Cleared at the far end.
+                # The retained message is cleared at the far end.
                 subscriber.publish(topic, b"", 1, retain=True)
                 take_until(publisher, subscriber, "probe")
                 for port in (broker.port, mosquitto.port):
@@ -199,7 +200,7 @@ class Bridge(unittest.TestCase):
                         late.subscribe(topic, 1)
                         late.assert_nothing_for(topic, late)
 
-    def test_an_hour_of_messages_makes_no_more_of_them(self):
+    def test_an_hour_of_messages_is_not_multiplied_by_the_bridge(self):
         with Broker("--http", "127.0.0.1:0") as broker, Mosquitto(broker.port, BOTH) as mosquitto:
             with Ends(mosquitto, broker) as ends:
                 ends.await_bridge()
@@ -217,13 +218,14 @@ class Bridge(unittest.TestCase):
                     self.assertEqual(Counter(int(m.payload) for m in got), expected)
                     self.assertEqual({m.retain for m in got}, {False, True})
                 after = metrics(broker)
-                # To this broker: from here, over the bridge, and the last ones. From it: over the bridge, to here.
+                # The broker received messages from its client, over the bridge, and the last two. It sent messages to the
+                # bridge and to its client.
                 for name in ("received", "sent"):
                     key = f'goldcrest_{name}_publish_total{{qos="1"}}'
                     self.assertLessEqual(after[key] - before[key], 2 * COMPRESSED_HOUR + 10, key)
 
-    def test_bridges_of_other_makes_and_settings(self):
-        """Each with what it changes: a CONNECT without the bit, other versions, where it tells its state."""
+    def test_bridges_with_other_settings_connect_too(self):
+        """Each subtest changes one setting: a CONNECT without the highest bit, other versions, another topic for the state."""
         one_way = ["topic up/# out 2", "topic down/# in 2"]
         for settings, state in (
             (["try_private false", *one_way], STATE),
@@ -255,7 +257,7 @@ class Bridge(unittest.TestCase):
                             wait_until(is_through, "the bridge carries messages")
                         wait_until(lambda: state_of(broker) == ([(state, b"1")] if state else []), "its state is told")
 
-    def test_a_kept_session_loses_nothing_when_either_side_is_killed(self):
+    def test_a_lasting_bridge_session_loses_no_message_when_either_side_is_killed(self):
         settings = ["cleansession false", BOTH]
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             broker = Broker("--data-dir", folder)
@@ -264,11 +266,11 @@ class Bridge(unittest.TestCase):
                 with Mosquitto(port, *settings) as mosquitto:
                     with Ends(mosquitto, broker) as ends:
                         ends.await_bridge()
-                    # A Session of Mosquitto's own that waits for what the bridge brings, from before it does.
+                    # A Session at Mosquitto subscribes before the bridge brings the messages, which wait for it.
                     with Client(mosquitto.port, V5, "there", keep_session=True) as there:
                         there.subscribe("down/#", 1)
                     mosquitto.save()
-                    # Mosquitto is away, and what is published here waits for it.
+                    # Mosquitto is down, and messages that are published at this broker wait for it.
                     mosquitto.kill()
                     wait_until(lambda: state_of(broker) == [(STATE, b"0")], "the bridge is away")
                     with Client(port, V5) as here:
@@ -278,7 +280,7 @@ class Bridge(unittest.TestCase):
                     with Client(mosquitto.port, V5, "there", keep_session=True) as there:
                         self.assertTrue(there.session_present)
                         wait_for(self, there, set(range(50)))
-                    # This broker is killed, and what is published there waits for it.
+                    # This broker is killed, and messages that are published at Mosquitto wait for it.
                     with Client(port, V5, "here", keep_session=True) as here:
                         here.subscribe("up/#", 1)
                     broker.expected_code = -signal.SIGKILL
@@ -291,7 +293,8 @@ class Bridge(unittest.TestCase):
                     broker = Broker("--data-dir", folder, listen=(f"127.0.0.1:{port}",))
                     with Client(port, V5, "here", keep_session=True) as here:
                         wait_for(self, here, set(range(50)))
-                    # The bridge goes on as a bridge: nothing of its own comes back, though it did not say so this time.
+                    # The connection is still that of a bridge, though its last CONNECT had no highest bit: its own messages do
+                    # not come back.
                     with Ends(mosquitto, broker) as ends:
                         ends.await_bridge()
                         ends.there.publish("up/live", b"x", 1, retain=True)
@@ -303,7 +306,7 @@ class Bridge(unittest.TestCase):
 
 
 def wait_for(test, client, numbers):
-    """These and no others come, in any number of copies: QoS 1 over a connection that breaks."""
+    """Waits until exactly these payloads have come, each once or more: with QoS 1 a broken connection makes copies."""
     seen = set()
     wait_until(lambda: seen.update(drain(client)) or seen >= numbers, "all have come")
     test.assertEqual(seen, numbers)

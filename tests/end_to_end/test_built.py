@@ -1,4 +1,4 @@
-"""The scripts of the tests take the program that was just built, wherever the target directory is."""
+"""The scripts of the tests use the program that was just built, wherever the target directory is."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ MANIFEST = '[package]\nname = "small"\nversion = "0.1.0"\nedition = "2024"\n\n[w
 
 class Built(unittest.TestCase):
     def test_a_target_directory_in_the_environment_is_used_and_a_stale_program_is_not(self):
-        """With CARGO_TARGET_DIR set, the scripts looked into `target/`: for a program that was not there, or an old one."""
+        """With CARGO_TARGET_DIR set, the scripts looked into `target/`, and found no program, or an old one."""
         folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="goldcrest-")))
         (folder / "src").mkdir()
         (folder / "Cargo.toml").write_text(MANIFEST)

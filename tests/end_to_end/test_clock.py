@@ -1,7 +1,7 @@
-"""The wall clock is set back and forth, while the broker runs and while it is down: nothing expires or disconnects that
-should not, and what should does.
+"""The wall clock is set back and forth, while the broker runs and while it is down. Sessions and messages expire when their
+time has passed, and not because the clock was set.
 
-The broker runs with libfaketime, which adds to its time of day what stands in a file. Its monotonic clock is not touched.
+The broker runs with libfaketime, which adds the number in a file to the time of day. The monotonic clock is not changed.
 """
 
 import datetime
@@ -23,7 +23,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 YEARS = 10 * 365 * DAY
 BEFORE_1970 = -60
 LONGEST = 0xFFFFFFFE
-"""One more would be never, and nothing would tell when a client went."""
+"""In seconds. One more would mean "never", and then the store would not record when a client left."""
 LONG = "[store]\nlongest_downtime_days = 36500\n"
 
 
@@ -39,7 +39,7 @@ class Machine:
         self.broker = None
 
     def jump(self, seconds):
-        """From now on the clock is so many seconds ahead of the right time."""
+        """Sets the clock this many seconds ahead of the right time."""
         new = self.offset.with_suffix(".new")
         new.write_text(f"{seconds:+.0f}\n")
         new.rename(self.offset)
@@ -55,13 +55,13 @@ class Machine:
         return self.broker
 
     def stop(self, number):
-        """Returns what it logged."""
+        """Stops the broker, and returns its log."""
         broker, self.broker = self.broker, None
         broker.expected_code = -number if number == signal.SIGKILL else 0
         broker.signal(number)
         broker.wait()
         log = broker.read_log()
-        # What libfaketime leaves of a process that was killed would be in the way of the next one with its number.
+        # libfaketime leaves a file of a killed process, which would disturb a later process with the same id.
         for left in Path("/dev/shm").glob(f"*faketime*_{broker.process.pid}"):
             left.unlink()
         broker.__exit__(None)
@@ -73,17 +73,17 @@ class Machine:
         return log
 
     def store(self, command):
-        """What goldcrest store says."""
+        """The output of a `goldcrest store` command."""
         done = [BINARY, "store", command, "--data-dir", self.data]
         return subprocess.run(done, stdout=subprocess.PIPE, text=True, check=True).stdout
 
     def wait_until_recorded(self):
-        """Until the store says that it was written last since the clock shows the time it shows now."""
+        """Waits until the store was last written at the time that the clock shows now."""
         shows = time.time() + float(self.offset.read_text())
 
         def is_recorded():
             recorded = re.search(r"written last +(\S+),", self.store("stats"))[1]
-            # A clock before 1970 is recorded as none.
+            # A clock before 1970 is recorded as no time at all.
             seconds = 0 if recorded == "never" else datetime.datetime.fromisoformat(recorded).timestamp()
             return abs(seconds - shows) <= MINUTE
 
@@ -102,7 +102,7 @@ class Machine:
 
 
 class Things:
-    """What expires after a while and what never does, each with how long it has. All of it is recorded."""
+    """Sessions, messages and a Will that expire after some time, and others that never do. All are recorded in the store."""
 
     MESSAGES = {"2 h": 2 * HOUR, "3 days": 3 * DAY, "100 years": 100 * 365 * DAY, "always": None}
     SESSIONS = {"1-h": HOUR, "2-days": 2 * DAY, "always": LONGEST}
@@ -114,7 +114,7 @@ class Things:
         with self.session(broker, "watcher", LONGEST) as watcher:
             watcher.subscribe("queued/#", 1)
             watcher.subscribe("will", 1)
-        # Nothing is sent to it before it is away.
+        # The client of this Session leaves before messages are sent to it.
         Raw(broker.port, "session-watcher", LONGEST).leave()
         for name, expiry in self.SESSIONS.items():
             Raw(broker.port, f"session-{name}", expiry).leave()
@@ -128,7 +128,7 @@ class Things:
         wait_until(lambda: self.is_recorded(machine.store("dump")), "it is recorded who is away")
 
     def is_recorded(self, dump):
-        """All else was acknowledged."""
+        """Whether the store knows that all clients have left. All else was acknowledged."""
         records = map(json.loads, dump.splitlines())
         sessions = {record["client_id"]: record for record in records if record["kind"] == "Session"}
         all_left = all(session["ends"] is not None for session in sessions.values())
@@ -139,7 +139,8 @@ class Things:
         return Client(broker.port, V5, f"session-{name}", keep_session=True, SessionExpiryInterval=expiry)
 
     def check_remaining(self, message, passed):
-        """That a message says rightly how long it has [MQTT-3.3.2-6]: the broker has run for a while besides."""
+        """Checks that a message tells the right Message Expiry Interval [MQTT-3.3.2-6]: beside `passed` seconds, the test
+        itself took time."""
         expiry = self.MESSAGES[message.payload.decode()]
         remaining = getattr(message.properties, "MessageExpiryInterval", None)
         if expiry is None:
@@ -153,7 +154,7 @@ class Things:
         return [name for name, expiry in self.MESSAGES.items() if expiry is None or expiry > passed]
 
     def check_retained(self, broker, passed):
-        """That for the broker so many seconds have gone by, beside those that the test took."""
+        """Checks by retained messages that for the broker `passed` seconds have gone by, beside those that the test took."""
         with Client(broker.port, V5) as reader:
             reader.subscribe("retained/#", 1)
             reader.subscribe("after", 1)
@@ -165,7 +166,7 @@ class Things:
             self.check_remaining(message, passed)
 
     def check(self, broker, passed):
-        """The same for all there is. It is used up by that."""
+        """The same by retained messages, Sessions and the Will. This uses them up."""
         self.check_retained(broker, passed)
         with Client(broker.port, V5) as publisher:
             for name, expiry in self.SESSIONS.items():
@@ -183,14 +184,14 @@ class Things:
 
 
 class Running(unittest.TestCase):
-    def test_a_clock_that_jumps_means_nothing(self):
+    def test_jumps_of_the_clock_expire_nothing_while_the_broker_runs(self):
         with Machine() as machine:
             broker = machine.broker
             things = Things(self, machine)
             watcher = Client(broker.port, V5)
             watcher.subscribe("gone/#", 1)
             clients = [Client(broker.port, V5) for _ in range(4)]
-            # Both are lost at once; the second one's Will comes when its Session ends.
+            # Both clients are lost at once. The second one's Will comes when its Session ends.
             since = time.monotonic()
             for name, delay, expiry in (("delay", 3, 3600), ("session", 3600, 4)):
                 given = properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay)
@@ -209,7 +210,7 @@ class Running(unittest.TestCase):
                     client.publish("tick", "x", qos=1, retain=True)
                 things.check_retained(broker, 0)
 
-            # Not early, and not never.
+            # Both Wills come, and neither comes early.
             came = {message.topic: message.timestamp - since for message in (watcher.next(), watcher.next())}
             self.assertEqual(sorted(came), ["gone/delay", "gone/session"])
             self.assertGreater(came["gone/delay"], 3 - 0.01)
@@ -228,8 +229,8 @@ class Running(unittest.TestCase):
                 client.__exit__()
             things.check(broker, 0)
 
-    def test_a_jump_is_no_time_that_went_by_for_the_next_start(self):
-        """It was for a broker that had nothing to write between the jump and its end."""
+    def test_a_jump_of_the_clock_does_not_count_as_time_at_the_next_start(self):
+        """A broker that had nothing to write between the jump and its end counted the jump as time that had passed."""
         for number in (signal.SIGKILL, signal.SIGTERM):
             with self.subTest(signal=number), Machine() as machine:
                 things = Things(self, machine)
@@ -240,7 +241,7 @@ class Running(unittest.TestCase):
 
 
 class Restarting(unittest.TestCase):
-    def test_the_time_between_counts(self):
+    def test_the_time_while_the_broker_is_down_counts(self):
         for number in (signal.SIGKILL, signal.SIGTERM):
             with self.subTest(signal=number), Machine() as machine:
                 things = Things(self, machine)
@@ -253,7 +254,7 @@ class Restarting(unittest.TestCase):
                 machine.start()
                 things.check(machine.broker, 5 * HOUR)
 
-    def test_after_days_what_had_an_expiry_is_gone(self):
+    def test_after_many_days_everything_with_an_expiry_has_expired(self):
         with Machine() as machine:
             things = Things(self, machine)
             machine.stop(signal.SIGKILL)
@@ -261,8 +262,9 @@ class Restarting(unittest.TestCase):
             machine.start()
             things.check(machine.broker, 300 * DAY)
 
-    def test_a_clock_that_is_behind_expires_nothing(self):
-        """Also when it is set while the broker runs, and at starts after that; from then on the time between counts again."""
+    def test_a_clock_that_is_behind_at_the_start_expires_nothing(self):
+        """The clock is behind at the start. When it is set right while the broker runs, and at the next starts, nothing
+        expires either; from then on the time between stop and start counts again."""
         for behind in (None, BEFORE_1970, -DAY, -YEARS):
             with self.subTest(behind=behind), Machine() as machine:
                 things = Things(self, machine)
@@ -275,18 +277,18 @@ class Restarting(unittest.TestCase):
                 self.assert_told(broker, "behind")
                 self.go_on(machine, things)
 
-    def test_a_clock_that_is_years_ahead_expires_nothing(self):
+    def test_a_clock_that_is_years_ahead_at_the_start_expires_nothing(self):
         with Machine() as machine:
             things = Things(self, machine)
             machine.stop(signal.SIGKILL)
             machine.jump(YEARS)
             self.assert_told(machine.start(), "longest_downtime_days")
             things.check_retained(machine.broker, 0)
-            # It is as wrong as before.
+            # The clock is still as wrong as before.
             machine.restart()
             self.go_on(machine, things)
 
-    def test_how_long_it_may_have_been_down_is_configured(self):
+    def test_the_longest_believable_downtime_can_be_configured(self):
         with Machine(config=LONG) as machine:
             things = Things(self, machine)
             machine.stop(signal.SIGKILL)
@@ -302,7 +304,8 @@ class Restarting(unittest.TestCase):
                 things.check(machine.broker, 0)
 
     def go_on(self, machine, things):
-        """The clock is wrong. It is set right while the broker runs, two hours and a half after it was right before."""
+        """The clock is wrong here. It is set right while the broker runs, to two and a half hours after the last time when
+        it was right."""
         things.check_retained(machine.broker, 0)
         right = 150 * MINUTE
         machine.jump(right)
@@ -322,7 +325,7 @@ class Restarting(unittest.TestCase):
 
 
 class Raw:
-    """A client whose connection ends when the broker has heard its last words. CONNECT has no Clean Start."""
+    """A client that closes its connection when the broker has received its last packet. CONNECT has no Clean Start."""
 
     def __init__(self, port, client_id, expiry, keep_alive=0, will_delay=None):
         given = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry).pack()
@@ -342,7 +345,7 @@ class Raw:
         self.wait_for_end()
 
     def wait_for_end(self):
-        """After how many seconds the broker closed the connection, and what it said last."""
+        """Waits until the broker closes the connection. Returns after how many seconds, and the last bytes."""
         said = b""
         while more := self.socket.recv(100):
             said += more

@@ -1,4 +1,4 @@
-"""mosquitto_pub and mosquitto_sub, and goldcrest pub and sub: what people type."""
+"""The commands that people type: mosquitto_pub and mosquitto_sub, goldcrest pub and sub."""
 
 import os
 import signal
@@ -24,12 +24,12 @@ class Suite(unittest.TestCase):
         return [*words, "-h", "127.0.0.1", "-p", str(self.broker.port)]
 
     def run_to_end(self, *words, given=None):
-        """Runs a command, and returns what it printed."""
+        """Runs a command to its end, and returns its output."""
         done = subprocess.run(self.command(*words), input=given, stdout=subprocess.PIPE, timeout=SECONDS, check=True)
         return done.stdout
 
     def start(self, *words):
-        """Runs a command until the test ends."""
+        """Starts a command, and ends it with the test."""
         process = subprocess.Popen(self.command(*words), stdout=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
@@ -37,7 +37,7 @@ class Suite(unittest.TestCase):
         return process
 
     def await_subscription(self, process, topic):
-        """A retained message that is there before shows when the subscription of `process` stands."""
+        """Waits until `process` has subscribed: then it prints a message that was retained before."""
         self.assertEqual(process.stdout.readline(), b"ready\n", topic)
 
     def control(self):
@@ -47,7 +47,7 @@ class Suite(unittest.TestCase):
 
 
 class Mosquitto(Suite):
-    def test_retained_set_replace_and_clear(self):
+    def test_mosquitto_sets_replaces_and_clears_a_retained_message(self):
         for version in MOSQUITTO_VERSIONS:
             with self.subTest(version=version):
                 topic = unique("retained")
@@ -56,13 +56,13 @@ class Mosquitto(Suite):
                 get = ["mosquitto_sub", "-V", version, "-t", topic, "-C", "1", "-F", "%r %p"]
                 self.assertEqual(self.run_to_end(*get), b"1 second\n")
                 self.run_to_end("mosquitto_pub", "-V", version, "-q", "1", "-r", "-n", "-t", topic)
-                # -E leaves when the SUBACK has come.
+                # With -E mosquitto_sub ends after the SUBACK.
                 self.assertEqual(self.run_to_end("mosquitto_sub", "-V", version, "-t", topic, "-E"), b"")
                 late = self.control()
                 late.subscribe(topic, 1)
                 late.assert_nothing_for(topic, late)
 
-    def test_a_killed_client_leaves_its_will(self):
+    def test_the_will_of_a_killed_mosquitto_client_is_published(self):
         for version in MOSQUITTO_VERSIONS:
             with self.subTest(version=version):
                 topic, ready = unique("will"), unique("ready")
@@ -78,7 +78,7 @@ class Mosquitto(Suite):
                 message = watcher.next()
                 self.assertEqual((message.payload, message.qos), (b"gone", 2))
 
-    def test_messages_queue_up_for_an_absent_session(self):
+    def test_messages_wait_for_an_absent_mosquitto_client(self):
         for version in MOSQUITTO_VERSIONS:
             for qos in ("1", "2"):
                 with self.subTest(version=version, qos=qos):
@@ -91,13 +91,13 @@ class Mosquitto(Suite):
                     self.run_to_end("mosquitto_pub", "-V", version, "-t", topic, "-q", qos, "-l", given=lines)
                     self.assertEqual(self.run_to_end(*subscribe, "-C", "50"), lines)
 
-    def test_shared_subscriptions_in_every_version(self):
+    def test_mosquitto_clients_of_every_version_share_a_subscription(self):
         topic, ready, group = unique("shared"), unique("ready"), unique("g")
         control = self.control()
         control.publish(ready, "ready", 1, retain=True)
         members = []
         for version in MOSQUITTO_VERSIONS:
-            # SUBSCRIBE has both filters: what is retained comes after both stand.
+            # One SUBSCRIBE has both filters: when the retained message comes, both subscriptions exist.
             shared = ["-t", f"$share/{group}/{topic}", "-t", ready, "-q", "1", "-C", "11"]
             members.append(self.start("stdbuf", "-oL", "mosquitto_sub", "-V", version, *shared))
             self.await_subscription(members[-1], ready)
@@ -107,7 +107,7 @@ class Mosquitto(Suite):
         received = [line for member in members for line in member.stdout.read().decode().split()]
         self.assertEqual(sorted(received), sent)
 
-    def test_a_mebibyte(self):
+    def test_mosquitto_clients_exchange_a_payload_of_a_mebibyte(self):
         content = os.urandom(LARGE)
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
@@ -120,7 +120,7 @@ class Mosquitto(Suite):
                     self.assertEqual(self.run_to_end(*get), content)
                     self.run_to_end("mosquitto_pub", "-r", "-n", "-q", "1", "-t", topic)
 
-    def test_properties_of_mqtt_5(self):
+    def test_mosquitto_clients_exchange_properties_of_mqtt_5(self):
         topic = unique("properties")
         subscriber = self.control()
         subscriber.subscribe(topic, 1)
@@ -134,7 +134,7 @@ class Mosquitto(Suite):
 
 
 class Goldcrest(Suite):
-    def test_pub_and_sub(self):
+    def test_goldcrest_pub_and_sub_exchange_messages(self):
         for version in GOLDCREST_VERSIONS:
             with self.subTest(version=version):
                 topic, ready = unique("goldcrest"), unique("ready")
@@ -151,7 +151,7 @@ class Goldcrest(Suite):
                 self.assertEqual(subscriber.stdout.read(), b"0\n1\n2\n")
                 self.assertEqual(subscriber.wait(SECONDS), 0)
 
-    def test_retained_set_and_clear(self):
+    def test_goldcrest_pub_sets_and_clears_a_retained_message(self):
         topic = unique("goldcrest")
         self.run_to_end(BINARY, "pub", "-t", topic, "-q", "1", "-r", "-m", "kept")
         self.assertEqual(self.run_to_end(BINARY, "sub", "-v", "-t", topic, "-C", "1"), f"{topic} kept\n".encode())
@@ -160,7 +160,7 @@ class Goldcrest(Suite):
         late.subscribe(topic, 1)
         late.assert_nothing_for(topic, late)
 
-    def test_many_lines_of_input(self):
+    def test_goldcrest_pub_publishes_each_line_of_its_input(self):
         topic, ready = unique("goldcrest"), unique("ready")
         self.control().publish(ready, "ready", 1, retain=True)
         subscriber = self.start(BINARY, "sub", "-t", topic, "-t", ready, "-q", "1", "-C", "1001")
@@ -169,7 +169,7 @@ class Goldcrest(Suite):
         self.run_to_end(BINARY, "pub", "-t", topic, "-q", "1", given=lines)
         self.assertEqual(subscriber.stdout.read(), lines)
 
-    def test_a_broker_that_is_not_there(self):
+    def test_goldcrest_pub_says_that_no_broker_is_there(self):
         done = subprocess.run(
             [BINARY, "pub", "-h", "127.0.0.1", "-p", "1", "-t", "t", "-m", "x"],
             stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
-"""The broker is killed again and again under load, its disk fails, and nothing that it acknowledged may be missing.
+"""The broker is killed again and again under load, or its disk fails. No message that it acknowledged may be missing.
 
-GOLDCREST_CRASHES=N has so many kills instead of the usual number, GOLDCREST_SEED=N other moments.
+GOLDCREST_CRASHES=N sets the number of kills, and GOLDCREST_SEED=N other moments for them.
 """
 
 import os
@@ -18,21 +18,23 @@ from load import Publisher, Subscriber
 CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 25))
 SEED = int(os.environ.get("GOLDCREST_SEED", 1))
 LONG_QUEUES = "[limits]\nqueued_messages = 1000000\nqueued_bytes = 100000000\n[store]\nbody_bytes = 10000\n"
-"""So that nothing is lost by policy to a subscriber that is slow or away, and most of what waits for it is on disk alone."""
+"""Queues so long that no message is dropped for a slow or absent subscriber. Most waiting messages have their bodies on disk
+alone."""
 MESSAGES = 12
-"""Those of a run in which one call to the disk goes wrong."""
+"""The messages of a run in which one call to the disk fails."""
 FIRST_SEGMENT = "00000001.segment"
 """The file that records are written to at first."""
 READER, WRITER = "reader", "author"
-"""With two shards they live on different ones, so that what is acknowledged is on its way for a while."""
+"""With two shards these clients live on different ones, so that acknowledged messages are on their way for a while."""
 
 
 class Crash(unittest.TestCase):
-    def test_kill_9_under_load_loses_nothing(self):
+    def test_kill_9_under_load_loses_no_acknowledged_message(self):
         self.kill_under_load(CRASHES, LONG_QUEUES)
 
-    def test_kill_9_takes_nothing_from_the_system(self):
-        """Without a sync for each acknowledgement too: the system has what was written, and a kill does not take it."""
+    def test_kill_9_loses_no_message_with_other_sync_settings(self):
+        """Without a sync for each acknowledgement too: written records are with the system, which a kill of the process does
+        not affect."""
         for sync in ("interval", "never"):
             with self.subTest(sync=sync):
                 self.kill_under_load(max(CRASHES // 4, 1), f'{LONG_QUEUES}sync = "{sync}"\n')
@@ -47,7 +49,7 @@ class Crash(unittest.TestCase):
                 for qos in (1, 2)
                 for number, version in enumerate((V3_1_1, V5))
             ]
-            # One that stays, and one that is away for every other crash.
+            # One subscriber that stays, and one that is away for every other crash.
             subscribers = [Subscriber(port, "stays", V5), Subscriber(port, "comes-and-goes", V3_1_1)]
             for subscriber in subscribers:
                 subscriber.start()
@@ -86,9 +88,9 @@ class Crash(unittest.TestCase):
                 for client in [*publishers, *subscribers]:
                     client.leave()
 
-    def test_each_call_to_the_disk_may_be_the_last(self):
-        """strace kills the broker in its n-th call of a kind, or has its n-th sync fail, or its n-th write of records, for each n
-        there is."""
+    def test_a_kill_or_an_error_in_any_disk_call_loses_no_acknowledged_message(self):
+        """For each n that is reached, strace kills the broker in its n-th call of a kind, or lets its n-th sync or n-th
+        write of records fail."""
         for calls, fault in (
             ("fdatasync,fsync", "error=EIO"),
             ("pwrite64,pwritev", "error=EIO"),
@@ -103,11 +105,12 @@ class Crash(unittest.TestCase):
             if "sync" in calls or "EIO" in fault:
                 self.assertGreater(number, MESSAGES, "each acknowledgement waits for a write and a sync")
 
-    def test_a_sync_that_fails_when_nothing_comes_ends_the_broker(self):
-        """With an interval what was acknowledged last is synced when nothing more comes. If that fails the operator is told, and
-        the broker ends; all that it acknowledged is there still, because the power is."""
+    def test_a_failed_sync_without_new_messages_ends_the_broker(self):
+        """With sync "interval", the last acknowledged messages are synced even if no more come. If that sync fails the
+        broker logs it and ends. All acknowledged messages are still there, because the power was not lost."""
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
-            # The first sync comes at once; strace looks at those of the segment that is written, not of those that are made.
+            # The first sync happens at once. strace watches syncs of the segment that records are written to, not of segments
+            # made ahead.
             under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", f"{folder}/00000001.segment"]
             under += ["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO:when=2"]
             config = '[store]\nsync = "interval"\ninterval_ms = 300\n'
@@ -122,7 +125,7 @@ class Crash(unittest.TestCase):
                         acknowledged.append(message)
             except OSError:
                 pass
-            # It ends by itself.
+            # The broker ends by itself.
             broker.expected_code = broker.wait()
             self.assertGreater(broker.expected_code, 0)
             log = broker.read_log()
@@ -136,17 +139,18 @@ class Crash(unittest.TestCase):
             self.assertLessEqual(len(got), len(acknowledged) + 1)
 
     def ends_early(self, calls, fault, number):
-        """Publishes until the fault comes, and checks what was kept. Whether it came before all were published."""
+        """Publishes until the fault happens, and checks what was kept. Returns whether it happened before all messages were
+        published."""
         under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}"]
         under += ["-e", f"inject={calls}:{fault}:when={number}"]
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             if "EIO" in fault and "pwrite64" in calls:
-                # Elsewhere a file fails that is only being made, and another one is made.
+                # Only writes to this file fail: if a write to a file that is just being made fails, the broker makes another file.
                 under += ["-P", os.path.join(folder, FIRST_SEGMENT)]
             try:
                 broker = Broker("--data-dir", folder, under=under)
             except AssertionError:
-                # It ended before it listened; nothing was promised.
+                # The broker ended before it listened, and has promised nothing.
                 with Broker("--data-dir", folder):
                     return True
             port, promised, is_subscribed = broker.port, [], False
@@ -178,9 +182,10 @@ class Crash(unittest.TestCase):
 
 
 class Raw:
-    """A client of MQTT 3.1.1 with a Session that is kept, which sends one packet and waits for what it is owed.
+    """A client of MQTT 3.1.1 with a lasting Session, which sends one packet and waits for the answers.
 
-    Where a file for the store could not be made, that is full for a moment: what it refuses is tried again."""
+    If a file of the store can't be made the store is full for a moment: a refused packet is sent again.
+    """
 
     def __init__(self, port, client_id):
         self.port, self.name = port, client_id.encode()
@@ -197,7 +202,7 @@ class Raw:
                 self.session_present = present == 1
                 return
             except ConnectionError:
-                # Refused for now, or the broker has ended and listens no more.
+                # The broker refuses for now, or has ended and does not listen any more.
                 self.close()
                 time.sleep(0.01)
 
@@ -224,7 +229,7 @@ class Raw:
             code = self.expect(0x90)[2]
 
     def publish(self, number):
-        """With QoS 1 and 2 in turn."""
+        """Publishes with QoS 1 and 2 in turn."""
         qos = 1 + number % 2
         identifier = (number + 1).to_bytes(2)
         dup = 0
@@ -234,7 +239,7 @@ class Raw:
                 first = self.receive()[0]
                 break
             except ConnectionError:
-                # What is refused ends the connection.
+                # A refused message ends the connection in MQTT 3.1.1.
                 self.close()
                 time.sleep(0.01)
                 self.connect()
@@ -245,9 +250,9 @@ class Raw:
             self.expect(0x70)
 
     def drain(self, at_least):
-        """The messages that wait.
+        """Receives the messages that wait.
 
-        The answer to an UNSUBSCRIBE comes behind what the client was owed before; PINGRESP would not wait for the disk.
+        The answer to an UNSUBSCRIBE comes behind the messages that were owed before; PINGRESP would not wait for the disk.
         """
         got = []
         quiet = False

@@ -1,5 +1,5 @@
-"""File systems of the field: some lack calls, some lack leave, some are full or read-only. strace plays those that this machine
-has not: it lets a call of the real binary fail as they do."""
+"""File systems that lack a system call, deny a permission, are full or are read-only. Where this machine has no such file
+system strace imitates it: it lets a system call of the broker fail in the same way."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ segment_bytes = 1048576
 
 
 def strace(*injections, path=None):
-    """The broker under strace, which lets calls fail, only those about `path` if there is one."""
+    """Runs the broker under strace, which lets calls fail: all of them, or those about `path`."""
     only = ["-P", path] if path else []
     options = [option for injection in injections for option in ("-e", f"inject={injection}")]
     calls = ",".join(injection.split(":")[0] for injection in injections)
@@ -39,11 +39,11 @@ class FileSystems(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
-        # Another user may have no way to where it was built.
+        # Another user may have no access to the folder in which the program was built.
         self.binary = shutil.copy(BINARY, self.folder / "goldcrest")
 
     def needs(self, tool):
-        """Without this tool the test is skipped."""
+        """Skips the test if this tool is missing."""
         if not shutil.which(tool):
             self.skipTest(f"there is no {tool} here")
 
@@ -51,7 +51,7 @@ class FileSystems(unittest.TestCase):
         return Broker("--data-dir", self.data, *arguments, config=CONFIG, **options)
 
     def keep(self, broker, count=1):
-        """Publishes retained messages until one is refused; how many were taken."""
+        """Publishes retained messages until one is refused. Returns how many were accepted."""
         with Client(broker.port, V5) as client:
             codes = []
             client.paho.on_publish = lambda _c, _u, _mid, code, _p: codes.append(code.value)
@@ -63,7 +63,7 @@ class FileSystems(unittest.TestCase):
             return count
 
     def refused(self, *command, user=None, under=()):
-        """What it says when it does not start, or a command about the store fails."""
+        """The error of a broker that does not start, or of a store command that fails."""
         if not command:
             command = ["--data-dir", self.data, "--listen", "127.0.0.1:0", "--shards", shards()]
         done = subprocess.run(
@@ -75,7 +75,7 @@ class FileSystems(unittest.TestCase):
         self.assertEqual(len(lines), 1, done.stderr)
         return lines[0]
 
-    def test_a_file_system_that_reserves_no_room_is_used_with_one_warning(self):
+    def test_a_file_system_without_fallocate_is_used_with_one_warning(self):
         self.needs("strace")
         for error in ("EPERM", "ENODEV", "EINVAL", "EOPNOTSUPP", "ENOSYS"):
             with self.subTest(error), self.broker(under=strace(f"fallocate:error={error}")) as broker:
@@ -85,9 +85,9 @@ class FileSystems(unittest.TestCase):
                 self.assertNotIn("has no room", log)
             shutil.rmtree(self.data)
 
-    def test_a_file_system_that_syncs_no_directories_is_used_with_one_warning(self):
+    def test_a_file_system_that_cannot_sync_directories_is_used_with_one_warning(self):
         self.needs("strace")
-        # Directories alone are synced with fsync, files with fdatasync.
+        # fsync is used for directories alone, and fdatasync for files.
         for error in ("EINVAL", "EOPNOTSUPP", "ENOSYS"):
             with self.subTest(error):
                 with self.broker(under=strace(f"fsync:error={error}")) as broker:
@@ -101,7 +101,7 @@ class FileSystems(unittest.TestCase):
                     self.assertEqual(len(topics), 40)
             shutil.rmtree(self.data)
 
-    def test_a_sync_of_a_directory_that_fails_on_the_device_is_no_lack_of_the_call(self):
+    def test_an_io_error_in_the_sync_of_a_directory_is_reported_as_a_device_error(self):
         self.needs("strace")
         with self.broker("--http", "127.0.0.1:0", under=strace("fsync:error=EIO")) as broker:
             self.assertEqual(self.keep(broker), 0)
@@ -109,7 +109,7 @@ class FileSystems(unittest.TestCase):
             self.assertIn('goldcrest_store_full_cause{cause="device"} 1', get(broker, "/metrics"))
             self.assertNotIn("syncs no directories", broker.read_log())
 
-    def test_a_file_system_without_locks_is_named_by_the_gateway_and_by_a_backup(self):
+    def test_gateway_and_backup_name_a_file_system_without_locks(self):
         self.needs("strace")
         with self.broker():
             pass
@@ -124,8 +124,7 @@ class FileSystems(unittest.TestCase):
                 self.assertIn("recycling: ", said)
                 self.assertIn("has no locks", said)
 
-    def test_why_no_file_can_be_made_is_told_with_its_name(self):
-        """In the log, at /ready and in the metrics."""
+    def test_the_log_ready_and_metrics_tell_why_a_file_cannot_be_made(self):
         self.needs("strace")
         causes = {
             "ENOSPC": "disk", "EDQUOT": "quota", "EMFILE": "descriptors", "ENFILE": "descriptors", "EACCES": "permission",
@@ -133,7 +132,7 @@ class FileSystems(unittest.TestCase):
         }
         for error, cause in causes.items():
             unfinished = self.data / "unfinished"
-            # The first few are made.
+            # The first few files can be made.
             under = strace(f"openat:error={error}:when=4+", path=unfinished)
             with self.subTest(error), self.broker("--http", "127.0.0.1:0", under=under) as broker:
                 self.assertLess(self.keep(broker, 200), 200)
@@ -147,7 +146,7 @@ class FileSystems(unittest.TestCase):
                 self.assertIn(f"{unfinished}: {words}", broker.read_log())
             shutil.rmtree(self.data)
 
-    def test_a_lack_of_permission_names_the_file_its_owner_and_who_runs(self):
+    def test_a_missing_permission_is_reported_with_file_owner_and_user(self):
         if os.geteuid() != 0:
             self.skipTest("only root may run as somebody else")
         runs = f"this program runs as user {NOBODY}"
@@ -172,7 +171,7 @@ class FileSystems(unittest.TestCase):
         self.assertNotIn("mount", said, "the mode is the reason, and nothing else")
         self.data.chmod(0o700)
 
-    def test_a_directory_that_may_not_be_written_to_is_told_when_a_file_is_needed(self):
+    def test_a_read_only_directory_is_reported_when_a_file_is_needed(self):
         if os.geteuid() != 0:
             self.skipTest("only root may run as somebody else")
         self.data.mkdir()
@@ -191,7 +190,7 @@ class FileSystems(unittest.TestCase):
             wait_until(lambda: "it is ready" in get(broker, "/ready"), "it is ready again")
             self.assertEqual(self.keep(broker, 1), 1)
 
-    def test_what_is_no_directory_or_leads_nowhere_is_named(self):
+    def test_a_data_directory_that_is_a_file_or_a_dangling_link_is_named(self):
         file, link = self.folder / "file", self.folder / "link"
         file.touch()
         link.symlink_to(self.folder / "nowhere")
@@ -206,7 +205,7 @@ class FileSystems(unittest.TestCase):
                 with self.subTest(path=path, command=command):
                     self.assertIn(words, self.refused(*command))
 
-    def test_a_file_system_that_is_full_or_read_only_says_so_and_comes_back(self):
+    def test_a_full_or_read_only_file_system_is_reported_and_used_again_later(self):
         mount = self.folder / "mount"
         mount.mkdir()
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", mount], capture_output=True, text=True)
@@ -229,7 +228,7 @@ class FileSystems(unittest.TestCase):
 
 
 def get(broker, path):
-    """The body, whatever the status."""
+    """The body of a response, whatever its status."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{broker.http_port}{path}", timeout=SECONDS) as answer:
             return answer.read().decode()

@@ -1,4 +1,4 @@
-"""The disk is full for a while: a small file system of its own, in a file that is mounted as a device."""
+"""The disk is full for a while. The disk is a small file system in a file, mounted as a device."""
 
 import os
 import queue
@@ -16,7 +16,7 @@ from client import V3_1_1, V5, Client
 
 DISK_BYTES = 64 << 20
 LEFT_BYTES = 8 << 20
-"""So much is free when the messages come."""
+"""This much is free when the messages come."""
 CONFIG = """
 [limits]
 queued_messages = 1000000
@@ -28,17 +28,17 @@ segment_bytes = 1048576
 BODY = bytes(32 * 1024)
 QUOTA_EXCEEDED = 0x97
 PUBLISHERS = 4
-"""So that, with several shards, some live where the Session does and some elsewhere."""
+"""With several shards, some of these publishers live on the shard of the Session and some on others."""
 
 
 class FullDisk(unittest.TestCase):
-    def test_a_full_disk_refuses_and_comes_back_without_a_restart(self):
+    def test_a_full_disk_refuses_messages_until_there_is_room_again(self):
         seconds = [self.fill_a_disk(sync) for sync in ("always", "interval", "never")]
-        # A machine that has much else to do may be late once.
+        # A busy machine may be late once.
         self.assertLess(statistics.median(seconds), 1)
 
     def fill_a_disk(self, sync):
-        """How long it took until messages were taken again."""
+        """Fills the disk, frees it, and returns how long it took until messages were accepted again."""
         folder = Path(tempfile.mkdtemp(prefix="goldcrest-disk-"))
         self.addCleanup(shutil.rmtree, folder)
         disk = folder / "disk"
@@ -64,7 +64,7 @@ class FullDisk(unittest.TestCase):
         return seconds
 
     def fill_and_free(self, broker, disk):
-        """The numbers of the messages that were acknowledged, and how long it took until they were again."""
+        """Returns the numbers of the acknowledged messages, and how long it took until messages were accepted again."""
         with Client(broker.port, V5, "away", keep_session=True) as away:
             away.subscribe("kept/#", 1)
         filler = disk / "filler"
@@ -91,7 +91,7 @@ class FullDisk(unittest.TestCase):
         def publish():
             client = publishers[number % PUBLISHERS]
             send(client)
-            # At once: nobody may wait for space to be told that there is none.
+            # The refusal comes at once: no publisher waits for room to be told that there is none.
             code = client.codes.get(timeout=SECONDS)
             if code == 0:
                 acknowledged.add(number)
@@ -105,10 +105,10 @@ class FullDisk(unittest.TestCase):
         with Client(broker.port, V5) as live:
             live.subscribe("live", 0)
             while True:
-                # With dead records there may be space again, once they are cleared away.
+                # When dead records are removed there may be room again.
                 while not all_are_refused():
                     pass
-                # MQTT 3.1.1 has no such answer: the message stays the client's. What needs no disk flows on.
+                # MQTT 3.1.1 has no refusal: the publisher keeps the message. Messages that need no disk are still delivered.
                 old = Client(broker.port, V3_1_1)
                 waiting, sent = send(old), number
                 for step in range(20):
@@ -131,7 +131,7 @@ class FullDisk(unittest.TestCase):
         return acknowledged, seconds
 
     def mount(self, image, disk):
-        """Why it can't be done, or `None`."""
+        """Mounts the file system. Returns why that is impossible, or `None`."""
         with open(image, "wb") as file:
             file.truncate(DISK_BYTES)
         disk.mkdir()

@@ -1,7 +1,8 @@
 """Every client publishes to every client, in each version and with each QoS published and granted.
 
-Each publisher sends, for each granted QoS g and each published QoS p, its name to the topic `qg/NAME/p`. Each subscriber has
-`q0/#`, `q1/#` and `q2/#` with these QoS. So a subscriber gets 9 messages of each publisher, with the lower QoS of the two.
+Each publisher sends its name to the topic `qg/NAME/p`, for each granted QoS g and each published QoS p. Each subscriber
+subscribes to `q0/#`, `q1/#` and `q2/#` with these QoS. So a subscriber gets 9 messages of each publisher, each at the lower QoS
+of the two.
 """
 
 import collections
@@ -22,7 +23,7 @@ ALL_VERSIONS = ("3.1", "3.1.1", "5")
 
 
 class Program:
-    """A client that takes part with one process: COMMAND pub|sub VERSION PORT NAME; sub prints topic, QoS and payload."""
+    """A client that takes part as one process: COMMAND pub|sub VERSION PORT NAME. `sub` prints topic, QoS and payload."""
 
     tells_qos = True
 
@@ -37,7 +38,8 @@ class Program:
 
 
 class CommandLine:
-    """A pair of commands like mosquitto_pub and mosquitto_sub: a process for each QoS and for each message."""
+    """A client that is a pair of commands, like mosquitto_pub and mosquitto_sub, with a process for each QoS and for each
+    message."""
 
     versions = ALL_VERSIONS
 
@@ -79,7 +81,7 @@ ENDPOINTS = [(client, version) for client in CLIENTS for version in client.versi
 
 
 class Subscriber:
-    """The processes of one client in one version, and what they printed."""
+    """The processes of one subscribing client in one version, and their output."""
 
     def __init__(self, client, version, port):
         self.client, self.version = client, version
@@ -115,9 +117,9 @@ class Subscriber:
 
 
 class Matrix(unittest.TestCase):
-    def test_everyone_hears_everyone(self):
+    def test_every_client_gets_the_messages_of_every_client(self):
         with Broker() as broker, Client(broker.port, V5) as control, contextlib.ExitStack() as running:
-            # A retained message tells when a subscription stands, the same with every client.
+            # A retained message tells when a subscription exists, in the same way for each client.
             for granted in QOS:
                 control.publish(f"q{granted}/ready", "ready", 2, retain=True)
             subscribers = []
@@ -137,7 +139,7 @@ class Matrix(unittest.TestCase):
             for subscriber in subscribers:
                 with self.subTest(subscriber=subscriber.client.name, version=subscriber.version):
                     subscriber.await_lines(len(expected))
-            # What came twice would come before this.
+            # A second copy of a message would come before this message.
             for granted in QOS:
                 control.publish(f"q{granted}/end", "end", 2)
             expected += [(f"q{granted}/end", granted, "end") for granted in QOS]

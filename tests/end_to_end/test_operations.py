@@ -1,4 +1,4 @@
-"""What operators see, with the tools that they have: paho, mosquitto_sub, HTTP, a parser of Prometheus' format."""
+"""What operators can see, with the tools that they have: paho, mosquitto_sub, HTTP, a parser of Prometheus' format."""
 
 import re
 import signal
@@ -19,7 +19,7 @@ OFTEN = "[sys]\ninterval_s = 1\n"
 
 
 def get(broker, path):
-    """Status and body."""
+    """Status and body of a response."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{broker.http_port}{path}", timeout=SECONDS) as answer:
             return answer.status, answer.read().decode()
@@ -28,7 +28,7 @@ def get(broker, path):
 
 
 def metrics(broker):
-    """All samples by name and labels; each line must be one, a HELP or a TYPE."""
+    """All samples by name and labels. Each line must be a sample, a HELP or a TYPE."""
     status, text = get(broker, "/metrics")
     assert status == 200, text
     samples, types = {}, {}
@@ -74,17 +74,17 @@ class Operations(unittest.TestCase):
                     seen[message.topic] = message.payload
                 self.assertRegex(seen["$SYS/broker/version"], rb"^goldcrest version \d+\.\d+\.\d+$")
 
-    def test_mosquitto_sub_gets_the_values_at_once(self):
+    def test_mosquitto_sub_gets_the_sys_topics_at_once(self):
         with Broker() as broker:
             command = ["mosquitto_sub", "-p", str(broker.port), "-C", "1", "-F", "%r %t %p", "-t"]
             run = lambda topic: subprocess.run([*command, topic], stdout=subprocess.PIPE, timeout=SECONDS, check=True)
-            # Long before the second publication.
+            # The values come long before they are published again.
             started = time.monotonic()
             self.assertEqual(run("$SYS/broker/retained messages/count").stdout, b"1 $SYS/broker/retained messages/count 0\n")
             self.assertRegex(run("$SYS/broker/uptime").stdout, rb"^1 \$SYS/broker/uptime \d+ seconds\n$")
             self.assertLess(time.monotonic() - started, 9)
 
-    def test_a_flipped_byte_is_told_in_the_log_a_metric_and_a_topic(self):
+    def test_a_damaged_record_is_reported_in_log_metrics_and_sys_topic(self):
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             with Broker("--data-dir", folder) as broker, Client(broker.port, V5) as publisher:
                 publisher.publish("kept", "a payload to be found", 1, retain=True)
@@ -101,23 +101,24 @@ class Operations(unittest.TestCase):
                     self.assertEqual(watcher.next().payload, shards().encode())
                 self.assertIn("the store is damaged", broker.read_log())
 
-    def test_a_store_that_failed_is_told_before_the_end(self):
-        """While clients have their time to leave."""
-        # Behind the syncs of the segments that are made ahead: without those it is full, and has not failed.
+    def test_a_failed_store_is_reported_before_the_broker_ends(self):
+        """The failure is visible while clients have time to leave."""
+        # The failing sync comes after those of the segments that are made ahead: without these segments the store would be
+        # full, and not failed.
         under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]
         under += ["-e", "inject=fdatasync:error=EIO:when=20+"]
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             broker = Broker(*HTTP, "--data-dir", folder, under=under)
             wait_until(lambda: get(broker, "/ready") == (200, "it is ready\n"), "it is ready")
             with socket.create_connection(("127.0.0.1", broker.port)) as stays:
-                # It never closes, so there is something to wait for.
+                # This client never closes, so that the broker waits for it.
                 stays.sendall(bytes.fromhex("10 0d 0004 4d515454 05 02 0000 00 0000"))
                 answer, number = (200, ""), 0
 
                 def has_failed():
                     nonlocal answer, number
                     number += 1
-                    # Retained, with QoS 1: each of them is synced.
+                    # Each of these retained QoS 1 messages is synced.
                     stays.sendall(b"\x33\x08\0\1t" + number.to_bytes(2) + b"\0x!")
                     answer = get(broker, "/ready")
                     return "the store failed: nothing more is acknowledged\n" in answer[1]
@@ -128,7 +129,7 @@ class Operations(unittest.TestCase):
             self.assertGreater(broker.expected_code, 0)
             broker.__exit__(None)
 
-    def test_it_is_not_ready_while_it_stops(self):
+    def test_ready_says_no_while_the_broker_stops(self):
         with Broker(*HTTP) as broker, socket.create_connection(("127.0.0.1", broker.port)) as stays:
             stays.sendall(bytes.fromhex("10 0d 0004 4d515454 05 02 0000 00 0000"))
             self.assertEqual(stays.recv(1), b"\x20")

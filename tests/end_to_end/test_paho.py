@@ -18,7 +18,7 @@ LIMIT = (10 << 20) + (64 << 10)
 
 
 def each_version(test):
-    """Runs a test with each version of the protocol."""
+    """Runs a test once for each version of the protocol."""
 
     @functools.wraps(test)
     def run(self):
@@ -43,7 +43,7 @@ class Suite(unittest.TestCase):
 
 class Retained(Suite):
     @each_version
-    def test_set_replace_and_clear(self, version):
+    def test_paho_sets_replaces_and_clears_a_retained_message(self, version):
         topic = unique("retained")
         publisher = self.client(version)
         publisher.publish(topic, "first", 1, retain=True)
@@ -59,7 +59,7 @@ class Retained(Suite):
         late.subscribe(topic, 1)
         late.assert_nothing_for(topic, publisher)
 
-    def test_retain_handling(self):
+    def test_paho_gets_retained_messages_by_its_retain_handling(self):
         topic = unique("handling")
         publisher = self.client()
         publisher.publish(topic, "kept", 1, retain=True)
@@ -74,7 +74,7 @@ class Retained(Suite):
         subscriber.subscribe(topic, 1, retainHandling=1)
         self.assertEqual(subscriber.next().payload, b"kept")
 
-    def test_retain_as_published(self):
+    def test_paho_gets_the_retain_flag_as_published(self):
         topic = unique("as-published")
         plain, faithful = self.client(), self.client()
         plain.subscribe(topic, 1)
@@ -85,7 +85,7 @@ class Retained(Suite):
 
 class Will(Suite):
     @each_version
-    def test_a_killed_client_leaves_its_will(self, version):
+    def test_the_will_of_a_killed_client_is_published(self, version):
         topic = unique("will")
         watcher = self.client(version)
         watcher.subscribe(topic, 2)
@@ -105,7 +105,7 @@ class Will(Suite):
         self.assertTrue(late.next().retain)
 
     @each_version
-    def test_a_farewell_takes_the_will_along(self, version):
+    def test_the_will_of_a_client_that_disconnects_is_not_published(self, version):
         topic = unique("no-will")
         watcher = self.client(version)
         watcher.subscribe(topic, 1)
@@ -113,7 +113,7 @@ class Will(Suite):
             pass
         watcher.assert_nothing_for(topic, self.client(version))
 
-    def test_a_reconnect_within_the_delay_takes_the_will_along(self):
+    def test_a_reconnect_within_the_will_delay_cancels_the_will(self):
         topic, client_id = unique("delayed"), unique("c")
         delayed = properties(PacketTypes.WILLMESSAGE, WillDelayInterval=3600)
         will = {"topic": topic, "payload": "gone", "qos": 1, "properties": delayed}
@@ -125,7 +125,7 @@ class Will(Suite):
 
 
 class Shared(Suite):
-    def test_each_message_goes_to_one_member(self):
+    def test_each_message_goes_to_one_member_of_a_group(self):
         topic, group = unique("shared"), unique("g")
         members = [self.client() for _ in range(3)]
         for member in members:
@@ -140,7 +140,7 @@ class Shared(Suite):
         shares = [member.next_payloads(100) for member in members]
         self.assertEqual(sorted(sum(shares, [])), sorted(sent))
 
-    def test_members_that_left_do_not_hoard(self):
+    def test_messages_do_not_wait_for_group_members_that_left(self):
         topic, group, client_id = unique("shared"), unique("g"), unique("c")
         absent = self.client(V5, client_id, keep_session=True)
         absent.subscribe(f"$share/{group}/{topic}", 1)
@@ -156,7 +156,7 @@ class Shared(Suite):
 
 class Resume(Suite):
     @each_version
-    def test_messages_queue_up_for_an_absent_client(self, version):
+    def test_messages_wait_in_order_for_an_absent_client(self, version):
         for qos in (1, 2):
             topic, client_id = unique("resume"), unique("c")
             first = self.client(version, client_id, keep_session=True)
@@ -174,7 +174,7 @@ class Resume(Suite):
             self.assertEqual(again.next_payloads(100), sent)
             again.assert_nothing_for(topic, publisher)
 
-    def test_what_was_not_acknowledged_comes_again_with_dup(self):
+    def test_an_unacknowledged_message_comes_again_with_dup(self):
         for version in (V3_1_1, V5):
             topic, client_id = unique("again"), unique("c")
             publisher = self.client(version)
@@ -185,7 +185,7 @@ class Resume(Suite):
             seen = [first.next() for _ in range(3)]
             self.assertEqual([message.dup for message in seen], [False] * 3)
             first.paho.ack(seen[0].mid, 1)
-            # The acknowledgement is on its way before the socket closes.
+            # The acknowledgement is sent before the socket closes.
             first.publish(unique("after-ack"), "", 1)
             first.drop()
             again = self.client(version, client_id, keep_session=True)
@@ -202,7 +202,7 @@ class Resume(Suite):
 
 class Large(Suite):
     @each_version
-    def test_a_mebibyte(self, version):
+    def test_a_payload_of_a_mebibyte_arrives_unchanged(self, version):
         payload = bytes(range(256)) * (LARGE // 256)
         topic = unique("large")
         client = self.client(version)
@@ -211,19 +211,19 @@ class Large(Suite):
             client.publish(topic, payload, qos)
             self.assertEqual(client.next().payload, payload)
 
-    def test_the_limit_and_one_byte_more(self):
+    def test_the_largest_packet_is_accepted_and_one_byte_more_is_refused(self):
         client = self.client()
         self.assertEqual(client.connack.MaximumPacketSize, LIMIT)
         topic = unique("limit")
         client.subscribe(topic, 1)
-        # Fixed header of 5 bytes, topic with its length, Packet Identifier, no Properties.
+        # Around the payload: 5 bytes of fixed header, the topic with its length, the Packet Identifier, no Properties.
         largest = LIMIT - 5 - 2 - len(topic) - 2 - 1
         client.publish(topic, bytes(largest), 1)
         self.assertEqual(len(client.next().payload), largest)
         client.paho.publish(topic, bytes(largest + 1), 1)
         self.assertEqual(client.ends.get(timeout=SECONDS)[1].value, 0x95)
 
-    def test_a_message_too_large_for_a_subscriber_spares_it(self):
+    def test_a_message_too_large_for_a_subscriber_is_not_sent_to_it(self):
         topic = unique("small")
         small = self.client(V5, MaximumPacketSize=1000)
         small.subscribe(topic, 1)
@@ -233,7 +233,7 @@ class Large(Suite):
 
 
 class Properties(Suite):
-    def test_what_a_publisher_says_arrives_unchanged_and_in_order(self):
+    def test_properties_of_a_message_arrive_unchanged_and_in_order(self):
         topic = unique("properties")
         subscriber = self.client()
         subscriber.subscribe(topic, 1)
@@ -255,7 +255,7 @@ class Properties(Suite):
         self.assertEqual((given.CorrelationData, given.PayloadFormatIndicator), (b"\0\xff", 1))
         self.assertIn(given.MessageExpiryInterval, range(900, 1001))
 
-    def test_topic_alias_of_a_publisher(self):
+    def test_a_publisher_can_use_a_topic_alias(self):
         topic = unique("alias")
         subscriber = self.client()
         subscriber.subscribe(topic, 1)
@@ -268,7 +268,7 @@ class Properties(Suite):
         self.assertEqual([m.payload for m in messages], [b"by name", b"by alias", b"again"])
         self.assertEqual({m.topic for m in messages}, {topic})
 
-    def test_versions_side_by_side(self):
+    def test_clients_of_different_versions_exchange_messages(self):
         topic = unique("versions")
         subscribers = [self.client(version) for version in VERSIONS.values()]
         for subscriber in subscribers:
@@ -282,8 +282,8 @@ class Properties(Suite):
 class SlowSubscriber(Suite):
     BATCHES, BATCH, SIZE = 30, 100, 32 << 10
 
-    def test_it_costs_its_own_queue_and_nothing_else(self):
-        """A subscriber stops reading while nearly 100 MB go by: more than the sockets and its queue (64 MiB) hold."""
+    def test_a_subscriber_that_does_not_read_fills_only_its_own_queue(self):
+        """A subscriber stops reading while nearly 100 MB are published: more than the sockets and its queue (64 MiB) hold."""
         topic = unique("slow")
         slow = self.client()
         slow.subscribe(topic, 0)
@@ -303,7 +303,7 @@ class SlowSubscriber(Suite):
             numbers.append(int.from_bytes(payload[:4], "big"))
             if len(numbers) % 500 == 0:
                 publisher.publish(topic, b"last", 1)
-        # It got a part, in order.
+        # The subscriber got a part of the messages, in order.
         self.assertEqual(numbers, sorted(set(numbers)))
         self.assertGreater(len(numbers), 1000)
         self.assertLess(len(numbers), self.BATCHES * self.BATCH)

@@ -1,4 +1,4 @@
-"""The process itself: how it starts, refuses to start and stops, and how many connections it takes."""
+"""The process of the broker: how it starts, refuses to start and stops, and how many connections it accepts."""
 
 import resource
 import selectors
@@ -21,7 +21,7 @@ CONNECT_V3_1_1 = bytes.fromhex("10 0c 0004 4d515454 04 02 0000 0000")
 
 
 def refused(*arguments):
-    """What a broker that must not start writes to standard error."""
+    """The standard error of a broker that must not start."""
     done = subprocess.run(
         [BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=SECONDS
     )
@@ -31,14 +31,14 @@ def refused(*arguments):
 
 
 class Start(unittest.TestCase):
-    def test_a_port_in_use_is_told_in_one_line(self):
+    def test_a_port_in_use_is_reported_in_one_line(self):
         with Broker() as broker:
             error = refused("--listen", f"127.0.0.1:{broker.port}")
         self.assertEqual(error.count("\n"), 1, error)
         self.assertIn(f"127.0.0.1:{broker.port}", error)
         self.assertIn("in use", error)
 
-    def test_strangers_are_not_let_in_by_mistake(self):
+    def test_listening_beyond_loopback_needs_allow_anonymous(self):
         for address in ("0.0.0.0:0", "[::]:0"):
             error = refused("--listen", address)
             self.assertIn(address.rsplit(":", 1)[0], error)
@@ -59,7 +59,7 @@ class Start(unittest.TestCase):
                 self.assertIn(f"{file.name}:{line}: {key}", error)
         self.assertIn("/nowhere.toml", refused("--config", "/nowhere.toml"))
 
-    def test_what_the_configuration_says_is_done(self):
+    def test_the_configuration_file_takes_effect(self):
         with Broker(config="[limits]\nreceive_maximum = 7\n") as broker, Client(broker.port, V5) as client:
             self.assertEqual(client.connack.ReceiveMaximum, 7)
 
@@ -73,7 +73,7 @@ class Start(unittest.TestCase):
 
 
 class Stop(unittest.TestCase):
-    def test_sigterm_and_sigint_say_goodbye(self):
+    def test_sigterm_and_sigint_disconnect_clients_before_the_end(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(signal=number), Broker() as broker:
                 clients = [Client(broker.port, version) for version in (V5, V5, V5, V3_1_1)]
@@ -87,11 +87,11 @@ class Stop(unittest.TestCase):
                 for client in clients:
                     client.paho.loop_stop()
 
-    def test_a_second_signal_ends_at_once(self):
+    def test_a_second_signal_ends_the_broker_at_once(self):
         with Broker() as broker:
             broker.expected_code = 1
             with socket.create_connection(("127.0.0.1", broker.port)) as stuck:
-                # It never reads, so there is something to wait for after the first signal.
+                # This client never reads, so the broker waits for it after the first signal.
                 stuck.sendall(CONNECT_V5 + subscribe("t"))
                 with Client(broker.port, V5) as publisher:
                     for _ in range(40):
@@ -104,7 +104,7 @@ class Stop(unittest.TestCase):
                 self.assertEqual(broker.wait(), 1)
                 self.assertLess(time.monotonic() - started, 1)
 
-    def test_a_client_that_does_not_read_cannot_keep_it(self):
+    def test_a_client_that_does_not_read_delays_the_stop_only_for_a_while(self):
         with Broker() as broker, socket.create_connection(("127.0.0.1", broker.port)) as stuck:
             stuck.sendall(CONNECT_V5 + subscribe("t"))
             with Client(broker.port, V5) as publisher:
@@ -115,13 +115,13 @@ class Stop(unittest.TestCase):
 
 
 class Many(unittest.TestCase):
-    def test_5000_connections_at_once(self):
-        """All of them connect in one burst, subscribe and get a message, from a broker with its defaults."""
+    def test_5000_connections_at_once_are_served(self):
+        """All clients connect in one burst, subscribe and get a message, from a broker with default settings."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.assertGreater(hard, CONNECTIONS + 500, "raise the limit of open files: ulimit -Hn")
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        # The broker raises its own limit.
+        # The broker raises its own limit of file descriptors.
         low = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
         with Broker(preexec_fn=low) as broker, Client(broker.port, V5) as publisher:
             swarm = Swarm(broker.port, CONNECTIONS)
@@ -135,7 +135,7 @@ class Many(unittest.TestCase):
 
 
 class Swarm:
-    """Sockets that all send CONNECT (3.1.1) and SUBSCRIBE, and collect what comes."""
+    """Many sockets that send CONNECT (3.1.1) and SUBSCRIBE, and collect the answers."""
 
     def __init__(self, port, count):
         self.selector = selectors.DefaultSelector()
@@ -149,7 +149,7 @@ class Swarm:
             self.received[sock] = b""
 
     def await_bytes(self, least, what):
-        """Until each socket has received so many bytes."""
+        """Waits until each socket has received this many bytes."""
         end = time.monotonic() + SECONDS
         lacking = {sock for sock, received in self.received.items() if len(received) < least}
         while lacking:
@@ -173,19 +173,19 @@ class Swarm:
 
 
 def subscribe(topic_filter, properties=b"\0"):
-    """SUBSCRIBE at QoS 0; without the byte that says that there are no Properties it is one of 3.1.1."""
+    """A SUBSCRIBE with QoS 0. Without the byte for an empty list of Properties it is one of MQTT 3.1.1."""
     body = b"\0\1" + properties + len(topic_filter).to_bytes(2, "big") + topic_filter.encode() + b"\0"
     return bytes([0x82, len(body)]) + body
 
 
 def publish(topic, payload):
-    """PUBLISH at QoS 0 of 3.1.1."""
+    """A PUBLISH with QoS 0 in MQTT 3.1.1."""
     body = len(topic).to_bytes(2, "big") + topic.encode() + payload
     return bytes([0x30, len(body)]) + body
 
 
 def refuses_now(port):
-    """Waits until nobody listens on `port`."""
+    """Waits until no process listens on `port`."""
 
     def refuses():
         with socket.socket() as sock:

@@ -1,6 +1,6 @@
-"""A queue that is larger than memory: its bodies are on disk, and come from there in order, also after `kill -9`.
+"""A queue that is larger than memory: its bodies are on disk, and are delivered from there in order, even after `kill -9`.
 
-GOLDCREST_QUEUED=N queues so many messages of 1 KiB instead of the usual number; a million is the aim of the design.
+GOLDCREST_QUEUED=N sets the number of messages of 1 KiB; the design is made for a million.
 """
 
 import os
@@ -23,17 +23,17 @@ body_bytes = {BODY_BYTES}
 max_bytes = "64GiB"
 """
 LEAST = 11 << 20
-"""What a broker takes without messages, and what batches on their way to the disk take."""
+"""The memory of a broker without messages, with the batches on their way to the disk, in bytes."""
 EACH = 108
-"""What a message takes whose body is on disk. With these a million of them fit into 128 MB."""
+"""The memory for a message whose body is on disk, in bytes. A million of them fit into 128 MB."""
 SIZE = 1024
 AT_ONCE = 500
-"""Messages that the publisher sends before it waits for acknowledgements."""
+"""The messages that the publisher sends before it waits for acknowledgements."""
 
 
 
 class Raw:
-    """A client of MQTT 3.1.1 with a Session that is kept, made for many messages."""
+    """A client of MQTT 3.1.1 with a lasting Session, made for many messages."""
 
     def __init__(self, port, client_id):
         self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
@@ -59,7 +59,7 @@ class Raw:
         self.take_exactly(5)
 
     def publish(self, numbers):
-        """With QoS 1; returns when all are acknowledged."""
+        """Publishes with QoS 1, and returns when all messages are acknowledged."""
         head = b"\x32" + bytes([0x80 | (SIZE + 5) & 0x7F, (SIZE + 5) >> 7]) + b"\0\1q"
         filler = b"." * (SIZE - 10)
         for start in range(numbers.start, numbers.stop, AT_ONCE):
@@ -70,7 +70,7 @@ class Raw:
                 assert self.take_exactly(4) == b"\x40\2" + (1 + ack).to_bytes(2)
 
     def messages(self):
-        """The numbers of the messages that come. Each is acknowledged when the next ones are waited for."""
+        """Yields the numbers of the messages that come. Each message is acknowledged when the next number is asked for."""
         size = 3 + SIZE + 5
         while True:
             whole = len(self.rest) // size
@@ -91,7 +91,7 @@ class Raw:
 
 
 class Queue(unittest.TestCase):
-    def test_a_queue_larger_than_memory_comes_in_order(self):
+    def test_a_queue_larger_than_memory_is_delivered_in_order(self):
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-", dir=os.environ.get("GOLDCREST_DATA")) as folder:
             self.folder = folder
             broker = self.start()
@@ -112,7 +112,7 @@ class Queue(unittest.TestCase):
                 with Raw(broker.port, "reader") as reader:
                     last = None
                     for number in reader.messages():
-                        # What was not known to be acknowledged when the broker was killed comes again, in its place.
+                        # Messages whose acknowledgement the killed broker had not stored come again, in their place.
                         in_order = number <= expected if last is None else number == last + 1
                         self.assertTrue(in_order, f"{number} after {last}, for {expected}")
                         last, expected = number, max(expected, number + 1)

@@ -18,7 +18,7 @@ BACKUPS = 5
 
 
 def store(*arguments):
-    """What the command printed; it must succeed."""
+    """The output of a command, which must succeed."""
     done = subprocess.run([BINARY, "store", *arguments], capture_output=True, text=True, timeout=SECONDS)
     if done.returncode:
         raise AssertionError(f"{arguments}: {done.returncode}: {done.stdout}{done.stderr}")
@@ -26,7 +26,7 @@ def store(*arguments):
 
 
 class Store(unittest.TestCase):
-    def test_a_backup_under_load_has_all_that_was_acknowledged(self):
+    def test_a_backup_under_load_has_all_acknowledged_messages(self):
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             data = Path(folder, "data")
             acknowledged = []
@@ -67,12 +67,13 @@ class Store(unittest.TestCase):
             print(f"{BACKUPS} backups, the last with {queued} messages, {sum(before.values())} acknowledged before")
 
     def queued(self, data):
-        """Messages that wait for the subscriber."""
+        """How many messages wait for the subscriber."""
         records = [json.loads(line) for line in store("dump", "--data-dir", data).splitlines()]
         return sum(record["kind"] == "Delivery" and record.get("message") is not None for record in records)
 
-    def test_another_number_of_shards_keeps_everything(self):
-        """Each Session has its queue, in order and once, and each client the retained messages, whatever the number."""
+    def test_a_change_of_the_number_of_shards_loses_nothing(self):
+        """After each change of the number, each Session gets its queue in order and once, and each client the retained
+        messages."""
         names = [f"client-{number}" for number in range(12)]
         with tempfile.TemporaryDirectory(prefix="goldcrest-data-") as folder:
             data, published, chance = Path(folder, "data"), 0, random.Random(SEED)
@@ -80,13 +81,13 @@ class Store(unittest.TestCase):
                 for name in names:
                     with Raw(broker.port, name) as client:
                         client.subscribe("t")
-                        # A group with members on all shards: they share what the writer says.
+                        # The group has members on all shards, which share the writer's messages.
                         client.subscribe("$share/g/t")
                 with Raw(broker.port, "keeper") as client:
                     client.send(0x31 | 2, b"\0\4kept\0\1yes")
                     client.expect(0x40)
             for number in (2, 1, 2, 3, 3, 1, 4):
-                # One that is killed while it starts, at some moment of the change.
+                # First a broker that is killed while it starts, at some moment of the change.
                 started = subprocess.Popen(
                     [BINARY, "--shards", str(number), "--data-dir", data, "--listen", "127.0.0.1:0"],
                     stdout=subprocess.DEVNULL,
@@ -101,7 +102,8 @@ class Store(unittest.TestCase):
                             writer.publish(published)
                             published += 1
                     self.assertNotIn("left out", broker.read_log())
-                # Messages that were under way between shards when it stopped have to arrive first.
+                # Messages that were on their way between shards when the broker stopped have to arrive before the number can
+                # change.
                 starts = 0
                 while f"of {number} shards" not in store("check", "--data-dir", data):
                     starts += 1
@@ -118,11 +120,11 @@ class Store(unittest.TestCase):
                     with Raw(broker.port, name) as client:
                         self.assertTrue(client.session_present, name)
                         got = client.drain(published)
-                        # Once by its own subscription, and by the group what fell to it.
+                        # Each client gets every message by its own subscription, and its share of the group's messages.
                         self.assertEqual(sorted(set(got)), list(range(published)), name)
                         shared += len(got) - published
                         client.send(0x82, b"\0\2\0\4kept\1")
-                        # SUBACK may come before it or behind it.
+                        # SUBACK may come before the retained message or behind it.
                         packets = dict(client.receive() for _ in range(2))
                         self.assertEqual(packets[0x33][-3:], b"yes")
                 self.assertEqual(shared, published, "the group gets each message once")

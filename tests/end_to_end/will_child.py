@@ -1,4 +1,4 @@
-"""Connects with a Will, says so, and waits to be killed."""
+"""Connects with a Will, prints that it has, and waits to be killed."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Runs the firmware example in QEMU, with each UART and TCP port 1883 on a port of its own."""
+"""Runs the firmware example in QEMU, with each UART and TCP port 1883 on a port of the host."""
 
 import json
 import os
@@ -17,19 +17,19 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "target/bare-metal/thumbv7m-none-eabi/release"
 IMAGE = Path(os.environ.get("FIRMWARE", IMAGES / "goldcrest-firmware-example"))
 STALL_IMAGE = Path(os.environ.get("FIRMWARE_STALL", IMAGES / "goldcrest-firmware-stall"))
-"""Built with the feature `stall`."""
+"""The firmware with the feature `stall`."""
 UARTS = 3
 SOCKETS = 8
-"""Clients that the firmware takes by TCP at once."""
+"""The TCP clients that the firmware accepts at once."""
 WHOLE_LIFE_SECONDS = 300
-"""After this QEMU is ended, whatever became of those who started it."""
+"""QEMU is ended after this time, even if the test that started it has died."""
 STARTED = "MQTT on TCP port 1883"
 
 
 def hold_port():
-    """A socket on a port that the system gives to nobody else, while no QEMU runs either: a board once lost one over a reset.
+    """A socket that reserves a port even while no QEMU runs: a board once lost its port over a reset.
 
-    It does not listen and, as QEMU does, allows its address to be used again: so QEMU can listen there.
+    The socket does not listen and allows its address to be reused, as QEMU does. So QEMU can listen on the port.
     """
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,12 +46,12 @@ class Machine:
         *self.ports, self.tcp = [holder.getsockname()[1] for holder in self.holders]
         self.folder = tempfile.TemporaryDirectory(prefix="goldcrest-")
         self.flash = Path(self.folder.name) / "goldcrest.flash"
-        """What outlives a reset: a file of QEMU's folder."""
+        """The file with the board's flash, which outlives a reset."""
         self.monitor = f"{self.folder.name}/monitor"
         self.start()
 
     def start(self, flash_takes=None):
-        """The flash takes writes and erases below the address `flash_takes` only, and fails beyond."""
+        """Starts QEMU. If `flash_takes` is given, writing or erasing flash at or above this address fails."""
         command = [] if flash_takes is None else ["prlimit", f"--fsize={flash_takes}"]
         command += ["timeout", "--kill-after=5", str(WHOLE_LIFE_SECONDS)]
         command += ["qemu-system-arm", "-machine", "lm3s6965evb", "-display", "none", "-monitor", "none"]
@@ -66,7 +66,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # Python ignores the signal that would end QEMU when the file is to grow beyond its limit, and so shall QEMU.
+            # Python ignores the signal that would end QEMU when the file would grow beyond its limit. QEMU must ignore it too.
             restore_signals=False,
         )
         self.said = []
@@ -76,8 +76,8 @@ class Machine:
         self.expect(STARTED)
 
     def cut_power(self):
-        """Whatever the board is doing, it does no more of it. Connections are reset."""
-        # All of the process group, which `timeout` leads.
+        """Stops the board, whatever it is doing. Its connections are reset."""
+        # This kills the process group, which `timeout` leads.
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(SECONDS)
         self.reader.join(SECONDS)
@@ -85,7 +85,7 @@ class Machine:
         self.lines = queue.Queue()
 
     def reset(self, **options):
-        """Cuts the power and starts the board again: with the same flash, on the same ports, with the options of `start`."""
+        """Cuts the power and starts the board again, with the same flash, ports and options."""
         self.cut_power()
         self.start(**options)
 
@@ -96,7 +96,7 @@ class Machine:
         self.lines.put(None)
 
     def expect(self, pattern):
-        """The next line that the firmware says and in which `pattern` is found, as a match."""
+        """The next line of the firmware that matches `pattern`, as a match."""
         while True:
             line = self.lines.get(timeout=SECONDS)
             if line is None:
@@ -105,7 +105,7 @@ class Machine:
                 return match
 
     def plug(self, in_place):
-        """Puts the network cable in, or pulls it: frames are lost both ways."""
+        """Plugs the network cable in, or pulls it: then frames are lost both ways."""
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(SECONDS)
             monitor.connect(self.monitor)

@@ -1,4 +1,4 @@
-"""The broker in a microcontroller, on Ethernet: with rumqttc, paho-mqtt, mosquitto's clients and raw bytes."""
+"""The broker in a microcontroller, on Ethernet, with rumqttc, paho-mqtt, mosquitto's clients and raw bytes."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ from raw import (
 )
 
 RUMQTTC = os.environ["RUMQTTC_CLIENT"]
-"""Named by the script `run`, which builds it."""
+"""The program of rumqttc. The script `run` builds it and passes its path."""
 QUOTA_EXCEEDED = 0x97
 STACK_BYTES_AT_MOST = 4096
 
@@ -40,7 +40,7 @@ class Suite(unittest.TestCase):
         return self.enterContext(Client(self.machine.ports[uart], version, **options))
 
     def stream(self, *pieces, answer=CONNACK):
-        """A connection on which `pieces`, or CONNECT alone, were sent and `answer` came."""
+        """A connection on which `pieces`, or CONNECT alone, was sent and `answer` was received."""
         return self.enterContext(at_last(lambda: self.greeted(pieces or (CONNECT,), answer)))
 
     def greeted(self, pieces, answer):
@@ -56,7 +56,8 @@ class Suite(unittest.TestCase):
 
 
 def at_last(connect):
-    """What `connect` gives. One that comes just when others have gone may find that the board has no socket yet, and is refused."""
+    """The result of `connect`. A client that comes just after others have left may be refused, since the board has no free
+    socket yet: then it tries again."""
     end = time.monotonic() + SECONDS
     while True:
         try:
@@ -73,14 +74,14 @@ class Network(Suite):
 
     @classmethod
     def tearDownClass(cls):
-        """After all that the tests of this class did."""
+        """Checks the board after all tests of this class."""
         with Client(cls.machine.tcp, V5) as client:
             client.subscribe("$SYS/board/stack")
             used, size = client.next().payload.decode().split(" of ")
         print(f"stack: {used} of {size} bytes used at most")
         assert int(used) <= STACK_BYTES_AT_MOST, f"{used} bytes of stack"
 
-    def test_every_qos_among_network_uart_and_versions(self):
+    def test_every_qos_between_network_and_uart_in_each_version(self):
         for name, version in VERSIONS.items():
             clients = [self.client(version), self.client(), self.uart_client(0, version), self.uart_client(1, V3_1_1)]
             for index, client in enumerate(clients):
@@ -96,7 +97,7 @@ class Network(Suite):
             for client in clients:
                 client.__exit__()
 
-    def test_rumqttc_and_mosquitto_hear_each_other(self):
+    def test_rumqttc_and_mosquitto_get_each_others_messages(self):
         port = str(self.machine.tcp)
         mosquitto = ["-h", "127.0.0.1", "-p", port]
         subscribers = [[RUMQTTC, "sub", version, port, "-"] for version in ("3.1.1", "5")]
@@ -104,7 +105,7 @@ class Network(Suite):
         control = self.client()
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in subscribers]
         try:
-            # A retained message tells when a subscription stands.
+            # A retained message tells when a subscription exists.
             control.publish("q2/ready", "-", 1, retain=True)
             for process in processes:
                 self.assertEqual(process.stdout.readline(), "q2/ready 1 -\n")
@@ -132,7 +133,7 @@ class Network(Suite):
                 process.stdout.close()
             control.publish("q2/ready", "", 1, retain=True)
 
-    def test_retained_messages_and_sessions(self):
+    def test_the_board_keeps_retained_messages_and_sessions(self):
         with self.client(V5, client_id="keeps", keep_session=True) as client:
             client.subscribe("kept", 2)
         publisher = self.client(V3_1_1)
@@ -161,7 +162,7 @@ class Network(Suite):
                 self.assertEqual(client.next_payloads(8), [bytes([number]) * 256 for number in range(8)])
             self.client(V3_1_1, client_id=name).__exit__()
 
-    def test_all_are_connected_at_once_and_one_more_is_refused(self):
+    def test_the_board_serves_its_promised_clients_and_refuses_one_more(self):
         clients = [self.client() for _ in range(SOCKETS)] + [self.uart_client(uart) for uart in range(UARTS)]
         for client in clients:
             client.subscribe("all", 1)
@@ -174,44 +175,44 @@ class Network(Suite):
         clients[0].__exit__()
         self.stream()
 
-    def test_sockets_whose_clients_do_not_close_are_free_again(self):
+    def test_sockets_are_freed_though_their_clients_do_not_close(self):
         refused = [self.stream() for _ in range(SOCKETS)]
         for stream in refused:
             stream.sendall(MALFORMED)
-        # The broker has closed all of them, and they have not.
+        # The broker has closed all these connections, and their clients have not.
         for _ in range(SOCKETS):
             self.stream().close()
         for stream in refused:
             stream.expect_end()
 
-    def test_many_connections_one_after_the_other(self):
+    def test_many_connections_one_after_the_other_are_served(self):
         for number in range(200):
             with self.stream(CONNECT + PINGREQ + DISCONNECT, answer=CONNACK + PINGRESP) as stream:
                 if number % 2:
                     stream.expect_end()
 
-    def test_packets_that_come_byte_by_byte_or_all_at_once(self):
+    def test_packets_are_understood_byte_by_byte_and_all_at_once(self):
         packets = subscribe("pieces") + publish("pieces", b"x" * 200) + PINGREQ
         answers = bytes.fromhex("90 03 0001 00")
         stream = self.stream(*(bytes([byte]) for byte in CONNECT))
         for byte in packets:
             stream.sendall(bytes([byte]))
         stream.expect(answers)
-        # The answers to the other two come in the order that the turns of the loop have given them.
+        # The order of the other two answers depends on the turns of the main loop.
         message = publish("pieces", b"x" * 200)
         rest = stream.read(len(message + PINGRESP))
         self.assertIn(rest, (message + PINGRESP, PINGRESP + message))
         stream.sendall(DISCONNECT)
 
-    def test_what_came_before_the_end_of_the_stream_is_answered(self):
-        """The client closes its side while the broker, which owes it 8 answers, takes nothing more until they are out."""
+    def test_packets_before_the_end_of_the_stream_are_answered(self):
+        """The client closes its side while the broker owes it 8 answers, and reads nothing more until these are sent."""
         stream = self.stream()
         stream.sendall(PINGREQ * 200)
         stream.shutdown(socket.SHUT_WR)
         stream.expect(PINGRESP * 200)
         stream.expect_end()
 
-    def test_the_largest_packets_go_both_ways(self):
+    def test_the_largest_packets_are_received_and_sent(self):
         publisher, subscriber = self.client(), self.client()
         subscriber.subscribe("large", 2)
         for size in (500, 511, 512, 513, 1000, 1024 - 13):
@@ -220,7 +221,7 @@ class Network(Suite):
                 publisher.publish("large", payload, qos)
                 self.assertEqual(subscriber.next().payload, payload)
 
-    def test_a_burst_is_held_back_and_nothing_of_it_is_lost(self):
+    def test_a_burst_from_the_network_is_held_back_without_loss(self):
         stream = self.stream()
         count = 2000
         packets = b"".join(publish_at_least_once("burst", number) for number in range(1, count + 1))
@@ -233,13 +234,13 @@ class Network(Suite):
         witness = self.uart_client(0)
         witness.subscribe("wills/#", 1)
         stream = self.stream(connect_with_will("wills/reset"))
-        # Closing sends a reset instead of an end.
+        # Closing this socket sends a reset instead of a normal end.
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         stream.close()
         message = witness.next()
         self.assertEqual((message.topic, message.payload, message.qos), ("wills/reset", b"gone", 1))
 
-    def test_a_silent_client_loses_its_connection_and_its_will_is_published(self):
+    def test_the_will_of_a_silent_client_is_published(self):
         witness = self.client()
         witness.subscribe("wills/#", 1)
         stream = self.stream(connect_with_will("wills/silent", keep_alive=2))
@@ -248,16 +249,16 @@ class Network(Suite):
         self.assertGreater(time.monotonic() - started, 2.5)
         stream.expect_end()
 
-    def test_a_ninth_subscription_is_refused(self):
+    def test_the_ninth_subscription_of_a_client_is_refused(self):
         client = self.client()
         codes = [client.subscribe(f"many/{number}") for number in range(9)]
         self.assertEqual(codes, [0] * 8 + [QUOTA_EXCEEDED])
 
-    def test_a_flood_from_some_clients_leaves_others_healthy(self):
+    def test_a_flood_from_some_clients_does_not_harm_others(self):
         publisher, subscriber = self.client(), self.client()
         subscriber.subscribe("calm", 1)
         longest = 0
-        # One that nobody hears, one that its own client does not read, one to others.
+        # One flood has no subscriber, one goes to a client that does not read, and one goes to other clients.
         with self.flood(
             (b"", publish("void", bytes(200))),
             (subscribe("flood/#"), publish("flood/x", bytes(200))),
@@ -272,7 +273,8 @@ class Network(Suite):
         self.assertLess(longest, 2)
 
     def test_a_burst_on_a_uart_during_a_flood_is_held_back(self):
-        """The main loop is busy: bytes fill the queue of the UART's interrupt, which is turned off and must be turned on again."""
+        """While the main loop is busy, bytes fill the queue of the UART's interrupt, which is turned off and must be turned
+        on again."""
         line = self.enterContext(Stream(self.machine.ports[2]))
         count = 2000
         packets = b"".join(publish_at_least_once("burst", number) for number in range(1, count + 1))
@@ -285,12 +287,12 @@ class Network(Suite):
 
     @contextlib.contextmanager
     def flood(self, *clients):
-        """While this lasts each client, its first packets and a message, sends the message as often as it can. Its socket on the board
-        is free in the end."""
+        """Lets each client send its first packets, and then one message as often as possible, for the duration of the `with`
+        block. Its socket on the board is free in the end."""
         stop = threading.Event()
 
         def send(stream, message):
-            # What is cut off here goes on with the next piece.
+            # A packet that is cut here goes on with the next piece.
             rest = b""
             stream.settimeout(0.2)
             while not stop.is_set():
@@ -318,13 +320,13 @@ class Network(Suite):
 
 
 class Board(Suite):
-    """The board as a participant."""
+    """The board as a client of its own broker."""
 
     @classmethod
     def setUpClass(cls):
         cls.machine = cls.enterClassContext(Machine())
 
-    def test_its_uptime_is_published_each_second_to_network_and_uart(self):
+    def test_the_board_publishes_its_uptime_each_second(self):
         for client in (self.client(), self.uart_client(0), self.client(V3_1_1)):
             client.subscribe("board/uptime", 1)
             first = client.next()
@@ -332,7 +334,7 @@ class Board(Suite):
             values = [int(first.payload), *map(int, client.next_payloads(3))]
             self.assertEqual(values, list(range(values[0], values[0] + 4)))
 
-    def test_commands_of_each_qos_switch_its_led(self):
+    def test_commands_of_each_qos_switch_the_led_of_the_board(self):
         client, sender = self.client(), self.uart_client(1, V3_1_1)
         client.subscribe("board/led", 1)
         self.assertEqual(client.next().payload, b"off")
@@ -346,14 +348,14 @@ class Board(Suite):
         message = newcomer.next()
         self.assertEqual((message.payload, message.retain), (b"off", True))
 
-    def test_what_goes_wrong_is_shown(self):
+    def test_the_board_publishes_its_faults(self):
         client = self.client()
         client.subscribe("$SYS/board/faults")
         client.publish("board/led/set", "dance", 1)
         self.machine.expect("1 unknown commands")
         self.assertIn(b"1 unknown commands", client.next().payload)
 
-    def test_it_connects_again_when_another_takes_its_place(self):
+    def test_the_board_connects_again_after_a_takeover(self):
         self.client(V5, client_id="board").ends.get(timeout=SECONDS)
         client = self.client()
         client.subscribe("board/led", 1)
@@ -374,7 +376,7 @@ class Cable(Suite):
     def setUpClass(cls):
         cls.machine = cls.enterClassContext(Machine())
 
-    def test_pulling_the_cable_publishes_the_wills_of_all_behind_it(self):
+    def test_pulling_the_cable_publishes_the_wills_of_all_network_clients(self):
         witness = self.uart_client(0)
         witness.subscribe("wills/#", 1)
         streams = [self.stream(connect_with_will(f"wills/{number}", keep_alive=2)) for number in range(SOCKETS)]

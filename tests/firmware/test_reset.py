@@ -1,6 +1,6 @@
-"""What survives a reset: the power of the board is cut, and it starts again with the flash that it had.
+"""What survives a reset: the power of the board is cut, and it starts again with the same flash.
 
-GOLDCREST_CRASHES=N cuts it so often under load instead of the usual number, GOLDCREST_SEED=N at other moments.
+GOLDCREST_CRASHES=N sets how often the power is cut under load, and GOLDCREST_SEED=N other moments for the cuts.
 """
 
 import os
@@ -35,18 +35,18 @@ from test_network import STACK_BYTES_AT_MOST, Suite
 CRASHES = int(os.environ.get("GOLDCREST_CRASHES", 15))
 SEED = int(os.environ.get("GOLDCREST_SEED", 1))
 PATIENCE = 150
-"""Seconds: paho waits for two Keep Alives before it gives a connection up of which the other side knows nothing."""
+"""In seconds: paho waits for two Keep Alives before it gives up a connection that the other side has forgotten."""
 MOMENTS = 10
-"""How many moments are tried of those in which nobody knows what the board has done yet."""
+"""The number of moments that are tried in situations in which the client can't know what the board has done."""
 QUOTA_EXCEEDED = 0x97
 QUEUED = 16
-"""So many messages fit into the queue of a client that is away: `queued_messages` of `Limits::FIRMWARE`."""
+"""The messages that fit into the queue of an absent client: `queued_messages` of `Limits::FIRMWARE`."""
 IN_FLIGHT = 4
-"""So many are in flight to a client at most: `inflight`."""
+"""The messages that may be in flight to a client: `inflight`."""
 AHEAD = 6
-"""No publisher is further ahead of its subscribers."""
+"""The most messages that a publisher may be ahead of its subscribers."""
 RECEIVE_MAXIMUM = 4
-"""The board's."""
+"""The Receive Maximum of the board."""
 ERASED = b"\xff" * 64 * 1024
 
 
@@ -57,31 +57,32 @@ class Reset(Suite):
     def session(self, client_id, present=True):
         """A connection of raw bytes that resumes its Session, or begins one."""
         stream = self.stream(connect_to_session(client_id), answer=bytes([0x20, 2]))
-        # Not part of `answer`: the next try would find the Session that this one has begun.
+        # SUBACK is not part of `answer`: a repeated attempt would find the Session that this one has begun.
         self.assertEqual(stream.read(2), bytes([present, 0]))
         return stream
 
     def subscriber(self, client_id, topic_filter, qos):
-        """Begins a Session with a subscription, and leaves it."""
+        """Begins a Session with a subscription, and disconnects."""
         with self.session(client_id, present=False) as stream:
             stream.sendall(subscribe(topic_filter, qos))
             stream.expect(bytes([0x90, 3, 0, 1, qos]))
             stream.sendall(DISCONNECT)
 
     def faults(self):
-        """What the board says is wrong. Messages that it dropped it counts since its flash was erased, all else since it started."""
+        """The faults that the board reports. It counts dropped messages since its flash was erased, and all else since its
+        start."""
         with self.client() as client:
             client.subscribe("board/uptime")
             client.subscribe("$SYS/board/faults")
-            # It says both each second.
+            # The board publishes both topics each second.
             seen = [client.next() for _ in range(3)]
         return next((message.payload.decode() for message in seen if message.topic == "$SYS/board/faults"), "none")
 
 
 class Kept(Reset):
-    """Sessions, subscriptions, retained messages and queues."""
+    """Sessions, subscriptions, retained messages and queues survive a reset."""
 
-    def test_retained_messages(self):
+    def test_retained_messages_survive_a_reset(self):
         client = self.client()
         for qos in (0, 1, 2):
             client.publish(f"kept/{qos}", str(qos), qos, retain=True)
@@ -94,7 +95,7 @@ class Kept(Reset):
         self.assertEqual(messages, {f"kept/{qos}": str(qos).encode() for qos in (0, 1, 2)})
         client.assert_nothing_for("kept/0", client)
 
-    def test_sessions_and_subscriptions_of_each_version(self):
+    def test_sessions_and_subscriptions_of_each_version_survive_a_reset(self):
         for name, version in VERSIONS.items():
             with self.client(version, client_id=f"stays-{name}", keep_session=True) as client:
                 client.subscribe("news", 1)
@@ -110,7 +111,7 @@ class Kept(Reset):
             publisher.publish("old", "x", 1)
             publisher.publish("news", name, 1)
             self.assertEqual(client.next().payload, name.encode())
-            # The next client to come gets no news that are not its own.
+            # The next client must not get this client's messages.
             client.__exit__()
             if version == V5:
                 with self.client(V5, client_id="goes-5", keep_session=True) as client:
@@ -120,7 +121,7 @@ class Kept(Reset):
                     with self.client(version, client_id=f"stays-{other}", keep_session=True) as client:
                         self.assertEqual(client.next().payload, name.encode())
 
-    def test_a_full_memory_of_queued_messages_in_order(self):
+    def test_a_full_memory_of_queued_messages_survives_a_reset_in_order(self):
         names = [f"absent-{number}" for number in range(4)]
         for name in names:
             self.subscriber(name, name, 1)
@@ -136,7 +137,7 @@ class Kept(Reset):
                     head = len(name) + 2
                     self.assertEqual(body[head + 2 :], bytes([number]) * 256)
                     client.sendall(puback(int.from_bytes(body[head : head + 2], "big")))
-                # The answer leaves after what came before has been written.
+                # PINGRESP is sent after the PUBACKs before it have been written to flash.
                 client.sendall(PINGREQ)
                 client.expect(PINGRESP)
                 client.sendall(DISCONNECT)
@@ -154,11 +155,12 @@ class Kept(Reset):
         print(f"stack: {used} of {size} bytes used at most ... ", end="")
         self.assertLessEqual(int(used), STACK_BYTES_AT_MOST)
 
-    def test_what_a_queue_has_no_room_for_is_counted(self):
-        """Under load a subscriber missed a message that was acknowledged, and nobody asked the board, which knew.
+    def test_messages_dropped_from_a_full_queue_are_counted_over_resets(self):
+        """Under load a subscriber missed an acknowledged message. The board had counted the loss, but the test did not look.
 
-        What is sent again with QoS 1 is a message of its own [MQTT-4.3.2-5], and takes a place of its own in the queue of a client
-        that is away. What has none is acknowledged and dropped: that is counted, and the count survives a reset.
+        A message of QoS 1 that is sent again is another message for the broker [MQTT-4.3.2-5], and takes another place in the
+        queue of an absent client. A message without a place is acknowledged, dropped and counted, and the count survives a
+        reset.
         """
         self.subscriber("reader", "x", 2)
         writer = self.session("writer", present=False)
@@ -168,7 +170,7 @@ class Kept(Reset):
         self.machine.reset()
         with self.session("writer") as writer:
             for number in range(6):
-                # It may not know of any PUBACK.
+                # The publisher may have received no PUBACK.
                 writer.sendall(publish_at_least_once("x", number + 1, b"%d" % number, dup=True))
                 writer.expect(puback(number + 1))
             for number in range(6, 12):
@@ -184,15 +186,15 @@ class Kept(Reset):
         came = [*range(6), *range(6), *range(6, 10)]
         self.assertEqual((receiver.got, len(came)), ([b"%d" % number for number in came], QUEUED))
 
-    def test_a_will(self):
-        """The reset ends the connection of a client whose Session is kept."""
+    def test_a_will_is_published_after_a_reset(self):
+        """The reset ends the connection of a client with a lasting Session."""
         self.subscriber("reader", "wills/x", 1)
         self.client(V3_1_1, keep_session=True, will={"topic": "wills/x", "payload": "gone", "qos": 1})
         self.machine.reset()
         with self.client(V3_1_1, client_id="reader", keep_session=True) as reader:
             self.assertEqual(reader.next().payload, b"gone")
 
-    def test_mosquitto_subscribes_before_and_reads_after(self):
+    def test_a_mosquitto_client_gets_its_messages_after_a_reset(self):
         mosquitto = ["-h", "127.0.0.1", "-p", str(self.machine.tcp), "-t", "m/x", "-q", "2"]
         session = ["-c", "-i", "mosquitto"]
         subprocess.run(["mosquitto_sub", *mosquitto, *session, "-E"], check=True, timeout=SECONDS)
@@ -204,7 +206,7 @@ class Kept(Reset):
         )
         self.assertEqual(done.stdout.split(), ["0", "1", "2"])
 
-    def test_a_retained_command_is_obeyed_again_and_the_uptime_begins_anew(self):
+    def test_after_a_reset_a_retained_command_is_obeyed_again(self):
         client = self.client()
         client.subscribe("board/uptime")
         client.subscribe("board/led", 1)
@@ -219,7 +221,7 @@ class Kept(Reset):
         wait_until(lambda: self.last(client, "board/led", b"off") == b"on", "the LED is on again")
 
     def last(self, client, topic, default=None):
-        """The last payload of a topic that has come so far."""
+        """The last payload of a topic so far."""
         seen = client.__dict__.setdefault("seen", {})
         while not client.messages.empty():
             message = client.next()
@@ -228,7 +230,7 @@ class Kept(Reset):
 
 
 class ExactlyOnce(Reset):
-    """The power is cut in the middle of an exchange of QoS 2. `reader` subscribes to what `writer` publishes."""
+    """The power is cut in the middle of a QoS 2 handshake. `reader` subscribes to the messages of `writer`."""
 
     def setUp(self):
         super().setUp()
@@ -237,7 +239,7 @@ class ExactlyOnce(Reset):
         self.chance = random.Random(SEED)
 
     def publish(self, packet_id, payload):
-        """All of the publisher's exchange."""
+        """Publishes, and completes the publisher's part of the handshake."""
         with self.session("writer") as writer:
             self.hand_over(writer, publish_exactly_once("x", packet_id, payload), packet_id)
             writer.sendall(DISCONNECT)
@@ -252,7 +254,7 @@ class ExactlyOnce(Reset):
         writer.expect(pubcomp(packet_id))
 
     def expect_message(self, reader, payload, dup=False):
-        """Returns the Packet Identifier of the next PUBLISH."""
+        """Expects a PUBLISH, and returns its Packet Identifier."""
         first, body = reader.read_packet()
         self.assertEqual((first, body[:3], body[5:]), (0x3C if dup else 0x34, b"\0\1x", payload))
         return int.from_bytes(body[3:5], "big")
@@ -263,15 +265,15 @@ class ExactlyOnce(Reset):
         reader.sendall(pubcomp(packet_id))
 
     def assert_nothing_left(self, *payloads):
-        """`reader` is sent these, then what is published now, and nothing else."""
+        """Checks that `reader` is sent these messages, then one that is published now, and no others."""
         self.publish(9, b"end")
         receiver = Receiver()
         with self.session("reader") as reader:
             receiver.receive_until(reader, b"end")
         self.assertEqual(receiver.got, [*payloads, b"end"])
 
-    def test_publisher_before_pubrec(self):
-        """Whether the message was stored nobody knows: it is sent again."""
+    def test_a_publish_without_pubrec_before_a_reset_is_sent_again(self):
+        """The client can't know whether the message was stored: it sends the message again."""
         payloads = [b"%d" % number for number in range(MOMENTS)]
         receiver = Receiver()
         for payload in payloads:
@@ -285,20 +287,21 @@ class ExactlyOnce(Reset):
                 receiver.receive_until(reader, payload)
         self.assertEqual(receiver.got, payloads)
 
-    def test_publisher_between_pubrec_and_pubrel(self):
+    def test_a_publisher_goes_on_with_pubrel_after_a_reset(self):
         with self.session("writer") as writer:
             for packet_id in (1, 2):
                 writer.sendall(publish_exactly_once("x", packet_id, b"%d" % packet_id))
                 writer.expect(pubrec(packet_id))
         self.machine.reset()
         with self.session("writer") as writer:
-            # It may not know of one PUBREC, and does of the other.
+            # The publisher may not have received the one PUBREC, and has received the other.
             self.hand_over(writer, publish_exactly_once("x", 1, b"1", dup=True), 1)
             self.release(writer, 2)
         self.assert_nothing_left(b"1", b"2")
 
-    def test_publisher_between_pubrel_and_pubcomp(self):
-        """Whether the identifier is free nobody knows: PUBREL is sent again, and then another message with it."""
+    def test_a_pubrel_repeated_after_a_reset_is_answered(self):
+        """The client can't know whether the Packet Identifier is free: it sends PUBREL again, and then another message with
+        the same identifier."""
         for number in range(MOMENTS):
             with self.session("writer") as writer:
                 writer.sendall(publish_exactly_once("x", 1, b"%d" % number))
@@ -310,14 +313,14 @@ class ExactlyOnce(Reset):
                 self.release(writer, 1)
         self.assert_nothing_left(*(b"%d" % number for number in range(MOMENTS)))
 
-    def test_publisher_after_pubcomp(self):
-        """The identifier is free: the next message with it is another one."""
+    def test_after_pubcomp_and_a_reset_the_packet_identifier_is_free(self):
+        """The Packet Identifier is free: the next message with it is a new one."""
         for number in range(3):
             self.publish(1, b"%d" % number)
             self.machine.reset()
         self.assert_nothing_left(b"0", b"1", b"2")
 
-    def test_subscriber_before_pubrec(self):
+    def test_a_publish_without_pubrec_is_sent_again_after_a_reset(self):
         with self.session("reader") as reader:
             self.publish(1, b"1")
             packet_id = self.expect_message(reader, b"1")
@@ -327,8 +330,8 @@ class ExactlyOnce(Reset):
             self.complete(reader, packet_id)
         self.assert_nothing_left()
 
-    def test_subscriber_between_pubrec_and_pubrel(self):
-        """It knows what it has and what it has not, and answers what comes again."""
+    def test_a_subscriber_between_pubrec_and_pubrel_completes_after_a_reset(self):
+        """The subscriber knows which messages it has, and answers repeated ones."""
         receiver = Receiver()
         for number in range(MOMENTS):
             with self.session("reader") as reader:
@@ -343,8 +346,8 @@ class ExactlyOnce(Reset):
         self.assertEqual(receiver.got, [b"%d" % number for number in range(MOMENTS)])
         self.assert_nothing_left()
 
-    def test_subscriber_between_pubrel_and_pubcomp(self):
-        """After PUBREL the message never comes again, as the subscriber has forgotten it."""
+    def test_a_subscriber_between_pubrel_and_pubcomp_completes_after_a_reset(self):
+        """After PUBREC the board never sends the message again, since the subscriber may have forgotten it."""
         for number in range(MOMENTS):
             with self.session("reader") as reader:
                 self.publish(1, b"%d" % number)
@@ -366,8 +369,9 @@ class ExactlyOnce(Reset):
                 self.assertEqual(answer, (0x90, b"\0\1\0"))
         self.assert_nothing_left()
 
-    def test_under_load_of_paho(self):
-        """Two publishers and two subscribers, while the power is cut again and again; one subscriber is away for every other cut."""
+    def test_acknowledged_messages_survive_resets_under_load(self):
+        """Two publishers and two subscribers, while the power is cut again and again. One subscriber is away for every other
+        cut."""
         transmitted = Transmitted()
         names = [("stays", V5), ("comes-and-goes", V3_1_1)]
         subscribers = [Subscriber(self.machine.tcp, name, version, transmitted) for name, version in names]
@@ -410,14 +414,14 @@ class ExactlyOnce(Reset):
 
 
 class Failing(Reset):
-    """The flash fails: nothing is acknowledged that is not in it, and what needs none goes on."""
+    """The flash fails: the board acknowledges no message that is not stored, and still serves messages that need no storage."""
 
     def setUp(self):
         super().setUp()
         self.subscriber("reader", "x", 2)
         self.session("writer", present=False).sendall(DISCONNECT)
 
-    def test_nothing_is_acknowledged_that_was_not_written(self):
+    def test_a_message_that_was_not_written_is_not_acknowledged(self):
         witness = self.client()
         witness.subscribe("x")
         with self.session("writer") as writer, self.session("reader") as reader:
@@ -432,7 +436,7 @@ class Failing(Reset):
             writer.sendall(pubrel(1) + publish("x", b"flows"))
             self.machine.expect("1 flash failure")
             self.assertIn(b"flows", witness.next_payloads(4))
-            # A message of QoS 1 may come twice, and so it may come before it is stored; one of QoS 2 may not.
+            # A message of QoS 1 may come twice, and so it may be delivered before it is stored. A message of QoS 2 may not.
             self.assertEqual(self.all_of(reader), [(0x32, b"\0\1x\0\2lost")])
             self.assertEqual(self.all_of(writer), [])
         witness.subscribe("$SYS/board/faults")
@@ -444,8 +448,8 @@ class Failing(Reset):
                 writer.sendall(packet)
             writer.expect(puback(2) + pubcomp(1))
 
-    def test_what_cannot_be_stored_is_refused(self):
-        """Erasing ahead fails, when there is nothing else to do."""
+    def test_a_message_that_cannot_be_stored_is_refused(self):
+        """Erasing ahead fails while the board has nothing else to do."""
         self.machine.cut_power()
         self.machine.flash.write_bytes(ERASED)
         self.machine.start(flash_takes=len(ERASED) // 2)
@@ -461,17 +465,17 @@ class Failing(Reset):
             self.assertEqual(client.next().payload, str(qos).encode())
         with Stream(self.machine.tcp) as stream:
             stream.sendall(connect_to_session("late"))
-            # Without a CONNACK: what passes is not told in MQTT 3.1.1.
+            # There is no CONNACK: MQTT 3.1.1 clients are not told of a refusal that will pass.
             stream.expect_end()
 
-    def test_a_board_that_cannot_store_anything_stops(self):
+    def test_a_board_that_cannot_store_anything_stops_at_the_start(self):
         self.machine.may_end_with = (1,)
         self.machine.reset(flash_takes=0)
         with self.assertRaises((AssertionError, OSError)):
             self.greeted([connect_to_session("reader")], bytes([0x20, 2, 1, 0]))
         self.machine.expect("the flash cannot be used")
 
-    def test_a_file_that_was_cut_off_while_it_was_made_is_completed(self):
+    def test_a_flash_file_that_is_too_short_is_completed(self):
         self.machine.cut_power()
         written = self.machine.flash.read_bytes().rstrip(b"\xff")
         self.machine.flash.write_bytes(written)
@@ -479,7 +483,7 @@ class Failing(Reset):
         self.session("reader").sendall(DISCONNECT)
         self.assertEqual(len(self.machine.flash.read_bytes()), len(ERASED))
 
-    def test_a_file_that_is_no_flash_is_left_as_it_is(self):
+    def test_a_flash_file_that_is_too_long_is_refused_and_left_as_it_is(self):
         self.machine.may_end_with = (1,)
         self.machine.cut_power()
         other = b"something else" + ERASED
@@ -489,7 +493,7 @@ class Failing(Reset):
         self.assertEqual(self.machine.flash.read_bytes(), other)
 
     def all_of(self, stream):
-        """What comes until nothing does."""
+        """Receives packets until no more come."""
         packets = []
         stream.settimeout(0.5)
         try:
@@ -500,14 +504,14 @@ class Failing(Reset):
 
 
 class Receiver:
-    """A subscriber's half of QoS 1 and of QoS 2 (section 4.3.3), over several connections."""
+    """The subscriber's part of QoS 1 and of QoS 2 (section 4.3.3), over several connections."""
 
     def __init__(self):
         self.got = []
         self.held = set()
 
     def answer(self, stream):
-        """Takes a packet, and answers it."""
+        """Receives a packet, and answers it."""
         first, body = stream.read_packet()
         if first in (0x32, 0x3A):
             self.got.append(body[5:])
@@ -526,31 +530,33 @@ class Receiver:
         return first, body
 
     def receive_until(self, stream, payload):
-        """Until that has come, and all exchanges are complete."""
+        """Receives until this payload has come and all handshakes are complete."""
         while payload not in self.got or self.held:
             self.answer(stream)
         stream.sendall(DISCONNECT)
 
 
 class Transmitted:
-    """All PUBLISH packets of QoS 1 that a publisher has sent, and how many of them may be on their way to a subscriber.
+    """All QoS 1 PUBLISH packets of a publisher, and how many of them may be on their way to a subscriber.
 
-    One that is sent again is a message of its own for the broker [MQTT-4.3.2-5], behind the others in each queue. Nobody knows
-    which have arrived, nor which of them it is that comes; but on one connection they come in the order in which they were sent.
+    A message that is sent again is another message for the broker [MQTT-4.3.2-5], behind the others in each queue. The test
+    can't know which packets have arrived, nor which of two equal packets was delivered. But on one connection messages come in
+    the order in which they were sent.
     """
 
     def __init__(self):
         self.numbers = []
         self.scanned = {}
-        """By subscriber: what has come on its connection may be of the first so many packets, and is of later ones if not."""
+        """By subscriber: the messages that came on its connection match packets among the first so many, and later messages
+        match later packets."""
         self.behind = {}
-        """By subscriber: so many packets are in its queue no more."""
+        """By subscriber: the first so many packets are not in its queue any more."""
 
     def send(self, number):
         self.numbers.append(number)
 
     def connect(self, subscriber):
-        """A connection may begin with what came before and was not acknowledged."""
+        """A connection may begin with earlier messages that were not acknowledged."""
         self.scanned[subscriber] = 0
 
     def come(self, subscriber, number):
@@ -563,33 +569,34 @@ class Transmitted:
 
 
 class Queues:
-    """The room in the queues of the board, which drops what does not fit, and acknowledges it.
+    """The room in the queues of the board, which acknowledges and drops a message without room.
 
-    Publishers once had 12 messages on their way at most, but what they sent again after a cut took further places. A subscriber
-    that was away, or late because its SYN was lost, then missed messages that came behind.
+    Once the publishers only kept to 12 messages on their way, but messages sent again after a cut took further places. A
+    subscriber that was away, or late because its SYN was lost, then missed later messages.
     """
 
     def __init__(self, transmitted, subscribers):
         self.transmitted, self.subscribers = transmitted, subscribers
         self.publishers = []
         self.mutex = threading.Lock()
-        """Held while one looks for room and takes it."""
+        """Held while one publisher looks for room and takes it."""
 
     def have_room(self, needed=0):
-        """Whether so many places are left in each when what is not acknowledged has been sent again after a cut."""
-        # So many that came may be in the queue again after a cut: that they were taken may not be stored.
+        """Whether `needed` places are left in each queue after a cut, when publishers have sent unacknowledged messages
+        again."""
+        # After a cut this many received messages may be in the queue again, because their acknowledgements were not stored.
         room = QUEUED - IN_FLIGHT
         return all(self.places_for(subscriber) + needed <= room for subscriber in self.subscribers)
 
     def places_for(self, subscriber):
         again = sum(publisher.sent - publisher.acknowledged for publisher in self.publishers if publisher.qos == 1)
-        # QoS 2 that is sent again takes no further place.
+        # A QoS 2 message that is sent again takes no other place.
         once = sum(p.sent - len(subscriber.got[p.topic]) for p in self.publishers if p.qos == 2)
         return self.transmitted.waiting_for(subscriber.client_id) + again + once
 
 
 class Subscriber(load.Subscriber):
-    """Tells what QoS 1 messages have come to it."""
+    """Notes which QoS 1 messages have come."""
 
     def __init__(self, port, client_id, version, transmitted):
         super().__init__(port, client_id, version)
@@ -608,7 +615,7 @@ class Subscriber(load.Subscriber):
 
 
 class Publisher(load.Publisher):
-    """Never sends more than the queues have room for, nor exceeds the board's Receive Maximum, as paho does [MQTT-3.3.4-7]."""
+    """Never sends more than the queues have room for. Keeps to the board's Receive Maximum, as paho does [MQTT-3.3.4-7]."""
 
     def __init__(self, port, topic, qos, queues):
         super().__init__(port, topic, qos, V5 if qos == 2 else V3_1_1)
@@ -622,14 +629,14 @@ class Publisher(load.Publisher):
             with self.queues.mutex:
                 may_publish = self.may_publish()
                 if may_publish:
-                    # Counted first, so that whoever looks for room meanwhile finds too little.
+                    # Counted before it is sent: another publisher that looks for room meanwhile finds less, not more.
                     self.sent += 1
                     self.paho.publish(self.topic, str(self.sent - 1), self.qos)
             if not may_publish:
                 time.sleep(0.001)
 
     def may_publish(self):
-        # With QoS 1 it takes another place when it is sent again.
+        # A QoS 1 message that is sent again takes another place.
         places = 2 if self.qos == 1 else 1
         received = min(len(set(subscriber.got[self.topic])) for subscriber in self.queues.subscribers)
         return (
@@ -641,9 +648,10 @@ class Publisher(load.Publisher):
 
 
 class Room(unittest.TestCase):
-    """That a queue never overflows, whatever is lost and comes again, and that it would if each message counted once."""
+    """Shows that no queue overflows, whatever is lost and sent again, and that one would overflow if each message counted
+    once."""
 
-    def test_no_queue_overflows(self):
+    def test_no_queue_of_the_load_test_overflows(self):
         most = [self.longest_queue(random.Random(seed), is_careful=True) for seed in range(200)]
         self.assertLessEqual(max(most), QUEUED)
         self.assertGreater(max(most), QUEUED - IN_FLIGHT)
@@ -651,7 +659,7 @@ class Room(unittest.TestCase):
         self.assertGreater(max(most), QUEUED)
 
     def longest_queue(self, chance, is_careful):
-        """One publisher and one subscriber, on a board that loses its power again and again."""
+        """The longest queue with one publisher and one subscriber, on a board that loses its power again and again."""
         transmitted = Transmitted()
         transmitted.connect("reader")
         queue, taken, unacknowledged, sent, received, most = [], [], [], 0, 0, 0
@@ -677,7 +685,7 @@ class Room(unittest.TestCase):
                 transmitted.connect("reader")
                 for number in unacknowledged:
                     transmitted.send(number)
-                # What does not arrive any more before the next cut.
+                # These packets do not arrive before the next cut.
                 queue += unacknowledged[: chance.randint(0, len(unacknowledged))]
             most = max(most, len(queue))
         return most

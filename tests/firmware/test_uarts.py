@@ -36,7 +36,7 @@ class Uarts(unittest.TestCase):
     def line(self, uart):
         return self.enterContext(Stream(self.ports[uart]))
 
-    def test_every_qos_from_every_uart_to_every_other(self):
+    def test_every_qos_is_delivered_from_every_uart_to_every_other(self):
         for name, version in VERSIONS.items():
             clients = [Client(port, version) for port in self.ports]
             for uart, client in enumerate(clients):
@@ -71,7 +71,7 @@ class Uarts(unittest.TestCase):
             self.assertEqual(client.next().payload, b"later")
         Client(self.ports[2], V3_1_1, "keeps").__exit__()
 
-    def test_malformed_bytes_end_the_connection_and_publish_its_will(self):
+    def test_malformed_bytes_end_a_connection_and_publish_the_will(self):
         witness = self.client(0)
         witness.subscribe("wills/#", 1)
         line = self.line(2)
@@ -84,8 +84,8 @@ class Uarts(unittest.TestCase):
         line.expect(CONNACK)
         line.sendall(DISCONNECT)
 
-    def test_a_peer_that_was_reset_starts_over_with_connect(self):
-        """The line has no close: CONNECT on an open connection ends it like a lost one, and begins the next."""
+    def test_a_connect_on_an_open_uart_connection_begins_a_new_one(self):
+        """A line can't be closed: a CONNECT on an open connection ends that connection as a lost one, and begins the next."""
         witness = self.client(0)
         witness.subscribe("wills/#", 1)
         line = self.line(2)
@@ -96,7 +96,7 @@ class Uarts(unittest.TestCase):
         self.assertEqual(witness.next().topic, "wills/reset")
         line.sendall(DISCONNECT)
 
-    def test_connections_that_follow_at_once_are_kept_apart(self):
+    def test_connections_that_follow_at_once_on_a_uart_are_kept_apart(self):
         witness = self.client(0)
         witness.subscribe("at/#", 0)
         line = self.line(1)
@@ -105,27 +105,27 @@ class Uarts(unittest.TestCase):
         line.expect(CONNACK * 7)
         self.assertEqual(witness.next_payloads(7), [b"x"] * 5 + [b"y", b"x"])
 
-    def test_a_burst_is_held_back_and_nothing_of_it_is_lost(self):
-        """More than queue and buffers have room for, from a client that may have 8 unacknowledged packets taken at a time."""
+    def test_a_burst_on_a_uart_is_held_back_without_loss(self):
+        """More bytes than queue and buffers have room for, from a client with up to 8 unacknowledged packets."""
         line = self.line(1)
         line.sendall(CONNECT + b"".join(publish_at_least_once("burst", number) for number in range(1, 1501)))
         line.expect(CONNACK + b"".join(bytes.fromhex("40 02") + number.to_bytes(2, "big") for number in range(1, 1501)))
         line.sendall(DISCONNECT)
 
-    def test_a_reset_peer_gets_first_what_was_owed_before(self):
-        """CONNECT ends the connection before it, but not before what that is owed is out."""
+    def test_owed_replies_are_sent_before_a_new_connection_begins(self):
+        """A CONNECT ends the connection before it, but only when the replies that are owed there have been sent."""
         line = self.line(1)
         line.sendall((CONNECT + PINGREQ * 7) * 3 + DISCONNECT)
         line.expect((CONNACK + PINGRESP * 7) * 3)
 
     def test_noise_on_one_uart_disturbs_no_other(self):
         publisher, subscriber = self.client(0), self.client(1)
-        # With QoS 2 the client would hand a message out when it is released, which may be after the next one has come.
+        # With QoS 2 the client would hand a message to the program at PUBREL, which may be after the next message.
         subscriber.subscribe("calm", 1)
         line = self.line(2)
         seeded = random.Random(20)
         noise = [seeded.randbytes(seeded.randrange(1, 600)) for _ in range(200)]
-        # What comes back is read, because QEMU stops the whole machine for a peer that does not.
+        # The replies are read, because QEMU stops the whole machine for a peer that does not read.
         reader = threading.Thread(target=line.read_to_the_end)
         reader.start()
         writer = threading.Thread(target=lambda: [line.sendall(piece) for piece in noise])
@@ -141,7 +141,7 @@ class Uarts(unittest.TestCase):
         again.connect_at_last()
         again.sendall(DISCONNECT)
 
-    def test_a_packet_may_have_1024_bytes(self):
+    def test_a_packet_of_1024_bytes_is_accepted_and_a_longer_one_refused(self):
         publisher, subscriber = self.client(0), self.client(1)
         subscriber.subscribe("large", 2)
         # Around the payload: 3 bytes of fixed header, 7 of topic, 2 of Packet Identifier, 1 of Properties.
@@ -149,17 +149,17 @@ class Uarts(unittest.TestCase):
         for qos in (1, 2):
             publisher.publish("large", largest, qos)
             self.assertEqual(subscriber.next().payload, largest)
-        # By hand: paho-mqtt does not look at the Reason Code of a DISCONNECT without Properties.
+        # Raw bytes, because paho-mqtt ignores the Reason Code of a DISCONNECT without Properties.
         line = self.line(2)
         line.sendall(CONNECT_5)
         self.assertEqual(line.read_packet()[0], 0x20)
         line.sendall(publish_at_least_once("large", 1, b"\0" + largest + b"!"))
         self.assertEqual(line.read_packet(), (0xE0, b"\x95\0"))
-        # The rest of it is noise, which whoever uses the line next should not meet.
+        # The rest of the packet is noise on the line, which the next user of the line should not meet.
         line.connect_at_last()
         line.sendall(DISCONNECT)
 
-    def test_keep_alive_is_told_by_the_clock_of_the_board(self):
+    def test_keep_alive_is_measured_by_the_clock_of_the_board(self):
         witness = self.client(0)
         witness.subscribe("wills/#", 1)
         line = self.line(2)

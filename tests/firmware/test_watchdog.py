@@ -1,4 +1,4 @@
-"""What happens when a part of the firmware stops: shown with a build that can be told to."""
+"""What the watchdog does when a part of the firmware stops. A special build stops a part when it is told to."""
 
 import unittest
 
@@ -13,36 +13,37 @@ class Watchdog(unittest.TestCase):
         return self.enterContext(Machine(STALL_IMAGE))
 
     def stall(self, machine, name, qos=0):
-        """With QoS 1 the part has stopped when this returns; one that cannot acknowledge any more needs QoS 0."""
+        """Stops a task by a message. With QoS 1 the task has stopped when this returns; QoS 0 is for tasks whose stop
+        prevents the acknowledgement."""
         with Client(machine.tcp, V5) as client:
             client.publish("board/stall", name, qos)
 
     def assert_it_bites(self, machine, name):
         machine.expect(f"watchdog: no progress of {name}$")
         machine.expect(STARTED)
-        # Whoever comes then is served.
+        # The next client is served.
         with Stream(machine.ports[2]) as stream:
             stream.sendall(CONNECT)
             stream.expect(CONNACK)
 
-    def test_it_bites_when_the_main_loop_hangs(self):
+    def test_the_watchdog_resets_the_board_when_the_main_loop_hangs(self):
         machine = self.machine()
         self.stall(machine, "main loop")
         self.assert_it_bites(machine, ".*")
 
-    def test_it_bites_when_the_sensor_is_not_read(self):
+    def test_the_watchdog_resets_the_board_when_the_sensor_is_not_read(self):
         machine = self.machine()
         self.stall(machine, "station")
         self.assert_it_bites(machine, "station")
 
-    def test_it_bites_when_frames_are_not_read(self):
+    def test_the_watchdog_resets_the_board_when_frames_are_not_read(self):
         machine = self.machine()
         with Stream(machine.tcp) as stream:
             self.stall(machine, "network")
             stream.sendall(CONNECT)
             self.assert_it_bites(machine, "network")
 
-    def test_it_bites_when_a_uart_is_not_read(self):
+    def test_the_watchdog_resets_the_board_when_a_uart_is_not_read(self):
         machine = self.machine()
         for uart in range(2):
             with Stream(machine.ports[uart]) as stream:
@@ -50,7 +51,7 @@ class Watchdog(unittest.TestCase):
                 stream.sendall(CONNECT)
                 self.assert_it_bites(machine, f"UART{uart}")
 
-    def test_it_bites_when_the_time_of_the_broker_stands_still(self):
+    def test_the_watchdog_resets_the_board_when_the_brokers_time_stands_still(self):
         machine = self.machine()
         with Stream(machine.ports[0]) as stream:
             stream.sendall(connect_with_will("x", keep_alive=4))
@@ -58,7 +59,7 @@ class Watchdog(unittest.TestCase):
             self.stall(machine, "broker")
             self.assert_it_bites(machine, "broker")
 
-    def test_a_stack_that_overflows_is_told(self):
+    def test_a_stack_overflow_is_reported(self):
         machine = self.machine()
         machine.may_end_with = (1,)
         with Stream(machine.ports[0]) as stream:

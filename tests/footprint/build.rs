@@ -6,6 +6,6 @@ fn main() {
     println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
     println!("cargo::rustc-link-arg-bins=-Timage.x");
     println!("cargo::rustc-link-arg-bins=--nmagic");
-    // As the firmware example.
+    // The same linker option as in the firmware example.
     println!("cargo::rustc-link-arg-bins=--icf=all");
 }

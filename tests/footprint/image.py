@@ -1,4 +1,4 @@
-"""Looks into a linked image for a Cortex-M: its sections, what each of its parts takes, and which source a place comes from."""
+"""Examines a linked image for a Cortex-M: its sections, the size of each of its parts, and the source of each address."""
 
 import re
 import subprocess
@@ -16,12 +16,12 @@ def output(*command):
 
 class Image:
     def __init__(self, path, own, owners=()):
-        """`own` names the package that the image is built from. `owners` says whose its statics are: pairs of what the name
-        of a symbol ends with and a component."""
+        """`own` names the package that the image is built from. `owners` assigns statics to components: pairs of the end of
+        a symbol's name and a component."""
         self.path, self.own, self.owners = path, own, owners
 
     def sections(self):
-        """Bytes by the name of a section."""
+        """The size in bytes of each section, by name."""
         rows = (line.split() for line in output("size", "-A", self.path).splitlines())
         return {row[0]: int(row[1]) for row in rows if len(row) == 3 and row[0].startswith(".")}
 
@@ -30,8 +30,8 @@ class Image:
         return sum(found.get(name, 0) for name in IN_FLASH)
 
     def functions(self):
-        """Bytes of functions by the crate whose source file they come from; what is inlined belongs to whom it is inlined from,
-        and core's and alloc's to who calls them."""
+        """The size in bytes of all functions, by the crate of their source file. Inlined code counts for the crate that it
+        is inlined from, and code of core and alloc for the crate that calls it."""
         addresses = sorted({
             address
             for start, size, kind, _ in self.symbols() if kind in "tT"
@@ -44,11 +44,11 @@ class Image:
         return found
 
     def by_component(self):
-        """Bytes of flash and of RAM by component. Nothing says who a constant belongs to, once the linker has merged them:
-        they are a component of their own."""
+        """The bytes of flash and of RAM, by component. After linking nothing tells which component a constant belongs to:
+        constants are a component of their own."""
         found = self.sections()
         flash, ram = self.functions(), Counter()
-        # What no symbol names: literals and veneers that the linker has added, and the padding.
+        # Bytes that no symbol names: literals and veneers that the linker has added, and padding.
         flash[LIBRARY] += found[".text"] - sum(flash.values())
         flash[CONSTANTS] = found.get(".rodata", 0) + found.get(".vector_table", 0)
         for _, size, kind, name in self.symbols():
@@ -65,7 +65,7 @@ class Image:
         return next((owner for ending, owner in self.owners if static.endswith(ending)), self.own)
 
     def symbols(self):
-        """Of each symbol with a size: address, size, kind as of nm, name."""
+        """For each symbol with a size: address, size, kind as in nm, and name."""
         for line in output("nm", "-S", "-C", self.path).splitlines():
             fields = line.split(None, 3)
             if len(fields) == 4 and len(fields[2]) == 1:
@@ -84,7 +84,7 @@ class Image:
         return found[1] if found else self.own
 
     def places(self, addresses):
-        """For each address the functions and source files it stands in, the innermost first."""
+        """For each address, the functions and source files of the code there, the innermost first."""
         lines = subprocess.run(
             ["addr2line", "-a", "-f", "-i", "-C", "-e", self.path],
             input="\n".join(map(hex, addresses)), capture_output=True, text=True, check=True,

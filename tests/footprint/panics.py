@@ -1,5 +1,5 @@
-"""Which calls of ours end in a panic of the library, in a program for the machine that built it: read from its instructions, not from its
-source."""
+"""Finds calls from this repository's code that may end in a panic of the library. The program is for the machine that built
+it; its instructions are read, and not its source."""
 
 import re
 import subprocess
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from image import Image, output
 
-# A function of ours; what it calls of the library; whether it panics or finds no memory; and for people the line.
+# The function of this repository, the function of the library that it calls, whether that panics or finds no memory, and the
+# line.
 Panic = namedtuple("Panic", "function callee kind line")
 
-# What all that ends the program comes down to.
+# The functions that every panic and every lack of memory ends in.
 ROOTS = {
     "core::panicking::panic_fmt": "panic",
     "core::panicking::panic_nounwind_fmt": "panic",
@@ -28,9 +29,9 @@ SOURCE_FUNCTION = re.compile(r"\bfn (\w+)")
 
 class Program:
     def __init__(self, path, root, ours):
-        """`ours` names the folders below `root` whose source counts as ours."""
+        """`ours` names the folders below `root` whose sources belong to this repository."""
         self.root, self.ours, self.image = root, [f"{root}/{folder}/" for folder in ours], Image(path, "")
-        # Where each function begins, and the places of the instructions that name it, with the function they stand in.
+        # The first address of each function, and the addresses of the instructions that name it with the functions around them.
         self.begins, self.references = {}, defaultdict(list)
         inside = None
         for line in output("objdump", "-d", "--no-show-raw-insn", path).splitlines():
@@ -40,11 +41,11 @@ class Program:
             elif (instruction := INSTRUCTION.match(line)) and instruction[2] != inside:
                 self.references[instruction[2]].append((int(instruction[1], 16), inside))
         plain = subprocess.run(["c++filt"], input="\n".join(self.begins), capture_output=True, text=True, check=True).stdout
-        # Some names have the hash of the crate, others one at the end.
+        # Some names have the hash of the crate, others a hash at the end.
         self.plain = {name: re.sub(r"::h[0-9a-f]{16}$|\[[0-9a-f]+\]", "", line) for name, line in zip(self.begins, plain.splitlines())}
 
     def panics(self):
-        """All that is called from ours and comes to a root, through whatever of the library."""
+        """All calls from this repository's code that reach a root through functions of the library."""
         found = set()
         for kind in sorted({*ROOTS.values()}):
             others = {name for name, plain in self.plain.items() if ROOTS.get(plain, kind) != kind}
@@ -63,12 +64,13 @@ class Program:
         return sorted(found)
 
     def places(self, addresses):
-        """As those of an image, with absolute paths."""
+        """As `places` of an image, with absolute paths."""
         return [[(name, normpath(file)) for name, file in frames] for frames in self.image.places(addresses)]
 
     def panic(self, callee, inlined, place, kind):
-        """`inlined` is what of the library the compiler has put into our function, the innermost first."""
-        # The innermost is named after the function that all was put into.
+        """`inlined` are the functions of the library that the compiler has inlined into the function of this repository, the
+        innermost first."""
+        # The innermost function is named after the function that everything was inlined into.
         name, file = inlined[-1] if len(inlined) > 1 else (self.plain[callee], self.file_of(callee))
         file = file.rsplit("/library/")[-1].rsplit("/registry/src/")[-1].rsplit(":", 1)[0].replace("/src/", "/")
         place = place.removeprefix(f"{self.root}/").split(" ")[0]
@@ -80,7 +82,8 @@ class Program:
 
     @cache
     def function_at(self, place):
-        """The function of ours that a line stands in, by its file: the compiler has no line where it made one of several calls."""
+        """The function of this repository around a line, by its file: the compiler keeps no line where it has merged several
+        calls."""
         file, line = place.rsplit(":", 1)
         before = Path(self.root, file).read_text().splitlines()[:int(line)] if line.isdecimal() else []
         names = [found[1] for found in map(SOURCE_FUNCTION.search, before) if found]

@@ -1,4 +1,4 @@
-"""One run: a broker in its bounds, an honest pair, and the crowds of one attack."""
+"""One run of an attack: a broker under a bound of memory, an honest pair of clients, and the attacking crowds."""
 
 import ctypes
 import itertools
@@ -18,29 +18,30 @@ from confined import AddressSpace, Cgroup, sockets, status, unused
 fork = multiprocessing.get_context("fork")
 
 START, STOP = 45, 10
-"""Seconds that a start and a stop may take."""
+"""The seconds that a start and a stop may take."""
 PAIR_STARTS = 20
 ATTACKERS_GO = 10
 EACH = 0.02
-"""Seconds between looks at the broker's memory, of which its highest mark is read."""
+"""The seconds between two measurements of the broker's memory. Each reads the highest mark so far."""
 METRICS_EACH = 1
 PR_SET_PDEATHSIG = 1
 DISK = "/var/tmp"
-"""A disk also where /tmp is memory, which would be charged to the broker."""
+"""A folder on a disk even where /tmp is in memory, which would count as memory of the broker."""
 
 
 class Died(Exception):
-    """The broker is gone."""
+    """The broker has ended."""
 
 
 def first_and_bound_to_parent():
-    """For the process of the broker: it comes before others on this machine, where that is allowed, and ends with this one."""
+    """For the process of the broker: it gets priority over others on this machine, where that is allowed, and ends with this
+    process."""
     crowd.be_nice(-10)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Confined(Broker):
-    """The real binary under a bound."""
+    """The gateway's program under a bound of memory."""
 
     def __init__(self, *arguments, **how):
         def too_slow(*_):
@@ -58,13 +59,13 @@ class Confined(Broker):
             signal.alarm(0)
 
     def kill(self):
-        """As a loss of power to the process; returns how it had ended, if it had."""
+        """Kills the broker at once. Returns how it had ended before, if it had."""
         self.process.poll()
         self.process.kill()
         return self.process.wait()
 
     def stop(self):
-        """Returns its exit code, or None where it had to be killed."""
+        """Stops the broker, and returns its exit code, or None if it had to be killed."""
         self.signal(signal.SIGTERM)
         try:
             return self.process.wait(STOP)
@@ -79,7 +80,7 @@ class Confined(Broker):
 
 
 class Arena:
-    """What an attack has to work with."""
+    """The broker, the honest pair and the tools of an attack."""
 
     def __init__(self, attack, limit, shards, store, parent, short, config):
         self.attack, self.shards, self.short = attack, shards, short
@@ -101,10 +102,10 @@ class Arena:
         self.notes = []
 
     def scaled(self, number):
-        """How many of what the full version has so many of."""
+        """Scales a number of the full version down to the version of this run."""
         return max(1, number // 4) if self.short else number
 
-    # The broker.
+    # Functions for the broker.
 
     def start(self, listen="127.0.0.1:0"):
         self.broker = Confined(*self.arguments, config=self.config, listen=(listen,), under=self.bounds.under())
@@ -112,7 +113,7 @@ class Arena:
         self.http = ("127.0.0.1", self.broker.http_port)
 
     def restart(self):
-        """Kills the broker, and starts it again in the same bounds; tells how long the start took."""
+        """Kills the broker and starts it again under the same bound. Returns how long the start took."""
         self.look()
         self.broker.kill()
         self.broker.close()
@@ -122,7 +123,7 @@ class Arena:
         self.notes.append(f"started again in {time.monotonic() - started:.1f} s")
 
     def look(self):
-        """Notes what the broker takes, and raises `Died` if it is gone."""
+        """Notes the broker's memory, and raises `Died` if the broker has ended."""
         largest = status(self.broker.process.pid, "VmHWM")
         self.largest = max(self.largest, largest or 0)
         self.sockets = max(self.sockets, sockets())
@@ -134,18 +135,18 @@ class Arena:
             self.metrics_at = time.monotonic() + METRICS_EACH
 
     def read_metrics(self, seconds):
-        """Returns whether it answered."""
+        """Reads the metrics. Returns whether the broker answered."""
         try:
             self.samples = metrics(self.http, seconds)
             return True
         except OSError:
             return False
 
-    # Attackers.
+    # Functions for attackers.
 
     def crowd(self, client, count=None, processes=2, at_once=None, to=None, **options):
-        """Starts clients: `client(number)` is a generator as crowd.py has them. There are `count` of them or, without a count, always
-        a new one where one has gone. `at_once` are connected at the same time, by default all."""
+        """Starts clients: `client(number)` is a generator as crowd.py describes. There are `count` clients or, without a
+        count, a new one whenever one has ended. `at_once` clients are connected at the same time, by default all."""
         at_once = at_once or count
         processes = min(processes, at_once)
         share = -(-at_once // processes)
@@ -158,7 +159,7 @@ class Arena:
             self.crowds.append((process, done, answers))
 
     def wait(self, seconds=None):
-        """Until all attackers have done what they do and only stay, or for so many seconds, by default those of the attack."""
+        """Waits until all attackers have nothing more to do, or for this many seconds, by default those of the attack."""
         end = time.monotonic() + (seconds or self.seconds)
         while time.monotonic() < end and not all(done.is_set() for _, done, _ in self.crowds):
             self.look()
@@ -171,7 +172,7 @@ class Arena:
             time.sleep(EACH)
 
     def leave(self):
-        """All attackers go at once, without a word, and leave what they counted."""
+        """Closes all attackers at once without DISCONNECT, and notes their counts."""
         self.leave_now.set()
         end = time.monotonic() + ATTACKERS_GO
         for process, _, answers in self.crowds:
@@ -187,7 +188,7 @@ class Arena:
         self.crowds = []
         self.leave_now = fork.Event()
 
-    # The honest pair.
+    # Functions for the honest pair.
 
     def start_pair(self):
         ready, stop, broken, answers = fork.Event(), fork.Event(), fork.Event(), fork.SimpleQueue()
@@ -203,7 +204,7 @@ class Arena:
             time.sleep(EACH)
 
     def stop_pair(self):
-        """Takes its latencies, once what is on its way came, or at once where the broker is gone."""
+        """Stops the pair when its last messages have arrived, or at once if the broker has ended, and notes its latencies."""
         if not self.pair:
             return
         process, stop, broken, answers = self.pair
@@ -231,7 +232,8 @@ class Arena:
 
 
 def unused_without_clients(arguments, config):
-    """What a broker without clients reserves and does not use. It keeps nothing on disk, so that the run finds no store."""
+    """The memory that a broker without clients reserves and does not use. This broker keeps nothing on disk, so that the run
+    finds no store."""
     arguments = arguments[: arguments.index("--data-dir")] if "--data-dir" in arguments else arguments
     broker = Confined(*arguments, config=config)
     try:
@@ -242,7 +244,7 @@ def unused_without_clients(arguments, config):
 
 
 def metrics(address, seconds):
-    """Samples by name and labels. Raises OSError where nobody answers in time."""
+    """The metrics by name and labels. Raises OSError if there is no answer in time."""
     end = time.monotonic() + seconds
     with socket.create_connection(address, seconds) as sock:
         sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

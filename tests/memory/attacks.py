@@ -1,4 +1,5 @@
-"""The attacks, by name. Each is a function that starts crowds in an arena; a new one needs nothing else than such a function."""
+"""The attacks, by name. An attack is a function that starts crowds in an arena; a new attack needs no more than such a
+function."""
 
 import importlib
 import itertools
@@ -13,11 +14,11 @@ from packets import CONNACK, PUBACK, PUBCOMP, PUBREC, PUBREL, SUBACK
 
 SEED = 15
 NOISE = random.Random(SEED).randbytes(1 << 21)
-"""Payloads, which nothing can press together."""
+"""Payloads that can't be compressed."""
 KIB, MIB = 1 << 10, 1 << 20
 DISK, MEMORY = "disk", "memory"
 WINDOW = 200
-"""Messages of a publisher that are not acknowledged; the broker's Receive Maximum is 256."""
+"""The unacknowledged messages of a publisher; the broker's Receive Maximum is 256."""
 FILES = sorted(path.stem for path in Path(__file__).parent.glob("attacks_*.py"))
 
 
@@ -27,13 +28,13 @@ class Attack:
     line: str
     run: Callable
     short: bool = False
-    """Whether it is part of the short version."""
+    """Whether the attack is part of the short version."""
     stores: tuple = (DISK,)
     shards: tuple = (1, 2)
     seconds: int = 20
-    """How long it may go on, in the full version."""
+    """How long the attack may go on, in the full version."""
     pair_first: bool = True
-    """Whether the honest pair is there before; where not, the attack starts it."""
+    """Whether the honest pair starts before the attack; if not, the attack starts the pair."""
 
 
 ALL = {}
@@ -73,7 +74,7 @@ def subscribed(client_id, filters, qos=1, **how):
 
 
 def published(topics, payload, qos, retain=False, props=b"\0"):
-    """To each of the topics a message; what is not acknowledged is bounded."""
+    """Publishes a message to each of the topics, with a bounded number of them not acknowledged."""
     topics = iter(topics)
     while some := list(itertools.islice(topics, WINDOW)):
         yield b"".join(
@@ -88,5 +89,5 @@ def published(topics, payload, qos, retain=False, props=b"\0"):
 
 
 def random_id(number):
-    """The same for the same number, and nothing that anybody could count on."""
+    """The same identifier for the same number, and one that an outsider can't predict."""
     return random.Random(f"{SEED} {number}").randbytes(10).hex()

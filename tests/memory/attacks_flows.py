@@ -1,4 +1,4 @@
-"""State of single connections: receipts, aliases, Properties."""
+"""Attacks on the state of single connections: receipts, aliases, Properties."""
 
 import packets
 from attacks import KIB, NOISE, attack, joined, published, subscribed

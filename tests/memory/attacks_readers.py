@@ -1,4 +1,4 @@
-"""Subscribers that do not read, read slowly, or are away."""
+"""Attacks by subscribers that do not read, read slowly, or are away."""
 
 import packets
 from attacks import DISK, KIB, MEMORY, MIB, NOISE, attack, joined, published, subscribed
@@ -6,7 +6,7 @@ from crowd import CLOSE, DEAF, SLOW, Await, Pause
 from packets import FOR_EVER, PUBACK
 
 LITTLE = 4 * KIB
-"""Of a socket of one that does not read, so that what waits is in the broker and not in the system."""
+"""The buffer of a socket that is not read, so that waiting messages are in the broker and not in the system."""
 
 
 def stopped(arena, qos):

@@ -1,4 +1,4 @@
-"""Tables that clients fill: retained messages, filters, Sessions, Wills, timers."""
+"""Attacks on tables that clients fill: retained messages, filters, Sessions, Wills, timers."""
 
 import packets
 from attacks import DISK, KIB, MEMORY, NOISE, attack, joined, published, random_id, subscribed
@@ -6,7 +6,7 @@ from crowd import CLOSE, Await
 from packets import CONNACK, FOR_EVER, SUBACK
 
 SOURCES = 16
-"""Addresses from which many clients come: a system has about 28,000 ports for each."""
+"""The number of addresses that many clients come from: a system has about 28,000 ports for each address."""
 
 
 def retained(arena, count, publishers=4):
@@ -119,7 +119,7 @@ def takeovers(arena):
 
 
 def restarted(arena, with_retained):
-    """Fills the store as far as the broker lets it, and kills the broker; it has to come up in the same bounds."""
+    """Fills the store as far as the broker lets it, and kills the broker, which has to start again under the same bound."""
     readers = arena.scaled(100)
 
     def reader(number):
@@ -143,7 +143,7 @@ def restarted(arena, with_retained):
     arena.restart()
     arena.leave()
     arena.start_pair()
-    # They get a window of what waits for them, and acknowledge nothing.
+    # These clients get as many of their waiting messages as Receive Maximum allows, and acknowledge none.
     arena.crowd(back, readers)
     arena.wait(5)
 

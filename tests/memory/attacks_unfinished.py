@@ -1,13 +1,13 @@
-"""Packets and requests that are sent nearly, and never finished."""
+"""Attacks by packets and requests that are sent almost to their end and never completed."""
 
 import packets
 from attacks import KIB, MIB, NOISE, attack, joined
 from crowd import DEAF, Pause
 
 LARGEST = 1_050_000
-"""Of a packet other than PUBLISH, nearly: a tenth of packet_bytes."""
+"""Nearly the limit for packets other than PUBLISH: a tenth of packet_bytes."""
 BUFFERS = 64 * KIB
-"""Of an attacker's socket, so that what waits is in the broker and not in the system."""
+"""The buffer of an attacker's socket, so that waiting bytes are in the broker and not in the system."""
 
 
 @attack("unfinished-publish", "1,000 clients each leave a PUBLISH of 1 MiB unfinished", short=True)

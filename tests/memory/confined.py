@@ -1,4 +1,4 @@
-"""Bounds the memory of one process: by a memory cgroup of its own, or, where none can be made, by its private address space."""
+"""Bounds the memory of one process: by a memory cgroup of its own or, where none can be made, by its private address space."""
 
 import os
 import re
@@ -14,7 +14,8 @@ BOUNDED = 'ulimit -d "$0" && exec "$@"'
 
 
 class Cgroup:
-    """A memory cgroup without swap: version 1 or 2. Nothing else is in it, so nothing else dies with what is."""
+    """A memory cgroup without swap, of version 1 or 2. Only the broker is in it, so the kernel can't kill another process
+    for the broker's memory."""
 
     is_cgroup = True
 
@@ -34,16 +35,17 @@ class Cgroup:
             raise
 
     def under(self):
-        """What runs a command in it."""
+        """The command that runs another command in this cgroup."""
         return ["/bin/sh", "-c", MOVED, str(self.folder)]
 
     def peak(self):
-        """The most that was ever charged to it, cache of files included, or None: kernels before 5.19 don't tell with version 2."""
+        """The most memory that the cgroup was ever charged for, cache of files included. None with version 2 on kernels
+        before 5.19, which do not tell."""
         file = self.folder / ("memory.max_usage_in_bytes" if self.is_v1 else "memory.peak")
         return int(file.read_text()) if file.exists() else None
 
     def killed(self):
-        """How many processes the kernel has killed in it."""
+        """How many processes of the cgroup the kernel has killed."""
         file = self.folder / ("memory.oom_control" if self.is_v1 else "memory.events")
         words = dict(line.split() for line in file.read_text().splitlines())
         return int(words.get("oom_kill", 0))
@@ -53,16 +55,16 @@ class Cgroup:
             try:
                 return self.folder.rmdir()
             except OSError:
-                # What was killed is not gone yet.
+                # A killed process may still be there.
                 time.sleep(0.05)
         print(f"{self.folder} is left behind")
 
 
 class AddressSpace:
-    """Stands in for a cgroup: what the process may reserve of private writable memory (RLIMIT_DATA). That is `limit`, and what it
-    reserves without clients and does not use, like stacks of threads.
+    """Stands in for a cgroup: a limit on the private writable memory that the process may reserve (RLIMIT_DATA). It is `limit`,
+    and the memory that the process reserves without clients and does not use, like stacks of threads.
 
-    It is no bound of memory: code, files and what the kernel keeps for sockets do not count.
+    This is no full bound of memory: code, files and the kernel's memory for sockets do not count.
     """
 
     is_cgroup = False
@@ -84,12 +86,12 @@ class AddressSpace:
 
 
 def parent_of_cgroups():
-    """Where memory cgroups can be made, and why not where not: (folder, None) or (None, reason)."""
+    """Where memory cgroups can be made: (folder, None), or (None, reason) if nowhere."""
     reasons = []
     for parent in candidates():
         try:
             Cgroup(parent, 64 * MIB).close()
-            # A process can be moved into it too.
+            # The test also moves a process into it.
             trial = Cgroup(parent, 64 * MIB)
             try:
                 subprocess.run([*trial.under(), "true"], check=True, stderr=subprocess.DEVNULL)
@@ -102,7 +104,7 @@ def parent_of_cgroups():
 
 
 def candidates():
-    """The root of the hierarchy first, where a limit of this script's own group does not hold; then that group."""
+    """First the root of the hierarchy, where a limit on this script's own group has no effect; then that group."""
     if (V1 / "memory.limit_in_bytes").exists() or (V1 / "memory.usage_in_bytes").exists():
         yield V1
     if not (V2 / "cgroup.controllers").exists():
@@ -110,7 +112,7 @@ def candidates():
     own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "/")
     for parent in dict.fromkeys([V2, V2 / own.strip("/")]):
         try:
-            # Children have the controller only where their parent says so.
+            # Child groups have the controller only if their parent enables it.
             (parent / "cgroup.subtree_control").write_text("+memory")
         except OSError:
             pass
@@ -118,19 +120,19 @@ def candidates():
 
 
 def sockets():
-    """What TCP holds in buffers on this machine, in bytes, at both ends. With version 2 a cgroup is charged for its own."""
+    """The bytes in all TCP buffers of this machine, at both ends. With version 2 a cgroup is charged for its own."""
     file = Path("/proc/net/sockstat")
     found = re.search(r"^TCP: .* mem (\d+)", file.read_text(), re.MULTILINE) if file.exists() else None
     return int(found[1]) * os.sysconf("SC_PAGE_SIZE") if found else 0
 
 
 def unused(pid):
-    """What a process has reserved of private writable memory and never touched, in bytes."""
+    """The private writable memory that a process has reserved and never touched, in bytes."""
     return max(0, status(pid, "VmData") - status(pid, "RssAnon"))
 
 
 def status(pid, name):
-    """A line of /proc/PID/status in bytes, or None once it is gone."""
+    """A line of /proc/PID/status in bytes, or None if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

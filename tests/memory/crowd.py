@@ -31,22 +31,22 @@ Await = collections.namedtuple("Await", "kind count", defaults=[1])
 Pause = collections.namedtuple("Pause", "seconds")
 
 AT_ONCE = 16
-"""Writes of one client before others have their turn."""
+"""The writes of one client before other clients have their turn."""
 OPENING = 256
-"""Connections of a process that are being opened at the same time."""
+"""The connections that a process opens at the same time."""
 SLOW_BYTES, SLOW_EVERY = 4096, 0.1
 RESET = struct.pack("ii", 1, 0)
 
 
 def raise_descriptors():
-    """This process may open as many as the system allows it; returns how many that is."""
+    """Raises the limit of file descriptors of this process as far as the system allows. Returns the limit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def be_nice(more):
-    """Only root may be less nice."""
+    """Lowers the priority of this process by `more`, or raises it where that is allowed."""
     try:
         os.nice(more)
     except OSError:
@@ -68,8 +68,8 @@ class Client:
 
 class Crowd:
     def __init__(self, address, scripts, at_once, sources=1, buffers=None):
-        """`scripts` is an iterator; `at_once` of them are connected at the same time. They come from so many addresses as `sources`
-        says; `buffers` bounds those of each socket."""
+        """`scripts` is an iterator of clients; `at_once` of them are connected at the same time. They connect from `sources`
+        addresses. `buffers` bounds the buffers of each socket."""
         self.address, self.scripts, self.at_once = address, iter(scripts), at_once
         self.sources = itertools.cycle(range(1, sources + 1)) if sources > 1 else None
         self.buffers = buffers
@@ -81,12 +81,12 @@ class Crowd:
         self.slow_at = 0
         self.opening = 0
         self.busy = 0
-        """Clients that have something to do."""
+        """How many clients have something to do."""
         self.has_more = True
         self.counts = collections.Counter()
 
     def run(self, done, stop):
-        """Until `stop()`; calls `done` once no client has anything more to do."""
+        """Runs until `stop()`. Calls `done` once no client has anything more to do."""
         told = False
         while not stop():
             self.open_more()
@@ -126,7 +126,7 @@ class Crowd:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffers)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.buffers)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # With a reset nothing of it stays in the tables of the system.
+        # Closing with a reset leaves no entry in the tables of the system.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         try:
             if self.sources:
@@ -230,7 +230,7 @@ class Crowd:
             self.ready.append(client)
 
     def write_some(self, client):
-        """Whether everything is written."""
+        """Writes some bytes. Returns whether all are written."""
         try:
             while client.output:
                 sent = client.socket.send(client.output)
@@ -284,9 +284,9 @@ class Crowd:
 
 
 def run(address, scripts, at_once, options, done, stop, answers):
-    """The process of a crowd: tells `answers` what it counted when it goes."""
+    """The process of a crowd. At the end it sends its counts to `answers`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # In the field attackers have processors of their own. Where the broker could not be put before others, these come after.
+    # In the field attackers have processors of their own. If the broker could not be given priority, the attackers get less.
     be_nice(0 if os.geteuid() == 0 else 10)
     raise_descriptors()
     orphan = os.getppid()
@@ -295,4 +295,4 @@ def run(address, scripts, at_once, options, done, stop, answers):
         crowd.run(done.set, lambda: stop.is_set() or os.getppid() != orphan)
     finally:
         answers.put(crowd.counts)
-        # The sockets close with the process, all at once.
+        # All sockets close at once, with the process.

@@ -1,7 +1,7 @@
-"""An honest pair beside the attackers: a publisher and a subscriber, QoS 1, that lose nothing and hurt nobody.
+"""An honest pair beside the attackers: a publisher and a subscriber with QoS 1, which must lose no message.
 
-Each message is stamped with the moment at which it was due, so the time counts in which a publisher can't write or a broker does
-not read.
+Each message carries the time at which it was due. So the latency includes the time in which the publisher can't write or the
+broker does not read.
 """
 
 import os
@@ -16,16 +16,16 @@ import packets
 
 EVERY = 0.02
 STEP = 0.002
-"""The longest that it waits for something to read."""
+"""The longest wait for something to read."""
 SIZE = 100
 TOPIC = "honest/pair"
 DRAIN = 5
-"""Seconds for what is still on its way when the last message was published."""
+"""The seconds for messages that are still on their way when the last one was published."""
 CONNECT_AGAIN = 0.1
 
 
 class Link:
-    """One connection that comes back with its Session."""
+    """A client that connects again, with its Session, when its connection is lost."""
 
     def __init__(self, address, client_id, hello):
         self.address, self.client_id, self.hello = address, client_id, hello
@@ -65,7 +65,7 @@ class Link:
             self.lose()
 
     def read(self):
-        """Packets that came."""
+        """The packets that came."""
         try:
             data = self.socket.recv(1 << 16)
         except BlockingIOError:
@@ -93,39 +93,39 @@ class Link:
 
 
 def receive_maximum(connack):
-    """From the Properties of CONNACK."""
+    """The Receive Maximum in the Properties of CONNACK."""
     at = 3
     sizes = {0x11: 4, 0x21: 2, 0x24: 1, 0x25: 1, 0x27: 4, 0x22: 2, 0x28: 1, 0x29: 1, 0x2A: 1, 0x13: 2}
     while at < len(connack):
         kind = connack[at]
         if kind == 0x21:
             return int.from_bytes(connack[at + 1 : at + 3], "big")
-        # Strings are the others.
+        # The other Properties are strings.
         at += 1 + (sizes.get(kind) or 2 + int.from_bytes(connack[at + 1 : at + 3], "big"))
     return 65535
 
 
 class Pair:
     def __init__(self, address, shards):
-        # On two shards, where there are two.
+        # The Client Identifiers are at home on two shards, if there are two.
         names = packets.client_on(0, shards, "honest-publisher"), packets.client_on(shards - 1, shards, "honest-subscriber")
         self.publisher = Link(address, names[0], b"")
         self.subscriber = Link(address, names[1], packets.subscribe(TOPIC))
         self.sent = 0
         self.waiting = {}
-        """What was sent and not acknowledged, by Packet Identifier."""
+        """Messages that were sent and are not acknowledged, by Packet Identifier."""
         self.backlog = []
-        """What is to be sent: Packet Identifier, payload, and whether it was sent before."""
+        """Messages to be sent: Packet Identifier, payload, and whether the message was sent before."""
         self.latencies = {}
-        """Seconds, by number of the message."""
+        """Seconds, by the number of the message."""
         self.refusals = 0
         self.doubled = 0
         self.late = 0
-        """The longest time that this process was woken too late: the machine's fault, not the broker's."""
+        """The longest delay by which this process was woken too late: the machine's fault, not the broker's."""
         self.is_subscribed = False
 
     def run(self, until):
-        """Works until `until()` says so."""
+        """Runs until `until()` returns true."""
         while not until():
             now = time.monotonic()
             for link in (self.publisher, self.subscriber):
@@ -179,7 +179,7 @@ class Pair:
             self.publisher.output += packets.publish(TOPIC, body, 1, identifier, again=again)
 
     def send_again(self):
-        """With a new connection what was not acknowledged comes first."""
+        """On a new connection, sends unacknowledged messages first."""
         self.backlog = [(identifier, body, True) for identifier, body in self.waiting.items()] + self.backlog
         self.waiting.clear()
 
@@ -200,7 +200,8 @@ class Pair:
 
 
 def run(address, shards, ready, stop, broken, answers):
-    """The process of the pair. Sets `ready` once the first message came, publishes until `stop`; after `broken` nothing can come."""
+    """The process of the pair. Sets `ready` when the first message has come, and publishes until `stop`. After `broken` no
+    more messages can come."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     crowd.be_nice(-15)
     pair = Pair(address, shards)

@@ -1,4 +1,4 @@
-"""The command line of `run`, the runs, and the table."""
+"""The command line of `run`, the runs, and the table of results."""
 
 import argparse
 import itertools
@@ -22,19 +22,19 @@ from confined import MIB
 LIMITS = [64, 128, 256]
 SHORT_LIMITS = [64]
 OVER = 8 * MIB
-"""What the process may take beyond the ceiling: code, stacks, the allocator's own."""
+"""The memory that the process may take beyond the ceiling: code, stacks, the allocator's own."""
 LEAST_CEILING = 32 * MIB
 P99_MS = 100
 METRICS_SECONDS = 5
 TOLD = 12
-"""Names of counters that a row tells at most."""
+"""The most names of counters in one row."""
 
 COLUMNS = [("attack", -22), ("MiB", 4), ("shards", 6), ("store", -7), ("survived", -24), ("RSS", 5), ("cgroup", 6), ("TCP", 5)]
 COLUMNS += [("lost", 6), ("p50", 6), ("p99", 7), ("max", 7), ("again", 5), ("s", 4), ("holds", -5)]
 """Name and width; on the left where that is negative. RSS, cgroup and TCP are MiB, where TCP is what the whole machine has in socket
 buffers; p50 to max are ms; `again` counts connections that the honest pair lost."""
 
-# What ended because a client wanted it, or only because it was there.
+# Counters of what ended because a client wanted it, or because the client was there.
 ORDINARY = re.compile(r'ended_connections_total\{reason="(disconnected|lost|session_taken_over)"\}')
 LAST_WORDS = re.compile("panicked|allocation|ERROR")
 COUNTED = re.compile(
@@ -46,7 +46,7 @@ COUNTED = re.compile(
 def main():
     known = attacks.load()
     options = arguments(known)
-    # As after an interrupt, nothing is left behind.
+    # Cleans up as after an interrupt.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.list:
         for each in known.values():
@@ -82,7 +82,7 @@ def arguments(known):
 
 
 def chosen(known, options):
-    """Attack, bytes, shards and store of each run."""
+    """The attack, bytes, shards and store of each run."""
     limits = options.limit or (SHORT_LIMITS if options.short else LIMITS)
     for attack in known.values():
         if attack.name not in (options.only or known) or options.short and not options.only and not attack.short:
@@ -94,7 +94,7 @@ def chosen(known, options):
 
 
 def knows_ceiling():
-    """Whether this binary has the key `[memory] max`."""
+    """Whether this program has the key `[memory] max`."""
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write('[memory]\nmax = "auto"\n')
         file.flush()
@@ -115,10 +115,10 @@ def tell_bounds(parent, reason, has_ceiling, runs):
 
 
 def run(attack, limit, shards, store, parent, short, has_ceiling):
-    """One row. Returns what doesn't hold."""
+    """Runs one row of the table. Returns the promises that were broken."""
     started = time.monotonic()
     ceiling = max(LEAST_CEILING, limit // 2) if has_ceiling else limit
-    # Where there is a cgroup, the broker finds out by itself.
+    # In a cgroup the broker finds its bound by itself.
     config = f"[memory]\nmax = {ceiling}\n" if has_ceiling and not parent else None
     arena = Arena(attack, limit, shards, store, parent, short, config)
     try:
@@ -134,7 +134,7 @@ def run(attack, limit, shards, store, parent, short, has_ceiling):
 
 
 def fight(arena):
-    """Starts everything, attacks, and stops everything; returns what became of the broker."""
+    """Starts everything, attacks, and stops everything. Returns how the broker ended."""
     try:
         arena.start()
         if arena.attack.pair_first:
@@ -178,7 +178,7 @@ def ended(arena, code):
 
 def verdict(arena, survived, ceiling):
     if survived not in ("yes", "restarted"):
-        # What the pair then lost says nothing more.
+        # Losses of the pair after the broker's end tell nothing more.
         return [survived]
     bad = []
     if arena.largest > ceiling + OVER:
@@ -210,7 +210,7 @@ def row(arena, survived, limit, store, seconds, bad):
 
 
 def details(arena, bad):
-    """What the broker counted, what attackers saw, and what failed."""
+    """The counters of the broker, the results of the attackers, and the failures."""
     is_told = lambda name: COUNTED.fullmatch(name) and not ORDINARY.match(name)
     counted = {name: value for name, value in arena.samples.items() if value and is_told(name)}
     if counted:

@@ -1,4 +1,5 @@
-"""Control Packets as bytes, built fast and without checks: attackers send what they like. MQTT 5.0 unless said otherwise."""
+"""Control Packets as bytes, built fast and without checks, because attackers may send anything. MQTT 5.0 unless said
+otherwise."""
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = 8, 9, 10, 11, 12, 13, 14, 15
@@ -7,7 +8,7 @@ NAMES = [
     *["SUBSCRIBE", "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH"],
 ]
 FOR_EVER = 0xFFFF_FFFF
-"""A Session Expiry Interval."""
+"""The Session Expiry Interval of a Session that never ends."""
 PING = b"\xc0\0"
 BYE = b"\xe0\0"
 
@@ -41,13 +42,14 @@ def user_property(name, value):
 
 
 def user_properties(size, each=8000):
-    """User Properties that take about `size` bytes together; the broker takes at most 128 in a packet."""
+    """User Properties of about `size` bytes together; the broker accepts at most 128 in a packet."""
     one = user_property("n", b"v" * (each - 6))
     return one * (size // each)
 
 
 def connect(client_id, expiry=0, clean=True, will=None, more=b"", version=5, user=None):
-    """`will` are the bytes of `will()`; `more` are encoded Properties. With `version` 4 it is MQTT 3.1.1, and has neither."""
+    """A CONNECT. `will` are the bytes of `will()`; `more` are encoded Properties. `version` 4 is MQTT 3.1.1, without
+    Properties."""
     flags = (0x02 if clean else 0) | (will[0] if will else 0) | (0x80 if user else 0)
     head = b"\0\4MQTT" + bytes([version, flags]) + b"\0\0"
     if version == 5:
@@ -67,7 +69,7 @@ def publish(topic, payload, qos=0, identifier=0, retain=False, props=b"\0", vers
 
 
 def subscribe(filters, qos=1, identifier=1, more=b""):
-    """`filters` is one or a list."""
+    """A SUBSCRIBE. `filters` is one filter or a list."""
     filters = [filters] if isinstance(filters, str) else filters
     option = bytes([qos])
     body = identifier.to_bytes(2, "big") + properties(more) + b"".join(text(name) + option for name in filters)
@@ -83,7 +85,7 @@ def acknowledge(kind, identifier):
 
 
 def cut(data):
-    """Takes whole packets off the front of a bytearray: a list of (first byte, body)."""
+    """Removes whole packets from the front of a bytearray. Returns a list of (first byte, body)."""
     found, at, end = [], 0, len(data)
     while end - at >= 2:
         size, shift, place = 0, 0, at + 1
@@ -105,7 +107,7 @@ def cut(data):
 
 
 def failures(kind, body):
-    """The Reason Codes of a packet that say that something failed."""
+    """The Reason Codes of a packet that mean a failure."""
     if kind == CONNACK:
         codes = body[1:2]
         return [code for code in codes if code]
@@ -114,7 +116,8 @@ def failures(kind, body):
     elif kind in (PUBACK, PUBREC, PUBREL, PUBCOMP):
         codes = body[2:3]
     elif kind in (SUBACK, UNSUBACK):
-        # In front are Properties of 5.0, which a broker hardly sends here; good codes and letters are below 0x80.
+        # Properties of 5.0 may stand before the codes, but the broker hardly sends any here. Codes of success and letters are
+        # below 0x80.
         codes = body[2:]
     else:
         return []
@@ -122,7 +125,7 @@ def failures(kind, body):
 
 
 def home_of(client_id, shards):
-    """The shard on which a Session lives: `Shard::home_of` of the core, which is the same for ever."""
+    """The shard of a Session: `Shard::home_of` of the core, which will never change."""
     mask = (1 << 64) - 1
     spread = 0xCBF2_9CE4_8422_2325
     for byte in client_id.encode():
@@ -133,5 +136,5 @@ def home_of(client_id, shards):
 
 
 def client_on(shard, shards, prefix):
-    """A Client Identifier whose Session lives on `shard`."""
+    """A Client Identifier whose Session is at home on `shard`."""
     return next(name for name in (f"{prefix}-{number}" for number in range(10_000)) if home_of(name, shards) == shard)

@@ -1,5 +1,5 @@
-//! Packets that are allowed, but too many or too large: each kind costs bounded work and memory, and nothing is left of
-//! them.
+//! Packets that are allowed, but too many or too large: each kind costs bounded work and memory, and all memory is
+//! given back.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{Config, Limits};
@@ -43,7 +43,7 @@ fn filters_and_retained_topics_may_have_as_many_levels_as_the_limit_allows() {
     let topic = "/".repeat(65_535);
     let mut world = world(Limits::GATEWAY.with(|limits| limits.topic_levels = u16::MAX));
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
-    // One slash more than the limit has levels.
+    // A filter with one slash more has one level more than the limit.
     assert_eq!(client.subscribe(&mut world, &topic, QoS::AtMostOnce), ReasonCode::QuotaExceeded);
     let topic = &topic[1..];
     assert_eq!(client.subscribe(&mut world, topic, QoS::AtMostOnce), ReasonCode::Success);
@@ -56,9 +56,9 @@ fn filters_and_retained_topics_may_have_as_many_levels_as_the_limit_allows() {
 }
 
 #[test]
-fn all_filters_of_plus_and_a_match_in_linear_time() {
+fn a_message_that_matches_65536_filters_takes_linear_time() {
     const LEVELS: u32 = 16;
-    // By default so many are refused, and so are single ones of them.
+    // The default limits refuse that many filters, and even some single ones of them.
     let limits = Limits::GATEWAY.with(|limits| {
         limits.subscriptions = 1 << LEVELS;
         limits.filter_cost = u32::MAX;
@@ -82,7 +82,8 @@ fn all_filters_of_plus_and_a_match_in_linear_time() {
         client.publish(&mut world, &topic, b"x", QoS::AtMostOnce, false, 0);
         assert_eq!(count_messages(&client.take(&mut world)), 1, "one copy, however many filters match");
     }
-    // All but one level fit: half of the filters, and then none.
+    // In the first topic one level differs: half of the filters match, as they have `+` there. The second topic has a
+    // level too many: no filter matches.
     client.publish(&mut world, &topic.replacen("a", "b", 1), b"x", QoS::AtMostOnce, false, 0);
     client.publish(&mut world, &format!("{topic}/a"), b"x", QoS::AtMostOnce, false, 0);
     assert_eq!(count_messages(&client.take(&mut world)), 1);
@@ -91,7 +92,7 @@ fn all_filters_of_plus_and_a_match_in_linear_time() {
 }
 
 #[test]
-fn fifty_thousand_user_properties_are_too_many_or_are_kept_in_order() {
+fn fifty_thousand_user_properties_are_refused_or_kept_in_order() {
     let list: Vec<_> = (0..50_000).map(|_| Property::UserProperty("a", "b")).collect();
     let packet = Packet::Publish(Publish {
         dup: false,
@@ -123,7 +124,7 @@ fn fifty_thousand_user_properties_are_too_many_or_are_kept_in_order() {
 }
 
 #[test]
-fn a_flood_of_retained_messages_ends_at_the_quota() {
+fn retained_messages_beyond_the_quota_are_refused() {
     let mut world = world(Limits::GATEWAY.with(|limits| limits.retained_messages = 1_000));
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     let mut refused = 0;
@@ -133,7 +134,7 @@ fn a_flood_of_retained_messages_ends_at_the_quota() {
         refused += usize::from(client.take(&mut world) == quota);
     }
     assert_eq!((refused, world.shard(0).counters().retained), (2_000, 1_000));
-    // A retained message that is there can be replaced.
+    // An existing retained message can still be replaced.
     client.publish(&mut world, "flood/5", b"y", QoS::AtMostOnce, true, 0);
     client.subscribe(&mut world, "none", QoS::AtMostOnce);
     for number in 0..3_000 {
@@ -144,7 +145,7 @@ fn a_flood_of_retained_messages_ends_at_the_quota() {
 }
 
 #[test]
-fn qos_2_identifiers_that_are_never_released_end_at_receive_maximum() {
+fn qos_2_messages_without_pubrel_are_refused_beyond_receive_maximum() {
     let mut world = world(Limits::GATEWAY);
     for _ in 0..20 {
         let opening = Opening { expiry_secs: 100, ..Opening::new("c") };
@@ -197,7 +198,7 @@ fn ten_thousand_takeovers_leave_one_session_and_one_connection() {
 }
 
 #[test]
-fn a_hundred_thousand_timers_come_due_and_are_gone() {
+fn a_hundred_thousand_wills_and_sessions_end_by_their_timers() {
     let mut world = world(Limits::GATEWAY);
     let mut watcher = Honest::accepted(&mut world, Version::V3_1_1, &Opening::new("watcher"));
     watcher.subscribe(&mut world, "wills/+", QoS::AtMostOnce);
@@ -205,7 +206,7 @@ fn a_hundred_thousand_timers_come_due_and_are_gone() {
         Will { qos: QoS::AtMostOnce, retain: false, properties: Properties::EMPTY, topic: "wills/x", payload: b"gone" };
     for number in 0..100_000u32 {
         let id = format!("client {number}");
-        // Half of the Wills come before the Session ends, half with it.
+        // Half of the Wills are published before their Sessions end, half when they end.
         let opening = Opening {
             expiry_secs: 1_000 + number % 500,
             will: Some((last, 500 + number % 1_000)),
@@ -224,7 +225,7 @@ fn a_hundred_thousand_timers_come_due_and_are_gone() {
 }
 
 #[test]
-fn nothing_is_taken_from_a_client_that_does_not_read_its_answers() {
+fn a_client_that_does_not_read_its_answers_is_not_read_from() {
     let mut world = world(Limits::GATEWAY);
     let mut client = Honest::accepted(&mut world, Version::V5, &Opening::new("c"));
     world.stall(client.at, true);
@@ -254,7 +255,7 @@ fn a_packet_that_claims_to_be_huge_is_refused_by_its_first_bytes() {
 }
 
 #[test]
-fn a_subscriber_that_never_reads_costs_its_own_queue_only() {
+fn a_subscriber_that_never_reads_fills_only_its_own_queue() {
     let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = 100);
     let mut world = world(limits);
     let mut idle = Honest::accepted(&mut world, Version::V5, &Opening::new("idle"));

@@ -1,5 +1,5 @@
-//! Between warm connections a delivery takes nothing from the heap, and a message at most its body: on one shard its body
-//! stands where that of another one stood.
+//! Between warm connections a delivery allocates nothing on the heap. A message allocates at most its body; on one shard
+//! not even that, since the body reuses the memory of an earlier one.
 
 use goldcrest_core::codec::{Packet, Property, QoS, Version, split};
 use goldcrest_core::{AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Polled, Shard, Then};
@@ -13,32 +13,33 @@ const SUBSCRIBERS: usize = 100;
 const MESSAGES: usize = 10;
 
 thread_local! {
-    // Of this thread alone: tests run side by side.
+    // Counts this thread alone, because tests run side by side.
     static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's heap; it counts how often something is taken or grows.
+/// The system's allocator, with a count of allocations and growths.
 struct Counting;
 
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-// SAFETY: every call goes to the system's allocator as it came; the counter has no destructor and takes nothing itself.
+// SAFETY: every call goes to the system's allocator unchanged. The counter has no destructor, and counting allocates
+// nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         TAKEN.set(TAKEN.get() + 1);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         TAKEN.set(TAKEN.get() + 1);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -50,19 +51,20 @@ fn the_allocator_of_these_tests_counts_allocations() {
     assert_eq!(TAKEN.get() - before, 1);
 }
 
-/// What is sent and who gets it.
+/// The messages of one test run, and their subscribers.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     version: Version,
     shards: u16,
-    /// Sessions survive, and what they are given is recorded.
+    /// Whether Sessions outlive their connections, so that deliveries are recorded.
     durable: bool,
     filter: &'static str,
-    /// How many of the subscribers get each message.
+    /// The number of subscribers that get each message.
     copies: usize,
     retain: bool,
-    /// Properties, the topic as an alias from the second message on, and aliases towards subscribers.
+    /// Whether messages have Properties and use Topic Aliases: the publisher from its second message on, and the broker
+    /// towards subscribers.
     properties: bool,
     bytes: usize,
 }
@@ -119,14 +121,15 @@ fn a_message_is_at_most_one_allocation_and_a_delivery_none() {
                 bed.round(&packets);
             }
             let what = format!("{}, QoS {qos}", case.name);
-            // The list of spare memory grows now and then where messages come from a sibling, not in each round.
+            // With several shards the list of spare memory grows in some rounds, but not in each: the best of three
+            // rounds counts.
             let (mut messages, mut deliveries) = (usize::MAX, usize::MAX);
             for _ in 0..3 {
                 let counts = bed.round(&packets);
                 assert_eq!(bed.delivered, MESSAGES * case.copies, "{what}");
                 (messages, deliveries) = (messages.min(counts.0), deliveries.min(counts.1));
             }
-            // Memory of what goes to a sibling is used again there.
+            // The memory of a message that goes to another shard is reused on that shard.
             let may_take = if case.shards == 1 { 0 } else { MESSAGES };
             assert!(messages <= may_take, "{what}: {messages} allocations for messages");
             assert_eq!(deliveries, 0, "{what}: allocations for deliveries");
@@ -151,21 +154,21 @@ impl Case {
     }
 }
 
-/// Brokers that are siblings, a publisher and its subscribers.
+/// The brokers of one gateway, a publisher and its subscribers.
 struct Bed {
     version: Version,
     brokers: Vec<Broker<'static>>,
     publisher: Id,
     out: Vec<u8>,
-    /// Which part of `out` went to whom.
+    /// For each transmission, the receiver and its part of `out`.
     sent: Vec<(Id, Range<usize>)>,
-    /// For what is to be recorded.
+    /// The buffer into which records are polled.
     record: Vec<u8>,
-    /// PUBLISH packets of the last round.
+    /// The number of PUBLISH packets delivered in the last round.
     delivered: usize,
 }
 
-/// A shard, and a connection there.
+/// A shard and a connection on it.
 type Id = (usize, ConnectionId);
 
 impl Bed {
@@ -194,7 +197,7 @@ impl Bed {
         let mut bed = Self { version: case.version, brokers, publisher, out, sent, record, delivered: 0 };
         bed.pass_on();
         for id in subscribers {
-            // Siblings hear of it first: then it is taken.
+            // The client sends the SUBSCRIBE twice: the broker reads it once the other shards know the filter.
             let packet = subscribe(1, case.filter, qos).wire(case.version);
             while bed.brokers[id.0].handle_bytes(NOW, id.1, &packet).consumed == 0 {
                 bed.pass_on();
@@ -205,8 +208,8 @@ impl Bed {
         bed
     }
 
-    /// Lets messages in, and everybody acknowledge until nothing is left. How often the brokers took memory while they
-    /// took the messages, passed them on and recorded them, and while they delivered them.
+    /// Hands in packets of the publisher, and lets subscribers acknowledge until nothing is left. Returns two counts of
+    /// allocations: while the brokers received, forwarded and recorded the messages, and while they delivered them.
     fn round(&mut self, packets: &[u8]) -> (usize, usize) {
         self.delivered = 0;
         let messages = counted(|| {
@@ -229,7 +232,7 @@ impl Bed {
         }
     }
 
-    /// Hands siblings and stores what they are to have, until there is no more.
+    /// Hands over all forwards and records, until there are no more.
     fn pass_on(&mut self) {
         let mut is_quiet = false;
         while !is_quiet {

@@ -1,4 +1,4 @@
-//! Bodies that are on disk alone: what clients see of it, at the moments that random tests seldom meet.
+//! Bodies on disk alone: what clients notice of them, in situations that random tests seldom meet.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::record::{self, Record, Value};
@@ -15,13 +15,13 @@ fn world(config: Config<'static>) -> World {
     World::in_storage(Storage::Owned(MODEST), 1, config, &AllowAll)
 }
 
-/// A client whose Session survives everything; its CONNACK is to be taken.
+/// Connects a client whose Session never expires, and leaves its CONNACK to be received.
 fn client(world: &mut World, id: &str, window: Option<u16>) -> Honest {
     let opening = Opening { clean_start: false, expiry_secs: u32::MAX, window, ..Opening::new(id) };
     Honest::connect(world, Version::V5, &opening)
 }
 
-/// A client that subscribes.
+/// Connects a client that subscribes.
 fn subscriber(world: &mut World, id: &str, filter: &str) -> Honest {
     let mut client = client(world, id, None);
     assert!(matches!(client.take(world)[..], [Got::ConnAck(..)]));
@@ -29,7 +29,7 @@ fn subscriber(world: &mut World, id: &str, filter: &str) -> Honest {
     client
 }
 
-/// A Session with a subscription, whose client is away.
+/// A Session with a subscription, whose client is not connected.
 fn absent(world: &mut World, id: &str, filter: &str) {
     let reader = subscriber(world, id, filter);
     world.cut(reader.at);
@@ -40,7 +40,7 @@ fn publish(world: &mut World, numbers: impl IntoIterator<Item = u8>) {
     publish_long(world, numbers, 100);
 }
 
-/// The same with messages of so many bytes.
+/// Publishes messages of `bytes` bytes with these numbers to `t`.
 fn publish_long(world: &mut World, numbers: impl IntoIterator<Item = u8>, bytes: usize) {
     let mut writer = Honest::accepted(world, Version::V5, &Opening::new("writer"));
     for number in numbers {
@@ -50,7 +50,7 @@ fn publish_long(world: &mut World, numbers: impl IntoIterator<Item = u8>, bytes:
     writer.disconnect(world);
 }
 
-/// Takes all that comes, and acknowledges it: the numbers of the messages.
+/// Receives and acknowledges messages until no more come. Returns their numbers.
 fn drain(world: &mut World, reader: &mut Honest) -> Vec<u8> {
     let messages = reader.take_messages(world);
     for message in &messages {
@@ -65,7 +65,7 @@ fn on_disk(world: &World) -> u32 {
 }
 
 #[test]
-fn bodies_of_waiting_messages_are_on_disk_and_come_in_order() {
+fn waiting_messages_have_their_bodies_on_disk_and_come_in_order() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "t");
     publish(&mut world, 0..200);
@@ -80,7 +80,7 @@ fn bodies_of_waiting_messages_are_on_disk_and_come_in_order() {
 }
 
 #[test]
-fn the_budget_is_filled_and_not_exceeded() {
+fn bodies_fill_their_memory_budget_and_do_not_exceed_it() {
     let mut world = world(config(20 * (101 + 64)));
     absent(&mut world, "reader", "t");
     publish(&mut world, 0..50);
@@ -108,10 +108,11 @@ fn a_body_on_disk_is_read_once_for_all_subscribers_that_want_it_at_that_time() {
     assert_eq!(world.store(0).fetched, 1);
 }
 
-/// What was fetched for one reader drove out what another one was about to be sent, which then had to be fetched again,
-/// and so on: with a budget for fewer bodies than both looked ahead for, each body was read a hundred times.
+/// A body fetched for one reader evicted a body that another reader was about to be sent. The latter was fetched again, and
+/// evicted the former, and so on: with room for fewer bodies than both readers look ahead for, each body was read a hundred
+/// times.
 #[test]
-fn readers_do_not_drive_out_each_other_s_bodies() {
+fn readers_do_not_evict_each_others_bodies_again_and_again() {
     let mut world = world(config(20 * (101 + 64)));
     absent(&mut world, "a", "t");
     publish(&mut world, 0..200);
@@ -134,7 +135,7 @@ fn readers_do_not_drive_out_each_other_s_bodies() {
 }
 
 #[test]
-fn nothing_overtakes_a_body_that_is_being_read_and_others_go_on() {
+fn a_client_waits_for_a_body_being_read_and_other_clients_do_not() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "t");
     publish(&mut world, [1]);
@@ -149,7 +150,7 @@ fn nothing_overtakes_a_body_that_is_being_read_and_others_go_on() {
 }
 
 #[test]
-fn a_body_that_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
+fn a_message_whose_body_cannot_be_read_is_counted_as_lost() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "t");
     publish(&mut world, 1..=3);
@@ -167,9 +168,10 @@ fn a_body_that_can_t_be_read_is_lost_and_counted_and_the_rest_comes() {
     assert_eq!(world.shard(0).counters().messages, 0);
 }
 
-/// A message goes while its body is read, and another one takes its slot: the answer is not about that one.
+/// A message is deleted while its body is read, and another message gets its slot. The store's answer must not count for the
+/// new message.
 #[test]
-fn a_body_that_is_read_too_late_is_for_nobody() {
+fn a_body_read_for_a_deleted_message_is_not_used_for_another() {
     let mut world = world(config(1));
     absent(&mut world, "a", "t");
     publish(&mut world, [1]);
@@ -188,7 +190,7 @@ fn a_body_that_is_read_too_late_is_for_nobody() {
 }
 
 #[test]
-fn a_body_that_differs_from_its_record_is_lost() {
+fn a_message_whose_body_differs_from_its_record_is_lost() {
     let changes: [fn(&mut record::MessageRecord<'_>); 3] =
         [|value| value.order += 1, |value| value.body = &value.body[1..], |value| value.body = &[]];
     for change in changes {
@@ -211,10 +213,12 @@ fn a_body_that_differs_from_its_record_is_lost() {
     }
 }
 
-/// The body of a PUBLISH that is half out is given up, since its client does not read, and fetched again for the rest.
+/// A PUBLISH is half sent when its body is evicted, since its client does not read. The body is fetched again for the rest of
+/// the packet.
 #[test]
-fn a_packet_that_is_half_out_is_finished() {
-    // The long ones are transmitted from where they stand: from the head alone on, and from the middle of the payload.
+fn a_half_sent_publish_is_completed_after_its_body_was_evicted() {
+    // Long payloads are transmitted from the broker's memory. Some clients stop after the head of the packet, some in the
+    // middle of the payload.
     for (is_lost, bytes, read) in
         [(false, 100, 50), (true, 100, 50), (false, 60_000, 8), (false, 60_000, 9_000), (true, 60_000, 9_000)]
     {
@@ -223,7 +227,7 @@ fn a_packet_that_is_half_out_is_finished() {
         absent(&mut world, "reader", "t");
         publish_long(&mut world, 1..=3, bytes);
         let mut reader = client(&mut world, "reader", Some(1));
-        // 1 waits for its acknowledgement; of what comes next a part is read.
+        // Message 1 waits for its acknowledgement; then the client reads only a part of message 2.
         let got = reader.take(&mut world);
         let [Got::ConnAck(..), Got::Message(message)] = &got[..] else { panic!("{got:?}") };
         world.read_only(reader.at, Some(read));
@@ -240,9 +244,10 @@ fn a_packet_that_is_half_out_is_finished() {
     }
 }
 
-/// All that a device publishes with RETAIN stood in memory after a restart, though only the last one is the retained message.
+/// After a restart all messages that a device had published with RETAIN were in memory, though only the last one of each
+/// topic is the retained message.
 #[test]
-fn bodies_published_with_retain_are_on_disk_after_a_restart_unless_they_are_retained() {
+fn after_a_restart_replaced_retained_messages_have_their_bodies_on_disk() {
     let mut world = world(config(1));
     absent(&mut world, "reader", "#");
     let writer = Honest::accepted(&mut world, Version::V5, &Opening::new("writer"));
@@ -251,7 +256,7 @@ fn bodies_published_with_retain_are_on_disk_after_a_restart_unless_they_are_reta
         writer.publish(&mut world, topic, &[number; 100], QoS::AtLeastOnce, true, u16::from(number));
     }
     for _ in 0..3 {
-        // One or two may be on their way there.
+        // One or two bodies may still be in memory.
         assert!((196..=198).contains(&on_disk(&world)), "{}", on_disk(&world));
         world.crash();
     }
@@ -275,7 +280,7 @@ fn bodies_published_with_retain_are_on_disk_after_a_restart_unless_they_are_reta
 }
 
 #[test]
-fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
+fn with_keep_latest_bodies_stay_in_memory() {
     let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = 3);
     let mut world = world(Config { overflow: Overflow::KeepLatest, limits, ..config(1) });
     absent(&mut world, "reader", "#");
@@ -288,9 +293,9 @@ fn topics_that_are_looked_for_in_full_queues_stay_in_memory() {
     assert_eq!(drain(&mut world, &mut reader), [2, 3, 4]);
 }
 
-/// A body that any member of a group may get at any time is in memory, as long as that is so and no longer.
+/// A body in a group's queue stays in memory while any member may get it at any time, and no longer.
 #[test]
-fn bodies_that_a_group_keeps_are_in_memory_also_after_a_restart() {
+fn bodies_in_a_groups_queue_stay_in_memory_even_after_a_restart() {
     let mut world = world(config(1));
     absent(&mut world, "member", "$share/g/t");
     absent(&mut world, "reader", "t");
@@ -314,10 +319,10 @@ fn bodies_that_a_group_keeps_are_in_memory_also_after_a_restart() {
     assert_eq!(drain(&mut world, &mut reader), (1..=8).collect::<Vec<_>>());
 }
 
-/// The identifiers of a delivery of QoS 2 lost all but their first byte when the store was read, because what they waited
-/// in was taken for the batch of the delivery.
+/// When the store was read, a delivery of QoS 2 lost all Subscription Identifiers but the first byte, because the field that
+/// they waited in was taken for the number of the delivery's batch.
 #[test]
-fn a_message_keeps_its_subscription_identifiers() {
+fn a_message_keeps_its_subscription_identifiers_over_a_restart() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut world = world(config(0));
         let reader = client(&mut world, "reader", None);
@@ -338,7 +343,7 @@ fn a_message_keeps_its_subscription_identifiers() {
         let mut identifiers = message.identifiers.clone();
         identifiers.sort_unstable();
         assert_eq!(identifiers, [300, 300, 70_000]);
-        // Also their order is what was recorded.
+        // The order of the identifiers must be the recorded one, too.
         world.check_stores();
     }
 }

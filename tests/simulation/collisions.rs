@@ -1,6 +1,6 @@
-//! Nobody finds out what collides in the broker's tables, or which Client Identifiers it will give out.
+//! No client can find out which keys collide in the broker's tables, or which Client Identifiers the broker will assign.
 //!
-//! What is counted is the entries that a look-up may have to pass, so nothing depends on the machine.
+//! The tests count the entries that a look-up may have to pass, so the speed of the machine does not matter.
 
 mod attacker;
 
@@ -14,11 +14,11 @@ use std::collections::HashSet;
 
 const NAMES: usize = 500;
 
-/// As long as the longest of so many chains is when they are filled at random: with one entry a chain on average, twelve are
-/// in the longest of 500 in one of a million tables.
+/// The longest chain that a table filled at random usually has. With 500 chains and one entry in each on average, the
+/// longest chain has twelve entries in one of a million tables.
 const USUAL: usize = 12;
 
-/// The Client Identifier that a broker assigns to somebody who gives none, on that shard.
+/// The Client Identifier that the broker assigns to a client without one.
 fn assigned(world: &mut World) -> String {
     let stranger = world.open();
     world.send(stranger, &client("").wire(Version::V5));
@@ -32,7 +32,7 @@ fn longest_chain(world: &World) -> usize {
     (0..world.shards()).map(|shard| world.shard(shard).longest_chain()).max().unwrap()
 }
 
-/// A client subscribes to all of them, some in each packet.
+/// Connects a client that subscribes to all these topics, 100 in each packet.
 fn subscribe_to(world: &mut World, names: &[String]) {
     subscribe_as(world, "subscriber", names);
 }
@@ -48,22 +48,22 @@ fn subscribe_as(world: &mut World, client_id: &str, names: &[String]) {
 }
 
 #[test]
-fn the_attacker_undoes_what_made_identifiers() {
+fn the_attacker_of_these_tests_finds_colliding_names() {
     for seed in [0, 1, 7, 0x0123_4567_89ab_cdef, u64::MAX] {
         assert_eq!(state_before(number_behind(seed)), seed);
     }
     assert_eq!(number_in("goldcrest-f000000000000001"), 0x1000_0000_0000_000f);
-    // With the right seed all names share a bucket, with another they don't.
+    // With the right seed all names are in one bucket, with another seed they are not.
     let names = colliding_names(7, 100);
     let buckets = |seed| names.iter().map(|name| hash_of_level(seed, 0, name) & 0xff).collect::<HashSet<_>>().len();
     assert_eq!(buckets(7), 1);
     assert!(buckets(8) > 60);
 }
 
-/// One client without an identifier was enough to learn the key of all tables, and another to fill one chain of the topic
-/// tree. Each message for one of these topics, and each other subscription, then passed all of it.
+/// One client without an identifier was enough to learn the key of all tables, and a second client to fill one chain of the
+/// topic tree. Then each message for one of these topics, and each other SUBSCRIBE, had to pass the whole chain.
 #[test]
-fn an_assigned_identifier_does_not_tell_which_topics_collide() {
+fn an_assigned_identifier_does_not_reveal_which_topics_collide() {
     for seed in [7, 0x0123_4567_89ab_cdef] {
         let mut world = World::new(1, Config::gateway(seed.into()));
         let learned = state_before(number_in(&assigned(&mut world)));
@@ -79,10 +79,10 @@ fn an_assigned_identifier_does_not_tell_which_topics_collide() {
     }
 }
 
-/// As many as the limits of ten clients allow. In a table with room for all of them once each 64th place was taken, by 49 of
-/// them or more.
+/// As many names as the limits of ten clients allow. In a table of that size each 64th place once held 49 of these names or
+/// more.
 #[test]
-fn a_hundred_thousand_names_that_would_collide_stand_in_short_chains() {
+fn a_hundred_thousand_colliding_names_are_spread_over_short_chains() {
     let mut world = World::new(1, Config::gateway(7));
     let learned = state_before(number_in(&assigned(&mut world)));
     for guess in [learned, 7] {
@@ -97,9 +97,9 @@ fn a_hundred_thousand_names_that_would_collide_stand_in_short_chains() {
     }
 }
 
-/// From one assigned identifier a stranger knew all that came after it, and could take the Sessions of these clients.
+/// From one assigned identifier an attacker could compute all later ones, and take over the Sessions of those clients.
 #[test]
-fn an_assigned_identifier_does_not_tell_the_next() {
+fn an_assigned_identifier_does_not_reveal_the_next_one() {
     let mut world = World::new(1, Config::gateway(7));
     let numbers: Vec<u64> = (0..100).map(|_| number_in(&assigned(&mut world))).collect();
     for pair in numbers.windows(2) {
@@ -108,18 +108,19 @@ fn an_assigned_identifier_does_not_tell_the_next() {
             assert_ne!(number_behind(state), pair[1]);
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         }
-        // They are no steps of a counter either.
+        // The identifiers do not follow from a counter either.
         assert!((8..=56).contains(&(pair[0] ^ pair[1]).count_ones()), "{pair:x?}");
     }
     assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
 }
 
-/// A Session may outlive the broker: what its client was called must not be given to somebody else by the next one.
+/// A Session may outlive the process of its broker. The next process must not assign the identifier of that Session to
+/// another client.
 #[test]
-fn identifiers_differ_between_shards_and_between_starts() {
+fn assigned_identifiers_differ_between_shards_and_between_starts() {
     let mut seen = HashSet::new();
     for start in 0..4_u128 {
-        // The two halves of a seed count alike.
+        // Each half of the seed alone must make a difference.
         for seed in [start, start << 64 | 1 << 63] {
             let mut world = World::new(3, Config::gateway(seed));
             for _ in 0..50 {
@@ -129,9 +130,9 @@ fn identifiers_differ_between_shards_and_between_starts() {
     }
 }
 
-/// Packet Identifiers, too, are numbers that clients choose, and tables are looked up by them.
+/// Clients choose Packet Identifiers, too, and the broker looks them up in tables.
 #[test]
-fn numbers_that_clients_choose_do_not_collide() {
+fn packet_identifiers_that_clients_choose_do_not_collide() {
     for step in [1, 2, 16, 32, 64, 255, 256, 257] {
         let mut world = World::new(1, Config::gateway(7));
         for client in 0..8 {
@@ -146,9 +147,9 @@ fn numbers_that_clients_choose_do_not_collide() {
     }
 }
 
-/// Identifiers of connected clients are looked up as well, with any common prefix and suffix.
+/// The Client Identifiers of connected clients are looked up as well, whatever prefix and suffix they have in common.
 #[test]
-fn identifiers_that_clients_choose_do_not_collide() {
+fn client_identifiers_that_clients_choose_do_not_collide() {
     let mut world = World::new(1, Config::gateway(7));
     for number in 0..NAMES {
         let id = format!("{:0>1$}", format!("{number:x}-{:x}", number * 0x100), 20);

@@ -1,4 +1,4 @@
-//! Edges where two things happen at once: each of these went wrong before, or nearly.
+//! Cases in which two things happen at once, each of which once went wrong, or nearly.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -74,7 +74,7 @@ fn publish_bytes(topic: &str, qos: QoS, id: u16, properties: &[Property<'_>], pa
     }))
 }
 
-/// The packets that the client has received since.
+/// The packets that the client has received since the last call.
 fn take(world: &mut World, client: ClientId) -> Vec<Vec<u8>> {
     let received = world.receive(client);
     let mut rest = &received[..];
@@ -94,8 +94,8 @@ fn read_publish(packet: &[u8]) -> (String, Option<u16>, Vec<u8>) {
     (publish.topic.into(), publish.properties.topic_alias(), publish.payload.into())
 }
 
-/// A client without an identifier sends CONNECT and, in the same write, something that ends its connection: the Session
-/// has gone when CONNACK is transmitted, and CONNACK still says which identifier was assigned.
+/// A client without an identifier sends CONNECT and, in the same write, a packet that ends its connection. The Session is gone
+/// when CONNACK is transmitted, and CONNACK must still name the assigned identifier.
 #[test]
 fn connack_names_the_assigned_identifier_of_a_session_that_has_ended() {
     let mut world = World::new(1, Config::gateway(1));
@@ -109,8 +109,8 @@ fn connack_names_the_assigned_identifier_of_a_session_that_has_ended() {
     assert_eq!(packets[1][0], 0xe0);
 }
 
-/// The broker sets an alias together with the first message of a topic. If that message is too large for the client
-/// and dropped, the client has not heard of the alias.
+/// The broker sets an alias together with the first message of a topic. If that message is too large for the client and is
+/// dropped, the client never learns of the alias.
 #[test]
 fn an_alias_is_not_set_by_a_message_that_is_too_large() {
     let mut world = World::new(1, Config::gateway(1));
@@ -124,7 +124,7 @@ fn an_alias_is_not_set_by_a_message_that_is_too_large() {
     world.send(publisher, &publish_bytes("a/b", QoS::AtMostOnce, 0, &[], b"2"));
     let got: Vec<_> = take(&mut world, subscriber).iter().map(|packet| read_publish(packet)).collect();
     assert_eq!(got, [("a/b".into(), Some(1), b"1".to_vec()), (String::new(), Some(1), b"2".to_vec())]);
-    // 40 bytes with the topic, and 3 more with an alias: it goes without.
+    // The PUBLISH has 40 bytes with the topic, and 3 more with an alias: it is sent without an alias.
     world.send(publisher, &publish_bytes("a/c", QoS::AtMostOnce, 0, &[], b""));
     subscribe(&mut world, subscriber, "a/c", QoS::AtMostOnce);
     world.send(publisher, &publish_bytes("a/c", QoS::AtMostOnce, 0, &[], &[7; 32]));
@@ -132,10 +132,10 @@ fn an_alias_is_not_set_by_a_message_that_is_too_large() {
     assert_eq!(got, [("a/c".into(), None, vec![7; 32])]);
 }
 
-/// A QoS 2 PUBLISH that is sent again on a new Network Connection sets a Topic Alias there, although its message is not
-/// passed on again.
+/// A PUBLISH of QoS 2 that is sent again on a new Network Connection sets a Topic Alias there, although its message is not
+/// delivered again.
 #[test]
-fn a_duplicate_sets_its_topic_alias() {
+fn a_duplicate_publish_sets_its_topic_alias() {
     let mut world = World::new(1, Config::gateway(1));
     let lasting = [Property::SessionExpiryInterval(100)];
     let subscriber = connect(&mut world, "s", &[]);
@@ -157,17 +157,17 @@ fn broker(config: Config<'static>) -> Broker<'static> {
     Broker::new(memory, config, &goldcrest_core::AllowAll)
 }
 
-/// All that a connection of a bare broker has to transmit.
+/// All bytes that a broker has to transmit on a connection.
 fn transmit(broker: &mut Broker<'_>, now: goldcrest_core::Instant, id: goldcrest_core::ConnectionId) -> Vec<u8> {
     let mut out = [0; 1000];
     let transmit = broker.poll_transmit(now, id, &mut out);
     out[..transmit.written].to_vec()
 }
 
-/// Another client takes the Session over while the embedder thinks about a re-authentication: the verdict that comes
-/// then says nothing any more, and nothing follows DISCONNECT `[MQTT-3.14.4-1]`.
+/// The embedder decides about a re-authentication while another client takes over the Session. The verdict that comes then has
+/// no effect, and no packet follows the DISCONNECT `[MQTT-3.14.4-1]`.
 #[test]
-fn a_verdict_after_the_end_is_ignored() {
+fn a_verdict_after_a_takeover_is_ignored() {
     for refuse in [false, true] {
         let now = goldcrest_core::Instant::from_millis(1);
         let mut broker = broker(Config { authentication: Authentication::Ask, ..Config::gateway(1) });
@@ -191,8 +191,8 @@ fn a_verdict_after_the_end_is_ignored() {
     }
 }
 
-/// A connection that is gone, and that `poll_ready` has not named since, is not closed once more by a shutdown: its
-/// timer would outlive it.
+/// A connection is closed, and `poll_ready` has not named it since. A shutdown must not close the connection again, because a
+/// timer for that would outlive the connection.
 #[test]
 fn a_shutdown_skips_connections_that_are_closed_already() {
     let now = goldcrest_core::Instant::from_millis(1);
@@ -206,10 +206,10 @@ fn a_shutdown_skips_connections_that_are_closed_already() {
     assert_eq!(broker.counters().connections, 0);
 }
 
-/// No packet exceeds the client's Maximum Packet Size `[MQTT-3.1.2-24]`: without CONNACK or SUBACK there is no way to
-/// go on, and the connection is closed. A CONNACK that refuses takes 5 bytes.
+/// No packet exceeds the client's Maximum Packet Size `[MQTT-3.1.2-24]`. A client that can be sent no CONNACK or SUBACK is
+/// closed. A CONNACK that refuses has 5 bytes.
 #[test]
-fn no_answer_exceeds_maximum_packet_size() {
+fn a_client_whose_answer_would_be_too_large_is_closed() {
     let mut world = World::new(1, Config::gateway(1));
     let client = connecting(&mut world, "small", true, &[Property::MaximumPacketSize(4)]);
     assert!(world.is_closed(client) && take(&mut world, client).is_empty());
@@ -231,10 +231,10 @@ fn no_answer_exceeds_maximum_packet_size() {
     assert!(packets[0][0] == 0xe0 && packets[0].len() <= 30);
 }
 
-/// With many shards a queue that is full elsewhere refuses the message whose publisher asked, and no other: not the next
-/// one, when the one that asked was a duplicate.
+/// With several shards, a queue that is full on another shard refuses the message whose publisher's shard asked there. It must
+/// not refuse the next message, even if the message that was asked for turns out to be a duplicate.
 #[test]
-fn a_refusal_by_a_sibling_is_for_one_message() {
+fn a_refusal_by_another_shard_counts_for_one_message() {
     let limits = Limits::GATEWAY.with(|limits| {
         limits.queued_messages = 1;
         limits.inflight = 1;
@@ -253,7 +253,7 @@ fn a_refusal_by_a_sibling_is_for_one_message() {
     world.send(publisher, &first);
     world.send(publisher, &publish_bytes("refuse/x", QoS::AtLeastOnce, 2, &[], b"2"));
     take(&mut world, publisher);
-    // One is in flight and one waits.
+    // One message is in flight and one waits: the queue is full.
     let code = |packets: &[Vec<u8>]| packets[0].get(4).copied().unwrap_or(0);
     world.send(publisher, &publish_bytes("refuse/x", QoS::AtLeastOnce, 3, &[], b"3"));
     assert_eq!(code(&take(&mut world, publisher)), 0x97);
@@ -261,7 +261,7 @@ fn a_refusal_by_a_sibling_is_for_one_message() {
     assert_eq!(code(&take(&mut world, publisher)), 0);
     world.send(publisher, &publish_bytes("other", QoS::AtLeastOnce, 4, &[], b"4"));
     assert_eq!(code(&take(&mut world, publisher)), 0x10);
-    // A topic that an alias stands for is asked about as well.
+    // The shard also asks for a message whose topic is given by an alias.
     let alias = [Property::TopicAlias(1)];
     world.send(publisher, &publish_bytes("refuse/x", QoS::AtLeastOnce, 5, &alias, b"5"));
     world.send(publisher, &publish_bytes("", QoS::AtLeastOnce, 6, &alias, b"6"));
@@ -269,7 +269,7 @@ fn a_refusal_by_a_sibling_is_for_one_message() {
     assert_eq!(codes, [0x97, 0x97]);
 }
 
-/// Client Identifiers are often one word and a number: no shard gets many more of them than another.
+/// Client Identifiers are often a word and a number. No shard gets many more of such clients than another.
 #[test]
 fn numbered_clients_spread_over_the_shards() {
     for (prefix, numbers) in [("c", 0..1000), ("sensor-", 10_000..11_000), ("", 0..1000)] {
@@ -284,7 +284,7 @@ fn numbered_clients_spread_over_the_shards() {
     }
 }
 
-/// Two bare siblings whose forwards wait until [`Pair::exchange`].
+/// Two shards whose forwards wait until [`Pair::exchange`].
 struct Pair {
     brokers: [Broker<'static>; 2],
     now: goldcrest_core::Instant,
@@ -300,7 +300,7 @@ impl Pair {
         Self { brokers: [broker(0), broker(1)], now: goldcrest_core::Instant::from_millis(1) }
     }
 
-    /// A connected client with this number; its Client Identifier lives on the shard.
+    /// Connects a client whose Client Identifier is at home on this shard; `number` tells clients apart.
     fn connect(&mut self, shard: usize, number: usize) -> goldcrest_core::ConnectionId {
         let names = (0..).map(|suffix| format!("c{number}-{suffix}"));
         let name = names.into_iter().find(|name| usize::from(Shard::home_of(name.as_bytes(), 2)) == shard).unwrap();
@@ -331,10 +331,11 @@ impl Pair {
     }
 }
 
-/// MQTT.js in 3.1.1 sends all QoS 2 messages that its user has before it reads the first PUBREC. It was closed for going
-/// beyond a Receive Maximum that MQTT 3.1.1 does not have, connected again, sent them all again, and so on for ever.
+/// MQTT.js in 3.1.1 sends all QoS 2 messages that its user has before it reads the first PUBREC. The server closed it for
+/// exceeding a Receive Maximum, which MQTT 3.1.1 does not have; MQTT.js connected again, sent all messages again, and so on for
+/// ever.
 #[test]
-fn clients_that_know_no_receive_maximum_may_burst() {
+fn clients_before_mqtt_5_0_may_send_many_messages_at_once() {
     let config = Config::gateway(1);
     let burst = config.limits.receive_maximum + 100;
     for (version, level, name) in [(Version::V3_1, 3, "MQIsdp"), (Version::V3_1_1, 4, "MQTT")] {
@@ -363,9 +364,9 @@ fn clients_that_know_no_receive_maximum_may_burst() {
     }
 }
 
-/// A client sends SUBSCRIBE and is gone before the siblings have answered: they forget the filter again.
+/// A client sends SUBSCRIBE and is closed before the other shards have answered. They must forget the filter again.
 #[test]
-fn a_subscribe_that_nobody_waits_for_leaves_nothing_with_siblings() {
+fn a_subscribe_of_a_closed_client_leaves_no_interest_on_other_shards() {
     let mut pair = Pair::new();
     let client = pair.connect(0, 0);
     let subscribe = subscribe_bytes("some/filter", QoS::AtMostOnce);
@@ -379,10 +380,10 @@ fn a_subscribe_that_nobody_waits_for_leaves_nothing_with_siblings() {
     assert_eq!(puback.get(4).copied(), Some(0x10), "{puback:02x?}");
 }
 
-/// Two clients subscribe to one filter at once, and one of them leaves it before the other is answered. Whoever has its
-/// SUBACK gets what siblings publish from then on.
+/// Two clients on one shard subscribe to one filter at once, and one of them is closed before the other gets its SUBACK. The
+/// client that gets its SUBACK must get messages from the other shard from then on.
 #[test]
-fn siblings_keep_sending_what_another_client_waits_to_subscribe_to() {
+fn other_shards_keep_the_interest_that_a_second_subscriber_waits_for() {
     let mut pair = Pair::new();
     let (leaver, stayer, publisher) = (pair.connect(0, 0), pair.connect(0, 1), pair.connect(1, 2));
     for (shard, id) in [(0, leaver), (0, stayer), (1, publisher)] {
@@ -392,20 +393,20 @@ fn siblings_keep_sending_what_another_client_waits_to_subscribe_to() {
     pair.send(0, leaver, &subscribe);
     pair.exchange();
     assert_eq!(pair.send(0, leaver, &subscribe), subscribe.len());
-    // The stayer's SUBSCRIBE is on its way round when the leaver goes.
+    // The other shard has not answered the stayer's SUBSCRIBE when the leaver is closed.
     assert_eq!(pair.send(0, stayer, &subscribe), 0);
     pair.brokers[0].handle_closed(pair.now, leaver);
     pair.exchange();
     assert_eq!(pair.send(0, stayer, &subscribe), subscribe.len());
     assert_eq!(pair.transmit(0, stayer)[0], 0x90);
-    // What the stayer's shard has to say about it now is still on its way when somebody publishes.
+    // A forward from the stayer's shard about the filter is still on its way when the publisher publishes.
     pair.send(1, publisher, &publish_bytes("t", QoS::AtMostOnce, 0, &[], b"x"));
     pair.exchange();
     assert_eq!(pair.transmit(0, stayer).first(), Some(&0x30));
 }
 
-/// A client subscribed once more while it did not read. The retained message was then sent as it stood at that moment of
-/// sending, before older live messages that still waited in the queue: 5, 1, 2, 3, 4, 5.
+/// A client subscribed again while it did not read. The retained message was then sent in the version of that moment, before
+/// older live messages in the queue: the client got 5, 1, 2, 3, 4, 5.
 #[test]
 fn a_retained_message_does_not_overtake_older_ones_in_the_queue() {
     for shards in [1, 2] {
@@ -430,7 +431,7 @@ fn a_retained_message_does_not_overtake_older_ones_in_the_queue() {
     }
 }
 
-/// The Session left a closing connection at once, and with it went the Client Identifier that logs want to tell.
+/// A closing connection lost its Session at once, and with the Session the Client Identifier that logs need.
 #[test]
 fn a_closing_connection_still_has_its_client_identifier() {
     let now = goldcrest_core::Instant::from_millis(1);
@@ -448,10 +449,10 @@ fn a_closing_connection_still_has_its_client_identifier() {
     assert_eq!(broker.counters().bytes, 0);
 }
 
-/// A member of a sibling's group leaves it: behind its UNSUBACK it gets nothing more, wherever the news of it is
-/// `[MQTT-3.10.4-2]`.
+/// A member leaves a group that is at home on another shard. After its UNSUBACK the member gets no message of the group,
+/// whether the group's home has learnt of the end or not `[MQTT-3.10.4-2]`.
 #[test]
-fn nothing_comes_from_a_siblings_group_behind_unsuback() {
+fn after_unsuback_no_message_comes_from_a_group_on_another_shard() {
     let mut pair = Pair::new();
     let (member, publisher) = (pair.connect(0, 0), pair.connect(1, 1));
     pair.transmit(0, member);
@@ -471,7 +472,7 @@ fn nothing_comes_from_a_siblings_group_behind_unsuback() {
         properties: Properties::EMPTY,
         filters: Topics::new(&topics),
     }));
-    // The owner has not heard of it, and nobody has said that it is done.
+    // The group's home has not learnt of the UNSUBSCRIBE, and has not answered.
     assert_eq!(pair.send(0, member, &unsubscribe), 0);
     pair.send(1, publisher, &publish_bytes("t", QoS::AtMostOnce, 0, &[], b"x"));
     pair.exchange();
@@ -484,8 +485,8 @@ fn nothing_comes_from_a_siblings_group_behind_unsuback() {
     assert!(pair.transmit(0, member).is_empty());
 }
 
-/// Retained messages whose time was over counted towards the quota until somebody subscribed to them: a publisher of
-/// short-lived topics was refused for ever.
+/// Expired retained messages counted towards the quota until a client subscribed to them: a publisher of short-lived topics was
+/// refused for ever.
 #[test]
 fn expired_retained_messages_give_way_to_new_ones() {
     const QUOTA: u32 = 16;
@@ -513,7 +514,7 @@ fn expired_retained_messages_give_way_to_new_ones() {
     assert!(world.shard(0).counters().retained <= QUOTA);
 }
 
-/// Subscribes to each filter with this QoS, and with its place from 1 on as Subscription Identifier.
+/// Subscribes to each filter with its QoS. The Subscription Identifiers are 1, 2 and so on.
 fn subscribe_to_all(world: &mut World, client: &mut Honest, all: &[(&str, QoS)]) {
     for (number, (filter, qos)) in (1..).zip(all) {
         let identifier = [Property::SubscriptionIdentifier(number)];
@@ -529,8 +530,8 @@ fn messages(got: Vec<Got>) -> Vec<Message> {
     got.into_iter().filter_map(|got| if let Got::Message(message) = got { Some(message) } else { None }).collect()
 }
 
-/// Of the subscriptions of an absent client that match, one with QoS 0 was found first. It was counted as lost, and then the
-/// message came by the other one, without the Subscription Identifier of the first `[MQTT-3.3.4-4]`.
+/// An absent client had several matching subscriptions, and one with QoS 0 was found first. The message was counted as lost for
+/// that subscription, and then came by another one, without the Subscription Identifier of the first `[MQTT-3.3.4-4]`.
 #[test]
 fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
     let (zero, two) = (QoS::AtMostOnce, QoS::ExactlyOnce);
@@ -550,7 +551,7 @@ fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
             world.cut(subscriber.at);
             let publisher = Honest::accepted(&mut world, Version::V5, &Opening::new("p"));
             publisher.publish(&mut world, "a/b", b"message", QoS::AtLeastOnce, false, 1);
-            // And the client's own Will.
+            // This publishes the client's own Will as well.
             world.advance(2_000);
             world.check_stores();
             world.crash();
@@ -569,10 +570,10 @@ fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
     }
 }
 
-/// The group of a shared subscription was found between two subscriptions of one of its members, which got two copies then,
-/// each with the identifier of one.
+/// The walk through the topic tree found a group between two subscriptions of one of its members. That member then got two
+/// copies for its own subscriptions, each with one of the identifiers.
 #[test]
-fn a_message_through_a_group_is_apart_from_a_members_own_subscriptions() {
+fn a_member_gets_one_copy_through_its_group_and_one_for_its_own_subscriptions() {
     for shards in [1, 2, 3] {
         let mut world = World::new(shards, Config::gateway(1));
         let mut member = Honest::accepted(&mut world, Version::V5, &Opening::new("m"));
@@ -586,7 +587,8 @@ fn a_message_through_a_group_is_apart_from_a_members_own_subscriptions() {
     }
 }
 
-/// A message that an absent client, or one whose queue is full, does not get counted once for each subscription.
+/// A message is lost to a client that is absent or whose queue is full. The loss is counted once, not once for each
+/// subscription.
 #[test]
 fn a_lost_message_counts_once_however_many_subscriptions_match() {
     let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = 1);
@@ -614,10 +616,10 @@ fn a_lost_message_counts_once_however_many_subscriptions_match() {
     }
 }
 
-/// A group lives where none of its members does. It kept a message, so there was a record of it; then its last member went for
-/// good, and the record stayed.
+/// A group lived on a shard where none of its members does. The group kept a message, so the group was recorded. When its last
+/// member's Session ended, the record stayed.
 #[test]
-fn the_record_of_a_group_goes_with_its_last_member_wherever_that_lived() {
+fn the_record_of_a_group_ends_with_its_last_member_on_any_shard() {
     for shards in [1, 2, 3] {
         for name in 0..6 {
             let config = Config { durable: true, ..Config::gateway(1) };
@@ -639,9 +641,9 @@ fn the_record_of_a_group_goes_with_its_last_member_wherever_that_lived() {
     }
 }
 
-/// A shared subscription counted where its client lives, and where its group does.
+/// A shared subscription was counted twice: on the shard of its client, and on that of its group.
 #[test]
-fn a_subscription_counts_once_wherever_its_group_lives() {
+fn a_shared_subscription_is_counted_once_on_whatever_shards() {
     for shards in [1, 2, 3] {
         let mut world = World::new(shards, Config::gateway(1));
         let count = |world: &World| {
@@ -669,10 +671,10 @@ fn a_subscription_counts_once_wherever_its_group_lives() {
     }
 }
 
-/// Retained messages whose time was over took memory, and counted, until others were retained.
+/// Expired retained messages took memory, and counted towards the quota, until other messages were retained.
 #[test]
-fn expired_retained_messages_go_by_themselves() {
-    // More than one look at the table finds.
+fn expired_retained_messages_are_removed_by_a_timer() {
+    // More messages than the broker looks at in one call.
     const MANY: u32 = 2_500;
     let config = Config { durable: true, ..Config::gateway(1) };
     let mut world = World::in_storage(Storage::Owned(Capacity::GATEWAY), 2, config, &AllowAll);
@@ -683,7 +685,7 @@ fn expired_retained_messages_go_by_themselves() {
         world.send_later(publisher, &packet);
     };
     for number in 0..MANY {
-        // Half of them after two seconds, half after a minute.
+        // Half of the messages expire after two seconds, half after a minute.
         let secs = if number % 2 == 0 { 2 } else { 60 };
         retain(&mut world, &format!("t/{number}"), &[Property::MessageExpiryInterval(secs)]);
     }
@@ -703,14 +705,14 @@ fn expired_retained_messages_go_by_themselves() {
     world.advance(60_000);
     assert_eq!(kept(&world), [(1, 1); 2]);
     world.check_stores();
-    // Nothing is looked for where nothing expires.
+    // Without expiring messages there is no timer.
     assert_eq!((0..2).find_map(|shard| world.shard(shard).poll_timeout()), None);
 }
 
-/// CONNECT was read in the same turn in which the time of its Session was over, before the timer had come: the Session went on,
-/// and its Will was not sent `[MQTT-4.1.0-2]` `[MQTT-3.1.3-9]`.
+/// A CONNECT was read when its Session had expired but the Session's timer had not fired yet. The Session went on, and its Will
+/// was not published `[MQTT-4.1.0-2]` `[MQTT-3.1.3-9]`.
 #[test]
-fn the_time_of_a_session_does_not_wait_for_its_timer() {
+fn a_connect_finds_no_expired_session_even_before_its_timer() {
     const EXPIRY: u32 = 4;
     const DELAY: u32 = 2;
     for (after_secs, sends_will, goes_on) in [(1, false, true), (DELAY, true, true), (EXPIRY, true, false)] {

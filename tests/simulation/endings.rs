@@ -1,11 +1,12 @@
-//! A client closes its side of the connection: what it is owed still comes, however long the disk takes.
+//! A client closes its side of the connection. The acknowledgements that it is owed are still sent, however long the
+//! disk takes.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{Config, Limits};
 use goldcrest_tests::honest::{Got, Honest, Opening, bytes_of, id, publication};
 use goldcrest_tests::world::{ClientId, Sync, World};
 
-/// A durable gateway whose store is behind: what was recorded is safe with each [`World::sync`].
+/// A durable gateway whose store is slow: each [`World::sync`] makes the oldest batch safe.
 fn slow_world(shards: u16) -> World {
     let mut world = World::new(shards, Config { durable: true, limits: Limits::GATEWAY, ..Config::gateway(1) });
     world.sync = Sync::ByHand;
@@ -30,9 +31,10 @@ fn topics(got: Vec<Got>) -> Vec<String> {
     got.into_iter().filter_map(|got| if let Got::Message(message) = got { Some(message.topic) } else { None }).collect()
 }
 
-/// Each acknowledgement comes when what it acknowledges is safe, and the end behind the last one.
+/// The server sends each acknowledgement when the acknowledged message is safe, and closes the connection after the
+/// last one.
 #[test]
-fn owed_replies_are_sent_before_the_end_when_they_are_safe() {
+fn after_a_half_close_owed_acknowledgements_are_still_sent() {
     for (shards, version) in [(1, Version::V3_1_1), (1, Version::V5), (2, Version::V5)] {
         let mut world = slow_world(shards);
         let mut watcher = watcher(&mut world);
@@ -46,7 +48,7 @@ fn owed_replies_are_sent_before_the_end_when_they_are_safe() {
         client.ack(&mut world, AckKind::PubRel, 3);
         assert_eq!(client.take(&mut world), [], "nothing is safe");
         world.half_close(client.at);
-        // Longer than a client has that does not read.
+        // Longer than a client may take that does not read.
         world.advance(60_000);
         assert_eq!(client.take(&mut world), []);
         assert!(!world.is_closed(client.at));
@@ -58,14 +60,14 @@ fn owed_replies_are_sent_before_the_end_when_they_are_safe() {
         use AckKind::{PubAck, PubComp, PubRec};
         assert_eq!(kinds[2..], [(PubAck, 1), (PubRec, 2), (PubRec, 3), (PubComp, 3)].map(Some));
         assert!(world.is_closed(client.at));
-        // There was no DISCONNECT.
+        // The client sent no DISCONNECT.
         assert_eq!(topics(watcher.take(&mut world)), ["will"]);
     }
 }
 
-/// CONNACK still names the identifier that the server gave, though the Session has no client any more.
+/// CONNACK names the assigned identifier, even if the client's Session has ended before CONNACK is sent.
 #[test]
-fn connack_after_the_end_names_the_assigned_identifier() {
+fn connack_names_the_assigned_identifier_after_the_session_has_ended() {
     let mut world = slow_world(1);
     let opening = Opening { id: "", will: None, ..DURABLE };
     let client = Honest::connect(&mut world, Version::V5, &opening);
@@ -79,9 +81,9 @@ fn connack_after_the_end_names_the_assigned_identifier() {
     assert!(world.is_closed(client.at));
 }
 
-/// A client that closed its side and does not read what it is owed is closed in the end.
+/// A client that has closed its side and does not read its acknowledgements is closed after some time.
 #[test]
-fn a_client_that_closed_its_side_and_does_not_read_is_not_waited_for() {
+fn a_half_closed_client_that_does_not_read_is_closed_after_some_time() {
     let mut world = World::new(1, Config::gateway(1));
     let client = Honest::accepted(&mut world, Version::V5, &Opening::new("deaf"));
     world.stall(client.at, true);
@@ -92,9 +94,10 @@ fn a_client_that_closed_its_side_and_does_not_read_is_not_waited_for() {
     assert!(world.is_closed(client.at));
 }
 
-/// The client ends behind packets that the broker does not take yet: these packets count first.
+/// The client closes its side behind packets that the broker does not read yet. These packets have their effect before
+/// the connection ends.
 #[test]
-fn packets_that_wait_to_be_taken_count_before_the_end() {
+fn packets_that_the_broker_has_not_read_count_before_a_half_close() {
     let limits = Limits::GATEWAY.with(|limits| limits.owed_replies = 4);
     let mut world = World::new(1, Config { limits, ..Config::gateway(1) });
     let mut watcher = watcher(&mut world);

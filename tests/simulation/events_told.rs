@@ -1,4 +1,5 @@
-//! An embedder hears what happens: each thing once, in its order, with its texts; and how much it has missed.
+//! The embedder learns by events what happens: each happening once, in order, with its texts. It also learns how many
+//! events were lost.
 
 use goldcrest_core::codec::{AckKind, QoS, ReasonCode, Version};
 use goldcrest_core::{Authorize, Config, DropReason, Event, EventSet, Subject, Subscribable, TopicFilter, TopicName};
@@ -29,7 +30,7 @@ fn texts(events: &[Event<'_>]) -> Vec<String> {
 }
 
 #[test]
-fn the_life_of_a_client_is_told() {
+fn events_tell_when_a_client_connects_subscribes_and_ends() {
     let world = &mut world(EventSet::OF_CLIENTS);
     let mut c = client(world, "c", 60);
     assert_eq!(c.subscribe(world, "a/+", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
@@ -68,7 +69,7 @@ fn the_life_of_a_client_is_told() {
 }
 
 #[test]
-fn the_way_of_a_message_is_told() {
+fn events_tell_how_a_message_is_published_and_delivered() {
     let world = &mut world(EventSet::ALL);
     let (mut s, p) = (client(world, "s", 60), client(world, "p", 0));
     assert_eq!(s.subscribe(world, "a", QoS::ExactlyOnce), ReasonCode::GrantedQoS2);
@@ -97,7 +98,7 @@ fn the_way_of_a_message_is_told() {
 }
 
 #[test]
-fn each_loss_is_told_with_its_message_and_reason() {
+fn events_tell_each_lost_message_with_the_reason() {
     let world = &mut world(EventSet::DROPPED);
     let mut config = Config { durable: true, events: EventSet::DROPPED, ..Config::gateway(1) };
     config.limits.queued_messages = 2;
@@ -115,7 +116,7 @@ fn each_loss_is_told_with_its_message_and_reason() {
     let (client_id, topic) = (Some("p"), Some("$SYS/forbidden"));
     let forbidden = Event::Dropped { client_id, topic, reason: DropReason::NotAuthorized };
     assert_eq!(events(world), texts(&[full, forbidden]));
-    // The Session ends with what waits.
+    // The Session ends, and with it the messages that wait.
     world.advance(61_000);
     let ended = |topic| Event::Dropped { client_id: Some("s"), topic: Some(topic), reason: DropReason::SessionEnded };
     assert_eq!(events(world), texts(&[ended("a/1"), ended("a/2")]));
@@ -124,7 +125,7 @@ fn each_loss_is_told_with_its_message_and_reason() {
 }
 
 #[test]
-fn events_without_room_are_counted_and_events_that_nobody_asked_for_are_not_told() {
+fn events_beyond_the_queue_are_counted_and_unwanted_kinds_are_skipped() {
     let config = Config { events: EventSet::ACCEPTED, event_bytes: 200, ..Config::gateway(1) };
     let world = &mut World::new(1, config);
     let p = client(world, "p", 0);
@@ -138,9 +139,9 @@ fn events_without_room_are_counted_and_events_that_nobody_asked_for_are_not_told
     assert_eq!(events(world).len(), 1, "it goes on");
 }
 
-/// The event had no filter: the memory in which the filter is put together was in use.
+/// The event had no filter, because the buffer in which the filter is put together was in use.
 #[test]
-fn a_subscription_that_is_not_permitted_any_more_is_told_with_its_filter() {
+fn the_event_of_a_revoked_subscription_has_its_filter() {
     struct Nobody;
     impl Authorize for Nobody {
         fn publish(&self, _: &Subject<'_>, _: TopicName<'_>, _: QoS, _: bool) -> bool {

@@ -1,4 +1,4 @@
-//! Messages that expired in flight or while they waited, also with a power cut, or with bodies on disk alone.
+//! Messages that expire in flight or in a queue, with power cuts, and with bodies on disk alone.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Config, DropReason, ResendExpired};
@@ -20,7 +20,7 @@ fn subscriber(world: &mut World, qos: QoS) -> Honest {
     s
 }
 
-/// Publishes messages with these numbers that expire after so many seconds.
+/// Publishes messages with these numbers, which expire after `expiry_secs` seconds.
 fn publish(world: &mut World, qos: QoS, expiry_secs: u32, numbers: impl IntoIterator<Item = u8>) {
     let writer = Honest::accepted(world, Version::V5, &Opening::new("writer"));
     for number in numbers {
@@ -57,9 +57,10 @@ fn expired(world: &World) -> u32 {
     world.shard(0).counters().dropped.by(DropReason::Expired)
 }
 
-/// After a restart all messages in flight may have been sent. A message that was dropped stays dropped, and counted.
+/// After a restart the broker must assume that all messages in flight were sent. A message that was dropped before stays dropped, and
+/// counted.
 #[test]
-fn an_expired_message_is_not_sent_after_a_power_cut_either() {
+fn a_dropped_expired_message_is_not_sent_after_a_power_cut() {
     let mut world = world(0, ResendExpired::Qos2);
     let mut s = subscriber(&mut world, QoS::AtLeastOnce);
     publish(&mut world, QoS::AtLeastOnce, 2, 0..5);
@@ -83,13 +84,13 @@ fn an_expired_message_is_not_sent_after_a_power_cut_either() {
     assert_eq!((world.shard(0).counters().messages, expired(&world)), (0, 5));
 }
 
-/// The body of each expired message of a long queue was read from disk, only to be thrown away.
+/// The body of each expired message of a long queue was read from disk, and then dropped.
 #[test]
 fn bodies_of_expired_messages_are_not_read() {
     for (resend, qos, sent) in [
         (ResendExpired::Qos2, QoS::AtLeastOnce, 1),
         (ResendExpired::Never, QoS::ExactlyOnce, 1),
-        // What was in flight is sent again.
+        // Messages in flight are sent again.
         (ResendExpired::Qos2, QoS::ExactlyOnce, 21),
         (ResendExpired::Always, QoS::AtLeastOnce, 21),
     ] {
@@ -101,7 +102,7 @@ fn bodies_of_expired_messages_are_not_read() {
         assert_eq!(messages(&mut world, &mut s).len(), 20);
         publish(&mut world, qos, 1_000, 100..101);
         world.cut(s.at);
-        // All are on disk alone after that, or all but the first.
+        // After a restart all bodies are on disk alone, or all but the first.
         world.crash();
         let in_memory = 101 - world.shard(0).counters().bodies_on_disk as usize;
         assert!(in_memory <= 1);
@@ -112,17 +113,17 @@ fn bodies_of_expired_messages_are_not_read() {
         assert_eq!((got.len(), got.last().map(|last| last.payload[0])), (sent, Some(100)), "{resend:?}, {qos:?}");
         let not_read = if got[0].payload[0] == 0 { in_memory } else { 0 };
         let read = (world.store(0).fetched - before) as usize;
-        // The first may be given up, as all that waits for its batch with QoS 2, and is read then, or again.
+        // Bodies of QoS 2 messages in flight may be evicted while they wait for their batch, and are then read twice.
         let most = if qos == QoS::ExactlyOnce { 2 * sent } else { sent };
         assert!((sent - not_read..=most).contains(&read), "{read} with {resend:?}, {qos:?}");
         assert_eq!(expired(&world), 101 - sent as u32);
     }
 }
 
-/// A client that has a QoS 2 message, and whose PUBREC was lost, remembers the Packet Identifier. If the message is dropped, a later one
-/// that had the same identifier would be taken for a duplicate. After a restart identifiers began anew.
+/// A client whose PUBREC was lost remembers the Packet Identifier of its QoS 2 message. If that message is dropped and a later one gets
+/// the same identifier, the client takes the later one for a duplicate. After a restart identifiers began again at 1.
 #[test]
-fn packet_identifiers_of_dropped_messages_are_not_used_again_soon() {
+fn the_packet_identifier_of_a_dropped_message_is_not_reused_soon() {
     for keeps_one in [false, true] {
         let mut world = world(0, ResendExpired::Never);
         let mut s = subscriber(&mut world, QoS::ExactlyOnce);
@@ -137,7 +138,7 @@ fn packet_identifiers_of_dropped_messages_are_not_used_again_soon() {
             used.extend(sent.iter().filter(|message| !message.dup).map(|message| message.packet_id));
             world.cut(s.at);
             world.advance(2_500);
-            // Here they are dropped.
+            // When the client connects, the expired messages are dropped.
             Honest::accepted(&mut world, Version::V5, &KEPT);
             world.advance(100);
             world.crash();

@@ -1,5 +1,6 @@
-//! Exactly the memory and the configuration of the firmware example: what it promises fits, what goes beyond is refused by
-//! the letter of [`Limits`](goldcrest_core::Limits), others are served on, and everything is given back.
+//! Brokers in exactly the memory and with the configuration of the firmware example. They serve as much as the example
+//! promises. A client that asks for more is refused as [`Limits`](goldcrest_core::Limits) documents, other clients are
+//! served, and all memory is given back.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, DropReason, Entries};
@@ -11,7 +12,7 @@ use goldcrest_tests::world::World;
 const ENTRIES: Entries = Memory::ENTRIES;
 const VERSIONS: [Version; 2] = [Version::V3_1_1, Version::V5];
 
-/// A session that is kept without its client.
+/// A Session that outlives its connection.
 fn kept(id: &str) -> Opening<'_> {
     Opening { expiry_secs: 3600, ..Opening::new(id) }
 }
@@ -20,7 +21,7 @@ fn world() -> World {
     World::in_storage(Storage::Firmware, 1, firmware::config(5), &AllowAll)
 }
 
-/// Two clients that do no wrong are served; each takes a place of every kind for a moment.
+/// Two honest clients are served, and use an entry of every table for a moment.
 fn serves(world: &mut World) {
     let mut subscriber = Honest::accepted(world, Version::V5, &Opening::new("honest subscriber"));
     assert_eq!(subscriber.subscribe(world, "h", QoS::ExactlyOnce), ReasonCode::GrantedQoS2);
@@ -39,7 +40,7 @@ fn serves(world: &mut World) {
     world.cut(publisher.at);
 }
 
-/// Ends the Sessions of these identifiers.
+/// Ends the Sessions with these identifiers.
 fn end(world: &mut World, ids: &[String]) {
     for id in ids {
         let client = Honest::connect(world, Version::V5, &Opening::new(id));
@@ -49,7 +50,7 @@ fn end(world: &mut World, ids: &[String]) {
 }
 
 #[test]
-fn as_many_clients_as_promised_and_no_more() {
+fn firmware_serves_as_many_clients_as_promised() {
     let mut world = world();
     let clients: Vec<_> = (0..ENTRIES.connections)
         .map(|number| Honest::accepted(&mut world, VERSIONS[number % 2], &Opening::new(&format!("c{number}"))))
@@ -68,7 +69,7 @@ fn as_many_clients_as_promised_and_no_more() {
 }
 
 #[test]
-fn as_many_sessions_as_promised_and_no_more() {
+fn firmware_keeps_as_many_sessions_as_promised() {
     let mut world = world();
     let ids: Vec<_> = (0..ENTRIES.sessions).map(|number| format!("kept {number}")).collect();
     for id in &ids {
@@ -76,7 +77,7 @@ fn as_many_sessions_as_promised_and_no_more() {
         client.disconnect(&mut world);
         world.cut(client.at);
     }
-    // In MQTT 3.1.1 there is no CONNACK for what passes.
+    // In MQTT 3.1.1 a refusal that will pass has no CONNACK.
     let answers: [&[Got]; 2] = [&[], &[Got::ConnAck(false, ReasonCode::QuotaExceeded)]];
     for (version, answer) in VERSIONS.into_iter().zip(answers) {
         let mut late = Honest::connect(&mut world, version, &Opening::new("late"));
@@ -90,7 +91,7 @@ fn as_many_sessions_as_promised_and_no_more() {
 }
 
 #[test]
-fn as_many_subscriptions_as_promised_and_no_more() {
+fn firmware_holds_as_many_subscriptions_as_promised() {
     let mut world = world();
     let each = firmware::config(5).limits.subscriptions as usize;
     let mut clients = Vec::new();
@@ -102,7 +103,7 @@ fn as_many_subscriptions_as_promised_and_no_more() {
             let client = clients.last_mut().unwrap();
             match client.subscribe(&mut world, &format!("f{number}"), QoS::AtMostOnce) {
                 ReasonCode::Success if number < each => taken += 1,
-                // The limit of one client.
+                // The client has reached its own limit.
                 code if number == each => {
                     let expected =
                         if version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::UnspecifiedError };
@@ -121,10 +122,10 @@ fn as_many_subscriptions_as_promised_and_no_more() {
     world.expect_nothing_left();
 }
 
-/// 32 messages whose topic and payload are 256 bytes, the aim of the firmware example, wait for absent clients; then
-/// what is not accepted is refused, and what was accepted comes.
+/// The firmware example promises room for 32 messages of 256 bytes, topic and payload, that wait for absent clients.
+/// Further messages are refused, and all accepted messages are delivered.
 #[test]
-fn as_many_messages_as_promised_and_no_lost_success() {
+fn firmware_keeps_as_many_messages_as_promised_and_refuses_more() {
     let mut world = world();
     let ids: Vec<_> = ["one", "two", "three"].map(str::to_owned).into();
     for id in &ids {
@@ -145,7 +146,7 @@ fn as_many_messages_as_promised_and_no_lost_success() {
             let got = publisher.take(&mut world);
             let counted = world.shard(0).counters().dropped.by(DropReason::QueueFull) - before;
             match &got[..] {
-                // The queue of one Session was full: dropped by policy, and counted.
+                // The queue of one Session was full: the message was dropped by policy, and counted.
                 [Got::Ack(AckKind::PubAck, 1, ReasonCode::Success)] if counted == 1 => {}
                 [Got::Ack(AckKind::PubAck, 1, ReasonCode::Success)] => {
                     *accepted += 1;
@@ -188,9 +189,9 @@ fn as_many_messages_as_promised_and_no_lost_success() {
     world.expect_nothing_left();
 }
 
-/// What one client alone must not do closes its connection, and no other.
+/// A client that exceeds its own limits is closed, and no other client is.
 #[test]
-fn beyond_the_limits_of_one_client() {
+fn a_client_beyond_its_limits_is_closed_and_no_other() {
     let limits = firmware::config(5).limits;
     let qos2 = |number: u16| bytes_of(Version::V5, &publication("a", b"x", QoS::ExactlyOnce, false, number));
     let alias = |number: u16| {

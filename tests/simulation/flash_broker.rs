@@ -1,11 +1,11 @@
-//! A broker of the firmware's size keeps its records on NOR flash while 1,000 messages of QoS 1 and 2 pass through it, and the
-//! power goes at every change of the flash, and again while it recovers.
+//! A broker of the firmware's size keeps its records on NOR flash while 1,000 messages of QoS 1 and 2 pass through it. The
+//! power is cut at every operation on the flash, and again while the broker recovers.
 //!
-//! Both clients keep their half of the protocol. After each power cut they connect again and go on: what was acknowledged to
-//! the publisher has arrived then, QoS 2 once, and all of it in order.
+//! Both clients follow the protocol. After each power cut they connect again and go on. In the end every acknowledged message
+//! has arrived, in order, and those of QoS 2 once.
 //!
-//! One in [`STEP`] operations is tried with one cut in its recovery; `GOLDCREST_POWER_STEP=1` tries all of them, and
-//! `GOLDCREST_POWER_AGAIN=N` cuts each recovery at N operations, 0 stands for all.
+//! For one in [`STEP`] operations the recovery is cut once as well. `GOLDCREST_POWER_STEP=1` does so for all operations, and
+//! `GOLDCREST_POWER_AGAIN=N` cuts each recovery at N operations, or at all of them for 0.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -19,23 +19,23 @@ use goldcrest_tests::random::{Random, setting};
 const SECTOR: usize = 512;
 const SECTORS: usize = 16;
 const MESSAGES: u16 = 1_000;
-/// As many messages follow each recovery.
+/// Messages published after each recovery.
 const AFTERWARDS: u16 = 2;
-/// In the usual run.
+/// The default of `GOLDCREST_POWER_STEP`.
 const STEP: u64 = 10;
 
 #[test]
-fn nothing_acknowledged_is_lost_with_units_of_1_byte() {
+fn no_acknowledged_message_is_lost_on_flash_with_units_of_1_byte() {
     cut_everywhere::<1>(0);
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_with_units_of_4_bytes() {
+fn no_acknowledged_message_is_lost_on_flash_with_units_of_4_bytes() {
     cut_everywhere::<4>(1);
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_with_units_of_8_bytes() {
+fn no_acknowledged_message_is_lost_on_flash_with_units_of_8_bytes() {
     cut_everywhere::<8>(2);
 }
 
@@ -70,7 +70,7 @@ fn cut_everywhere<const UNIT: usize>(first: usize) {
     println!("{states} states after power cuts, of {} operations, with units of {UNIT}", whole.operations.len());
 }
 
-/// The next life, in which everything that is due arrives.
+/// Starts the broker again, and runs it until all messages that are due have arrived.
 fn recover<const UNIT: usize>(torn: &Chip, clients: &Clients, random: &mut Random) -> Life {
     let mut clients = clients.clone();
     clients.lose_connections();
@@ -78,10 +78,10 @@ fn recover<const UNIT: usize>(torn: &Chip, clients: &Clients, random: &mut Rando
     Life::live::<UNIT>(torn.clone(), random.draw(), clients, goal)
 }
 
-/// What happened between two power cuts.
+/// The time between two power cuts.
 struct Life {
     operations: Vec<Operation>,
-    /// For operations in that range: what clients had seen when they were done.
+    /// For ranges of flash operations, what the clients had sent and received when the operations were complete.
     seen: Vec<(Range<usize>, Clients)>,
 }
 
@@ -91,7 +91,7 @@ impl Life {
         &self.seen[at].1
     }
 
-    /// Publishes until the next message would be `goal`, and until all is quiet.
+    /// Publishes all messages before `goal`, and runs until nothing more happens.
     fn live<const UNIT: usize>(chip: Chip, seed: u64, mut clients: Clients, goal: u16) -> Self {
         let flash = Nor::<UNIT, SECTOR>::new(chip, seed);
         let mut resources = Box::new(memory::Memory::new());
@@ -167,9 +167,9 @@ struct Publisher {
     wire: Wire,
     is_connecting: bool,
     is_open: bool,
-    /// The number of the next message; odd ones are of QoS 2.
+    /// The number of the next message. Odd numbers have QoS 2.
     next: u16,
-    /// The number, and whether PUBREC has come. The Packet Identifier is the number plus one.
+    /// The numbers of messages in progress, and whether PUBREC has come. The Packet Identifier is the number plus one.
     pending: VecDeque<(u16, bool)>,
     acknowledged: BTreeSet<u16>,
 }
@@ -180,9 +180,9 @@ struct Subscriber {
     is_connecting: bool,
     is_open: bool,
     is_subscribed: bool,
-    /// QoS 2 messages before their PUBREL.
+    /// Packet Identifiers of QoS 2 messages whose PUBREL has not come.
     held: BTreeSet<u16>,
-    /// How often each message came.
+    /// For each number, how often the message came.
     got: Vec<u8>,
 }
 
@@ -193,7 +193,7 @@ impl Clients {
         (subscriber.wire, subscriber.is_connecting, subscriber.is_open) = (Wire::default(), false, false);
     }
 
-    /// Sends what there is to be sent. Whether there was anything.
+    /// Sends the packets that are due. Returns whether there were any.
     fn go_on(&mut self, goal: u16) -> bool {
         let (publisher, subscriber) = (&mut self.publisher, &mut self.subscriber);
         if !publisher.is_connecting || !subscriber.is_connecting {
@@ -203,7 +203,7 @@ impl Clients {
             (publisher.is_connecting, subscriber.is_connecting) = (true, true);
             return true;
         }
-        // Two at a time, so that they meet in the broker.
+        // Two messages at a time, so that the broker handles both together.
         let may_publish = publisher.is_open && subscriber.is_subscribed && publisher.pending.len() < 2;
         if !may_publish || publisher.next >= goal {
             return false;
@@ -215,7 +215,7 @@ impl Clients {
         true
     }
 
-    /// Takes what the broker has for a connection.
+    /// Receives the bytes that the broker has for a connection.
     fn take(&mut self, now: Instant, broker: &mut Broker<'_>, id: ConnectionId) {
         let mut bytes = Vec::new();
         let mut buffer = [0; 256];
@@ -272,7 +272,7 @@ impl Publisher {
                     }
                 }
             }
-            // PUBACK and PUBCOMP end it.
+            // PUBACK and PUBCOMP complete the handshake.
             (0x40 | 0x70, [high, low]) => {
                 let number = u16::from_be_bytes([*high, *low]) - 1;
                 self.pending.retain(|(pending, _)| *pending != number);

@@ -1,12 +1,12 @@
 //! Many power cuts in a row, while two publishers and two subscribers keep a broker of the firmware's size busy, on NOR flash.
 //!
-//! The load test of the board (`firmware/test_reset.py`) without a board, and without waiting: one client publishes with QoS 1 and
-//! one with QoS 2, one subscribes and is always there, and one is away for every other life: it has disconnected, or it does not
-//! come, or it does not read. Bytes arrive in pieces, and what is on its way is lost with the power.
+//! This is the load test of the board (`firmware/test_reset.py`) without a board and without real time. One client publishes with
+//! QoS 1 and one with QoS 2. One subscriber is always there. The other one is away between every other pair of power cuts: it
+//! disconnects, does not connect, or does not read. Bytes arrive in pieces, and bytes on their way are lost with the power.
 //!
-//! Whatever was acknowledged comes to both subscribers, in order, QoS 2 once; and nothing is dropped, as no publisher sends more
-//! than the queues have room for. That was the fault of the board's test, which lost a message in one run of many: what is sent
-//! again with QoS 1 is another message for the broker `[MQTT-4.3.2-5]`, and takes another place.
+//! Every acknowledged message reaches both subscribers, in order, and those of QoS 2 once. No message is dropped, since the
+//! publishers never send more than the queues have room for. (The board's test once did, and lost a message in one run of many: a
+//! message of QoS 1 that is sent again is a new message for the broker `[MQTT-4.3.2-5]`, and takes another place in the queue.)
 //!
 //! `GOLDCREST_SIM_SEEDS=N` tries more seeds than usual.
 
@@ -22,10 +22,10 @@ const UNIT: usize = 4;
 const SECTOR: usize = 1024;
 const SECTORS: usize = 16;
 const LIVES: usize = 30;
-/// Messages that one Session can have waiting, without those that it has taken and that are there again after a power cut, as
-/// nothing of that was stored yet.
+/// Messages that may wait for one Session. Room is left for messages that the Session has acknowledged, because these wait again
+/// if the power is cut before the store has recorded the acknowledgement.
 const QUEUE: usize = Limits::FIRMWARE.queued_messages as usize - Limits::FIRMWARE.inflight as usize;
-/// A publisher is never further ahead of its subscribers.
+/// The most messages by which a publisher may be ahead of a subscriber.
 const AHEAD: usize = 6;
 /// The server's Receive Maximum.
 const RECEIVE_MAXIMUM: usize = Limits::FIRMWARE.receive_maximum as usize;
@@ -59,7 +59,8 @@ fn run(seed: u64) -> Clients {
     clients
 }
 
-/// A life of so many turns, which ends with a power cut, or until all has arrived. Gives what the flash holds then.
+/// Runs the broker for `turns` turns and then cuts the power, or, for `None`, until all messages have arrived. Returns the flash
+/// as it is then.
 fn live(chip: Chip, clients: &mut Clients, random: &mut Random, turns: Option<usize>) -> Chip {
     let flash = Nor::<UNIT, SECTOR>::new(chip.clone(), random.draw());
     let mut resources = Box::new(memory::Memory::new());
@@ -77,7 +78,8 @@ fn live(chip: Chip, clients: &mut Clients, random: &mut Random, turns: Option<us
 
     for turn in 0.. {
         now = now.plus_millis(10);
-        // A cut makes publishers send again what they don't know of.
+        // After the cut, publishers send again the messages whose acknowledgements they have not received. The queues must have
+        // room for these.
         let is_last = turns.is_some_and(|turns| turn >= turns) && clients.has_room_for(0);
         clients.act(turns.is_some(), random);
         for wire in clients.wires() {
@@ -86,7 +88,7 @@ fn live(chip: Chip, clients: &mut Clients, random: &mut Random, turns: Option<us
         let before = flash.operations();
         store.persist(now, &mut broker, &mut record).unwrap();
         if is_last {
-            // Nobody has seen anything of what this turn has changed.
+            // No client has received anything that depends on this turn.
             return cut(chip, &flash, before, random);
         }
         if random.percent(50) {
@@ -108,7 +110,7 @@ fn live(chip: Chip, clients: &mut Clients, random: &mut Random, turns: Option<us
     flash.chip()
 }
 
-/// The flash as a power cut in the last turn leaves it, in which the operations from `before` on were done.
+/// The flash after a power cut during the operations from `before` on.
 fn cut(mut chip: Chip, flash: &Nor<UNIT, SECTOR>, before: usize, random: &mut Random) -> Chip {
     let done = flash.done();
     let whole = before + random.below(done.len() - before + 1);
@@ -119,21 +121,21 @@ fn cut(mut chip: Chip, flash: &Nor<UNIT, SECTOR>, before: usize, random: &mut Ra
     chip
 }
 
-/// One end of a Network Connection, and what is on its way.
+/// One end of a Network Connection, with the bytes on their way.
 #[derive(Clone, Debug, Default)]
 struct Wire {
     id: Option<ConnectionId>,
     output: Vec<u8>,
     input: Vec<u8>,
-    /// The broker takes nothing until it names the connection.
+    /// The broker reads nothing from the connection until `poll_ready` names it.
     is_waiting: bool,
     is_ready: bool,
-    /// DISCONNECT is sent.
+    /// DISCONNECT was sent.
     is_leaving: bool,
 }
 
 impl Wire {
-    /// Some of what the client has sent arrives.
+    /// Hands some of the client's bytes to the broker.
     fn feed(&mut self, now: Instant, broker: &mut Broker<'_>, random: &mut Random) {
         if self.output.is_empty() || self.is_waiting {
             return;
@@ -150,11 +152,11 @@ impl Wire {
         (self.is_ready, self.is_waiting) = (true, false);
     }
 
-    /// The broker transmits as much as the socket takes.
+    /// Lets the broker transmit as many bytes as the socket has room for.
     fn drain(&mut self, now: Instant, broker: &mut Broker<'_>, random: &mut Random) {
         let Some(id) = self.id.filter(|_| self.is_ready) else { return };
         let mut buffer = [0; 256];
-        // A client that does not read: at last the socket is full.
+        // The socket of a client that does not read is full at last.
         let room = 512_usize.saturating_sub(self.input.len()).min(buffer.len());
         let size = if random.percent(50) { room } else { random.below(room + 1) };
         let transmit = broker.poll_transmit(now, id, &mut buffer[..size]);
@@ -175,7 +177,7 @@ impl Wire {
         self.send(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 0, 0, 1, name]);
     }
 
-    /// The whole packets among some of what is on its way.
+    /// Receives some of the bytes on their way, and returns the packets that are whole.
     fn packets(&mut self, random: &mut Random) -> Vec<(u8, Vec<u8>)> {
         let limit = if random.percent(70) { self.input.len() } else { random.below(self.input.len() + 1) };
         let (mut packets, mut at) = (Vec::new(), 0);
@@ -196,7 +198,7 @@ struct Clients {
     subscribers: [Subscriber; 2],
 }
 
-/// Publishes 0, 1, 2 ... to a topic that is its QoS.
+/// Publishes 0, 1, 2 ... to the topic that is named by its QoS.
 #[derive(Clone, Debug)]
 struct Publisher {
     wire: Wire,
@@ -204,18 +206,18 @@ struct Publisher {
     is_connecting: bool,
     is_open: bool,
     next: u16,
-    /// The number, and whether PUBREC has come. The Packet Identifier is the number plus one.
+    /// The numbers of messages in progress, and whether PUBREC has come. The Packet Identifier is the number plus one.
     pending: VecDeque<(u16, bool)>,
-    /// Each PUBLISH that was sent, those that were sent again included.
+    /// The number in each PUBLISH that was sent, including those sent again.
     transmitted: Vec<u16>,
     again: usize,
 }
 
-/// What a subscriber does in a life.
+/// How a subscriber behaves between two power cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     Here,
-    /// Disconnects as soon as it is connected.
+    /// Disconnects as soon as it has connected.
     Leaves,
     DoesNotCome,
     DoesNotRead,
@@ -229,14 +231,15 @@ struct Subscriber {
     is_connecting: bool,
     is_open: bool,
     is_subscribed: bool,
-    /// QoS 2 messages before their PUBREL, when they are passed on.
+    /// QoS 2 messages whose PUBREL has not come, by Packet Identifier.
     held: BTreeMap<u16, Vec<u8>>,
-    /// The numbers that came, by QoS.
+    /// For each QoS, the numbers received.
     got: [Vec<u16>; 3],
-    /// Of the PUBLISH packets of QoS 1 that were sent, so many may be what has come on this connection: at least so many, as a
-    /// connection begins with what came before and was not acknowledged, and some never arrived.
+    /// The messages that came on this connection match, in order, messages among the first `scanned` QoS 1 PUBLISH packets of the
+    /// publisher. It is a lower bound: a connection begins with old messages that were not acknowledged, and some PUBLISH packets
+    /// never arrived.
     scanned: usize,
-    /// So many are in its queue no more.
+    /// The first `behind` PUBLISH packets of the publisher are no longer in the subscriber's queue.
     behind: usize,
 }
 
@@ -267,7 +270,7 @@ impl Clients {
         Self { publishers, subscribers }
     }
 
-    /// All connections are gone.
+    /// Closes all connections, and decides how the second subscriber behaves until the next power cut.
     fn begin_life(&mut self, is_one_away: bool, random: &mut Random) {
         for publisher in &mut self.publishers {
             (publisher.wire, publisher.is_connecting, publisher.is_open) = (Wire::default(), false, false);
@@ -286,7 +289,7 @@ impl Clients {
         publishers.chain(self.subscribers.iter_mut().map(|subscriber| &mut subscriber.wire))
     }
 
-    /// Each client may do what it does by itself.
+    /// Lets each client connect, publish or leave at random.
     fn act(&mut self, publishes: bool, random: &mut Random) {
         for subscriber in &mut self.subscribers {
             if !subscriber.is_connecting && subscriber.mood != Mood::DoesNotCome && random.percent(30) {
@@ -315,7 +318,7 @@ impl Clients {
 
     fn may_publish(&self, index: usize) -> bool {
         let publisher = &self.publishers[index];
-        // What is sent again with QoS 1 is another message for the broker.
+        // A message of QoS 1 that is sent again is a new message for the broker.
         let needed = if publisher.qos == 1 { 2 } else { 1 };
         let is_ahead = |subscriber: &Subscriber| usize::from(publisher.next - subscriber.next(publisher.qos)) >= AHEAD;
         self.subscribers.iter().all(|subscriber| subscriber.is_subscribed && !is_ahead(subscriber))
@@ -323,8 +326,8 @@ impl Clients {
             && self.has_room_for(needed)
     }
 
-    /// Whether each queue has room for what may be in it, for what would be sent again after a power cut, and for so many
-    /// messages more.
+    /// Whether each subscriber's queue has room for the messages that may be in it, for those that publishers would send again
+    /// after a power cut, and for `more` messages.
     fn has_room_for(&self, more: usize) -> bool {
         self.subscribers.iter().all(|subscriber| {
             let waiting = |publisher: &Publisher| publisher.waiting(subscriber);
@@ -402,7 +405,7 @@ impl Publisher {
                     }
                 }
             }
-            // PUBACK and PUBCOMP end it.
+            // PUBACK and PUBCOMP complete the handshake.
             (0x40 | 0x70, [high, low]) => {
                 let number = u16::from_be_bytes([*high, *low]) - 1;
                 self.pending.retain(|(pending, _)| *pending != number);
@@ -418,7 +421,7 @@ impl Publisher {
         }
     }
 
-    /// How many of its messages may be in the subscriber's queue, and how many a power cut may add to them.
+    /// How many of the publisher's messages may be in the subscriber's queue, including those that a power cut may add.
     fn waiting(&self, subscriber: &Subscriber) -> usize {
         match self.qos {
             1 => self.transmitted.len() - subscriber.behind + self.pending.len(),
@@ -432,7 +435,7 @@ impl Subscriber {
         self.mood != Mood::DoesNotRead
     }
 
-    /// The number that comes next.
+    /// The number that is due next.
     fn next(&self, qos: u8) -> u16 {
         self.got[usize::from(qos)].iter().max().map_or(0, |last| last + 1)
     }
@@ -461,7 +464,7 @@ impl Subscriber {
                 assert!(is_new, "a Packet Identifier is used again before PUBREL");
                 self.wire.send(&[0x50, 2, *high, *low]);
             }
-            // As paho does, it passes a message on with PUBREL.
+            // As paho does, the subscriber hands a QoS 2 message to its program when PUBREL comes.
             (0x62, [high, low]) => {
                 if let Some(number) = self.held.remove(&u16::from_be_bytes([*high, *low])) {
                     self.got[2].push(u16::from_be_bytes([number[0], number[1]]));

@@ -1,7 +1,8 @@
-//! The log on NOR flash, with power cuts at every change of the flash, and again at every change while it recovers.
+//! The log on NOR flash, with the power cut at every operation on the flash, and again at every operation while the log
+//! recovers.
 //!
-//! What must hold, for units of 1, 4 and 8 bytes: a batch whose commit has returned is there, one whose commit has not is
-//! there as a whole or not at all, and what was read after a power cut and settled is read ever after.
+//! For units of 1, 4 and 8 bytes these must hold: a batch whose commit has returned is there; a batch whose commit has not
+//! returned is there as a whole or not at all; and what was read after a power cut and settled stays readable ever after.
 //!
 //! `GOLDCREST_CUTS=N` tears each operation in N ways instead of one.
 
@@ -13,28 +14,28 @@ use goldcrest_tests::random::{Random, setting};
 
 const SECTOR: usize = 256;
 const SECTORS: usize = 12;
-/// 4 of each of the kinds 1 to 4, and no others.
+/// Four slots of each of the kinds 1 to 4, and no others.
 const SLOTS: Slots = Slots::new([4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 const PLACES: usize = 16;
 
-/// What the log should hold.
+/// The expected contents of the log.
 type Model = BTreeMap<Key, Vec<u8>>;
 
 /// A put or a delete.
 type Change = (Key, Option<Vec<u8>>);
 
 #[test]
-fn no_power_cut_loses_a_batch_with_units_of_1_byte() {
+fn no_power_cut_loses_a_committed_batch_on_flash_with_units_of_1_byte() {
     cut_everywhere::<1>();
 }
 
 #[test]
-fn no_power_cut_loses_a_batch_with_units_of_4_bytes() {
+fn no_power_cut_loses_a_committed_batch_on_flash_with_units_of_4_bytes() {
     cut_everywhere::<4>();
 }
 
 #[test]
-fn no_power_cut_loses_a_batch_with_units_of_8_bytes() {
+fn no_power_cut_loses_a_committed_batch_on_flash_with_units_of_8_bytes() {
     cut_everywhere::<8>();
 }
 
@@ -57,7 +58,7 @@ fn cut_everywhere<const UNIT: usize>() {
     println!("{states} states after power cuts, with units of {UNIT}: {} operations", trace.operations.len());
 }
 
-/// Recovers from what a power cut has left, then loses the power at each operation of that. How many states that are.
+/// Recovers from a power cut, then cuts the power at each operation of that recovery. Returns how many states were tried.
 fn cut_recovery<const UNIT: usize>(torn: &Chip, allowed: &[Model], random: &mut Random) -> u64 {
     let recovery = Recovery::run::<UNIT>(torn, random);
     let Recovery { first, settled, extra, .. } = &recovery;
@@ -81,10 +82,11 @@ fn cut_recovery<const UNIT: usize>(torn: &Chip, allowed: &[Model], random: &mut 
     1 + recovery.operations.len() as u64
 }
 
-/// The most delicate moment: the entry that makes an area valid is torn, read as invalid at the next start, and when the area
-/// is erased for that, the power goes again. It must not be valid then, because what it holds is dissolving.
+/// The most delicate moment: the entry that makes an area valid is torn, and the next start reads it as invalid and erases
+/// the area. The power is cut again during that erase. The area must not become valid, because its contents are partly
+/// erased.
 #[test]
-fn an_area_that_was_once_taken_for_void_stays_so() {
+fn an_area_once_found_invalid_never_becomes_valid_again() {
     let trace = Trace::record::<4>(40, &mut Random::new(12));
     let starts_area = |address: usize| address.is_multiple_of(SECTOR * SECTORS / 2);
     let mut chip = Chip::new(4, SECTOR, SECTORS);
@@ -112,12 +114,12 @@ fn an_area_that_was_once_taken_for_void_stays_so() {
     assert!(tried > 1000, "{tried}");
 }
 
-/// What was done to a flash in an ordinary life.
+/// The operations on a flash during a run without power cuts.
 struct Trace {
     operations: Vec<Operation>,
-    /// How many operations there were when each commit returned.
+    /// For each commit, the number of operations when it returned.
     committed: Vec<usize>,
-    /// Before the first batch, and after each.
+    /// The contents before the first batch, and after each.
     models: Vec<Model>,
 }
 
@@ -144,16 +146,16 @@ impl Trace {
     }
 }
 
-/// What one start after a power cut did.
+/// The operations and contents of one start after a power cut.
 struct Recovery {
-    /// What was read at once.
+    /// The contents that the start found.
     first: Model,
     operations: Vec<Operation>,
-    /// How many operations there were when it was settled.
+    /// The number of operations when the log was settled.
     settled: usize,
-    /// How many there were when one more batch was committed.
+    /// The number of operations when one more batch was committed.
     committed: usize,
-    /// With that batch.
+    /// The contents with that batch.
     extra: Model,
     chip: Chip,
 }
@@ -212,10 +214,10 @@ fn a_batch_that_does_not_fit_is_refused_and_deletes_make_room() {
     assert_eq!(contents(&mut open(flash, &mut places).0), model);
 }
 
-/// A flipped bit costs the record it is in. That it is in a header may also bring back what had been there before, or cost
-/// the deletions that follow; in the very last trailer it makes the last batch look unfinished.
+/// A flipped bit damages the record that it is in. In a header it may also bring back an older record, or undo the deletions
+/// behind it. In the trailer of the last batch it makes that batch look unfinished.
 #[test]
-fn a_flipped_bit_costs_one_record_and_is_counted() {
+fn a_flipped_bit_damages_few_records_and_is_reported() {
     let mut random = Random::new(5);
     let flash = Nor::<4, SECTOR>::new(Chip::new(4, SECTOR, SECTORS), 0);
     let mut places = [Place::NONE; PLACES];
@@ -253,7 +255,7 @@ fn a_flipped_bit_costs_one_record_and_is_counted() {
 }
 
 #[test]
-fn an_area_that_cannot_be_read_at_all_is_told_from_none() {
+fn a_flash_without_a_readable_area_is_treated_as_new() {
     let mut random = Random::new(1);
     let mut chip = Chip::new(8, SECTOR, SECTORS);
     for address in 0..SECTOR * SECTORS {
@@ -267,7 +269,7 @@ fn an_area_that_cannot_be_read_at_all_is_told_from_none() {
     assert_eq!(contents(&mut log).len(), 1);
 }
 
-/// As a broker does it: many small batches, with messages that come and go.
+/// Writes as a broker does: many small batches, whose messages are soon deleted.
 #[test]
 fn sectors_are_erased_equally_often() {
     let mut random = Random::new(3);
@@ -313,7 +315,7 @@ fn open<const UNIT: usize>(flash: Nor<UNIT, SECTOR>, places: &mut [Place]) -> (L
     Log::open(flash, whole(), SLOTS, places).unwrap()
 }
 
-/// What another start would find.
+/// The contents that another start would find.
 fn reopened<const UNIT: usize>(chip: Chip, random: &mut Random) -> Model {
     let mut places = [Place::NONE; PLACES];
     contents(&mut open(Nor::<UNIT, SECTOR>::new(chip, random.draw()), &mut places).0)
@@ -358,14 +360,14 @@ fn some_batch(random: &mut Random, model: &Model) -> Vec<Change> {
             let key = Key::new(kind, slot).unwrap();
             let delete = model.contains_key(&key) && random.percent(50);
             let len = 1 + random.below(60);
-            // Many ones, which look erased.
+            // Many bits are 1, so that bytes look erased.
             let bytes: Vec<u8> = (0..len).map(|_| random.draw() as u8 | random.draw() as u8).collect();
             (key, (!delete).then(|| sealed(&bytes)))
         })
         .collect()
 }
 
-/// Behind its CRC-32.
+/// The bytes behind their CRC-32.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
     let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })

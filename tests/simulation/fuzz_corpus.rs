@@ -1,7 +1,7 @@
-//! The inputs that fuzzing found, each of which takes a way through the code that no other takes, run again by the functions that the
-//! fuzz targets call.
+//! Replays the inputs that fuzzing found through the functions that the fuzz targets call. Each input takes a way through the code
+//! that no other input takes.
 //!
-//! An input that a fuzzer fails on is added to `tests/fuzz/corpus/TARGET/` when it is repaired.
+//! When a fault that a fuzzer found is repaired, its input is added to `tests/fuzz/corpus/TARGET/`.
 
 #[allow(unreachable_pub)]
 #[path = "../fuzz/src/lib.rs"]
@@ -25,16 +25,16 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn any_bytes_as_packets() {
+fn fuzzed_bytes_as_packets_do_no_harm() {
     replay("decode", targets::decode::run);
 }
 
 #[test]
-fn any_filters_and_topics() {
+fn fuzzed_filters_and_topics_match_as_the_model_says() {
     replay("topics", targets::topics::run);
 }
 
 #[test]
-fn any_packets_of_several_clients() {
+fn fuzzed_packets_of_several_clients_do_no_harm() {
     replay("broker", targets::broker::run);
 }

@@ -1,4 +1,4 @@
-//! What a client is granted with its verdict: bounds of its own, and a time until which it may stay.
+//! Grants: limits of its own that a client gets with its verdict, and a time until which it may stay connected.
 
 use goldcrest_core::codec::{QoS, ReasonCode, Version};
 use goldcrest_core::{Authentication, ClientLimits, Config, Grant, Verdict};
@@ -32,7 +32,7 @@ fn limits(change: impl FnOnce(&mut ClientLimits)) -> Grant {
 }
 
 #[test]
-fn a_client_may_have_fewer_subscriptions_than_others() {
+fn a_grant_may_limit_the_subscriptions_of_a_client() {
     for shards in [1, 3] {
         let world = &mut world(shards);
         let mut few = accepted(world, Version::V5, "few", limits(|limits| limits.subscriptions = 2));
@@ -48,7 +48,7 @@ fn a_client_may_have_fewer_subscriptions_than_others() {
 }
 
 #[test]
-fn fewer_messages_wait_for_a_client_with_a_lower_bound() {
+fn a_grant_may_limit_the_messages_that_wait_for_a_client() {
     for shards in [1, 3] {
         let world = &mut world(shards);
         let publisher = accepted(world, Version::V5, "p", Grant::default());
@@ -68,7 +68,7 @@ fn fewer_messages_wait_for_a_client_with_a_lower_bound() {
 }
 
 #[test]
-fn fewer_messages_are_in_flight_to_a_client_with_a_lower_bound() {
+fn a_grant_may_limit_the_messages_in_flight_to_a_client() {
     let world = &mut world(1);
     let publisher = accepted(world, Version::V5, "p", Grant::default());
     let mut client = accepted(world, Version::V5, "c", limits(|limits| limits.inflight = 2));
@@ -81,7 +81,7 @@ fn fewer_messages_are_in_flight_to_a_client_with_a_lower_bound() {
 }
 
 #[test]
-fn a_connection_is_closed_when_its_grant_expires_also_without_keep_alive() {
+fn a_connection_without_keep_alive_is_closed_when_its_grant_expires() {
     for version in [Version::V5, Version::V3_1_1] {
         let world = &mut world(1);
         let grant = Grant::default().until(world.now().plus_secs(100));
@@ -100,7 +100,7 @@ fn a_connection_is_closed_when_its_grant_expires_also_without_keep_alive() {
 }
 
 #[test]
-fn a_verdict_by_its_short_form_grants_what_all_others_get() {
+fn a_verdict_without_a_grant_gives_the_limits_of_the_configuration() {
     let Verdict::Accept { data, grant, .. } = Verdict::accept(Default::default()) else { panic!("it is refused") };
     assert_eq!((data, grant), (None, Grant::default()));
 }

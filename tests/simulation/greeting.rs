@@ -1,4 +1,4 @@
-//! Several brokers after a restart: none may take a message before it knows for whom.
+//! Several brokers after a restart: no broker accepts a message before it knows the subscribers on the other shards.
 
 use goldcrest_core::codec::{AckKind, Properties, QoS, ReasonCode, Version, Will};
 use goldcrest_core::{AllowAll, Capacity, Config, Full, LocalPublish, Shard, TopicName};
@@ -11,7 +11,7 @@ fn world(shards: u16) -> World {
     World::in_storage(Storage::Owned(Capacity::GATEWAY), shards, config, &AllowAll)
 }
 
-/// A Client Identifier that lives on this shard.
+/// A Client Identifier that is at home on this shard.
 fn id_on(shard: u16, shards: u16, name: &str) -> String {
     (0..).map(|number| format!("{name} {number}")).find(|id| Shard::home_of(id.as_bytes(), shards) == shard).unwrap()
 }
@@ -20,7 +20,7 @@ fn kept(id: &str) -> Opening<'_> {
     Opening { clean_start: false, expiry_secs: 100, ..Opening::new(id) }
 }
 
-/// The power goes, and what shards tell each other afterwards stays on the way.
+/// Cuts the power, and holds all messages between shards afterwards.
 fn crash_slowly(world: &mut World, shards: usize) {
     each_link(shards, |from, to| world.slow_down(from, to, true));
     world.crash();
@@ -32,7 +32,7 @@ fn each_link(shards: usize, mut act: impl FnMut(usize, usize)) {
     }
 }
 
-/// Links become fast again, one after the other, this one last.
+/// Lets links deliver again, one after the other, and the link from `last` last.
 fn speed_up(world: &mut World, shards: usize, last: usize, between: impl Fn(&mut World)) {
     let mut links = Vec::new();
     each_link(shards, |from, to| links.push((from, to)));
@@ -53,9 +53,9 @@ fn payloads(got: Vec<Got>) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn nothing_is_taken_before_all_siblings_have_told_of_their_subscribers() {
+fn no_message_is_accepted_before_all_shards_have_told_their_subscriptions() {
     for shards in [2, 3] {
-        // A group on each shard, and none.
+        // A group whose home is each shard in turn, and no group.
         let group = |owner| {
             let mut filters = (0..).map(|number| format!("$share/{number}/a/+"));
             filters.find(|filter| Shard::home_of(filter.as_bytes(), shards) == owner).unwrap()
@@ -92,12 +92,12 @@ fn greet(shards: u16, filter: &str, home: u16, last: usize) {
     assert_eq!(link.take(&mut world), expected, "{what}");
     let mut link = Honest::connect(&mut world, Version::V5, &kept(&subscriber));
     assert_eq!(payloads(link.take(&mut world)), [&b"first"[..], b"second"], "{what}");
-    // A SUBSCRIBE after it asks the siblings as ever.
+    // A later SUBSCRIBE asks the other shards as usual.
     assert_eq!(link.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
 }
 
 #[test]
-fn timers_and_the_embedder_wait_for_siblings_too() {
+fn timers_and_commands_of_the_embedder_wait_for_the_other_shards_too() {
     let mut world = world(2);
     let (subscriber, lost) = (id_on(0, 2, "subscriber"), id_on(1, 2, "lost"));
     let mut link = Honest::accepted(&mut world, Version::V5, &kept(&subscriber));
@@ -129,15 +129,15 @@ fn timers_and_the_embedder_wait_for_siblings_too() {
 }
 
 #[test]
-fn one_broker_alone_waits_for_nobody() {
+fn a_single_broker_serves_at_once_after_a_restart() {
     let mut world = world(1);
     world.crash();
     let mut link = Honest::accepted(&mut world, Version::V5, &Opening::new("client"));
     assert_eq!(link.subscribe(&mut world, "a", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
 }
 
-/// However long siblings take: nobody can come back meanwhile, so the time that clients have before their Wills are published
-/// begins after that.
+/// No client can come back while shards wait for each other. So the time that clients have until their Wills are published
+/// begins after that, however long it takes.
 #[test]
 fn the_time_to_come_back_begins_when_clients_are_served() {
     let config = Config { durable: true, will_grace_secs: 10, ..Config::gateway(1) };

@@ -1,4 +1,4 @@
-//! What a sibling's group has given a member comes after the member has left the group, and has joined another one.
+//! A message that a group on another shard gives to a member may arrive after the member has left that group and joined another one.
 
 use goldcrest_core::codec::{
     Filters, Packet, Properties, QoS, ReasonCode, Subscribe, SubscriptionOptions, Topics, Unsubscribe, Version,
@@ -7,13 +7,13 @@ use goldcrest_core::{Config, Shard};
 use goldcrest_tests::honest::{Got, Honest, Opening, bytes_of, id};
 use goldcrest_tests::world::World;
 
-/// A name with this beginning that lives on that one of three shards.
+/// A name with this beginning and end that is at home on that one of three shards.
 fn name_on(shard: u16, name: &str, behind: &str) -> String {
     let home = |text: &String| Shard::home_of(text.as_bytes(), 3) == shard;
     (0..).map(|number| format!("{name}{number}{behind}")).find(home).unwrap()
 }
 
-/// One message is in flight at a time: others wait in the queue, and go back when the client goes.
+/// A client with a Receive Maximum of 1: further messages wait in its queue, and go back to their group when the client leaves.
 fn opening(id: &str) -> Opening<'_> {
     Opening { expiry_secs: 600, clean_start: false, window: Some(1), ..Opening::new(id) }
 }
@@ -27,10 +27,11 @@ fn topics_of(got: Vec<Got>) -> Vec<String> {
     got.into_iter().filter_map(topic).collect()
 }
 
-/// A member left a group whose messages were on their way to it, and joined another one, whose subscription got the place of the first in
-/// memory: what came late then counted as given by the second group, and went to that one's other members when the client went.
+/// A member left a group whose messages were on their way to it, and joined another group. The new subscription got the same slot in
+/// memory as the old one. The late messages then counted as messages of the second group, and went to that group's other members when the
+/// client left.
 #[test]
-fn a_message_that_comes_late_does_not_go_back_to_another_group_of_its_client() {
+fn a_late_message_of_a_group_never_goes_to_another_group() {
     let world = &mut World::new(3, Config::gateway(1));
     let member_id = name_on(1, "member ", "");
     let (left, joined) = (name_on(0, "$share/left", "/x"), name_on(2, "$share/joined", "/y"));

@@ -1,5 +1,5 @@
-//! Every packet of every version, truncated at every byte and with every bit flipped, before CONNECT and after it, while
-//! an honest publisher and its subscriber go on beside it and lose nothing.
+//! Every packet of every version, cut at every byte and with every bit flipped, before CONNECT and after it. Meanwhile
+//! an honest publisher and its subscriber lose nothing.
 
 use goldcrest_core::Config;
 use goldcrest_core::codec::*;
@@ -8,7 +8,7 @@ use goldcrest_tests::world::World;
 
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
 
-/// At least one of each kind in each direction.
+/// Every packet at least once, of both directions.
 fn samples(version: Version) -> Vec<Vec<u8>> {
     let v5 =
         |list: &'static [Property<'static>]| if version.is_v5() { Properties::new(list) } else { Properties::EMPTY };
@@ -90,7 +90,7 @@ fn samples(version: Version) -> Vec<Vec<u8>> {
     packets.iter().map(|packet| bytes_of(version, packet)).collect()
 }
 
-/// The packet cut short, with a Remaining Length that says so; and with each bit flipped.
+/// The packet cut at each byte, with a Remaining Length that fits, and the packet with each bit flipped.
 fn damages(packet: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     assert!(packet.len() < 130, "one byte of Remaining Length");
     let cuts = (2..packet.len()).map(|end| {
@@ -121,7 +121,7 @@ impl Pair {
         Self { publisher, subscriber, sent: 0 }
     }
 
-    /// One message goes through, and nothing else came meanwhile.
+    /// A message reaches the subscriber, and no other packet has come meanwhile.
     fn check(&mut self, world: &mut World, damaged: &[u8]) {
         self.sent += 1;
         let text = self.sent.to_string();
@@ -144,7 +144,8 @@ impl Pair {
     }
 }
 
-/// Sessions end, Wills come, and what was retained by accident is all that is left.
+/// Waits until Sessions end and Wills are published. Then only retained messages may be left, which damaged packets may
+/// have published.
 fn nothing_but_retained_is_left(world: &mut World) {
     world.advance(u64::from(u32::MAX) * 1_100);
     for shard in 0..2 {
@@ -159,7 +160,7 @@ fn worlds() -> [World; 2] {
 }
 
 #[test]
-fn damaged_packets_before_connect_are_refused_or_are_a_connect() {
+fn damaged_packets_before_connect_are_refused_or_a_valid_connect() {
     for mut world in worlds() {
         let mut pair = Pair::new(&mut world);
         for version in VERSIONS {
@@ -171,12 +172,12 @@ fn damaged_packets_before_connect_are_refused_or_are_a_connect() {
                     let closed = world.is_closed(client);
                     let said = answer.first().copied();
                     let accepted = answer.len() > 3 && answer[0] == 0x20 && answer[3] == 0;
-                    // Nothing said: the packet is not whole yet, or it is nothing of ours.
+                    // No answer: the packet is not whole yet, or it is not MQTT.
                     assert!(said.is_none() || said == Some(0x20), "{damaged:02x?}: {answer:02x?}");
                     assert!(!(accepted && closed), "{damaged:02x?}: {answer:02x?}");
                     assert!(accepted || closed || said.is_none(), "{damaged:02x?}: {answer:02x?}");
                     pair.check(&mut world, &damaged);
-                    // Who never finishes is closed; see below.
+                    // A client that never completes its packet is closed later; see the last test below.
                     assert!(closed || accepted || split(&damaged, u32::MAX) == Ok(None), "{damaged:02x?}");
                     world.cut(client);
                 }
@@ -188,7 +189,7 @@ fn damaged_packets_before_connect_are_refused_or_are_a_connect() {
 }
 
 #[test]
-fn damaged_packets_after_connect_are_refused_or_mean_something() {
+fn damaged_packets_after_connect_are_refused_or_valid() {
     for mut world in worlds() {
         let mut pair = Pair::new(&mut world);
         for version in VERSIONS {
@@ -213,7 +214,7 @@ fn damaged_packets_after_connect_are_refused_or_mean_something() {
     }
 }
 
-/// Whatever bytes come together, the answers are the same.
+/// However the bytes are divided, the answers are the same.
 #[test]
 fn packets_in_two_pieces_are_answered_as_whole_ones() {
     for version in VERSIONS {
@@ -241,7 +242,7 @@ fn a_client_that_never_finishes_connect_is_closed_in_time() {
         let connect = &samples(version)[0];
         for end in 0..connect.len() {
             let client = world.open();
-            // A byte a second, as long as it lasts; nothing at all is a connection too, once something is read.
+            // The client sends a byte each second. It sends nothing at all in the first case.
             for byte in &connect[..end] {
                 world.send(client, &[*byte]);
                 world.advance(1_000);

@@ -1,4 +1,5 @@
-//! Keep Alive where the broker itself does not read for a while: that time is not the client's. PINGRESP waits for no disk.
+//! Keep Alive while the broker itself does not read: the client is not blamed for that time. PINGRESP does not wait for the
+//! disk.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Next, Polled, Shard};
@@ -7,7 +8,7 @@ use goldcrest_tests::world::{ClientId, Sync, World};
 
 const PINGRESP: [u8; 2] = [0xD0, 0];
 
-/// Clients are owed so few replies before nothing more is taken from them.
+/// The number of owed replies from which on the broker reads nothing more from a client; small here.
 const MOST_OWED: u16 = 4;
 
 fn world(shards: u16) -> World {
@@ -15,7 +16,7 @@ fn world(shards: u16) -> World {
     World::new(shards, Config { durable: true, limits, ..Config::gateway(1) })
 }
 
-/// A client of Keep Alive 4: after 6 seconds of silence it is cut off.
+/// A client with Keep Alive 4, which is closed after 6 seconds of silence.
 fn connected(world: &mut World) -> ClientId {
     let id = world.open();
     world.send(id, &client("c").keep_alive(4).wire(Version::V5));
@@ -23,12 +24,12 @@ fn connected(world: &mut World) -> ClientId {
     id
 }
 
-/// A retained message with QoS 1: its PUBACK waits for the disk.
+/// A retained message with QoS 1, whose PUBACK waits for the disk.
 fn kept(packet_id: u8) -> [u8; 9] {
     [0x33, 7, 0, 1, b'a', 0, packet_id, 0, b'x']
 }
 
-/// What the packets are that came, by their first bytes.
+/// The first bytes of all packets that came.
 fn kinds(mut bytes: &[u8]) -> Vec<u8> {
     let mut kinds = Vec::new();
     while let Some((_, len)) = split(bytes, u32::MAX).unwrap() {
@@ -65,9 +66,9 @@ fn pingresp_does_not_wait_for_the_disk() {
     expect_cut_off_after_silence(&mut world, id);
 }
 
-/// A disk that hangs: what is owed is not safe, so nothing more is taken.
+/// The disk hangs: owed replies are not safe, so the broker reads nothing more.
 #[test]
-fn time_in_which_the_disk_hangs_does_not_count() {
+fn keep_alive_pauses_while_the_disk_hangs() {
     let mut world = world(1);
     let id = connected(&mut world);
     world.sync = Sync::ByHand;
@@ -82,9 +83,9 @@ fn time_in_which_the_disk_hangs_does_not_count() {
     expect_cut_off_after_silence(&mut world, id);
 }
 
-/// The client reads late, or its network is slow: what it has sent meanwhile is not taken.
+/// The client reads late, or its network is slow: meanwhile the broker does not read the client's packets.
 #[test]
-fn time_in_which_too_much_is_owed_does_not_count() {
+fn keep_alive_pauses_while_too_many_replies_are_owed() {
     let mut world = world(1);
     let id = connected(&mut world);
     world.stall(id, true);
@@ -101,9 +102,9 @@ fn time_in_which_too_much_is_owed_does_not_count() {
     expect_cut_off_after_silence(&mut world, id);
 }
 
-/// What follows a SUBSCRIBE waits until the sibling brokers know the filter.
+/// The packets behind a SUBSCRIBE are not read until the other shards know the filter.
 #[test]
-fn time_in_which_siblings_are_slow_does_not_count() {
+fn keep_alive_pauses_while_other_shards_are_slow() {
     let mut world = world(2);
     let id = connected(&mut world);
     for (from, to) in [(0, 1), (1, 0)] {
@@ -121,11 +122,11 @@ fn time_in_which_siblings_are_slow_does_not_count() {
     expect_cut_off_after_silence(&mut world, id);
 }
 
-/// The packets that wait to be taken have PINGREQs among them: the shell shows them to the broker, and each is answered
-/// once.
+/// Among the packets that the broker does not read yet are PINGREQs. The gateway shows each PINGREQ to the broker, which
+/// answers it once.
 /// [MQTT-3.12.4-1]
 #[test]
-fn pings_behind_waiting_packets_are_answered_once() {
+fn pings_behind_unread_packets_are_answered_once() {
     let limits = Limits::GATEWAY.with(|limits| limits.owed_replies = MOST_OWED);
     let memory = Memory::owned(&Capacity::GATEWAY, &limits, Shard::ONLY);
     let mut broker = Broker::new(memory, Config { durable: true, limits, ..Config::gateway(1) }, &AllowAll);

@@ -1,4 +1,5 @@
-//! Every pool filled to its limit, in both kinds of memory: refusals are right and counted, and nothing leaks.
+//! Every pool filled to its limit, in both kinds of memory: refusals have the right code, losses are counted, and no memory
+//! leaks.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Broker, Capacity, Config, DropReason, Limits, Overflow, Shard};
@@ -48,7 +49,7 @@ fn payloads(got: Vec<Got>) -> Vec<String> {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_not_taken_until_one_ends() {
+fn connections_beyond_the_limit_are_rejected_until_one_ends() {
     both(SMALL, &config(LIMITS), |world| {
         let clients: Vec<_> = (0..SMALL.connections)
             .map(|number| Honest::accepted(world, Version::V5, &Opening::new(&format!("c{number}"))))
@@ -65,10 +66,10 @@ fn connections_beyond_the_limit_are_not_taken_until_one_ends() {
     });
 }
 
-/// The shard that had no room to know a filter of a sibling knew that it had to get everything, and yet kept back what
-/// nobody else had subscribed to.
+/// A shard had no room for a filter of another shard. It knew that it had to forward every message, and yet held messages
+/// back that only the other shard's clients had subscribed to.
 #[test]
-fn messages_reach_siblings_though_there_is_no_room_for_all_of_their_filters() {
+fn messages_reach_other_shards_even_without_room_for_all_their_filters() {
     let capacity = Capacity { subscriptions: 5, ..SMALL };
     let mut world = World::in_storage(Storage::Owned(capacity), 3, config(LIMITS), &AllowAll);
     let on_shard = |world: &mut World, shard: u16| {
@@ -100,7 +101,7 @@ fn sessions_beyond_the_limit_are_refused_with_quota_exceeded() {
             let opening = Opening { expiry_secs: 60, ..Opening::new(&id) };
             Honest::accepted(world, Version::V5, &opening).disconnect(world);
         }
-        // In MQTT 3.1.1 without a CONNACK: there are clients that never try again after one that says "server unavailable".
+        // In MQTT 3.1.1 there is no CONNACK: some clients never try again after a CONNACK that says "server unavailable".
         let v5: &[Got] = &[Got::ConnAck(false, ReasonCode::QuotaExceeded)];
         for (version, answer) in [(Version::V5, v5), (Version::V3_1_1, &[]), (Version::V3_1, &[])] {
             let mut late = Honest::connect(world, version, &Opening::new("late"));
@@ -108,7 +109,7 @@ fn sessions_beyond_the_limit_are_refused_with_quota_exceeded() {
             assert!(world.is_closed(late.at));
         }
         assert_eq!(world.shard(0).counters().connections_refused, 3);
-        // A Session that is there already is always found.
+        // A client whose Session exists is always accepted.
         let again = Opening { clean_start: false, expiry_secs: 60, ..Opening::new("kept 3") };
         let mut found = Honest::connect(world, Version::V5, &again);
         assert_eq!(found.take(world), [Got::ConnAck(true, ReasonCode::Success)]);
@@ -118,9 +119,9 @@ fn sessions_beyond_the_limit_are_refused_with_quota_exceeded() {
     });
 }
 
-/// Sessions of clients that never came back kept everybody out, also those who wanted no Session to be kept.
+/// Sessions of clients that never came back kept all new clients out, even clients that wanted no lasting Session.
 #[test]
-fn a_table_full_of_kept_sessions_still_takes_clients_whose_sessions_end_with_them() {
+fn a_table_full_of_lasting_sessions_still_accepts_clients_without_one() {
     let capacity = Capacity { connections: 40, sessions: 32, ..SMALL };
     both(capacity, &config(LIMITS), |world| {
         let kept = |id: &str, world: &mut World| {
@@ -156,7 +157,7 @@ fn a_table_full_of_kept_sessions_still_takes_clients_whose_sessions_end_with_the
 }
 
 #[test]
-fn subscriptions_and_levels_beyond_the_limit_are_refused_one_by_one() {
+fn each_subscription_beyond_a_limit_is_refused_by_itself() {
     for (prefix, version) in [("", Version::V5), ("", Version::V3_1_1), ("a/b/c/d", Version::V5)] {
         both(SMALL, &config(LIMITS), |world| {
             let mut client = Honest::accepted(world, version, &Opening::new("c"));
@@ -171,7 +172,7 @@ fn subscriptions_and_levels_beyond_the_limit_are_refused_one_by_one() {
             assert!((10..=24).contains(&taken));
             assert_eq!(refused, if version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::UnspecifiedError });
             assert_eq!(world.shard(0).counters().subscriptions as usize, taken);
-            // One that was there is replaced, whatever is full.
+            // An existing subscription can be replaced, whatever table is full.
             let filter = format!("{prefix}/x");
             assert_eq!(client.subscribe(world, &filter, QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
             client.unsubscribe(world, &filter);
@@ -183,11 +184,11 @@ fn subscriptions_and_levels_beyond_the_limit_are_refused_one_by_one() {
     }
 }
 
-/// Messages for one subscriber that is away, by each policy, until the broker's memory is full, and beyond.
+/// Messages for one absent subscriber, with each policy, until the broker's memory is full and beyond.
 #[test]
-fn full_memory_costs_messages_that_are_refused_or_counted() {
+fn each_message_without_memory_is_refused_or_counted_as_lost() {
     for policy in [Overflow::DropNewest, Overflow::DropOldest, Overflow::KeepLatest, Overflow::Refuse] {
-        // Which table is full first: messages, deliveries, or bytes.
+        // The cases differ in the table that is full first: messages, deliveries, or bytes.
         for (messages, deliveries, bytes, payload) in [(10, 60, 7_200, 1), (40, 10, 7_200, 1), (40, 60, 1_020, 50)] {
             let capacity = Capacity { messages, deliveries, bytes, ..SMALL };
             both(capacity, &Config { overflow: policy, ..config(LIMITS) }, |world| {
@@ -210,14 +211,14 @@ fn full_memory_costs_messages_that_are_refused_or_counted() {
                 assert_eq!(counters.publish_refused, refused);
                 let lost = u64::from(counters.dropped.by(DropReason::OutOfMemory));
                 assert!(refused + lost >= 10, "{policy:?}: memory was full");
-                // Whatever is full, its owner can come and take it, with a Will too.
+                // Whatever table is full, the subscriber can connect, even with a Will, and receive its messages.
                 let last = Will { topic: "w", payload: b"w", ..NO_WILL };
                 let again = Opening { clean_start: false, will: Some((last, 0)), ..kept };
                 let mut subscriber = Honest::connect(world, Version::V5, &again);
                 let got = self::messages(subscriber.take(world));
                 assert_eq!(got.len() as u64, accepted, "{policy:?}: what was accepted came");
                 assert_eq!(counters.publish_lost, lost, "{policy:?}: what had no room was counted, and refused");
-                // What came, came in order.
+                // The messages came in order.
                 assert!(got.windows(2).all(|pair| pair[0].payload < pair[1].payload));
                 for message in &got {
                     subscriber.ack(world, AckKind::PubAck, message.packet_id);
@@ -242,7 +243,7 @@ fn full_memory_costs_messages_that_are_refused_or_counted() {
 #[test]
 fn a_full_queue_is_handled_by_the_policy() {
     let by_count = LIMITS.with(|limits| limits.queued_messages = 4);
-    // Each costs 3 bytes of topic and 2 of payload.
+    // Each message has 3 bytes of topic and 2 of payload.
     let by_bytes = LIMITS.with(|limits| limits.queued_bytes = 4 * 5);
     for limits in [by_count, by_bytes] {
         let cases: [(Overflow, &[&str], u32); 4] = [
@@ -273,7 +274,8 @@ fn a_full_queue_is_handled_by_the_policy() {
                     assert_eq!(answers[5], [], "MQTT 3.1.1 withholds it");
                     assert_eq!(world.shard(0).counters().publish_refused, 2);
                 } else if policy == Overflow::DropNewest {
-                    // Nobody but the subscriber could have kept them: MQTT 5.0 is told so, and MQTT 3.1.1 can't be.
+                    // No other subscriber could have kept these messages. MQTT 5.0 has a code to say so, and MQTT 3.1.1 has
+                    // none.
                     assert_eq!((&answers[4][..], &answers[5][..]), (&refused[..], &success[..]));
                     let counters = world.shard(0).counters();
                     assert_eq!((counters.publish_lost, counters.publish_refused), (2, 1));
@@ -295,8 +297,9 @@ fn a_full_queue_is_handled_by_the_policy() {
 }
 
 #[test]
-fn retained_messages_beyond_the_limit_are_refused_and_nobody_gets_them() {
-    // By the quota, by levels of topics, by memory for messages, of which an eighth is for those who connect.
+fn retained_messages_beyond_a_limit_are_refused_and_not_delivered() {
+    // The limits are the quota, the levels of topics, and the memory for messages, of which an eighth is reserved for
+    // CONNECT.
     let by_quota = LIMITS.with(|limits| limits.retained_messages = 10);
     for (limits, capacity) in [
         (by_quota, SMALL),
@@ -331,7 +334,7 @@ fn retained_messages_beyond_the_limit_are_refused_and_nobody_gets_them() {
 }
 
 #[test]
-fn the_group_of_a_shared_subscription_keeps_as_many_messages_as_its_limit() {
+fn a_group_keeps_as_many_messages_as_its_limit() {
     let limits = LIMITS.with(|limits| limits.group_messages = 3);
     for (policy, expected) in [
         (Overflow::DropNewest, ["1", "2", "3"]),
@@ -370,8 +373,9 @@ fn the_group_of_a_shared_subscription_keeps_as_many_messages_as_its_limit() {
     }
 }
 
-/// Others hoard all places for deliveries. A client with a message in flight waits until its acknowledgement makes
-/// room. Nothing would look again for a client without one: its retained message used to wait for ever.
+/// Other clients use up all deliveries. A client with a message in flight gets its retained message when the
+/// acknowledgement makes room. For a client without one the broker would never look again, so its retained message is
+/// counted as lost; it once waited for ever.
 #[test]
 fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
     let capacity = Capacity { deliveries: 4, ..SMALL };
@@ -391,7 +395,7 @@ fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
         assert_eq!(world.shard(0).counters().dropped.by(DropReason::OutOfMemory), 1);
         world.advance(11_000);
         publisher.take(world);
-        // Now the client has a message in flight while the hoarder takes the other places.
+        // Now the client has a message in flight while the hoarder uses up all other deliveries.
         client.subscribe(world, "own", QoS::AtLeastOnce);
         publisher.publish(world, "own", b"x", QoS::AtLeastOnce, false, 1);
         let [Got::Message(own)] = &client.take(world)[..] else { panic!("one message") };
@@ -413,9 +417,9 @@ fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
     });
 }
 
-/// A broker in the memory that firmware declares takes all QoS, retained messages and Wills, and gives everything back.
+/// A broker in the memory that firmware declares handles all QoS, retained messages and Wills, and gives all memory back.
 #[test]
-fn a_broker_in_resources_serves_its_clients_and_is_empty_again() {
+fn a_broker_in_firmware_memory_serves_clients_and_gives_all_memory_back() {
     type Small = goldcrest_core::resources! {
         connections: 6,
         sessions: 8,

@@ -1,6 +1,7 @@
-//! Clients beside a broker that has siblings and a store: what the others may have to wait for, they wait for too.
+//! Local clients: clients in the process of a broker, without a connection. Here the broker has other shards and a store, and its local
+//! clients wait for these as other clients do.
 //!
-//! A client is polled after its own requests and when its broker has named it, and else never.
+//! A local client is polled after its own requests and when its broker has named it, and at no other time.
 
 use goldcrest_core::codec::{PacketId, QoS, ReasonCode, Version};
 use goldcrest_core::{AllowAll, Broker, Capacity, Config, Instant, LocalClient, LocalEvent, LocalPublish, Shard};
@@ -24,13 +25,13 @@ fn name_on(world: &World, shard: usize, name: &str) -> String {
     (0..).map(|number| format!("{name} {number}")).find(is_home).unwrap()
 }
 
-/// A client on the network, on this shard.
+/// A client on the network whose Session is at home on this shard.
 fn client_on(world: &mut World, shard: usize, name: &str) -> Honest {
     let id = name_on(world, shard, name);
     Honest::accepted(world, Version::V5, &Opening::new(&id))
 }
 
-/// What a client needs that outlives it.
+/// The memory that a local client borrows.
 struct Room {
     name: String,
     incoming: [u8; 200],
@@ -43,7 +44,7 @@ impl Room {
     }
 }
 
-/// A client beside the broker of a shard, and what it has heard.
+/// A local client of a shard's broker, and what it has received.
 struct Beside<'r> {
     shard: usize,
     client: LocalClient<'r>,
@@ -87,7 +88,7 @@ impl<'r> Beside<'r> {
         });
     }
 
-    /// All that follows happens; the client is polled when it is named.
+    /// Runs the world until it is quiet, and polls the client when it is named.
     fn settle(&mut self, world: &mut World) {
         world.drive();
         while self.client.id().is_some_and(|id| world.take_named(self.shard, id)) {
@@ -113,7 +114,7 @@ impl<'r> Beside<'r> {
         self.with(world, |client, broker, now| client.publish(broker, now, message))
     }
 
-    /// The code of the answer, which has come.
+    /// The code of the answer to a request, which must have come.
     #[track_caller]
     fn answer_to(&mut self, asked: PacketId) -> ReasonCode {
         let place = self.answers.iter().position(|(packet_id, _)| *packet_id == asked);
@@ -122,7 +123,7 @@ impl<'r> Beside<'r> {
 }
 
 #[test]
-fn messages_of_a_local_client_come_to_subscribers_on_all_shards_and_are_answered() {
+fn messages_of_a_local_client_reach_subscribers_on_all_shards() {
     for durable in [false, true] {
         let mut world = world(3, durable);
         let mut subscribers: Vec<_> = (0..3).map(|shard| client_on(&mut world, shard, "subscriber")).collect();
@@ -153,7 +154,7 @@ fn messages_of_a_local_client_come_to_subscribers_on_all_shards_and_are_answered
 }
 
 #[test]
-fn a_subscription_is_answered_when_all_siblings_know_of_it() {
+fn a_subscription_of_a_local_client_is_answered_when_all_shards_know_it() {
     for slow in [1, 2] {
         let mut world = world(3, false);
         let publishers: Vec<_> = (0..3).map(|shard| client_on(&mut world, shard, "publisher")).collect();
@@ -188,9 +189,9 @@ fn a_subscription_is_answered_when_all_siblings_know_of_it() {
     }
 }
 
-/// More messages than may be in flight, so that acknowledgements have to overtake the SUBSCRIBE.
+/// More messages come than may be in flight, so acknowledgements must overtake the waiting SUBSCRIBE.
 #[test]
-fn while_a_subscription_waits_messages_come_and_are_acknowledged() {
+fn a_local_client_gets_messages_while_its_subscription_waits() {
     let mut world = world(2, false);
     let mut room = Room::on(&world, 0);
     let mut local = Beside::connected(&mut world, 0, &mut room);
@@ -216,7 +217,7 @@ fn while_a_subscription_waits_messages_come_and_are_acknowledged() {
 }
 
 #[test]
-fn a_message_is_answered_when_it_is_safe_and_survives_a_restart() {
+fn a_message_of_a_local_client_is_answered_when_it_is_safe() {
     let mut world = world(2, true);
     let name = name_on(&world, 1, "subscriber");
     let opening = Opening { clean_start: false, expiry_secs: 1_000, ..Opening::new(&name) };
@@ -283,7 +284,7 @@ fn messages_of_a_local_client_wait_for_room_in_the_store() {
 }
 
 #[test]
-fn a_local_client_connects_when_siblings_have_greeted_after_a_restart_and_goes_on_with_its_requests() {
+fn after_a_restart_a_local_client_connects_when_the_other_shards_are_ready() {
     let mut world = world(2, true);
     for (from, to) in [(0, 1), (1, 0)] {
         world.slow_down(from, to, true);
@@ -317,7 +318,7 @@ fn a_local_client_is_refused_where_its_client_identifier_is_not_at_home() {
 }
 
 #[test]
-fn a_local_client_hears_that_another_client_took_its_place() {
+fn a_local_client_is_told_of_a_takeover() {
     let mut world = world(2, false);
     let mut room = Room::on(&world, 1);
     let name = room.name.clone();
@@ -328,9 +329,9 @@ fn a_local_client_hears_that_another_client_took_its_place() {
     assert!(!local.client.is_connected());
 }
 
-/// Numbered messages of each client to all, with slow links and a store that is safe late: with QoS 1 and 2 each comes once and in order.
+/// Every client sends numbered messages to all, with slow links and a slow store. Each message of QoS 1 and 2 comes once and in order.
 #[test]
-fn all_local_clients_hear_all_messages_once_and_in_order_whatever_is_slow() {
+fn local_clients_get_all_messages_once_and_in_order_whatever_is_slow() {
     for seed in seeds(10) {
         for durable in [false, true] {
             let mut random = Random::new(9_000 + seed);

@@ -1,5 +1,5 @@
-//! Long payloads that are written from where they stand: clients get the same bytes as if all was put into a buffer, wherever
-//! writes are cut.
+//! Long payloads are written from the broker's own memory, not from a copy. Clients get the same bytes as from a copy,
+//! however the writes are cut.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{
@@ -9,7 +9,7 @@ use goldcrest_tests::honest::{Opening, bytes_of, id};
 use goldcrest_tests::memory::Storage;
 use goldcrest_tests::world::{ClientId, World};
 
-/// The first that is long, and others around it.
+/// The shortest payload that is written in this way, and lengths around it.
 const LENGTHS: [usize; 7] = [0, 10, LONG - 1, LONG, LONG + 1, 2 * LONG, 100_000];
 const LONG: usize = 28 * 1024;
 
@@ -26,7 +26,7 @@ const CAPACITY: Capacity = Capacity {
 fn config() -> Config<'static> {
     let mut config = Config::gateway(1);
     config.limits.packet_bytes = Limits::GATEWAY.packet_bytes;
-    // Nothing is acknowledged.
+    // The clients acknowledge nothing.
     config.limits.inflight_v3 = config.limits.inflight;
     config
 }
@@ -59,7 +59,7 @@ fn publish(version: Version, topic: &str, qos: QoS, number: u16, payload: &[u8])
     bytes_of(version, &Packet::Publish(publish))
 }
 
-/// What each of the subscribers gets of the same messages, and how many bytes the broker says to have sent.
+/// The bytes that each subscriber gets for the same messages, and the number of bytes that the broker says to have sent.
 fn transcript(storage: Storage, payloads_apart: bool, transmit_size: usize) -> (Vec<Vec<u8>>, u64) {
     let mut world = World::in_storage(storage, 1, config(), &AllowAll);
     (world.payloads_apart, world.transmit_size) = (payloads_apart, transmit_size);
@@ -75,10 +75,10 @@ fn transcript(storage: Storage, payloads_apart: bool, transmit_size: usize) -> (
         let publisher = connect(&mut world, version, &Opening::new("publisher"));
         for (qos, len) in qos.into_iter().flat_map(|qos| LENGTHS.map(|len| (qos, len))) {
             number += 1;
-            // Some topics come again, as Topic Aliases.
+            // Topics repeat, so that Topic Aliases are used.
             let topic = format!("a/topic/{}", number % 3);
             let payload: Vec<u8> = (0..len).map(|at| (at / 251 + at + usize::from(number)) as u8).collect();
-            // Two of them in one turn.
+            // Each message is sent twice, so that the broker handles both together.
             world.send_later(publisher, &publish(version, &topic, qos, number, &payload));
             if number % 2 == 0 {
                 world.drive();
@@ -103,11 +103,11 @@ fn clients_get_the_same_bytes_wherever_writes_are_cut() {
         (owned, true, 10_007),
         (owned, true, 977),
         (owned, false, 10_007),
-        // In borrowed memory nothing stands in one piece.
+        // In borrowed memory no payload is in one piece.
         (Storage::Borrowed(CAPACITY), true, LONG + 30),
     ];
     for (storage, apart, size) in cuts {
-        // To compare them as a whole would print them.
+        // A failing comparison of the whole transcripts would print them.
         let (others, also_sent) = transcript(storage, apart, size);
         let same = streams.iter().zip(&others).map(|(one, other)| one == other);
         assert_eq!((same.collect::<Vec<_>>(), also_sent), (vec![true; 4], sent), "{storage:?}, {apart}, {size}");
@@ -116,7 +116,8 @@ fn clients_get_the_same_bytes_wherever_writes_are_cut() {
 
 const NOW: Instant = Instant::from_millis(1);
 
-/// A broker with subscribers to everything, of QoS 0, with the CONNACKs and SUBACKs taken.
+/// A broker whose subscribers subscribed to all topics with QoS 0 and have received CONNACK and SUBACK. Returns the
+/// subscribers and a publisher.
 fn bare(subscribers: usize) -> (Broker<'static>, Vec<ConnectionId>, ConnectionId) {
     let memory = Memory::owned(&CAPACITY, &Limits::GATEWAY, Shard::ONLY);
     let mut broker = Broker::new(memory, Config::gateway(1), &AllowAll);
@@ -153,7 +154,7 @@ fn send(broker: &mut Broker<'_>, from: ConnectionId, payload: &[u8]) {
 }
 
 #[test]
-fn a_payload_is_stored_once_and_shown_to_all_until_the_last_has_it() {
+fn a_payload_is_stored_once_until_its_last_subscriber_has_it() {
     let (mut broker, subscribers, publisher) = bare(3);
     let held = broker.counters().bytes;
     send(&mut broker, publisher, &[7; 100_000]);
@@ -170,7 +171,7 @@ fn a_payload_is_stored_once_and_shown_to_all_until_the_last_has_it() {
         broker.handle_payload_written(subscriber, 60_000);
         let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
         assert_eq!((transmit.written, payload.as_ptr().addr()), (0, places[0] + 60_000));
-        // Also with more than there is, or with nothing to be written.
+        // The broker must bear a wrong count: more bytes than there are, or bytes where none are due.
         broker.handle_payload_written(subscriber, usize::MAX);
         broker.handle_payload_written(subscriber, 1);
         let (transmit, payload) = broker.poll_transmit_apart(NOW, subscriber, &mut out);
@@ -180,9 +181,10 @@ fn a_payload_is_stored_once_and_shown_to_all_until_the_last_has_it() {
     assert_eq!((counters.bytes, counters.publish_sent[0]), (held, 3));
 }
 
-/// The rest may be asked for in a buffer, and what goes before a payload fits with it.
+/// An embedder may ask for the rest of a payload in a buffer, and gets the head of a packet together with a payload that
+/// fits.
 #[test]
-fn both_ways_to_transmit_go_on_where_the_other_was() {
+fn payloads_may_be_transmitted_partly_in_place_and_partly_by_copy() {
     let (mut broker, subscribers, publisher) = bare(1);
     send(&mut broker, publisher, b"short");
     send(&mut broker, publisher, &[7; 100_000]);
@@ -195,15 +197,16 @@ fn both_ways_to_transmit_go_on_where_the_other_was() {
     assert_eq!(out[..10_000], [7; 10_000]);
     let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
     assert_eq!((transmit.written, payload.len()), (0, 89_999));
-    // What is left is not long any more.
+    // The rest of the payload is no longer long.
     broker.handle_payload_written(subscribers[0], 89_999 - LONG + 1);
     let (transmit, payload) = broker.poll_transmit_apart(NOW, subscribers[0], &mut out);
     assert_eq!((transmit.written, transmit.then, payload), (LONG - 1, Then::Idle, &[][..]));
 }
 
-/// A client goes that has only a part of a message: the message is lost and counted, and its memory given back.
+/// A client is closed that has received only a part of a message. The message is counted as lost, and its memory is given
+/// back.
 #[test]
-fn a_client_that_goes_amid_a_payload_leaves_nothing() {
+fn a_client_closed_in_the_middle_of_a_payload_leaks_no_memory() {
     let (mut broker, subscribers, publisher) = bare(1);
     let held = broker.counters().bytes;
     send(&mut broker, publisher, &[7; 100_000]);

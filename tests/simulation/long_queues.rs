@@ -1,4 +1,4 @@
-//! Queues in the store are longer than queues in memory, as long as that leaves room for others.
+//! Queues in the store may be longer than queues in memory, as long as they leave room for others.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{AllowAll, Config, DropReason, Limits, Overflow, OverflowRule};
@@ -6,9 +6,9 @@ use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::memory::{MODEST, Storage};
 use goldcrest_tests::world::World;
 
-/// Messages in a queue in memory.
+/// The limit of a queue in memory, in messages.
 const SHORT: u32 = 4;
-/// Messages in a queue in the store.
+/// The limit of a queue in the store, in messages.
 const LONG: u32 = 20;
 
 const LIMITS: Limits = {
@@ -24,12 +24,12 @@ fn config(overflow: Overflow) -> Config<'static> {
     Config { durable: true, body_budget: 1, limits: LIMITS, overflow, ..Config::gateway(1) }
 }
 
-/// Such worlds of one broker and of two.
+/// A world of one broker and a world of two, with this configuration.
 fn worlds(config: &Config<'static>) -> impl Iterator<Item = World> {
     [1, 2].map(|shards| World::in_storage(Storage::Owned(MODEST), shards, config.clone(), &AllowAll)).into_iter()
 }
 
-/// A client whose Session survives everything, or ends with its Network Connection; its CONNACK is to be taken.
+/// Connects a client whose Session never expires, or ends with its Network Connection, and leaves its CONNACK to be received.
 fn client(world: &mut World, id: &str, is_kept: bool) -> Honest {
     let expiry_secs = if is_kept { u32::MAX } else { 0 };
     Honest::connect(
@@ -39,7 +39,7 @@ fn client(world: &mut World, id: &str, is_kept: bool) -> Honest {
     )
 }
 
-/// One that subscribed. It acknowledges nothing.
+/// Connects a client that subscribes, and acknowledges nothing.
 fn subscriber(world: &mut World, id: &str, filter: &str, qos: QoS, is_kept: bool) -> Honest {
     let mut client = client(world, id, is_kept);
     assert!(matches!(client.take(world)[..], [Got::ConnAck(..)]));
@@ -47,18 +47,18 @@ fn subscriber(world: &mut World, id: &str, filter: &str, qos: QoS, is_kept: bool
     client
 }
 
-/// A Session with a subscription, whose client is away.
+/// A Session with a subscription, whose client is not connected.
 fn absent(world: &mut World, id: &str, filter: &str) {
     let reader = subscriber(world, id, filter, QoS::ExactlyOnce, true);
     world.cut(reader.at);
 }
 
-/// Publishers whose Sessions are on all shards.
+/// Publishers whose Sessions are spread over all shards.
 fn writers(world: &mut World) -> Vec<Honest> {
     ["w1", "w2", "w3", "w4"].map(|id| Honest::accepted(world, Version::V5, &Opening::new(id))).into()
 }
 
-/// The code that the publisher hears of a message.
+/// Publishes a message, completes its handshake, and returns the code of the PUBACK or PUBREC.
 fn publish(world: &mut World, writer: &mut Honest, topic: &str, number: u32, qos: QoS) -> ReasonCode {
     let payload = [&number.to_be_bytes()[..], &[b'.'; 96]].concat();
     writer.publish(world, topic, &payload, qos, false, 1);
@@ -71,7 +71,7 @@ fn publish(world: &mut World, writer: &mut Honest, topic: &str, number: u32, qos
     code
 }
 
-/// How many of so many messages are taken, first those that are.
+/// Publishes `count` messages, and returns how many were accepted. No message may be accepted after one that was refused.
 fn taken(world: &mut World, topic: &str, count: u32, qos: QoS) -> u32 {
     let mut all = writers(world);
     let mut taken = 0;
@@ -91,7 +91,7 @@ fn taken(world: &mut World, topic: &str, count: u32, qos: QoS) -> u32 {
     taken
 }
 
-/// Connects, and takes all that waits: the numbers of the messages.
+/// Connects, and receives all waiting messages. Returns their numbers.
 fn drain(world: &mut World, id: &str) -> Vec<u32> {
     let mut reader = client(world, id, true);
     let numbers = rest(world, &mut reader);
@@ -112,9 +112,9 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<u32> {
     range.collect()
 }
 
-/// Messages for an absent client wait in the store, beyond what memory would have room for; the publisher hears of the first that does not.
+/// Messages for an absent client wait in the store, more than a queue in memory would hold. The first message without room is refused.
 #[test]
-fn acknowledged_messages_come_also_if_they_are_more_than_a_queue_in_memory_has() {
+fn a_queue_in_the_store_holds_more_messages_than_one_in_memory() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         for mut world in worlds(&config(Overflow::DropNewest)) {
             absent(&mut world, "reader", "t");
@@ -129,13 +129,13 @@ fn acknowledged_messages_come_also_if_they_are_more_than_a_queue_in_memory_has()
 }
 
 #[test]
-fn bytes_are_bounded_too() {
+fn a_queue_in_the_store_is_bounded_in_bytes_too() {
     let limits = LIMITS.with(|limits| {
         limits.queued_bytes = 4 * 101;
         limits.durable_queued_messages = 0;
         limits.durable_queued_bytes = 11 * 101;
     });
-    // Whether the number of messages has a bound of its own.
+    // In the second case only the bytes limit the queue in memory.
     for (queued_messages, most) in [(SHORT, SHORT), (1_000, 11)] {
         let limits = limits.with(|limits| limits.queued_messages = queued_messages);
         for mut world in worlds(&Config { limits, ..config(Overflow::DropNewest) }) {
@@ -145,24 +145,23 @@ fn bytes_are_bounded_too() {
     }
 }
 
-/// A Session that ends with its Network Connection has its queue in memory, and so has every Session of a broker without store.
+/// The queue of a Session that ends with its Network Connection is in memory, and so are all queues of a broker without a store.
 #[test]
 fn queues_in_memory_are_short() {
     let in_memory = Config { durable: false, ..config(Overflow::DropNewest) };
     for (config, is_kept) in [(config(Overflow::DropNewest), false), (in_memory, true)] {
         for mut world in worlds(&config) {
             let mut reader = subscriber(&mut world, "reader", "t", QoS::AtLeastOnce, is_kept);
-            // One is in flight.
+            // One more message is in flight.
             assert_eq!(taken(&mut world, "t", LONG, QoS::AtLeastOnce), SHORT + 1);
             assert_eq!(rest(&mut world, &mut reader), numbers(0..SHORT + 1));
         }
     }
 }
 
-/// A message of QoS 0 waits in memory: it finds no room in a long queue, and never takes the room of messages that were
-/// acknowledged.
+/// A message of QoS 0 waits in memory. It may not use the room of a long queue, and never takes the place of acknowledged messages.
 #[test]
-fn a_message_of_qos_0_does_not_touch_a_long_queue() {
+fn messages_of_qos_0_do_not_enter_a_long_queue() {
     for policy in [Overflow::DropNewest, Overflow::DropOldest, Overflow::Refuse] {
         for mut world in worlds(&config(policy)) {
             let mut reader = subscriber(&mut world, "reader", "t", QoS::AtLeastOnce, true);
@@ -177,13 +176,13 @@ fn a_message_of_qos_0_does_not_touch_a_long_queue() {
 }
 
 #[test]
-fn the_oldest_of_a_long_queue_goes_one_for_one() {
+fn a_full_long_queue_drops_its_oldest_message_for_each_new_one() {
     for mut world in worlds(&config(Overflow::DropOldest)) {
         absent(&mut world, "reader", "t");
         assert_eq!(taken(&mut world, "t", LONG + 5, QoS::AtLeastOnce), LONG + 5);
         assert_eq!(drops(&world), 5);
         world.crash();
-        // Where there is no room elsewhere either.
+        // Even when all queues are told that the store is half full.
         half_full(&mut world, true);
         assert_eq!(taken(&mut world, "t", 2, QoS::AtLeastOnce), 2);
         let expected = [numbers(7..LONG + 5), numbers(0..2)].concat();
@@ -191,7 +190,7 @@ fn the_oldest_of_a_long_queue_goes_one_for_one() {
     }
 }
 
-/// The publisher is refused once the long queue is full, on whatever shard it is; a message of QoS 0 when the short one is.
+/// A publisher on any shard is refused once the long queue is full. A message of QoS 0 is refused once the short queue would be full.
 #[test]
 fn the_publisher_is_refused_when_the_long_queue_is_full() {
     for mut world in worlds(&config(Overflow::Refuse)) {
@@ -205,7 +204,7 @@ fn the_publisher_is_refused_when_the_long_queue_is_full() {
     }
 }
 
-/// With the policy that looks for older messages by their topics, queues are short.
+/// A policy that looks for older messages of the same topic has short queues.
 #[test]
 fn the_latest_of_each_topic_is_kept_in_a_short_queue() {
     let rules = vec![OverflowRule::new("latest", Overflow::KeepLatest).unwrap()];
@@ -223,7 +222,7 @@ fn half_full(world: &mut World, is_half_full: bool) {
     }
 }
 
-/// The other half of the store is for those whose queues are short.
+/// The other half of the store is reserved for Sessions whose queues are short.
 #[test]
 fn long_queues_do_not_grow_while_the_store_is_half_full() {
     for mut world in worlds(&config(Overflow::DropNewest)) {
@@ -238,8 +237,7 @@ fn long_queues_do_not_grow_while_the_store_is_half_full() {
     }
 }
 
-/// Clients that are away leave memory for those that are there, and for each other: four queues may be as long as one may get, or more
-/// that are shorter.
+/// Absent clients leave memory for connected clients and for each other: four queues may have the full length, or more queues less.
 #[test]
 fn long_queues_leave_memory_for_others() {
     for mut world in worlds(&config(Overflow::DropNewest)) {
@@ -257,10 +255,9 @@ fn long_queues_leave_memory_for_others() {
     }
 }
 
-/// The queue of a shared subscription is in the store as well. Bodies of its messages stay in memory, so their bytes have the bound of
-/// memory.
+/// A group's queue is in the store as well. The bodies of its messages stay in memory, so the limit of bytes in memory holds for them.
 #[test]
-fn a_group_keeps_more_in_the_store() {
+fn a_groups_queue_in_the_store_holds_more_messages_too() {
     for queued_bytes in [Limits::GATEWAY.queued_bytes, 10 * 101] {
         let limits = LIMITS.with(|limits| {
             limits.queued_bytes = queued_bytes;

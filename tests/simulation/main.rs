@@ -1,6 +1,7 @@
-//! The core under a virtual clock: what happens at once, in whatever order, at limits, under attack, and when the power goes.
+//! The core under a virtual clock: happenings at the same moment and in any order, at limits, under attack, and with power cuts.
 //!
-//! All in one program, which is linked once. What counts allocations is a program of its own: [`allocations.rs`](allocations.rs).
+//! All these tests are one program, which is linked once. The test that counts allocations is a program of its own:
+//! [`allocations.rs`](allocations.rs).
 
 mod abuse;
 mod bodies;

@@ -1,6 +1,7 @@
-//! Clients that live in a part of the tree of topics: they name topics without its beginning, and see no others.
+//! Mounts: clients that live in a part of the topic tree. They name topics without the beginning of that part, and see
+//! no topics outside.
 //!
-//! `name@site` is granted the mount `site/`, all others the whole tree.
+//! In these tests `name@site` is granted the mount `site/`, and all other clients see the whole tree.
 
 use std::ops::ControlFlow;
 
@@ -22,7 +23,7 @@ fn below(prefix: &str) -> Grant {
     Grant::default().below(Mount::new(prefix).unwrap())
 }
 
-/// Only what lies in a site, and what is for all, is permitted.
+/// Permits only topics below a site, and topics for everybody.
 struct WholeTopics;
 
 impl Authorize for WholeTopics {
@@ -73,13 +74,13 @@ fn connect(world: &mut World, version: Version, id: &str) -> Honest {
     Honest::accepted(world, version, &kept(id))
 }
 
-/// Subscribes; what is retained comes to its end.
+/// Subscribes, and receives all retained messages for the filter.
 fn subscribe(world: &mut World, client: &mut Honest, filter: &str, qos: QoS) -> Vec<(String, Vec<u8>)> {
     let filters = [(filter, SubscriptionOptions::with_qos(qos))];
     let (packet_id, properties) = (id(1), Properties::EMPTY);
     client.send(world, &Packet::Subscribe(Subscribe { packet_id, properties, filters: Filters::new(&filters) }));
     let mut got = client.take(world);
-    // Retained messages need not wait for the disk with SUBACK.
+    // Retained messages may come before SUBACK, which waits for the disk.
     let answer = got.iter().position(|got| matches!(got, Got::SubAck(..))).expect("SUBACK");
     assert_eq!(got.remove(answer), Got::SubAck(1, vec![ReasonCode::granted(qos)]), "{filter}");
     let mut all = Vec::new();
@@ -109,7 +110,7 @@ fn expect(world: &mut World, client: &mut Honest, expected: &[(&str, &str)]) {
     assert_eq!(messages(world, client), all(expected));
 }
 
-/// Publishes, and goes through with the handshake.
+/// Publishes, and completes the handshake.
 fn publish(world: &mut World, client: &mut Honest, topic: &str, payload: &str, qos: QoS, retain: bool) {
     client.publish(world, topic, payload.as_bytes(), qos, retain, 7);
     let got = client.take(world);
@@ -127,7 +128,7 @@ fn publish(world: &mut World, client: &mut Honest, topic: &str, payload: &str, q
     }
 }
 
-/// All subscriptions of a Session, by their whole filters.
+/// All subscriptions of a Session, with their whole filters.
 fn subscriptions(world: &mut World, client: &str) -> Vec<String> {
     let mut all = Vec::new();
     for shard in 0..world.shards() {
@@ -147,7 +148,7 @@ fn dropped(world: &World, reason: DropReason) -> u32 {
 }
 
 #[test]
-fn topics_that_a_client_names_are_below_its_mount_and_topics_it_is_sent_come_without_it() {
+fn the_mount_is_added_to_topics_from_the_client_and_removed_from_topics_to_it() {
     worlds(|world, version| {
         let [mut a, mut b, mut other, mut whole, mut inside, mut outside] =
             ["a@site", "b@site", "c@other", "whole", "p@site", "p"].map(|id| connect(world, version, id));
@@ -171,11 +172,11 @@ fn topics_that_a_client_names_are_below_its_mount_and_topics_it_is_sent_come_wit
 }
 
 #[test]
-fn topics_above_the_first_level_below_the_mount_are_not_the_clients() {
+fn a_client_does_not_get_the_topics_of_its_mount_itself() {
     worlds(|world, version| {
         let [mut client, mut whole] = ["a@site", "whole"].map(|id| connect(world, version, id));
         subscribe(world, &mut client, "#", QoS::AtLeastOnce);
-        // `site/#` matches these two: without the mount nothing would be left of them.
+        // The filter `site/#` matches `site` and `site/`. Without the mount no topic would be left of these.
         for topic in ["site", "site/", "site/x"] {
             publish(world, &mut whole, topic, topic, QoS::AtLeastOnce, true);
         }
@@ -188,7 +189,7 @@ fn topics_above_the_first_level_below_the_mount_are_not_the_clients() {
 }
 
 #[test]
-fn retained_messages_are_those_below_the_mount() {
+fn a_client_gets_retained_messages_below_its_mount_alone() {
     worlds(|world, version| {
         let [mut a, mut whole] = ["a@site", "whole"].map(|id| connect(world, version, id));
         publish(world, &mut a, "r", "mine", QoS::AtLeastOnce, true);
@@ -208,7 +209,7 @@ fn retained_messages_are_those_below_the_mount() {
 }
 
 #[test]
-fn a_will_is_published_below_the_mount_also_after_a_restart() {
+fn a_will_is_published_below_the_mount_even_after_a_restart() {
     worlds(|world, version| {
         let will =
             Will { topic: "gone", qos: QoS::AtLeastOnce, retain: true, properties: Properties::EMPTY, payload: b"!" };
@@ -228,7 +229,7 @@ fn a_will_is_published_below_the_mount_also_after_a_restart() {
             expect(world, &mut watcher, &[("gone", "!")]);
             expect(world, &mut whole, &[("site/gone", "!")]);
         }
-        // Asked about as a whole topic, at the verdict.
+        // The permission for the Will is asked for with the whole topic, at the verdict.
         let secret = Will { topic: "secret", ..will };
         let mut client =
             Honest::connect(world, version, &Opening { will: Some((secret, 0)), ..Opening::new("a@site") });
@@ -238,13 +239,13 @@ fn a_will_is_published_below_the_mount_also_after_a_restart() {
     });
 }
 
-/// Connects a client, without a look at the packets that arrive.
+/// Connects a client, and leaves all packets to be received later.
 fn connect_late(world: &mut World, version: Version, id: &str) -> Honest {
     Honest::connect(world, version, &kept(id))
 }
 
 #[test]
-fn groups_of_shared_subscriptions_are_those_of_the_whole_filter() {
+fn clients_with_the_same_whole_filter_share_a_group() {
     worlds(|world, version| {
         let [mut a, mut b, mut other, mut publisher] =
             ["a@site", "b@site", "c@other", "p@site"].map(|id| connect(world, version, id));
@@ -263,7 +264,7 @@ fn groups_of_shared_subscriptions_are_those_of_the_whole_filter() {
             assert!(!got.is_empty() && got.iter().all(|(shown, _)| shown == topic), "{topic}: {got:?}");
         }
         assert_eq!(got.iter().map(Vec::len).sum::<usize>(), 30);
-        // What it leaves behind goes to the others.
+        // The messages that this member does not take go to the other members.
         for client in [&mut a, &mut b] {
             let code = client.unsubscribe(world, "$share/g/t/+");
             assert_eq!(code, ReasonCode::Success);
@@ -275,7 +276,7 @@ fn groups_of_shared_subscriptions_are_those_of_the_whole_filter() {
 }
 
 #[test]
-fn a_client_unsubscribes_from_what_it_subscribed_to() {
+fn a_client_with_a_mount_unsubscribes_by_the_filter_it_subscribed_to() {
     worlds(|world, version| {
         let [mut a, mut whole] = ["a@site", "whole"].map(|id| connect(world, version, id));
         subscribe(world, &mut a, "t", QoS::AtLeastOnce);
@@ -298,7 +299,7 @@ fn publish_with(world: &mut World, client: &Honest, topic: &str, list: &[Propert
 }
 
 #[test]
-fn topic_aliases_stand_for_whole_topics_here_and_for_shown_ones_there() {
+fn topic_aliases_work_for_clients_with_and_without_a_mount() {
     for shards in [1, 2] {
         let world = &mut world_of(shards, config());
         let mut a = Honest::accepted(world, Version::V5, &Opening { aliases: 2, ..Opening::new("a@site") });
@@ -308,7 +309,7 @@ fn topic_aliases_stand_for_whole_topics_here_and_for_shown_ones_there() {
         for topic in ["t", "", "u", ""] {
             publish_with(world, &a, topic, &[Property::TopicAlias(1)]);
         }
-        // Where an alias is known it stands for the topic that stood beside it first.
+        // An alias alone stands for the last topic that was sent with it.
         expect(world, &mut a, &[("t", "x"), ("t", "x"), ("u", "x"), ("u", "x")]);
         expect(world, &mut whole, &[("site/t", "x"), ("site/t", "x"), ("site/u", "x"), ("site/u", "x")]);
     }
@@ -331,7 +332,7 @@ fn with_response_topics(world: &mut World, client: &Honest) -> Vec<(String, Opti
 }
 
 #[test]
-fn a_response_topic_is_below_the_mount_and_one_elsewhere_is_shown_as_it_is() {
+fn the_mount_is_added_to_response_topics_and_removed_where_it_fits() {
     for shards in [1, 2] {
         for payload_at in ["site/answers", "elsewhere/answers", "site", ""] {
             let world = &mut world_of(shards, config());
@@ -377,7 +378,7 @@ fn the_response_topic_of_a_will_is_below_the_mount() {
 }
 
 #[test]
-fn a_session_goes_on_with_its_mount_after_a_restart() {
+fn a_session_keeps_its_mount_over_a_restart() {
     worlds(|world, version| {
         let mut a = connect(world, version, "a@site");
         subscribe(world, &mut a, "t", QoS::ExactlyOnce);
@@ -399,7 +400,7 @@ fn a_session_goes_on_with_its_mount_after_a_restart() {
     });
 }
 
-/// A Session of `id` with messages of each kind for it: in flight, queued, and of a group.
+/// Leaves a Session of `id` with messages of each kind: in flight, queued, and of a group.
 fn leave_session(world: &mut World, version: Version, grant: Grant, filters: &[&str], topics: &[&str]) {
     world.set_judge(Box::new(move |_| Judgement::Grant(grant.clone())));
     let mut client = connect(world, version, "moves");
@@ -419,7 +420,7 @@ fn leave_session(world: &mut World, version: Version, grant: Grant, filters: &[&
 }
 
 #[test]
-fn a_session_that_comes_back_with_another_mount_loses_what_is_outside_of_it() {
+fn a_session_resumed_with_another_mount_loses_topics_outside_it() {
     for crash in [false, true] {
         worlds(|world, version| {
             leave_session(world, version, below("site/"), &["t", "$share/g/t", "other/t"], &["site/t", "site/other/t"]);
@@ -432,7 +433,7 @@ fn a_session_that_comes_back_with_another_mount_loses_what_is_outside_of_it() {
             let mut client = connect_late(world, version, "moves");
             expect(world, &mut client, &[("t", "in flight")]);
             assert_eq!(subscriptions(world, "moves"), ["site/other/t"]);
-            // One of the group goes back to it, and ends with it, or stays with the Session, and is dropped.
+            // A message of the group goes back to the group and ends with it, or stays with the Session and is dropped.
             assert!(dropped(world, DropReason::NotAuthorized) > before);
             world.check_stores();
             let left: usize = (0..world.shards()).map(|shard| world.shard(shard).counters().deliveries as usize).sum();
@@ -442,7 +443,7 @@ fn a_session_that_comes_back_with_another_mount_loses_what_is_outside_of_it() {
 }
 
 #[test]
-fn a_session_that_comes_back_without_a_mount_keeps_all_by_whole_names() {
+fn a_session_resumed_without_its_mount_keeps_all_its_subscriptions() {
     worlds(|world, version| {
         leave_session(world, version, below("site/"), &["t"], &["site/t"]);
         let mut client = connect_late(world, version, "moves");
@@ -452,7 +453,7 @@ fn a_session_that_comes_back_without_a_mount_keeps_all_by_whole_names() {
 }
 
 #[test]
-fn a_client_with_a_mount_does_not_see_what_the_server_tells_of_itself() {
+fn a_client_with_a_mount_does_not_see_the_servers_sys_topics() {
     worlds(|world, version| {
         let [mut client, mut inside] = ["a@site", "p@site"].map(|id| connect(world, version, id));
         for filter in ["$SYS/#", "#", "$SYS/a"] {
@@ -466,7 +467,7 @@ fn a_client_with_a_mount_does_not_see_what_the_server_tells_of_itself() {
         }
         world.drive();
         expect(world, &mut client, &[]);
-        // Below the mount these are topics as all others.
+        // Below the mount, topics that begin with `$SYS/` are ordinary topics.
         publish(world, &mut inside, "$SYS/a", "2", QoS::AtMostOnce, false);
         expect(world, &mut client, &[("$SYS/a", "2")]);
     });
@@ -508,7 +509,7 @@ fn a_topic_that_is_too_long_with_the_mount_is_refused() {
 fn a_packet_that_is_too_large_with_the_mount_is_refused() {
     let world = &mut world_of(1, config());
     let mut client = connect(world, Version::V5, &["a@", &"s".repeat(200)].concat());
-    // Each filter is 1 byte, and would be 202.
+    // Each filter is 1 byte, and 202 bytes with the mount.
     let filters = vec![("t", SubscriptionOptions::with_qos(QoS::AtMostOnce)); 10_000];
     let (packet_id, properties) = (id(1), Properties::EMPTY);
     let packet = Packet::Subscribe(Subscribe { packet_id, properties, filters: Filters::new(&filters) });
@@ -517,7 +518,7 @@ fn a_packet_that_is_too_large_with_the_mount_is_refused() {
 }
 
 #[test]
-fn levels_of_the_mount_count() {
+fn the_levels_of_a_mount_count_towards_the_limit() {
     let limits = Limits::GATEWAY.with(|limits| limits.topic_levels = 2);
     let world = &mut world_of(1, Config { limits, ..config() });
     let mut client = connect(world, Version::V5, "a@site");
@@ -528,7 +529,7 @@ fn levels_of_the_mount_count() {
 }
 
 #[test]
-fn permissions_are_about_whole_topics() {
+fn permissions_are_asked_for_with_the_whole_topic() {
     worlds(|world, version| {
         let mut client = connect(world, version, "a@site");
         let denied = if version.is_v5() { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError };
@@ -542,7 +543,7 @@ fn permissions_are_about_whole_topics() {
 }
 
 #[test]
-fn a_reauthentication_does_not_change_the_mount() {
+fn a_re_authentication_does_not_change_the_mount() {
     for (grant, is_right) in [(below("site/"), true), (below("other/"), false), (Grant::default(), false)] {
         let world = &mut world_of(1, config());
         let at = world.open();

@@ -1,5 +1,5 @@
-//! What operators do and see: connections that they close, Sessions that they end, retained messages that they remove, and what a
-//! Session and the topic tree hold, in portions.
+//! Commands and views for operators: they close connections, end Sessions, remove retained messages, and list Sessions and the
+//! topic tree in portions.
 
 use std::ops::ControlFlow;
 
@@ -16,7 +16,7 @@ fn client(world: &mut World, version: Version, id: &str) -> Honest {
     Honest::accepted(world, version, &Opening { expiry_secs: 600, clean_start: false, ..Opening::new(id) })
 }
 
-/// All that a visit shows in portions of `portion`.
+/// All entries that a visit shows in portions of `portion`.
 fn in_portions<T>(
     world: &mut World,
     portion: usize,
@@ -37,7 +37,7 @@ fn in_portions<T>(
 }
 
 #[test]
-fn a_client_is_disconnected_with_the_reason_code_that_the_operator_gives() {
+fn an_operator_can_disconnect_a_client_with_a_reason_code() {
     for version in [Version::V5, Version::V3_1_1] {
         let world = &mut world();
         let mut c = client(world, version, "c");
@@ -58,7 +58,7 @@ fn a_client_is_disconnected_with_the_reason_code_that_the_operator_gives() {
 }
 
 #[test]
-fn a_session_is_ended_whether_its_client_is_connected_or_not() {
+fn an_operator_can_end_a_session_whether_its_client_is_connected_or_not() {
     for connected in [true, false] {
         let world = &mut world();
         let mut c = client(world, Version::V5, "c");
@@ -76,14 +76,14 @@ fn a_session_is_ended_whether_its_client_is_connected_or_not() {
         assert!(world.shard(0).session("c").is_none());
         assert_eq!(world.shard(0).counters().subscriptions, 0);
         assert!(!world.with_shard(0, |broker| broker.end_session(now, "c")), "it is gone");
-        // Nothing of it comes back after a restart.
+        // After a restart the Session is still gone.
         world.crash();
         assert!(world.shard(0).session("c").is_none());
     }
 }
 
 #[test]
-fn a_retained_message_is_removed_on_all_shards() {
+fn an_operator_can_remove_a_retained_message_on_all_shards() {
     let world = &mut World::new(3, Config { durable: true, ..Config::gateway(1) });
     let p = client(world, Version::V5, "p");
     p.publish(world, "a", b"x", QoS::AtLeastOnce, true, 1);
@@ -96,7 +96,7 @@ fn a_retained_message_is_removed_on_all_shards() {
 }
 
 #[test]
-fn the_subscriptions_of_a_session_are_shown_in_portions() {
+fn an_operator_can_list_the_subscriptions_of_a_session_in_portions() {
     for portion in [1, 3, 100] {
         let world = &mut world();
         let mut c = client(world, Version::V5, "c");
@@ -121,7 +121,7 @@ fn the_subscriptions_of_a_session_are_shown_in_portions() {
 }
 
 #[test]
-fn messages_in_flight_and_waiting_are_shown_in_their_order() {
+fn an_operator_can_list_the_messages_of_a_session_in_order() {
     for portion in [1, 2, 100] {
         let world = &mut world();
         let p = client(world, Version::V5, "p");
@@ -150,14 +150,14 @@ fn messages_in_flight_and_waiting_are_shown_in_their_order() {
 }
 
 #[test]
-fn retained_messages_are_shown_in_portions_and_no_others() {
+fn an_operator_can_list_retained_messages_alone_in_portions() {
     for portion in [1, 4, 10_000] {
         let world = &mut world();
         let p = client(world, Version::V5, "p");
         let mut absent = client(world, Version::V5, "absent");
         assert_eq!(absent.subscribe(world, "#", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
         absent.disconnect(world);
-        // Some that are queued but not retained, some that were replaced, and more than are looked at in one call.
+        // Some messages are queued and not retained, some were replaced, and there are more than one call looks at.
         for number in 1..=1_500 {
             let topic = format!("r/{}", number % 1_200);
             p.publish(world, &topic, b"x", QoS::AtLeastOnce, number % 3 > 0, number);
@@ -179,7 +179,7 @@ fn retained_messages_are_shown_in_portions_and_no_others() {
 }
 
 #[test]
-fn a_broker_goes_on_with_another_configuration() {
+fn a_running_broker_accepts_another_configuration() {
     let world = &mut world();
     let mut c = client(world, Version::V5, "c");
     assert_eq!(c.subscribe(world, "a", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);

@@ -1,4 +1,4 @@
-//! Messages that need not be recorded, because they are over before their batch; and records that are made all the
+//! Messages that need no record, because they are acknowledged before their batch is written; and records that are needed all the
 //! same.
 
 use goldcrest_core::codec::{
@@ -11,7 +11,8 @@ use goldcrest_tests::world::{Sync, World};
 
 const PUBACK: Got = Got::Ack(AckKind::PubAck, 1, ReasonCode::Success);
 
-/// A world whose stores wait, once clients are there: a publisher on the first shard, a subscriber with QoS 2 on the last.
+/// A publisher on the first shard and a subscriber with QoS 2 on the last. After they have connected, the stores delay records
+/// that may turn out unnecessary.
 struct Scene {
     world: World,
     publisher: Honest,
@@ -50,7 +51,7 @@ impl Scene {
         self.publisher = Honest::accepted(&mut self.world, Version::V5, &kept(&id));
     }
 
-    /// The payloads of what the subscriber was sent, which it acknowledges.
+    /// Receives and acknowledges the subscriber's messages. Returns their payloads.
     fn heard(&mut self) -> Vec<Vec<u8>> {
         let mut payloads = Vec::new();
         for got in self.subscriber.take(&mut self.world) {
@@ -72,13 +73,13 @@ fn kept(id: &str) -> Opening<'_> {
     Opening { clean_start: false, expiry_secs: 100, ..Opening::new(id) }
 }
 
-/// A Client Identifier that lives on this shard.
+/// A Client Identifier that is at home on this shard.
 fn id_on(shard: u16, shards: u16, name: &str) -> String {
     (0..).map(|number| format!("{name} {number}")).find(|id| Shard::home_of(id.as_bytes(), shards) == shard).unwrap()
 }
 
 #[test]
-fn a_message_that_was_acknowledged_before_its_batch_is_in_no_batch() {
+fn a_message_acknowledged_before_its_batch_is_not_recorded() {
     for shards in [1, 2] {
         let mut scene = Scene::new(shards);
         for payload in [b"first", b"later"] {
@@ -97,7 +98,7 @@ fn a_message_that_was_acknowledged_before_its_batch_is_in_no_batch() {
 }
 
 #[test]
-fn a_message_that_is_not_acknowledged_is_safe_before_its_publisher_hears_so() {
+fn an_unacknowledged_message_is_safe_before_its_publisher_gets_puback() {
     for shards in [1, 2] {
         let mut scene = Scene::new(shards);
         scene.publish(b"first", QoS::AtLeastOnce);
@@ -110,7 +111,7 @@ fn a_message_that_is_not_acknowledged_is_safe_before_its_publisher_hears_so() {
 }
 
 #[test]
-fn nobody_waits_for_a_client_that_is_away() {
+fn a_message_for_an_absent_client_is_recorded_at_once() {
     for shards in [1, 2] {
         let mut scene = Scene::new(shards);
         scene.subscriber.disconnect(&mut scene.world);
@@ -121,9 +122,9 @@ fn nobody_waits_for_a_client_that_is_away() {
     }
 }
 
-/// Records that a handshake is over may wait, and an acknowledgement of the next message does not wait for them.
+/// The record that a handshake is complete may be delayed. The acknowledgement of the next message does not wait for it.
 #[test]
-fn records_that_a_message_is_over_hold_nobody_up() {
+fn delayed_records_of_completed_messages_delay_no_acknowledgement() {
     let mut scene = Scene::new(1);
     scene.publish(b"first", QoS::AtLeastOnce);
     while scene.world.sync() {}
@@ -132,14 +133,14 @@ fn records_that_a_message_is_over_hold_nobody_up() {
     scene.publish(b"later", QoS::AtLeastOnce);
     assert_eq!((scene.heard(), scene.answers()), (vec![b"later".to_vec()], vec![PUBACK]));
     assert_eq!(scene.batches(), before);
-    // That the first one is over is not recorded yet: it comes twice, as it may.
+    // The acknowledgement of the first message is not recorded yet. So the message comes twice, which QoS 1 allows.
     scene.world.crash();
     assert_eq!(scene.subscriber_returns(), [b"first"]);
 }
 
-/// A receipt that came back after PUBCOMP would make the next message with its Packet Identifier a duplicate.
+/// A receipt that came back after PUBCOMP would make the next message with its Packet Identifier look like a duplicate.
 #[test]
-fn the_end_of_a_receipt_is_safe_before_pubcomp() {
+fn pubcomp_waits_until_the_removal_of_the_receipt_is_safe() {
     let mut scene = Scene::new(1);
     scene.world.sync = Sync::ByHand;
     scene.publisher.publish(&mut scene.world, "nobody", b"first", QoS::ExactlyOnce, false, 1);
@@ -151,9 +152,9 @@ fn the_end_of_a_receipt_is_safe_before_pubcomp() {
     assert_eq!(scene.answers(), [Got::Ack(AckKind::PubComp, 1, ReasonCode::Success)]);
 }
 
-/// A QoS 2 message goes to a sibling once its receipt is safe: otherwise it could come twice.
+/// A message of QoS 2 is forwarded to another shard only when its receipt is safe: otherwise the message could come twice.
 #[test]
-fn a_message_with_qos_2_waits_for_its_receipt() {
+fn a_message_of_qos_2_is_forwarded_when_its_receipt_is_safe() {
     let mut scene = Scene::new(2);
     scene.world.sync = Sync::ByHand;
     let before = scene.world.store(1).taken;
@@ -163,10 +164,10 @@ fn a_message_with_qos_2_waits_for_its_receipt() {
     assert_eq!(scene.heard(), [b"first"]);
 }
 
-/// What a sibling records takes room that was granted to the one that promised it. It was counted there only for as long as the
-/// message was on its way, and then promised again.
+/// A record on another shard uses room that was granted to the shard that promised the message. That shard counted the room only
+/// while the message was on its way, and then promised it again.
 #[test]
-fn credit_for_what_siblings_record_is_promised_once() {
+fn room_for_records_on_another_shard_is_promised_once() {
     const MESSAGES: u16 = 100;
     let mut scene = Scene::new(2);
     scene.subscriber.disconnect(&mut scene.world);
@@ -184,10 +185,10 @@ fn credit_for_what_siblings_record_is_promised_once() {
     assert!((50..98).contains(&refused), "{refused}");
 }
 
-/// The place of a message among those for a sibling was known to the sibling alone after a restart. The next message got the same
-/// one, was taken for the same message, and lost.
+/// The sequence number of a message to another shard was known to that shard alone after a restart. The next message got the same
+/// number, was taken for the same message, and was lost.
 #[test]
-fn after_a_restart_a_message_gets_no_place_that_a_sibling_has_taken() {
+fn after_a_restart_a_message_gets_no_sequence_number_that_another_shard_has_seen() {
     let mut scene = Scene::new(2);
     scene.subscriber.disconnect(&mut scene.world);
     let before = scene.world.store(0).taken.1;
@@ -201,16 +202,16 @@ fn after_a_restart_a_message_gets_no_place_that_a_sibling_has_taken() {
     assert_eq!(scene.subscriber_returns(), [&b"first"[..], b"later"]);
 }
 
-/// The stamp of a retained message was known to the sibling alone after a power cut. The publisher's shard gave it out again, and
-/// the sibling took the later message for an older one.
+/// The stamp of a retained message was known to another shard alone after a power cut. The publisher's shard gave the same stamp
+/// out again, and the other shard took the later message for an older one.
 #[test]
-fn after_a_restart_a_retained_message_is_newer_than_those_that_siblings_have() {
+fn after_a_restart_a_new_retained_message_has_the_newest_stamp() {
     let mut scene = Scene::new(2);
     scene.world.sync = Sync::ByHand;
     for number in 1..=3 {
         scene.publisher.publish(&mut scene.world, "kept", &[b'0' + number], QoS::AtLeastOnce, true, number.into());
     }
-    // The sibling's disk is the faster one.
+    // The other shard's disk is the faster one.
     while scene.world.sync_one(1) {}
     scene.world.crash();
     scene.world.sync = Sync::AtOnce;

@@ -1,5 +1,5 @@
-//! A permission that is taken away holds at once, for what is queued, in flight and retained too, on all shards; and where nothing has
-//! changed nobody is asked about a delivery.
+//! When a permission is revoked, it is revoked at once, on all shards, even for messages that are queued, in flight or retained. As
+//! long as no rule changes, no permission is asked for at delivery.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use goldcrest_core::{Authorize, Config, Shard, Subject, Subscribable, TopicFilte
 use goldcrest_tests::honest::{Got, Honest, Opening};
 use goldcrest_tests::world::World;
 
-/// Topics that nobody may be sent; and how often somebody asked whether a message may be sent.
+/// Denies the delivery of some topics, and counts how often the broker asked whether a message may be delivered.
 #[derive(Default)]
 struct Rules {
     denied: Mutex<BTreeSet<String>>,
@@ -60,7 +60,7 @@ fn worlds(mut test: impl FnMut(&mut World, &'static Rules)) {
     }
 }
 
-/// A client on that shard, or on the last one if there are not so many.
+/// A client on that shard, or on the last one if there are fewer shards.
 fn client_on(world: &mut World, shard: u16, name: &str, expiry_secs: u32, window: Option<u16>) -> Honest {
     let mut client = connect_on(world, shard, name, expiry_secs, window);
     let got = client.take(world);
@@ -68,7 +68,7 @@ fn client_on(world: &mut World, shard: u16, name: &str, expiry_secs: u32, window
     client
 }
 
-/// The same client before it has read anything.
+/// The same client before it has received anything.
 fn connect_on(world: &mut World, shard: u16, name: &str, expiry_secs: u32, window: Option<u16>) -> Honest {
     let shards = world.shards() as u16;
     let shard = shard.min(shards - 1);
@@ -90,7 +90,7 @@ fn topics(client: &mut Honest, world: &mut World) -> Vec<String> {
 }
 
 #[test]
-fn nobody_is_asked_about_a_delivery_while_the_rules_are_the_same() {
+fn no_permission_is_asked_for_at_delivery_while_the_rules_are_unchanged() {
     worlds(|world, rules| {
         let (mut s, p) = (client_on(world, 0, "s", 60, None), client_on(world, 1, "p", 0, None));
         assert_eq!(s.subscribe(world, "a/#", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
@@ -99,7 +99,7 @@ fn nobody_is_asked_about_a_delivery_while_the_rules_are_the_same() {
         }
         assert_eq!(s.take_messages(world).len(), 20);
         assert_eq!(rules.asked.load(Ordering::Relaxed), 0);
-        // A change that takes nothing away: what comes after it is not asked about either.
+        // A change that revokes nothing: later messages are delivered without a question, too.
         tell(world);
         p.publish(world, "a/b", b"x", QoS::AtLeastOnce, false, 21);
         assert_eq!(s.take_messages(world).len(), 1);
@@ -108,7 +108,7 @@ fn nobody_is_asked_about_a_delivery_while_the_rules_are_the_same() {
 }
 
 #[test]
-fn a_subscription_that_is_granted_in_part_brings_what_the_client_may_have() {
+fn a_subscription_to_partly_denied_topics_delivers_the_others() {
     worlds(|world, rules| {
         rules.deny("a/secret");
         let (mut s, p) = (client_on(world, 0, "s", 60, None), client_on(world, 1, "p", 0, None));
@@ -122,7 +122,7 @@ fn a_subscription_that_is_granted_in_part_brings_what_the_client_may_have() {
 }
 
 #[test]
-fn messages_queued_retained_or_in_flight_are_not_sent_once_they_are_denied() {
+fn messages_queued_retained_or_in_flight_are_not_sent_after_a_denial() {
     worlds(|world, rules| {
         let mut s = client_on(world, 0, "s", 600, Some(1));
         let p = client_on(world, 1, "p", 0, None);
@@ -131,7 +131,7 @@ fn messages_queued_retained_or_in_flight_are_not_sent_once_they_are_denied() {
         p.publish(world, "a/in-flight", b"x", QoS::AtLeastOnce, false, 2);
         p.publish(world, "a/secret", b"x", QoS::AtLeastOnce, false, 3);
         p.publish(world, "a/open", b"x", QoS::AtLeastOnce, false, 4);
-        // Its Receive Maximum is 1, and it acknowledges nothing: the first is in flight, the others are queued.
+        // The client has a Receive Maximum of 1, and acknowledges nothing: the first message is in flight, the others are queued.
         let sent = s.take(world).iter().filter(|got| matches!(got, Got::Message(_))).count();
         assert_eq!(sent, 1);
         s.disconnect(world);
@@ -150,7 +150,7 @@ fn messages_queued_retained_or_in_flight_are_not_sent_once_they_are_denied() {
 }
 
 #[test]
-fn a_subscription_that_is_not_permitted_any_more_ends_and_its_client_learns_that() {
+fn a_revoked_subscription_ends_and_its_client_is_told() {
     worlds(|world, rules| {
         let mut s = client_on(world, 0, "s", 600, None);
         let mut other = client_on(world, 2, "other", 600, None);
@@ -175,7 +175,7 @@ fn a_subscription_that_is_not_permitted_any_more_ends_and_its_client_learns_that
 }
 
 #[test]
-fn the_second_half_of_qos_2_goes_on_though_its_topic_is_denied() {
+fn after_pubrec_a_denied_message_still_completes_its_handshake() {
     worlds(|world, rules| {
         let mut s = client_on(world, 0, "s", 600, None);
         let p = client_on(world, 1, "p", 0, None);
@@ -195,7 +195,7 @@ fn the_second_half_of_qos_2_goes_on_though_its_topic_is_denied() {
 }
 
 #[test]
-fn messages_queued_for_a_subscription_that_has_ended_are_not_sent() {
+fn messages_queued_for_a_revoked_subscription_are_not_sent() {
     worlds(|world, rules| {
         let mut s = client_on(world, 0, "s", 600, None);
         let p = client_on(world, 1, "p", 0, None);

@@ -1,10 +1,10 @@
-//! The power goes at any moment: between two batches, with several of them unsafe, in the midst of each handshake.
+//! The power is cut at any moment: between two batches, with several batches unsafe, in the middle of each handshake.
 //!
-//! In some runs the disk is full for a while, of which brokers hear one after the other.
+//! In some runs the disk is full for a while, and the brokers learn so one after the other.
 //!
-//! Publishers and subscribers keep their own half of the protocol as the specification wants it, and send again what was not
-//! acknowledged. Then whatever was acknowledged arrives, QoS 2 once, and all in the order in which it was published.
-//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer, `GOLDCREST_SIM_FIRST` begins with another seed.
+//! Publishers and subscribers follow the specification, and send again what was not acknowledged. In the end every
+//! acknowledged message has arrived, in the order of publishing, and those of QoS 2 once. `GOLDCREST_SIM_STEPS` and
+//! `GOLDCREST_SIM_SEEDS` make the runs longer, `GOLDCREST_SIM_FIRST` begins with another seed.
 
 use std::collections::BTreeMap;
 
@@ -19,35 +19,36 @@ use goldcrest_tests::random::{Random, seeds, setting};
 use goldcrest_tests::untiring::Untiring;
 use goldcrest_tests::world::{Sync, World};
 
-/// What a subscriber has seen, by publisher.
+/// The messages that a subscriber has received, by publisher.
 #[derive(Default)]
 struct Seen {
-    /// Once it has seen SUBACK: what was published before that is not to come.
+    /// The newest number of each publisher when the subscriber's SUBACK came; `None` before. Later numbers must arrive.
     from: Option<[u32; PUBLISHERS]>,
-    /// How often each number came.
+    /// For each number, how often the message came.
     got: [BTreeMap<u32, u32>; PUBLISHERS],
-    /// The newest one that came.
+    /// The newest number that came.
     newest: [u32; PUBLISHERS],
 }
 
 struct Test {
     outages: Outages,
     seen: [Seen; SUBSCRIBERS],
-    /// The store has nothing unsafe left at times; else it is behind all the while.
+    /// Whether the store catches up at times. Otherwise it always has unsafe batches.
     catches_up: bool,
-    /// Bodies are on disk alone.
+    /// Whether bodies are on disk alone.
     fetches: bool,
-    /// The disk is full at times.
+    /// Whether the disk is full at times.
     fills: bool,
 }
 
 const PUBLISHERS: usize = 3;
 const SUBSCRIBERS: usize = 4;
 
-/// Retained messages go to all shards, others to those with subscribers: one publisher has such ones.
+/// The publisher whose messages are not retained. Retained messages go to all shards, others only to shards with
+/// subscribers.
 const NOT_RETAINING: usize = 1;
 
-/// Where the disk may be full one publisher is of a version that knows no refusal.
+/// The publisher that speaks MQTT 3.1.1 where the disk may be full, since that version can't be told of a refusal.
 const OLD: usize = 2;
 
 impl Test {
@@ -75,7 +76,7 @@ impl Test {
         }
     }
 
-    /// All know each other, and the disk is full at times from now on.
+    /// Connects all clients; from now on the disk is full at times.
     fn let_disk_fill(&mut self) {
         self.fills = true;
         for (index, publisher) in self.outages.publishers.iter_mut().enumerate() {
@@ -88,14 +89,14 @@ impl Test {
         self.outages.world.use_disk(3_000);
     }
 
-    /// All that is under way arrives and becomes safe, and clients know it.
+    /// Runs until all messages have arrived and are safe, and clients have received all acknowledgements.
     fn settle(&mut self) {
         self.outages.speed_up();
         while {
             self.read();
             self.outages.world.sync()
         } {}
-        // What was sent when the last of that was read, and refused at once.
+        // Clients may have published after the last sync, and were refused at once.
         self.read();
     }
 
@@ -109,7 +110,7 @@ impl Test {
             }
             5..=6 if is_full => world.set_disk_full(false),
             5..=6 => world.set_disk_full(true),
-            // Nobody waits for space to know what becomes of a message.
+            // A publisher learns the fate of its message without waiting until the disk has room.
             7 if is_full => {
                 (0..world.shards()).for_each(|shard| world.tell_full(shard));
                 self.settle();
@@ -171,7 +172,7 @@ impl Test {
         *count += 1;
         let first = *count == 1;
         assert!(first || message.qos != QoS::ExactlyOnce, "{id}: {number} of publisher {publisher} came twice");
-        // What was published before SUBACK, and lost with the power, may be published again and come then.
+        // A message that was published before SUBACK, and was lost with the power, may be published again and arrive late.
         let was_refused = self.fills && self.outages.publishers[publisher].sent_again.contains(&number);
         if first && !was_refused && seen.from.is_some_and(|from| number > from[publisher]) {
             let newest = &mut seen.newest[publisher];
@@ -180,7 +181,7 @@ impl Test {
         }
     }
 
-    /// All come, say and take what there is; then whatever was acknowledged has arrived.
+    /// Connects all clients and lets them complete all handshakes. Then every acknowledged message must have arrived.
     fn finish(&mut self) {
         self.crash();
         self.outages.speed_up();
@@ -208,7 +209,7 @@ impl Test {
         for shard in 0..world.shards() {
             let counters = world.shard(shard).counters();
             assert_eq!((counters.deliveries, counters.dropped.total()), (0, 0));
-            // The retained messages, one for each publisher that has such, and nothing else.
+            // One retained message is left for each publisher that retains, and no other message.
             assert_eq!(counters.messages, counters.retained);
         }
         let mut checker = Honest::accepted(world, Version::V5, &Opening::new("checker"));
@@ -236,20 +237,20 @@ impl Test {
 }
 
 #[test]
-fn acknowledged_messages_arrive_whenever_the_power_goes() {
+fn acknowledged_messages_survive_power_cuts_on_one_shard() {
     the_power_goes_with(1, 0);
 }
 
 #[test]
-fn acknowledged_messages_arrive_wherever_they_came_from() {
+fn acknowledged_messages_survive_power_cuts_on_several_shards() {
     the_power_goes_with(2, 0);
     the_power_goes_with(3, 0);
 }
 
 #[test]
-fn acknowledged_messages_arrive_though_their_bodies_were_on_disk_alone() {
+fn acknowledged_messages_survive_power_cuts_with_bodies_on_disk_alone() {
     for shards in 1..=3 {
-        // None in memory; some.
+        // First no body fits into memory, then some do.
         the_power_goes_with(shards, 1);
         the_power_goes_with(shards, 800);
     }
@@ -304,8 +305,8 @@ fn broker(storage: Storage, shard: Shard) -> Housed {
     Housed::stored(storage, config, &AllowAll)
 }
 
-/// Records that fit together, and records that don't: each refers to slots that are there, are not there, or are of another
-/// kind; in any order; some twice.
+/// Records that fit together, and records that do not: they refer to slots that exist, that do not exist, or that are of
+/// another kind. Their order is random, and some come twice.
 fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
     let mut all = Vec::new();
     for _ in 0..count {
@@ -342,7 +343,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
             }),
             Kind::Message => Value::Message(record::MessageRecord {
                 topic_len: random.choose(&[0, 1, 1, 1, 3, 9, u16::MAX]),
-                // Well-formed Properties are the word of who sealed the record.
+                // The decoder trusts whoever sealed a record that Properties in it are well-formed.
                 properties_len: random.choose(&[0, 0, 0, u32::MAX]),
                 qos: random.below(4) as u8,
                 retain: random.percent(50),
@@ -396,7 +397,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
         sealed.truncate(len);
         all.push((key, sealed));
     }
-    // Mostly in the order in which records come, so that much of it fits.
+    // Most runs sort the records as a store does, so that many of them fit.
     if random.percent(80) {
         all.sort_by_key(|(key, _)| key.kind);
     }
@@ -404,7 +405,7 @@ fn arbitrary_records(random: &mut Random, count: usize) -> Vec<(Key, Vec<u8>)> {
 }
 
 #[test]
-fn no_records_whatever_do_harm() {
+fn a_broker_survives_arbitrary_records() {
     for seed in 1..=setting("GOLDCREST_SIM_SEEDS", 6) * 100 {
         let mut random = Random::new(seed);
         let storage = if seed % 2 == 0 { Storage::Owned(MODEST) } else { Storage::Borrowed(MODEST) };
@@ -418,15 +419,15 @@ fn no_records_whatever_do_harm() {
         }
         let restored = broker.with(|broker| broker.finish_restore(now));
         assert!(restored.dropped >= refused);
-        // Then it is a broker like any other: its clients come, take what there is, and in the end nothing is left.
+        // Then the broker serves clients like any other, and in the end nothing is left.
         let mut world = World::of(vec![broker]);
         let can_be = |key: &Key| match key.kind {
-            // There is but one slot for the counters.
+            // The counters have only one slot.
             Kind::Counters => key.slot == 0,
             _ => key.slot != u32::MAX,
         };
         world.store_mut(0).believe(records.into_iter().filter(|(key, _)| can_be(key)));
-        // What was mended on the way is not recorded by itself.
+        // The broker repairs wrong records, but does not record its repairs by itself.
         world.with_shard(0, |broker| broker.record_all());
         world.drive();
         world.check_stores();
@@ -452,11 +453,12 @@ fn no_records_whatever_do_harm() {
     }
 }
 
-/// What was refused with one shard was acknowledged with several, and dropped where its Session lived.
+/// With one shard such a message was refused. With several it was acknowledged, and dropped on the shard of its subscriber's
+/// Session.
 #[test]
 fn a_full_store_refuses_only_messages_that_need_a_record() {
     for shards in 1..=3 {
-        // So that they live together and apart.
+        // The identifiers put publisher and subscriber on the same shard in some runs, and on different shards in others.
         (0..8).for_each(|number| a_full_store_refuses(shards, &format!("keeper {number}")));
     }
 }
@@ -498,14 +500,14 @@ fn a_full_store_refuses(shards: u16, keeper_id: &str) {
     }
     assert_eq!(answer(&mut world, &mut guest, "other", QoS::AtLeastOnce, true), refused);
     assert_eq!(answer(&mut world, &mut keeper, "live", QoS::ExactlyOnce, false), refused);
-    // MQTT 3.1.1 has no such code: the client keeps its message.
+    // MQTT 3.1.1 has no such code: the message is not acknowledged, and its publisher keeps it.
     assert_eq!(answer(&mut world, &mut old, "kept", QoS::AtLeastOnce, false), None);
     assert_eq!(guest.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::GrantedQoS1);
     assert_eq!(keeper.subscribe(&mut world, "more", QoS::AtLeastOnce), ReasonCode::QuotaExceeded);
     let mut stranger = Honest::connect(&mut world, Version::V5, &durable("stranger"));
     assert_eq!(stranger.take(&mut world), [Got::ConnAck(false, ReasonCode::QuotaExceeded)]);
 
-    // Nothing of this needs a record.
+    // These messages need no record.
     assert_eq!(answer(&mut world, &mut guest, "live", QoS::ExactlyOnce, false), Some(ReasonCode::Success));
     assert_eq!(answer(&mut world, &mut guest, "fleeting", QoS::AtLeastOnce, false), Some(ReasonCode::Success));
     guest.publish(&mut world, "kept", b"QoS 0", QoS::AtMostOnce, false, 0);
@@ -514,7 +516,7 @@ fn a_full_store_refuses(shards: u16, keeper_id: &str) {
         other => panic!("{other:?}"),
     });
     assert_eq!(payloads.collect::<Vec<_>>(), [&b"x"[..], b"QoS 0"]);
-    // And what takes records away goes on.
+    // Packets that delete records are accepted.
     keeper.ack(&mut world, AckKind::PubAck, 1);
     guest.publish(&mut world, "kept", b"", QoS::AtMostOnce, true, 0);
     keeper.disconnect(&mut world);
@@ -528,7 +530,7 @@ fn a_full_store_refuses(shards: u16, keeper_id: &str) {
 }
 
 #[test]
-fn no_records_whatever_do_harm_to_one_of_several() {
+fn one_of_several_brokers_survives_arbitrary_records() {
     for seed in 1..=setting("GOLDCREST_SIM_SEEDS", 6) * 100 {
         let mut random = Random::new(seed);
         let mut broker = broker(Storage::Owned(MODEST), Shard { index: 1, count: 3 });
@@ -553,7 +555,7 @@ fn no_records_whatever_do_harm_to_one_of_several() {
 }
 
 #[test]
-fn messages_that_a_group_keeps_survive_wherever_its_members_live() {
+fn messages_in_a_groups_queue_survive_on_whatever_shards() {
     for shards in [1, 2, 3] {
         for name in 0..6 {
             let config = Config { durable: true, ..Config::gateway(1) };
@@ -569,7 +571,7 @@ fn messages_that_a_group_keeps_survive_wherever_its_members_live() {
                 let got = publisher.take(&mut world);
                 assert_eq!(got, [Got::Ack(AckKind::PubAck, u16::from(number), ReasonCode::Success)]);
             }
-            // Twice, so that what was taken back is recorded as it was.
+            // Twice, so that restored messages are recorded and restored again.
             for _ in 0..2 {
                 world.check_stores();
                 world.crash();
@@ -586,7 +588,7 @@ fn messages_that_a_group_keeps_survive_wherever_its_members_live() {
             member.unsubscribe(&mut world, "$share/g/jobs");
             world.check_stores();
             world.crash();
-            // Without members no group is left.
+            // A group without members must be gone.
             let left = (0..usize::from(shards)).flat_map(|shard| world.store(shard).records());
             let groups = left.filter(|record| record.key().kind == Kind::Group);
             assert_eq!(groups.count(), 0, "{shards} shards, {id}");

@@ -1,8 +1,8 @@
-//! The power goes while a shared subscription's messages are on their way: from the publisher's shard to the group's, from
-//! there to a member on a third one, and back, since that has gone.
+//! The power is cut while messages of a shared subscription are on their way: from the publisher's shard to that of the
+//! group, from there to a member on a third shard, and back to the group if the member has left.
 //!
-//! Whatever was acknowledged to the publisher comes to a member of each group, and a QoS 2 message to no more than one, once.
-//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer, `GOLDCREST_SIM_FIRST` begins with another seed.
+//! Every acknowledged message reaches a member of each group, and a message of QoS 2 reaches only one member, once.
+//! `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make the runs longer, `GOLDCREST_SIM_FIRST` begins with another seed.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use goldcrest_tests::random::{seeds, setting};
 use goldcrest_tests::world::World;
 
 const PUBLISHERS: usize = 3;
-/// Their filters have their homes on different shards, if there are several.
+/// Filters of groups that are at home on different shards, if there are several.
 const GROUPS: [&str; 3] = ["$share/one/p/+", "$share/two/p/#", "$share/four/+/#"];
-/// Of each group; Client Identifiers spread them over the shards.
+/// The members of each group. Their Client Identifiers spread them over the shards.
 const MEMBERS: usize = 3;
 
-/// What the members of a group have seen, by publisher.
+/// The messages that the members of a group have received, by publisher.
 #[derive(Default)]
 struct Seen {
-    /// Once one of them has seen SUBACK: what was published before that is not to come.
+    /// The newest number of each publisher when the first member's SUBACK came; `None` before. Later numbers must arrive.
     from: Option<[u32; PUBLISHERS]>,
-    /// How often each number came.
+    /// For each number, how often the message came.
     got: [BTreeMap<u32, u32>; PUBLISHERS],
 }
 
@@ -43,7 +43,7 @@ impl Test {
             limits.inflight = 6;
             limits.packet_bytes = 4_096;
         });
-        // Bodies leave memory where that is owned.
+        // Owned memory may leave bodies to the disk alone.
         let config = Config { durable: true, body_budget: 500, limits, ..Config::gateway(seed.into()) };
         let world = World::in_storage(storage, shards, config, &AllowAll);
         let member =
@@ -100,7 +100,7 @@ impl Test {
         }
     }
 
-    /// All come, say and take what there is; then whatever was acknowledged has arrived.
+    /// Connects all clients and lets them complete all handshakes. Then every acknowledged message must have arrived.
     fn finish(&mut self) {
         self.crash();
         self.outages.speed_up();
@@ -125,7 +125,7 @@ impl Test {
         world.check_stores();
         for shard in 0..world.shards() {
             let counters = world.shard(shard).counters();
-            // What came before a SUBACK is gone with the subscription, if the power took that.
+            // Messages from before a SUBACK are lost with the subscription, if a power cut undid the subscription.
             let dropped = counters.dropped.total() - u64::from(counters.dropped.by(DropReason::SessionEnded));
             assert_eq!((counters.deliveries, counters.messages, dropped), (0, 0, 0));
             let transits = world.store(shard).records().filter(|record| record.key().kind == Kind::Transit);
@@ -135,7 +135,7 @@ impl Test {
 }
 
 #[test]
-fn each_acknowledged_message_comes_to_one_member() {
+fn each_acknowledged_message_reaches_a_member_despite_power_cuts() {
     the_power_goes_with(1);
     the_power_goes_with(2);
     the_power_goes_with(3);

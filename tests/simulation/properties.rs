@@ -1,9 +1,9 @@
-//! Random runs of whole brokers against a naive model.
+//! Random runs of whole brokers, compared with a naive model.
 //!
-//! QoS 0 comes at most once, QoS 1 at least once, QoS 2 exactly once to each Session, across connections that break;
-//! messages of one publisher and topic keep their order; what does not come is counted; retained messages are those of
-//! the model; and when all have gone nothing is left. `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS` make it longer,
-//! `GOLDCREST_SIM_FIRST` begins with another seed.
+//! QoS 0 arrives at most once, QoS 1 at least once, QoS 2 exactly once at each Session, across broken connections.
+//! Messages of one publisher and topic keep their order. Messages that do not arrive are counted. Retained messages are
+//! those of the model. When all clients have left, the broker is empty. `GOLDCREST_SIM_STEPS` and `GOLDCREST_SIM_SEEDS`
+//! make the runs longer, `GOLDCREST_SIM_FIRST` begins with another seed.
 
 mod model;
 mod network;
@@ -29,7 +29,7 @@ const PLENTY: Capacity = Capacity {
     bytes: 6 << 20,
 };
 
-/// Messages, deliveries and bytes run out all the time.
+/// So little memory that messages, deliveries and bytes run out all the time.
 const SCARCE: Capacity = Capacity { messages: 96, deliveries: 120, bytes: 60 * 300, ..PLENTY };
 
 const ALL: Mix = Mix { clients: 7, stalls: true, bursts: true, shared: true, retained_wills: true, crashes: false };
@@ -75,21 +75,21 @@ fn steps(usual: u64) -> u64 {
 }
 
 #[test]
-fn one_broker_does_what_the_model_does() {
+fn a_single_broker_behaves_as_the_model() {
     for seed in seeds() {
         run(seed, steps(10_000), generous(1, Storage::Owned(PLENTY), 64 * 1024, ALL));
     }
 }
 
 #[test]
-fn a_broker_in_borrowed_memory_does_what_the_model_does() {
+fn a_broker_in_borrowed_memory_behaves_as_the_model() {
     for seed in seeds() {
         run(100 + seed, steps(10_000), generous(1, Storage::Borrowed(PLENTY), 100, ALL));
     }
 }
 
 #[test]
-fn a_broker_with_buffers_of_any_size_does_what_the_model_does() {
+fn a_broker_with_output_buffers_of_any_size_behaves_as_the_model() {
     for seed in seeds() {
         for (at, transmit_size) in [1, 2, 3, 7, 64, 1_000].into_iter().enumerate() {
             run(200 + 10 * seed + at as u64, steps(1_500), generous(1, Storage::Owned(PLENTY), transmit_size, ALL));
@@ -98,7 +98,7 @@ fn a_broker_with_buffers_of_any_size_does_what_the_model_does() {
 }
 
 #[test]
-fn siblings_do_together_what_the_model_does() {
+fn several_shards_together_behave_as_the_model() {
     for seed in seeds() {
         for shards in [2, 3, 4] {
             let storage = if shards == 3 { Storage::Borrowed(PLENTY) } else { Storage::Owned(PLENTY) };
@@ -108,7 +108,7 @@ fn siblings_do_together_what_the_model_does() {
 }
 
 #[test]
-fn scarce_memory_and_short_queues_lose_nothing_that_is_not_counted() {
+fn with_scarce_memory_every_lost_message_is_counted() {
     let mix = Mix { bursts: false, shared: false, retained_wills: false, ..ALL };
     let short = limits().with(|limits| {
         limits.queued_messages = 6;
@@ -132,7 +132,7 @@ fn scarce_memory_and_short_queues_lose_nothing_that_is_not_counted() {
     }
 }
 
-/// The same as `setup`, with records, which are safe at once or late.
+/// `setup` with a broker that keeps records; `sync` says when they are safe.
 fn durable(setup: Setup, sync: Sync) -> Setup {
     Setup { config: Config { durable: true, ..setup.config }, sync, ..setup }
 }
@@ -140,7 +140,7 @@ fn durable(setup: Setup, sync: Sync) -> Setup {
 const BOTH: [Storage; 2] = [Storage::Owned(PLENTY), Storage::Borrowed(PLENTY)];
 
 #[test]
-fn records_make_no_difference_to_clients() {
+fn clients_see_no_difference_when_records_are_kept() {
     let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
     for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
         let setup = generous(1, storage, 64 * 1024, mix);
@@ -154,7 +154,7 @@ fn records_make_no_difference_to_clients() {
 }
 
 #[test]
-fn a_broker_that_keeps_records_does_what_the_model_does() {
+fn a_broker_that_keeps_records_behaves_as_the_model() {
     for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
         for sync in [Sync::AtOnce, Sync::Late] {
             run(700 + seed, steps(2_000), durable(generous(1, storage, 100, ALL), sync));
@@ -163,7 +163,7 @@ fn a_broker_that_keeps_records_does_what_the_model_does() {
 }
 
 #[test]
-fn siblings_that_keep_records_do_together_what_the_model_does() {
+fn several_shards_that_keep_records_behave_as_the_model() {
     for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
         for (shards, sync) in [(2, Sync::AtOnce), (3, Sync::Late)] {
             let setup = durable(generous(shards, storage, 5_000, ALL), sync);
@@ -172,13 +172,13 @@ fn siblings_that_keep_records_do_together_what_the_model_does() {
     }
 }
 
-/// The same with bodies on disk alone.
+/// `setup` with bodies on disk alone, beyond `body_budget` bytes in memory.
 fn away(setup: Setup, body_budget: usize) -> Setup {
     Setup { storage: Storage::Owned(PLENTY), config: Config { body_budget, ..setup.config }, ..setup }
 }
 
 #[test]
-fn bodies_on_disk_make_no_difference_to_clients() {
+fn clients_see_no_difference_when_bodies_are_on_disk() {
     let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
     for seed in seeds() {
         let setup = durable(generous(1, Storage::Owned(PLENTY), 64 * 1024, mix), Sync::AtOnce);
@@ -191,7 +191,7 @@ fn bodies_on_disk_make_no_difference_to_clients() {
 }
 
 #[test]
-fn a_broker_with_bodies_on_disk_does_what_the_model_does() {
+fn a_broker_with_bodies_on_disk_behaves_as_the_model() {
     let mix = Mix { retained_wills: false, crashes: true, ..ALL };
     for seed in seeds() {
         for (shards, sync) in [(1, Sync::AtOnce), (1, Sync::Late), (2, Sync::Late)] {
@@ -205,7 +205,7 @@ fn a_broker_with_bodies_on_disk_does_what_the_model_does() {
 }
 
 #[test]
-fn a_broker_goes_on_after_a_crash_as_if_only_connections_were_lost() {
+fn after_a_crash_a_broker_has_lost_only_its_connections() {
     let mix = Mix { retained_wills: false, crashes: true, ..ALL };
     for (seed, storage) in seeds().zip(BOTH.into_iter().cycle()) {
         for sync in [Sync::AtOnce, Sync::Late] {
@@ -215,7 +215,7 @@ fn a_broker_goes_on_after_a_crash_as_if_only_connections_were_lost() {
 }
 
 #[test]
-fn siblings_go_on_after_a_crash_together() {
+fn after_a_crash_several_shards_behave_as_the_model() {
     let mix = Mix { retained_wills: false, shared: false, crashes: true, ..ALL };
     for seed in seeds() {
         for (shards, sync) in [(2, Sync::AtOnce), (3, Sync::Late)] {
@@ -226,7 +226,7 @@ fn siblings_go_on_after_a_crash_together() {
 }
 
 #[test]
-fn the_number_of_siblings_makes_no_difference_to_clients() {
+fn clients_see_no_difference_between_one_shard_and_several() {
     let mix = Mix { bursts: false, shared: false, stalls: false, ..ALL };
     for seed in seeds() {
         let alone = run(500 + seed, steps(2_000), generous(1, Storage::Owned(PLENTY), 64 * 1024, mix));

@@ -1,5 +1,5 @@
-//! A CONNECT that is refused, for whichever reason, changes nothing (section 3.1.4): the Session that was there goes on with its
-//! subscriptions, its queue, its Network Connection and its Will.
+//! A refused CONNECT changes nothing, whatever the reason (section 3.1.4): the existing Session keeps its subscriptions, its
+//! queue, its Network Connection and its Will.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::{
@@ -10,7 +10,7 @@ use goldcrest_tests::honest::{Got, Honest, Message, Opening, bytes_of};
 use goldcrest_tests::memory::Storage;
 use goldcrest_tests::world::{ClientId, Judgement, World};
 
-/// A CONNECT of the client whose Session is to be left alone.
+/// A CONNECT with the Client Identifier of an existing Session, which must not be harmed.
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     will: Option<(&'a str, QoS, bool, usize)>,
@@ -24,7 +24,7 @@ const PLAIN: Attempt<'static> = Attempt { will: None, properties: &[], user: Non
 
 const EXPIRES: Property<'static> = Property::SessionExpiryInterval(60);
 
-/// Nobody may publish to one topic.
+/// Denies each client the permission to publish to one topic.
 struct Rules;
 
 impl Authorize for Rules {
@@ -67,7 +67,7 @@ fn world_in(storage: Storage, shards: u16) -> World {
         Ask::Connect(connect) => match connect.user_name {
             Some("unknown") => Judgement::Refuse(ReasonCode::BadUserNameOrPassword),
             Some("other") => Judgement::Accept(7, None),
-            // More than a CONNACK can carry in borrowed memory, and more than the client takes.
+            // More Authentication Data than a CONNACK can carry in borrowed memory, and more than the client accepts.
             Some("verbose") => Judgement::Accept(0, Some(vec![1; 3_000])),
             Some("undecided") => Judgement::Later,
             _ => Judgement::Accept(0, None),
@@ -111,7 +111,7 @@ fn answer(world: &mut World, at: ClientId) -> Option<ReasonCode> {
     }
 }
 
-/// The Session that is there, and who watches.
+/// The existing Session, and a client that watches for its Will.
 struct Scene {
     old: Honest,
     watcher: Honest,
@@ -128,7 +128,7 @@ impl Scene {
     fn set(world: &mut World, is_connected: bool) -> Self {
         let mut watcher = Honest::accepted(world, Version::V5, &Opening::new("watcher"));
         watcher.subscribe(world, "will", QoS::AtLeastOnce);
-        // Were its connection taken over by one that begins anew, the Will would be due at once.
+        // If a CONNECT with Clean Start took over this connection, the Will would be published at once.
         let mut old = Honest::accepted(world, Version::V5, &OLD);
         old.subscribe(world, "t", QoS::AtLeastOnce);
         if !is_connected {
@@ -139,7 +139,7 @@ impl Scene {
         Self { old, watcher, is_connected }
     }
 
-    /// All is as it was.
+    /// Checks that the existing Session is unchanged.
     fn expect_unharmed(mut self, world: &mut World, why: &str) {
         assert_eq!(self.watcher.take(world), [], "{why}: no Will is published");
         let payloads = |got: Vec<Got>| -> Vec<Vec<u8>> {
@@ -172,7 +172,7 @@ impl Scene {
     }
 }
 
-/// Connected and absent, in both kinds of memory, on one shard and several.
+/// Runs a test with a connected and with an absent client, in both kinds of memory, on one shard and on several.
 fn everywhere(mut test: impl FnMut(&mut World, Scene)) {
     for (storage, shards) in
         [(Storage::Owned(Capacity::GATEWAY), 1), (Storage::Owned(Capacity::GATEWAY), 3), (Storage::Borrowed(ROOM), 1)]
@@ -185,7 +185,7 @@ fn everywhere(mut test: impl FnMut(&mut World, Scene)) {
     }
 }
 
-/// Clean Start or not: neither harms.
+/// The attempt with Clean Start 1 and with Clean Start 0.
 fn both_ways<'a>(attempt: Attempt<'a>) -> [Attempt<'a>; 2] {
     [true, false].map(|clean_start| Attempt { clean_start, ..attempt })
 }
@@ -222,8 +222,8 @@ fn a_connect_that_is_not_permitted_leaves_the_session_alone() {
     expect_refusal(Attempt { user: Some("other"), ..PLAIN }, ReasonCode::NotAuthorized);
 }
 
-/// With the store full a Session with an expiry would need a record. It was wiped, and its client thrown out, before that was
-/// looked at.
+/// With a full store, a Session that outlives its connection can't get its record. The existing Session was deleted, and its
+/// client closed, before the broker found that out.
 #[test]
 fn a_full_store_that_refuses_a_connect_leaves_the_session_alone() {
     everywhere(|world, scene| {
@@ -239,8 +239,8 @@ fn a_full_store_that_refuses_a_connect_leaves_the_session_alone() {
     });
 }
 
-/// [MQTT-3.1.2-24]: a CONNACK that accepts says what bounds the client, and does not fit everywhere. One that refuses takes 5
-/// bytes; below that there is silence.
+/// A CONNACK that accepts tells the client its limits, and may be too long for the client [MQTT-3.1.2-24]. A CONNACK that
+/// refuses has 5 bytes; a client that accepts fewer gets none.
 #[test]
 fn a_maximum_packet_size_below_that_of_connack_leaves_the_session_alone() {
     let mut accepted = 0;
@@ -264,9 +264,9 @@ fn a_maximum_packet_size_below_that_of_connack_leaves_the_session_alone() {
     assert!(accepted > 0);
 }
 
-/// An identifier that is assigned makes CONNACK longer, and so do Authentication Data.
+/// An assigned identifier makes CONNACK longer, and so do Authentication Data.
 #[test]
-fn a_connack_that_is_too_long_for_its_texts_is_no_session() {
+fn a_client_whose_connack_would_be_too_long_gets_no_session() {
     let mut world = world_in(Storage::Owned(Capacity::GATEWAY), 1);
     let at = begin(&mut world, &Attempt { id: "", properties: &[Property::MaximumPacketSize(30)], ..PLAIN });
     assert_eq!(answer(&mut world, at), Some(ReasonCode::ImplementationSpecificError));
@@ -281,7 +281,7 @@ fn a_connack_that_is_too_long_for_its_texts_is_no_session() {
     }
 }
 
-/// Retained messages fill one table after the other, until there is no place for a Will, or none for an identifier.
+/// Retained messages fill one table after the other, until there is no room for a Will, or none for a Client Identifier.
 #[test]
 fn a_connect_that_finds_no_memory_leaves_the_session_alone() {
     let few_messages = Capacity { messages: 12, connections: 40, sessions: 40, ..ROOM };
@@ -305,7 +305,7 @@ fn a_connect_that_finds_no_memory_leaves_the_session_alone() {
                     _ => filled += 1,
                 }
             }
-            // Wills have a reserve of their own.
+            // Wills have memory reserved for them.
             let will = Some(("w", QoS::AtMostOnce, false, 300));
             let mut others = Vec::new();
             loop {
@@ -330,7 +330,7 @@ fn a_connect_that_finds_no_memory_leaves_the_session_alone() {
     }
 }
 
-/// A Session that ends leaves its place in the table to the one that follows.
+/// When one Session ends and another begins by the same CONNECT, the new one gets the old one's place in the table.
 #[test]
 fn a_full_table_of_sessions_refuses_strangers_and_lets_a_known_client_begin_anew() {
     for storage in [Storage::Owned(ROOM), Storage::Borrowed(ROOM)] {
@@ -350,7 +350,8 @@ fn a_full_table_of_sessions_refuses_strangers_and_lets_a_known_client_begin_anew
     }
 }
 
-/// The verdict on one connection comes when another one has the Session already: what it says is decided then.
+/// The verdict on one connection comes when another connection has the Session already. The broker applies the verdict to the
+/// Session as it is then.
 #[test]
 fn a_verdict_that_comes_late_finds_the_session_as_it_is_by_then() {
     for (is_connected, judgement) in [
@@ -369,7 +370,7 @@ fn a_verdict_that_comes_late_finds_the_session_as_it_is_by_then() {
         assert!(answer(&mut world, early).is_some_and(ReasonCode::is_error));
         scene.expect_unharmed(&mut world, "late");
     }
-    // And if it is accepted it takes over.
+    // If the late verdict accepts, the connection takes the Session over.
     let mut world = world_in(Storage::Owned(Capacity::GATEWAY), 1);
     let early = begin(&mut world, &Attempt { user: Some("undecided"), clean_start: false, ..PLAIN });
     let mut scene = Scene::set(&mut world, true);
@@ -378,7 +379,8 @@ fn a_verdict_that_comes_late_finds_the_session_as_it_is_by_then() {
     assert_eq!(scene.old.take(&mut world), [Got::Disconnect(ReasonCode::SessionTakenOver)]);
 }
 
-/// Siblings: the home of the Session decides, the others hear nothing. A member of a group that another shard owns stays one.
+/// The home of the Session decides about a CONNECT, and the other shards learn nothing of a refused one. A member of a group on
+/// another shard stays a member.
 #[test]
 fn a_refused_connect_leaves_the_member_of_a_group_on_another_shard_alone() {
     let mut world = World::in_storage(
@@ -402,9 +404,9 @@ fn a_refused_connect_leaves_the_member_of_a_group_on_another_shard_alone() {
     assert!(!world.is_closed(member.at));
 }
 
-/// For the shell's log: the Reason Code is 0x97 whatever had no room.
+/// For the gateway's log: the Reason Code is 0x97 whichever table was full.
 #[test]
-fn the_shortage_is_known_of_a_client_that_was_refused() {
+fn the_embedder_learns_which_table_was_full_for_a_refused_client() {
     use goldcrest_core::{Broker, Instant, Memory, Shortage};
     use goldcrest_tests::packets::{Wire, client};
     let now = Instant::from_millis(1);

@@ -1,5 +1,5 @@
-//! Retained messages are the same on all shards, once all is quiet, whatever was retained, removed and expired on any of them, however
-//! slow they are to tell each other, and whenever the power goes.
+//! Once nothing more happens, all shards have the same retained messages, whatever was retained, removed and expired on any shard, however
+//! late the shards told each other, and whenever the power was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ fn retain(world: &mut World, client: &Honest, topic: &str, payload: &[u8], expir
     client.send(world, &packet);
 }
 
-/// What is retained on a shard.
+/// The retained messages of a shard, by topic.
 fn retained_on(world: &mut World, shard: u16) -> BTreeMap<String, Vec<u8>> {
     let mut client = client_on(world, shard, "looks");
     let filters = [("#", SubscriptionOptions::with_qos(QoS::AtMostOnce))];
@@ -52,7 +52,7 @@ fn retained_on(world: &mut World, shard: u16) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// The same on all shards; what it is.
+/// Checks that all shards have the same retained messages, and returns them.
 #[track_caller]
 fn expect_agreement(world: &mut World, what: &str) -> BTreeMap<String, Vec<u8>> {
     let first = retained_on(world, 0);
@@ -77,9 +77,9 @@ fn quiet(world: &mut World) {
     world.drive();
 }
 
-/// 1,024 removed topics were remembered, and any number may be removed before an older message comes.
+/// Only 1,024 removed topics were remembered, and more may be removed before an older message arrives.
 #[test]
-fn a_message_that_is_late_does_not_come_back_however_many_were_removed_meanwhile() {
+fn a_late_message_does_not_replace_its_removal_after_many_other_removals() {
     for durable in [false, true] {
         for shards in [2, 3] {
             let mut world = world(shards, durable);
@@ -87,7 +87,7 @@ fn a_message_that_is_late_does_not_come_back_however_many_were_removed_meanwhile
             let (a, c) = (client_on(&mut world, 0, "a"), client_on(&mut world, last as u16, "c"));
             world.slow_down(0, last, true);
             retain(&mut world, &a, "x", b"old", None);
-            // Its own clock is ahead then.
+            // The clock of that client's shard is ahead then.
             retain(&mut world, &c, "y", b"1", None);
             retain(&mut world, &c, "y", b"", None);
             retain(&mut world, &c, "x", b"", None);
@@ -108,10 +108,10 @@ fn a_message_that_is_late_does_not_come_back_however_many_were_removed_meanwhile
     }
 }
 
-/// Both batches are safe, and neither shard has heard of the other's: what was removed was known in memory alone. A third shard, to which
-/// the older message is late, took the removal before the power went.
+/// Two shards have their batches safe, and neither has heard of the other's. The removal of a message was known in memory alone. A third
+/// shard, for which the older message is late, had received the removal before the power was lost.
 #[test]
-fn a_removed_message_does_not_come_back_with_the_power() {
+fn a_removed_retained_message_does_not_return_after_a_power_cut() {
     for shards in [2, 3] {
         for slow_to_a in [true, false] {
             let mut world = world(shards, true);
@@ -126,7 +126,7 @@ fn a_removed_message_does_not_come_back_with_the_power() {
             retain(&mut world, &c, "y", b"", None);
             retain(&mut world, &c, "x", b"", None);
             world.crash();
-            // What is late stays late, and the removal comes first.
+            // The late message is still late, and the removal arrives first.
             quiet(&mut world);
             assert_eq!(expect_agreement(&mut world, "power"), BTreeMap::new(), "{shards} {slow_to_a}");
             world.check_stores();
@@ -134,10 +134,10 @@ fn a_removed_message_does_not_come_back_with_the_power() {
     }
 }
 
-/// An expired message has replaced an older one on one shard and is gone there. Then the older one comes late, or the expired one comes to
-/// another shard.
+/// An expired message has replaced an older one on one shard, and was removed there. Then the older one arrives late, or the expired one
+/// arrives at another shard.
 #[test]
-fn a_message_that_expired_on_one_shard_brings_no_older_one_back_on_another() {
+fn an_expired_retained_message_brings_no_older_one_back() {
     for durable in [false, true] {
         for (slow_from, slow_to) in [(0, 1), (1, 0)] {
             let mut world = world(2, durable);
@@ -155,9 +155,9 @@ fn a_message_that_expired_on_one_shard_brings_no_older_one_back_on_another() {
     }
 }
 
-/// Anything in any order on any shard, with slow links, batches that are safe late, and power cuts.
+/// Random operations on any shard, with slow links, late batches, and power cuts.
 #[test]
-fn all_shards_agree_whatever_happens() {
+fn all_shards_agree_on_retained_messages_after_random_operations() {
     for seed in seeds(10) {
         for (shards, durable) in [(2, true), (3, true), (3, false)] {
             let mut random = Random::new(7_000 + seed);
@@ -214,13 +214,13 @@ fn all_shards_agree_whatever_happens() {
     }
 }
 
-/// Memory for what was removed is bounded: while a sibling does not say that nothing older is on its way, publishers wait.
+/// Memory for removals is bounded. As long as another shard does not confirm that no older message is on its way, publishers wait.
 #[test]
 fn publishers_wait_while_too_many_removals_are_remembered() {
     const MOST: usize = goldcrest_core::Forward::MAX_IN_TRANSIT as usize;
     let mut world = world(2, false);
     let mut c = client_on(&mut world, 1, "c");
-    // The sibling hears of all and confirms nothing.
+    // The other shard receives all messages and confirms none.
     world.slow_down(0, 1, true);
     let all = MOST + 1_000;
     for number in 0..all {

@@ -1,4 +1,5 @@
-//! What the server publishes below `$SYS/`: retained, for all shards and all who come later, and never recorded.
+//! The server's own messages below `$SYS/`: they are retained on all shards, reach later subscribers, and are never
+//! recorded.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +14,7 @@ fn world(shards: u16, limits: Limits) -> World {
     World::in_storage(Storage::Owned(Capacity::GATEWAY), shards, config, &AllowAll)
 }
 
-/// The server publishes on one of its shards.
+/// The server publishes a message on one of its shards.
 fn tell(world: &mut World, shard: usize, topic: &str, payload: &str) {
     let now = world.now();
     let topic = TopicName::new(topic).unwrap();
@@ -23,7 +24,7 @@ fn tell(world: &mut World, shard: usize, topic: &str, payload: &str) {
     world.drive();
 }
 
-/// A client that lives on this shard.
+/// A client whose Session is at home on this shard.
 fn client_on(world: &mut World, shard: u16, name: &str, expiry_secs: u32) -> Honest {
     let shards = world.shards() as u16;
     let is_home = |id: &String| Shard::home_of(id.as_bytes(), shards) == shard;
@@ -39,7 +40,7 @@ fn heard(client: &mut Honest, world: &mut World) -> Vec<(String, String)> {
     client.take(world).into_iter().filter_map(text).collect()
 }
 
-/// What a new client on this shard gets for its SUBSCRIBE.
+/// The retained messages that a new client on this shard gets for a SUBSCRIBE.
 fn retained(world: &mut World, shard: u16, filter: &str) -> Vec<(String, String)> {
     let mut client = client_on(world, shard, "late", 0);
     let filters = [(filter, SubscriptionOptions::with_qos(QoS::AtLeastOnce))];
@@ -56,10 +57,10 @@ fn pair(topic: &str, payload: &str) -> (String, String) {
 }
 
 #[test]
-fn all_shards_end_with_the_latest_value_and_nothing_of_it_is_recorded() {
+fn all_shards_have_the_servers_latest_value_and_record_none() {
     for shards in [1, 3] {
         let world = &mut world(shards, Limits::GATEWAY);
-        // A durable Session that hears it: not even that makes a record of a message with QoS 0.
+        // A durable Session subscribes. Even so, a message with QoS 0 is not recorded.
         let mut watcher = client_on(world, shards - 1, "watcher", 100);
         watcher.subscribe(world, "$SYS/#", QoS::ExactlyOnce);
         let mut stranger = client_on(world, 0, "stranger", 0);
@@ -89,7 +90,7 @@ fn all_shards_end_with_the_latest_value_and_nothing_of_it_is_recorded() {
 }
 
 #[test]
-fn a_full_store_and_the_quota_of_clients_do_not_stop_it() {
+fn the_server_can_publish_with_a_full_store_and_a_used_up_quota() {
     for shards in [1, 2] {
         let world = &mut world(
             shards,
@@ -109,7 +110,7 @@ fn a_full_store_and_the_quota_of_clients_do_not_stop_it() {
             let values = retained(world, shard, "$SYS/#");
             assert_eq!(values, [pair("$SYS/broker/store/failed", "0"), pair("$SYS/broker/store/full", "1")]);
         }
-        // Nor does it take anything from that quota.
+        // The server's retained messages do not count towards that quota.
         let mut client = client_on(world, 0, "client", 0);
         for (topic, fits) in [("r", true), ("s", false)] {
             client.publish(world, topic, b"x", QoS::AtLeastOnce, true, 1);
@@ -121,7 +122,7 @@ fn a_full_store_and_the_quota_of_clients_do_not_stop_it() {
 }
 
 #[test]
-fn sessions_are_shown_in_portions_and_one_by_its_identifier() {
+fn an_embedder_can_list_sessions_in_portions_and_find_one_by_its_identifier() {
     let world = &mut world(1, Limits::GATEWAY);
     let clients: Vec<Honest> =
         (0..5).map(|number| Honest::accepted(world, Version::V5, &kept(&format!("client {number}")))).collect();

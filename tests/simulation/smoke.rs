@@ -28,7 +28,7 @@ fn send(world: &mut World, client: ClientId, version: Version, packet: &Packet<'
 }
 
 #[test]
-fn every_qos_reaches_a_subscriber() {
+fn a_message_of_every_qos_reaches_a_subscriber() {
     for shards in [1, 2, 3] {
         for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
             for mut world in [World::new(shards, Config::gateway(7)), World::borrowed(shards, Config::gateway(7))] {

@@ -1,5 +1,5 @@
-//! The power goes while a client with a Will is connected (section 3.1.2.5): the Will is published after the restart, once the client had
-//! time to come back and did not. So a retained "online" is not there for ever.
+//! The power is lost while a client with a Will is connected (section 3.1.2.5). The Will is published after the restart if the client
+//! does not come back within some time. So a retained "online" does not stay for ever.
 
 use goldcrest_core::codec::*;
 use goldcrest_core::record::{Record, Value};
@@ -14,7 +14,7 @@ const STATE: &str = "dev1/st";
 const OFFLINE: Will<'static> =
     Will { qos: QoS::AtLeastOnce, retain: true, properties: Properties::EMPTY, topic: STATE, payload: b"offline" };
 
-/// `1022 00044d515454 04 2e 003c ...`, as far as the broker cares.
+/// The CONNECT of a device in the field: Clean Start, and a retained Will of QoS 1.
 const DEVICE: Opening<'static> =
     Opening { id: "dev1", clean_start: true, expiry_secs: 0, window: None, aliases: 0, will: Some((OFFLINE, 0)) };
 
@@ -31,7 +31,7 @@ fn everywhere(test: impl Fn(&mut World)) {
     }
 }
 
-/// The device connects and says that it is there, which is acknowledged.
+/// Connects the device, which publishes a retained "online" that is acknowledged.
 fn online(world: &mut World, version: Version, opening: &Opening<'_>) -> Honest {
     let mut device = Honest::accepted(world, version, opening);
     device.publish(world, STATE, b"online", QoS::AtLeastOnce, true, 1);
@@ -39,7 +39,7 @@ fn online(world: &mut World, version: Version, opening: &Opening<'_>) -> Honest 
     device
 }
 
-/// What is retained of the device on each shard.
+/// The device's retained state on each shard.
 fn states(world: &mut World) -> Vec<String> {
     let shards = world.shards() as u16;
     let on_shard = |shard| {
@@ -50,7 +50,7 @@ fn states(world: &mut World) -> Vec<String> {
     (0..shards).map(on_shard).collect()
 }
 
-/// The retained message that comes with SUBACK.
+/// The retained message that a new subscriber gets.
 fn retained_for(world: &mut World, id_text: &str) -> Vec<u8> {
     let mut link = Honest::accepted(world, Version::V5, &Opening::new(id_text));
     let filters = [(STATE, SubscriptionOptions::with_qos(QoS::AtMostOnce))];
@@ -69,7 +69,7 @@ fn assert_states(world: &mut World, expected: &str) {
     assert!(all.iter().all(|state| state == expected), "{all:?} instead of {expected}");
 }
 
-/// How many Wills stores have.
+/// The number of Wills in all stores.
 fn recorded_wills(world: &World) -> usize {
     let of_shard = |shard| {
         world.store(shard).records().filter(|record| match record {
@@ -81,7 +81,7 @@ fn recorded_wills(world: &World) -> usize {
 }
 
 #[test]
-fn a_client_that_never_comes_back_is_offline() {
+fn the_will_of_a_client_that_never_comes_back_is_published() {
     for version in [Version::V3_1_1, Version::V5] {
         everywhere(|world| {
             online(world, version, &DEVICE);
@@ -91,7 +91,7 @@ fn a_client_that_never_comes_back_is_offline() {
             assert_states(world, "online");
             world.advance(2);
             assert_states(world, "offline");
-            // And it stays so.
+            // The state stays "offline".
             assert_eq!(recorded_wills(world), 0);
             world.crash();
             world.advance(60_000);
@@ -102,7 +102,7 @@ fn a_client_that_never_comes_back_is_offline() {
 }
 
 #[test]
-fn a_client_that_is_back_in_time_is_online() {
+fn the_will_of_a_client_that_is_back_in_time_is_not_published() {
     let keeps = Opening { clean_start: false, expiry_secs: 600, ..DEVICE };
     let begins_anew = Opening { clean_start: true, ..keeps };
     for opening in [DEVICE, keeps, begins_anew] {
@@ -115,7 +115,7 @@ fn a_client_that_is_back_in_time_is_online() {
             assert_eq!(device.take(world), [Got::ConnAck(present, ReasonCode::Success)]);
             world.advance(3_600_000);
             assert_states(world, "online");
-            // Its new Will is as good as the first.
+            // The Will of the new connection is published as well.
             world.crash();
             world.advance(u64::from(GRACE_SECS) * 1_000 + 1);
             assert_states(world, "offline");
@@ -125,16 +125,16 @@ fn a_client_that_is_back_in_time_is_online() {
 
 /// [MQTT-3.1.2-10]
 #[test]
-fn a_will_that_is_over_before_the_power_goes_is_not_published_after_it() {
+fn a_will_discarded_or_published_before_a_power_cut_is_not_published_again() {
     everywhere(|world| {
-        // It said DISCONNECT.
+        // In the first case the device sends DISCONNECT.
         let device = online(world, Version::V5, &DEVICE);
         device.disconnect(world);
         assert_eq!(recorded_wills(world), 0);
         world.crash();
         world.advance(60_000);
         assert_states(world, "online");
-        // It was published, and somebody else says that all is well.
+        // In the second case the Will is published, and then another client sets the state to "online".
         let device = online(world, Version::V5, &DEVICE);
         world.cut(device.at);
         assert_states(world, "offline");
@@ -148,7 +148,7 @@ fn a_will_that_is_over_before_the_power_goes_is_not_published_after_it() {
     });
 }
 
-/// [MQTT-3.1.3-9]: the Will Delay Interval counts too, from the restart on.
+/// The Will Delay Interval counts too, from the restart on [MQTT-3.1.3-9].
 #[test]
 fn a_delayed_will_waits_for_its_delay_after_the_restart() {
     let opening = Opening { clean_start: false, expiry_secs: 600, will: Some((OFFLINE, 60)), ..DEVICE };
@@ -162,7 +162,7 @@ fn a_delayed_will_waits_for_its_delay_after_the_restart() {
     });
 }
 
-/// The power goes again and again, each time before the client had time: the Will is not lost over that, nor sent too soon.
+/// The power is lost again and again, each time before the client's time is over. The Will is neither lost nor published too soon.
 #[test]
 fn each_restart_gives_the_client_its_time_anew() {
     everywhere(|world| {
@@ -174,7 +174,7 @@ fn each_restart_gives_the_client_its_time_anew() {
         }
         world.advance(1_001);
         assert_states(world, "offline");
-        // A client that was away when the power went could not come back meanwhile either.
+        // A client that was absent when the power was lost could not come back meanwhile either.
         let away = Opening { clean_start: false, expiry_secs: 600, will: Some((OFFLINE, 3)), ..DEVICE };
         let device = online(world, Version::V5, &away);
         world.cut(device.at);
@@ -187,10 +187,9 @@ fn each_restart_gives_the_client_its_time_anew() {
     });
 }
 
-/// Whichever batch is the last one that is safe: a client that was told that its "online" is kept has a Will that is
-/// kept.
+/// Whichever batch is the last safe one: if a client was told that its "online" is stored, its Will is stored, too.
 #[test]
-fn whenever_the_power_goes_an_acknowledged_online_does_not_stay() {
+fn an_acknowledged_online_never_outlives_its_client_after_a_power_cut() {
     for shards in [1, 3] {
         let mut cases = [0, 0];
         for synced in 0..8 {
@@ -215,9 +214,8 @@ fn whenever_the_power_goes_an_acknowledged_online_does_not_stay() {
     }
 }
 
-/// CONNACK does not wait for the disk.
 #[test]
-fn a_clean_client_with_a_will_is_accepted_before_anything_is_safe() {
+fn connack_of_a_client_with_a_will_does_not_wait_for_the_disk() {
     let mut world = World::new(1, config());
     world.sync = Sync::ByHand;
     Honest::accepted(&mut world, Version::V3_1_1, &DEVICE);
@@ -226,9 +224,9 @@ fn a_clean_client_with_a_will_is_accepted_before_anything_is_safe() {
     assert_eq!(recorded_wills(&world), 1);
 }
 
-/// A subscriber whose Session survives is told, though neither the Will nor its client's Session is of the kind that is kept.
+/// A subscriber whose Session survives gets the Will, though the Will is not retained and its client's Session does not survive.
 #[test]
-fn a_subscriber_that_survives_hears_a_will_that_is_not_retained() {
+fn a_lasting_subscriber_gets_a_will_after_a_power_cut() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         everywhere(|world| {
             let watching = Opening { clean_start: false, expiry_secs: 600, ..Opening::new("watcher") };
@@ -245,9 +243,9 @@ fn a_subscriber_that_survives_hears_a_will_that_is_not_retained() {
     }
 }
 
-/// While the store is full clients with Wills are served, without a record; there is one as soon as there is room.
+/// While the store is full, clients with Wills are served without a record of the Will. The record is made as soon as there is room.
 #[test]
-fn a_full_store_delays_the_record_of_a_will_and_refuses_nobody() {
+fn a_full_store_delays_the_record_of_a_will_and_refuses_no_client() {
     everywhere(|world| {
         let set_full = |world: &mut World, full| {
             for shard in 0..world.shards() {
@@ -267,7 +265,7 @@ fn a_full_store_delays_the_record_of_a_will_and_refuses_nobody() {
     });
 }
 
-/// A store that grants room bit by bit is asked for what a Will takes, and CONNECT waits for that.
+/// A store that grants room in small amounts is asked for the room of a Will, and CONNECT waits for it.
 #[test]
 fn a_connect_waits_for_room_for_its_will() {
     let mut world = World::new(1, config());
@@ -276,7 +274,7 @@ fn a_connect_waits_for_room_for_its_will() {
     let will = Will { payload: &payload, ..OFFLINE };
     Honest::accepted(&mut world, Version::V5, &Opening { will: Some((will, 0)), ..DEVICE });
     assert_eq!(recorded_wills(&world), 1);
-    // And while there is none, it is not part of what was promised.
+    // While the disk is full, the room for the Will must not be used for other promises.
     world.set_disk_full(true);
     let waits = Honest::connect(&mut world, Version::V5, &Opening { will: Some((will, 0)), ..Opening::new("dev2") });
     assert!(world.receive(waits.at).is_empty());

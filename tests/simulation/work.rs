@@ -1,7 +1,7 @@
-//! Packets that cost a broker more than their bytes say: the work is done in portions, and whoever causes it waits, not
+//! Packets that cost a broker more than their bytes suggest. The broker does the work in portions, and the client that causes it waits, not
 //! the others.
 //!
-//! Time is not looked at here: what is done is counted in the core ([`Broker::work`]), the same on each machine.
+//! Time does not matter here: the core counts its work ([`Broker::work`]), and the count is the same on each machine.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use goldcrest_tests::honest::{bytes_of, id, publication};
 
 const NOW: Instant = Instant::from_millis(1);
 const SHARE: u64 = Config::WORK_SHARE as u64;
-/// What one packet, one timer or one message of a sibling may cost: it is not cut.
+/// The most work that one packet, one timer or one message from another shard may cost: none of these is cut.
 const MOST_AT_ONCE: u64 = 2 * SHARE;
 
 fn broker(limits: Limits, shard: Shard) -> Broker<'static> {
@@ -21,14 +21,14 @@ fn broker(limits: Limits, shard: Shard) -> Broker<'static> {
     Broker::new(memory, Config { limits, shard, ..Config::gateway(5) }, &AllowAll)
 }
 
-/// A broker and connections to it whose bytes come in one piece. It is turned as the gateway does it: whoever has more waits for its
-/// next turn behind the others.
+/// A broker and its connections, whose bytes come in one piece. The broker is called as in the gateway: a connection with more bytes waits
+/// for its next turn behind the others.
 struct Turns {
     broker: Broker<'static>,
     waiting: VecDeque<(ConnectionId, Vec<u8>)>,
-    /// The most that one call did.
+    /// The most work that one call did.
     most: u64,
-    /// How often a call ended with more whole packets left.
+    /// How many calls ended although more whole packets were left.
     yielded: usize,
 }
 
@@ -37,7 +37,7 @@ impl Turns {
         Self { broker: broker(limits, Shard::ONLY), waiting: VecDeque::new(), most: 0, yielded: 0 }
     }
 
-    /// A client that is connected; `expiry` is of its Session.
+    /// Connects a client; `expiry` is the Session Expiry Interval in seconds.
     fn connect(&mut self, client_id: &str, expiry: u32) -> ConnectionId {
         let id = self.broker.handle_connected(NOW).unwrap();
         let properties = [Property::SessionExpiryInterval(expiry)];
@@ -62,7 +62,7 @@ impl Turns {
         self.waiting.push_back((id, bytes.to_vec()));
     }
 
-    /// Subscribes to all of them, in packets of a thousand; the codes that come.
+    /// Subscribes to all these filters, a thousand in each packet. Returns the codes.
     fn subscribe(&mut self, id: ConnectionId, filters: &[String]) -> Vec<u8> {
         let mut codes = Vec::new();
         for filters in filters.chunks(1_000) {
@@ -74,7 +74,7 @@ impl Turns {
         codes
     }
 
-    /// One call for the connection that has waited for longest; false if none waits.
+    /// Makes one call for the connection that has waited longest. Returns false if none waits.
     fn turn(&mut self) -> bool {
         let Some((id, mut bytes)) = self.waiting.pop_front() else { return false };
         let before = self.broker.work();
@@ -98,7 +98,7 @@ impl Turns {
         true
     }
 
-    /// Writes to all that are named; what they got.
+    /// Transmits to all connections that `poll_ready` names. Returns the bytes for each.
     fn transmit(&mut self) -> Vec<(ConnectionId, Vec<u8>)> {
         let mut got: Vec<(ConnectionId, Vec<u8>)> = Vec::new();
         let mut out = vec![0; 65_536];
@@ -125,7 +125,7 @@ impl Turns {
         got
     }
 
-    /// Turns until nobody waits; what everybody got.
+    /// Makes calls until no connection waits. Returns the bytes for each connection.
     fn run(&mut self) -> Vec<(ConnectionId, Vec<u8>)> {
         let mut got = Vec::new();
         loop {
@@ -150,7 +150,7 @@ fn publish(topic: &str, qos: QoS, number: u16) -> Vec<u8> {
     bytes_of(Version::V5, &publication(topic, b"x", qos, false, number))
 }
 
-/// All filters of so many levels, each `+` or `a`, with `end` behind.
+/// All filters of `levels` levels, each of which is `+` or `a`, followed by `end`.
 fn crossed(levels: u32, end: &str) -> Vec<String> {
     let level = |filter: u32, at: u32| if filter >> at & 1 == 0 { "+" } else { "a" };
     let filter = |filter| (0..levels).map(|at| level(filter, at)).collect::<Vec<_>>().join("/") + end;
@@ -161,8 +161,8 @@ fn topic(levels: usize) -> String {
     vec!["a"; levels].join("/")
 }
 
-/// One client subscribed to the 65,536 filters of `{+,a}^16/b`; each message to `a/a/…/a` came by 131,071 levels, and 431 of
-/// them, 16 KiB, held a shard up for 16 s.
+/// One client subscribed to the 65,536 filters of `{+,a}^16/b`. Each message to `a/a/…/a` then visited 131,071 levels of the tree, and 431
+/// such messages, 16 KiB, kept a shard busy for 16 s.
 #[test]
 fn filters_that_make_each_message_visit_too_much_are_refused() {
     let mut turns = Turns::new(Limits::GATEWAY.with(|limits| limits.subscriptions = 100_000));
@@ -170,7 +170,7 @@ fn filters_that_make_each_message_visit_too_much_are_refused() {
     let codes = turns.subscribe(attacker, &crossed(16, "/b"));
     let refused = codes.iter().filter(|code| **code == 0x97).count();
     assert!(refused > 60_000, "{refused}");
-    // Nor do all of the shapes that are allowed make a message visit much together.
+    // All allowed filters of this shape together do not make a message visit many levels either.
     for levels in 1..=15 {
         turns.subscribe(attacker, &crossed(levels, "/b"));
         turns.subscribe(attacker, &crossed(levels, "/#"));
@@ -185,9 +185,9 @@ fn filters_that_make_each_message_visit_too_much_are_refused() {
     }
 }
 
-/// What people use is not refused: many filters, deep ones, and `+` here and there.
+/// The filters of ordinary users are accepted: many, deep ones, and some `+`.
 #[test]
-fn filters_that_people_use_are_taken() {
+fn filters_of_ordinary_users_are_accepted() {
     let mut turns = Turns::new(Limits::GATEWAY);
     let client = turns.connect("client", 0);
     let deep = |plus: &[usize], levels| {
@@ -211,8 +211,8 @@ fn filters_that_people_use_are_taken() {
 
 /// All messages of one read were routed in one call, whatever each of them cost.
 #[test]
-fn one_call_does_no_more_than_its_share_and_an_honest_pair_has_each_second_turn() {
-    // Somebody allows what makes single messages dear.
+fn expensive_messages_are_routed_in_portions_between_those_of_others() {
+    // A configuration that allows expensive filters.
     let mut turns = Turns::new(Limits::GATEWAY.with(|limits| {
         limits.subscriptions = 100_000;
         limits.filter_cost = u32::MAX;
@@ -239,9 +239,9 @@ fn one_call_does_no_more_than_its_share_and_an_honest_pair_has_each_second_turn(
     assert!(turns.most < MOST_AT_ONCE, "{}", turns.most);
 }
 
-/// A fan-out costs more than its bytes say, too: few bytes lead to many deliveries.
+/// Few bytes may lead to many deliveries, which cost more than the bytes.
 #[test]
-fn a_read_that_leads_to_many_deliveries_comes_in_portions() {
+fn messages_with_many_deliveries_are_routed_in_portions() {
     let mut turns = Turns::new(Limits::GATEWAY);
     for number in 0..1_000 {
         let subscriber = turns.connect(&format!("subscriber {number}"), 0);
@@ -256,10 +256,10 @@ fn a_read_that_leads_to_many_deliveries_comes_in_portions() {
     assert!(turns.yielded >= 3 && turns.most < MOST_AT_ONCE, "{} {}", turns.yielded, turns.most);
 }
 
-/// A look for retained messages went through the whole tree at once, with each SUBSCRIBE: 1,000 of them for `+/…/+/c` over 65,536 topics
-/// with other ends stopped a shard for 10 s.
+/// Each SUBSCRIBE searched the whole tree for retained messages in one call: 1,000 of them for `+/…/+/c`, over 65,536 topics with other
+/// ends, stopped a shard for 10 s.
 #[test]
-fn retained_messages_that_are_hard_to_find_are_looked_for_in_portions() {
+fn the_search_for_retained_messages_is_done_in_portions() {
     let mut turns = Turns::new(Limits::GATEWAY.with(|limits| limits.filter_cost = u32::MAX));
     let publisher = turns.connect("publisher", 0);
     for filter in crossed(13, "/b") {
@@ -270,7 +270,7 @@ fn retained_messages_that_are_hard_to_find_are_looked_for_in_portions() {
     assert_eq!(turns.broker.counters().retained, 1 << 13);
     let client = turns.connect("client", 0);
     (turns.most, turns.yielded) = (0, 0);
-    // All of the first levels match, and none of the last; then one of them all.
+    // The filter matches all topics up to the last level, and no topic's last level. Then one topic is added that matches.
     let begin = ["+"; 13].join("/");
     let filters = [format!("{begin}/c"), format!("{begin}/b")];
     turns.send(client, &subscribe(&filters[..1]).repeat(100));
@@ -287,8 +287,8 @@ fn retained_messages_that_are_hard_to_find_are_looked_for_in_portions() {
     assert!(turns.most < SHARE / 3, "{}", turns.most);
 }
 
-/// Each SUBSCRIBE began to send what is retained anew: a client that subscribes again and again got the first messages over and over, and
-/// never the last.
+/// Each SUBSCRIBE began to send the retained messages from the first: a client that subscribed again and again got the first messages
+/// repeatedly, and never the last.
 #[test]
 fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
     const TOPICS: usize = 300;
@@ -321,7 +321,7 @@ fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
         }
         (numbers.len(), copies.clone())
     };
-    // Ten messages are taken between two SUBSCRIBEs, for far longer than one of them needs for all.
+    // Ten messages are received between two SUBSCRIBEs, for much longer than one SUBSCRIBE needs for all.
     for _ in 0..100 {
         turns.send(client, &subscribe(&["r/+".into()]));
         assert!(turns.turn());
@@ -330,7 +330,7 @@ fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
     }
     let (_, before) = read(&mut turns, 0);
     assert!(before.iter().all(|copies| (3..=4).contains(copies)), "each comes as often: {before:?}");
-    // What is owed to the last one comes, and then no more.
+    // The messages of the last SUBSCRIBE are completed, and then no more come.
     let (mut came, mut copies) = (1, before.clone());
     while came > 0 {
         (came, copies) = read(&mut turns, 1_000);
@@ -338,7 +338,7 @@ fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
     for (before, after) in before.iter().zip(&copies) {
         assert!((before + 1..=before + 2).contains(after) && *after <= subscribed, "{before} and {after}");
     }
-    // Two for which there is time are two times all, and UNSUBSCRIBE ends it.
+    // Two SUBSCRIBEs with time in between bring all messages twice. UNSUBSCRIBE ends the sending.
     for expected in [1, 2] {
         turns.send(other, &subscribe(&["r/+".into()]).repeat(expected));
         turns.turn();
@@ -347,16 +347,16 @@ fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
     }
 }
 
-/// Each shared subscription that ended went through all that was queued.
+/// Each shared subscription that ended searched the client's whole queue.
 #[test]
-fn an_unsubscribe_from_many_groups_goes_through_the_queue_once() {
+fn an_unsubscribe_from_many_groups_searches_the_queue_once() {
     let mut turns = Turns::new(Limits::GATEWAY);
     let client = turns.connect("client", 0);
     let filters: Vec<_> = (0..2_000).map(|number| format!("$share/group/q/{number}")).collect();
     assert_eq!(turns.subscribe(client, &filters), vec![0; 2_000]);
     turns.subscribe(client, &["q/0".into()]);
     let publisher = turns.connect("publisher", 0);
-    // It reads nothing.
+    // The member reads nothing, so its queue grows.
     turns.send(publisher, &publish("q/0", QoS::AtMostOnce, 1).repeat(4_000));
     while turns.turn() {}
     assert_eq!(turns.broker.session("client").unwrap().queued, 8_000);
@@ -369,7 +369,7 @@ fn an_unsubscribe_from_many_groups_goes_through_the_queue_once() {
     assert!(turns.most < MOST_AT_ONCE, "{}", turns.most);
 }
 
-/// Sessions that end at the same moment were all ended in one call.
+/// Sessions that expired at the same moment were all ended in one call.
 #[test]
 fn sessions_that_end_together_end_in_portions() {
     let mut turns = Turns::new(Limits::GATEWAY);
@@ -391,9 +391,9 @@ fn sessions_that_end_together_end_in_portions() {
     assert!(calls >= 10 && most < MOST_AT_ONCE, "{calls} calls, at most {most}");
 }
 
-/// What a sibling hands over costs this broker more than the sibling, and was all taken in one call.
+/// A forward from another shard costs this broker more work than the sender, and all forwards were handled in one call.
 #[test]
-fn messages_of_siblings_are_taken_in_portions_and_in_order() {
+fn forwards_from_another_shard_are_handled_in_portions_and_in_order() {
     let shards = [0, 1].map(|index| Shard { index, count: 2 });
     let mut brokers = shards.map(|shard| broker(Limits::GATEWAY.with(|limits| limits.owed_replies = 65_000), shard));
     let mut connect = |home: u16| {
@@ -414,11 +414,11 @@ fn messages_of_siblings_are_taken_in_portions_and_in_order() {
             }
         }
     };
-    // The same message to many filters of one client: each is a level that a message comes by.
+    // The same message matches many filters of one client, and visits a level for each.
     let filters = crossed(10, "");
     for filters in filters.chunks(500) {
         let v3: Vec<u8> = subscribe(filters);
-        // Without the Properties that MQTT 5.0 has.
+        // The packet has no Property Length, as MQTT 3.1.1 has none.
         let (_, len) = split(&v3, 1 << 20).unwrap().unwrap();
         let header = len - (3 + filters.iter().map(|filter| filter.len() + 3).sum::<usize>());
         let body = [&v3[header..header + 2], &v3[header + 3..]].concat();
@@ -482,9 +482,9 @@ fn length(len: usize) -> Vec<u8> {
     }
 }
 
-/// Each message for a full queue went through the whole queue for an older one of its topic, also where there was none.
+/// Each message for a full queue searched the whole queue for an older message of its topic, even where there was none.
 #[test]
-fn a_full_queue_that_keeps_the_latest_is_not_gone_through_for_each_message() {
+fn a_full_queue_with_keep_latest_is_not_searched_for_each_message() {
     const WAITING: u32 = 2_000;
     let limits = Limits::GATEWAY.with(|limits| limits.queued_messages = WAITING);
     let memory = Memory::owned(&Capacity::GATEWAY, &limits, Shard::ONLY);

@@ -1,4 +1,4 @@
-//! A subscriber that goes on with its Session after each connection, and keeps its half of the protocol (section 4.3).
+//! A subscriber that goes on with its Session after each connection, and does its part of each handshake (section 4.3).
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,35 +7,35 @@ use goldcrest_core::codec::*;
 use crate::honest::{Got, Honest, Message, Opening, id};
 use crate::world::World;
 
-/// What there is to be looked at.
+/// A packet that the subscriber received and that a test may look at.
 #[derive(Debug)]
 pub enum Heard {
-    /// SUBACK was seen for the first time: the subscription is there from now on.
+    /// The first SUBACK: from now on the Session has the subscription.
     Subscribed,
-    /// A message; of QoS 2 not the same again before its PUBREL.
+    /// A message. One of QoS 2 is told once until its PUBREL.
     Message(Message),
 }
 
-/// Subscribes to one filter, without what is retained there.
+/// Subscribes to one filter, and asks for no retained messages.
 #[derive(Debug)]
 pub struct Attentive {
-    /// Its Client Identifier.
+    /// The Client Identifier.
     pub id: String,
     filter: String,
     qos: QoS,
     link: Option<Honest>,
-    /// CONNACK was seen: the Session is there from now on.
+    /// A CONNACK has come on some connection, so the server has the Session.
     is_known: bool,
-    /// SUBACK was seen.
+    /// A SUBACK has come.
     is_subscribed: bool,
-    /// QoS 2 messages before their PUBREL.
+    /// Packet Identifiers of QoS 2 messages whose PUBREL has not come.
     held: BTreeSet<u16>,
-    /// What it has to acknowledge.
+    /// Acknowledgements that the subscriber has yet to send.
     due: VecDeque<(AckKind, u16)>,
 }
 
 impl Attentive {
-    /// One that is not connected.
+    /// A subscriber that is not connected.
     pub fn new(id: String, filter: &str, qos: QoS) -> Self {
         Self {
             id,
@@ -49,7 +49,7 @@ impl Attentive {
         }
     }
 
-    /// Connects with this Receive Maximum, if it is not connected.
+    /// Connects with this Receive Maximum, unless the subscriber is connected.
     pub fn connect(&mut self, world: &mut World, window: Option<u16>) {
         if self.link.is_none() {
             let opening = Opening { clean_start: false, expiry_secs: u32::MAX, window, ..Opening::new(&self.id) };
@@ -57,7 +57,7 @@ impl Attentive {
         }
     }
 
-    /// The connection breaks, if there is one.
+    /// Breaks the connection, if there is one.
     pub fn cut(&mut self, world: &mut World) {
         self.due.clear();
         if let Some(link) = self.link.take() {
@@ -65,7 +65,7 @@ impl Attentive {
         }
     }
 
-    /// Sends as many acknowledgements, as far as some are due.
+    /// Sends at most `count` of the acknowledgements that are due.
     pub fn acknowledge(&mut self, world: &mut World, count: usize) {
         let Some(link) = &self.link else { return };
         for (kind, packet_id) in self.due.drain(..count.min(self.due.len())) {
@@ -73,15 +73,15 @@ impl Attentive {
         }
     }
 
-    /// Whether it has to acknowledge something.
+    /// Whether an acknowledgement is due.
     pub fn owes(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// Takes what has arrived.
+    /// Receives and returns what has arrived.
     ///
     /// # Panics
-    /// If it is refused anything.
+    /// If the server refused something.
     pub fn take(&mut self, world: &mut World) -> Vec<Heard> {
         let Some(mut link) = self.link.take() else { return Vec::new() };
         let got = link.take(world);

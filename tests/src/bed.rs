@@ -1,8 +1,8 @@
-//! The bed of a conformance test: a fresh broker, whether it is the core in memory or the gateway over TCP.
+//! The test bed of conformance tests: a fresh broker, which is either the core in memory or the gateway over TCP.
 //!
 //! A test is written once, as `fn name(bed: &mut Bed)`; [`conformance`](crate::conformance) makes a test of it for each
-//! version of MQTT on each [`Backend`]. The bed starts the broker when the first client connects, so what
-//! [`Bed::configure`] and its siblings say comes before.
+//! version of MQTT on each [`Backend`]. The bed starts the broker when the first client connects, so [`Bed::configure`]
+//! and other settings must be called before.
 
 use crate::firmware;
 use crate::got::Got;
@@ -19,21 +19,21 @@ use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Where a test runs.
+/// The broker that a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// The core in this process, under a virtual clock.
     Memory {
-        /// Brokers.
+        /// The number of brokers.
         shards: u16,
     },
-    /// The same with one broker that keeps records, which are safe only when nothing else is left to be done.
+    /// As `Memory`, with one broker that keeps records. They become safe only when nothing else is left to do.
     Recorded,
-    /// The same in exactly the memory and with the configuration of the firmware example.
+    /// As `Memory`, in exactly the memory and with the configuration of the firmware example.
     Firmware,
-    /// The gateway: in this process, or as a process of its own where the test configures it.
+    /// The gateway over TCP: in this process, or in a process of its own where the test configures it.
     Tcp {
-        /// Its shards.
+        /// The number of shards.
         shards: u16,
     },
 }
@@ -43,7 +43,7 @@ pub struct Bed {
     version: Version,
     backend: Backend,
     config: Config<'static>,
-    /// Whether the test changed it.
+    /// Whether the test has changed the configuration.
     is_configured: bool,
     authorize: &'static dyn Authorize,
     judge: Option<Judge>,
@@ -57,7 +57,7 @@ enum Site {
     Tcp(Server),
 }
 
-/// Two clients that do nothing wrong and must not suffer from those who do.
+/// Two clients that make no mistake, and must be served while others misbehave.
 struct Honest {
     subscriber: Peer,
     publisher: Peer,
@@ -85,27 +85,27 @@ pub fn run(backend: Backend, version: Version, test: fn(&mut Bed)) {
 }
 
 impl Bed {
-    /// The version that this run of the test is for.
+    /// The version of MQTT that this run of the test uses.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Whether that is MQTT 5.0.
+    /// Whether this run uses MQTT 5.0.
     pub fn is_v5(&self) -> bool {
         self.version.is_v5()
     }
 
-    /// What of two values this run's version has.
+    /// Returns `v3` or `v5`, by the version of this run.
     pub fn either<T>(&self, v3: T, v5: T) -> T {
         if self.is_v5() { v5 } else { v3 }
     }
 
-    /// Whether the core runs in this process: everything is exact, and time costs nothing.
+    /// Whether the core runs in this process. Then every count is exact, and waiting takes no time.
     pub fn is_in_memory(&self) -> bool {
         !matches!(self.backend, Backend::Tcp { .. })
     }
 
-    /// How many brokers there are.
+    /// The number of brokers.
     pub fn shards(&self) -> u16 {
         match self.backend {
             Backend::Memory { shards } | Backend::Tcp { shards } => shards,
@@ -113,31 +113,31 @@ impl Bed {
         }
     }
 
-    /// Changes the configuration of the broker to come.
+    /// Changes the configuration of the broker that will be started.
     pub fn configure(&mut self, change: impl FnOnce(&mut Config<'static>)) {
         self.not_yet();
         self.is_configured = true;
         change(&mut self.config);
     }
 
-    /// The same of a gateway alone: the firmware's memory is made for the limits it has.
+    /// As [`Bed::configure`], but not for the firmware, whose memory is made for its own limits.
     pub fn configure_gateway(&mut self, change: impl FnOnce(&mut Config<'static>)) {
         if self.backend != Backend::Firmware {
             self.configure(change);
         }
     }
 
-    /// What the broker lets a client do.
+    /// The limits in the broker's configuration.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
     }
 
-    /// So many messages, or as many as may wait for one Session.
+    /// `wanted` messages, or as many as may wait for one Session if that is less.
     pub fn queue(&self, wanted: u32) -> u32 {
         self.queues(wanted, 1)
     }
 
-    /// So many messages, or as many as may wait for each of so many Sessions at the same time.
+    /// `wanted` messages, or as many as may wait for each of `sessions` Sessions at the same time if that is less.
     pub fn queues(&self, wanted: u32, sessions: usize) -> u32 {
         let together = match self.backend {
             Backend::Firmware => firmware::Memory::ENTRIES.deliveries / sessions,
@@ -146,7 +146,7 @@ impl Bed {
         wanted.min(self.config.limits.queued_messages).min(u32::try_from(together).unwrap_or(u32::MAX))
     }
 
-    /// So many clients, or as many as there may be together with another one.
+    /// `wanted` clients, or as many as may be connected beside one more if that is less.
     pub fn clients(&self, wanted: usize) -> usize {
         match self.backend {
             Backend::Firmware => wanted.min(firmware::Memory::ENTRIES.connections - 1),
@@ -154,14 +154,14 @@ impl Bed {
         }
     }
 
-    /// Has `authorize` decide; in memory alone.
+    /// Lets `authorize` decide about permissions; in memory alone.
     pub fn authorize(&mut self, authorize: impl Authorize + 'static) {
         self.not_yet();
         assert!(self.is_in_memory(), "the binary's permissions can't be replaced");
         self.authorize = Box::leak(Box::new(authorize));
     }
 
-    /// Has each CONNECT wait for `judge`; in memory alone.
+    /// Lets `judge` decide about each CONNECT; in memory alone.
     pub fn judge(&mut self, judge: Judge) {
         self.not_yet();
         assert!(self.is_in_memory(), "the binary's verdicts can't be replaced");
@@ -169,7 +169,7 @@ impl Bed {
         self.judge = Some(judge);
     }
 
-    /// The brokers; in memory alone.
+    /// The brokers in this process; in memory alone.
     pub fn world(&mut self) -> RefMut<'_, World> {
         match self.site() {
             Site::Memory(world) => world.borrow_mut(),
@@ -177,12 +177,13 @@ impl Bed {
         }
     }
 
-    /// A new connection that nothing was sent on. Packets are read in the test's version until a CONNECT says another.
+    /// A new connection on which nothing has been sent. Its packets are read in the test's version until a CONNECT names
+    /// another.
     pub fn open(&mut self, name: &str) -> Peer {
         self.open_in(self.version, name)
     }
 
-    /// The same, with packets read in any version.
+    /// As [`Bed::open`], in the given version until a CONNECT names another.
     pub fn open_in(&mut self, version: Version, name: &str) -> Peer {
         let link = match self.site() {
             Site::Memory(world) => {
@@ -206,7 +207,7 @@ impl Bed {
         (peer, connack)
     }
 
-    /// A client that has sent its CONNECT and read nothing.
+    /// A client that has sent its CONNECT, and has not read the answer.
     pub fn begin<'a>(&mut self, client: impl Into<Client<'a>>) -> Peer {
         let client = client.into();
         let mut peer = self.open(client.id);
@@ -214,7 +215,7 @@ impl Bed {
         peer
     }
 
-    /// Time passes: virtual time in memory, real time over TCP.
+    /// Lets time pass: virtual time in memory, real time over TCP.
     pub fn wait(&mut self, millis: u64) {
         self.transcript.remark(format!("+{millis} ms"));
         match self.site() {
@@ -226,20 +227,21 @@ impl Bed {
         }
     }
 
-    /// Forgets what was sent so far, in a test that sends too much to show.
+    /// Forgets the packets sent so far. For tests that send too many to print.
     pub fn forget_transcript(&mut self) {
         self.transcript.clear();
     }
 
-    /// What one client did has reached all others: time for the shards of the binary, nothing in memory.
+    /// Waits until the effects of one client's packets have reached all others: over TCP for some time, in memory not at
+    /// all.
     pub fn settle(&mut self) {
         if !self.is_in_memory() {
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
-    /// `peer` sends what the server refuses with DISCONNECT and one of these codes, in MQTT 3.x by closing alone. Honest
-    /// clients beside it notice nothing.
+    /// `peer` sends a packet that the server refuses: by DISCONNECT with one of these codes in MQTT 5.0, by closing
+    /// alone in MQTT 3.x. Honest clients notice nothing.
     #[track_caller]
     pub fn refuse(&mut self, mut peer: Peer, packet: impl Wire, codes: &[ReasonCode]) {
         self.check_honest();
@@ -248,8 +250,8 @@ impl Bed {
         self.check_honest();
     }
 
-    /// A CONNECT that is refused: with a CONNACK with one of these codes in MQTT 5.0, with `return_code` or, for `None`,
-    /// in silence in MQTT 3.x. Honest clients beside it notice nothing.
+    /// Sends a CONNECT that the server refuses: by CONNACK with one of these codes in MQTT 5.0; in MQTT 3.x by CONNACK
+    /// with `return_code`, or by closing alone for `None`. Honest clients notice nothing.
     #[track_caller]
     pub fn refuse_connect(&mut self, packet: impl Wire, codes: &[ReasonCode], return_code: Option<u8>) {
         self.check_honest();
@@ -266,7 +268,7 @@ impl Bed {
         self.check_honest();
     }
 
-    /// Two honest clients are served.
+    /// Checks that two honest clients are served.
     pub fn check_honest(&mut self) {
         let mut honest = self.honest.take().unwrap_or_else(|| {
             let mut subscriber = self.connect(client("honest-subscriber").keep_alive(0));

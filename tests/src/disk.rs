@@ -1,36 +1,40 @@
-//! The disk that the stores of all brokers are on, and that is full for a while: what each broker may promise, and that
-//! together they keep to it.
+//! One disk for the stores of all brokers, which may be full for a while. It grants each broker the bytes that the
+//! broker may promise to store, and checks that the brokers together promise no more.
 
 use goldcrest_core::Broker;
 
 use crate::memory::Housed;
 
-/// See [`World::use_disk`](crate::world::World::use_disk). What each broker may promise stands in its own account.
+/// See [`World::use_disk`](crate::world::World::use_disk). The bytes granted to a broker stand in the broker's own
+/// credit account.
 pub struct Disk {
-    /// What each broker may promise, as long as nobody wants more.
+    /// The bytes that each broker may promise while no broker needs more.
     share: i64,
-    /// By broker, what went to acknowledgements and the like. They can't be refused, and have room of their own.
+    /// For each broker, the bytes of records other than messages, such as acknowledgements. The disk can't refuse
+    /// these, and has room set aside for them.
     others: Vec<i64>,
-    /// By broker, the balance that was lost with the power.
+    /// For each broker, the balance of its account when the power was lost.
     lost: Vec<i64>,
-    /// Nothing is granted.
+    /// A full disk grants nothing.
     pub is_full: bool,
-    /// What was granted to all, less what was handed in of messages: so much it takes while it is full.
+    /// All bytes granted to brokers, less the bytes of messages that were handed in: as much the disk still accepts
+    /// while it is full.
     left: i64,
 }
 
 impl Disk {
-    /// One with room.
+    /// A disk that is not full.
     pub fn new(brokers: usize, share: i64) -> Self {
         Self { share, others: vec![0; brokers], lost: vec![0; brokers], is_full: false, left: 0 }
     }
 
-    /// From now on there is room for what was granted and for nothing else; or there is plenty.
+    /// A full disk has room for the bytes that were granted, and for no more.
     pub fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
     }
 
-    /// Grants what brokers lack; whether that was anything. Those of which a message waits come first.
+    /// Grants brokers the bytes that they lack: all brokers with `to_all`, otherwise those that need bytes for a
+    /// message that waits. Returns whether any bytes were granted.
     pub fn grant(&mut self, brokers: &mut [Housed], to_all: bool) -> bool {
         let mut any = false;
         for (broker, others) in brokers.iter_mut().zip(&mut self.others).filter(|_| !self.is_full) {
@@ -48,10 +52,10 @@ impl Disk {
         any
     }
 
-    /// A broker has handed in a batch: so many bytes in all, and so many of messages.
+    /// A broker has handed in a batch of `all` bytes, `messages` of them for messages.
     ///
     /// # Panics
-    /// If it was more than there is.
+    /// If a full disk has not granted as many bytes.
     pub fn take(&mut self, index: usize, broker: &mut Broker<'_>, (all, messages): (usize, usize)) {
         broker.spend_store_credit(all as u64);
         self.others[index] += (all - messages) as i64;
@@ -59,13 +63,13 @@ impl Disk {
         assert!(!self.is_full || self.left >= 0, "more was promised than there is room for");
     }
 
-    /// The power goes, and the accounts of all brokers with it.
+    /// The power is lost, and with it the accounts of all brokers.
     pub fn lose_power(&mut self, brokers: &[Housed]) {
         self.lost = brokers.iter().map(|broker| broker.get().store_credit().balance()).collect();
     }
 
-    /// Batches were lost with the power. To the brokers that come now nothing is granted yet, and they hear at once
-    /// if there is nothing.
+    /// New brokers start after a loss of power, which lost batches of these sizes too. Nothing is granted to a new
+    /// broker yet, and it learns at once whether the disk is full.
     pub fn restart(&mut self, brokers: &mut [Housed], lost: &[(usize, usize)]) {
         let accounts = self.lost.iter().zip(&mut self.others);
         for ((broker, (balance, others)), (_, messages)) in brokers.iter_mut().zip(accounts).zip(lost) {

@@ -1,4 +1,4 @@
-//! A packet that a client got, with what tests ask of it.
+//! A packet that a client received, with the questions that tests ask about it.
 
 use crate::watch::properties_of;
 use goldcrest_core::codec::*;
@@ -12,7 +12,7 @@ pub struct Got {
 }
 
 impl Got {
-    /// A packet that was found whole and valid, and the topic that it is about.
+    /// A whole and valid packet, and its topic if it is a PUBLISH.
     pub(crate) fn new(version: Version, bytes: Vec<u8>, topic: Option<String>) -> Self {
         Self { version, bytes, topic }
     }
@@ -23,17 +23,20 @@ impl Got {
         Packet::decode(self.version, frame).expect("it was decoded before")
     }
 
-    /// Its bytes.
+    /// The bytes of the packet.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Its Properties.
+    /// The Properties of the packet.
     pub fn properties(&self) -> Properties<'_> {
         properties_of(&self.packet())
     }
 
-    /// The PUBLISH that it must be.
+    /// The packet as a PUBLISH.
+    ///
+    /// # Panics
+    /// If it is another packet.
     pub fn publish(&self) -> Publish<'_> {
         match self.packet() {
             Packet::Publish(publish) => publish,
@@ -41,12 +44,12 @@ impl Got {
         }
     }
 
-    /// The topic of a PUBLISH, also where a Topic Alias stands for it.
+    /// The topic of a PUBLISH, even where a Topic Alias stands for the topic.
     pub fn topic(&self) -> &str {
         self.topic.as_deref().expect("a PUBLISH")
     }
 
-    /// Session Present of the CONNACK that it must be.
+    /// Session Present of a CONNACK. Fails the test for another packet.
     pub fn session_present(&self) -> bool {
         match self.packet() {
             Packet::ConnAck(connack) => connack.session_present,
@@ -54,7 +57,7 @@ impl Got {
         }
     }
 
-    /// Its Packet Identifier, which it must have.
+    /// The Packet Identifier. Fails the test for a packet without one.
     pub fn id(&self) -> u16 {
         let id = match self.packet() {
             Packet::Publish(publish) => publish.packet_id,
@@ -68,7 +71,7 @@ impl Got {
         id.unwrap_or_else(|| panic!("no Packet Identifier in {:?}", self.packet())).get()
     }
 
-    /// Its one Reason Code, which it must have.
+    /// The Reason Code. Fails the test for a packet without exactly one.
     pub fn code(&self) -> ReasonCode {
         match self.packet() {
             Packet::ConnAck(connack) => connack.code,

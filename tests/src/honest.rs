@@ -1,4 +1,4 @@
-//! A client that does nothing wrong, for tests that look at many packets at once and at none in particular.
+//! A client that makes no mistake, for tests that are about many packets and not about a particular one.
 
 use std::collections::BTreeMap;
 
@@ -6,65 +6,65 @@ use goldcrest_core::codec::*;
 
 use crate::world::{ClientId, World};
 
-/// What a client was sent.
+/// A packet that the client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
-    /// Session Present and the Reason Code.
+    /// CONNACK, with Session Present and Reason Code.
     ConnAck(bool, ReasonCode),
-    /// An Application Message.
+    /// PUBLISH.
     Message(Message),
-    /// Any of the four acknowledgements.
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP, with Packet Identifier and Reason Code.
     Ack(AckKind, u16, ReasonCode),
-    /// SUBACK.
+    /// SUBACK, with Packet Identifier and a code for each filter.
     SubAck(u16, Vec<ReasonCode>),
-    /// UNSUBACK.
+    /// UNSUBACK, with Packet Identifier and a code for each filter.
     UnsubAck(u16, Vec<ReasonCode>),
     /// PINGRESP.
     PingResp,
-    /// DISCONNECT.
+    /// DISCONNECT, with its Reason Code.
     Disconnect(ReasonCode),
 }
 
 /// A PUBLISH from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its topic, by name or by Topic Alias.
+    /// The topic, by name or by Topic Alias.
     pub topic: String,
-    /// Its payload.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// Its QoS.
+    /// The QoS.
     pub qos: QoS,
-    /// DUP.
+    /// The DUP flag.
     pub dup: bool,
-    /// RETAIN.
+    /// The RETAIN flag.
     pub retain: bool,
     /// The Packet Identifier; 0 with QoS 0.
     pub packet_id: u16,
     /// The Subscription Identifiers in their order.
     pub identifiers: Vec<u32>,
-    /// The Message Expiry Interval that is left.
+    /// The remaining Message Expiry Interval, in seconds.
     pub expiry: Option<u32>,
 }
 
-/// A client on a [`World`].
+/// A client of a [`World`].
 #[derive(Debug)]
 pub struct Honest {
-    /// Its Network Connection.
+    /// The Network Connection.
     pub at: ClientId,
-    /// What it speaks.
+    /// The version of MQTT that the client speaks.
     pub version: Version,
     inbox: Vec<u8>,
     aliases: BTreeMap<u16, String>,
 }
 
-/// What a CONNECT says; Keep Alive is 0.
+/// The fields of a CONNECT; Keep Alive is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
     /// Client Identifier.
     pub id: &'a str,
     /// Clean Start.
     pub clean_start: bool,
-    /// Session Expiry Interval in seconds; before MQTT 5.0 CleanSession is 1 for 0.
+    /// Session Expiry Interval in seconds; before MQTT 5.0 CleanSession is 1 where this is 0.
     pub expiry_secs: u32,
     /// Receive Maximum.
     pub window: Option<u16>,
@@ -75,7 +75,7 @@ pub struct Opening<'a> {
 }
 
 impl<'a> Opening<'a> {
-    /// A client without a Session to keep.
+    /// A client with Clean Start, whose Session ends with the connection.
     pub fn new(id: &'a str) -> Self {
         Self { id, clean_start: true, expiry_secs: 0, window: None, aliases: 0, will: None }
     }
@@ -126,7 +126,7 @@ impl Honest {
         Self { at, version, inbox: Vec::new(), aliases: BTreeMap::new() }
     }
 
-    /// Connects, and is accepted.
+    /// Connects, and expects CONNACK with success.
     pub fn accepted(world: &mut World, version: Version, opening: &Opening<'_>) -> Self {
         let mut client = Self::connect(world, version, opening);
         let got = client.take(world);
@@ -134,12 +134,12 @@ impl Honest {
         client
     }
 
-    /// Sends a packet; all of its consequences happen.
+    /// Sends a packet, and drives the world until it is quiet.
     pub fn send(&self, world: &mut World, packet: &Packet<'_>) {
         world.send(self.at, &bytes_of(self.version, packet));
     }
 
-    /// SUBSCRIBE to one filter; the code of SUBACK. It must be the next thing that arrives.
+    /// Sends SUBSCRIBE for one filter, and returns the code of the SUBACK, which must be the next packet.
     pub fn subscribe(&mut self, world: &mut World, filter: &str, qos: QoS) -> ReasonCode {
         let filters = [(filter, SubscriptionOptions::with_qos(qos))];
         let (properties, filters) = (Properties::EMPTY, Filters::new(&filters));
@@ -150,7 +150,7 @@ impl Honest {
         }
     }
 
-    /// UNSUBSCRIBE from one filter; the code of UNSUBACK.
+    /// Sends UNSUBSCRIBE for one filter, and returns the code of the UNSUBACK, which must be the next packet.
     pub fn unsubscribe(&mut self, world: &mut World, filter: &str) -> ReasonCode {
         let (properties, filters) = (Properties::EMPTY, [filter]);
         let filters = Topics::new(&filters);
@@ -161,23 +161,24 @@ impl Honest {
         }
     }
 
-    /// PUBLISH; the identifier counts from QoS 1 on.
+    /// Sends PUBLISH; `number` is the Packet Identifier for QoS 1 and 2.
     pub fn publish(&self, world: &mut World, topic: &str, payload: &[u8], qos: QoS, retain: bool, number: u16) {
         self.send(world, &publication(topic, payload, qos, retain, number));
     }
 
-    /// An acknowledgement with success.
+    /// Sends an acknowledgement with success.
     pub fn ack(&self, world: &mut World, kind: AckKind, number: u16) {
         self.send(world, &kind.of(Ack::new(id(number), ReasonCode::Success)));
     }
 
-    /// DISCONNECT.
+    /// Sends DISCONNECT.
     pub fn disconnect(&self, world: &mut World) {
         let packet = Disconnect { code: ReasonCode::Success, properties: Properties::EMPTY };
         self.send(world, &Packet::Disconnect(packet));
     }
 
-    /// All messages until no more come, each with the handshake of its QoS to its end. Of other packets there may be CONNACK alone.
+    /// Receives all messages until no more come, and completes the handshake of each. The only other packet that may come is
+    /// CONNACK.
     pub fn take_messages(&mut self, world: &mut World) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
@@ -203,7 +204,7 @@ impl Honest {
         }
     }
 
-    /// All whole packets that have arrived.
+    /// Receives all whole packets that have arrived.
     pub fn take(&mut self, world: &mut World) -> Vec<Got> {
         self.inbox.extend(world.receive(self.at));
         let mut all = Vec::new();
@@ -231,7 +232,7 @@ impl Honest {
     }
 }
 
-/// A PUBLISH of a client.
+/// A PUBLISH of a client; `number` is the Packet Identifier for QoS 1 and 2.
 pub fn publication<'a>(topic: &'a str, payload: &'a [u8], qos: QoS, retain: bool, number: u16) -> Packet<'a> {
     let packet_id = (qos > QoS::AtMostOnce).then(|| id(number));
     Packet::Publish(Publish { dup: false, qos, retain, topic, packet_id, properties: Properties::EMPTY, payload })

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Test beds, clients and stores that several test programs use.
 
 pub mod attentive;
 pub mod bed;

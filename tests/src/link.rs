@@ -7,35 +7,35 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long the real binary gets to notice that a connection was cut, or to pass on what it was handed.
+/// How long to wait until the gateway has noticed a closed connection, or has passed on what it received.
 const SETTLE: Duration = Duration::from_millis(30);
 
 /// The client's end of a Network Connection. Dropping it cuts the connection.
 pub enum Link {
-    /// To the core in this process.
+    /// A connection to the core in this process.
     Memory {
         /// The brokers.
         world: Rc<RefCell<World>>,
-        /// The connection there.
+        /// The connection in that world.
         client: ClientId,
     },
-    /// To the real binary.
+    /// A connection to the gateway.
     Tcp(TcpStream),
 }
 
-/// What [`Link::receive`] found.
+/// The result of [`Link::receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrived {
     /// More bytes.
     Bytes,
-    /// Nothing, and the connection is open.
+    /// No more bytes, and the connection is open.
     Nothing,
     /// The server closed the connection.
     Closed,
 }
 
 impl Link {
-    /// Sends bytes. Those that a closed connection does not take are lost, as in life.
+    /// Sends bytes. On a closed connection they are lost, as with a real socket.
     pub fn send(&mut self, bytes: &[u8]) {
         match self {
             Self::Memory { world, client } => world.borrow_mut().send(*client, bytes),
@@ -45,7 +45,8 @@ impl Link {
         }
     }
 
-    /// Appends to `inbox` what has arrived. In memory everything has arrived; over TCP it waits for something.
+    /// Appends to `inbox` the bytes that have arrived. In memory all bytes have arrived; over TCP the call waits at
+    /// most `patience` for some.
     pub fn receive(&mut self, inbox: &mut Vec<u8>, patience: Duration) -> Arrived {
         match self {
             Self::Memory { world, client } => {
@@ -76,19 +77,19 @@ impl Link {
         }
     }
 
-    /// Gives the real binary time for what it may still do. In memory all is done.
+    /// Gives the gateway time to finish its work. In memory no work is left.
     pub fn settle(&self) {
         if matches!(self, Self::Tcp(_)) {
             std::thread::sleep(SETTLE);
         }
     }
 
-    /// Whether everything that is to arrive has arrived, so that no barrier is needed.
+    /// Whether all bytes that will come have arrived, as in memory, so that no PINGREQ is needed to be sure.
     pub fn is_exact(&self) -> bool {
         matches!(self, Self::Memory { .. })
     }
 
-    /// Cuts the connection without a DISCONNECT; the server has noticed it afterwards.
+    /// Cuts the connection without a DISCONNECT, and waits until the server has noticed.
     pub fn cut(self) {
         let tcp = matches!(self, Self::Tcp(_));
         drop(self);

@@ -1,4 +1,4 @@
-//! Both kinds of memory for brokers under test, and a broker together with what it borrows.
+//! Both kinds of memory for brokers under test, and a broker together with the memory that it borrows.
 
 use std::any::Any;
 
@@ -8,19 +8,19 @@ use crate::firmware;
 use goldcrest_core::internals::{Block, Bytes, JournalMemory, RouterMemory, Slots, Tables};
 use goldcrest_core::{Authorize, Broker, Capacity, Config, Limits, Memory, Shard};
 
-/// Where a broker keeps everything, and how much that is.
+/// The kind of memory of a broker, and its size.
 #[derive(Clone, Copy, Debug)]
 pub enum Storage {
     /// On the heap, growing up to the capacity.
     Owned(Capacity),
-    /// Tables of that length, filled once: what firmware hands in.
+    /// Tables of that length, allocated once and lent to the broker, as firmware does.
     Borrowed(Capacity),
-    /// Exactly what the firmware example hands in.
+    /// Exactly the tables of the firmware example.
     Firmware,
 }
 
 self_cell! {
-    /// A broker and the memory that it borrows, which goes when the broker goes.
+    /// A broker and the memory that it borrows, which are dropped together.
     pub struct Housed {
         owner: MutBorrow<Shelf>,
         #[covariant]
@@ -29,31 +29,31 @@ self_cell! {
 }
 
 impl Housed {
-    /// The broker that `make` makes, in memory that it may put on the shelf.
+    /// The broker that `make` makes. `make` may put memory for it on the shelf.
     pub fn made(make: impl for<'m> FnOnce(&'m mut Shelf) -> Broker<'m>) -> Self {
         Self::new(MutBorrow::new(Shelf::default()), |shelf| make(shelf.borrow_mut()))
     }
 
-    /// A broker in memory like that.
+    /// A broker in memory of this kind.
     pub fn stored(storage: Storage, config: Config<'static>, authorize: &'static dyn Authorize) -> Self {
         Self::made(|shelf| Broker::new(storage.memory(shelf, &config.limits, config.shard), config, authorize))
     }
 
-    /// The broker, for its getters.
+    /// The broker, to be read.
     pub fn get(&self) -> &Broker<'_> {
         self.borrow_dependent()
     }
 
-    /// Has the broker do something.
+    /// Calls `act` with the broker.
     pub fn with<R>(&mut self, act: impl for<'m> FnOnce(&mut Broker<'m>) -> R) -> R {
         self.with_dependent_mut(|_, broker| act(broker))
     }
 }
 
-/// Memory to be lent: so many things of any type.
+/// Holds memory that is lent: up to [`PLACES`] values of any type.
 pub struct Shelf([Box<dyn Any>; PLACES]);
 
-/// More than [`Memory`] has tables.
+/// More than the tables of a [`Memory`].
 const PLACES: usize = 48;
 
 impl Default for Shelf {
@@ -63,7 +63,7 @@ impl Default for Shelf {
 }
 
 impl Shelf {
-    /// Keeps `thing` for as long as it is lent.
+    /// Stores `thing` for as long as it is lent.
     pub fn put<T: Any>(&mut self, thing: T) -> &mut T {
         put(&mut self.0.iter_mut(), thing)
     }
@@ -89,7 +89,7 @@ pub const MODEST: Capacity = Capacity {
 };
 
 impl Storage {
-    /// Memory for one broker; what is borrowed is on the shelf, which was empty.
+    /// Memory for one broker. Tables to be borrowed are put on the shelf, which must be empty.
     pub fn memory<'m>(&self, shelf: &'m mut Shelf, limits: &Limits, shard: Shard) -> Memory<'m> {
         match self {
             Self::Owned(capacity) => Memory::owned(capacity, limits, shard),
@@ -99,7 +99,7 @@ impl Storage {
     }
 }
 
-/// As [`Memory::owned`], with tables that are there from the start.
+/// As [`Memory::owned`], with tables that have their full length from the start.
 fn borrowed<'m>(on: &mut Places<'m>, capacity: &Capacity, limits: &Limits, shard: Shard) -> Memory<'m> {
     let per_connection = |each: u16| capacity.connections * usize::from(each);
     let aliases = per_connection(limits.topic_aliases_in + limits.topic_aliases_out);

@@ -1,16 +1,17 @@
 //! A NOR flash chip that may lose its power at any moment.
 //!
-//! What it holds its driver to, by panics: a unit of `WRITE_SIZE` is programmed once after each erase of its sector and not
-//! again; only bits are cleared; addresses and lengths are aligned.
+//! The chip panics if its driver breaks a rule of such chips: a unit of `WRITE_SIZE` bytes is programmed at most once after
+//! each erase of its sector; programming only clears bits; addresses and lengths are aligned.
 //!
-//! What a power cut does to the operation it meets:
+//! A power cut may leave the operation that it interrupts in these states:
 //! - Of a write, some units are whole, some untouched, some torn. In a torn unit each bit that was to be cleared is cleared, or
-//!   is not, or is *loose*: it reads differently each time, until its sector is erased.
+//!   is still set, or is *loose*: it reads differently each time, until its sector is erased.
 //! - In a sector that was being erased any bit may be anything, and loose.
-//! - A torn unit may look erased. Programming what it was to hold over it is allowed, as that only completes it; programming
-//!   anything else is not.
+//! - A torn unit may look erased. The driver may program it again with the same bytes, which completes the write, but not with
+//!   others.
 //!
-//! What it cannot do: damage what is not part of the operation, reorder operations, forget what was completed.
+//! A power cut never damages bytes outside the interrupted operation, never reorders operations, and never undoes a completed
+//! operation.
 
 use std::cell::RefCell;
 use std::cmp::Ordering::{Equal, Greater, Less};
@@ -21,33 +22,33 @@ use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashEr
 
 use crate::random::Random;
 
-/// A change of the chip.
+/// An operation that changes the chip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// From this address on.
+    /// Programs these bytes from this address on.
     Write(usize, Vec<u8>),
-    /// The sector that begins at this address.
+    /// Erases the sector that begins at this address.
     Erase(usize),
 }
 
-/// What the chip holds. Cheap to copy when it is small, which is how many power cuts are tried at the same moment.
+/// The contents of the chip. A test copies a small chip to try many power cuts at the same moment.
 #[derive(Clone, Debug)]
 pub struct Chip {
     bytes: Vec<u8>,
-    /// Bits that read anything.
+    /// Bits that read differently each time.
     loose: Vec<u8>,
-    /// Programmed since the last erase.
+    /// Units that were programmed since the last erase.
     used: Vec<bool>,
-    /// What torn units were to hold, by address.
+    /// The bytes that each torn unit was to hold, by address.
     torn: BTreeMap<usize, Vec<u8>>,
-    /// How often each sector was erased, or begun to be.
+    /// How often the erase of each sector was begun.
     erases: Vec<u32>,
     unit: usize,
     sector: usize,
 }
 
 impl Chip {
-    /// An erased one.
+    /// An erased chip.
     pub fn new(unit: usize, sector: usize, sectors: usize) -> Self {
         let len = sector * sectors;
         Self {
@@ -61,7 +62,7 @@ impl Chip {
         }
     }
 
-    /// How often each sector was erased.
+    /// How often the erase of each sector was begun.
     pub fn erases(&self) -> &[u32] {
         &self.erases
     }
@@ -71,7 +72,7 @@ impl Chip {
         self.bytes[address] ^= 1 << bit;
     }
 
-    /// The operation is completed.
+    /// Completes the operation.
     pub fn apply(&mut self, operation: &Operation) {
         match operation {
             Operation::Write(address, bytes) => {
@@ -91,12 +92,12 @@ impl Chip {
         }
     }
 
-    /// The power goes in the middle of the operation.
+    /// The power is lost in the middle of the operation.
     pub fn tear(&mut self, operation: &Operation, random: &mut Random) {
         match operation {
             Operation::Write(address, bytes) => {
                 let units = self.units(*address, bytes);
-                // A plain chip writes one unit after the other, one with a page buffer many at a time.
+                // A plain chip writes one unit after the other; a chip with a page buffer writes many units at a time.
                 let in_order = random.percent(50);
                 let whole = if random.percent(50) { units.len() - 1 } else { random.below(units.len()) };
                 for (index, (at, unit)) in units.into_iter().enumerate() {
@@ -114,7 +115,7 @@ impl Chip {
                 let sector = *address..*address + self.sector;
                 self.used[sector.clone()].fill(true);
                 match random.below(3) {
-                    // It has hardly begun: a few zeros are on their way.
+                    // The erase has hardly begun: a few zeros turn into ones.
                     0 => {
                         for _ in 0..1 + random.below(3) {
                             let at = address + random.below(self.sector);
@@ -132,7 +133,7 @@ impl Chip {
         }
     }
 
-    /// What the unit was programmed with before, if it was, is a fault of the driver.
+    /// Panics if the unit was programmed before: the driver may do so only to complete a torn unit.
     fn check(&self, at: usize, unit: &[u8]) {
         let completes = self.torn.get(&at).is_some_and(|was_to_be| was_to_be == unit);
         assert!(completes || !self.used[at], "the unit at {at} was not erased");
@@ -148,9 +149,9 @@ impl Chip {
     fn half_program(&mut self, at: usize, unit: &[u8], random: &mut Random) {
         let units = at..at + self.unit;
         match random.below(4) {
-            // It looks erased.
+            // The unit looks erased.
             0 => {}
-            // All but done: one bit is not sure of itself.
+            // The write is almost complete: one bit is loose.
             1 | 2 => {
                 self.bytes[units.clone()].copy_from_slice(unit);
                 let index = random.below(unit.len());
@@ -176,8 +177,8 @@ impl Chip {
     }
 }
 
-/// A driver's view of a chip that writes `UNIT` bytes at a time and erases `SECTOR`. It notes all that is done to the chip;
-/// copies are the same flash.
+/// A driver's view of a chip that writes `UNIT` bytes at a time and erases `SECTOR` bytes at a time. It keeps a list of all
+/// operations. Clones share one chip.
 #[derive(Clone, Debug)]
 pub struct Nor<const UNIT: usize, const SECTOR: usize>(Rc<RefCell<State>>);
 
@@ -189,7 +190,7 @@ struct State {
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Nor<UNIT, SECTOR> {
-    /// With this chip; what is loose in it follows `seed`.
+    /// A driver for this chip. The values of loose bits follow from `seed`.
     ///
     /// # Panics
     /// If the chip has other sizes.
@@ -198,17 +199,17 @@ impl<const UNIT: usize, const SECTOR: usize> Nor<UNIT, SECTOR> {
         Self(Rc::new(RefCell::new(State { chip, noise: Random::new(seed), done: Vec::new() })))
     }
 
-    /// As it is now.
+    /// A copy of the chip as it is now.
     pub fn chip(&self) -> Chip {
         self.0.borrow().chip.clone()
     }
 
-    /// How many operations there were.
+    /// The number of operations so far.
     pub fn operations(&self) -> usize {
         self.0.borrow().done.len()
     }
 
-    /// What was done to the chip, in order.
+    /// All operations so far, in order.
     pub fn done(&self) -> Vec<Operation> {
         self.0.borrow().done.clone()
     }
@@ -220,7 +221,7 @@ impl<const UNIT: usize, const SECTOR: usize> Nor<UNIT, SECTOR> {
     }
 }
 
-/// The driver asked for what this flash does not do.
+/// The error for a call that this flash does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misuse;
 

@@ -1,4 +1,4 @@
-//! A gateway whose power goes again and again, under clients that never give up.
+//! A gateway that loses power again and again, under clients that never give up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -13,18 +13,19 @@ use crate::world::{Sync, World};
 pub struct Outages {
     /// The gateway.
     pub world: World,
-    /// Of which all that happens follows.
+    /// Decides all that is random.
     pub random: Random,
-    /// They publish to `p/0`, `p/1` and so on.
+    /// The publishers: number 0 publishes to `p/0`, number 1 to `p/1`, and so on.
     pub publishers: Vec<Untiring>,
-    /// Some of them go and come.
+    /// The subscribers, some of which disconnect and connect again.
     pub subscribers: Vec<Attentive>,
-    /// How often the power went.
+    /// How often the power was lost.
     pub crashes: u32,
 }
 
 impl Outages {
-    /// All clients are yet to connect; of the publishers those retain of whom `retains` says so.
+    /// A gateway with clients that are not connected yet. A publisher publishes retained messages if `retains` says so
+    /// for its number.
     pub fn new(
         seed: u64,
         mut world: World,
@@ -38,25 +39,25 @@ impl Outages {
         Self { world, random: Random::new(seed), publishers, subscribers, crashes: 0 }
     }
 
-    /// The publisher publishes with any QoS above 0.
+    /// A publisher publishes a message with QoS 1 or 2.
     pub fn publish(&mut self, publisher: usize) {
         let qos = self.random.choose(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
         self.publishers[publisher].publish(&mut self.world, qos);
     }
 
-    /// The subscriber connects with any Receive Maximum.
+    /// A subscriber connects with any Receive Maximum.
     pub fn connect_subscriber(&mut self, subscriber: usize) {
         let window = self.random.choose(&[None, Some(2), Some(5)]);
         self.subscribers[subscriber].connect(&mut self.world, window);
     }
 
-    /// The subscriber acknowledges some of what it got.
+    /// A subscriber acknowledges some of the messages that it received.
     pub fn acknowledge(&mut self, subscriber: usize) {
         let count = self.random.choose(&[1, 2, 20]);
         self.subscribers[subscriber].acknowledge(&mut self.world, count);
     }
 
-    /// What one shard tells another comes late from now on.
+    /// From now on, messages from one shard to another are delayed.
     pub fn slow_down(&mut self) {
         if self.random.below(2) == 0 {
             self.world.set_patient(true);
@@ -66,7 +67,7 @@ impl Outages {
         self.world.slow_down(from, to, true);
     }
 
-    /// Nothing comes late any more.
+    /// Ends all delays.
     pub fn speed_up(&mut self) {
         self.world.set_patient(false);
         for from in 0..self.world.shards() {
@@ -74,7 +75,8 @@ impl Outages {
         }
     }
 
-    /// The power goes and comes back. What has arrived before is lost to clients unless it was [read](Self::read).
+    /// The power is lost and returns. Packets on their way to clients are lost, unless the clients [read](Self::read)
+    /// them before.
     pub fn crash(&mut self) {
         self.crashes += 1;
         self.world.crash();
@@ -82,7 +84,8 @@ impl Outages {
         self.subscribers.iter_mut().for_each(|subscriber| subscriber.cut(&mut self.world));
     }
 
-    /// All clients take what has arrived; by subscriber what there is to be looked at.
+    /// All clients receive what has arrived. Returns what the subscribers received, each with the number of the
+    /// subscriber.
     pub fn read(&mut self) -> Vec<(usize, Heard)> {
         self.publishers.iter_mut().for_each(|publisher| publisher.take(&mut self.world));
         let mut all = Vec::new();
@@ -92,13 +95,13 @@ impl Outages {
         all
     }
 
-    /// All who are away connect.
+    /// All clients that are not connected connect.
     pub fn connect_all(&mut self) {
         self.publishers.iter_mut().for_each(|publisher| publisher.connect(&mut self.world));
         (0..self.subscribers.len()).for_each(|subscriber| self.connect_subscriber(subscriber));
     }
 
-    /// A bit of all that is to be done is; whether there was anything.
+    /// Lets each store, and each subscriber, do a part of its pending work. Returns whether there was any.
     pub fn go_on(&mut self) -> bool {
         let synced = self.world.sync() | self.world.fetch_one();
         let due = self.subscribers.iter().any(Attentive::owes);
@@ -106,23 +109,23 @@ impl Outages {
         synced || due
     }
 
-    /// How many messages were acknowledged to publishers.
+    /// The number of messages that were acknowledged to publishers.
     pub fn acknowledged(&self) -> u64 {
         self.publishers.iter().map(|publisher| publisher.acknowledged.len() as u64).sum()
     }
 }
 
-/// Of a message: its publisher and its number.
+/// The publisher of a message, and the number in its payload.
 ///
 /// # Panics
-/// If it is no publisher's.
+/// If the topic is not that of a publisher.
 pub fn origin(topic: &str, payload: &[u8]) -> (usize, u32) {
     let publisher = topic.strip_prefix("p/").and_then(|number| number.parse().ok());
     let number = payload.first_chunk().copied().map(u32::from_be_bytes);
     (publisher.expect("the topic of a publisher"), number.expect("a number"))
 }
 
-/// Runs it, and says what `about` tells of it if it fails.
+/// Runs the test. If it fails, prints what `about` returns.
 pub fn telling<T>(test: &mut T, run: impl FnOnce(&mut T), about: impl FnOnce(&T) -> String) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(test))) {
         println!("{}", about(test));

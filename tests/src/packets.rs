@@ -1,10 +1,10 @@
-//! Packets of a client as short as a transcript, and raw bytes where a packet is to be wrong.
+//! Packets of a client, written as shortly as in a transcript, and raw bytes for packets with mistakes.
 
 use goldcrest_core::codec::*;
 
-/// What a client can send.
+/// Something that a client can send.
 pub trait Wire {
-    /// Its bytes in this version.
+    /// The bytes in this version.
     fn wire(&self, version: Version) -> Vec<u8>;
 }
 
@@ -40,7 +40,7 @@ impl<T: Wire + ?Sized> Wire for &T {
     }
 }
 
-/// A packet of any first byte and body, with the right Remaining Length.
+/// A packet with this first byte and body, and the right Remaining Length.
 pub fn raw(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     bytes.put_varint(body.len() as u32);
@@ -48,12 +48,12 @@ pub fn raw(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A string or binary field of these bytes, well-formed or not.
+/// A string or binary field of these bytes, whether they are valid or not.
 pub fn field(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
-/// A Property Length and these bytes behind it; nothing before MQTT 5.0.
+/// A Property Length and these bytes; before MQTT 5.0 nothing.
 pub fn properties(version: Version, bytes: &[u8]) -> Vec<u8> {
     if !version.is_v5() {
         return Vec::new();
@@ -64,29 +64,29 @@ pub fn properties(version: Version, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A CONNECT of any flags and payload, with Keep Alive 60 and no Properties.
+/// A CONNECT with these flags and this payload, with Keep Alive 60 and without Properties.
 pub fn raw_connect(version: Version, flags: u8, payload: &[u8]) -> Vec<u8> {
     let name = field(version.protocol_name().as_bytes());
     raw(0x10, &[&name[..], &[version.level(), flags, 0, 60], &properties(version, &[]), payload].concat())
 }
 
-/// A PUBLISH of any first byte, topic and Properties, and without a payload; `id` from QoS 1 on.
+/// A PUBLISH with this first byte, topic and Properties, and without a payload; `id` is for QoS 1 and 2.
 pub fn raw_publish(version: Version, first: u8, topic: &[u8], id: Option<u16>, list: &[u8]) -> Vec<u8> {
     let id = id.map_or(Vec::new(), |id| id.to_be_bytes().to_vec());
     raw(first, &[field(topic), id, properties(version, list)].concat())
 }
 
-/// A SUBSCRIBE with the Packet Identifier 10, and with any payload.
+/// A SUBSCRIBE with the Packet Identifier 10 and this payload.
 pub fn raw_subscribe(version: Version, payload: &[u8]) -> Vec<u8> {
     raw(0x82, &[&[0, 10][..], &properties(version, &[]), payload].concat())
 }
 
-/// An UNSUBSCRIBE with the Packet Identifier 11, and with any payload.
+/// An UNSUBSCRIBE with the Packet Identifier 11 and this payload.
 pub fn raw_unsubscribe(version: Version, payload: &[u8]) -> Vec<u8> {
     raw(0xA2, &[&[0, 11][..], &properties(version, &[]), payload].concat())
 }
 
-/// The level with this number.
+/// The QoS with this level, 0 to 2.
 pub fn qos(level: u8) -> QoS {
     QoS::from_bits(level).expect("QoS 0, 1 or 2")
 }
@@ -95,7 +95,8 @@ fn packet_id(id: u16) -> PacketId {
     PacketId::new(id).expect("a Packet Identifier is not 0")
 }
 
-/// A CONNECT: Clean Start 1, Session Expiry 0, Keep Alive 60, in the version of the test.
+/// A CONNECT with Clean Start 1, Session Expiry 0 and Keep Alive 60, in the version of the test unless it names
+/// another.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
     /// The Client Identifier.
@@ -111,7 +112,7 @@ pub struct Client<'a> {
     properties: &'a [Property<'a>],
 }
 
-/// A CONNECT of a client with this identifier.
+/// A CONNECT with this Client Identifier.
 pub const fn client(id: &str) -> Client<'_> {
     Client {
         id,
@@ -134,52 +135,52 @@ impl<'a> From<&'a str> for Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Speaks this version, whatever the test's is.
+    /// In this version, whatever the version of the test.
     pub const fn version(self, version: Version) -> Self {
         Self { version: Some(version), ..self }
     }
 
-    /// Says that it is a bridge, by the highest bit of its Protocol Level.
+    /// Marks the client as a bridge, by the highest bit of the Protocol Level.
     pub const fn bridge(self) -> Self {
         Self { is_bridge: true, ..self }
     }
 
-    /// Goes on with a Session, and keeps it: Clean Start 0 and Session Expiry 3600, or CleanSession 0.
+    /// Resumes a Session and keeps it: Clean Start 0 and Session Expiry 3600, or CleanSession 0.
     pub const fn keep(self) -> Self {
         Self { clean_start: false, session_expiry: 3600, ..self }
     }
 
-    /// Clean Start, alone.
+    /// Sets Clean Start, and leaves the Session Expiry Interval.
     pub const fn clean_start(self, clean_start: bool) -> Self {
         Self { clean_start, ..self }
     }
 
-    /// Session Expiry Interval in seconds; the Property is left out for 0.
+    /// Sets the Session Expiry Interval in seconds; with 0 the Property is left out.
     pub const fn session_expiry(self, seconds: u32) -> Self {
         Self { session_expiry: seconds, ..self }
     }
 
-    /// Keep Alive in seconds.
+    /// Sets the Keep Alive in seconds.
     pub const fn keep_alive(self, seconds: u16) -> Self {
         Self { keep_alive: seconds, ..self }
     }
 
-    /// Has a Will.
+    /// Adds a Will.
     pub const fn will(self, will: Will<'a>) -> Self {
         Self { will: Some(will), ..self }
     }
 
-    /// User Name.
+    /// Adds a User Name.
     pub const fn user_name(self, user_name: &'a str) -> Self {
         Self { user_name: Some(user_name), ..self }
     }
 
-    /// Password.
+    /// Adds a Password.
     pub const fn password(self, password: &'a [u8]) -> Self {
         Self { password: Some(password), ..self }
     }
 
-    /// Properties besides the Session Expiry Interval.
+    /// Adds Properties besides the Session Expiry Interval.
     pub const fn with(self, properties: &'a [Property<'a>]) -> Self {
         Self { properties, ..self }
     }
@@ -231,17 +232,17 @@ pub fn publish<'a>(topic: &'a str, payload: &'a (impl AsRef<[u8]> + ?Sized)) -> 
 pub struct Publication<'a>(Publish<'a>);
 
 impl<'a> Publication<'a> {
-    /// QoS 1 with this Packet Identifier.
+    /// With QoS 1 and this Packet Identifier.
     pub fn q1(self, id: u16) -> Self {
         self.qos(1, id)
     }
 
-    /// QoS 2 with this Packet Identifier.
+    /// With QoS 2 and this Packet Identifier.
     pub fn q2(self, id: u16) -> Self {
         self.qos(2, id)
     }
 
-    /// Any QoS; the Packet Identifier counts from QoS 1 on.
+    /// With this QoS; the Packet Identifier is for QoS 1 and 2.
     pub fn qos(self, level: u8, id: u16) -> Self {
         let packet_id = (level > 0).then(|| packet_id(id));
         Self(Publish { qos: qos(level), packet_id, ..self.0 })
@@ -283,25 +284,25 @@ pub struct Subscription<'a> {
 }
 
 impl<'a> Subscription<'a> {
-    /// One more filter; the options below are those of the last one.
+    /// Adds a filter. The options that follow are those of the last filter.
     pub fn and(mut self, filter: &'a str, level: u8) -> Self {
         self.filters.push((filter, SubscriptionOptions::with_qos(qos(level))));
         self
     }
 
-    /// No Local.
+    /// Sets No Local.
     pub fn no_local(mut self) -> Self {
         self.last().no_local = true;
         self
     }
 
-    /// Retain As Published.
+    /// Sets Retain As Published.
     pub fn retain_as_published(mut self) -> Self {
         self.last().retain_as_published = true;
         self
     }
 
-    /// Retain Handling 0, 1 or 2.
+    /// Sets Retain Handling to 0, 1 or 2.
     pub fn retain_handling(mut self, handling: u8) -> Self {
         self.last().retain_handling = match handling {
             0 => RetainHandling::Send,
@@ -376,7 +377,7 @@ pub fn pubcomp(id: u16) -> Acknowledgement {
     Acknowledgement(AckKind::PubComp, id, ReasonCode::Success)
 }
 
-/// One of the four answers of the QoS protocols.
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP.
 #[derive(Clone, Copy, Debug)]
 pub struct Acknowledgement(AckKind, u16, ReasonCode);
 

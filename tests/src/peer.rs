@@ -1,4 +1,5 @@
-//! A client of which each byte is seen: sends what a test says, and fails where the server says anything else.
+//! A client for tests about single packets: it sends what a test says, and fails the test when the server sends
+//! anything unexpected.
 
 use crate::got::Got;
 use crate::link::{Arrived, Link};
@@ -11,10 +12,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a packet may take over TCP.
+/// How long to wait for a packet over TCP.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long nothing may come over TCP until all has come. Several tests run on each core.
+/// How long no bytes must come over TCP before the client believes that all have come. Long, because several tests run
+/// on each core.
 const REST: Duration = Duration::from_millis(150);
 
 /// A client.
@@ -23,7 +25,7 @@ pub struct Peer {
     link: Link,
     watch: Watch,
     inbox: Vec<u8>,
-    /// Packets that came before one that was waited for.
+    /// Packets that arrived before the packet that the test waited for.
     stash: VecDeque<Got>,
     transcript: Transcript,
 }
@@ -35,12 +37,12 @@ impl Peer {
         Self { name: name.into(), link, watch: Watch::new(version), inbox, stash, transcript }
     }
 
-    /// What it speaks.
+    /// The version of MQTT that the client speaks.
     pub fn version(&self) -> Version {
         self.watch.version()
     }
 
-    /// Whether it speaks MQTT 5.0.
+    /// Whether the client speaks MQTT 5.0.
     pub fn is_v5(&self) -> bool {
         self.version().is_v5()
     }
@@ -53,7 +55,7 @@ impl Peer {
         self.link.send(&bytes);
     }
 
-    /// The next packet, which must come.
+    /// Expects any packet, and returns it.
     pub fn expect(&mut self) -> Got {
         match self.next_packet(PATIENCE) {
             Some(got) => got,
@@ -61,7 +63,7 @@ impl Peer {
         }
     }
 
-    /// The next packet, which must be these bytes.
+    /// Expects a packet of exactly these bytes.
     pub fn expect_bytes(&mut self, bytes: &[u8]) -> Got {
         let got = self.expect();
         if got.bytes() != bytes {
@@ -70,7 +72,7 @@ impl Peer {
         got
     }
 
-    /// The next packet, which must be of this type.
+    /// Expects a packet of this type.
     pub fn expect_type(&mut self, kind: PacketType) -> Got {
         let got = self.expect();
         if got.packet().packet_type() != kind {
@@ -79,14 +81,14 @@ impl Peer {
         got
     }
 
-    /// A CONNACK with this code.
+    /// Expects a CONNACK with this code.
     pub fn expect_connack(&mut self, code: ReasonCode) -> Got {
         let got = self.expect_type(PacketType::ConnAck);
         self.check_code(&got, &[code]);
         got
     }
 
-    /// A PUBLISH of this message.
+    /// Expects a PUBLISH with this topic, payload and QoS.
     pub fn expect_publish(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) -> Got {
         let got = self.expect_type(PacketType::Publish);
         let publish = got.publish();
@@ -97,7 +99,7 @@ impl Peer {
         got
     }
 
-    /// A PUBLISH of this message, with the handshake of its QoS to its end.
+    /// As [`Peer::expect_publish`], and completes the handshake of the QoS.
     pub fn take_publish(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) -> Got {
         let got = self.expect_publish(topic, payload, level);
         match level {
@@ -112,7 +114,8 @@ impl Peer {
         got
     }
 
-    /// PUBACK, PUBREC, PUBREL or PUBCOMP for this message, with this code; MQTT 3.x has success alone.
+    /// Expects a PUBACK, PUBREC, PUBREL or PUBCOMP with this Packet Identifier and this code; MQTT 3.x has no code but
+    /// success.
     pub fn expect_ack(&mut self, kind: PacketType, id: u16, code: ReasonCode) -> Got {
         let got = self.expect_type(kind);
         if got.id() != id {
@@ -124,22 +127,22 @@ impl Peer {
         got
     }
 
-    /// A PUBACK that accepts, whether anybody subscribed or not.
+    /// Expects a PUBACK that accepts, whether there are subscribers or not.
     pub fn expect_puback(&mut self, id: u16) -> Got {
         self.expect_accepting(PacketType::PubAck, id)
     }
 
-    /// A PUBREC that accepts, whether anybody subscribed or not.
+    /// Expects a PUBREC that accepts, whether there are subscribers or not.
     pub fn expect_pubrec(&mut self, id: u16) -> Got {
         self.expect_accepting(PacketType::PubRec, id)
     }
 
-    /// A PUBREL with success.
+    /// Expects a PUBREL with success.
     pub fn expect_pubrel(&mut self, id: u16) -> Got {
         self.expect_ack(PacketType::PubRel, id, ReasonCode::Success)
     }
 
-    /// A PUBCOMP with success.
+    /// Expects a PUBCOMP with success.
     pub fn expect_pubcomp(&mut self, id: u16) -> Got {
         self.expect_ack(PacketType::PubComp, id, ReasonCode::Success)
     }
@@ -153,7 +156,8 @@ impl Peer {
         got
     }
 
-    /// The SUBACK for `id` with these codes. Retained messages may come before it; they stay to be expected.
+    /// Expects the SUBACK for `id` with these codes. Retained messages that come before it are kept, and may be
+    /// expected later.
     pub fn expect_suback(&mut self, id: u16, codes: &[u8]) -> Got {
         let mut before = VecDeque::new();
         let got = loop {
@@ -172,7 +176,7 @@ impl Peer {
         got
     }
 
-    /// The UNSUBACK for `id` with these codes, which MQTT 3.x does not have.
+    /// Expects the UNSUBACK for `id` with these codes; MQTT 3.x has no codes there.
     pub fn expect_unsuback(&mut self, id: u16, codes: &[u8]) -> Got {
         let got = self.expect_type(PacketType::UnsubAck);
         if got.id() != id || (self.is_v5() && got.codes() != codes) {
@@ -181,29 +185,29 @@ impl Peer {
         got
     }
 
-    /// SUBSCRIBE to one filter, granted as asked.
+    /// Subscribes to one filter, and expects that the QoS is granted as asked.
     pub fn subscribe(&mut self, id: u16, filter: &str, level: u8) {
         self.send(subscribe(id, filter, level));
         self.expect_suback(id, &[level]);
     }
 
-    /// UNSUBSCRIBE from one filter that was subscribed to.
+    /// Unsubscribes from one filter, and expects that there was a subscription.
     pub fn unsubscribe(&mut self, id: u16, filter: &str) {
         self.send(unsubscribe(id, &[filter]));
         self.expect_unsuback(id, &[0]);
     }
 
-    /// Publishes a message, with the handshake of its QoS to its end. It must be accepted.
+    /// Publishes a message and completes the handshake of its QoS. Fails if the message is refused.
     pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) {
         self.deliver(publish(topic, payload.as_ref()).qos(level, 0x7001), level);
     }
 
-    /// Publishes a retained message in the same way.
+    /// As [`Peer::publish`], with RETAIN 1.
     pub fn publish_retained(&mut self, topic: &str, payload: impl AsRef<[u8]>, level: u8) {
         self.deliver(publish(topic, payload.as_ref()).qos(level, 0x7002).retain(), level);
     }
 
-    /// Sends a PUBLISH and goes through the handshake of its QoS.
+    /// Sends a PUBLISH, and completes the handshake of its QoS.
     pub fn deliver(&mut self, packet: impl Wire, level: u8) {
         self.send(packet);
         match level {
@@ -221,14 +225,14 @@ impl Peer {
         }
     }
 
-    /// PINGREQ and its answer; nothing comes before it.
+    /// Sends PINGREQ, and expects PINGRESP as the next packet.
     pub fn ping(&mut self) {
         self.send(PINGREQ);
         self.expect_bytes(&[0xD0, 0]);
     }
 
-    /// Nothing comes, and the connection is open. Over TCP a PINGRESP is the barrier where the connection is open for
-    /// packets, and a pause where it is not.
+    /// Expects that no packet comes and that the connection is open. Over TCP an open client sends PINGREQ, and all
+    /// packets before its PINGRESP are seen; other connections wait for a while.
     pub fn expect_quiet(&mut self) {
         if self.link.is_exact() {
             if self.next_packet(PATIENCE).is_some() {
@@ -247,7 +251,7 @@ impl Peer {
         }
     }
 
-    /// The server closes the connection, and sends nothing more before.
+    /// Expects that the server closes the connection and sends no packet before.
     pub fn expect_closed(&mut self) {
         if self.next_packet(PATIENCE).is_some() {
             self.fail("the end of the connection was expected");
@@ -260,7 +264,8 @@ impl Peer {
         }
     }
 
-    /// DISCONNECT with one of these codes in MQTT 5.0, then, and in MQTT 3.x at once, the end of the connection.
+    /// Expects that the server closes the connection: in MQTT 5.0 after a DISCONNECT with one of these codes, in MQTT
+    /// 3.x without a packet.
     pub fn expect_refused(&mut self, codes: &[ReasonCode]) {
         if self.is_v5() {
             let got = self.expect_type(PacketType::Disconnect);
@@ -269,20 +274,20 @@ impl Peer {
         self.expect_closed();
     }
 
-    /// All packets that are there.
+    /// Receives all packets that have arrived.
     pub fn drain(&mut self) -> Vec<Got> {
         self.link.settle();
         let patience = if self.link.is_exact() { PATIENCE } else { REST };
         std::iter::from_fn(|| self.next_packet(patience)).collect()
     }
 
-    /// The transport breaks; the server has noticed it afterwards.
+    /// Breaks the connection, and waits until the server has noticed.
     pub fn cut(self) {
         self.transcript.remark(format!("{}! is cut", self.name));
         self.link.cut();
     }
 
-    /// DISCONNECT, and the server closes.
+    /// Sends DISCONNECT, and expects that the server closes the connection.
     pub fn disconnect(mut self) {
         self.send(crate::packets::DISCONNECT);
         self.expect_closed();
@@ -293,7 +298,7 @@ impl Peer {
         self.closes_within(Duration::from_millis(1))
     }
 
-    /// The verdict on this client that its judge left for later; in memory alone.
+    /// Gives the verdict on this client for which its judge answered `Later`; in memory alone.
     pub fn decide(&mut self, judgement: &Judgement) {
         match &self.link {
             Link::Memory { world, client } => world.borrow_mut().decide(*client, judgement),
@@ -301,7 +306,7 @@ impl Peer {
         }
     }
 
-    /// The client stops to read, or reads again; in memory alone.
+    /// The client stops reading, or reads again; in memory alone.
     pub fn stall(&mut self, stalled: bool) {
         match &self.link {
             Link::Memory { world, client } => world.borrow_mut().stall(*client, stalled),
@@ -322,7 +327,7 @@ impl Peer {
         }
     }
 
-    /// The next packet, if one comes in time and before the end.
+    /// The next packet; `None` if none comes within `patience`, or before the connection is closed.
     fn next_packet(&mut self, patience: Duration) -> Option<Got> {
         if let Some(got) = self.stash.pop_front() {
             return Some(got);

@@ -1,11 +1,11 @@
-//! A generator of numbers for tests: the same seed, the same run.
+//! A random generator for tests: the same seed gives the same run.
 
-/// SplitMix64.
+/// SplitMix64, a small generator of pseudo-random numbers.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// All numbers follow from `seed`.
+    /// A generator whose numbers all follow from `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -24,24 +24,25 @@ impl Random {
         (self.draw() % end as u64) as usize
     }
 
-    /// True in so many of a hundred cases.
+    /// True with a chance of `chance` percent.
     pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    /// One of them.
+    /// One of these values.
     pub fn choose<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 }
 
-/// The seeds of a test that runs with several: from `GOLDCREST_SIM_FIRST` on, `GOLDCREST_SIM_SEEDS` of them or as many as usual.
+/// The seeds of a test that runs once for each. `GOLDCREST_SIM_FIRST` is the first seed, and `GOLDCREST_SIM_SEEDS` how many
+/// there are; `usual` without the latter.
 pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     let first = setting("GOLDCREST_SIM_FIRST", 1);
     first..first + setting("GOLDCREST_SIM_SEEDS", usual)
 }
 
-/// A number from the environment, for longer runs than usual.
+/// A number from the environment variable `name`, or `usual`. For longer runs than usual.
 pub fn setting(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),

@@ -1,7 +1,7 @@
-//! A store in memory: what survives when a broker is dropped in mid-work, and what does not.
+//! A store in memory: it decides which records survive when a broker is dropped in the middle of its work.
 //!
-//! It is as dumb as a store may be, keys and bytes, and as unforgiving: a batch that is not synced when the power goes is
-//! gone whole, and a record that makes no sense fails the test.
+//! The store knows only keys and bytes, and forgives nothing: a batch that is not synced when the power is lost is lost
+//! whole, and a record that makes no sense fails the test.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,33 +11,33 @@ use goldcrest_core::{Batch, Broker, Fetch, Instant, Polled, Restored};
 /// The records of one broker.
 #[derive(Default)]
 pub struct Store {
-    /// What is safe, by [`Key::to_bits`].
+    /// Records that are safe, by [`Key::to_bits`].
     safe: BTreeMap<u64, Vec<u8>>,
-    /// What was taken and is not safe yet.
+    /// Batches that the broker handed over and that are not safe yet.
     waiting: VecDeque<(Batch, Changes)>,
-    /// Bodies that were asked for.
+    /// Requests for bodies that are not answered yet.
     fetches: VecDeque<Fetch>,
-    /// Bodies that were read.
+    /// The number of requests that were answered.
     pub fetched: u64,
-    /// Nothing can be read any more.
+    /// All requests for bodies fail from now on.
     pub is_unreadable: bool,
     buffer: Vec<u8>,
-    /// Batches and records taken so far.
+    /// The number of batches and of records handed over so far.
     pub taken: (u64, u64),
 }
 
 type Changes = Vec<(Key, Option<Vec<u8>>)>;
 
 impl Store {
-    /// Has these records from the start; of two with one key the later one.
+    /// Adds safe records from before the test. Of two records with one key the later one counts.
     pub fn believe(&mut self, records: impl IntoIterator<Item = (Key, Vec<u8>)>) {
         self.safe.extend(records.into_iter().map(|(key, sealed)| (key.to_bits(), sealed)));
     }
 
-    /// Takes what the broker has to record, as one batch; whether there was anything to wait for.
+    /// Polls the broker's records as one batch. Returns whether there were any.
     ///
     /// # Panics
-    /// If it deletes what is not there, says one thing twice, or seals what can't be opened.
+    /// If the broker deletes a record that is not there, records one key twice, or makes a record that can't be opened.
     pub fn take(&mut self, broker: &mut Broker<'_>) -> bool {
         if !broker.has_records() {
             return false;
@@ -57,13 +57,13 @@ impl Store {
         true
     }
 
-    /// Whether the key is there once all that was taken is safe.
+    /// Whether the key has a record once all batches are safe.
     fn stands(&self, key: Key) -> bool {
         let last = self.waiting.iter().rev().flat_map(|(_, changes)| changes).find(|(other, _)| *other == key);
         last.map_or_else(|| self.safe.contains_key(&key.to_bits()), |(_, record)| record.is_some())
     }
 
-    /// The oldest batch becomes safe; whether there was one.
+    /// Makes the oldest batch safe. Returns whether there was one.
     pub fn sync(&mut self, broker: &mut Broker<'_>) -> bool {
         let Some((batch, changes)) = self.waiting.pop_front() else { return false };
         for (key, record) in changes {
@@ -76,14 +76,14 @@ impl Store {
         true
     }
 
-    /// Takes what the broker asks for; whether there was anything.
+    /// Polls the broker's requests for bodies. Returns whether there were any.
     pub fn take_fetches(&mut self, broker: &mut Broker<'_>) -> bool {
         let before = self.fetches.len();
         self.fetches.extend(std::iter::from_fn(|| broker.poll_fetch()));
         self.fetches.len() > before
     }
 
-    /// Answers what was asked for first; whether there was anything.
+    /// Answers the oldest request for a body. Returns whether there was one.
     pub fn fetch(&mut self, broker: &mut Broker<'_>) -> bool {
         let Some(fetch) = self.fetches.pop_front() else { return false };
         match self.safe.get(&fetch.key().to_bits()).filter(|_| !self.is_unreadable) {
@@ -94,7 +94,7 @@ impl Store {
         true
     }
 
-    /// The power goes. How many bytes were not safe yet, as [`Store::last_bytes`] counts them.
+    /// Loses all that is not safe. Returns the size of the lost batches, as [`Store::last_bytes`] counts it.
     pub fn lose_power(&mut self) -> (usize, usize) {
         let lost = self.waiting.drain(..).map(|(_, changes)| bytes_of(&changes));
         let lost = lost.fold((0, 0), |(all, messages), (more, of_them)| (all + more, messages + of_them));
@@ -102,15 +102,15 @@ impl Store {
         lost
     }
 
-    /// How many bytes the batch has that was taken last: in all, and of messages alone.
+    /// The bytes of the newest batch: of all records, and of messages alone.
     pub fn last_bytes(&self) -> (usize, usize) {
         self.waiting.back().map_or((0, 0), |(_, changes)| bytes_of(changes))
     }
 
-    /// Hands everything to a new broker, which must take it.
+    /// Restores all safe records to a new broker.
     ///
     /// # Panics
-    /// If it leaves anything out.
+    /// If the broker leaves a record out.
     pub fn restore(&mut self, now: Instant, broker: &mut Broker<'_>) -> Restored {
         let keys = self.safe.keys().filter_map(|bits| Key::from_bits(*bits));
         let retained = keys.filter(|key| key.kind == record::Kind::Retained).map(|key| key.slot);
@@ -127,11 +127,11 @@ impl Store {
         restored
     }
 
-    /// Holds what is stored against the whole state of the broker, of which nothing may wait to be recorded. What is recorded
-    /// lazily may differ.
+    /// Compares the safe records with the whole state of the broker, which may have no record left to hand over. Records that
+    /// the broker is allowed to delay may differ.
     ///
     /// # Panics
-    /// If the two are not the same.
+    /// If the two differ.
     pub fn check(&mut self, broker: &mut Broker<'_>) {
         assert!(self.waiting.is_empty() && !broker.has_records());
         broker.record_all();
@@ -143,7 +143,7 @@ impl Store {
             let kind = Key::from_bits(*bits).map(|key| key.kind);
             matches!(kind, Some(record::Kind::Counters | record::Kind::Sibling))
         };
-        // Bodies that are here alone can't be told again.
+        // The broker can't record an evicted body again, because only the store has it.
         let messages = |bits: &u64| *bits >> 32 == record::Kind::Message as u64;
         let here: Vec<u64> =
             self.safe.keys().copied().filter(|bits| messages(bits) && !all.contains_key(bits)).collect();
@@ -160,7 +160,7 @@ impl Store {
         broker.handle_persisted(batch);
     }
 
-    /// All records.
+    /// All safe records.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.safe.values().map(|sealed| record::open(sealed).expect("it was sealed"))
     }
@@ -174,7 +174,7 @@ fn bytes_of(changes: &Changes) -> (usize, usize) {
     (of(|_| true), of(|key| key.kind == record::Kind::Message))
 }
 
-/// The next record, in a buffer that is too short at first.
+/// Polls the next record, with a longer buffer if the record does not fit.
 fn poll(broker: &mut Broker<'_>, buffer: &mut Vec<u8>) -> Option<(Key, Option<Vec<u8>>)> {
     buffer.resize(24, 0);
     loop {
@@ -194,7 +194,7 @@ fn poll(broker: &mut Broker<'_>, buffer: &mut Vec<u8>) -> Option<(Key, Option<Ve
     }
 }
 
-/// The record with that left out which may come later than the rest.
+/// The record without the fields that the broker may record later than the rest.
 fn without_lazy(sealed: &[u8]) -> Record<'_> {
     let mut record = record::open(sealed).expect("it was sealed");
     match &mut record {

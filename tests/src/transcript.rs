@@ -1,11 +1,11 @@
-//! What all clients of a test sent and received, in order; shown when the test fails.
+//! The packets that all clients of a test sent and received, in order. They are printed when the test fails.
 
 use goldcrest_core::codec::{Packet, Version, split};
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-/// The transcript of one test, shared by its clients. Nothing is put into words before it is shown.
+/// The transcript of one test, shared by its clients. Packets become text only when it is printed.
 #[derive(Clone, Default)]
 pub struct Transcript(Rc<RefCell<Vec<Entry>>>);
 
@@ -15,18 +15,18 @@ enum Entry {
 }
 
 impl Transcript {
-    /// A client sent (`>`) or received (`<`) bytes.
+    /// Notes that a client sent (`>`) or received (`<`) these bytes.
     pub fn note(&self, name: &Rc<str>, direction: char, version: Version, bytes: &[u8]) {
         let entry = Entry::Bytes { name: name.clone(), direction, version, bytes: bytes.to_vec() };
         self.0.borrow_mut().push(entry);
     }
 
-    /// Something else happened.
+    /// Notes another event.
     pub fn remark(&self, text: String) {
         self.0.borrow_mut().push(Entry::Remark(text));
     }
 
-    /// Forgets all.
+    /// Forgets all entries.
     pub fn clear(&self) {
         self.0.borrow_mut().clear();
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Transcript {
     }
 }
 
-/// Bytes as the specification prints them, cut where they get long.
+/// Bytes in hexadecimal, as the specification prints them; long ones are cut.
 pub fn hex(bytes: &[u8]) -> String {
     let shown: Vec<String> = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
     let rest = if bytes.len() > 64 { format!(" … {} bytes", bytes.len()) } else { String::new() };

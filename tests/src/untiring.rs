@@ -1,4 +1,4 @@
-//! A publisher that sends again what was not acknowledged, as the specification wants it (section 4.4).
+//! A publisher that sends messages again until they are acknowledged, as the specification asks (section 4.4).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,51 +7,52 @@ use goldcrest_core::codec::*;
 use crate::honest::{Got, Honest, Opening, publication};
 use crate::world::World;
 
-/// How far a message is.
+/// The progress of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Published,
-    /// PUBREC has come.
+    /// PUBREC has come, and PUBREL was sent.
     Released,
 }
 
-/// Publishes numbers, from 1 on.
+/// Publishes the numbers 1, 2, 3 and so on as payloads.
 #[derive(Debug)]
 pub struct Untiring {
     id: String,
     topic: String,
-    /// Its messages are retained.
+    /// Whether the messages are retained.
     retains: bool,
-    /// What it speaks.
+    /// The version of MQTT that the publisher speaks.
     pub version: Version,
-    /// Bytes behind each number.
+    /// The number of bytes behind each number in the payload.
     pub padding: usize,
-    /// It may be refused a message with 0x97, and gives that up; in MQTT 3.1.1 it may wait for its answer until it sends again.
+    /// The server may refuse a message with 0x97, and the publisher gives that message up. In MQTT 3.1.1 a refused message is
+    /// not answered, and is sent again on the next connection.
     pub may_be_refused: bool,
     link: Option<Honest>,
-    /// CONNACK was seen: the Session is there from now on.
+    /// A CONNACK has come on some connection, so the server has the Session.
     is_known: bool,
-    /// CONNACK was seen on this connection.
+    /// A CONNACK has come on this connection.
     is_open: bool,
     next_id: u16,
-    /// How many were published.
+    /// The number of messages published, which is also the newest number.
     pub numbers: u32,
-    /// Packet Identifier, number, QoS, and how far it is, in the order of publishing.
+    /// Packet Identifier, number, QoS and progress of each message that is not completed, in the order of publishing.
     pending: VecDeque<(u16, u32, QoS, Stage)>,
-    /// QoS 1 messages that were sent again behind the newest one: the broker may have taken them last.
+    /// QoS 1 messages that were sent again after newer ones were published: the broker may have received them last.
     pub resent: Vec<u32>,
-    /// The newest one when that happened last.
+    /// The newest number when the publisher last sent messages again.
     resent_behind: u32,
-    /// What the broker has acknowledged, and whether with QoS 2.
+    /// The numbers that the broker has acknowledged, each with its QoS.
     pub acknowledged: BTreeMap<u32, QoS>,
-    /// How many messages were refused.
+    /// The number of messages that were refused.
     pub refused: u32,
-    /// All that was ever sent again, maybe behind newer ones.
+    /// The numbers that were ever sent again, perhaps behind newer ones.
     pub sent_again: BTreeSet<u32>,
 }
 
 impl Untiring {
-    /// One that is not connected.
+    /// A publisher that is not connected.
     pub fn new(id: String, topic: String, retains: bool) -> Self {
         Self {
             id,
@@ -80,7 +81,7 @@ impl Untiring {
         payload
     }
 
-    /// Connects, if it is not connected.
+    /// Connects, unless the publisher is connected.
     pub fn connect(&mut self, world: &mut World) {
         if self.link.is_none() {
             let opening = Opening { clean_start: false, expiry_secs: u32::MAX, ..Opening::new(&self.id) };
@@ -89,14 +90,14 @@ impl Untiring {
         }
     }
 
-    /// The connection breaks, if there is one.
+    /// Breaks the connection, if there is one.
     pub fn cut(&mut self, world: &mut World) {
         if let Some(link) = self.link.take() {
             world.cut(link.at);
         }
     }
 
-    /// Publishes the next number, unless it is not connected or has too much to be acknowledged.
+    /// Publishes the next number, unless the publisher is not connected or too many messages await their acknowledgement.
     pub fn publish(&mut self, world: &mut World, qos: QoS) {
         let Some(link) = self.link.as_ref().filter(|_| self.is_open && self.pending.len() < 12) else {
             return;
@@ -111,10 +112,10 @@ impl Untiring {
         link.publish(world, &self.topic, &self.payload(number), qos, self.retains, packet_id);
     }
 
-    /// Takes what has arrived, and answers it.
+    /// Receives what has arrived, and answers it.
     ///
     /// # Panics
-    /// If it is refused anything.
+    /// If the server refused something.
     pub fn take(&mut self, world: &mut World) {
         let Some(mut link) = self.link.take() else { return };
         let got = link.take(world);
@@ -181,10 +182,10 @@ impl Untiring {
         }
     }
 
-    /// Everything it published was answered, unless there is no answer in its version.
+    /// Expects that the server has answered each message. In MQTT 3.x a refused message has no answer.
     ///
     /// # Panics
-    /// If not.
+    /// If an answer is missing.
     pub fn expect_answers(&self) {
         if self.is_open && self.link.is_some() && self.version.is_v5() {
             let waiting = self.pending.iter().find(|pending| pending.3 == Stage::Published);
@@ -192,10 +193,10 @@ impl Untiring {
         }
     }
 
-    /// Everything it published was acknowledged to the end.
+    /// Expects that the handshake of each message is complete.
     ///
     /// # Panics
-    /// If not.
+    /// If a message is pending.
     pub fn expect_nothing_pending(&self) {
         assert!(self.pending.is_empty(), "{}: {:?}", self.id, self.pending);
     }

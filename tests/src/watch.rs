@@ -1,13 +1,13 @@
-//! A strict eye on one Network Connection: what a server may never send, whatever the test is about.
+//! Checks one Network Connection for everything that a server may never send, in each test.
 
 use goldcrest_core::codec::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known of a connection from the packets that went over it.
+/// What the packets of a connection so far tell about its state.
 #[derive(Debug)]
 pub struct Watch {
     version: Version,
-    /// Sent by the client and not understood yet; `None` once it sent what is no packet.
+    /// Bytes from the client that are not a whole packet yet; `None` after the client sent an invalid packet.
     outbox: Option<Vec<u8>>,
     accepted: bool,
     ended: bool,
@@ -16,7 +16,7 @@ pub struct Watch {
     topic_alias_maximum: u16,
     problem_information: bool,
     aliases: BTreeMap<u16, String>,
-    /// Packet Identifiers of the server that were not acknowledged; true: a PUBREC has come.
+    /// The server's Packet Identifiers that are not acknowledged yet; true after PUBREC.
     in_flight: BTreeMap<u16, bool>,
     /// Packet Identifiers of SUBSCRIBE packets that wait for their SUBACK.
     subscribing: BTreeSet<u16>,
@@ -25,7 +25,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A connection that nothing was sent on, in this version until CONNECT says another.
+    /// A connection on which nothing has been sent, in this version until a CONNECT names another.
     pub fn new(version: Version) -> Self {
         Self {
             version,
@@ -43,22 +43,22 @@ impl Watch {
         }
     }
 
-    /// What the connection speaks.
+    /// The version of MQTT that the connection speaks.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Whether CONNECT was accepted and no DISCONNECT has come.
+    /// Whether a CONNACK with success has come and no DISCONNECT.
     pub fn is_open(&self) -> bool {
         self.accepted && !self.ended
     }
 
-    /// The topic that the last PUBLISH with this alias had.
+    /// The topic of the last PUBLISH that set this alias.
     pub fn topic_of(&self, alias: u16) -> Option<&str> {
         self.aliases.get(&alias).map(String::as_str)
     }
 
-    /// The client sent bytes.
+    /// Notes bytes that the client sent.
     pub fn sent(&mut self, bytes: &[u8]) {
         let Some(mut outbox) = self.outbox.take() else { return };
         outbox.extend_from_slice(bytes);
@@ -110,7 +110,7 @@ impl Watch {
         }
     }
 
-    /// The server sent a whole packet: what is wrong with it?
+    /// Notes a packet that the server sent. An error says which rule the packet breaks.
     pub fn received(&mut self, bytes: &[u8], packet: &Packet<'_>) -> Result<(), String> {
         if self.ended {
             return Err("a packet after DISCONNECT [MQTT-3.14.4-1]".into());

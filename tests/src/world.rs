@@ -1,7 +1,7 @@
-//! Brokers, byte-level clients and one virtual clock in one struct, driven until quiet.
+//! Brokers, byte-level clients and one virtual clock in one struct, driven until nothing is left to do.
 //!
-//! One or several core brokers stand in for the gateway's shards. Nothing here sleeps or reads a clock, and nothing is
-//! random: a run is its calls.
+//! One or several core brokers stand in for the shards of a gateway. No code here sleeps, reads a clock or draws random numbers: the
+//! same calls make the same run.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::memory::{Housed, MODEST, Storage};
 use crate::store::Store;
 
-/// How the embedder answers [`Next::Ask`].
+/// Answers [`Next::Ask`] in place of an embedder.
 pub type Judge = Box<dyn FnMut(&Ask<'_>) -> Judgement>;
 
 /// A [`Verdict`] that owns its data.
@@ -23,109 +23,110 @@ pub type Judge = Box<dyn FnMut(&Ask<'_>) -> Judgement>;
 pub enum Judgement {
     /// See [`Verdict::Accept`].
     Accept(u32, Option<Vec<u8>>),
-    /// The same for an anonymous client with a grant of its own.
+    /// As [`Verdict::Accept`], for an anonymous client with this grant.
     Grant(Grant),
     /// See [`Verdict::Continue`].
     Continue(Vec<u8>),
     /// See [`Verdict::Refuse`].
     Refuse(goldcrest_core::codec::ReasonCode),
-    /// The answer comes with [`World::decide`].
+    /// The test answers later, with [`World::decide`].
     Later,
 }
 
-/// More turns than any test needs for the consequences of one step.
+/// More rounds of work than any test needs for the consequences of one step.
 const MAX_BEATS: usize = 1_000_000;
 
-/// A client's number.
+/// Identifies a client of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(usize);
 
-/// When a batch of records becomes safe, or a body is read.
+/// When a batch of records becomes safe, or a body is read from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// In the same turn.
+    /// In the same round of work.
     AtOnce,
-    /// When nothing else is left to be done.
+    /// When no other work is left.
     Late,
-    /// With [`World::sync`] or [`World::fetch_one`].
+    /// When the test calls [`World::sync`] or [`World::fetch_one`].
     ByHand,
 }
 
-/// Everything at once.
+/// The brokers of a gateway, their stores and their clients.
 pub struct World {
     now: Instant,
     shards: Vec<Housed>,
-    /// What survives of each broker.
+    /// The store of each broker.
     stores: Vec<Store>,
-    /// When it is safe.
+    /// When batches of records become safe.
     pub sync: Sync,
-    /// What may turn out not to be worth a record is recorded with the next [`World::sync`] only, or with something that is.
+    /// Whether records that may turn out unnecessary wait for the next [`World::sync`], or for a record that is necessary.
     is_patient: bool,
-    /// Where all stores are, if it may be full.
+    /// The disk of all stores, if its room is limited.
     disk: Option<Disk>,
-    /// When a body that was asked for comes.
+    /// When requested bodies are read from the stores.
     pub fetch: Sync,
-    /// What brokers sent to siblings and is not there yet, by both.
+    /// Messages on their way from one shard to another, by the two shards.
     links: BTreeMap<(usize, usize), Link>,
-    /// Makes the brokers anew.
+    /// Makes new brokers after a crash; `None` for brokers that a test made.
     remake: Option<Box<dyn Fn() -> Vec<Housed>>>,
     clients: BTreeMap<ClientId, Client>,
-    /// Connections that brokers have named and that no client here has: those of clients beside a broker.
+    /// Connections that brokers have named in `poll_ready` and that are not clients of the world, but local clients of a broker.
     named: Vec<(usize, ConnectionId)>,
     next_client: usize,
     connect_timeout_ms: u64,
     judge: Judge,
-    /// Bytes handed out at once; small values cut every packet.
+    /// Bytes that a broker may hand out by one call. A small number cuts every packet.
     pub transmit_size: usize,
-    /// Long payloads are written from where they stand, also no more at once.
+    /// Whether long payloads are written from the broker's memory, at most [`transmit_size`](Self::transmit_size) bytes at a time.
     pub payloads_apart: bool,
-    /// What brokers transmit into.
+    /// The buffer that brokers encode into.
     buffer: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Link {
     on_the_way: VecDeque<Forward>,
-    /// Nothing comes through.
+    /// While true, nothing on this link arrives.
     is_slow: bool,
 }
 
 #[derive(Default)]
 struct Client {
-    /// The shard and the connection there, once the first packet has shown where it belongs.
+    /// The client's shard and its connection there; `None` until the first packet tells the shard.
     at: Option<(usize, ConnectionId)>,
-    /// Sent by the client and not taken yet.
+    /// Bytes that the client has sent and its broker has not received.
     to_broker: Vec<u8>,
-    /// Received and not read yet.
+    /// Bytes that the client has received and the test has not read.
     from_broker: Vec<u8>,
     /// The broker closed the Network Connection.
     closed: bool,
-    /// How many bytes the client still reads; the broker's further output stays where it is.
+    /// How many bytes the client still reads; `None` for no limit. Further output stays in the broker.
     room: Option<usize>,
     waits: bool,
-    /// The client sends no more, which its broker has not heard yet.
+    /// The client has closed its sending side, and the broker does not know yet.
     ends: bool,
-    /// When it is closed if nothing shows yet where it belongs.
+    /// When the world closes the connection if no first packet has told the shard.
     deadline: Instant,
 }
 
 impl World {
-    /// A gateway of `shards` brokers with this configuration (its shard is set here) and everything permitted.
+    /// A gateway of `shards` brokers with this configuration, in which all is permitted. The field `shard` of the configuration is set
+    /// here.
     pub fn new(shards: u16, config: Config<'static>) -> Self {
         Self::with_authorize(shards, config, &AllowAll)
     }
 
-    /// The same in memory that was handed in once, as in firmware.
+    /// As [`World::new`], in memory that was handed in once, as in firmware.
     pub fn borrowed(shards: u16, config: Config<'static>) -> Self {
         Self::in_storage(Storage::Borrowed(MODEST), shards, config, &AllowAll)
     }
 
-    /// As [`World::new`] with permissions.
+    /// As [`World::new`], with these permissions.
     pub fn with_authorize(shards: u16, config: Config<'static>, authorize: &'static dyn Authorize) -> Self {
         Self::in_storage(Storage::Owned(Capacity::GATEWAY), shards, config, authorize)
     }
 
-    /// A gateway of `shards` brokers, each with memory like that.
+    /// A gateway of `shards` brokers, each in memory of this kind.
     pub fn in_storage(
         storage: Storage,
         shards: u16,
@@ -144,7 +145,7 @@ impl World {
         Self { connect_timeout_ms, remake: Some(Box::new(make.clone())), ..Self::of(make()) }
     }
 
-    /// A world of these brokers, which are siblings in this order, or one alone.
+    /// A world of these brokers. Several brokers are the shards of one gateway, in this order.
     pub fn of(shards: Vec<Housed>) -> Self {
         Self {
             now: Instant::from_millis(1_000),
@@ -167,12 +168,12 @@ impl World {
         }
     }
 
-    /// Has `judge` answer what is asked from now on.
+    /// Lets `judge` answer each [`Next::Ask`] from now on.
     pub fn set_judge(&mut self, judge: Judge) {
         self.judge = judge;
     }
 
-    /// The answer to what was asked for this client and left for later.
+    /// Gives the verdict on this client for which the judge answered [`Judgement::Later`].
     pub fn decide(&mut self, id: ClientId, judgement: &Judgement) {
         let (shard, connection) = self.client(id).at.expect("a client that was asked for");
         let now = self.now;
@@ -180,25 +181,25 @@ impl World {
         self.drive();
     }
 
-    /// How many brokers there are.
+    /// The number of brokers.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// A broker, for its getters.
+    /// A broker, to be read.
     pub fn shard(&self, index: usize) -> &Broker<'_> {
         self.shards[index].get()
     }
 
-    /// Has a broker do something; [`World::drive`] afterwards.
+    /// Calls `act` with a broker. Call [`World::drive`] afterwards.
     pub fn with_shard<R>(&mut self, index: usize, act: impl for<'m> FnOnce(&mut Broker<'m>) -> R) -> R {
         self.shards[index].with(act)
     }
 
-    /// Everything the first broker held was given back.
+    /// Expects that the first broker has given all its memory back.
     ///
     /// # Panics
-    /// If not.
+    /// If it holds some.
     pub fn expect_nothing_left(&self) {
         let Counters { connections, sessions, connected, subscriptions, retained, messages, deliveries, bytes, .. } =
             self.shard(0).counters();
@@ -211,14 +212,15 @@ impl World {
         self.now
     }
 
-    /// Whether a broker has named a connection since the last call that is no client's here: that of a client beside the broker.
+    /// Whether `poll_ready` of this broker has named this connection since the last call. For connections of local clients, which are
+    /// not clients of the world.
     pub fn take_named(&mut self, shard: usize, connection: ConnectionId) -> bool {
         let before = self.named.len();
         self.named.retain(|named| *named != (shard, connection));
         self.named.len() < before
     }
 
-    /// A new Network Connection.
+    /// Opens a new Network Connection.
     pub fn open(&mut self) -> ClientId {
         let id = ClientId(self.next_client);
         self.next_client += 1;
@@ -233,18 +235,18 @@ impl World {
         id
     }
 
-    /// The client sends bytes; all of their consequences happen.
+    /// The client sends bytes, and all consequences happen.
     pub fn send(&mut self, id: ClientId, bytes: &[u8]) {
         self.client(id).to_broker.extend_from_slice(bytes);
         self.drive();
     }
 
-    /// The client sends bytes, and nothing happens before [`World::drive`].
+    /// The client sends bytes. Nothing happens before [`World::drive`].
     pub fn send_later(&mut self, id: ClientId, bytes: &[u8]) {
         self.client(id).to_broker.extend_from_slice(bytes);
     }
 
-    /// What the client has received since the last call.
+    /// The bytes that the client has received since the last call.
     pub fn receive(&mut self, id: ClientId) -> Vec<u8> {
         core::mem::take(&mut self.client(id).from_broker)
     }
@@ -254,15 +256,15 @@ impl World {
         self.client(id).closed
     }
 
-    /// The client stops to read, or reads again.
+    /// The client stops reading, or reads again.
     pub fn stall(&mut self, id: ClientId, stalled: bool) {
         self.read_only(id, stalled.then_some(0));
     }
 
-    /// The client reads so many bytes and then no more, or reads on without end.
+    /// The client reads this many bytes and then stops; without end for `None`.
     pub fn read_only(&mut self, id: ClientId, room: Option<usize>) {
         self.client(id).room = room;
-        // What it was named for meanwhile is still to be done.
+        // The broker may have output that it could not write while the client did not read.
         self.flush(id);
         self.drive();
     }
@@ -273,7 +275,7 @@ impl World {
         self.drive();
     }
 
-    /// The connection breaks without a DISCONNECT.
+    /// Breaks the connection without a DISCONNECT.
     pub fn cut(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(&id)
             && let Some((shard, connection)) = client.at
@@ -284,16 +286,16 @@ impl World {
         self.drive();
     }
 
-    /// The power goes and comes back: what is safe is taken back by new brokers, and all Network Connections are gone.
+    /// The power is lost and returns: new brokers restore the safe records, and all Network Connections are closed.
     ///
     /// # Panics
-    /// Where the brokers were made elsewhere.
+    /// If a test made the brokers by itself.
     pub fn crash(&mut self) {
         let remake = self.remake.as_ref().expect("brokers that the world made");
         if let Some(disk) = &mut self.disk {
             disk.lose_power(&self.shards);
         }
-        // So that there is no more memory than that of as many brokers.
+        // Drops the old brokers first, so that memory for the brokers is needed only once.
         self.shards.clear();
         self.shards = remake();
         self.links.values_mut().for_each(|link| link.on_the_way.clear());
@@ -313,13 +315,13 @@ impl World {
         self.drive();
     }
 
-    /// What a broker sends to a sibling stays on the way from now on, also after a crash; or it arrives again.
+    /// Holds messages from one shard to another from now on, even after a crash, or lets them arrive again.
     pub fn slow_down(&mut self, from: usize, to: usize, is_slow: bool) {
         self.links.entry((from, to)).or_default().is_slow = is_slow;
         self.drive();
     }
 
-    /// The oldest batch of each broker becomes safe, with all consequences; whether there was one.
+    /// Makes the oldest batch of each broker safe, with all consequences. Returns whether there was a batch.
     pub fn sync(&mut self) -> bool {
         let is_patient = self.is_patient;
         if is_patient {
@@ -331,7 +333,7 @@ impl World {
         synced
     }
 
-    /// The oldest batch of this broker alone becomes safe, with all consequences; whether there was one.
+    /// Makes the oldest batch of this broker safe, with all consequences. Returns whether there was a batch.
     pub fn sync_one(&mut self, shard: usize) -> bool {
         let store = &mut self.stores[shard];
         let synced = self.shards[shard].with(|broker| store.sync(broker));
@@ -347,14 +349,14 @@ impl World {
         synced
     }
 
-    /// Stores wait from now on with what may not be worth a record, or don't.
+    /// Sets whether records that may turn out unnecessary wait.
     pub fn set_patient(&mut self, is_patient: bool) {
         self.is_patient = is_patient;
         self.drive();
     }
 
-    /// From now on brokers promise only what the disk has room for. Each has so many bytes as its share of that, and more
-    /// where a message wants it.
+    /// From now on brokers promise only as many bytes as the disk has room for. Each broker is granted `share` bytes, and more where a
+    /// message needs more.
     pub fn use_disk(&mut self, share: u32) {
         let mut disk = Disk::new(self.shards.len(), share.into());
         disk.grant(&mut self.shards, true);
@@ -362,7 +364,7 @@ impl World {
         self.drive();
     }
 
-    /// The disk takes only what it was said to have room for, or more again. Brokers hear of it with [`World::tell_full`].
+    /// A full disk accepts only the bytes that it has granted. Brokers learn of it by [`World::tell_full`].
     pub fn set_disk_full(&mut self, is_full: bool) {
         if let Some(disk) = &mut self.disk {
             disk.set_full(is_full);
@@ -375,20 +377,20 @@ impl World {
         self.disk.as_ref().is_some_and(|disk| disk.is_full)
     }
 
-    /// A broker hears whether the disk is full.
+    /// Tells a broker whether the disk is full.
     pub fn tell_full(&mut self, shard: usize) {
         let is_full = self.disk_is_full();
         self.shards[shard].with(|broker| broker.set_store_full(is_full));
         self.drive();
     }
 
-    /// Does it to all stores; whether there was anything for one of them.
+    /// Calls `act` for each store. Returns whether any call returned true.
     fn of_each_store(&mut self, act: fn(&mut Store, &mut Broker<'_>) -> bool) -> bool {
         let all = self.stores.iter_mut().zip(&mut self.shards);
         all.fold(false, |any, (store, broker)| any | broker.with(|broker| act(store, broker)))
     }
 
-    /// The oldest body that each broker asked for comes, with all consequences; whether there was one.
+    /// Answers the oldest request for a body of each broker, with all consequences. Returns whether there was one.
     pub fn fetch_one(&mut self) -> bool {
         let fetched = self.fetch_oldest();
         self.drive();
@@ -399,24 +401,24 @@ impl World {
         self.of_each_store(Store::fetch)
     }
 
-    /// The same, to be changed.
+    /// The store of a broker, to be changed.
     pub fn store_mut(&mut self, shard: usize) -> &mut Store {
         &mut self.stores[shard]
     }
 
-    /// What survives of a broker.
+    /// The store of a broker.
     pub fn store(&self, shard: usize) -> &Store {
         &self.stores[shard]
     }
 
-    /// Holds what is stored against what is; everything must be safe.
+    /// Compares all stores with their brokers; every record must be safe.
     pub fn check_stores(&mut self) {
         for (broker, store) in self.shards.iter_mut().zip(&mut self.stores) {
             broker.with(|broker| store.check(broker));
         }
     }
 
-    /// All brokers shut down.
+    /// Shuts all brokers down.
     pub fn shut_down(&mut self) {
         for shard in &mut self.shards {
             shard.with(|broker| broker.shut_down(self.now));
@@ -424,7 +426,7 @@ impl World {
         self.drive();
     }
 
-    /// Time passes, with everything that falls due on the way.
+    /// Lets time pass, with everything that falls due meanwhile.
     pub fn advance(&mut self, millis: u64) {
         let end = self.now.plus_millis(millis);
         loop {
@@ -450,10 +452,10 @@ impl World {
         self.drive();
     }
 
-    /// All consequences of what happened so far happen.
+    /// Runs all brokers until nothing is left to do.
     ///
     /// # Panics
-    /// If they never end.
+    /// If that takes more than [`MAX_BEATS`] rounds.
     pub fn drive(&mut self) {
         let mut beats = 0;
         let mut beat = || {
@@ -530,8 +532,8 @@ impl World {
         }
     }
 
-    /// Credit with the store goes from one broker to another with each message, and none is created or lost by that. What is on its way
-    /// between them, or waits for a batch before it is, has left one and not reached the other: then there is nothing to be compared.
+    /// Credit with the store goes from one shard to another with each message, and the sum stays the same. Credit on its way between
+    /// two shards, or of a message that waits for a batch, is counted by neither: then there is nothing to compare.
     fn check_credit(&self) {
         let is_settled = self.sync != Sync::ByHand
             && !self.is_patient
@@ -545,7 +547,7 @@ impl World {
         }
     }
 
-    /// Hands the client's bytes to its broker; whether there was any progress.
+    /// Hands the client's bytes to its broker. Returns whether any were.
     fn feed(&mut self, id: ClientId) -> bool {
         let now = self.now;
         let Some(client) = self.clients.get_mut(&id) else {
@@ -607,9 +609,9 @@ impl World {
             return;
         }
         loop {
-            // A client that does not read leaves no room to write to.
+            // The broker can write nothing to a client that does not read.
             let room = client.room.unwrap_or(usize::MAX).min(out.len());
-            // A closing connection may have nothing more to say.
+            // A connection that is closing may have no more output.
             let closing = |broker: &Broker<'_>| broker.describe(connection).is_some_and(|info| info.closing.is_some());
             if room == 0 && !closing(self.shards[shard].get()) {
                 return;
@@ -664,7 +666,7 @@ fn answer(broker: &mut Broker<'_>, now: Instant, connection: ConnectionId, judge
     broker.handle_verdict(now, connection, verdict);
 }
 
-/// Where a client belongs by its first packet, as the gateway finds it out; `None` while that is not whole.
+/// The shard of a client, by its first packet and the rule of the gateway; `None` until the packet is whole.
 fn home(bytes: &[u8], shards: usize) -> Option<usize> {
     match split(bytes, Limits::OTHER_PACKET_BYTES) {
         Ok(None) => None,

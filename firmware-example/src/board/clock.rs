@@ -1,4 +1,4 @@
-//! Monotonic time from SysTick, which interrupts once in a millisecond.
+//! Monotonic time from SysTick, which interrupts once a millisecond.
 
 use core::cell::Cell;
 
@@ -12,7 +12,7 @@ const CYCLES_PER_MILLI: u32 = CORE_HZ / 1000;
 
 static MILLIS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
-/// Time since the start.
+/// Measures the time since the start.
 pub(crate) struct Clock(());
 
 impl Clock {
@@ -25,7 +25,7 @@ impl Clock {
         Self(())
     }
 
-    /// Goes on from there, unless it is further.
+    /// Sets the clock to `millis`, unless it is ahead already.
     pub(crate) fn go_on(&self, millis: u64) {
         critical_section::with(|cs| {
             let now = MILLIS.borrow(cs);
@@ -33,12 +33,12 @@ impl Clock {
         });
     }
 
-    /// Milliseconds since the start, or since where [`Clock::go_on`] has put it. Never runs backwards.
+    /// Milliseconds since the start, or since the time set by [`Clock::go_on`]. Never runs backwards.
     pub(crate) fn millis(&self) -> u64 {
         critical_section::with(|cs| MILLIS.borrow(cs).get())
     }
 
-    /// Something that depends on the cycle in which it is asked for.
+    /// A number that depends on the processor cycle in which this is called.
     pub(crate) fn jitter(&self) -> u64 {
         (self.millis() << 24) | u64::from(SYST::get_current())
     }

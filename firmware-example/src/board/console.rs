@@ -1,4 +1,4 @@
-//! Semihosting: words for whoever runs QEMU. On silicon without a debugger there would have to be another console.
+//! Semihosting: prints lines on the terminal of QEMU. On silicon without a debugger there would have to be another console.
 
 use core::fmt::Arguments;
 use core::panic::PanicInfo;
@@ -10,12 +10,12 @@ use cortex_m_semihosting::hprintln;
 use super::stack;
 use crate::shown::Address;
 
-/// Prints a line. The core stands still meanwhile: nothing that comes often may be said.
+/// Prints a line. The processor stops meanwhile, so nothing that happens often may be printed.
 pub(crate) fn say(line: Arguments<'_>) {
     hprintln!("goldcrest: {}", line);
 }
 
-/// Says a last word and ends QEMU with exit code 1.
+/// Prints a last line and ends QEMU with exit code 1.
 pub(crate) fn give_up(why: Arguments<'_>) -> ! {
     say(why);
     loop {
@@ -23,14 +23,15 @@ pub(crate) fn give_up(why: Arguments<'_>) -> ! {
     }
 }
 
-/// Says where, as addresses that `addr2line` makes lines of. The words and places in `PanicInfo` would take 10 KB of flash, most of
-/// them of what can't happen.
+/// Prints the addresses of the calls, which `addr2line` turns into lines of the source. The texts and locations in `PanicInfo`
+/// would take 10 KB of flash, most of them for panics that can't happen.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     give_up(format_args!("panicked, in the calls at{}", stack::Calls::here()))
 }
 
-/// The stack may be what has overflowed, so that nothing more could be pushed: begins anew at its top.
+/// A hard fault may come from a stack that has overflowed, with no room for another call: the handler begins again at the top of
+/// the stack.
 #[unsafe(naked)]
 #[unsafe(export_name = "HardFault")]
 unsafe extern "C" fn on_hard_fault() {
@@ -48,8 +49,7 @@ extern "C" fn report_fault(frame: *const ExceptionFrame) -> ! {
     if frame.addr() < stack::bottom() {
         give_up(format_args!("the stack has overflowed"));
     }
-    // SAFETY: the hardware has put the frame onto the stack, there was room for it, and it is read before anything else is
-    // called.
+    // SAFETY: the hardware has put the frame onto the stack, which had room for it, and the frame is read before any other call.
     let (pc, lr) = unsafe { ((*frame).pc(), (*frame).lr()) };
     give_up(format_args!("hard fault at {}, called from {}", Address(pc), Address(lr)));
 }

@@ -1,6 +1,7 @@
 //! The Ethernet controller, MAC and PHY in one, as a device of smoltcp.
 //!
-//! Frames are read from its FIFO and written to it word by word; there is no DMA. It counts no frame that it had no room for.
+//! Frames are read from the controller's FIFO and written to it word by word; there is no DMA. The controller does not count
+//! frames that it had no room for.
 
 use critical_section::CriticalSection;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -10,21 +11,22 @@ use super::register::Register;
 
 pub(super) const INTERRUPT: u16 = 42;
 
-/// The largest frame, without its checksum: the headers of Ethernet, IPv4 and TCP, and what fits into a receive window of
-/// 1 KiB. Other hosts learn of it as the Maximum Segment Size.
+/// The longest frame in bytes, without its checksum: the headers of Ethernet, IPv4 and TCP, and the payload that fits into a
+/// receive window of 1 KiB. Other hosts are told the latter as Maximum Segment Size.
 const FRAME: usize = 14 + 20 + 20 + 1024;
-/// The FIFO has two bytes before each frame, and the checksum behind it; whole words in all.
+/// The bytes before each frame in the FIFO, which hold its length. Behind the frame is a checksum; the whole takes an
+/// integral number of words.
 const PREFIX: usize = 2;
 const CHECKSUM: usize = 4;
 const BUFFER: usize = (PREFIX + FRAME + CHECKSUM).next_multiple_of(4);
-/// The room of a received frame, which is a little more than one needs because it has other uses too.
+/// The buffer for a received frame, in bytes. A little longer than a frame, because the buffer has other uses too.
 pub(crate) const SPARE: usize = 1152;
 const _: () = assert!(SPARE >= BUFFER && SPARE.is_multiple_of(4));
-/// Without the two addresses and the type: what the prefix of a frame to be sent counts.
+/// The Ethernet header in bytes: two addresses and the type. The length before a frame to be sent does not include it.
 const HEADER: usize = 14;
 
 /// Run Mode Clock Gating Control 2: the controller and its PHY.
-// SAFETY: the LM3S6965's data sheet has it there.
+// SAFETY: the data sheet of the LM3S6965 has this register at this address.
 const CLOCK_GATES: Register = unsafe { Register::at(0x400F_E108) };
 const CLOCKS: u32 = 1 << 28 | 1 << 30;
 
@@ -41,10 +43,10 @@ const TRANSMIT_REQUEST: Register = register(0x38);
 
 const RECEIVED: u32 = 1 << 0;
 const ALL_INTERRUPTS: u32 = 0x7F;
-/// Receive control: on, also for multicasts; a reset of the FIFO.
+/// Receive control: on, also for multicasts, with a reset of the FIFO.
 const RECEIVE_ON: u32 = 1 << 0 | 1 << 1;
 const RECEIVE_RESET: u32 = 1 << 4;
-/// Transmit control: on, padded, with a checksum, duplex.
+/// Transmit control: on, with padding, with a checksum, full duplex.
 const TRANSMIT_ON: u32 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 4;
 const TRANSMIT_BUSY: u32 = 1 << 0;
 
@@ -53,11 +55,11 @@ const fn register(offset: usize) -> Register {
     unsafe { Register::at(BASE + offset) }
 }
 
-/// The controller. Declare it as a `static`: it holds a frame each way.
+/// The controller. Declare it as a `static`: it holds one frame in each direction.
 pub(crate) struct Ethernet {
     received: [u8; SPARE],
     sent: [u8; BUFFER],
-    /// Frames that were longer than any of ours, and thrown away.
+    /// How many frames were discarded because they were longer than any frame for this board.
     oversized: u32,
 }
 
@@ -79,22 +81,22 @@ impl Ethernet {
         [a, b, c, d, e, f]
     }
 
-    /// Whether a frame waits.
+    /// Whether a received frame waits.
     pub(crate) fn has_frame(&self) -> bool {
         FRAMES_RECEIVED.read() != 0
     }
 
-    /// Frames that were thrown away because they were longer than any that is meant for us.
+    /// How many frames were discarded because they were longer than any frame for this board.
     pub(crate) fn oversized(&self) -> u32 {
         self.oversized
     }
 
-    /// The room of a received frame, for other uses while none is being read.
+    /// The buffer for a received frame, for other uses while no frame is being read.
     pub(crate) fn spare(&mut self) -> &mut [u8; SPARE] {
         &mut self.received
     }
 
-    /// Reads the next frame of the FIFO. Returns its length; 0 if it was oversized.
+    /// Reads the next frame from the FIFO. Returns the frame's length, or 0 if it was too long.
     fn read(&mut self) -> usize {
         let first = DATA.read().to_le_bytes();
         let [low, high, ..] = first;
@@ -145,7 +147,7 @@ fn is_sending() -> bool {
     TRANSMIT_REQUEST.read() & TRANSMIT_BUSY != 0
 }
 
-/// A frame that has arrived.
+/// A received frame.
 pub(crate) struct Received<'a>(&'a [u8]);
 
 impl RxToken for Received<'_> {
@@ -154,7 +156,7 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// Room for a frame to be sent.
+/// A buffer for a frame to be sent.
 pub(crate) struct Room<'a>(&'a mut [u8; BUFFER]);
 
 impl TxToken for Room<'_> {
@@ -171,7 +173,7 @@ impl TxToken for Room<'_> {
     }
 }
 
-/// A frame has arrived. It waits in the FIFO.
+/// A frame has arrived, and waits in the FIFO.
 pub(super) fn on_interrupt(cs: CriticalSection<'_>) {
     INTERRUPT_STATUS.write(RECEIVED);
     super::wake(cs);

@@ -3,8 +3,8 @@
 use super::register::Register;
 
 /// Run Mode Clock Gating Control 2: port F.
-// SAFETY: the LM3S6965's data sheet has these there. Of the data register bits 2 to 9 of the address choose the pins that are
-// written: pin 0 alone.
+// SAFETY: the data sheet of the LM3S6965 has these registers at these addresses. In the address of the data register, bits 2
+// to 9 choose the pins that are written: pin 0 alone.
 const CLOCK_GATES: Register = unsafe { Register::at(0x400F_E108) };
 const CLOCK: u32 = 1 << 5;
 const DATA: Register = unsafe { Register::at(0x4002_5000 + (PIN << 2) as usize) };

@@ -1,9 +1,10 @@
-//! Copies bytes to where they overlap with themselves, in 30 bytes: that of the compiler's library takes 1.6 KB, to be fast, and
-//! is left out where another one is given.
+//! A `memmove` of 30 bytes, for copies between overlapping places. The one of the compiler's library is fast and takes 1.6 KB;
+//! the linker leaves it out because this one exists.
 //!
-//! Nothing does this often: a neighbour is forgotten, a full buffer is moved to its front. `memcpy` is the library's.
+//! Such copies are rare here: a forgotten network neighbour is removed from a list, or a full buffer is moved to its front.
+//! `memcpy` is still the library's.
 
-// R0 to R3 are the called function's, and nothing is returned: so says the run-time ABI for ARM.
+// The run-time ABI for ARM lets the called function change R0 to R3, and expects no return value.
 core::arch::global_asm!(
     ".section .text.__aeabi_memmove, \"ax\", %progbits",
     ".global __aeabi_memmove",
@@ -20,14 +21,14 @@ core::arch::global_asm!(
     "__aeabi_memmove8:",
     "cmp r0, r1",
     "bhi 2f",
-    // Downwards: the first byte first.
+    // Copies towards lower addresses: the first byte first.
     "1:",
     "subs r2, #1",
     "blo 3f",
     "ldrb r3, [r1], #1",
     "strb r3, [r0], #1",
     "b 1b",
-    // Upwards: the last byte first.
+    // Copies towards higher addresses: the last byte first.
     "2:",
     "subs r2, #1",
     "blo 3f",

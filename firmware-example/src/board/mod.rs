@@ -1,7 +1,7 @@
-//! What the firmware needs of an LM3S6965 evaluation board, as QEMU models it: three UARTs, Ethernet, flash, an LED, a
-//! clock, a watchdog, a console, and the stack's guard.
+//! The parts of an LM3S6965 evaluation board that the firmware uses, as QEMU models the board: three UARTs, Ethernet, flash, an
+//! LED, a clock, a watchdog, a console, and a guard of the stack.
 //!
-//! The only place with `unsafe`: registers are addresses here, and handlers are called by the hardware.
+//! This is the only folder with `unsafe`: here registers are addresses, and the hardware calls the interrupt handlers.
 
 mod clock;
 mod console;
@@ -33,10 +33,10 @@ use critical_section::{CriticalSection, Mutex};
 
 use crate::shown::Decimal;
 
-/// The oscillator that QEMU's model runs from after a reset.
+/// The frequency of the oscillator from which QEMU's model runs after a reset, in Hz.
 const CORE_HZ: u32 = 12_500_000;
 
-/// The hardware, each part of it once. Ethernet holds frames and is a `static` of its user's.
+/// The devices of the board, each once. Ethernet is not among them: it holds frames, and is a `static` of its user.
 pub(crate) struct Board {
     pub(crate) clock: Clock,
     pub(crate) uarts: [Uart; UARTS],
@@ -45,7 +45,7 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// Starts the clock and the UARTs; the watchdog sleeps until it is started. `None` if that was done before.
+    /// Starts the clock and the UARTs. The watchdog stays off until it is started. `None` on a second call.
     pub(crate) fn take() -> Option<Self> {
         let core = Peripherals::take()?;
         let clock = Clock::start(core.SYST);
@@ -53,18 +53,18 @@ impl Board {
     }
 }
 
-/// A device has something for the main loop since that last slept.
+/// Whether a device has something for the main loop since the main loop last slept.
 static HAS_NEWS: Mutex<Cell<bool>> = Mutex::new(Cell::new(false));
 
-/// Ends the sleep of the main loop, or its next one.
+/// Ends the sleep of the main loop, or its next sleep.
 fn wake(cs: CriticalSection<'_>) {
     HAS_NEWS.borrow(cs).set(true);
 }
 
-/// Sleeps until a device has received something since the last sleep, or until the clock shows `until`.
+/// Sleeps until a device has received something since the last sleep, or until the clock shows `until`, in milliseconds.
 pub(crate) fn sleep(clock: &Clock, until: u64) {
     loop {
-        // With interrupts held back none comes between the look and the sleep; one that is pending ends the sleep all the same.
+        // With interrupts disabled, none comes between the check and the sleep. A pending interrupt ends the sleep even so.
         let is_over = critical_section::with(|cs| {
             let is_over = HAS_NEWS.borrow(cs).take() || clock.millis() >= until;
             if !is_over {
@@ -81,7 +81,7 @@ pub(crate) fn sleep(clock: &Clock, until: u64) {
 #[derive(Clone, Copy)]
 struct Interrupt(u16);
 
-// SAFETY: a number never changes.
+// SAFETY: the number of an interrupt is a constant.
 unsafe impl InterruptNumber for Interrupt {
     fn number(self) -> u16 {
         self.0
@@ -89,18 +89,18 @@ unsafe impl InterruptNumber for Interrupt {
 }
 
 fn unmask(interrupt: u16) {
-    // SAFETY: the handlers share nothing with others but through critical sections.
+    // SAFETY: interrupt handlers share data with other code by critical sections alone.
     unsafe { NVIC::unmask(Interrupt(interrupt)) };
 }
 
-/// Interrupts of devices come here by their number, as there is no table with a name for each.
+/// Handles the interrupts of all devices by their number, since the board has no table with a name for each.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(number: i16) {
     critical_section::with(|cs| match u16::try_from(number) {
         Ok(ethernet::INTERRUPT) => ethernet::on_interrupt(cs),
         Ok(watchdog::INTERRUPT) => watchdog::on_interrupt(cs),
         Ok(number) => uart::on_interrupt(cs, number),
-        // As the manuals count them: interrupts are those from 16 on.
+        // In the numbering of the manuals, in which the interrupts of devices begin at 16.
         Err(_) => console::give_up(format_args!(
             "exception {}, which nobody expects",
             Decimal(i32::from(number).wrapping_add(16) as u32)

@@ -1,7 +1,8 @@
 //! The three PL011 UARTs, 115,200 baud 8N1, as byte streams of `embedded-io`.
 //!
-//! An interrupt moves what arrives into a queue in RAM. While that is full the interrupt is off: QEMU then holds its peer back;
-//! a line without flow control overruns, which [`Uart::read`] tells. Sending polls the FIFO of the hardware.
+//! An interrupt moves received bytes into a queue in RAM. While the queue is full the interrupt is off. QEMU then makes its
+//! peer wait; a real line without flow control loses bytes, and [`Uart::read`] reports that. Sending polls the FIFO of the
+//! hardware.
 
 use core::cell::RefCell;
 
@@ -16,22 +17,22 @@ pub(crate) const COUNT: usize = 3;
 const RECEIVED_BYTES: usize = 256;
 const BAUD: u32 = 115_200;
 
-/// Run Mode Clock Gating Control 1: the lowest bits are the UARTs.
-// SAFETY: the LM3S6965's data sheet has it there.
+/// Run Mode Clock Gating Control 1: the lowest bits turn the UARTs on.
+// SAFETY: the data sheet of the LM3S6965 has this register at this address.
 const CLOCK_GATES: Register = unsafe { Register::at(0x400F_E104) };
 const BASES: [usize; COUNT] = [0x4000_C000, 0x4000_D000, 0x4000_E000];
 const INTERRUPTS: [u16; COUNT] = [5, 6, 33];
 
-/// Data register: bits 8 to 11 say that the byte is damaged, or that others were lost before it.
+/// Data register: bits 8 to 11 say that the byte is damaged, or that bytes before it were lost.
 const DATA_ERRORS: u32 = 0xF00;
 const FLAG_BUSY: u32 = 1 << 3;
 const FLAG_RECEIVE_EMPTY: u32 = 1 << 4;
 const FLAG_TRANSMIT_FULL: u32 = 1 << 5;
-/// Line control: 8 bits, and FIFOs.
+/// Line control: 8 bits, with FIFOs.
 const LINE_8N1: u32 = 0x70;
-/// Control: transmit, receive, on.
+/// Control: transmit, receive, and the UART itself are on.
 const CONTROL_ON: u32 = 0x301;
-/// Interrupts: some bytes are there, or fewer and then a pause.
+/// Interrupts: several bytes are in the FIFO, or fewer bytes are there and a pause follows.
 const INTERRUPT_RECEIVED: u32 = 1 << 4 | 1 << 6;
 
 struct Received {
@@ -48,7 +49,7 @@ pub(crate) struct Uart {
     received: &'static Mutex<RefCell<Received>>,
 }
 
-/// Bytes were lost or damaged on the line; what had not been read yet was thrown away with them.
+/// The error after bytes were lost or damaged on the line. Bytes that had not been read yet were discarded with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
 
@@ -139,7 +140,7 @@ impl Received {
     }
 }
 
-/// The registers of one UART, by the first one's address.
+/// The registers of one UART, by the address of the first register.
 #[derive(Clone, Copy)]
 struct Registers(usize);
 
@@ -157,14 +158,14 @@ impl Registers {
     }
 
     fn at(self, offset: usize) -> Register {
-        // SAFETY: made of BASES and an offset in a PL011 only.
+        // SAFETY: the address is one of BASES plus the offset of a PL011 register.
         unsafe { Register::at(self.0 + offset) }
     }
 
     fn start(self) {
         let (integer_divisor, fraction, line, control) =
             (self.at(0x024), self.at(0x028), self.at(0x02C), self.at(0x030));
-        // In 64ths, to the nearest.
+        // The divisor in 64ths, rounded to the nearest.
         let divisor = (CORE_HZ * 8 / BAUD).div_ceil(2);
         control.write(0);
         integer_divisor.write(divisor / 64);
@@ -175,7 +176,7 @@ impl Registers {
     }
 }
 
-/// To be called once.
+/// Starts all UARTs. To be called once.
 pub(super) fn start() -> [Uart; COUNT] {
     CLOCK_GATES.write(CLOCK_GATES.read() | ((1 << COUNT) - 1));
     core::array::from_fn(|index| {
@@ -195,7 +196,7 @@ pub(super) fn on_interrupt(cs: CriticalSection<'_>, number: u16) {
     let mut received = RECEIVED[index].borrow_ref_mut(cs);
     while registers.flags().read() & FLAG_RECEIVE_EMPTY == 0 {
         if received.bytes.is_full() {
-            // Who reads turns it on again.
+            // Reading from the queue turns the interrupt on again.
             registers.interrupt_mask().write(0);
             return;
         }

@@ -1,6 +1,7 @@
-//! The interrupts of this board in the vector table. All of them lead to the handler that asks which one it is.
+//! The part of the vector table for the interrupts of devices. All entries lead to one handler, which finds out which
+//! interrupt it was.
 
-/// What there can be on an LM3S6965. Without a table of the board's, one for any board would take 240 words of flash.
+/// The number of interrupts of an LM3S6965. Without this table cortex-m-rt's own would take 240 words of flash.
 const COUNT: usize = 44;
 
 unsafe extern "C" {

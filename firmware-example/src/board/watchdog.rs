@@ -1,4 +1,5 @@
-//! Watchdog timer 0: the first time it runs out it interrupts, and says why; the second time it resets the board.
+//! Watchdog timer 0. When it runs out first, it interrupts, and the handler prints which task made no progress. When it
+//! runs out again, it resets the board.
 
 use core::cell::Cell;
 
@@ -11,7 +12,7 @@ use crate::shown::Words;
 pub(super) const INTERRUPT: u16 = 18;
 
 /// Run Mode Clock Gating Control 0: the watchdog.
-// SAFETY: the LM3S6965's data sheet has these there.
+// SAFETY: the data sheet of the LM3S6965 has these registers at these addresses.
 const CLOCK_GATES: Register = unsafe { Register::at(0x400F_E100) };
 const CLOCK: u32 = 1 << 3;
 const LOAD: Register = unsafe { Register::at(0x4000_0000) };
@@ -21,10 +22,10 @@ const INTERRUPT_CLEAR: Register = unsafe { Register::at(0x4000_000C) };
 const INTERRUPT_ON: u32 = 1 << 0;
 const RESET_ON: u32 = 1 << 1;
 
-/// Time without food after which it warns; after as much again it resets.
+/// After this time without `feed` the watchdog interrupts; after the same time again it resets the board.
 const PERIOD_SECONDS: u32 = 2;
 
-/// Whose progress the watchdog waits for, for the words it says at the end.
+/// The task whose progress the watchdog waits for, to be printed before a reset.
 static AWAITED: Mutex<Cell<&'static str>> = Mutex::new(Cell::new(""));
 
 /// The watchdog.
@@ -35,7 +36,7 @@ impl Watchdog {
         Self(())
     }
 
-    /// From now on it must be fed. Nothing but a reset stops it.
+    /// Starts the watchdog, which must be fed from now on. Only a reset stops it.
     pub(crate) fn start(&mut self) {
         CLOCK_GATES.write(CLOCK_GATES.read() | CLOCK);
         LOAD.write(CORE_HZ * PERIOD_SECONDS);
@@ -43,20 +44,20 @@ impl Watchdog {
         super::unmask(INTERRUPT);
     }
 
-    /// Puts the end off by the whole period.
+    /// Starts the whole period again.
     pub(crate) fn feed(&mut self) {
         INTERRUPT_CLEAR.write(1);
-        // It may have warned.
+        // The watchdog may have interrupted before, which masks the interrupt.
         super::unmask(INTERRUPT);
     }
 
-    /// It was not fed for want of this one's progress.
+    /// Notes that the watchdog was not fed because `task` made no progress.
     pub(crate) fn blame(&mut self, task: &'static str) {
         critical_section::with(|cs| AWAITED.borrow(cs).set(task));
     }
 }
 
-/// It warns. While the interrupt is not cleared the next time-out resets.
+/// Prints which task made no progress. Because the interrupt is not cleared, the next timeout resets the board.
 pub(super) fn on_interrupt(cs: CriticalSection<'_>) {
     cortex_m::peripheral::NVIC::mask(super::Interrupt(INTERRUPT));
     console::say(format_args!("watchdog: no progress of {}", Words(AWAITED.borrow(cs).get())));

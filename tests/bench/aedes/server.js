@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-// aedes on a port of this machine, in memory.
+// Runs the broker aedes on a port of this machine, in memory.
 import { createServer } from 'node:net'
 import { Aedes } from 'aedes'
 
-// Messages that are handed out at the same time: enough for each publisher's window.
+// `concurrency` is the number of messages that are delivered at the same time: enough for each publisher's window.
 const broker = await Aedes.createBroker({ concurrency: 10_000, maxInflightInbound: 0 })
 createServer({ noDelay: true }, broker.handle).listen(Number(process.argv[2]), '127.0.0.1')

@@ -1,7 +1,7 @@
-//! What is counted, instruction by instruction: run under callgrind by the script beside this file.
+//! The cases whose instructions are counted, under callgrind, by the script beside this file.
 //!
-//! Each case does its work once to warm up, and once more within [`measured`], a thousand times. There is one thread, no
-//! clock and no source of random numbers: the counts of one binary differ by nothing but what the C library does.
+//! Each case does its work once to warm up, and then a thousand times within [`measured`]. There is one thread, no clock
+//! and no random number, so two runs of one binary differ only by what the C library does.
 
 use goldcrest_core::codec::{Packet, Version, split};
 use goldcrest_core::internals::{Hasher, Router, RouterLimits, RouterMemory, Subscriber, SubscriptionOptions};
@@ -15,14 +15,14 @@ use std::ops::Range;
 const TIMES: usize = 1000;
 const NOW: Instant = Instant::from_millis(0);
 
-/// As many messages in flight as an MQTT 5.0 client gets.
+/// The limits of a gateway, with as many messages in flight to a client of MQTT 3.1.1 as to one of MQTT 5.0.
 const LIMITS: Limits = {
     let mut limits = Limits::GATEWAY;
     limits.inflight_v3 = 256;
     limits
 };
 
-/// The name of each case, and what it does with all of it but `measured` excluded.
+/// The name of each case, and its function. Only the work inside `measured` is counted.
 const CASES: &[(&str, fn())] = &[
     ("decode-qos-0", || decode(Version::V3_1_1, 0)),
     ("decode-qos-1-mqtt-5", || decode(Version::V5, 1)),
@@ -54,7 +54,7 @@ fn main() {
     }
 }
 
-/// Callgrind counts in here and nowhere else.
+/// Callgrind counts instructions inside this function alone.
 #[inline(never)]
 fn measured(work: &mut dyn FnMut()) {
     work();
@@ -75,7 +75,7 @@ fn decode(version: Version, qos: u8) {
     });
 }
 
-/// Topics among ten thousand filters, one of which matches each.
+/// Looks up topics among ten thousand filters, one of which matches each.
 fn find(filter: fn(usize) -> String) {
     let limits =
         RouterLimits { nodes: 100_000, subscriptions: 20_000, subscribers: 100, groups: 10, text_bytes: 1 << 22 };
@@ -102,15 +102,15 @@ fn find(filter: fn(usize) -> String) {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// Decode, match, enqueue.
+    /// Decoding, matching and queueing.
     Receive,
-    /// Take from the queue, encode.
+    /// Taking messages from the queue, and encoding them.
     Transmit,
-    /// What the subscriber acknowledges.
+    /// Handling the subscriber's acknowledgements.
     Acknowledge,
 }
 
-/// A publisher and a subscriber; batches of 50 messages, as many as may be in flight.
+/// A publisher and a subscriber, with batches of 50 messages, which may all be in flight.
 fn pair(qos: u8, stage: Stage) {
     deliver(qos, stage, 1, 50);
 }
@@ -148,12 +148,13 @@ fn deliver(qos: u8, stage: Stage, subscribers: usize, batch: usize) {
     assert_eq!(bed.broker.counters().deliveries, 0);
 }
 
-/// A publisher, and a subscriber with a sibling: decode, match and store here, hand over, match and enqueue there.
+/// A publisher on one shard and a subscriber on another: decode, match, store and forward on the first, match and queue
+/// on the second.
 fn hand_over(qos: u8) {
     let mut beds = [0, 1].map(|index| Bed::new(Shard { index, count: 2 }));
     let [publisher, subscriber] = [0, 1].map(|index| beds[index].connect(["publisher", "subscriber"][index]));
     let subscribe = frame(0x82, &[&[0, 1, 0, 5], "bench".as_bytes(), &[qos]].concat());
-    // Taken when the sibling has heard of it.
+    // The broker reads the SUBSCRIBE when the other shard knows the filter.
     assert_eq!(beds[1].broker.handle_bytes(NOW, subscriber, &subscribe).consumed, 0);
     exchange(&mut beds);
     beds[1].hand_in(subscriber, &subscribe);
@@ -179,7 +180,7 @@ fn hand_over(qos: u8) {
     assert_eq!(beds[1].broker.counters().publish_sent[usize::from(qos)], 2 * TIMES as u64);
 }
 
-/// Until siblings have nothing for each other.
+/// Hands over forwards until there are no more.
 fn exchange(beds: &mut [Bed; 2]) {
     while let Some((from, forward)) =
         (0..2).find_map(|from| beds[from].broker.poll_forward().map(|(_, forward)| (from, forward)))
@@ -190,7 +191,7 @@ fn exchange(beds: &mut [Bed; 2]) {
 
 struct Bed {
     broker: Broker<'static>,
-    /// What was transmitted last, and which part of it to whom.
+    /// The bytes that were transmitted last, and the receiver of each part.
     out: Vec<u8>,
     sent: Vec<(ConnectionId, Range<usize>)>,
 }
@@ -227,7 +228,7 @@ impl Bed {
         }
     }
 
-    /// What clients acknowledge of that.
+    /// The acknowledgements of clients for the transmitted packets.
     fn answers(&self) -> Vec<(ConnectionId, Vec<u8>)> {
         let answers = self.sent.iter().map(|(id, part)| {
             let (mut bytes, mut answer) = (&self.out[part.clone()], Vec::new());
@@ -247,7 +248,7 @@ impl Bed {
         answers.filter(|(_, answer)| !answer.is_empty()).collect()
     }
 
-    /// Until nobody has anything to say.
+    /// Transmits and acknowledges until nothing is left.
     fn settle(&mut self) {
         loop {
             self.transmit();
@@ -274,7 +275,7 @@ fn publish(version: Version, qos: u8, topic: &str, packet_id: u16) -> Vec<u8> {
     frame(0x30 | qos << 1, &body)
 }
 
-/// For bodies of less than 128 bytes.
+/// A packet whose body has less than 128 bytes.
 fn frame(first: u8, body: &[u8]) -> Vec<u8> {
     [&[first, body.len() as u8], body].concat()
 }

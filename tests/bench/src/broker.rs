@@ -1,4 +1,4 @@
-//! The brokers: how each is started for a run, in its best setting for speed.
+//! The brokers that are compared: how each is started for a run, in its fastest setting.
 
 use crate::packet::Version;
 use crate::process::Process;
@@ -33,7 +33,7 @@ impl Kind {
         matches!(self, Self::Goldcrest { .. })
     }
 
-    /// Why this broker cannot take part.
+    /// The reason why this broker cannot take part, if there is one.
     pub fn cannot(self, scenario: &Scenario) -> Option<&'static str> {
         let is_traffic = matches!(scenario.work, Work::Traffic(_) | Work::Table { .. });
         let is_shared = scenario.name.starts_with("shared");
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts the broker and waits until it listens.
     pub fn start(self, program: &Path, scenario: &Scenario) -> Result<Running, String> {
         let port = free_port()?;
         let dir = std::env::temp_dir().join(format!("goldcrest-bench-{}-{port}", std::process::id()));
@@ -75,7 +75,7 @@ impl Kind {
                     command.arg("--memory-only");
                 }
                 command.arg("--config").arg(&config);
-                // As many as the other brokers are given.
+                // As many messages in flight as the other brokers are configured for.
                 "[limits]\ninflight_v3 = 256\n".to_owned()
             }
             Self::FlashMq => {
@@ -95,7 +95,7 @@ impl Kind {
                 rumqttd(port, scenario.version)
             }
             Self::Aedes => {
-                // A script; its process becomes that of Node.js, which runs it on one thread.
+                // The program is a script that starts Node.js, which runs the broker on one thread.
                 command.arg(port.to_string());
                 String::new()
             }
@@ -114,7 +114,7 @@ impl Kind {
     }
 }
 
-/// A broker's process, killed when this is dropped.
+/// The process of a broker, which is killed when this value is dropped.
 pub struct Running {
     child: Child,
     dir: PathBuf,
@@ -154,7 +154,7 @@ fn free_port() -> Result<u16, String> {
 
 fn mosquitto(port: u16, dir: &Path, durable: bool) -> String {
     let persistence = if durable {
-        // As often as it can: its snapshot is written once a second, not before each acknowledgement.
+        // As often as Mosquitto can: it writes its snapshot once a second, and not before each acknowledgement.
         format!("persistence true\npersistence_location {}/\nautosave_interval 1\n", dir.display())
     } else {
         "persistence false\n".into()

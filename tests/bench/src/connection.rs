@@ -1,4 +1,5 @@
-//! A client's Network Connection: nonblocking once it is set up, one read for each readiness, one write for all that waits.
+//! A client's Network Connection. It is nonblocking once it is set up, reads once for each readiness event, and writes all
+//! waiting bytes at once.
 
 use crate::packet::{self, Frame, Version};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
@@ -6,14 +7,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// What answers are waited for at most while a run is prepared.
+/// How long to wait for an answer while a run is prepared.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Connection {
     stream: TcpStream,
-    /// Read, but no whole packet yet.
+    /// Received bytes that are not a whole packet yet.
     rest: Vec<u8>,
-    /// To be written, from `written` on.
+    /// Bytes to be written, from `written` on.
     out: Vec<u8>,
     written: usize,
     waits_to_write: bool,
@@ -40,7 +41,7 @@ impl Connection {
         self.expect(packet::CONNACK, |frame| frame.body.get(1) == Some(&0))
     }
 
-    /// Subscribes, many filters in one packet, a few packets at a time.
+    /// Subscribes with many filters in one packet, and a few packets at a time.
     pub fn subscribe(&mut self, version: Version, filters: &[String], qos: u8) -> Result<(), String> {
         for (id, filters) in (1..).zip(filters.chunks(200)) {
             self.write_all(&packet::subscribe(version, id, filters, qos))?;
@@ -57,12 +58,12 @@ impl Connection {
         self.stream.write_all(bytes).map_err(|error| format!("cannot write: {error}"))
     }
 
-    /// Reads so many bytes, waiting for them.
+    /// Reads exactly `bytes`, and waits for them.
     pub fn read_exact(&mut self, bytes: &mut [u8]) -> Result<(), String> {
         self.stream.read_exact(bytes).map_err(|error| format!("no answer: {error}"))
     }
 
-    /// Waits for a packet of this type. Nothing else may come.
+    /// Waits for a packet of this type. Any other packet is an error.
     fn expect(&mut self, kind: u8, is_good: impl Fn(&Frame<'_>) -> bool) -> Result<(), String> {
         loop {
             if let Some(frame) = packet::split(&self.rest) {
@@ -82,19 +83,19 @@ impl Connection {
         }
     }
 
-    /// Lets `epoll` report what happens, as `token`.
+    /// Lets `epoll` report events of this connection as `token`.
     pub fn register(&mut self, epoll: &Epoll, token: u64) -> Result<(), String> {
         self.token = token;
         self.stream.set_nonblocking(true).map_err(|error| error.to_string())?;
         epoll.add(&self.stream, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(|error| error.to_string())
     }
 
-    /// Where what is to be sent is put; [`Connection::flush`] sends it.
+    /// The buffer for bytes to be sent; [`Connection::flush`] sends them.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    /// Writes what waits, once; the rest when `epoll` says so.
+    /// Writes the waiting bytes, once. The rest is written when `epoll` reports that there is room.
     pub fn flush(&mut self, epoll: &Epoll) -> Result<(), String> {
         if self.out.len() > self.written {
             match self.stream.write(&self.out[self.written..]) {
@@ -117,7 +118,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once and hands all whole packets to `take`, with the buffer for answers.
+    /// Reads once and hands each whole packet to `take`, with the buffer for answers.
     pub fn receive(
         &mut self,
         buffer: &mut [u8],

@@ -1,4 +1,4 @@
-//! Measures brokers against each other and against the floor. See README.md.
+//! Measures brokers against each other, and against sockets without any protocol. See README.md.
 
 mod broker;
 mod connection;
@@ -127,7 +127,7 @@ fn parse_broker(text: &str) -> Option<Broker> {
     Some(Broker { name: name.into(), kind, program: program.into() })
 }
 
-/// Whether Goldcrest neither lost nor duplicated nor reordered anything.
+/// Returns whether Goldcrest lost, duplicated and reordered no message.
 fn measure(options: &Options) -> Result<bool, String> {
     let scenarios = if options.durable { scenario::durable() } else { scenario::all(options.quick) };
     let wanted = |scenario: &Scenario| {
@@ -155,7 +155,7 @@ fn measure(options: &Options) -> Result<bool, String> {
     Ok(report.is_goldcrest_sound())
 }
 
-/// All brokers in turn, so that what else the machine does is spread over them.
+/// Measures all brokers in turn, so that other load on the machine is spread over them.
 fn measure_scenario(options: &Options, scenario: &Scenario) -> Vec<Row> {
     let mut rounds: Vec<Vec<Outcome>> = vec![Vec::new(); options.brokers.len()];
     let mut failures: Vec<Option<String>> =
@@ -215,7 +215,7 @@ fn measure_once(options: &Options, scenario: &Scenario, broker: &Broker) -> Resu
     }
 }
 
-/// Thousands of connections need as many descriptors, here and in the brokers, which inherit the limit.
+/// Raises the limit of file descriptors for thousands of connections, here and in the brokers, which inherit the limit.
 fn raise_descriptors() -> Result<(), String> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! The loads that are no traffic: connections that do nothing, and retained messages that are fetched.
+//! The loads without a stream of messages: connections that do nothing, and retained messages that are fetched.
 
 use crate::connection::Connection;
 use crate::packet::{self, Patch, Version};
@@ -7,10 +7,10 @@ use crate::traffic::{Outcome, Target};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use std::time::{Duration, Instant};
 
-/// Opens connections, a few at a time, and lets them be idle.
+/// Opens connections, a few at a time, and leaves them idle.
 pub fn idle(target: &Target, count: usize) -> Result<Outcome, String> {
     const AT_ONCE: usize = 64;
-    // So that the code that connections need is in memory already, and is not counted with theirs.
+    // Loads the code for connections into memory first, so that it is not counted as memory of the connections.
     let _first = Connection::open_mqtt(target.address, Version::V3_1_1, "idle", false)?;
     let before = target.process.resident()?;
     let (cpu, own, started) = (target.process.cpu()?, Process::this().cpu()?, Instant::now());
@@ -88,7 +88,7 @@ pub fn retained(target: &Target, count: usize) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// With QoS 1, so that it is known when all of them are there.
+/// Publishes with QoS 1, so that the end is known: all messages are acknowledged.
 fn publish_retained(target: &Target, count: usize, payload: usize) -> Result<(), String> {
     const WINDOW: usize = 64;
     let version = Version::V3_1_1;

@@ -1,4 +1,5 @@
-//! The few packets that the load consists of, as bytes. No codec of Goldcrest is used: a fault of it must not hide here.
+//! The few kinds of packets in the load, as bytes. The benchmark does not use Goldcrest's codec, whose faults it would
+//! not notice.
 
 /// The protocol that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,7 +8,7 @@ pub enum Version {
     V5,
 }
 
-/// Types of Control Packets, as in the upper half of the first byte.
+/// The types of Control Packets, as in the upper half of the first byte.
 pub const CONNACK: u8 = 2;
 pub const PUBLISH: u8 = 3;
 pub const PUBACK: u8 = 4;
@@ -16,20 +17,20 @@ pub const PUBREL: u8 = 6;
 pub const PUBCOMP: u8 = 7;
 pub const SUBACK: u8 = 9;
 
-/// Bytes that a payload begins with: publisher, sequence number, and a time stamp in nanoseconds.
+/// The length of the beginning of each payload: publisher, sequence number, and a time stamp in nanoseconds.
 pub const STAMP: usize = 16;
 
-/// With a Session that ends with the connection, or one that stays.
+/// A CONNECT, with a Session that ends with the connection, or one that stays.
 pub fn connect(version: Version, client_id: &str, stays: bool) -> Vec<u8> {
     let mut body = string("MQTT");
     body.extend(match version {
         Version::V3_1_1 => [4],
         Version::V5 => [5],
     });
-    // Ten hours of Keep Alive: nothing pings during a run.
+    // A Keep Alive of ten hours: no client needs to ping during a run.
     body.extend([if stays { 0 } else { 2 }, 0x8c, 0xa0]);
     if version == Version::V5 {
-        // Session Expiry Interval.
+        // The Properties are a Session Expiry Interval alone.
         body.extend([5, 0x11, 0, 0, if stays { 0xff } else { 0 }, 0]);
     }
     body.extend(string(client_id));
@@ -48,7 +49,7 @@ pub fn subscribe(version: Version, packet_id: u16, filters: &[String], qos: u8) 
     frame(0x82, &body)
 }
 
-/// A PUBLISH whose Packet Identifier and stamp are to be patched in at the offsets that [`Patch`] has.
+/// A PUBLISH whose Packet Identifier and stamp are written later, at the offsets in [`Patch`].
 pub fn publish(version: Version, qos: u8, retain: bool, topic: &str, payload: usize) -> Vec<u8> {
     let mut body = string(topic);
     if qos > 0 {
@@ -63,7 +64,7 @@ pub fn publish(version: Version, qos: u8, retain: bool, topic: &str, payload: us
     frame(0x30 | qos << 1 | u8::from(retain), &body)
 }
 
-/// Where the parts of a PUBLISH stand that differ from message to message, counted from its end.
+/// The offsets of the parts of a PUBLISH that differ from message to message, counted from the end of the packet.
 #[derive(Clone, Copy)]
 pub struct Patch {
     pub payload: usize,
@@ -88,19 +89,19 @@ impl Patch {
     }
 }
 
-/// The Packet Identifier of the message with this number.
+/// The Packet Identifier of the message with this sequence number.
 pub fn packet_id(seq: u32) -> u16 {
     (seq % 65_535) as u16 + 1
 }
 
-/// PUBACK, PUBREC, PUBREL and PUBCOMP with success.
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP with success.
 pub fn acknowledge(kind: u8, packet_id: u16) -> [u8; 4] {
     let flags = if kind == PUBREL { 2 } else { 0 };
     let [high, low] = packet_id.to_be_bytes();
     [kind << 4 | flags, 2, high, low]
 }
 
-/// A packet as it came.
+/// A packet as it was received.
 pub struct Frame<'a> {
     pub first: u8,
     pub body: &'a [u8],
@@ -112,7 +113,7 @@ impl Frame<'_> {
         self.first >> 4
     }
 
-    /// Of PUBACK, PUBREC, PUBREL, PUBCOMP and SUBACK.
+    /// The Packet Identifier of a PUBACK, PUBREC, PUBREL, PUBCOMP or SUBACK.
     pub fn packet_id(&self) -> Option<u16> {
         self.body.first_chunk().map(|id| u16::from_be_bytes(*id))
     }
@@ -131,7 +132,7 @@ pub fn split(bytes: &[u8]) -> Option<Frame<'_>> {
     None
 }
 
-/// A PUBLISH to a subscriber.
+/// A PUBLISH as a subscriber receives it.
 pub struct Delivery {
     pub qos: u8,
     pub packet_id: u16,
@@ -141,7 +142,7 @@ pub struct Delivery {
     pub payload: usize,
 }
 
-/// Reads what a subscriber must know of a PUBLISH; `None` if it is none of ours.
+/// Reads a PUBLISH; `None` if its payload is not from this benchmark.
 pub fn read_publish(version: Version, frame: &Frame<'_>) -> Option<Delivery> {
     let qos = frame.first >> 1 & 3;
     let (topic, rest) = frame.body.split_first_chunk()?;
@@ -152,13 +153,13 @@ pub fn read_publish(version: Version, frame: &Frame<'_>) -> Option<Delivery> {
         (packet_id, rest) = (u16::from_be_bytes(*id), after);
     }
     if version == Version::V5 {
-        // The Properties that a broker adds here are short.
+        // The Properties that a broker adds here take less than 128 bytes.
         rest = rest.get(1 + usize::from(*rest.first()?)..)?;
     }
     let (publisher, stamp) = rest.split_first_chunk()?;
     let (seq, stamp) = stamp.split_first_chunk()?;
     let (stamp, _) = stamp.split_first_chunk()?;
-    // The filler is checked at its end: a payload that was cut or mixed up with another shows there.
+    // Only the end of the filler is checked: that is enough to notice a payload that was cut or mixed up with another.
     let last = rest.len() - 1;
     if rest.len() > STAMP && rest[last] != last as u8 {
         return None;

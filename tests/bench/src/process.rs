@@ -1,11 +1,11 @@
-//! What the operating system says of a process.
+//! Reads CPU time and memory of a process from the operating system.
 
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use std::fs;
 use std::time::Duration;
 
-/// A process that is watched.
+/// A process that is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(pub u32);
 
@@ -14,8 +14,8 @@ impl Process {
         Self(std::process::id())
     }
 
-    /// Processor time of all its threads, those that ended included, in user and kernel mode. In nanoseconds, where
-    /// /proc counts ticks of 10 ms.
+    /// The CPU time of all threads of the process, including those that have ended, in user and kernel mode. Exact to a
+    /// nanosecond, where /proc counts ticks of 10 ms.
     pub fn cpu(self) -> Result<Duration, String> {
         let clock = clock_getcpuclockid(Pid::from_raw(self.0 as i32));
         let time =
@@ -23,7 +23,7 @@ impl Process {
         Ok(Duration::from(time))
     }
 
-    /// Resident memory in bytes, counted page by page: the sums in /proc/PID/status lag behind.
+    /// The resident memory in bytes, counted page by page, since the sums in /proc/PID/status lag behind.
     pub fn resident(self) -> Result<u64, String> {
         let path = format!("/proc/{}/smaps_rollup", self.0);
         let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -33,7 +33,7 @@ impl Process {
     }
 }
 
-/// How many processes wanted to run, on average over the last minute.
+/// The average number of processes that wanted to run during the last minute.
 pub fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()

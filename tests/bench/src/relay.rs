@@ -1,14 +1,14 @@
-//! The floor: what the sockets of the system cost without any protocol.
+//! The relay: what the sockets of the system cost without any protocol.
 //!
-//! A connection begins with a hello of nine bytes: `P` or `S`, a channel and the length of a frame, and is answered with
-//! one byte. Then whole frames of that length go from each `P` of a channel to all `S` of it. All sockets that are ready are
-//! read once, and then each that is to get something is written once.
+//! A client begins with nine bytes: `P` for publisher or `S` for subscriber, a channel, and the length of a frame. The relay
+//! answers with one byte, and then passes whole frames of that length from each `P` of a channel to all `S` of it. It reads
+//! all ready sockets once, and then writes once to each socket that has something to get.
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-/// What a client says first.
+/// The first bytes of a client.
 pub fn hello(is_publisher: bool, channel: u32, frame: u32) -> [u8; 9] {
     let mut hello = [if is_publisher { b'P' } else { b'S' }; 9];
     hello[1..5].copy_from_slice(&channel.to_le_bytes());
@@ -27,7 +27,7 @@ struct Peer {
     is_blocked: bool,
 }
 
-/// Relays until it is killed.
+/// Relays frames until the process is killed.
 pub fn run(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let epoll = Epoll::new(EpollCreateFlags::empty())?;

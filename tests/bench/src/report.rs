@@ -1,4 +1,4 @@
-//! The figures as tables and as JSON.
+//! Prints the results as tables and as JSON.
 
 use crate::broker::{Broker, Kind};
 use crate::process::load_average;
@@ -7,13 +7,13 @@ use crate::traffic::{Faults, Outcome};
 use std::fmt::Write;
 use std::time::SystemTime;
 
-/// Medians of all rounds; faults of all of them together.
+/// Medians of all rounds, and the faults of all rounds together.
 #[derive(Clone, Debug)]
 pub struct Figures {
     pub cpu: f64,
     pub generator_cpu: f64,
     pub rate: f64,
-    /// 50, 99 and 99.9 percent of all messages were there after so many microseconds.
+    /// The time in microseconds after which 50, 99 and 99.9 percent of the messages had arrived.
     pub latency: Option<[f64; 3]>,
     pub resident: f64,
     pub table: f64,
@@ -23,7 +23,7 @@ pub struct Figures {
 pub struct Row {
     pub broker: String,
     pub kind: Kind,
-    /// What went wrong, and whether that was known before.
+    /// The figures, or an error and whether it was known before the run.
     pub figures: Result<Figures, (String, bool)>,
 }
 
@@ -37,7 +37,7 @@ pub struct Report {
 struct ScenarioResult {
     name: String,
     goal: Option<Goal>,
-    /// What `table` is the memory of.
+    /// How many things the memory in `table` is divided by, and the name of one of them.
     of: Option<(usize, &'static str)>,
     is_acknowledged: bool,
     rows: Vec<Row>,
@@ -99,7 +99,7 @@ impl Report {
         self.loads.push(load_average());
     }
 
-    /// Whether Goldcrest ran everywhere, and made no fault with QoS 1 and 2.
+    /// Whether Goldcrest completed every scenario, without a fault with QoS 1 and 2.
     pub fn is_goldcrest_sound(&self) -> bool {
         self.results.iter().all(|result| {
             result.rows.iter().filter(|row| row.kind.is_goldcrest()).all(|row| match &row.figures {
@@ -239,7 +239,7 @@ fn cpu_cell(result: &ScenarioResult, figures: &Figures) -> String {
     }
 }
 
-/// Whether the first Goldcrest is where it should be: on this machine, or as a multiple of the floor.
+/// Whether the first Goldcrest reaches its goal: in microseconds on this machine, or as a multiple of the relay.
 fn goal_cell(result: &ScenarioResult) -> String {
     let Some(Goal { floor: goal_floor, target }) = result.goal else { return String::new() };
     let goldcrest = result.rows.iter().find(|row| row.kind.is_goldcrest()).and_then(figures).map(|figures| figures.cpu);
@@ -294,7 +294,7 @@ fn machine() -> String {
     format!("{cores} cores of {}, Linux {}", model.unwrap_or(std::env::consts::ARCH), kernel.trim())
 }
 
-/// The day that is so many days after 1 January 1970, as in ISO 8601.
+/// The day `days` days after 1 January 1970, in ISO 8601.
 fn date(days: u64) -> String {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,16 +1,16 @@
-//! What is measured.
+//! The scenarios that are measured.
 
 use crate::packet::Version;
 use crate::traffic::{Hearing, Plan, Publishing};
 
 pub struct Scenario {
     pub name: String,
-    /// Microseconds of CPU for each delivered message on the machine on which the targets were set: the relay's, and what
-    /// Goldcrest may take at most.
+    /// Microseconds of CPU for each delivered message: what the relay took on the machine on which the goal was set, and the
+    /// most that Goldcrest may take.
     pub goal: Option<Goal>,
     pub version: Version,
     pub qos: u8,
-    /// Sessions and messages are to survive the end of the process.
+    /// Whether Sessions and messages must survive the end of the process.
     pub durable: bool,
     pub work: Work,
 }
@@ -23,18 +23,18 @@ pub struct Goal {
 
 pub enum Work {
     Traffic(Box<dyn Fn() -> Plan>),
-    /// As [`Work::Traffic`], with so many subscriptions that their memory is a figure too.
+    /// As [`Work::Traffic`], with so many subscriptions that their memory is measured too.
     Table {
         subscriptions: usize,
         plan: Box<dyn Fn() -> Plan>,
     },
-    /// So many connections that do nothing.
+    /// This many connections that do nothing.
     Idle(usize),
-    /// So many retained messages, fetched by `#`.
+    /// This many retained messages, which clients fetch by `#`.
     Retained(usize),
 }
 
-/// All scenarios. `quick` makes the large ones smaller.
+/// All scenarios. With `quick` the large ones are smaller.
 pub fn all(quick: bool) -> Vec<Scenario> {
     let v3 = Version::V3_1_1;
     let crowd = if quick { 2_000 } else { 10_000 };
@@ -93,9 +93,9 @@ pub fn all(quick: bool) -> Vec<Scenario> {
     list
 }
 
-/// Those that need a store: only on demand, and for brokers that have one. With one message in flight for each pair the rate
-/// tells how long a publisher waits for its acknowledgement. With QoS 2 that is for the disk; a message with QoS 1 that its
-/// subscriber acknowledges sooner need not be on it.
+/// The scenarios for brokers with a store, which run only on demand. With one message in flight for each pair, the rate
+/// tells how long a publisher waits for its acknowledgement. With QoS 2 the publisher waits for the disk. A message of QoS 1
+/// needs no disk if its subscriber acknowledges it before its record is written.
 pub fn durable() -> Vec<Scenario> {
     let closed = |qos| Basics { version: Version::V3_1_1, qos, payload: 64, window: 64, batch: 16, rate: None };
     let one_in_flight = Basics { window: 1, batch: 1, ..closed(1) };
@@ -153,18 +153,18 @@ fn target(target: f64) -> Option<Goal> {
     Some(Goal { floor: None, target })
 }
 
-/// Each publisher has a subscriber of its own.
+/// Each publisher has one subscriber of its own.
 fn pairs(basics: Basics, count: u32) -> Shape {
     own_topics(basics, count, 1, |i, _| format!("bench/{i:03}"), |i, _| format!("bench/{i:03}"))
 }
 
-/// Pairs with `each` subscriptions to exact filters, and a publisher that uses all of them.
+/// Pairs with `each` subscriptions to exact filters. The publisher uses all these topics.
 fn exact(basics: Basics, count: u32, each: usize) -> Shape {
     let topic = |i: u32, n: usize| format!("plant/{i:03}/sensor/{n:05}");
     own_topics(basics, count, each, topic, topic)
 }
 
-/// Pairs with `each` subscriptions, half of them with `+` and half with `#`; each topic matches one of them all.
+/// Pairs with `each` subscriptions, half of them with `+` and half with `#`. Each topic matches one of all these filters.
 fn wildcards(basics: Basics, count: u32, each: usize) -> Shape {
     let topic = |i: u32, n: usize| match n % 2 {
         0 => format!("line/{n:05}/cell-{i:03}/state"),
@@ -227,7 +227,7 @@ fn shared(basics: Basics, count: u32, members: u32) -> Shape {
     (basics, Box::new(plan))
 }
 
-/// The same order in each run, and not the order of the subscriptions.
+/// Shuffles the topics: into the same order in each run, but not into the order of the subscriptions.
 fn shuffle(topics: &mut [String], seed: u64) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     for i in (1..topics.len()).rev() {

@@ -1,9 +1,10 @@
 //! Messages from publishers to subscribers: sent, received, acknowledged, counted.
 //!
-//! Closed loop: each publisher has at most `window` messages outstanding, and sends when it may send `batch` of them, in
-//! one write. A message is outstanding until each subscriber that is to have it has it, and the publisher all its
-//! acknowledgements. Open loop: one message after the other at a fixed rate, whatever comes back; a message carries the
-//! time at which it was due, so a generator or a broker that falls behind makes latencies longer and not fewer.
+//! Closed loop: each publisher has at most `window` messages outstanding, and sends `batch` messages in one write when
+//! it may. A message is outstanding until all its subscribers have received it and its publisher has all
+//! acknowledgements. Open loop: messages are sent one after the other at a fixed rate, without waiting for answers. Each
+//! message carries the time at which it was due, so a generator or a broker that falls behind makes latencies longer,
+//! and does not leave messages out.
 
 use crate::connection::Connection;
 use crate::packet::{self, Patch, Version};
@@ -15,7 +16,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// What is sent to whom.
+/// The messages and their receivers.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub version: Version,
@@ -29,24 +30,24 @@ pub struct Plan {
     pub subscribers: Vec<Hearing>,
     /// Whether each message goes to one of its subscribers only.
     pub shared: bool,
-    /// Whether the subscribers' Sessions stay.
+    /// Whether the subscribers' Sessions outlive their connections.
     pub durable: bool,
 }
 
 #[derive(Clone, Debug)]
 pub struct Publishing {
-    /// Used in turn; all of one length.
+    /// The topics, which are used in turn and have the same length.
     pub topics: Vec<String>,
-    /// How many subscribers get each message.
+    /// The number of subscribers that get each message.
     pub copies: u32,
-    /// For the relay, which knows no topics.
+    /// The channel of the relay, which knows no topics.
     pub channel: u32,
 }
 
 #[derive(Clone, Debug)]
 pub struct Hearing {
     pub filters: Vec<String>,
-    /// The publishers that it hears.
+    /// The publishers whose messages the subscriber gets.
     pub from: std::ops::Range<u32>,
     pub channel: u32,
 }
@@ -57,7 +58,7 @@ pub struct Times {
     pub measure: Duration,
 }
 
-/// Whom the load is for.
+/// The broker or relay that gets the load.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     pub address: SocketAddr,
@@ -65,24 +66,24 @@ pub struct Target {
     pub is_relay: bool,
 }
 
-/// What was seen.
+/// The measurements of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Of the broker for each delivered message, in microseconds.
+    /// CPU time of the broker for each delivered message, in microseconds.
     pub cpu: f64,
-    /// Of the generator.
+    /// CPU time of the load generator for each delivered message, in microseconds.
     pub generator_cpu: f64,
     /// Delivered messages a second.
     pub rate: f64,
-    /// Sorted, in nanoseconds; open loop only.
+    /// Latencies in nanoseconds, sorted; in an open loop only.
     pub latencies: Vec<u64>,
     pub resident: u64,
-    /// That the subscriptions took.
+    /// The memory that the subscriptions took, in bytes.
     pub table: u64,
     pub faults: Faults,
 }
 
-/// Deliveries that are not as they should be.
+/// Deliveries that were lost, came twice, or came out of order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub lost: u64,
@@ -123,18 +124,18 @@ struct Traffic<'p> {
     plan: &'p Plan,
     epoll: Epoll,
     timer: TimerFd,
-    /// The publishers', then the subscribers'.
+    /// The connections of the publishers, then those of the subscribers.
     connections: Vec<Connection>,
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     patch: Patch,
-    /// Connections with something to write, and publishers that may have room for a batch.
+    /// Connections with bytes to write, and publishers that may have room for a batch.
     dirty: Vec<usize>,
     willing: Vec<usize>,
     buffer: Vec<u8>,
     events: Vec<EpollEvent>,
     origin: Instant,
-    /// Of the open loop: how many messages were sent.
+    /// In an open loop, how many messages were sent.
     sent: u64,
     delivered: u64,
     latencies: Vec<u64>,
@@ -147,24 +148,25 @@ struct Publisher {
     packets: Vec<Vec<u8>>,
     next_packet: usize,
     copies: u32,
-    /// Messages with numbers from `low` up to `next` are outstanding.
+    /// The messages with the numbers `low..next` are outstanding.
     low: u32,
     next: u32,
-    /// How many deliveries and acknowledgements each of these waits for, by its number modulo the length.
+    /// How many deliveries and acknowledgements each outstanding message waits for. The index is the message's number
+    /// modulo the length.
     waiting: Vec<u32>,
-    /// The message whose first acknowledgement comes next: brokers acknowledge in order.
+    /// The message whose acknowledgement comes next, since brokers acknowledge in order.
     acknowledged: u32,
 }
 
 struct Subscriber {
     first: u32,
-    /// The number that is expected next from each publisher.
+    /// For each publisher, the number that is expected next.
     next: Vec<u32>,
 }
 
 const TIMER: u64 = u64::MAX;
 
-/// Without any delivery for so long a run has failed.
+/// A run has failed if no delivery comes for this long.
 const STALL: Duration = Duration::from_secs(10);
 
 impl<'p> Traffic<'p> {
@@ -255,7 +257,7 @@ impl<'p> Traffic<'p> {
         Ok(())
     }
 
-    /// Sends nothing new, and waits for what is outstanding; what does not come is lost.
+    /// Sends no new messages, and waits for outstanding ones. Those that do not come are lost.
     fn drain(&mut self) -> Result<(), String> {
         self.is_ending = true;
         let mut progress = (self.delivered, Instant::now());
@@ -269,7 +271,7 @@ impl<'p> Traffic<'p> {
         Ok(())
     }
 
-    /// Deliveries and acknowledgements that are yet to come.
+    /// The number of deliveries and acknowledgements that are yet to come.
     fn outstanding(&self) -> u64 {
         self.publishers.iter().flat_map(|publisher| &publisher.waiting).map(|&waiting| u64::from(waiting)).sum()
     }
@@ -376,7 +378,7 @@ impl<'p> Traffic<'p> {
                 let publisher = publishers.get_mut(delivery.publisher as usize).ok_or("a publisher that is none")?;
                 subscriber.check(plan, publisher, &delivery, faults)
             })?;
-            // The publishers heard here, once each.
+            // Adjacent entries for one publisher are merged.
             willing.dedup();
         }
         if !connection.out().is_empty() {
@@ -387,7 +389,7 @@ impl<'p> Traffic<'p> {
 }
 
 impl Publisher {
-    /// Puts its next message into `out`.
+    /// Appends the publisher's next message to `out`.
     fn put(&mut self, index: usize, patch: Patch, stamp: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend(&self.packets[self.next_packet]);
@@ -400,7 +402,7 @@ impl Publisher {
         self.next += 1;
     }
 
-    /// Messages of one topic keep their order; MQTT does not say so of those of several.
+    /// Whether messages must keep their order. MQTT promises that for messages of one topic, and not across topics.
     fn is_ordered(&self) -> bool {
         self.packets.len() == 1
     }
@@ -410,7 +412,7 @@ impl Publisher {
         &mut self.waiting[seq as usize & mask]
     }
 
-    /// One delivery or acknowledgement less to wait for. Whether one was to come.
+    /// Counts a delivery or acknowledgement of a message. Returns whether one was due.
     fn settle(&mut self, seq: u32) -> bool {
         if seq < self.low || seq >= self.next || *self.waiting(seq) == 0 {
             return false;
@@ -422,7 +424,7 @@ impl Publisher {
         true
     }
 
-    /// PUBACK, or PUBREC and PUBCOMP.
+    /// Handles a PUBACK, PUBREC or PUBCOMP.
     fn take_reply(&mut self, qos: u8, frame: &packet::Frame<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         let id = frame.packet_id().ok_or("an acknowledgement without Packet Identifier")?;
         if frame.body.get(2).is_some_and(|&code| code >= 0x80) {
@@ -464,7 +466,7 @@ impl Subscriber {
         } else if seq < *next {
             faults.reordered += 1;
         } else if !plan.shared {
-            // On one connection nothing overtakes: what was left out does not come any more.
+            // Messages on one connection do not overtake each other: a message that was left out will not come any more.
             for lost in *next..seq {
                 faults.lost += u64::from(publisher.settle(lost));
             }

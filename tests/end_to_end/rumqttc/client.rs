@@ -1,11 +1,11 @@
-//! rumqttc as a program, for the matrix: `rumqttc-client pub|sub VERSION PORT NAME`.
+//! rumqttc as a program, for the matrix of clients: `rumqttc-client pub|sub VERSION PORT NAME`.
 
 use std::time::Duration;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Requests that wait in the client; more than there are.
+/// The length of the client's queue of requests, which all requests of a run fit into.
 const REQUESTS: usize = 16;
-/// The packets of each message that end its way: none, PUBACK, PUBCOMP.
+/// How many acknowledgements the six messages need in all: PUBACK for QoS 1, PUBCOMP for QoS 2.
 const ACKNOWLEDGED: usize = 6;
 
 #[tokio::main(flavor = "current_thread")]

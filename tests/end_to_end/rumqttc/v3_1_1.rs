@@ -1,4 +1,4 @@
-//! MQTT 3.1.1.
+//! rumqttc with MQTT 3.1.1.
 
 use super::{KEEP_ALIVE, LARGE, PATIENCE, REQUESTS, port, unique};
 use rumqttc::{AsyncClient, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, Publish, QoS};
@@ -34,7 +34,7 @@ impl Client {
         this
     }
 
-    /// Lets the client work until an event is the one that is waited for. Messages are kept for [`Client::next`].
+    /// Runs the client until `wanted` accepts an event. Messages that come meanwhile are kept for [`Client::next`].
     async fn until<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
         loop {
             let event = timeout(PATIENCE, self.events.poll()).await.expect("an event in time").expect("a connection");
@@ -52,7 +52,7 @@ impl Client {
         self.until(|event| matches!(event, Event::Incoming(Incoming::SubAck(_))).then_some(())).await;
     }
 
-    /// Returns when the message is acknowledged, or for QoS 0 written.
+    /// Publishes, and returns when the message is acknowledged, or written for QoS 0.
     async fn publish(&mut self, topic: &str, qos: QoS, retain: bool, payload: impl Into<Vec<u8>>) {
         self.client.publish(topic, qos, retain, payload).await.unwrap();
         self.until(|event| {
@@ -80,7 +80,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn each_qos_there_and_back() {
+async fn rumqttc_publishes_and_receives_every_qos() {
     let topic = unique("qos");
     let mut client = Client::connect().await;
     client.subscribe(&topic, QoS::ExactlyOnce).await;
@@ -92,7 +92,7 @@ async fn each_qos_there_and_back() {
 }
 
 #[tokio::test]
-async fn retained_messages_are_set_replaced_and_cleared() {
+async fn rumqttc_sets_replaces_and_clears_retained_messages() {
     let topic = unique("retained");
     let mut publisher = Client::connect().await;
     publisher.publish(&topic, QoS::AtLeastOnce, true, "first").await;
@@ -109,7 +109,7 @@ async fn retained_messages_are_set_replaced_and_cleared() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_leaves_the_will() {
+async fn rumqttc_gets_the_will_of_a_lost_connection() {
     let topic = unique("will");
     let mut watcher = Client::connect().await;
     watcher.subscribe(&topic, QoS::ExactlyOnce).await;
@@ -124,7 +124,7 @@ async fn a_lost_connection_leaves_the_will() {
 }
 
 #[tokio::test]
-async fn messages_queue_up_for_an_absent_session() {
+async fn rumqttc_gets_messages_that_waited_for_its_session() {
     let (topic, client_id) = (unique("resume"), unique("absent"));
     let keep = |options: &mut MqttOptions| {
         options.set_clean_session(false);
@@ -146,7 +146,7 @@ async fn messages_queue_up_for_an_absent_session() {
 }
 
 #[tokio::test]
-async fn a_mebibyte() {
+async fn rumqttc_exchanges_a_payload_of_a_mebibyte() {
     let topic = unique("large");
     let mut client = Client::connect().await;
     client.subscribe(&topic, QoS::ExactlyOnce).await;

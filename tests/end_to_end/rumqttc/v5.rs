@@ -1,4 +1,4 @@
-//! MQTT 5.
+//! rumqttc with MQTT 5.
 
 use super::{KEEP_ALIVE, LARGE, PATIENCE, REQUESTS, port, unique};
 use rumqttc::Outgoing;
@@ -42,7 +42,7 @@ impl Client {
         this
     }
 
-    /// Lets the client work until an event is the one that is waited for. Messages are kept for [`Client::next`].
+    /// Runs the client until `wanted` accepts an event. Messages that come meanwhile are kept for [`Client::next`].
     async fn until<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
         loop {
             let event = timeout(PATIENCE, self.events.poll()).await.expect("an event in time").expect("a connection");
@@ -65,7 +65,7 @@ impl Client {
         self.publish_with(topic, qos, retain, payload, PublishProperties::default()).await;
     }
 
-    /// Returns when the message is acknowledged, or for QoS 0 written.
+    /// Publishes, and returns when the message is acknowledged, or written for QoS 0.
     async fn publish_with(
         &mut self,
         topic: &str,
@@ -101,7 +101,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn each_qos_there_and_back() {
+async fn rumqttc_publishes_and_receives_every_qos() {
     let topic = unique("qos");
     let mut client = Client::connect().await;
     client.subscribe(Filter::new(&topic, QoS::ExactlyOnce), Some(7)).await;
@@ -114,7 +114,7 @@ async fn each_qos_there_and_back() {
 }
 
 #[tokio::test]
-async fn retain_handling_and_retain_as_published() {
+async fn rumqttc_uses_retain_handling_and_retain_as_published() {
     let topic = unique("retained");
     let mut publisher = Client::connect().await;
     publisher.publish(&topic, QoS::AtLeastOnce, true, "kept").await;
@@ -132,7 +132,7 @@ async fn retain_handling_and_retain_as_published() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_leaves_the_will() {
+async fn rumqttc_gets_the_will_of_a_lost_connection() {
     let topic = unique("will");
     let mut watcher = Client::connect().await;
     watcher.subscribe(Filter::new(&topic, QoS::ExactlyOnce), None).await;
@@ -147,7 +147,7 @@ async fn a_lost_connection_leaves_the_will() {
 }
 
 #[tokio::test]
-async fn messages_queue_up_for_an_absent_session() {
+async fn rumqttc_gets_messages_that_waited_for_its_session() {
     let (topic, client_id) = (unique("resume"), unique("absent"));
     let keep = |options: &mut MqttOptions| {
         options.set_clean_start(false).set_session_expiry_interval(Some(300));
@@ -169,7 +169,7 @@ async fn messages_queue_up_for_an_absent_session() {
 }
 
 #[tokio::test]
-async fn shared_subscriptions_divide_the_messages() {
+async fn rumqttc_clients_share_messages_of_a_shared_subscription() {
     let (topic, group) = (unique("shared"), unique("group"));
     let mut members = [Client::connect().await, Client::connect().await];
     for member in &mut members {
@@ -190,7 +190,7 @@ async fn shared_subscriptions_divide_the_messages() {
 }
 
 #[tokio::test]
-async fn a_topic_alias_and_user_properties_in_order() {
+async fn rumqttc_uses_a_topic_alias_and_ordered_user_properties() {
     let topic = unique("alias");
     let mut subscriber = Client::connect().await;
     subscriber.subscribe(Filter::new(&topic, QoS::AtLeastOnce), None).await;
@@ -216,7 +216,7 @@ async fn a_topic_alias_and_user_properties_in_order() {
 }
 
 #[tokio::test]
-async fn a_mebibyte() {
+async fn rumqttc_exchanges_a_payload_of_a_mebibyte() {
     let topic = unique("large");
     let mut client = Client::connect().await;
     client.subscribe(Filter::new(&topic, QoS::ExactlyOnce), None).await;
@@ -228,7 +228,7 @@ async fn a_mebibyte() {
 }
 
 #[tokio::test]
-async fn a_takeover_is_told() {
+async fn rumqttc_is_told_of_a_takeover() {
     let client_id = unique("taken");
     let mut older = Client::connect_with(&client_id, |_| {}).await;
     let _newer = Client::connect_with(&client_id, |_| {}).await;

@@ -1,4 +1,5 @@
-//! The core as the gateway has it: a broker with siblings whose memory grows, and the verbs that firmware does not call.
+//! The core as the gateway uses it: a broker with other shards and with memory that grows, and the API functions that
+//! firmware does not call.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -18,7 +19,7 @@ pub fn broker() -> Broker<'static> {
     Broker::new(Memory::owned(black_box(&Capacity::GATEWAY), &config.limits, shard), config, black_box(&Unforeseeable))
 }
 
-/// Calls the verbs that `call_everything` does not.
+/// Calls the API functions that `call_everything` does not call.
 #[inline(never)]
 pub fn call_the_rest(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, buffer: &mut [u8]) {
     connections(broker, now, id, buffer);

@@ -1,8 +1,8 @@
-//! An image of the core alone, in which the verbs of the broker are called with arguments that nobody can foresee. It is
-//! linked and looked at, never run: how large it is, how much stack its calls take, and that no call leads to a panic.
+//! An image of the core alone, which calls the API functions of the broker with arguments that the compiler can't foresee. The image is
+//! linked and examined, but never run: how large it is, how much stack its calls take, and that no call leads to a panic.
 //!
-//! For a microcontroller it stands on nothing. With the feature `gateway` it is a program for the machine that builds it, with the verbs that the gateway
-//! calls beside.
+//! The default image is for a microcontroller without an operating system. With the feature `gateway` it is a program for the machine that
+//! builds it, and calls the functions of the gateway too.
 
 #![cfg_attr(not(feature = "gateway"), no_std, no_main)]
 
@@ -31,14 +31,14 @@ type Memory = goldcrest_core::resources! {
 #[cfg(not(feature = "gateway"))]
 static mut MEMORY: Memory = Memory::new();
 
-/// Without the feature `allow-panics` this is nowhere: as soon as a panic can be reached, the image does not link.
+/// Without the feature `allow-panics` no such function exists: the image does not link if a panic can be reached.
 #[cfg(not(feature = "allow-panics"))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe extern "C" {
         fn the_core_can_panic() -> !;
     }
-    // SAFETY: it is never linked.
+    // SAFETY: this function is never linked, so it never runs.
     unsafe { the_core_can_panic() }
 }
 
@@ -48,7 +48,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// An embedder's permissions, of which the compiler knows nothing.
+/// Permissions of an embedder, about which the compiler knows nothing.
 struct Unforeseeable;
 
 impl Authorize for Unforeseeable {
@@ -65,11 +65,11 @@ impl Authorize for Unforeseeable {
     }
 }
 
-/// Where the linker begins.
+/// The entry point, from which the linker finds all code that is used.
 #[cfg(not(feature = "gateway"))]
 #[unsafe(no_mangle)]
 pub extern "C" fn start() -> ! {
-    // SAFETY: nothing else names it.
+    // SAFETY: no other code names this `static`.
     let memory = unsafe { &mut *(&raw mut MEMORY) };
     call_everything(Broker::new(
         memory.memory(),

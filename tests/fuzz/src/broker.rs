@@ -1,5 +1,6 @@
-//! What several clients may send at the same time, well-formed or not, into one broker in memory of either kind: it never
-//! panics, it comes to rest, it sends nothing but packets, and when all have gone nothing is left but what is retained.
+//! Several clients send any packets, well-formed or not, to one broker in either kind of memory. The broker must not
+//! panic, must come to rest, and must send valid packets alone. When all clients have left, only retained messages may be
+//! left.
 
 use arbitrary::Arbitrary;
 use goldcrest_core::codec::{
@@ -127,7 +128,7 @@ impl World<'_> {
         }
     }
 
-    /// All that was received are packets, and the rest is the beginning of one.
+    /// Checks that all received bytes are whole packets and the beginning of another.
     fn check(&mut self, client: usize) {
         let Client { version, received, .. } = &mut self.clients[client];
         while let Some((frame, len)) = split(received, u32::MAX).expect("packets") {
@@ -252,7 +253,7 @@ impl World<'_> {
             }
             Step::ShutDown => self.broker.shut_down(self.now),
         }
-        // Names must come to an end.
+        // A `poll_ready` that named connections for ever would be a fault.
         for _ in 0..100 {
             let Some(id) = self.broker.poll_ready() else { return };
             if let Some(client) = self.clients.iter().position(|client| client.at == Some(id)) {
@@ -267,7 +268,7 @@ impl World<'_> {
             self.cut(client);
         }
         while self.broker.poll_ready().is_some() {}
-        // Sessions of MQTT 3.1.1 are kept until somebody takes and drops them.
+        // A Session of MQTT 3.1.1 lasts until a client with Clean Start takes it over.
         for id in ["one", "two", "three"] {
             for version in [Version::V3_1_1, Version::V5] {
                 let at = self.broker.handle_connected(self.now).expect("nobody else is here");
@@ -302,7 +303,7 @@ impl World<'_> {
     }
 }
 
-/// Runs what `input` stands for.
+/// Runs the operations that `input` encodes.
 pub fn run(input: &[u8]) {
     let Some(run) = super::read::<Run>(input) else { return };
     let policies = [Overflow::DropNewest, Overflow::DropOldest, Overflow::KeepLatest, Overflow::Refuse];

@@ -1,9 +1,9 @@
-//! Any bytes as packets of any version, of clients and of servers: what is taken encodes to a packet that decodes to the
-//! same, in as many bytes as it says.
+//! Decodes any bytes as packets of any version, of clients and of servers. A decoded packet must encode to as many bytes
+//! as it says, and these must decode to the same packet.
 
 use goldcrest_core::codec::{Packet, Version, Window, split};
 
-/// Runs what `input` stands for.
+/// Runs the operations that `input` encodes.
 pub fn run(input: &[u8]) {
     let Some(input) = super::read::<(u8, &[u8])>(input) else { return };
     let (version, mut bytes) = input;
@@ -24,7 +24,7 @@ pub fn run(input: &[u8]) {
         let (frame, len) = split(&again, u32::MAX).unwrap().unwrap();
         assert_eq!(len, again.len());
         assert_eq!(Packet::decode(version, frame), Ok(packet));
-        // A piece of it is the same bytes.
+        // A part of a payload must be the same bytes.
         let mut piece = [0; 16];
         let skip = again.len() / 2;
         let mut window = Window::new(skip as u32, &mut piece);

@@ -1,4 +1,5 @@
-//! What the fuzz targets do with their input. A test replays the inputs of `corpus/` with the same functions.
+//! The functions of the fuzz targets. A test in `tests/simulation` replays the inputs of `corpus/` with the same
+//! functions.
 
 pub mod broker;
 pub mod decode;
@@ -6,7 +7,7 @@ pub mod topics;
 
 use arbitrary::{Arbitrary, Unstructured};
 
-/// What `input` stands for, as `libfuzzer_sys` reads it; too few bytes stand for nothing.
+/// Decodes `input` as `libfuzzer_sys` does; `None` if there are too few bytes.
 fn read<'a, T: Arbitrary<'a>>(input: &'a [u8]) -> Option<T> {
     if input.len() < T::size_hint(0).0 {
         return None;

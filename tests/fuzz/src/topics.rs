@@ -1,4 +1,5 @@
-//! Any filters and topics: the tree finds what a naive matcher finds, and is empty again when all have gone.
+//! Subscribes and unsubscribes any filters, and matches any topics. The tree must find what a naive matcher finds, and
+//! must be empty when all subscriptions have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use goldcrest_core::{TopicFilter, TopicName};
 enum Step<'a> {
     Subscribe(u8, Path<'a>),
     Unsubscribe(u8, Path<'a>),
-    /// Unsubscribes one that is there.
+    /// Unsubscribes an existing subscription.
     Again(u8),
     Match(Path<'a>),
     Retain(Path<'a>),
@@ -20,7 +21,7 @@ enum Step<'a> {
     Recall(Path<'a>),
 }
 
-/// A text as it is, or one made of few different levels.
+/// Any text, or a text of few different levels.
 #[derive(Arbitrary, Debug)]
 enum Path<'a> {
     Text(&'a str),
@@ -40,7 +41,7 @@ impl Path<'_> {
     }
 }
 
-/// Runs what `input` stands for.
+/// Runs the operations that `input` encodes.
 pub fn run(input: &[u8]) {
     let Some(steps) = super::read::<Vec<Step<'_>>>(input) else { return };
     let limits =

@@ -4,7 +4,8 @@ use proc_macro::{TokenStream, TokenTree};
 
 const FIRMWARE: &str = "in_firmware";
 
-/// Where each conformance test runs: a name, the `Backend`, and whether it is the core alone under a virtual clock.
+/// The backends of each conformance test: a name, the `Backend`, and whether it is the core alone under a virtual
+/// clock.
 const BACKENDS: [(&str, &str, bool); 6] = [
     ("in_memory_1_shard", "Memory { shards: 1 }", true),
     ("in_memory_with_records", "Recorded", true),
@@ -66,7 +67,7 @@ fn expand(arguments: &str, function: TokenStream) -> Result<TokenStream, String>
     Ok(TokenStream::from_iter([function, module]))
 }
 
-/// At the commas outside of string literals.
+/// Splits at the commas outside of string literals.
 fn split(arguments: &str) -> Vec<&str> {
     let mut in_string = false;
     let parts = arguments.split(|c| {

@@ -1,48 +1,49 @@
-//! What a broker does, written down as naively as possible: lists and loops, and no packets.
+//! The expected behaviour of a broker, written down as naively as possible: lists and loops, and no packets.
 //!
-//! The model knows who is to get what. How often it came, and what the broker says it has lost, is put down beside it.
+//! The model knows which Sessions must get each message. The test notes in it how often a message came, and which losses the broker
+//! reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use goldcrest_core::codec::{QoS, RetainHandling, SubscriptionOptions};
 use goldcrest_core::{TopicFilter, TopicName};
 
-/// `Config::will_grace_secs` as it is by default.
+/// The default of `Config::will_grace_secs`, in milliseconds.
 const GRACE_MS: u64 = 10_000;
 
-/// A message by its number; all without payload are number 0.
+/// Identifies a message. All messages without payload are number 0.
 pub(crate) type Number = u32;
 
-/// A message as it was published.
+/// A published message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) number: Number,
-    /// The client that published it, for No Local.
+    /// The client that published the message, for No Local.
     pub(crate) publisher: usize,
     pub(crate) is_will: bool,
     pub(crate) topic: &'static str,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    /// In ms.
+    /// The time at which the message expires, in milliseconds.
     pub(crate) expires: Option<u64>,
 }
 
-/// What a Session is to get of one message.
+/// One message that a Session must get.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub(crate) message: Message,
-    /// The lower of the message's and the greatest subscription's.
+    /// The lower of the message's QoS and the greatest QoS of the matching subscriptions.
     pub(crate) qos: QoS,
-    /// Times it has to come, or to be counted as lost.
+    /// How often the message must come, or be counted as lost.
     pub(crate) wanted: u32,
-    /// Times it may come.
+    /// How often the message may come.
     pub(crate) most: u32,
     pub(crate) got: u32,
-    /// Subscription Identifiers.
+    /// The Subscription Identifiers that the message must carry.
     pub(crate) identifiers: BTreeSet<u32>,
-    /// It was published while the client was connected: then it may have its Packet Identifier at once.
+    /// Whether the client was connected when the message was published: then the message may have been given a Packet Identifier at once.
     was_here: bool,
-    /// It had its Packet Identifier when the power went, for all that is known: it may have been sent.
+    /// Whether the message may have had a Packet Identifier when the power was lost, so that it may have been sent.
     pub(crate) may_be_sent: bool,
 }
 
@@ -52,31 +53,31 @@ pub(crate) struct Subscription {
     pub(crate) identifier: u32,
 }
 
-/// Session State as far as others can see it.
+/// A Session, as far as clients can see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Session {
-    /// The number that tells this Session from all others.
+    /// Tells this Session from earlier and later ones of the same client.
     pub(crate) incarnation: u32,
     pub(crate) connected: bool,
-    /// It survives a crash.
+    /// Whether the Session survives a crash.
     durable: bool,
     expiry_secs: u32,
     ends: Option<u64>,
     will: Option<(Message, u32, Option<u64>)>,
-    /// Its client was connected when the power went, and left a Will.
+    /// Whether its client was connected with a Will when the power was lost.
     was_cut_off: bool,
     pub(crate) subscriptions: BTreeMap<&'static str, Subscription>,
     pub(crate) expected: BTreeMap<Number, Expected>,
-    /// Received, and not acknowledged: the broker counts them as lost when the Session ends.
+    /// Messages that the client received and did not acknowledge. The broker counts them as lost when the Session ends.
     pub(crate) unacknowledged: u32,
 }
 
-/// What all groups of shared subscriptions together are to get of one message.
+/// The deliveries of one message to all groups of shared subscriptions together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) wanted: u32,
     pub(crate) got: u32,
-    /// Of these, with QoS 0 or 2, which never come twice.
+    /// Of the messages received, those with QoS 0 or 2, which never come twice.
     pub(crate) got_once: u32,
 }
 
@@ -86,9 +87,9 @@ pub(crate) struct Model {
     pub(crate) sessions: BTreeMap<usize, Session>,
     pub(crate) retained: BTreeMap<&'static str, Message>,
     pub(crate) shared: BTreeMap<Number, Shared>,
-    /// Messages that Sessions which have ended were to get, and did not.
+    /// Messages that ended Sessions should have got, and did not.
     pub(crate) missing: u64,
-    /// Times the broker may have counted a loss that is not missing: it came and was not acknowledged, for example.
+    /// How often the broker may have counted a loss of a message that came, for example because it was not acknowledged.
     pub(crate) slack: u64,
     incarnations: u32,
 }
@@ -102,7 +103,7 @@ fn is_shared(filter: &str) -> bool {
 }
 
 impl Model {
-    /// CONNECT was accepted; whether there was a Session.
+    /// A CONNECT was accepted. Returns whether the client had a Session.
     pub(crate) fn connect(
         &mut self,
         client: usize,
@@ -116,7 +117,7 @@ impl Model {
         if let Some(session) = self.sessions.get_mut(&client)
             && session.was_cut_off
         {
-            // The client is back.
+            // The client is back before its Will was due.
             session.will = None;
             session.was_cut_off = false;
             if session.expiry_secs == 0 {
@@ -141,13 +142,13 @@ impl Model {
         present
     }
 
-    /// DISCONNECT without a Will to publish.
+    /// The client sent DISCONNECT, which discards its Will.
     pub(crate) fn disconnect(&mut self, client: usize) {
         self.sessions.get_mut(&client).unwrap().will = None;
         self.lose(client);
     }
 
-    /// The connection is gone.
+    /// The connection was lost.
     pub(crate) fn lose(&mut self, client: usize) {
         let now = self.now;
         let session = self.sessions.get_mut(&client).unwrap();
@@ -162,12 +163,12 @@ impl Model {
         self.advance(now);
     }
 
-    /// The power goes and comes back. To a client that had stopped to read anything may be half sent. Clients have some time to come
-    /// back before their Wills are published.
+    /// The power is lost and returns. A client that had stopped reading may have received a part of any message. Clients have some time
+    /// to come back before their Wills are published.
     pub(crate) fn crash(&mut self, had_stopped: impl Fn(usize) -> bool) {
         self.sessions.retain(|_, session| session.durable || session.will.is_some());
         for session in self.sessions.values_mut().filter(|session| !session.durable) {
-            // Nothing but its Will survives.
+            // Of a Session that is not durable only the Will survives.
             session.subscriptions.clear();
             session.expected.clear();
             session.unacknowledged = 0;
@@ -176,14 +177,14 @@ impl Model {
             for expected in session.expected.values_mut() {
                 expected.may_be_sent |= expected.was_here || had_stopped(*client);
                 let in_memory = expected.qos == QoS::AtMostOnce || expected.message.qos == QoS::AtMostOnce;
-                // For a client that was away the message did not wait: it was counted as lost.
+                // An absent client did not keep the message in memory: the message was counted as lost already.
                 if in_memory && expected.was_here {
-                    // A message that waited in memory alone is lost without being counted, unless it was lost before.
+                    // A message in memory alone is lost with the power and not counted, unless it was lost before.
                     self.slack += u64::from(expected.wanted.saturating_sub(expected.got));
                     expected.wanted = expected.wanted.min(expected.got);
                 }
                 if expected.message.retain {
-                    // Retained messages for a new subscription start over.
+                    // The sending of retained messages for a new subscription begins again.
                     expected.most += expected.most;
                     self.slack += 1;
                 }
@@ -208,7 +209,7 @@ impl Model {
         self.advance(now);
     }
 
-    /// Time passes, with everything that falls due on the way.
+    /// Time passes, with everything that falls due meanwhile.
     pub(crate) fn advance(&mut self, to: u64) {
         loop {
             let due = |session: &Session| {
@@ -233,7 +234,7 @@ impl Model {
         }
     }
 
-    /// The Session ends; what it did not get is missing for ever.
+    /// The Session ends. The messages that it did not get are missing for ever.
     pub(crate) fn end(&mut self, client: usize) {
         self.publish_will(client);
         let session = self.sessions.remove(&client).unwrap();
@@ -241,8 +242,8 @@ impl Model {
         self.slack += u64::from(session.unacknowledged);
     }
 
-    /// A message is published. Whether it is kept, if there is room: not where nobody subscribed, or only clients that are away and would
-    /// get it with QoS 0.
+    /// Publishes a message. Returns whether the broker keeps it, if there is room. It does not if there are no subscribers, or only
+    /// absent ones with QoS 0.
     pub(crate) fn publish(&mut self, message: Message) -> bool {
         let mut is_kept = message.retain;
         let mut groups = BTreeSet::new();
@@ -280,7 +281,7 @@ impl Model {
         is_kept
     }
 
-    /// SUBSCRIBE was granted. `exact`: all retained messages come now, since nothing else is on its way.
+    /// A SUBSCRIBE was granted. With `exact` retained messages the client must get them now, since nothing else is on its way.
     pub(crate) fn subscribe(&mut self, client: usize, filter: &'static str, subscription: Subscription, exact: usize) {
         let now = self.now;
         let session = self.sessions.get_mut(&client).unwrap();
@@ -304,7 +305,7 @@ impl Model {
         }
     }
 
-    /// Messages that were to come and did not.
+    /// The number of messages that should have come and did not.
     pub(crate) fn missing(&self) -> u64 {
         let living: u64 = self.sessions.values().map(missing).sum();
         let shared: u64 = self.shared.values().map(|shared| u64::from(shared.wanted.saturating_sub(shared.got))).sum();

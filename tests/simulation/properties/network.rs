@@ -1,4 +1,4 @@
-//! The clients' side: devices that follow the protocol to the letter, and watch that the broker does.
+//! The side of the clients: devices that follow the protocol to the letter, and check that the broker does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,29 +7,29 @@ use goldcrest_tests::honest::{Got, Honest, Message};
 
 use super::model::Number;
 
-/// A client, connected or not, with its own half of the Session State.
+/// A client, connected or not, with the client's part of the Session State.
 pub(crate) struct Device {
     pub(crate) id: String,
     pub(crate) version: Version,
     pub(crate) link: Option<Honest>,
     /// The Receive Maximum of this connection.
     pub(crate) window: u16,
-    /// The client does not read, or reads only a part.
+    /// Whether the client has stopped reading, or reads only a part.
     pub(crate) throttled: bool,
-    /// The client did not read on this connection, at some time.
+    /// Whether the client stopped reading on this connection at any time.
     pub(crate) was_throttled: bool,
-    /// Messages from the broker whose handshake is not over.
+    /// Messages from the broker whose handshake is not complete.
     pub(crate) in_flight: BTreeMap<u16, Flight>,
-    /// Acknowledgements that are due on this connection, in the order in which they became so.
+    /// Acknowledgements that the client has yet to send on this connection, in the order in which they fell due.
     pub(crate) due: Vec<(AckKind, u16)>,
-    /// QoS 1 and 2 messages of this connection that were not acknowledged to the end.
+    /// Packet Identifiers of QoS 1 and 2 messages of this connection whose handshake is not complete.
     pub(crate) outstanding: BTreeSet<u16>,
-    /// QoS 2 messages to the broker before their PUBREL: their topic and payload.
+    /// Messages of QoS 2 to the broker whose PUBREL was not sent: topic and payload.
     pub(crate) held: BTreeMap<u16, (&'static str, Vec<u8>)>,
     pub(crate) next_id: u16,
 }
 
-/// A message from the broker.
+/// A message from the broker in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
     pub(crate) number: Number,
@@ -38,11 +38,11 @@ pub(crate) struct Flight {
     pub(crate) received: bool,
 }
 
-/// What the device has to say about a message.
+/// Whether a device has received a message before.
 pub(crate) enum Seen {
-    /// For the first time.
+    /// The message came for the first time.
     New(Message, Number),
-    /// Once more, which the protocol allows.
+    /// The message came again, as the protocol allows.
     Again,
 }
 
@@ -63,7 +63,7 @@ impl Device {
         }
     }
 
-    /// A new connection is open.
+    /// The client has a new connection.
     pub(crate) fn connected(&mut self, link: Honest, window: u16, present: bool) {
         self.link = Some(link);
         self.window = window;
@@ -77,17 +77,17 @@ impl Device {
         }
     }
 
-    /// No handshake is open, and the client reads everything.
+    /// Whether no handshake is open and the client reads everything.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && !self.throttled
     }
 
-    /// What the broker counts as lost if the Session ends.
+    /// How many messages the broker counts as lost if the Session ends.
     pub(crate) fn unacknowledged(&self) -> u32 {
         self.in_flight.values().filter(|flight| !flight.received).count() as u32
     }
 
-    /// A Packet Identifier for the broker.
+    /// A free Packet Identifier for a message to the broker.
     pub(crate) fn fresh_id(&mut self) -> u16 {
         loop {
             self.next_id = self.next_id % 1_000 + 1;
@@ -97,7 +97,8 @@ impl Device {
         }
     }
 
-    /// Takes a PUBLISH: identifiers are not used twice, what comes again has DUP, and Receive Maximum holds.
+    /// Receives a PUBLISH, and checks that its Packet Identifier is free, that a repetition has DUP, and that Receive
+    /// Maximum is kept.
     pub(crate) fn receive(&mut self, message: Message) -> Seen {
         let number = number_of(&message.payload);
         if message.qos == QoS::AtMostOnce {
@@ -127,7 +128,7 @@ impl Device {
         }
     }
 
-    /// Takes a PUBREL.
+    /// Receives a PUBREL.
     pub(crate) fn released(&mut self, packet_id: u16, code: ReasonCode) {
         let flight = self.in_flight.get(&packet_id);
         assert!(
@@ -139,8 +140,8 @@ impl Device {
         self.due.push((AckKind::PubComp, packet_id));
     }
 
-    /// Sends the acknowledgement at `index` of those that are due: what it is, and for which message. With `refuse` it is
-    /// an error, where there is one.
+    /// Sends the due acknowledgement at `index`. With `refuse` its code is an error, if the packet may have one. Returns
+    /// the packet, its Packet Identifier and its code.
     pub(crate) fn acknowledge(&mut self, index: usize, refuse: bool) -> (AckKind, u16, ReasonCode) {
         let (kind, packet_id) = self.due.remove(index);
         let refuse = refuse && self.version.is_v5() && kind != AckKind::PubComp;
@@ -156,7 +157,7 @@ impl Device {
     }
 }
 
-/// The payload of a message: its number, and so many bytes of filling.
+/// The payload of a message: its number, and `size` bytes of filling.
 pub(crate) fn payload(number: Number, size: usize) -> Vec<u8> {
     let mut payload = number.to_string().into_bytes();
     payload.push(b':');
@@ -169,12 +170,12 @@ fn number_of(payload: &[u8]) -> Number {
     core::str::from_utf8(&payload[..end]).unwrap().parse().unwrap_or(0)
 }
 
-/// Whether the packet belongs to a message from the broker, and answers nothing.
+/// Whether the packet belongs to a message from the broker, and is no answer to the client.
 pub(crate) fn is_delivery(got: &Got) -> bool {
     matches!(got, Got::Message(_) | Got::Ack(AckKind::PubRel, ..))
 }
 
-/// All others.
+/// The packets that answer the client.
 pub(crate) fn only_answers(got: &[Got]) -> Vec<&Got> {
     got.iter().filter(|got| !is_delivery(got)).collect()
 }

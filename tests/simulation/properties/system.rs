@@ -1,5 +1,5 @@
-//! The system under test: brokers in a [`World`], devices on it, and the model beside it. Each transition happens to all
-//! three, and then what the devices received is held against the model.
+//! The system under test: brokers in a [`World`], devices that use them, and the model. Each transition is applied to
+//! all three, and then the messages that the devices received are compared with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::model::{Message, Model, Number, Subscription};
 use super::network::{Device, Seen, is_delivery, only_answers, payload};
 use super::transitions::{Last, Mix, Publication, TOPICS, Transition};
 
-/// What differs between runs.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) shards: u16,
@@ -21,9 +21,9 @@ pub(crate) struct Setup {
     pub(crate) config: Config<'static>,
     pub(crate) transmit_size: usize,
     pub(crate) mix: Mix,
-    /// There is room for everything: nothing may be refused or lost for want of it.
+    /// Whether there is room for everything, so that no message may be refused or lost for lack of room.
     pub(crate) generous: bool,
-    /// When records are safe.
+    /// When records become safe.
     pub(crate) sync: Sync,
 }
 
@@ -33,13 +33,13 @@ pub(crate) struct System {
     devices: Vec<Device>,
     model: Model,
     last_number: Number,
-    /// By Session, publisher and topic: the newest message that came.
+    /// The newest message that came, by Session, publisher and topic.
     newest: BTreeMap<(u32, usize, &'static str), Number>,
-    /// Losses that count for the publisher: no Session was to get the message.
+    /// Messages that were lost without a Session that should have got them, which count for the publisher.
     refused: u64,
-    /// By client and Session: what came.
+    /// The messages that came, by client and Session.
     pub(crate) came: BTreeSet<(usize, u32, Number)>,
-    /// Transitions that happened, not counting those that made no sense.
+    /// The number of transitions applied, without those that made no sense.
     pub(crate) happened: u64,
 }
 
@@ -63,9 +63,9 @@ impl System {
         }
     }
 
-    /// One transition, with all of its consequences.
+    /// Applies one transition, with all consequences.
     pub(crate) fn step(&mut self, transition: &Transition) {
-        // No two things happen in the same millisecond.
+        // No two transitions happen in the same millisecond.
         self.pass(1);
         if self.apply(transition) {
             self.happened += 1;
@@ -76,7 +76,7 @@ impl System {
         }
     }
 
-    /// Carries out a transition; whether it made sense.
+    /// Applies a transition. Returns whether it made sense.
     fn apply(&mut self, transition: &Transition) -> bool {
         match transition {
             Transition::Connect { client, clean, expiry_secs, window, aliases, will } => {
@@ -140,7 +140,7 @@ impl System {
         last: Option<Last>,
     ) {
         let version = self.devices[client].version;
-        // Before MQTT 5.0 there is one bit for both.
+        // Before MQTT 5.0 one bit stands for both.
         let clean = if version.is_v5() { clean } else { expiry_secs == 0 };
         let expiry_secs = if version.is_v5() || expiry_secs == 0 { expiry_secs } else { u32::MAX };
         let number = self.fresh_number();
@@ -200,7 +200,7 @@ impl System {
     }
 
     fn crash(&mut self) {
-        // So that the counters are recorded, too.
+        // This also records the counters.
         self.world.check_stores();
         self.world.crash();
         for device in &mut self.devices {
@@ -220,7 +220,7 @@ impl System {
 
     fn publish(&mut self, publication: &Publication) -> bool {
         let device = &mut self.devices[publication.client];
-        // Its answer has to be seen.
+        // The client must be able to receive the answer.
         if device.link.is_none() || device.throttled || device.held.len() > 20 {
             return false;
         }
@@ -228,7 +228,7 @@ impl System {
         let (message, packet_id, body) = self.send_publication(publication);
         self.world.drive();
         let after = self.publish_refused_and_lost();
-        // Then the message was handed out, and all who were to get it had no room.
+        // The loss shows that the message was routed and no subscriber had room.
         let is_lost = after.1 > lost;
         let accepted = is_lost || after.0 == refused;
         assert!((accepted && !is_lost) || !self.setup.generous);
@@ -261,8 +261,8 @@ impl System {
         true
     }
 
-    /// A client whose message was not acknowledged is closed sooner or later. The client disconnects before that, where
-    /// it can.
+    /// The broker closes a client sooner or later if a message of it was not acknowledged. Here the client disconnects
+    /// before, if it is still connected.
     fn leave_unanswered(&mut self, client: usize) {
         let closed = self.devices[client].link.take_if(|link| self.world.is_closed(link.at));
         match closed {
@@ -274,7 +274,7 @@ impl System {
         }
     }
 
-    /// Several clients publish, and the brokers hear of all before they go on.
+    /// Several clients publish, and the brokers receive all messages before anything else happens.
     fn burst(&mut self, all: &[Publication]) -> bool {
         if !self.setup.generous {
             return false;
@@ -294,7 +294,7 @@ impl System {
         true
     }
 
-    /// Hands a PUBLISH to the network.
+    /// Puts a PUBLISH on its way to the broker.
     fn send_publication(&mut self, publication: &Publication) -> (Message, u16, Vec<u8>) {
         let Publication { client, topic, qos, retain, empty, size, expiry_secs } = *publication;
         let number = if empty { 0 } else { self.fresh_number() };
@@ -318,7 +318,7 @@ impl System {
         counters.fold((0, 0), |sum, counters| (sum.0 + counters.publish_refused, sum.1 + counters.publish_lost))
     }
 
-    /// The same QoS 2 message once more: nobody gets it again.
+    /// Sends the same QoS 2 message again, which no client may get twice.
     fn repeat(&mut self, client: usize, pick: usize) -> bool {
         let device = &mut self.devices[client];
         if device.throttled || device.held.is_empty() {
@@ -438,7 +438,7 @@ impl System {
         true
     }
 
-    /// Holds everything that has arrived against the model.
+    /// Compares all packets that have arrived with the model.
     fn observe(&mut self) {
         for client in 0..self.devices.len() {
             let Some(link) = &mut self.devices[client].link else { continue };
@@ -451,7 +451,7 @@ impl System {
         }
     }
 
-    /// Takes the packets that came beside an answer that was looked at.
+    /// Receives the packets that came beside an answer.
     fn take_rest(&mut self, client: usize, all: Vec<Got>) {
         let rest = all.into_iter().filter(is_delivery);
         rest.for_each(|got| self.take(client, got));
@@ -464,13 +464,13 @@ impl System {
                 Seen::Again => {}
             },
             Got::Ack(AckKind::PubRel, packet_id, code) => self.devices[client].released(packet_id, code),
-            // Answers to a burst.
+            // These are the answers to a burst.
             Got::Ack(_, _, code) => assert!(!code.is_error()),
             other => panic!("client {client}: {other:?}"),
         }
     }
 
-    /// A message came for the first time.
+    /// Checks a message that came for the first time.
     fn check(&mut self, client: usize, delivered: &Delivered, number: Number) {
         let session = self.model.sessions.get_mut(&client).unwrap();
         self.came.insert((client, session.incarnation, number));
@@ -491,7 +491,7 @@ impl System {
         let message = expected.message;
         assert_eq!(delivered.topic, message.topic);
         let device = &self.devices[client];
-        // A message that has its Packet Identifier when the power goes is sent again, though it has expired.
+        // A message that had a Packet Identifier when the power was lost is sent again, even if it has expired.
         assert!(!delivered.dup || expected.may_be_sent, "client {client}: DUP, and never seen: {delivered:?}");
         let may_be_late = device.was_throttled || delivered.dup;
         if let (Some(expires), false) = (message.expires, may_be_late) {
@@ -515,7 +515,7 @@ impl System {
         }
     }
 
-    /// All clients come back and take what is there. Then brokers, devices and model have to agree, and all clients
+    /// Connects all clients, which receive all messages. Then brokers, devices and model must agree, and all clients
     /// leave.
     pub(crate) fn finish(&mut self) {
         for client in 0..self.devices.len() {
@@ -538,7 +538,7 @@ impl System {
         self.leave();
     }
 
-    /// Messages that did not come were counted as lost, and no others were.
+    /// Checks that the missing messages were counted as lost, and no others.
     fn account(&mut self) {
         let all = (0..self.setup.shards).map(|shard| self.world.shard(usize::from(shard)).counters().dropped);
         let all: Vec<_> = all.collect();
@@ -555,7 +555,7 @@ impl System {
                 }
             }
         }
-        // A sibling that is full counts once for all that it serves.
+        // Another shard that is full counts one loss for all its clients.
         if self.setup.generous || self.setup.shards == 1 {
             assert!(lost >= missing, "{missing} are missing, {lost} were counted: {reasons:?}");
         }
@@ -568,7 +568,7 @@ impl System {
         );
     }
 
-    /// Every broker keeps the retained messages that the model keeps.
+    /// Checks that every broker has the same retained messages as the model.
     fn check_retained(&mut self) {
         let now = self.model.now;
         let kept = self.model.retained.iter();
@@ -602,7 +602,7 @@ impl System {
             if self.model.sessions.contains_key(&client) {
                 self.connect(client, true, 0, None, 0, None);
                 self.disconnect(client, false);
-                // Wills of the clients that left.
+                // The clients that left may have had Wills.
                 self.observe();
             }
         }

@@ -1,13 +1,13 @@
-//! What may happen next. Transitions are drawn without looking at the state, so that a seed means the same whatever the
-//! brokers do; who carries them out skips what makes no sense at the moment.
+//! The transitions of a run. They are drawn without looking at the state, so that a seed always means the same
+//! transitions. The system skips a transition that makes no sense at the moment.
 
 use goldcrest_core::codec::{QoS, RetainHandling, SubscriptionOptions};
 use goldcrest_tests::random::Random;
 
-/// Topics that are published to; those below `s/` have shared subscriptions only.
+/// The topics of all messages. Topics below `s/` have shared subscriptions only.
 pub(crate) const TOPICS: [&str; 9] = ["a/b", "a/c", "a/b/c", "b", "b/b", "a", "$x/a", "s/1", "s/2"];
 
-/// Topic Filters that are subscribed to. None of the first ones matches a topic below `s/`.
+/// The Topic Filters of all subscriptions. The first [`PLAIN`] of them match no topic below `s/`.
 const FILTERS: [&str; 14] = [
     "a/#",
     "a/+",
@@ -25,23 +25,23 @@ const FILTERS: [&str; 14] = [
     "$share/h/s/+",
 ];
 
-/// How many of these filters are not shared.
+/// The number of filters that are not shared; they come first.
 const PLAIN: usize = 11;
 
-/// What a run may contain.
+/// The kinds of transitions that a run may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mix {
-    /// Clients.
+    /// The number of clients.
     pub(crate) clients: usize,
-    /// Clients stop to read.
+    /// Whether clients stop reading at times.
     pub(crate) stalls: bool,
-    /// Several clients publish at the same time.
+    /// Whether several clients publish at the same time.
     pub(crate) bursts: bool,
-    /// Shared subscriptions.
+    /// Whether there are shared subscriptions.
     pub(crate) shared: bool,
-    /// Retained Wills.
+    /// Whether Wills may be retained.
     pub(crate) retained_wills: bool,
-    /// The power goes and comes back.
+    /// Whether the power is lost at times.
     pub(crate) crashes: bool,
 }
 
@@ -64,19 +64,19 @@ pub(crate) enum Transition {
         client: usize,
     },
     Publish(Publication),
-    /// All at once.
+    /// Several messages at once.
     Burst(Vec<Publication>),
-    /// A QoS 2 message is sent again before its PUBREL.
+    /// A client sends a QoS 2 message again before its PUBREL.
     Repeat {
         client: usize,
         pick: usize,
     },
-    /// PUBREL.
+    /// A client sends PUBREL.
     Release {
         client: usize,
         pick: usize,
     },
-    /// The client sends so many of the acknowledgements that are due, from the front or from anywhere.
+    /// A client sends `count` of the acknowledgements that are due, from the front or from anywhere.
     Acknowledge {
         client: usize,
         count: usize,
@@ -94,7 +94,7 @@ pub(crate) enum Transition {
         client: usize,
         filter: &'static str,
     },
-    /// The client reads so many bytes and no more, or all.
+    /// The client reads this many bytes and no more, or all.
     Read {
         client: usize,
         room: Option<usize>,
@@ -102,7 +102,7 @@ pub(crate) enum Transition {
     Pass {
         millis: u64,
     },
-    /// The power goes and comes back.
+    /// The power is lost and returns.
     Crash,
 }
 
@@ -113,9 +113,9 @@ pub(crate) struct Publication {
     pub(crate) topic: &'static str,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    /// Without payload.
+    /// Whether the message has no payload.
     pub(crate) empty: bool,
-    /// Bytes of filling.
+    /// The number of filling bytes.
     pub(crate) size: usize,
     pub(crate) expiry_secs: Option<u32>,
 }
@@ -130,7 +130,7 @@ pub(crate) struct Last {
 }
 
 impl Transition {
-    /// Draws one.
+    /// Draws a random transition.
     pub(crate) fn draw(random: &mut Random, mix: &Mix) -> Self {
         let client = random.below(mix.clients);
         match random.below(100) {

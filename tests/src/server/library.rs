@@ -9,14 +9,14 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-/// A running gateway. Its threads end when it is dropped.
+/// A running gateway. Dropping it ends its threads.
 pub(crate) struct Library {
     gateway: Gateway,
     started: Instant,
 }
 
 impl Library {
-    /// Starts one with the default configuration, and nothing on disk.
+    /// Starts a gateway with the default configuration, in memory only.
     pub(crate) fn start(shards: u16) -> Self {
         static LOGS: Once = Once::new();
         LOGS.call_once(|| {
@@ -30,31 +30,31 @@ impl Library {
         Self { gateway, started }
     }
 
-    /// Where it listens.
+    /// The address on which the gateway listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.gateway.addresses()[0]
     }
 
-    /// Whether none of its shards has ended.
+    /// Whether all shards run.
     pub(crate) fn is_alive(&mut self) -> bool {
         let failed = pin!(self.gateway.failed());
         failed.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// What was logged since it started, by it and by gateways of other tests that ran at the same time.
+    /// The log since this gateway was started, with the lines of other gateways in this process.
     pub(crate) fn log(&self) -> String {
         let lines = LOG.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|(when, _)| *when >= self.started).map(|(_, line)| line.as_str()).collect()
     }
 }
 
-/// The newest log lines of all gateways of this process, with their times.
+/// The newest log lines of all gateways in this process, each with its time.
 static LOG: Mutex<VecDeque<(Instant, String)>> = Mutex::new(VecDeque::new());
 
-/// As many lines are kept.
+/// How many log lines are kept at most.
 const MOST_LINES: usize = 10_000;
 
-/// Takes a log line, whole, in one call.
+/// Collects one log line, which is written whole by one call.
 struct Line;
 
 impl Write for Line {

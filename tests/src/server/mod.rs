@@ -1,8 +1,8 @@
 //! A gateway that a test talks to over TCP.
 //!
-//! A gateway with the default configuration runs in the process of the test, on a port of its own: there may be many at a time, they
-//! share nothing, and none has to be started by the system. What a test configures goes through a configuration file to the program,
-//! in a process of its own, as with users.
+//! A gateway with the default configuration runs in the process of the test, on a port of its own. There may be many at a time, and they
+//! share nothing. A gateway with another configuration is a process of its own, which reads a configuration file, as a user's gateway
+//! does.
 
 mod library;
 mod process;
@@ -12,7 +12,7 @@ use library::Library;
 use process::Process;
 use std::net::TcpStream;
 
-/// A running gateway. It ends when it is dropped.
+/// A running gateway. Dropping it ends it.
 pub struct Server(Kind);
 
 enum Kind {
@@ -21,8 +21,8 @@ enum Kind {
 }
 
 impl Server {
-    /// Starts one on a free port, with the configuration that the test made, or the defaults. With `GOLDCREST_BIN` in the environment it
-    /// is always that program in a process of its own.
+    /// Starts a gateway on a free port, with the configuration of the test, or with the defaults. If `GOLDCREST_BIN` is in the
+    /// environment, the gateway is always that program, in a process of its own.
     pub fn start(shards: u16, config: Option<&Config<'static>>) -> Self {
         let of_environment = std::env::var_os(process::PROGRAM).is_some();
         Self(match config {
@@ -32,7 +32,7 @@ impl Server {
         })
     }
 
-    /// A new connection to it.
+    /// A new connection to the gateway.
     pub fn connect(&self) -> TcpStream {
         let address = match &self.0 {
             Kind::Library(gateway) => gateway.address(),
@@ -43,7 +43,7 @@ impl Server {
         stream
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         match &self.0 {
             Kind::Library(gateway) => gateway.log(),
@@ -51,7 +51,7 @@ impl Server {
         }
     }
 
-    /// Whether it runs: no shard has ended.
+    /// Whether the gateway runs: no shard has ended.
     pub fn is_alive(&mut self) -> bool {
         match &mut self.0 {
             Kind::Library(gateway) => gateway.is_alive(),

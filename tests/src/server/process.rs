@@ -1,4 +1,4 @@
-//! The program as a process of its own, which reads its configuration from a file.
+//! The program `goldcrest` as a process of its own, which reads its configuration from a file.
 
 use goldcrest_core::{Config, Limits, Overflow, ResendExpired};
 use std::fmt::Write as _;
@@ -9,21 +9,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A running `goldcrest`; killed when dropped.
+/// A running `goldcrest`, which is killed when this value is dropped.
 pub(crate) struct Process {
     process: Child,
     address: SocketAddr,
     files: Files,
 }
 
-/// The configuration it reads and the log it writes.
+/// The configuration file and the log file.
 struct Files {
     config: PathBuf,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts one on a free port.
+    /// Starts a process that listens on a free port.
     pub(crate) fn start(shards: u16, config: &Config<'static>) -> Self {
         let files = Files::new();
         std::fs::write(&files.config, to_toml(config)).expect("a writable temporary directory");
@@ -48,22 +48,22 @@ impl Process {
                 break address.parse().expect("an address");
             }
         };
-        // Nobody may be stopped by a full pipe.
+        // Reads the output to its end: a full pipe would stop the process.
         std::thread::spawn(move || output.read_to_end(&mut Vec::new()));
         Self { process, address, files }
     }
 
-    /// Where it listens.
+    /// The address on which the process listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.files.log).unwrap_or_default()
     }
 
-    /// Whether it runs.
+    /// Whether the process runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
@@ -87,25 +87,26 @@ impl Files {
     }
 }
 
-/// Names the program under test, in the environment.
+/// The environment variable that names the program under test.
 pub(super) const PROGRAM: &str = "GOLDCREST_BIN";
 
-/// The program under test: the one of the environment, or the one that cargo built with this test. It has the `main` of `goldcrest`, and a
-/// name of its own: a test that builds `goldcrest` itself would build the whole gateway again, with other features of its dependencies.
+/// The program under test: the one named in the environment, or the one that cargo built with this test. The latter has the `main` of
+/// `goldcrest` and a name of its own: a test that builds `goldcrest` itself would build the whole gateway again, with other features of
+/// its dependencies.
 fn program() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var_os(PROGRAM) {
         Some(path) => path.into(),
         None => {
             let test = std::env::current_exe().expect("the path of this test");
-            // target/PROFILE/deps/TEST
+            // Tests are built into `target/PROFILE/deps/TEST`.
             let profile = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
             profile.join("goldcrest-under-test").with_extension(std::env::consts::EXE_EXTENSION)
         }
     })
 }
 
-/// What of `config` a configuration file can say. Tests that need more run in memory.
+/// The part of `config` that a configuration file can say. Tests that need another configuration run in memory.
 fn to_toml(config: &Config<'static>) -> String {
     let Limits {
         packet_bytes,
@@ -152,7 +153,7 @@ fn to_toml(config: &Config<'static>) -> String {
             ResendExpired::Never => "never",
         },
     );
-    // 0 has no words: without the key the gateway chooses.
+    // A limit of 0 can't be written: without the key the gateway chooses its own default.
     let limits = [
         ("durable_queued_messages", durable_queued_messages),
         ("durable_queued_bytes", durable_queued_bytes),
