@@ -1,7 +1,7 @@
-//! What the store does on this machine's disk: `cargo run --release -p goldcrest-store --example store_bench -- DIRECTORY`.
+//! Measures the store on this machine's disk: `cargo run --release -p goldcrest-store --example store_bench -- DIRECTORY`.
 //!
-//! Writers put a record of 64 to 300 bytes and delete it again, each waiting until that is synced before it goes on; two
-//! shards hand in for them. Then a million messages of 1 KiB are put, and the store is opened again.
+//! First many writers each put a record of 64 to 300 bytes and delete it again; a writer waits until each change is synced.
+//! Their batches are handed in by two shards. Then a million messages of 1 KiB are put, and the store is opened again.
 
 use goldcrest_store::{Answer, Batch, Committer, Directory, Key, LogStore, Options, Store, Sync, requests};
 use std::ops::ControlFlow;
@@ -37,7 +37,7 @@ fn open(path: &Path) -> LogStore {
     LogStore::open(Arc::new(disk), options).expect("a store").0
 }
 
-/// A write and sync of 256 bytes: at the end of a growing file, and into one that was filled with zeros.
+/// Measures a write and sync of 256 bytes: at the end of a growing file, and into a file that was filled with zeros.
 fn one_write(root: &Path) {
     for name in ["growing", "prepared"] {
         const ROUNDS: u64 = 300;

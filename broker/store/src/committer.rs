@@ -1,5 +1,5 @@
-//! The thread of the store. It takes all batches that were handed in, makes them safe with one write and one sync, and answers.
-//! Batches that are handed in meanwhile come next.
+//! The thread of the store. It makes all batches that were handed in safe with one write and one sync, and answers. Batches that
+//! are handed in meanwhile come next.
 
 use crate::{Batch, Failure, Key, Shortage, Stats, Store, StoreHealth};
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a shard is told by the store.
+/// A message from the store to a shard.
 #[derive(Debug)]
 pub enum Answer {
     /// A batch is safe, and so are all batches that this shard handed in before it.
@@ -26,15 +26,15 @@ pub enum Answer {
     Full(bool),
     /// Whether half of the bytes that the store may take are in use from now on.
     HalfFull(bool),
-    /// The store grants so many bytes of credit. Batches of the shard are sure to find that much room, and so are batches that
-    /// other shards make of what this shard promises.
+    /// The store grants this many bytes of credit. Batches of the shard are sure to find that much room, and so are the batches
+    /// that other shards make of what this shard promises.
     Credit(u64),
     /// The store failed. A batch that was not reported is not safe, and no later batch will be.
     Failed,
 }
 
 enum Request {
-    /// `owner` is a shard with its ticket, which is told when the batch is safe.
+    /// `owner` is the shard to be told when the batch is safe, with its ticket.
     Commit {
         owner: Option<(u16, u64)>,
         batch: Batch,
@@ -102,7 +102,7 @@ impl Handle {
     }
 
     fn send(&self, request: Request) {
-        // If the thread has ended, it has already told why.
+        // If the thread has ended, it has already told the shards why.
         let _ = self.requests.send(request);
     }
 }
@@ -183,7 +183,7 @@ struct Work {
     owners: Vec<Option<(u16, u64)>>,
     /// Shards, and the keys that they ask for.
     fetches: Vec<(u16, Vec<Key>)>,
-    /// By shard, how many bytes of credit are still to be granted.
+    /// By shard, how many bytes of credit the store has still to grant.
     wanted: Vec<u64>,
     /// Bytes of credit that were granted, less the bytes of all batches since. Below 0 if batches took more than was granted.
     granted: i64,
@@ -225,7 +225,8 @@ impl Work {
         }
     }
 
-    /// How long to wait for a request. After that the store makes room, looks whether there is room again, and syncs what is due.
+    /// How long to wait for a request. After that the store makes room, checks whether there is room again, and syncs what is
+    /// due.
     fn pause(&self) -> Duration {
         const PAUSE: Duration = Duration::from_millis(100);
         // The pause while a batch waits for a segment that is being made.
@@ -235,7 +236,7 @@ impl Work {
         self.store.sync_due_in().map_or(pause, |due| due.min(pause))
     }
 
-    /// Takes a request. Returns whether it is the last one.
+    /// Handles a request. Returns whether it is the last one.
     fn take(&mut self, request: Request) -> bool {
         match request {
             Request::Commit { owner, batch } => {
@@ -305,7 +306,8 @@ impl Work {
             let why = self.note_told();
             tracing::error!(%why, "the store still has no room, for another reason");
         }
-        // The threshold for going back is a little below half, so that single records do not change the answer again and again.
+        // Half of the store counts as free again only a little below half, so that single records do not change the answer again
+        // and again.
         let (live, limit) = self.store.live_bytes();
         let most = if self.is_half_full { limit / 16 * 7 } else { limit / 2 };
         let is_half_full = live >= most;

@@ -13,7 +13,7 @@ pub enum Failure {
     /// No segment can hold a record of this size.
     TooLarge(usize),
     /// A write or a sync failed, now or before. It is not known which bytes are on disk, and a second try would not tell: the
-    /// store takes nothing more until it is opened anew.
+    /// store accepts nothing more until it is opened again.
     Poisoned(io::Error),
 }
 

@@ -1,4 +1,4 @@
-//! What others may know of a store at any moment, whatever its thread is busy with.
+//! The health of a store, which every thread may read at any moment, even while the store's thread is busy.
 
 use crate::{Shortage, Stats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,7 +52,7 @@ impl StoreHealth {
         self.why_full.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// Whether the store has failed, and takes nothing any more.
+    /// Whether the store has failed, and accepts nothing any more.
     pub fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }
@@ -75,7 +75,7 @@ impl StoreHealth {
         self.latest().stats.clone()
     }
 
-    /// A shard was restored, but so many of its records were left out.
+    /// Notes that `records` records of a shard were left out when the shard was restored.
     pub fn leave_out(&self, records: u64) {
         self.left_out.fetch_add(records, Ordering::Relaxed);
     }
@@ -86,12 +86,12 @@ impl StoreHealth {
         self.is_full.store(is_full, Ordering::Relaxed);
     }
 
-    /// Notes that the store has failed, and takes nothing any more.
+    /// Notes that the store has failed, and accepts nothing any more.
     pub fn fail(&self) {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
-    /// The thread waits for the disk from now on, until the result is dropped.
+    /// Notes that the thread waits for the disk from now on, until the result is dropped.
     pub fn begin(&self) -> Busy<'_> {
         self.busy_since.store(self.millis().max(1), Ordering::Relaxed);
         Busy(self)
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statistics_are_not_gathered_for_each_batch() {
+    fn statistics_are_gathered_less_often_than_for_each_batch() {
         let health = StoreHealth::default();
         health.refresh(|| Stats { commits: 1, ..Stats::default() });
         health.refresh(|| panic!("those there are are new"));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_for_the_disk_is_seen() {
+    fn the_health_shows_for_how_long_the_thread_has_waited_for_the_disk() {
         let health = StoreHealth::default();
         assert_eq!(health.busy_for(), Duration::ZERO);
         let busy = health.begin();

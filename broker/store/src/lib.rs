@@ -129,7 +129,7 @@ use std::time::Duration;
 /// The format that this version writes and reads.
 pub const FORMAT: u32 = 2;
 
-/// What a record is about. Slots should be numbered densely from 0: the index has a place for each slot up to the greatest.
+/// Names a record. Slots should be numbered densely from 0: the index has a place for each slot up to the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The owner: the index of a shard, or [`Key::COMMON`].

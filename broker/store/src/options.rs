@@ -10,9 +10,9 @@ use std::time::Duration;
 pub enum Sync {
     /// Before a batch is reported: nothing that was acknowledged is lost.
     Always,
-    /// At the latest so long after a batch was reported. A loss of power takes at most the batches that were acknowledged in so
-    /// much time before it, whole batches from the end. This holds as long as a sync takes no longer than recent ones did. While
-    /// a sync runs nothing is acknowledged.
+    /// At the latest this long after a batch was reported. A loss of power takes at most the batches that were reported during
+    /// this time before the loss: whole batches, from the end. This holds as long as a sync takes no longer than recent ones did.
+    /// While a sync runs no batch is reported.
     Interval(Duration),
     /// When the system chooses to: a loss of power takes the bytes that the system had not written yet.
     Never,
@@ -61,7 +61,7 @@ impl Options {
     /// The size of the largest segment in bytes.
     pub const SEGMENT_MAX: u64 = 512 << 20;
 
-    /// How many bytes of a segment a record needs besides its own length, in a store of so many segments.
+    /// How many bytes of a segment a record needs besides its own length, in a store of `segments` segments.
     pub const fn segment_overhead(segments: u64) -> u64 {
         let list = members::list_size(segments as usize + members::SEGMENTS_MADE_MEANWHILE);
         (3 * format::HEADER + 2 * list + format::HEAD + format::UNIT) as u64

@@ -90,7 +90,7 @@ fn property_with(id: PropertyId) -> BoxedStrategy<Property<'static>> {
     }
 }
 
-/// Properties that may stand at `place`, in any order; those that may repeat do.
+/// Properties that may stand at `place`, in any order. Properties that may repeat do so.
 fn properties(version: Version, place: Places) -> BoxedStrategy<Properties<'static>> {
     if !version.is_v5() {
         return Just(Properties::EMPTY).boxed();

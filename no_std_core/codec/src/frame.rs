@@ -181,10 +181,10 @@ pub fn packet_len(bytes: &[u8]) -> Option<u32> {
     Some(remaining.saturating_add(varint_len as u32).saturating_add(1))
 }
 
-/// Cuts the first packet off `bytes`. Gives the packet and its length in bytes, fixed header included; `None` if more bytes
-/// are needed.
+/// Cuts the first packet off `bytes`. Gives the packet and its length in bytes, fixed header included; `None` if more bytes are
+/// needed.
 ///
-/// `max_packet_size` is the greatest length in bytes, fixed header included, that the receiver takes.
+/// `max_packet_size` is the greatest length in bytes, fixed header included, that the receiver accepts.
 ///
 /// # Errors
 ///
@@ -240,7 +240,7 @@ fn check_flags(version: Option<Version>, packet_type: PacketType, flags: u8) -> 
             return Err(Refusal::malformed("a PUBLISH has QoS 0, 1 or 2 [MQTT-3.3.1-4]"));
         }
         PacketType::Publish => flags & 0b1110 != 0b1000,
-        // In MQTT 3.1 these three have QoS 1 and a DUP flag.
+        // In MQTT 3.1 these three packets have QoS 1 and a DUP flag.
         PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if flags & 0b0110 != 0b0010 => {
             return Err(RESERVED_FLAGS);
         }

@@ -128,7 +128,7 @@ pub enum Property<'a> {
     ResponseTopic(&'a str),
     /// Data by which the sender of a request recognizes the answer.
     CorrelationData(&'a [u8]),
-    /// A number that the Client has given to a subscription: 1 to 268,435,455.
+    /// The number that the Client has given to a subscription: 1 to 268,435,455.
     SubscriptionIdentifier(u32),
     /// The seconds for which the Session is kept after the connection has ended; `u32::MAX` means without limit.
     SessionExpiryInterval(u32),
@@ -153,9 +153,9 @@ pub enum Property<'a> {
     ServerReference(&'a str),
     /// The reason of the answer, as a sentence for people.
     ReasonString(&'a str),
-    /// How many messages of QoS 1 and QoS 2 the sender of this Property takes before it has acknowledged one: 1 to 65,535.
+    /// How many messages of QoS 1 and QoS 2 the sender of this Property accepts before it has acknowledged one: 1 to 65,535.
     ReceiveMaximum(u16),
-    /// The greatest Topic Alias that the sender of this Property takes; 0 if it takes none.
+    /// The greatest Topic Alias that the sender of this Property accepts; 0 if it accepts none.
     TopicAliasMaximum(u16),
     /// A number in place of a Topic Name: 1 to 65,535.
     TopicAlias(u16),
@@ -165,7 +165,7 @@ pub enum Property<'a> {
     RetainAvailable(bool),
     /// A name and a value. Their meaning is agreed between the applications.
     UserProperty(&'a str, &'a str),
-    /// The greatest length of a whole packet in bytes that the sender of this Property takes; not 0.
+    /// The greatest length of a whole packet in bytes that the sender of this Property accepts; not 0.
     MaximumPacketSize(u32),
     /// Whether the Server supports Wildcard Subscriptions.
     WildcardSubscriptionAvailable(bool),
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_each_property_once_and_in_order() {
+    fn the_property_table_has_each_property_once_and_in_order() {
         for pair in TABLE.windows(2) {
             assert!((pair[0].0 as u8) < pair[1].0 as u8, "{:?} before {:?}", pair[0].0, pair[1].0);
         }

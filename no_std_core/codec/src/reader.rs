@@ -3,8 +3,8 @@
 use crate::topic::has_control_characters;
 use crate::{PacketId, ReasonCode, Refusal};
 
-/// Whether strings are checked in a loop over all bytes that a processor with wide registers takes many at a time, and only
-/// those that it finds suspect byte by byte. Without it the code is small.
+/// Whether strings are checked first in a loop that processors with wide registers run over many bytes at a time, and then
+/// byte by byte only if the loop finds a suspect byte. Without the feature the code is small.
 const FAST: bool = cfg!(feature = "fast");
 
 const OVERRUN: Refusal = Refusal::malformed("a field reaches beyond the end of the packet");
@@ -19,7 +19,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that takes control characters and noncharacters.
+    /// A reader that accepts control characters and noncharacters.
     #[inline]
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, plain_text: false }
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
         let text = utf8(self.binary()?)?;
         let is_suspect = |byte| !is_printable(byte) | matches!(byte, b'+' | b'#');
         let found = if FAST {
-            // Without an early end, which would keep the compiler from taking many bytes at a time.
+            // The loop has no early end, because an end would keep the compiler from handling many bytes at a time.
             text.bytes().fold(false, |found, byte| found | is_suspect(byte))
         } else {
             text.bytes().any(is_suspect)

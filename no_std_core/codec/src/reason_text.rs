@@ -3,8 +3,8 @@
 use core::fmt;
 use sentence::Sentence;
 
-/// A sentence that says to people why something was refused; fit to be a Reason String. May be empty, and is always empty
-/// without the feature `reason-strings`.
+/// A sentence for people that says why something was refused, and that may be sent as a Reason String. May be empty, and is
+/// always empty without the feature `reason-strings`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReasonText(Sentence);
 

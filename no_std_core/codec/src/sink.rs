@@ -1,4 +1,4 @@
-//! Sinks: what takes the bytes of an encoded packet. One writes to a slice, one writes a part of a packet, one counts.
+//! Sinks, which receive the bytes of an encoded packet: one writes to a slice, one writes a part of a packet, one counts.
 //!
 //! Each packet has one function that puts its body into a sink. It runs twice: into a sink that counts, for the Remaining
 //! Length, and into the caller's sink.
@@ -17,33 +17,33 @@ pub const fn varint_len(value: u32) -> u32 {
     }
 }
 
-/// Takes the bytes of encoded packets in their order.
+/// Receives the bytes of encoded packets in their order.
 ///
-/// Taking bytes cannot fail. A sink that has no room for them remembers that.
+/// Receiving bytes cannot fail. A sink that has no room for them remembers that.
 pub trait Sink {
-    /// Takes these bytes.
+    /// Receives these bytes.
     fn put(&mut self, bytes: &[u8]);
 
-    /// Takes one byte.
+    /// Receives one byte.
     #[inline]
     fn put_u8(&mut self, value: u8) {
         self.put(&[value]);
     }
 
-    /// Takes a Two Byte Integer.
+    /// Receives a Two Byte Integer.
     #[inline]
     fn put_u16(&mut self, value: u16) {
         self.put(&value.to_be_bytes());
     }
 
-    /// Takes a Four Byte Integer.
+    /// Receives a Four Byte Integer.
     #[inline]
     fn put_u32(&mut self, value: u32) {
         self.put(&value.to_be_bytes());
     }
 
-    /// Takes a Variable Byte Integer in as few bytes as hold it `[MQTT-1.5.5-1]`. For a value above [`MAX_VARINT`] it takes
-    /// [`MAX_VARINT`].
+    /// Receives a Variable Byte Integer, in as few bytes as it needs `[MQTT-1.5.5-1]`. For a value above [`MAX_VARINT`] the
+    /// sink receives [`MAX_VARINT`].
     #[inline]
     fn put_varint(&mut self, value: u32) {
         let value = value.min(MAX_VARINT);
@@ -56,8 +56,8 @@ pub trait Sink {
         }
     }
 
-    /// Takes a UTF-8 Encoded String: a two-byte length and the text. A text of more than 65,535 bytes is cut off between two
-    /// characters.
+    /// Receives a UTF-8 Encoded String: a two-byte length and the text. A text of more than 65,535 bytes is cut off between
+    /// two characters.
     #[inline]
     fn put_string(&mut self, text: &str) {
         let mut end = text.len().min(usize::from(u16::MAX));
@@ -67,7 +67,7 @@ pub trait Sink {
         self.put_binary(text.as_bytes().get(..end).unwrap_or_default());
     }
 
-    /// Takes Binary Data: a two-byte length and the bytes. More than 65,535 bytes are cut off.
+    /// Receives Binary Data: a two-byte length and the bytes. More than 65,535 bytes are cut off.
     #[inline]
     fn put_binary(&mut self, bytes: &[u8]) {
         let bytes = bytes.get(..usize::from(u16::MAX)).unwrap_or(bytes);
@@ -190,8 +190,8 @@ impl<'a> Window<'a> {
         Self { skip: skip as usize, out, at: if skip == 0 { 0 } else { usize::MAX }, left_out: 0 }
     }
 
-    /// A sink that writes nothing and counts, as [`Length`] does. A program that encodes into windows alone has each packet
-    /// compiled for one sink with it, not for two.
+    /// A sink that writes nothing and counts, as [`Length`] does. A program that encodes into windows alone uses it instead of
+    /// [`Length`], so that the code for each packet is compiled for one sink, not for two.
     #[inline]
     pub fn closed() -> Self {
         Self::new(0, &mut [])
@@ -215,7 +215,7 @@ impl<'a> Window<'a> {
         if self.left_out == 0 { self.out.get(..self.at) } else { None }
     }
 
-    /// Takes bytes of which some are to be skipped or do not fit.
+    /// Receives bytes of which some are skipped or do not fit.
     #[cold]
     #[inline]
     fn put_partly(&mut self, bytes: &[u8]) {

@@ -34,7 +34,7 @@ pub enum TopicNameError {
 }
 
 impl<'a> TopicName<'a> {
-    /// The Topic Name that `name` is, or why it is none. Takes time in proportion to its length.
+    /// Checks that `name` is a Topic Name. Takes time in proportion to its length.
     #[inline]
     pub fn new(name: &'a str) -> Result<Self, TopicNameError> {
         if name.is_empty() {
@@ -53,9 +53,9 @@ impl<'a> TopicName<'a> {
         Ok(Self(name))
     }
 
-    /// The Topic Name that `name` is, without a check: for a name that was checked before, as [`Publish::decode`] does.
+    /// The Topic Name `name` without a check, for a name that was checked before, as [`Publish::decode`] does.
     ///
-    /// With another string nothing is unsafe, and no filter is sure to match it right.
+    /// An invalid name is no safety problem, but filters may match it wrongly.
     ///
     /// [`Publish::decode`]: crate::Publish::decode
     #[inline]
@@ -109,7 +109,7 @@ pub enum TopicFilterError {
 }
 
 impl<'a> TopicFilter<'a> {
-    /// The Topic Filter that `filter` is, or why it is none. Takes time in proportion to its length.
+    /// Checks that `filter` is a Topic Filter. Takes time in proportion to its length.
     #[inline]
     pub fn new(filter: &'a str) -> Result<Self, TopicFilterError> {
         if filter.is_empty() {
@@ -149,10 +149,10 @@ impl<'a> TopicFilter<'a> {
         Ok(this)
     }
 
-    /// The Topic Filter that `filter` is, without a check: for a filter that was checked before and that is not the filter of a
-    /// shared subscription.
+    /// The Topic Filter `filter` without a check, for a filter that was checked before and that is not the filter of a shared
+    /// subscription.
     ///
-    /// With another string nothing is unsafe, and the filter is not sure to match what it should.
+    /// An invalid filter is no safety problem, but it may match topics wrongly.
     #[inline]
     pub fn assume_valid(filter: &'a str) -> Self {
         // A broker may keep filters that no client can send, such as one whose first level is `#share`.
@@ -160,9 +160,9 @@ impl<'a> TopicFilter<'a> {
         Self { whole: filter, prefix: 0 }
     }
 
-    /// What this filter may cost a Server that keeps its filters in a tree with a node for each level: the number of nodes that
-    /// one message visits, if there are all filters with as many levels as this one, of which at most as many are `+`. At most
-    /// `u32::MAX`; 0 without a `+`.
+    /// What this filter may cost a Server that keeps its filters in a tree with a node for each level. The cost is the number
+    /// of nodes that one message visits in the tree of all filters with as many levels as this filter and at most as many `+`.
+    /// At most `u32::MAX`; 0 without a `+`.
     #[inline]
     pub fn cost(self) -> u32 {
         let (mut levels, mut plus) = (0_u64, 0);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_elsewhere_than_the_specification_allows_is_refused() {
+    fn a_misplaced_wildcard_in_a_filter_is_refused() {
         for good in ["#", "+", "/", "a/#", "+/+", "/+/", "a//b", "$SYS/#"] {
             assert!(TopicFilter::new(good).is_ok(), "{good}");
         }
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn matching_follows_section_4_7() {
+    fn filters_match_topics_as_section_4_7_says() {
         let cases = [
             ("a/#", "a", true),
             ("a/#", "a/b/c", true),
@@ -383,9 +383,9 @@ mod tests {
         }
     }
 
-    /// The nodes are counted one by one: all beginnings of all filters with so many levels and at most so many `+`.
+    /// Counts the nodes one by one: the beginnings of all filters with this number of levels and at most this number of `+`.
     #[test]
-    fn the_cost_of_a_filter_is_the_number_of_nodes_that_all_filters_of_its_shape_have() {
+    fn the_cost_of_a_filter_is_the_number_of_nodes_of_all_filters_of_its_shape() {
         use std::string::String;
         for levels in 1..=8_u32 {
             for plus in 1..=levels {
@@ -394,7 +394,7 @@ mod tests {
                     (0..levels).map(level).collect::<Vec<_>>().join("/")
                 };
                 let all = (0_u32..1 << levels).filter(|is_plus| is_plus.count_ones() <= plus).map(text);
-                // With the root.
+                // The empty beginning is the root.
                 let mut beginnings: Vec<String> = std::vec![String::new()];
                 for filter in all {
                     let ends = filter.match_indices('/').map(|(end, _)| end).chain([filter.len()]);
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_levels_are_levels() {
+    fn empty_levels_of_a_topic_count_as_levels() {
         let levels: Vec<_> = TopicName::new("/a//").unwrap().levels().collect();
         assert_eq!(levels, ["", "a", "", ""]);
     }

@@ -1,5 +1,5 @@
-//! What the codec does without the features `v3` and `reason-strings`: `cargo test -p goldcrest-codec --no-default-features
-//! --test left_out`. With the features the same tests hold that nothing is missing.
+//! The codec without the features `v3` and `reason-strings`: `cargo test -p goldcrest-codec --no-default-features --test
+//! left_out`. With the features the same tests check that nothing is missing.
 
 use goldcrest_codec::{Connect, Packet, ReasonCode, Version, split};
 
@@ -20,7 +20,7 @@ fn without_v3_a_connect_of_an_older_version_is_refused_in_that_version() {
             Ok(connect) => assert_eq!(connect.version, version),
             Err(refusal) => {
                 assert_eq!(refusal.code, ReasonCode::UnsupportedProtocolVersion, "{version}");
-                // The CONNACK of MQTT 3.1 is that of 3.1.1.
+                // The bytes of this CONNACK are the same in MQTT 3.1 and 3.1.1.
                 assert_eq!(refusal.version, Some(Version::V3_1_1), "{version}");
             }
         }

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_crc_32_iso_hdlc() {
+    fn the_checksum_of_records_is_crc_32_iso_hdlc() {
         assert_eq!(Crc::NEW.with(b"1234").with(b"56789").value(), 0xcbf4_3926);
     }
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_stay_in_their_ranges() {
+    fn keys_beyond_their_ranges_are_refused() {
         assert_eq!(Key::new(0, 0), None);
         assert_eq!(Key::new(15, 0), None);
         assert_eq!(Key::new(1, 4096), None);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_is_no_entry() {
+    fn a_damaged_entry_of_an_area_is_not_read() {
         let entry = Entry { generation: 8, next: 9, end: 1024 };
         let mut bytes = entry.to_bytes();
         assert_eq!(Entry::from_bytes(bytes), Some(entry));

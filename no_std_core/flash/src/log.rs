@@ -154,8 +154,8 @@ impl<'p, F: NorFlash> Log<'p, F> {
         })
     }
 
-    /// Whether a batch was committed since the log was opened. Before that, records that were read must not be told to anybody:
-    /// the power may have failed while the last word of the log was written, and that word may read differently the next time. An
+    /// Whether a batch was committed since the log was opened. Before that, no client may be told of records that were read: the
+    /// power may have failed while the last word of the log was written, and that word may read differently the next time. An
     /// empty [`Log::commit`] makes the records safe.
     pub fn is_settled(&self) -> bool {
         self.is_settled
@@ -274,8 +274,8 @@ impl<'p, F: NorFlash> Log<'p, F> {
         }
     }
 
-    /// Makes room for a frame of `size`, which replaces `former`, and for what has to follow in any case: a trailer, or all
-    /// frames that still have to move from the current area.
+    /// Makes room for a frame of `size`, which replaces `former`, and for the frames that must follow in any case: a trailer, or
+    /// all frames that still have to move from the current area.
     fn make_room(&mut self, size: u32, former: Option<Stored>) -> Result<(), Error<F::Error>> {
         if self.staying.is_none() {
             if self.is_settled && self.at + size + Device::<F>::padded(TRAILER) <= self.device.len {

@@ -109,7 +109,7 @@ impl<F: NorFlash> Log<'_, F> {
         Ok(None)
     }
 
-    /// Takes all frames from `at` to `end`. A record is taken only if its own checksum is right. Behind a header that cannot be
+    /// Reads all frames from `at` to `end`. A record counts only if its own checksum is right. Behind a header that cannot be
     /// read, reading goes on at the next record whose checksum is right.
     fn take(&mut self, mut at: u32, end: u32, found: &mut Found) -> Result<(), Error<F::Error>> {
         let mut is_lost = false;

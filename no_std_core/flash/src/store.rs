@@ -12,7 +12,7 @@ use crate::{Error, Found, Key, Log, Place, Slots};
 /// The key of the time until which the clock has run, so that the clock goes on there after a restart. The core has no such kind.
 const CLOCK: (u8, u32) = (14, 0);
 const CLOCK_BYTES: usize = 12;
-/// The recorded time is so far ahead of the clock: then many batches need no new record of the time.
+/// How far the recorded time is ahead of the clock, in milliseconds: many batches in a row then need no new record of the time.
 const AHEAD_MILLIS: u64 = 1_000;
 /// While something is stored, the time is recorded at least this often.
 const NOTE_MILLIS: u64 = 60_000;
@@ -92,12 +92,12 @@ impl<'p, F: NorFlash> Store<'p, F> {
         Ok(broker.finish_restore(now))
     }
 
-    /// Records what has changed, and lets the broker transmit what waited for that. Tells the broker whether there is room for
-    /// more; with less than a quarter of an area the store counts as full.
+    /// Records what has changed, and lets the broker transmit the packets that waited for these records. Tells the broker whether
+    /// there is room for more; with less than a quarter of an area the store counts as full.
     ///
     /// # Errors
-    /// After any error nothing is stored any more before the next start, and the broker confirms nothing that it would have to
-    /// remember. [`Error::Full`]: the records between two calls needed more than the last quarter of an area.
+    /// After any error nothing is stored any more before the next start, and the broker acknowledges nothing that it would have
+    /// to remember. [`Error::Full`]: the records between two calls needed more than the last quarter of an area.
     #[inline(never)]
     pub fn persist(&mut self, now: Instant, broker: &mut Broker<'_>, buffer: &mut [u8]) -> Result<(), Error<F::Error>> {
         if self.has_failed {
@@ -116,7 +116,7 @@ impl<'p, F: NorFlash> Store<'p, F> {
         self.log.idle()
     }
 
-    /// As [`Log::is_settled`]: if the first [`Store::persist`] failed, the broker must tell nobody what was restored.
+    /// As [`Log::is_settled`]: if the first [`Store::persist`] failed, the broker must not tell any client of restored records.
     pub fn is_settled(&self) -> bool {
         self.log.is_settled()
     }
@@ -160,8 +160,8 @@ impl<'p, F: NorFlash> Store<'p, F> {
         Ok(())
     }
 
-    /// Whether a batch has to be written although nothing has changed: before anything is told to the first client, and from time
-    /// to time for the clock.
+    /// Whether a batch has to be written although nothing has changed: before the first client is told anything, and from time to
+    /// time for the clock.
     fn is_due(&self, now: Instant, broker: &Broker<'_>) -> bool {
         if self.log.is_settled() {
             self.log.room() < self.log.capacity() && now > self.clock.plus_millis(NOTE_MILLIS)

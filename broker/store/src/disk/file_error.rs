@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_keeps_its_kind_and_number_and_names_its_file_once() {
+    fn a_file_error_keeps_kind_and_errno_and_names_its_file_once() {
         let path = Path::new("/nowhere/00000001.segment");
         let error = about(path, Needs::File, Errno::DQUOT.into());
         let again = about(Path::new("/other"), Needs::File, error);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_permission_names_owner_and_user() {
+    fn the_error_for_a_missing_permission_names_owner_and_user() {
         for error in [Errno::ACCESS, Errno::PERM] {
             let words = about(Path::new("/etc/passwd"), Needs::File, error.into()).to_string();
             let me = format!("runs as {}", user(geteuid().as_raw()));
@@ -185,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_descriptors_names_the_limit() {
+    fn the_error_for_too_few_descriptors_names_the_limit() {
         let words = about(Path::new("/data/x"), Needs::File, Errno::MFILE.into()).to_string();
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(0).to_string();
         assert!(words.contains(&limit) && words.contains("ulimit -n"), "{words}");
     }
 
     #[test]
-    fn a_file_in_place_of_a_directory_is_named() {
+    fn the_error_names_a_file_in_place_of_a_directory() {
         let words = about(Path::new("/etc/passwd/store"), Needs::File, Errno::NOTDIR.into()).to_string();
         assert!(words.ends_with("/etc/passwd is a file and no directory"), "{words}");
     }

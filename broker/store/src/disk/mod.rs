@@ -347,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_that_reserves_no_room_is_not_full() {
+    fn a_file_system_without_fallocate_is_not_taken_for_full() {
         for error in [Errno::PERM, Errno::NODEV, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS] {
             assert!(reserved(Err(error)).is_ok(), "{error}");
         }
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_that_syncs_no_directories_is_used_all_the_same() {
+    fn a_file_system_that_cannot_sync_directories_is_used_all_the_same() {
         for error in [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS] {
             assert!(names_synced(Err(error.into())).is_ok(), "{error}");
         }
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_without_locks_and_the_file_are_named() {
+    fn the_error_names_a_file_system_without_locks_and_the_file() {
         for error in [Errno::NOLCK, Errno::OPNOTSUPP] {
             let words = no_lock(Path::new("/data/lock"), &error.into()).to_string();
             assert!(words.starts_with("/data/lock: ") && words.contains("no locks"), "{words}");

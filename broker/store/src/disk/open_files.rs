@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn few_of_many_files_are_open_and_all_can_be_read_and_written() {
+    fn only_few_of_many_files_stay_open_and_all_can_be_used() {
         let (_folder, files) = files("few-open");
         let all: Vec<_> = (0..200).map(|byte| safe(&files, &format!("{byte}"), byte)).collect();
         for (byte, file) in (0..).zip(&all) {

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::io;
 
-/// Why the store takes no batch that needs more room.
+/// The reason why the store accepts no batch that needs more room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
     /// What kind of resource is short.
@@ -92,7 +92,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_cause_is_what_the_system_said() {
+    fn each_system_error_is_mapped_to_its_cause() {
         let causes = [
             (Errno::NOSPC, Cause::Disk),
             (Errno::DQUOT, Cause::Quota),

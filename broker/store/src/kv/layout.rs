@@ -1,4 +1,4 @@
-//! Which shards the records belong to. A store can be written anew for another number of shards; then the whole new layout
+//! The shards that the records belong to. A store can be written again for another number of shards; then the whole new layout
 //! replaces the whole old one at once.
 //!
 //! On disk the shards of a layout are numbered from its base. A layout that is being written has the other base. It counts for
@@ -14,8 +14,8 @@ impl LogStore {
     /// Calls `write` to fill a new layout of `shards`; meanwhile the store reads and writes the new layout. Adopts the new layout
     /// unless `write` fails.
     ///
+    /// # Errors
     /// The errors of `write`, or there is no room. After an error the store is as before.
-    /// Those of `write`, or there is no room. All is as before then.
     pub fn change_layout<E: From<Failure> + From<io::Error>>(
         &mut self,
         shards: u16,

@@ -1,11 +1,11 @@
-//! Which segments belong to the log. With this a start notices a missing file, and a file of another store or of an earlier time.
+//! Which segments belong to the log. By this a start notices a missing file, and a file of another store or of an earlier time.
 //!
-//! The log itself says which. Each store has an identity, which stands in the header of each of its segments. Each segment begins
-//! with a list of all segments that belong to the log at that point, itself included. Before a segment that holds nothing of use
-//! is overwritten or removed, a list without that segment is synced. So each segment that the last list names has to be there,
-//! and a segment that the list leaves out counts for nothing, even if its file is there. This holds for every prefix of the log,
-//! and so for a copy that was made while the log was written: either the copy has all that the log held up to the copy's end, or
-//! the last list shows that something is missing.
+//! The log itself lists its segments. Each store has an identity, which stands in the header of each of its segments. Each
+//! segment begins with a list of all segments that belong to the log at that point, itself included. Before a segment that holds
+//! nothing of use is overwritten or removed, a list without that segment is synced. So each segment that the last list names has
+//! to be there, and a segment that the list leaves out counts for nothing, even if its file is there. This holds for every prefix
+//! of the log, and so for a copy that was made while the log was written: either the copy has all that the log held up to the
+//! copy's end, or the last list shows that something is missing.
 //!
 //! The lists alone cannot show that the log was once longer than now. For this the header of each segment says how far the log
 //! was synced when the segment was made, and so does the file [`reached`](super::reached).
@@ -48,7 +48,7 @@ impl List {
 /// At most this many segments are made between measuring the room for a list and writing the list.
 pub(crate) const SEGMENTS_MADE_MEANWHILE: usize = 8;
 
-/// How many bytes a list of so many segments takes as a frame.
+/// How many bytes a list of `segments` segments takes as a frame.
 pub(crate) const fn list_size(segments: usize) -> usize {
     HEADER + STORE + ENTRY * segments
 }

@@ -40,7 +40,7 @@ fn an_old_record_does_not_keep_dead_segments_on_disk() {
 
 /// A tombstone must outlive every record that it voids, wherever compaction has moved the tombstone or the record.
 #[test]
-fn no_deleted_record_comes_back() {
+fn no_deleted_record_comes_back_after_a_start() {
     for seed in 0..20 {
         let disk = FaultyDisk::new(Files::new(), seed);
         let (mut log, _) = open(&disk, Options { max_bytes: 12 * SEGMENT, ..options(Sync::Always) }).unwrap();
@@ -63,7 +63,7 @@ fn no_deleted_record_comes_back() {
 }
 
 #[test]
-fn room_is_given_back() {
+fn disk_space_of_deleted_records_is_given_back() {
     let disk = FaultyDisk::new(Files::new(), 5);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     let (mut model, slots) = (Model::new(), 400);

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 /// A shard's records refer to common records that were handed in before. So a loss of power must never take a common record and
 /// leave a record that refers to it.
 #[test]
-fn a_common_record_is_there_whenever_a_later_batch_of_a_shard_is() {
+fn a_common_record_is_safe_before_later_batches_of_shards() {
     const RECORDS: u32 = 40;
     let mut partly = 0;
     for seed in 0..long_or(4) {

@@ -20,7 +20,7 @@ fn open_at(path: &Path) -> (LogStore, Report) {
     LogStore::open(Arc::new(Directory::take(path).unwrap()), options(Sync::Always)).unwrap()
 }
 
-/// A closed store with so many records of 100 bytes.
+/// A closed store with `records` records of 100 bytes.
 fn filled(path: &Path, records: u32) -> Model {
     let (mut log, _) = open_at(path);
     let mut model = Model::new();
@@ -108,7 +108,7 @@ fn a_backup_under_load_is_one_past_state_with_all_acknowledged_batches() {
 }
 
 #[test]
-fn a_copy_goes_to_an_empty_directory_and_comes_from_a_store() {
+fn a_copy_needs_a_store_and_an_empty_directory() {
     let (store, backup, other) = (Folder::new("copy"), Folder::new("copy-backup"), Folder::new("copy-other"));
     let model = filled(&store.0, 50);
     back_up(&store.0, &backup.0).unwrap();
@@ -149,7 +149,7 @@ fn a_backup_of_a_newer_format_is_refused() {
 }
 
 #[test]
-fn damage_is_found_without_writing_and_repair_keeps_all_whole_records() {
+fn a_check_finds_damage_without_writing_and_repair_keeps_whole_records() {
     let store = Folder::new("repair");
     let model = filled(&store.0, 200);
     assert!(Examined::open(&store.0).unwrap().report.damage.is_none());

@@ -18,7 +18,7 @@ struct Shard {
     slots: u32,
 }
 
-/// Shards hand in as much as they may, until all have heard that the store is full. Then each uses up its credit, and none has to
+/// Shards hand in as much as they may, until all know that the store is full. Then each shard uses up its credit, and none has to
 /// wait for room. Once there is room again they go on.
 #[test]
 fn granted_credit_can_be_used_while_the_disk_is_full() {
@@ -104,9 +104,9 @@ fn returned_credit_can_be_granted_to_other_shards() {
     committer.close().unwrap();
 }
 
-/// All shards hear when half of the bytes that the store may take are in use, and when they no longer are; also at a start.
+/// All shards are told when half of the bytes that the store may take are in use, and when they no longer are, even at a start.
 #[test]
-fn shards_hear_when_half_of_the_store_is_in_use() {
+fn shards_are_told_when_half_of_the_store_is_in_use() {
     let disk = FaultyDisk::new(Files::new(), 1);
     let options = Options { shards: 2, max_bytes: 20 * SEGMENT, ..options(Sync::Always) };
     // Some segments are kept prepared.

@@ -27,7 +27,7 @@ fn notices(files: Files, model: &Model, lost: &mut usize) -> bool {
 }
 
 #[test]
-fn every_flipped_bit_is_detected() {
+fn every_flipped_bit_in_a_store_is_detected() {
     let mut tried = 0;
     for is_closed in [true, false] {
         let (files, model) = small_store(is_closed);
@@ -49,7 +49,7 @@ fn every_flipped_bit_is_detected() {
 }
 
 #[test]
-fn every_truncation_is_detected() {
+fn every_truncation_of_a_segment_is_detected() {
     let (files, model) = small_store(true);
     let mut tried = 0;
     for (name, bytes) in &files {
@@ -69,7 +69,7 @@ fn every_truncation_is_detected() {
 }
 
 #[test]
-fn a_damaged_body_costs_its_record_alone_and_is_set_aside() {
+fn a_damaged_body_loses_only_its_record_and_is_copied_aside() {
     let disk = FaultyDisk::new(Files::new(), 5);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     let (mut model, mut batch) = (Model::new(), Batch::default());

@@ -6,7 +6,7 @@
 //! - The making, renaming or removing of a file that was not synced may have happened or not.
 //! - A write may write fewer bytes than it was given. A write, a sync or a change of names may fail with EIO. The bytes that a
 //!   failed sync should have made safe can still be read, but no later sync makes them safe unless they are written again.
-//! - There is room for so many bytes of files only.
+//! - The disk has room for a limited number of bytes.
 
 use super::random::Random;
 use crate::{Disk, DiskFile};

@@ -68,8 +68,8 @@ fn tamper(random: &mut Random, files: &mut Files, story: &Story, other: &Files) 
         }
         2 => {
             let earlier = story.earlier.iter().rev().find_map(|files| files.get(&name));
-            // How far the log came is not written down with each batch. So a crash at that earlier moment would have left the
-            // same file.
+            // The file `reached` is not written with each batch. So a crash at that earlier moment would have left the same
+            // file.
             if let Some(bytes) = earlier.filter(|_| story.open.as_ref() != Some(&name)) {
                 files.insert(name.clone(), bytes.clone());
             }
@@ -127,7 +127,7 @@ fn check(files: Files, model: &Model, what: &str) -> bool {
 /// Once, a segment from the middle of a store with 60 acknowledged messages was removed, and the check said "sound". When the
 /// oldest segment was removed, all messages were left out without a report.
 #[test]
-fn any_one_tampered_file_is_reported_or_nothing_is_lost() {
+fn each_tampered_file_is_reported_or_no_record_is_lost() {
     let (mut told, mut tried) = (0, 0);
     for seed in 0..long_or(40) {
         let (story, other) = (story(seed), story(seed + 1_000_000).files);
@@ -159,7 +159,7 @@ fn each_removed_segment_is_reported_by_its_number() {
 }
 
 #[test]
-fn removed_or_cut_files_are_reported_or_nothing_is_lost() {
+fn removed_or_cut_files_are_reported_or_no_record_is_lost() {
     for seed in 0..long_or(40) {
         let story = story(seed);
         let mut random = Random::new(seed);
@@ -240,7 +240,7 @@ fn a_store_with_the_last_segment_number_makes_no_more_segments() {
 
 /// Once, the start after the return of a file took that file for one that holds nothing of use, and wrote over it.
 #[test]
-fn a_removed_segment_is_taken_back_before_a_start_and_set_aside_after_one() {
+fn a_removed_segment_that_returns_is_used_before_a_start_and_set_aside_after_one() {
     let mut set_aside = 0;
     for seed in 1..=long_or(20) {
         let story = story(seed);

@@ -45,7 +45,7 @@ fn turn_over(log: &mut LogStore, model: &Model, shards: u16, breaks_off: bool) -
 }
 
 #[test]
-fn a_layout_is_changed_as_a_whole_whenever_power_is_lost() {
+fn the_number_of_shards_changes_as_a_whole_whenever_power_is_lost() {
     let mut checked = 0;
     for seed in 0..long_or(3) {
         let disk = FaultyDisk::new(Files::new(), seed);

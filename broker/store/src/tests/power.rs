@@ -53,7 +53,7 @@ fn run(seed: u64, sync: Sync) -> usize {
 }
 
 #[test]
-fn no_reported_batch_is_lost_with_power() {
+fn no_reported_batch_is_lost_when_power_is_lost() {
     let checked: usize = (0..long_or(4)).map(|seed| run(seed, Sync::Always)).sum();
     println!("{checked} images");
 }
@@ -112,7 +112,7 @@ fn after_a_failed_operation_no_batch_is_reported() {
 /// Once, the sync of an end frame failed, but the frame could be read all the same. So the next start took the segment for safe,
 /// and a loss of power then took records that had been shown.
 #[test]
-fn an_end_frame_that_can_be_read_need_not_be_safe() {
+fn an_end_frame_whose_sync_failed_does_not_count_as_safe() {
     for operation in 1.. {
         let disk = FaultyDisk::new(Files::new(), operation);
         let (mut log, _) = open(&disk, options(Sync::Never)).unwrap();

@@ -5,7 +5,7 @@ use crate::disk::Directory;
 use crate::log::segment::State;
 
 #[test]
-fn a_newer_format_is_left_as_it_is() {
+fn a_store_of_a_newer_format_is_refused_and_left_as_it_is() {
     let disk = FaultyDisk::new(Files::new(), 5);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     append(&mut log, &[Batch::default()]).unwrap();
@@ -32,7 +32,7 @@ fn only_one_process_can_take_a_directory() {
 }
 
 #[test]
-fn a_record_larger_than_a_segment_is_refused_alone() {
+fn a_record_larger_than_a_segment_is_refused_without_harm_to_others() {
     let disk = FaultyDisk::new(Files::new(), 5);
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     let mut batch = Batch::default();

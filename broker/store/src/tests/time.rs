@@ -1,11 +1,11 @@
-//! The recorded time, which goes on from there at the next start.
+//! The recorded time, from which the clock goes on at the next start.
 
 use super::*;
 use crate::log::format::HEADER;
 use std::sync::Mutex;
 
-/// A jump of the time of day is recorded at once; otherwise a start soon after would take the jump for time that went by. The
-/// time is also recorded now and then if nothing is appended, whatever room the active segment has.
+/// A jump of the time of day is recorded at once; otherwise a start soon after would take the jump for time that has passed.
+/// The time is also recorded now and then if nothing is appended, whatever room the active segment has.
 #[test]
 fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
     const WALL: u64 = 1_800_000_000_000;
@@ -48,10 +48,10 @@ fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
     assert!(disk.used() <= 6 * SEGMENT, "{}", disk.used());
 }
 
-/// Once, the last segment held nothing but the time, so the next start used that segment again. The start after that took the
-/// time from an older one, so all time that had gone by and all jumps of the clock counted once more.
+/// Once, the last segment held nothing but the time, so the next start used that segment again. The start after that read the
+/// time from an older segment, so all time that had passed and all jumps of the clock counted once more.
 #[test]
-fn the_time_is_not_lost_with_the_segment_it_stands_in() {
+fn the_recorded_time_is_not_lost_with_its_segment() {
     for sync in [Sync::Always, Sync::Interval(Duration::from_secs(1)), Sync::Never] {
         let disk = FaultyDisk::new(Files::new(), 7);
         let (mut recorded, mut now) = (0, 1_000);

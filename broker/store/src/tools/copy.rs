@@ -2,7 +2,6 @@
 //!
 //! A copy is a directory of the segments that the last list names, and of no file that does not belong to the store. While the
 //! copy is being made, it has a file named [`COPYING`]. A store that has such a file cannot be opened.
-//! a store that has one.
 
 use crate::disk::{Directory, Disk, DiskFile};
 use crate::log::reached::Reached;
@@ -40,8 +39,8 @@ impl fmt::Display for CopyError {
 
 impl std::error::Error for CopyError {}
 
-/// Copies the store in `from` to `to`, which is made, or is empty. The gateway may go on meanwhile: all that it had acknowledged
-/// before the call is in the copy. Blocks of zeros take no room in the copy.
+/// Copies the store in `from` to `to`, which is an empty directory or is made. The gateway may go on meanwhile: all that it had
+/// acknowledged before the call is in the copy. Blocks of zeros take no room in the copy.
 ///
 /// # Errors
 /// If an error is returned, the copy is not whole.
@@ -49,7 +48,7 @@ pub fn back_up(from: &Path, to: &Path) -> Result<Report, CopyError> {
     copy(from, to, false)
 }
 
-/// Copies the backup in `from` to `to`, which is made, or is empty, so that a gateway can use the copy.
+/// Copies the backup in `from` to `to`, which is an empty directory or is made, so that a gateway can use the copy.
 ///
 /// # Errors
 /// If an error is returned, the copy is not whole, and no gateway starts with it.

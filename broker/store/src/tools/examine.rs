@@ -24,8 +24,8 @@ pub struct Examined {
 impl Examined {
     /// Reads the store in the directory `path`.
     ///
+    /// # Errors
     /// The store cannot be read, or a newer program wrote it.
-    /// It cannot be read, or a newer program wrote it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let snapshot = Directory::look_at(path).and_then(Snapshot::take);
         Self::of(snapshot.map_err(|error| OpenError::Io("the directory".to_owned(), error))?)

@@ -7,7 +7,7 @@ use crate::{Encode, Frame, Packet, PacketId, PacketType, Properties, ReasonCode,
 pub struct Ack<'a> {
     /// The Packet Identifier of the PUBLISH.
     pub packet_id: PacketId,
-    /// What became of the message. Before MQTT 5.0 always success: those versions cannot say anything else.
+    /// The result for the message. Before MQTT 5.0 it is always success: those versions cannot say anything else.
     pub code: ReasonCode,
     /// The Properties of the packet.
     pub properties: Properties<'a>,

@@ -134,7 +134,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Decodes the packets of which a connection has few. A function of its own, so that decoding a PUBLISH stays short.
+    /// Decodes the packets that are rare on a connection. A function of its own, so that decoding a PUBLISH stays short.
     fn decode_rarer(version: Version, frame: Frame<'a>) -> Result<Self, Refusal> {
         match frame.packet_type() {
             PacketType::Connect => Ok(Self::Connect(Connect::decode(frame)?)),

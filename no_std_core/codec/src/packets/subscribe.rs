@@ -107,7 +107,7 @@ impl<'a> Subscribe<'a> {
             return Err(Refusal::protocol_error("a SUBSCRIBE has at least one Topic Filter [MQTT-3.8.3-2]"));
         }
         let raw = reader.rest();
-        // This reader takes control characters: a Topic Filter that has some is refused with a Reason Code of its own.
+        // This reader accepts control characters: a Topic Filter that has some is refused with a Reason Code of its own.
         let mut reader = Reader::new(raw);
         // MQTT 3.1 uses the two bits of the QoS, and prescribes no value for the others.
         let used = if version == Version::V3_1 { 0b11 } else { 0xFF };

@@ -34,7 +34,7 @@ impl<'a> Unsubscribe<'a> {
             return Err(Refusal::protocol_error("an UNSUBSCRIBE has at least one Topic Filter [MQTT-3.10.3-2]"));
         }
         let raw = reader.rest();
-        // This reader takes control characters, so that a Client can unsubscribe from what was allowed when it subscribed.
+        // This reader accepts control characters, so that a Client can unsubscribe from any filter that was once allowed.
         let mut reader = Reader::new(raw);
         while !reader.is_empty() {
             reader.string()?;

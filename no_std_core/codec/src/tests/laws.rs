@@ -51,7 +51,7 @@ fn in_its_version(version: Version, packet: &Packet<'_>) -> Version {
 
 proptest! {
     #[test]
-    fn what_is_encoded_decodes_to_the_same((version, packet) in version_and_packet()) {
+    fn an_encoded_packet_decodes_to_the_same_packet((version, packet) in version_and_packet()) {
         let bytes = encoded(version, &packet);
         let again = decoded(version, &bytes);
         prop_assert_eq!(&again, &Ok(packet));
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn a_writer_with_too_little_memory_says_that_bytes_did_not_fit((version, packet) in version_and_packet(), missing in 1usize..9) {
+    fn a_writer_reports_that_bytes_did_not_fit((version, packet) in version_and_packet(), missing in 1usize..9) {
         let mut out = vec![0; (packet.encoded_len(version) as usize).saturating_sub(missing)];
         let mut writer = Writer::new(&mut out);
         packet.encode(version, &mut writer);
@@ -94,12 +94,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_cause_a_panic(version in version(), bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn decoding_random_bytes_causes_no_panic(version in version(), bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         refused_or_stable(version, &bytes);
     }
 
     #[test]
-    fn flipped_bits_cause_no_panic(
+    fn decoding_flipped_bits_causes_no_panic(
         (version, packet) in version_and_packet(),
         at in any::<prop::sample::Index>(),
         bit in 0u8..8,
@@ -185,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn getters_find_what_iteration_finds(properties in publish_properties()) {
+    fn getters_of_properties_agree_with_iteration(properties in publish_properties()) {
         let find = |id| properties.iter().find(|property| property.id() == id);
         prop_assert_eq!(properties.topic_alias().map(Property::TopicAlias), find(PropertyId::TopicAlias));
         prop_assert_eq!(properties.content_type().map(Property::ContentType), find(PropertyId::ContentType));
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn before_5_0_the_type_alone_says_whether_a_client_may_send_it(packet in packet(Version::V3_1_1)) {
+    fn before_5_0_the_type_alone_decides_whether_a_client_may_send_a_packet(packet in packet(Version::V3_1_1)) {
         let from_client = packet.packet_type().is_from_client();
         prop_assert_eq!(packet.check_from_client().is_ok(), from_client);
     }

@@ -294,7 +294,7 @@ fn packets_have_the_bytes_that_the_specification_gives_them() {
 }
 
 #[test]
-fn a_longer_form_than_the_encoded_one_is_decoded_too() {
+fn longer_forms_than_the_encoder_writes_are_decoded_too() {
     let cases: [(Version, &[u8], Packet<'_>); 5] = [
         (Version::V5, b"\x40\x03\0\x01\0", Packet::PubAck(Ack::new(id(1), ReasonCode::Success))),
         (Version::V5, b"\x40\x04\0\x01\0\0", Packet::PubAck(Ack::new(id(1), ReasonCode::Success))),
@@ -360,14 +360,14 @@ fn before_5_0_suback_has_one_code_for_all_failures_and_some_refusals_have_no_con
 }
 
 #[test]
-fn a_byte_order_mark_is_kept() {
+fn a_byte_order_mark_is_kept_in_strings() {
     let bytes = b"\x30\x06\0\x04\xEF\xBB\xBFa";
     let Ok(Packet::Publish(publish)) = decoded(Version::V3_1_1, bytes) else { panic!("refused") };
     assert_eq!(publish.topic, "\u{FEFF}a");
 }
 
 #[test]
-fn strings_beyond_their_length_field_are_cut_between_characters() {
+fn strings_beyond_65535_bytes_are_cut_between_characters() {
     let long = "é".repeat(40_000);
     let mut length = Length::default();
     length.put_string(&long);
@@ -378,7 +378,7 @@ fn strings_beyond_their_length_field_are_cut_between_characters() {
 }
 
 #[test]
-fn a_packet_too_long_for_a_remaining_length_has_no_length() {
+fn the_length_of_a_packet_beyond_the_remaining_length_is_u32_max() {
     let head = |payload_len| DeliveryHead {
         version: Version::V3_1_1,
         dup: false,

@@ -109,9 +109,9 @@ impl LogStore {
         self.marked = Some((instant, wall));
     }
 
-    /// Records the time if that is due. Each frame carries the time, which goes on from there after a restart. A frame is written
-    /// for the time alone at the start, now and then, and when the time of day was set. Otherwise the next start would take that
-    /// jump of the clock for time that went by.
+    /// Records the time if that is due. Each frame carries the time, and the clock goes on from there after a restart. A frame is
+    /// written for the time alone at the start, now and then, and when the time of day was set. Otherwise the next start would
+    /// take a jump of the clock for time that has passed.
     pub(super) fn mark_time(&mut self) -> io::Result<()> {
         const PAUSE_MS: u64 = 60_000;
         const JUMP_MS: u64 = 1_000;

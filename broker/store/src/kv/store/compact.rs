@@ -12,9 +12,9 @@ use crate::log::format::{FrameHeader, HEADER, What, body_is_sound, heads_are_sou
 use crate::log::segment::State;
 use std::io;
 
-/// How many bytes are copied with one commit, at least.
+/// How many bytes of live records are copied with one commit, at least.
 const SLICE: usize = 256 << 10;
-/// How many bytes are read to find them, at most.
+/// How many bytes are read to find these records, at most.
 const READ: usize = 4 << 20;
 /// Compaction begins before the limit is reached: when so many segments are left.
 const SEGMENTS_LEFT: u64 = 4;
@@ -27,7 +27,7 @@ pub(crate) struct Compaction {
 }
 
 impl LogStore {
-    /// Moves some records, at most about twice as many bytes as the `written` bytes of the batch. Returns whether it moved on.
+    /// Moves some records, at most about twice as many bytes as the `written` bytes of the batch. Returns whether any were moved.
     pub(crate) fn move_some(&mut self, written: usize) -> io::Result<bool> {
         let mut has_moved = false;
         if self.compaction.is_none() {

@@ -135,7 +135,7 @@ impl LogStore {
         self.is_poisoned
     }
 
-    /// Runs `work`. After an error the store takes nothing more.
+    /// Runs `work`. After an error the store accepts nothing more.
     pub(crate) fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, io::Error>) -> Result<T, Failure> {
         if self.is_poisoned {
             return Err(Failure::Poisoned(io::Error::other("an earlier write or sync failed")));
@@ -190,8 +190,8 @@ impl Store for LogStore {
     fn sync_due_in(&self) -> Option<Duration> {
         let (Sync::Interval(interval), Some(since)) = (self.options.sync, self.unsynced_since) else { return None };
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        // The sync has to end in time, so it begins earlier by the time that it takes, and by one millisecond for rounding. The
-        // first one begins at once, because nobody knows how long it takes.
+        // A sync has to end in time, so it begins earlier by the time that it takes, and by one millisecond for rounding. The
+        // first sync begins at once, because nothing shows yet how long it takes.
         let ahead = self.sync_ms.map_or(interval, |took| took + 1);
         let due = since.saturating_add(interval.saturating_sub(ahead));
         Some(Duration::from_millis(due.saturating_sub((self.options.time)().0)))

@@ -4,7 +4,7 @@
 //! compaction alone, so that there is always a way to make room. The one before it is for records that can't be refused:
 //! acknowledgements and deletes. The room in the rest and in the active segment is granted to shards before they promise
 //! anything. While fewer segments are prepared, and no more can be had, the store says that it is full. Then nothing is granted,
-//! and what was promised before still has its room.
+//! and promises made before still have their room.
 
 use super::LogStore;
 use crate::disk::{Disk, DiskFile};
@@ -18,21 +18,22 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Prepared segments that are not for the promises of shards.
+/// Prepared segments on which shards' promises may not count.
 const RESERVED: usize = 2;
 /// Segments that are prepared, besides the active one.
 const PREPARED: usize = RESERVED + 1;
-/// After a segment could not be made, the next try comes so much later.
+/// The time between a failed attempt to make a segment and the next attempt.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 4 } else { 200 });
-/// Batches that were under way when the limit was reached may take so many segments beyond it.
+/// How many segments beyond the limit may be taken by batches that were under way when the limit was reached.
 const BEYOND_LIMIT: u64 = 4;
 
 pub(crate) struct Space {
-    /// Wider than a segment number, so that it can't wrap around.
+    /// The number of the next segment. Wider than a segment number, so that it can't wrap around.
     next_seq: u64,
     worker: Option<Worker>,
     job_is_under_way: bool,
-    /// When a segment could not be made. The flag says whether a dead segment was to be used, so that not even that helps.
+    /// When a segment could not be made. The flag says whether a dead segment was to be used: then a dead segment does not help
+    /// either.
     failed: Option<(Instant, bool)>,
     /// When a file could not be removed because another process copies it.
     held: Option<Instant>,
@@ -182,7 +183,8 @@ impl LogStore {
         Ok(has_freed)
     }
 
-    /// Takes the result of the worker's job and gives it the next job. Waits up to `wait` for the result if a batch needs it.
+    /// Receives the result of the worker's job, and gives it the next job. Waits up to `wait` for the result if a batch needs
+    /// it.
     fn tend_space(&mut self, wait: Duration, may_free: bool) {
         if let Some(worker) = &self.space.worker
             && self.space.job_is_under_way
