@@ -2,8 +2,8 @@
 //! and this module keeps no state.
 
 use crate::engine::Engine;
-use crate::engine::neighbours::Nothing;
-use crate::engine::neighbours::credit::{Account, Credit, CreditState};
+use crate::engine::neighbour_state::{Account, CreditState, Nothing};
+use crate::engine::neighbours::credit::Credit;
 
 impl CreditState for Account {
     type OfBroker = Nothing;

@@ -2,9 +2,9 @@
 
 use crate::durable::record::{self, Identifiers, Key, Kind, Receiver, Record, Through, Value};
 use crate::engine::Engine;
-use crate::engine::messages::{Beside, Delivery, Owner};
-use crate::engine::neighbours::Stamp;
-use crate::engine::neighbours::bodies::{Paged, Residency};
+use crate::engine::messages::{Beside, Delivery, Owner, Residency};
+use crate::engine::neighbour_state::Stamp;
+use crate::engine::neighbours::bodies::Paged;
 use crate::engine::router::{Group, Subscription};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::{SiblingRecords, TransitParts};

@@ -10,6 +10,7 @@ pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod messages;
 pub(crate) mod mount;
+pub(crate) mod neighbour_state;
 pub(crate) mod neighbours;
 pub(crate) mod outcomes;
 pub(crate) mod packets;
@@ -31,12 +32,9 @@ use crate::config::{Config, Unchangeable};
 use crate::engine::connections::{Aliases, Connection, ConnectionId, Owed, Waiting};
 use crate::engine::groups::GroupQueue;
 use crate::engine::memory::Memory;
-use crate::engine::messages::Messages;
+use crate::engine::messages::{Messages, Residency};
 use crate::engine::mount::Mounts;
-use crate::engine::neighbours::bodies::Residency;
-use crate::engine::neighbours::credit::{Account, CreditState};
-use crate::engine::neighbours::happenings::{ObserverState, Observers};
-use crate::engine::neighbours::{Neighbour, Shards};
+use crate::engine::neighbour_state::{Account, CreditState, Neighbour, ObserverState, Observers, Shards};
 use crate::engine::router::{Router, Subscription};
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
@@ -51,6 +49,12 @@ use crate::seam::work::Work;
 use crate::seed::random::Random;
 use crate::seed::secret::{Purpose, Secret};
 use crate::time::Instant;
+
+/// The Network Connection of a Session. `sessions/` knows which connection that is and nothing else of it.
+pub(crate) type ConnectionHandle = Handle<Connection>;
+
+/// The Session that is to have a message. `messages/` knows which Session that is and nothing else of it.
+pub(crate) type SessionHandle = Handle<Session>;
 
 /// The state of a broker, and what happens to it. [`Broker`](crate::Broker) is what its embedder sees of it.
 pub(crate) struct Engine<'m> {

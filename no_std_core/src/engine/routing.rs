@@ -3,7 +3,7 @@
 use crate::codec::QoS;
 use crate::config::Shard;
 use crate::engine::messages::{Delivery, Message, Messages, Via};
-use crate::engine::neighbours::{Neighbour, Shards};
+use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::topic::TopicName;

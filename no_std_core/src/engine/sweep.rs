@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::Stamp;
+use crate::engine::neighbour_state::Stamp;
 use crate::engine::router::Retained;
 use crate::engine::siblings::Siblings;
 use crate::mem::Handle;

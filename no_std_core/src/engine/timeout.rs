@@ -3,7 +3,6 @@
 use crate::codec::{ReasonCode, Refusal};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Phase};
-use crate::engine::packets::disconnect::CLOSE_TIMEOUT_MS;
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::mem::{Handle, OWNED};
@@ -21,6 +20,9 @@ pub enum TimerKey {
     /// An absent client's Will and Session.
     Session(Handle<Session>),
 }
+
+/// How long a closing connection may take to be told why, in ms.
+pub(crate) const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
 /// A packet that is longer than a Keep Alive on its way keeps its client alive while so many bytes of it come each second. Modems
 /// of the slowest networks do better; who sends a byte now and then to hold a connection does not.

@@ -1,8 +1,8 @@
 //! Without the feature `events` nobody is told what happens: the engine's questions are answered by the defaults, and no state stands beside its own.
 
 use crate::engine::Engine;
-use crate::engine::neighbours::Nothing;
-use crate::engine::neighbours::happenings::{Observer, ObserverState, Observers};
+use crate::engine::neighbour_state::{Nothing, ObserverState, Observers};
+use crate::engine::neighbours::happenings::Observer;
 
 impl ObserverState for Observers {
     type OfBroker = Nothing;

@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::fetch::{Fetch, Name};
-use crate::engine::messages::{Delivery, Message, Messages};
-use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
+use crate::engine::messages::{Delivery, Message, Messages, Residency};
+use crate::engine::neighbour_state::{Paging, PagingState};
 use crate::mem::Handle;
 use crate::seam::journal::Batch;
 

@@ -5,8 +5,8 @@ use crate::config::Overflow;
 use crate::durable::record::{self, Record, Value};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
-use crate::engine::messages::Message;
-use crate::engine::neighbours::bodies::{Paged, Residency};
+use crate::engine::messages::{Message, Residency};
+use crate::engine::neighbours::bodies::Paged;
 use crate::mem::Handle;
 use crate::topic::TopicName;
 

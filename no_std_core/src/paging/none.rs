@@ -2,9 +2,9 @@
 //! state.
 
 use crate::engine::Engine;
-use crate::engine::messages::Messages;
-use crate::engine::neighbours::Nothing;
-use crate::engine::neighbours::bodies::{Paged, Paging, PagingState, Residency};
+use crate::engine::messages::{Messages, Residency};
+use crate::engine::neighbour_state::{Nothing, Paging, PagingState};
+use crate::engine::neighbours::bodies::Paged;
 
 impl PagingState for Paging {
     type OfMessages = Nothing;

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use crate::codec::QoS;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::Stamp;
+use crate::engine::neighbour_state::Stamp;
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::Subscription;
 use crate::engine::routing::Fate;

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use crate::codec::QoS;
 use crate::engine::Engine;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::Elsewhere;
+use crate::engine::neighbour_state::Elsewhere;
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{self, Subscription};
 use crate::engine::routing::Terms;

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::engine::neighbours::{Elsewhere, Empty, MayLiveElsewhere};
+use crate::engine::neighbour_state::{Elsewhere, Empty, MayLiveElsewhere};
 use crate::shards::forward::Member;
 
 /// What each Session knows of where it lives.

@@ -2,9 +2,8 @@
 
 use crate::codec::QoS;
 use crate::engine::Engine;
-use crate::engine::messages::Message;
-use crate::engine::neighbours::WantedElsewhere;
-use crate::engine::neighbours::bodies::Residency;
+use crate::engine::messages::{Message, Residency};
+use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::routing::{Fate, Routed, Routing, is_reserved_for_server};
 use crate::mem::Handle;

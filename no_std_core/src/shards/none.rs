@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::neighbours::{Neighbour, Nothing, Shards};
+use crate::engine::neighbour_state::{Neighbour, Nothing, Shards};
 use crate::engine::siblings::{SiblingRecords, Siblings};
 use crate::mem::Hasher;
 use core::convert::Infallible;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::{Empty, Stamp};
+use crate::engine::neighbour_state::{Empty, Stamp};
 use crate::engine::router::Retained;
 use crate::engine::routing::is_reserved_for_server;
 use crate::mem::Handle;

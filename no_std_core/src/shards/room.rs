@@ -4,7 +4,7 @@ use crate::codec::{Publish, QoS};
 use crate::config::Overflow;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
-use crate::engine::neighbours::WantedElsewhere;
+use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::packets::publish::topic_text;
 use crate::engine::route_plan::{Candidate, RouteQuestion};
 use crate::engine::siblings::Siblings;

@@ -1,7 +1,7 @@
 //! A set of siblings.
 
 use crate::config::Shard;
-use crate::engine::neighbours::WantedElsewhere;
+use crate::engine::neighbour_state::WantedElsewhere;
 use crate::engine::router::{Subscriber, SubscriptionOptions};
 
 /// The Maximum QoS of a sibling's subscription says whether messages for its subscribers have to survive a restart there.

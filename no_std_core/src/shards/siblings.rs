@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::messages::{Beside, Delivery, Message};
-use crate::engine::neighbours::{Neighbour, Shards, Stamp};
+use crate::engine::neighbour_state::{Neighbour, Shards, Stamp};
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
 use crate::engine::sessions::Session;

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 
 use crate::engine::Engine;
 use crate::engine::ahead::gather;
-use crate::engine::neighbours::Elsewhere;
+use crate::engine::neighbour_state::Elsewhere;
 use crate::engine::neighbours::credit::Credit;
 use crate::engine::router::{SIDE_BY_SIDE, SubscriptionOptions};
 use crate::shards::forward::{Content, Forward, SharedMessage};

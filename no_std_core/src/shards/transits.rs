@@ -6,8 +6,7 @@ use alloc::vec::Vec;
 
 use crate::config::Shard;
 use crate::engine::Engine;
-use crate::engine::messages::Message;
-use crate::engine::neighbours::bodies::Residency;
+use crate::engine::messages::{Message, Residency};
 use crate::engine::neighbours::credit::Credit;
 use crate::engine::siblings::TransitParts;
 use crate::mem::Handle;

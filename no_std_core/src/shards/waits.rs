@@ -1,6 +1,6 @@
 //! What a connection waits for siblings with.
 
-use crate::engine::neighbours::Empty;
+use crate::engine::neighbour_state::Empty;
 
 /// What a connection waits for. Packed, so that each idle connection takes no more for the sake of alignment.
 #[derive(Clone, Copy, Debug)]

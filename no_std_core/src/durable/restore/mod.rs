@@ -6,7 +6,7 @@ mod receipts;
 
 use crate::durable::record::{self, Kind, Record, Value};
 use crate::engine::Engine;
-use crate::engine::neighbours::bodies::Residency;
+use crate::engine::messages::Residency;
 use crate::engine::router::{RetainedCursor, SubscriptionOptions};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};

@@ -21,11 +21,11 @@ pub use reply::Owed;
 pub(crate) use reply::{CODES_IN_OWED, Count, Reply};
 
 use crate::codec::{ReasonCode, ReasonText, Refusal, Version};
-use crate::engine::grants::{Expiry, Mounted};
 use crate::engine::messages::Delivery;
-use crate::engine::neighbours::{Empty, Neighbour, Shards};
+use crate::engine::neighbour_state::{Empty, Neighbour, Shards};
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, List, OwnedOnly, TimerId, links};
+use crate::seam::grant::{Expiry, Mounted};
 use crate::time::Instant;
 
 /// Names a Network Connection: a slot, and how often the slot was used, so that a stale id refers to nothing.

@@ -1,7 +1,7 @@
 //! Replies that a client is owed: one small entry each, encoded only when the client takes them.
 
 use crate::codec::{AckKind, ReasonCode, ReasonText};
-use crate::engine::neighbours::{Neighbour, Shards};
+use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::mem::{Handle, links};
 
 /// Reason Codes of a SUBACK or UNSUBACK in one [`Owed`].

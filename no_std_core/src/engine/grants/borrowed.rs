@@ -1,74 +1,11 @@
 //! Every client has the bounds of the broker, and may stay.
 
-use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
-use crate::seam::grant::Grant;
+use crate::seam::grant::{Expiry, Grant};
 use crate::time::Instant;
-
-/// Bounds of the client of a Session: none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Granted;
-
-impl Granted {
-    pub(crate) const NOTHING: Self = Self;
-
-    #[inline]
-    pub(crate) fn queued_messages(self, limits: &Limits) -> u32 {
-        limits.queued_messages
-    }
-
-    #[inline]
-    pub(crate) fn queued_bytes(self, limits: &Limits) -> u32 {
-        limits.queued_bytes
-    }
-
-    #[inline]
-    pub(crate) fn stored(self, limits: &Limits) -> (u32, u32) {
-        (limits.queued_messages, limits.queued_bytes)
-    }
-
-    #[inline]
-    pub(crate) fn subscriptions(self, limits: &Limits) -> u32 {
-        limits.subscriptions
-    }
-}
-
-/// Whether a Session has bounds of its own: never.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounded;
-
-impl Bounded {
-    pub(crate) const NO: Self = Self;
-
-    #[inline]
-    pub(crate) fn is_so(self) -> bool {
-        false
-    }
-}
-
-/// When a client's proof of who it is expires: never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Expiry;
-
-impl Expiry {
-    pub(crate) const NEVER: Self = Self;
-}
-
-/// How many bytes of whole topics the client of a connection does not see: none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mounted;
-
-impl Mounted {
-    pub(crate) const NOWHERE: Self = Self;
-
-    #[inline]
-    pub(crate) fn len(self) -> u16 {
-        0
-    }
-}
 
 impl Engine<'_> {
     #[inline]

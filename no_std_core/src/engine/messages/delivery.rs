@@ -1,9 +1,9 @@
 //! A message on its way to one Session, or to the group of a shared subscription.
 
 use crate::codec::QoS;
+use crate::engine::SessionHandle;
 use crate::engine::messages::Message;
 use crate::engine::router::{Group, SHARED, Subscription};
-use crate::engine::sessions::Session;
 use crate::mem::{Blob, Handle, OWNED, links};
 
 /// One message on its way to one Session, or to the group of a shared subscription.
@@ -189,7 +189,7 @@ pub(crate) enum Via {
 /// In whose queue a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    Session(Handle<Session>),
+    Session(SessionHandle),
     Group(Handle<Group>),
 }
 

@@ -1,7 +1,7 @@
 //! A stored Application Message.
 
 use crate::codec::QoS;
-use crate::engine::neighbours::{Empty, Neighbour, Shards};
+use crate::engine::neighbour_state::{Empty, Neighbour, Shards};
 use crate::mem::Blob;
 use crate::time::Instant;
 

@@ -2,16 +2,17 @@
 
 mod delivery;
 mod message;
+mod residency;
 
 pub use delivery::Delivery;
 pub(crate) use delivery::{Beside, Owner, Via};
 pub use message::Message;
+pub(crate) use residency::Residency;
 
 use message::KEPT;
 
 use crate::codec::QoS;
-use crate::engine::neighbours::bodies::{Paging, PagingState, Residency};
-use crate::engine::neighbours::{Neighbour, Shards};
+use crate::engine::neighbour_state::{Neighbour, Paging, PagingState, Shards};
 use crate::mem::{Bytes, Fifo, GrowingList, Handle, Pool};
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;

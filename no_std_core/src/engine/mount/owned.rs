@@ -12,13 +12,12 @@ use crate::codec::{
 use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::connections::Connection;
-use crate::engine::grants::Mounted;
 use crate::engine::messages::Message;
 use crate::engine::packets::connect::NO_MEMORY;
 use crate::engine::receive::Taken;
 use crate::engine::sessions::{Session, StoredWill};
 use crate::mem::Handle;
-use crate::seam::grant::{Grant, Mount};
+use crate::seam::grant::{Grant, Mount, Mounted};
 use crate::time::Instant;
 
 const TOO_LONG: Refusal = Refusal::new(

@@ -1,20 +1,9 @@
 //! What may be promised to be recorded: `durable/`.
 
-use core::fmt::Debug;
-
 use crate::codec::{Publish, Will};
 use crate::engine::connections::Connection;
 use crate::engine::messages::Message;
 use crate::mem::Handle;
-
-/// Which types of the account stand in the types of the engine.
-pub(crate) trait CreditState {
-    /// The account of the whole broker.
-    type OfBroker: Debug + Default;
-}
-
-/// The account of the credit that the store has granted: the state of [`Credit`].
-pub(crate) enum Account {}
 
 /// The credit that the store has granted for records. Without an account there is no bound. Asked of the engine.
 pub(crate) trait Credit {

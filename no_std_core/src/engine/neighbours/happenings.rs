@@ -83,15 +83,6 @@ pub(crate) enum LostMessage<'a> {
     Unknown,
 }
 
-/// Who observes what happens: the state of [`Observer`].
-pub(crate) enum Observers {}
-
-/// The state that stands beside the engine's own.
-pub(crate) trait ObserverState {
-    /// The whole broker.
-    type OfBroker: Default;
-}
-
 /// Who observes what happens. Nobody, by default.
 pub(crate) trait Observer {
     #[inline(always)]

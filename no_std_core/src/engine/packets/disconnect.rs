@@ -5,13 +5,11 @@ use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Phase, Sending};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
+use crate::engine::timeout::CLOSE_TIMEOUT_MS;
 use crate::mem::{Handle, OWNED};
 use crate::seam::counters::DropReason;
 use crate::seam::kind::Kind;
 use crate::time::Instant;
-
-/// How long a closing connection may take to be told why, in ms.
-pub(crate) const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
 impl Engine<'_> {
     #[inline(never)]

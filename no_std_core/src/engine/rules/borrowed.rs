@@ -1,6 +1,7 @@
 //! Firmware has not the flash to look at subscriptions anew. A Session that was there when the rules changed is asked about for each message from then on.
 
 use crate::engine::Engine;
+use crate::seam::grant::WhollyGranted;
 use crate::seam::work::Work;
 use crate::time::Instant;
 
@@ -8,25 +9,17 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Rules;
 
-/// Whether each subscription of a Session may be sent whatever matches. Otherwise [`Authorize`](crate::Authorize) is asked for each message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WhollyGranted(bool);
-
-impl WhollyGranted {
-    pub(crate) const NO: Self = Self(false);
-}
-
 impl Rules {
     pub(crate) const NEW: Self = Self;
 
     pub(crate) fn all_granted(&self) -> WhollyGranted {
-        WhollyGranted(true)
+        WhollyGranted::YES
     }
 
     /// What was granted under older rules is not granted wholly, so it does not matter when a message came.
     #[inline]
     pub(crate) fn permit(&self, granted: WhollyGranted, _: u64) -> bool {
-        granted.0
+        granted.is_so()
     }
 
     #[inline]

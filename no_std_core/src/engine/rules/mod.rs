@@ -15,9 +15,10 @@ use crate::engine::messages::Message;
 use crate::engine::sessions::Session;
 use crate::mem::{Blob, Handle};
 use crate::seam::authorize::{Principal, Subject, Subscribable};
+use crate::seam::grant::WhollyGranted;
 use crate::topic::TopicFilter;
 
-pub(crate) use kept::{Rules, WhollyGranted};
+pub(crate) use kept::Rules;
 
 impl Engine<'_> {
     /// Who a Session acts for.

@@ -9,6 +9,7 @@ use crate::engine::router::Subscription;
 use crate::engine::sessions::Session;
 use crate::mem::Handle;
 use crate::seam::authorize::Subscribable;
+use crate::seam::grant::WhollyGranted;
 use crate::seam::work::{self, Work};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
@@ -27,27 +28,18 @@ pub(crate) struct Rules {
     next: Option<usize>,
 }
 
-/// The version of the rules under which each subscription of a Session may be sent whatever matches; 0: [`Authorize`](crate::Authorize) is asked for each
-/// message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WhollyGranted(u32);
-
-impl WhollyGranted {
-    pub(crate) const NO: Self = Self(0);
-}
-
 impl Rules {
     pub(crate) const NEW: Self = Self { version: 1, since: 0, next: None };
 
     /// Of a Session without subscriptions: it has none that is not granted.
     pub(crate) fn all_granted(&self) -> WhollyGranted {
-        WhollyGranted(self.version)
+        WhollyGranted::under(self.version)
     }
 
     /// Whether a Session may be sent the message at this place among all that were handed out, without a question.
     #[inline]
     pub(crate) fn permit(&self, granted: WhollyGranted, order: u64) -> bool {
-        granted.0 == self.version && order > self.since
+        granted.is_under(self.version) && order > self.since
     }
 
     /// When Sessions are to be looked at.

@@ -10,15 +10,14 @@ pub(crate) use outbound::Outbound;
 pub(crate) use outcome::{Acknowledged, Deadline, Started};
 
 use crate::config::Limits;
-use crate::engine::connections::Connection;
-use crate::engine::grants::{Bounded, Granted};
+use crate::engine::ConnectionHandle;
 use crate::engine::info::SessionInfo;
 use crate::engine::messages::Message;
-use crate::engine::neighbours::{Empty, MayLiveElsewhere, Neighbour, Shards};
-use crate::engine::rules::WhollyGranted;
+use crate::engine::neighbour_state::{Empty, MayLiveElsewhere, Neighbour, Shards};
 use crate::mem::{Blob, Fifo, Handle, Initial, LazyBox, TimerId, links};
 use crate::seam::authorize::Principal;
 use crate::seam::counters::Dropped;
+use crate::seam::grant::{Bounded, Granted, WhollyGranted};
 use crate::time::Instant;
 
 /// A Session in the pool.
@@ -40,7 +39,7 @@ pub struct Session {
     /// Whether its subscriptions may be sent whatever matches.
     pub(crate) wholly_granted: WhollyGranted,
     /// The Network Connection it is bound to now.
-    pub(crate) connection: Option<Handle<Connection>>,
+    pub(crate) connection: Option<ConnectionHandle>,
     /// The Session Expiry Interval in seconds; `u32::MAX`: it never ends by itself.
     pub(crate) expiry_secs: u32,
     /// When it ends, counted from the end of the Network Connection; [`Instant::NEVER`] while connected.

@@ -17,8 +17,7 @@
 use super::outcome::{Acknowledged, Deadline, Started};
 use crate::codec::QoS;
 use crate::config::Overflow;
-use crate::engine::messages::{Delivery, Messages};
-use crate::engine::neighbours::bodies::Residency;
+use crate::engine::messages::{Delivery, Messages, Residency};
 use crate::mem::{Fifo, Handle, Linked, OWNED, QueueIndex};
 use crate::seam::work::{self, Work};
 use crate::topic::TopicName;

@@ -7,7 +7,7 @@ pub(crate) use records::{SiblingRecords, TransitParts};
 use crate::codec::{AckKind, Publish, QoS, Subscribe, Unsubscribe};
 use crate::engine::connections::Connection;
 use crate::engine::messages::{Delivery, Message};
-use crate::engine::neighbours::{Neighbour, Shards};
+use crate::engine::neighbour_state::{Neighbour, Shards};
 use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
 use crate::engine::sessions::Session;

@@ -3,8 +3,7 @@
 use crate::codec::{DeliveryHead, PacketId, Sink, Window};
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, Outgoing, Publishing, Sending};
-use crate::engine::messages::{Delivery, Message};
-use crate::engine::neighbours::bodies::Residency;
+use crate::engine::messages::{Delivery, Message, Residency};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::Siblings;
 use crate::mem::{Handle, OWNED};
