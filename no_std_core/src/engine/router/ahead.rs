@@ -5,8 +5,9 @@
 //! is at hand then. It is the way without wildcards that is looked at; what else matches is mostly needed for each message.
 
 use super::Router;
+use super::entries::Node;
 use super::position::find_slash;
-use super::trie::{Node, Trie};
+use super::trie::Trie;
 use crate::mem::{Chained, Handle};
 
 /// How many topics are looked at together.

@@ -1,9 +1,8 @@
 //! The walk from a Topic Name to what matches it.
 
+use super::entries::{ByPlace, Group, Node, Subscription};
 use super::position::Position;
-use super::shared::Group;
-use super::subscription::{ByPlace, Subscription};
-use super::trie::{Node, Trie};
+use super::trie::Trie;
 use super::{Router, SHARED};
 use crate::mem::{Handle, Linked, OwnedOnly, one_less};
 use crate::topic::TopicName;

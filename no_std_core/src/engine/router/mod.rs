@@ -29,6 +29,7 @@
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 
 mod ahead;
+mod entries;
 mod matching;
 mod position;
 mod retained;
@@ -37,16 +38,15 @@ mod subscription;
 mod trie;
 
 pub(crate) use ahead::SIDE_BY_SIDE;
+pub use entries::{Group, Node, Subscription};
 pub use matching::{Match, Matches};
-pub use retained::{Retained, RetainedCursor, RetainedMatches};
-pub use shared::{Group, PickKeys};
-pub use subscription::{Subscribed, Subscription, SubscriptionOptions, Unsubscribed};
-pub use trie::Node;
+pub use retained::{RetainedCursor, RetainedMatches};
+pub use shared::PickKeys;
+pub use subscription::{Subscribed, SubscriptionOptions, Unsubscribed};
 
 use crate::mem::{Bytes, Handle, HashIndex, Hasher, List, Pool, PoolSlot, Slots};
 use crate::topic::TopicName;
-use subscription::BySubscriber;
-use subscription::MOST_PLACES;
+use entries::{BySubscriber, MOST_PLACES};
 use trie::Trie;
 
 /// Whether there are shared subscriptions. Without them no group is ever made, and the code for groups is not linked.
@@ -55,6 +55,10 @@ pub(crate) const SHARED: bool = cfg!(feature = "shared-subscriptions");
 /// Who subscribes: a dense number. The first ones are sibling brokers, all others are local sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subscriber(pub u32);
+
+/// Where the caller keeps a retained message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Retained(pub Handle<()>);
 
 /// A table of the router is at its limit, or the allocator refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

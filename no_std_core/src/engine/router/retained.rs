@@ -1,14 +1,11 @@
 //! Retained messages: one a topic, and the walk from a Topic Filter to all that match it.
 
+use super::entries::Node;
 use super::position::Position;
-use super::trie::{Node, Trie};
-use super::{Router, RouterFull};
+use super::trie::Trie;
+use super::{Retained, Router, RouterFull};
 use crate::mem::{Handle, one_less, one_more};
 use crate::topic::{TopicFilter, TopicName};
-
-/// Where the caller keeps a retained message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Retained(pub Handle<()>);
 
 impl Router<'_> {
     /// Keeps `retained` as the retained message of `topic`; gives the one it replaces `[MQTT-3.3.1-5]`.

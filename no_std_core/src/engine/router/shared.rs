@@ -1,45 +1,12 @@
 //! Shared subscriptions: groups, and who of a group gets a message. Section 4.8.2 of MQTT 5.0.
 
-use super::subscription::{ByPlace, Subscription};
-use super::trie::Node;
+use super::entries::{ByPlace, Group, Node, Subscription};
 use super::{Router, SHARED, Subscriber};
 use crate::config::ShareStrategy;
-use crate::mem::{Blob, Handle, Hasher, Linked, List, Pool, links, one_more};
+use crate::mem::{Handle, Hasher, Linked, Pool, one_more};
 use crate::topic::TopicFilter;
 
-/// The subscribers that share one Topic Filter under one ShareName.
-#[derive(Clone, Debug)]
-pub struct Group {
-    pub(super) node: Option<Handle<Node>>,
-    pub(super) name: Blob,
-    /// The hash of the node and the name.
-    hash: u32,
-    chain: Option<Handle<Group>>,
-    next: Option<Handle<Group>>,
-    prev: Option<Handle<Group>>,
-    /// Members in the order in which they joined.
-    pub(super) members: List<Subscription, ByPlace>,
-    count: u32,
-    /// The member to ask first next time; None: the first.
-    cursor: Option<Handle<Subscription>>,
-    tag: u32,
-}
-
 impl Group {
-    /// The group that fills unused memory.
-    pub const EMPTY: Self = Self {
-        node: None,
-        name: Blob::EMPTY,
-        hash: 0,
-        chain: None,
-        next: None,
-        prev: None,
-        members: List::EMPTY,
-        count: 0,
-        cursor: None,
-        tag: 0,
-    };
-
     /// How many members it has; at least one, unless it was restored and they have not come yet.
     pub fn member_count(&self) -> usize {
         self.count as usize
@@ -69,12 +36,6 @@ impl Group {
         let start = self.cursor.or(first);
         let next = move |handle: &Handle<Subscription>| behind(subscriptions, *handle).or(first);
         core::iter::successors(start, next).take(self.count as usize)
-    }
-}
-
-impl Default for Group {
-    fn default() -> Self {
-        Self::EMPTY
     }
 }
 
@@ -203,7 +164,7 @@ impl Router<'_> {
         }
         let hash = self.group_hash(node, name);
         let name = self.trie.texts.store(&[name.as_bytes()])?;
-        let Some(group) = self.groups.insert(Group { node: Some(node), name, hash, ..Group::EMPTY }) else {
+        let Some(group) = self.groups.insert(Group::new(node, name, hash)) else {
             self.trie.texts.release(name);
             return None;
         };
@@ -223,7 +184,7 @@ impl Router<'_> {
             && let Some(name) = self.trie.texts.store(&[share_name.as_bytes()])
         {
             let hash = self.group_hash(node, share_name);
-            restored = self.groups.restore(slot, Group { node: Some(node), name, hash, ..Group::EMPTY });
+            restored = self.groups.restore(slot, Group::new(node, name, hash));
             if restored.is_none() {
                 self.trie.texts.release(name);
             }
@@ -296,7 +257,3 @@ fn highest(
     }
     heaviest.map(|(_, handle)| handle)
 }
-
-links!(Linked for Group: next);
-links!(DoublyLinked for Group: prev);
-links!(Chained for Group: hash, chain);

@@ -1,9 +1,9 @@
 //! Who subscribed to what.
 
-use super::shared::Group;
-use super::trie::{Node, write_before};
-use super::{Router, RouterFull, SHARED, Subscriber};
-use crate::mem::{Handle, Linked, PoolSlot, links, one_more};
+use super::entries::{BySubscriber, Group, Node, Place, Subscription};
+use super::trie::write_before;
+use super::{Router, RouterFull, Subscriber};
+use crate::mem::{Handle, Linked, one_more};
 use crate::topic::TopicFilter;
 
 /// A Subscription Identifier is at most 268,435,455, see section 3.8.2.1.2 of MQTT 5.0.
@@ -23,81 +23,7 @@ pub struct SubscriptionOptions {
     pub retain_as_published: bool,
 }
 
-/// One subscription of one subscriber.
-///
-/// What a PUBLISH looks at comes first: those 12 bytes mostly lie in one cache line.
-#[derive(Clone, Debug)]
-#[repr(C)]
-pub struct Subscription {
-    subscriber: Subscriber,
-    /// The Subscription Identifier (bits 0 to 27) and the options.
-    packed: u32,
-    place_next: Option<Handle<Subscription>>,
-    place: Place,
-    /// The hash of the place and of the subscriber.
-    hash: u32,
-    chain: Option<Handle<Subscription>>,
-    place_prev: Option<Handle<Subscription>>,
-    subscriber_next: Option<Handle<Subscription>>,
-    subscriber_prev: Option<Handle<Subscription>>,
-}
-
-/// Where a subscription hangs: at a level, or in a group, which itself hangs at one. 0 in unused memory only.
-#[derive(Clone, Copy, Debug)]
-struct Place(u32);
-
-impl PartialEq for Place {
-    #[inline(always)]
-    fn eq(&self, other: &Self) -> bool {
-        self.number() == other.number()
-    }
-}
-
-/// More levels, or groups, there can't be: a [`Place`] has 31 bits for them.
-pub(super) const MOST_PLACES: usize = (1 << 31) - 1;
-
-impl Place {
-    /// Marks that it is a group.
-    const GROUP: u32 = 1 << 31;
-
-    fn new(node: Handle<Node>, group: Option<Handle<Group>>) -> Self {
-        Self(match group.filter(|_| SHARED) {
-            Some(group) => group.tag() | Self::GROUP,
-            None => node.tag() & !Self::GROUP,
-        })
-    }
-
-    /// A number that no other place has, whatever its handle tells beside the index.
-    #[inline(always)]
-    fn number(self) -> u32 {
-        let handle = Handle::<()>::from_tag(self.0 & !Self::GROUP);
-        self.0 & Self::GROUP | handle.map_or(0, Handle::place)
-    }
-
-    fn group(self) -> Option<Handle<Group>> {
-        if SHARED && self.0 & Self::GROUP != 0 { Handle::from_tag(self.0 & !Self::GROUP) } else { None }
-    }
-
-    /// The level, if there is no group between.
-    fn node(self) -> Option<Handle<Node>> {
-        if SHARED && self.0 & Self::GROUP != 0 { None } else { Handle::from_tag(self.0) }
-    }
-}
-
 impl Subscription {
-    /// The subscription that fills unused memory.
-    pub const EMPTY: Self = Self {
-        place: Place(0),
-        subscriber: Subscriber(0),
-        packed: 0,
-        hash: 0,
-        chain: None,
-        place_next: None,
-        place_prev: None,
-        subscriber_next: None,
-        subscriber_prev: None,
-    };
-
     /// Who subscribed.
     pub fn subscriber(&self) -> Subscriber {
         self.subscriber
@@ -120,12 +46,6 @@ impl Subscription {
     /// The Subscription Identifier of the last SUBSCRIBE; 0 if it had none.
     pub fn identifier(&self) -> u32 {
         self.packed & IDENTIFIER
-    }
-}
-
-impl Default for Subscription {
-    fn default() -> Self {
-        Self::EMPTY
     }
 }
 
@@ -210,7 +130,7 @@ impl Router<'_> {
         if is_new && group != Some(None) {
             let place = Place::new(node, group.flatten());
             let hash = self.subscription_hash(place, subscriber);
-            let new = Subscription { place, subscriber, packed, hash, ..Subscription::EMPTY };
+            let new = Subscription::new(place, subscriber, packed, hash);
             restored = self.subscriptions.restore(slot, new);
         }
         match restored {
@@ -386,8 +306,7 @@ impl Router<'_> {
     ) -> Option<Handle<Subscription>> {
         let place = Place::new(node, group);
         let hash = self.subscription_hash(place, subscriber);
-        let new = Subscription { place, subscriber, packed, hash, ..Subscription::EMPTY };
-        let handle = self.subscriptions.insert(new)?;
+        let handle = self.subscriptions.insert(Subscription::new(place, subscriber, packed, hash))?;
         self.join(handle);
         Some(handle)
     }
@@ -460,19 +379,3 @@ fn pack(options: SubscriptionOptions, identifier: u32) -> u32 {
         | if options.no_local { NO_LOCAL } else { 0 }
         | if options.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 }
 }
-
-/// Names the list of a node's subscriptions, or of a group's members.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ByPlace;
-
-/// Names the list of a subscriber's subscriptions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BySubscriber;
-
-links!(Linked<ByPlace> for Subscription: place_next);
-links!(DoublyLinked<ByPlace> for Subscription: place_prev);
-links!(Linked<BySubscriber> for Subscription: subscriber_next);
-links!(DoublyLinked<BySubscriber> for Subscription: subscriber_prev);
-links!(Chained for Subscription: hash, chain);
-
-const _: () = assert!(size_of::<PoolSlot<Subscription>>() == 40);

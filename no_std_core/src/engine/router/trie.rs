@@ -1,101 +1,9 @@
 //! The tree of topic levels.
 
 use super::RouterFull;
+use super::entries::{Level, Node, SHORT};
 use super::position::Position;
-use super::retained::Retained;
-use super::shared::Group;
-use super::subscription::{ByPlace, Subscription};
-use crate::mem::{Blob, Bytes, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy, links};
-
-/// The longest level that stands in the node itself, in bytes. It makes a node in its slot 64 bytes.
-const SHORT: usize = 15;
-
-/// One level of the tree.
-///
-/// What a PUBLISH looks at comes first and fits in 48 bytes, so that it mostly lies in one cache line.
-#[derive(Clone, Debug)]
-#[repr(C)]
-pub struct Node {
-    pub(super) level: Level,
-    /// None for the root.
-    pub(super) parent: Option<Handle<Node>>,
-    /// The hash of the parent and of the level's text, by which the index finds the node.
-    hash: u32,
-    chain: Option<Handle<Node>>,
-    pub(super) next: Option<Handle<Node>>,
-    /// The `+` child, then the `#` child, so far as they are there.
-    wildcards: List<Node>,
-    /// Subscriptions to this filter that are not shared, those of siblings first.
-    pub(super) subscriptions: List<Subscription, ByPlace>,
-    pub(super) groups: List<Group>,
-    /// Children that are no wildcards; those with `retained_below` are the first.
-    pub(super) children: List<Node>,
-    prev: Option<Handle<Node>>,
-    pub(super) retained: Option<Retained>,
-    /// How many retained entries stand here and below.
-    pub(super) retained_below: u32,
-}
-
-/// What a node stands for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Level {
-    /// A text of up to [`SHORT`] bytes, filled up with U+0000, which stands in no topic `[MQTT-4.7.3-2]`.
-    Short([u8; SHORT]),
-    Long(Blob),
-    Plus,
-    Pound,
-}
-
-impl Node {
-    /// The node that fills unused memory.
-    pub const EMPTY: Self = Self {
-        level: Level::Short([0; SHORT]),
-        parent: None,
-        hash: 0,
-        chain: None,
-        next: None,
-        wildcards: List::EMPTY,
-        subscriptions: List::EMPTY,
-        groups: List::EMPTY,
-        children: List::EMPTY,
-        prev: None,
-        retained: None,
-        retained_below: 0,
-    };
-
-    fn is_needed(&self) -> bool {
-        !(self.subscriptions.is_empty()
-            && self.groups.is_empty()
-            && self.retained.is_none()
-            && self.children.is_empty()
-            && self.wildcards.is_empty())
-    }
-
-    /// Whether the node was reached by the text of the level and not by a wildcard.
-    #[inline]
-    pub(super) fn is_exact(&self) -> bool {
-        matches!(self.level, Level::Short(_) | Level::Long(_))
-    }
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self::EMPTY
-    }
-}
-
-impl Level {
-    #[inline]
-    fn is(&self, text: &[u8], texts: &Bytes<'_>) -> bool {
-        match self {
-            Self::Short(short) => short
-                .split_at_checked(text.len())
-                .is_some_and(|(head, tail)| head == text && tail.first().is_none_or(|fill| *fill == 0)),
-            Self::Long(blob) => texts.equals(*blob, text),
-            Self::Plus | Self::Pound => false,
-        }
-    }
-}
+use crate::mem::{Bytes, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy};
 
 /// The tree, without what hangs at its nodes.
 #[derive(Debug)]
@@ -294,7 +202,7 @@ impl<'m> Trie<'m> {
                 }
             }
         };
-        let Some(node) = self.nodes.insert(Node { level: kind, parent: Some(parent), hash, ..Node::EMPTY }) else {
+        let Some(node) = self.nodes.insert(Node::new(kind, parent, hash)) else {
             if let Level::Long(text) = kind {
                 self.texts.release(text);
             }
@@ -324,35 +232,4 @@ pub(super) fn write_before(out: &mut [u8], end: usize, text: &[u8]) -> Option<us
     let start = end.checked_sub(text.len())?;
     copy(out.get_mut(start..end)?, text);
     Some(start)
-}
-
-links!(Linked for Node: next);
-links!(DoublyLinked for Node: prev);
-links!(Chained for Node: hash, chain);
-
-const _: () = assert!(size_of::<PoolSlot<Node>>() == 64);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mem::Block;
-
-    #[test]
-    fn a_level_is_its_whole_text_and_no_more() {
-        let mut blocks = [Block::EMPTY; 2];
-        let mut texts = Bytes::borrowed(&mut blocks);
-        let mut short = [0; SHORT];
-        short[..2].copy_from_slice(b"ab");
-        let levels = [
-            (Level::Short([0; SHORT]), &b""[..]),
-            (Level::Short(short), b"ab"),
-            (Level::Short(*b"fifteen-bytes-x"), b"fifteen-bytes-x"),
-            (Level::Long(texts.store(&[b"sixteen-bytes-xx"]).unwrap()), b"sixteen-bytes-xx"),
-        ];
-        for (level, text) in levels {
-            for other in [&b""[..], b"a", b"ab", b"abc", b"fifteen-bytes-x", b"sixteen-bytes-xx", b"sixteen-bytes-xy"] {
-                assert_eq!(level.is(other, &texts), other == text);
-            }
-        }
-    }
 }
