@@ -112,6 +112,7 @@ extern crate std;
 pub mod topic;
 
 mod frame;
+mod packet_type;
 mod packets;
 mod properties;
 mod property;
@@ -128,7 +129,8 @@ mod arbitrary;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{Frame, MAX_PACKET_LEN, PacketType, packet_len, peek_type, split, split_in};
+pub use frame::{Frame, MAX_PACKET_LEN, packet_len, peek_type, split, split_in};
+pub use packet_type::PacketType;
 pub use packets::{
     Ack, AckKind, Answer, Auth, Codes, CodesIter, ConnAck, Connect, ConnectRefusal, DeliveryHead, Disconnect, Encode,
     Filters, FiltersIter, Packet, PingReq, PingResp, Publish, RetainHandling, SubAck, Subscribe, SubscriptionOptions,

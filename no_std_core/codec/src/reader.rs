@@ -1,7 +1,7 @@
 //! Reads the fields of a packet: the data representations of section 1.5.
 
 use crate::topic::has_control_characters;
-use crate::{PacketId, ReasonCode, Refusal};
+use crate::{PacketId, PacketType, ReasonCode, Refusal};
 
 /// Whether strings are checked first in a loop that processors with wide registers run over many bytes at a time, and then
 /// byte by byte only if the loop finds a suspect byte. Without the feature the code is small.
@@ -101,6 +101,15 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn packet_id(&mut self) -> Result<PacketId, Refusal> {
         PacketId::new(self.u16()?).ok_or(Refusal::protocol_error("a Packet Identifier is not 0 [MQTT-2.2.1-3]"))
+    }
+
+    /// A Reason Code that a packet of this type may have.
+    #[inline]
+    pub(crate) fn reason_code(&mut self, packet: PacketType) -> Result<ReasonCode, Refusal> {
+        match ReasonCode::from_u8(self.u8()?) {
+            Some(code) if code.is_allowed_in(packet) => Ok(code),
+            _ => Err(Refusal::protocol_error("the packet does not have this Reason Code (section 2.4)")),
+        }
     }
 
     /// Binary Data: a two-byte length and as many bytes.

@@ -1,8 +1,7 @@
 //! Reason Codes: the result of an operation, or why a connection ends (section 2.4).
 
 use crate::PacketType::*;
-use crate::reader::Reader;
-use crate::{PacketType, QoS, Refusal};
+use crate::{PacketType, QoS};
 use core::fmt;
 
 /// Generates all that depends on the table of section 2.4: variant, value, name, and the packets that may have the code.
@@ -180,16 +179,5 @@ impl From<ReasonCode> for u8 {
 impl fmt::Display for ReasonCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:02X})", self.name(), self.as_u8())
-    }
-}
-
-impl ReasonCode {
-    /// Decodes a code of a packet of this type.
-    #[inline]
-    pub(crate) fn decode(reader: &mut Reader<'_>, packet: PacketType) -> Result<Self, Refusal> {
-        match Self::from_u8(reader.u8()?) {
-            Some(code) if code.is_allowed_in(packet) => Ok(code),
-            _ => Err(Refusal::protocol_error("the packet does not have this Reason Code (section 2.4)")),
-        }
     }
 }

@@ -65,7 +65,7 @@ impl<'a> Ack<'a> {
         let mut reader = frame.reader();
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
-            ack.code = ReasonCode::decode(&mut reader, frame.packet_type())?;
+            ack.code = reader.reason_code(frame.packet_type())?;
             if !reader.is_empty() {
                 ack.properties = Properties::decode(&mut reader, frame.packet_type().bit())?;
             }

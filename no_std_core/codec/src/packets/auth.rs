@@ -26,7 +26,7 @@ impl<'a> Auth<'a> {
         if reader.is_empty() {
             return Ok(Self { code: ReasonCode::Success, properties: Properties::EMPTY });
         }
-        let code = ReasonCode::decode(&mut reader, PacketType::Auth)?;
+        let code = reader.reason_code(PacketType::Auth)?;
         let properties = Properties::decode(&mut reader, property::AUTH)?;
         reader.finish()?;
         if !properties.contains(PropertyId::AuthenticationMethod) {

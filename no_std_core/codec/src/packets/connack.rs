@@ -59,7 +59,7 @@ impl<'a> ConnAck<'a> {
         }
         let session_present = flags == 1 && version != Version::V3_1;
         let (code, properties) = if version.is_v5() {
-            let code = ReasonCode::decode(&mut reader, PacketType::ConnAck)?;
+            let code = reader.reason_code(PacketType::ConnAck)?;
             (code, Properties::decode(&mut reader, property::CONNACK)?)
         } else {
             (from_return_code(reader.u8()?)?, Properties::EMPTY)

@@ -27,7 +27,7 @@ impl<'a> Disconnect<'a> {
         let mut reader = frame.reader();
         let mut disconnect = Self::new(ReasonCode::Success);
         if version.is_v5() && !reader.is_empty() {
-            disconnect.code = ReasonCode::decode(&mut reader, PacketType::Disconnect)?;
+            disconnect.code = reader.reason_code(PacketType::Disconnect)?;
             if !reader.is_empty() {
                 disconnect.properties = Properties::decode(&mut reader, property::DISCONNECT)?;
             }

@@ -301,7 +301,7 @@ impl<'a> Codes<'a> {
             return Err(Refusal::protocol_error("the packet has a Reason Code for each Topic Filter"));
         }
         while !reader.is_empty() {
-            ReasonCode::decode(&mut reader, packet)?;
+            reader.reason_code(packet)?;
         }
         Ok(Self(CodeSource::Raw(raw)))
     }
