@@ -5,6 +5,7 @@ use core::ops::Range;
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::format::{Crc, ENTRIES, ENTRY, HEADER};
+use crate::place::Area;
 use crate::{Error, Place};
 
 /// The largest unit that is supported, in bytes.
@@ -12,21 +13,6 @@ const MAX_UNIT: usize = 32;
 /// How many bytes are read or copied at once.
 pub(crate) const CHUNK: usize = 64;
 const _: () = assert!(CHUNK.is_multiple_of(MAX_UNIT));
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Area {
-    A,
-    B,
-}
-
-impl Area {
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-}
 
 /// The flash with its two areas. A place in an area is an offset in bytes from the area's beginning, and a multiple of the unit.
 pub(crate) struct Device<F> {

@@ -86,9 +86,8 @@ mod scan;
 mod store;
 
 pub use format::Key;
-pub use log::Log;
+pub use log::{Found, Log};
 pub use place::{Place, Slots};
-pub use scan::Found;
 pub use store::{RECORD_BYTES, Store, places};
 
 use core::fmt;

@@ -4,11 +4,12 @@ use core::ops::Range;
 
 use embedded_storage::nor_flash::NorFlash;
 
-use crate::device::{Area, CHUNK, Device};
+use crate::device::{CHUNK, Device};
 use crate::format::{
     self, COMMIT_ENTRIES, Crc, ENTRIES, ENTRY, Entry, HEADER, Header, RECORD_BYTES, SHORTEST_RECORD, TRAILER,
 };
-use crate::{Error, Found, Key, Place, Slots};
+use crate::place::Area;
+use crate::{Error, Key, Place, Slots};
 
 /// Records by key on NOR flash. See the [crate's documentation](crate).
 pub struct Log<'p, F> {
@@ -43,6 +44,21 @@ pub struct Log<'p, F> {
     /// The checksum of the frames since the last trailer.
     batch: Option<Crc>,
     has_failed: bool,
+}
+
+/// What [`Log::open`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many live records there are.
+    pub records: u32,
+    /// How many batches there are since the last move.
+    pub batches: u32,
+    /// How many places there are where committed records or deletions cannot be read any more. All other records are served.
+    pub damaged: u32,
+    /// How many records there are that [`Slots`] has no place for: those of a firmware with larger tables.
+    pub unfit: u32,
+    /// Whether there was no log: the flash is new, or damaged beyond use.
+    pub is_new: bool,
 }
 
 impl<'p, F: NorFlash> Log<'p, F> {

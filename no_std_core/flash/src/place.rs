@@ -1,7 +1,22 @@
 //! The places of records: the log's memory.
 
 use crate::Key;
-use crate::device::Area;
+
+/// One of the two areas of the flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Area {
+    A,
+    B,
+}
+
+impl Area {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
 
 /// Where the live record of a key is, in 2 bytes. The log works in a table with one place for each slot of [`Slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,24 +2,10 @@
 
 use embedded_storage::nor_flash::NorFlash;
 
-use crate::device::{Area, CHUNK, Device};
+use crate::device::{CHUNK, Device};
 use crate::format::{self, COMMIT_ENTRIES, ENTRIES, ENTRY, Entry, HEADER, Header, TRAILER};
-use crate::{Error, Log, Place};
-
-/// What [`Log::open`] found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// How many live records there are.
-    pub records: u32,
-    /// How many batches there are since the last move.
-    pub batches: u32,
-    /// How many places there are where committed records or deletions cannot be read any more. All other records are served.
-    pub damaged: u32,
-    /// How many records there are that [`Slots`](crate::Slots) has no place for: those of a firmware with larger tables.
-    pub unfit: u32,
-    /// Whether there was no log: the flash is new, or damaged beyond use.
-    pub is_new: bool,
-}
+use crate::place::Area;
+use crate::{Error, Found, Log, Place};
 
 /// The entries of an area.
 #[derive(Clone, Copy)]
