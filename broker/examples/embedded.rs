@@ -8,10 +8,10 @@ use goldcrest_core::{Authorize, EventSet, Principal, Subject, Subscribable, Topi
 use std::error::Error;
 use std::sync::Arc;
 
-/// Clients publish readings, and only the program itself reads them.
+/// Clients may publish readings; only the program itself may subscribe to them.
 struct Rules;
 
-/// Who clients of the program itself are.
+/// The principal of the program's own clients.
 const PROGRAM: Principal = Principal(1);
 
 impl Authorize for Rules {

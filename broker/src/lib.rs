@@ -116,7 +116,7 @@ pub async fn run(
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// Gives up a start when it is dropped.
+/// Makes the gateway give up its start when this value is dropped.
 struct GivesUp(Arc<AtomicBool>);
 
 impl Drop for GivesUp {

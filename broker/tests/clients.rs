@@ -140,7 +140,7 @@ fn sub_keeps_its_connection_alive_while_nobody_reads_what_it_prints() {
     let (mut child, mut link) = accepted(&["sub", "-t", "a", "-C", "1", "-q", "1"], &[0x13, 0, 1]);
     link.expect(SUBSCRIBE);
     link.send(&[0x90, 4, 0, 1, 0, 1]);
-    // More bytes than a pipe takes.
+    // More bytes than a pipe has room for.
     let payload = vec![b'x'; 300_000];
     let len = 6 + payload.len();
     let len = [len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8];
@@ -166,7 +166,7 @@ fn sub_keeps_its_connection_alive_while_nobody_reads_what_it_prints() {
 }
 
 #[test]
-fn a_client_with_silent_standard_input_notices_that_its_broker_is_gone() {
+fn pub_with_silent_standard_input_notices_that_its_broker_is_gone() {
     let (child, mut link) = accepted(&["pub", "-t", "a"], &[]);
     link.send(&[0xE0, 1, 0x8B]);
     expect_failure(child, "the broker closed the connection: Server shutting down (0x8B)");
@@ -178,7 +178,7 @@ fn a_client_with_silent_standard_input_notices_that_its_broker_is_gone() {
 /// Messages and subscriptions that the broker does not support are not sent, and the error says why.
 /// [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15]
 #[test]
-fn packets_that_connack_rules_out_are_not_sent() {
+fn pub_and_sub_send_no_packets_that_the_broker_does_not_support() {
     for (args, properties, complaint) in [
         (
             &["pub", "-t", "a", "-m", "0123456789"][..],
@@ -206,9 +206,9 @@ fn packets_that_connack_rules_out_are_not_sent() {
     }
 }
 
-/// The lines before it were published: the error must tell the user where to go on.
+/// The lines before the too large line were published: the error must tell the user where to go on.
 #[test]
-fn a_line_that_is_too_large_is_named() {
+fn pub_names_the_line_of_its_input_that_is_too_large() {
     let (mut child, mut link) = accepted(&["pub", "-t", "a"], &[0x27, 0, 0, 0, 15]);
     child.stdin.as_mut().unwrap().write_all(b"one\n0123456789\nthree\n").unwrap();
     assert!(link.expect(PUBLISH).ends_with(b"one"));
@@ -221,7 +221,7 @@ fn a_line_that_is_too_large_is_named() {
 
 /// A packet of exactly the Maximum Packet Size, with the Maximum QoS, is sent.
 #[test]
-fn packets_that_connack_allows_are_sent() {
+fn pub_sends_the_largest_packet_that_the_broker_accepts() {
     let properties = [0x27, 0, 0, 0, 17, 0x24, 1, 0x21, 0, 1];
     let (child, mut link) = accepted(&["pub", "-t", "a", "-m", "012345678", "-q", "1"], &properties);
     assert!(link.expect(PUBLISH_QOS_1).ends_with(b"012345678"));
@@ -233,7 +233,7 @@ fn packets_that_connack_allows_are_sent() {
 
 /// QoS 0 has no acknowledgement, and a broker that refuses a message closes the connection.
 #[test]
-fn a_message_of_qos_0_that_the_broker_refuses_is_an_error() {
+fn pub_reports_a_refused_message_of_qos_0_as_an_error() {
     let (child, mut link) = accepted(&["pub", "-t", "a", "-m", "m"], &[]);
     link.expect(PUBLISH);
     link.send(&[0xE0, 1, 0x97]);
@@ -259,7 +259,7 @@ fn a_message_of_qos_0_that_the_broker_refuses_is_an_error() {
 
 /// Any acknowledgement with an error, of whatever type, ends in an error with the broker's own words.
 #[test]
-fn an_acknowledgement_with_an_error_is_an_error() {
+fn pub_and_sub_report_an_acknowledgement_with_an_error_code() {
     let full = [0x40, 9, 0, 1, 0x97, 5, 0x1F, 0, 2, b'n', b'o'];
     let (child, mut link) = accepted(&["pub", "-t", "a", "-m", "m", "-q", "1"], &[]);
     link.expect(PUBLISH_QOS_1);
@@ -285,7 +285,7 @@ fn an_acknowledgement_with_an_error_is_an_error() {
 }
 
 #[test]
-fn standard_input_that_cannot_be_read_is_an_error() {
+fn pub_reports_standard_input_that_cannot_be_read() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let mut command = goldcrest(&["pub", "-t", "a", "-h", "127.0.0.1", "-p", &port]);

@@ -1,4 +1,4 @@
-//! The `goldcrest` command as its users meet it.
+//! The `goldcrest` command as its users see it.
 
 use crate::support::server::{Server, goldcrest, run, text};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn the_command_prints_what_it_does_and_stops_in_order() {
+fn goldcrest_prints_where_it_listens_and_stops_in_order() {
     for signal in ["TERM", "INT"] {
         let data_dir = std::env::temp_dir().join(format!("goldcrest-command-{}-{signal}", std::process::id()));
         let data_dir = data_dir.to_str().unwrap();
@@ -29,7 +29,7 @@ fn the_command_prints_what_it_does_and_stops_in_order() {
 }
 
 #[test]
-fn by_default_messages_are_kept_on_disk_for_one_process_at_a_time() {
+fn by_default_goldcrest_keeps_messages_on_disk_for_one_process_at_a_time() {
     let state = std::env::temp_dir().join(format!("goldcrest-state-{}", std::process::id()));
     let start = || Server::run(goldcrest(&["--shards", "1"]).env("XDG_STATE_HOME", &state));
     let server = start();
@@ -68,7 +68,7 @@ fn memory_only_warns_that_messages_can_be_lost() {
 }
 
 #[test]
-fn a_second_signal_ends_the_command_at_once() {
+fn a_second_signal_ends_goldcrest_at_once() {
     let server = Server::start(&[]);
     let mut silent = std::net::TcpStream::connect(server.address).unwrap();
     // Without the second signal the command would wait for this connected client, which neither reads its DISCONNECT nor closes.
@@ -84,7 +84,7 @@ fn a_second_signal_ends_the_command_at_once() {
 }
 
 #[test]
-fn messages_go_from_pub_to_sub() {
+fn goldcrest_sub_prints_messages_of_goldcrest_pub() {
     let server = Server::start(&["--shards", "2"]);
     let port = server.port();
     for (version, qos) in [("3.1", "0"), ("3.1.1", "1"), ("5", "2")] {
@@ -110,7 +110,7 @@ fn messages_go_from_pub_to_sub() {
 }
 
 #[test]
-fn a_retained_message_awaits_its_subscriber() {
+fn goldcrest_sub_gets_a_retained_message_of_goldcrest_pub() {
     let server = Server::start(&[]);
     let port = server.port();
     assert!(run(&["pub", "-p", &port, "-t", "state", "-m", "on", "-r", "-q", "1"]).status.success());
@@ -119,7 +119,7 @@ fn a_retained_message_awaits_its_subscriber() {
 }
 
 #[test]
-fn mistakes_are_one_line_and_an_exit_code() {
+fn mistakes_on_the_command_line_are_reported_in_one_line_with_an_exit_code() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let free = "127.0.0.1:0";
@@ -183,7 +183,7 @@ fn clients_beyond_the_limit_of_descriptors_are_closed_and_later_ones_are_served(
 }
 
 #[test]
-fn help_and_version_are_there() {
+fn help_and_version_are_printed() {
     assert!(text(&run(&["--help"]).stdout).contains("--allow-anonymous"));
     assert!(text(&run(&["sub", "--help"]).stdout).contains("goldcrest sub -t FILTER"));
     assert!(text(&run(&["pub", "--help"]).stdout).contains("--retain"));
@@ -224,7 +224,7 @@ fn completions_and_manual_pages_know_all_commands_and_options() {
 }
 
 #[test]
-fn a_store_is_checked_copied_restored_and_repaired() {
+fn store_commands_check_copy_restore_and_repair_a_store() {
     let folder = std::env::temp_dir().join(format!("goldcrest-store-{}", std::process::id()));
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (data, backup, restored) = (path("data"), path("backup"), path("restored"));
@@ -283,7 +283,7 @@ fn a_store_is_checked_copied_restored_and_repaired() {
 /// Moves the files of a store with 60 acknowledged messages away, one at a time. A bug of the past: `store check` said "sound", the start said
 /// nothing, and messages were gone.
 #[test]
-fn a_store_without_one_of_its_files_is_not_sound() {
+fn store_check_reports_each_missing_file_of_a_store() {
     let folder = std::env::temp_dir().join(format!("goldcrest-missing-{}", std::process::id()));
     let data = folder.join("data");
     let data_dir = data.to_str().unwrap();
@@ -340,7 +340,7 @@ fn a_store_without_one_of_its_files_is_not_sound() {
 }
 
 #[test]
-fn an_older_store_is_left_alone() {
+fn a_store_of_an_older_format_is_refused_and_left_unchanged() {
     let folder = std::env::temp_dir().join(format!("goldcrest-older-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let mut header = [0; 64];
@@ -357,7 +357,7 @@ fn an_older_store_is_left_alone() {
 }
 
 #[test]
-fn a_newer_store_is_left_alone_and_no_other_directory_is_suggested() {
+fn a_store_of_a_newer_format_is_refused_without_a_hint_to_another_directory() {
     let folder = std::env::temp_dir().join(format!("goldcrest-newer-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let mut header = [0; 64];

@@ -67,9 +67,10 @@ impl Drop for Server {
     }
 }
 
-/// A bug of the past: the default level showed no line at all. A client reconnected without end, and nobody knew why.
+/// A bug of the past: the default level showed no line at all. A client reconnected without end, and the log did not say
+/// why.
 #[test]
-fn each_client_has_one_line_for_each_reason_with_its_name_and_address() {
+fn the_log_has_one_line_for_each_client_and_reason_with_name_and_address() {
     let server = Server::start();
     // A device that sends a packet that is too large, again and again. MQTT 3.1.1 has no way to tell it why it is closed.
     let mut peer = None;
@@ -122,7 +123,7 @@ fn each_client_has_one_line_for_each_reason_with_its_name_and_address() {
 
 /// A line that only says "quota exceeded" would not tell the operator what to change.
 #[test]
-fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
+fn the_log_line_for_a_full_table_of_sessions_names_the_key_to_change() {
     let config = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sessions.toml");
     std::fs::write(&config, "[capacity]\nsessions = 16\n").unwrap();
     let server = Server::start_with(&["--shards", "1", "--config", config.to_str().unwrap()]);
@@ -141,7 +142,7 @@ fn the_line_for_a_full_table_of_sessions_names_the_key_to_change() {
 /// A device with `mqtts://`, a browser, a load balancer: the error "a field reaches beyond the end of the packet" would not
 /// help the user who set it up.
 #[test]
-fn the_line_for_a_client_of_another_protocol_names_the_protocol() {
+fn the_log_line_for_a_client_of_another_protocol_names_the_protocol() {
     let server = Server::start();
     for (bytes, name) in [
         (&b"\x16\x03\x01\0\xa5\x01\0\0\xa1\x03\x03"[..], "it speaks TLS"),
@@ -160,7 +161,7 @@ fn the_line_for_a_client_of_another_protocol_names_the_protocol() {
 
 /// Unlike a health check, this connection has begun a CONNECT.
 #[test]
-fn a_client_that_is_lost_amid_its_connect_has_a_line() {
+fn the_log_has_a_line_for_a_client_lost_amid_its_connect() {
     let server = Server::start();
     for _ in 0..5 {
         let mut half = TcpStream::connect(server.address).unwrap();
@@ -172,7 +173,7 @@ fn a_client_that_is_lost_amid_its_connect_has_a_line() {
 
 /// Health checks that connect each second, and clients that come and go, are not worth a line.
 #[test]
-fn health_checks_and_clients_that_leave_make_no_lines() {
+fn the_log_has_no_lines_for_health_checks_and_clients_that_leave() {
     let server = Server::start();
     for _ in 0..50 {
         drop(TcpStream::connect(server.address).unwrap());

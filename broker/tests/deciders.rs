@@ -67,7 +67,7 @@ fn begun(gateway: &Gateway, client_id: &str) -> Client {
 }
 
 #[test]
-fn a_client_proves_in_steps_who_it_is() {
+fn a_decider_can_authenticate_a_client_in_several_steps() {
     for shards in [1, 3] {
         let gateway = Gateway::start_with(&Config { shards, ..local() }, in_two_steps()).unwrap();
         for name in ["a", "b", "c", "d"] {
@@ -152,7 +152,7 @@ fn expect_message(client: &mut Client, topic: &str, payload: &[u8]) {
 }
 
 #[test]
-fn a_client_lives_below_the_mount_that_the_program_gives_it() {
+fn a_decider_can_mount_a_client_below_a_topic() {
     for shards in [1, 3] {
         let gateway = Gateway::start_with(&Config { shards, ..local() }, below_user_names()).unwrap();
         let mut reader = connect_of(&gateway, "reader", Some("site"));
@@ -185,7 +185,7 @@ fn a_client_lives_below_the_mount_that_the_program_gives_it() {
     }
 }
 
-/// A directory for a store, which is removed when this is dropped.
+/// A directory for a store, which is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -204,9 +204,10 @@ fn connect_lasting(gateway: &Gateway) -> (Client, bool) {
     (client, present)
 }
 
-/// Changed limits also hold for queues in the store, and messages that were acknowledged before the change come after a restart.
+/// Changed limits also hold for queues in the store, and messages that were acknowledged before the change are delivered after a
+/// restart.
 #[test]
-fn a_gateway_with_a_store_takes_another_configuration() {
+fn a_gateway_with_a_store_accepts_another_configuration() {
     for shards in [1, 3] {
         let name = format!("goldcrest-reload-{shards}-{}", std::process::id());
         let folder = Folder(std::env::temp_dir().join(name));

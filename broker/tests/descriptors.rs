@@ -1,4 +1,4 @@
-//! Few file descriptors: tests of the real command under a low limit, in a process of its own.
+//! Tests of the `goldcrest` command under a low limit of file descriptors, in processes of their own.
 
 use crate::support::server::{Server, goldcrest, text};
 use crate::support::{Client, message};
@@ -59,7 +59,7 @@ fn under(limit: u64, args: &[&str]) -> Command {
     command
 }
 
-/// The number that the error names, under a limit that is far too low.
+/// The least limit that works, as the error under a far too low limit names it.
 fn least_limit(store: bool) -> u64 {
     let place = if store { ["--data-dir", "/dev/null/none"].as_slice() } else { &["--memory-only"] };
     let output = under(20, &[&["--listen", "127.0.0.1:0", "--shards", SHARDS], place].concat()).output().unwrap();
@@ -117,7 +117,7 @@ fn open_files(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_limit_that_leaves_no_connection_is_an_error_that_names_the_needed_number() {
+fn a_descriptor_limit_without_room_for_a_connection_is_refused_with_the_needed_number() {
     for store in [false, true] {
         let least = least_limit(store);
         assert!(least < 200, "{least}");
@@ -132,7 +132,7 @@ fn a_limit_that_leaves_no_connection_is_an_error_that_names_the_needed_number() 
 }
 
 #[test]
-fn a_store_of_more_files_than_the_limit_starts_and_works_while_connections_take_all_they_may() {
+fn a_store_of_more_files_than_the_descriptor_limit_works_beside_many_connections() {
     const KEPT: usize = 1_500;
     let limit = least_limit(true) + 6;
     let folder = Folder::new("grown");
@@ -181,7 +181,7 @@ fn a_store_of_more_files_than_the_limit_starts_and_works_while_connections_take_
 }
 
 #[test]
-fn a_lack_of_descriptors_is_reported_as_the_reason_while_it_lasts() {
+fn ready_names_a_lack_of_descriptors_while_it_lasts() {
     let folder = Folder::new("reason");
     let server = Server::run(&mut folder.gateway(400, &["--http", "127.0.0.1:0"]));
     let http = http_address(&server);
@@ -250,7 +250,7 @@ fn processor_time(pid: u32) -> Duration {
 }
 
 #[test]
-fn a_huge_limit_costs_nothing() {
+fn a_huge_descriptor_limit_costs_no_memory_or_time() {
     // The highest limit that this process may set; in containers it is sometimes a thousand million.
     let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 30);
     let mut sizes = Vec::new();

@@ -25,7 +25,8 @@ fn with_gateways(access: impl Fn() -> Access, test: impl AsyncFn(&Gateway, &Conf
     }
 }
 
-/// Nobody may publish to a topic below `secret/`. While `strict` is set nobody may subscribe to such a topic either.
+/// No client may publish to a topic below `secret/`. While `strict` is set no client may subscribe to such a topic
+/// either.
 #[derive(Default)]
 struct Rules {
     strict: AtomicBool,
@@ -45,7 +46,7 @@ impl Authorize for Rules {
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[test]
-fn counters_are_those_of_all_shards() {
+fn the_counters_of_a_gateway_are_those_of_all_its_shards() {
     with_gateways(Access::new, async |gateway, _| {
         assert_eq!(gateway.counters().await.unwrap().connected, 0);
         let _clients = NAMES.map(|name| Client::connect(gateway.addresses()[0], name));
@@ -55,7 +56,7 @@ fn counters_are_those_of_all_shards() {
 }
 
 #[test]
-fn another_configuration_holds_for_clients_of_all_shards_that_connect_from_then_on() {
+fn a_changed_configuration_holds_for_new_clients_of_all_shards() {
     with_gateways(Access::new, async |gateway, config| {
         let mut other = config.clone();
         other.broker.keep_alive_max = 7;
@@ -84,7 +85,7 @@ fn a_configuration_that_needs_a_restart_is_refused_as_a_whole() {
 }
 
 #[test]
-fn permissions_of_the_program_are_asked_from_the_first_client_on() {
+fn permissions_of_the_embedding_program_hold_from_the_first_client_on() {
     let access = || Access::new().authorized_by(Arc::new(Rules::default()));
     with_gateways(access, async |gateway, _| {
         for name in NAMES {
@@ -104,7 +105,7 @@ fn permissions_of_the_program_are_asked_from_the_first_client_on() {
 
 /// Granted subscriptions end on all shards, and their clients are told why.
 #[test]
-fn changed_permissions_end_subscriptions_that_were_granted_before() {
+fn changed_permissions_end_subscriptions_granted_before() {
     let rules = Arc::new(Rules::default());
     with_gateways(Access::new, async |gateway, _| {
         rules.strict.store(false, Ordering::Relaxed);
@@ -134,7 +135,7 @@ fn connect_as(gateway: &Gateway, client_id: &str, user_name: &str, password: &[u
 }
 
 #[test]
-fn the_program_decides_who_may_connect() {
+fn the_embedding_program_decides_who_may_connect() {
     let decide = |request: AccessRequest, reply: Reply| {
         let connect = request.connect.expect("no client authenticates in steps");
         match (connect.user_name.as_deref(), connect.password.as_deref()) {
@@ -166,7 +167,7 @@ fn the_program_decides_who_may_connect() {
 
 /// The decision takes long, on another thread. Only its client waits for it.
 #[test]
-fn other_clients_are_served_while_a_decision_is_awaited() {
+fn other_clients_are_served_while_one_waits_for_a_decision() {
     let (ask, asked) = std::sync::mpsc::channel::<Reply>();
     let ask = std::sync::Mutex::new(ask);
     let config = Config { shards: 1, ..local() };
@@ -188,7 +189,7 @@ fn other_clients_are_served_while_a_decision_is_awaited() {
 }
 
 #[test]
-fn a_client_whose_proof_expires_is_closed() {
+fn a_client_whose_grant_expires_is_closed() {
     let lasts = Some(Duration::from_millis(100));
     let decide = move |_: AccessRequest, reply: Reply| match Decision::accept(Principal(1)) {
         Decision::Accept { principal, grant, data, .. } => {
@@ -209,7 +210,7 @@ fn a_client_whose_proof_expires_is_closed() {
 }
 
 #[test]
-fn events_of_all_shards_reach_the_program() {
+fn events_of_all_shards_reach_the_embedding_program() {
     for shards in [1, 3] {
         let mut config = Config { shards, sys_interval_s: 0, ..local() };
         config.broker.events = EventSet::CONNECTED | EventSet::SUBSCRIBED | EventSet::DISCONNECTED;
@@ -243,7 +244,7 @@ fn events_of_all_shards_reach_the_program() {
 }
 
 #[test]
-fn events_that_wait_beyond_a_bound_are_lost_and_counted() {
+fn events_beyond_the_queue_are_lost_and_counted() {
     let mut config = Config { shards: 2, sys_interval_s: 0, ..local() };
     config.broker.events = EventSet::ACCEPTED;
     let mut gateway = Gateway::start(&config).unwrap();
@@ -263,6 +264,6 @@ fn events_that_wait_beyond_a_bound_are_lost_and_counted() {
 }
 
 #[test]
-fn the_example_runs() {
+fn the_example_embedded_runs() {
     runtime().block_on(async { timeout(Duration::from_secs(20), example::run()).await }).expect("it ends").unwrap();
 }

@@ -1,4 +1,5 @@
-//! How connections end, and which packets still count: those that the client sent before it closed, and those that it is owed.
+//! The ends of connections, and which packets still count: those that the client sent before it closed, and those that it is
+//! owed.
 
 use crate::support::{Client, connect_packet, message, with_gateways};
 use goldcrest::Config;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A directory of its own, which is removed when this is dropped.
+/// A directory of its own, which is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -63,10 +64,10 @@ fn encoded(packets: &[Packet<'_>]) -> Vec<u8> {
 }
 
 /// A client that has unread bytes closes, so its system sends a reset. The bytes that the client sent before have arrived: ten
-/// messages and DISCONNECT. A bug of the past: none of them was taken in 8 of 10 tries, because a write failed before anybody
-/// read.
+/// messages and DISCONNECT. A bug of the past: none of them was read in 8 of 10 tries, because a write failed before the
+/// gateway read.
 #[test]
-fn last_messages_and_disconnect_count_after_a_reset() {
+fn messages_and_disconnect_before_a_reset_still_count() {
     with_gateways(
         |_| {},
         |address| {
@@ -115,7 +116,7 @@ impl Drop for SetWhenDropped<'_> {
 
 /// As above, with a client that is owed so many replies that the broker reads no more from it.
 #[test]
-fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
+fn messages_before_a_reset_count_even_if_the_broker_had_paused_reading() {
     with_gateways(
         |config| config.broker.limits.owed_replies = 16,
         |address| {
@@ -138,7 +139,7 @@ fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
                     topics.iter().map(|topic| Packet::Publish(message(topic, b"", QoS::AtLeastOnce))).collect();
                 last_words.push(Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
                 deaf.stream.write_all(&encoded(&last_words)).unwrap();
-                // The broker takes 16 messages, and no more while it owes the replies to these.
+                // The broker reads 16 messages, and no more while it owes their replies.
                 for n in 0..16 {
                     expect_message(&mut watcher, &format!("last/{round}/{n}"));
                 }
@@ -155,7 +156,7 @@ fn last_messages_count_after_a_reset_though_the_client_was_not_read() {
 /// The client sends all packets at once and closes its sending side, as `nc -N` does. A bug of the past: with a store no reply
 /// came, because the replies waited for the disk and the end of the connection did not wait for them.
 #[test]
-fn a_client_that_closes_its_sending_side_gets_all_replies_even_those_that_wait_for_the_disk() {
+fn a_half_closed_client_gets_all_replies_even_those_that_wait_for_the_disk() {
     let folder = Folder::new("half-closed");
     with_gateways(
         |config| folder.keep(config),
@@ -205,7 +206,7 @@ fn a_client_that_closes_its_sending_side_gets_all_replies_even_those_that_wait_f
 
 /// The client has closed its sending side, and never reads: even so its connection ends at some time.
 #[test]
-fn the_connection_of_a_client_that_closes_its_sending_side_and_never_reads_ends() {
+fn the_connection_of_a_half_closed_client_that_never_reads_ends() {
     with_gateways(
         |config| {
             config.capacity.connections = 3;

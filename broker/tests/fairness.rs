@@ -64,7 +64,7 @@ fn flood(mut client: Client, bytes: Vec<u8>) -> impl FnOnce() {
     }
 }
 
-/// Subscribes to all filters of so many levels, each of them `+` or `a`, followed by `/b`.
+/// Subscribes to all filters of `levels` levels, each of them `+` or `a`, followed by `/b`.
 fn subscribe_crossed(client: &mut Client, levels: u32) {
     let level = |filter: u32, at: u32| if filter >> at & 1 == 0 { "+" } else { "a" };
     let filter = |filter| (0..levels).map(|at| level(filter, at)).collect::<Vec<_>>().join("/") + "/b";
@@ -111,7 +111,7 @@ fn encoded(packet: Packet<'_>) -> Vec<u8> {
     bytes
 }
 
-/// The packets that subscribe to so many filters, and those that unsubscribe from them.
+/// The packets that subscribe to [`SUBSCRIPTIONS`] filters, and those that unsubscribe from them.
 fn subscribes_and_unsubscribes() -> (Vec<u8>, Vec<u8>) {
     let all: Vec<String> = (0..SUBSCRIPTIONS).map(|number| format!("load/{}/{number}", number % 64)).collect();
     let (packet_id, properties) = (PacketId::MIN, Properties::EMPTY);

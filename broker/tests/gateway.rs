@@ -46,7 +46,7 @@ fn messages_reach_clients_of_all_shards() {
 }
 
 #[test]
-fn order_is_kept_from_a_publisher_to_a_subscriber_of_another_shard() {
+fn messages_keep_their_order_from_one_shard_to_another() {
     with_gateways(
         |_| {},
         |address| {
@@ -76,7 +76,7 @@ fn order_is_kept_from_a_publisher_to_a_subscriber_of_another_shard() {
 /// The last packets of a client are handled before its next connection takes over the old one: no message that it published
 /// is lost, and its DISCONNECT counts, so there is no Will.
 #[test]
-fn a_client_may_leave_and_come_again_at_once() {
+fn the_last_packets_of_a_client_count_though_it_connects_again_at_once() {
     with_gateways(
         |_| {},
         |address| {
@@ -103,7 +103,7 @@ fn a_client_may_leave_and_come_again_at_once() {
 }
 
 #[test]
-fn packets_may_come_byte_by_byte_or_all_at_once() {
+fn packets_are_understood_byte_by_byte_and_all_at_once() {
     with_gateways(
         |_| {},
         |address| {
@@ -197,7 +197,7 @@ fn a_client_reads_the_last_packet_before_the_connection_ends() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_makes_nobody_else_wait() {
+fn a_subscriber_that_does_not_read_makes_no_other_client_wait() {
     with_gateways(
         |config| config.broker.limits.queued_messages = 100,
         |address| {
@@ -251,7 +251,7 @@ fn the_connection_of_a_client_that_neither_reads_nor_leaves_ends() {
 }
 
 #[test]
-fn silent_connections_keep_nobody_out() {
+fn silent_connections_keep_no_client_out() {
     with_gateways(
         |config| config.unfinished_connections = 8,
         |address| {
@@ -316,7 +316,7 @@ fn connections_beyond_the_capacity_are_closed_and_the_others_stay() {
 }
 
 #[test]
-fn a_gateway_that_stops_tells_its_clients() {
+fn a_stopping_gateway_disconnects_its_clients() {
     for shards in [1, 3] {
         let gateway = Gateway::start(&goldcrest::Config { shards, ..local() }).unwrap();
         let address = gateway.addresses()[0];
@@ -336,7 +336,7 @@ fn a_gateway_that_stops_tells_its_clients() {
 }
 
 #[test]
-fn a_gateway_that_cannot_listen_says_where_and_why() {
+fn the_error_of_a_gateway_that_cannot_listen_names_address_and_cause() {
     let gateway = Gateway::start(&local()).unwrap();
     let taken = gateway.addresses()[0];
     let error = Gateway::start(&goldcrest::Config { listeners: vec![Listener::new(taken)], ..local() }).unwrap_err();
@@ -350,9 +350,10 @@ fn a_gateway_that_cannot_listen_says_where_and_why() {
     Gateway::start(&goldcrest::Config { listeners: vec![meant], ..local() }).unwrap();
 }
 
-/// No client could ever connect to the first gateway, and the second one would refuse all clients.
+/// The first gateway has no listener that clients could use, and the second gateway would refuse all clients. The other
+/// gateways have a limit of 0, so they have no room for any client.
 #[test]
-fn a_gateway_that_nobody_could_use_does_not_start() {
+fn a_gateway_that_no_client_could_use_does_not_start() {
     let error = Gateway::start(&goldcrest::Config { listeners: Vec::new(), ..local() }).unwrap_err();
     assert!(error.to_string().starts_with("there is no listener, so nobody could connect"), "{error}");
     let mut asking = local();
@@ -376,7 +377,7 @@ fn a_gateway_that_nobody_could_use_does_not_start() {
 }
 
 #[test]
-fn both_loopbacks_are_listened_on_with_one_port() {
+fn both_loopback_addresses_get_the_same_port() {
     let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| Listener::new(address.parse().unwrap()));
     let gateway = Gateway::start(&goldcrest::Config { listeners: listeners.to_vec(), ..local() }).unwrap();
     let [v4, v6] = gateway.addresses() else { panic!("{:?}", gateway.addresses()) };

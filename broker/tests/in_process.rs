@@ -92,7 +92,7 @@ impl Client {
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[test]
-fn messages_pass_between_clients_of_all_shards_at_qos_1() {
+fn messages_pass_between_in_process_clients_of_all_shards() {
     for count in [1, 3] {
         with_gateway(shards(count), async |gateway| {
             let mut clients = Vec::new();
@@ -114,7 +114,7 @@ fn messages_pass_between_clients_of_all_shards_at_qos_1() {
 /// A publisher goes on while a subscriber does not read: messages for which the stream has no room wait in the subscriber's
 /// queue, in order.
 #[test]
-fn a_client_that_does_not_read_gets_what_its_queue_holds_once_it_reads() {
+fn an_in_process_client_gets_its_queue_when_it_reads_again() {
     const MESSAGES: u32 = 500;
     with_gateway(shards(2), async |gateway| {
         let mut subscriber = Client::connect(gateway, "slow").await;
@@ -144,7 +144,7 @@ fn a_client_that_does_not_read_gets_what_its_queue_holds_once_it_reads() {
 
 /// A packet that is longer than the stream's buffer arrives whole, in both directions.
 #[test]
-fn long_packets_pass() {
+fn packets_longer_than_the_streams_buffer_arrive_whole() {
     with_gateway(shards(2), async |gateway| {
         let mut client = Client::connect(gateway, "a").await;
         client.subscribe("t", QoS::AtMostOnce).await;
@@ -156,7 +156,7 @@ fn long_packets_pass() {
 
 /// A client that drops its end without DISCONNECT has its Will sent [MQTT-3.1.2-8], as if the network had lost it.
 #[test]
-fn a_client_that_drops_its_end_has_its_will_sent() {
+fn dropping_an_in_process_connection_publishes_the_will() {
     with_gateway(shards(2), async |gateway| {
         let mut watcher = Client::connect(gateway, "watcher").await;
         watcher.subscribe("gone", QoS::AtMostOnce).await;
@@ -172,7 +172,7 @@ fn a_client_that_drops_its_end_has_its_will_sent() {
 
 /// The broker sends its last packet before it closes a connection.
 #[test]
-fn a_client_reads_the_reason_for_its_closing_and_then_the_end() {
+fn an_in_process_client_reads_the_brokers_disconnect_and_then_the_end() {
     with_gateway(shards(2), async |gateway| {
         let mut first = Client::connect(gateway, "same").await;
         let _second = Client::connect(gateway, "same").await;
@@ -188,7 +188,7 @@ fn a_client_reads_the_reason_for_its_closing_and_then_the_end() {
 
 /// Clients in the process count like any others, and are told that the gateway stops.
 #[test]
-fn connections_are_bounded_and_end_with_the_gateway() {
+fn in_process_connections_are_bounded_and_end_with_the_gateway() {
     let mut config = shards(1);
     config.capacity.connections = 2;
     let gateway = Gateway::start(&config).unwrap();

@@ -49,7 +49,7 @@ fn publish_all(address: SocketAddr) {
 }
 
 #[test]
-fn subscribers_that_read_at_once_or_late_get_all_messages_in_order() {
+fn subscribers_that_read_at_once_or_late_get_all_large_messages_in_order() {
     with_gateways(
         |_| {},
         |address| {
@@ -100,10 +100,10 @@ fn subscribers_that_read_at_once_or_late_get_all_messages_in_order() {
     );
 }
 
-/// A client that stops reading later gets as many messages as there was memory for, whole and in order, and the one that was
-/// being written when it stopped.
+/// A client that stops reading later gets as many messages as there was memory for, whole and in order, and the message that
+/// was being written when it stopped.
 #[test]
-fn a_client_that_does_not_read_takes_no_more_memory_than_the_capacity() {
+fn the_queue_of_a_client_that_does_not_read_keeps_to_the_capacity() {
     const SENT: u16 = 400;
     const KEPT: usize = 3 << 20;
     with_gateways(
@@ -116,7 +116,7 @@ fn a_client_that_does_not_read_takes_no_more_memory_than_the_capacity() {
                 let payload = [&number.to_be_bytes()[..], &[7; 100_000]].concat();
                 publisher.send(publish(0, QoS::AtMostOnce, &payload));
             }
-            // The broker has taken all messages. Since some of them have left, there is room for one more.
+            // The broker has received all messages. Since some of them have been sent, there is room for one more.
             publisher.send(Packet::PingReq);
             publisher.expect(Packet::PingResp);
             let mut last = None;
@@ -137,15 +137,16 @@ fn a_client_that_does_not_read_takes_no_more_memory_than_the_capacity() {
                 last = Some(number);
                 come += 1;
             }
-            // More messages arrive than memory keeps, because the sockets hold some too.
+            // More messages arrive than the broker's memory keeps, because the sockets hold some too.
             assert!((KEPT / 100_000 / 2..usize::from(SENT)).contains(&come), "{come}");
         },
     );
 }
 
-/// A peer announces a long packet and sends only its beginning: nobody else waits, and the end of the connection is noticed.
+/// A peer announces a long packet and sends only its beginning: no other client waits, and the end of the connection is
+/// noticed.
 #[test]
-fn a_packet_that_never_ends_harms_nobody() {
+fn a_packet_that_never_ends_harms_no_other_client() {
     with_gateways(
         |_| {},
         |address| {
@@ -175,7 +176,7 @@ fn a_packet_that_never_ends_harms_nobody() {
 
 /// A client that is sending a PUBLISH that is too large is told why it is closed, even if it sends the packet to its end first.
 #[test]
-fn a_client_with_a_too_large_packet_is_told_why_after_its_last_byte() {
+fn a_client_that_sends_a_too_large_packet_to_its_end_is_told_why_it_is_closed() {
     with_gateways(
         |_| {},
         |address| {
@@ -194,7 +195,7 @@ fn a_client_with_a_too_large_packet_is_told_why_after_its_last_byte() {
 
 /// One message may need more room in the store than the share of its shard: the message waits until the room is granted.
 #[test]
-fn a_message_larger_than_the_room_of_a_shard_is_taken() {
+fn a_message_larger_than_a_shards_share_of_the_store_is_accepted() {
     let folder = std::env::temp_dir().join(format!("goldcrest-large-{}", std::process::id()));
     let config = Config { shards: 8, data_dir: Some(folder.clone()), ..local() };
     let gateway = Gateway::start(&config).unwrap();

@@ -32,7 +32,7 @@ async fn receive(client: &mut LocalClient) -> (String, Vec<u8>, QoS) {
 }
 
 #[test]
-fn messages_of_each_qos_pass_between_clients_in_order() {
+fn messages_of_each_qos_pass_between_gateway_clients_in_order() {
     with_gateways(
         |_| {},
         async |gateway| {
@@ -55,7 +55,7 @@ fn messages_of_each_qos_pass_between_clients_in_order() {
 
 /// Messages that arrive while a client waits for an answer are kept, and the answer still arrives.
 #[test]
-fn a_client_may_publish_to_itself() {
+fn a_gateway_client_may_publish_to_itself() {
     with_gateways(
         |_| {},
         async |gateway| {
@@ -78,7 +78,7 @@ fn a_client_may_publish_to_itself() {
 }
 
 #[test]
-fn a_dropped_call_leaves_the_client_usable() {
+fn a_dropped_call_leaves_a_gateway_client_usable() {
     with_gateways(
         |_| {},
         async |gateway| {
@@ -100,7 +100,7 @@ fn a_dropped_call_leaves_the_client_usable() {
 }
 
 #[test]
-fn messages_of_qos_0_that_wait_beyond_a_bound_are_lost_and_counted() {
+fn messages_of_qos_0_beyond_a_gateway_clients_queue_are_counted_as_lost() {
     with_gateways(
         |_| {},
         async |gateway| {
@@ -123,7 +123,7 @@ fn messages_of_qos_0_that_wait_beyond_a_bound_are_lost_and_counted() {
 }
 
 #[test]
-fn a_refusal_by_the_broker_is_an_error_and_the_client_goes_on() {
+fn a_gateway_client_returns_a_refusal_as_an_error_and_stays_usable() {
     let packet_bytes = 10_000;
     with_gateways(
         |config| config.broker.limits.packet_bytes = packet_bytes,
@@ -143,7 +143,7 @@ fn a_refusal_by_the_broker_is_an_error_and_the_client_goes_on() {
 }
 
 #[test]
-fn a_client_that_is_taken_over_learns_why_it_is_closed() {
+fn a_gateway_client_that_is_taken_over_learns_why_it_is_closed() {
     with_gateways(
         |_| {},
         async |gateway| {
@@ -156,7 +156,7 @@ fn a_client_that_is_taken_over_learns_why_it_is_closed() {
 }
 
 #[test]
-fn a_client_that_waits_for_messages_outlives_the_longest_keep_alive() {
+fn a_waiting_gateway_client_sends_pings_to_keep_alive() {
     with_gateways(
         |config| config.broker.keep_alive_max = 1,
         async |gateway| {

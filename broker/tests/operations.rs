@@ -1,4 +1,4 @@
-//! The figures for operators, over HTTP and below `$SYS/`, match the events of the test.
+//! The numbers that operators see over HTTP and below `$SYS/` match the events of the test.
 
 use crate::support::{Client, connect_packet, local, message, runtime};
 use goldcrest::{Config, Gateway, HttpConfig, StartError};
@@ -25,7 +25,7 @@ fn with_gateways(change: impl Fn(&mut Config), test: impl Fn(&Gateway)) {
     }
 }
 
-/// A directory for a store, which is removed when this is dropped.
+/// A directory for a store, which is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -110,7 +110,7 @@ fn wait_for_topic(watcher: &mut Client, topic: &str, wanted: &str) {
 }
 
 #[test]
-fn metrics_topics_and_sessions_match_the_traffic() {
+fn metrics_sys_topics_and_sessions_match_the_traffic() {
     // Room for the messages that the watcher of the topics gets at once.
     const QUEUED: usize = 100;
     const LOST: usize = 15;
@@ -212,7 +212,7 @@ fn all_sessions_are_shown_in_portions() {
 
 /// Dashboards that were made for Mosquitto show these topics.
 #[test]
-fn rates_and_bytes_of_messages_are_below_sys_as_mosquitto_has_them() {
+fn message_rates_and_bytes_have_the_sys_topics_of_mosquitto() {
     with_gateways(
         |_| {},
         |gateway| {
@@ -267,7 +267,7 @@ fn value(address: SocketAddr, topic: &str) -> String {
 
 /// A new subscriber gets all values at once; later only changed values come; and no client can publish one.
 #[test]
-fn topics_below_sys_are_retained_and_the_servers_own() {
+fn sys_topics_are_retained_and_clients_cannot_publish_them() {
     with_gateways(
         |_| {},
         |gateway| {
@@ -300,7 +300,7 @@ fn topics_below_sys_are_retained_and_the_servers_own() {
 }
 
 #[test]
-fn without_an_interval_there_are_no_topics_and_without_http_nobody_answers() {
+fn sys_topics_and_http_can_be_turned_off() {
     let gateway = Gateway::start(&Config { sys_interval_s: 0, ..config(1) }).unwrap();
     let mut late = Client::connect(gateway.addresses()[0], "late");
     late.subscribe("$SYS/#", QoS::AtLeastOnce);
@@ -313,7 +313,7 @@ fn without_an_interval_there_are_no_topics_and_without_http_nobody_answers() {
 }
 
 #[test]
-fn other_machines_are_answered_only_if_that_is_configured() {
+fn http_answers_other_machines_only_if_configured() {
     let mut open = config(1);
     open.http.listen = vec!["0.0.0.0:0".parse().unwrap()];
     assert!(matches!(Gateway::start(&open), Err(StartError::HttpOpenToAll(_))));
@@ -366,7 +366,7 @@ fn a_gateway_with_a_full_store_is_not_ready_until_there_is_room() {
 }
 
 #[test]
-fn a_flipped_bit_on_disk_is_reported_after_the_next_start() {
+fn a_flipped_bit_in_the_store_is_reported_after_the_next_start() {
     let folder = Folder::new("damage");
     let start =
         |shards| Gateway::start(&Config { data_dir: Some(folder.0.join(format!("{shards}"))), ..config(shards) });
@@ -415,7 +415,7 @@ fn a_flipped_bit_on_disk_is_reported_after_the_next_start() {
 }
 
 #[test]
-fn a_gateway_that_stops_is_not_ready() {
+fn a_stopping_gateway_is_not_ready() {
     for shards in [1, 2] {
         let gateway = Gateway::start(&config(shards)).unwrap();
         let http = gateway.http_addresses()[0];
@@ -435,7 +435,7 @@ fn a_gateway_that_stops_is_not_ready() {
 }
 
 #[test]
-fn wrong_requests_are_answered_or_cut_off() {
+fn wrong_http_requests_are_answered_or_cut_off() {
     let gateway = Gateway::start(&config(1)).unwrap();
     let http = gateway.http_addresses()[0];
     assert_eq!(get(&gateway, "/").0, 404);
@@ -459,7 +459,7 @@ fn wrong_requests_are_answered_or_cut_off() {
 
 /// A web page whose name resolves to this machine (DNS rebinding) gets no data.
 #[test]
-fn requests_for_other_hosts_are_not_answered() {
+fn http_requests_for_other_hosts_are_not_answered() {
     let mut config = config(1);
     config.http.host_names = vec!["broker.example".to_owned()];
     let gateway = Gateway::start(&config).unwrap();
@@ -494,7 +494,7 @@ fn requests_for_other_hosts_are_not_answered() {
 
 /// A health check with a time limit of 1 s is answered: the oldest unfinished request is closed for it.
 #[test]
-fn a_probe_is_answered_beside_500_slow_connections() {
+fn a_health_check_is_answered_beside_500_slow_connections() {
     let gateway = Gateway::start(&config(1)).unwrap();
     let http = gateway.http_addresses()[0];
     let slow: Vec<TcpStream> = (0..500)
@@ -514,7 +514,7 @@ fn a_probe_is_answered_beside_500_slow_connections() {
 
 /// Clients that send nothing have a bounded number of places, for a bounded time.
 #[test]
-fn slow_clients_keep_nobody_out_for_long() {
+fn slow_http_clients_keep_others_out_only_for_a_short_time() {
     let gateway = Gateway::start(&config(1)).unwrap();
     let http = gateway.http_addresses()[0];
     let mut slow: Vec<TcpStream> = (0..16)

@@ -1,5 +1,5 @@
 //! A gateway whose process is stopped for a while, as by a debugger, a snapshot of its machine, or a busy host. Packets that clients
-//! sent meanwhile are taken before timers fire.
+//! sent meanwhile are handled before timers fire.
 
 mod support;
 
@@ -71,7 +71,7 @@ fn accepted(packet: Packet<'_>) -> bool {
 
 /// [MQTT-3.1.2-22]
 #[test]
-fn clients_that_ping_while_the_gateway_is_stopped_stay() {
+fn clients_that_ping_while_the_process_is_stopped_stay_connected() {
     for shards in [1, 2] {
         let gateway = Gateway::start(shards);
         let connect = |number| {
@@ -88,7 +88,7 @@ fn clients_that_ping_while_the_gateway_is_stopped_stay() {
         }
         clients.iter_mut().for_each(|client| client.send(Packet::PingReq));
         clients.iter_mut().for_each(|client| client.expect(Packet::PingResp));
-        // Clients that send no more are still cut off in the end.
+        // Clients that send no more are still closed in the end.
         for client in &mut clients {
             assert_eq!(client.receive(|packet| packet.packet_type()), PacketType::Disconnect);
         }
@@ -97,7 +97,7 @@ fn clients_that_ping_while_the_gateway_is_stopped_stay() {
 
 /// [MQTT-3.1.3-9] [MQTT-3.1.2-5]
 #[test]
-fn a_session_lives_and_its_delayed_will_is_not_sent_where_the_client_came_back_while_the_gateway_was_stopped() {
+fn a_client_that_returns_while_the_process_is_stopped_keeps_its_session_and_its_will_is_not_sent() {
     for shards in [1, 2] {
         let gateway = Gateway::start(shards);
         let mut watcher = Client::connect(gateway.address, "watcher");
@@ -138,7 +138,7 @@ fn a_session_lives_and_its_delayed_will_is_not_sent_where_the_client_came_back_w
 }
 
 #[test]
-fn a_connect_that_came_while_the_gateway_was_stopped_is_taken() {
+fn a_connect_that_came_while_the_process_was_stopped_is_accepted() {
     let gateway = Gateway::start(1);
     let mut clients: Vec<_> = (0..50).map(|_| Client::open(gateway.address)).collect();
     // All connections were accepted: the last one has its answer.

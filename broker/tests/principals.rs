@@ -1,4 +1,4 @@
-//! Principals are stable: the number of a name outlives the gateway that gave it.
+//! The number of a principal's name outlives the gateway that gave it.
 
 use crate::support::{local, runtime};
 use goldcrest::{Config, Gateway, StartError};
@@ -8,7 +8,7 @@ use goldcrest_store::{Batch, Directory, Key, LogStore, Options, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A directory for a store, which is removed when this is dropped.
+/// A directory for a store, which is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -40,7 +40,7 @@ fn put(path: &Path, key: Key, body: &[u8]) {
 }
 
 #[test]
-fn names_keep_their_numbers_across_restarts_with_any_number_of_shards() {
+fn principal_names_keep_their_numbers_over_restarts_with_any_shards() {
     let folder = Folder::new("principals-shards");
     let mut names: Vec<String> = Vec::new();
     for shards in [1, 3, 2, 2, 1] {
@@ -84,7 +84,7 @@ fn the_store_commands_show_principals_by_name() {
 }
 
 #[test]
-fn a_gateway_in_memory_has_names_until_it_stops() {
+fn a_gateway_in_memory_has_principal_names_until_it_stops() {
     let gateway = Gateway::start(&local()).unwrap();
     let ann = gateway.principals().principal("ann").unwrap();
     assert_eq!(gateway.principals().find("ann"), Some(ann));
@@ -120,7 +120,7 @@ fn a_new_name_never_gets_the_number_of_a_principal_that_has_a_session() {
 }
 
 #[test]
-fn a_store_with_records_of_a_newer_program_is_refused_with_an_explanation() {
+fn a_store_with_principal_records_of_a_newer_program_is_refused() {
     let words = [
         (
             Key { shard: Key::COMMON, kind: 0x5a, slot: 0 },

@@ -1,4 +1,4 @@
-//! The `goldcrest` process and its system: signals, pipes that nobody reads, full devices, fewer cores.
+//! The `goldcrest` process and its system: signals, pipes without readers, full devices, fewer cores.
 
 use crate::support::server::{Server, goldcrest, run, text};
 use goldcrest::{Access, Config, Gateway, StartError};
@@ -53,7 +53,7 @@ impl Drop for Folder {
 
 /// A bug of the past: shards wrote to the pipe themselves and stood still once it was full.
 #[test]
-fn a_log_that_nobody_reads_makes_no_client_wait() {
+fn a_log_without_a_reader_makes_no_client_wait() {
     // More lines than the pipe and the queue of lines before it have room for.
     const CLIENTS: usize = 3000;
     let mut server = Server::start(&["--shards", "2", "--log", "debug"]);
@@ -66,7 +66,7 @@ fn a_log_that_nobody_reads_makes_no_client_wait() {
         log.read_to_string(&mut logged).unwrap();
         logged
     });
-    // Now that somebody reads, further lines are written, with a note about the missing ones.
+    // Now that the test reads, further lines are written, with a note about the missing ones.
     std::thread::sleep(Duration::from_millis(300));
     assert!(is_served(server.address));
     server.signal("TERM");
@@ -80,9 +80,9 @@ fn a_log_that_nobody_reads_makes_no_client_wait() {
     assert!(logged.trim_end().lines().last().unwrap().contains("stopping"), "its last line is there");
 }
 
-/// The end of the process does not wait for a reader either.
+/// Neither does the end of the process wait for a reader.
 #[test]
-fn a_log_that_nobody_ever_reads_does_not_keep_the_gateway_from_stopping() {
+fn a_log_without_a_reader_does_not_keep_the_gateway_from_stopping() {
     let server = Server::start(&["--shards", "2", "--log", "debug"]);
     for n in 0..3000 {
         assert!(is_served(server.address), "client {n}");
@@ -94,7 +94,7 @@ fn a_log_that_nobody_ever_reads_does_not_keep_the_gateway_from_stopping() {
 }
 
 #[test]
-fn full_devices_and_closed_streams_harm_nothing() {
+fn full_devices_and_closed_output_streams_do_no_harm() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let mut command = goldcrest(&["--memory-only", "--log", "debug"]);
     let server = Server::run(command.stderr(full()));
@@ -115,7 +115,7 @@ fn full_devices_and_closed_streams_harm_nothing() {
     }
 }
 
-/// A pipe that is full because nobody reads it. Dropping the reader closes it.
+/// A pipe that is full because it is not read. Dropping the reader closes it.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
@@ -126,7 +126,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
 }
 
 #[test]
-fn an_error_that_nobody_reads_ends_the_command_with_its_exit_code() {
+fn an_error_without_a_reader_ends_the_command_with_its_exit_code() {
     let folder = Folder::new("unread");
     let nothing = folder.path();
     for (args, code) in [
@@ -147,7 +147,7 @@ fn an_error_that_nobody_reads_ends_the_command_with_its_exit_code() {
 
 /// A bug of the past: the main thread stood still, and no signal was handled any more.
 #[test]
-fn a_greeting_that_nobody_reads_makes_no_client_wait() {
+fn a_greeting_without_a_reader_makes_no_client_wait() {
     let (_reader, writer) = full_pipe();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = goldcrest(&["--memory-only", "--listen", &address.to_string()]);
@@ -161,7 +161,7 @@ fn a_greeting_that_nobody_reads_makes_no_client_wait() {
 }
 
 #[test]
-fn a_reader_that_stops_reading_is_no_failure_but_a_full_device_is() {
+fn commands_succeed_if_their_reader_stops_and_fail_on_a_full_device() {
     for args in [
         &["--help"][..],
         &["--version"],
@@ -183,9 +183,9 @@ fn a_reader_that_stops_reading_is_no_failure_but_a_full_device_is() {
     }
 }
 
-/// A bug of the past: the process stood still without a word, and nobody knew why.
+/// A bug of the past: the process stood still without a word about the reason.
 #[test]
-fn waiting_for_a_configuration_that_nobody_writes_is_reported() {
+fn waiting_for_a_configuration_from_a_pipe_is_reported() {
     let folder = Folder::new("fifo");
     let fifo = folder.0.join("gateway.toml");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -231,7 +231,7 @@ fn the_error_for_an_empty_path_names_its_option() {
 }
 
 #[test]
-fn a_wrong_rust_log_is_named_and_one_for_a_library_silences_nothing_else() {
+fn a_wrong_rust_log_is_reported_and_one_for_a_library_silences_no_other() {
     let output = goldcrest(&["--memory-only", "--listen", "127.0.0.1:0"]).env("RUST_LOG", "rumqttd").output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
@@ -295,7 +295,7 @@ fn a_store_keeps_its_number_of_shards_until_another_is_configured() {
     let logged = start(&[]);
     assert_eq!(shards(), 37);
     assert!(logged.contains("shards: 37, as the store has been made for, and not "), "{logged}");
-    // One for each core but one.
+    // One shard for each core but one.
     let advised = (std::thread::available_parallelism().unwrap().get() as u16 - 1).max(1);
     let mut starts = 0;
     while shards() != advised {
@@ -308,7 +308,7 @@ fn a_store_keeps_its_number_of_shards_until_another_is_configured() {
 }
 
 #[test]
-fn a_start_that_is_given_up_changes_nothing() {
+fn a_start_that_is_given_up_leaves_the_store_unchanged() {
     let folder = Folder::new("given-up");
     let local = || goldcrest::Listener::new("127.0.0.1:0".parse().unwrap());
     let config = |shards| Config {

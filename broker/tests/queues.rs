@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// More than `queued_messages`.
+/// More messages than `queued_messages`.
 const MESSAGES: u32 = 12_000;
 /// Messages that the publisher sends before it waits for their acknowledgements.
 const AT_ONCE: u32 = 500;
@@ -16,7 +16,7 @@ fn start(folder: &Path, shards: &str) -> Server {
     Server::run(&mut goldcrest(&["--data-dir", folder, "--shards", shards]))
 }
 
-/// A client of MQTT 3.1.1 whose Session is kept.
+/// Connects a client of MQTT 3.1.1 with a lasting Session.
 fn connect(server: &Server, id: u8) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_nodelay(true).unwrap();

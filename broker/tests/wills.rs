@@ -122,7 +122,7 @@ fn store_says(folder: &Path, subcommand: &str) -> String {
 /// A bug of the past: the store had recorded "online" but not the Will "offline", so a client that never came back was
 /// online for ever.
 #[test]
-fn a_client_that_does_not_come_back_after_kill_9_is_offline() {
+fn the_will_of_a_client_that_does_not_return_after_kill_9_is_published() {
     for (before, after) in [(1, 3), (2, 2)] {
         let folder = folder(&format!("{before}-{after}"));
         let gateway = Gateway::start(&folder, before);
@@ -148,7 +148,7 @@ fn a_client_that_does_not_come_back_after_kill_9_is_offline() {
 }
 
 #[test]
-fn a_client_that_is_back_in_time_after_kill_9_stays_online() {
+fn the_will_of_a_client_that_returns_in_time_after_kill_9_is_not_published() {
     for shards in [1, 2] {
         let folder = folder(&format!("back-{shards}"));
         let gateway = Gateway::start(&folder, shards);

@@ -1,5 +1,5 @@
-//! Who may connect, and what each client may do: passwords, a rule by Client Identifier, and rules that change while the broker runs.
-//! `cargo run --example auth --features alloc`
+//! Decides who may connect and what each client may do: passwords, a rule by Client Identifier, and rules that change while the broker
+//! runs. `cargo run --example auth --features alloc`
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use goldcrest_core::{
     Shard, Subject, Subscribable, Then, TopicFilter, TopicName, Verdict,
 };
 
-/// Each client publishes below its own Client Identifier. Only the operator reads, as long as the door is open.
+/// Each client may publish below its own Client Identifier. Only the operator may subscribe, as long as `is_open` is true.
 struct Rules {
     operator: Principal,
     is_open: AtomicBool,
@@ -30,7 +30,7 @@ impl Authorize for Rules {
     }
 }
 
-/// A real server looks the user up and compares a slow hash, on another thread: the broker goes on meanwhile.
+/// A real server looks the user up and compares a slow hash on another thread, while the broker goes on.
 fn decide(ask: &Ask<'_>) -> Verdict<'static> {
     match ask {
         Ask::Connect(connect) => match (connect.user_name, connect.password) {
@@ -42,7 +42,7 @@ fn decide(ask: &Ask<'_>) -> Verdict<'static> {
     }
 }
 
-/// Hands in bytes of a client, and gives what the broker sends it.
+/// Hands in bytes of a client, and returns the bytes that the broker sends it.
 fn turn(broker: &mut Broker<'_>, now: Instant, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
     let received = broker.handle_bytes(now, id, bytes);
     if let Next::Ask(ask) = received.next {
@@ -71,18 +71,19 @@ pub fn main() {
     let config = Config { authentication: Authentication::Ask, ..Config::gateway(1) };
     let mut broker = Broker::new(memory, config, rules.clone());
 
-    // CONNECT of MQTT 3.1.1 with a wrong password: CONNACK 4.
+    // A CONNECT of MQTT 3.1.1 with a wrong password is answered with CONNACK 4.
     let stranger = broker.handle_connected(now).expect("there is room");
     let answer = turn(&mut broker, now, stranger, b"\x10\x19\0\x04MQTT\x04\xc2\0\0\0\x01x\0\x06sensor\0\x02no");
     assert_eq!(answer, b"\x20\x02\0\x04");
     broker.handle_closed(now, stranger);
 
-    // The operator subscribes to everything: SUBACK with QoS 0.
+    // The operator subscribes to everything: SUBACK grants QoS 0.
     let operator = broker.handle_connected(now).expect("there is room");
     turn(&mut broker, now, operator, b"\x10\x20\0\x04MQTT\x04\xc2\0\0\0\x02op\0\x08operator\0\x06secret");
     assert_eq!(turn(&mut broker, now, operator, b"\x82\x06\0\x01\0\x01#\0"), b"\x90\x03\0\x01\0");
 
-    // A sensor publishes below its own name. Below another name a client of MQTT 3.1.1 is not told, and its message with QoS 0 is dropped.
+    // A sensor publishes below its own name, and below another name. There the message with QoS 0 is dropped, and a client of MQTT 3.1.1
+    // is not told.
     let sensor = broker.handle_connected(now).expect("there is room");
     turn(&mut broker, now, sensor, b"\x10\x1c\0\x04MQTT\x04\xc2\0\0\0\x02s1\0\x06sensor\0\x041234");
     turn(&mut broker, now, sensor, b"\x30\x07\0\x04s1/tx");
@@ -91,7 +92,7 @@ pub fn main() {
     println!("the operator got {:?}", String::from_utf8_lossy(&got));
     assert_eq!(got, b"\x30\x07\0\x04s1/tx");
 
-    // The door is closed: what was granted is asked anew, and the operator loses its subscription and its connection.
+    // The rules change: what was granted is asked again, and the operator loses its subscription and its connection.
     rules.is_open.store(false, Ordering::Relaxed);
     broker.rules_changed(now);
     broker.handle_timeout(now);

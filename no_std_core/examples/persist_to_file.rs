@@ -1,8 +1,8 @@
-//! Sessions and messages that survive a crash: records of the broker in one file, which is replaced as a whole for each batch.
-//! `cargo run --example persist_to_file --features alloc`
+//! Sessions and messages that survive a crash: the broker's records are in one file, which is replaced as a whole for each batch. `cargo
+//! run --example persist_to_file --features alloc`
 //!
-//! To write everything anew for each batch is fine for some hundred records. The gateway appends to a log instead (`goldcrest-store`), and firmware writes to
-//! NOR flash (`goldcrest-flash`).
+//! Writing all records for each batch is fine for some hundred records. The gateway appends to a log instead (`goldcrest-store`), and
+//! firmware writes to NOR flash (`goldcrest-flash`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ struct Store {
 }
 
 impl Store {
-    /// Reads the file, if there is one. Each record stands behind its length.
+    /// Reads the file, if there is one. In the file each record follows its length.
     fn open(path: &Path) -> io::Result<Self> {
         let mut records = BTreeMap::new();
         if let Ok(bytes) = fs::read(path) {
@@ -34,7 +34,7 @@ impl Store {
         Ok(Self { path: path.to_owned(), records })
     }
 
-    /// Takes the next batch of the broker, and makes it safe. A crash leaves the file as it was before, or with the whole batch.
+    /// Polls the next batch of the broker, and makes it safe. A crash leaves the file as it was before, or with the whole batch.
     fn commit(&mut self, broker: &mut Broker<'_>) -> io::Result<()> {
         if !broker.has_records() {
             return Ok(());
@@ -57,17 +57,17 @@ impl Store {
         }
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
-        // The name has to survive, too.
+        // The file's name must survive, too.
         File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         broker.handle_persisted(batch);
         Ok(())
     }
 
-    /// A broker that goes on where the file says.
+    /// A broker with the state that the file holds.
     fn restore(&self, now: Instant) -> Broker<'static> {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         let mut broker = Broker::new(memory, Config { durable: true, ..Config::gateway(1) }, &AllowAll);
-        // Keys have the order in which records are restored.
+        // The order of the keys is the order in which records must be restored.
         for sealed in self.records.values() {
             let record = record::open(sealed).expect("it was looked at when the file was read");
             if let Err(reason) = broker.restore(record) {
@@ -80,7 +80,7 @@ impl Store {
     }
 }
 
-/// Hands in bytes of a client, commits, and gives what the broker sends the client then.
+/// Hands in bytes of a client, commits, and returns the bytes that the broker sends the client then.
 fn turn(broker: &mut Broker<'_>, store: &mut Store, now: Instant, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
     broker.handle_bytes(now, id, bytes);
     store.commit(broker).expect("the disk works");
@@ -101,7 +101,7 @@ pub fn main() {
     fs::remove_file(&path).expect("the file is there");
 }
 
-/// A message for an absent client survives that its broker is gone without a word.
+/// Shows that a message for an absent client survives the sudden end of the broker.
 pub fn run(path: &Path) {
     let now = Instant::from_millis(0);
     let mut store = Store::open(path).expect("the file can be read");
@@ -109,19 +109,19 @@ pub fn run(path: &Path) {
     let sensor = broker.handle_connected(now).expect("there is room");
     turn(&mut broker, &mut store, now, sensor, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01p");
 
-    // A client with a Session that stays, CleanSession 0: it subscribes with QoS 1, and goes.
+    // A client with a lasting Session (CleanSession 0) subscribes with QoS 1, and disconnects.
     let client = broker.handle_connected(now).expect("there is room");
     turn(&mut broker, &mut store, now, client, b"\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01c");
     turn(&mut broker, &mut store, now, client, b"\x82\x06\0\x01\0\x01t\x01");
     broker.handle_closed(now, client);
 
-    // A PUBLISH with QoS 1. Before its batch is safe there is no PUBACK.
+    // A client publishes with QoS 1. There is no PUBACK before the batch of the message is safe.
     broker.handle_bytes(now, sensor, b"\x32\x07\0\x01t\0\x07hi");
     let mut buffer = [0; 64];
     assert_eq!(broker.poll_transmit(now, sensor, &mut buffer).written, 0, "nothing is promised yet");
     assert_eq!(turn(&mut broker, &mut store, now, sensor, b""), b"\x40\x02\0\x07", "PUBACK 7");
 
-    // The power goes.
+    // The power is lost.
     drop((broker, store));
 
     let mut store = Store::open(path).expect("the file can be read");

@@ -1,4 +1,5 @@
-//! A broker on TCP with the standard library alone: one thread, sockets that don't block. `cargo run --example std_tcp --features alloc`
+//! A broker on TCP with the standard library alone: one thread, and sockets that don't block. `cargo run --example std_tcp --features
+//! alloc`
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,9 +11,9 @@ use goldcrest_core::{AllowAll, Broker, Capacity, Config, ConnectionId, Instant, 
 struct Socket {
     id: ConnectionId,
     stream: TcpStream,
-    /// Arrived, and not taken by the broker yet.
+    /// Received bytes that the broker has not consumed.
     incoming: Vec<u8>,
-    /// To be written.
+    /// Bytes to be written.
     outgoing: Vec<u8>,
     closes: bool,
 }
@@ -24,11 +25,11 @@ pub fn main() {
     serve(&listener, || false);
 }
 
-/// Serves until `stops` says so.
+/// Serves until `stops` returns true.
 pub fn serve(listener: &TcpListener, stops: impl Fn() -> bool) {
     listener.set_nonblocking(true).expect("a listener can be asked without waiting");
     let started = Clock::now();
-    // Whoever can guess the seed can make the hashes of topics collide: a server draws it at random.
+    // An attacker who can guess the seed can make the hashes of topics collide: a server draws the seed at random.
     let seed = u128::from(std::process::id());
     let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
     let mut broker = Broker::new(memory, Config::gateway(seed), &AllowAll);

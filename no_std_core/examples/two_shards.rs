@@ -1,5 +1,5 @@
-//! Two brokers that behave as one, as the shards of a gateway do: each could run on a thread of its own.
-//! `cargo run --example two_shards --features shards`
+//! Two brokers that behave as one, like the shards of a gateway. Each could run on a thread of its own. `cargo run
+//! --example two_shards --features shards`
 
 use goldcrest_core::{AllowAll, Broker, Capacity, Config, ConnectionId, Instant, Limits, Memory, Shard, Then};
 
@@ -13,7 +13,7 @@ fn shard(index: u16) -> Broker<'static> {
     )
 }
 
-/// Carries what the shards have for each other, in order and without loss, until there is no more.
+/// Hands over all forwards between the shards, in order and without loss, until there are no more.
 fn exchange(shards: &mut [Broker<'_>; 2], now: Instant) {
     loop {
         let mut any = false;
@@ -29,7 +29,8 @@ fn exchange(shards: &mut [Broker<'_>; 2], now: Instant) {
     }
 }
 
-/// Hands in bytes of a client of one shard. What is not taken, since siblings are asked first, is handed in again.
+/// Hands in bytes of a client of one shard. Bytes that the broker does not consume, because it asks the other shard first,
+/// are handed in again.
 fn turn(shards: &mut [Broker<'_>; 2], now: Instant, home: usize, id: ConnectionId, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let received = shards[home].handle_bytes(now, id, bytes);
@@ -54,7 +55,8 @@ pub fn main() {
     let now = Instant::from_millis(0);
     let shards = &mut [shard(0), shard(1)];
 
-    // A Session lives on the home shard of its Client Identifier: whoever reads CONNECT hands the socket over to that one.
+    // A Session lives on the home shard of its Client Identifier: a program reads CONNECT first, and hands the socket to
+    // that shard.
     let name_on =
         |home| (b'a'..=b'z').find(|name| Shard::home_of(&[*name], 2) == home).expect("one of 26 has that home");
     let connect = |name| [b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01".as_slice(), &[name]].concat();

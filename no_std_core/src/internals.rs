@@ -1,5 +1,5 @@
-//! What this project's own tests, fuzzers and benchmarks take of the rooms below the API. It is no part of the API: any version may
-//! change it.
+//! Items below the API that this project's own tests, fuzzers and benchmarks use. They are not part of the API: any version may
+//! change them.
 
 pub use crate::engine::connections::{Alias, Connection, Owed};
 pub use crate::engine::groups::GroupQueue;

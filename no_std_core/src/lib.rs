@@ -3,10 +3,10 @@
 //! This crate never touches a socket, a clock, a file or a source of random numbers. Bytes and the time go in, bytes come
 //! out. Where to begin:
 //!
-//! - [`Broker`] is everything; its documentation sorts its verbs.
+//! - [`Broker`] is the whole broker; its documentation lists its functions by who calls them.
 //! - [`resources!`] names its memory on a microcontroller, `Memory::owned` (feature `alloc`) on a server. Nothing else is ever
-//!   allocated: what does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
-//! - [`Broker::publish`] and [`LocalClient`] make the code around the broker a participant.
+//!   allocated: a message that does not fit is refused or dropped by the policy of the [`Config`], and counted in [`Counters`].
+//! - [`Broker::publish`] and [`LocalClient`] let the embedder's own code publish and subscribe.
 //! - [`Authorize`] and [`Verdict`] say who may do what.
 //! - The module `guide` (feature `embedded-io-async`) leads from an empty crate to a broker in firmware; `io` drives the byte streams
 //!   of `embedded-io`.
@@ -14,26 +14,26 @@
 //!
 //! # The loop
 //!
-//! Who embeds the broker turns one crank: receive, then transmit. A "socket" here is two vectors of bytes.
+//! An embedder repeats one loop: receive, then transmit. A "socket" here is two vectors of bytes.
 //!
 //! ```
 //! use goldcrest_core::{AllowAll, Broker, Config, ConnectionId, Instant, Next, Then, resources};
 //!
 //! struct Socket {
 //!     id: ConnectionId,
-//!     /// Arrived, and not taken by the broker yet.
+//!     /// Received bytes that the broker has not consumed.
 //!     incoming: Vec<u8>,
 //!     outgoing: Vec<u8>,
 //!     closed: bool,
 //! }
 //!
 //! fn turn(broker: &mut Broker<'_>, now: Instant, sockets: &mut [Socket]) {
-//!     // 1. Receive: hand in what has arrived. What is not consumed comes again, with what arrives next behind it.
+//!     // 1. Receive: hand in the bytes that have arrived. Bytes that are not consumed are handed in again, before later ones.
 //!     for socket in sockets.iter_mut().filter(|socket| !socket.incoming.is_empty()) {
 //!         let received = broker.handle_bytes(now, socket.id, &socket.incoming);
 //!         match received.next {
-//!             // What is left comes again in the next turn; after Wait it need not before 3. has named the connection. Close: 3. says
-//!             // when.
+//!             // Bytes that are left are handed in again in the next turn; after Wait only when 3. has named the connection. After
+//!             // Close step 3. says when to close.
 //!             Next::Read | Next::Yield | Next::Wait | Next::Close => {}
 //!             // With `Authentication::Ask` only: look the client up, and `broker.handle_verdict(..)`.
 //!             Next::Ask(_) => unreachable!("this broker is open to everybody"),
@@ -47,7 +47,7 @@
 //!         broker.handle_timeout(now);
 //!     }
 //!
-//!     // 3. Transmit: the broker names who has something to do, so nobody ever looks through all sockets.
+//!     // 3. Transmit: the broker names the connections that have something to do, so the loop need not look at all sockets.
 //!     let mut buffer = [0; 512];
 //!     while let Some(id) = broker.poll_ready() {
 //!         let Some(socket) = sockets.iter_mut().find(|socket| socket.id == id) else { continue };
@@ -99,12 +99,12 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
-// What is there for a neighbour alone is unused where that was left out. With all features nothing is.
+// Some items are used by one neighbour alone, and are unused if it is left out. With all features every item is used.
 #![cfg_attr(
     not(all(feature = "events", feature = "paging", feature = "shards")),
     allow(dead_code, unreachable_pub, unused_imports)
 )]
-// No input may reach a panic. Tests may.
+// No input may cause a panic. Tests may panic.
 #![cfg_attr(
     not(test),
     deny(

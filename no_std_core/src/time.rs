@@ -1,10 +1,10 @@
-//! Time, as the shell tells it. The core never reads a clock.
+//! Time, as the embedder tells it. The core never reads a clock.
 
 pub use core::time::Duration;
 
-/// A point on the shell's monotonic clock, in milliseconds since an origin of the shell's choice.
+/// A point on the embedder's monotonic clock, in milliseconds since an origin of the embedder's choice.
 ///
-/// It must never run backwards; a jump of the wall clock must not move it.
+/// The clock must never run backwards; a jump of the wall clock must not move it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

@@ -1,4 +1,4 @@
-//! Each example runs and does what it says.
+//! Each example runs and does what its documentation says.
 #![cfg(all(feature = "alloc", feature = "durable"))]
 #![allow(missing_docs, unreachable_pub)]
 
@@ -18,12 +18,12 @@ mod std_tcp;
 mod two_shards;
 
 #[test]
-fn permissions_hold_and_change_while_the_broker_runs() {
+fn the_example_auth_changes_permissions_while_the_broker_runs() {
     auth::main();
 }
 
 #[test]
-fn a_message_survives_a_crash_in_a_file() {
+fn the_example_persist_to_file_keeps_a_message_over_a_crash() {
     let _ = persist_to_file::main as fn();
     let folder = std::env::temp_dir().join(format!("goldcrest-examples-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -33,12 +33,12 @@ fn a_message_survives_a_crash_in_a_file() {
 
 #[cfg(feature = "shards")]
 #[test]
-fn a_message_goes_from_one_shard_to_another() {
+fn the_example_two_shards_sends_a_message_between_shards() {
     two_shards::main();
 }
 
 #[test]
-fn a_message_goes_from_one_tcp_client_to_another() {
+fn the_example_std_tcp_sends_a_message_between_clients() {
     let _ = std_tcp::main as fn();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,12 +1,12 @@
-//! What clients are told of the parts that features leave out: `cargo test -p goldcrest-core --no-default-features --test
-//! left_out`. With the features these tests hold that all is there.
+//! What clients are told where features of the core are left out: `cargo test -p goldcrest-core --no-default-features
+//! --test left_out`. With the features the same tests check that nothing is missing.
 
 use goldcrest_core::{AllowAll, Broker, Config, Instant, Then};
 
 const V3: bool = cfg!(feature = "v3");
 const SHARED: bool = cfg!(feature = "shared-subscriptions");
 
-/// What a client that sends this gets, and whether its connection is closed.
+/// The answer to a client that sends these bytes, and whether its connection is closed.
 fn answer(sent: &[u8]) -> (Vec<u8>, bool) {
     type Memory = goldcrest_core::resources! {
         connections: 2, sessions: 2, subscriptions: 8, levels: 16, messages: 16, deliveries: 16, blocks: 16
@@ -40,7 +40,7 @@ fn answer(sent: &[u8]) -> (Vec<u8>, bool) {
 const CONNECT_5: &[u8] = b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01c";
 
 #[test]
-fn clients_before_5_0_are_told_in_their_own_words() {
+fn without_v3_older_clients_are_refused_in_their_own_version() {
     for connect in [&b"\x10\x0f\0\x06MQIsdp\x03\x02\0\0\0\x01c"[..], b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c"] {
         let accepted = (b"\x20\x02\0\0".to_vec(), false);
         // Unacceptable protocol version (section 3.2.2.3 of MQTT 3.1.1).
@@ -59,17 +59,17 @@ fn garbage_before_connect_gets_no_answer() {
 fn connack_tells_whether_shared_subscriptions_are_available() {
     let (got, closed) = answer(CONNECT_5);
     assert_eq!((&got[..1], got[3], closed), (&b"\x20"[..], 0, false));
-    // Shared Subscription Available (section 3.2.2.3.13); without it they are.
+    // The Property Shared Subscription Available (section 3.2.2.3.13); without the Property they are available.
     assert_eq!(got.windows(2).any(|pair| pair == b"\x2a\0"), !SHARED, "{got:x?}");
 }
 
 #[test]
-fn a_shared_subscription_is_refused_and_another_one_is_not() {
+fn a_shared_subscription_is_refused_without_the_feature_and_a_plain_one_works() {
     let subscribe = [CONNECT_5, b"\x82\x14\0\x01\0\0\x0a$share/g/a\x01\0\x01a\x01"].concat();
     let (got, closed) = answer(&subscribe);
     let first = if SHARED { 1 } else { 0x9e };
     assert!(got.ends_with(&[0x90, 5, 0, 1, 0, first, 1]) && !closed, "{got:x?}");
-    // Published to itself: by the subscription that there is.
+    // The client publishes to itself: its plain subscription works.
     let publish = [&subscribe[..], b"\x30\x05\0\x01a\0x"].concat();
     let (got, _) = answer(&publish);
     let copies = got.windows(7).filter(|bytes| *bytes == b"\x30\x05\0\x01a\0x").count();
@@ -77,7 +77,7 @@ fn a_shared_subscription_is_refused_and_another_one_is_not() {
 }
 
 #[test]
-fn who_is_refused_gets_a_reason_code_and_maybe_a_reason_string() {
+fn a_refused_client_gets_a_reason_string_only_with_the_feature() {
     // A second CONNECT `[MQTT-3.1.0-2]`: DISCONNECT with 0x82.
     let (got, closed) = answer(&[CONNECT_5, CONNECT_5].concat());
     let disconnect = got.get(usize::from(got[1]) + 2..).unwrap();

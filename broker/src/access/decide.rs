@@ -6,7 +6,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Decides who may connect; see [`Access::decided_by`](super::Access::decided_by). A function that takes the request and the reply is one.
+/// Decides who may connect; see [`Access::decided_by`](super::Access::decided_by). A function of an [`AccessRequest`] and a [`Reply`] is a
+/// decider, too.
 pub trait Decide: Send + Sync {
     /// Is called on the thread of a shard for each CONNECT and, with enhanced authentication, for each AUTH. All clients of the shard wait until
     /// it returns. A decision that takes longer should move to another thread together with `reply`; then only this client waits for it.
@@ -19,14 +20,14 @@ impl<F: Fn(AccessRequest, Reply) + Send + Sync> Decide for F {
     }
 }
 
-/// A connection of a client, as long as it lasts.
+/// Identifies the connection of a client for as long as the connection lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientConnection {
     pub(crate) shard: u16,
     pub(crate) id: ConnectionId,
 }
 
-/// What a client says to prove who it is.
+/// A request of a client to connect or to re-authenticate.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessRequest {
@@ -74,7 +75,7 @@ impl AccessRequest {
 }
 
 impl fmt::Debug for AccessRequest {
-    /// Without the Authentication Data, which may be secret.
+    /// Leaves the Authentication Data out, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, connect, method, .. } = self;
         let mut out = f.debug_struct("AccessRequest");
@@ -83,7 +84,7 @@ impl fmt::Debug for AccessRequest {
 }
 
 impl fmt::Debug for ConnectRequest {
-    /// Without the Password.
+    /// Leaves the Password out, which is secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("ConnectRequest");
         out.field("client_id", &self.client_id).field("user_name", &self.user_name).finish_non_exhaustive()
@@ -114,15 +115,15 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Accepts the client as `principal`, with the rights that all others get.
+    /// Accepts the client as `principal`, with the same rights as all other clients.
     pub fn accept(principal: Principal) -> Self {
         Self::Accept { principal, grant: Grant::default(), lasts: None, data: None }
     }
 }
 
-/// Takes a decision, from any thread. The client waits for it no longer than
-/// [`Config::connect_timeout_ms`](goldcrest_core::Config::connect_timeout_ms). A `Reply` that is dropped without a decision refuses the client
-/// with 0x87 Not authorized.
+/// Receives a decision, from any thread. The client waits for it no longer than
+/// [`Config::connect_timeout_ms`](goldcrest_core::Config::connect_timeout_ms). A `Reply` that is dropped without a decision refuses the
+/// client with 0x87 Not authorized.
 #[must_use = "a client waits for it, and is refused if it is dropped"]
 pub struct Reply(Option<Box<dyn FnOnce(Decision) + Send>>);
 

@@ -1,11 +1,12 @@
-//! The decisions of an embedding program about the clients of its gateway.
+//! The functions of an embedding program that decide about the clients of its gateway.
 
 use super::decide::Decide;
 use goldcrest_core::{AllowAll, Permissions};
 use std::fmt;
 use std::sync::Arc;
 
-/// The decisions of an embedding program about the clients of its gateway; see [`Gateway::start_with`](crate::Gateway::start_with).
+/// The functions of an embedding program that decide about the clients of its gateway; see
+/// [`Gateway::start_with`](crate::Gateway::start_with).
 #[derive(Clone)]
 pub struct Access {
     pub(crate) permissions: Permissions<'static>,
@@ -13,13 +14,14 @@ pub struct Access {
 }
 
 impl Access {
-    /// Lets everybody connect, and do everything but publish below `$SYS/`.
+    /// Lets every client connect, and do everything but publish below `$SYS/`.
     pub fn new() -> Self {
         Self { permissions: Permissions::from(&AllowAll), decider: None }
     }
 
-    /// Asks these permissions what a client may do: an `Arc` of a type that implements [`Authorize`](goldcrest_core::Authorize), or a `'static`
-    /// reference. Shards ask at the same time, each on its own thread, and wait for the answer: it must come at once.
+    /// Asks these permissions what a client may do: an `Arc` of a type that implements [`Authorize`](goldcrest_core::Authorize), or a
+    /// `'static` reference. Several shards may ask at the same time, each on its own thread. A shard waits for the answer, so it must come
+    /// at once.
     #[must_use]
     pub fn authorized_by(mut self, permissions: impl Into<Permissions<'static>>) -> Self {
         self.permissions = permissions.into();

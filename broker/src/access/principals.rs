@@ -51,7 +51,7 @@ struct NameTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameRefused {
-    /// A name has from 1 to [`Principals::NAME_BYTES`] bytes, and this one has so many.
+    /// A name must have from 1 to [`Principals::NAME_BYTES`] bytes, and this one has the given number.
     Length(usize),
     /// There are [`Principals::MOST`] names, or no number is left.
     TooMany,
@@ -111,7 +111,7 @@ impl Principals {
             return Err(NameRefused::StoreFull);
         }
         let mut table = self.write();
-        // Another thread may have given it a number meanwhile.
+        // Another thread may have given the name a number meanwhile.
         if let Some(&known) = table.numbers.get(name) {
             return Ok(Principal(known));
         }

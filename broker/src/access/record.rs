@@ -19,7 +19,7 @@ use std::fmt;
 /// The smallest kind of a record of the gateway.
 const FIRST_KIND: u8 = 0x40;
 const PRINCIPAL: u8 = 0x40;
-/// The format that is written, and the newest one that is read, of each kind.
+/// The format that is written, and the newest format that is read, of each kind.
 const FORMAT: u8 = 1;
 
 /// A record of the gateway.
@@ -112,7 +112,7 @@ mod tests {
 
     /// Records in today's stores must be readable for ever.
     #[test]
-    fn a_principal_is_its_format_its_number_and_its_name() {
+    fn a_principal_record_has_format_number_and_name() {
         let bytes = [1, 0xac, 2, 3, b'a', b'n', b'n'];
         let principal = PrincipalRecord { number: 300, name: "ann" };
         assert_eq!(postcard::to_allocvec(&(FORMAT, &principal)).unwrap(), bytes);
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_a_later_program_added_are_not_read() {
+    fn fields_added_by_a_later_program_are_ignored() {
         let bytes = [1, 7, 3, b'a', b'n', b'n', 1, 2, 3];
         let principal = PrincipalRecord { number: 7, name: "ann" };
         assert_eq!(GatewayRecord::open(0x40, &bytes), Ok(GatewayRecord::Principal(principal)));
     }
 
     #[test]
-    fn records_of_a_newer_program_are_refused_and_other_unknown_bytes_are_damaged() {
+    fn records_of_a_newer_program_are_told_apart_from_damaged_ones() {
         assert_eq!(GatewayRecord::open(0x41, &[1, 7, 0]), Err(RecordError::UnknownKind(0x41)));
         assert_eq!(GatewayRecord::open(0x40, &[2, 7, 0]), Err(RecordError::NewerFormat(0x40, 2)));
         for damaged in [

@@ -61,7 +61,7 @@ fn number(principals: &Principals, name: &str) -> u32 {
 }
 
 #[test]
-fn a_name_has_the_same_number_after_each_restart() {
+fn a_name_keeps_its_principal_number_over_restarts() {
     let folder = Folder::new("principals-restart");
     let names = ["ann", "bob", "Ann", "ann ", "ünï", &"x".repeat(Principals::NAME_BYTES)];
     for round in 0..3 {
@@ -89,7 +89,7 @@ fn no_name_gets_the_principal_number_of_anonymous_clients() {
 }
 
 #[test]
-fn a_name_is_neither_empty_nor_longer_than_allowed() {
+fn an_empty_or_too_long_principal_name_is_refused() {
     let principals = Principals::default();
     let long = "x".repeat(Principals::NAME_BYTES + 1);
     assert_eq!(principals.principal(""), Err(NameRefused::Length(0)));
@@ -97,7 +97,7 @@ fn a_name_is_neither_empty_nor_longer_than_allowed() {
     assert_eq!(principals.count(), 0);
 }
 
-/// The number of a name whose record is lost must not become that of another name: its Sessions are still stored.
+/// A name whose record is lost may still have stored Sessions. Its principal number must not be given to another name.
 #[test]
 fn the_principal_number_of_a_stored_session_is_given_to_no_other_name() {
     let folder = Folder::new("principals-lost");
@@ -117,7 +117,7 @@ fn the_principal_number_of_a_stored_session_is_given_to_no_other_name() {
 }
 
 #[test]
-fn no_name_gets_a_number_once_the_greatest_one_is_taken() {
+fn no_new_name_is_accepted_when_all_principal_numbers_are_used_up() {
     let principals = Principals::default();
     principals.reserve_up_to(Principal(u32::MAX - 1));
     assert_eq!(principals.principal("last"), Ok(Principal(u32::MAX)));
@@ -126,7 +126,7 @@ fn no_name_gets_a_number_once_the_greatest_one_is_taken() {
 }
 
 #[test]
-fn records_that_contradict_others_are_left_out() {
+fn principal_records_that_contradict_others_are_left_out() {
     let folder = Folder::new("principals-twice");
     append(&folder.0, |batch| {
         let records = [(1, "ann"), (2, "ann"), (1, "bob"), (Principal::ANONYMOUS.0, "nobody"), (7, "eve")];
@@ -147,7 +147,7 @@ fn records_that_contradict_others_are_left_out() {
 }
 
 #[test]
-fn records_of_a_newer_program_are_refused_and_left_unchanged() {
+fn principal_records_of_a_newer_program_are_refused_and_left_unchanged() {
     for (kind, bytes, expected) in [
         (0x41, &[1, 2, 3][..], RecordError::UnknownKind(0x41)),
         (0xff, &[], RecordError::UnknownKind(0xff)),
@@ -166,7 +166,7 @@ fn records_of_a_newer_program_are_refused_and_left_unchanged() {
 }
 
 #[test]
-fn threads_that_ask_for_the_same_name_get_the_same_number() {
+fn threads_that_ask_for_the_same_name_get_the_same_principal_number() {
     let folder = Folder::new("principals-threads");
     let seen: Vec<Vec<u32>> = with_store(&folder.0, |principals, _| {
         std::thread::scope(|scope| {
@@ -194,7 +194,7 @@ fn threads_that_ask_for_the_same_name_get_the_same_number() {
 }
 
 /// A loss of power leaves a prefix of the log, and so does a backup of a running store. So each backup must have the name of every
-/// principal that a Session in it belongs to. Another thread hands in the Session as soon as it hears of the number.
+/// principal that a Session in it belongs to. Another thread hands in the Session as soon as it has learnt the principal number.
 #[test]
 fn no_loss_of_power_leaves_a_session_without_the_name_of_its_principal() {
     const NAMES: u32 = 3_000;

@@ -84,7 +84,7 @@ async fn forbid_embedding(mut response: Response) -> Response {
     response
 }
 
-/// The answer 200 if there are no `reasons` against it, or 503 with a line for each reason.
+/// A response with status 200 if there are no `reasons` against it, or 503 with a line for each reason.
 fn verdict(good: &'static str, reasons: &[String]) -> Response {
     if reasons.is_empty() {
         return good.into_response();
@@ -93,7 +93,7 @@ fn verdict(good: &'static str, reasons: &[String]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
-/// The answer if a shard does not answer, or there is none yet.
+/// The response if a shard does not answer, or if there is no shard yet.
 fn no_answer() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer, or not yet\n").into_response()
 }

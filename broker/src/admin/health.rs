@@ -4,7 +4,7 @@ use super::{ANSWER_TIME, AdminState, Served};
 use std::time::Duration;
 use tokio::time::timeout_at;
 
-/// A disk that has not answered for so long counts as hanging.
+/// A disk that has not answered for this long counts as hanging.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 
 /// Reasons to restart the gateway; empty if it lives. A gateway that is still starting lives: reading a large store takes long.
@@ -96,7 +96,7 @@ mod tests {
         state
     }
 
-    /// A shard that answers its mailbox until this is dropped.
+    /// A shard that answers its mailbox until this value is dropped.
     struct AnsweringShard(Arc<AtomicBool>, Arc<Mailboxes>);
 
     impl AnsweringShard {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_names_each_reason_for_which_the_store_makes_the_gateway_unready() {
+    async fn ready_names_each_fault_of_the_store() {
         let shard = AnsweringShard::start();
         let health = Arc::new(StoreHealth::default());
         let state = state(Some(Served { mailboxes: shard.1.clone(), store: Some(health.clone()) }));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn health_names_each_shard_that_does_not_answer() {
+    async fn live_and_ready_name_each_shard_that_does_not_answer() {
         let state = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(2)), store: None }));
         let expected = ["shard 0 does not answer", "shard 1 does not answer"];
         assert_eq!(why_dead(&state).await, expected);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_gateway_that_starts_or_stops_lives_and_is_not_ready() {
+    async fn a_starting_or_stopping_gateway_is_live_and_not_ready() {
         let starting = state(None);
         assert!(why_not_ready(&starting).await[0].contains("starting"));
         assert_eq!(why_dead(&starting).await, [""; 0]);

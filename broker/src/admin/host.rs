@@ -1,8 +1,8 @@
-//! Which server an HTTP request is addressed to.
+//! The server name that an HTTP request is addressed to.
 //!
 //! The owner of a web page can let the page's own name resolve to this machine. A browser on this machine then lets the page read the
 //! gateway's answers (DNS rebinding). The browser sends the page's name as Host. So the gateway answers only requests whose Host is a
-//! name that no stranger can choose.
+//! name that no attacker can choose.
 
 use axum::http::header::HOST;
 use axum::http::{Request, Version};
@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Why a request is not answered.
 pub(super) enum HostRefusal {
-    /// 400 (RFC 9112, section 3.2).
+    /// Status 400 (RFC 9112, section 3.2).
     NoValidHost,
-    /// 421: the request is for another server (RFC 9110, section 15.5.20).
+    /// Status 421: the request is for another server (RFC 9110, section 15.5.20).
     OtherHost,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn check<B>(request: &Request<B>, names: &[String]) -> Result<(), Hos
     Ok(())
 }
 
-/// `None` if `address` is neither a host nor a host with a port.
+/// Whether `address` is a name of this server. `None` if `address` is neither a host nor a host with a port.
 fn is_ours(address: &str, names: &[String]) -> Option<bool> {
     let (host, port) = match address.strip_prefix('[') {
         Some(address) => {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ip_addresses_localhost_and_configured_names_are_this_server_and_nothing_else() {
+    fn only_ip_addresses_localhost_and_configured_names_are_this_server() {
         let names = ["broker.example".to_owned()];
         for ours in [
             "127.0.0.1",

@@ -63,7 +63,7 @@ struct Connections(VecDeque<HttpConnection>);
 
 struct HttpConnection {
     task: JoinHandle<()>,
-    /// The request line and all headers have come.
+    /// Whether the request line and all headers have come.
     has_asked: Arc<AtomicBool>,
 }
 
@@ -85,7 +85,7 @@ impl Connections {
         let has_asked = Arc::new(AtomicBool::new(false));
         let asked = has_asked.clone();
         let task = tokio::spawn(async move {
-            // A client that is too slow, or speaks no HTTP, is disconnected by then.
+            // By the end of this time a client that is too slow, or does not speak HTTP, is disconnected.
             let _ = timeout(TIME, converse(&routes, stream, &asked)).await;
         });
         self.0.push_back(HttpConnection { task, has_asked });

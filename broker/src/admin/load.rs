@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn averages_approach_a_steady_rate_and_fall_after_it_ends() {
+    fn load_averages_approach_a_steady_rate_and_fall_after_it_ends() {
         let mut load = Load::default();
         load.update(&snapshot(0, 0));
         assert_near(averages(&load), [0.0; 3]);
@@ -110,7 +110,7 @@ mod tests {
 
     /// The averages are also updated when the store becomes full, at any time.
     #[test]
-    fn how_often_the_averages_are_updated_does_not_matter() {
+    fn load_averages_do_not_depend_on_how_often_they_are_updated() {
         let (mut often, mut seldom) = (Load::default(), Load::default());
         for load in [&mut often, &mut seldom] {
             load.update(&snapshot(0, 7_000));

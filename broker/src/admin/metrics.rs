@@ -203,7 +203,7 @@ mod tests {
     use goldcrest_store::Stats;
 
     #[test]
-    fn the_text_has_the_values_of_the_snapshot() {
+    fn the_metrics_text_has_the_values_of_the_snapshot() {
         let mut snapshot = Snapshot { shards: 2, ..Snapshot::default() };
         snapshot.counters.publish_received = [5, 6, 7];
         snapshot.dropped[0] = 3;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// The most Sessions in one answer, unless the request asks for another number.
 const USUAL: usize = 1_000;
 const MOST: usize = 10_000;
-/// An answer ends after the line with which it reaches so many bytes.
+/// An answer ends after the line with which it reaches this many bytes.
 const MOST_BYTES: usize = 1 << 20;
 /// Sessions that a shard looks at in one turn of its event loop.
 const AT_ONCE: usize = 4_096;
@@ -21,10 +21,10 @@ const AT_ONCE: usize = 4_096;
 pub(super) struct Wanted {
     /// Only the Session of this client.
     client_id: Option<String>,
-    /// Where the answer begins: a shard, and a place there, as `next` in the answer before named them.
+    /// The beginning of the answer: a shard, and a position there, as `next` in the answer before named them.
     from: (u16, usize),
     limit: usize,
-    /// Only Sessions for which at least so many messages wait.
+    /// Only Sessions for which at least this many messages wait.
     queued: usize,
 }
 
@@ -114,8 +114,8 @@ impl Portion {
         self.left == 0 || self.text.len() >= MOST_BYTES
     }
 
-    /// Adds Sessions of a shard from `place` on, as many as the shard may look at in one turn. Returns the place where the next turn
-    /// goes on; `None` after the last Session.
+    /// Adds Sessions of a shard from the position `place` on, as many as the shard may look at in one turn. Returns the position
+    /// where the next turn goes on; `None` after the last Session.
     fn fill(&mut self, broker: &Broker<'_>, shard: u16, place: usize) -> Option<usize> {
         let mut looked_at = 0;
         broker.visit_sessions(place, |client_id, info| {
@@ -129,7 +129,7 @@ impl Portion {
     }
 }
 
-/// The last line of an answer that is not the last one.
+/// The last line of an answer that does not reach the last Session.
 #[derive(Serialize)]
 struct NextPortion {
     /// The value for `from` in the next request.
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_query_is_answered_with_what_is_allowed() {
+    fn a_wrong_query_for_sessions_is_answered_with_the_allowed_parameters() {
         let usual = Wanted { client_id: None, from: (0, 0), limit: USUAL, queued: 0 };
         assert_eq!(Wanted::parse(""), Ok(usual.clone()));
         assert_eq!(

@@ -40,7 +40,8 @@ pub(super) struct StoreSnapshot {
 }
 
 impl Snapshot {
-    /// Asks all shards. `None` if one of them does not answer in time: without its counts the sums would decrease.
+    /// Asks all shards for their counters. `None` if one of them does not answer in time: without its counts the sums
+    /// would decrease.
     pub(super) async fn take(state: &AdminState, served: &Served) -> Option<Self> {
         let answers: Vec<_> = (0..served.mailboxes.shards())
             .map(|shard| served.mailboxes.ask(shard, |_, broker| broker.counters()))
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_of_shards_are_added_up_and_retained_messages_count_once() {
+    fn a_snapshot_adds_up_the_counts_of_shards_and_counts_retained_messages_once() {
         let mut snapshot = Snapshot::default();
         let counters = |n: u32| {
             let mut counters = Counters::default();

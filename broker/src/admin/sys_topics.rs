@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn each_topic_can_be_published_and_is_below_sys_broker() {
+    fn each_sys_topic_is_valid_and_below_sys_broker() {
         let snapshot = Snapshot { store: Some(StoreSnapshot::default()), ..Snapshot::default() };
         let values = Topics::default().values(&snapshot);
         assert!(values.len() > 70 && values.keys().all(|topic| topic.starts_with("$SYS/broker/")), "{values:?}");
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn publishing_returns_the_number_of_topics_that_had_room() {
+    fn publishing_sys_topics_returns_how_many_had_room() {
         let values = Topics::default().values(&Snapshot::default());
         let count = publish_all(Instant::from_millis(0), &mut broker(10), &values);
         assert!((1..values.len()).contains(&count), "{count}");
     }
 
     #[test]
-    fn the_mean_time_of_a_sync_counts_syncs_since_it_was_last_published() {
+    fn the_published_mean_sync_time_covers_syncs_since_the_last_publication() {
         const TOPIC: &str = "$SYS/broker/store/disk/sync microseconds";
         let mut topics = Topics::default();
         let mut store = StoreSnapshot::default();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_number_of_clients_is_remembered() {
+    fn the_greatest_number_of_connected_clients_is_remembered() {
         let mut topics = Topics::default();
         let mut snapshot = Snapshot::default();
         for (connected, most) in [(3, "3"), (1, "3"), (4, "4")] {

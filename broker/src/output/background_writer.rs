@@ -1,5 +1,5 @@
-//! Text for standard error and standard output, which may be a pipe that nobody reads or a device that is full: a thread
-//! writes it, and nobody waits for that thread.
+//! Text for standard error and standard output, which may be a pipe without a reader or a full device. A thread writes the
+//! text, and no other thread waits for that thread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Lines that wait to be written, at most.
+/// The most lines that wait to be written.
 const LINES: usize = 1024;
 
 /// A file and the thread that writes it.
@@ -20,7 +20,7 @@ pub(crate) struct BackgroundWriter {
     lost: Arc<Lost>,
 }
 
-/// Lines that were not written.
+/// Counts of lines that were not written.
 #[derive(Debug, Default)]
 struct Lost {
     in_all: AtomicU64,
@@ -31,7 +31,7 @@ struct Lost {
 enum Item {
     /// A line, and how many are missing before it.
     Line { dropped: u64, line: Vec<u8> },
-    /// Is answered on this channel once everything before it is written.
+    /// A request to answer on this channel once all earlier lines are written.
     Flush(SyncSender<()>),
 }
 
@@ -41,7 +41,8 @@ impl BackgroundWriter {
     /// # Errors
     /// The system gives no thread or no file descriptor for the writer.
     pub(crate) fn open(name: &str, fd: impl AsFd) -> io::Result<Self> {
-        // Bypasses the buffers and locks of the standard library: others who write to the same stream would wait for them.
+        // Bypasses the buffers and locks of the standard library, because another thread that writes to the same stream
+        // would wait for them.
         let file = File::from(fd.as_fd().try_clone_to_owned()?);
         Self::with(name, file, LINES)
     }
@@ -54,8 +55,8 @@ impl BackgroundWriter {
         Ok(Self { sender, lost })
     }
 
-    /// Has `line` written, or drops it if the queue is full. A note with the number of dropped lines stands before the next
-    /// line that is written, or at the end.
+    /// Queues `line` to be written, or drops it if the queue is full. A note with the number of dropped lines stands before
+    /// the next line that is written, or at the end.
     pub(crate) fn write(&self, line: &[u8]) {
         let dropped = self.lost.untold.swap(0, Ordering::Relaxed);
         if self.sender.try_send(Item::Line { dropped, line: line.to_vec() }).is_err() {
@@ -117,7 +118,7 @@ fn write_all(mut file: impl Write, items: &Receiver<Item>, lost: &Lost) {
     }
 }
 
-/// As [`Write::write_all`], also for a file that somebody else has made non-blocking.
+/// As [`Write::write_all`], but also works on a file that another process has made non-blocking.
 fn write_patiently(file: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
@@ -138,7 +139,7 @@ mod tests {
     use std::sync::mpsc::Sender;
     use std::sync::{Mutex, mpsc};
 
-    /// A file that takes a write when the test lets it.
+    /// A file that accepts a write only when the test lets it.
     struct Gate {
         opens: Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_to_a_pipe_that_nobody_reads_does_not_block() {
+    fn writing_a_line_to_an_unread_pipe_does_not_block() {
         let (writer, open, written) = gated(2);
         // At most one line is with the thread, and two wait in the queue.
         (0..10).for_each(|n| writer.write(format!("line {n}\n").as_bytes()));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted() {
+    fn lines_that_cannot_be_written_are_counted_as_lost() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let writer = BackgroundWriter::open("writer", full).unwrap();
         (0..3).for_each(|_| writer.write(b"line\n"));

@@ -1,4 +1,4 @@
-//! Log lines on standard error, for which nobody waits, and the escaping of text from clients in them.
+//! Log lines on standard error, which no thread waits for, and the escaping of text from clients in them.
 
 use crate::output::BackgroundWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -27,7 +27,7 @@ pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
         format!("{filter:?} is no log level, in {whence}; allowed: {}, each target with its level", LEVELS)
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Line).with_ansi(false).with_target(false);
-    // Fails if a subscriber is there already, as in tests that start several gateways.
+    // This fails if a subscriber exists already, as in tests that start several gateways.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -40,7 +40,7 @@ pub(crate) fn init(filter: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes text to standard error, behind the log lines that wait to be written. Nobody waits for it.
+/// Writes text to standard error, behind the log lines that wait to be written, and does not wait.
 pub(crate) fn write(text: &str) {
     if let Some(writer) = writer() {
         writer.write(text.as_bytes());
@@ -54,7 +54,7 @@ pub(crate) fn flush(patience: Duration) {
     }
 }
 
-/// How many lines were not written, because the reader of standard error was too slow or the device took none.
+/// How many log lines were not written, because the reader of standard error was too slow or the device was full.
 pub(crate) fn lost_lines() -> u64 {
     WRITER.get().and_then(Option::as_ref).map_or(0, BackgroundWriter::lost)
 }
@@ -66,7 +66,7 @@ fn writer() -> Option<&'static BackgroundWriter> {
     WRITER.get_or_init(|| BackgroundWriter::open("log", io::stderr()).ok()).as_ref()
 }
 
-/// Takes a log line, whole, in one call.
+/// Collects one log line, which is written whole by one call.
 struct Line;
 
 impl Write for Line {
@@ -82,7 +82,7 @@ impl Write for Line {
     }
 }
 
-/// The filters that [`parse_filter`] takes, in words.
+/// The filters that [`parse_filter`] accepts, in words.
 pub(crate) const LEVELS: &str =
     "off, error, warn, info, debug or trace, or a list like \"info,goldcrest::shard=debug\"";
 
@@ -111,7 +111,7 @@ impl fmt::Display for Escaped<'_> {
         let mut chars = self.0.chars();
         for c in chars.by_ref().take(MOST) {
             match c {
-                // Not escaped: a topic or name in any language stays readable, and quotes do no harm.
+                // Not escaped, so that a topic or name in any language stays readable. Quotation marks do no harm.
                 '\'' | '"' => fmt::Write::write_char(f, c)?,
                 _ => write!(f, "{}", c.escape_debug())?,
             }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_never_pass() {
+    fn control_characters_in_a_log_line_are_escaped() {
         let escaped = Escaped("a\r\nINFO faked\u{1b}[31m\u{0}\u{85}\u{202e}\u{2028}é'\"\\").to_string();
         assert!(!escaped.chars().any(char::is_control), "{escaped}");
         assert!(!escaped.contains(['\u{202e}', '\u{2028}']), "{escaped}");
@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_off() {
+    fn long_text_in_a_log_line_is_cut_off() {
         assert_eq!(Escaped(&"ü".repeat(128)).to_string(), "ü".repeat(128));
         assert_eq!(Escaped(&"ü".repeat(65_535)).to_string(), format!("{}…", "ü".repeat(128)));
     }
 
     #[test]
-    fn a_filter_is_a_level_or_directives() {
+    fn a_log_filter_is_a_level_or_a_list_of_directives() {
         for good in [
             "info",
             "OFF",
@@ -184,7 +184,7 @@ mod tests {
 
     /// A filter for one target is not meant to silence all others.
     #[test]
-    fn a_filter_for_one_target_leaves_the_others_as_they_are() {
+    fn a_log_filter_for_one_target_does_not_silence_others() {
         use tracing::Level;
         let one = parse_filter("hyper=debug").unwrap();
         assert!(one.would_enable("hyper::proto", &Level::DEBUG));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_counts_what_it_holds_back() {
+    fn a_throttle_counts_the_log_lines_it_holds_back() {
         let throttle = Throttle::default();
         assert_eq!(throttle.pass(), Some(0));
         assert_eq!(throttle.pass(), None);

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 pub(crate) fn goldcrest(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_goldcrest"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_LOG");
-    // A test that forgets to name a directory gets none, and not the directory of the user who runs it.
+    // A test that does not name a directory gets none, and not that of the user who runs it.
     command.env_remove("STATE_DIRECTORY").env("XDG_STATE_HOME", "/dev/null");
     command
 }

@@ -1,7 +1,7 @@
-//! What memory costs: how many entries each table has, and the bytes of one.
+//! The memory of a broker: how many entries each table has, and the bytes of an entry.
 //!
-//! [`Resources::SIZE`](crate::Resources::SIZE) is exact on the machine that compiles it. [`EntryBytes::FIRMWARE`] has the
-//! sizes of a microcontroller on any other machine, so that a budget can be planned there.
+//! [`Resources::SIZE`](crate::Resources::SIZE) is exact on the machine that compiles it. [`EntryBytes::FIRMWARE`] has the sizes of a
+//! microcontroller on any other machine, so that a budget can be planned there.
 
 use crate::config::Limits;
 use crate::engine::connections::{Alias, Connection, Owed};
@@ -12,7 +12,7 @@ use crate::engine::sessions::{Receipt, Replay, Session};
 use crate::engine::timeout::TimerKey;
 use crate::mem::{BLOCK, Block, Handle, HeapSlot, OWNED_BLOB, PoolSlot, TimerSlot};
 
-/// What [`Resources`](crate::Resources) are made for, as [`resources!`](crate::resources) names it.
+/// The entries that [`Resources`](crate::Resources) have room for, as [`resources!`](crate::resources) names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Network Connections.
@@ -21,19 +21,19 @@ pub struct Counts {
     pub sessions: usize,
     /// Subscriptions of all Sessions.
     pub subscriptions: usize,
-    /// Levels of all Topic Filters and retained topics, those that they share once, and one more.
+    /// Levels of all Topic Filters and retained topics, where a level that several share counts once, and one more.
     pub levels: usize,
     /// Stored Application Messages.
     pub messages: usize,
-    /// Messages on their way, one for each Session that is to get one.
+    /// Messages on their way: one for each Session that must get a message.
     pub deliveries: usize,
     /// Blocks of 60 bytes for bodies, Client Identifiers, aliased topics.
     pub blocks: usize,
 }
 
 impl Counts {
-    /// The same with room for so many messages of so many bytes each (topic, Properties and payload together), and for
-    /// Client Identifiers of up to 60 bytes, beside the reserve that is kept for those who connect.
+    /// The same counts with blocks for `messages` messages of `message_bytes` bytes each (topic, Properties and payload together), for
+    /// Client Identifiers of up to 60 bytes, and for the reserve that is kept for CONNECT.
     pub const fn holding(self, messages: usize, message_bytes: usize) -> Self {
         let blocks = messages.saturating_mul(message_bytes.div_ceil(BLOCK)).saturating_add(self.sessions);
         Self {
@@ -44,35 +44,35 @@ impl Counts {
     }
 }
 
-/// The smallest table of which so many entries are left when `reserve` of them, or an eighth, is kept, and one more.
+/// The smallest table of which `wanted` entries are left when `reserve` of them, or an eighth, is kept, and one more.
 const fn beside_reserve(wanted: usize, reserve: usize) -> usize {
     let eighth = wanted.saturating_add(1).saturating_mul(8).div_ceil(7);
     let all = wanted.saturating_add(reserve).saturating_add(1);
     if eighth < all { eighth } else { all }
 }
 
-/// Entries of each table of [`Memory`](crate::Memory) that is no index.
+/// The entries of each table of [`Memory`](crate::Memory), without its indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
-    /// Network Connections. Beyond them [`Broker::handle_connected`](crate::Broker::handle_connected) refuses.
+    /// Network Connections. Beyond them [`Broker::handle_connected`](crate::Broker::handle_connected) returns an error.
     pub connections: usize,
     /// Sessions, connected or not. Beyond them: CONNACK 0x97.
     pub sessions: usize,
-    /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97. Of these and of the bytes up to an
-    /// eighth is kept for those who connect.
+    /// Stored Application Messages: queued, retained, Wills. Beyond them: PUBACK or PUBREC 0x97. Up to an eighth of these, and of the
+    /// bytes, is reserved for CONNECT.
     pub messages: usize,
     /// Messages on their way to Sessions. Beyond them a message is lost to a Session, and counted.
     pub deliveries: usize,
-    /// Replies owed to clients: [`Limits::owed_replies`](crate::Limits::owed_replies) for each connection. With fewer, each connection may
-    /// be owed its share of them.
+    /// Replies owed to clients: [`Limits::owed_replies`](crate::Limits::owed_replies) for each connection. If there are fewer, each
+    /// connection may be owed its share of them.
     pub owed: usize,
     /// QoS 2 messages that wait for their PUBREL. Beyond them: 0x97.
     pub receipts: usize,
-    /// Topic Aliases, both ways. Beyond them: DISCONNECT 0x97 for one that a client sets; the server sets none.
+    /// Topic Aliases, both ways. Beyond them: DISCONNECT 0x97 for an alias that a client sets; the server sets no more.
     pub aliases: usize,
     /// New subscriptions whose retained messages are being sent. Beyond them: SUBACK 0x97.
     pub replays: usize,
-    /// Groups of shared subscriptions with messages for nobody yet.
+    /// Groups of shared subscriptions with messages that wait for a member.
     pub group_queues: usize,
     /// Timers: one for each connection and each Session.
     pub timers: usize,
@@ -80,24 +80,23 @@ pub struct Entries {
     pub nodes: usize,
     /// Subscriptions of all Sessions.
     pub subscriptions: usize,
-    /// Sessions and siblings that may subscribe.
+    /// Sessions and other shards that may subscribe.
     pub subscribers: usize,
     /// Groups of shared subscriptions.
     pub groups: usize,
-    /// Handles in all indexes.
+    /// Entries of all indexes.
     pub buckets: usize,
-    /// Blocks of 60 bytes for bodies of messages, Client Identifiers, aliased topics, long levels and ShareNames, where they are
-    /// borrowed.
+    /// Blocks of 60 bytes for bodies of messages, Client Identifiers, aliased topics, long levels and ShareNames, in borrowed memory.
     pub blocks: usize,
-    /// Bytes of bodies and texts, where they are owned, and of what is kept for the next ones.
+    /// Bytes of bodies and texts in owned memory, including memory that is kept for later ones.
     pub bytes: usize,
-    /// How many bodies and texts there may be, where they are owned.
+    /// How many bodies and texts there may be in owned memory.
     pub blobs: usize,
-    /// Bytes to put texts together in: at least the longest topic with its Properties that is to be taken.
+    /// Bytes in which texts are put together: at least as many as the longest topic with its Properties that may come.
     pub scratch: usize,
-    /// Bytes of marks on what is to be recorded.
+    /// Bytes of marks on things that are to be recorded.
     pub marks: usize,
-    /// Bytes that remember the free places of owned tables.
+    /// Bytes of the lists of free slots in owned tables.
     pub free_lists: usize,
 }
 
@@ -108,11 +107,11 @@ pub(crate) const RECEIPTS_EACH: usize = Limits::FIRMWARE.receive_maximum as usiz
 /// Topic Aliases of one connection, in [`Resources`](crate::Resources).
 pub(crate) const ALIASES_EACH: usize =
     Limits::FIRMWARE.topic_aliases_in as usize + Limits::FIRMWARE.topic_aliases_out as usize;
-/// Runs of retained messages of one Session, in [`Resources`](crate::Resources).
+/// How many subscriptions of one Session may be sent retained messages at the same time, in [`Resources`](crate::Resources).
 pub(crate) const REPLAYS_EACH: usize = 2;
-/// Timers of one Session, in [`Resources`](crate::Resources): its own and its connection's.
+/// Timers of one Session, in [`Resources`](crate::Resources): its own and that of its connection.
 pub(crate) const TIMERS_EACH: usize = 2;
-/// Bytes to put texts together in, in [`Resources`](crate::Resources).
+/// Bytes in which texts are put together, in [`Resources`](crate::Resources).
 pub(crate) const SCRATCH: usize = Limits::FIRMWARE.packet_bytes as usize;
 
 impl Entries {
@@ -174,7 +173,7 @@ impl Entries {
         ]
     }
 
-    /// Bytes of a struct that holds all of these tables.
+    /// Bytes of a struct that holds all these tables.
     pub const fn bytes(&self, entry: &EntryBytes) -> usize {
         let mut rest: &[Table] = &self.tables(entry);
         let mut sum: usize = 0;
@@ -182,7 +181,7 @@ impl Entries {
             sum = sum.saturating_add(table.bytes());
             rest = others;
         }
-        // Some entries hold times, of 8 bytes.
+        // Some entries hold times of 8 bytes, so the struct is aligned to 8.
         match sum.checked_next_multiple_of(8) {
             Some(bytes) => bytes,
             None => usize::MAX,
@@ -190,7 +189,7 @@ impl Entries {
     }
 }
 
-/// The sum of these counts. A sum that exceeds a number is more than there is memory for.
+/// The sum of these counts. A sum that overflows is more than there is memory for.
 const fn total(mut counts: &[usize]) -> usize {
     let mut total: usize = 0;
     while let [count, others @ ..] = counts {
@@ -200,15 +199,15 @@ const fn total(mut counts: &[usize]) -> usize {
     total
 }
 
-/// How many tables [`Entries::tables`] tells apart.
+/// The length of the array that [`Entries::tables`] returns.
 pub const TABLES: usize = 22;
 
-/// One table of [`Memory`](crate::Memory), as [`Entries::tables`] tells it.
+/// One table of [`Memory`](crate::Memory).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// What it holds.
+    /// The kind of its entries.
     pub name: &'static str,
-    /// How many entries it has.
+    /// How many entries the table has.
     pub entries: usize,
     /// Bytes of one entry.
     pub entry_bytes: usize,
@@ -249,7 +248,7 @@ pub struct EntryBytes {
 }
 
 impl EntryBytes {
-    /// The bytes on the machine and with the features this is compiled for.
+    /// The bytes on this machine and with these features.
     pub const HERE: Self = Self {
         connection: size_of::<PoolSlot<Connection>>(),
         session: size_of::<PoolSlot<Session>>(),
@@ -295,7 +294,7 @@ impl EntryBytes {
 }
 
 impl EntryBytes {
-    /// The bytes with their names, in the order of the struct.
+    /// The bytes of all tables with their names, in the order of the struct's fields.
     const fn fields(&self) -> [(&'static str, usize); 18] {
         [
             ("connection", self.connection),
@@ -319,7 +318,7 @@ impl EntryBytes {
         ]
     }
 
-    /// The bytes as Rust code.
+    /// The bytes as Rust code, to be copied into this file.
     #[cfg_attr(not(goldcrest_check_sizes), allow(dead_code))]
     const fn code(&self) -> Text {
         let mut text = Text::EMPTY.then("EntryBytes::FIRMWARE must be:");
@@ -348,7 +347,7 @@ impl EntryBytes {
 #[cfg(goldcrest_check_sizes)]
 const _: () = assert!(EntryBytes::HERE.equals(&EntryBytes::FIRMWARE), "{}", EntryBytes::HERE.code().as_str());
 
-/// What the compiler says where [`Resources`](crate::Resources) are too large.
+/// The compiler's error for [`Resources`](crate::Resources) that are too large.
 pub(crate) const fn complaint(entries: &Entries, bytes: usize, allowed: usize) -> Text {
     let text = Text::EMPTY.then("these Resources take ").number(bytes).then(" bytes, ");
     let mut text = text.number(bytes.saturating_sub(allowed)).then(" more than the ").number(allowed);
@@ -361,7 +360,7 @@ pub(crate) const fn complaint(entries: &Entries, bytes: usize, allowed: usize) -
     text
 }
 
-/// A text put together by the compiler, whose messages know no format. What does not fit is left out.
+/// A text that is put together at compile time, where `format!` is not available. Text that does not fit is left out.
 pub(crate) struct Text {
     bytes: [u8; 1024],
     len: usize,

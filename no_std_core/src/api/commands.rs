@@ -1,4 +1,4 @@
-//! What the embedder wants done.
+//! Commands of the embedder.
 
 use super::broker::Broker;
 use crate::codec::{QoS, ReasonCode, Refusal};
@@ -10,32 +10,34 @@ use crate::time::Instant;
 use crate::topic::TopicName;
 
 impl<'m> Broker<'m> {
-    /// Publishes a message of the embedder's own to all who subscribed to it.
+    /// Publishes a message of the embedder's own to all subscribers.
     ///
     /// # Errors
-    /// There is no room for it. Or it is not retained, and siblings have not told yet, after a restart, who subscribed.
+    /// There is no room for the message. Or the message is not retained and, after a restart, the other shards have not told yet which
+    /// subscriptions they have.
     pub fn publish(&mut self, now: Instant, message: LocalPublish<'_>) -> Result<(), Full> {
         self.engine.see(now);
         self.engine.publish_local(now, message)
     }
 
-    /// What [`Authorize`](crate::Authorize) answers may have changed. From now on it is asked anew: about each message that the broker had before, when
-    /// that is transmitted, and about all subscriptions, a share in each [`Broker::handle_timeout`], which is due at once. A subscription
-    /// that is not permitted any more ends, and the connection of its client is closed with 0x87 Not authorized. Without the feature `alloc` subscriptions
-    /// stay, and [`Authorize::receive`](crate::Authorize::receive) is asked about each message from then on.
+    /// To be called when the answers of [`Authorize`](crate::Authorize) may have changed. From now on it is asked again: about each message
+    /// that the broker had before, when the message is transmitted, and about all subscriptions, a share in each
+    /// [`Broker::handle_timeout`], which is due at once. A subscription that is not permitted any more ends, and the connection of its
+    /// client is closed with 0x87 Not authorized. Without the feature `alloc` subscriptions stay, and
+    /// [`Authorize::receive`](crate::Authorize::receive) is asked about each message from then on.
     pub fn rules_changed(&mut self, now: Instant) {
         self.engine.see(now);
         self.engine.begin_rules();
     }
 
-    /// From now on these permissions are asked, and all that was granted so far is asked anew, see [`Broker::rules_changed`].
+    /// Asks these permissions from now on, and asks again about everything that was granted so far, see [`Broker::rules_changed`].
     pub fn set_authorize(&mut self, now: Instant, authorize: impl Into<Permissions<'m>>) {
         self.engine.authorize = authorize.into();
         self.rules_changed(now);
     }
 
-    /// Closes the connection of a client, in MQTT 5.0 with a DISCONNECT of this Reason Code, which has to be one that a Server may send (section 3.14.2.1).
-    /// Its Will is published. Whether the client was connected.
+    /// Closes the connection of a client, in MQTT 5.0 with a DISCONNECT of this Reason Code, which must be one that a Server may send
+    /// (section 3.14.2.1). The client's Will is published. Returns whether the client was connected.
     pub fn disconnect(&mut self, now: Instant, client_id: &str, code: ReasonCode) -> bool {
         let session = self.engine.session_named(client_id);
         let connection = session.and_then(|session| self.engine.sessions[session].connection);
@@ -45,8 +47,8 @@ impl<'m> Broker<'m> {
         connection.is_some()
     }
 
-    /// Ends a Session: its subscriptions, what waits for it, its Will, which is published. A client that is connected to it gets DISCONNECT 0x98
-    /// Administrative action, and its Session ends when its connection does. Whether there was such a Session.
+    /// Ends a Session with its subscriptions and its queue, and publishes its Will. A connected client gets DISCONNECT 0x98 Administrative
+    /// action, and its Session ends with the connection. Returns whether there was such a Session.
     pub fn end_session(&mut self, now: Instant, client_id: &str) -> bool {
         let Some(session) = self.engine.session_named(client_id) else { return false };
         if self.engine.sessions[session].connection.is_some() {
@@ -59,27 +61,27 @@ impl<'m> Broker<'m> {
         true
     }
 
-    /// Removes the retained message of a topic, on all shards. Those who subscribed to the topic get an empty message, as if a client had removed it
-    /// `[MQTT-3.3.1-6]`.
+    /// Removes the retained message of a topic, on all shards. Clients that subscribed to the topic get an empty message, as if a client
+    /// had removed the retained one `[MQTT-3.3.1-6]`.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// There is no room for the empty message.
     pub fn remove_retained(&mut self, now: Instant, topic: TopicName<'_>) -> Result<(), Full> {
         self.publish(now, LocalPublish { topic, payload: &[], qos: QoS::AtMostOnce, retain: true, expiry_secs: None })
     }
 
-    /// Goes on with another configuration, all of it or, with an error, nothing. Nothing is cut off at once: where more waits than a new
-    /// limit allows, the overflow policy makes room when the next message comes. What is agreed upon at CONNECT (Keep Alive, Session
-    /// Expiry Interval, Receive Maximum, the verdict) holds for clients that connect from now on.
+    /// Changes the configuration as a whole; after an error nothing has changed. Nothing is cut off at once: where more messages wait than
+    /// a new limit allows, the overflow policy makes room when the next message comes. Settings that were agreed upon at CONNECT (Keep
+    /// Alive, Session Expiry Interval, Receive Maximum, the verdict) hold for clients that connect from now on.
     ///
     /// # Errors
-    /// The seed, the shard, or whether anything is durable is not the same: these can't change while a broker runs.
+    /// The seed, the shard or `durable` differs: these can't change while a broker runs.
     pub fn reconfigure(&mut self, now: Instant, config: Config<'m>) -> Result<(), Unchangeable> {
         self.engine.see(now);
         self.engine.reconfigure(config)
     }
 
-    /// Closes every connection, with DISCONNECT 0x8B in MQTT 5.0. Transmit what is left, then drop the broker.
+    /// Closes every connection, with DISCONNECT 0x8B in MQTT 5.0. Transmit the last packets, then drop the broker.
     pub fn shut_down(&mut self, now: Instant) {
         self.engine.close_all(now);
     }
@@ -96,7 +98,7 @@ mod tests {
 
     const NOW: Instant = Instant::from_millis(0);
 
-    /// Permits everything but sending a message to a client: such a question is counted, and denied.
+    /// Permits everything but the sending of messages to clients, which it counts and denies.
     struct Counting(AtomicU32);
 
     impl Authorize for Counting {
@@ -114,7 +116,7 @@ mod tests {
         }
     }
 
-    /// Publishes a message; gives whether the client gets it.
+    /// Publishes a message, and returns whether the client gets it.
     fn gets_one(broker: &mut Broker<'_>, client: &mut LocalClient<'_>) -> bool {
         let topic = TopicName::new("t").unwrap();
         let message = LocalPublish { topic, payload: b"x", qos: QoS::AtMostOnce, retain: false, expiry_secs: None };
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_from_before_is_asked_about_for_each_message_once_the_rules_have_changed() {
+    fn after_a_change_of_rules_each_message_to_an_older_session_needs_permission() {
         type Memory = resources! {
             connections: 2, sessions: 2, subscriptions: 4, levels: 8, messages: 8, deliveries: 8, blocks: 16
         };

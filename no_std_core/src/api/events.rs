@@ -1,16 +1,16 @@
-//! What happened.
+//! Events for the embedder.
 
 use super::broker::Broker;
 use crate::events::Event;
 
 impl Broker<'_> {
-    /// The next thing that has happened, of those that [`Config::events`](crate::Config::events) names. To be polled until there is no more, in each
-    /// turn: the queue holds [`Config::event_bytes`](crate::Config::event_bytes), and what finds no room is lost.
+    /// The next event, of the kinds that [`Config::events`](crate::Config::events) names. Poll until there is none, in each turn: the queue
+    /// holds [`Config::event_bytes`](crate::Config::event_bytes), and an event without room is lost.
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
         self.engine.observers.poll()
     }
 
-    /// Events that found no room, since the broker was made.
+    /// How many events were lost for lack of room since the broker was made.
     pub fn lost_events(&self) -> u64 {
         self.engine.observers.lost()
     }

@@ -1,7 +1,7 @@
-//! What operators look at, in portions: subscriptions, what waits for a client, retained messages.
+//! Views for operators, in portions: subscriptions, messages that wait for a client, retained messages.
 //!
-//! Each call shows entries from a place on, until `visit` breaks off or a share of the work is done. It gives the place to go on from, and `None` after the
-//! last entry. What comes or goes between two calls is shown or not, and may move others by one place.
+//! Each call shows entries from a position on, until `visit` breaks off or a share of the work is done. It returns the position of the next
+//! entry, or `None` after the last one. Entries that come or go between two calls may be shown or not, and may move others by one position.
 
 use super::broker::Broker;
 use crate::codec::QoS;
@@ -14,7 +14,7 @@ use crate::time::Instant;
 use crate::topic::TopicName;
 use core::ops::ControlFlow;
 
-/// How many places in a table one call looks at.
+/// How many slots of a table one call looks at.
 const LOOKED_AT: usize = 1_024;
 
 /// A subscription of a Session.
@@ -23,7 +23,7 @@ const LOOKED_AT: usize = 1_024;
 pub struct SubscriptionInfo<'a> {
     /// The Topic Filter, with `$share/` and the ShareName of a shared subscription.
     pub filter: &'a str,
-    /// The highest QoS of its deliveries.
+    /// The highest QoS of deliveries to the subscription.
     pub qos: QoS,
     /// No Local.
     pub no_local: bool,
@@ -43,9 +43,9 @@ pub struct MessageInfo<'a> {
     pub payload_len: u32,
     /// The payload as far as it stands in one piece: all of it in owned memory, up to 60 bytes in borrowed memory, nothing where `topic` is `None`.
     pub payload: &'a [u8],
-    /// The QoS with which it was published.
+    /// The QoS with which the message was published.
     pub qos: QoS,
-    /// The RETAIN flag with which it was published.
+    /// The RETAIN flag with which the message was published.
     pub retain: bool,
     /// What is left of the Message Expiry Interval, in seconds.
     pub expiry_secs: Option<u32>,
@@ -55,29 +55,29 @@ pub struct MessageInfo<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryInfo<'a> {
-    /// How far it is.
+    /// The progress of the message.
     pub state: DeliveryState,
     /// The QoS of the delivery.
     pub qos: QoS,
-    /// The Packet Identifier, if it has one by now.
+    /// The Packet Identifier, if the delivery has one yet.
     pub packet_id: Option<u16>,
-    /// The message; `None` where the client has it, and only the handshake of QoS 2 is left.
+    /// The message; `None` if the client has it, and only the handshake of QoS 2 is left.
     pub message: Option<MessageInfo<'a>>,
 }
 
-/// How far a message is on its way to a Session.
+/// The progress of a message on its way to a Session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryState {
-    /// It has a Packet Identifier, and is not acknowledged.
+    /// The message has a Packet Identifier, and is not acknowledged.
     InFlight,
-    /// It waits for its turn.
+    /// The message waits in the queue.
     Queued,
 }
 
 impl Broker<'_> {
-    /// Shows the subscriptions of a Session, from the place `from` on, until `visit` breaks off. The place to go on from; `None` after the last, and
-    /// where there is no such Session.
+    /// Shows the subscriptions of a Session, from the position `from` on, until `visit` breaks off. Returns the next position; `None` after
+    /// the last subscription, and if there is no such Session.
     pub fn visit_subscriptions(
         &mut self,
         client_id: &str,
@@ -109,8 +109,8 @@ impl Broker<'_> {
         behind
     }
 
-    /// Shows the messages on their way to a Session, those in flight before those that are queued, each in its order, from the place `from` on, until
-    /// `visit` breaks off. The place to go on from; `None` after the last, and where there is no such Session.
+    /// Shows the messages on their way to a Session, from the position `from` on, until `visit` breaks off: first those in flight, then
+    /// those in the queue, each in order. Returns the next position; `None` after the last message, and if there is no such Session.
     pub fn visit_deliveries(
         &mut self,
         now: Instant,
@@ -132,8 +132,8 @@ impl Broker<'_> {
         None
     }
 
-    /// Shows retained messages, from the place `from` on, until `visit` breaks off or 1,024 places were looked at. The place to go on from; `None`
-    /// after the last. Retained messages below `$SYS/` that the embedder has published are among them.
+    /// Shows retained messages, from the position `from` on, until `visit` breaks off or 1,024 slots were looked at. Returns the next
+    /// position; `None` after the last message. The embedder's own retained messages below `$SYS/` are among them.
     pub fn visit_retained(
         &mut self,
         now: Instant,
@@ -171,7 +171,7 @@ impl Engine<'_> {
         found.map(|delivery| (delivery, DeliveryState::Queued))
     }
 
-    /// What follows a delivery that was shown.
+    /// The delivery behind one that was shown.
     fn delivery_behind(
         &self,
         session: Handle<Session>,
@@ -206,7 +206,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Shows a message; where `if_retained` says so, only if it is the retained one of its topic.
+    /// Shows a message; with `if_retained` only if it is the retained message of its topic.
     fn show_message(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! Code beside the broker as a client of it.
+//! A local client: a client in the program that embeds the broker.
 
 use crate::api::broker::Broker;
 use crate::codec::{
@@ -13,17 +13,17 @@ use packets::{DISCONNECT, OneFilter, PINGREQ, Packets, acknowledgement, answer};
 
 mod packets;
 
-/// A client without a wire: a program that embeds a [`Broker`] subscribes, publishes and takes messages with it like anybody else.
-/// [`Broker::publish`] is the shorter way for who needs no answer.
+/// A client without a wire: a program that embeds a [`Broker`] subscribes, publishes and receives messages as any other client does.
+/// [`Broker::publish`] is simpler for a program that needs no answer.
 ///
-/// It is a Network Connection of MQTT 5.0 and counts as one. It starts without a Session and leaves none behind, sends PINGREQ if
-/// the broker asks for it, and acknowledges a message of QoS 1 or 2 when the next one is asked for: until then the message is in
-/// flight.
+/// The client has a Network Connection of MQTT 5.0, which counts as any other. It starts without a Session and leaves none behind, sends
+/// PINGREQ if the broker asks for it, and acknowledges a message of QoS 1 or 2 when the next message is polled: until then the message is
+/// in flight.
 ///
-/// What a broker lets its clients wait for, this client waits for too: until siblings know of a subscription, until a message is
-/// safe in the store, until there is room. Nothing blocks: [`LocalClient::poll`] goes on where it can, and
-/// [`Broker::poll_ready`] names [`LocalClient::id`] when it can go on. On a broker with siblings the client connects to the one
-/// where its Client Identifier is at home, see [`Shard::home_of`](crate::Shard::home_of).
+/// The client waits where other clients wait: until the other shards know of a subscription, until a message is safe in the store, until
+/// there is room. No call blocks: [`LocalClient::poll`] does what is possible, and [`Broker::poll_ready`] names [`LocalClient::id`] when
+/// more is possible. With several shards the client connects to the one on which its Client Identifier is at home, see
+/// [`Shard::home_of`](crate::Shard::home_of).
 ///
 /// ```
 /// use goldcrest_core::codec::QoS;
@@ -37,13 +37,13 @@ mod packets;
 /// let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
 /// let now = Instant::from_millis(0);
 ///
-/// // The first buffer is for the largest packet that is to be received, the second for the largest one of the client's own.
+/// // The first buffer has room for the largest packet to be received, the second for the largest packet to be sent.
 /// let (mut incoming, mut outgoing) = ([0; 128], [0; 64]);
 /// let mut panel = LocalClient::new("panel", &mut incoming, &mut outgoing);
 /// panel.connect(&mut broker, now)?;
 /// panel.subscribe(&mut broker, now, TopicFilter::new("led/set").unwrap(), QoS::AtLeastOnce)?;
 ///
-/// // Somebody publishes; here it is the same client.
+/// // A client publishes; here it is the local client itself.
 /// let command = LocalPublish {
 ///     topic: TopicName::new("led/set").unwrap(),
 ///     payload: b"on",
@@ -58,7 +58,7 @@ mod packets;
 /// while let Some(event) = panel.poll(&mut broker, now) {
 ///     match event {
 ///         LocalEvent::Message(publish) => led = publish.payload == b"on",
-///         // The broker has subscribed the client, or has taken its message.
+///         // The broker has granted the subscription, or has accepted the message.
 ///         LocalEvent::Answer { packet_id, code } => is_kept |= Some(packet_id) == sent && !code.is_error(),
 ///         LocalEvent::Closed(code) => panic!("{code:?}"),
 ///         _ => {}
@@ -70,44 +70,43 @@ mod packets;
 #[derive(Debug)]
 pub struct LocalClient<'b> {
     client_id: &'b str,
-    /// Who it is, where the broker asks.
+    /// The client's principal, for a broker that asks who connects.
     identity: Option<Identity>,
     connection: Option<ConnectionId>,
-    /// Whole packets only: the broker is told that no packet may be larger than the buffer.
+    /// Whole packets from the broker. No packet is larger than the buffer, whose size is the client's Maximum Packet Size.
     incoming: Packets<'b>,
-    /// CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH that the broker has not taken yet.
+    /// CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH that the broker has not consumed yet.
     outgoing: Packets<'b>,
-    /// The acknowledgement of the message that [`LocalClient::poll`] gave last.
+    /// The acknowledgement of the message that [`LocalClient::poll`] returned last.
     unanswered: Option<[u8; 4]>,
-    /// The Packet Identifiers of requests that are not answered: bit 0 is 1.
+    /// The Packet Identifiers of requests that are not answered; bit 0 stands for identifier 1.
     requests: u32,
-    /// Those of them that are PUBLISH packets of QoS 2.
+    /// The Packet Identifiers among them that belong to a PUBLISH of QoS 2.
     twofold: u32,
-    /// The connection was closed, which the caller has not heard yet.
+    /// The code with which the connection was closed, until the caller is told.
     closed: Option<ReasonCode>,
 }
 
-/// What [`LocalClient::poll`] has for its caller.
+/// A result of [`LocalClient::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LocalEvent<'a> {
-    /// A message came, which is acknowledged by the next [`LocalClient::poll`].
+    /// A message has come. The next [`LocalClient::poll`] acknowledges it.
     Message(Publish<'a>),
-    /// The broker has done what was asked for with this Packet Identifier, or refuses it: then the code is an error. Of a subscription the code is the
-    /// QoS that was granted; a message is as safe as the broker makes it.
+    /// The broker has granted the request with this Packet Identifier, or has refused it: then the code is an error. For a subscription the
+    /// code is the granted QoS. An answered message is as safe as the broker makes it.
     Answer {
-        /// What [`LocalClient::subscribe`], [`LocalClient::unsubscribe`] or [`LocalClient::publish`] gave.
+        /// The Packet Identifier that [`LocalClient::subscribe`], [`LocalClient::unsubscribe`] or [`LocalClient::publish`] returned.
         packet_id: PacketId,
         /// The code of SUBACK, UNSUBACK, PUBACK, PUBREC or PUBCOMP.
         code: ReasonCode,
     },
-    /// The broker has closed the connection, or has refused it, with this code. Requests that were not answered will not be
-    /// answered any more.
+    /// The broker has closed the connection, or has refused it, with this code. Requests without an answer will get none.
     Closed(ReasonCode),
 }
 
-/// Who a client is, and the call that accepts it. `accept` is a function pointer, so that a program that never calls `with_principal` does not link
-/// `handle_verdict`, which would take flash.
+/// The client's principal, and the call that accepts the client. `accept` is a function pointer, so that a program that never calls
+/// `with_principal` does not link `handle_verdict`, which would take flash.
 #[derive(Clone, Copy, Debug)]
 struct Identity {
     principal: Principal,
@@ -117,16 +116,16 @@ struct Identity {
 type Accept = for<'a, 'm, 'v> fn(&'a mut Broker<'m>, Instant, ConnectionId, Verdict<'v>);
 
 impl<'b> LocalClient<'b> {
-    /// So many requests may wait for their answers.
+    /// The most requests that may wait for their answers.
     pub const MAX_REQUESTS: u32 = u32::BITS;
 
     /// A client with a Client Identifier, not connected.
     ///
-    /// `incoming` bounds the packets that it can take: a larger PUBLISH is dropped and counted `[MQTT-3.1.2-25]`. 64 bytes are the
-    /// least that is of use. `outgoing` bounds the packets that it can send, which stand there while the broker lets them wait. CONNECT takes
-    /// 20 bytes and the Client Identifier.
+    /// `incoming` bounds the packets that the client can receive: a larger PUBLISH is dropped and counted `[MQTT-3.1.2-25]`. At least 64
+    /// bytes are useful. `outgoing` bounds the packets that the client can send, which stay in it while they wait for the broker. CONNECT
+    /// takes 20 bytes and the Client Identifier.
     ///
-    /// Where everybody may connect, another client with the same identifier takes its place `[MQTT-3.1.4-3]`; see
+    /// If any client may connect, another client with the same identifier can take over `[MQTT-3.1.4-3]`; see
     /// [`LocalClient::is_connected`].
     pub fn new(client_id: &'b str, incoming: &'b mut [u8], outgoing: &'b mut [u8]) -> Self {
         Self {
@@ -142,8 +141,8 @@ impl<'b> LocalClient<'b> {
         }
     }
 
-    /// The same client with a principal. A broker with [`Authentication::Ask`](crate::Authentication::Ask) takes it without a verdict of the
-    /// embedder's, and its permissions are those of `principal`, which may be [`Principal::ANONYMOUS`]. Without a principal such a broker
+    /// The same client with a principal. A broker with [`Authentication::Ask`](crate::Authentication::Ask) accepts it without a verdict of
+    /// the embedder, and its permissions are those of `principal`, which may be [`Principal::ANONYMOUS`]. Without a principal such a broker
     /// refuses the client.
     #[must_use]
     pub fn with_principal(self, principal: Principal) -> Self {
@@ -156,12 +155,12 @@ impl<'b> LocalClient<'b> {
         }
     }
 
-    /// Opens a Network Connection, in place of an open one. Requests may follow at once.
+    /// Opens a Network Connection, and closes an open one first. Requests may follow at once.
     ///
     /// # Errors
-    /// Why the broker has refused it; without room that is [`ReasonCode::QuotaExceeded`], with too small a buffer
-    /// [`ReasonCode::PacketTooLarge`], and [`ReasonCode::UseAnotherServer`] where the Client Identifier is at home on a sibling. Where the broker
-    /// lets it wait, a refusal comes as [`LocalEvent::Closed`].
+    /// The Reason Code with which the broker refuses the connection: [`ReasonCode::QuotaExceeded`] without room,
+    /// [`ReasonCode::PacketTooLarge`] if the buffer is too small, and [`ReasonCode::UseAnotherServer`] if the Client Identifier is at home
+    /// on another shard. If the connection has to wait, a refusal comes later as [`LocalEvent::Closed`].
     pub fn connect(&mut self, broker: &mut Broker<'_>, now: Instant) -> Result<(), ReasonCode> {
         self.disconnect(broker, now);
         if !self.client_id.is_empty() && !broker.engine.config.shard.is_home_of(self.client_id.as_bytes()) {
@@ -196,12 +195,12 @@ impl<'b> LocalClient<'b> {
         }
     }
 
-    /// Asks for a subscription and for the retained messages that match. The Packet Identifier comes back with the
-    /// [`LocalEvent::Answer`].
+    /// Asks for a subscription and for the retained messages that match. The Packet Identifier comes back with the [`LocalEvent::Answer`].
     ///
     /// # Errors
-    /// [`ReasonCode::ServerUnavailable`] without a connection, [`ReasonCode::PacketTooLarge`] if the packet exceeds the buffer. [`ReasonCode::ServerBusy`]
-    /// if it has no room in it now, or [`LocalClient::MAX_REQUESTS`] wait for an answer: after some calls of [`LocalClient::poll`] it has.
+    /// [`ReasonCode::ServerUnavailable`] without a connection, [`ReasonCode::PacketTooLarge`] if the packet exceeds the buffer.
+    /// [`ReasonCode::ServerBusy`] if the buffer has no room now, or if [`LocalClient::MAX_REQUESTS`] requests wait for an answer: try again
+    /// after some calls of [`LocalClient::poll`].
     pub fn subscribe(
         &mut self,
         broker: &mut Broker<'_>,
@@ -262,9 +261,9 @@ impl<'b> LocalClient<'b> {
         Ok(packet_id)
     }
 
-    /// Goes on with what waits, acknowledges the message before, and gives what has come. To be called until there is nothing: in each turn, or
-    /// after [`Broker::poll_ready`] has named [`LocalClient::id`] and after each request, and at least as often as the
-    /// Server Keep Alive if the broker has one.
+    /// Continues requests that wait, acknowledges the message before, and returns what has come. To be called until it returns `None`: in
+    /// each turn, or after [`Broker::poll_ready`] has named [`LocalClient::id`] and after each request, and at least as often as the Server
+    /// Keep Alive if the broker has one.
     pub fn poll(&mut self, broker: &mut Broker<'_>, now: Instant) -> Option<LocalEvent<'_>> {
         if let Some(packet) = self.unanswered {
             if !self.send(broker, now, &packet) {
@@ -289,7 +288,7 @@ impl<'b> LocalClient<'b> {
                 PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
                     answer(frame, frame.body().get(2))
                 }
-                // CONNACK and PINGRESP were expected, DISCONNECT is followed by the end.
+                // CONNACK and PINGRESP were expected; DISCONNECT is followed by the end of the connection.
                 _ => None,
             };
             let Some((packet_id, code)) = answer else {
@@ -318,13 +317,13 @@ impl<'b> LocalClient<'b> {
         Some(LocalEvent::Message(publish))
     }
 
-    /// Whether something that the client asked for was not taken by the broker yet, or not answered: [`LocalClient::poll`] goes on with it.
+    /// Whether the broker has not consumed or not answered a request of the client: [`LocalClient::poll`] goes on with it.
     pub fn is_waiting(&self) -> bool {
         !self.outgoing.is_empty() || self.requests != 0
     }
 
-    /// Whether it has a Network Connection. The broker may have closed it, for another client with the same identifier or at
-    /// [`Broker::shut_down`]; [`LocalClient::poll`] finds that out. [`LocalClient::connect`] opens it again, without subscriptions.
+    /// Whether the client has a Network Connection. The broker may have closed it, because of another client with the same identifier or at
+    /// [`Broker::shut_down`]; [`LocalClient::poll`] finds that out. [`LocalClient::connect`] opens a new one, without subscriptions.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
@@ -334,8 +333,7 @@ impl<'b> LocalClient<'b> {
         self.connection
     }
 
-    /// Closes the connection. Messages that were not polled are gone, and so are requests that the broker has not taken
-    /// yet.
+    /// Closes the connection. Messages that were not polled are lost, and so are requests that the broker has not consumed yet.
     pub fn disconnect(&mut self, broker: &mut Broker<'_>, now: Instant) {
         self.send(broker, now, &DISCONNECT);
         self.end_connection(broker, now);
@@ -343,7 +341,7 @@ impl<'b> LocalClient<'b> {
         (self.unanswered, self.closed) = (None, None);
     }
 
-    /// The lowest Packet Identifier that no request has.
+    /// The lowest Packet Identifier that no request uses.
     fn free_packet_id(&self) -> Result<PacketId, ReasonCode> {
         let used = self.requests.trailing_ones();
         let free = if used < Self::MAX_REQUESTS { PacketId::new((used as u16).saturating_add(1)) } else { None };
@@ -366,13 +364,13 @@ impl<'b> LocalClient<'b> {
         Ok(())
     }
 
-    /// Hands in the packets that the broker takes now.
+    /// Hands in the packets that the broker accepts now.
     fn hand_in(&mut self, broker: &mut Broker<'_>, now: Instant) {
         let Some(id) = self.connection else { return };
         while let Some(bytes) = self.outgoing.first()
             && has_room_for_reply(broker, id)
         {
-            // One packet in each call: so no call ends amid the packets with `Next::Yield`.
+            // One packet in each call, so that no call ends between packets with `Next::Yield`.
             let received = broker.handle_bytes(now, id, bytes);
             let consumed = received.consumed;
             let is_asked = matches!(received.next, Next::Ask(_));
@@ -391,7 +389,7 @@ impl<'b> LocalClient<'b> {
         }
     }
 
-    /// Takes what the broker has for this client; whether there was anything.
+    /// Receives what the broker has for this client. Returns whether there was anything.
     fn receive(&mut self, broker: &mut Broker<'_>, now: Instant) -> bool {
         self.hand_in(broker, now);
         let Some(id) = self.connection else { return false };
@@ -405,7 +403,7 @@ impl<'b> LocalClient<'b> {
                 self.closed = Some(closing(broker, id).unwrap_or(ReasonCode::UnspecifiedError));
                 self.end_connection(broker, now);
             }
-            // Retained messages are looked for: others have their turn before that goes on.
+            // The broker searches for retained messages: other clients have their turn before it goes on.
             Then::More if transmit.written == 0 => {
                 if let Some(connection) = broker.engine.find(id) {
                     broker.engine.mark_ready(connection);
@@ -416,7 +414,7 @@ impl<'b> LocalClient<'b> {
         transmit.written > 0
     }
 
-    /// The connection is gone. What came before is still to be polled.
+    /// The connection is gone. Packets that came before are still to be polled.
     fn end_connection(&mut self, broker: &mut Broker<'_>, now: Instant) {
         if let Some(id) = self.connection.take() {
             broker.handle_closed(now, id);
@@ -425,29 +423,31 @@ impl<'b> LocalClient<'b> {
         (self.requests, self.twofold) = (0, 0);
     }
 
-    /// A packet of a few bytes, which overtakes requests that wait. Whether it is done with: the broker has taken it, or there is no connection any more.
+    /// Sends a packet of a few bytes, which overtakes requests that wait. Returns whether the packet is done with: the broker has consumed
+    /// it, or the connection is gone.
     fn send(&self, broker: &mut Broker<'_>, now: Instant, packet: &[u8]) -> bool {
         self.connection.is_none_or(|id| broker.handle_bytes(now, id, packet).consumed > 0)
     }
 }
 
-/// Why the broker closes the connection, if it does.
+/// The Reason Code with which the broker closes the connection, if it does.
 fn closing(broker: &Broker<'_>, id: ConnectionId) -> Option<ReasonCode> {
     broker.describe(id)?.closing.map(|(code, _)| code)
 }
 
-/// The bit of a request, none if it is not a request of this client.
+/// The bit of a request's Packet Identifier; 0 if this client has no such request.
 fn bit(packet_id: PacketId) -> u32 {
     1_u32.checked_shl(u32::from(packet_id.get()).saturating_sub(1)).unwrap_or(0)
 }
 
-/// How many of the replies that the broker may owe are left to handshakes of messages that it sends: it is told not to begin more.
+/// How many of the replies that the broker may owe are left for the handshakes of its messages to this client, which it is told as Receive
+/// Maximum.
 fn for_handshakes(broker: &Broker<'_>) -> u16 {
     broker.engine.config.limits.owed_replies / 2
 }
 
-/// Whether a reply to a request, which takes two entries at most, and the replies to all acknowledgements and a PINGREQ fit into what the broker may owe. So an acknowledgement
-/// never has to wait until something is read, which would have to wait for the acknowledgement.
+/// Whether the broker may owe one more reply to a request, which takes at most two entries, beside the replies to all acknowledgements and
+/// a PINGREQ. So an acknowledgement never waits until something is read that itself waits for the acknowledgement.
 fn has_room_for_reply(broker: &Broker<'_>, id: ConnectionId) -> bool {
     let Some(connection) = broker.engine.find(id) else { return true };
     let owed = broker.engine.connections[connection].owed.len();

@@ -1,4 +1,4 @@
-//! The broker as its embedder sees it.
+//! The broker as its embedder uses it.
 
 pub(crate) mod broker;
 pub(crate) mod budget;

@@ -1,4 +1,4 @@
-//! A broker that owns its memory: how much it may hold, what only it is told, and what its calls have cost.
+//! A broker that owns its memory: its capacity, functions for it alone, and the work that its calls have done.
 
 use super::broker::Broker;
 use super::budget::Entries;
@@ -11,7 +11,7 @@ use crate::mem::heap::free_list_bytes;
 use crate::mem::{Bytes, Slots};
 use crate::seam::journal::JournalMemory;
 
-/// How much a broker that owns its memory may hold: upper limits, nothing is taken before it is needed.
+/// The capacity of a broker that owns its memory: upper limits, up to which memory is allocated when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Network Connections.
@@ -44,7 +44,7 @@ impl Capacity {
 }
 
 impl Entries {
-    /// The entries of [`Memory::owned`](crate::Memory::owned), when all of it is full.
+    /// The entries of [`Memory::owned`](crate::Memory::owned) when all tables are full.
     pub fn of_owned(capacity: &Capacity, limits: &Limits, shard: Shard) -> Self {
         let per_connection = |each: u16| capacity.connections.saturating_mul(usize::from(each));
         let aliases = per_connection(limits.topic_aliases_in.saturating_add(limits.topic_aliases_out));
@@ -58,7 +58,7 @@ impl Entries {
             capacity.deliveries,
             receipts,
         ];
-        // Client Identifiers, what three fields of a connection hold, aliased topics, levels and ShareNames.
+        // A text for each Client Identifier, three texts for each connection, and one for each aliased topic, level and ShareName.
         let texts = [capacity.sessions, per_connection(3), aliases, capacity.topic_levels, capacity.subscriptions];
         let indexed = [capacity.sessions, receipts, aliases, capacity.topic_levels];
         let mut entries = Self {
@@ -76,10 +76,10 @@ impl Entries {
             subscriptions: capacity.subscriptions,
             subscribers: capacity.sessions.saturating_add(shard.siblings() as usize),
             groups: capacity.subscriptions,
-            // Subscriptions and groups are indexed too.
+            // Subscriptions and groups have indexes, too.
             buckets: indexed.into_iter().fold(capacity.subscriptions.saturating_mul(2), usize::saturating_add),
             blocks: 0,
-            // The texts of the router have a limit of their own, which is the same.
+            // The texts of the router have a limit of their own, which is as high.
             bytes: capacity.bytes.saturating_mul(2),
             blobs: texts.into_iter().fold(capacity.messages, usize::saturating_add),
             scratch: limits.packet_bytes as usize,
@@ -112,7 +112,7 @@ impl Entries {
 }
 
 impl Memory<'_> {
-    /// Memory that is owned, and grows up to `capacity`.
+    /// Memory on the heap, which grows up to `capacity`.
     pub fn owned(capacity: &Capacity, limits: &Limits, shard: Shard) -> Self {
         let entries = Entries::of_owned(capacity, limits, shard);
         Self(Tables {
@@ -153,28 +153,29 @@ impl Memory<'_> {
 }
 
 impl Broker<'_> {
-    /// Answers the PINGREQs in `bytes` while nothing is taken from the client, after [`Next::Wait`](crate::Next::Wait): the client would take the
-    /// connection for lost. `bytes` are those that wait to be handed in, from the first packet on that this call has not seen. Gives
-    /// how many of the bytes were whole packets, and need not be shown again.
+    /// Answers the PINGREQs in `bytes` while the broker reads nothing from the client, after [`Next::Wait`](crate::Next::Wait): otherwise
+    /// the client would take the connection for lost. `bytes` are the waiting bytes from the first packet on that this call has not seen.
+    /// Returns how many of them are whole packets, and need not be shown again.
     pub fn handle_pings(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         self.engine.find(id).map_or(0, |connection| self.engine.answer_ahead(connection, bytes))
     }
 
-    /// The shell did not run for a while: its process was stopped, or its machine was. It hands in what has come meanwhile before the next
-    /// [`Broker::handle_timeout`]. Until that a client that comes back goes on with its Session, and no delayed Will of it is sent, though
-    /// their time has passed: the client may have come in time.
+    /// The embedder did not run for a while: its process or its machine was stopped. It hands in the bytes that have come meanwhile before
+    /// the next [`Broker::handle_timeout`]. Until then a client that comes back resumes its Session, and its delayed Will is not published,
+    /// though their time has passed: the client may have come in time.
     pub fn handle_pause(&mut self) {
         self.engine.was_paused.set(true);
     }
 
-    /// How much was done so far, in small steps: levels of the tree that were visited, messages put into queues, and the like. Who
-    /// looks at it before and after a call knows what that cost, in no unit of time but on a scale that is the same for all.
+    /// How much work the broker has done so far, in small steps: levels of the tree that were visited, messages put into queues, and the
+    /// like. The difference between two calls tells what the calls in between have cost, in no unit of time but on a scale that is the same
+    /// for all.
     pub fn work(&self) -> u64 {
         self.engine.work.done()
     }
 
-    /// The most entries of any table that a look-up may have to pass. A few are usual; many would mean that somebody has found what
-    /// collides. It looks at all that there is, so it is for tests and for diagnosis.
+    /// The most entries that a look-up may have to pass in any table. A few are usual; many would mean that an attacker has found keys that
+    /// collide. The call looks at all tables, so it is for tests and diagnosis.
     pub fn longest_chain(&self) -> usize {
         let others = [
             self.engine.session_index.longest_chain(&self.engine.sessions),

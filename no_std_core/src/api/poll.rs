@@ -1,4 +1,4 @@
-//! What is to be done: who has something to transmit, what, and when time is due.
+//! Functions that ask the broker what is to be done: which connection has something to transmit, what, and when a timer is due.
 
 use super::broker::Broker;
 use crate::engine::connections::ConnectionId;
@@ -9,8 +9,8 @@ use crate::engine::transmit::Payloads;
 use crate::time::Instant;
 
 impl Broker<'_> {
-    /// A connection that has something to transmit, that can take bytes again after [`Next::Wait`](crate::Next::Wait), or that is to be
-    /// closed: call [`Broker::poll_transmit`] and, after [`Next::Wait`](crate::Next::Wait), [`Broker::handle_bytes`].
+    /// A connection that has something to transmit, that accepts bytes again after [`Next::Wait`](crate::Next::Wait), or that must be
+    /// closed. Call [`Broker::poll_transmit`] for it and, after [`Next::Wait`](crate::Next::Wait), [`Broker::handle_bytes`].
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
         self.engine.wake_for_bodies();
         loop {
@@ -24,7 +24,7 @@ impl Broker<'_> {
         }
     }
 
-    /// Puts what the client is to be sent into `out`.
+    /// Puts bytes for the client into `out`.
     pub fn poll_transmit(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> Transmit {
         match self.engine.find(id) {
             Some(connection) => self.engine.transmit(now, connection, out, Payloads::InBuffer),
@@ -32,12 +32,12 @@ impl Broker<'_> {
         }
     }
 
-    /// As [`Broker::poll_transmit`], for a shell that writes from two places at once: a long payload is not copied into `out`
-    /// but shown where it is stored, to be written behind what is in `out`. [`Broker::handle_payload_written`] is to be called
-    /// before anything else; what was not written is shown again by the next call. Until then it is the broker's, and counted
-    /// as what is queued; with [`Config::body_budget`](crate::Config::body_budget) it may go to disk meanwhile.
+    /// As [`Broker::poll_transmit`], for an embedder that writes from two places at once: a long payload is not copied into `out` but
+    /// returned as it is stored, to be written behind the bytes in `out`. [`Broker::handle_payload_written`] must be called before any
+    /// other function; the next call returns the bytes that were not written. Until then the payload belongs to the broker, and counts
+    /// as queued; with [`Config::body_budget`](crate::Config::body_budget) it may be left to the disk meanwhile.
     ///
-    /// Nothing is shown of a broker in borrowed memory, where no payload stands in one piece.
+    /// A broker in borrowed memory returns no payload, because no payload is stored in one piece there.
     pub fn poll_transmit_apart(&mut self, now: Instant, id: ConnectionId, out: &mut [u8]) -> (Transmit, &[u8]) {
         let Some(connection) = self.engine.find(id) else { return (Transmit { written: 0, then: Then::Close }, &[]) };
         let transmit = self.engine.transmit(now, connection, out, Payloads::Apart);
@@ -45,14 +45,14 @@ impl Broker<'_> {
         (transmit, payload)
     }
 
-    /// So many bytes of the payload that [`Broker::poll_transmit_apart`] has shown were written.
+    /// `count` bytes of the payload that [`Broker::poll_transmit_apart`] returned were written.
     pub fn handle_payload_written(&mut self, id: ConnectionId, count: usize) {
         if let Some(connection) = self.engine.find(id) {
             self.engine.sent_apart(connection, count);
         }
     }
 
-    /// When [`Broker::handle_timeout`] is to be called; after each other call it may be another time.
+    /// When [`Broker::handle_timeout`] must be called. The time may be another one after each other call.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.engine.next_timeout()
     }

@@ -1,4 +1,4 @@
-//! What the broker knows: counters, connections, Sessions.
+//! Queries: counters, connections, Sessions.
 
 use super::broker::Broker;
 use crate::engine::connections::{ConnectionId, Phase};
@@ -10,12 +10,12 @@ use crate::seam::counters::Counters;
 use core::ops::ControlFlow;
 
 impl Broker<'_> {
-    /// What the broker has done and holds.
+    /// Counts of what the broker has done and holds.
     pub fn counters(&self) -> Counters {
         self.engine.counters()
     }
 
-    /// What is known of a connection; `None` if it is gone.
+    /// Information about a connection; `None` if it is gone.
     pub fn describe(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         let connection = &self.engine.connections[self.engine.find(id)?];
         let draft = connection.draft.get();
@@ -31,11 +31,11 @@ impl Broker<'_> {
         })
     }
 
-    /// Shows the Sessions, connected or not, with their Client Identifiers: from the place `from` on, where 0 is before the
-    /// first, until `visit` breaks off. The place to go on from then, behind the one that was shown last; `None` after the last.
+    /// Shows the Sessions, connected or not, with their Client Identifiers: from the position `from` on, where 0 is the first,
+    /// until `visit` breaks off. Returns the position behind the last Session that was shown; `None` after the last.
     ///
-    /// A Session that comes between two calls is shown or not. Linear in the places between. In borrowed memory an identifier
-    /// of more than 256 bytes is shown as an empty one.
+    /// A Session that is made between two calls may be shown or not. Takes time in proportion to the positions passed. In
+    /// borrowed memory an identifier of more than 256 bytes is shown as an empty one.
     pub fn visit_sessions(
         &self,
         from: usize,
@@ -55,25 +55,25 @@ impl Broker<'_> {
         None
     }
 
-    /// What is known of the Session with this Client Identifier.
+    /// Information about the Session with this Client Identifier.
     pub fn session(&self, client_id: &str) -> Option<SessionInfo> {
         let hash = self.engine.hasher.hash_bytes(client_id.as_bytes());
         Some(self.engine.sessions[self.engine.find_session(hash, client_id.as_bytes())?].info())
     }
 
-    /// Whether clients are served. They wait while siblings have not told yet, after a restart, who subscribed.
+    /// Whether clients are served. After a restart they wait until the other shards have told which subscriptions they have.
     pub fn is_serving(&self) -> bool {
         !self.engine.is_greeting()
     }
 
-    /// What clients may do: as configured, or less where memory is made for less.
+    /// The limits of clients: as configured, or less if the memory has room for less.
     pub fn limits(&self) -> &crate::config::Limits {
         &self.engine.config.limits
     }
 
-    /// Copies the Client Identifier of a connection, cut to the size of `out`; how many bytes that are.
+    /// Copies the Client Identifier of a connection to `out`, cut to its size. Returns the number of bytes.
     ///
-    /// Of a closing connection it is known with the feature `alloc` only.
+    /// For a closing connection the identifier is known with the feature `alloc` only.
     pub fn client_id(&self, id: ConnectionId, out: &mut [u8]) -> usize {
         let Some(connection) = self.engine.find(id) else {
             return 0;

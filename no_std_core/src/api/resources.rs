@@ -11,20 +11,20 @@ use crate::engine::timeout::TimerKey;
 use crate::mem::{Block, Bytes, Handle, HeapSlot, PoolSlot, Slots, Timer, TimerSlot};
 use crate::seam::journal::JournalMemory;
 
-/// The type of all memory of a broker, for firmware, sized by names: [`Resources`] with so many of each.
+/// The type of all memory of a broker, for firmware: [`Resources`] with these numbers of entries.
 ///
-/// | name | entries | what also has so many |
+/// | name | entries | also as many |
 /// |---|---|---|
 /// | `connections` | Network Connections | the replies and Topic Aliases of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) for each |
-/// | `sessions` | Sessions, at least as many as `connections` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) and 2 runs of retained messages for each; as many groups of shared subscriptions |
+/// | `sessions` | Sessions, at least as many as `connections` | 2 timers, the QoS 2 receipts of [`Limits::FIRMWARE`](crate::Limits::FIRMWARE) and 2 replays of retained messages for each; as many groups of shared subscriptions |
 /// | `subscriptions` | subscriptions of all Sessions | blocks of 60 bytes for levels of more than 15 bytes and ShareNames |
-/// | `levels` | levels of all Topic Filters and retained topics, those that they share once, and one more | |
+/// | `levels` | levels of all Topic Filters and retained topics, where a shared level counts once, and one more | |
 /// | `messages` | stored Application Messages: queued, retained, Wills | |
-/// | `deliveries` | messages on their way, one for each Session that is to get one | |
+/// | `deliveries` | messages on their way: one for each Session that must get a message | |
 /// | `blocks` | blocks of 60 bytes for bodies (topic, Properties and payload in one), Client Identifiers, aliased topics | |
 ///
-/// and 1 KiB to put texts together in. The names are the fields of [`Counts`], in any order; each is a constant, and
-/// the compiler names one that is missing. Use it with [`Config::firmware`](crate::Config::firmware).
+/// There is also 1 KiB in which texts are put together. The names are the fields of [`Counts`], in any order; each is a constant, and
+/// the compiler reports a missing one. Use the type with [`Config::firmware`](crate::Config::firmware).
 ///
 /// ```
 /// use goldcrest_core::{AllowAll, Broker, Config, resources};
@@ -45,7 +45,7 @@ use crate::seam::journal::JournalMemory;
 /// let broker = Broker::new(resources.memory(), Config::firmware(7), &AllowAll);
 /// assert_eq!(broker.counters().connections, 0);
 ///
-/// // The size is exact, and a build that goes beyond what the board has for it fails.
+/// // The size is exact, and a build in which it exceeds this number of bytes fails.
 /// const _: () = Small::assert_fits::<{ 24 * 1024 }>();
 /// ```
 ///
@@ -60,7 +60,7 @@ use crate::seam::journal::JournalMemory;
 /// const _: () = Small::assert_fits::<{ 16 * 1024 }>();
 /// ```
 ///
-/// And here it says "missing field `levels`":
+/// And here the compiler says "missing field `levels`":
 ///
 /// ```compile_fail,E0063
 /// # use goldcrest_core::resources;
@@ -82,8 +82,8 @@ macro_rules! resources {
     };
 }
 
-/// All tables of a broker in one struct, for firmware: name its type with [`resources!`](crate::resources), declare it `static`, and
-/// hand its [`memory`](Self::memory) in once.
+/// All tables of a broker in one struct, for firmware: name its type with [`resources!`](crate::resources), declare it `static`, and hand
+/// its [`memory`](Self::memory) to the broker once.
 #[derive(Debug)]
 pub struct Resources<
     const CONNECTIONS: usize,
@@ -137,7 +137,7 @@ impl<
     const BLOCKS: usize,
 > Resources<CONNECTIONS, SESSIONS, SUBSCRIPTIONS, LEVELS, MESSAGES, DELIVERIES, BLOCKS>
 {
-    /// Bytes of RAM, exactly, on the machine this is compiled for.
+    /// The exact bytes of RAM on the machine that this is compiled for.
     pub const SIZE: usize = size_of::<Self>();
 
     /// How many entries each table has; [`Entries::tables`] tells their bytes.
@@ -151,8 +151,8 @@ impl<
         blocks: BLOCKS,
     });
 
-    /// Fails to compile with more than so many bytes, and says how much each table takes: write
-    /// `const _: () = Memory::assert_fits::<{ 24 * 1024 }>();` beside your `type Memory = resources! {…}`.
+    /// Fails to compile if the tables take more than `BYTES` bytes, and says how much each table takes: write `const _: () =
+    /// Memory::assert_fits::<{ 24 * 1024 }>();` beside your `type Memory = resources! {…}`.
     pub const fn assert_fits<const BYTES: usize>() {
         const { assert!(Self::SIZE <= BYTES, "{}", budget::complaint(&Self::ENTRIES, Self::SIZE, BYTES).as_str()) }
     }
@@ -195,7 +195,7 @@ impl<
         }
     }
 
-    /// What [`Broker::new`](crate::Broker::new) takes.
+    /// The memory for [`Broker::new`](crate::Broker::new).
     pub fn memory(&mut self) -> Memory<'_> {
         Memory(Tables {
             connections: Slots::borrowed(&mut self.connections),

@@ -1,4 +1,4 @@
-//! Between sibling brokers of one gateway.
+//! Functions between the shards of one gateway.
 
 use alloc::collections::VecDeque;
 
@@ -6,27 +6,26 @@ use super::broker::Broker;
 use crate::time::Instant;
 
 impl Broker<'_> {
-    /// What a sibling broker is to be handed, and the sibling's index. Hand all of them over, in order, before writing to
-    /// clients.
+    /// The next forward to another shard, and the index of that shard. Hand all forwards over, in order, before writing to clients.
     pub fn poll_forward(&mut self) -> Option<(u16, crate::Forward)> {
         self.engine.shards.poll()
     }
 
-    /// All that one sibling broker is to be handed, and the sibling's index: the same as [`Broker::poll_forward`] until that names another one,
-    /// and sooner done. It is put behind what stands in `forwards`; if nothing does, no [`Forward`](crate::Forward) is moved.
+    /// All forwards to one other shard, and the index of that shard: the same as [`Broker::poll_forward`] until that names another shard,
+    /// but faster. They are put behind the forwards in the list; if it has none, no [`Forward`](crate::Forward) is moved.
     pub fn poll_forwards(&mut self, forwards: &mut VecDeque<crate::Forward>) -> Option<u16> {
         self.engine.shards.poll_all(forwards)
     }
 
-    /// A sibling broker handed something over.
+    /// Another shard has sent a forward.
     pub fn handle_forward(&mut self, now: Instant, from: u16, forward: crate::Forward) {
         self.engine.see(now);
         self.engine.on_forward(now, from, forward);
     }
 
-    /// The same for all in the list, from one sibling, and sooner done than one by one. The list keeps its memory. What is left in it is to be
-    /// handed in later, before what that sibling sends next, and after connections had their turn: what was taken has cost as much as
-    /// [`Config::work_share`](crate::Config::work_share).
+    /// As [`Broker::handle_forward`] for all forwards in the list, which come from one shard, but faster. The list keeps its memory.
+    /// Forwards that are left in it must be handed in later, before the next ones of that shard, and after connections had their turn: the
+    /// forwards handled so far have cost as much as [`Config::work_share`](crate::Config::work_share).
     pub fn handle_forwards(&mut self, now: Instant, from: u16, forwards: &mut VecDeque<crate::Forward>) {
         self.engine.see(now);
         self.engine.on_forwards(now, from, forwards);

@@ -1,8 +1,8 @@
-//! Which happenings become events.
+//! Sets of the kinds of events.
 
 use core::ops::BitOr;
 
-/// Kinds of events, as a set: `EventSet::CONNECTED | EventSet::DROPPED`. Each kind is a variant of `Event`.
+/// A set of kinds of events: `EventSet::CONNECTED | EventSet::DROPPED`. Each kind is a variant of `Event`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventSet(u16);
 
@@ -21,9 +21,9 @@ impl EventSet {
     pub const SUBSCRIBED: Self = Self(1 << 4);
     /// A subscription has ended.
     pub const UNSUBSCRIBED: Self = Self(1 << 5);
-    /// A PUBLISH of a client was permitted and is taken.
+    /// A PUBLISH of a client was permitted and accepted.
     pub const ACCEPTED: Self = Self(1 << 6);
-    /// A message was handed to all who are to get it.
+    /// A message was put into the queues of all its receivers.
     pub const ROUTED: Self = Self(1 << 7);
     /// A message was transmitted to a client.
     pub const DELIVERED: Self = Self(1 << 8);
@@ -35,12 +35,12 @@ impl EventSet {
     pub const RETAINED: Self = Self(1 << 11);
     /// A topic has no retained message any more.
     pub const CLEARED: Self = Self(1 << 12);
-    /// What happens to clients and Sessions, and no single message.
+    /// All kinds about clients and Sessions, and none about single messages.
     pub const OF_CLIENTS: Self = Self(0b11_1111);
     /// All events.
     pub const ALL: Self = Self(0b1_1111_1111_1111);
 
-    /// The number of a set of one kind.
+    /// The number of the kind in a set of one kind.
     pub(crate) const fn number(self) -> u8 {
         self.0.trailing_zeros() as u8
     }

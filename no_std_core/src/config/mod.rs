@@ -1,4 +1,4 @@
-//! What the embedder decides: limits and policies. Most of it may change while a broker runs, see [`Broker::reconfigure`].
+//! The embedder's settings: limits and policies. Most of them may change while a broker runs, see [`Broker::reconfigure`].
 //!
 //! [`Broker::reconfigure`]: crate::Broker::reconfigure
 
@@ -17,39 +17,38 @@ pub use limits::Limits;
 /// The configuration of a [`Broker`](crate::Broker).
 #[derive(Clone, Debug)]
 pub struct Config<'m> {
-    /// What the keys of hashes and the assigned Client Identifiers are derived from. Outsiders must not know it: draw all of it at
-    /// random at each start. Siblings have the same.
+    /// The source of the keys of hashes and of the assigned Client Identifiers. Outsiders must not know it: draw all of it at random at
+    /// each start. All shards of a gateway have the same seed.
     pub seed: u128,
-    /// This broker's place among its siblings.
+    /// Which shard of its gateway this broker is.
     pub shard: Shard,
-    /// Bounds on what one client can make the broker keep.
+    /// Limits on what one client can make the broker keep.
     pub limits: Limits,
     /// Whether CONNECT waits for the embedder's verdict.
     pub authentication: Authentication,
-    /// Time from the opening of a Network Connection to its CONNECT, in ms; then it is closed.
+    /// The time from the opening of a Network Connection to its CONNECT, in ms. A connection without a CONNECT by then is closed.
     pub connect_timeout_ms: u32,
-    /// The longest Keep Alive in seconds; a client that asks for more, or for none, gets this as Server Keep Alive
-    /// `[MQTT-3.1.2-21]`. One of MQTT 3.1 or 3.1.1, which can't be told, is closed when it was quiet for 1.5 times as long.
-    /// 0: no bound.
+    /// The longest Keep Alive in seconds. A client that asks for more, or for none, is told this as Server Keep Alive `[MQTT-3.1.2-21]`. A
+    /// client of MQTT 3.1 or 3.1.1, which can't be told, is closed after a silence of 1.5 times as long. 0: no bound.
     pub keep_alive_max: u16,
     /// The longest Session Expiry Interval in seconds; `u32::MAX`: no bound.
     pub session_expiry_max: u32,
-    /// With `durable`: after a restart the Will of a client that was connected before is published no sooner than after so many seconds,
-    /// and not at all if the client is back by then.
+    /// With `durable`: the time in seconds after a restart for clients that were connected before. Their Wills are published no sooner, and
+    /// not at all if the client is back by then.
     pub will_grace_secs: u32,
-    /// The highest QoS a client may publish with `[MQTT-3.2.2-9]`.
+    /// The highest QoS with which a client may publish `[MQTT-3.2.2-9]`.
     pub maximum_qos: QoS,
     /// Whether retained messages are kept `[MQTT-3.2.2-13]`.
     pub retain_available: bool,
     /// Whether strings of clients may have control characters and noncharacters, which section 1.5.4 advises against: U+0001 to U+001F,
-    /// U+007F to U+009F, U+FDD0 to U+FDEF and the last two of each plane. A receiver may take a packet with them for malformed,
-    /// and strict ones do: one such topic closes the connections of all that subscribe to `#`. Without this they are refused:
-    /// with 0x90 in a Topic Name, 0x8F in a Topic Filter, 0x85 in a Client Identifier, and 0x81 elsewhere.
+    /// U+007F to U+009F, U+FDD0 to U+FDEF and the last two of each plane. A receiver may treat a packet with them as malformed, and strict
+    /// ones do: one such topic closes the connections of all that subscribe to `#`. If false they are refused: with 0x90 in a Topic Name,
+    /// 0x8F in a Topic Filter, 0x85 in a Client Identifier, and 0x81 elsewhere.
     pub allow_control_characters: bool,
-    /// Whether a PUBACK or PUBREC for a message that nobody subscribed to says 0x10 No matching subscribers, and not 0x00: both are
-    /// success (section 3.4.2.1). A retained message that was kept, or cleared, gets 0x00 in any case.
+    /// Whether a PUBACK or PUBREC for a message without subscribers says 0x10 No matching subscribers, and not 0x00: both are success
+    /// (section 3.4.2.1). A retained message that was kept, or cleared, gets 0x00 in any case.
     pub no_matching_subscribers: bool,
-    /// Which messages are sent again though their Message Expiry Interval has ended meanwhile.
+    /// Which messages are sent again although their Message Expiry Interval has ended meanwhile.
     pub resend_expired: ResendExpired,
     /// What to do when the queue of a Session is full.
     pub overflow: Overflow,
@@ -59,62 +58,61 @@ pub struct Config<'m> {
     pub share_strategy: ShareStrategy,
     /// Exceptions to [`Config::share_strategy`] by ShareName.
     pub share_rules: Lent<'m, [ShareRule<'m>]>,
-    /// Whether what must survive a restart is recorded: then call [`Broker::poll_record`](crate::Broker::poll_record) in each
-    /// turn, or nothing that promises durability is ever transmitted. Needs the feature `durable`.
+    /// Whether everything that must survive a restart is recorded: then call [`Broker::poll_record`](crate::Broker::poll_record) in each
+    /// turn, or no packet that promises durability is ever transmitted. Needs the feature `durable`.
     pub durable: bool,
-    /// With `durable` and the feature `alloc`: what bodies of messages may take in memory that only wait for durable Sessions, in
-    /// bytes, each with 64 more. Beyond it they are left to the store, and asked for when they are to be transmitted: then answer
-    /// `Broker::poll_fetch` in each turn. 0, and in borrowed memory: all stay in memory.
+    /// With `durable` and the feature `alloc`: the bytes of memory for bodies of messages that only wait for durable Sessions; each body
+    /// counts with 64 more bytes. Bodies beyond that are left to the store, and asked for when they are to be transmitted: then answer
+    /// `Broker::poll_fetch` in each turn. 0, and in borrowed memory: all bodies stay in memory.
     ///
-    /// Retained messages, Wills, messages of shared subscriptions, and topics with [`Overflow::KeepLatest`] always do.
+    /// Bodies of retained messages, Wills, messages of shared subscriptions, and messages of topics with [`Overflow::KeepLatest`] always
+    /// stay in memory.
     pub body_budget: usize,
-    /// What one call may do for one client, as `Broker::work` counts, until others have their turn. With the
-    /// feature `alloc`; one packet, one timer or one message of a sibling is never cut. The default is a few milliseconds of a large
-    /// processor.
+    /// The work that one call may do for one client until others have their turn, as `Broker::work` counts it. With the feature `alloc`.
+    /// One packet, one timer or one message of another shard is never cut. The default takes a few milliseconds on a large processor.
     pub work_share: u32,
     /// Sent as Response Information to clients that ask for it (section 3.2.2.3.15).
     pub response_information: Option<Lent<'m, str>>,
-    /// What `Broker::poll_event` tells of. Needs the feature `events`.
+    /// The kinds of events that `Broker::poll_event` returns. Needs the feature `events`.
     pub events: EventSet,
-    /// Bytes that events may take until they are polled: 12 for each, and its texts.
+    /// The bytes of events that may wait to be polled: 12 for each event, and its texts.
     pub event_bytes: usize,
 }
 
-/// Which of several sibling brokers this is.
+/// Which of the shards of one gateway a broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Counted from 0.
+    /// The index of this shard, counted from 0.
     pub index: u16,
-    /// 1 to [`Shard::MAX_COUNT`].
+    /// The number of shards: 1 to [`Shard::MAX_COUNT`].
     pub count: u16,
 }
 
 impl Shard {
-    /// More shards than these there can't be: in what each broker keeps for a message they have a bit each.
+    /// The most shards of a gateway: each has one bit in what a broker keeps for a message.
     pub const MAX_COUNT: u16 = 256;
 
-    /// Without the feature `shards` there are no siblings, whatever was asked for.
+    /// Without the feature `shards` a broker is the only shard, whatever the configuration says.
     pub(crate) const MAY_HAVE_SIBLINGS: bool = cfg!(feature = "shards");
 
-    /// A broker without siblings.
+    /// A broker that is the only shard.
     pub const ONLY: Self = Self { index: 0, count: 1 };
 
-    /// The index of the shard on which the Session with this Client Identifier lives. The same for ever, whatever
-    /// the seed: a store keeps each Session with its shard. So clients that choose their identifiers can all live on one shard. That
-    /// is no more than a gateway with one shard has to bear: they find no other entries of a table in their way, and what one of them
-    /// may take has the same limits.
+    /// The index of the shard on which the Session with this Client Identifier lives. It never changes, whatever the seed, because a store
+    /// keeps each Session with its shard. So clients that choose their identifiers can all live on one shard. That is no worse than a
+    /// gateway with one shard: such clients gain no collisions in tables, and the limits on each client are the same.
     pub fn home_of(client_id: &[u8], count: u16) -> u16 {
         let hash = client_id
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        // The last characters of an identifier reach only some bits of that: these steps spread them over all of it.
+        // The last characters of an identifier reach only some bits of the hash: these steps spread them over all of it.
         let spread = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         let spread = (spread ^ (spread >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         // Scaled instead of divided: 32 bits by 16 are 48 at most.
         ((spread >> 32).wrapping_mul(u64::from(count)) >> 32) as u16
     }
 
-    /// How many numbers of [`Subscriber`](crate::engine::router::Subscriber)s stand for shards: none for a broker that is alone.
+    /// How many numbers of [`Subscriber`](crate::engine::router::Subscriber)s stand for other shards: none if this is the only shard.
     pub(crate) fn siblings(self) -> u32 {
         if self.has_siblings() { u32::from(self.count) } else { 0 }
     }
@@ -132,32 +130,31 @@ impl Shard {
 /// Who decides whether a CONNECT is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Everybody may connect, as [`Principal::ANONYMOUS`](crate::Principal::ANONYMOUS); enhanced authentication is
-    /// refused with 0x8C.
+    /// Every client may connect, as [`Principal::ANONYMOUS`](crate::Principal::ANONYMOUS); enhanced authentication is refused with 0x8C.
     Open,
     /// Each CONNECT waits for [`Broker::handle_verdict`](crate::Broker::handle_verdict).
     Ask,
 }
 
-/// What happens to a message that was sent, and not acknowledged, when the client connects again after the Message Expiry Interval
-/// has ended. What is not sent again is dropped, and counted as [`DropReason::Expired`](crate::DropReason).
+/// What happens to a message that was sent, and not acknowledged, when the client connects again after the Message Expiry Interval has
+/// ended. A message that is not sent again is dropped, and counted as [`DropReason::Expired`](crate::DropReason).
 ///
-/// A message that was never sent whole is dropped in any case `[MQTT-3.3.2-5]`; after PUBREC, PUBREL is sent in any case.
-/// MQTT 3.1 and 3.1.1 tell a subscriber nothing of the interval that a publisher of MQTT 5.0 has set, but for the server it counts all the same.
+/// A message that was never sent whole is dropped in any case `[MQTT-3.3.2-5]`; after PUBREC, PUBREL is sent in any case. A subscriber of
+/// MQTT 3.1 or 3.1.1 is not told the interval that a publisher of MQTT 5.0 has set, but for the server the interval counts all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResendExpired {
-    /// All are sent again, as `[MQTT-4.4.0-1]` says of whatever is not acknowledged, however old they are by then. What is still shown
-    /// of the interval is 1 s.
+    /// All messages are sent again, however old they are, as `[MQTT-4.4.0-1]` says of all unacknowledged messages. The interval that a
+    /// subscriber is told is 1 s.
     Always,
-    /// Those with QoS 2 are sent again, and those with QoS 1 are dropped. This is the default. A command that comes late does harm, and
-    /// who sets the interval wants it not to come; "at least once" knows no other way than the interval to say so. `[MQTT-4.4.0-1]` makes no
-    /// exception for what has expired, so strictly this departs from it. With QoS 2 the standard is explicit: a sender "MUST NOT apply
-    /// Message expiry if a PUBLISH packet has been sent" `[MQTT-4.3.3-7]`, because the client may have taken the message, and
-    /// remembers its Packet Identifier until PUBREL comes.
+    /// Messages with QoS 2 are sent again, and those with QoS 1 are dropped. This is the default. A command that comes late does harm, and
+    /// a publisher that sets the interval wants to avoid that; with "at least once" the interval is its only way to say so.
+    /// `[MQTT-4.4.0-1]` makes no exception for expired messages, so strictly this departs from it. With QoS 2 the standard is explicit: a
+    /// sender "MUST NOT apply Message expiry if a PUBLISH packet has been sent" `[MQTT-4.3.3-7]`, because the client may have the message,
+    /// and remembers its Packet Identifier until PUBREL comes.
     Qos2,
-    /// None is sent again, before PUBREC. That departs from `[MQTT-4.3.3-7]` too: a client whose PUBREC was lost remembers a Packet
-    /// Identifier of which it hears no more, and would take a later message with the same one for a duplicate. Identifiers are given out in a
-    /// circle, so 65,535 others come first, with the feature `alloc` also if there is a restart in between.
+    /// No message is sent again before its PUBREC. That departs from `[MQTT-4.3.3-7]` too: a client whose PUBREC was lost remembers a
+    /// Packet Identifier that the server has given up, and would take a later message with the same one for a duplicate. Identifiers are
+    /// given out in a circle, so 65,535 others come first; with the feature `alloc` even if there is a restart in between.
     Never,
 }
 
@@ -172,20 +169,21 @@ impl ResendExpired {
     }
 }
 
-/// What happens to a message for a Session whose queue is full. With the feature `alloc` what waits longest and has expired makes room before.
+/// What happens to a message for a Session whose queue is full. With the feature `alloc` the messages that wait longest and have expired
+/// make room before.
 ///
-/// A message with QoS 1 or 2 that nobody keeps then, in a queue or as a retained one, is refused with 0x97 Quota exceeded; in MQTT 3.1 and
-/// 3.1.1 it is acknowledged. Both are counted in [`Counters::publish_lost`](crate::Counters).
+/// A message with QoS 1 or 2 that then is kept nowhere, in no queue and not as a retained message, is refused with 0x97 Quota exceeded; in
+/// MQTT 3.1 and 3.1.1 it is acknowledged. Both are counted in [`Counters::publish_lost`](crate::Counters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// The new message is dropped and counted.
     DropNewest,
     /// The longest-waiting message is dropped and counted.
     DropOldest,
-    /// An older message of the same topic is dropped and counted; without one, the longest-waiting. On the heap a full queue has an index of its
-    /// topics then, with some 200 bytes and the topic for each message, until the queue is empty.
+    /// An older message of the same topic is dropped and counted; if there is none, the longest-waiting message. On the heap a full queue
+    /// has an index of its topics then, with some 200 bytes and the topic for each message, until the queue is empty.
     KeepLatest,
-    /// Nobody gets the message, and the publisher is told so: 0x97 Quota exceeded, in MQTT 3.1 and 3.1.1 by withholding the
+    /// No subscriber gets the message, and the publisher is told so: by 0x97 Quota exceeded, in MQTT 3.1 and 3.1.1 by withholding the
     /// acknowledgement and closing the connection. A QoS 0 message is dropped and counted.
     Refuse,
 }
@@ -193,7 +191,7 @@ pub enum Overflow {
 /// An [`Overflow`] policy for some topics.
 #[derive(Clone, Debug)]
 pub struct OverflowRule<'m> {
-    /// A Topic Filter that is well-formed.
+    /// A valid Topic Filter.
     filter: Lent<'m, str>,
     policy: Overflow,
 }
@@ -202,14 +200,14 @@ impl<'m> OverflowRule<'m> {
     /// This policy for the topics that match `filter`.
     ///
     /// # Errors
-    /// It is no Topic Filter.
+    /// `filter` is not a Topic Filter.
     pub fn new(filter: impl Into<Lent<'m, str>>, policy: Overflow) -> Result<Self, TopicFilterError> {
         let filter = filter.into();
         TopicFilter::new(&filter)?;
         Ok(Self { filter, policy })
     }
 
-    /// The topics.
+    /// The filter for the topics of this policy.
     pub fn filter(&self) -> TopicFilter<'_> {
         TopicFilter::assume_valid(&self.filter)
     }
@@ -223,18 +221,18 @@ impl<'m> OverflowRule<'m> {
 /// How a group chooses the member that gets a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ShareStrategy {
-    /// One after the other.
+    /// One member after the other.
     #[default]
     RoundRobin,
-    /// Whoever has the least to acknowledge; among equals one after the other.
+    /// The member with the fewest unacknowledged messages; among equals one after the other.
     LeastInflight,
-    /// Any, each as likely as the others.
+    /// Any member, each as likely as the others.
     Random,
-    /// The same as last time, as long as it is available.
+    /// The same member as last time, as long as it is available.
     Sticky,
-    /// The same for all messages of one publisher.
+    /// The same member for all messages of one publisher.
     HashPublisher,
-    /// The same for all messages of one topic.
+    /// The same member for all messages of one topic.
     HashTopic,
 }
 
@@ -247,15 +245,15 @@ pub struct ShareRule<'m> {
     pub strategy: ShareStrategy,
 }
 
-/// Why a broker can't go on with another configuration, see [`Broker::reconfigure`](crate::Broker::reconfigure).
+/// The setting that a new configuration must not change while a broker runs, see [`Broker::reconfigure`](crate::Broker::reconfigure).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unchangeable {
-    /// The keys of all hashes are derived from [`Config::seed`].
+    /// [`Config::seed`]: the keys of all hashes are derived from it.
     Seed,
-    /// Sessions live where [`Config::shard`] says.
+    /// [`Config::shard`]: it decides which Sessions live here.
     Shard,
-    /// What is recorded depends on [`Config::durable`] from the beginning.
+    /// [`Config::durable`]: it decides from the beginning what is recorded.
     Durable,
 }
 
@@ -272,7 +270,7 @@ impl core::fmt::Display for Unchangeable {
 impl core::error::Error for Unchangeable {}
 
 impl<'m> Config<'m> {
-    /// What of `other` can't take the place of this one.
+    /// The setting of `other` that differs from this configuration and must not.
     pub(crate) fn unchangeable(&self, other: &Config<'_>) -> Option<Unchangeable> {
         if self.seed != other.seed {
             return Some(Unchangeable::Seed);
@@ -286,7 +284,7 @@ impl<'m> Config<'m> {
     /// The default of [`Config::work_share`].
     pub const WORK_SHARE: u32 = 65_536;
 
-    /// The defaults of the gateway, with a seed.
+    /// The defaults of the gateway, with this seed.
     pub const fn gateway(seed: u128) -> Self {
         Self {
             seed,
@@ -315,7 +313,7 @@ impl<'m> Config<'m> {
         }
     }
 
-    /// The defaults of a microcontroller, with a seed.
+    /// The defaults of a microcontroller, with this seed.
     pub const fn firmware(seed: u128) -> Self {
         let mut config = Self::gateway(seed);
         config.limits = Limits::FIRMWARE;
@@ -327,13 +325,13 @@ impl<'m> Config<'m> {
         rule.map_or(self.overflow, |rule| rule.policy)
     }
 
-    /// Whether older messages are looked for by their topics.
+    /// Whether a full queue may have to be searched for older messages of a topic.
     pub(crate) fn may_keep_latest(&self) -> bool {
         let is_such = |policy| policy == Overflow::KeepLatest;
         is_such(self.overflow) || self.overflow_rules.iter().any(|rule| is_such(rule.policy))
     }
 
-    /// Whether any message could be refused for a full queue: otherwise nobody has to look before delivering.
+    /// Whether a message may be refused because of a full queue: otherwise queues need not be checked before delivering.
     pub(crate) fn may_refuse(&self) -> bool {
         self.overflow == Overflow::Refuse || self.overflow_rules.iter().any(|rule| rule.policy == Overflow::Refuse)
     }

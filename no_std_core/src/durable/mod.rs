@@ -29,9 +29,9 @@
 //! largest gap. A record that refers to nothing is dropped, counted and deleted. No sequence of records does harm, whatever is in
 //! it (`tests/simulation/power.rs`).
 //!
-//! **A full store refuses before it takes.** The store grants room, and a broker promises no more than that. A message that may
+//! **A full store refuses before it accepts.** The store grants room, and a broker promises no more than that. A message that may
 //! need more room waits unread until the store grants more, or until the store is known to be full; then the message is refused
-//! with 0x97. The room for the records that siblings will make of a message is counted with it, and goes to them with the
+//! with 0x97. The room for the records that other shards will make of a message is counted with it, and goes to them with the
 //! message.
 
 mod persist;

@@ -1,5 +1,5 @@
-//! Without the features `alloc` and `durable` no store writes on a thread of its own. The defaults answer the engine's questions,
-//! and this module keeps no state.
+//! Without the features `alloc` and `durable` no store writes on a thread of its own. The default methods answer the engine's
+//! calls, and this module keeps no state.
 
 use crate::engine::Engine;
 use crate::engine::neighbour_state::{Account, CreditState, Nothing};

@@ -23,7 +23,7 @@ pub enum Polled {
         /// How many bytes of the buffer the record takes.
         len: usize,
     },
-    /// The buffer is too short for the next record; so many bytes are enough. Nothing is lost.
+    /// The buffer is too short for the next record; this many bytes are enough. Nothing is lost.
     TooSmall(usize),
     /// There is nothing to be recorded.
     Nothing,
@@ -34,7 +34,7 @@ impl Engine<'_> {
         while let Some((kind, slot)) = self.messages.journal.next() {
             let key = Key { kind, slot };
             if kind == Kind::Message && self.messages.is_evicted_at(slot) {
-                // The body is in the store alone. A new record could say nothing but that body, which does not change.
+                // The body is in the store alone. A new record could only repeat that body, which does not change.
                 self.messages.journal.recorded(kind, slot, true, false);
                 continue;
             }
@@ -114,7 +114,8 @@ impl Engine<'_> {
         Some(sealed.ok_or(record::OVERHEAD.saturating_add(text_len)))
     }
 
-    /// The record of a message to a sibling, or of a sibling's progress, and how long the text in it is.
+    /// The record of a message to another shard, or of the progress of the messages to and from another shard, and the
+    /// length of the text in it.
     fn sibling_value(&self, key: Key) -> Option<(Value<'_>, usize)> {
         let slot = key.slot as usize;
         if key.kind == Kind::Sibling {
@@ -231,7 +232,7 @@ impl Engine<'_> {
         self.go_on_after_batch();
     }
 
-    /// Lets go on what waited for a batch that is no longer unsafe.
+    /// Wakes everything that waited for a batch that is safe now.
     pub(crate) fn go_on_after_batch(&mut self) {
         self.batch_is_safe();
         self.bodies_are_safe();

@@ -1,39 +1,39 @@
-//! What the embedder sees of a happening.
+//! The events that the embedder can poll.
 
 use crate::codec::{QoS, ReasonCode};
 use crate::seam::counters::DropReason;
 
-/// Something that has happened; see [`Broker::poll_event`](crate::Broker::poll_event). Texts are those at that moment.
+/// Something that has happened; see [`Broker::poll_event`](crate::Broker::poll_event). The texts are those of the moment when it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A client has connected: CONNACK with success is owed.
     Connected {
-        /// Its Client Identifier.
+        /// The client's Client Identifier.
         client_id: &'a str,
-        /// Whether it goes on with a Session.
+        /// Whether the client resumes a Session.
         session_present: bool,
     },
     /// The connection of a client has ended.
     Disconnected {
-        /// Its Client Identifier.
+        /// The client's Client Identifier.
         client_id: &'a str,
-        /// Why the broker closed it, or with which Reason Code the client did; `None` if the Network Connection broke.
+        /// The Reason Code with which the broker closed the connection, or the client did; `None` if the Network Connection broke.
         code: Option<ReasonCode>,
     },
     /// A Session was made.
     SessionMade {
-        /// Its Client Identifier.
+        /// The Client Identifier of the Session.
         client_id: &'a str,
     },
-    /// A Session ends, with its subscriptions and all that waits.
+    /// A Session ends, with its subscriptions and its queue.
     SessionEnded {
-        /// Its Client Identifier.
+        /// The Client Identifier of the Session.
         client_id: &'a str,
     },
     /// A Session has subscribed, or has changed a subscription.
     Subscribed {
-        /// Its Client Identifier.
+        /// The Client Identifier of the Session.
         client_id: &'a str,
         /// The Topic Filter.
         filter: &'a str,
@@ -42,12 +42,12 @@ pub enum Event<'a> {
     },
     /// A subscription ends.
     Unsubscribed {
-        /// The Client Identifier.
+        /// The Client Identifier of the Session.
         client_id: &'a str,
         /// The Topic Filter.
         filter: &'a str,
     },
-    /// A PUBLISH of a client was permitted, and is about to be handed out.
+    /// A PUBLISH of a client was permitted, and will be put into the queues of its receivers.
     Accepted {
         /// The Client Identifier of the publisher.
         client_id: &'a str,
@@ -60,11 +60,11 @@ pub enum Event<'a> {
         /// Bytes of the payload.
         payload_len: u32,
     },
-    /// A message was handed to all who are to get it here.
+    /// A message was put into the queues of its receivers on this shard.
     Routed {
         /// The Topic Name.
         topic: &'a str,
-        /// Whether anybody keeps it: a queue, a sibling, or as a retained message.
+        /// Whether the message is kept anywhere: in a queue, by another shard, or as a retained message.
         is_kept: bool,
     },
     /// A PUBLISH was encoded for a client, for the first time or again.
@@ -87,11 +87,12 @@ pub enum Event<'a> {
     },
     /// A message was lost.
     Dropped {
-        /// The Client Identifier of the Session that does not get it, or of the publisher that was refused; `None` where it is lost to a whole group.
+        /// The Client Identifier of the Session that does not get the message, or of the publisher that was refused; `None` if the message
+        /// is lost to a whole group.
         client_id: Option<&'a str>,
-        /// The Topic Name; `None` where it is not in memory, or never came.
+        /// The Topic Name; `None` if the topic is not in memory, or never came.
         topic: Option<&'a str>,
-        /// Why.
+        /// The reason of the loss.
         reason: DropReason,
     },
     /// A topic has another retained message.

@@ -1,8 +1,8 @@
-//! What happened, for the embedder: events that [`Broker::poll_event`](crate::Broker::poll_event) gives.
+//! Events: what happens in the broker, told to the embedder by [`Broker::poll_event`](crate::Broker::poll_event).
 //!
-//! Each happening passes one place in the engine, which tells it by the trait [`Observer`]. Here the happenings that [`Config::events`] names become
-//! events in a queue of bounded length. An event that finds no room is counted, and the queue goes on with what comes then. A happening that nobody
-//! asked for costs one comparison; without the feature `events` it costs nothing.
+//! Each happening passes one place in the engine, which tells it by the trait [`Observer`]. Here the happenings that [`Config::events`]
+//! names become events in a queue of bounded length. An event without room in the queue is counted and left out; later events find room
+//! again. A happening that is not named there costs one comparison; without the feature `events` it costs nothing.
 //!
 //! [`Config::events`]: crate::Config::events
 

@@ -1,4 +1,4 @@
-//! Without the feature `events` nobody is told what happens: the engine's questions are answered by the defaults, and no state stands beside its own.
+//! Without the feature `events` there are no events. The default methods answer the engine's calls, and this module keeps no state.
 
 use crate::engine::Engine;
 use crate::engine::neighbour_state::{Nothing, ObserverState, Observers};

@@ -10,24 +10,25 @@ use crate::seam::counters::DropReason;
 /// Bytes before the texts.
 const HEAD: usize = 12;
 
-/// Flags in the head: the first two say that the event has this text.
+/// Flags in the head: the first two say that the event has a Client Identifier, and a topic.
 const HAS_CLIENT: u8 = 1;
 const HAS_TOPIC: u8 = 2;
 const YES: u8 = 4;
 const NO_CODE: u8 = 8;
 
-/// The events that were not polled.
+/// The events that were not polled yet.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     bytes: Vec<u8>,
-    /// Bytes before this place are done with.
+    /// Bytes before this offset are free.
     start: usize,
-    /// Where the event ends that was polled last: it is shown until the next call.
+    /// The end of the event that was polled last. Its bytes stay until the next call, because the caller may be reading
+    /// them.
     shown: usize,
     lost: u64,
 }
 
-/// An event on its way into the queue and out again.
+/// The parts of an event, on its way into the queue and out again.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) kind: EventSet,
@@ -41,14 +42,14 @@ pub(super) struct Parts<'a> {
 }
 
 impl EventQueue {
-    /// Events that found no room.
+    /// How many events were lost for lack of room.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Puts an event behind the others, unless it has no room among `limit` bytes.
+    /// Puts an event into the queue, unless the queue would exceed `limit` bytes.
     pub(super) fn push(&mut self, limit: usize, parts: &Parts<'_>) {
-        // The event that was shown is seen by now.
+        // The caller has finished reading the event that was polled last.
         self.start = self.shown;
         let texts = [parts.client_id.unwrap_or(""), parts.topic.unwrap_or("")];
         let lens = texts.map(|text| u16::try_from(text.len()));
@@ -58,7 +59,7 @@ impl EventQueue {
             self.lost = self.lost.saturating_add(1);
             return;
         };
-        // Polled events leave once they take as much as those that wait: so no byte is moved more than once.
+        // Polled events are removed only when they take at least as many bytes as those that wait: so no byte is moved more than once.
         if self.start >= waiting {
             self.bytes.drain(..self.start.min(self.bytes.len()));
             (self.start, self.shown) = (0, 0);
@@ -102,7 +103,7 @@ impl EventQueue {
 }
 
 impl<'a> Parts<'a> {
-    /// The event that these are parts of.
+    /// The event with these parts.
     fn event(self) -> Option<Event<'a>> {
         let qos = QoS::from_bits(self.qos).unwrap_or_default();
         let client_id = self.client_id.unwrap_or("");
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_in_their_order_and_keep_their_texts() {
+    fn events_are_polled_in_order_with_their_texts() {
         let mut queue = EventQueue::default();
         let dropped =
             Parts { kind: EventSet::DROPPED, topic: Some("a/b"), number: DropReason::QueueFull as u32, ..Parts::NONE };
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_room_is_counted_and_the_queue_goes_on() {
+    fn an_event_without_room_is_counted_and_later_events_are_kept() {
         let mut queue = EventQueue::default();
         for _ in 0..10 {
             queue.push(3 * (HEAD + 1), &made("c"));

@@ -1,6 +1,6 @@
-//! Bytes on their way, first in, first out, in one piece.
+//! A queue of bytes, first in, first out, which are in one piece of memory.
 
-/// As many bytes as the memory it was given.
+/// A queue of at most as many bytes as the memory that it was given.
 #[derive(Debug)]
 pub(super) struct Buffer<'b> {
     bytes: &'b mut [u8],
@@ -16,17 +16,17 @@ impl<'b> Buffer<'b> {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
-    /// Where more may be written, to be followed by [`Buffer::put`].
+    /// The free memory behind the bytes in the queue. Write there and call [`Buffer::put`] afterwards.
     pub(super) fn space(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.len..).unwrap_or(&mut [])
     }
 
-    /// So many bytes were written to [`Buffer::space`].
+    /// Adds the first `count` bytes of [`Buffer::space`] to the queue.
     pub(super) fn put(&mut self, count: usize) {
         self.len = self.len.saturating_add(count).min(self.bytes.len());
     }
 
-    /// Forgets the first `count` bytes, or all if there are fewer.
+    /// Removes the first `count` bytes, or all if there are fewer.
     pub(super) fn take(&mut self, count: usize) {
         let count = count.min(self.len);
         self.bytes.copy_within(count..self.len, 0);

@@ -1,5 +1,5 @@
-/// The board of the guide's program: the one client on its UART connects, subscribes and publishes. When the program comes to
-/// rest the client looks at what it got, and ends it.
+/// The board of the guide's program. The one client on its UART connects, subscribes and publishes. When the program sleeps,
+/// the board compares the bytes that the client got with the expected ones, and ends the program.
 mod board {
     use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
     use std::cell::RefCell;

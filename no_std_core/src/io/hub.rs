@@ -1,4 +1,4 @@
-//! Connections that tasks of an executor serve.
+//! A broker whose connections are served by tasks of an executor.
 
 use core::cell::RefCell;
 use core::future::{Future, pending, poll_fn};
@@ -18,15 +18,14 @@ use crate::time::Instant;
 /// A broker that several tasks of one executor share: one task for each Network Connection, which awaits
 /// [`serve`](Self::serve), and one that calls [`tick`](Self::tick).
 ///
-/// It is for executors that poll all of these tasks in one thread, as embassy's do. A task that is dropped closes its
-/// connection.
+/// For executors that poll all these tasks in one thread, as embassy's do. Dropping a task closes its connection.
 ///
 /// ```
 /// use embedded_io_async::{Read, Write};
 /// use goldcrest_core::io::{Hub, Seat};
 /// use goldcrest_core::{AllowAll, Broker, Config, Instant, resources};
 ///
-/// /// What a task for one connection does.
+/// /// The task for one connection.
 /// async fn connection(hub: &Hub<'_, '_, impl Fn() -> Instant>, reader: impl Read, writer: impl Write) {
 ///     let (mut input, mut output) = ([0; 1024], [0; 256]);
 ///     if let Err(error) = hub.serve(reader, writer, &mut input, &mut output).await {
@@ -59,21 +58,21 @@ pub struct Hub<'h, 'm, C> {
 /// Answers [`Next::Ask`]: see [`Hub::deciding`].
 type Decide<'h> = &'h dyn Fn(ConnectionId, &Ask<'_>) -> Option<Verdict<'h>>;
 
-/// What a [`Hub`] keeps for one Network Connection.
+/// The state that a [`Hub`] keeps for one Network Connection.
 #[derive(Clone, Debug, Default)]
 pub struct Seat {
     waker: Option<Waker>,
-    /// The broker has named it since it last transmitted, or since it last took bytes.
+    /// The broker has named the connection since it last transmitted, or since it last consumed bytes.
     may_transmit: bool,
     may_receive: bool,
 }
 
 impl Seat {
-    /// Nobody's.
+    /// A seat without a connection.
     pub const EMPTY: Self = Self { waker: None, may_transmit: false, may_receive: false };
 }
 
-/// Why [`Hub::serve`] ended before the client or the broker wanted so.
+/// Why [`Hub::serve`] ended, if neither the client nor the broker closed the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeError<R, W> {
     /// The broker has no room for the connection, or the hub no seat.
@@ -106,13 +105,14 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
         Self { broker: RefCell::new(broker), seats: RefCell::new(seats), clock, decide: refuse }
     }
 
-    /// The same with answers for [`Authentication::Ask`](crate::Authentication::Ask); without, all are refused with 0x87 Not
-    /// authorized. With `None` the client waits for [`Broker::handle_verdict`](crate::Broker::handle_verdict).
+    /// The same hub, with answers for [`Authentication::Ask`](crate::Authentication::Ask); without them all clients are refused
+    /// with 0x87 Not authorized. If `decide` returns `None` the client waits for
+    /// [`Broker::handle_verdict`](crate::Broker::handle_verdict).
     pub fn deciding(self, decide: &'h dyn Fn(ConnectionId, &Ask<'_>) -> Option<Verdict<'h>>) -> Self {
         Self { decide, ..self }
     }
 
-    /// Does something with the broker now, like publishing, and lets the connections that it concerns go on.
+    /// Calls `act` with the broker, for example to publish, and wakes the connections that have something to do then.
     ///
     /// # Panics
     /// If it is called within itself.
@@ -130,19 +130,19 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
         done
     }
 
-    /// Time has passed: Keep Alive, Wills, the ends of Sessions. To be called several times a second, or when
+    /// Handles timers: Keep Alive, Wills, the ends of Sessions. To be called several times a second, or when
     /// [`Broker::poll_timeout`](crate::Broker::poll_timeout) is due.
     pub fn tick(&self) {
         self.with(|broker, now| broker.handle_timeout(now));
     }
 
-    /// Serves one client until it leaves, is closed, or is lost. Afterwards the transport is to be closed.
+    /// Serves one client until it leaves, is closed, or is lost. Close the transport afterwards.
     ///
-    /// `input` holds the largest packet that is to be taken: [`Limits::packet_bytes`](crate::Limits::packet_bytes). `output` may
+    /// `input` must hold the largest packet that may come: [`Limits::packet_bytes`](crate::Limits::packet_bytes). `output` may
     /// be of any size but 0; a larger one means fewer writes.
     ///
     /// # Errors
-    /// See [`ServeError`]; to the broker the connection was lost then, and the Will is published.
+    /// See [`ServeError`]. The broker treats the connection as lost, and publishes the Will.
     pub async fn serve<R: Read, W: Write>(
         &self,
         reader: R,
@@ -171,7 +171,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
         .await
     }
 
-    /// Ends with an error alone. `Err(None)`: a packet is too large for the buffer.
+    /// Receives until an error. `Err(None)`: a packet is too large for the buffer.
     async fn receive<R: Read>(
         &self,
         id: ConnectionId,
@@ -201,7 +201,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
                 GoesOn::Read if input.space().is_empty() => return Err(None),
                 GoesOn::Read => match reader.read(input.space()).await? {
                     0 => {
-                        // The peer has closed its side, and may still read what it is owed.
+                        // The peer has closed its sending side, and may still read the replies that it is owed.
                         self.with(|broker, now| broker.handle_input_end(now, id));
                         pending().await
                     }
@@ -209,13 +209,13 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
                 },
                 GoesOn::AfterOthers => after_others().await,
                 GoesOn::WhenNamed => self.named(id, |seat| &mut seat.may_receive).await,
-                // The other half says when everything is out.
+                // The transmitting half ends the connection when all is sent.
                 GoesOn::Never => pending().await,
             }
         }
     }
 
-    /// Ends when the broker has said all it had to say.
+    /// Transmits until the broker ends the connection.
     async fn transmit<W: Write>(&self, id: ConnectionId, mut writer: W, output: &mut [u8]) -> Result<(), W::Error> {
         loop {
             self.named(id, |seat| &mut seat.may_transmit).await;
@@ -233,7 +233,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
         }
     }
 
-    /// Ready when the broker has named the connection; takes the note of it away.
+    /// Ready when the broker has named the connection; then clears that note.
     fn named(&self, id: ConnectionId, note: fn(&mut Seat) -> &mut bool) -> impl Future<Output = ()> {
         poll_fn(move |_| {
             let was_named = self.seat(id, |seat| core::mem::take(note(seat)));
@@ -246,7 +246,7 @@ impl<'h, 'm, C: Fn() -> Instant> Hub<'h, 'm, C> {
     }
 }
 
-/// When the next bytes are handed in.
+/// When the next bytes may be handed in.
 enum GoesOn {
     Read,
     AfterOthers,
@@ -266,7 +266,7 @@ fn after_others() -> impl Future<Output = ()> {
     })
 }
 
-/// Ends a connection when its task ends or is dropped.
+/// Ends a connection in the broker when its task ends or is dropped.
 struct End<'e, 'h, 'm, C: Fn() -> Instant> {
     hub: &'e Hub<'h, 'm, C>,
     id: ConnectionId,
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use crate::{AllowAll, Authentication, Config, Principal};
 
-    /// Polls a task only when it was woken.
+    /// A task that is polled only after it was woken.
     struct Task<'t> {
         future: Pin<Box<dyn Future<Output = Served> + 't>>,
         woken: Arc<Flag>,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_talk_through_it_whatever_the_pieces() {
+    fn clients_of_a_hub_exchange_messages_whatever_the_pieces_of_their_bytes() {
         for authentication in [Authentication::Open, Authentication::Ask] {
             for (read, write) in [(1, 1), (3, 2), (1000, 1000)] {
                 with_hub(Config { authentication, ..Config::firmware(1) }, |hub| {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_gets_the_rest_later() {
+    fn a_peer_of_a_hub_that_stops_reading_gets_the_rest_later() {
         with_hub(Config::firmware(1), |hub| {
             let (task, peer) = serve(hub);
             let mut tasks = [task];
@@ -374,12 +374,12 @@ mod tests {
             peer.take_only(usize::MAX);
             run(&mut tasks);
             assert_eq!(peer.received(), [CONNACK, SUBACK, PUBLISH].concat());
-            // Dropped in the middle of everything, the task closes its connection.
+            // The task is dropped in the middle of everything, and closes its connection.
         });
     }
 
     #[test]
-    fn whoever_is_lost_leaves_a_will_and_his_error() {
+    fn a_lost_connection_of_a_hub_publishes_the_will_and_returns_the_error() {
         for (reading, error) in [(true, ServeError::Read(Broken)), (false, ServeError::Write(Broken))] {
             with_hub(Config::firmware(1), |hub| {
                 let ((one, lost), (two, watcher)) = (serve(hub), serve(hub));
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_ends_with_an_error() {
+    fn a_connection_or_packet_without_room_in_a_hub_ends_with_an_error() {
         with_hub(Config::firmware(1), |hub| {
             let mut tasks: Vec<_> = (0..4).map(|_| serve(hub).0).collect();
             run(&mut tasks);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_client_is_closed_in_time() {
+    fn a_silent_client_of_a_hub_is_closed_in_time() {
         let mut resources = Memory::new();
         let broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
         let mut seats = [const { Seat::EMPTY }; 3];

@@ -1,4 +1,4 @@
-//! One byte stream, driven by a main loop that never waits.
+//! One byte stream, driven by a main loop that never blocks.
 
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 
@@ -27,12 +27,12 @@ use crate::time::Instant;
 pub struct Link<'b, T: embedded_io::ErrorType> {
     transport: T,
     is_line: bool,
-    /// The peer of a socket sends no more.
+    /// The peer of a socket has closed its sending side.
     input_has_ended: bool,
     has_ended: bool,
     error: Option<T::Error>,
     connection: Option<Open>,
-    /// What has arrived and was not taken by the broker; it begins with the first byte of a packet.
+    /// Received bytes that the broker has not consumed. They begin with the first byte of a packet.
     input: Buffer<'b>,
     output: Buffer<'b>,
 }
@@ -40,22 +40,22 @@ pub struct Link<'b, T: embedded_io::ErrorType> {
 #[derive(Debug)]
 struct Open {
     id: ConnectionId,
-    /// The broker has taken its CONNECT: another one is another connection's.
+    /// The broker has received the connection's CONNECT: the next CONNECT begins another connection.
     has_begun: bool,
-    /// The broker takes no more bytes until it names the connection again.
+    /// The broker accepts no more bytes until `poll_ready` names the connection.
     is_waiting: bool,
-    /// The broker takes more bytes in the next turn.
+    /// The broker accepts more bytes in the next turn.
     yields: bool,
-    /// The broker has named it: there may be something to transmit.
+    /// `poll_ready` has named the connection: there may be something to transmit.
     is_ready: bool,
 }
 
-/// Turns the crank once for all links: receives, looks at the time, transmits. Whether any bytes moved; otherwise it is time
-/// to sleep until bytes arrive or [`Broker::poll_timeout`](crate::Broker::poll_timeout) is due.
+/// One turn of the main loop for all links: receives, handles timers, transmits. Returns whether any bytes moved; if not, sleep
+/// until bytes arrive or [`Broker::poll_timeout`](crate::Broker::poll_timeout) is due.
 ///
-/// Use it where these links are all connections of the broker: it takes whatever
-/// [`Broker::poll_ready`](crate::Broker::poll_ready) names. With [`Authentication::Ask`](crate::Authentication::Ask) use
-/// [`Link::receive_asking`] by hand instead: here each client is refused with 0x87 Not authorized.
+/// For a program in which these links are all connections of the broker: the call uses up everything that
+/// [`Broker::poll_ready`](crate::Broker::poll_ready) names. With [`Authentication::Ask`](crate::Authentication::Ask) call
+/// [`Link::receive_asking`] instead: here each client is refused with 0x87 Not authorized.
 pub fn turn<T>(now: Instant, broker: &mut Broker<'_>, links: &mut [Link<'_, T>]) -> bool
 where
     T: Read + ReadReady + Write + WriteReady,
@@ -66,7 +66,7 @@ where
     }
     broker.handle_timeout(now);
     while let Some(id) = broker.poll_ready() {
-        // Of a connection that has ended there may be a last word.
+        // Even a connection that has ended may have a last packet to send.
         let _ = links.iter_mut().any(|link| link.wake(id));
     }
     for link in links {
@@ -76,10 +76,10 @@ where
 }
 
 impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
-    /// A stream that is open and will be closed.
+    /// A link on an open stream that will be closed some time.
     ///
-    /// `input` holds the largest packet that is to be taken: [`Limits::packet_bytes`](crate::Limits::packet_bytes), or larger
-    /// ones end the connection. `output` may be of any size but 0; a larger one means fewer writes.
+    /// `input` must hold the largest packet that may come: [`Limits::packet_bytes`](crate::Limits::packet_bytes); larger packets
+    /// end the connection. `output` may be of any size but 0; a larger one means fewer writes.
     pub fn socket(transport: T, input: &'b mut [u8], output: &'b mut [u8]) -> Self {
         Self {
             transport,
@@ -93,7 +93,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         }
     }
 
-    /// A wire that is always there; the buffers are those of [`Link::socket`].
+    /// A link on a wire that is always there. The buffers are those of [`Link::socket`].
     pub fn line(transport: T, input: &'b mut [u8], output: &'b mut [u8]) -> Self {
         Self { is_line: true, ..Self::socket(transport, input, output) }
     }
@@ -103,29 +103,29 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         self.connection.as_ref().map(|connection| connection.id)
     }
 
-    /// The socket is to be closed. To the broker the connection is gone; it does nothing any more.
+    /// Whether the socket must be closed. The broker has forgotten the connection, and the link does nothing any more.
     pub fn has_ended(&self) -> bool {
         self.has_ended
     }
 
-    /// The latest error of the transport, once. It has ended the connection, as a lost one.
+    /// Returns the latest error of the transport, once. The error has ended the connection as a lost one.
     pub fn take_error(&mut self) -> Option<T::Error> {
         self.error.take()
     }
 
-    /// The transport, to be asked or closed.
+    /// The transport, for example to close it.
     pub fn transport(&mut self) -> &mut T {
         &mut self.transport
     }
 
-    /// Takes what has arrived and hands it in. Whether there was anything.
+    /// Receives bytes and hands them to the broker. Returns whether there were any.
     ///
     /// With [`Authentication::Ask`](crate::Authentication::Ask) each client is refused with 0x87 Not authorized.
     pub fn receive(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         self.receive_asking(now, broker, &mut |_| Some(Verdict::Refuse(ReasonCode::NotAuthorized)))
     }
 
-    /// The same, and `decide` answers [`Next::Ask`]. With `None` the client waits for
+    /// As [`Link::receive`], with answers to [`Next::Ask`] from `decide`. If `decide` returns `None` the client waits for
     /// [`Broker::handle_verdict`](crate::Broker::handle_verdict).
     pub fn receive_asking<'v>(
         &mut self,
@@ -143,7 +143,8 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
                 break;
             }
         }
-        // The peer has closed its side. What it sent before that counts, and it may still read what it is owed.
+        // The peer has closed its sending side. Packets that it sent before count, and it may still read the replies that it is
+        // owed.
         if self.input_has_ended
             && let Some(connection) = self.connection.as_ref().filter(|connection| !connection.is_waiting)
         {
@@ -152,7 +153,8 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         has_moved
     }
 
-    /// The broker has named `id`. Whether it is this link's, which will then transmit and hand in what waited.
+    /// The broker has named `id`. Returns whether `id` is this link's connection, which will then transmit, and hand in bytes
+    /// that waited.
     pub fn wake(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connection.as_mut().filter(|connection| connection.id == id) else {
             return false;
@@ -162,7 +164,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         true
     }
 
-    /// Writes as much as the transport takes now. Whether anything was.
+    /// Writes as many bytes as the transport accepts now. Returns whether there were any.
     pub fn transmit(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let mut has_moved = false;
         loop {
@@ -187,13 +189,13 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
             match transmit.then {
                 Then::More => {}
                 Then::Idle => connection.is_ready = false,
-                // What was put last is still written.
+                // The bytes that were put into the buffer last are still written.
                 Then::Close => self.end(now, broker),
             }
         }
     }
 
-    /// Whether the broker had room.
+    /// Opens a Network Connection. Returns whether the broker had room.
     fn open(&mut self, now: Instant, broker: &mut Broker<'_>) -> bool {
         let Ok(id) = broker.handle_connected(now) else { return false };
         self.connection = Some(Open { id, has_begun: false, is_waiting: false, yields: false, is_ready: false });
@@ -219,7 +221,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         has_moved
     }
 
-    /// Hands in all whole packets, those of a line up to the next CONNECT. Whether the broker took any of it.
+    /// Hands in all whole packets, those of a line up to the next CONNECT. Returns whether the broker consumed any bytes.
     fn hand_in<'v>(
         &mut self,
         now: Instant,
@@ -234,7 +236,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
             if begins && self.connection.as_ref().is_some_and(|open| open.has_begun && !open.is_waiting) {
                 self.end(now, broker);
             }
-            // The slot of one that has just ended may be free in the next turn only.
+            // The slot of a connection that has just ended may become free only in the next turn.
             if self.connection.is_none() && !self.open(now, broker) {
                 return false;
             }
@@ -248,7 +250,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         let received = broker.handle_bytes(now, connection.id, bytes);
         let (consumed, id) = (received.consumed, connection.id);
         connection.has_begun |= consumed > 0;
-        // After Close the broker names the connection, and `transmit` learns when it has ended.
+        // After `Next::Close` the broker names the connection, and `transmit` learns when it ends.
         connection.yields = matches!(received.next, Next::Yield);
         connection.is_waiting = !(connection.yields || matches!(received.next, Next::Read));
         let is_stuck = is_full && consumed == 0 && !connection.is_waiting;
@@ -259,7 +261,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
         }
         self.input.take(consumed);
         if is_stuck {
-            // A packet that the buffer can't hold would be waited for for ever.
+            // The link would wait for ever for the end of a packet that the buffer can't hold.
             self.input.take(usize::MAX);
             self.end(now, broker);
         }
@@ -268,7 +270,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
 
     fn fail(&mut self, now: Instant, broker: &mut Broker<'_>, error: T::Error) -> bool {
         self.error = Some(error);
-        // Where the next packet of a line begins is not known any more.
+        // On a line the beginning of the next packet is unknown now.
         self.input.take(usize::MAX);
         self.output.take(usize::MAX);
         self.end(now, broker);
@@ -283,7 +285,7 @@ impl<'b, T: Read + ReadReady + Write + WriteReady> Link<'b, T> {
     }
 }
 
-/// The beginning of `bytes` that belongs to one Network Connection: up to a CONNECT that is not its first packet.
+/// The part of `bytes` that belongs to one Network Connection: all bytes before a CONNECT that is not the first packet.
 fn until_next_connect(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let Ok(Some((_, len))) = split(rest, u32::MAX) {

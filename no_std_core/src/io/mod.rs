@@ -1,9 +1,9 @@
 //! Network Connections over the byte streams of `embedded-io` and `embedded-io-async`.
 //!
-//! - [`Link`] and [`turn`] (feature `embedded-io`): for a main loop that looks after all connections in turn and never waits.
+//! - [`Link`] and [`turn`] (feature `embedded-io`): for a main loop that handles all connections in turn and never blocks.
 //! - `Hub` and its `serve` (feature `embedded-io-async`): for an executor with a task for each connection.
 //!
-//! The broker knows nothing of them, and other transports may be driven by hand beside them.
+//! The broker knows nothing of them, and a program may drive other transports by hand beside them.
 
 mod buffer;
 #[cfg(feature = "embedded-io-async")]

@@ -21,7 +21,7 @@ pub(super) type Memory = crate::resources! {
 };
 pub(super) const NOW: Instant = Instant::from_millis(1_000);
 
-// MQTT 3.1.1; the topic is "t", that of the Will "w".
+// MQTT 3.1.1; the topic of the messages is "t", that of the Will "w".
 pub(super) const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
 pub(super) const CONNECT_OTHER: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01o";
 pub(super) const CONNECT_WITH_WILL: &[u8] = b"\x10\x13\0\x04MQTT\x04\x06\0\0\0\x01c\0\x01w\0\x01x";
@@ -62,7 +62,7 @@ struct State {
     read: usize,
     write: usize,
     room: usize,
-    /// Of the task at the broker's end.
+    /// The waker of the task at the broker's end.
     waker: Option<Waker>,
 }
 
@@ -108,13 +108,13 @@ impl Peer {
         core::mem::take(&mut self.0.borrow_mut().from_broker)
     }
 
-    /// No read and no write of the broker's end moves more.
+    /// From now on no read and no write of the broker's end moves more than these numbers of bytes.
     pub(super) fn cut_into(&self, read: usize, write: usize) {
         let mut state = self.0.borrow_mut();
         (state.read, state.write) = (read, write);
     }
 
-    /// Takes so many bytes and then no more.
+    /// The client reads this many bytes and then no more.
     pub(super) fn take_only(&self, room: usize) {
         let mut state = self.0.borrow_mut();
         state.room = room;
@@ -127,7 +127,7 @@ impl Peer {
         state.wake();
     }
 
-    /// The wire breaks: the broker's end learns it when it reads, or when it writes.
+    /// Breaks the wire: the next read, or the next write, of the broker's end fails.
     pub(super) fn fail(&self, reading: bool) {
         let mut state = self.0.borrow_mut();
         (state.fails_reading, state.fails_writing) = (reading, !reading);
@@ -192,7 +192,7 @@ mod with_tasks {
     use super::*;
 
     impl Wire {
-        /// Waits until `is_ready` says that reading or writing goes on.
+        /// Waits until `is_ready` returns true.
         async fn until(&self, is_ready: fn(&mut Self) -> Result<bool, Broken>) -> Result<(), Broken> {
             poll_fn(|context| {
                 if is_ready(&mut self.clone())? {

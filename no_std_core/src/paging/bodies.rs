@@ -9,7 +9,7 @@ use crate::engine::neighbour_state::{Paging, PagingState};
 use crate::mem::Handle;
 use crate::seam::journal::Batch;
 
-/// About how many bytes a body takes in memory besides its own.
+/// The bytes of memory that a body takes besides its own bytes, approximately.
 const OVERHEAD: usize = 64;
 
 /// The state of paging for the bodies of all messages.
@@ -19,7 +19,7 @@ pub(crate) struct Bodies {
     pub(super) budget: usize,
     /// Messages whose record was polled, each with its batch, until that batch is safe.
     pub(super) recording: VecDeque<(Batch, Name)>,
-    /// Evictable bodies in memory, in the order in which they came. Names of messages that are gone may be among them.
+    /// Evictable bodies in memory, in the order in which they came. Messages that are gone may still be named here.
     pub(super) evictable: VecDeque<Name>,
     /// How many evictable bodies there are, and how many bytes they take.
     pub(super) count: usize,
@@ -30,9 +30,9 @@ pub(crate) struct Bodies {
     pub(super) requests: VecDeque<Fetch>,
     /// The weight of the bodies that were requested and have not come.
     pub(super) requested: usize,
-    /// The weight of these, and of the bodies that are to be requested.
+    /// The weight of requested bodies that have not come, and of bodies that are to be requested.
     pub(super) expected: usize,
-    /// A body that a client may wait for has come.
+    /// Whether a body has come that a client may wait for.
     pub(super) has_arrived: bool,
     /// For each slot a bit that says whether its message is retained, until the end of restoring. `None` if the retained slots
     /// were not named.

@@ -9,7 +9,7 @@ use crate::mem::{Blob, Handle};
 use crate::seam::journal::Batch;
 use crate::seam::kind::Kind;
 
-/// How many bodies that can't be evicted just now are passed over, at most. Then the eviction is left for the next time.
+/// The most bodies passed over because they can't be evicted just now. Then eviction is left for the next time.
 const PASSED_OVER: usize = 64;
 
 impl Bodies {
@@ -29,7 +29,7 @@ impl Messages<'_> {
             return;
         }
         if entry.has(Message::RECORDING) {
-            // With two batches under way, it would have to be known when the later one is safe. So the body stays in memory.
+            // With two batches under way, the broker would have to know when the later one is safe. So the body stays in memory.
             entry.flags |= Message::PINNED;
         }
         entry.flags |= Message::RECORDING;

@@ -1,5 +1,5 @@
-//! Without the feature `paging` all bodies are in memory. The defaults answer the engine's questions, and this module keeps no
-//! state.
+//! Without the feature `paging` all bodies are in memory. The default methods answer the engine's calls, and this module keeps
+//! no state.
 
 use crate::engine::Engine;
 use crate::engine::messages::{Messages, Residency};

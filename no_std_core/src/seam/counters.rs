@@ -183,8 +183,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Adds the counters of a sibling, for the sums of a broker with several shards. A retained message, which each shard has,
-    /// counts once. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
+    /// Adds the counters of another shard, for the sums of a gateway with several shards. A retained message, which each shard
+    /// has, counts once. Sums stop at the largest number; those of [`Counters::dropped`] wrap.
     pub fn add_sibling(&mut self, other: &Self) {
         // The pattern names all fields, so a new field that is not added up here does not compile.
         let Counters {
@@ -241,7 +241,7 @@ impl Counters {
 }
 
 impl<'a> core::iter::Sum<&'a Self> for Counters {
-    /// The sum of the counters of all siblings, as [`Counters::add_sibling`] adds them.
+    /// The sum of the counters of all shards, as [`Counters::add_sibling`] adds them.
     fn sum<I: Iterator<Item = &'a Self>>(siblings: I) -> Self {
         siblings.fold(Self::default(), |mut sum, counters| {
             sum.add_sibling(counters);
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_of_siblings_are_added_up_and_retained_messages_count_once() {
+    fn counters_of_all_shards_are_added_up_and_retained_messages_count_once() {
         let mut dropped = Dropped::NONE;
         dropped.count(DropReason::Expired);
         let of_shard = |n: u32| Counters {

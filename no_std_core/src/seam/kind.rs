@@ -18,9 +18,9 @@ pub enum Kind {
     Delivery = 6,
     /// A QoS 2 message from the client of a Session that outlives its Network Connection; it waits for its PUBREL.
     Receipt = 7,
-    /// A message that a sibling broker has not confirmed.
+    /// A message to another shard that the other shard has not confirmed.
     Transit = 8,
-    /// How far the messages to and from a sibling broker have come.
+    /// The progress of the messages to and from another shard.
     Sibling = 9,
     /// How many messages were lost so far.
     Counters = 10,

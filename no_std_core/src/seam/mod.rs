@@ -1,4 +1,4 @@
-//! What the engine and its neighbours have in common: questions to the embedder, counters, and marks on changes.
+//! What the engine and its neighbours share: questions to the embedder, counters, and marks on changes.
 
 pub(crate) mod authorize;
 pub(crate) mod counters;

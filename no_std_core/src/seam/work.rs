@@ -2,7 +2,7 @@
 //!
 //! The number of bytes of a packet does not show its cost. One PUBLISH may lead through thousands of levels of the tree, one
 //! DISCONNECT may end thousands of subscriptions. So work is counted where it is done, in steps of a few dozen nanoseconds. A
-//! call that takes many packets stops when it has done its share: see [`Next::Yield`](crate::Next::Yield).
+//! call that handles many packets stops when it has done its share: see [`Next::Yield`](crate::Next::Yield).
 
 use crate::mem::{OWNED, OwnedOnly};
 
@@ -14,7 +14,7 @@ pub(crate) const PACKET: u32 = 1;
 pub(crate) const DELIVERY: u32 = 1;
 /// A subscription that was made, changed or ended, or a filter that was looked for.
 pub(crate) const SUBSCRIPTION: u32 = 8;
-/// The work of looking for retained messages after which a waiting client lets others go first.
+/// The work of searching for retained messages after which a waiting client lets others go first.
 pub(crate) const LOOK: u32 = 16_384;
 /// A timer that fired.
 pub(crate) const TIMER: u32 = 4;
@@ -29,13 +29,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Counts `each` so many times. Without the feature `alloc` tables are small, and nothing is counted.
+    /// Counts `each` for each of `times` times. Without the feature `alloc` tables are small, and nothing is counted.
     #[inline]
     pub(crate) fn count(&mut self, each: u32, times: usize) {
         self.done.set(self.done.get().wrapping_add(u64::from(each).wrapping_mul(times as u64)));
     }
 
-    /// Counts a walk through so many levels of the tree, for a topic of so many bytes.
+    /// Counts a walk through `levels` levels of the tree, for a topic of `text_len` bytes.
     #[inline]
     pub(crate) fn count_walk(&mut self, levels: u32, text_len: usize) {
         self.count(LEVEL, (levels as usize).saturating_mul((text_len / LONG_TOPIC).saturating_add(1)));

@@ -1,4 +1,4 @@
-//! HalfSipHash-2-4 with 64 bits of output, which needs little flash and nothing but operations of 32 bits. Its key is half of the
+//! HalfSipHash-2-4 with 64 bits of output, which needs little flash and only operations on 32 bits. Its key is half of the
 //! secret; the other half is the beginning of the message.
 
 /// The number at `index` of the sequence that belongs to `secret`.
@@ -7,7 +7,7 @@ pub(super) fn number(secret: u128, index: u64) -> u64 {
     half_sip_hash(secret as u64, &[high as u32, (high >> 32) as u32, index as u32, (index >> 32) as u32, 16 << 24])
 }
 
-/// Of a message of whole words, behind which its length in bytes stands in the highest byte of one more.
+/// The hash of a message of whole words. One more word follows, whose highest byte is the message's length in bytes.
 pub(super) fn half_sip_hash(key: u64, message: &[u32]) -> u64 {
     let [low, high] = [key as u32, (key >> 32) as u32];
     let mut state = [low, high ^ 0xee, low ^ 0x6c79_6765, high ^ 0x7465_6462];

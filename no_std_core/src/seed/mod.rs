@@ -1,4 +1,4 @@
-//! One seed, many keys: what is derived from [`Config::seed`](crate::Config::seed).
+//! All keys, derived from one seed: [`Config::seed`](crate::Config::seed).
 
 #[cfg(all(test, feature = "alloc"))]
 mod half_sip;

@@ -1,8 +1,9 @@
-//! Random numbers: the embedder gives the seed, the core never draws any itself.
+//! Random numbers from the embedder's seed. The core never draws random numbers from the system.
 
 use crate::seed::secret::Secret;
 
-/// A sequence of numbers. Who sees some of them, as clients do that are given Client Identifiers, learns nothing about the others.
+/// A sequence of random numbers. Clients see some of them, such as assigned Client Identifiers, and learn nothing about the
+/// others.
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
     key: Secret,
@@ -10,7 +11,7 @@ pub(crate) struct Random {
 }
 
 impl Random {
-    /// `sequence` tells apart who have the same key.
+    /// Two generators with the same key must have different `sequence` numbers.
     pub(crate) fn new(key: u128, sequence: u16) -> Self {
         Self { key: Secret::new(key), index: u64::from(sequence) << 48 }
     }

@@ -1,19 +1,19 @@
-//! Keys from the seed, each by a way that leads nowhere else: who learns one knows neither the seed nor another.
+//! Derives keys from the seed by one-way functions: a key reveals neither the seed nor another key.
 
 use core::fmt;
 
 use super::sip::number;
 
-/// 128 bits that outsiders must not know, and what is derived of them.
+/// 128 bits that outsiders must not know, from which keys are derived.
 #[derive(Clone, Copy)]
 pub(crate) struct Secret(u128);
 
-/// What a key is for. Each is derived from the seed by its number.
+/// The use of a key. Each key is derived from the seed by the number of its purpose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// Hashes of indexes, which nobody sees.
+    /// Hashes of indexes, which are never sent.
     Indexes,
-    /// What clients see or can guess: assigned Client Identifiers, and which member of a group got a message.
+    /// Numbers that clients see or can guess: assigned Client Identifiers, and which member of a group got a message.
     RandomNumbers,
 }
 
@@ -30,21 +30,21 @@ impl Secret {
         if cfg!(feature = "alloc") { half << 64 | u128::from(self.number(first | 1)) } else { half }
     }
 
-    /// A number of a sequence that looks random to who does not know the secret, even if all others are known.
+    /// A number of a sequence that looks random without the secret, even if all other numbers are known.
     pub(crate) fn number(self, index: u64) -> u64 {
         number(self.0, index)
     }
 }
 
-/// A seed for something else of the embedder's, made of the seed in [`Config`](crate::Config): who learns it, as clients learn something
-/// of a TCP stack's from its sequence numbers, learns nothing about the broker's. `index` tells several apart.
+/// A seed for another use in the embedder, derived from the seed in [`Config`](crate::Config). Knowing it reveals nothing about the
+/// broker's own keys: clients learn something of a TCP stack's seed from its sequence numbers. `index` tells several such seeds apart.
 pub fn derive_seed(seed: u128, index: u32) -> u64 {
-    // Beyond all purposes.
+    // Above the numbers of all purposes.
     Secret::new(seed).number(1 << 32 | u64::from(index))
 }
 
 impl fmt::Debug for Secret {
-    /// Without the secret.
+    /// Prints the type without the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
@@ -58,9 +58,10 @@ mod tests {
     use super::super::sip as half_sip;
     use super::*;
 
-    /// vectors_hsip64 of github.com/veorq/SipHash for messages of 0, 8 and 16 bytes; these and the key count up from 0.
+    /// The test vectors vectors_hsip64 of github.com/veorq/SipHash for messages of 0, 8 and 16 bytes. The bytes of messages and key
+    /// count up from 0.
     #[test]
-    fn half_sip_hash_gives_the_vectors_of_its_authors() {
+    fn half_sip_hash_agrees_with_the_test_vectors_of_its_authors() {
         let key = 0x0706_0504_0302_0100;
         let [first, second, third, fourth] = [0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c];
         let vectors: [(&[u32], [u8; 8]); 3] = [

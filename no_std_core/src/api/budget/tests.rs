@@ -15,7 +15,7 @@ type Odd = crate::resources! {
 };
 
 #[test]
-fn resources_are_as_large_as_their_tables() {
+fn the_size_of_resources_is_the_sum_of_their_tables() {
     type Tiny = crate::resources! {
         connections: 1,
         sessions: 1,
@@ -44,7 +44,7 @@ fn resources_are_as_large_as_their_tables() {
 }
 
 #[test]
-fn the_entries_are_those_of_the_memory() {
+fn the_entries_of_a_budget_are_those_of_the_memory() {
     let mut resources = Odd::new();
     let memory = resources.memory().0;
     let router = &memory.router;
@@ -94,7 +94,7 @@ fn the_entries_are_those_of_the_memory() {
 }
 
 #[test]
-fn a_complaint_names_every_table() {
+fn the_error_for_too_large_resources_names_every_table() {
     let entries = <crate::resources! {
         connections: 2, sessions: 3, subscriptions: 4, levels: 5, messages: 6, deliveries: 7, blocks: 8
     }>::ENTRIES;

@@ -1,15 +1,15 @@
-//! What a client beside a broker sends and receives, in the buffers of its owner.
+//! The packets that a local client sends and receives, in buffers of its owner.
 
 use crate::codec::{Encode, Frame, PacketId, PacketType, ReasonCode, Sink, Version, Window, split};
 use crate::topic::TopicFilter;
 
-/// Whole packets in a buffer, one behind the other.
+/// Whole packets in a buffer, one after the other.
 #[derive(Debug)]
 pub(super) struct Packets<'b> {
     pub(super) bytes: &'b mut [u8],
-    /// Where the first one begins that was not taken yet.
+    /// The offset of the first packet that is not consumed.
     pub(super) start: usize,
-    /// Where the last one ends.
+    /// The end of the last packet.
     pub(super) end: usize,
 }
 
@@ -22,7 +22,7 @@ impl Packets<'_> {
         (self.start, self.end) = (0, 0);
     }
 
-    /// The room for the next packets: the whole buffer, if there are no other packets.
+    /// The room for the next packets: the whole buffer if it has no packet.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.is_empty() {
             self.clear();
@@ -40,7 +40,7 @@ impl Packets<'_> {
         Ok(())
     }
 
-    /// The packet that begins there, and its length.
+    /// The packet at the offset `start`, and its length.
     pub(super) fn packet_at(&self, start: usize) -> Option<(Frame<'_>, usize)> {
         split(self.bytes.get(start..self.end)?, u32::MAX).ok()?
     }
@@ -52,7 +52,7 @@ impl Packets<'_> {
     }
 }
 
-/// SUBSCRIBE with these options for one Topic Filter, or UNSUBSCRIBE without options (sections 3.8 and 3.10). The packets of the codec, which
+/// SUBSCRIBE with these options for one Topic Filter, or UNSUBSCRIBE without options (sections 3.8 and 3.10). The codec's packets, which
 /// have any number of filters, would take more flash.
 pub(super) struct OneFilter<'a> {
     pub(super) packet_id: PacketId,
@@ -81,7 +81,7 @@ impl Encode for OneFilter<'_> {
     }
 }
 
-/// The packets that have no fields in these forms (sections 3.12 and 3.14). An encoder for one of them alone would take more flash.
+/// A PINGREQ and, below, a DISCONNECT: packets without fields (sections 3.12 and 3.14). An encoder for them would take more flash.
 pub(super) const PINGREQ: [u8; 2] = [(PacketType::PingReq as u8) << 4, 0];
 pub(super) const DISCONNECT: [u8; 2] = [(PacketType::Disconnect as u8) << 4, 0];
 
@@ -92,7 +92,7 @@ pub(super) fn acknowledgement(kind: PacketType, packet_id: PacketId) -> [u8; 4] 
     [(kind as u8) << 4 | flags, 2, high, low]
 }
 
-/// The Packet Identifier of an answer. Without a Reason Code it is success.
+/// The Packet Identifier and the Reason Code of an answer; success if the packet has no code.
 pub(super) fn answer(frame: Frame<'_>, code: Option<&u8>) -> Option<(PacketId, ReasonCode)> {
     let (high, low) = (*frame.body().first()?, *frame.body().get(1)?);
     let packet_id = PacketId::new(u16::from_be_bytes([high, low]))?;

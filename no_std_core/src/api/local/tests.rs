@@ -16,7 +16,7 @@ fn filter(text: &str) -> TopicFilter<'_> {
     TopicFilter::new(text).unwrap()
 }
 
-/// All messages that come now.
+/// Polls all messages that have come.
 fn poll_all(local: &mut LocalClient<'_>, broker: &mut Broker<'_>) -> Vec<(String, Vec<u8>, QoS)> {
     let mut all = Vec::new();
     while let Some(event) = local.poll(broker, NOW) {
@@ -26,7 +26,7 @@ fn poll_all(local: &mut LocalClient<'_>, broker: &mut Broker<'_>) -> Vec<(String
     all
 }
 
-/// The answer to what was asked for with this Packet Identifier, which is the next thing that comes.
+/// The answer to the request with this Packet Identifier, which must come next.
 #[track_caller]
 fn answer_to(local: &mut LocalClient<'_>, broker: &mut Broker<'_>, asked: PacketId) -> ReasonCode {
     match local.poll(broker, NOW) {
@@ -35,7 +35,7 @@ fn answer_to(local: &mut LocalClient<'_>, broker: &mut Broker<'_>, asked: Packet
     }
 }
 
-/// Subscribes, and is subscribed at once.
+/// Subscribes, and expects the answer at once.
 #[track_caller]
 fn subscribe(local: &mut LocalClient<'_>, broker: &mut Broker<'_>, text: &str, qos: QoS) {
     let asked = local.subscribe(broker, NOW, filter(text), qos).unwrap();
@@ -44,14 +44,14 @@ fn subscribe(local: &mut LocalClient<'_>, broker: &mut Broker<'_>, text: &str, q
 }
 
 #[test]
-fn messages_of_each_qos_come_in_order_and_are_acknowledged() {
+fn a_local_client_gets_messages_of_each_qos_in_order() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
     let mut local = LocalClient::new("local", &mut incoming, &mut outgoing);
     local.connect(&mut broker, NOW).unwrap();
     subscribe(&mut local, &mut broker, "a/+", QoS::ExactlyOnce);
-    // More than what may be in flight or lie in the buffer.
+    // More messages than may be in flight or fit into the buffer.
     for round in 0..5_u8 {
         for (number, qos) in
             [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().cycle().take(12).enumerate()
@@ -68,7 +68,7 @@ fn messages_of_each_qos_come_in_order_and_are_acknowledged() {
 }
 
 #[test]
-fn a_message_is_in_flight_until_the_next_one_is_asked_for() {
+fn a_message_to_a_local_client_is_in_flight_until_the_next_poll() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
@@ -84,7 +84,7 @@ fn a_message_is_in_flight_until_the_next_one_is_asked_for() {
 }
 
 #[test]
-fn retained_messages_come_with_the_subscription_and_none_after_its_end() {
+fn a_local_client_gets_retained_messages_and_none_after_unsubscribing() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
@@ -103,7 +103,7 @@ fn retained_messages_come_with_the_subscription_and_none_after_its_end() {
 }
 
 #[test]
-fn a_message_that_exceeds_the_buffer_is_dropped_and_counted() {
+fn a_message_larger_than_the_local_clients_buffer_is_dropped_and_counted() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
@@ -118,7 +118,7 @@ fn a_message_that_exceeds_the_buffer_is_dropped_and_counted() {
 }
 
 #[test]
-fn refusals_are_told() {
+fn a_local_client_is_told_why_it_is_refused() {
     type Memory =
         resources! { connections: 1, sessions: 1, subscriptions: 8, levels: 2, messages: 8, deliveries: 8, blocks: 8 };
     let mut resources = Memory::new();
@@ -147,7 +147,7 @@ fn refusals_are_told() {
 }
 
 #[test]
-fn another_client_with_its_identifier_takes_its_place() {
+fn a_local_client_is_told_that_another_client_has_taken_over() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let mut buffers = [[0; 64]; 4];
@@ -166,7 +166,7 @@ fn another_client_with_its_identifier_takes_its_place() {
 }
 
 #[test]
-fn a_server_keep_alive_is_obeyed_by_polling() {
+fn a_local_client_that_polls_keeps_to_the_server_keep_alive() {
     let mut resources = Small::new();
     let config = Config { keep_alive_max: 10, ..Config::firmware(1) };
     let mut broker = Broker::new(resources.memory(), config, &AllowAll);
@@ -190,7 +190,7 @@ fn message<'a>(payload: &'a [u8], qos: QoS) -> LocalPublish<'a> {
 }
 
 #[test]
-fn its_own_messages_of_each_qos_come_to_it_and_are_answered() {
+fn a_local_client_gets_its_own_messages_of_each_qos_and_their_answers() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
@@ -217,8 +217,8 @@ fn its_own_messages_of_each_qos_come_to_it_and_are_answered() {
     assert_eq!((broker.counters().messages, broker.counters().dropped.total()), (0, 0));
 }
 
-/// The broker may owe the client few replies, and the client asks for as much as it can before it reads anything: neither waits
-/// for the other for ever.
+/// The broker may owe the client few replies, and the client requests as much as it can before it reads anything: they must not
+/// wait for each other for ever.
 #[test]
 fn a_local_client_never_stops_with_work_left() {
     for owed_replies in 2..=9 {
@@ -277,7 +277,7 @@ fn a_local_client_never_stops_with_work_left() {
 }
 
 #[test]
-fn requests_wait_in_its_buffer_until_there_is_no_room_or_no_packet_identifier() {
+fn requests_of_a_local_client_wait_in_its_buffer_up_to_the_limits() {
     let mut resources = Small::new();
     let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 2000]);
@@ -327,7 +327,7 @@ fn a_local_client_needs_no_verdict_and_has_the_permissions_of_its_principal() {
     anonymous.disconnect(&mut broker, NOW);
     assert_eq!(nobody.connect(&mut broker, NOW), Err(ReasonCode::NotAuthorized));
     assert!(!nobody.is_connected() && nobody.poll(&mut broker, NOW).is_none());
-    // Others are asked for as ever.
+    // The broker asks the embedder about all other clients.
     let id = broker.handle_connected(NOW).unwrap();
     let received = broker.handle_bytes(NOW, id, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c");
     assert!(matches!(received.next, Next::Ask(Ask::Connect(_))));

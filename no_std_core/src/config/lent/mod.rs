@@ -7,9 +7,9 @@ use core::ops::Deref;
 
 pub(crate) use shared::Shared;
 
-/// A value that is lent to a broker for its life or, with the feature `alloc`, shared with it, so that a program need not leak anything.
+/// A value that is lent to a broker for its life or, with the feature `alloc`, shared with it, so that a program need not leak memory.
 ///
-/// A reference becomes one by `into()`; so do, with the feature `alloc`, an `Arc`, a `Vec` and a `String`.
+/// A reference can be converted by `into()`; with the feature `alloc` also an `Arc`, a `Vec` and a `String`.
 pub struct Lent<'m, T: ?Sized>(Held<'m, T>);
 
 enum Held<'m, T: ?Sized> {
@@ -40,7 +40,7 @@ impl<T: ?Sized> Deref for Lent<'_, T> {
     }
 }
 
-// By hand, because deriving would ask `T` for the same trait.
+// Not derived, because a derived impl would require `T: Clone`.
 impl<T: ?Sized> Clone for Lent<'_, T> {
     fn clone(&self) -> Self {
         Self(match &self.0 {

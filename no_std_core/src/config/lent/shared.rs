@@ -1,4 +1,4 @@
-//! What a program shares with a broker, so that it need not leak anything.
+//! Values that a program shares with a broker, so that it need not leak memory.
 
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -1,5 +1,5 @@
-//! Without the feature `alloc` nothing is shared with a broker: what would hold it is a type that nobody can make, so that the compiler
-//! leaves out whatever is done with it.
+//! Without the feature `alloc` nothing is shared with a broker. The type of shared values has no values then, so that the compiler
+//! leaves out all code for them.
 
 use core::convert::Infallible;
 use core::marker::PhantomData;

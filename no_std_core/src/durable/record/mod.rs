@@ -47,7 +47,7 @@ pub const OVERHEAD: usize = 128;
 /// A bit in the byte of the kind: the thing is gone.
 const GONE: u8 = 0x80;
 
-/// What a record is about: a kind of thing, and its slot, counted densely from 0 and used again when the thing is gone.
+/// Names a thing: its kind, and its slot, counted densely from 0 and used again when the thing is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The table that the thing is in.
@@ -136,7 +136,7 @@ pub fn key(sealed: &[u8]) -> Option<(Key, bool)> {
 }
 
 impl Record<'_> {
-    /// What the record is about.
+    /// The thing that the record is about.
     pub fn key(&self) -> Key {
         match self {
             Self::Put(key, _) | Self::Delete(key) => *key,
@@ -239,7 +239,7 @@ impl<'a> Value<'a> {
             Kind::Transit if OWNED => Self::Transit(Field::take(input)),
             Kind::Sibling if OWNED => Self::Sibling(Field::take(input)),
             Kind::Counters => Self::Counters(Field::take(input)),
-            // A broker in borrowed memory has no siblings, and no code for them.
+            // A broker in borrowed memory is the only shard, and has no code for others.
             Kind::Transit | Kind::Sibling => {
                 input.damage();
                 Self::Retained

@@ -71,7 +71,7 @@ fn values() -> [Value<'static>; 10] {
 /// One record of each kind, put and deleted.
 fn samples() -> Vec<Record<'static>> {
     let keys = Kind::ALL.iter().zip([0, 1, 127, 128, 16_383, 70_000, u32::MAX, 5, 6, 0]);
-    // Without the feature `alloc` there are no siblings.
+    // Without the feature `alloc` there is only one shard.
     let kept = |kind: &Kind| OWNED || !matches!(kind, Kind::Transit | Kind::Sibling);
     keys.zip(values())
         .filter(|((kind, _), _)| kept(kind))
@@ -90,7 +90,7 @@ fn sealed(record: &Record<'_>) -> Vec<u8> {
 }
 
 #[test]
-fn a_record_is_read_as_it_was_sealed() {
+fn a_sealed_record_is_read_back_unchanged() {
     for record in samples() {
         let bytes = sealed(&record);
         assert_eq!(open(&bytes), Ok(record));
@@ -100,7 +100,7 @@ fn a_record_is_read_as_it_was_sealed() {
 }
 
 #[test]
-fn a_session_of_an_older_program_is_read() {
+fn a_session_record_of_an_older_program_is_read() {
     let Record::Put(key, Value::Session(session)) = samples()[0] else { panic!("the first sample is a Session") };
     let mut bytes = sealed(&Record::Put(key, Value::Session(SessionRecord { last_packet_id: Added(5), ..session })));
     bytes.pop();
@@ -135,7 +135,7 @@ where
 }
 
 #[test]
-fn values_are_in_the_format_of_postcard() {
+fn record_values_are_in_the_format_of_postcard() {
     for record in samples() {
         let Record::Put(key, value) = record else { continue };
         let bytes = sealed(&record);
@@ -162,7 +162,7 @@ fn values_are_in_the_format_of_postcard() {
 }
 
 #[test]
-fn numbers_of_all_lengths_are_read_and_too_large_ones_are_damage() {
+fn numbers_of_all_lengths_are_read_and_too_large_ones_count_as_damage() {
     for number in (0..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, u64::MAX >> bit]) {
         let mut out = [0; 10];
         let mut written = Output::new(&mut out);
@@ -183,7 +183,7 @@ fn numbers_of_all_lengths_are_read_and_too_large_ones_are_damage() {
 }
 
 #[test]
-fn keys_sort_in_the_order_of_restoring() {
+fn record_keys_sort_in_the_order_of_restoring() {
     let keys: Vec<_> = samples().iter().map(Record::key).collect();
     assert!(keys.is_sorted() && keys.iter().map(|key| key.to_bits()).is_sorted());
     assert_eq!(Key::from_bits(0), None);
@@ -192,7 +192,7 @@ fn keys_sort_in_the_order_of_restoring() {
 }
 
 #[test]
-fn each_flipped_bit_is_noticed() {
+fn each_flipped_bit_of_a_sealed_record_is_noticed() {
     for record in samples() {
         let mut bytes = sealed(&record);
         for bit in 0..bytes.len() * 8 {
@@ -205,7 +205,7 @@ fn each_flipped_bit_is_noticed() {
 }
 
 #[test]
-fn each_truncation_is_noticed_and_nothing_may_follow() {
+fn each_truncated_or_extended_record_is_noticed() {
     for record in samples() {
         let mut bytes = sealed(&record);
         for len in 0..bytes.len() {
@@ -217,7 +217,7 @@ fn each_truncation_is_noticed_and_nothing_may_follow() {
 }
 
 #[test]
-fn a_newer_format_is_told_apart_from_damage() {
+fn a_record_of_a_newer_format_is_told_apart_from_damage() {
     let resealed = |format: u8, kind: u8| {
         let mut bytes = vec![0, 0, 0, 0, format, kind, 0];
         let sum = checksum(&bytes[4..]);
@@ -255,7 +255,7 @@ fn a_record_that_does_not_fit_is_not_sealed() {
 }
 
 #[test]
-fn the_longest_fixed_part_is_within_the_overhead() {
+fn the_longest_record_without_texts_is_within_the_overhead() {
     let worst = Value::Session(SessionRecord {
         client_id: "",
         principal: u32::MAX,
@@ -275,7 +275,7 @@ fn the_longest_fixed_part_is_within_the_overhead() {
 }
 
 #[test]
-fn identifiers_are_written_as_far_as_they_fit() {
+fn subscription_identifiers_are_written_as_far_as_they_fit() {
     let all = [1, 127, 128, (1 << 28) - 1];
     let mut out = [0; 16];
     let len = Identifiers::write(all.into_iter(), &mut out);
@@ -285,7 +285,7 @@ fn identifiers_are_written_as_far_as_they_fit() {
 }
 
 #[test]
-fn both_checksums_are_crc_32_iso_hdlc() {
+fn both_checksum_functions_are_crc_32_iso_hdlc() {
     // The check value of CRC-32/ISO-HDLC.
     assert_eq!(small_checksum(b"123456789"), 0xCBF4_3926);
     let bytes: Vec<u8> = (0..1000u32).map(|at| ((at * at) >> 3) as u8).collect();
@@ -296,7 +296,7 @@ fn both_checksums_are_crc_32_iso_hdlc() {
 
 proptest! {
     #[test]
-    fn opening_any_bytes_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn opening_any_bytes_as_a_record_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let _ = open(&bytes);
         let _ = key(&bytes);
         // The same bytes behind a matching checksum.

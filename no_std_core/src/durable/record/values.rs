@@ -55,13 +55,13 @@ pub struct GroupRecord<'a> {
     pub filter: &'a str,
 }
 
-/// A subscription (section 3.8.3).
+/// A subscription of a Session (section 3.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct SubscriptionRecord<'a> {
-    /// The slot of its Session.
+    /// The slot of the subscription's Session.
     pub session: u32,
-    /// The Topic Filter, with its ShareName if it is a shared one.
+    /// The Topic Filter, with `$share/` and the ShareName if it is a shared one.
     pub filter: &'a str,
     /// The Maximum QoS, 0 to 2.
     pub qos: u8,
@@ -87,42 +87,42 @@ pub struct MessageRecord<'a> {
     pub qos: u8,
     /// The RETAIN flag of the PUBLISH.
     pub retain: bool,
-    /// When its Message Expiry Interval ends; [`Instant::NEVER`] without one.
+    /// When the message's Message Expiry Interval ends; [`Instant::NEVER`] without one.
     #[cfg_attr(test, serde(with = "super::tests::moment"))]
     pub expires: Instant,
-    /// Its place among all messages.
+    /// The number of the message in the order of all messages.
     pub order: u64,
-    /// Orders the retained messages of one topic among sibling brokers.
+    /// Orders the retained messages of one topic that come from different shards.
     pub stamp: u64,
     /// Topic Name, Properties and payload. Not part of the postcard value, but all bytes behind it.
     #[cfg_attr(test, serde(skip))]
     pub body: &'a [u8],
 }
 
-/// A message on its way (section 4.3).
+/// A message on its way to a Session or a group (section 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct DeliveryRecord<'a> {
-    /// Who is to get it.
+    /// The receiver.
     pub to: Receiver,
-    /// The slot of its Message; none once the receiver has it and only the handshake of QoS 2 is left.
+    /// The slot of the Message; `None` if the receiver has it and only the handshake of QoS 2 is left.
     pub message: Option<u32>,
-    /// The QoS it is sent with, 1 or 2.
+    /// The QoS of the delivery, 1 or 2.
     pub qos: u8,
-    /// The RETAIN flag the subscriber gets.
+    /// The RETAIN flag of the delivery.
     pub retain: bool,
     /// Whether PUBREC has come.
     pub received: bool,
-    /// The Packet Identifier; 0: it has none yet, and was never sent.
+    /// The Packet Identifier; 0 if the message has none yet, and was never sent.
     pub packet_id: u16,
-    /// The shared subscription it came through.
+    /// The shared subscription through which the message came.
     pub through: Through,
-    /// The Subscription Identifiers it is sent with.
+    /// The Subscription Identifiers of the delivery.
     #[cfg_attr(test, serde(borrow))]
     pub identifiers: Identifiers<'a>,
 }
 
-/// Who is to get a [`DeliveryRecord`].
+/// The receiver of a [`DeliveryRecord`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Receiver {
@@ -132,7 +132,7 @@ pub enum Receiver {
     Group(u32),
 }
 
-/// Through which shared subscription a [`DeliveryRecord`] came.
+/// The shared subscription through which a [`DeliveryRecord`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub enum Through {
@@ -140,7 +140,7 @@ pub enum Through {
     Nothing,
     /// The group in this slot.
     Group(u32),
-    /// A group that a sibling owns; this is the slot of the subscription to it.
+    /// A group at home on another shard; this is the slot of the member's subscription.
     Foreign(u32),
 }
 
@@ -153,35 +153,36 @@ pub struct Identifiers<'a>(pub &'a [u8]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct ReceiptRecord {
-    /// The slot of its Session.
+    /// The slot of the client's Session.
     pub session: u32,
     /// The Packet Identifier.
     pub packet_id: u16,
 }
 
-/// A message on its way to a sibling broker, with the feature `alloc`.
+/// A message on its way to another shard, with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct TransitRecord<'a> {
-    /// The sibling's index.
+    /// The index of that shard.
     pub sibling: u16,
-    /// Its place among all messages to that sibling.
+    /// The sequence number of the message among all messages to that shard.
     pub sequence: u64,
-    /// The slot of its Message.
+    /// The slot of the Message.
     pub message: u32,
-    /// See [`ShareStrategy`](crate::config::ShareStrategy): the same for all messages of one publisher.
+    /// The same number for all messages of one publisher, see [`ShareStrategy`](crate::config::ShareStrategy).
     pub publisher_key: u32,
-    /// The Topic Filter of the shared subscription that it is for alone; empty if it is for all subscribers there.
+    /// The Topic Filter of the one shared subscription that the message is for; empty if it is for all subscribers on that
+    /// shard.
     pub group: &'a str,
 }
 
-/// How far the messages to and from a sibling broker have come. The slot is the sibling's index. Only with the feature `alloc`.
+/// The progress of the messages to and from another shard. The slot is the index of that shard. Only with the feature `alloc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Serialize, serde::Deserialize))]
 pub struct SiblingRecord {
-    /// The place of the last message that was taken from the sibling, see [`TransitRecord`].
+    /// The sequence number of the last message that was received from that shard, see [`TransitRecord`].
     pub taken: u64,
-    /// The place of the last message that was sent to the sibling.
+    /// The sequence number of the last message that was sent to that shard.
     pub sent: u64,
 }
 

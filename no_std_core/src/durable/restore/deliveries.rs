@@ -56,7 +56,7 @@ impl Engine<'_> {
         restored.map(|_| ()).ok_or(RestoreError::NoRoom)
     }
 
-    /// Puts each delivery into its queue or in flight, and gives both their order.
+    /// Puts each restored delivery into its queue or in flight, and sorts both.
     pub(super) fn queue_restored(&mut self) {
         for slot in 0..self.messages.deliveries.slots() {
             let delivery = Handle::from_index(slot);
@@ -85,7 +85,7 @@ impl Engine<'_> {
         self.sort_group_queues();
     }
 
-    /// Gives back to the group a message that it kept before the restart.
+    /// Puts a message back into the group that kept it before the restart.
     fn restore_to_group(&mut self, group: Handle<Group>, delivery: Handle<Delivery>) {
         match self.group_queue(group) {
             Some(queue) => self.group_queues[queue].queue.restore(&mut self.messages, delivery),
@@ -106,8 +106,8 @@ impl Engine<'_> {
 }
 
 impl Messages<'_> {
-    /// Puts a delivery back into its slot, and keeps all identifiers but the first in their recorded form until all slots of
-    /// deliveries are known. The delivery is durable, holds its message, and is in no list.
+    /// Puts a delivery back into its slot, and keeps all Subscription Identifiers but the first in their recorded form until
+    /// all slots of deliveries are known. The delivery is durable, holds its message, and is in no list.
     fn restore_delivery(
         &mut self,
         slot: usize,
@@ -122,7 +122,7 @@ impl Messages<'_> {
                 self.request_body(message);
             }
         }
-        // This comes before the identifiers, which are kept in the field where this call leaves the mark.
+        // This comes before the identifiers, because their field is the one that this call writes its mark to.
         self.make_durable(handle, owner);
         let mut rest = identifiers;
         self.deliveries[handle].identifier = rest.next().unwrap_or(0);
@@ -135,7 +135,7 @@ impl Messages<'_> {
         Some(handle)
     }
 
-    /// Called when all slots are known: the identifiers get slots of their own.
+    /// Called when all slots are known: the Subscription Identifiers get slots of their own.
     pub(super) fn end_restoring(&mut self) {
         self.pool.end_restoring();
         self.deliveries.end_restoring();
@@ -145,7 +145,7 @@ impl Messages<'_> {
                 continue;
             }
             let Some(text) = self.deliveries[handle].take_recorded_identifiers() else { continue };
-            // A few are copied at a time, because they stand in the memory that grows meanwhile.
+            // A few bytes are copied at a time, because the identifiers stand in memory that may move while it grows.
             let (mut at, mut piece, mut last) = (0_usize, [0; 64], handle);
             while at < text.len() {
                 let len = self.bytes.copy(text, at, &mut piece);
@@ -166,7 +166,7 @@ impl Messages<'_> {
 }
 
 impl Outbound {
-    /// Restores a delivery, in any order. [`Outbound::end_restoring`] has to follow after the last one.
+    /// Restores a delivery, in any order. [`Outbound::end_restoring`] has to follow after the last delivery.
     fn restore(&mut self, messages: &mut Messages<'_>, delivery: Handle<Delivery>) {
         if messages.deliveries[delivery].packet_id == 0 {
             self.push(messages, delivery);
@@ -175,7 +175,7 @@ impl Outbound {
         }
     }
 
-    /// Sets the Packet Identifier that had been given out last when messages were dropped before the restart.
+    /// Sets the last Packet Identifier that had been given out when messages were dropped before the restart.
     pub(super) fn restore_last_packet_id(&mut self, last: u16) {
         self.last_packet_id = last;
     }
@@ -184,7 +184,7 @@ impl Outbound {
     /// their Packet Identifiers on the circle, which begins behind the largest gap. All deliveries in flight may have been
     /// transmitted before.
     ///
-    /// Returns the deliveries whose Packet Identifier another one has too; these are in no list.
+    /// Returns the deliveries with the Packet Identifier of another delivery; these are in no list.
     fn end_restoring(&mut self, messages: &mut Messages<'_>) -> Fifo<Delivery> {
         let mut twice = Fifo::EMPTY;
         self.sort(messages);

@@ -69,7 +69,7 @@ impl Engine<'_> {
         kept.unwrap_or(Err(RestoreError::NoRoom))
     }
 
-    /// Restores a tombstone for siblings: a message without payload shows that a retained message was removed.
+    /// Restores a tombstone for the other shards: a message without payload shows that a retained message was removed.
     fn restore_tombstone(&mut self, message: Handle<Message>) -> Result<(), RestoreError> {
         if !self.has_siblings() {
             return Err(RestoreError::Invalid);

@@ -1,12 +1,12 @@
-//! The credit that the store has granted, so that the broker takes no message that may turn out to need too much room.
+//! The credit that the store has granted, so that the broker accepts no message that may turn out to need too much room.
 //!
-//! A store that writes on a thread of its own reports only later that it is full. A message that was taken by then could neither
-//! be stored nor refused. So the store grants credit for bytes of records. A message waits, unread, until there is credit for its
-//! records and for the records that siblings will make of it, or until the store is known to be full. In that case the message is
-//! refused.
+//! A store that writes on a thread of its own reports only later that it is full. A message that was accepted by then could
+//! neither be stored nor refused. So the store grants credit for bytes of records. A message waits, unread, until there is credit
+//! for its records and for the records that other shards will make of it, or until the store is known to be full. In that case
+//! the message is refused.
 //!
-//! Each broker keeps one account of its own. Credit goes to a sibling with the message that it is for: a debit here and the same
-//! credit there. So over all brokers no credit is created or lost.
+//! Each shard keeps one account of its own. Credit goes to another shard with the message that it is for: a debit in one account
+//! and the same credit in the other. So over all shards no credit is created or lost.
 
 use alloc::vec::Vec;
 
@@ -31,9 +31,9 @@ pub struct StoreCredit {
     granted: u64,
     spent: u64,
     returned: u64,
-    /// Credit that came from siblings with their messages.
+    /// Credit that came from other shards with their messages.
     taken: u64,
-    /// Credit that went to siblings with our messages.
+    /// Credit that went to other shards with this shard's messages.
     passed: u64,
     wanted: u64,
 }
@@ -54,12 +54,12 @@ impl StoreCredit {
         self.returned
     }
 
-    /// Bytes that came from siblings.
+    /// Bytes that came from other shards.
     pub fn taken_from_siblings(&self) -> u64 {
         self.taken
     }
 
-    /// Bytes that went to siblings.
+    /// Bytes that went to other shards.
     pub fn passed_to_siblings(&self) -> u64 {
         self.passed
     }
@@ -79,7 +79,7 @@ impl StoreCredit {
         credit.wrapping_sub(debit) as i64
     }
 
-    /// Whether records of so many bytes may be promised.
+    /// Whether records of `bytes` bytes may be promised.
     #[inline]
     fn covers(&self, bytes: u64) -> bool {
         !self.is_bounded || i64::try_from(bytes).is_ok_and(|bytes| bytes <= self.balance())
@@ -113,7 +113,7 @@ impl Engine<'_> {
     pub(crate) fn spend_credit(&mut self, bytes: u64) {
         let credit = &mut self.account.credit;
         credit.spent = credit.spent.wrapping_add(bytes);
-        // The bytes that waiting messages want were added to what the batch that was polled might take.
+        // The connections that wait for credit may go on if the store has already granted enough.
         self.wake_for_credit();
     }
 
@@ -129,7 +129,7 @@ impl Engine<'_> {
         spare
     }
 
-    /// Notes that the connection is to be woken when there may be credit for so many bytes.
+    /// Notes that the connection is to be woken when there may be credit for `needed` bytes.
     fn wait_for_credit(&mut self, handle: Handle<Connection>, needed: u64) {
         self.account.credit.wanted = self.account.credit.wanted.max(needed);
         if !self.connections[handle].waits_for_credit.get() {
@@ -205,7 +205,7 @@ impl Credit for Engine<'_> {
     }
 }
 
-/// How many bytes one broker records, at most, of a message with a body of so many bytes.
+/// How many bytes of records one shard makes, at most, of a message with a body of `body` bytes.
 fn credit_for(body: usize) -> u64 {
     (body as u64).saturating_add(2 * RECORD_BYTES)
 }
@@ -216,7 +216,7 @@ mod tests {
     use crate::{AllowAll, Broker, Capacity, Config, Instant, Limits, Memory, Next, Shard};
 
     #[test]
-    fn before_a_grant_all_bytes_are_covered_and_afterwards_the_balance_only() {
+    fn before_the_first_grant_the_account_covers_everything_and_then_its_balance() {
         let mut credit = StoreCredit::default();
         assert!(credit.covers(u64::MAX));
         credit.is_bounded = true;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balance_below_zero_covers_nothing_and_sums_may_wrap_around() {
+    fn a_negative_balance_covers_nothing_and_sums_may_wrap_around() {
         let mut credit = StoreCredit { is_bounded: true, granted: 5, spent: 7, ..StoreCredit::default() };
         assert_eq!(credit.balance(), -2);
         assert!(!credit.covers(0) && !credit.covers(u64::MAX));

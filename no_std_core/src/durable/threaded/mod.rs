@@ -1,4 +1,4 @@
-//! What is needed for a store that writes on a thread of its own.
+//! The neighbour of the engine for a store that writes on a thread of its own.
 
 mod credit;
 mod urgency;

@@ -1,4 +1,5 @@
-//! What need not be recorded after all: a message that all its receivers have taken before its record was polled.
+//! Finds changes that need no record after all: a message that all its receivers have acknowledged before its record was
+//! polled.
 
 use crate::codec::QoS;
 use crate::engine::Engine;
@@ -11,12 +12,12 @@ use crate::seam::kind::Kind;
 /// How urgent the records are that [`Broker::poll_commit_urgency`](crate::Broker::poll_commit_urgency) found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitUrgency {
-    /// Nobody waits for a record. If there are any, they say that something ended, and have time.
+    /// Nothing waits for a record. If there are any, they are about the end of things, and have time.
     Clear,
     /// As [`CommitUrgency::Clear`], but something waited until now and may go on: see
     /// [`Broker::poll_forward`](crate::Broker::poll_forward) and [`Broker::poll_ready`](crate::Broker::poll_ready).
     Settled,
-    /// Messages that may be over soon: they are on their way to clients that are connected, and to siblings, with QoS 1.
+    /// Messages that may be completed soon: QoS 1 messages on their way to connected clients, and to other shards.
     Brief,
     /// Records of things that stay.
     Lasting,
@@ -24,7 +25,7 @@ pub enum CommitUrgency {
 
 impl Engine<'_> {
     pub(crate) fn commit_urgency(&mut self) -> CommitUrgency {
-        // Even the end of such a thing may be promised to somebody, for example by UNSUBACK.
+        // A client may be promised even the end of such a thing, for example by UNSUBACK.
         const LASTING: [Kind; 5] = [Kind::Session, Kind::Group, Kind::Subscription, Kind::Retained, Kind::Receipt];
         if self.messages.journal.is_under_way()
             || !self.messages.journal.lists_what_is_dirty()
@@ -60,7 +61,7 @@ impl Engine<'_> {
         match kind {
             Kind::Transit => match self.transit(index) {
                 None => CommitUrgency::Clear,
-                // The message is on its way without being recorded first.
+                // The message goes to the other shard without being recorded here first.
                 Some(transit) if self.goes_unrecorded(&transit) => CommitUrgency::Brief,
                 Some(_) => CommitUrgency::Lasting,
             },

@@ -4,7 +4,7 @@ use super::super::testing::*;
 use super::*;
 use crate::{AllowAll, Authentication, Config, LocalPublish, TopicName};
 
-/// Runs `test` with a broker, a link of either kind over a wire, and its buffers.
+/// Runs `test` with a broker and with a link of either kind over a wire.
 fn with_link(is_line: bool, config: Config<'static>, test: impl FnOnce(&mut Broker<'_>, Link<'_, Wire>, Peer)) {
     let mut resources = Memory::new();
     let mut broker = Broker::new(resources.memory(), config, &AllowAll);
@@ -13,7 +13,7 @@ fn with_link(is_line: bool, config: Config<'static>, test: impl FnOnce(&mut Brok
     let link =
         if is_line { Link::line(wire, &mut input, &mut output) } else { Link::socket(wire, &mut input, &mut output) };
     test(&mut broker, link, peer);
-    // The last slot is given back when the broker is asked for what is ready.
+    // The last slot becomes free when `poll_ready` is called.
     while broker.poll_ready().is_some() {}
     assert_eq!(broker.counters().connections, 0);
 }
@@ -23,7 +23,7 @@ fn drive(broker: &mut Broker<'_>, link: &mut Link<'_, Wire>) {
 }
 
 #[test]
-fn a_client_is_served_whatever_the_pieces_of_its_bytes() {
+fn a_client_of_a_link_is_served_whatever_the_pieces_of_its_bytes() {
     for is_line in [false, true] {
         for (read, write) in [(1, 1), (3, 2), (1000, 1000)] {
             with_link(is_line, Config::firmware(1), |broker, mut link, peer| {
@@ -40,7 +40,7 @@ fn a_client_is_served_whatever_the_pieces_of_its_bytes() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_blocks_nobody_and_gets_the_rest_later() {
+fn a_peer_of_a_link_that_stops_reading_gets_the_rest_later() {
     with_link(false, Config::firmware(1), |broker, mut link, peer| {
         peer.take_only(5);
         peer.send(&[CONNECT, SUBSCRIBE, PUBLISH].concat());
@@ -55,7 +55,7 @@ fn a_peer_that_takes_nothing_blocks_nobody_and_gets_the_rest_later() {
 }
 
 #[test]
-fn an_error_is_a_lost_connection_and_is_told_once() {
+fn an_error_of_the_transport_ends_the_connection_and_is_returned_once() {
     for is_line in [false, true] {
         for fails_reading in [true, false] {
             with_link(is_line, Config::firmware(1), |broker, link, peer| {
@@ -82,7 +82,7 @@ fn an_error_is_a_lost_connection_and_is_told_once() {
 }
 
 #[test]
-fn the_end_of_the_stream_ends_a_socket_after_what_came_before_it() {
+fn the_end_of_the_stream_ends_a_socket_after_its_last_packets() {
     with_link(false, Config::firmware(1), |broker, mut link, peer| {
         peer.send(&[CONNECT, PUBLISH].concat());
         peer.close();
@@ -92,9 +92,9 @@ fn the_end_of_the_stream_ends_a_socket_after_what_came_before_it() {
     });
 }
 
-/// CONNACK was not even sent: the end of the stream was the end of the connection.
+/// Once, not even CONNACK was sent, because the end of the stream ended the connection at once.
 #[test]
-fn who_closes_its_side_still_gets_its_answers() {
+fn a_client_that_closes_its_side_still_gets_its_answers() {
     with_link(false, Config::firmware(1), |broker, mut link, peer| {
         peer.send(&[CONNECT, SUBSCRIBE, PING].concat());
         peer.close();
@@ -105,7 +105,7 @@ fn who_closes_its_side_still_gets_its_answers() {
 }
 
 #[test]
-fn the_next_connect_on_a_line_is_the_next_connection() {
+fn a_second_connect_on_a_line_begins_another_connection() {
     with_link(true, Config::firmware(1), |broker, mut link, peer| {
         peer.send(&[CONNECT, SUBSCRIBE].concat());
         drive(broker, &mut link);
@@ -120,7 +120,7 @@ fn the_next_connect_on_a_line_is_the_next_connection() {
 }
 
 #[test]
-fn a_packet_larger_than_the_buffer_ends_the_connection() {
+fn a_packet_larger_than_the_links_buffer_ends_the_connection() {
     for is_line in [false, true] {
         let mut config = Config::firmware(1);
         config.limits.packet_bytes = 4096;
@@ -131,7 +131,7 @@ fn a_packet_larger_than_the_buffer_ends_the_connection() {
             drive(broker, &mut link);
             assert!(link.id().is_some());
             peer.send(&large);
-            // The rest of it means nothing on a line, and is thrown away or refused.
+            // The rest of the packet is noise on a line, and is discarded or refused.
             drive(broker, &mut link);
             assert_eq!(link.has_ended(), !is_line);
             peer.fail(true);
@@ -141,7 +141,7 @@ fn a_packet_larger_than_the_buffer_ends_the_connection() {
 }
 
 #[test]
-fn a_full_broker_ends_a_socket_and_lets_a_line_wait() {
+fn a_full_broker_ends_a_socket_and_makes_a_line_wait() {
     for is_line in [false, true] {
         let mut resources = Memory::new();
         let mut broker = Broker::new(resources.memory(), Config::firmware(1), &AllowAll);
@@ -164,7 +164,7 @@ fn a_full_broker_ends_a_socket_and_lets_a_line_wait() {
 }
 
 #[test]
-fn who_may_connect_is_asked() {
+fn a_link_asks_whether_a_client_may_connect() {
     let config = Config { authentication: Authentication::Ask, ..Config::firmware(1) };
     for accept in [true, false] {
         with_link(false, config.clone(), |broker, mut link, peer| {
@@ -185,7 +185,7 @@ fn who_may_connect_is_asked() {
 }
 
 #[test]
-fn what_the_firmware_publishes_itself_arrives() {
+fn a_message_published_by_the_embedder_reaches_a_client_on_a_link() {
     with_link(false, Config::firmware(1), |broker, mut link, peer| {
         peer.send(&[CONNECT, SUBSCRIBE].concat());
         drive(broker, &mut link);

@@ -9,7 +9,7 @@ pub(super) const STORED: u8 = 1;
 /// What is in the slot has changed since it was recorded last.
 pub(super) const DIRTY: u8 = 2;
 
-/// How many kinds have a table: all but the counters. Those of sibling brokers have one only in owned memory.
+/// How many kinds have a table: all but the counters. The kinds for other shards have one only in owned memory.
 const TABLES: usize = if OWNED { Kind::Sibling as usize } else { Kind::Receipt as usize };
 
 /// The marks of all tables.

@@ -25,7 +25,7 @@ use crate::seam::kind::Kind;
 /// About how many bytes a record takes in a store, besides the body of a message. Texts are mostly short.
 pub(crate) const RECORD_BYTES: u64 = 128;
 
-/// How many messages to sibling brokers are recorded at most, until they are safe there.
+/// The most messages to other shards that are recorded until they are safe there.
 pub(crate) const MAX_TRANSITS: usize = 1 << 20;
 
 /// Memory for the marks: a byte for each slot of the tables that are named here. All may be empty where
@@ -91,7 +91,7 @@ impl<'m> Journal<'m> {
         self.mark_with_body(kind, slot, 0);
     }
 
-    /// As [`Journal::mark`], for a thing whose record has a body of so many bytes.
+    /// As [`Journal::mark`], for a thing whose record has a body of `body` bytes.
     pub(crate) fn mark_with_body(&mut self, kind: Kind, slot: usize, body: usize) {
         if self.is_on() && !self.is_paused {
             let is_new = self.dirty.set(kind, slot, DIRTY);
@@ -243,7 +243,7 @@ impl<'m> Journal<'m> {
         }
     }
 
-    /// Lets go on what waited for the batch that is being gathered, because nothing that anybody waits for is left to be
+    /// Lets everything go on that waited for the batch that is being gathered, because nothing that is waited for is left to be
     /// recorded. The remaining marks are for the next batch. Returns whether anything waited. Must not be called while records
     /// are being polled or made safe.
     pub(crate) fn release(&mut self) -> bool {
