@@ -133,7 +133,7 @@ fn messages_before_a_reset_count_even_if_the_broker_had_paused_reading() {
                     flood.send(Packet::Publish(message("flood", &payload, QoS::AtLeastOnce)));
                     flood.receive(|packet| assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}"));
                 }
-                // In one write: bytes that the client's system has not sent before the reset would never arrive.
+                // One write has all packets: bytes that the client's system has not sent before the reset would never arrive.
                 let topics: Vec<String> = (0..100).map(|n| format!("last/{round}/{n}")).collect();
                 let mut last_words: Vec<_> =
                     topics.iter().map(|topic| Packet::Publish(message(topic, b"", QoS::AtLeastOnce))).collect();

@@ -23,7 +23,8 @@ const BOUND: Duration = Duration::from_millis(700);
 /// Messages before the measurement, until the load has begun to have an effect.
 const BEFORE: usize = 5;
 
-/// The times from PUBLISH until both ends have PUBACK, for messages of QoS 1; in order of length.
+/// For each message of QoS 1 the time from its PUBLISH until the publisher has its PUBACK and the subscriber has sent one; the
+/// shortest time first.
 fn honest_pair(address: SocketAddr) -> Vec<Duration> {
     let mut subscriber = Client::connect(address, "honest subscriber");
     subscriber.subscribe("honest", QoS::AtLeastOnce);

@@ -161,7 +161,7 @@ fn a_client_that_closes_its_side_still_gets_its_answers() {
             client.expect(Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
             client.expect(Packet::PingResp);
             client.expect_end();
-            // Repeated often enough for the end of the stream to be there already when the packet is read in some rounds.
+            // In some of so many rounds the end of the stream has arrived already when the gateway reads the packet.
             for _ in 0..100 {
                 let mut client = Client::connect(address, "half");
                 client.send(Packet::PingReq);

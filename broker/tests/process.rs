@@ -80,7 +80,7 @@ fn a_log_without_a_reader_makes_no_client_wait() {
     assert!(logged.trim_end().lines().last().unwrap().contains("stopping"), "its last line is there");
 }
 
-/// Neither does the end of the process wait for a reader.
+/// The end of the process does not wait for a reader of the log.
 #[test]
 fn a_log_without_a_reader_does_not_keep_the_gateway_from_stopping() {
     let server = Server::start(&["--shards", "2", "--log", "debug"]);
@@ -295,7 +295,7 @@ fn a_store_keeps_its_number_of_shards_until_another_is_configured() {
     let logged = start(&[]);
     assert_eq!(shards(), 37);
     assert!(logged.contains("shards: 37, as the store has been made for, and not "), "{logged}");
-    // One shard for each core but one.
+    // The default is as many shards as there are cores, minus one.
     let advised = (std::thread::available_parallelism().unwrap().get() as u16 - 1).max(1);
     let mut starts = 0;
     while shards() != advised {

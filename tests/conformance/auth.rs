@@ -212,7 +212,8 @@ fn a_failed_re_authentication_ends_the_connection_and_keeps_the_session(bed: &mu
 }
 
 /// A re-authentication that proves another principal than the CONNECT ends the connection, and the Session stays with the
-/// first principal. The Session was once handed over to the other principal, with its subscriptions and its queue.
+/// first principal. A bug of the past: the Session was handed over to the other principal, with its subscriptions and its
+/// queue.
 /// [MQTT-4.12.1-2]
 #[conformance(v5, in_memory = "the test authenticates")]
 fn a_re_authentication_as_another_principal_ends_the_connection(bed: &mut Bed) {

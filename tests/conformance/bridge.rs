@@ -7,8 +7,8 @@ use goldcrest_tests::packets::*;
 
 const STATE: &str = "$SYS/broker/connection/b1/state";
 
-/// Mosquitto 2.0 with default settings sends a CONNECT with level 0x84 and a Will, and publishes its state below `$SYS/`. The server
-/// refused both, and a Mosquitto bridge never stayed connected.
+/// Mosquitto 2.0 with default settings sends a CONNECT with level 0x84 and a Will, and publishes its state below `$SYS/`. A bug of
+/// the past: the server refused both, and a Mosquitto bridge never stayed connected.
 #[conformance(v3)]
 fn a_mosquitto_bridge_connects_and_publishes_its_state(bed: &mut Bed) {
     let mut s = bed.connect("s");

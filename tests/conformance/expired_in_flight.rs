@@ -43,7 +43,7 @@ fn expired(bed: &mut Bed) -> u32 {
     (0..world.shards()).map(|shard| world.shard(shard).counters().dropped.by(DropReason::Expired)).sum()
 }
 
-/// An actuator whose link was dead for ten seconds was sent commands again that were valid for two seconds.
+/// A bug of the past: an actuator whose link was dead for ten seconds was sent commands again that were valid for two seconds.
 /// [MQTT-3.3.2-6]
 #[conformance]
 fn an_expired_message_of_qos_1_is_not_sent_again(bed: &mut Bed) {

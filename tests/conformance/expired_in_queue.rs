@@ -44,8 +44,8 @@ fn expect_back(bed: &mut Bed, payloads: impl IntoIterator<Item = impl AsRef<[u8]
     s.expect_quiet();
 }
 
-/// Commands that were valid for two seconds, and had expired, kept a setting that does not expire out of the queue of an
-/// absent client.
+/// A bug of the past: commands that were valid for two seconds, and had expired, kept a setting that does not expire out of
+/// the queue of an absent client.
 /// [MQTT-3.3.2-5]
 #[conformance(in_memory = "it counts what was dropped")]
 fn a_new_message_takes_the_room_of_an_expired_one(bed: &mut Bed) {

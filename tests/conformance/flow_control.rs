@@ -144,7 +144,8 @@ fn superfluous_acknowledgements_do_not_raise_the_send_quota(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// Clients of MQTT 3.1 and 3.1.1 can't say how many messages they accept at once. Small devices were overrun by 256.
+/// Clients of MQTT 3.1 and 3.1.1 can't say how many messages they accept at once. A bug of the past: small devices were
+/// sent 256 at once, more than they could hold.
 #[conformance(v3)]
 fn clients_before_mqtt_5_0_get_few_messages_at_once(bed: &mut Bed) {
     let most = bed.limits().inflight_v3.min(bed.limits().inflight);

@@ -111,9 +111,9 @@ fn a_keep_alive_above_the_maximum_is_replaced_by_server_keep_alive(bed: &mut Bed
     asked.expect_refused(TIMEOUT);
 }
 
-/// Before MQTT 5.0 the server can't tell a client its maximum. Without a maximum, dead connections stayed as long as their
-/// clients had asked for. The standard allows the maximum: a server may close a client that it finds inactive "regardless of
-/// the Keep Alive value provided by that Client" (section 3.1.2.10).
+/// Before MQTT 5.0 the server can't tell a client its maximum. A bug of the past: without a maximum, dead connections stayed
+/// as long as their clients had asked for. The standard allows the maximum: a server may close a client that it finds
+/// inactive "regardless of the Keep Alive value provided by that Client" (section 3.1.2.10).
 #[conformance(v3, in_memory = "it takes a minute")]
 fn the_maximum_keep_alive_holds_for_clients_before_mqtt_5_0(bed: &mut Bed) {
     bed.configure(|config| config.keep_alive_max = 30);

@@ -11,7 +11,7 @@ use goldcrest_tests::peer::Peer;
 /// The length of the queue of an absent client in these tests, in messages.
 const QUEUE: u32 = 5;
 
-/// One publisher for each shard, with its Session there.
+/// For each shard a publisher whose Session is at home there.
 fn publishers(bed: &mut Bed) -> Vec<Peer> {
     (0..bed.clients(5)).map(|number| bed.connect(client(&format!("p{number}")))).collect()
 }
@@ -40,8 +40,8 @@ fn lost(bed: &Bed) -> ReasonCode {
     bed.either(ReasonCode::Success, ReasonCode::QuotaExceeded)
 }
 
-/// Eight messages came for one absent subscriber with room for five. All eight were acknowledged with success, and three of them were
-/// kept nowhere.
+/// A bug of the past: eight messages came for one absent subscriber with room for five. All eight were acknowledged with success, and
+/// three of them were kept nowhere.
 #[conformance]
 fn a_message_that_nobody_keeps_is_not_acknowledged_with_success(bed: &mut Bed) {
     bed.configure(|config| config.limits.queued_messages = QUEUE);
@@ -206,8 +206,9 @@ fn an_absent_subscriber_of_qos_0_does_not_count_as_a_subscriber(bed: &mut Bed) {
     }
 }
 
-/// MQTT 3.1.1 has no acknowledgement that refuses, and a publisher sends again only after it has connected again. A publisher whose
-/// PUBACK or PUBREC was withheld waited for ever, even when the queue had room again. So its connection is closed.
+/// MQTT 3.1.1 has no acknowledgement that refuses, and a publisher sends again only after it has connected again. So the server
+/// closes the publisher's connection. A bug of the past: the server withheld PUBACK or PUBREC, and the publisher waited for ever,
+/// even when the queue had room again.
 /// v3.1.1 [MQTT-4.4.0-1] [MQTT-4.8.0-2]
 #[conformance(v3)]
 fn a_publisher_of_mqtt_3_1_1_is_closed_where_its_message_is_not_kept(bed: &mut Bed) {

@@ -264,8 +264,9 @@ fn each_acknowledgement_has_a_code_from_the_table_of_its_packet(bed: &mut Bed) {
     }
 }
 
-/// A connection was lost with its PUBCOMP, and the client sends PUBREL again. The server once answered with 0x92, which some
-/// clients report as an error, though the message had been received once. Only a client whose Session is gone gets 0x92.
+/// A connection was lost with its PUBCOMP, and the client sends PUBREL again. A bug of the past: the server answered with
+/// 0x92, which some clients report as an error, though the message had been received once. Only a client whose Session is
+/// gone gets 0x92.
 /// [MQTT-4.3.3-11]
 /// v3.1.1 [MQTT-4.3.3-2]
 #[conformance]

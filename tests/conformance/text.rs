@@ -132,8 +132,8 @@ fn control_characters_and_noncharacters_are_kept_where_allowed(bed: &mut Bed) {
     s.expect_publish(topic, "x", 0);
 }
 
-/// One retained message on a topic with a control character closed the connections of all strict subscribers to `#`, again
-/// and again.
+/// A bug of the past: one retained message on a topic with a control character closed the connections of all strict
+/// subscribers to `#`, again and again.
 #[conformance]
 fn a_topic_with_control_characters_is_refused(bed: &mut Bed) {
     let mut s = bed.connect("s");

@@ -156,7 +156,7 @@ fn a_client_back_within_the_will_delay_interval_has_no_will_published(bed: &mut 
     bed.wait(20_000);
     s.expect_quiet();
     c.cut();
-    // A takeover is a return of the client, too.
+    // The client returns by a takeover.
     bed.wait(20_000);
     let _old = bed.connect(client("c").keep().will(will_with(&delay)));
     let _new = bed.connect(client("c").keep());
@@ -303,8 +303,8 @@ fn a_will_is_delivered_at_its_qos(bed: &mut Bed) {
     s.expect_quiet();
 }
 
-/// The broker can't retain the Will, because there are too many retained messages or the topic has too many levels. Such a Will was once
-/// lost to all subscribers. Its client is gone and can't be told, so at least the subscribers get the Will.
+/// The broker can't retain the Will, because there are too many retained messages or the topic has too many levels. The client of the
+/// Will is gone and can't be told, so at least the subscribers get the Will. A bug of the past: such a Will was lost to all subscribers.
 /// [MQTT-3.1.2-8]
 /// v3.1.1 [MQTT-3.1.2-8]
 #[conformance(no_firmware = "there a Will that can't be retained is lost and counted")]

@@ -156,8 +156,8 @@ def state_of(broker):
 
 class Bridge(unittest.TestCase):
     def test_a_bridge_with_default_settings_connects(self):
-        """The broker refused the level 0x84, the Will, and the first message of the bridge, so the bridge never stayed
-        connected."""
+        """A bug of the past: the broker refused the level 0x84, the Will, and the first message of the bridge, so the bridge
+        never stayed connected."""
         with Broker() as broker, Mosquitto(broker.port, BOTH, remote_clientid=None) as mosquitto:
             topic = f"$SYS/broker/connection/{socket.gethostname()}.upstream/state"
             wait_until(lambda: state_of(broker) == [(topic, b"1")], "its state is retained")

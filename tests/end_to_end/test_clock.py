@@ -191,7 +191,7 @@ class Running(unittest.TestCase):
             watcher = Client(broker.port, V5)
             watcher.subscribe("gone/#", 1)
             clients = [Client(broker.port, V5) for _ in range(4)]
-            # Both clients are lost at once. The second one's Will comes when its Session ends.
+            # Both connections are lost at once. The Will of the second client comes when its Session ends.
             since = time.monotonic()
             for name, delay, expiry in (("delay", 3, 3600), ("session", 3600, 4)):
                 given = properties(PacketTypes.WILLMESSAGE, WillDelayInterval=delay)
@@ -230,7 +230,7 @@ class Running(unittest.TestCase):
             things.check(broker, 0)
 
     def test_a_jump_of_the_clock_does_not_count_as_time_at_the_next_start(self):
-        """A broker that had nothing to write between the jump and its end counted the jump as time that had passed."""
+        """A bug of the past: a broker that wrote nothing between the jump and its end took the jump for time that had passed."""
         for number in (signal.SIGKILL, signal.SIGTERM):
             with self.subTest(signal=number), Machine() as machine:
                 things = Things(self, machine)

@@ -27,7 +27,7 @@ STARTED = "MQTT on TCP port 1883"
 
 
 def hold_port():
-    """A socket that reserves a port even while no QEMU runs: a board once lost its port over a reset.
+    """A socket that reserves a port even while no QEMU runs. A bug of the past: a board lost its port over a reset.
 
     The socket does not listen and allows its address to be reused, as QEMU does. So QEMU can listen on the port.
     """

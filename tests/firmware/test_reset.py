@@ -156,7 +156,8 @@ class Kept(Reset):
         self.assertLessEqual(int(used), STACK_BYTES_AT_MOST)
 
     def test_messages_dropped_from_a_full_queue_are_counted_over_resets(self):
-        """Under load a subscriber missed an acknowledged message. The board had counted the loss, but the test did not look.
+        """A bug of the past: under load a subscriber missed an acknowledged message. The board had counted the loss, but the test
+        did not look at the count.
 
         A message of QoS 1 that is sent again is another message for the broker [MQTT-4.3.2-5], and takes another place in the
         queue of an absent client. A message without a place is acknowledged, dropped and counted, and the count survives a

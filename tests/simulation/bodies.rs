@@ -108,9 +108,9 @@ fn a_body_on_disk_is_read_once_for_all_subscribers_that_want_it_at_that_time() {
     assert_eq!(world.store(0).fetched, 1);
 }
 
-/// A body fetched for one reader evicted a body that another reader was about to be sent. The latter was fetched again, and
-/// evicted the former, and so on: with room for fewer bodies than both readers look ahead for, each body was read a hundred
-/// times.
+/// A bug of the past: a body fetched for one reader evicted a body that another reader was about to be sent. The latter body
+/// was fetched again, and evicted the former, and so on. With room for fewer bodies than both readers look ahead for, each
+/// body was read a hundred times.
 #[test]
 fn readers_do_not_evict_each_others_bodies_again_and_again() {
     let mut world = world(config(20 * (101 + 64)));
@@ -244,8 +244,8 @@ fn a_half_sent_publish_is_completed_after_its_body_was_evicted() {
     }
 }
 
-/// After a restart all messages that a device had published with RETAIN were in memory, though only the last one of each
-/// topic is the retained message.
+/// A bug of the past: after a restart all messages that a device had published with RETAIN were in memory, though only the
+/// last one of each topic is the retained message.
 #[test]
 fn after_a_restart_replaced_retained_messages_have_their_bodies_on_disk() {
     let mut world = world(config(1));
@@ -319,8 +319,8 @@ fn bodies_in_a_groups_queue_stay_in_memory_even_after_a_restart() {
     assert_eq!(drain(&mut world, &mut reader), (1..=8).collect::<Vec<_>>());
 }
 
-/// When the store was read, a delivery of QoS 2 lost all Subscription Identifiers but the first byte, because the field that
-/// they waited in was taken for the number of the delivery's batch.
+/// A bug of the past: when the store was read, a delivery of QoS 2 lost all Subscription Identifiers but the first byte,
+/// because the field that they waited in was taken for the number of the delivery's batch.
 #[test]
 fn a_message_keeps_its_subscription_identifiers_over_a_restart() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {

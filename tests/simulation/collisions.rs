@@ -60,8 +60,9 @@ fn the_attacker_of_these_tests_finds_colliding_names() {
     assert!(buckets(8) > 60);
 }
 
-/// One client without an identifier was enough to learn the key of all tables, and a second client to fill one chain of the
-/// topic tree. Then each message for one of these topics, and each other SUBSCRIBE, had to pass the whole chain.
+/// A bug of the past: one client without an identifier was enough to learn the key of all tables, and a second client to
+/// fill one chain of the topic tree. Then each message for one of these topics, and each other SUBSCRIBE, had to pass the
+/// whole chain.
 #[test]
 fn an_assigned_identifier_does_not_reveal_which_topics_collide() {
     for seed in [7, 0x0123_4567_89ab_cdef] {
@@ -97,7 +98,8 @@ fn a_hundred_thousand_colliding_names_are_spread_over_short_chains() {
     }
 }
 
-/// From one assigned identifier an attacker could compute all later ones, and take over the Sessions of those clients.
+/// A bug of the past: from one assigned identifier an attacker could compute all later ones, and take over the Sessions of
+/// those clients.
 #[test]
 fn an_assigned_identifier_does_not_reveal_the_next_one() {
     let mut world = World::new(1, Config::gateway(7));

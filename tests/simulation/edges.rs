@@ -331,9 +331,9 @@ impl Pair {
     }
 }
 
-/// MQTT.js in 3.1.1 sends all QoS 2 messages that its user has before it reads the first PUBREC. The server closed it for
-/// exceeding a Receive Maximum, which MQTT 3.1.1 does not have; MQTT.js connected again, sent all messages again, and so on for
-/// ever.
+/// MQTT.js in 3.1.1 sends all QoS 2 messages that its user has before it reads the first PUBREC. A bug of the past: the server
+/// closed it for exceeding a Receive Maximum, which MQTT 3.1.1 does not have. MQTT.js connected again, sent all messages again,
+/// and so on for ever.
 #[test]
 fn clients_before_mqtt_5_0_may_send_many_messages_at_once() {
     let config = Config::gateway(1);
@@ -405,8 +405,8 @@ fn other_shards_keep_the_interest_that_a_second_subscriber_waits_for() {
     assert_eq!(pair.transmit(0, stayer).first(), Some(&0x30));
 }
 
-/// A client subscribed again while it did not read. The retained message was then sent in the version of that moment, before
-/// older live messages in the queue: the client got 5, 1, 2, 3, 4, 5.
+/// A client subscribes again while it does not read. A bug of the past: the retained message was sent in the version of that
+/// moment, before older live messages in the queue, and the client got 5, 1, 2, 3, 4, 5.
 #[test]
 fn a_retained_message_does_not_overtake_older_ones_in_the_queue() {
     for shards in [1, 2] {
@@ -431,7 +431,7 @@ fn a_retained_message_does_not_overtake_older_ones_in_the_queue() {
     }
 }
 
-/// A closing connection lost its Session at once, and with the Session the Client Identifier that logs need.
+/// A bug of the past: a closing connection lost its Session at once, and with the Session the Client Identifier that logs need.
 #[test]
 fn a_closing_connection_still_has_its_client_identifier() {
     let now = goldcrest_core::Instant::from_millis(1);
@@ -485,8 +485,8 @@ fn after_unsuback_no_message_comes_from_a_group_on_another_shard() {
     assert!(pair.transmit(0, member).is_empty());
 }
 
-/// Expired retained messages counted towards the quota until a client subscribed to them: a publisher of short-lived topics was
-/// refused for ever.
+/// A bug of the past: expired retained messages counted towards the quota until a client subscribed to them, so a publisher of
+/// short-lived topics was refused for ever.
 #[test]
 fn expired_retained_messages_give_way_to_new_ones() {
     const QUOTA: u32 = 16;
@@ -530,8 +530,9 @@ fn messages(got: Vec<Got>) -> Vec<Message> {
     got.into_iter().filter_map(|got| if let Got::Message(message) = got { Some(message) } else { None }).collect()
 }
 
-/// An absent client had several matching subscriptions, and one with QoS 0 was found first. The message was counted as lost for
-/// that subscription, and then came by another one, without the Subscription Identifier of the first `[MQTT-3.3.4-4]`.
+/// An absent client has several matching subscriptions, and one with QoS 0 is found first. A bug of the past: the message was
+/// counted as lost for that subscription, and then came by another one, without the Subscription Identifier of the first
+/// `[MQTT-3.3.4-4]`.
 #[test]
 fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
     let (zero, two) = (QoS::AtMostOnce, QoS::ExactlyOnce);
@@ -570,8 +571,8 @@ fn an_absent_client_gets_one_copy_for_all_its_subscriptions() {
     }
 }
 
-/// The walk through the topic tree found a group between two subscriptions of one of its members. That member then got two
-/// copies for its own subscriptions, each with one of the identifiers.
+/// The walk through the topic tree finds a group between two subscriptions of one of its members. A bug of the past: that
+/// member got two copies for its own subscriptions, each with one of the identifiers.
 #[test]
 fn a_member_gets_one_copy_through_its_group_and_one_for_its_own_subscriptions() {
     for shards in [1, 2, 3] {
@@ -616,8 +617,8 @@ fn a_lost_message_counts_once_however_many_subscriptions_match() {
     }
 }
 
-/// A group lived on a shard where none of its members does. The group kept a message, so the group was recorded. When its last
-/// member's Session ended, the record stayed.
+/// A group is at home on a shard where none of its members is. A bug of the past: the group kept a message, so the group was
+/// recorded. When its last member's Session ended, the record stayed.
 #[test]
 fn the_record_of_a_group_ends_with_its_last_member_on_any_shard() {
     for shards in [1, 2, 3] {
@@ -641,7 +642,7 @@ fn the_record_of_a_group_ends_with_its_last_member_on_any_shard() {
     }
 }
 
-/// A shared subscription was counted twice: on the shard of its client, and on that of its group.
+/// A bug of the past: a shared subscription was counted twice, on the shard of its client and on that of its group.
 #[test]
 fn a_shared_subscription_is_counted_once_on_whatever_shards() {
     for shards in [1, 2, 3] {
@@ -671,7 +672,7 @@ fn a_shared_subscription_is_counted_once_on_whatever_shards() {
     }
 }
 
-/// Expired retained messages took memory, and counted towards the quota, until other messages were retained.
+/// A bug of the past: expired retained messages took memory, and counted towards the quota, until other messages were retained.
 #[test]
 fn expired_retained_messages_are_removed_by_a_timer() {
     // More messages than the broker looks at in one call.
@@ -709,8 +710,8 @@ fn expired_retained_messages_are_removed_by_a_timer() {
     assert_eq!((0..2).find_map(|shard| world.shard(shard).poll_timeout()), None);
 }
 
-/// A CONNECT was read when its Session had expired but the Session's timer had not fired yet. The Session went on, and its Will
-/// was not published `[MQTT-4.1.0-2]` `[MQTT-3.1.3-9]`.
+/// A CONNECT is read when its Session has expired but the Session's timer has not fired yet. A bug of the past: the Session
+/// went on, and its Will was not published `[MQTT-4.1.0-2]` `[MQTT-3.1.3-9]`.
 #[test]
 fn a_connect_finds_no_expired_session_even_before_its_timer() {
     const EXPIRY: u32 = 4;

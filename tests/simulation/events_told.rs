@@ -139,7 +139,7 @@ fn events_beyond_the_queue_are_counted_and_unwanted_kinds_are_skipped() {
     assert_eq!(events(world).len(), 1, "it goes on");
 }
 
-/// The event had no filter, because the buffer in which the filter is put together was in use.
+/// A bug of the past: the event had no filter, because the buffer in which the filter is put together was in use.
 #[test]
 fn the_event_of_a_revoked_subscription_has_its_filter() {
     struct Nobody;

@@ -84,7 +84,7 @@ fn a_dropped_expired_message_is_not_sent_after_a_power_cut() {
     assert_eq!((world.shard(0).counters().messages, expired(&world)), (0, 5));
 }
 
-/// The body of each expired message of a long queue was read from disk, and then dropped.
+/// A bug of the past: the body of each expired message of a long queue was read from disk, and then dropped.
 #[test]
 fn bodies_of_expired_messages_are_not_read() {
     for (resend, qos, sent) in [
@@ -121,7 +121,8 @@ fn bodies_of_expired_messages_are_not_read() {
 }
 
 /// A client whose PUBREC was lost remembers the Packet Identifier of its QoS 2 message. If that message is dropped and a later one gets
-/// the same identifier, the client takes the later one for a duplicate. After a restart identifiers began again at 1.
+/// the same identifier, the client takes the later one for a duplicate. A bug of the past: after a restart identifiers began again at
+/// 1.
 #[test]
 fn the_packet_identifier_of_a_dropped_message_is_not_reused_soon() {
     for keeps_one in [false, true] {

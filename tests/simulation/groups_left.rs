@@ -27,9 +27,9 @@ fn topics_of(got: Vec<Got>) -> Vec<String> {
     got.into_iter().filter_map(topic).collect()
 }
 
-/// A member left a group whose messages were on their way to it, and joined another group. The new subscription got the same slot in
-/// memory as the old one. The late messages then counted as messages of the second group, and went to that group's other members when the
-/// client left.
+/// A member leaves a group whose messages are on their way to it, and joins another group. A bug of the past: the new subscription got
+/// the same slot in memory as the old one. The late messages then counted as messages of the second group, and went to that group's other
+/// members when the client left.
 #[test]
 fn a_late_message_of_a_group_never_goes_to_another_group() {
     let world = &mut World::new(3, Config::gateway(1));

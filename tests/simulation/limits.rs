@@ -66,8 +66,8 @@ fn connections_beyond_the_limit_are_rejected_until_one_ends() {
     });
 }
 
-/// A shard had no room for a filter of another shard. It knew that it had to forward every message, and yet held messages
-/// back that only the other shard's clients had subscribed to.
+/// A bug of the past: a shard had no room for a filter of another shard. It knew that it had to forward every message, and
+/// yet held messages back that only the other shard's clients had subscribed to.
 #[test]
 fn messages_reach_other_shards_even_without_room_for_all_their_filters() {
     let capacity = Capacity { subscriptions: 5, ..SMALL };
@@ -119,7 +119,8 @@ fn sessions_beyond_the_limit_are_refused_with_quota_exceeded() {
     });
 }
 
-/// Sessions of clients that never came back kept all new clients out, even clients that wanted no lasting Session.
+/// A bug of the past: Sessions of clients that never came back kept all new clients out, even clients that wanted no
+/// lasting Session.
 #[test]
 fn a_table_full_of_lasting_sessions_still_accepts_clients_without_one() {
     let capacity = Capacity { connections: 40, sessions: 32, ..SMALL };
@@ -375,7 +376,7 @@ fn a_group_keeps_as_many_messages_as_its_limit() {
 
 /// Other clients use up all deliveries. A client with a message in flight gets its retained message when the
 /// acknowledgement makes room. For a client without one the broker would never look again, so its retained message is
-/// counted as lost; it once waited for ever.
+/// counted as lost. A bug of the past: that message waited for ever.
 #[test]
 fn a_retained_message_without_room_for_its_delivery_waits_or_is_counted() {
     let capacity = Capacity { deliveries: 4, ..SMALL };

@@ -107,7 +107,7 @@ fn clients_get_the_same_bytes_wherever_writes_are_cut() {
         (Storage::Borrowed(CAPACITY), true, LONG + 30),
     ];
     for (storage, apart, size) in cuts {
-        // A failing comparison of the whole transcripts would print them.
+        // `assert_eq!` would print the whole transcripts, which are long.
         let (others, also_sent) = transcript(storage, apart, size);
         let same = streams.iter().zip(&others).map(|(one, other)| one == other);
         assert_eq!((same.collect::<Vec<_>>(), also_sent), (vec![true; 4], sent), "{storage:?}, {apart}, {size}");

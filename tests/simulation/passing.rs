@@ -164,8 +164,8 @@ fn a_message_of_qos_2_is_forwarded_when_its_receipt_is_safe() {
     assert_eq!(scene.heard(), [b"first"]);
 }
 
-/// A record on another shard uses room that was granted to the shard that promised the message. That shard counted the room only
-/// while the message was on its way, and then promised it again.
+/// A record on another shard uses room that was granted to the shard that promised the message. A bug of the past: that shard
+/// counted the room only while the message was on its way, and then promised it again.
 #[test]
 fn room_for_records_on_another_shard_is_promised_once() {
     const MESSAGES: u16 = 100;
@@ -185,8 +185,8 @@ fn room_for_records_on_another_shard_is_promised_once() {
     assert!((50..98).contains(&refused), "{refused}");
 }
 
-/// The sequence number of a message to another shard was known to that shard alone after a restart. The next message got the same
-/// number, was taken for the same message, and was lost.
+/// A bug of the past: after a restart only the receiving shard knew the sequence number of a message that another shard had sent.
+/// The sender gave the next message the same number, so this message was taken for the first one, and was lost.
 #[test]
 fn after_a_restart_a_message_gets_no_sequence_number_that_another_shard_has_seen() {
     let mut scene = Scene::new(2);
@@ -202,8 +202,8 @@ fn after_a_restart_a_message_gets_no_sequence_number_that_another_shard_has_seen
     assert_eq!(scene.subscriber_returns(), [&b"first"[..], b"later"]);
 }
 
-/// The stamp of a retained message was known to another shard alone after a power cut. The publisher's shard gave the same stamp
-/// out again, and the other shard took the later message for an older one.
+/// A bug of the past: after a power cut the stamp of a retained message was known to another shard alone. The publisher's shard
+/// gave the same stamp out again, and the other shard took the later message for an older one.
 #[test]
 fn after_a_restart_a_new_retained_message_has_the_newest_stamp() {
     let mut scene = Scene::new(2);

@@ -453,8 +453,9 @@ fn a_broker_survives_arbitrary_records() {
     }
 }
 
-/// With one shard such a message was refused. With several it was acknowledged, and dropped on the shard of its subscriber's
-/// Session.
+/// A full store refuses a message that needs a record, and accepts a message that needs none. A bug of the past: a gateway
+/// with one shard refused a message that needs a record, but a gateway with several shards acknowledged it, and dropped it
+/// on the shard of its subscriber's Session.
 #[test]
 fn a_full_store_refuses_only_messages_that_need_a_record() {
     for shards in 1..=3 {

@@ -172,7 +172,7 @@ fn several_shards_that_keep_records_behave_as_the_model() {
     }
 }
 
-/// `setup` with bodies on disk alone, beyond `body_budget` bytes in memory.
+/// The same setup, with a broker that keeps bodies on disk alone once those in memory exceed `body_budget` bytes.
 fn away(setup: Setup, body_budget: usize) -> Setup {
     Setup { storage: Storage::Owned(PLENTY), config: Config { body_budget, ..setup.config }, ..setup }
 }

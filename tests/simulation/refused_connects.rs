@@ -222,8 +222,8 @@ fn a_connect_that_is_not_permitted_leaves_the_session_alone() {
     expect_refusal(Attempt { user: Some("other"), ..PLAIN }, ReasonCode::NotAuthorized);
 }
 
-/// With a full store, a Session that outlives its connection can't get its record. The existing Session was deleted, and its
-/// client closed, before the broker found that out.
+/// With a full store, a Session that outlives its connection can't get its record. A bug of the past: the existing Session was
+/// deleted, and its client closed, before the broker found that out.
 #[test]
 fn a_full_store_that_refuses_a_connect_leaves_the_session_alone() {
     everywhere(|world, scene| {

@@ -77,7 +77,7 @@ fn quiet(world: &mut World) {
     world.drive();
 }
 
-/// Only 1,024 removed topics were remembered, and more may be removed before an older message arrives.
+/// A bug of the past: only 1,024 removed topics were remembered, and more may be removed before an older message arrives.
 #[test]
 fn a_late_message_does_not_replace_its_removal_after_many_other_removals() {
     for durable in [false, true] {

@@ -161,8 +161,8 @@ fn topic(levels: usize) -> String {
     vec!["a"; levels].join("/")
 }
 
-/// One client subscribed to the 65,536 filters of `{+,a}^16/b`. Each message to `a/a/…/a` then visited 131,071 levels of the tree, and 431
-/// such messages, 16 KiB, kept a shard busy for 16 s.
+/// A bug of the past: one client subscribed to the 65,536 filters of `{+,a}^16/b`. Each message to `a/a/…/a` then visited 131,071 levels
+/// of the tree, and 431 such messages, 16 KiB, kept a shard busy for 16 s.
 #[test]
 fn filters_that_make_each_message_visit_too_much_are_refused() {
     let mut turns = Turns::new(Limits::GATEWAY.with(|limits| limits.subscriptions = 100_000));
@@ -209,7 +209,7 @@ fn filters_of_ordinary_users_are_accepted() {
     assert_eq!(turns.subscribe(client, &["one/too/many".into()]), [0x97]);
 }
 
-/// All messages of one read were routed in one call, whatever each of them cost.
+/// A bug of the past: all messages of one read were routed in one call, whatever each of them cost.
 #[test]
 fn expensive_messages_are_routed_in_portions_between_those_of_others() {
     // A configuration that allows expensive filters.
@@ -287,8 +287,8 @@ fn the_search_for_retained_messages_is_done_in_portions() {
     assert!(turns.most < SHARE / 3, "{}", turns.most);
 }
 
-/// Each SUBSCRIBE began to send the retained messages from the first: a client that subscribed again and again got the first messages
-/// repeatedly, and never the last.
+/// A bug of the past: each SUBSCRIBE began to send the retained messages from the first. A client that subscribed again and again got the
+/// first messages repeatedly, and never the last.
 #[test]
 fn a_client_that_subscribes_again_and_again_gets_all_retained_messages() {
     const TOPICS: usize = 300;
@@ -369,7 +369,7 @@ fn an_unsubscribe_from_many_groups_searches_the_queue_once() {
     assert!(turns.most < MOST_AT_ONCE, "{}", turns.most);
 }
 
-/// Sessions that expired at the same moment were all ended in one call.
+/// A bug of the past: Sessions that expired at the same moment were all ended in one call.
 #[test]
 fn sessions_that_end_together_end_in_portions() {
     let mut turns = Turns::new(Limits::GATEWAY);
@@ -391,7 +391,7 @@ fn sessions_that_end_together_end_in_portions() {
     assert!(calls >= 10 && most < MOST_AT_ONCE, "{calls} calls, at most {most}");
 }
 
-/// A forward from another shard costs this broker more work than the sender, and all forwards were handled in one call.
+/// A forward from another shard costs this broker more work than the sender. A bug of the past: all forwards were handled in one call.
 #[test]
 fn forwards_from_another_shard_are_handled_in_portions_and_in_order() {
     let shards = [0, 1].map(|index| Shard { index, count: 2 });
@@ -482,7 +482,7 @@ fn length(len: usize) -> Vec<u8> {
     }
 }
 
-/// Each message for a full queue searched the whole queue for an older message of its topic, even where there was none.
+/// A bug of the past: each message for a full queue searched the whole queue for an older message of its topic, even where there was none.
 #[test]
 fn a_full_queue_with_keep_latest_is_not_searched_for_each_message() {
     const WAITING: u32 = 2_000;

@@ -49,7 +49,7 @@ pub struct Message {
 /// A client of a [`World`].
 #[derive(Debug)]
 pub struct Honest {
-    /// The Network Connection.
+    /// The Network Connection, as the [`World`] names it.
     pub at: ClientId,
     /// The version of MQTT that the client speaks.
     pub version: Version,

@@ -67,7 +67,7 @@ fn a_name_keeps_its_principal_number_over_restarts() {
     for round in 0..3 {
         with_store(&folder.0, |principals, _| {
             assert_eq!(principals.count(), if round == 0 { 0 } else { names.len() });
-            // Asks for the names in another order each time.
+            // Each round asks for the names in another order.
             for at in 0..names.len() {
                 let at = (at + round) % names.len();
                 if round > 0 {

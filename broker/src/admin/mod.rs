@@ -64,7 +64,7 @@ struct AdminState {
     /// Set once the gateway serves clients.
     served: OnceLock<Served>,
     is_serving: Notify,
-    /// Configured addresses that the system does not have yet.
+    /// Configured addresses to listen on that no network interface has yet.
     missing: AwaitedAddresses,
     is_stopping: AtomicBool,
     /// Notified when the store became full, has room again, or failed.

@@ -44,7 +44,8 @@ impl Counts {
     }
 }
 
-/// The smallest table of which `wanted` entries are left when `reserve` of them, or an eighth, is kept, and one more.
+/// The length of the smallest table in which `wanted` entries and one more fit beside the part that is kept back: `reserve`
+/// entries, or an eighth of the table if that is less.
 const fn beside_reserve(wanted: usize, reserve: usize) -> usize {
     let eighth = wanted.saturating_add(1).saturating_mul(8).div_ceil(7);
     let all = wanted.saturating_add(reserve).saturating_add(1);

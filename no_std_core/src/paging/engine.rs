@@ -19,7 +19,7 @@ impl Paged for Engine<'_> {
         }
         self.connections[handle].sending = begun;
         if self.messages.is_unreadable(message) {
-            // No other packet may follow a packet that is half sent, or one that established a Topic Alias.
+            // The connection ends: no other packet may follow this one, which is half sent, or should have set a Topic Alias.
             self.forget_sending(handle);
             self.connections[handle].phase = Phase::Dead;
         } else {

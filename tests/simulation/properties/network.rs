@@ -34,7 +34,7 @@ pub(crate) struct Device {
 pub(crate) struct Flight {
     pub(crate) number: Number,
     pub(crate) qos: QoS,
-    /// PUBREC was sent.
+    /// Whether the client has sent PUBREC for the message.
     pub(crate) received: bool,
 }
 

@@ -194,7 +194,7 @@ impl DiskFile for OneOf {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let file = self.file()?;
         let written = FileExt::write_at(&*file, bytes, offset);
-        // This comes before `file` is dropped: until then the file is not closed.
+        // The write is counted before `file` is dropped: until then the file is not closed.
         self.change(|entry| entry.written += 1);
         self.named(written)
     }

@@ -72,7 +72,7 @@ pub(crate) struct SegmentFile {
     nonce: Option<u64>,
     /// The store that the segment belongs to, if that is certain.
     store: Option<StoreId>,
-    /// No list that counts names the segment any more: nothing in it is needed.
+    /// The newest list of segments leaves this segment out, so no record in it is needed.
     pub(crate) is_free: bool,
 }
 

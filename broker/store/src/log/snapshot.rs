@@ -36,7 +36,7 @@ impl Snapshot {
     pub(crate) fn take(directory: Directory) -> io::Result<Self> {
         let hold = directory.hold()?;
         let mut taken = BTreeMap::new();
-        // This is read first, so that it is true of all that is read after it.
+        // `reached` is read before the segments, so that the segments have at least what `reached` says.
         let reached = match reached::read(&directory)? {
             Found::Known(reached) => Some(reached.store),
             _ => None,

@@ -10,7 +10,7 @@ fn an_old_record_does_not_keep_dead_segments_on_disk() {
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     let (mut model, mut batch) = (Model::new(), Batch::default());
     put(&mut model, &mut batch, Key { shard: 1, kind: 1, slot: 9 }, b"forgotten");
-    // These are deleted later, stand in the same segment, and must not come back.
+    // These records stand in the same segment. They are deleted later, and must not come back.
     for slot in 0..20 {
         put(&mut model, &mut batch, key(slot), &[1; 100]);
     }

@@ -36,7 +36,7 @@ fn granted_credit_can_be_used_while_the_disk_is_full() {
         let mut random = Random::new(seed);
         let mut all: Vec<Shard> = (0..shards).map(|_| Shard::default()).collect();
         for shard in 0..shards {
-            // Sometimes this asks for more than one segment.
+            // Sometimes the shard wants more than one segment.
             handle.want_credit(shard, random.below(3) * SEGMENT + share as u64);
         }
         let (mut fulls, mut batches) = (0, 0);
@@ -109,7 +109,7 @@ fn returned_credit_can_be_granted_to_other_shards() {
 fn shards_are_told_when_half_of_the_store_is_in_use() {
     let disk = FaultyDisk::new(Files::new(), 1);
     let options = Options { shards: 2, max_bytes: 20 * SEGMENT, ..options(Sync::Always) };
-    // Some segments are kept prepared.
+    // The limit of what the records may take: less than `max_bytes`, because the store keeps some segments prepared.
     let limit = 16 * SEGMENT;
     let mut used = 0;
     for deletes in [false, false, true] {

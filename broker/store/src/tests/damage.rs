@@ -96,7 +96,7 @@ fn a_damaged_body_loses_only_its_record_and_is_copied_aside() {
         drop(log.stats());
         log.close().unwrap();
     }
-    // The whole records move out of the damaged segment, and with it the damage goes.
+    // The store moves the whole records out of the damaged segment, and removes the segment with the damage in it.
     let (mut log, _) = open(&disk, options(Sync::Always)).unwrap();
     while log.upkeep(Duration::ZERO).unwrap() {}
     append(&mut log, &[Batch::default()]).unwrap();

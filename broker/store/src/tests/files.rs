@@ -124,8 +124,8 @@ fn check(files: Files, model: &Model, what: &str) -> bool {
     is_told
 }
 
-/// Once, a segment from the middle of a store with 60 acknowledged messages was removed, and the check said "sound". When the
-/// oldest segment was removed, all messages were left out without a report.
+/// A bug of the past: a segment from the middle of a store with 60 acknowledged messages was removed, and the check said
+/// "sound". When the oldest segment was removed, all messages were left out without a report.
 #[test]
 fn each_tampered_file_is_reported_or_no_record_is_lost() {
     let (mut told, mut tried) = (0, 0);
@@ -186,8 +186,8 @@ fn removed_or_cut_files_are_reported_or_no_record_is_lost() {
     }
 }
 
-/// Once, a file of another store with the greatest possible name made the numbering begin anew, and records that were written
-/// then were lost at the next start.
+/// A bug of the past: a file of another store with the greatest possible name made the numbering begin anew, and records that
+/// were written then were lost at the next start.
 #[test]
 fn a_foreign_file_is_set_aside_and_the_numbering_goes_on() {
     let (story, other) = (story(3), story(4).files);
@@ -238,7 +238,7 @@ fn a_store_with_the_last_segment_number_makes_no_more_segments() {
     assert!(contents(&open_files(disk.files()).0) == model);
 }
 
-/// Once, the start after the return of a file took that file for one that holds nothing of use, and wrote over it.
+/// A bug of the past: the start after the return of a file took that file for one that holds nothing of use, and wrote over it.
 #[test]
 fn a_removed_segment_that_returns_is_used_before_a_start_and_set_aside_after_one() {
     let mut set_aside = 0;
@@ -286,7 +286,8 @@ fn a_removed_segment_that_returns_is_used_before_a_start_and_set_aside_after_one
     assert!(set_aside > 20, "{set_aside}");
 }
 
-/// Once, a file with the name of the last number left the store no number to go on with, so the store was full for ever.
+/// A bug of the past: a file with the name of the last number left the store no number to go on with, so the store was full for
+/// ever.
 #[test]
 fn misnamed_files_get_the_names_of_their_segment_numbers() {
     for seed in 1..=long_or(30) {
@@ -353,7 +354,7 @@ fn copy_meanwhile(
     (states, copy)
 }
 
-/// Once, a `tar` of a running store lost 3,682 acknowledged messages, and the check said "sound".
+/// A bug of the past: a `tar` of a running store lost 3,682 acknowledged messages, and the check said "sound".
 #[test]
 fn a_copy_made_by_hand_during_writes_is_whole_or_reported_as_incomplete() {
     let (mut whole, mut found_out) = (0, 0);

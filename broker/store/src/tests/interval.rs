@@ -153,8 +153,8 @@ fn run(seed: u64, interval_ms: u64, sync_ms: u64, pause_ms: u64) -> (usize, u64)
     (checked, longest)
 }
 
-/// Once, the store looked for due syncs only with the next batch, or up to 100 ms late, and the duration of the sync itself came
-/// on top.
+/// A bug of the past: the store looked for due syncs only with the next batch, or up to 100 ms late, and the duration of the
+/// sync itself came on top.
 #[test]
 fn a_loss_of_power_takes_at_most_the_interval() {
     let mut checked = 0;
@@ -294,7 +294,7 @@ impl Store for Impatient {
     }
 }
 
-/// Once, the committer called the store only ten times a second, however soon a sync was due.
+/// A bug of the past: the committer called the store only ten times a second, however soon a sync was due.
 #[test]
 fn the_committer_does_upkeep_when_a_sync_is_due() {
     const TIMES: u64 = 100;

@@ -109,8 +109,8 @@ fn after_a_failed_operation_no_batch_is_reported() {
     println!("{checked} failures");
 }
 
-/// Once, the sync of an end frame failed, but the frame could be read all the same. So the next start took the segment for safe,
-/// and a loss of power then took records that had been shown.
+/// A bug of the past: the sync of an end frame failed, but the frame could be read all the same. So the next start took the
+/// segment for safe, and a loss of power then took records that had been shown.
 #[test]
 fn an_end_frame_whose_sync_failed_does_not_count_as_safe() {
     for operation in 1.. {

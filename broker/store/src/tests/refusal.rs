@@ -92,7 +92,7 @@ fn on_a_full_disk_the_store_is_full_until_records_are_deleted() {
     fill_and_empty(&disk, options(Sync::Always));
 }
 
-/// Once, each try to use the removed file again failed, and the store was full for ever.
+/// A bug of the past: each try to use the removed file again failed, and the store was full for ever.
 #[test]
 fn removing_an_unused_file_by_hand_does_not_fill_the_store() {
     let disk = FaultyDisk::new(Files::new(), 6);

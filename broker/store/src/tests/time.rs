@@ -48,8 +48,8 @@ fn the_time_is_recorded_at_a_clock_jump_and_at_intervals() {
     assert!(disk.used() <= 6 * SEGMENT, "{}", disk.used());
 }
 
-/// Once, the last segment held nothing but the time, so the next start used that segment again. The start after that read the
-/// time from an older segment, so all time that had passed and all jumps of the clock counted once more.
+/// A bug of the past: the last segment held nothing but the time, so the next start used that segment again. The start after
+/// that read the time from an older segment, so all time that had passed and all jumps of the clock counted once more.
 #[test]
 fn the_recorded_time_is_not_lost_with_its_segment() {
     for sync in [Sync::Always, Sync::Interval(Duration::from_secs(1)), Sync::Never] {

@@ -69,7 +69,7 @@ impl Examined {
 /// Another process has the store, a newer program wrote it, or a file cannot be read or written.
 pub fn repair(path: &Path) -> Result<Report, OpenError> {
     let directory = |error| OpenError::Io("the directory".to_owned(), error);
-    // This comes before anything is made: the directory may not exist.
+    // The directory is examined before anything is made in it, because the directory may not exist.
     let before = Examined::open(path)?;
     let segment_bytes = before.recovered.contents.segments.iter().map(|(_, segment)| segment.header.len).max();
     let Some(segment_bytes) = segment_bytes else { return Ok(before.report) };

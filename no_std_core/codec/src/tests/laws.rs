@@ -86,7 +86,7 @@ proptest! {
         let bytes = encoded(version, &packet);
         for end in 0..bytes.len() {
             prop_assert_eq!(split(&bytes[..end], NO_LIMIT), Ok(None));
-            // Not known yet, or known and right.
+            // The length is not known yet, or it is known and right.
             let len = packet_len(&bytes[..end]);
             prop_assert!(len == Some(bytes.len() as u32) || (len.is_none() && end < 5));
         }

@@ -168,7 +168,7 @@ fn a_malformed_connect_is_refused_in_the_version_that_the_client_speaks() {
 }
 
 /// There are clients of MQTT 3.1 that set flags which MQTT 3.1 does not use, and clients of MQTT 3.x that write the Remaining
-/// Length with more bytes than it needs. They were refused, although their specifications forbid neither.
+/// Length with more bytes than it needs. A bug of the past: they were refused, although their specifications forbid neither.
 #[test]
 fn forms_that_only_later_versions_forbid_are_accepted_in_older_ones() {
     type Case = (&'static str, &'static [Version], &'static [u8], &'static [u8]);

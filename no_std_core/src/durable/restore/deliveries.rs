@@ -122,7 +122,7 @@ impl Messages<'_> {
                 self.request_body(message);
             }
         }
-        // This comes before the identifiers, because their field is the one that this call writes its mark to.
+        // `make_durable` leaves its mark in the field for the Subscription Identifiers, so they are set after the call.
         self.make_durable(handle, owner);
         let mut rest = identifiers;
         self.deliveries[handle].identifier = rest.next().unwrap_or(0);

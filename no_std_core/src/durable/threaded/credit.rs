@@ -234,7 +234,8 @@ mod tests {
         assert_eq!(credit.balance(), 18);
     }
 
-    /// Once, clients that waited for credit and gave up, one after the other, left an entry each while the store did not answer.
+    /// A bug of the past: clients that waited for credit and gave up, one after the other, left an entry each while the store did
+    /// not answer.
     #[test]
     fn clients_that_wait_and_disconnect_are_forgotten_while_the_store_is_silent() {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);

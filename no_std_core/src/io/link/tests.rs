@@ -92,7 +92,7 @@ fn the_end_of_the_stream_ends_a_socket_after_its_last_packets() {
     });
 }
 
-/// Once, not even CONNACK was sent, because the end of the stream ended the connection at once.
+/// A bug of the past: not even CONNACK was sent, because the end of the stream ended the connection at once.
 #[test]
 fn a_client_that_closes_its_side_still_gets_its_answers() {
     with_link(false, Config::firmware(1), |broker, mut link, peer| {

@@ -60,7 +60,7 @@ fn a_lazy_mark_is_recorded_only_together_with_another_mark() {
     });
 }
 
-/// Once, the body was not counted if another message in the same slot had just ended.
+/// A bug of the past: the body was not counted if another message in the same slot had just ended.
 #[cfg(feature = "alloc")]
 #[test]
 fn a_body_counts_even_if_its_slot_is_already_marked() {

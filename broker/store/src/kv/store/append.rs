@@ -136,7 +136,7 @@ impl LogStore {
         let active = self.make_room(0)?;
         self.end_batch();
         if is_first {
-            // This is synced in every mode, since the segment that held the time before may be used again.
+            // The time is synced in every mode, since the segment that held the time before may be used again.
             self.write(active)?;
             self.sync()?;
         }

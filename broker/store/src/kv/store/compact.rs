@@ -14,7 +14,7 @@ use std::io;
 
 /// How many bytes of live records are copied with one commit, at least.
 const SLICE: usize = 256 << 10;
-/// How many bytes are read to find these records, at most.
+/// How many bytes of a segment are read to find live records for one commit, at most.
 const READ: usize = 4 << 20;
 /// Compaction begins before the limit is reached: when so many segments are left.
 const SEGMENTS_LEFT: u64 = 4;

@@ -239,7 +239,7 @@ impl Store for LogStore {
     fn close(&mut self) -> Result<(), Failure> {
         self.space.finish();
         self.guarded(|log| {
-            // No batch is under way: all dying segments became so by whole batches.
+            // No batch is half written, so the dying segments were emptied by whole batches.
             log.dying_before_batch = log.dying.len();
             log.seal(None)?;
             log.note_reached();

@@ -21,7 +21,7 @@ pub(super) fn settle(recovered: &Recovered, store: StoreId) -> Result<(u64, bool
     }
     copy_damaged_aside(recovered, &names);
     set_foreign_aside(recovered, &names)?;
-    // This comes before the log goes on without these segments.
+    // The list of absent segments is on disk before the log goes on without them.
     let given_up = given_up::add(&*contents.disk, recovered.absent.iter().copied());
     given_up.map_err(|error| OpenError::Io(given_up::NAME.to_owned(), error))?;
     for &(index, at) in unfinished {

@@ -274,7 +274,7 @@ impl LogStore {
                 leavers.unfit = Some(free);
             }
         }
-        // The oldest comes first, because tombstones can go once it is gone.
+        // The oldest segment is reused first: once it is gone, the tombstones that void its records are not needed any more.
         leavers.dead.sort_unstable_by_key(|dead| dead.seq);
         leavers
     }
