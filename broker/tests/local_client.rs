@@ -77,6 +77,11 @@ fn a_gateway_client_may_publish_to_itself() {
     );
 }
 
+fn begin_and_drop(call: impl Future) {
+    let begun = pin!(call).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(begun.is_pending(), "it waits for room in the stream, or for the answer");
+}
+
 #[test]
 fn a_dropped_call_leaves_a_gateway_client_usable() {
     with_gateways(
@@ -87,14 +92,35 @@ fn a_dropped_call_leaves_a_gateway_client_usable() {
             let mut publisher = gateway.client("publisher").await.unwrap();
             // Longer than the stream's buffer, so the call is dropped amid the packet.
             let payload = vec![7; 1_000_000];
-            {
-                let mut publishing = pin!(publisher.publish("t", &payload, QoS::AtLeastOnce, false));
-                let begun = publishing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                assert!(begun.is_pending(), "it waits for room in the stream, or for the answer");
-            }
+            begin_and_drop(publisher.publish("t", &payload, QoS::AtLeastOnce, false));
             publisher.publish("t", b"next", QoS::AtLeastOnce, false).await.unwrap();
             assert_eq!(receive(&mut subscriber).await.1, payload);
             assert_eq!(receive(&mut subscriber).await.1, b"next");
+        },
+    );
+}
+
+#[test]
+fn a_call_of_a_gateway_client_after_a_dropped_one_returns_its_own_answer() {
+    with_gateways(
+        |_| {},
+        async |gateway| {
+            let mut client = gateway.client("a").await.unwrap();
+            begin_and_drop(client.publish("t", b"", QoS::AtLeastOnce, false));
+            assert_eq!(client.subscribe("t", QoS::ExactlyOnce).await.unwrap(), QoS::ExactlyOnce);
+        },
+    );
+}
+
+/// A client that did not wait for the answer to the dropped call would be closed with 0x93.
+#[test]
+fn a_gateway_client_with_a_dropped_call_stays_within_the_receive_maximum() {
+    with_gateways(
+        |config| config.broker.limits.receive_maximum = 1,
+        async |gateway| {
+            let mut client = gateway.client("a").await.unwrap();
+            begin_and_drop(client.publish("t", b"1", QoS::ExactlyOnce, false));
+            client.publish("t", b"2", QoS::ExactlyOnce, false).await.unwrap();
         },
     );
 }

@@ -250,7 +250,8 @@ impl LocalClient {
         self.flush().await
     }
 
-    /// Waits for the answer to the request of a future that was dropped, so that only one answer is awaited at a time.
+    /// Waits for the answer to the request of a future that was dropped. So only one answer is awaited at a time, and the client never exceeds
+    /// the broker's Receive Maximum `[MQTT-3.3.4-7]`.
     async fn finish_last(&mut self) -> Result<(), LocalClientError> {
         while self.unanswered.is_some() {
             self.go_on().await?;
