@@ -279,7 +279,7 @@ impl<C: Fn() -> Instant> Drop for End<'_, '_, '_, C> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "v3"))]
 mod tests {
     use std::boxed::Box;
     use std::pin::Pin;

@@ -297,5 +297,5 @@ fn until_next_connect(bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "v3"))]
 mod tests;

@@ -14,5 +14,5 @@ mod link;
 pub use hub::{Hub, Seat, ServeError};
 pub use link::{Link, turn};
 
-#[cfg(test)]
+#[cfg(all(test, feature = "v3"))]
 mod testing;

@@ -329,6 +329,6 @@ fn a_local_client_needs_no_verdict_and_has_the_permissions_of_its_principal() {
     assert!(!nobody.is_connected() && nobody.poll(&mut broker, NOW).is_none());
     // The broker asks the embedder about all other clients.
     let id = broker.handle_connected(NOW).unwrap();
-    let received = broker.handle_bytes(NOW, id, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c");
+    let received = broker.handle_bytes(NOW, id, b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01c");
     assert!(matches!(received.next, Next::Ask(Ask::Connect(_))));
 }

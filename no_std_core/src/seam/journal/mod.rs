@@ -11,7 +11,7 @@
 
 mod batches;
 mod dirty;
-#[cfg(test)]
+#[cfg(all(test, feature = "durable"))]
 mod tests;
 
 pub use batches::Batch;

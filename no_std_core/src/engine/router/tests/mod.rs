@@ -2,6 +2,7 @@
 
 mod limits;
 mod model;
+#[cfg(feature = "shared-subscriptions")]
 mod shared;
 
 use std::string::String;

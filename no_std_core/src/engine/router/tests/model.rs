@@ -45,8 +45,8 @@ fn random_path(random: &mut Random, wildcards: bool) -> String {
 fn random_filter(random: &mut Random) -> String {
     let path = random_path(random, true);
     match random.below(6) {
-        0 => std::format!("$share/g/{path}"),
-        1 => std::format!("$share/a group with a name that does not fit anywhere/{path}"),
+        0 if SHARED => std::format!("$share/g/{path}"),
+        1 if SHARED => std::format!("$share/a group with a name that does not fit anywhere/{path}"),
         _ => path,
     }
 }
