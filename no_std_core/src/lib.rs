@@ -155,7 +155,7 @@ pub use api::budget::{Counts, Entries, EntryBytes, TABLES, Table};
 pub use api::inspect::{DeliveryInfo, DeliveryState, MessageInfo, SubscriptionInfo};
 pub use api::local::{LocalClient, LocalEvent};
 #[cfg(feature = "alloc")]
-pub use api::owned::Capacity;
+pub use api::owned::{Capacity, MemoryCeiling, MemoryClaim, MemoryUse};
 pub use api::resources::Resources;
 pub use config::{
     Authentication, Config, EventSet, Lent, Limits, Overflow, OverflowRule, ResendExpired, Shard, ShareRule,

@@ -1,7 +1,7 @@
 //! The core under a virtual clock: happenings at the same moment and in any order, at limits, under attack, and with power cuts.
 //!
-//! All these tests are one program, which is linked once. The test that counts allocations is a program of its own:
-//! [`allocations.rs`](allocations.rs).
+//! All these tests are one program, which is linked once. The tests that count allocations are programs of their own:
+//! [`allocations.rs`](allocations.rs) and [`memory_ceiling`](memory_ceiling/main.rs).
 
 mod abuse;
 mod bodies;

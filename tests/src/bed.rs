@@ -54,7 +54,7 @@ pub struct Bed {
 
 enum Site {
     Memory(Rc<RefCell<World>>),
-    Tcp(Server),
+    Tcp(Box<Server>),
 }
 
 /// Two clients that make no mistake, and must be served while others misbehave.
@@ -299,7 +299,7 @@ impl Bed {
                 }
                 Site::Memory(Rc::new(RefCell::new(world)))
             }
-            Backend::Tcp { shards } => Site::Tcp(Server::start(shards, self.is_configured.then_some(config))),
+            Backend::Tcp { shards } => Site::Tcp(Box::new(Server::start(shards, self.is_configured.then_some(config)))),
         })
     }
 

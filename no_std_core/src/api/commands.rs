@@ -3,6 +3,7 @@
 use super::broker::Broker;
 use crate::codec::{QoS, ReasonCode, Refusal};
 use crate::config::{Config, Unchangeable};
+use crate::engine::connections::ConnectionId;
 use crate::engine::outcomes::Full;
 use crate::engine::outcomes::LocalPublish;
 use crate::seam::authorize::Permissions;
@@ -45,6 +46,16 @@ impl<'m> Broker<'m> {
             self.engine.close(now, connection, Refusal::new(code, "an operator has closed the connection"), true);
         }
         connection.is_some()
+    }
+
+    /// Closes a connection that the embedder can't serve any more. An MQTT 5.0 client gets DISCONNECT with `code`, which has to be a Reason Code
+    /// that a Server may send (section 3.14.2.1). The Will is published. `why` is for [`ConnectionInfo`](crate::ConnectionInfo) and for the client.
+    /// The broker consumes no more bytes of the connection: the embedder forgets those that it still holds.
+    pub fn disconnect_connection(&mut self, now: Instant, id: ConnectionId, code: ReasonCode, why: &'static str) {
+        self.engine.see(now);
+        if let Some(connection) = self.engine.find(id) {
+            self.engine.close(now, connection, Refusal::new(code, why), true);
+        }
     }
 
     /// Ends a Session with its subscriptions and its queue, and publishes its Will. A connected client gets DISCONNECT 0x98 Administrative

@@ -1,5 +1,7 @@
 //! A broker that owns its memory: its capacity, functions for it alone, and the work that its calls have done.
 
+pub use crate::mem::heap::{MemoryCeiling, MemoryClaim, MemoryUse};
+
 use super::broker::Broker;
 use super::budget::Entries;
 use crate::config::{Limits, Shard};

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::messages::{Delivery, Message, Owner};
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::routing::{Fate, Terms};
-use crate::engine::sessions::{Outbound, Session};
+use crate::engine::sessions::{Bound, Outbound, Session};
 use crate::engine::siblings::Siblings;
 use crate::mem::{Handle, OWNED, one_more};
 use crate::seam::counters::DropReason;
@@ -39,7 +39,7 @@ impl Engine<'_> {
             return Fate::Unwanted;
         }
         let cost = self.messages.get(message).body.len() as u32;
-        if !self.sessions[session].has_room(&self.config.limits, cost) && !self.make_room(session, topic, cost, &terms)
+        if !self.sessions[session].has_room(self.queue_limits(), cost) && !self.make_room(session, topic, cost, &terms)
         {
             self.lose(session, message, terms, DropReason::QueueFull);
             return Fate::Lost;
@@ -123,7 +123,7 @@ impl Engine<'_> {
     /// Whether one more message may wait for a Session, in memory or, if it may, in the store.
     #[inline]
     pub(crate) fn has_room(&self, session: Handle<Session>, cost: u32, may_wait_in_store: bool) -> bool {
-        self.sessions[session].has_room(&self.config.limits, cost)
+        self.sessions[session].has_room(self.queue_limits(), cost)
             || (may_wait_in_store && self.has_durable_room(session, cost))
     }
 
@@ -154,7 +154,7 @@ impl Engine<'_> {
         if !entry.is_local() {
             return false;
         }
-        let bound = Bound::of_session(&self.config.limits, entry);
+        let bound = Bound::of_session(&self.config.limits, entry).and(self.fair_bound());
         let durable = self.durable_bound(session).filter(|_| may_wait_in_store && self.long_queues_may_grow());
         let (looked_at, has_room) = self.has_room_behind_expired(&entry.outbound, |gone| {
             bound.has_room_without(&entry.outbound, gone, cost)
@@ -198,6 +198,7 @@ impl Engine<'_> {
             }
             bound = bound.or_as_before(durable, outbound);
         }
+        bound = bound.and(self.fair_bound_for(outbound));
         if !bound.is_possible(cost) {
             return false;
         }
@@ -218,7 +219,10 @@ impl Engine<'_> {
     #[cold]
     fn has_durable_room(&self, session: Handle<Session>, cost: u32) -> bool {
         let bound = self.durable_bound(session).filter(|_| self.long_queues_may_grow());
-        bound.is_some_and(|bound| bound.has_room(&self.sessions[session].outbound, cost))
+        let outbound = &self.sessions[session].outbound;
+        // Bodies are left to the store; their places are not.
+        bound.is_some_and(|bound| bound.has_room(outbound, cost))
+            && outbound.queued() < self.fair_bound().messages as usize
     }
 
     /// How much may wait for a Session, where that is more than for a Session in memory.
@@ -255,51 +259,5 @@ impl Engine<'_> {
             && !self.store_is_half_full.get()
             && self.messages.is_half_free()
             && self.messages.deliveries.len() < share.max(longest)
-    }
-}
-
-/// How much may wait in one queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bound {
-    pub(crate) messages: u32,
-    pub(crate) bytes: u32,
-}
-
-impl Bound {
-    fn of_session(limits: &Limits, session: &Session) -> Self {
-        let granted = &session.lost.get().granted;
-        Self { messages: granted.queued_messages(limits), bytes: granted.queued_bytes(limits) }
-    }
-
-    /// Whether `queue` takes one more message of `cost` bytes.
-    #[cfg_attr(not(feature = "alloc"), inline(never))]
-    pub(crate) fn has_room(self, queue: &Outbound, cost: u32) -> bool {
-        queue.queued() < self.messages as usize
-            && queue.queued_bytes().checked_add(cost).is_some_and(|bytes| bytes <= self.bytes)
-    }
-
-    /// The same once `gone` has left the queue.
-    pub(crate) fn has_room_without(self, queue: &Outbound, gone: Self, cost: u32) -> bool {
-        queue.queued().saturating_sub(gone.messages as usize) < self.messages as usize
-            && queue.queued_bytes().saturating_sub(gone.bytes).saturating_add(cost) <= self.bytes
-    }
-
-    /// Whether an empty queue has room for so many bytes.
-    pub(crate) fn is_possible(self, cost: u32) -> bool {
-        cost <= self.bytes && self.messages > 0
-    }
-
-    fn is_exceeded(self, queue: &Outbound) -> bool {
-        queue.queued() > self.messages as usize || queue.queued_bytes() > self.bytes
-    }
-
-    /// This bound, or what `queue` has already where it was allowed to grow to `durable`: so no more is dropped from it than
-    /// makes room for a new message.
-    pub(crate) fn or_as_before(self, durable: Self, queue: &Outbound) -> Self {
-        let queued = u32::try_from(queue.queued()).unwrap_or(u32::MAX);
-        Self {
-            messages: self.messages.max(queued.min(durable.messages)),
-            bytes: self.bytes.max(queue.queued_bytes().min(durable.bytes)),
-        }
     }
 }

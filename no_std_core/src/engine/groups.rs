@@ -6,12 +6,12 @@
 use crate::codec::QoS;
 use crate::config::ShareStrategy;
 use crate::engine::Engine;
-use crate::engine::deliver::{Bound, DROPS_EXPIRED};
+use crate::engine::deliver::DROPS_EXPIRED;
 use crate::engine::messages::{Beside, Delivery, Message, Owner, Residency, Via};
 use crate::engine::neighbours::happenings::LostMessage;
 use crate::engine::router::{Group, PickKeys, SHARED, Subscription};
 use crate::engine::routing::{Fate, Routing, Terms};
-use crate::engine::sessions::{Outbound, Session};
+use crate::engine::sessions::{Bound, Outbound, Session};
 use crate::engine::siblings::Siblings;
 use crate::mem::{Handle, OWNED, one_more};
 use crate::seam::counters::DropReason;
@@ -101,7 +101,8 @@ impl Engine<'_> {
     fn pick_member(&mut self, group: Handle<Group>, keys: PickKeys, room: Option<u32>) -> Option<Handle<Subscription>> {
         let strategy = self.strategy_of(group);
         let offset = self.config.shard.siblings();
-        let (sessions, limits) = (&self.sessions, &self.config.limits);
+        let limits = self.in_force.limits(&self.config.limits);
+        let sessions = &self.sessions;
         let mut looked_at = 0;
         let member = self.router.pick(group, strategy, keys, |subscriber| {
             let slot = subscriber.0.checked_sub(offset)?;
@@ -274,6 +275,10 @@ impl Engine<'_> {
         if let (Some(durable), Some(queue)) = (self.durable_group_bound(), self.queue_of_group(group)) {
             bound = bound.or_as_before(durable, queue);
         }
+        if OWNED {
+            let queue = self.queue_of_group(group).unwrap_or(&Outbound::EMPTY);
+            bound = bound.and(self.fair_bound_for(queue));
+        }
         let is_possible = bound.is_possible(cost);
         while !bound.has_room(self.queue_of_group(group).unwrap_or(&Outbound::EMPTY), cost) {
             // Sorts the queue: the oldest message is to be the first that goes.
@@ -312,7 +317,7 @@ impl Engine<'_> {
             let session = self.session_of(self.router.subscription(member).subscriber());
             session.is_some_and(|session| {
                 let session = &self.sessions[session];
-                session.is_here() && session.has_room(&self.config.limits, cost)
+                session.is_here() && session.has_room(self.queue_limits(), cost)
             })
         })
     }
@@ -335,7 +340,8 @@ impl Engine<'_> {
     }
 
     fn group_bound(&self) -> Bound {
-        Bound { messages: self.config.limits.group_messages, bytes: self.config.limits.queued_bytes }
+        let bound = Bound { messages: self.config.limits.group_messages, bytes: self.config.limits.queued_bytes };
+        if OWNED { bound.and(self.fair_bound()) } else { bound }
     }
 
     /// Whether a message of QoS 1 or 2 for the group may be recorded: any of its members may get it, and where none that is connected has
@@ -383,7 +389,7 @@ impl Engine<'_> {
     ) {
         while let Some(oldest) = self.oldest_of_group(group) {
             let cost = self.messages.cost(oldest);
-            if !self.sessions[session].has_room(&self.config.limits, cost) {
+            if !self.sessions[session].has_room(self.queue_limits(), cost) {
                 return;
             }
             self.give_oldest(now, group, member);

@@ -21,6 +21,7 @@ pub(crate) mod router;
 pub(crate) mod routing;
 pub(crate) mod rules;
 pub(crate) mod sessions;
+mod shares;
 pub(crate) mod siblings;
 pub(crate) mod sweep;
 pub(crate) mod timeout;
@@ -38,6 +39,7 @@ use crate::engine::neighbour_state::{Account, CreditState, Neighbour, ObserverSt
 use crate::engine::router::{Router, Subscription};
 use crate::engine::rules::Rules;
 use crate::engine::sessions::{Receipts, Replay, Session};
+use crate::engine::shares::LimitsInForce;
 use crate::engine::siblings::Siblings;
 use crate::engine::sweep::Sweep;
 use crate::engine::timeout::TimerKey;
@@ -81,6 +83,8 @@ pub(crate) struct Engine<'m> {
     pub(crate) generations: u32,
     /// Messages handed out so far.
     pub(crate) routed: u64,
+    /// The limits with the bounds that queues have as memory gets short.
+    pub(crate) in_force: LimitsInForce,
     pub(crate) sweep: Sweep,
     /// Whether some message could have to be refused for a full queue.
     pub(crate) may_refuse: bool,
@@ -114,7 +118,8 @@ pub(crate) struct Engine<'m> {
 
 impl<'m> Engine<'m> {
     pub(crate) fn new(memory: Memory<'m>, mut config: Config<'m>, authorize: Permissions<'m>) -> Self {
-        let memory = memory.0;
+        let mut memory = memory.0;
+        memory.claim_what_hangs_at_entries(&config);
         bound_replies(&mut config, memory.owed.limit(), memory.connections.limit());
         let secret = Secret::new(config.seed);
         let hasher = Hasher::new(secret.derive(Purpose::Indexes));
@@ -125,6 +130,7 @@ impl<'m> Engine<'m> {
         let journal = Journal::new(memory.journal, config.durable);
         let mut messages = Messages::new(pool, deliveries, memory.bytes, journal, connections.limit());
         messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
+        let shards = Shards::of_broker(&config, filters, &hasher, &messages.bytes);
         Self {
             random: Random::new(secret.derive(Purpose::RandomNumbers), config.shard.index),
             connections,
@@ -143,6 +149,7 @@ impl<'m> Engine<'m> {
             ready: Fifo::EMPTY,
             generations: 0,
             routed: 0,
+            in_force: LimitsInForce::new(&config.limits),
             sweep: Sweep::NEW,
             may_refuse: config.may_refuse(),
             store_is_full: false,
@@ -157,7 +164,7 @@ impl<'m> Engine<'m> {
             looks_on: false,
             observers: Default::default(),
             replaying: GrowingMap::default(),
-            shards: Shards::of_broker(&config, filters, &hasher),
+            shards,
             account: Default::default(),
             hasher,
             config,
@@ -175,6 +182,7 @@ impl<'m> Engine<'m> {
         self.may_refuse = config.may_refuse();
         self.messages.set_body_budget(if config.durable { config.body_budget } else { 0 });
         self.config = config;
+        self.look_at_memory_now();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use core::ops::Deref;
 
 use crate::config::Config;
 use crate::engine::router;
-use crate::mem::Hasher;
+use crate::mem::{Bytes, Hasher};
 
 /// A value that fills unused memory.
 pub(crate) trait Empty {
@@ -51,8 +51,8 @@ pub(crate) trait Neighbour {
     /// Which acknowledgement is withheld until siblings have answered.
     type Withheld: Copy + Debug + Eq;
 
-    /// The state of a broker with room for so many Topic Filters.
-    fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> Self::OfBroker;
+    /// The state of a broker with room for so many Topic Filters. Its memory is claimed where that of `bytes` is.
+    fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher, bytes: &Bytes<'_>) -> Self::OfBroker;
 }
 
 /// The links to sibling brokers: the state of [`Siblings`](crate::engine::siblings::Siblings).

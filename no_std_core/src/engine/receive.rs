@@ -7,6 +7,7 @@ use crate::engine::connections::{Connection, ConnectionId, Owed, Phase};
 use crate::engine::outcomes::{Full, Next, Received};
 use crate::engine::router::Subscriber;
 use crate::engine::sessions::Session;
+use crate::engine::shares::REPLIES;
 use crate::engine::siblings::Siblings;
 use crate::engine::timeout::TimerKey;
 use crate::mem::{Handle, OWNED};
@@ -27,6 +28,9 @@ pub(crate) enum Taken<'b> {
 
 impl Engine<'_> {
     pub(crate) fn open_connection(&mut self, now: Instant) -> Result<ConnectionId, Full> {
+        if !self.has_room_for_connection() {
+            return Err(Full);
+        }
         self.generations = self.generations.wrapping_add(1);
         let slot = self.connections.insert_empty().ok_or(Full)?;
         self.connections[slot].begin(self.generations, now);
@@ -55,7 +59,9 @@ impl Engine<'_> {
                 _ if connection.awaits_verdict => break Next::Wait,
                 _ => {}
             }
-            if connection.owed.len() >= usize::from(self.config.limits.owed_replies) {
+            if connection.owed.len() >= usize::from(self.config.limits.owed_replies)
+                || (OWNED && connection.owed.len() >= REPLIES && !self.may_owe(handle, 1))
+            {
                 self.connections[handle].is_choked = true;
                 break Next::Wait;
             }

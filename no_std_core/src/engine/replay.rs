@@ -57,6 +57,9 @@ impl Engine<'_> {
         if full && self.router.retained_at(topic).is_none() {
             return Err(ReasonCode::QuotaExceeded);
         }
+        if !self.has_share_for_retained(topic, || routing.cost(&self.messages)) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         Ok(())
     }
 
@@ -80,6 +83,7 @@ impl Engine<'_> {
         match self.router.retain(topic, Retained(message.cast())) {
             Ok(old) => {
                 self.messages.hold(message);
+                self.messages.count_retained(message);
                 self.expect_expiry(message);
                 if self.messages.journal.is_on() && !is_reserved_for_server(topic) {
                     self.messages.set_kept(message, true);
@@ -105,6 +109,7 @@ impl Engine<'_> {
     }
 
     fn release_retained(&mut self, message: Handle<Message>) {
+        self.messages.discount_retained(message);
         self.messages.set_kept(message, false);
         self.messages.release(message);
     }

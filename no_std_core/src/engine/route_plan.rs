@@ -242,6 +242,7 @@ impl<'m> Engine<'m> {
             }
         };
         let order = self.next_order();
+        self.look_at_memory();
         self.messages.set_order(message, order);
         Ok(message)
     }

@@ -10,7 +10,8 @@
 //! - **Borrowed**: `&'m mut [T]` handed in once, usually `'static`. Its length is the limit. This is all
 //!   there is without the feature `alloc`, and what a microcontroller uses.
 //! - **Owned** (feature `alloc`): a vector that grows as it is filled, up to a limit. Entries given back
-//!   are used again; a vector does not shrink.
+//!   are used again; a vector gives its memory back when it is large and no entry is left. What it grows by is claimed from a
+//!   [`MemoryCeiling`](crate::MemoryCeiling) where there is one, and a table that may not grow is full.
 //!
 //! [`Slots`] is that choice. Above it:
 //!
@@ -124,7 +125,9 @@ mod timers;
 
 pub(crate) use links;
 
-pub(crate) use backing::{GrowingList, GrowingMap, LazyBox, OWNED, OWNED_BLOB, OwnedOnly, QueueIndex, SharedBytes};
+pub(crate) use backing::{
+    Claim, GrowingList, GrowingMap, LazyBox, OWNED, OWNED_BLOB, OwnedOnly, QueueIndex, SharedBytes, reserve_an_eighth,
+};
 pub(crate) use bytes::{BLOCK, Blob, TEXT_ON_STACK};
 pub use bytes::{Block, Bytes};
 pub use handle::Handle;

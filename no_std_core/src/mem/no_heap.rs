@@ -1,5 +1,5 @@
 //! What stands for owned memory where there is none (without the feature `alloc`): types that nobody can make, so that the
-//! compiler leaves out whatever is done with them. [`heap`](super) has the real ones.
+//! compiler leaves out whatever is done with them. `heap` has the real ones.
 
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -33,9 +33,37 @@ impl<T> OwnedSlots<T> {
         match self.0 {}
     }
 
+    pub(super) fn places(&self) -> usize {
+        match self.0 {}
+    }
+
     pub(super) fn grow_to(&mut self, _: usize) -> bool {
         match self.0 {}
     }
+
+    pub(super) fn reserve(&mut self, _: usize, _: Claim) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn is_in_share(&self, _: usize) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn available_bytes(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn give_back(&mut self) {
+        match self.0 {}
+    }
+}
+
+/// How much is left to others when memory is claimed, which borrowed memory is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Ordinary,
+    Share,
+    Reserved,
 }
 
 #[derive(Debug)]
@@ -72,6 +100,18 @@ impl OwnedBytes {
     }
 
     pub(super) fn get(&self, _: Handle<()>) -> &[u8] {
+        match self.0 {}
+    }
+
+    pub(super) fn has_room(&mut self, _: usize, _: Claim) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn set_restoring(&self, _: bool) {
+        match self.0 {}
+    }
+
+    pub(super) fn make_room_for(&mut self, _: usize, _: usize, _: Claim) -> bool {
         match self.0 {}
     }
 
@@ -198,6 +238,9 @@ impl<T> DerefMut for GrowingList<T> {
         &mut []
     }
 }
+
+/// Nothing is kept in a list here, so no place is needed.
+pub(crate) fn reserve_an_eighth<T>(_: &mut GrowingList<T>) {}
 
 /// Where there is owned memory an ordered map; here one that stays empty.
 #[derive(Debug)]

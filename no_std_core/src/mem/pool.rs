@@ -2,10 +2,11 @@
 
 use core::ops::{Index, IndexMut};
 
+use super::backing::Claim;
 use super::free_list::FreeList;
 use super::handle::{CHECKED, MOST_PLACES};
 use super::link::{PoolSlot, SlotLink};
-use super::{Handle, Slots, one_less, one_more};
+use super::{Handle, OWNED, Slots, one_less, one_more};
 
 /// Entries of one type, found by [`Handle`], inserted and removed in O(1).
 ///
@@ -56,6 +57,46 @@ impl<'m, T: Default> Pool<'m, T> {
     /// Whether [`Pool::insert`] would refuse.
     pub(crate) fn is_full(&self) -> bool {
         self.available() == 0
+    }
+
+    /// Whether there is a place for one more entry beside `reserved` ones, or for an eighth more than there are if that is less, which
+    /// then stays so until one is taken. Memory of our own grows for that now, if it may.
+    #[inline]
+    pub(crate) fn has_room(&mut self, reserved: usize) -> bool {
+        if !OWNED {
+            return self.available() > reserved;
+        }
+        if reserved == 0 && self.len < self.fresh {
+            return true;
+        }
+        let places = self.slots.places();
+        let wanted = self.len().saturating_add(1).saturating_add(reserved.min(places / 8));
+        if wanted <= places && self.available() > reserved { true } else { self.find_room(wanted, reserved) }
+    }
+
+    #[cold]
+    fn find_room(&mut self, wanted: usize, reserved: usize) -> bool {
+        self.available() > reserved && self.reserve(wanted, Claim::Ordinary)
+    }
+
+    /// Whether there is memory for `len` entries in all, which then stays so. Memory of our own grows for that now, if it may.
+    pub(crate) fn reserve(&mut self, len: usize, claim: Claim) -> bool {
+        len <= self.limit() && self.slots.reserve(len, claim)
+    }
+
+    /// How many entries there is memory for.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.places()
+    }
+
+    /// How many bytes may still be claimed of what the pool's memory is claimed for.
+    pub(crate) fn available_bytes(&self) -> usize {
+        self.slots.available_bytes()
+    }
+
+    /// Whether a client that would hold so many bytes of what the pool's memory is claimed for has no more than its share.
+    pub(crate) fn is_in_share(&self, holds: usize) -> bool {
+        self.slots.is_in_share(holds)
     }
 
     /// Puts `value` into the pool. None, and `value` dropped, if the pool is full.
@@ -172,6 +213,14 @@ impl<'m, T: Default> Pool<'m, T> {
         }
     }
 
+    /// Gives back what the table takes, if that is much and no entry is left.
+    pub(crate) fn give_back_if_empty(&mut self) {
+        if self.len == 0 && self.fresh > KEPT_EMPTY && self.slots.give_back() {
+            self.free = FreeList::of(&self.slots);
+            self.fresh = 0;
+        }
+    }
+
     /// Slots in use or used before: every live entry's index is below it.
     pub(crate) fn slots(&self) -> usize {
         self.slots.as_slice().len()
@@ -213,6 +262,9 @@ impl<'m, T: Default> Pool<'m, T> {
             .map(|(index, slot)| (Handle::new(index, slot.link.generation()), &slot.value))
     }
 }
+
+/// A table that has had more entries than so many gives its memory back when it is empty.
+const KEPT_EMPTY: u32 = if cfg!(debug_assertions) { 512 } else { 16_384 };
 
 /// Where handles are checked, stops if `handle` was not made for the entry that stands in its place, whose link is `link`.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Where entries lie: memory lent to us, or memory of our own.
 
-use super::backing::OwnedSlots;
+use super::backing::{Claim, OwnedSlots};
 
 /// A table of `T` with a limit.
 #[derive(Debug)]
@@ -42,6 +42,15 @@ impl<'m, T: Default> Slots<'m, T> {
         }
     }
 
+    /// The memory, if it is our own, to be changed.
+    #[allow(dead_code, reason = "nobody makes owned memory without the feature alloc")]
+    pub(super) fn as_owned_mut(&mut self) -> Option<&mut OwnedSlots<T>> {
+        match &mut self.0 {
+            Backing::Borrowed(_) => None,
+            Backing::Owned(slots) => Some(slots),
+        }
+    }
+
     /// Whether the memory is our own.
     pub(crate) fn is_owned(&self) -> bool {
         matches!(self.0, Backing::Owned(_))
@@ -73,13 +82,60 @@ impl<'m, T: Default> Slots<'m, T> {
         }
     }
 
+    /// How many entries there is memory for.
+    #[inline(always)]
+    pub(super) fn places(&self) -> usize {
+        match &self.0 {
+            Backing::Borrowed(entries) => entries.len(),
+            Backing::Owned(slots) => slots.places(),
+        }
+    }
+
+    /// Makes sure that there is memory for `len` entries. False, and nothing changed, if that is beyond the limit, or refused by the
+    /// ceiling or the allocator.
+    pub(crate) fn reserve(&mut self, len: usize, claim: Claim) -> bool {
+        match &mut self.0 {
+            Backing::Borrowed(entries) => len <= entries.len(),
+            Backing::Owned(slots) => slots.reserve(len, claim),
+        }
+    }
+
     /// Makes sure that there are at least `len` entries; new ones are `T::default()`.
     ///
-    /// False, and nothing changed, if that is beyond the limit or the allocator refuses.
+    /// False, and nothing changed, if that is beyond the limit, or refused by the ceiling or the allocator.
     pub fn grow_to(&mut self, len: usize) -> bool {
         match &mut self.0 {
             Backing::Borrowed(entries) => len <= entries.len(),
             Backing::Owned(slots) => slots.grow_to(len),
+        }
+    }
+}
+
+impl<T: Default> Slots<'_, T> {
+    /// Whether a client that would hold so many bytes of what this memory is claimed for has no more than its share.
+    pub(super) fn is_in_share(&self, holds: usize) -> bool {
+        match &self.0 {
+            Backing::Borrowed(_) => true,
+            Backing::Owned(slots) => slots.is_in_share(holds),
+        }
+    }
+
+    /// How many bytes may still be claimed of what this memory is claimed for.
+    pub(super) fn available_bytes(&self) -> usize {
+        match &self.0 {
+            Backing::Borrowed(_) => usize::MAX,
+            Backing::Owned(slots) => slots.available_bytes(),
+        }
+    }
+
+    /// Takes all entries away and gives their memory back, if it is our own. Whether that was done.
+    pub(super) fn give_back(&mut self) -> bool {
+        match &mut self.0 {
+            Backing::Borrowed(_) => false,
+            Backing::Owned(slots) => {
+                slots.give_back();
+                true
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Deadlines, the earliest first.
 
-use super::{Handle, Pool, PoolSlot, Slots};
+use super::{Claim, Handle, OWNED, Pool, PoolSlot, Slots};
 use crate::time::Instant;
 
 /// Children of one place of the heap. Four of them lie in one cache line.
@@ -69,9 +69,18 @@ impl<'m, K: Copy + Default> Timers<'m, K> {
         Self { timers: Pool::new(timers), heap }
     }
 
+    /// Whether there is memory for `len` timers in all, which then stays so. Memory of our own grows for that now, if it may.
+    pub(crate) fn reserve(&mut self, len: usize, claim: Claim) -> bool {
+        self.heap.reserve(len, claim) && self.timers.reserve(len, claim)
+    }
+
     /// Arms a timer that is due at `deadline`. None if there is no room.
     pub(crate) fn arm(&mut self, deadline: Instant, key: K) -> Option<TimerId> {
         let position = self.timers.len();
+        // Without its timer a Session would never end.
+        if OWNED && !self.reserve(position.saturating_add(1), Claim::Reserved) {
+            return None;
+        }
         if !self.heap.grow_to(position.saturating_add(1)) {
             return None;
         }

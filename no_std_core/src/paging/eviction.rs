@@ -59,7 +59,7 @@ impl Messages<'_> {
     /// The next body to evict, if the evictable bodies exceed the budget.
     pub(super) fn next_to_evict(&mut self) -> Option<Handle<Message>> {
         let mut passed_over: usize = 0;
-        while self.paging.bytes > self.paging.budget && passed_over < PASSED_OVER {
+        while self.paging.bytes > self.budget_in_force() && passed_over < PASSED_OVER {
             let name = self.paging.evictable.pop_front()?;
             let named = self.named(name).filter(|message| self.pool[*message].has(Message::EVICTABLE));
             let Some(message) = named else { continue };
@@ -74,6 +74,12 @@ impl Messages<'_> {
             passed_over = passed_over.saturating_add(1);
         }
         None
+    }
+
+    /// What evictable bodies may take now: less than configured as the memory gets short.
+    pub(super) fn budget_in_force(&self) -> usize {
+        let free = self.bytes.account().map_or(usize::MAX, crate::mem::heap::MemoryAccount::free);
+        self.paging.budget.min(free / 4)
     }
 
     /// Whether only durable deliveries hold the message, and its latest record is safe.
@@ -149,7 +155,7 @@ impl Messages<'_> {
         let is_in = |bits: &alloc::vec::Vec<u64>| bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 != 0);
         let may_be_retained = draft.retain() && self.paging.retained.as_ref().is_none_or(is_in);
         let is_needed = may_be_retained || draft.order == 0;
-        self.paging.budget > 0 && self.paging.bytes >= self.paging.budget && !is_needed
+        self.paging.budget > 0 && self.paging.bytes >= self.budget_in_force() && !is_needed
     }
 
     /// Puts a message back into its slot, with a body of `len` bytes that stays in the store.

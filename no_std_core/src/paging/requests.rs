@@ -15,7 +15,7 @@ impl Messages<'_> {
         let start = self.paging.expected;
         for _ in 0..most {
             let expected = self.paging.expected;
-            let has_room = expected < self.paging.budget / 2 && expected.saturating_sub(start) < AHEAD;
+            let has_room = expected < self.budget_in_force() / 2 && expected.saturating_sub(start) < AHEAD;
             let Some(delivery) = at.filter(|_| has_room) else { return };
             at = self.request_of(delivery);
         }
@@ -48,7 +48,7 @@ impl Messages<'_> {
             let weight = fetch.weight as usize;
             let is_there = self.named(fetch.name).is_some();
             let requested = self.paging.requested.saturating_add(weight);
-            if is_there && self.paging.requested > 0 && requested > self.paging.budget / 2 {
+            if is_there && self.paging.requested > 0 && requested > self.budget_in_force() / 2 {
                 return None;
             }
             self.paging.requests.pop_front();

@@ -7,7 +7,8 @@
 //! the key.
 
 use crate::engine::router::SIDE_BY_SIDE;
-use crate::mem::{Handle, HashIndex, Hasher, Pool, PoolSlot, links};
+use crate::mem::heap::MemoryAccount;
+use crate::mem::{Handle, HashIndex, Hasher, Pool, PoolSlot, Slots, links};
 
 /// A filter of a sibling.
 #[derive(Debug, Default)]
@@ -33,8 +34,11 @@ impl ExactFilters {
     /// Bytes for each filter.
     pub(crate) const BYTES_EACH: usize = size_of::<PoolSlot<ExactFilter>>() + size_of::<Option<Handle<ExactFilter>>>();
 
-    pub(crate) fn new(limit: usize, hasher: Hasher) -> Self {
-        Self { pool: Pool::owned(limit), index: HashIndex::owned(limit), hasher }
+    pub(crate) fn new(limit: usize, hasher: Hasher, account: MemoryAccount) -> Self {
+        let (mut filters, mut buckets) = (Slots::owned(limit), Slots::owned(limit));
+        filters.set_account(account.clone());
+        buckets.set_account(account);
+        Self { pool: Pool::new(filters), index: HashIndex::new(buckets), hasher }
     }
 
     /// The most filters that a look-up may have to pass.
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn exact_filters_map_each_filter_to_its_siblings() {
-        let mut filters = ExactFilters::new(1_000, Hasher::new(3));
+        let mut filters = ExactFilters::new(1_000, Hasher::new(3), MemoryAccount::UNBOUNDED);
         let mut model = BTreeMap::<(usize, u16), bool>::new();
         let mut random = Random::new(11);
         for _ in 0..20_000 {
@@ -144,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_filter_without_room_is_refused_and_a_removal_makes_room() {
-        let mut filters = ExactFilters::new(2, Hasher::new(3));
+        let mut filters = ExactFilters::new(2, Hasher::new(3), MemoryAccount::UNBOUNDED);
         assert!(filters.add(1, "a", false) && filters.add(1, "b", false) && filters.add(1, "a", true));
         assert!(!filters.add(2, "a", false));
         filters.remove(1, "b");

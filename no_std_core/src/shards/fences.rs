@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn the_connection_that_waits_for_a_fence_is_found_among_all_that_wait() {
         let shard = Shard { index: 0, count: 2 };
-        let (mut links, mut fences) = (ShardLinks::new(shard), Fences::new(shard));
+        let (mut links, mut fences) =
+            (ShardLinks::new(shard, crate::mem::heap::MemoryAccount::UNBOUNDED), Fences::new(shard));
         let id = |generation| ConnectionId { slot: Handle::from_index(0), generation };
         // No connection waits for every third fence.
         for generation in 1..=3_000 {

@@ -149,6 +149,18 @@ pub(crate) struct SharedMessage {
 }
 
 impl Content {
+    /// What it takes on its way, as it is counted below a ceiling: its places in the queues here and in the mailbox there, its text, and
+    /// its body, which nobody else may hold.
+    pub(crate) fn cost(&self) -> usize {
+        let text = match self {
+            Self::Interest { filter, .. } | Self::Join { filter, .. } | Self::Leave { filter, .. } => filter.len(),
+            Self::Room { topic, .. } => topic.len(),
+            _ => 0,
+        };
+        let body = self.message().map_or(0, |message| message.body.cost());
+        size_of::<[Forward; 3]>().saturating_add(text).saturating_add(body)
+    }
+
     /// The message that is on its way with it.
     pub(crate) fn message(&self) -> Option<&SharedMessage> {
         match self {

@@ -234,7 +234,7 @@ impl Engine<'_> {
             && qos > QoS::AtMostOnce
             && subscription.is_some()
             && entry.outbound.queued() > 0
-            && !entry.has_room(&self.config.limits, cost)
+            && !entry.has_room(self.queue_limits(), cost)
     }
 
     /// A Session has nothing queued any more: the siblings hear of it that were told of its full queue.

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::router::{self, Subscriber, Subscription};
 use crate::engine::routing::is_reserved_for_server;
 use crate::engine::sessions::Session;
+use crate::mem::heap::MemoryAccount;
 use crate::mem::{Handle, Hasher};
 use crate::seam::work;
 use crate::shards::exact_filters::ExactFilters;
@@ -33,8 +34,12 @@ pub(super) struct Interest {
 }
 
 impl Interest {
-    pub(super) fn new(filters: usize, hasher: Hasher) -> Self {
-        Self { exact: ExactFilters::new(filters, hasher), everything: SiblingSet::default(), filter_space: Vec::new() }
+    pub(super) fn new(filters: usize, hasher: Hasher, account: MemoryAccount) -> Self {
+        Self {
+            exact: ExactFilters::new(filters, hasher, account),
+            everything: SiblingSet::default(),
+            filter_space: Vec::new(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::config::Shard;
 use crate::engine::Engine;
 use crate::engine::connections::{Connection, ConnectionId};
-use crate::mem::heap::{SpareBuffers, forget_gone};
+use crate::mem::heap::{MemoryAccount, MemoryCredit, SpareBuffers, forget_gone};
 use crate::mem::{Handle, one_more};
 use crate::seam::work;
 use crate::shards::forward::{Content, Forward};
@@ -28,6 +28,8 @@ pub(crate) struct ShardLinks {
     queues: Vec<Queue>,
     /// Connections that wait until siblings have confirmed more.
     congested: Vec<ConnectionId>,
+    /// What is on its way is claimed by whoever sends it, and given back by whoever takes it.
+    mail: MemoryCredit,
 }
 
 /// The forwards for one sibling: those that wait, and how many were handed over and not confirmed yet.
@@ -43,9 +45,37 @@ struct Queue {
 }
 
 impl ShardLinks {
-    pub(super) fn new(shard: Shard) -> Self {
+    pub(super) fn new(shard: Shard, account: MemoryAccount) -> Self {
         let queues = (0..shard.siblings()).map(|_| Queue::default()).collect();
-        Self { shard, queues, congested: Vec::new() }
+        Self { shard, queues, congested: Vec::new(), mail: MemoryCredit::of(account) }
+    }
+
+    /// Something is on its way from now on. It may not be lost, so it is not refused either: what is in transit is bounded.
+    #[inline]
+    fn post(&mut self, content: &Content) {
+        if self.counts_mail() {
+            self.count_out(content.cost());
+        }
+    }
+
+    /// Whether there is a ceiling.
+    #[inline]
+    pub(super) fn counts_mail(&self) -> bool {
+        self.mail.is_bounded()
+    }
+
+    #[inline(never)]
+    fn count_out(&mut self, cost: usize) {
+        self.mail.take_anyway(cost);
+        self.mail.hand_over(cost);
+    }
+
+    /// A sibling's was taken out of the mail.
+    #[inline(never)]
+    pub(super) fn take_out(&mut self, content: &Content) {
+        let cost = content.cost();
+        self.mail.receive(cost);
+        self.mail.give(cost);
     }
 
     #[inline]
@@ -59,7 +89,9 @@ impl ShardLinks {
         (0..if count > 1 { count } else { 0 }).filter(move |other| *other != index)
     }
 
+    #[inline]
     pub(crate) fn send(&mut self, to: u16, content: Content) {
+        self.post(&content);
         if let Some(sibling) = self.queues.get_mut(usize::from(to)) {
             if content.message().is_some() {
                 sibling.in_transit = sibling.in_transit.saturating_add(1);
@@ -76,6 +108,7 @@ impl ShardLinks {
     /// Sends a message that is recorded in `batch`, once that is safe: otherwise the sibling could pass on what nobody here
     /// knows of after a crash, and the publisher sends again.
     pub(crate) fn send_when_safe(&mut self, to: u16, batch: u32, content: Content) {
+        self.post(&content);
         if let Some(sibling) = self.queues.get_mut(usize::from(to)) {
             sibling.in_transit = sibling.in_transit.saturating_add(1);
             sibling.held.push_back((batch, Forward(content)));
@@ -105,6 +138,7 @@ impl ShardLinks {
 
     /// Sends something that is to come behind all messages for the sibling, also those that wait for a batch.
     pub(super) fn send_behind_messages(&mut self, to: u16, content: Content) {
+        self.post(&content);
         if let Some(queue) = self.queues.get_mut(usize::from(to)) {
             if queue.held.is_empty() {
                 queue.outgoing.push_back(Forward(content));
@@ -129,6 +163,11 @@ impl ShardLinks {
         if sibling.unconfirmed == CONFIRMED_AT_ONCE {
             sibling.unconfirmed = 0;
             let confirmed = Content::Confirmed { count: CONFIRMED_AT_ONCE, spares: spare_buffers() };
+            if self.mail.is_bounded() {
+                let cost = confirmed.cost();
+                self.mail.take_anyway(cost);
+                self.mail.hand_over(cost);
+            }
             sibling.outgoing.push_back(Forward(confirmed));
         }
     }

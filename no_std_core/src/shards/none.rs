@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::neighbour_state::{Neighbour, Nothing, Shards};
 use crate::engine::siblings::{SiblingRecords, Siblings};
-use crate::mem::Hasher;
+use crate::mem::{Bytes, Hasher};
 use core::convert::Infallible;
 
 impl Neighbour for Shards {
@@ -17,7 +17,7 @@ impl Neighbour for Shards {
     type Filter = Nothing;
     type Withheld = Infallible;
 
-    fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher) -> Nothing {
+    fn of_broker(_config: &Config<'_>, _filters: usize, _hasher: &Hasher, _bytes: &Bytes<'_>) -> Nothing {
         Nothing
     }
 }

@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn a_tombstone_is_forgotten_when_all_siblings_have_answered_the_round_after_it() {
         let shard = Shard { index: 1, count: 3 };
-        let (mut links, mut removals) = (ShardLinks::new(shard), Removals::new(shard));
+        let (mut links, mut removals) =
+            (ShardLinks::new(shard, crate::mem::heap::MemoryAccount::UNBOUNDED), Removals::new(shard));
         let stamp = removals.stamp();
         removals.bury(7, stamp, Handle::from_index(4));
         removals.begin_round(&mut links);

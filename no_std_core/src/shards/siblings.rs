@@ -13,7 +13,8 @@ use crate::engine::router::{Subscribed, Subscription};
 use crate::engine::routing::{Routed, Routing, Terms};
 use crate::engine::sessions::Session;
 use crate::engine::siblings::{SiblingRecords, Siblings, TransitParts};
-use crate::mem::{Handle, Hasher};
+use crate::mem::heap::{MemoryAccount, MemoryUse};
+use crate::mem::{Bytes, Handle, Hasher};
 use crate::shards::fences::Fences;
 use crate::shards::forward::Forward;
 use crate::shards::greeting::Greeting;
@@ -69,11 +70,13 @@ impl Neighbour for Shards {
     type Filter = Box<str>;
     type Withheld = AckKind;
 
-    fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher) -> SiblingState {
+    fn of_broker(config: &Config<'_>, filters: usize, hasher: &Hasher, bytes: &Bytes<'_>) -> SiblingState {
         let shard = config.shard;
+        let account =
+            |purpose| bytes.account().map_or(MemoryAccount::UNBOUNDED, |account| account.with_purpose(purpose));
         SiblingState {
-            links: ShardLinks::new(shard),
-            interest: Interest::new(filters, hasher.clone()),
+            links: ShardLinks::new(shard, account(MemoryUse::Mail)),
+            interest: Interest::new(filters, hasher.clone(), account(MemoryUse::Subscriptions)),
             questions: Questions::new(shard.siblings() as usize),
             fences: Fences::new(shard),
             promises: Promises::default(),

@@ -18,9 +18,16 @@ impl Engine<'_> {
                 self.shards.greeting.set_aside(from, forward);
                 return;
             }
-            if !self.note_arrival(from, message.sequence, message.body_len()) {
+            let is_new = self.note_arrival(from, message.sequence, message.body_len());
+            if !is_new {
+                self.shards.links.take_out(&forward.0);
                 return;
             }
+        }
+        if self.shards.links.counts_mail()
+            && (!self.shards.greeting.is_going_on() || !matches!(forward.0, Content::RoundDone(_)))
+        {
+            self.shards.links.take_out(&forward.0);
         }
         match forward.0 {
             Content::Message(message) => self.take_and_answer(now, from, message),

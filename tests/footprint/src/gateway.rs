@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use goldcrest_core::codec::{QoS, ReasonCode};
 use goldcrest_core::{
     Broker, Capacity, ClientLimits, Config, ConnectionId, Forward, Grant, Instant, LocalClient, LocalPublish, Memory,
-    Mount, Principal, Shard, TopicFilter, TopicName, Verdict,
+    MemoryCeiling, Mount, Principal, Shard, TopicFilter, TopicName, Verdict,
 };
 
 use crate::Unforeseeable;
@@ -16,14 +16,15 @@ use crate::Unforeseeable;
 pub fn broker() -> Broker<'static> {
     let shard: Shard = black_box(Shard { index: 0, count: 2 });
     let config = black_box(Config { shard, ..Config::gateway(1) });
-    Broker::new(Memory::owned(black_box(&Capacity::GATEWAY), &config.limits, shard), config, black_box(&Unforeseeable))
+    let memory = Memory::owned(black_box(&Capacity::GATEWAY), &config.limits, shard);
+    Broker::new(memory.under(&MemoryCeiling::new(black_box(64 << 20))), config, black_box(&Unforeseeable))
 }
 
 /// Calls the API functions that `call_everything` does not call.
 #[inline(never)]
 pub fn call_the_rest(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, buffer: &mut [u8]) {
     connections(broker, now, id, buffer);
-    operators(broker, now);
+    operators(broker, now, id);
     siblings(broker, now);
     store(broker);
     local_client(broker, now);
@@ -47,11 +48,12 @@ fn connections(broker: &mut Broker<'static>, now: Instant, id: ConnectionId, buf
     broker.handle_verdict(now, id, black_box(Verdict::Accept { principal, data: None, grant }));
 }
 
-fn operators(broker: &mut Broker<'static>, now: Instant) {
+fn operators(broker: &mut Broker<'static>, now: Instant, id: ConnectionId) {
     broker.rules_changed(now);
     broker.set_authorize(now, black_box(&Unforeseeable));
     black_box(broker.disconnect(now, black_box("a"), black_box(ReasonCode::Success)));
     black_box(broker.end_session(now, black_box("a")));
+    broker.disconnect_connection(now, black_box(id), black_box(ReasonCode::Success), black_box("a"));
     if let Ok(topic) = TopicName::new(black_box("a")) {
         let _ = black_box(broker.remove_retained(now, topic));
     }

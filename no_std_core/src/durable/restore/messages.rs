@@ -56,10 +56,12 @@ impl Engine<'_> {
             }
             broker.router.retain(topic, Retained(message.cast())).map_err(|_| RestoreError::NoRoom)?;
             broker.messages.hold(message);
+            broker.messages.count_retained(message);
             broker.messages.set_kept(message, true);
             broker.expect_expiry(message);
             if let Some(other) = other {
                 broker.messages.journal.pause(false);
+                broker.messages.discount_retained(other);
                 broker.messages.set_kept(other, false);
                 broker.messages.release(other);
                 broker.left_out = broker.left_out.saturating_add(1);

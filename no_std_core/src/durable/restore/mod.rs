@@ -72,6 +72,7 @@ impl Engine<'_> {
             return Err(RestoreError::NoRoom);
         }
         self.messages.journal.pause(true);
+        self.messages.bytes.set_restoring(true);
         let taken = match value {
             Value::Session(value) => self.restore_session(slot, &value),
             Value::Group(value) => self.restore_group(slot, value.filter),
@@ -96,6 +97,7 @@ impl Engine<'_> {
             }
         };
         self.messages.journal.pause(false);
+        self.messages.bytes.set_restoring(false);
         if taken.is_err() {
             self.messages.journal.mark(key.kind, slot);
             self.left_out = self.left_out.saturating_add(1);
@@ -104,6 +106,7 @@ impl Engine<'_> {
     }
 
     pub(crate) fn end_restoring(&mut self, now: Instant) -> Restored {
+        self.messages.bytes.set_restoring(true);
         self.sessions.end_restoring();
         self.router.end_restoring();
         self.receipts.end_restoring();
@@ -121,6 +124,7 @@ impl Engine<'_> {
         self.begin_replays();
         self.greet_siblings();
         self.resume_absences(now);
+        self.messages.bytes.set_restoring(false);
         self.begin_rules_after_restart();
         let counters = self.counters();
         Restored {

@@ -1,7 +1,7 @@
 //! Topic Aliases, both ways (sections 3.3.2.3.4 and 4.7). They live as long as their Network Connection.
 
 use super::Connection;
-use crate::mem::{Blob, Bytes, Handle, HashIndex, Hasher, List, Pool, links};
+use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, links};
 
 /// One alias of one connection in one direction.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl<'m> Aliases<'m> {
             if bytes.equals(self.pool[found].topic, topic.as_bytes()) {
                 return true;
             }
-            let Some(new) = bytes.store(&[topic.as_bytes()]) else {
+            let Some(new) = stored(bytes, topic) else {
                 return false;
             };
             let old = core::mem::replace(&mut self.pool[found].topic, new);
@@ -105,6 +105,11 @@ impl<'m> Aliases<'m> {
         self.insert(bytes, aliases, entry, topic)
     }
 
+    /// Gives back what the table takes, if that is much and no alias is left.
+    pub(crate) fn give_back_if_empty(&mut self) {
+        self.pool.give_back_if_empty();
+    }
+
     /// Forgets the aliases of a connection.
     pub(crate) fn forget(&mut self, bytes: &mut Bytes<'m>, aliases: &mut List<Alias>) {
         while let Some(handle) = aliases.front() {
@@ -115,10 +120,10 @@ impl<'m> Aliases<'m> {
     }
 
     fn insert(&mut self, bytes: &mut Bytes<'m>, aliases: &mut List<Alias>, entry: Alias, topic: &str) -> bool {
-        if self.pool.is_full() {
+        if !self.pool.has_room(0) {
             return false;
         }
-        let Some(topic) = bytes.store(&[topic.as_bytes()]) else {
+        let Some(topic) = stored(bytes, topic) else {
             return false;
         };
         let Some(handle) = self.pool.insert(Alias { topic, ..entry }) else {
@@ -139,6 +144,15 @@ impl<'m> Aliases<'m> {
     fn outgoing_hash(&self, connection: Handle<Connection>, topic: &[u8]) -> u32 {
         self.hasher.combine(connection.index() as u32, self.hasher.hash_bytes(topic))
     }
+}
+
+/// Stores a topic, unless that is more than one may take below a ceiling.
+#[inline(always)]
+fn stored(bytes: &mut Bytes<'_>, topic: &str) -> Option<Blob> {
+    if OWNED && !bytes.has_room(topic.len(), Claim::Share) {
+        return None;
+    }
+    bytes.store(&[topic.as_bytes()])
 }
 
 links!(Linked for Alias: next);

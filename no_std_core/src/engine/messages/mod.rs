@@ -1,5 +1,7 @@
 //! Stored Application Messages and their deliveries: a body is kept once, every queue only refers to it.
 
+#[cfg_attr(not(feature = "alloc"), path = "no_ceiling.rs")]
+mod ceiling;
 mod delivery;
 mod message;
 mod residency;
@@ -9,11 +11,12 @@ pub(crate) use delivery::{Beside, Owner, Via};
 pub use message::Message;
 pub(crate) use residency::Residency;
 
+use ceiling::MessageMemory;
 use message::KEPT;
 
 use crate::codec::QoS;
 use crate::engine::neighbour_state::{Neighbour, Paging, PagingState, Shards};
-use crate::mem::{Bytes, Fifo, GrowingList, Handle, Pool};
+use crate::mem::{Bytes, Claim, Fifo, GrowingList, Handle, OWNED, Pool};
 use crate::seam::journal::Journal;
 use crate::seam::kind::Kind;
 use crate::time::Instant;
@@ -37,6 +40,8 @@ pub(crate) struct Messages<'m> {
     /// Messages and bytes that only those who connect may take.
     reserved: usize,
     reserved_bytes: usize,
+    /// The memory of messages below a ceiling.
+    memory: MessageMemory,
     /// What paging knows of their bodies.
     pub(crate) paging: <Paging as PagingState>::OfMessages,
 }
@@ -55,14 +60,30 @@ impl<'m> Messages<'m> {
     ) -> Self {
         let reserved = connections.min(pool.limit() / 8);
         let reserved_bytes = connections.saturating_mul(RESERVED_BYTES).min(bytes.limit() / 8);
-        Self { pool, deliveries, bytes, journal, reserved, reserved_bytes, paging: Default::default() }
+        Self {
+            pool,
+            deliveries,
+            bytes,
+            journal,
+            reserved,
+            reserved_bytes,
+            memory: Default::default(),
+            paging: Default::default(),
+        }
     }
 
     /// Whether a published message with a body of `len` bytes leaves the reserve untouched.
     #[inline]
-    fn has_room(&self, len: usize) -> bool {
+    fn has_room(&mut self, len: usize) -> bool {
+        if OWNED { self.has_memory(len) } else { self.is_within_limits(1, len) }
+    }
+
+    /// Whether so many messages, with bodies of `len` bytes together, leave the reserve untouched.
+    #[inline]
+    fn is_within_limits(&self, messages: usize, len: usize) -> bool {
         let rest = self.bytes.limit().saturating_sub(self.bytes.used());
-        self.pool.available() > self.reserved && rest >= self.reserved_bytes.saturating_add(len)
+        self.pool.available() >= self.reserved.saturating_add(messages)
+            && rest >= self.reserved_bytes.saturating_add(len)
     }
 
     /// Whether half of the places for messages, and half of those for deliveries, are free.
@@ -76,11 +97,18 @@ impl<'m> Messages<'m> {
         if !self.has_room(parts.iter().map(|part| part.len()).sum()) {
             return None;
         }
-        self.store_will(draft, parts)
+        self.store_in_room(draft, parts)
     }
 
-    /// The same for a Will, which may take the reserve.
+    /// The same for a Will, which may take the reserve. Below a ceiling on memory only a short Will may take it.
     pub(crate) fn store_will(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
+        if !self.has_memory_for_will(parts.iter().map(|part| part.len()).sum()) {
+            return None;
+        }
+        self.store_in_room(draft, parts)
+    }
+
+    fn store_in_room(&mut self, draft: Message, parts: &[&[u8]]) -> Option<Handle<Message>> {
         if self.pool.is_full() {
             return None;
         }
@@ -177,11 +205,22 @@ impl<'m> Messages<'m> {
     /// A delivery of `message`, which it holds; `None` if there is no memory.
     #[inline]
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
-        let handle = self.deliveries.insert(delivery)?;
+        let mut inserted = self.deliveries.insert(delivery);
+        if OWNED && inserted.is_none() {
+            inserted = self.insert_from_reserve(delivery);
+        }
+        let handle = inserted?;
         if let Some(message) = delivery.message {
             self.hold_times(message, delivery.holds());
         }
         Some(handle)
+    }
+
+    /// Whoever is to get a message has room for it: if need be, it is from the reserve.
+    #[cold]
+    fn insert_from_reserve(&mut self, delivery: Delivery) -> Option<Handle<Delivery>> {
+        let wanted = self.deliveries.len().saturating_add(1);
+        if self.deliveries.reserve(wanted, Claim::Reserved) { self.deliveries.insert(delivery) } else { None }
     }
 
     /// Ends a delivery that is in no list any more.

@@ -210,7 +210,7 @@ impl<'m> Engine<'m> {
     /// Looks for the Session of the client. If the client gets no such Session, checks that there will be room for a new
     /// one. Nothing is changed.
     fn look_for_session(
-        &self,
+        &mut self,
         now: Instant,
         handle: Handle<Connection>,
         principal: Principal,
@@ -245,18 +245,14 @@ impl<'m> Engine<'m> {
                 return Err(STORE_FULL);
             }
             // A Session that ends now leaves its place.
-            if session.is_none() && !self.has_room_for_session(is_kept) {
+            // Sessions that are kept for absent clients leave a part of the table alone: however many of them there are, clients whose
+            // Sessions end with their connections still get in.
+            let reserved = if is_kept { self.sessions.limit() / RESERVED_SESSIONS } else { 0 };
+            if session.is_none() && !self.has_room_for_session(is_kept, reserved) {
                 return Err(SESSIONS_FULL);
             }
         }
         Ok(Found { hash, session, goes_on })
-    }
-
-    /// Whether there is room for one more Session. Sessions that are kept for absent clients leave a part of the table alone: however many of
-    /// them there are, clients whose Sessions end with their connections still get in.
-    fn has_room_for_session(&self, is_kept: bool) -> bool {
-        let reserved = if is_kept { self.sessions.limit() / RESERVED_SESSIONS } else { 0 };
-        self.sessions.available() > reserved
     }
 
     /// Gives the client the Session that was found, or a new one in its place `[MQTT-3.1.2-4]` `[MQTT-3.1.2-5]`.

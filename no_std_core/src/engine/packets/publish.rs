@@ -201,9 +201,11 @@ impl<'m> Engine<'m> {
             retain: publish.retain,
             payload_len: publish.payload.len(),
         });
-        let no_receipt = self.receipts.is_full() || (self.store_is_full && self.sessions[session].is_durable);
-        if publish.qos == QoS::ExactlyOnce && no_receipt {
-            return Err(ReasonCode::QuotaExceeded);
+        if publish.qos == QoS::ExactlyOnce {
+            let is_unsafe = self.store_is_full && self.sessions[session].is_durable;
+            if is_unsafe || !self.has_room_for_receipt(session) {
+                return Err(ReasonCode::QuotaExceeded);
+            }
         }
         if self.sessions[session].connection.is_some_and(|connection| self.take_refusal(connection)) {
             return Err(ReasonCode::QuotaExceeded);

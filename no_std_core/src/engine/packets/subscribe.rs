@@ -9,6 +9,7 @@ use crate::engine::neighbours::happenings::{Happening, Observer};
 use crate::engine::receive::Taken;
 use crate::engine::router::{self, SHARED};
 use crate::engine::sessions::Session;
+use crate::engine::shares::REPLIES;
 use crate::engine::siblings::Siblings;
 use crate::mem::{Handle, OWNED, Slots, one_more};
 use crate::seam::kind::Kind;
@@ -40,7 +41,7 @@ impl<'m> Engine<'m> {
         };
         self.check_property_count(subscribe.properties.count())?;
         let count = subscribe.filters().count();
-        let answered = self.answered(count);
+        let answered = self.answered(handle, count);
         if !self.can_owe(handle, answered) {
             return Ok(Taken::NotNow);
         }
@@ -96,7 +97,7 @@ impl<'m> Engine<'m> {
         let elsewhere = self.kept_filter(filter);
         let kept_filter = elsewhere.as_deref().map_or(filter, TopicFilter::assume_valid);
         let known = self.router.find(kept_filter, subscriber);
-        if known.is_none() && !self.may_have_another_subscription(session) {
+        if known.is_none() && !self.may_have_another_subscription(session, kept_filter) {
             return ReasonCode::QuotaExceeded;
         }
         if self.store_is_full && self.sessions[session].is_durable {
@@ -150,9 +151,10 @@ impl<'m> Engine<'m> {
         (!self.may_subscribe(session, filter, options.qos)).then_some(ReasonCode::NotAuthorized)
     }
 
-    fn may_have_another_subscription(&self, session: Handle<Session>) -> bool {
+    fn may_have_another_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
         let entry = &self.sessions[session];
         entry.subscriptions < entry.lost.get().granted.subscriptions(&self.config.limits)
+            && self.has_share_for_subscription(session, filter)
     }
 
     /// Begins to send what is retained for a subscription, if its client wants that. Without memory for it there is no new subscription:
@@ -248,7 +250,7 @@ impl<'m> Engine<'m> {
         self.check_property_count(unsubscribe.properties.count())?;
         let count = unsubscribe.filters().count();
         // Before MQTT 5.0 UNSUBACK has no codes, so all are answered.
-        let answered = if version.is_v5() { self.answered(count) } else { 0 };
+        let answered = if version.is_v5() { self.answered(handle, count) } else { 0 };
         if !self.can_owe(handle, answered) {
             return Ok(Taken::NotNow);
         }
@@ -347,17 +349,22 @@ impl<'m> Engine<'m> {
     }
 
     /// For how many of so many Topic Filters in one packet a Reason Code can be kept. The other filters are refused.
-    fn answered(&self, filters: usize) -> usize {
-        let most = usize::from(self.config.limits.owed_replies).saturating_sub(1);
+    fn answered(&mut self, handle: Handle<Connection>, filters: usize) -> usize {
+        let mut most = usize::from(self.config.limits.owed_replies).saturating_sub(1);
+        let needed = filters.div_ceil(CODES_IN_OWED).min(most);
+        if !self.may_owe(handle, needed.saturating_add(1)) {
+            // There are places for those in any case, once it is owed nothing else.
+            most = most.min(REPLIES - 1);
+        }
         filters.min(most.saturating_mul(CODES_IN_OWED))
     }
 
     /// Whether an answer with `count` codes can be owed now.
     fn can_owe(&mut self, handle: Handle<Connection>, count: usize) -> bool {
         let needed = count.div_ceil(CODES_IN_OWED).saturating_add(1);
-        let connection = &mut self.connections[handle];
-        let fits = connection.owed.len().saturating_add(needed) <= usize::from(self.config.limits.owed_replies);
-        connection.is_choked |= !fits;
+        let owed = self.connections[handle].owed.len().saturating_add(needed);
+        let fits = owed <= usize::from(self.config.limits.owed_replies) && self.may_owe(handle, needed);
+        self.connections[handle].is_choked |= !fits;
         fits
     }
 

@@ -1,6 +1,7 @@
 //! Shared subscriptions: groups, and who of a group gets a message. Section 4.8.2 of MQTT 5.0.
 
 use super::entries::{ByPlace, Group, Node, Subscription};
+use super::trie::stored;
 use super::{Router, SHARED, Subscriber};
 use crate::config::ShareStrategy;
 use crate::mem::{Handle, Hasher, Linked, Pool, one_more};
@@ -163,7 +164,7 @@ impl Router<'_> {
             return None;
         }
         let hash = self.group_hash(node, name);
-        let name = self.trie.texts.store(&[name.as_bytes()])?;
+        let name = stored(&mut self.trie.texts, name.as_bytes())?;
         let Some(group) = self.groups.insert(Group::new(node, name, hash)) else {
             self.trie.texts.release(name);
             return None;

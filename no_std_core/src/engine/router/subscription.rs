@@ -3,7 +3,7 @@
 use super::entries::{BySubscriber, Group, Node, Place, Subscription};
 use super::trie::write_before;
 use super::{Router, RouterFull, Subscriber};
-use crate::mem::{Handle, Linked, one_more};
+use crate::mem::{Claim, Handle, Linked, one_more};
 use crate::topic::TopicFilter;
 
 /// A Subscription Identifier is at most 268,435,455, see section 3.8.2.1.2 of MQTT 5.0.
@@ -295,6 +295,22 @@ impl Router<'_> {
         let hash = self.subscription_hash(place, subscriber);
         self.subscription_index
             .find(&self.subscriptions, hash, |found| found.subscriber == subscriber && found.place == place)
+    }
+
+    /// Makes room for a subscription to this filter, as far as it is granted.
+    pub(crate) fn make_room(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber, claim: Claim) {
+        let (levels, text) = (filter.levels().count(), filter.as_str().len());
+        let nodes = self.trie.nodes.len().saturating_add(levels);
+        let _ = self.trie.nodes.reserve(nodes, claim)
+            && self.trie.texts.make_room(levels.saturating_add(1), text, claim)
+            && self.subscriptions.reserve(self.subscriptions.len().saturating_add(1), claim)
+            && self.groups.reserve(self.groups.len().saturating_add(1), claim)
+            && self.subscribers.reserve((subscriber.0 as usize).saturating_add(1), claim);
+    }
+
+    /// Whether a client whose filters would take so many bytes has no more than its share below a ceiling.
+    pub(crate) fn is_in_share(&self, holds: usize) -> bool {
+        self.subscriptions.is_in_share(holds)
     }
 
     fn add_subscription(

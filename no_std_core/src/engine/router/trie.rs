@@ -3,7 +3,7 @@
 use super::RouterFull;
 use super::entries::{Level, Node, SHORT};
 use super::position::Position;
-use crate::mem::{Bytes, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy};
+use crate::mem::{Blob, Bytes, Claim, Handle, HashIndex, Hasher, List, OWNED, Pool, PoolSlot, Slots, copy};
 
 /// The tree, without what hangs at its nodes.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl<'m> Trie<'m> {
                         copy(place, text);
                         Level::Short(short)
                     }
-                    None => Level::Long(self.texts.store(&[text])?),
+                    None => Level::Long(stored(&mut self.texts, text)?),
                 }
             }
         };
@@ -225,6 +225,15 @@ impl<'m> Trie<'m> {
         }
         Some(node)
     }
+}
+
+/// Stores a level or a ShareName, unless the ceiling refuses it.
+#[inline(always)]
+pub(super) fn stored(texts: &mut Bytes<'_>, text: &[u8]) -> Option<Blob> {
+    if OWNED && !texts.has_room(text.len(), Claim::Ordinary) {
+        return None;
+    }
+    texts.store(&[text])
 }
 
 /// Puts `text` into `out` so that it ends at `end`; says where it starts.

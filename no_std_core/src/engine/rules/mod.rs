@@ -5,9 +5,8 @@
 //!
 //! [`Authorize`]: crate::Authorize
 
-#[cfg_attr(feature = "alloc", path = "owned.rs")]
 #[cfg_attr(not(feature = "alloc"), path = "borrowed.rs")]
-mod kept;
+mod owned;
 
 use crate::codec::QoS;
 use crate::engine::Engine;
@@ -18,7 +17,7 @@ use crate::seam::authorize::{Principal, Subject, Subscribable};
 use crate::seam::grant::WhollyGranted;
 use crate::topic::TopicFilter;
 
-pub(crate) use kept::Rules;
+pub(crate) use owned::Rules;
 
 impl Engine<'_> {
     /// Who a Session acts for.

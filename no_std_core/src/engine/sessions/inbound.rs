@@ -122,8 +122,14 @@ impl<'m> Receipts<'m> {
         &self.pool[receipt]
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.pool.is_full()
+    /// Whether one more may be noted, which then stays so until one is.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.pool.has_room(0)
+    }
+
+    /// Whether a Session with so many bytes of them has no more than its share below a ceiling.
+    pub(crate) fn is_in_share(&self, holds: usize) -> bool {
+        self.pool.is_in_share(holds)
     }
 
     pub(crate) fn contains(&self, session: Handle<Session>, packet_id: u16) -> bool {

@@ -1,9 +1,11 @@
 //! Session State: what the broker keeps of a client, connected or not (section 4.1).
 
+mod bound;
 mod inbound;
 mod outbound;
 mod outcome;
 
+pub(crate) use bound::Bound;
 pub use inbound::Receipt;
 pub(crate) use inbound::{Inbound, Receipts};
 pub(crate) use outbound::Outbound;

@@ -482,7 +482,7 @@ impl Outbound {
 
 /// Whether the body of a delivery has to be fetched first: then it is requested, with those behind it that the client may be sent soon. A
 /// delivery that comes too late needs no body.
-#[inline]
+#[inline(always)]
 fn requests_body(messages: &mut Messages<'_>, delivery: Handle<Delivery>, window: u16, deadline: Deadline) -> bool {
     if !messages.lacks_body(delivery) {
         return false;

@@ -6,7 +6,7 @@ mod unshared;
 
 use core::ops::Range;
 
-use super::backing::OwnedBytes;
+use super::backing::{Claim, OwnedBytes};
 use super::{Handle, OWNED, copy};
 pub use blocks::Block;
 use blocks::{BlockChunks, Blocks};
@@ -84,6 +84,30 @@ impl<'m> Bytes<'m> {
         match &self.0 {
             Store::Borrowed(blocks) => blocks.limit(),
             Store::Owned(owned) => owned.limit(),
+        }
+    }
+
+    /// Whether what is stored now, and whatever else is claimed from the same ceiling, was there before a restart.
+    pub(crate) fn set_restoring(&self, is_restoring: bool) {
+        if let Store::Owned(owned) = &self.0 {
+            owned.set_restoring(is_restoring);
+        }
+    }
+
+    /// Whether [`Bytes::store`] would take `len` bytes, which then stays so until some are stored. Below a ceiling they are claimed now.
+    #[inline]
+    pub(crate) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
+        match &mut self.0 {
+            Store::Borrowed(blocks) => blocks.limit().saturating_sub(blocks.used()) >= len,
+            Store::Owned(owned) => owned.has_room(len, claim),
+        }
+    }
+
+    /// Whether there is memory for so many blobs with so many bytes together, which then stays so until some are stored.
+    pub(crate) fn make_room(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
+        match &mut self.0 {
+            Store::Borrowed(_) => true,
+            Store::Owned(owned) => owned.make_room_for(blobs, len, claim),
         }
     }
 

@@ -8,6 +8,8 @@
 use alloc::vec::Vec;
 use core::ops::Deref;
 
+use super::account::{Claim, MemoryAccount, MemoryCredit, allocated};
+
 #[cfg(not(target_has_atomic = "ptr"))]
 use alloc::rc::Rc as Counted;
 #[cfg(target_has_atomic = "ptr")]
@@ -32,6 +34,11 @@ impl SharedBytes {
     pub(super) fn into_buffer(self) -> HeapBuffer {
         self.buffer
     }
+
+    /// What its memory takes, as it is counted below a ceiling.
+    pub(crate) fn cost(&self) -> usize {
+        cost_of(self.buffer.len())
+    }
 }
 
 impl Deref for SharedBytes {
@@ -43,10 +50,13 @@ impl Deref for SharedBytes {
 }
 
 /// Buffers that nobody holds any more, by their size.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct BufferPool {
     classes: Vec<Vec<HeapBuffer>>,
     bytes: usize,
+    /// What is claimed for all buffers that this pool has given out or keeps, and for the lists of those that it keeps. A buffer that
+    /// siblings hold too is claimed by each of them.
+    credit: MemoryCredit,
 }
 
 /// Buffers that one shard has more of than it needs, on their way to a sibling.
@@ -65,17 +75,68 @@ const MOST: usize = 4 << 20;
 /// 16.
 const BESIDE: usize = 8;
 
+/// What a buffer of so many bytes takes with its two counts.
+fn cost_of(capacity: usize) -> usize {
+    allocated(capacity.saturating_add(size_of::<[usize; 2]>()))
+}
+
 impl BufferPool {
-    /// A buffer that holds `parts`, of `len` bytes in all, one behind the other.
-    pub(super) fn store<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, len: usize) -> HeapBuffer {
+    /// No buffers yet; they are claimed from this account.
+    pub(super) fn new(account: MemoryAccount) -> Self {
+        Self { classes: Vec::new(), bytes: 0, credit: MemoryCredit::of(account) }
+    }
+
+    /// What the buffers are claimed from.
+    pub(super) fn account(&self) -> &MemoryAccount {
+        self.credit.account()
+    }
+
+    /// Whether there is memory for `len` bytes, which then stays so until they are stored. What is spare gives way.
+    #[inline]
+    pub(super) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
+        // No class is so much longer than what it holds.
+        self.credit.covers(len.saturating_add(len / 8).saturating_add(64)) || self.finds_room(len, claim)
+    }
+
+    #[inline(never)]
+    fn finds_room(&mut self, len: usize, claim: Claim) -> bool {
+        let (class, capacity) = class_of(len);
+        let has_spare = self.classes.get(class).is_some_and(|spares| !spares.is_empty());
+        has_spare || self.claim(cost_of(capacity), claim)
+    }
+
+    #[inline]
+    fn claim(&mut self, cost: usize, claim: Claim) -> bool {
+        self.credit.has(cost, claim) || (self.bytes > 0 && self.let_go_and_claim(cost, claim))
+    }
+
+    #[cold]
+    fn let_go_and_claim(&mut self, cost: usize, claim: Claim) -> bool {
+        self.clear();
+        self.credit.has(cost, claim)
+    }
+
+    /// A buffer that holds `parts`, of `len` bytes in all, one behind the other. None if its memory is refused.
+    pub(super) fn store<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        len: usize,
+        claim: Claim,
+    ) -> Option<HeapBuffer> {
         let (class, capacity) = class_of(len);
         let spare = self.classes.get_mut(class).and_then(Vec::pop);
-        let mut buffer = match spare {
+        let mut buffer: HeapBuffer = match spare {
             Some(spare) => {
                 self.bytes = self.bytes.saturating_sub(capacity);
                 spare
             }
-            None => core::iter::repeat_n(0, capacity).collect(),
+            None => {
+                let cost = cost_of(capacity);
+                if !self.take(cost, claim) {
+                    return None;
+                }
+                core::iter::repeat_n(0, capacity).collect()
+            }
         };
         if let Some(mut rest) = Counted::get_mut(&mut buffer) {
             for part in parts {
@@ -84,7 +145,23 @@ impl BufferPool {
                 rest = tail;
             }
         }
-        buffer
+        Some(buffer)
+    }
+
+    /// Another shard has claimed this buffer, and this one does so too. Whether that is granted.
+    pub(super) fn adopt(&mut self, buffer: &HeapBuffer, claim: Claim) -> bool {
+        let cost = cost_of(buffer.len());
+        self.take(cost, claim)
+    }
+
+    #[inline]
+    fn take(&mut self, cost: usize, claim: Claim) -> bool {
+        self.claim(cost, claim) && self.credit.take(cost, claim)
+    }
+
+    /// A buffer of this pool goes to siblings, who claim it: what was claimed for it is not needed any more.
+    pub(super) fn give_away(&mut self, buffer: &HeapBuffer) {
+        self.credit.give(cost_of(buffer.len()));
     }
 
     /// Takes spare buffers of a size of which there are more than enough.
@@ -98,11 +175,14 @@ impl BufferPool {
         let kept = spares.len().saturating_sub(AT_ONCE).max(own(spares));
         let taken = spares.split_off(kept.min(spares.len()));
         self.bytes = self.bytes.saturating_sub(taken.iter().map(|buffer| buffer.len()).sum());
-        SpareBuffers(taken)
+        let spare = SpareBuffers(taken);
+        self.credit.hand_over(spare.cost());
+        spare
     }
 
     /// Keeps spare buffers of another shard, as far as there is `room` for all.
     pub(super) fn put_spare(&mut self, spare: SpareBuffers, room: usize) {
+        self.credit.receive(spare.cost());
         spare.0.into_iter().for_each(|buffer| self.put(buffer, room));
     }
 
@@ -113,30 +193,63 @@ impl BufferPool {
 
     /// Keeps nothing any more.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        let classes = core::mem::take(&mut self.classes);
+        let kept = classes.iter().flatten().map(|buffer| cost_of(buffer.len())).fold(0, usize::saturating_add);
+        let lists = classes.iter().map(list_cost).fold(0, usize::saturating_add);
+        drop(classes);
+        self.bytes = 0;
+        self.credit.give(kept.saturating_add(lists));
     }
 
     /// Keeps a buffer if nobody else holds it and there is `room` for it. Larger buffers make place for it.
     pub(super) fn put(&mut self, buffer: HeapBuffer, room: usize) {
+        let len = buffer.len();
+        if self.keep(buffer, room).is_none() {
+            self.credit.give(cost_of(len));
+        }
+    }
+
+    #[inline]
+    fn keep(&mut self, buffer: HeapBuffer, room: usize) -> Option<()> {
         let (class, capacity) = class_of(buffer.len());
         if capacity != buffer.len() || Counted::strong_count(&buffer) > 1 {
-            return;
+            return None;
         }
         while self.bytes.saturating_add(capacity) > room.min(MOST) {
-            let larger = self.classes.iter_mut().skip(class.saturating_add(1)).rev().find_map(Vec::pop);
-            let Some(larger) = larger else { return };
+            let larger = self.classes.iter_mut().skip(class.saturating_add(1)).rev().find_map(Vec::pop)?;
             self.bytes = self.bytes.saturating_sub(larger.len());
+            self.credit.give(cost_of(larger.len()));
         }
         if class >= self.classes.len() {
             self.classes.resize_with(class.saturating_add(1), Vec::new);
         }
-        if let Some(spares) = self.classes.get_mut(class)
-            && spares.try_reserve(1).is_ok()
-        {
-            self.bytes = self.bytes.saturating_add(capacity);
-            spares.push(buffer);
+        let spares = self.classes.get_mut(class)?;
+        if spares.len() == spares.capacity() {
+            let before = list_cost(spares);
+            spares.try_reserve(1).ok()?;
+            let more = list_cost(spares).saturating_sub(before);
+            if !self.credit.take(more, Claim::Ordinary) {
+                // The list is as long as it was.
+                spares.shrink_to_fit();
+                return None;
+            }
         }
+        self.bytes = self.bytes.saturating_add(capacity);
+        spares.push(buffer);
+        Some(())
     }
+}
+
+impl SpareBuffers {
+    /// What they take, as it is counted below a ceiling.
+    fn cost(&self) -> usize {
+        self.0.iter().map(|buffer| cost_of(buffer.len())).fold(0, usize::saturating_add)
+    }
+}
+
+/// What the list of the spare buffers of one class takes.
+fn list_cost(spares: &Vec<HeapBuffer>) -> usize {
+    allocated(spares.capacity().saturating_mul(size_of::<HeapBuffer>()))
 }
 
 /// The size that holds `len` bytes, and its number: up to 1 KiB in steps of 16 bytes, which allocators round up to anyway,
@@ -154,6 +267,7 @@ fn class_of(len: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ceiling::{MemoryCeiling, MemoryUse};
     use super::*;
 
     #[test]
@@ -172,23 +286,25 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again_for_similar_lengths_and_show_no_old_bytes() {
-        let mut spares = BufferPool::default();
-        let memory = spares.store([&b"before"[..], b" that"].into_iter(), 11);
+        let mut spares = BufferPool::new(MemoryAccount::UNBOUNDED);
+        let memory = spares.store([&b"before"[..], b" that"].into_iter(), 11, Claim::Ordinary).unwrap();
         let place = memory.as_ptr();
         spares.put(memory, usize::MAX);
-        let other = spares.store([&[7; 100][..]].into_iter(), 100);
+        let other = spares.store([&[7; 100][..]].into_iter(), 100, Claim::Ordinary).unwrap();
         assert_ne!(other.as_ptr(), place);
-        let again = SharedBytes::new(spares.store([&b"after it"[..]].into_iter(), 8), 8);
+        let again = SharedBytes::new(spares.store([&b"after it"[..]].into_iter(), 8, Claim::Ordinary).unwrap(), 8);
         assert_ne!(again.buffer.as_ptr(), place);
-        let again = SharedBytes::new(spares.store([&b"after that"[..]].into_iter(), 10), 10);
+        let again = SharedBytes::new(spares.store([&b"after that"[..]].into_iter(), 10, Claim::Ordinary).unwrap(), 10);
         assert_eq!((again.buffer.as_ptr(), &*again), (place, &b"after that"[..]));
         assert_eq!(spares.bytes, 0);
     }
 
     #[test]
     fn spare_buffers_of_one_pool_are_kept_by_another() {
-        let (mut here, mut there) = (BufferPool::default(), BufferPool::default());
-        let memory: Vec<_> = (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4)).collect();
+        let (mut here, mut there) =
+            (BufferPool::new(MemoryAccount::UNBOUNDED), BufferPool::new(MemoryAccount::UNBOUNDED));
+        let memory: Vec<_> =
+            (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap()).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
         let (all, each) = (here.bytes, class_of(4).1);
         there.put_spare(here.take_spare(), usize::MAX);
@@ -196,34 +312,79 @@ mod tests {
         there.put_spare(here.take_spare(), 0);
         assert_eq!((here.bytes, there.bytes), (OWN * each, AT_ONCE * each), "no room for more");
         assert!(here.take_spare().0.is_empty(), "the rest it keeps");
-        let memory: Vec<_> = (0..5).map(|_| here.store([&[][..]].into_iter(), MOST / 8)).collect();
+        let memory: Vec<_> =
+            (0..5).map(|_| here.store([&[][..]].into_iter(), MOST / 8, Claim::Ordinary).unwrap()).collect();
         memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
         assert_eq!(here.take_spare().0.len(), 2, "half of what is kept at most");
     }
 
     #[test]
     fn buffers_that_are_held_or_too_many_are_not_kept() {
-        let mut spares = BufferPool::default();
-        let memory = spares.store([&b"body"[..]].into_iter(), 4);
+        let mut spares = BufferPool::new(MemoryAccount::UNBOUNDED);
+        let memory = spares.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap();
         spares.put(memory.clone(), usize::MAX);
         assert_eq!((spares.bytes, &memory[..4]), (0, &b"body"[..]));
         spares.put(HeapBuffer::from(&[0; 5][..]), usize::MAX);
         assert_eq!(spares.bytes, 0, "no size of a class");
-        let memory = spares.store([&b"body"[..]].into_iter(), 4);
+        let memory = spares.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap();
         spares.put(memory, 7);
         assert_eq!(spares.bytes, 0, "no room");
         for _ in 0..MOST / 40_000 + 10 {
-            let memory = spares.store([&[][..]].into_iter(), 40_000);
+            let memory = spares.store([&[][..]].into_iter(), 40_000, Claim::Ordinary).unwrap();
             spares.put(memory.iter().copied().collect(), usize::MAX);
             spares.put(memory, usize::MAX);
         }
         assert!(spares.bytes > MOST - 50_000 && spares.bytes <= MOST);
     }
 
+    #[test]
+    fn what_is_allocated_is_claimed_once_and_what_is_spare_gives_way() {
+        let ceiling = MemoryCeiling::new(3 << 20);
+        let mut spares = BufferPool::new(MemoryAccount::under(&ceiling, MemoryUse::Messages));
+        let claimed = |spares: &BufferPool| spares.credit.taken();
+        let long = spares.store([&[1; 300_000][..]].into_iter(), 300_000, Claim::Ordinary).unwrap();
+        let cost = claimed(&spares);
+        assert!((300_000..320_000).contains(&cost));
+        spares.put(long, usize::MAX);
+        assert!(claimed(&spares) > cost, "it is kept, and so is a list of those that are kept");
+        let again = spares.store([&[1; 300_000][..]].into_iter(), 300_000, Claim::Ordinary).unwrap();
+        spares.put(again, usize::MAX);
+        let mut others = Vec::new();
+        while let Some(other) = spares.store([&[2; 100_000][..]].into_iter(), 100_000, Claim::Ordinary) {
+            others.push(other);
+            assert!(ceiling.taken_in_all() <= 2 << 20);
+        }
+        assert_eq!(spares.bytes, 0, "it has given way");
+        assert!(others.len() >= 19, "{}", others.len());
+        assert!(!spares.has_room(100_000, Claim::Ordinary) && spares.has_room(1000, Claim::Reserved));
+        others.drain(..).for_each(|other| spares.put(other, 0));
+        assert_eq!(claimed(&spares), 0);
+        drop(spares);
+        assert_eq!(ceiling.taken_in_all(), 0);
+    }
+
+    #[test]
+    fn what_goes_to_a_sibling_is_claimed_by_the_sibling() {
+        let ceiling = MemoryCeiling::new(3 << 20);
+        let pool = || BufferPool::new(MemoryAccount::under(&ceiling, MemoryUse::Messages));
+        let (mut here, mut there) = (pool(), pool());
+        let memory: Vec<_> =
+            (0..OWN + 300).map(|_| here.store([&b"body"[..]].into_iter(), 4, Claim::Ordinary).unwrap()).collect();
+        memory.into_iter().for_each(|memory| here.put(memory, usize::MAX));
+        let all = here.credit.taken();
+        there.put_spare(here.take_spare(), usize::MAX);
+        assert!(here.credit.taken() < all && here.credit.taken() + there.credit.taken() >= all);
+        there.clear();
+        here.clear();
+        assert_eq!((here.credit.taken(), there.credit.taken()), (0, 0));
+        drop((here, there));
+        assert_eq!(ceiling.taken_in_all(), 0);
+    }
+
     /// Otherwise a burst of long messages would leave no buffers for short ones.
     #[test]
     fn larger_buffers_make_room_for_smaller_ones() {
-        let mut spares = BufferPool::default();
+        let mut spares = BufferPool::new(MemoryAccount::UNBOUNDED);
         let memory = |len| HeapBuffer::from(std::vec![0; class_of(len).1]);
         for len in [3 << 20, 512 << 10, 300 << 10] {
             spares.put(memory(len), usize::MAX);

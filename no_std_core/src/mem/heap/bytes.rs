@@ -1,5 +1,6 @@
 //! Bytes in owned memory: a slab of allocations.
 
+use super::account::{Claim, MemoryAccount};
 use super::buffer_pool::{BufferPool, HeapBuffer, SharedBytes, SpareBuffers};
 use crate::mem::bytes::Store;
 use crate::mem::{Blob, Bytes, Handle, Pool, PoolSlot, Slots};
@@ -19,7 +20,13 @@ pub(in crate::mem) struct OwnedBytes {
 impl OwnedBytes {
     fn new(limit: usize) -> Self {
         let blobs = Pool::new(Slots::<PoolSlot<_>>::owned(u32::MAX as usize));
-        Self { blobs, spare: BufferPool::default(), used: 0, limit }
+        Self { blobs, spare: BufferPool::new(MemoryAccount::UNBOUNDED), used: 0, limit }
+    }
+
+    fn under(limit: usize, account: MemoryAccount) -> Self {
+        let mut blobs = Slots::<PoolSlot<_>>::owned(u32::MAX as usize);
+        blobs.set_account(account.clone());
+        Self { blobs: Pool::new(blobs), spare: BufferPool::new(account), used: 0, limit }
     }
 
     pub(in crate::mem) fn used(&self) -> usize {
@@ -35,20 +42,49 @@ impl OwnedBytes {
         self.blobs[at.cast()].as_deref().unwrap_or(&[])
     }
 
-    pub(in crate::mem) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
-        self.make_room(len)?;
-        self.store_beyond(parts, len)
+    /// Whether `len` bytes would be stored, which then stays so until some are.
+    #[inline]
+    pub(in crate::mem) fn has_room(&mut self, len: usize, claim: Claim) -> bool {
+        self.limit.saturating_sub(self.used) >= len
+            && self.blobs.reserve(self.blobs.len().saturating_add(1), claim)
+            && self.spare.has_room(len, claim)
     }
 
-    fn store_beyond(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
-        let buffer = self.spare.store(parts.iter().copied(), len);
+    pub(in crate::mem) fn set_restoring(&self, is_restoring: bool) {
+        let account = self.spare.account();
+        if is_restoring { account.begin_restoring() } else { account.end_restoring() }
+    }
+
+    pub(in crate::mem) fn make_room_for(&mut self, blobs: usize, len: usize, claim: Claim) -> bool {
+        // What each buffer takes beside its bytes is less than that.
+        let all = len.saturating_add(blobs.saturating_mul(64));
+        self.blobs.reserve(self.blobs.len().saturating_add(blobs), claim) && self.spare.has_room(all, claim)
+    }
+
+    /// What is there already and what was seen to have room is not refused, nor is what is little.
+    pub(in crate::mem) fn store(&mut self, parts: &[&[u8]], len: usize) -> Option<Handle<()>> {
+        self.make_room(len)?;
+        self.store_beyond(parts, len, Claim::Reserved)
+    }
+
+    #[inline(always)]
+    fn store_beyond(&mut self, parts: &[&[u8]], len: usize, claim: Claim) -> Option<Handle<()>> {
+        if self.blobs.len() >= self.blobs.places() && !self.blobs.reserve(self.blobs.len().saturating_add(1), claim) {
+            return None;
+        }
+        let buffer = self.spare.store(parts.iter().copied(), len, claim)?;
         self.insert(buffer, len)
     }
 
     fn adopt(&mut self, bytes: SharedBytes) -> Option<Handle<()>> {
         let len = bytes.len();
         self.make_room(len)?;
-        self.insert(bytes.into_buffer(), len)
+        let buffer = bytes.into_buffer();
+        let has_place = self.blobs.len() < self.blobs.places() || self.blobs.has_room(0);
+        if !has_place || !self.spare.adopt(&buffer, Claim::Reserved) {
+            return None;
+        }
+        self.insert(buffer, len)
     }
 
     fn shared(&self, at: Handle<()>, len: usize) -> Option<SharedBytes> {
@@ -85,13 +121,37 @@ impl Bytes<'_> {
         Self(Store::Owned(OwnedBytes::new(limit)))
     }
 
+    /// Gives back what an empty arena took, if that is much.
+    pub(crate) fn give_back_if_empty(&mut self) {
+        if let Store::Owned(owned) = &mut self.0 {
+            owned.blobs.give_back_if_empty();
+        }
+    }
+
+    /// The same below a ceiling: bytes in owned memory of which none is stored yet. What is borrowed stays as it is.
+    pub(crate) fn under(self, account: MemoryAccount) -> Self {
+        match self.0 {
+            Store::Owned(owned) => Self(Store::Owned(OwnedBytes::under(owned.limit, account))),
+            Store::Borrowed(_) => self,
+        }
+    }
+
+    /// What the bytes are claimed from.
+    pub(crate) fn account(&self) -> Option<&MemoryAccount> {
+        match &self.0 {
+            Store::Owned(owned) => Some(owned.spare.account()),
+            Store::Borrowed(_) => None,
+        }
+    }
+
     /// The bytes of `blob` to be held beyond its release: without copying if they are on the heap already.
     /// None if there is no such blob.
     pub fn share(&self, blob: Blob) -> Option<SharedBytes> {
         match (&self.0, blob.into_parts().0) {
             (Store::Owned(owned), Some(at)) => owned.shared(at, blob.len()),
             _ => {
-                let buffer = BufferPool::default().store(self.chunks(blob, 0..blob.len()), blob.len());
+                let mut unbounded = BufferPool::new(MemoryAccount::UNBOUNDED);
+                let buffer = unbounded.store(self.chunks(blob, 0..blob.len()), blob.len(), Claim::Ordinary)?;
                 Some(SharedBytes::new(buffer, blob.len()))
             }
         }
@@ -108,11 +168,15 @@ impl Bytes<'_> {
         }
     }
 
-    /// The concatenation of `parts` on the heap, stored nowhere. None in borrowed memory.
+    /// The concatenation of `parts` on the heap, stored nowhere; whoever holds it counts it. None if that is refused, and in borrowed memory.
     pub(crate) fn make_shared(&mut self, parts: &[&[u8]]) -> Option<SharedBytes> {
         let len = parts.iter().map(|part| part.len()).sum();
         match &mut self.0 {
-            Store::Owned(owned) => Some(SharedBytes::new(owned.spare.store(parts.iter().copied(), len), len)),
+            Store::Owned(owned) => {
+                let buffer = owned.spare.store(parts.iter().copied(), len, Claim::Share)?;
+                owned.spare.give_away(&buffer);
+                Some(SharedBytes::new(buffer, len))
+            }
             Store::Borrowed(_) => None,
         }
     }
@@ -143,12 +207,12 @@ mod paged {
             matches!(self.0, Store::Owned(_))
         }
 
-        /// Stores what was stored before and is needed again, even beyond the limit in owned memory.
+        /// Stores what was stored before and is needed again, even beyond the limit in owned memory, and beyond the ceiling.
         pub(crate) fn store_beyond(&mut self, bytes: &[u8]) -> Option<Blob> {
             match &mut self.0 {
                 Store::Owned(owned) if !bytes.is_empty() => {
                     let len = u32::try_from(bytes.len()).ok()?;
-                    Some(Blob::from_parts((Some(owned.store_beyond(&[bytes], bytes.len())?), len)))
+                    Some(Blob::from_parts((Some(owned.store_beyond(&[bytes], bytes.len(), Claim::Anyway)?), len)))
                 }
                 _ => self.store(&[bytes]),
             }

@@ -1,23 +1,30 @@
 //! Owned memory (feature `alloc`): what grows up to a limit. Without the feature [`no_heap`](super) has the same names.
 
+mod account;
 mod buffer_pool;
 mod bytes;
+mod ceiling;
 mod free_rows;
 mod lazy_box;
 mod owned_only;
 mod queue_index;
 mod slots;
 
+use super::Slots;
+#[cfg(test)]
 use super::index::HashIndex;
-use super::{Chained, Pool, Slots};
+#[cfg(test)]
+use super::{Chained, Pool};
 
 pub(crate) use alloc::collections::BTreeMap as GrowingMap;
 pub(crate) use alloc::vec::Vec as GrowingList;
 
+pub(crate) use account::{Claim, MemoryAccount, MemoryCredit, allocated};
 pub(crate) use buffer_pool::SharedBytes;
 pub(crate) use buffer_pool::SpareBuffers;
 pub(crate) use bytes::OWNED_BLOB;
 pub(super) use bytes::OwnedBytes;
+pub use ceiling::{MemoryCeiling, MemoryClaim, MemoryUse};
 pub(super) use free_rows::FreeRows;
 pub(crate) use free_rows::free_list_bytes;
 pub(crate) use lazy_box::LazyBox;
@@ -39,6 +46,16 @@ pub(crate) fn forget_gone<T>(waiting: &mut GrowingList<T>, things: usize, is_the
     looked_at
 }
 
+/// Makes sure that there is a place for one more, as far as the allocator gives it: a list that is claimed with a table must not
+/// double.
+#[inline]
+pub(crate) fn reserve_an_eighth<T>(list: &mut GrowingList<T>) {
+    if list.len() == list.capacity() {
+        // If it is refused, whoever pushes tries again.
+        let _ = list.try_reserve_exact((list.len() / 8).saturating_add(64));
+    }
+}
+
 impl<T: Default> Slots<'_, T> {
     /// An empty table that grows up to `limit` entries.
     pub fn owned(limit: usize) -> Self {
@@ -46,6 +63,7 @@ impl<T: Default> Slots<'_, T> {
     }
 }
 
+#[cfg(test)]
 impl<T: Default> Pool<'_, T> {
     /// A pool that owns its memory and grows up to `limit` entries.
     pub(crate) fn owned(limit: usize) -> Self {
@@ -53,6 +71,7 @@ impl<T: Default> Pool<'_, T> {
     }
 }
 
+#[cfg(test)]
 impl<T: Chained<L> + Default, L> HashIndex<'_, T, L> {
     /// An index that owns its buckets, made for `limit` entries.
     pub(crate) fn owned(limit: usize) -> Self {

@@ -2,20 +2,59 @@
 
 use alloc::vec::Vec;
 
+use super::account::{Claim, MemoryAccount, PAGED, allocated};
 use super::free_rows::FreeRows;
+use crate::mem::Slots;
 
-/// A vector that grows up to a limit.
+/// A vector that grows up to a limit, by memory that it claims before.
 #[derive(Debug)]
 pub(crate) struct OwnedSlots<T> {
     /// The entries so far; never more than `limit`.
     vec: Vec<T>,
     limit: usize,
+    claimed: Claimed,
 }
+
+/// The memory that a table has claimed.
+#[derive(Debug)]
+struct Claimed {
+    account: MemoryAccount,
+    bytes: usize,
+    /// The bytes that hang at each entry and are allocated elsewhere.
+    beside: usize,
+}
+
+/// The bytes that a pool takes to remember a free place: a quarter of a byte, and three times that while it grows.
+const FREE_LIST: usize = 1;
+/// A table beyond [`PAGED`] grows by one part in so many.
+const GROWTH: usize = 8;
+/// A table that can't grow as usual grows by so many bytes.
+const STEP: usize = 4 << 10;
 
 impl<T: Default> OwnedSlots<T> {
     /// An empty table that grows up to `limit` entries.
     pub(super) fn new(limit: usize) -> Self {
-        Self { vec: Vec::new(), limit }
+        let claimed = Claimed { account: MemoryAccount::UNBOUNDED, bytes: 0, beside: FREE_LIST };
+        Self { vec: Vec::new(), limit, claimed }
+    }
+
+    fn set_account(&mut self, account: MemoryAccount) {
+        debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
+        self.claimed.account = account;
+    }
+
+    /// See [`Slots::is_in_share`](crate::mem::Slots).
+    pub(in crate::mem) fn is_in_share(&self, holds: usize) -> bool {
+        self.claimed.account.is_in_share(holds)
+    }
+
+    pub(in crate::mem) fn available_bytes(&self) -> usize {
+        self.claimed.account.available()
+    }
+
+    fn add_beside(&mut self, bytes: usize) {
+        debug_assert!(self.vec.capacity() == 0, "what is there already was not claimed");
+        self.claimed.beside = self.claimed.beside.saturating_add(bytes);
     }
 
     /// The free places of this table: none yet.
@@ -25,6 +64,12 @@ impl<T: Default> OwnedSlots<T> {
 
     pub(in crate::mem) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// How many entries there is memory for.
+    #[inline(always)]
+    pub(in crate::mem) fn places(&self) -> usize {
+        self.vec.capacity()
     }
 
     #[inline(always)]
@@ -42,23 +87,96 @@ impl<T: Default> OwnedSlots<T> {
         if len <= self.vec.len() {
             return true;
         }
-        if len > self.limit {
+        if !self.reserve(len, Claim::Ordinary) {
             return false;
-        }
-        if len > self.vec.capacity() {
-            // Doubling, but never past the limit.
-            let capacity = self.vec.capacity().saturating_mul(2).max(4).max(len).min(self.limit);
-            if self.vec.try_reserve_exact(capacity.saturating_sub(self.vec.len())).is_err() {
-                return false;
-            }
         }
         self.vec.resize_with(len, T::default);
         true
+    }
+
+    /// Makes sure that there is memory for `len` entries. False, and nothing changed, if that is beyond the limit or refused.
+    pub(in crate::mem) fn reserve(&mut self, len: usize, claim: Claim) -> bool {
+        if len <= self.vec.capacity() {
+            return true;
+        }
+        len <= self.limit && {
+            let (usual, least) = (self.usual(len), self.least(len));
+            // No more of the reserve than what is needed.
+            (claim != Claim::Reserved && self.grow_capacity(usual, claim))
+                || ((least < usual || claim == Claim::Reserved) && self.grow_capacity(least.min(usual), claim))
+        }
+    }
+
+    /// Takes all entries away, and gives their memory back.
+    pub(in crate::mem) fn give_back(&mut self) {
+        self.vec = Vec::new();
+        self.claimed.set(0);
+    }
+
+    /// How many entries it grows to where `len` are needed: to twice as many, or an eighth more if it is large, but never past the limit.
+    fn usual(&self, len: usize) -> usize {
+        let capacity = self.vec.capacity();
+        let is_large = capacity.saturating_mul(size_of::<T>()) >= PAGED;
+        let more = if is_large { capacity / GROWTH } else { capacity.max(4) };
+        capacity.saturating_add(more).max(len).min(self.limit)
+    }
+
+    fn least(&self, len: usize) -> usize {
+        len.saturating_add(STEP.checked_div(size_of::<T>()).unwrap_or(0)).min(self.limit)
+    }
+
+    fn grow_capacity(&mut self, capacity: usize, claim: Claim) -> bool {
+        let of = |entries: usize| {
+            let hanging = entries.saturating_mul(self.claimed.beside);
+            allocated(entries.saturating_mul(size_of::<T>())).saturating_add(hanging)
+        };
+        let (before, after) = (self.claimed.bytes, of(capacity));
+        // While it is copied both are there.
+        let is_copied = self.vec.capacity().saturating_mul(size_of::<T>()) < PAGED;
+        let more = if is_copied { after } else { after.saturating_sub(before) };
+        if !self.claimed.account.take(more, claim) {
+            return false;
+        }
+        self.claimed.bytes = before.saturating_add(more);
+        let has_grown = self.vec.try_reserve_exact(capacity.saturating_sub(self.vec.len())).is_ok();
+        self.claimed.set(if has_grown { after } else { before });
+        has_grown
+    }
+}
+
+impl<T: Default> Slots<'_, T> {
+    /// Owned memory claims from this account. The table must not have grown yet.
+    pub(crate) fn set_account(&mut self, account: MemoryAccount) {
+        if let Some(slots) = self.as_owned_mut() {
+            slots.set_account(account);
+        }
+    }
+
+    /// So many more bytes hang at each entry, and are claimed with it in owned memory. The table must not have grown yet.
+    pub(crate) fn add_beside(&mut self, bytes: usize) {
+        if let Some(slots) = self.as_owned_mut() {
+            slots.add_beside(bytes);
+        }
+    }
+}
+
+impl Claimed {
+    /// Gives back what is more than `bytes`.
+    fn set(&mut self, bytes: usize) {
+        self.account.give_back(self.bytes.saturating_sub(bytes));
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ceiling::{MemoryCeiling, MemoryUse};
     use super::*;
 
     #[test]
@@ -71,5 +189,42 @@ mod tests {
         assert!(slots.grow_to(10) && slots.grow_to(11));
         assert!(!slots.grow_to(12));
         assert_eq!((slots.vec.len(), slots.vec.capacity()), (11, 11));
+    }
+
+    #[test]
+    fn it_claims_what_it_grows_by_and_gives_it_back() {
+        let ceiling = MemoryCeiling::new(30 << 20);
+        let mut slots = OwnedSlots::<[u64; 8]>::new(usize::MAX);
+        slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
+        slots.add_beside(10);
+        let mut len = 0;
+        while slots.grow_to(len + 1) {
+            len += 1;
+            let (places, taken) = (slots.places(), ceiling.taken(MemoryUse::Sessions));
+            assert!((places * 75..=places * 75 + 4096 + 32).contains(&taken), "{places} {taken}");
+        }
+        // Two thirds, but for a last step.
+        assert!(ceiling.taken_in_all() > (20 << 20) - (8 << 10), "{}", ceiling.taken_in_all());
+        assert!(ceiling.refused(MemoryUse::Sessions) > 0);
+        assert!(slots.reserve(len + 1, Claim::Reserved));
+        slots.give_back();
+        assert_eq!((slots.places(), ceiling.taken_in_all()), (0, 0));
+        assert!(slots.grow_to(5));
+        drop(slots);
+        assert_eq!(ceiling.taken_in_all(), 0);
+    }
+
+    /// A table that doubles needs three times its size for a moment.
+    #[test]
+    fn a_large_table_grows_by_an_eighth_and_a_small_one_claims_the_copy_too() {
+        let ceiling = MemoryCeiling::new(250 << 10);
+        let mut slots = OwnedSlots::<u64>::new(usize::MAX);
+        slots.set_account(MemoryAccount::under(&ceiling, MemoryUse::Sessions));
+        // 64 KiB, then twice as many with the old ones beside them: beyond two thirds of 250 KiB.
+        assert!(slots.grow_to(8 << 10) && slots.reserve(9 << 10, Claim::Ordinary));
+        assert!(slots.places() < 16 << 10, "{}", slots.places());
+        let mut slots = OwnedSlots::<u64>::new(usize::MAX);
+        assert!(slots.grow_to(40_000) && slots.grow_to(40_001));
+        assert_eq!(slots.places(), 45_000);
     }
 }

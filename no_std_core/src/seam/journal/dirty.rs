@@ -1,7 +1,7 @@
 //! Which slots of a table have changed since they were recorded last, and of which slots the store has a record.
 
 use super::JournalMemory;
-use crate::mem::{GrowingList, OWNED, Slots, one_more};
+use crate::mem::{GrowingList, OWNED, Slots, one_more, reserve_an_eighth};
 use crate::seam::kind::Kind;
 
 /// The store has a record of the slot.
@@ -139,6 +139,7 @@ impl<'m> DirtySlots<'m> {
         if is_new {
             self.count = one_more(self.count);
             if self.bits.is_owned() {
+                reserve_an_eighth(&mut self.list);
                 self.list.push(slot as u32);
             }
         }

@@ -1,5 +1,8 @@
 //! The tables a broker works in.
 
+#[cfg_attr(not(feature = "alloc"), path = "no_ceiling.rs")]
+mod ceiling;
+
 use crate::engine::connections::{Alias, Connection, Owed};
 use crate::engine::groups::GroupQueue;
 use crate::engine::messages::{Delivery, Message};

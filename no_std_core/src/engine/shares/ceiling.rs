@@ -1,0 +1,91 @@
+//! Where memory is owned: the bounds of queues and of retained messages follow from what is free.
+
+use crate::config::Limits;
+use crate::engine::Engine;
+use crate::engine::router::Retained;
+use crate::engine::sessions::{Bound, Outbound};
+use crate::mem::heap::MemoryAccount;
+use crate::topic::TopicName;
+
+/// After so many messages it is looked again how much memory is free.
+const LOOKS: u64 = 16;
+
+/// The configured limits, with the bounds that queues have as memory gets short.
+#[derive(Debug)]
+pub(crate) struct LimitsInForce {
+    limits: Limits,
+    /// When so many messages were handed out it is looked again how much memory is free.
+    looks_at: u64,
+}
+
+impl LimitsInForce {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { limits: *limits, looks_at: 0 }
+    }
+
+    /// These limits, which were made of `configured`.
+    #[inline(always)]
+    pub(crate) fn limits<'a>(&'a self, _configured: &'a Limits) -> &'a Limits {
+        &self.limits
+    }
+}
+
+impl Engine<'_> {
+    /// How much may wait in one queue, as its share of the memory.
+    pub(crate) fn fair_bound(&self) -> Bound {
+        let (messages, bytes) = self.messages.share_of_queue();
+        Bound { messages: bounded(messages), bytes: bounded(bytes) }
+    }
+
+    /// The same, but no less than what waits in `queue` now, for a policy that drops one message for another.
+    pub(crate) fn fair_bound_for(&self, queue: &Outbound) -> Bound {
+        let fair = self.fair_bound();
+        Bound { messages: fair.messages.max(bounded(queue.queued())), bytes: fair.bytes.max(queue.queued_bytes()) }
+    }
+
+    /// Another message is about to be handed out: now and then it is looked how much memory is free.
+    #[inline]
+    pub(crate) fn look_at_memory(&mut self) {
+        if self.routed >= self.in_force.looks_at {
+            self.look_at_memory_now();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn look_at_memory_now(&mut self) {
+        let (limits, fair) = (self.config.limits, self.fair_bound());
+        let is_bounded = self.messages.bytes.account().is_some_and(MemoryAccount::is_bounded);
+        self.in_force.looks_at = if is_bounded { self.routed.saturating_add(LOOKS) } else { u64::MAX };
+        let (queued_messages, queued_bytes) =
+            (limits.queued_messages.min(fair.messages), limits.queued_bytes.min(fair.bytes));
+        if is_bounded {
+            self.give_back_memory();
+        }
+        self.in_force.limits = Limits { queued_messages, queued_bytes, ..limits };
+    }
+
+    /// Tables that are empty, and were large, give back their memory.
+    fn give_back_memory(&mut self) {
+        self.messages.pool.give_back_if_empty();
+        self.messages.deliveries.give_back_if_empty();
+        self.messages.bytes.give_back_if_empty();
+        self.receipts.pool.give_back_if_empty();
+        self.aliases.give_back_if_empty();
+        self.owed.give_back_if_empty();
+        self.replays.give_back_if_empty();
+        self.group_queues.give_back_if_empty();
+    }
+
+    /// Whether one more message with a body of so many bytes may be retained for this topic.
+    pub(crate) fn has_share_for_retained(&self, topic: TopicName<'_>, cost: impl FnOnce() -> u32) -> bool {
+        if !self.messages.bytes.account().is_some_and(MemoryAccount::is_bounded) {
+            return true;
+        }
+        let replaced = self.router.retained_at(topic).map(|Retained(old)| old.cast());
+        self.messages.has_share_for_retained(replaced, cost(), self.config.shard.count)
+    }
+}
+
+fn bounded(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

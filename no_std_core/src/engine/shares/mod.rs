@@ -1,0 +1,123 @@
+//! What one client may hold below a ceiling on memory, so that one that takes much leaves enough for those that take little.
+//!
+//! Each limit of [`Limits`](crate::Limits) bounds one client, by the same number in a large process and in a small one. Below a ceiling a second
+//! bound follows from the memory that is free: [`MemoryCeiling::share`](crate::MemoryCeiling::share). A client that holds little ([`ALWAYS`]) is never
+//! beyond its share. Without a ceiling, and in borrowed memory, there is no second bound.
+
+#[cfg_attr(not(feature = "alloc"), path = "no_ceiling.rs")]
+mod ceiling;
+
+pub(crate) use ceiling::LimitsInForce;
+
+use crate::config::Limits;
+use crate::engine::Engine;
+use crate::engine::connections::Connection;
+use crate::engine::sessions::Session;
+use crate::mem::{Claim, Handle, OWNED};
+use crate::topic::TopicFilter;
+
+/// The bytes of filters, or of receipts, that a client may hold whatever its share is, from the reserve if need be.
+const ALWAYS: usize = 4 << 10;
+/// The bytes that a subscription takes beside the levels of its filter.
+const SUBSCRIPTION: usize = 128;
+/// The bytes that a level of a Topic Filter takes beside its text, if no other filter has that level.
+const LEVEL: usize = 80;
+/// The bytes that a QoS 2 message takes while it waits for its PUBREL.
+const RECEIPT: usize = 48;
+/// The bytes of a reply that is owed.
+const REPLY: usize = 32;
+/// The replies that each connection may be owed however short memory is: it has places for so many.
+pub(crate) const REPLIES: usize = 4;
+
+impl Engine<'_> {
+    /// The limits with the bounds that queues had a few messages ago. Whoever finds no room by these looks again how much is free.
+    #[inline(always)]
+    pub(crate) fn queue_limits(&self) -> &Limits {
+        self.in_force.limits(&self.config.limits)
+    }
+
+    /// Whether a Session may have one more subscription, to this filter: all its filters are taken to be as long as this one. A Session with few
+    /// subscriptions gets memory for the new one from the reserve if need be.
+    pub(crate) fn has_share_for_subscription(&mut self, session: Handle<Session>, filter: TopicFilter<'_>) -> bool {
+        if !OWNED {
+            return true;
+        }
+        let text = filter.as_str().len();
+        let each = filter.levels().count().saturating_mul(LEVEL).saturating_add(SUBSCRIPTION).saturating_add(text);
+        let all = (self.sessions[session].subscriptions as usize).saturating_add(1).saturating_mul(each);
+        if all <= ALWAYS {
+            let subscriber = self.subscriber_of(session);
+            self.router.make_room(filter, subscriber, Claim::Reserved);
+            return true;
+        }
+        self.router.is_in_share(all)
+    }
+
+    /// Whether one more QoS 2 message of a Session may wait for its PUBREL. If so there is a place for its receipt.
+    pub(crate) fn has_room_for_receipt(&mut self, session: Handle<Session>) -> bool {
+        self.receipts.has_room() && {
+            let all = usize::from(self.sessions[session].inbound.count()).saturating_mul(RECEIPT);
+            !OWNED || all <= ALWAYS || self.receipts.is_in_share(all)
+        }
+    }
+
+    /// Whether there are places for so many more replies to a connection.
+    ///
+    /// Each connection has [`REPLIES`] places of its own from its beginning. Beyond these it gets places that are left, or its packets wait until
+    /// its client has taken some replies.
+    #[inline]
+    pub(crate) fn may_owe(&mut self, handle: Handle<Connection>, count: usize) -> bool {
+        let kept = self.connections.len().saturating_mul(REPLIES);
+        !OWNED
+            || self.connections[handle].owed.len().saturating_add(count) <= REPLIES
+            || self.owed.len().saturating_add(count).saturating_add(kept) <= self.owed.places()
+            || self.find_place_to_owe(count)
+    }
+
+    #[cold]
+    fn find_place_to_owe(&mut self, count: usize) -> bool {
+        let wanted = self.places_to_owe(count, self.connections.len());
+        wanted <= self.owed.places() || (self.replies_are_few() && self.owed.reserve(wanted, Claim::Ordinary))
+    }
+
+    /// Whether all replies take no more memory than is left for connections.
+    fn replies_are_few(&self) -> bool {
+        self.owed.len().saturating_mul(REPLY) <= self.owed.available_bytes()
+    }
+
+    /// How many places are needed in all for `count` more replies, if each of so many connections has its own places.
+    fn places_to_owe(&self, count: usize, connections: usize) -> usize {
+        let kept = connections.saturating_mul(REPLIES);
+        self.owed.len().saturating_add(count).saturating_add(kept).min(self.owed.limit())
+    }
+
+    /// Whether there is memory for one more connection with its timer and the places for its replies.
+    pub(crate) fn has_room_for_connection(&mut self) -> bool {
+        if !OWNED {
+            return true;
+        }
+        let connections = self.connections.len().saturating_add(1);
+        let replies = self.places_to_owe(0, connections);
+        let claim = if self.replies_are_few() { Claim::Ordinary } else { Claim::Reserved };
+        self.connections.has_room(0)
+            && self.owed.reserve(replies, claim)
+            && self.timers.reserve(self.sessions.len().saturating_add(connections), Claim::Ordinary)
+    }
+
+    /// Whether there is memory for one more Session and its timer. Sessions that are kept for absent clients leave the last `reserved`
+    /// places alone, and the last of the memory.
+    pub(crate) fn has_room_for_session(&mut self, is_kept: bool, reserved: usize) -> bool {
+        if !OWNED || self.has_ordinary_room_for_session(reserved) {
+            return OWNED || self.sessions.has_room(reserved);
+        }
+        let sessions = self.sessions.len().saturating_add(1);
+        !is_kept
+            && self.sessions.reserve(sessions, Claim::Reserved)
+            && self.timers.reserve(sessions.saturating_add(self.connections.len()), Claim::Reserved)
+    }
+
+    fn has_ordinary_room_for_session(&mut self, reserved: usize) -> bool {
+        let timers = self.sessions.len().saturating_add(1).saturating_add(self.connections.len());
+        self.sessions.has_room(reserved) && self.timers.reserve(timers, Claim::Ordinary)
+    }
+}
