@@ -57,7 +57,7 @@ mod shard;
 mod testing;
 
 pub use access::Access;
-pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener};
+pub use config::{Config, ConfigError, HttpConfig, ListenAddress, Listener, MemoryMax};
 pub use gateway::{Failed, Gateway, LocalClient, LocalClientError, ReceivedMessage, ReloadError, StartError};
 pub use net::MemoryStream;
 pub use net::descriptors::TooFewDescriptors;

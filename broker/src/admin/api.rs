@@ -29,11 +29,12 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
 }
 
 async fn live(State(state): State<Arc<AdminState>>) -> Response {
-    verdict("it lives\n", &health::why_dead(&state).await)
+    verdict("it lives\n".to_owned(), &health::why_dead(&state).await)
 }
 
 async fn ready(State(state): State<Arc<AdminState>>) -> Response {
-    verdict("it is ready\n", &health::why_not_ready(&state).await)
+    let good: String = health::notes(&state).iter().fold("it is ready\n".to_owned(), |text, note| text + note + "\n");
+    verdict(good, &health::why_not_ready(&state).await)
 }
 
 async fn all_metrics(State(state): State<Arc<AdminState>>) -> Response {
@@ -85,7 +86,7 @@ async fn forbid_embedding(mut response: Response) -> Response {
 }
 
 /// A response with status 200 if there are no `reasons` against it, or 503 with a line for each reason.
-fn verdict(good: &'static str, reasons: &[String]) -> Response {
+fn verdict(good: String, reasons: &[String]) -> Response {
     if reasons.is_empty() {
         return good.into_response();
     }

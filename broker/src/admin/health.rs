@@ -1,6 +1,7 @@
 //! Whether the gateway lives and is ready, and why not.
 
 use super::{ANSWER_TIME, AdminState, Served};
+use goldcrest_core::MemoryUse;
 use std::time::Duration;
 use tokio::time::timeout_at;
 
@@ -53,6 +54,27 @@ pub(super) async fn why_not_ready(state: &AdminState) -> Vec<String> {
     reasons
 }
 
+/// Less of the ceiling than one part in so many is free: memory is short.
+const SHORT: usize = 8;
+
+/// What to know about a gateway that is ready all the same: empty, or that memory is short.
+pub(super) fn notes(state: &AdminState) -> Vec<String> {
+    let Some(memory) = state.served.get().map(|served| &served.memory) else { return Vec::new() };
+    if memory.free() >= memory.bytes() / SHORT {
+        return Vec::new();
+    }
+    let mut uses = MemoryUse::ALL.map(|purpose| (memory.taken(purpose), purpose.as_str()));
+    uses.sort_unstable_by(|a, b| b.cmp(a));
+    let [(first_bytes, first), (second_bytes, second), ..] = uses;
+    vec![format!(
+        "memory is short: {} of {} MiB are taken, {} MiB for {first} and {} MiB for {second}; what needs more waits or is refused",
+        memory.taken_in_all() >> 20,
+        memory.bytes() >> 20,
+        first_bytes >> 20,
+        second_bytes >> 20
+    )]
+}
+
 /// Why a shard does not serve clients.
 struct Complaint {
     text: String,
@@ -83,6 +105,7 @@ async fn ask_all(served: &Served) -> Vec<Complaint> {
 mod tests {
     use super::*;
     use crate::shard::{Mail, Mailboxes};
+    use goldcrest_core::MemoryCeiling;
     use goldcrest_store::Shortage;
     use goldcrest_store::StoreHealth;
     use std::sync::Arc;
@@ -128,7 +151,11 @@ mod tests {
     async fn ready_names_each_fault_of_the_store() {
         let shard = AnsweringShard::start();
         let health = Arc::new(StoreHealth::default());
-        let state = state(Some(Served { mailboxes: shard.1.clone(), store: Some(health.clone()) }));
+        let state = state(Some(Served {
+            mailboxes: shard.1.clone(),
+            store: Some(health.clone()),
+            memory: MemoryCeiling::new(64 << 20),
+        }));
         assert_eq!(why_not_ready(&state).await, [""; 0]);
         health.set_full(
             true,
@@ -149,9 +176,24 @@ mod tests {
         assert_eq!(why_dead(&state).await, [""; 0]);
     }
 
+    #[test]
+    fn a_gateway_whose_memory_is_short_says_so() {
+        let memory = MemoryCeiling::new(64 << 20);
+        let state = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(1)), store: None, memory: memory.clone() }));
+        assert_eq!(notes(&state), [""; 0]);
+        memory.take_anyway(MemoryUse::Messages, 40 << 20);
+        memory.take_anyway(MemoryUse::Other, 18 << 20);
+        let expected = "memory is short: 58 of 64 MiB are taken, 40 MiB for messages and 18 MiB for other; ";
+        assert!(notes(&state)[0].starts_with(expected), "{:?}", notes(&state));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn live_and_ready_name_each_shard_that_does_not_answer() {
-        let state = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(2)), store: None }));
+        let state = state(Some(Served {
+            mailboxes: Arc::new(Mailboxes::new(2)),
+            store: None,
+            memory: MemoryCeiling::new(64 << 20),
+        }));
         let expected = ["shard 0 does not answer", "shard 1 does not answer"];
         assert_eq!(why_dead(&state).await, expected);
         assert_eq!(why_not_ready(&state).await, expected);
@@ -162,7 +204,11 @@ mod tests {
         let starting = state(None);
         assert!(why_not_ready(&starting).await[0].contains("starting"));
         assert_eq!(why_dead(&starting).await, [""; 0]);
-        let stopping = state(Some(Served { mailboxes: Arc::new(Mailboxes::new(1)), store: None }));
+        let stopping = state(Some(Served {
+            mailboxes: Arc::new(Mailboxes::new(1)),
+            store: None,
+            memory: MemoryCeiling::new(64 << 20),
+        }));
         stopping.is_stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(why_not_ready(&stopping).await, ["it is being stopped"]);
         assert_eq!(why_dead(&stopping).await, [""; 0]);

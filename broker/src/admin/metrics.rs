@@ -2,7 +2,7 @@
 //!
 //! No metric has a label for each client, because the number of clients is not bounded. `/sessions` shows single Sessions.
 
-use super::snapshot::{Snapshot, StoreSnapshot};
+use super::snapshot::{MemorySnapshot, Snapshot, StoreSnapshot};
 use crate::shard::kind_name;
 use goldcrest_core::DropReason;
 use goldcrest_store::{Cause, Syncs};
@@ -77,6 +77,7 @@ impl Collector for Snapshot {
         if let Some(heap) = self.heap {
             out.gauge("heap_bytes", "Memory of the process that no file stands behind", heap)?;
         }
+        out.memory(&self.memory)?;
         self.store.as_ref().map_or(Ok(()), |store| out.store(store))
     }
 }
@@ -85,6 +86,14 @@ impl Collector for Snapshot {
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
+    fn memory(&mut self, memory: &MemorySnapshot) -> fmt::Result {
+        self.gauge("memory_max_bytes", "The most memory that the process takes: max in [memory]", memory.max)?;
+        let taken = memory.uses.iter().map(|(name, bytes, _)| (*name, *bytes));
+        self.gauges("memory_bytes", "What of it is taken, or set apart at the start", "use", taken)?;
+        let refused = memory.uses.iter().map(|(name, _, refused)| (*name, *refused));
+        self.counters("memory_refused", "How often more of it was refused", "use", refused)
+    }
+
     fn store(&mut self, store: &StoreSnapshot) -> fmt::Result {
         let stats = &store.stats;
         self.gauge("store_full", "1: what needs more room is refused", store.is_full.into())?;
@@ -219,6 +228,7 @@ mod tests {
             stats,
             ..StoreSnapshot::default()
         });
+        snapshot.memory = MemorySnapshot { max: 500, uses: vec![("messages", 9, 2)] };
         let text = text(snapshot).unwrap();
         for line in [
             "goldcrest_shards 2",
@@ -228,6 +238,9 @@ mod tests {
             "goldcrest_dropped_messages_total{reason=\"queue_full\"} 3",
             "goldcrest_dropped_messages_total{reason=\"expired\"} 0",
             "goldcrest_ended_connections_total{reason=\"lost\"} 8",
+            "goldcrest_memory_max_bytes 500",
+            "goldcrest_memory_bytes{use=\"messages\"} 9",
+            "goldcrest_memory_refused_total{use=\"messages\"} 2",
             "goldcrest_store_full 1",
             "goldcrest_store_full_cause{cause=\"descriptors\"} 1",
             "goldcrest_store_full_cause{cause=\"disk\"} 0",

@@ -37,6 +37,7 @@ mod sys_topics;
 
 use crate::net::{AwaitedAddresses, ListenSocket};
 use crate::shard::Mailboxes;
+use goldcrest_core::MemoryCeiling;
 use goldcrest_store::StoreHealth;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +78,7 @@ struct Served {
     mailboxes: Arc<Mailboxes>,
     /// `None` if the gateway keeps everything in memory.
     store: Option<Arc<StoreHealth>>,
+    memory: Arc<MemoryCeiling>,
 }
 
 impl Admin {
@@ -115,8 +117,13 @@ impl Admin {
     }
 
     /// From now on the gateway serves clients, and its shards and its store can be asked.
-    pub(crate) fn serving(&self, mailboxes: Arc<Mailboxes>, store: Option<Arc<StoreHealth>>) {
-        let _ = self.state.served.set(Served { mailboxes, store });
+    pub(crate) fn serving(
+        &self,
+        mailboxes: Arc<Mailboxes>,
+        store: Option<Arc<StoreHealth>>,
+        memory: Arc<MemoryCeiling>,
+    ) {
+        let _ = self.state.served.set(Served { mailboxes, store, memory });
         self.state.is_serving.notify_one();
     }
 

@@ -1,7 +1,7 @@
 //! The counters of the gateway at one moment.
 
 use super::{ANSWER_TIME, AdminState, Served};
-use goldcrest_core::{Counters, DropReason};
+use goldcrest_core::{Counters, DropReason, MemoryCeiling, MemoryUse};
 use goldcrest_store::{Cause, Stats, StoreHealth};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +16,7 @@ pub(super) struct Snapshot {
     pub(super) accepted: u64,
     /// Bytes of the process's memory that no file backs: heap and stacks. `None` if the system does not tell.
     pub(super) heap: Option<u64>,
+    pub(super) memory: MemorySnapshot,
     /// How many configured addresses the system does not have yet.
     pub(super) awaited: usize,
     /// Sums over all shards. A retained message, which each shard has, counts once.
@@ -26,6 +27,14 @@ pub(super) struct Snapshot {
     pub(super) dropped: [u64; DropReason::ALL.len()],
     /// `None` if the gateway keeps everything in memory.
     pub(super) store: Option<StoreSnapshot>,
+}
+
+/// The ceiling on memory, and what is taken below it, in bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemorySnapshot {
+    pub(super) max: u64,
+    /// By use: its name, the bytes that are taken, and how many claims were refused.
+    pub(super) uses: Vec<(&'static str, u64, u64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,6 +61,7 @@ impl Snapshot {
             awaited: state.missing.count(),
             accepted: served.mailboxes.accepted.load(Ordering::Relaxed),
             heap: heap(),
+            memory: MemorySnapshot::take(&served.memory),
             connection_ends: served.mailboxes.connection_ends.counts(),
             store: served.store.as_deref().map(StoreSnapshot::take),
             ..Self::default()
@@ -82,6 +92,24 @@ fn heap() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let (kib, _) = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?.trim().split_once(' ')?;
     kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+impl MemorySnapshot {
+    fn take(ceiling: &MemoryCeiling) -> Self {
+        let of =
+            |purpose: MemoryUse| (purpose.as_str(), ceiling.taken(purpose) as u64, ceiling.refused(purpose) as u64);
+        Self { max: ceiling.bytes() as u64, uses: MemoryUse::ALL.map(of).to_vec() }
+    }
+
+    /// What is taken in all.
+    pub(super) fn taken(&self) -> u64 {
+        self.uses.iter().map(|(_, bytes, _)| bytes).sum()
+    }
+
+    /// How many claims were refused in all.
+    pub(super) fn refused(&self) -> u64 {
+        self.uses.iter().map(|(_, _, refused)| refused).sum()
+    }
 }
 
 impl StoreSnapshot {

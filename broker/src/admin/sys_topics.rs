@@ -3,7 +3,7 @@
 //! A topic that Mosquitto also has, with the same meaning, has the same name here.
 
 use super::load::Load;
-use super::snapshot::{Snapshot, StoreSnapshot};
+use super::snapshot::{MemorySnapshot, Snapshot, StoreSnapshot};
 use super::{ANSWER_TIME, AdminState, Served};
 use goldcrest_core::codec::QoS;
 use goldcrest_core::{Broker, DropReason, Instant, LocalPublish, TopicName};
@@ -97,6 +97,7 @@ impl Topics {
             values.add("heap/current size", heap);
             values.add("heap/maximum size", self.most_heap);
         }
+        memory_values(&mut values, &snapshot.memory);
         values.add("subscriptions/count", counters.subscriptions);
         values.add("retained messages/count", counters.retained);
         values.add("deliveries/count", counters.deliveries);
@@ -137,6 +138,16 @@ impl Topics {
             values.add("store/disk/sync microseconds", mean);
             self.synced = (stats.syncs.count, stats.syncs.total);
         }
+    }
+}
+
+fn memory_values(values: &mut Values, memory: &MemorySnapshot) {
+    values.add("memory/max", memory.max);
+    values.add("memory/taken", memory.taken());
+    values.add("memory/refused", memory.refused());
+    for (name, bytes, refused) in &memory.uses {
+        values.add(&format!("memory/taken/{name}"), bytes);
+        values.add(&format!("memory/refused/{name}"), refused);
     }
 }
 

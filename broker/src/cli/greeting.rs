@@ -1,11 +1,17 @@
 //! What the gateway prints when it serves.
 
-use crate::config::{Config, host_of};
+use crate::config::{Config, MemoryBound, host_of};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The text that a newcomer reads first. Programs read the lines `listening on ADDRESS` too.
-pub(super) fn greeting(config: &Config, addresses: &[SocketAddr], http: &[SocketAddr], awaited: &[String]) -> String {
+pub(super) fn greeting(
+    config: &Config,
+    addresses: &[SocketAddr],
+    http: &[SocketAddr],
+    awaited: &[String],
+    memory: MemoryBound,
+) -> String {
     let mut text = format!("Goldcrest {}\n", env!("CARGO_PKG_VERSION"));
     for address in http {
         let _ = writeln!(text, "health, metrics and sessions on http://{}/", authority(*address));
@@ -30,6 +36,7 @@ pub(super) fn greeting(config: &Config, addresses: &[SocketAddr], http: &[Socket
                      --memory-only or memory_only = true\n";
         }
     }
+    let _ = writeln!(text, "memory is at most {memory}: --memory-max, or max in [memory]");
     if let Some(address) = addresses.first() {
         let at = reach(*address);
         let program = quoted(std::env::args().next().unwrap_or_else(|| "goldcrest".to_owned()));
@@ -78,12 +85,18 @@ fn quoted(word: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MemoryMax;
+
+    fn memory() -> MemoryBound {
+        MemoryMax::Bytes(48 << 20).bound()
+    }
 
     /// People paste the commands that the greeting shows into a shell.
     #[test]
     fn commands_in_the_greeting_name_the_interface_of_a_link_local_address() {
         let local = "[fe80::1%1]:1883".parse().unwrap();
-        let text = greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()]);
+        let text =
+            greeting(&Config::default(), &[local], &[local], &["it does not listen on x yet: y".to_owned()], memory());
         assert!(text.contains("listening on [fe80::1%lo]:1883\n"), "{text}");
         assert!(text.contains(" sub -h fe80::1%lo -p 1883 "), "{text}");
         assert!(text.contains("http://[fe80::1%25lo]:1883/\n"), "{text}");
@@ -94,12 +107,12 @@ mod tests {
     #[test]
     fn the_greeting_names_real_ports_and_says_what_is_kept() {
         let config = Config { data_dir: Some("/data".into()), ..Config::default() };
-        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()], &[]);
+        let text = greeting(&config, &["[::]:41234".parse().unwrap()], &["[::1]:9".parse().unwrap()], &[], memory());
         assert!(text.contains("sessions on http://[::1]:9/\n"), "{text}");
         assert!(text.contains("\nlistening on [::]:41234\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h ::1 -p 41234 "), "{text}");
-        assert!(text.contains("messages are kept in /data\n"), "{text}");
-        let text = greeting(&Config { memory_only: true, ..config }, &[], &[], &[]);
+        assert!(text.contains("messages are kept in /data\nmemory is at most 48 MiB, as configured: "), "{text}");
+        let text = greeting(&Config { memory_only: true, ..config }, &[], &[], &[], memory());
         assert!(text.contains("messages are kept in memory alone, and gone after a stop: --memory-only"), "{text}");
     }
 }

@@ -4,7 +4,7 @@ use super::args::{any, number, path, text};
 use super::greeting::greeting;
 use super::{Failure, LAST_WORDS, NO_DATA_DIR, read_config};
 use crate::config::{
-    Config, ListenAddress, Listener, MAX_SHARDS, default_data_dir, listen_addresses, shards_for_cores,
+    Config, ListenAddress, Listener, MAX_SHARDS, MemoryMax, default_data_dir, listen_addresses, shards_for_cores,
 };
 use crate::output::BackgroundWriter;
 use std::path::PathBuf;
@@ -38,6 +38,9 @@ pub(super) struct ServeOptions {
     /// Worker threads; auto is one for each core but one [default: as many as the store was made for, and auto where there is none yet]
     #[arg(long, value_name = "N", value_parser = text(shards))]
     shards: Option<u16>,
+    /// The most memory that the process takes, like 256MiB; auto is half of what its cgroup or the machine has, at least 32MiB [default: auto]
+    #[arg(long, value_name = "BYTES", value_parser = text(MemoryMax::parse))]
+    memory_max: Option<MemoryMax>,
     /// Write these log lines to standard error: off, error, warn, info, debug or trace, or a list like info,goldcrest::shard=debug
     /// [default: $RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL", value_parser = text(any))]
@@ -83,6 +86,7 @@ impl ServeOptions {
         config.memory_only = self.memory_only || (config.memory_only && self.data_dir.is_none());
         config.data_dir = self.data_dir.or(config.data_dir);
         config.shards = self.shards.unwrap_or(config.shards);
+        config.memory_max = self.memory_max.unwrap_or(config.memory_max);
         config.log = self.log.or(config.log);
         Ok(config)
     }
@@ -124,7 +128,13 @@ pub(super) fn serve(options: ServeOptions) -> Result<(), Failure> {
             });
         };
         crate::run(&config, shutdown, |gateway| {
-            let text = greeting(&config, gateway.addresses(), gateway.http_addresses(), &gateway.awaited());
+            let text = greeting(
+                &config,
+                gateway.addresses(),
+                gateway.http_addresses(),
+                &gateway.awaited(),
+                gateway.memory_bound(),
+            );
             out.write(text.as_bytes());
         })
         .await
@@ -179,7 +189,10 @@ mod tests {
         let all =
             ["--config", "a.toml", "--listen", "127.0.0.1:0", "--listen=[::1]:1884", "--data-dir", "d", "--shards=2"];
         assert_eq!(
-            options(&[&all[..], &["--log", "debug", "--allow-anonymous", "--http=[::1]:9883"]].concat()),
+            options(
+                &[&all[..], &["--log", "debug", "--allow-anonymous", "--http=[::1]:9883", "--memory-max=64MiB"]]
+                    .concat()
+            ),
             ServeOptions {
                 config: Some("a.toml".into()),
                 listen: vec![vec!["127.0.0.1:0".parse().unwrap()], vec!["[::1]:1884".parse().unwrap()]],
@@ -188,6 +201,7 @@ mod tests {
                 data_dir: Some("d".into()),
                 memory_only: false,
                 shards: Some(2),
+                memory_max: Some(MemoryMax::Bytes(64 << 20)),
                 log: Some("debug".to_owned()),
             }
         );
@@ -198,6 +212,7 @@ mod tests {
         assert!(mistake(&["--listen", "localhost"]).contains("like 127.0.0.1:1883"));
         assert!(mistake(&["--shards", "0"]).contains("\"0\" of --shards: a number from 1 to 256"));
         assert!(mistake(&["--shards", "all"]).contains("or auto"));
+        assert!(mistake(&["--memory-max", "1MiB"]).contains("\"1MiB\" of --memory-max: auto, or bytes from 16MiB on"));
         assert!(mistake(&["--shards"]).contains("--shards"));
         assert_eq!(mistake(&["--lisen", "x"]), "--lisen is no option; did you mean --listen?");
         assert!(mistake(&["serve"]).contains("\"serve\" is no subcommand; there are sub, pub, store, budget, "));

@@ -5,7 +5,7 @@ use super::address::{ListenAddress, listen_addresses};
 use super::values::{
     Boolean, Bytes, Integer, Keys, OneOf, Table, Value, Word, list, list_of_some, scalar, string, within,
 };
-use super::{Config, HttpConfig, Listener, MAX_SHARDS, StoreConfig, Sync, shards_for_cores};
+use super::{Config, HttpConfig, Listener, MAX_SHARDS, MemoryMax, StoreConfig, Sync, shards_for_cores};
 use crate::output::log;
 use goldcrest_core::codec::{MAX_PACKET_LEN, QoS};
 use goldcrest_core::{Capacity, Limits, Overflow, OverflowRule, ResendExpired, ShareRule, ShareStrategy, TopicFilter};
@@ -26,6 +26,7 @@ pub(super) struct Document {
     #[serde(default, deserialize_with = "path")]
     data_dir: Option<PathBuf>,
     memory_only: Option<Boolean>,
+    memory: Option<Table<MemoryKeys>>,
     log: Option<Table<LogKeys>>,
     store: Option<Table<StoreKeys>>,
     #[serde(default, deserialize_with = "listeners")]
@@ -49,6 +50,7 @@ impl Document {
             config.listeners = listeners.into_iter().flat_map(|it| it.0.listeners()).collect();
         }
         set(&mut config.sys_interval_s, self.sys.and_then(|sys| sys.0.interval_s));
+        config.memory_max = self.memory.and_then(|memory| memory.0.max).unwrap_or(config.memory_max);
         apply(self.store, &mut config.store, StoreKeys::apply);
         apply(self.http, &mut config.http, HttpKeys::apply);
         apply(self.capacity, &mut config.capacity, CapacityKeys::apply);
@@ -94,6 +96,21 @@ impl Keys for LogKeys {
 
 fn log_level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     string(from, log::LEVELS, |level| log::parse_filter(level).map(|_| level.to_owned())).map(Some)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemoryKeys {
+    #[serde(default, deserialize_with = "memory_max")]
+    max: Option<MemoryMax>,
+}
+
+impl Keys for MemoryKeys {
+    const ALLOWED: &'static str = "a table: [memory]";
+}
+
+fn memory_max<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MemoryMax>, D::Error> {
+    scalar(from, MemoryMax::ALLOWED, MemoryMax::of_integer, MemoryMax::of_text).map(Some)
 }
 
 #[derive(Debug, Deserialize)]

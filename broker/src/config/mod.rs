@@ -4,6 +4,7 @@ mod address;
 mod data_dir;
 mod document;
 mod file;
+mod memory;
 mod mistake;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,8 @@ mod values;
 pub use address::ListenAddress;
 pub(crate) use address::{host_of, interface_exists, listen_addresses};
 pub(crate) use data_dir::default_data_dir;
+pub(crate) use memory::MemoryBound;
+pub use memory::MemoryMax;
 pub use mistake::ConfigError;
 
 use document::Document;
@@ -33,6 +36,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Keeps sessions and messages in memory alone, whatever `data_dir` says: a stop or a crash loses messages that were acknowledged.
     pub memory_only: bool,
+    /// The most memory that the process takes, whatever clients do.
+    pub memory_max: MemoryMax,
     /// How sessions and messages are kept on disk.
     pub store: StoreConfig,
     /// The HTTP endpoint for operators.
@@ -166,6 +171,7 @@ impl Default for Config {
             shards: 0,
             data_dir: None,
             memory_only: false,
+            memory_max: MemoryMax::Auto,
             store: StoreConfig::default(),
             http: HttpConfig::default(),
             sys_interval_s: 10,

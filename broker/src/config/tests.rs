@@ -34,7 +34,7 @@ fn the_example_has_all_keys_with_their_defaults() {
     let config = read(&uncommented).unwrap();
     assert_eq!((config.shards, config.broker.overflow_rules.len(), config.broker.share_rules.len()), (4, 1, 1));
     // No key is missing from the example: the error for an unknown key lists all keys that there are.
-    for section in ["store", "log", "limits", "capacity", "session", "overflow", "shared"] {
+    for section in ["memory", "store", "log", "limits", "capacity", "session", "overflow", "shared"] {
         let mistake = mistake(&format!("[{section}]\nnonsense = 1"));
         let keys = mistake.rsplit_once("allowed here: ").unwrap().1;
         for key in keys.split(", ").filter(|key| *key != "rule") {
@@ -49,6 +49,8 @@ const ALL_KEYS: &str = r#"
 shards = 3
 data_dir = "/var/lib/goldcrest"
 memory_only = true
+[memory]
+max = "100MiB"
 [log]
 level = "info,goldcrest=debug"
 [store]
@@ -126,6 +128,7 @@ fn keys_of_the_gateway_and_of_its_store_set_their_fields() {
     assert_eq!(config.shards, 3);
     assert_eq!(config.data_dir, Some(PathBuf::from("/var/lib/goldcrest")));
     assert!(config.memory_only);
+    assert_eq!(config.memory_max, MemoryMax::Bytes(100 << 20));
     assert_eq!(config.log.as_deref(), Some("info,goldcrest=debug"));
     assert_eq!(
         config.store,
@@ -223,8 +226,9 @@ fn an_unknown_key_names_file_line_key_and_what_is_allowed() {
         "gateway.toml:4: overflow.defualt: unknown key; allowed here: default, rule; did you mean default?"
     );
     assert!(
-        mistake("[limit]\n")
-            .starts_with("gateway.toml:1: limit: unknown key; allowed here: shards, data_dir, memory_only, log")
+        mistake("[limit]\n").starts_with(
+            "gateway.toml:1: limit: unknown key; allowed here: shards, data_dir, memory_only, memory, log"
+        )
     );
     assert_eq!(
         mistake("[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true"),
@@ -243,6 +247,10 @@ fn of_several_unknown_keys_the_first_in_the_file_is_named() {
 
 #[test]
 fn a_wrong_value_says_what_is_allowed() {
+    assert_eq!(
+        mistake("[memory]\nmax = \"8MiB\""),
+        format!("gateway.toml:2: memory.max: \"8MiB\" is not allowed; allowed: {}", MemoryMax::ALLOWED)
+    );
     assert_eq!(
         mistake("[limits]\nreceive_maximum = 65536"),
         "gateway.toml:2: limits.receive_maximum: 65536 is not allowed; allowed: an integer from 1 to 65535"

@@ -246,7 +246,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOf<T> {
     }
 }
 
-fn bytes_with_unit(text: &str) -> Option<u64> {
+/// Bytes as a string like `"64KiB"`.
+pub(super) fn bytes_with_unit(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor = match text.strip_prefix(digits)?.trim_start() {
         "" | "B" => 1,

@@ -33,6 +33,15 @@ pub enum StartError {
     Thread(io::Error),
     /// The limit of open files leaves no room for any connection.
     Descriptors(TooFewDescriptors),
+    /// So many shards take so many bytes before a client comes, and too little of the most that may be taken is left.
+    Memory {
+        /// The bytes that may be taken.
+        max: u64,
+        /// How many shards there are.
+        shards: u16,
+        /// The bytes that they and the program take.
+        other: u64,
+    },
     /// The system has no random numbers, and without them clients could make the broker's tables slow.
     Random(getrandom::Error),
     /// The store in this directory cannot be used.
@@ -68,6 +77,13 @@ impl fmt::Display for StartError {
             ),
             Self::Thread(error) => write!(f, "cannot start a shard: {error}"),
             Self::Descriptors(error) => write!(f, "{error}"),
+            Self::Memory { max, shards, other } => write!(
+                f,
+                "{shards} shards take {} MiB before a client comes, and max in [memory] allows {} MiB in all: say fewer --shards, or more \
+                 --memory-max",
+                other >> 20,
+                max >> 20
+            ),
             Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Store(path, error) => {
                 write!(f, "cannot use the store in {}: {error}", path.display())?;

@@ -3,6 +3,7 @@
 //! ```text
 //! client    a client within the program
 //! control   counters, another configuration, other permissions
+//! memory    the ceiling on memory, and what is taken at start
 //! failure   why a gateway does not start, or ends
 //! settings  the configuration of all shards' brokers
 //! ```
@@ -10,6 +11,7 @@
 mod client;
 mod control;
 mod failure;
+mod memory;
 mod settings;
 
 pub use client::{LocalClient, LocalClientError, ReceivedMessage};
@@ -17,15 +19,18 @@ pub use control::ReloadError;
 pub use failure::{Failed, StartError};
 
 use self::failure::refuse_mistakes;
+use self::memory::MemoryPlan;
+pub(crate) use self::memory::other_bytes;
 use self::settings::BrokerSettings;
 use crate::access::{Access, Principals};
 use crate::admin::Admin;
-use crate::config::{Config, cores, shards_for_cores};
+use crate::config::{Config, MemoryBound, cores, shards_for_cores};
 use crate::net::descriptors;
 use crate::net::{Admission, AwaitedAddresses, ListenSocket, MemoryStream, memory_pair, open_all};
 use crate::shard::{
     self, Clock, EventSender, EventStream, LocalConnection, Mailboxes, OpenStore, ShardPlan, event_channel,
 };
+use goldcrest_core::MemoryCeiling;
 use goldcrest_store::{Answer, Committer};
 use std::fmt;
 use std::io;
@@ -59,6 +64,8 @@ pub struct Gateway {
     events: Option<EventStream>,
     /// Locked while shards are given other settings.
     settings: Box<tokio::sync::Mutex<BrokerSettings>>,
+    /// The most memory that the gateway may take.
+    memory: MemoryBound,
     /// `None` if the configuration wants neither HTTP nor `$SYS` topics.
     admin: Option<Admin>,
 }
@@ -95,17 +102,16 @@ impl Gateway {
         let http = http.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>().map_err(listen)?;
         let (addresses, http_addresses) = (addresses_of(&listeners), addresses_of(&http));
         // From here on health can be asked for: restoring a large store takes long.
-        let interval = Duration::from_secs(config.sys_interval_s.into());
-        let is_seen = !config.http.listen.is_empty() || !interval.is_zero();
-        let admin =
-            is_seen.then(|| Admin::start(http, config.http.host_names.clone(), missing.clone(), interval)).transpose();
-        let admin = admin.map_err(StartError::Thread)?;
+        let admin = start_admin(config, http, &missing)?;
         let open_store = OpenStore::open(config, gives_up)?;
         let shards = open_store.as_ref().map_or_else(|| shards_in_memory(config.shards), OpenStore::shards);
         let principals = open_store.as_ref().map(OpenStore::principals).unwrap_or_default();
+        let memory = config.memory_max.bound();
+        let memory_plan = memory::plan(memory, shards)?;
+        let ceiling = memory_plan.ceiling.clone();
         let (end, ended) = unbounded_channel();
         let mailboxes = Arc::new(Mailboxes::new(shards));
-        let admission = admission(config, shards, open_store.is_some())?;
+        let admission = admission(config, shards, open_store.is_some(), &ceiling)?;
         let (event_sender, events) = event_channel();
         let is_durable = open_store.is_some();
         let settings = BrokerSettings {
@@ -128,9 +134,10 @@ impl Gateway {
             principals,
             events: Some(events),
             settings: Box::new(tokio::sync::Mutex::new(settings)),
+            memory,
             admin,
         };
-        let (plans, to_accept) = gateway.plans(open_store.as_ref(), &access, &event_sender, gives_up);
+        let (plans, to_accept) = gateway.plans(&memory_plan, open_store.as_ref(), &access, &event_sender, gives_up);
         gateway.start_shards(plans, &end, gives_up)?;
         let health = open_store.as_ref().map(OpenStore::health);
         if let Some(open_store) = open_store {
@@ -138,7 +145,7 @@ impl Gateway {
             gateway.store = Some(start_store(open_store, mailboxes.clone(), watch, end)?);
         }
         if let Some(admin) = &gateway.admin {
-            admin.serving(mailboxes, health);
+            admin.serving(mailboxes, health, ceiling);
         }
         // Not earlier: a health check that connects must not find the gateway ready before it is.
         let listeners = listeners.into_iter().map(ListenSocket::listen).collect::<Result<Vec<_>, _>>();
@@ -149,6 +156,7 @@ impl Gateway {
     /// The plan that each shard is started with, and the channels on which the shards get their listeners.
     fn plans(
         &mut self,
+        memory: &MemoryPlan,
         open_store: Option<&OpenStore>,
         access: &Access,
         events: &EventSender,
@@ -160,6 +168,8 @@ impl Gateway {
             let plan = ShardPlan {
                 config: settings.of_shard(index),
                 capacity: settings.config.capacity,
+                ceiling: memory.ceiling.clone(),
+                spare_bytes: memory.spare_bytes,
                 clock: open_store.map_or_else(|| Clock::start_at(0), |open_store| open_store.clock),
                 mailboxes: self.mailboxes.0.clone(),
                 admission: self.admission.clone(),
@@ -211,6 +221,16 @@ impl Gateway {
     /// [`HttpConfig::listen`](crate::HttpConfig::listen).
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http_addresses
+    }
+
+    /// The most memory that the process takes, in bytes, whatever clients do: what [`Config::memory_max`] is on this machine.
+    pub fn memory_max(&self) -> u64 {
+        self.memory.bytes
+    }
+
+    /// The same in words, with where it comes from.
+    pub(crate) fn memory_bound(&self) -> MemoryBound {
+        self.memory
     }
 
     /// The names of principals and their numbers. With a store both are the same after a restart.
@@ -298,6 +318,20 @@ impl fmt::Debug for ShutDownOnDrop {
     }
 }
 
+/// Starts HTTP and `$SYS` topics, if the configuration wants either.
+fn start_admin(
+    config: &Config,
+    http: Vec<ListenSocket>,
+    missing: &AwaitedAddresses,
+) -> Result<Option<Admin>, StartError> {
+    let interval = Duration::from_secs(config.sys_interval_s.into());
+    if config.http.listen.is_empty() && interval.is_zero() {
+        return Ok(None);
+    }
+    let admin = Admin::start(http, config.http.host_names.clone(), missing.clone(), interval);
+    admin.map(Some).map_err(StartError::Thread)
+}
+
 /// The number of shards of a gateway without a store. If `configured` is 0, the number of cores decides.
 fn shards_in_memory(configured: u16) -> u16 {
     let (shards, why) = match configured {
@@ -353,14 +387,20 @@ fn draw_seed() -> Result<u128, StartError> {
 }
 
 /// The bounds on connections, as far as the limit of open files allows.
-fn admission(config: &Config, shards: u16, has_store: bool) -> Result<Arc<Admission>, StartError> {
+fn admission(
+    config: &Config,
+    shards: u16,
+    has_store: bool,
+    ceiling: &Arc<MemoryCeiling>,
+) -> Result<Arc<Admission>, StartError> {
     let needed = descriptors::needed(shards, has_store);
     let allowed = descriptors::raise_limit(needed).map_err(StartError::Descriptors)?;
     let connections = config.capacity.connections.saturating_mul(shards.into()).min(allowed);
     descriptors::make_room(connections);
     let connect_timeout = Duration::from_millis(config.broker.connect_timeout_ms.into());
     let connect_bytes = config.broker.limits.packet_bytes.min(goldcrest_core::Limits::OTHER_PACKET_BYTES);
-    Ok(Arc::new(Admission::new(connections, config.unfinished_connections, connect_timeout, connect_bytes)))
+    let admission = Admission::new(connections, config.unfinished_connections, connect_timeout, connect_bytes);
+    Ok(Arc::new(admission.under(ceiling)))
 }
 
 /// Starts the thread of a shard. The channel yields one result once the shard is restored.

@@ -1,6 +1,8 @@
 //! How many connections there may be: in all, and without a whole CONNECT.
 
+use super::memory_credit;
 use crate::output::log::Throttle;
+use goldcrest_core::{MemoryCeiling, MemoryUse};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,14 +31,70 @@ pub(crate) struct Admission {
     without_id: AtomicUsize,
     complaints: Throttle,
     turned_away: Throttle,
+    /// Of the memory of the process.
+    memory: Arc<MemoryCeiling>,
 }
 
-/// The right to be one of the open connections, until it is dropped.
-pub(crate) struct ConnectionPermit(Arc<Admission>);
+/// What the gateway has in memory for each connection, besides bytes that wait: the socket, what the runtime keeps of it, and the task that waits for its
+/// CONNECT. Measured was less.
+pub(crate) const CONNECTION_BYTES: usize = 1024;
+
+/// The right to be one of the open connections, and what its bytes that wait have claimed of the memory of the process, until it is dropped.
+pub(crate) struct ConnectionPermit {
+    admission: Arc<Admission>,
+    /// Claimed for bytes that wait.
+    claimed: usize,
+}
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        let Self { admission, claimed } = self;
+        memory_credit::give_back(&admission.memory, *claimed);
+        admission.memory.give_back(MemoryUse::Connections, CONNECTION_BYTES);
+        admission.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ConnectionPermit {
+    /// How many bytes are claimed.
+    pub(super) fn claimed(&self) -> usize {
+        self.claimed
+    }
+
+    /// Claims so many bytes, instead of those that were claimed before, for what is there already. False, and nothing changed, if there is no memory left.
+    pub(crate) fn claim(&mut self, bytes: usize) -> bool {
+        let memory = &self.admission.memory;
+        if bytes > self.claimed {
+            if !memory_credit::take(memory, bytes - self.claimed) {
+                return false;
+            }
+        } else {
+            memory_credit::give_back(memory, self.claimed - bytes);
+        }
+        self.claimed = bytes;
+        true
+    }
+
+    /// Claims so many bytes for a large packet that has begun. False, and nothing changed, if it has to wait. One that `is_first` of those who wait may
+    /// have more.
+    pub(crate) fn claim_for_packet(&mut self, bytes: usize, is_first: bool) -> bool {
+        let (memory, more) = (&self.admission.memory, bytes.saturating_sub(self.claimed));
+        let is_granted = more == 0
+            || if is_first {
+                memory_credit::take_for_first(memory, more)
+            } else {
+                memory_credit::take_for_packet(memory, self.claimed, more)
+            };
+        if !is_granted {
+            return false;
+        }
+        self.claimed = self.claimed.max(bytes);
+        true
+    }
+
+    /// How many bytes may be read or written at once, `most` unless memory is short.
+    pub(crate) fn most_at_once(&self, most: usize) -> usize {
+        memory_credit::most_at_once(&self.admission.memory, most)
     }
 }
 
@@ -61,13 +119,22 @@ impl Admission {
             without_id: AtomicUsize::new(0),
             complaints: Throttle::default(),
             turned_away: Throttle::default(),
+            memory: MemoryCeiling::new(usize::MAX),
         }
+    }
+
+    /// Connections and the bytes that wait in them are claimed from `memory`.
+    pub(crate) fn under(self, memory: &Arc<MemoryCeiling>) -> Self {
+        Self { memory: memory.clone(), ..self }
     }
 
     /// A permit for one connection more, if there may be one.
     pub(crate) fn permit(self: &Arc<Self>) -> Option<ConnectionPermit> {
+        if !self.memory.take(MemoryUse::Connections, CONNECTION_BYTES) {
+            return None;
+        }
         // Counted before the bound is checked: dropping the permit takes the count back.
-        let permit = ConnectionPermit(self.clone());
+        let permit = ConnectionPermit { admission: self.clone(), claimed: 0 };
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.connections).then_some(permit)
     }
 
@@ -146,6 +213,25 @@ mod tests {
         }
         drop(permit);
         admission.wait_for_connect_permit().await;
+    }
+
+    #[test]
+    fn connections_and_their_bytes_are_claimed_and_given_back() {
+        let memory = MemoryCeiling::new(16 << 20);
+        let admission = Arc::new(Admission::new(2, 1, Duration::from_secs(1), 1024).under(&memory));
+        let mut permit = admission.permit().unwrap();
+        assert_eq!(memory.taken(MemoryUse::Connections), CONNECTION_BYTES);
+        assert!(permit.claim(1000) && permit.claim_for_packet(1 << 20, false) && permit.claimed() == 1 << 20);
+        assert!(memory.taken(MemoryUse::Receiving) >= 1 << 20);
+        assert!(!permit.claim_for_packet(4 << 20, false) && !permit.claim_for_packet(8 << 20, true));
+        assert!(permit.claim_for_packet(4 << 20, true) && permit.claim(1 << 20) && permit.claimed() == 1 << 20);
+        assert!(permit.claim(0) && memory.taken(MemoryUse::Receiving) < 1 << 18);
+        assert!(permit.claim(5000));
+        drop(permit);
+        assert_eq!(memory.taken(MemoryUse::Connections), 0);
+        assert!(memory.taken(MemoryUse::Receiving) < 1 << 18, "what is left is the credit of the thread");
+        memory.take_anyway(MemoryUse::Other, 16 << 20);
+        assert!(admission.permit().is_none(), "nothing is left");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! A queue of bytes that wait: bytes that were read and not consumed yet, or bytes that were not written yet.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A first-in, first-out queue of bytes that stand in one piece. An empty queue holds no memory and is as small as a pointer: the queues of most
 /// connections are empty most of the time.
@@ -19,6 +19,8 @@ struct QueuedBytes {
 thread_local! {
     // A read often ends amid a packet, so some bytes wait for a moment after most reads. Long packets come in parts.
     static SPARES: RefCell<Spares> = RefCell::default();
+    /// The most bytes of it on this thread.
+    static MOST_SPARE_BYTES: Cell<usize> = const { Cell::new(Spares::MOST_BYTES) };
 }
 
 /// The memory of emptied queues, which a shard keeps for the next ones.
@@ -49,7 +51,7 @@ impl Spares {
 
     fn keep(&mut self, mut spare: Box<QueuedBytes>) {
         let bytes = self.bytes + spare.bytes.capacity();
-        if self.list.len() < Self::MOST && bytes <= Self::MOST_BYTES {
+        if self.list.len() < Self::MOST && bytes <= MOST_SPARE_BYTES.get() {
             spare.bytes.clear();
             (spare.left, spare.seen) = (0, 0);
             self.bytes = bytes;
@@ -69,6 +71,16 @@ impl ByteQueue {
     pub(crate) const fn most_bytes(expected: usize) -> usize {
         let twice = expected.saturating_mul(2);
         if twice > Self::KEEP { twice } else { Self::KEEP }
+    }
+
+    /// Has this thread keep spare memory of up to so many bytes, where that is less than [`ByteQueue::SPARE_BYTES`].
+    pub(crate) fn keep_spares(bytes: usize) {
+        MOST_SPARE_BYTES.set(bytes.min(Spares::MOST_BYTES));
+    }
+
+    /// The bytes of memory that it holds.
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -148,7 +160,7 @@ mod tests {
     use super::*;
 
     fn capacity(backlog: &ByteQueue) -> usize {
-        backlog.0.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
+        backlog.capacity()
     }
 
     fn filled(bytes: usize) -> ByteQueue {
@@ -222,6 +234,11 @@ mod tests {
         assert_eq!(capacity(&filled(1)), 1, "a large one is not for few bytes");
         let again = filled(1 << 19);
         assert_eq!((capacity(&again), SPARES.with_borrow(|spares| spares.bytes)), (1 << 20, 3 << 20));
+        SPARES.take();
+        ByteQueue::keep_spares(1 << 20);
+        let mut large: Vec<_> = (0..5).map(|_| filled(1 << 19)).collect();
+        large.iter_mut().for_each(ByteQueue::clear);
+        assert_eq!(SPARES.with_borrow(|spares| (spares.list.len(), spares.bytes)), (2, 1 << 20));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::admission::{Admission, ConnectPermit, ConnectionPermit};
 use super::transport::Transport;
 use rustix::io::Errno;
+use socket2::SockRef;
 use std::fs::File;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -11,6 +12,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+
+/// Bytes that the system takes for a connection beyond those that are on their way. By default it takes megabytes for a peer that does not read.
+const MOST_UNSENT: u32 = 128 * 1024;
 
 /// Who serves the connections that a listener accepts.
 pub(crate) trait Reception {
@@ -35,11 +39,16 @@ pub(crate) async fn accept(reception: impl Reception, listener: TcpListener) {
             Ok((stream, peer)) => {
                 reception.count_accepted();
                 let Some(permit) = reception.admission().permit() else {
-                    reception.refuse(peer, "as many are open as connections in [capacity] or the system allows");
+                    reception.refuse(
+                        peer,
+                        "as many are open as connections in [capacity], max in [memory] or the system allows",
+                    );
                     continue;
                 };
                 // Each write has whole packets: to hold them back until there are more bytes would only delay them.
                 let _ = stream.set_nodelay(true);
+                // The rest of what a client does not read stays with the core, which counts it.
+                let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
                 let connect_permit = reception.admission().wait_for_connect_permit().await;
                 reception.receive(Transport::Tcp(stream), peer, permit, connect_permit);
             }

@@ -9,6 +9,7 @@
 //! socket       one Network Connection: reads, writes, and the bytes that wait in between
 //! transport    the stream of bytes below a socket: over TCP, or in memory
 //! byte_queue   a queue of such bytes
+//! memory_credit what such bytes claim of the memory that the process may take
 //! descriptors  the limit of open files
 //! ```
 
@@ -18,15 +19,16 @@ pub(crate) mod descriptors;
 mod foreign;
 mod listen_socket;
 mod listener;
+mod memory_credit;
 mod socket;
 mod transport;
 
-pub(crate) use admission::{Admission, ConnectPermit, ConnectionPermit, GRACE, UNFINISHED_BYTES};
+pub(crate) use admission::{Admission, CONNECTION_BYTES, ConnectPermit, ConnectionPermit, GRACE, UNFINISHED_BYTES};
 pub(crate) use byte_queue::ByteQueue;
 pub(crate) use foreign::Protocol;
 pub(crate) use listen_socket::{AwaitedAddresses, ListenSocket, open_all};
 pub(crate) use listener::{Reception, accept};
-pub(crate) use socket::{CHUNK, READ_BUFFER, ReadOutcome, Reading, Socket};
+pub(crate) use socket::{CHUNK, Holding, READ_BUFFER, ReadOutcome, Reading, Socket};
 pub use transport::memory::MemoryStream;
 pub(crate) use transport::memory::pair as memory_pair;
 pub(crate) use transport::{Asking, Detached, Transport};

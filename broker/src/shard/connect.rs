@@ -53,13 +53,13 @@ async fn receive(
     shard: Rc<Shard>,
     transport: Transport,
     peer: Option<SocketAddr>,
-    permit: ConnectionPermit,
+    mut permit: ConnectionPermit,
     mut connect_permit: ConnectPermit,
 ) {
     let tell = |end, why: fmt::Arguments<'_>| {
         shard.mailboxes.connection_ends.tell(&ConnectionEnd { end, client: "", address: peer, was_open: false, why });
     };
-    let (home, bytes) = match read_in_time(&shard, &transport, peer, &mut connect_permit).await {
+    let (home, bytes) = match read_in_time(&shard, &transport, peer, (&mut permit, &mut connect_permit)).await {
         Ok(Ok(first)) => first,
         // A health check connects, sends nothing and closes: this is not worth a line.
         Ok(Err(ConnectFailure::Peer(error, 0))) => {
@@ -107,9 +107,9 @@ async fn read_in_time(
     shard: &Shard,
     transport: &Transport,
     peer: Option<SocketAddr>,
-    connect_permit: &mut ConnectPermit,
+    permits: (&mut ConnectionPermit, &mut ConnectPermit),
 ) -> Result<Result<(u16, Vec<u8>), ConnectFailure>, Elapsed> {
-    let mut reading = pin!(read(shard, transport, peer, connect_permit));
+    let mut reading = pin!(read(shard, transport, peer, permits));
     match timeout(shard.admission.connect_timeout, &mut reading).await {
         Err(_) => {
             // After the process was stopped for a while, the time may be over before the runtime has asked the system for arrived bytes.
@@ -125,7 +125,7 @@ async fn read(
     shard: &Shard,
     transport: &Transport,
     peer: Option<SocketAddr>,
-    connect_permit: &mut ConnectPermit,
+    (permit, connect_permit): (&mut ConnectionPermit, &mut ConnectPermit),
 ) -> Result<(u16, Vec<u8>), ConnectFailure> {
     let since = Instant::now();
     let mut bytes = Vec::new();
@@ -149,7 +149,7 @@ async fn read(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(ConnectFailure::Peer(error, bytes.len())),
         };
-        if !connect_permit.grow(read) {
+        if !connect_permit.grow(read) || !claim(permit, bytes.capacity()) {
             return Err(ConnectFailure::Pressed("unfinished CONNECT packets fill the memory set apart for them"));
         }
         if let Some(protocol) = Protocol::of(&bytes) {
@@ -160,6 +160,14 @@ async fn read(
         }
     }
 }
+
+/// Claims memory for an unfinished CONNECT. For a small one there is a reserve.
+fn claim(permit: &mut ConnectionPermit, bytes: usize) -> bool {
+    if bytes <= SMALL { permit.claim(bytes) } else { permit.claim_for_packet(bytes, false) }
+}
+
+/// A CONNECT of so many bytes is small.
+const SMALL: usize = 4096;
 
 fn read_chunk(transport: &Transport, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let mut chunk = [0; 4096];

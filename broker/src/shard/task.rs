@@ -8,8 +8,8 @@ use super::mailbox::Mailboxes;
 use super::persistence::{Persistence, restore};
 use super::shared::Shard;
 use crate::access::{Access, Principals};
-use crate::net::{self, Admission, ListenSocket};
-use goldcrest_core::{Broker, Capacity, ConnectionId, Memory};
+use crate::net::{self, Admission, ByteQueue, ListenSocket};
+use goldcrest_core::{Broker, Capacity, ConnectionId, Memory, MemoryCeiling};
 use goldcrest_store::{Handle, LogStore};
 use std::future::Future;
 use std::io;
@@ -35,6 +35,10 @@ const LONG: u64 = 4_096;
 pub(crate) struct ShardPlan {
     pub(crate) config: goldcrest_core::Config<'static>,
     pub(crate) capacity: Capacity,
+    /// Of the memory of the process.
+    pub(crate) ceiling: Arc<MemoryCeiling>,
+    /// Spare buffers that the shard keeps at most, in bytes.
+    pub(crate) spare_bytes: usize,
     pub(crate) clock: Clock,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) admission: Arc<Admission>,
@@ -74,6 +78,8 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
     let ShardPlan {
         config,
         capacity,
+        ceiling,
+        spare_bytes,
         clock,
         mailboxes,
         admission,
@@ -85,7 +91,8 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
         gives_up,
     } = plan;
     let index = config.shard.index;
-    let memory = Memory::owned(&capacity, &config.limits, config.shard);
+    let memory = Memory::owned(&capacity, &config.limits, config.shard).under(&ceiling);
+    ByteQueue::keep_spares(spare_bytes);
     let mut broker = Broker::new(memory, config, access.permissions);
     let persistence = match store {
         Some((log, handle)) => {
@@ -96,6 +103,7 @@ fn set_up(plan: ShardPlan) -> io::Result<(Rc<Shard>, oneshot::Receiver<Vec<Liste
         None => None,
     };
     let mut event_loop = EventLoop::new(index, mailboxes.clone(), clock, broker, persistence);
+    event_loop.claim_from(&ceiling);
     event_loop.decide_by(access.decider);
     event_loop.tell_events(events);
     let event_loop = Arc::new(Mutex::new(event_loop));
@@ -231,6 +239,8 @@ mod tests {
         let plan = ShardPlan {
             config: goldcrest_core::Config::gateway(1),
             capacity: Capacity::GATEWAY,
+            ceiling: MemoryCeiling::new(usize::MAX),
+            spare_bytes: 0,
             clock: Clock::start_at(0),
             mailboxes: Arc::new(Mailboxes::new(1)),
             admission: Arc::new(Admission::new(1, 1, Duration::from_secs(1), 1024)),

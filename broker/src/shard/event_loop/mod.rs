@@ -7,17 +7,20 @@
 //! closing       the end of a connection
 //! fair_share    connections with much work wait until others had their turn
 //! paused_reads  PINGRESP for clients from which nothing is taken for a while
+//! memory        large packets wait until there is memory for them
 //! timers        when the core's timers may fire
 //! ```
 
 mod closing;
 mod fair_share;
+mod memory;
 mod paused_reads;
 mod receive;
 mod timers;
 mod transmit;
 
 use self::fair_share::MOST_IN_TURN;
+use self::memory::MemoryWaits;
 use self::timers::Timers;
 use super::clock::Clock;
 use super::decisions::Decisions;
@@ -46,6 +49,7 @@ pub(crate) struct EventLoop {
     timers: Timers,
     /// When to look for PINGREQs of clients from which nothing is taken; see `paused_reads`.
     paused_due: Instant,
+    memory_waits: MemoryWaits,
     broker: Broker<'static>,
     decisions: Decisions,
     /// Events for the program that embeds the gateway.
@@ -115,6 +119,7 @@ impl EventLoop {
             now: None,
             timers: Timers::new(clock.now()),
             paused_due: Instant::NEVER,
+            memory_waits: MemoryWaits::default(),
             broker,
             decisions: Decisions { shard, mailboxes: mailboxes.clone(), decider: None },
             events: None,
@@ -200,7 +205,8 @@ impl EventLoop {
         if socket.is_blocked() {
             match socket.poll_unblock(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.begin();
+                    let now = self.begin();
+                    self.claim_memory(now, id, 0);
                     self.to_write_again.push(id);
                 }
                 Poll::Ready(Err(_)) => self.break_off(id),
@@ -260,6 +266,7 @@ impl EventLoop {
         let now = self.begin();
         self.run_due_timers(now);
         self.answer_pings_of_paused(now);
+        self.look_for_memory(now);
         self.serve_deferred(now);
         self.send_forwards();
         self.record(now);
@@ -293,7 +300,8 @@ impl EventLoop {
             self.wake_task();
         }
         self.now = None;
-        let due = self.persistence.as_ref().map_or(Instant::NEVER, Persistence::due).min(self.paused_due);
+        let due = self.persistence.as_ref().map_or(Instant::NEVER, Persistence::due);
+        let due = due.min(self.paused_due).min(self.memory_waits.due);
         self.broker.poll_timeout().map_or(due, |timeout| self.timers.wake_at(timeout).min(due))
     }
 

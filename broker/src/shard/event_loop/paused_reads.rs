@@ -2,7 +2,7 @@
 //! client too many replies. Such a client still sends PINGREQ, and takes the connection for lost if no PINGRESP comes.
 
 use super::EventLoop;
-use crate::net::Reading;
+use crate::net::{Holding, Reading};
 use goldcrest_core::Instant;
 
 /// How often these clients' bytes are searched for PINGREQ. Clients wait some seconds for PINGRESP.
@@ -24,6 +24,7 @@ impl EventLoop {
             return;
         }
         self.paused_due = Instant::NEVER;
+        let mut refused = Vec::new();
         let Self { broker, sockets, paused_due, .. } = self;
         for socket in sockets.iter_mut().flatten() {
             if socket.reading == Reading::Waiting && !socket.is_broken() {
@@ -31,7 +32,13 @@ impl EventLoop {
                 let seen = broker.handle_pings(socket.id, socket.unseen());
                 socket.see(seen);
                 *paused_due = now.plus_millis(PAUSE_MS);
+                if socket.claim_memory(now, 0) == Holding::Refused {
+                    refused.push(socket.id);
+                }
             }
+        }
+        for id in refused {
+            self.refuse_for_memory(now, id);
         }
     }
 }

@@ -15,7 +15,7 @@ impl EventLoop {
             let Self { sockets, read_buffer, .. } = self;
             let Some(Some(socket)) = sockets.get_mut(id.index()) else { return };
             match socket.reading {
-                Reading::Open if socket.is_deferred => return,
+                Reading::Open if socket.is_deferred || socket.waits_for_memory => return,
                 Reading::Open => {}
                 Reading::Closed if socket.is_broken() => return self.lose(id),
                 Reading::Waiting | Reading::Closed => return,
@@ -39,10 +39,12 @@ impl EventLoop {
                     let (bytes, before) = (&read_buffer[..len], broker.work());
                     let received = broker.handle_bytes(now, id, bytes);
                     socket.keep_unread(&bytes[received.consumed..]);
+                    let consumed = received.consumed;
                     let reading = after(broker, decisions, now, socket, &received.next);
                     socket.reading = reading;
                     self.note_paused(now, reading);
                     self.charge(id, before);
+                    self.claim_memory(now, id, consumed);
                 }
             }
         }
@@ -70,12 +72,14 @@ impl EventLoop {
         let consumed = received.consumed;
         let reading = after(broker, decisions, now, socket, &received.next);
         socket.consume_unread(consumed);
-        if socket.reading == Reading::Waiting && reading == Reading::Open {
+        let goes_on = socket.reading == Reading::Waiting && reading == Reading::Open;
+        if goes_on {
             socket.wake();
         }
         socket.reading = reading;
         self.note_paused(now, reading);
         self.charge(id, before);
+        self.claim_memory(now, id, if goes_on { consumed.max(1) } else { consumed });
     }
 
     /// The peer sends no more, and may still read. So before the connection is closed all replies that are owed to the peer are sent,

@@ -1,7 +1,7 @@
 //! Bytes out: writes to sockets the bytes that the core has for them.
 
 use super::EventLoop;
-use crate::net::Reading;
+use crate::net::{Holding, Reading};
 use goldcrest_core::{ConnectionId, Instant, Then};
 
 /// The most bytes that are taken from the core at once, and discarded, if nothing can be written to the client any more: replies, and few
@@ -34,12 +34,16 @@ impl EventLoop {
             return;
         }
         let before = broker.work();
-        let (transmit, payload) = broker.poll_transmit_apart(now, id, write_buffer);
+        let (transmit, payload) = broker.poll_transmit_apart(now, id, &mut write_buffer[..socket.most_to_write()]);
         match socket.write(&write_buffer[..transmit.written], payload) {
             Ok(0) => {}
             Ok(written) => broker.handle_payload_written(id, written),
             Err(_) if transmit.then == Then::Close => return self.lose(id),
             Err(_) => return self.break_off(id),
+        }
+        if socket.is_blocked() && socket.claim_memory(now, 0) == Holding::Refused {
+            // The rest of a packet can't be kept, so no other can follow.
+            return self.lose(id);
         }
         match transmit.then {
             Then::Idle => {}

@@ -1,9 +1,12 @@
 //! One Network Connection as its shard sees it: bytes in, bytes out, and bytes that wait in between.
 
+mod holding;
+
+pub(crate) use self::holding::Holding;
 use super::transport::{Asking, Source, Transport};
 use super::{ByteQueue, ConnectionPermit};
-use goldcrest_core::ConnectionId;
 use goldcrest_core::codec::packet_len;
+use goldcrest_core::{ConnectionId, Instant};
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -44,6 +47,12 @@ pub(crate) struct Socket {
     /// The core did much work for this connection, so others come first: see `EventLoop::deferred`.
     pub(crate) is_deferred: bool,
     permit: ConnectionPermit,
+    /// Memory for so many bytes is claimed since a large packet has begun.
+    promised: usize,
+    /// The packet that has begun can't go on before there is memory for it: nothing is read meanwhile.
+    pub(crate) waits_for_memory: bool,
+    /// Since when bytes have waited for the rest of their packet, and how many there were. Anew with each good part of it that comes.
+    begun: Option<(Instant, usize)>,
     /// The length of the first packet of the last read: the next packets are likely to be as long.
     packet_len: u32,
 }
@@ -91,6 +100,9 @@ impl Socket {
             is_broken: false,
             is_deferred: false,
             permit,
+            promised: 0,
+            waits_for_memory: false,
+            begun: None,
             packet_len: 0,
         }
     }
@@ -144,8 +156,9 @@ impl Socket {
         }
         let rest = self.unread.as_slice();
         let goal = match self.packet_len as usize {
-            ..LONG_PACKET => rest.len() + CHUNK,
-            len @ ..=READ_BUFFER => READ_BUFFER / len * len,
+            ..LONG_PACKET => rest.len() + self.permit.most_at_once(CHUNK),
+            len @ ..=READ_BUFFER if self.permit.most_at_once(CHUNK) == CHUNK => READ_BUFFER / len * len,
+            LONG_PACKET..=READ_BUFFER => rest.len() + SHORT_REST,
             // So much that the rest of the packet is read in place.
             _ => LONG_PACKET,
         };
@@ -180,13 +193,14 @@ impl Socket {
 
     /// Reads on while the core takes nothing from the peer, so that the core can look for PINGREQ; at most as much as one read takes.
     pub(crate) fn read_ahead(&mut self) {
+        let most = self.permit.most_at_once(READ_BUFFER);
         loop {
             let waiting = self.unread.as_slice().len();
-            if waiting >= READ_BUFFER {
+            if waiting >= most {
                 return;
             }
-            let into = self.unread.with_room(READ_BUFFER);
-            into.resize(into.capacity().min(READ_BUFFER), 0);
+            let into = self.unread.with_room(most);
+            into.resize(into.capacity().min(most).max(waiting), 0);
             // The next read finds an error, or the end, again.
             let read = self.transport.try_read(&mut into[waiting..]).unwrap_or(0);
             into.truncate(waiting + read);

@@ -1,9 +1,13 @@
-//! `goldcrest budget`: what the memory of a gateway or of a firmware costs at worst, from the tables of the core.
+//! `goldcrest budget`: what fits into the memory of a gateway, what memory is needed, and what a gateway or a firmware costs at worst, from the
+//! tables of the core.
 
+mod fits;
+
+use self::fits::{Demands, Setting, demands};
 use super::args::{number, path, text};
 use super::read_config;
 use super::serve::shards;
-use crate::config::{Config, MAX_SHARDS, shards_for_cores};
+use crate::config::{Config, MAX_SHARDS, MemoryMax, shards_for_cores};
 use crate::shard::EventLoop;
 use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Limits, Shard};
 use std::fmt::Write as _;
@@ -12,7 +16,7 @@ use std::path::PathBuf;
 /// Bytes that the store keeps in memory for the place of a record.
 const PLACE: usize = 8;
 
-/// Print the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
+/// Print what fits into the memory that a gateway may take, or what memory it needs; or the bytes of a firmware
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct BudgetOptions {
     /// Count what Resources of goldcrest-core take on a 32-bit microcontroller, and not a gateway
@@ -24,6 +28,16 @@ pub(super) struct BudgetOptions {
     /// The worker threads of the gateway [default: one for each core but one]
     #[arg(long, value_name = "N", value_parser = text(shards))]
     shards: Option<u16>,
+    /// The most memory that the gateway takes, like 256MiB [default: that of the configuration, or auto]
+    #[arg(long, value_name = "BYTES", value_parser = text(MemoryMax::parse))]
+    memory_max: Option<MemoryMax>,
+    /// Say what memory is needed for so many clients, sessions (of clients that are away), subscriptions, queued and retained messages, like
+    /// 10000-clients,50000-subscriptions,1000000-retained-of-200
+    #[arg(long = "for", value_name = "N-THINGS,...", value_parser = text(demands))]
+    wanted: Option<Demands>,
+    /// Print what each table of a gateway takes when it is full. So do the options below
+    #[arg(long, overrides_with = "tables")]
+    tables: bool,
     /// Clients at once, in each shard of a gateway [firmware: 8]
     #[arg(long, value_name = "N", value_parser = text(count))]
     connections: Option<usize>,
@@ -47,6 +61,22 @@ pub(super) struct BudgetOptions {
     deliveries: Option<usize>,
 }
 
+impl BudgetOptions {
+    /// Whether the tables are asked for.
+    fn has_tables(&self) -> bool {
+        let counts = [
+            self.connections,
+            self.sessions,
+            self.subscriptions,
+            self.topic_levels,
+            self.messages,
+            self.message_bytes,
+            self.deliveries,
+        ];
+        self.tables || counts.iter().any(Option::is_some)
+    }
+}
+
 /// An entry of a table refers to another one by a number of 32 bits.
 fn count(text: &str) -> Result<usize, String> {
     number(text, 1..=u32::MAX as usize - 1)
@@ -58,8 +88,11 @@ fn count(text: &str) -> Result<usize, String> {
 /// Options contradict each other, or the configuration has a mistake.
 pub(super) fn text_of(options: BudgetOptions) -> Result<String, String> {
     if options.firmware {
-        if options.config.is_some() || options.shards.is_some() {
-            return Err("a firmware has no --config and no --shards".to_owned());
+        if options.config.is_some() || options.shards.is_some() || options.memory_max.is_some() {
+            return Err("a firmware has no --config, no --shards and no --memory-max".to_owned());
+        }
+        if options.wanted.is_some() {
+            return Err("--for is about a gateway; a firmware has --connections and the other options".to_owned());
         }
         return firmware(&options);
     }
@@ -113,6 +146,16 @@ fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
         0 => shards_for_cores(),
         shards => shards.min(MAX_SHARDS),
     };
+    let setting = Setting { config: &config, shards };
+    if let Some(wanted) = &options.wanted {
+        return Ok(setting.needed(wanted));
+    }
+    let fits = setting.fits(options.memory_max.unwrap_or(config.memory_max).bound());
+    if !options.has_tables() { Ok(fits) } else { Ok(format!("{fits}\n{}", full_tables(&options, &config, shards))) }
+}
+
+/// What each table of a gateway takes when it is full.
+fn full_tables(options: &BudgetOptions, config: &Config, shards: u16) -> String {
     let mut capacity = config.capacity;
     let set = |limit: &mut usize, option: Option<usize>| *limit = option.unwrap_or(*limit);
     set(&mut capacity.connections, options.connections);
@@ -153,11 +196,11 @@ fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
         shard.saturating_mul(shards.into()).saturating_add(unfinished),
     );
     let long = if has_store { long_queues(limits) } else { String::new() };
-    Ok(format!(
-        "A gateway when everything in each of its {shards} shards is full. Nothing is taken before it is needed; a table that\n\
-         grows needs up to half its size more for that moment, and the allocator adds its own.\n\n{}{long}",
+    format!(
+        "What a gateway would take if everything in each of its {shards} shards were full and nothing else bounded it. Nothing is taken before it\n\
+         is needed, and all of it together no more than the memory above.\n\n{}{long}",
         table.text
-    ))
+    )
 }
 
 /// The memory that long queues in the store take, in words; empty if queues there have no limit of their own.
@@ -248,7 +291,7 @@ mod tests {
     /// The guide's table has rows like `| 2 | 8 | 8 of 60 bytes | 7.0 KiB |`.
     #[test]
     fn the_guide_has_the_same_numbers() {
-        let guide = include_str!("../../../no_std_core/EMBED.md");
+        let guide = include_str!("../../../../no_std_core/EMBED.md");
         let rows = guide.lines().filter(|line| line.ends_with(" KiB |"));
         let mut seen = 0;
         for row in rows {
@@ -283,7 +326,7 @@ mod tests {
     /// The printed capacity is the one that the shards' brokers get.
     #[test]
     fn a_default_gateway_is_printed_with_its_capacity() {
-        let text = printed(&["--shards=1"]).unwrap();
+        let text = printed(&["--shards=1", "--tables"]).unwrap();
         let config = Config::default();
         let memory = Memory::owned(&config.capacity, &Limits::GATEWAY, Shard::ONLY);
         for (kind, limit) in memory.record_slots() {
@@ -298,10 +341,17 @@ mod tests {
         assert!(bytes(&text, "messages to other shards") == 0);
     }
 
+    #[test]
+    fn a_gateway_says_what_fits_and_tables_only_if_asked() {
+        let text = printed(&["--shards=1", "--memory-max=64MiB"]).unwrap();
+        assert!(text.starts_with("Memory is at most 64 MiB, as configured. Of it ") && !text.contains(" x "), "{text}");
+        assert!(printed(&["--tables", "--shards=1", "--memory-max=64MiB"]).unwrap().starts_with(&text));
+    }
+
     /// A measurement gives 108 bytes, see tests/end_to_end/test_queue.py.
     #[test]
     fn long_queues_are_accounted_for() {
-        let text = printed(&["--shards=2"]).unwrap();
+        let text = printed(&["--shards=2", "--tables"]).unwrap();
         let marks = bytes(&text, "marks on what is durable");
         assert_eq!(bytes(&text, "places of records"), 8 * marks);
         let expected = "500000 messages in one queue in the store take 51.0 MiB with 107 B each";
@@ -310,6 +360,8 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_is_wanted() {
+        assert!(printed(&["--for=many"]).unwrap_err().contains("like 10000-clients"));
+        assert!(printed(&["--for=1-clients", "--firmware"]).unwrap_err().contains("about a gateway"));
         assert!(printed(&["--messages=0"]).unwrap_err().contains("a number from 1"));
         assert!(printed(&["--mesages=1"]).unwrap_err().contains("--mesages"));
         assert!(printed(&["--config=/no/such/file"]).unwrap_err().contains("/no/such/file"));

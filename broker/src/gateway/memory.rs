@@ -1,0 +1,70 @@
+//! The ceiling on the memory of the process, and what of it is taken before a client comes.
+
+use super::StartError;
+use crate::config::MemoryBound;
+use goldcrest_core::{MemoryCeiling, MemoryUse};
+use std::sync::Arc;
+
+/// What the process takes without any shard: the pages of the program that are used, its libraries, the threads of the store and of operators. Measured
+/// was 6 MiB.
+const PROCESS: usize = 7 << 20;
+/// What each shard takes before a client comes, besides spare buffers: stack, runtime, the buffers that its sockets share, tables that have their first
+/// entries. Measured was 1 MiB.
+const SHARD: usize = 3 << 19;
+/// The allocator can't use this part of what it has: holes between what is in use.
+const HOLES: usize = 16;
+/// What is left to clients is at least one part in so many.
+const LEAST_LEFT: usize = 4;
+
+/// What no client has a part in, and what shards do with it.
+pub(super) struct MemoryPlan {
+    pub(super) ceiling: Arc<MemoryCeiling>,
+    /// Spare buffers that each shard keeps, in bytes.
+    pub(super) spare_bytes: usize,
+}
+
+/// The ceiling for so many shards, with what they take at start.
+///
+/// # Errors
+/// Too little would be left to clients.
+pub(super) fn plan(bound: MemoryBound, shards: u16) -> Result<MemoryPlan, StartError> {
+    let max = usize::try_from(bound.bytes).unwrap_or(usize::MAX);
+    let spare_bytes = spare_bytes(max, shards);
+    let other = other_bytes(max, shards);
+    if other.saturating_mul(LEAST_LEFT) > max.saturating_mul(LEAST_LEFT - 1) {
+        return Err(StartError::Memory { max: bound.bytes, shards, other: other as u64 });
+    }
+    tracing::info!("memory: at most {bound}");
+    let ceiling = MemoryCeiling::new(max);
+    ceiling.take_anyway(MemoryUse::Other, other);
+    Ok(MemoryPlan { ceiling, spare_bytes })
+}
+
+/// What nobody claims, in bytes.
+pub(crate) fn other_bytes(max: usize, shards: u16) -> usize {
+    let shard = SHARD.saturating_add(spare_bytes(max, shards));
+    shard.saturating_mul(shards.into()).saturating_add(PROCESS).saturating_add(max / HOLES)
+}
+
+/// Spare buffers of each shard: all together one part in 32.
+fn spare_bytes(max: usize, shards: u16) -> usize {
+    max / 32 / usize::from(shards.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MemoryMax;
+
+    #[test]
+    fn shards_that_leave_nothing_to_clients_are_refused() {
+        let plan = |mib: u64, shards| plan(MemoryMax::Bytes(mib << 20).bound(), shards);
+        for (mib, shards) in [(16, 1), (32, 2), (64, 8), (256, 64)] {
+            let MemoryPlan { ceiling, .. } = plan(mib, shards).unwrap_or_else(|error| panic!("{error}"));
+            assert!(ceiling.free() >= ceiling.bytes() / LEAST_LEFT, "{mib} {shards}");
+        }
+        let Err(error) = plan(32, 32) else { panic!("32 shards take more than 32 MiB") };
+        let text = error.to_string();
+        assert!(text.contains("32 MiB") && text.contains("--shards") && text.contains("--memory-max"), "{text}");
+    }
+}
