@@ -9,9 +9,9 @@ pub(crate) fn default_data_dir() -> Option<PathBuf> {
     choose(|name| env::var_os(name), env::home_dir())
 }
 
-/// Paths that are not absolute count as unset, as the XDG Base Directory Specification has it.
+/// Ignores a path that is not absolute, as the XDG Base Directory Specification says.
 fn choose(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // With several StateDirectory= systemd separates them by colons.
+    // With several StateDirectory= systemd separates the paths by colons.
     let state = variable("STATE_DIRECTORY").and_then(|state| env::split_paths(&state).next());
     if let Some(state) = state.filter(|state| state.is_absolute()) {
         return Some(state);
