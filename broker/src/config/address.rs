@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_found_by_its_name_once_it_is_there() {
+    fn an_address_names_its_interface_and_an_unknown_interface_is_an_error() {
         let index = ListenAddress::from_str("[fe80::1%lo]:1883").unwrap().resolve().unwrap();
         let SocketAddr::V6(index) = index else { panic!("it is IPv6") };
         assert_ne!(index.scope_id(), 0);

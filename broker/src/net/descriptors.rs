@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_leave_the_store_and_shards_what_they_need() {
+    fn connections_leave_descriptors_for_the_store_and_the_shards() {
         let needed = needed(8, true);
         assert!(connections(1024, needed).unwrap() > 1024 * 3 / 4, "{needed}");
         assert_eq!(connections(256, needed), Ok(256 - needed));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_room_from_the_beginning() {
+    fn the_table_of_descriptors_is_large_enough_from_the_beginning() {
         raise_limit(0).unwrap();
         make_room(900);
         assert!(slots() >= 900 + OTHERS as usize);

@@ -186,7 +186,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_value_may_be_empty_begin_with_a_hyphen_or_be_no_text() {
+    fn a_message_may_be_empty_begin_with_a_hyphen_or_be_no_utf_8() {
         use std::os::unix::ffi::OsStrExt;
         for message in ["-5", "--help", "-", "--", "-r", ""] {
             let options = publisher(&["-t", "a", "-m", message, "-q", "1"]);
@@ -201,7 +201,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_may_stand_in_brackets() {
+    fn a_host_may_be_an_ipv6_address_in_brackets() {
         for (given, taken) in [("[::1]", "::1"), ("[fe80::1%eth0]", "fe80::1%eth0"), ("::1", "::1"), ("h", "h")] {
             assert_eq!(publisher(&["-t", "a", "-h", given]).common.host, taken);
         }

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qos_2_message_is_printed_once_and_released_before_it_leaves() {
+    fn a_qos_2_message_is_printed_once_and_completed_before_the_command_ends() {
         let options = options(1);
         let mut printer = printer(&options);
         let ack = Ack::new(PacketId::MIN, ReasonCode::Success);

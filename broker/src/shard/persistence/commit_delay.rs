@@ -150,7 +150,7 @@ mod tests {
 
     /// If an acknowledgement comes later than the store would have been done, the wait was in vain.
     #[test]
-    fn a_wait_is_in_vain_if_the_store_would_have_been_faster() {
+    fn a_wait_counts_as_in_vain_if_the_store_would_have_been_faster() {
         let (mut commit_delay, now) = commit_delay();
         commit_delay.wait(now, CommitUrgency::Brief);
         commit_delay.wait(now + 2 * STORE, CommitUrgency::Clear);

@@ -111,7 +111,7 @@ mod tests {
     use super::secs_in;
 
     #[test]
-    fn seconds_are_rounded_up_and_end_where_32_bits_do() {
+    fn seconds_are_rounded_up_and_saturate_at_32_bits() {
         let most = u64::from(u32::MAX) * 1000;
         for near in [0, 1000, 65_536, 1 << 32, most, 1 << 48, u64::MAX - 2000] {
             for millis in near.saturating_sub(2000)..near + 2000 {

@@ -264,7 +264,7 @@ mod tests {
     use crate::mem::Block;
 
     #[test]
-    fn a_level_is_its_whole_text_and_no_more() {
+    fn a_level_equals_its_whole_text_only() {
         let mut blocks = [Block::EMPTY; 2];
         let mut texts = Bytes::borrowed(&mut blocks);
         let mut short = [0; SHORT];
