@@ -9,7 +9,7 @@ use goldcrest_core::{Counts, Entries, EntryBytes, Forward, Limits, Shard};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Bytes that the store keeps in memory for the place of a record.
+/// How many bytes of memory the store uses to remember where one record is.
 const PLACE: usize = 8;
 
 /// Print the bytes that the memory of a gateway takes at worst, when everything is full, or exactly those of a firmware
@@ -47,7 +47,8 @@ pub(super) struct BudgetOptions {
     deliveries: Option<usize>,
 }
 
-/// An entry of a table refers to another one by a number of 32 bits.
+/// Parses a count of table entries. An entry of a table refers to another one by a number of 32 bits, so the count is
+/// bounded.
 fn count(text: &str) -> Result<usize, String> {
     number(text, 1..=u32::MAX as usize - 1)
 }
@@ -79,7 +80,7 @@ fn firmware(options: &BudgetOptions) -> Result<String, String> {
         connections,
         sessions,
         subscriptions,
-        // One level more than topics use: the root.
+        // The tree has one level more than filters and topics have: the root.
         levels: options.topic_levels.unwrap_or(subscriptions.saturating_mul(2)).saturating_add(1),
         messages,
         deliveries: options.deliveries.unwrap_or(messages),
@@ -137,7 +138,7 @@ fn gateway(options: BudgetOptions) -> Result<String, crate::ConfigError> {
     let shared = table.add("messages to other shards", usize::from(shards) - 1, in_transit);
     let filters = capacity.subscriptions.saturating_mul((shards > 1).into());
     let filters = table.add("filters of other shards", filters, Forward::FILTER_BYTES);
-    // Each entry with a mark has a place in the store too.
+    // For each entry with a mark the store remembers where its record is.
     let places = if has_store { entries.marks } else { 0 };
     let places = table.add("places of records in the store", places, PLACE);
     let shard = core
@@ -188,7 +189,7 @@ impl MemoryTable {
         }
     }
 
-    /// Returns the bytes in all.
+    /// Adds a row. Returns the bytes in all.
     fn add(&mut self, name: &str, count: usize, each: usize) -> usize {
         let bytes = count.saturating_mul(each);
         let _ = writeln!(self.text, "{name:<32}{count:>12} x {each:>10} B {bytes:>18} B");
@@ -247,7 +248,7 @@ mod tests {
 
     /// The guide's table has rows like `| 2 | 8 | 8 of 60 bytes | 7.0 KiB |`.
     #[test]
-    fn the_guide_has_the_same_numbers() {
+    fn the_guide_has_the_numbers_of_the_budget() {
         let guide = include_str!("../../../no_std_core/EMBED.md");
         let rows = guide.lines().filter(|line| line.ends_with(" KiB |"));
         let mut seen = 0;
@@ -298,9 +299,9 @@ mod tests {
         assert!(bytes(&text, "messages to other shards") == 0);
     }
 
-    /// A measurement gives 108 bytes, see tests/end_to_end/test_queue.py.
+    /// Memory was measured to be 108 bytes for each message, see tests/end_to_end/test_queue.py.
     #[test]
-    fn long_queues_are_accounted_for() {
+    fn the_budget_includes_the_memory_of_long_queues() {
         let text = printed(&["--shards=2"]).unwrap();
         let marks = bytes(&text, "marks on what is durable");
         assert_eq!(bytes(&text, "places of records"), 8 * marks);
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_say_what_is_wanted() {
+    fn mistakes_in_budget_options_say_what_is_wanted() {
         assert!(printed(&["--messages=0"]).unwrap_err().contains("a number from 1"));
         assert!(printed(&["--mesages=1"]).unwrap_err().contains("--mesages"));
         assert!(printed(&["--config=/no/such/file"]).unwrap_err().contains("/no/such/file"));
