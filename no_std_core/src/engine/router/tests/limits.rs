@@ -1,4 +1,4 @@
-//! Every table filled to its limit: the router refuses, changes nothing, and goes on.
+//! Every table is filled to its limit: the router refuses more, changes nothing, and goes on.
 
 use super::*;
 
