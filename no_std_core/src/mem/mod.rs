@@ -59,8 +59,8 @@
 //! stops the test with "another entry is there", whichever entry took the place. In a release build that would cost each
 //! access to an entry a comparison, 40 to 110 % more instructions in all; `--cfg goldcrest_check_handles` turns it on there.
 
-/// Says which fields of an entry are its links: `links!(Linked<ByPlace> for Subscription: place_next)`,
-/// `links!(DoublyLinked for Node: prev)` beside that, `links!(Chained for Node: hash, chain)`.
+/// Says which fields of an entry are its links. Examples: `links!(Linked<ByPlace> for Subscription: place_next)`, `links!(DoublyLinked for
+/// Node: prev)` in addition to `Linked`, `links!(Chained for Node: hash, chain)`.
 macro_rules! links {
     (Linked $(<$list:ty>)? for $entry:ty: $next:ident) => {
         impl $crate::mem::Linked $(<$list>)? for $entry {
@@ -137,20 +137,20 @@ pub use slots::Slots;
 pub use timers::{HeapSlot, TimerSlot};
 pub(crate) use timers::{Timer, TimerId, Timers};
 
-/// What a [`LazyBox`] holds while it takes no memory.
+/// A type for a [`LazyBox`].
 pub(crate) trait Initial: Copy + 'static {
-    /// The value that it begins with.
+    /// The value that a [`LazyBox`] has while it needs no memory.
     const INITIAL: &'static Self;
 }
 
-/// The number of entries once there is one more, or of levels of a topic: there are far fewer than a number counts.
+/// `count` plus one, for a number of entries or of levels of a topic: these are far fewer than a `u32` can count.
 #[inline(always)]
 pub(crate) const fn one_more(count: u32) -> u32 {
     debug_assert!(count < u32::MAX, "more than any pool or topic has");
     count.wrapping_add(1)
 }
 
-/// The number of entries once there is one less: who takes one away has seen it there.
+/// `count` minus one, for a number of entries of which one is removed, so it is not 0.
 #[inline(always)]
 pub(crate) const fn one_less(count: u32) -> u32 {
     debug_assert!(count > 0, "an entry less than none");
