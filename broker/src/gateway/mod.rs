@@ -1,9 +1,9 @@
-//! The gateway as a library: starting and stopping all shards, and requests of a program while they run.
+//! The gateway as a library: starting and stopping all shards, and requests of the embedding program while they run.
 //!
 //! ```text
-//! client    a client within the program
+//! client    a client within the embedding program
 //! control   counters, another configuration, other permissions
-//! failure   why a gateway does not start, or ends
+//! failure   why a gateway does not start, or ends unasked
 //! settings  the configuration of all shards' brokers
 //! ```
 

@@ -1,6 +1,7 @@
-//! The links to siblings: what waits to be handed to each of them, and how much of it they have not confirmed.
+//! The links to the other shards of a gateway: the forwards that wait for each shard, and the messages that it has not confirmed.
 //!
-//! The embedder carries [`Forward`]s from [`Broker::poll_forward`] to the sibling's [`Broker::handle_forward`], in order and without loss.
+//! The embedder carries [`Forward`]s from [`Broker::poll_forward`] to the other
+//! shard's [`Broker::handle_forward`], in order and without loss.
 //!
 //! [`Broker::poll_forward`]: crate::Broker::poll_forward
 //! [`Broker::handle_forward`]: crate::Broker::handle_forward

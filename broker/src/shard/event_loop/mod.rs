@@ -1,4 +1,4 @@
-//! The event loop of a shard. Each turn hands the core the bytes that have arrived on all ready sockets, sends forwards to sibling shards in
+//! The event loop of a shard. Each turn hands the core the bytes that have arrived on all ready sockets, sends forwards to other shards in
 //! one batch each, and writes once to each connection that has something to send.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //! transmit      bytes out
 //! closing       the end of a connection
 //! fair_share    connections with much work wait until others had their turn
-//! paused_reads  PINGRESP for clients from which nothing is taken for a while
+//! paused_reads  PINGRESP for clients whose packets are not read for a while
 //! timers        when the core's timers may fire
 //! ```
 

@@ -1,4 +1,4 @@
-//! A Network Connection: its phase, what its CONNECT said, the replies it is owed, and what is being transmitted.
+//! A Network Connection: its phase, the values of its CONNECT, the replies that it is owed, and the packet that is being transmitted.
 //!
 //! ```text
 //!                    CONNECT                  Accept
@@ -9,8 +9,8 @@
 //!        └──────────── any fault, time-out, DISCONNECT, takeover, shutdown ──────▶ Closing ──▶ Dead
 //! ```
 //!
-//! While a verdict is awaited nothing is taken from the client. A Closing connection may still transmit the replies
-//! that are owed and a DISCONNECT. A Dead connection transmits nothing.
+//! While the broker awaits a verdict, it reads no packets of the client. On a Closing connection it may still transmit
+//! the owed replies and a DISCONNECT. On a Dead connection it transmits nothing.
 
 mod alias;
 mod reply;

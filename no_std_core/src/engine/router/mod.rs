@@ -1,9 +1,9 @@
-//! From a PUBLISH to the subscriptions that match it, and from a SUBSCRIBE to the retained messages.
+//! The router finds the subscriptions that match a PUBLISH, and the retained messages that match a SUBSCRIBE.
 //!
-//! The router knows who subscribed to what ([`Subscriber`] is a number to it) and where retained messages
-//! stand ([`Retained`] is a number too). It knows no session and no message; the engine joins them.
+//! The router knows subscribers ([`Subscriber`]) and retained messages ([`Retained`]) by numbers only. The engine
+//! knows for which Session or message a number stands.
 //!
-//! One tree of topic levels serves both. A node is one level of a Topic Filter or a Topic Name; the way from
+//! One tree of topic levels serves both purposes. A node is one level of a Topic Filter or a Topic Name; the way from
 //! the root to it is the filter. Filters with `+` and `#` are in the tree as they are written:
 //!
 //! ```text
@@ -13,18 +13,18 @@
 //!         /    \      \
 //!     kitchen   #      state
 //!        |
-//!   temperature  .................. others are found by hash, however many siblings there are
+//!   temperature  .................. all other children are found by hash
 //! ```
 //!
-//! At each node hang the subscriptions to exactly this filter, the groups of shared subscriptions to it, and
-//! the retained message of this topic. A node that has none of these and no child is removed at once.
+//! A node has the subscriptions to exactly this filter, the groups of shared subscriptions to it, and the
+//! retained message of this topic. A node that has none of these and no child is removed at once.
 //!
-//! What holds everywhere:
+//! Invariants:
 //!
-//! - Walks go up again by the links to the parent. There is no recursion and no stack, so the depth of a topic
-//!   costs nothing but time, and no topic meets a node twice: time is linear in the nodes whose way from the
-//!   root matches the beginning of the topic, however many filters there are besides.
-//! - A call that returns [`RouterFull`] changed nothing.
+//! - Walks go up again by the links to the parent. There is no recursion and no stack, so a deep topic costs
+//!   nothing but time. No walk visits a node twice: its time is linear in the number of nodes whose way from the
+//!   root matches the beginning of the topic, however many other filters there are.
+//! - A call that returns [`RouterFull`] has changed nothing.
 //! - A walk ([`Matches`], [`RetainedMatches`]) borrows the router only for each step. Between two steps no
 //!   subscription and no retained message may come or go, or the rest of the walk is arbitrary.
 

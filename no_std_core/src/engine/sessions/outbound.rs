@@ -1,4 +1,4 @@
-//! The sender's side of a Session: the queue, what is in flight, and the QoS 1 and 2 handshakes (section 4.3).
+//! The sender's side of a Session: the queue, the deliveries in flight, and the QoS 1 and 2 handshakes (section 4.3).
 //!
 //! ```text
 //!              start                acknowledge(PUBACK)
@@ -7,12 +7,12 @@
 //!        (QoS 0: gone as soon as it is written)
 //! ```
 //!
-//! After a reconnection everything in flight is sent again in its order: PUBLISH with DUP, or PUBREL where PUBREC
+//! After a reconnection all deliveries in flight are sent again in their order: PUBLISH with DUP, or PUBREL if PUBREC
 //! had come `[MQTT-4.4.0-1]`. Only then the queue goes on.
 //!
-//! What has to survive a restart gets its Packet Identifier as soon as it is sure to be among the next to be transmitted,
-//! mostly when it is queued: so message and identifier are in one batch. What is in flight and waits for its batch is
-//! transmitted in the same way as what is sent again.
+//! A delivery that has to survive a restart gets its Packet Identifier as soon as it is sure to be transmitted soon,
+//! usually when it is queued. So message and identifier are in one batch. A delivery in flight that waits for its batch is
+//! transmitted in the same way as one that is sent again.
 
 use super::outcome::{Acknowledged, Deadline, Started};
 use crate::codec::QoS;
