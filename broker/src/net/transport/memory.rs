@@ -41,7 +41,7 @@ struct Flow {
     bytes: VecDeque<u8>,
     /// Nothing more is written: after all of `bytes` a reader has reached the end.
     has_ended: bool,
-    /// Nobody will read, so a write is an error.
+    /// Whether the reading end is gone, so that a write is an error.
     is_abandoned: bool,
     /// The waker of a reader that found nothing to read.
     reader: Option<Waker>,
