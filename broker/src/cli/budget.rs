@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_is_the_sum_of_its_tables() {
+    fn the_memory_of_a_gateway_is_the_sum_of_its_tables() {
         let text = printed(&["--shards=3", "--connections=1000", "--messages=500", "--message-bytes=100"]).unwrap();
         let of_shard = bytes(&text, "broker of a shard");
         let tables = text.lines().take_while(|line| !line.starts_with("broker of")).filter(|line| line.contains(" x "));
@@ -283,7 +283,7 @@ mod tests {
 
     /// The printed capacity is the one that the shards' brokers get.
     #[test]
-    fn a_default_gateway_is_printed_with_its_capacity() {
+    fn the_budget_of_a_default_gateway_has_the_capacity_of_its_brokers() {
         let text = printed(&["--shards=1"]).unwrap();
         let config = Config::default();
         let memory = Memory::owned(&config.capacity, &Limits::GATEWAY, Shard::ONLY);

@@ -309,7 +309,7 @@ mod tests {
 
     /// The machine has no IPv6, as with `ipv6.disable=1` or with net.ipv6.conf.all.disable_ipv6.
     #[test]
-    fn a_machine_without_ipv6_is_listened_on_all_the_same() {
+    fn without_ipv6_the_gateway_listens_on_ipv4_alone() {
         for (errno, pairs) in [(Errno::AFNOSUPPORT, "127.0.0.1 [::1]"), (Errno::ADDRNOTAVAIL, "0.0.0.0 [::]")] {
             let missing = AwaitedAddresses::default();
             let without_ipv6 = |address: ListenAddress, port| match address.resolve()? {
@@ -337,7 +337,7 @@ mod tests {
 
     /// 192.0.2.0/24 is for documentation, and on no machine.
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_is_not_there_is_awaited_beside_one_that_is() {
+    async fn a_missing_address_is_awaited_and_an_existing_one_is_listened_on() {
         let (openings, missing) = open(&["192.0.2.1:1883", "[fe80::1%gone0]:1883", "127.0.0.1:0"]);
         assert!(matches!(openings[..], [ListenSocket::Awaited(_), ListenSocket::Awaited(_), ListenSocket::Bound(..)]));
         let reasons = missing.reasons();

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_has_one_line_a_minute_for_each_reason() {
+    fn a_client_has_one_log_line_a_minute_for_each_reason() {
         let (mut told, start) = (Told::default(), Instant::now());
         let at = |secs| start + Duration::from_secs(secs);
         assert_eq!(told.pass(1, at(0)), Some((0, 0)));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_has_few_lines_a_second_and_little_memory() {
+    fn a_crowd_of_clients_has_few_log_lines_a_second_and_needs_little_memory() {
         let (mut told, start) = (Told::default(), Instant::now());
         let mut lines = 0;
         for key in 0..100_000 {

@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_gives_up_any_entry() {
+    fn any_entry_can_be_removed_from_a_list() {
         with_slots(20, |slots| {
             let mut pool = Pool::<Item>::new(slots);
             let mut random = Random::new(3);

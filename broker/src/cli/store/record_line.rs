@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn all_other_kinds_are_shown_with_all_their_fields() {
+    fn records_of_all_other_kinds_are_shown_with_all_fields() {
         expect(Kind::Group, Value::Group(record::GroupRecord { filter: "$share/g/t" }), r#""filter":"$share/g/t""#);
         expect(
             Kind::Subscription,
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_principal_belongs_to_no_shard() {
+    fn a_principal_record_is_shown_without_a_shard() {
         let key = Key { shard: Key::COMMON, kind: 0x40, slot: 6 };
         let written = line(key, &[1, 7, 3, b'a', b'n', b'n'], TIMES);
         assert_eq!(written, "{\"kind\":\"Principal\",\"slot\":6,\"number\":7,\"name\":\"ann\"}\n");

@@ -51,7 +51,7 @@ mod tests {
 
     /// [MQTT-3.12.4-1]
     #[tokio::test]
-    async fn pings_are_answered_while_the_disk_hangs_and_nothing_is_taken() {
+    async fn pings_are_answered_while_the_disk_hangs_and_no_packets_are_read() {
         let memory = Memory::owned(&Capacity::GATEWAY, &Limits::GATEWAY, Shard::ONLY);
         // No embedder polls records in this test, so nothing ever becomes safe.
         let broker = Broker::new(memory, Config { durable: true, ..Config::gateway(1) }, &AllowAll);
