@@ -401,7 +401,7 @@ fn only_loopback_listeners_are_open_by_default() {
 }
 
 #[test]
-fn an_address_may_stand_for_both_families() {
+fn one_address_in_the_file_may_stand_for_ipv4_and_ipv6() {
     for (address, first, second) in [
         ("localhost:1883", "127.0.0.1:1883", "[::1]:1883"),
         ("1883", "127.0.0.1:1883", "[::1]:1883"),
